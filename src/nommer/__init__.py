@@ -1,0 +1,2 @@
+"""NomMer."""
+import nommer.backbone.timm

@@ -1,0 +1,41 @@
+"""Multi-head self-attention (paper section 3.1), the one implementation that all parts share.
+
+The window context adds a bias to the scores; the global context and the blocks of stages 3-4 do not.
+"""
+
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from nommer.shapes import Tokens, TokensOrGrid
+
+ScoreBias = Float[Tensor, "#batch #heads #tokens #tokens"]
+
+
+class MultiHeadAttention(nn.Module):
+    """Self-attention over a token sequence; scale head_dim ** -0.5, output projection with bias.
+
+    The channels of `qkv` are ordered (q|k|v, head, head_dim).
+    """
+
+    def __init__(self, width: int, *, heads: int, qkv_bias: bool = False) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width, bias=qkv_bias)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, tokens: Tokens, bias: ScoreBias | None = None) -> Tokens:
+        """Attend over `tokens` (B, N, width); `bias`, broadcast to (B, heads, N, N), is added to the scores."""
+        query, key, value = rearrange(self.qkv(tokens), "b n (qkv h d) -> qkv b h n d", qkv=3, h=self.heads)
+        bias = None if bias is None else bias.to(query.dtype)
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        return self.proj(rearrange(attended, "b h n d -> b n (h d)"))
+
+
+class GlobalAttention(MultiHeadAttention):
+    """The mixer of stages 3-4: self-attention over all tokens, however they are arranged."""
+
+    def forward(self, x: TokensOrGrid) -> TokensOrGrid:
+        """Attend over every token of `x`, a grid (B, rows, columns, width) or a sequence (B, N, width)."""
+        return super().forward(x.flatten(1, -2)).view_as(x)

@@ -1,0 +1,103 @@
+"""What fixes a NomMer network: one frozen, validated description."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nommer.backbone.contexts.spectral import GROUPS
+
+NUM_STAGES = 4
+GLOBAL_POOLS = ("token", "avg", "")
+
+
+def _pair(value: int | Sequence[int]) -> tuple[int, int]:
+    pair = (value, value) if isinstance(value, int) else tuple(value)
+    if len(pair) != 2:
+        raise ValueError(f"expected one number or two, got {value!r}")
+    return (int(pair[0]), int(pair[1]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class NomMerConfig:
+    """Architecture of a NomMer; names follow timm where timm has one.
+
+    Raises:
+        ValueError: a value is out of range; the message names it and says what is allowed.
+    """
+
+    embed_dim: int = 96
+    """D, the width of stage 1; stage i has D * 2^(i-1)."""
+    depths: tuple[int, int, int, int] = (2, 2, 8, 2)
+    """Blocks per stage."""
+    num_heads: tuple[int, int, int, int] = (2, 2, 4, 8)
+    """Attention heads per stage."""
+    expansion: int = 2
+    """e, which divides the width inside the convolutional context."""
+    mlp_ratios: tuple[int, int, int, int] = (2, 2, 2, 1)
+    """Hidden width of the MLPs, in widths of their stage."""
+    window_size: int = 7
+    """Side of the attention windows, in tokens."""
+    block_sizes: tuple[int, int] = (8, 4)
+    """k, the side of the DCT blocks in stages 1 and 2, in tokens."""
+    patch_size: int = 4
+    """Stride of the stem: 4 as published, 2 or 1 for small images."""
+    in_chans: int = 3
+    """Channels of the input image."""
+    num_classes: int = 1000
+    """Outputs of the classifier; 0 for none."""
+    img_size: int | tuple[int, int] = 224
+    """Image size (height, width) in pixels whose stage-3 grid the position embedding has; other sizes resample it."""
+    global_pool: str = "token"
+    """What the classifier sees: "token" the class token, "avg" the mean of the others, "" all of them."""
+    drop_rate: float = 0.0
+    """Dropout before the classifier."""
+    drop_path_rate: float = 0.0
+    """Drop path of the last block; it grows linearly from 0 over all blocks."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "img_size", _pair(self.img_size))
+        for name, length in {"depths": 4, "num_heads": 4, "mlp_ratios": 4, "block_sizes": 2}.items():
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+            if len(getattr(self, name)) != length or min(getattr(self, name)) < 1:
+                raise ValueError(f"{name} must be {length} numbers of 1 or more, got {getattr(self, name)}")
+        for name in ("embed_dim", "expansion", "window_size", "in_chans"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
+        self._check_choices()
+        self._check_widths()
+
+    def _check_choices(self) -> None:
+        if self.patch_size not in (1, 2, 4):
+            raise ValueError(f"patch_size must be 4, 2 or 1, got {self.patch_size}")
+        if self.global_pool not in GLOBAL_POOLS:
+            raise ValueError(f"global_pool must be one of {', '.join(map(repr, GLOBAL_POOLS))}, got {self.global_pool!r}")
+        if self.num_classes < 0:
+            raise ValueError(f"num_classes must be 0 or more, got {self.num_classes}")
+        for name in ("drop_rate", "drop_path_rate"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 0 and below 1, got {getattr(self, name)}")
+        if min(self.img_size) < 1:
+            raise ValueError(f"img_size must be 1 or more pixels a side, got {self.img_size}")
+
+    def _check_widths(self) -> None:
+        for stage, (width, heads) in enumerate(zip(self.widths, self.num_heads, strict=True), start=1):
+            if width % heads:
+                raise ValueError(f"num_heads of stage {stage} must divide its width {width}, got {heads}")
+        if self.embed_dim % GROUPS:
+            raise ValueError(f"embed_dim must be a multiple of {GROUPS} (groups of the global context), got {self.embed_dim}")
+        if self.embed_dim % self.expansion:
+            raise ValueError(f"expansion must divide embed_dim {self.embed_dim}, got {self.expansion}")
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of the four stages: D, 2D, 4D, 8D."""
+        return tuple(self.embed_dim * 2**stage for stage in range(NUM_STAGES))
+
+    @property
+    def reductions(self) -> tuple[int, ...]:
+        """Strides of the four stages in pixels: 4, 8, 16, 32 with `patch_size` 4."""
+        return tuple(self.patch_size * 2**stage for stage in range(NUM_STAGES))
+
+    def grid_size(self, height: int, width: int, stage: int) -> tuple[int, int]:
+        """Rows and columns of the token grid of `stage` (0 to 3) for an image of `height` x `width` pixels."""
+        reduction = self.reductions[stage]
+        return -(-height // reduction), -(-width // reduction)

@@ -1,0 +1,34 @@
+"""The few layout changes of the network that einops would make no clearer.
+
+A token grid `(B, rows, columns, width)` and a channels-last NCHW tensor are the same memory, so going
+from one to the other costs nothing.
+"""
+
+import torch.nn.functional as F
+
+from nommer.shapes import FeatureMap, TokenGrid
+
+
+def as_maps(grid: TokenGrid) -> FeatureMap:
+    """View a token grid `(B, rows, columns, width)` as NCHW maps, without a copy."""
+    return grid.permute(0, 3, 1, 2)
+
+
+def as_grid(maps: FeatureMap) -> TokenGrid:
+    """View NCHW maps as a token grid `(B, rows, columns, width)`, without a copy."""
+    return maps.permute(0, 2, 3, 1)
+
+
+def missing_to_multiple(size: int, multiple: int) -> int:
+    """How much is missing from `size` to the next multiple of `multiple`: 0 when it divides evenly."""
+    return -size % multiple
+
+
+def pad_maps(maps: FeatureMap, multiple: int, mode: str) -> FeatureMap:
+    """Pad maps at the right and bottom until both sides are a multiple of `multiple`.
+
+    Returns `maps` itself, untouched, when nothing is missing.
+    `mode` is a mode of `torch.nn.functional.pad`: "constant" (zeros) or "replicate".
+    """
+    bottom, right = (missing_to_multiple(size, multiple) for size in maps.shape[-2:])
+    return F.pad(maps, (0, right, 0, bottom), mode=mode) if bottom or right else maps

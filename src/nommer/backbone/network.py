@@ -1,0 +1,248 @@
+"""The NomMer network, whole (paper section 3.1): stem, four stages, head, and the contract timm asks of a backbone.
+
+Data order: images (B, C, H, W) -> stem -> stages 1-2 nominate contexts -> stages 3-4 attend globally -> head.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+import torch
+from timm.layers import calculate_drop_path_rates
+from timm.models._features import feature_take_indices
+from torch import Tensor, nn
+
+from nommer.backbone.attention import GlobalAttention
+from nommer.backbone.block import Block
+from nommer.backbone.config import NUM_STAGES, NomMerConfig
+from nommer.backbone.layout import as_maps
+from nommer.backbone.nominator import NominatedContext
+from nommer.backbone.stage import ClassTokenStage, PositionStage, Stage, resample_position
+from nommer.backbone.stem import Downsample, Stem
+from nommer.backbone.contexts import WindowContext
+from nommer.shapes import FeatureMap, Images, Logits, TokenGrid, Tokens, TokensOrGrid
+
+
+class NomMer(nn.Module):
+    """Vision transformer that nominates, per token, one of three contexts.
+
+    Images of any size from 32 x 32 pixels up go in; class scores come out, or from `forward_intermediates` the four
+    stages' feature maps at strides 4, 8, 16, 32 (with `patch_size` 4).
+    """
+
+    num_prefix_tokens = 1
+    output_fmt = "NCHW"
+
+    def __init__(self, config: NomMerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.num_classes = config.num_classes
+        self.num_features = self.head_hidden_size = config.widths[-1]
+        self.global_pool = config.global_pool
+        self.stem = Stem(config.in_chans, config.embed_dim, patch_size=config.patch_size)
+        self.stages = nn.ModuleList(build_stages(config))
+        self.norm: nn.Module = nn.LayerNorm(self.num_features)
+        self.head_drop = nn.Dropout(config.drop_rate)
+        self.head = self._classifier(config.num_classes)
+        self.feature_info = [
+            {"num_chs": width, "reduction": reduction, "module": f"stages.{stage}"}
+            for stage, (width, reduction) in enumerate(zip(config.widths, config.reductions, strict=True))
+        ]
+        self.init_weights()
+
+    # ---- forward ----------------------------------------------------------------------------------------------------
+
+    def forward(self, images: Images) -> Logits | Tokens:
+        """Class scores (B, num_classes) of images (B, channels, H, W), normalised."""
+        return self.forward_head(self.forward_features(images))
+
+    def forward_features(self, images: Images) -> TokensOrGrid:
+        """Normalised tokens of stage 4, (B, 1 + rows * columns, 8D), the class token first."""
+        *_, tokens = self.stage_outputs(images)
+        return self.norm(tokens)
+
+    def forward_head(self, tokens: Tokens, pre_logits: bool = False) -> Logits | Tokens:
+        """Class scores from the output of `forward_features`; with `pre_logits`, the vector before the classifier."""
+        pooled = self.head_drop(self.pool(tokens))
+        return pooled if pre_logits else self.head(pooled)
+
+    def stage_outputs(self, images: Images) -> Iterator[TokensOrGrid]:
+        """Outputs of the stages in order: grids (B, rows, columns, width); stage 4's a sequence, class token first."""
+        if min(images.shape[-2:]) < 1:
+            raise ValueError(f"images must have at least one pixel a side, got {tuple(images.shape)}")
+        x = self.stem(images)
+        for stage in self.stages:
+            x = stage(x)
+            yield x
+
+    def pool(self, tokens: Tokens) -> Tensor:
+        """What the classifier sees of the tokens, as `global_pool` says."""
+        if self.global_pool == "token":
+            return tokens[:, 0]
+        return tokens[:, self.num_prefix_tokens :].mean(dim=1) if self.global_pool == "avg" else tokens
+
+    def forward_intermediates(
+        self,
+        images: Images,
+        indices: int | list[int] | tuple[int, ...] | None = None,
+        *,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+        return_prefix_tokens: bool = False,
+    ) -> list[Any] | tuple[Tensor, list[Any]]:
+        """Outputs of chosen stages, and unless `intermediates_only` the output of `forward_features` before them.
+
+        Args:
+            images: (B, channels, H, W), normalised.
+            indices: stages to return, 0 to 3: an int for the last n, a list for these, None for all.
+            norm: apply the final layer norm to stage 4's output (the other stages have another width).
+            stop_early: do not run the stages after the last one asked for.
+            output_fmt: "NCHW" (B, width, rows, columns) or "NHWC" (B, rows, columns, width).
+            intermediates_only: return the list alone.
+            return_prefix_tokens: make each entry a pair (map, class token (B, 1, 8D)); (B, 0, width) in stages 1-3.
+
+        Raises:
+            ValueError: another `output_fmt`, or `stop_early` before stage 4 without `intermediates_only`.
+        """
+        if output_fmt not in ("NCHW", "NHWC"):
+            raise ValueError(f"output_fmt must be 'NCHW' or 'NHWC', got {output_fmt!r}")
+        taken, last = feature_take_indices(len(self.stages), indices)
+        count = last + 1 if stop_early else len(self.stages)
+        if count < len(self.stages) and not intermediates_only:
+            raise ValueError("stop_early before the last stage leaves no final features: ask for intermediates_only=True")
+        outputs = list(islice(self.stage_outputs(images), count))
+        final = self.norm(outputs[-1]) if count == NUM_STAGES else outputs[-1]
+        intermediates = []
+        for index in taken:
+            output = final if norm and index == NUM_STAGES - 1 else outputs[index]
+            grid, prefix = self.split_prefix(output, images)
+            feature = as_maps(grid).contiguous(memory_format=torch.channels_last) if output_fmt == "NCHW" else grid
+            intermediates.append((feature, prefix) if return_prefix_tokens else feature)
+        return intermediates if intermediates_only else (final, intermediates)
+
+    def split_prefix(self, output: TokensOrGrid, images: Images) -> tuple[TokenGrid, Tokens]:
+        """A stage's output as (grid, prefix tokens): stage 4's class token apart, (B, 0, width) for the others."""
+        if output.ndim == 4:
+            return output, output.new_empty(len(output), 0, output.shape[-1])
+        size = self.config.grid_size(images.shape[-2], images.shape[-1], NUM_STAGES - 1)
+        prefix, tokens = output[:, : self.num_prefix_tokens], output[:, self.num_prefix_tokens :]
+        return tokens.unflatten(1, size), prefix
+
+    # ---- timm's contract --------------------------------------------------------------------------------------------
+
+    def prune_intermediate_layers(
+        self, indices: int | list[int] | tuple[int, ...] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """Remove the stages after the last of `indices`, and the norm and head if asked; returns the stages kept for output."""
+        taken, last = feature_take_indices(len(self.stages), indices)
+        self.stages = self.stages[: last + 1]
+        if prune_norm or last + 1 < NUM_STAGES:
+            self.norm = nn.Identity()
+        if prune_head:
+            self.reset_classifier(0, self.global_pool)
+        return taken
+
+    def get_classifier(self) -> nn.Module:
+        """The linear classifier, or an identity when `num_classes` is 0."""
+        return self.head
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Replace the classifier by a new one for `num_classes` (0: none), and the pooling if given."""
+        pool = self.global_pool if global_pool is None else global_pool
+        self.config = replace(self.config, num_classes=num_classes, global_pool=pool)
+        self.num_classes, self.global_pool = num_classes, pool
+        reference = next(self.parameters())
+        self.head = self._classifier(num_classes).to(device=reference.device, dtype=reference.dtype)
+        self.head.apply(_init_linear)
+
+    def _classifier(self, num_classes: int) -> nn.Module:
+        return nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Trade time for memory in training: recompute each block's activations in the backward pass."""
+        for stage in self.stages:
+            stage.blocks.grad_checkpointing = enable
+
+    def set_input_size(self, img_size: int | tuple[int, int]) -> None:
+        """Resample the position embedding to the grid of `img_size` (pixels), to go on training at that size."""
+        self.config = replace(self.config, img_size=img_size)
+        for stage in self.stages:
+            if isinstance(stage, PositionStage):
+                position = resample_position(stage.pos_embed.detach(), position_grid(self.config))
+                stage.pos_embed = nn.Parameter(position.clone(), requires_grad=stage.pos_embed.requires_grad)
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Parameter name patterns of the layers in order, for layer-wise learning-rate decay."""
+        blocks = [(r"^stages\.(\d+)\.(?:downsample|pos_embed|cls_token)", (0,)), (r"^stages\.(\d+)\.blocks\.(\d+)", None)]
+        return {"stem": r"^stem", "blocks": r"^stages\.(\d+)" if coarse else [*blocks, (r"^norm", (99999,))]}
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of the parameters that are embeddings or bias tables: no weight decay on them."""
+        leaves = ("pos_embed", "cls_token", "relative_position_bias_table")
+        return {name for name, _ in self.named_parameters() if name.endswith(leaves)}
+
+    def init_weights(self) -> None:
+        """Draw every weight anew and fill the constant buffers, also after `to_empty` from the meta device."""
+        for module in self.modules():
+            _init_module(module)
+
+
+def position_grid(config: NomMerConfig) -> tuple[int, int]:
+    """Rows and columns of the position embedding: the stage-3 grid of `config.img_size`."""
+    height, width = config.img_size
+    return config.grid_size(height, width, stage=2)
+
+
+def build_stages(config: NomMerConfig) -> Iterator[Stage]:
+    """The four stages of `config`, in order."""
+    drop_paths = calculate_drop_path_rates(config.drop_path_rate, list(config.depths), stagewise=True)
+    for stage, (width, rates) in enumerate(zip(config.widths, drop_paths, strict=True)):
+        downsample = Downsample(width // 2, width) if stage else nn.Identity()
+        blocks = [
+            Block(width, build_mixer(config, stage), mlp_ratio=config.mlp_ratios[stage], drop_path=rate) for rate in rates
+        ]
+        if stage < 2:
+            yield Stage(downsample, blocks)
+        elif stage == 2:
+            yield PositionStage(downsample, blocks, grid_size=position_grid(config), width=width)
+        else:
+            yield ClassTokenStage(downsample, blocks, width=width)
+
+
+def build_mixer(config: NomMerConfig, stage: int) -> nn.Module:
+    """The mixer of a block of `stage` (0 to 3): nominated context in stages 1-2, global attention in 3-4."""
+    width, heads = config.widths[stage], config.num_heads[stage]
+    if stage >= len(config.block_sizes):
+        return GlobalAttention(width, heads=heads)
+    return NominatedContext(
+        width,
+        heads=heads,
+        expansion=config.expansion,
+        window_size=config.window_size,
+        block_size=config.block_sizes[stage],
+    )
+
+
+def _init_linear(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def _init_module(module: nn.Module) -> None:
+    """Published initialisation of the parameters and buffers that `module` holds itself."""
+    if isinstance(module, nn.Conv2d | nn.BatchNorm2d | nn.LayerNorm):
+        module.reset_parameters()
+    elif isinstance(module, WindowContext):
+        nn.init.trunc_normal_(module.relative_position_bias_table, std=0.02)
+    elif isinstance(module, PositionStage):
+        nn.init.normal_(module.pos_embed)
+    elif isinstance(module, ClassTokenStage):
+        nn.init.normal_(module.cls_token)
+    _init_linear(module)
+    if hasattr(module, "init_non_persistent_buffers"):
+        module.init_non_persistent_buffers()

@@ -1,0 +1,48 @@
+"""Shapes: the legend of every tensor that crosses a module border, as jaxtyping aliases.
+
+========== ==================================================================================
+dimension  meaning
+========== ==================================================================================
+batch      images in the batch
+channels   channels of the input image, 3 unless `in_chans` says otherwise
+height     image height in pixels (likewise `width_px` for the width)
+rows       height of a token grid (likewise `columns` for its width), ceil(height / stride)
+width      channels of a token: D, 2D, 4D, 8D in stages 1 to 4
+tokens     length of a token sequence
+========== ==================================================================================
+
+A name that stands twice in one signature must have the same size in both places; the tests check
+that at every call (jaxtyping + beartype).
+"""
+
+from typing import TypeAlias
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+Images: TypeAlias = Float[Tensor, "batch channels height width_px"]
+"""Normalised images, NCHW."""
+
+TokenGrid: TypeAlias = Float[Tensor, "batch rows columns width"]
+"""What flows between modules: a grid of tokens, channels-last."""
+
+FeatureMap: TypeAlias = Float[Tensor, "batch width rows columns"]
+"""A token grid seen as NCHW: what convolutions and heads take."""
+
+Tokens: TypeAlias = Float[Tensor, "batch tokens width"]
+"""A sequence of tokens; in stage 4 the class token stands first."""
+
+TokensOrGrid: TypeAlias = Float[Tensor, "batch *tokens width"]
+"""Tokens in any arrangement: a sequence or a grid."""
+
+NominationLogits: TypeAlias = Float[Tensor, "batch rows columns 3"]
+"""One score per token and context, in the order convolution, window, global."""
+
+NominationWeights: TypeAlias = Float[Tensor, "batch rows columns 3"]
+"""The one-hot choice of a context per token, in the order convolution, window, global."""
+
+Nominations: TypeAlias = Int[Tensor, "batch rows columns"]
+"""Index of the nominated context per token: 0 convolution, 1 window, 2 global."""
+
+Logits: TypeAlias = Float[Tensor, "batch classes"]
+"""Raw class scores, before softmax."""
