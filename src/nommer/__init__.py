@@ -1,2 +1,2 @@
-"""NomMer."""
+"""NomMer: visual recognition with nominated contexts."""
 import nommer.backbone.timm

@@ -9,6 +9,7 @@ height     image height in pixels (likewise `width_px` for the width)
 rows       height of a token grid (likewise `columns` for its width), ceil(height / stride)
 width      channels of a token: D, 2D, 4D, 8D in stages 1 to 4
 tokens     length of a token sequence
+next_...   the same of what comes out, where a module changes it
 ========== ==================================================================================
 
 A name that stands twice in one signature must have the same size in both places; the tests check
@@ -26,14 +27,23 @@ Images: TypeAlias = Float[Tensor, "batch channels height width_px"]
 TokenGrid: TypeAlias = Float[Tensor, "batch rows columns width"]
 """What flows between modules: a grid of tokens, channels-last."""
 
+NextGrid: TypeAlias = Float[Tensor, "batch next_rows next_columns next_width"]
+"""A token grid that comes out of a module with other sides and width than the one that went in."""
+
 FeatureMap: TypeAlias = Float[Tensor, "batch width rows columns"]
 """A token grid seen as NCHW: what convolutions and heads take."""
+
+NextMap: TypeAlias = Float[Tensor, "batch width next_rows next_columns"]
+"""A feature map that comes out with other sides than the one that went in."""
 
 Tokens: TypeAlias = Float[Tensor, "batch tokens width"]
 """A sequence of tokens; in stage 4 the class token stands first."""
 
 TokensOrGrid: TypeAlias = Float[Tensor, "batch *tokens width"]
 """Tokens in any arrangement: a sequence or a grid."""
+
+NextTokensOrGrid: TypeAlias = Float[Tensor, "batch *next_tokens next_width"]
+"""Tokens in any arrangement that come out in another number and width than those that went in."""
 
 NominationLogits: TypeAlias = Float[Tensor, "batch rows columns 3"]
 """One score per token and context, in the order convolution, window, global."""
@@ -46,3 +56,6 @@ Nominations: TypeAlias = Int[Tensor, "batch rows columns"]
 
 Logits: TypeAlias = Float[Tensor, "batch classes"]
 """Raw class scores, before softmax."""
+
+TokenLogits: TypeAlias = Float[Tensor, "batch tokens classes"]
+"""Raw class scores of every token, of a network without pooling."""

@@ -36,6 +36,6 @@ class MultiHeadAttention(nn.Module):
 class GlobalAttention(MultiHeadAttention):
     """The mixer of stages 3-4: self-attention over all tokens, however they are arranged."""
 
-    def forward(self, x: TokensOrGrid) -> TokensOrGrid:
+    def forward(self, x: TokensOrGrid) -> TokensOrGrid:  # type: ignore[override]  # no bias here
         """Attend over every token of `x`, a grid (B, rows, columns, width) or a sequence (B, N, width)."""
         return super().forward(x.flatten(1, -2)).view_as(x)

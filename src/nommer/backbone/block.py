@@ -9,7 +9,8 @@ from nommer.shapes import TokensOrGrid
 class Block(nn.Module):
     """`x = x + drop_path(mixer(norm(x)))`, then `x = x + drop_path(mlp(norm(x)))`.
 
-    `mixer` is `NominatedContext` in stages 1-2 and `GlobalAttention` in stages 3-4; the MLP is Linear, GELU (erf), Linear.
+    `mixer` is `NominatedContext` in stages 1-2 and `GlobalAttention` in stages 3-4.
+    The MLP is Linear, GELU (erf), Linear.
     """
 
     def __init__(self, width: int, mixer: nn.Module, *, mlp_ratio: int, drop_path: float) -> None:

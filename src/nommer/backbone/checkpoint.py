@@ -20,7 +20,7 @@ from nommer.backbone.variants import VARIANTS
 
 StateDict = dict[str, Tensor]
 
-# (published, ours), in the published order; {s} stands for a stage of 1-4 and {n} for a block, ours counts stages from 0.
+# (published, ours), outside and inside the blocks; published stages count from 1, ours from 0.
 _TOP = (
     ("pos_embedding", "stages.2.pos_embed"),
     ("cls_token", "stages.3.cls_token"),
@@ -57,7 +57,9 @@ _BLOCK = (
 )
 _PUBLISHED_BLOCK = re.compile(r"transformer([1-4])\.layers\.(\d+)\.(.+)")
 _OUR_BLOCK = re.compile(r"stages\.([0-3])\.blocks\.(\d+)\.(.+)")
-_CONSTANT = re.compile(r"\.(attentionG\.dct_conv_8x8\.weight|attentionG\.idct_conv\.0\.weight|attention\.relative_position_index)$")
+_CONSTANT = re.compile(
+    r"\.(attentionG\.dct_conv_8x8\.weight|attentionG\.idct_conv\.0\.weight|attention\.relative_position_index)$"
+)
 
 
 def is_published(state_dict: Mapping[str, Tensor]) -> bool:
@@ -77,7 +79,9 @@ def from_published(state_dict: Mapping[str, Tensor]) -> StateDict:
         if _CONSTANT.search(key):
             expected = constants.get(key)
             if expected is None or expected.shape != value.shape:
-                raise ValueError(f"published constant {key} has shape {tuple(value.shape)}, which its block does not have")
+                raise ValueError(
+                    f"published constant {key} has shape {tuple(value.shape)}, which its block does not have"
+                )
             continue
         converted[_to_ours(key)] = value
     return converted
@@ -106,7 +110,7 @@ def published_config(state_dict: Mapping[str, Tensor]) -> NomMerConfig:
     for config in VARIANTS.values():
         if (config.embed_dim, config.depths, config.expansion) == (width, depths, expansion):
             grid = state_dict["pos_embedding"].shape[1:3]
-            size = tuple(side * 4 * patch_size for side in grid)
+            size = (grid[0] * 4 * patch_size, grid[1] * 4 * patch_size)
             classes = len(state_dict["mlp_head.1.bias"]) if "mlp_head.1.bias" in state_dict else 0
             return replace(config, in_chans=in_chans, patch_size=patch_size, num_classes=classes, img_size=size)
     known = ", ".join(f"{name} ({c.embed_dim}, {c.depths}, {c.expansion})" for name, c in VARIANTS.items())
@@ -157,5 +161,7 @@ def _constants(published: Mapping[str, Tensor]) -> StateDict:
         kernels = basis.view(kept**2, 1, size, size).repeat(width, 1, 1, 1)
         constants[f"{block}.attention.relative_position_index"] = relative_position_index(side)
         constants[f"{block}.attentionG.dct_conv_8x8.weight"] = kernels
-        constants[f"{block}.attentionG.idct_conv.0.weight"] = basis.T.reshape(size**2, kept**2, 1, 1).repeat(width, 1, 1, 1)
+        constants[f"{block}.attentionG.idct_conv.0.weight"] = basis.T.reshape(size**2, kept**2, 1, 1).repeat(
+            width, 1, 1, 1
+        )
     return constants

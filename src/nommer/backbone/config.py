@@ -69,13 +69,15 @@ class NomMerConfig:
         if self.patch_size not in (1, 2, 4):
             raise ValueError(f"patch_size must be 4, 2 or 1, got {self.patch_size}")
         if self.global_pool not in GLOBAL_POOLS:
-            raise ValueError(f"global_pool must be one of {', '.join(map(repr, GLOBAL_POOLS))}, got {self.global_pool!r}")
+            raise ValueError(
+                f"global_pool must be one of {', '.join(map(repr, GLOBAL_POOLS))}, got {self.global_pool!r}"
+            )
         if self.num_classes < 0:
             raise ValueError(f"num_classes must be 0 or more, got {self.num_classes}")
         for name in ("drop_rate", "drop_path_rate"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 0 and below 1, got {getattr(self, name)}")
-        if min(self.img_size) < 1:
+        if min(_pair(self.img_size)) < 1:
             raise ValueError(f"img_size must be 1 or more pixels a side, got {self.img_size}")
 
     def _check_widths(self) -> None:
@@ -83,7 +85,9 @@ class NomMerConfig:
             if width % heads:
                 raise ValueError(f"num_heads of stage {stage} must divide its width {width}, got {heads}")
         if self.embed_dim % GROUPS:
-            raise ValueError(f"embed_dim must be a multiple of {GROUPS} (groups of the global context), got {self.embed_dim}")
+            raise ValueError(
+                f"embed_dim must be a multiple of {GROUPS} (groups of the global context), got {self.embed_dim}"
+            )
         if self.embed_dim % self.expansion:
             raise ValueError(f"expansion must divide embed_dim {self.embed_dim}, got {self.expansion}")
 
@@ -96,6 +100,11 @@ class NomMerConfig:
     def reductions(self) -> tuple[int, ...]:
         """Strides of the four stages in pixels: 4, 8, 16, 32 with `patch_size` 4."""
         return tuple(self.patch_size * 2**stage for stage in range(NUM_STAGES))
+
+    @property
+    def position_grid(self) -> tuple[int, int]:
+        """Rows and columns of the position embedding: the stage-3 grid of `img_size`."""
+        return self.grid_size(*_pair(self.img_size), stage=2)
 
     def grid_size(self, height: int, width: int, stage: int) -> tuple[int, int]:
         """Rows and columns of the token grid of `stage` (0 to 3) for an image of `height` x `width` pixels."""

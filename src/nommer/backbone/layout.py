@@ -6,7 +6,7 @@ from one to the other costs nothing.
 
 import torch.nn.functional as F
 
-from nommer.shapes import FeatureMap, TokenGrid
+from nommer.shapes import FeatureMap, NextMap, TokenGrid
 
 
 def as_maps(grid: TokenGrid) -> FeatureMap:
@@ -24,7 +24,7 @@ def missing_to_multiple(size: int, multiple: int) -> int:
     return -size % multiple
 
 
-def pad_maps(maps: FeatureMap, multiple: int, mode: str) -> FeatureMap:
+def pad_maps(maps: FeatureMap, multiple: int, mode: str) -> NextMap:
     """Pad maps at the right and bottom until both sides are a multiple of `multiple`.
 
     Returns `maps` itself, untouched, when nothing is missing.

@@ -6,7 +6,7 @@ Data order: images (B, C, H, W) -> stem -> stages 1-2 nominate contexts -> stage
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 import torch
 from timm.layers import calculate_drop_path_rates
@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from nommer.backbone.attention import GlobalAttention
 from nommer.backbone.block import Block
 from nommer.backbone.config import NUM_STAGES, NomMerConfig
+from nommer.backbone.contexts import WindowContext
+from nommer.backbone.dct import BlockDCT
 from nommer.backbone.layout import as_maps
 from nommer.backbone.nominator import NominatedContext
-from nommer.backbone.stage import ClassTokenStage, PositionStage, Stage, resample_position
+from nommer.backbone.stage import BlockSequence, ClassTokenStage, PositionStage, Stage, resample_position
 from nommer.backbone.stem import Downsample, Stem
-from nommer.backbone.contexts import WindowContext
-from nommer.shapes import FeatureMap, Images, Logits, TokenGrid, Tokens, TokensOrGrid
+from nommer.shapes import Images, Logits, TokenGrid, TokenLogits, Tokens, TokensOrGrid
 
 
 class NomMer(nn.Module):
@@ -53,7 +54,7 @@ class NomMer(nn.Module):
 
     # ---- forward ----------------------------------------------------------------------------------------------------
 
-    def forward(self, images: Images) -> Logits | Tokens:
+    def forward(self, images: Images) -> Logits | TokenLogits:
         """Class scores (B, num_classes) of images (B, channels, H, W), normalised."""
         return self.forward_head(self.forward_features(images))
 
@@ -62,7 +63,7 @@ class NomMer(nn.Module):
         *_, tokens = self.stage_outputs(images)
         return self.norm(tokens)
 
-    def forward_head(self, tokens: Tokens, pre_logits: bool = False) -> Logits | Tokens:
+    def forward_head(self, tokens: Tokens, pre_logits: bool = False) -> Logits | TokenLogits:
         """Class scores from the output of `forward_features`; with `pre_logits`, the vector before the classifier."""
         pooled = self.head_drop(self.pool(tokens))
         return pooled if pre_logits else self.head(pooled)
@@ -97,7 +98,7 @@ class NomMer(nn.Module):
 
         Args:
             images: (B, channels, H, W), normalised.
-            indices: stages to return, 0 to 3: an int for the last n, a list for these, None for all.
+            indices: stages to return: an int for the last n, a list for these (0 to 3, or -1 to -4), None for all.
             norm: apply the final layer norm to stage 4's output (the other stages have another width).
             stop_early: do not run the stages after the last one asked for.
             output_fmt: "NCHW" (B, width, rows, columns) or "NHWC" (B, rows, columns, width).
@@ -109,10 +110,12 @@ class NomMer(nn.Module):
         """
         if output_fmt not in ("NCHW", "NHWC"):
             raise ValueError(f"output_fmt must be 'NCHW' or 'NHWC', got {output_fmt!r}")
-        taken, last = feature_take_indices(len(self.stages), indices)
+        taken, last = self.take_indices(indices)
         count = last + 1 if stop_early else len(self.stages)
         if count < len(self.stages) and not intermediates_only:
-            raise ValueError("stop_early before the last stage leaves no final features: ask for intermediates_only=True")
+            raise ValueError(
+                "stop_early before the last stage leaves no final features: ask for intermediates_only=True"
+            )
         outputs = list(islice(self.stage_outputs(images), count))
         final = self.norm(outputs[-1]) if count == NUM_STAGES else outputs[-1]
         intermediates = []
@@ -122,6 +125,10 @@ class NomMer(nn.Module):
             feature = as_maps(grid).contiguous(memory_format=torch.channels_last) if output_fmt == "NCHW" else grid
             intermediates.append((feature, prefix) if return_prefix_tokens else feature)
         return intermediates if intermediates_only else (final, intermediates)
+
+    def take_indices(self, indices: int | list[int] | tuple[int, ...] | None) -> tuple[list[int], int]:
+        """The stages that `indices` mean (an int: the last n; None: all), and the last of them."""
+        return feature_take_indices(len(self.stages), list(indices) if isinstance(indices, tuple) else indices)
 
     def split_prefix(self, output: TokensOrGrid, images: Images) -> tuple[TokenGrid, Tokens]:
         """A stage's output as (grid, prefix tokens): stage 4's class token apart, (B, 0, width) for the others."""
@@ -136,8 +143,12 @@ class NomMer(nn.Module):
     def prune_intermediate_layers(
         self, indices: int | list[int] | tuple[int, ...] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
-        """Remove the stages after the last of `indices`, and the norm and head if asked; returns the stages kept for output."""
-        taken, last = feature_take_indices(len(self.stages), indices)
+        """Remove the stages after the last of `indices`, and the norm and head if asked.
+
+        Returns:
+            The stages asked for, as `forward_intermediates` takes them.
+        """
+        taken, last = self.take_indices(indices)
         self.stages = self.stages[: last + 1]
         if prune_norm or last + 1 < NUM_STAGES:
             self.norm = nn.Identity()
@@ -163,20 +174,24 @@ class NomMer(nn.Module):
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Trade time for memory in training: recompute each block's activations in the backward pass."""
-        for stage in self.stages:
-            stage.blocks.grad_checkpointing = enable
+        for module in self.modules():
+            if isinstance(module, BlockSequence):
+                module.grad_checkpointing = enable
 
     def set_input_size(self, img_size: int | tuple[int, int]) -> None:
         """Resample the position embedding to the grid of `img_size` (pixels), to go on training at that size."""
         self.config = replace(self.config, img_size=img_size)
         for stage in self.stages:
             if isinstance(stage, PositionStage):
-                position = resample_position(stage.pos_embed.detach(), position_grid(self.config))
+                position = resample_position(stage.pos_embed.detach(), self.config.position_grid)
                 stage.pos_embed = nn.Parameter(position.clone(), requires_grad=stage.pos_embed.requires_grad)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Parameter name patterns of the layers in order, for layer-wise learning-rate decay."""
-        blocks = [(r"^stages\.(\d+)\.(?:downsample|pos_embed|cls_token)", (0,)), (r"^stages\.(\d+)\.blocks\.(\d+)", None)]
+        blocks = [
+            (r"^stages\.(\d+)\.(?:downsample|pos_embed|cls_token)", (0,)),
+            (r"^stages\.(\d+)\.blocks\.(\d+)", None),
+        ]
         return {"stem": r"^stem", "blocks": r"^stages\.(\d+)" if coarse else [*blocks, (r"^norm", (99999,))]}
 
     def no_weight_decay(self) -> set[str]:
@@ -190,24 +205,21 @@ class NomMer(nn.Module):
             _init_module(module)
 
 
-def position_grid(config: NomMerConfig) -> tuple[int, int]:
-    """Rows and columns of the position embedding: the stage-3 grid of `config.img_size`."""
-    height, width = config.img_size
-    return config.grid_size(height, width, stage=2)
-
-
 def build_stages(config: NomMerConfig) -> Iterator[Stage]:
     """The four stages of `config`, in order."""
-    drop_paths = calculate_drop_path_rates(config.drop_path_rate, list(config.depths), stagewise=True)
+    drop_paths = cast(
+        "list[list[float]]", calculate_drop_path_rates(config.drop_path_rate, list(config.depths), stagewise=True)
+    )
     for stage, (width, rates) in enumerate(zip(config.widths, drop_paths, strict=True)):
         downsample = Downsample(width // 2, width) if stage else nn.Identity()
         blocks = [
-            Block(width, build_mixer(config, stage), mlp_ratio=config.mlp_ratios[stage], drop_path=rate) for rate in rates
+            Block(width, build_mixer(config, stage), mlp_ratio=config.mlp_ratios[stage], drop_path=rate)
+            for rate in rates
         ]
         if stage < 2:
             yield Stage(downsample, blocks)
         elif stage == 2:
-            yield PositionStage(downsample, blocks, grid_size=position_grid(config), width=width)
+            yield PositionStage(downsample, blocks, grid_size=config.position_grid, width=width)
         else:
             yield ClassTokenStage(downsample, blocks, width=width)
 
@@ -244,5 +256,5 @@ def _init_module(module: nn.Module) -> None:
     elif isinstance(module, ClassTokenStage):
         nn.init.normal_(module.cls_token)
     _init_linear(module)
-    if hasattr(module, "init_non_persistent_buffers"):
+    if isinstance(module, WindowContext | BlockDCT):
         module.init_non_persistent_buffers()

@@ -21,7 +21,8 @@ def gumbel_noise(logits: Tensor) -> Tensor:
     """
     dtype = torch.promote_types(logits.dtype, torch.float32)
     uniform = torch.rand(logits.shape, dtype=dtype, device=logits.device)
-    return -torch.log(-torch.log(uniform.clamp_min(torch.finfo(dtype).tiny)))
+    limits = torch.finfo(dtype)
+    return -torch.log(-torch.log(uniform.clamp(limits.tiny, 1 - limits.eps / 2)))
 
 
 def one_hot_maximum(scores: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from nommer.backbone.layout import as_grid, as_maps
 from nommer.backbone.stem import Downsample
-from nommer.shapes import TokenGrid, Tokens, TokensOrGrid
+from nommer.shapes import NextTokensOrGrid, TokenGrid, Tokens, TokensOrGrid
 
 
 @contextmanager
@@ -28,6 +28,15 @@ def frozen_batch_statistics(module: nn.Module) -> Iterator[None]:
             norm.track_running_stats = True
 
 
+def recomputed_in_backward(block: nn.Module, x: TokensOrGrid) -> TokensOrGrid:
+    """`block(x)`, whose activations are computed again in the backward pass instead of being kept."""
+
+    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        return nullcontext(), frozen_batch_statistics(block)
+
+    return checkpoint(block, x, use_reentrant=False, context_fn=contexts)
+
+
 class BlockSequence(nn.Sequential):
     """Blocks one after the other; with `grad_checkpointing`, activations inside a block are recomputed in backward.
 
@@ -40,14 +49,9 @@ class BlockSequence(nn.Sequential):
 
     def forward(self, x: TokensOrGrid) -> TokensOrGrid:
         """Tokens through every block."""
-        if not (self.grad_checkpointing and self.training and torch.is_grad_enabled()):
-            return super().forward(x)
+        recompute = self.grad_checkpointing and self.training and torch.is_grad_enabled()
         for block in self:
-
-            def contexts(block: nn.Module = block) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-                return nullcontext(), frozen_batch_statistics(block)
-
-            x = checkpoint(block, x, use_reentrant=False, context_fn=contexts)
+            x = recomputed_in_backward(block, x) if recompute else block(x)
         return x
 
 
@@ -59,7 +63,7 @@ class Stage(nn.Module):
         self.downsample = downsample
         self.blocks = BlockSequence(blocks)
 
-    def forward(self, grid: TokenGrid) -> TokensOrGrid:
+    def forward(self, grid: TokenGrid) -> NextTokensOrGrid:
         """The previous grid (B, rows, columns, width) to this stage's."""
         return self.blocks(self.embed(self.downsample(grid)))
 
@@ -72,7 +76,12 @@ class PositionStage(Stage):
     """Stage 3: adds a learned absolute position embedding, resampled (bicubic) when the grid is another."""
 
     def __init__(
-        self, downsample: Downsample | nn.Identity, blocks: Iterable[nn.Module], *, grid_size: tuple[int, int], width: int
+        self,
+        downsample: Downsample | nn.Identity,
+        blocks: Iterable[nn.Module],
+        *,
+        grid_size: tuple[int, int],
+        width: int,
     ) -> None:
         super().__init__(downsample, blocks)
         self.pos_embed = nn.Parameter(torch.zeros(1, *grid_size, width))

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from nommer.backbone.layout import as_grid, as_maps, pad_maps
-from nommer.shapes import Images, TokenGrid
+from nommer.shapes import Images, NextGrid, TokenGrid
 
 
 class Stem(nn.Module):
@@ -37,6 +37,6 @@ class Downsample(nn.Module):
         self.conv = nn.Conv2d(width, out_width, 3, padding=1)
         self.norm = nn.LayerNorm(out_width)
 
-    def forward(self, grid: TokenGrid) -> TokenGrid:
+    def forward(self, grid: TokenGrid) -> NextGrid:
         """Halve the grid (B, rows, columns, width) to (B, ceil(rows / 2), ceil(columns / 2), out_width)."""
         return self.norm(as_grid(F.max_pool2d(self.conv(as_maps(grid)), 2, ceil_mode=True)))

@@ -1,0 +1,1 @@
+"""From image files to typed batches: decode, find the data, audit, transform, batch."""

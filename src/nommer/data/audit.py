@@ -1,0 +1,105 @@
+"""Reads the images once before anything is learned from them, and lists what is wrong; files are never changed."""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from PIL import Image
+
+from nommer.data.formats.folders import ClassFolders, Issue, Sample
+from nommer.data.images import FORMATS, ImageError, decode
+from nommer.errors import InputError
+from nommer.progress import track
+
+DECODE_LIMIT = 50_000
+"""Data sets of up to this many images are decoded whole before training; of larger ones the headers are read."""
+
+SKIP_LIMIT = 0.01
+"""Largest share of bad images that is left out, and listed, without being asked to."""
+
+
+@dataclass(frozen=True)
+class ImageReport:
+    """What the audit found in one image file."""
+
+    path: Path
+    size: tuple[int, int] | None = None
+    """Width and height in pixels, before the EXIF orientation."""
+    error: str | None = None
+    """Why it cannot be used."""
+    remark: str | None = None
+    """What the reader should know although it can."""
+
+
+def read_image(path: Path, *, whole: bool) -> ImageReport:
+    """Read one file: its header, and with `whole` every pixel."""
+    try:
+        if whole:
+            decode(path)
+        with Image.open(path, formats=FORMATS) as image:
+            frames = getattr(image, "n_frames", 1)
+            remark = f"{frames} frames or pages" if frames > 1 and image.format != "MPO" else None
+            return ImageReport(path, size=image.size, remark=remark)
+    except ImageError as error:
+        return ImageReport(path, error=error.reason)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        return ImageReport(path, error=str(error))
+
+
+def read_images(paths: Sequence[Path]) -> list[ImageReport]:
+    """Read all files, several at a time."""
+    whole = len(paths) <= DECODE_LIMIT
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        reports = pool.map(lambda path: read_image(path, whole=whole), paths)
+        return list(track(reports, total=len(paths), what="reading images"))
+
+
+@dataclass(frozen=True)
+class Audited:
+    """Data without its bad images, and what the audit learned."""
+
+    data: ClassFolders
+    short_side: int
+    """Median of the images' shorter side, in pixels."""
+
+
+def audit(data: ClassFolders, *, on_bad_sample: str = "auto") -> Audited:
+    """Leave out and list the images that cannot be read.
+
+    Args:
+        data: labelled files.
+        on_bad_sample: "error" refuses any bad image; "skip" leaves them out; "auto" leaves out up to 1 % of all.
+
+    Raises:
+        InputError: bad images that `on_bad_sample` does not allow, or a training class of which nothing is left.
+    """
+    samples = [sample for split in data.splits.values() for sample in split]
+    reports = read_images([sample.path for sample in samples])
+    bad = {report.path: report for report in reports if report.error}
+    allowed = {"error": 0.0, "auto": SKIP_LIMIT * len(samples), "skip": float(len(samples))}[on_bad_sample]
+    if len(bad) > allowed:
+        raise InputError(_too_many(bad, len(samples), on_bad_sample))
+    issues = [Issue(str(path), report.error or "", "left out") for path, report in bad.items()]
+    issues += [Issue(str(r.path), r.remark, "the first one is used") for r in reports if r.remark and not r.error]
+    kept = {split: tuple(s for s in part if s.path not in bad) for split, part in data.splits.items()}
+    _check_every_class(data, kept["train"])
+    sides = [min(report.size) for report in reports if report.size and not report.error]
+    return Audited(ClassFolders(data.root, data.class_names, kept, (*data.issues, *issues)), int(median(sides)))
+
+
+def _too_many(bad: dict[Path, ImageReport], total: int, policy: str) -> str:
+    listed = "; ".join(f"{path}: {report.error}" for path, report in list(bad.items())[:5])
+    more = f"; and {len(bad) - 5} more" if len(bad) > 5 else ""
+    limit = "none is allowed" if policy == "error" else f"at most {SKIP_LIMIT:.0%} is left out without being asked to"
+    hint = "mend or remove them, or use --on-bad-sample skip"
+    return f"{len(bad)} of {total} images cannot be read ({limit}): {listed}{more}; {hint}"
+
+
+def _check_every_class(data: ClassFolders, train: tuple[Sample, ...]) -> None:
+    left = {sample.label for sample in train}
+    for label, name in enumerate(data.class_names):
+        if label not in left:
+            raise InputError(f"{data.root}: no image of class {name!r} can be read; mend its files or remove the class folder")

@@ -1,0 +1,1 @@
+"""Where data is found on disk, and what task it is for."""

@@ -1,0 +1,188 @@
+"""Class folders: one folder of images per class, alone or under `train/` and `val/`."""
+
+import csv
+import io
+import random
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from nommer.data.images import is_image_name
+from nommer.errors import InputError
+
+Split = Literal["train", "val", "test"]
+
+SPLIT_FOLDERS: dict[Split, tuple[str, ...]] = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation"),
+    "test": ("test", "testing"),
+}
+"""Names of the sub-folders that hold a split, in the order they are looked for."""
+
+_FOLDERS_OF_OTHER_TASKS = {"images", "masks", "labels", "annotations", "jpegimages", "imagesets", "segmentationclass"}
+
+LAYOUTS = """accepted layouts for classification:
+  DATA/train/CLASS/*.jpg and DATA/val/CLASS/*.jpg   (val may be called valid, validation or test)
+  DATA/CLASS/*.jpg                                  (split by nommer, stratified and seeded)"""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One labelled image file."""
+
+    path: Path
+    label: int
+
+
+@dataclass(frozen=True)
+class Issue:
+    """One thing found in the data, and what was done about it: a line of `data_issues.jsonl`."""
+
+    file: str
+    what: str
+    done: str
+
+
+@dataclass(frozen=True)
+class ClassFolders:
+    """Labelled images by split, with the class names that their labels index."""
+
+    root: Path
+    class_names: tuple[str, ...]
+    splits: dict[Split, tuple[Sample, ...]]
+    issues: tuple[Issue, ...] = field(default=())
+
+    def count(self, split: Split) -> Counter[int]:
+        """Images per label of a split."""
+        return Counter(sample.label for sample in self.splits.get(split, ()))
+
+
+def read_class_folders(root: Path) -> ClassFolders:
+    """Find the class folders under `root`, which is not changed.
+
+    With sub-folders for splits, "val" falls back to "test" where there is no other; without, everything is in "train".
+
+    Raises:
+        InputError: no folder, no classes, fewer than two, a class without images, or a class that training lacks.
+    """
+    if not root.is_dir():
+        raise InputError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}; {LAYOUTS}")
+    folders = _split_folders(root)
+    class_names = _class_names(folders["train"])
+    splits: dict[Split, tuple[Sample, ...]] = {}
+    issues: list[Issue] = []
+    for split, folder in folders.items():
+        _check_classes(folder, class_names, split)
+        samples, ignored = _list_samples(folder, class_names, must_fill=split == "train")
+        splits[split] = tuple(samples)
+        issues += [Issue(str(path), "file name does not end as an image's", "left out") for path in ignored]
+        if not samples:
+            raise InputError(f"{folder}: no images in the class folders of this split; {LAYOUTS}")
+    return ClassFolders(root, class_names, splits, tuple(issues))
+
+
+def _split_folders(root: Path) -> dict[Split, Path]:
+    found: dict[Split, Path] = {}
+    for split, names in SPLIT_FOLDERS.items():
+        for name in names:
+            if (root / name).is_dir() and _sub_folders(root / name):
+                found[split] = root / name
+                break
+    if "train" not in found:
+        return {"train": root}
+    if "val" not in found and "test" in found:
+        found["val"] = found.pop("test")
+    return found
+
+
+def _sub_folders(folder: Path) -> list[Path]:
+    return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
+
+
+def _class_names(folder: Path) -> tuple[str, ...]:
+    names = tuple(child.name for child in _sub_folders(folder))
+    if names and {name.lower() for name in names} <= _FOLDERS_OF_OTHER_TASKS:
+        raise InputError(f"{folder}: folders {', '.join(names)} look like detection or segmentation data; {LAYOUTS}")
+    if len(names) < 2:
+        found = f"one class folder, {names[0]!r}" if names else "no class folders"
+        raise InputError(f"{folder}: found {found}, expected at least two; {LAYOUTS}")
+    return names
+
+
+def _check_classes(folder: Path, class_names: tuple[str, ...], split: Split) -> None:
+    unknown = sorted({child.name for child in _sub_folders(folder)} - set(class_names))
+    if unknown:
+        raise InputError(
+            f"{folder}: class {', '.join(map(repr, unknown))} of {split} is not among the training classes "
+            f"({_shorten(class_names)}); rename or remove the folder"
+        )
+
+
+def _shorten(names: tuple[str, ...], most: int = 20) -> str:
+    listed = ", ".join(names[:most])
+    return listed if len(names) <= most else f"{listed}, ... {len(names)} in all"
+
+
+def _list_samples(folder: Path, class_names: tuple[str, ...], *, must_fill: bool) -> tuple[list[Sample], list[Path]]:
+    """Images of every class folder (searched deeply), and the files that are left out."""
+    samples: list[Sample] = []
+    ignored: list[Path] = []
+    for label, name in enumerate(class_names):
+        files = _visible_files(folder / name)
+        images = [path for path in files if is_image_name(path)]
+        if must_fill and not images:
+            raise InputError(f"{folder / name}: this class folder holds no images; add some or remove the folder")
+        samples += [Sample(path, label) for path in images]
+        ignored += [path for path in files if not is_image_name(path)]
+    return samples, ignored
+
+
+def _visible_files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    try:
+        return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    except PermissionError as error:
+        raise InputError(f"{error.filename}: no permission to read this folder") from error
+
+
+def split_stratified(data: ClassFolders, *, fraction: float, seed: int) -> ClassFolders:
+    """Hold back `fraction` of every class of "train" as "val", chosen by `seed`, the same on every machine.
+
+    A class keeps at least one image for training; with two or more images it gives at least one to validation.
+    """
+    by_label: dict[int, list[Sample]] = defaultdict(list)
+    for sample in data.splits["train"]:
+        by_label[sample.label].append(sample)
+    held: set[Sample] = set()
+    for label, samples in by_label.items():
+        order = sorted(samples, key=lambda sample: sample.path.relative_to(data.root).as_posix())
+        random.Random(f"{seed}/{data.class_names[label]}").shuffle(order)  # noqa: S311 - a split is no secret
+        held.update(order[: min(max(1, round(fraction * len(order))), len(order) - 1)])
+    train = tuple(sample for sample in data.splits["train"] if sample not in held)
+    val = tuple(sample for sample in data.splits["train"] if sample in held)
+    if not val:
+        raise InputError(f"{data.root}: no class has two images, so none can be held back for validation; add a val/ folder")
+    return ClassFolders(data.root, data.class_names, data.splits | {"train": train, "val": val}, data.issues)
+
+
+def split_as_csv(data: ClassFolders) -> str:
+    """The split as CSV text: file (relative to the data folder), split, class."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["file", "split", "class"])
+    for split, samples in data.splits.items():
+        rows.writerows(
+            [sample.path.relative_to(data.root).as_posix(), split, data.class_names[sample.label]] for sample in samples
+        )
+    return text.getvalue()
+
+
+def read_split(root: Path, file: Path) -> dict[Split, set[Path]]:
+    """The files of each split that `split_as_csv` wrote, as paths under `root`."""
+    splits: dict[Split, set[Path]] = defaultdict(set)
+    with file.open(newline="", encoding="utf-8") as stream:
+        for row in csv.DictReader(stream):
+            splits[row["split"]].add(root / row["file"])  # type: ignore[index]  # one of Split, as written
+    return splits

@@ -1,0 +1,70 @@
+"""Randomness that depends on (seed, epoch, sample) alone: not on workers, processes, or where a run was resumed."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch.utils.data import Sampler
+
+
+def derive_seed(*numbers: int) -> int:
+    """A 32-bit seed that is a well-mixed function of non-negative `numbers`."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
+def seed_all(seed: int) -> None:
+    """Seed Python's, NumPy's and torch's generators."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - timm's augmentations draw from the global generators
+    torch.manual_seed(seed)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Run with all generators seeded, and leave them as they were found."""
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    seed_all(seed)
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
+        torch.set_rng_state(states[2])
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """Yields (index, seed of its augmentation), shuffled anew every epoch, each process its own equal share.
+
+    What the shares leave over (fewer images than processes) is left to other epochs.
+    """
+
+    def __init__(self, size: int, *, seed: int, rank: int = 0, world_size: int = 1) -> None:
+        self.size, self.seed, self.rank, self.world_size = size, seed, rank, world_size
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before every epoch, also after resuming."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.size // self.world_size
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        order = np.random.default_rng(derive_seed(self.seed, self.epoch)).permutation(self.size)
+        for index in order[self.rank :: self.world_size][: len(self)]:
+            yield int(index), derive_seed(self.seed, self.epoch, int(index))
+
+
+class ShareSampler(Sampler[int]):
+    """Each process its own share of the data in order; no sample twice, so evaluation counts each once."""
+
+    def __init__(self, size: int, *, rank: int = 0, world_size: int = 1) -> None:
+        self.indices = range(rank, size, world_size)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.indices)

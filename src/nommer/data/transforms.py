@@ -1,0 +1,175 @@
+"""From a decoded image to the tensor that the network takes: fixed for judging, random for training."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+from PIL import Image
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, Mixup, create_transform
+from torch import Tensor
+from torchvision.transforms import v2
+
+from nommer.errors import InputError
+
+_LONGEST_ASPECT = 4
+"""Longer images are cropped to this aspect ratio before resizing, which a centre crop does not see but memory does."""
+
+
+SMALL_IMAGE = 160
+"""Below this size, in pixels, nothing of an image is cropped away by default."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PixelOptions:
+    """How pixels are prepared, whatever the image size.
+
+    Raises:
+        InputError: a value out of range; the message names it.
+    """
+
+    crop_pct: float | None = None
+    """With crop_mode center: the shorter side is resized to image_size / crop_pct, then the centre is cropped.
+    By default 0.875, or 1 for images under 160 pixels."""
+    crop_mode: Literal["center", "squash"] = "center"
+    """Squash resizes both sides to image_size instead, whatever the aspect ratio."""
+    interpolation: Literal["bicubic", "bilinear", "nearest"] = "bicubic"
+    """How pixels are resampled (antialiased)."""
+    mean: tuple[float, float, float] = IMAGENET_DEFAULT_MEAN
+    """Subtracted from each channel, of values in 0 to 1."""
+    std: tuple[float, float, float] = IMAGENET_DEFAULT_STD
+    """Divides each channel."""
+    background: tuple[int, int, int] = (255, 255, 255)
+    """Colour (0-255) under transparent pixels."""
+
+    def __post_init__(self) -> None:
+        for name in ("mean", "std", "background"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if self.crop_pct is not None and not 0 < self.crop_pct <= 1:
+            raise InputError(f"crop_pct must be above 0 and at most 1, got {self.crop_pct}")
+        if min(self.std) <= 0:
+            raise InputError(f"std must be above 0, got {self.std}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing(PixelOptions):
+    """How an image becomes the input of a model; travels with the weights.
+
+    Raises:
+        InputError: a value out of range; the message names it.
+    """
+
+    image_size: int = 224
+    """Side of the square input, in pixels."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.image_size < 32:
+            raise InputError(f"image_size must be 32 pixels or more, got {self.image_size}")
+        if self.crop_pct is None:
+            object.__setattr__(self, "crop_pct", 1.0 if self.image_size < SMALL_IMAGE else 0.875)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """An RGB image as float32 (3, image_size, image_size), normalised."""
+        return self.normalise(self.crop(image))
+
+    def crop(self, image: Image.Image) -> Image.Image:
+        """The part of an RGB image that the model sees, image_size x image_size."""
+        mode = v2.InterpolationMode(self.interpolation)
+        if self.crop_mode == "squash":
+            return v2.functional.resize(image, [self.image_size, self.image_size], interpolation=mode)
+        scaled = max(self.image_size, math.floor(self.image_size / (self.crop_pct or 1.0)))
+        resized = v2.functional.resize(_limit_aspect(image), [scaled], interpolation=mode)
+        return v2.functional.center_crop(resized, [self.image_size, self.image_size])
+
+    def normalise(self, image: Image.Image) -> Tensor:
+        """Float32 (3, H, W) with `mean` and `std` applied."""
+        scaled = v2.functional.to_dtype(v2.functional.to_image(image), torch.float32, scale=True)
+        return v2.functional.normalize(scaled, list(self.mean), list(self.std)).as_subclass(Tensor)
+
+    def denormalise(self, image: Tensor) -> Tensor:
+        """Back from a normalised (3, H, W) tensor to values in 0 to 1, for showing."""
+        mean, std = (torch.tensor(v, device=image.device).view(3, 1, 1) for v in (self.mean, self.std))
+        return (image.float() * std + mean).clamp(0, 1)
+
+
+def _limit_aspect(image: Image.Image) -> Image.Image:
+    longest = _LONGEST_ASPECT * min(image.size)
+    if max(image.size) <= longest:
+        return image
+    return v2.functional.center_crop(image, [min(image.height, longest), min(image.width, longest)])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """Random changes of the training images, all of them timm's.
+
+    Raises:
+        InputError: a probability outside 0 to 1.
+    """
+
+    scale: tuple[float, float] = (0.35, 1.0)
+    """Share of the image's area that a random crop keeps."""
+    ratio: tuple[float, float] = (0.75, 4 / 3)
+    """Aspect ratio of the random crop."""
+    hflip: float = 0.5
+    """Probability of a horizontal flip."""
+    vflip: float = 0.0
+    """Probability of a vertical flip."""
+    color_jitter: float = 0.2
+    """Strength of brightness, contrast and saturation changes; not used together with `auto_augment`."""
+    auto_augment: str | None = None
+    """timm's policy string, such as "rand-m9-mstd0.5-inc1"."""
+    random_erasing: float = 0.0
+    """Probability of erasing a rectangle (filled with noise per pixel)."""
+    mixup: float = 0.0
+    """Alpha of mixup; 0 for none."""
+    cutmix: float = 0.0
+    """Alpha of cutmix; 0 for none."""
+    mixup_prob: float = 1.0
+    """Probability of mixup or cutmix per batch."""
+    mixup_switch_prob: float = 0.5
+    """Probability of cutmix where both are on."""
+
+    def __post_init__(self) -> None:
+        for name in ("hflip", "vflip", "random_erasing", "mixup_prob", "mixup_switch_prob"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"augment.{name} must be from 0 to 1, got {getattr(self, name)}")
+        low, high = self.scale
+        if not 0 < low <= high <= 1:
+            raise InputError(f"augment.scale must be two numbers with 0 < low <= high <= 1, got {self.scale}")
+
+    def transform(self, preprocessing: Preprocessing) -> Any:
+        """A function from an RGB image to a random, normalised (3, image_size, image_size) float32 tensor."""
+        return create_transform(
+            preprocessing.image_size,
+            is_training=True,
+            scale=self.scale,
+            ratio=self.ratio,
+            hflip=self.hflip,
+            vflip=self.vflip,
+            color_jitter=self.color_jitter or None,
+            auto_augment=self.auto_augment,
+            interpolation=preprocessing.interpolation,
+            mean=preprocessing.mean,
+            std=preprocessing.std,
+            re_prob=self.random_erasing,
+            re_mode="pixel",
+        )
+
+    def mixing(self, num_classes: int, label_smoothing: float) -> Mixup | None:
+        """Mixup and cutmix of a batch, which also turns labels into smoothed distributions; None when both are off."""
+        if not (self.mixup or self.cutmix):
+            return None
+        return Mixup(
+            mixup_alpha=self.mixup,
+            cutmix_alpha=self.cutmix,
+            prob=self.mixup_prob,
+            switch_prob=self.mixup_switch_prob,
+            label_smoothing=label_smoothing,
+            num_classes=num_classes,
+        )

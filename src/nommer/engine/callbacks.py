@@ -1,0 +1,125 @@
+"""What happens beside the training: records, curves, and plain lines where there is no terminal."""
+
+import csv
+import io
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L  # noqa: N812 - Lightning's own convention
+from torch import Tensor
+
+from nommer.engine.classification import ClassificationTask
+from nommer.engine.plots import plot_curves, plot_nominations
+from nommer.engine.run import RunFolder
+from nommer.errors import InputError
+from nommer.explain.trace import NominationTrace, shares
+from nommer.files import write_text
+from nommer.progress import notice
+
+
+class History(L.Callback):
+    """Writes a line per epoch to `metrics.csv`, the nominations per block to `nominations.csv`, and draws both."""
+
+    def __init__(self, run: RunFolder) -> None:
+        self.run = run
+        self.rows: list[dict[str, Any]] = []
+        self.nominations: list[dict[str, Any]] = []
+        self.trace: NominationTrace | None = None
+        self.started = time.perf_counter()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rows so far, so that a resumed run goes on with them."""
+        return {"rows": self.rows, "nominations": self.nominations}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over the rows of the run that is resumed."""
+        self.rows, self.nominations = state_dict["rows"], state_dict["nominations"]
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the epoch's clock."""
+        self.started = time.perf_counter()
+
+    def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: ClassificationTask) -> None:
+        """Count what is nominated on the validation images."""
+        self.trace = NominationTrace(pl_module.model).__enter__()
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: ClassificationTask) -> None:
+        """Add the epoch's nominations, over all processes."""
+        if self.trace is None:
+            return
+        self._stop_tracing()
+        counts = trainer.strategy.reduce(self.trace.counts().to(pl_module.device), reduce_op="sum")
+        if not trainer.sanity_checking and trainer.training and isinstance(counts, Tensor):
+            for block, values in shares(self.trace.blocks, counts.cpu()).items():
+                self.nominations.append({"epoch": trainer.current_epoch + 1, "block": block, **values})
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Take the hooks off whatever happens."""
+        self._stop_tracing()
+
+    def _stop_tracing(self) -> None:
+        if self.trace is not None:
+            self.trace.__exit__(None, None, None)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write and draw the epoch's line; stop on a loss that is no number."""
+        values = {name: value.item() for name, value in trainer.callback_metrics.items()}
+        epoch = trainer.current_epoch + 1
+        if not math.isfinite(values["train_loss"]):
+            raise InputError(
+                f"the training loss became {values['train_loss']} in epoch {epoch}; the last good checkpoint is "
+                f"{self.run.last}; lower --lr or use --precision 32"
+            )
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        seconds = round(time.perf_counter() - self.started, 2)
+        self.rows.append({"epoch": epoch, "step": trainer.global_step, "lr": rate, "seconds": seconds, **values})
+        if trainer.is_global_zero:
+            self.write()
+
+    def write(self) -> None:
+        """Write `metrics.csv` and `nominations.csv`."""
+        write_text(self.run.metrics, as_csv(self.rows))
+        write_text(self.run.nominations, as_csv(self.nominations))
+
+    def draw(self) -> None:
+        """Draw `curves.png` and `nominations.png`."""
+        if self.rows:
+            plot_curves(self.rows, self.run.path / "curves.png")
+        if self.nominations:
+            plot_nominations(self.nominations, self.run.path / "nominations.png")
+
+
+class EpochLines(L.Callback):
+    """One plain line per epoch with the time left, for output that is no terminal."""
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Remember when and where the run began, to tell how much time is left."""
+        self.start, self.first = time.perf_counter(), trainer.current_epoch
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Print the line."""
+        values, epochs = trainer.callback_metrics, trainer.max_epochs or 0
+        done = trainer.current_epoch + 1
+        left = (time.perf_counter() - self.start) / (done - self.first) * (epochs - done)
+        notice(
+            f"epoch {done}/{epochs}  train loss {values['train_loss']:.4f}  val loss {values['val_loss']:.4f}  "
+            f"top-1 {values['val_top1']:.2%}  {left:.0f} s left"
+        )
+
+
+def as_csv(rows: Sequence[dict[str, Any]]) -> str:
+    """Rows as CSV text, with a column for every key of any row."""
+    text = io.StringIO()
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write rows to a CSV file."""
+    write_text(path, as_csv(rows))

@@ -1,0 +1,111 @@
+"""The one way a classifier is judged on labelled images, and what is written about it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nommer.data.classification import ClassificationData
+from nommer.data.formats.folders import Sample
+from nommer.data.images import decode
+from nommer.engine.callbacks import write_csv
+from nommer.engine.classification import ClassificationTask
+from nommer.engine.metrics import ClassificationReport
+from nommer.engine.optim import Optim
+from nommer.engine.plots import plot_calibration, plot_confusion, plot_grid
+from nommer.engine.trainer import make_trainer
+from nommer.files import write_json
+from nommer.heads.classification import Classifier
+
+_SHOWN = 32
+"""Pictures in a grid."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The report over a data set, and the answer to every sample."""
+
+    report: ClassificationReport
+    samples: tuple[Sample, ...]
+    probabilities: Tensor
+    """(samples, classes) float32."""
+
+
+def judge(model: Classifier, data: ClassificationData, *, device: str, precision: str, out: Path) -> Judgement:
+    """Evaluate `model` on the validation part of `data`, on one device."""
+    task = ClassificationTask(model, optim=Optim(), lr=1.0)
+    trainer = make_trainer(
+        device=device, devices=1, precision=precision, out=out, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, callbacks=[],
+    )
+    trainer.validate(task, datamodule=data, verbose=False)
+    if task.report is None:
+        raise RuntimeError("validation ended without a report")
+    samples = tuple(data.val.samples)
+    return Judgement(task.report, samples, torch.stack([task.answers[index] for index in range(len(samples))]))
+
+
+def save_judgement(judgement: Judgement, model: Classifier, out: Path, **facts: Any) -> None:
+    """Write `result.json`, `per_class.csv`, `predictions.csv` and the plots into `out`."""
+    labels = torch.tensor([sample.label for sample in judgement.samples])
+    report, names = judgement.report, model.class_names
+    write_json(out / "result.json", {**facts, **report.summary(), "confusion": report.confusion.tolist(), "classes": names})
+    write_csv(out / "per_class.csv", report.per_class(names))
+    write_csv(out / "predictions.csv", prediction_rows(judgement, names))
+    plot_confusion(report.confusion, names, out / "confusion_matrix.png")
+    plot_calibration(judgement.probabilities, labels, out / "calibration.png")
+    plot_grid(prediction_pictures(judgement, model), out / "val_predictions.jpg")
+
+
+def prediction_rows(judgement: Judgement, names: Sequence[str]) -> list[dict[str, Any]]:
+    """One row per sample: file, true class, predicted class and its probability."""
+    best, predicted = judgement.probabilities.max(-1)
+    return [
+        {
+            "file": str(sample.path),
+            "class": names[sample.label],
+            "predicted": names[label],
+            "probability": round(probability, 6),
+            "correct": label == sample.label,
+        }
+        for sample, label, probability in zip(judgement.samples, predicted.tolist(), best.tolist(), strict=True)
+    ]
+
+
+def prediction_pictures(judgement: Judgement, model: Classifier) -> list[tuple[Any, str, bool]]:
+    """The surest mistakes first (half the grid at most), then samples spread evenly over the rest."""
+    best, predicted = judgement.probabilities.max(-1)
+    wrong = [i for i, sample in enumerate(judgement.samples) if int(predicted[i]) != sample.label]
+    wrong.sort(key=lambda i: -best[i].item())
+    right = [i for i in range(len(judgement.samples)) if i not in set(wrong)]
+    chosen = wrong[: _SHOWN // 2]
+    rest = _SHOWN - len(chosen)
+    chosen += right[:: max(1, -(-len(right) // rest))][:rest]
+    pictures = []
+    for i in chosen:
+        sample, label = judgement.samples[i], int(predicted[i])
+        picture = model.preprocessing.crop(decode(sample.path, background=model.preprocessing.background))
+        truth = "" if label == sample.label else f"\nis {model.class_names[sample.label]}"
+        pictures.append((picture, f"{model.class_names[label]} {best[i]:.0%}{truth}", label == sample.label))
+    return pictures
+
+
+def save_training_batch(data: ClassificationData, path: Path) -> None:
+    """A picture of the first training images as the network will see them, augmented."""
+    from torchvision.transforms.v2.functional import to_pil_image
+
+    preprocessing = data.val.transform
+    shown = []
+    for index, seed in list(iter_first(data))[:_SHOWN]:
+        example = data.train[(index, seed)]
+        sample = data.train.samples[index]
+        shown.append((to_pil_image(preprocessing.denormalise(example.images)), sample.path.parent.name, True))
+    plot_grid(shown, path)
+
+
+def iter_first(data: ClassificationData) -> Any:
+    """The (index, seed) pairs of the first epoch."""
+    return iter(data.train_dataloader().sampler)

@@ -1,0 +1,110 @@
+"""How a classifier is judged: the same numbers in training's validation and in `evaluate`."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError, MulticlassConfusionMatrix
+
+TOP_K = 5
+CALIBRATION_BINS = 15
+
+
+@dataclass(frozen=True)
+class ClassificationReport:
+    """The judgement over a data set; shares are from 0 to 1, None where a number has no meaning."""
+
+    images: int
+    loss: float
+    """Mean cross-entropy, in nats."""
+    top1: float
+    top5: float | None
+    """None with five classes or fewer."""
+    mean_class_accuracy: float
+    """Mean recall over the classes that occur."""
+    macro_f1: float
+    """Mean F1 over the classes that occur or are predicted."""
+    calibration_error: float
+    """Expected calibration error (L1, 15 bins) of the top probability."""
+    confusion: Tensor
+    """(classes, classes) int64: rows true, columns predicted."""
+
+    def summary(self) -> dict[str, Any]:
+        """The numbers without the matrix, for JSON and the screen."""
+        return {name: value for name, value in vars(self).items() if name != "confusion"}
+
+    def per_class(self, names: tuple[str, ...]) -> list[dict[str, Any]]:
+        """One row per class: images, recall, precision, F1 (None where undefined), and its most frequent confusion."""
+        support, predicted, recall, precision, f1 = _class_scores(self.confusion)
+        rows = []
+        for label, name in enumerate(names):
+            mistakes = self.confusion[label].clone()
+            mistakes[label] = 0
+            worst = names[int(mistakes.argmax())] if mistakes.sum() else None
+            rows.append(
+                {
+                    "class": name,
+                    "images": int(support[label]),
+                    "predicted": int(predicted[label]),
+                    "recall": _number(recall[label]),
+                    "precision": _number(precision[label]),
+                    "f1": _number(f1[label]),
+                    "most_confused_with": worst,
+                }
+            )
+        return rows
+
+
+def _number(value: Tensor) -> float | None:
+    return None if value.isnan() else value.item()
+
+
+def _class_scores(confusion: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Support, predictions, recall, precision and F1 per class; NaN where the denominator is 0."""
+    hits, support, predicted = confusion.diag().double(), confusion.sum(1).double(), confusion.sum(0).double()
+    return support, predicted, hits / support, hits / predicted, 2 * hits / (support + predicted)
+
+
+class ClassificationMetrics(nn.Module):
+    """Collects batches of scores and labels on their device, over all processes, into a `ClassificationReport`."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        metrics = {
+            "top1": MulticlassAccuracy(num_classes, average="micro", validate_args=False),
+            "calibration": MulticlassCalibrationError(num_classes, n_bins=CALIBRATION_BINS, validate_args=False),
+            "confusion": MulticlassConfusionMatrix(num_classes, validate_args=False),
+        }
+        if num_classes > TOP_K:
+            metrics["top5"] = MulticlassAccuracy(num_classes, average="micro", top_k=TOP_K, validate_args=False)
+        self.scores = MetricCollection(metrics, compute_groups=False)
+        self.loss = MeanMetric()
+
+    def update(self, logits: Tensor, labels: Tensor) -> None:
+        """Add a batch: logits (B, classes), labels (B,)."""
+        logits = logits.float()
+        self.scores.update(logits.softmax(-1), labels)
+        self.loss.update(nn.functional.cross_entropy(logits, labels), weight=len(labels))
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self.scores.reset()
+        self.loss.reset()
+
+    def compute(self) -> ClassificationReport:
+        """The report over everything since the last reset."""
+        values = {name: value.cpu() for name, value in self.scores.compute().items()}
+        confusion = values["confusion"].long()
+        _, _, recall, _, f1 = _class_scores(confusion)
+        return ClassificationReport(
+            images=int(confusion.sum()),
+            loss=self.loss.compute().item(),
+            top1=values["top1"].item(),
+            top5=values["top5"].item() if "top5" in values else None,
+            mean_class_accuracy=torch.nanmean(recall).item(),
+            macro_f1=torch.nanmean(f1).item(),
+            calibration_error=values["calibration"].item(),
+            confusion=confusion,
+        )

@@ -1,0 +1,86 @@
+"""Optimiser and schedule, both timm's; the defaults of the factors are the published ones."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from timm.optim import create_optimizer_v2
+from timm.scheduler import create_scheduler_v2
+from timm.scheduler.scheduler import Scheduler
+from torch import nn
+from torch.optim import Optimizer
+
+from nommer.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optim:
+    """Everything about the optimiser but the learning rate itself.
+
+    Raises:
+        InputError: a value out of range; the message names it.
+    """
+
+    name: str = "adamw"
+    """timm's name of the optimiser."""
+    weight_decay: float = 0.05
+    """Not applied to biases, norms, embeddings and bias tables."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Averaging factors of Adam-like optimisers."""
+    eps: float = 1e-8
+    """Term in the denominator of Adam-like optimisers."""
+    clip_grad: float = 5.0
+    """Largest norm of the gradient; 0 for no clipping."""
+    warmup_epochs: float = 5.0
+    """Epochs in which the learning rate grows linearly; at most a tenth of the run."""
+    warmup_factor: float = 1e-3
+    """Learning rate at the very start, in learning rates."""
+    min_factor: float = 1e-2
+    """Learning rate at the end of the cosine, in learning rates."""
+    reference_batch: int | None = None
+    """When given, the learning rate holds for this total batch and is scaled in proportion to the real one."""
+    layer_decay: float | None = None
+    """Factor by which the learning rate shrinks from each layer to the one before it."""
+    label_smoothing: float = 0.1
+    """Share of the target that is spread over all classes."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "betas", tuple(self.betas))
+        if not 0 <= self.label_smoothing < 1:
+            raise InputError(f"optim.label_smoothing must be at least 0 and below 1, got {self.label_smoothing}")
+        for name in ("weight_decay", "clip_grad", "warmup_epochs", "warmup_factor", "min_factor"):
+            if getattr(self, name) < 0:
+                raise InputError(f"optim.{name} must be 0 or more, got {getattr(self, name)}")
+
+    def scaled_lr(self, lr: float, total_batch: int) -> float:
+        """The learning rate for `total_batch` images per step over all processes and accumulated steps."""
+        return lr * total_batch / self.reference_batch if self.reference_batch else lr
+
+    def optimizer(self, network: nn.Module, lr: float) -> Optimizer:
+        """The optimiser over the parameters of `network`.
+
+        Raises:
+            InputError: timm knows no optimiser of this name.
+        """
+        options: dict[str, Any] = {"eps": self.eps, "betas": self.betas} if "adam" in self.name else {}
+        try:
+            return create_optimizer_v2(
+                network, self.name, lr=lr, weight_decay=self.weight_decay, layer_decay=self.layer_decay, **options
+            )
+        except (KeyError, ValueError, AssertionError) as error:
+            raise InputError(f"optim.name {self.name!r} is no optimiser of timm: {error}") from error
+
+    def scheduler(self, optimizer: Optimizer, lr: float, *, epochs: int, steps_per_epoch: int) -> Scheduler:
+        """Cosine per step after a linear warm-up."""
+        scheduler, _ = create_scheduler_v2(
+            optimizer,
+            sched="cosine",
+            num_epochs=epochs,
+            warmup_epochs=min(self.warmup_epochs, epochs / 10),  # type: ignore[arg-type]  # a fraction does
+            warmup_lr=lr * self.warmup_factor,
+            min_lr=lr * self.min_factor,
+            step_on_epochs=False,
+            updates_per_epoch=steps_per_epoch,
+        )
+        if scheduler is None:
+            raise InputError("the schedule needs at least one step")
+        return scheduler

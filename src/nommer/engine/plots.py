@@ -1,0 +1,112 @@
+"""Pictures of a run: curves, confusion, calibration, batches and predictions."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+from nommer.backbone.contexts import CONTEXTS
+from nommer.explain.render import CONTEXT_COLOURS
+
+_MOST_LABELLED = 40
+"""Up to this many classes the confusion matrix shows their names."""
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG or JPEG, by the name's ending."""
+    figure.savefig(path, dpi=110, bbox_inches="tight")
+
+
+def plot_curves(history: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Loss and accuracy over the epochs, and the learning rate."""
+    figure = Figure(figsize=(12, 3.6))
+    loss, accuracy, rate = figure.subplots(1, 3)
+    epochs = [row["epoch"] for row in history]
+    for axes, title, lines in (
+        (loss, "loss", {"training": "train_loss", "validation": "val_loss"}),
+        (accuracy, "validation accuracy", {"top-1": "val_top1", "mean per class": "val_mean_class_accuracy"}),
+        (rate, "learning rate", {"at the end of the epoch": "lr"}),
+    ):
+        for label, key in lines.items():
+            axes.plot(epochs, [row.get(key) for row in history], label=label, marker="." if len(epochs) < 30 else "")
+        axes.set(title=title, xlabel="epoch")
+        axes.grid(visible=True, alpha=0.3)
+        axes.legend()
+    save_figure(figure, path)
+
+
+def plot_nominations(history: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Share of each context per nominator block over the epochs, on the validation images."""
+    blocks = sorted({row["block"] for row in history})
+    figure = Figure(figsize=(3.6 * max(2, len(blocks)), 3.4))
+    for axes, block in zip(figure.subplots(1, len(blocks), squeeze=False, sharey=True)[0], blocks, strict=True):
+        rows = [row for row in history if row["block"] == block]
+        epochs = [row["epoch"] for row in rows]
+        stacked = [[float(row[context]) for row in rows] for context in CONTEXTS]
+        if len(epochs) == 1:
+            epochs, stacked = [epochs[0] - 0.5, epochs[0] + 0.5], [values * 2 for values in stacked]
+        axes.stackplot(epochs, stacked, labels=CONTEXTS, colors=[CONTEXT_COLOURS[c] for c in CONTEXTS])
+        axes.set(title=block, xlabel="epoch", ylim=(0, 1), xlim=(epochs[0], epochs[-1]))
+    figure.axes[0].set_ylabel("share of tokens")
+    figure.axes[-1].legend(loc="upper left", bbox_to_anchor=(1.02, 1), title="nominated context")
+    save_figure(figure, path)
+
+
+def plot_confusion(confusion: Tensor, names: Sequence[str], path: Path) -> None:
+    """Rows true, columns predicted; colour is the share of the row, the numbers are images."""
+    counts = confusion.numpy()
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    side = 4 + 0.3 * min(len(names), _MOST_LABELLED)
+    figure = Figure(figsize=(side + 1, side))
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set(xlabel="predicted", ylabel="true", title="confusion matrix")
+    if len(names) <= _MOST_LABELLED:
+        axes.set_xticks(range(len(names)), names, rotation=90 if max(map(len, names)) > 3 else 0)
+        axes.set_yticks(range(len(names)), names)
+        _write_counts(axes, counts, shares)
+    figure.colorbar(image, ax=axes, label="share of the true class", fraction=0.046)
+    save_figure(figure, path)
+
+
+def _write_counts(axes: Axes, counts: np.ndarray, shares: np.ndarray) -> None:
+    for row, column in zip(*counts.nonzero(), strict=True):
+        colour = "white" if shares[row, column] > 0.5 else "black"
+        axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=8)
+
+
+def plot_calibration(probabilities: Tensor, labels: Tensor, path: Path, *, bins: int = 15) -> None:
+    """Accuracy against the top probability, in `bins` equal bins; a calibrated model lies on the diagonal."""
+    confidence, predicted = (tensor.numpy() for tensor in probabilities.max(-1))
+    correct = predicted == labels.numpy()
+    which = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    counts = np.bincount(which, minlength=bins)
+    accuracy = np.bincount(which, weights=correct, minlength=bins) / np.maximum(counts, 1)
+    centres = (np.arange(bins) + 0.5) / bins
+    figure = Figure(figsize=(4.6, 5.4))
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    upper.plot([0, 1], [0, 1], color="grey", linestyle="--", label="calibrated")
+    upper.bar(centres[counts > 0], accuracy[counts > 0], width=0.9 / bins, label="accuracy")
+    upper.set(ylabel="accuracy", ylim=(0, 1), title="calibration")
+    upper.legend()
+    lower.bar(centres, counts, width=0.9 / bins, color="grey")
+    lower.set(xlabel="top probability", ylabel="images", xlim=(0, 1))
+    save_figure(figure, path)
+
+
+def plot_grid(pictures: Sequence[tuple[Image.Image, str, bool]], path: Path, *, columns: int = 8) -> None:
+    """Pictures with a caption each; the caption of a mistake (third entry False) is red."""
+    rows = -(-len(pictures) // columns)
+    figure = Figure(figsize=(1.7 * columns, 2.0 * rows))
+    grid = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axes in grid:
+        axes.axis("off")
+    for axes, (picture, caption, correct) in zip(grid, pictures, strict=False):
+        axes.imshow(picture)
+        axes.set_title(caption, fontsize=8, color="black" if correct else "#c00000")
+    save_figure(figure, path)

@@ -1,0 +1,89 @@
+"""Lightning's trainer, set up the one way this package uses it."""
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning as L  # noqa: N812 - Lightning's own convention
+import torch
+
+from nommer.engine.checkpoint import AtomicCheckpointIO
+from nommer.errors import InputError
+
+PRECISIONS: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+
+
+def parse_device(device: str, devices: int) -> tuple[str, int | list[int]]:
+    """Lightning's accelerator and devices for "auto", "cpu", "cuda", "mps", "cuda:1" or "cuda:0,1".
+
+    Raises:
+        InputError: a device that this machine does not have, or another word.
+    """
+    kind, _, numbers = device.partition(":")
+    if kind not in ("auto", "cpu", "cuda", "mps"):
+        raise InputError(f"--device {device!r} is not known; use auto, cpu, cuda, cuda:0, cuda:0,1 or mps")
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if kind == "auto":
+        kind = next(name for name in ("cuda", "mps", "cpu") if available[name])
+    if not available[kind]:
+        raise InputError(f"--device {device}: this machine has no {kind} device that torch can use; use cpu or auto")
+    if not numbers:
+        return kind, devices
+    try:
+        chosen = [int(number) for number in numbers.split(",")]
+    except ValueError:
+        raise InputError(f"--device {device!r}: expected numbers after the colon, as in cuda:0,1") from None
+    if kind != "cuda" or max(chosen) >= torch.cuda.device_count():
+        raise InputError(f"--device {device}: this machine has {torch.cuda.device_count()} cuda devices")
+    return kind, chosen
+
+
+def resolve_precision(precision: str, accelerator: str) -> str:
+    """The precision that "auto" means: bfloat16 on a GPU that does it, float32 elsewhere."""
+    if precision != "auto":
+        return precision
+    return "bf16" if accelerator == "cuda" and torch.cuda.is_bf16_supported() else "32"
+
+
+def make_trainer(*, device: str, devices: int, precision: str, out: Path, **options: Any) -> L.Trainer:
+    """A trainer that writes nowhere but where it is told, and whose checkpoints are atomic."""
+    accelerator, chosen = parse_device(device, devices)
+    several = (chosen if isinstance(chosen, int) else len(chosen)) > 1 or int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return L.Trainer(
+        accelerator={"cuda": "gpu"}.get(accelerator, accelerator),
+        devices=chosen,
+        strategy="ddp" if several else "auto",
+        precision=PRECISIONS[resolve_precision(precision, accelerator)],
+        default_root_dir=out,
+        plugins=[AtomicCheckpointIO()],
+        use_distributed_sampler=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        **options,
+    )
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Without Lightning's advice, which is about choices that are made here on purpose."""
+    loggers: Sequence[logging.Logger] = [
+        logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
+    ]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*The number of training batches.*")
+        warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
+        warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
+        warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

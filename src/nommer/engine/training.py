@@ -1,0 +1,202 @@
+"""One training run, from data on disk to a judged model in a run folder."""
+
+import sys
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import lightning as L  # noqa: N812 - Lightning's own convention
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from nommer.backbone.network import NomMer
+from nommer.data.audit import Audited, audit
+from nommer.data.classification import ClassificationData, Loading
+from nommer.data.formats.folders import ClassFolders, read_class_folders, split_as_csv, split_stratified
+from nommer.data.seeding import seed_all
+from nommer.engine.callbacks import EpochLines, History
+from nommer.engine.classification import ClassificationTask
+from nommer.engine.judging import judge, save_judgement, save_training_batch
+from nommer.engine.metrics import ClassificationReport
+from nommer.engine.run import RunFolder
+from nommer.engine.settings import TrainSettings
+from nommer.engine.trainer import make_trainer, parse_device, quiet_lightning, resolve_precision
+from nommer.heads.classification import Classifier
+from nommer.heads.storage import load, load_weights, save_model
+from nommer.progress import notice
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a finished run has to show."""
+
+    out: Path
+    """The run folder; `nommer.load(out)` loads the model."""
+    report: ClassificationReport
+    """Judgement of the best epoch's model on the validation images."""
+    epoch: int
+    """The best epoch, by validation top-1; the first of equals."""
+    model: Classifier
+    """The best epoch's model, in evaluation mode on the CPU."""
+
+
+def train_classifier(settings: TrainSettings) -> TrainingResult:
+    """Train as `settings` say; see `nommer.train`."""
+    parse_device(settings.device, settings.devices)
+    run = RunFolder(settings.out)
+    first = int_rank() == 0
+    if first and not settings.resume:
+        run_must_be_free(run, settings)
+    audited = find_data(settings)
+    settings = settings.resolved(train_images=len(audited.data.splits["train"]), short_side=audited.short_side)
+    model = build_model(settings, audited.data.class_names)
+    if first:
+        open_run(run, settings, audited.data)
+    notice(describe(settings, audited.data))
+    with quiet_lightning():
+        return fit(settings, run, audited.data, model)
+
+
+def int_rank() -> int:
+    """This process's rank, before any process group exists."""
+    return int(L.fabric.utilities.rank_zero.rank_zero_only.rank or 0)
+
+
+def run_must_be_free(run: RunFolder, settings: TrainSettings) -> None:
+    """Refuse an existing run folder before the data is read, which may take long."""
+    if run.path.exists() and not settings.overwrite:
+        run.open(resume=False, overwrite=False)
+
+
+def find_data(settings: TrainSettings) -> Audited:
+    """Read, audit and if need be split the data; tell what is left out."""
+    audited = audit(read_class_folders(settings.data), on_bad_sample=settings.on_bad_sample)
+    data = audited.data
+    if "val" not in data.splits:
+        data = split_stratified(data, fraction=settings.val_fraction, seed=settings.seed)
+    left_out = sum(issue.done == "left out" for issue in data.issues)
+    if data.issues:
+        notice(f"{len(data.issues)} issues in the data, {left_out} files left out: see data_issues.jsonl")
+    return replace(audited, data=data)
+
+
+def open_run(run: RunFolder, settings: TrainSettings, data: ClassFolders) -> None:
+    """Make the run folder and write what is known before training; or check that the run may be resumed."""
+    run.open(resume=settings.resume, overwrite=settings.overwrite)
+    if settings.resume:
+        run.check_resumable(vars(settings))
+    run.write_config(vars(replace(settings, resume=False, overwrite=False)))
+    run.write_environment(" ".join(sys.argv))
+    run.write_issues(data.issues)
+    run.split.write_text(split_as_csv(data), encoding="utf-8")
+
+
+def build_model(settings: TrainSettings, class_names: tuple[str, ...]) -> Classifier:
+    """The network with fresh weights, or those of another model."""
+    seed_all(settings.seed)
+    preprocessing = settings.preprocessing()
+    config = settings.network.config(settings.model, num_classes=len(class_names), image_size=preprocessing.image_size)
+    network = NomMer(config)
+    network.set_grad_checkpointing(settings.network.grad_checkpointing)
+    if settings.pretrained is not None:
+        transfer(network, class_names, settings.pretrained)
+    return Classifier(network, class_names=class_names, preprocessing=preprocessing)
+
+
+def transfer(network: NomMer, class_names: tuple[str, ...], source: Path) -> None:
+    """Take over the weights of the model at `source`; its classifier only when the classes are the same.
+
+    Raises:
+        InputError: the networks differ in more than the classifier and the position embedding's size.
+    """
+    other = load(source)
+    other.network.set_input_size(network.config.img_size)
+    if other.class_names == class_names:
+        notice(f"all weights taken from {source}")
+    else:
+        notice(
+            f"weights taken from {source}; its classifier for {len(other.class_names)} other classes is replaced by a new "
+            f"one for {len(class_names)}"
+        )
+        other.network.reset_classifier(0)
+        kept = {name: value for name, value in network.state_dict().items() if name.startswith("head.")}
+        load_weights(network, other.network.state_dict() | kept, source)
+        return
+    load_weights(network, other.network.state_dict(), source)
+
+
+def describe(settings: TrainSettings, data: ClassFolders) -> str:
+    """What is about to happen, in one line."""
+    sizes = ", ".join(f"{len(samples)} {split}" for split, samples in data.splits.items())
+    accelerator, _ = parse_device(settings.device, settings.devices)
+    precision = resolve_precision(settings.precision, accelerator)
+    return (
+        f"{settings.model}: {len(data.class_names)} classes, {sizes} images of {settings.data}; image size "
+        f"{settings.image_size}, batch {settings.batch_size}, {settings.epochs} epochs, {accelerator}, precision {precision}, "
+        f"run folder {settings.out}"
+    )
+
+
+def fit(settings: TrainSettings, run: RunFolder, data: ClassFolders, model: Classifier) -> TrainingResult:
+    """Train, take the best epoch's weights, judge them and write everything down."""
+    module = ClassificationData(
+        data.splits["train"],
+        data.splits["val"],
+        preprocessing=model.preprocessing,
+        augmentation=settings.augment,
+        loading=Loading(batch_size=settings.batch_size or 1, workers=settings.workers or 0, seed=settings.seed),
+    )
+    history = History(run)
+    trainer = build_trainer(settings, run, history)
+    lr = settings.optim.scaled_lr(settings.lr, (settings.batch_size or 1) * trainer.world_size * settings.accumulate)
+    mixing = settings.augment.mixing(len(model.class_names), settings.optim.label_smoothing)
+    task = ClassificationTask(model, optim=settings.optim, lr=lr, mixing=mixing, seed=settings.seed)
+    if trainer.is_global_zero:
+        save_training_batch(module, run.path / "train_batch.jpg")
+    trainer.fit(task, datamodule=module, ckpt_path=str(run.last) if settings.resume else None)
+    history.draw()
+    return conclude(settings, run, module, task)
+
+
+def build_trainer(settings: TrainSettings, run: RunFolder, history: History) -> L.Trainer:
+    """The trainer of a run, with its records and checkpoints."""
+    checkpoint = ModelCheckpoint(
+        run.checkpoints,
+        filename="best",
+        monitor="val_top1",
+        mode="max",
+        save_last=True,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
+    terminal = sys.stderr.isatty()
+    return make_trainer(
+        device=settings.device,
+        devices=settings.devices,
+        precision=settings.precision,
+        out=run.path,
+        max_epochs=settings.epochs,
+        accumulate_grad_batches=settings.accumulate,
+        gradient_clip_val=settings.optim.clip_grad or None,
+        callbacks=[history, RichProgressBar() if terminal else EpochLines(), checkpoint],
+        enable_progress_bar=terminal,
+        logger=TensorBoardLogger(run.path, name="", version="tensorboard"),
+        log_every_n_steps=1_000_000,
+    )
+
+
+def conclude(
+    settings: TrainSettings, run: RunFolder, module: ClassificationData, task: ClassificationTask
+) -> TrainingResult:
+    """Judge the best epoch's weights the way `nommer evaluate` does, and write the model to use."""
+    best: dict[str, Any] = torch.load(run.best, map_location="cpu", weights_only=True)
+    task.load_state_dict(best["state_dict"])
+    epoch = int(best["epoch"]) + 1
+    judgement = judge(task.model, module, device=settings.device, precision=settings.precision, out=run.path)
+    model = task.model.cpu().eval()
+    save_model(run.model, model, metrics={"epoch": epoch, **judgement.report.summary()}, version=version("nommer"))
+    save_judgement(judgement, model, run.path)
+    notice(f"best epoch {epoch}: top-1 {judgement.report.top1:.2%} on {judgement.report.images} validation images")
+    return TrainingResult(out=run.path, report=judgement.report, epoch=epoch, model=model)

@@ -1,0 +1,1 @@
+"""What the network nominates: recorded from outside, without changing what it computes."""

@@ -1,0 +1,1 @@
+"""Models that answer questions about images: a backbone, a head, and what prediction needs to know."""

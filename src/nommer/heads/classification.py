@@ -1,0 +1,80 @@
+"""An image classifier: the network, the names of its classes, and how its images are prepared."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from nommer.backbone.network import NomMer
+from nommer.data.images import ImageError, ImageSource, open_any
+from nommer.data.transforms import Preprocessing
+from nommer.errors import InputError
+from nommer.predictions import Classification, Failure
+from nommer.shapes import Images, Logits
+
+
+class Classifier(nn.Module):
+    """A NomMer with class names and preprocessing; `forward` is the network's, `predict` takes images as they are.
+
+    Raises:
+        InputError: as many class names as the network has outputs are needed.
+    """
+
+    def __init__(self, network: NomMer, *, class_names: Sequence[str], preprocessing: Preprocessing) -> None:
+        super().__init__()
+        if len(class_names) != network.num_classes:
+            raise InputError(f"the network has {network.num_classes} outputs but {len(class_names)} class names were given")
+        self.network = network
+        self.class_names = tuple(class_names)
+        self.preprocessing = preprocessing
+
+    def forward(self, images: Images) -> Logits:
+        """Class scores (B, classes) of prepared images (B, 3, H, W)."""
+        return self.network(images)
+
+    def predict(
+        self, images: ImageSource | Sequence[ImageSource], *, batch_size: int = 32
+    ) -> list[Classification | Failure]:
+        """Classify images of any size: paths, PIL images or (H, W, 3) uint8 arrays, one or many.
+
+        An image that cannot be decoded gets a `Failure`; the others are answered all the same.
+        """
+        sources = [images] if isinstance(images, str | Path | Image.Image | np.ndarray) else list(images)
+        return list(self.predict_stream(sources, batch_size=batch_size))
+
+    def predict_stream(self, sources: Sequence[ImageSource], *, batch_size: int) -> Iterator[Classification | Failure]:
+        """As `predict`, one answer after the other, with one batch of images in memory."""
+        for start in range(0, len(sources), batch_size):
+            group = sources[start : start + batch_size]
+            prepared = [self._prepare(source) for source in group]
+            answers = iter(self._probabilities([image for image in prepared if isinstance(image, Tensor)]))
+            for source, image in zip(group, prepared, strict=True):
+                if isinstance(image, Failure):
+                    yield image
+                else:
+                    yield Classification(source_name(source), self.class_names, tuple(next(answers).tolist()))
+
+    def _prepare(self, source: ImageSource) -> Tensor | Failure:
+        try:
+            return self.preprocessing(open_any(source, background=self.preprocessing.background))
+        except ImageError as error:
+            return Failure(source_name(source), error.reason)
+
+    @torch.inference_mode()
+    def _probabilities(self, prepared: list[Tensor]) -> Tensor:
+        if not prepared:
+            return torch.empty(0, len(self.class_names))
+        was_training, device = self.training, next(self.parameters()).device
+        self.eval()
+        try:
+            return self(torch.stack(prepared).to(device)).float().softmax(-1).cpu()
+        finally:
+            self.train(was_training)
+
+
+def source_name(source: ImageSource) -> str:
+    """The path of an image file, or "image" for one given in memory."""
+    return str(source) if isinstance(source, str | Path) else "image"

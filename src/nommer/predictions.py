@@ -1,0 +1,81 @@
+"""What the models answer: frozen results that can be shown, saved and turned into plain values."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageFont
+
+_MARGIN = 6
+
+
+@dataclass(frozen=True)
+class Classification:
+    """Class probabilities of one image."""
+
+    source: str
+    """The image's path, or "image" for one given in memory."""
+    class_names: tuple[str, ...]
+    """Names of all classes, in the order of `probabilities`."""
+    probabilities: tuple[float, ...]
+    """Softmax of the model's scores: from 0 to 1, together 1."""
+
+    @property
+    def label(self) -> int:
+        """Index of the most probable class; ties to the first."""
+        return self.probabilities.index(max(self.probabilities))
+
+    @property
+    def name(self) -> str:
+        """Name of the most probable class."""
+        return self.class_names[self.label]
+
+    @property
+    def probability(self) -> float:
+        """Probability of the most probable class."""
+        return self.probabilities[self.label]
+
+    def top(self, count: int = 5) -> list[tuple[str, float]]:
+        """The `count` most probable classes as (name, probability), best first."""
+        ranked = sorted(zip(self.class_names, self.probabilities, strict=True), key=lambda pair: -pair[1])
+        return ranked[:count]
+
+    def to_dict(self, count: int = 5) -> dict[str, Any]:
+        """Plain values for JSON: the image and its `count` most probable classes."""
+        return {"image": self.source, "top": [{"class": name, "probability": p} for name, p in self.top(count)]}
+
+    def plot(self, image: Image.Image, count: int = 3) -> Image.Image:
+        """The image with its most probable classes written under it."""
+        shown = image.copy()
+        shown.thumbnail((640, 640))
+        shown = shown if min(shown.size) >= 224 else shown.resize(_enlarged(shown.size), Image.Resampling.NEAREST)
+        font = ImageFont.load_default(16)
+        lines = [f"{probability:.1%}  {name}" for name, probability in self.top(count)]
+        sheet = Image.new("RGB", (shown.width, shown.height + 22 * len(lines) + 2 * _MARGIN), "white")
+        sheet.paste(shown, (0, 0))
+        draw = ImageDraw.Draw(sheet)
+        for row, line in enumerate(lines):
+            draw.text((_MARGIN, shown.height + _MARGIN + 22 * row), line, fill="black", font=font)
+        return sheet
+
+    def save(self, path: Path, image: Image.Image) -> None:
+        """Write the annotated image to `path`."""
+        self.plot(image).save(path)
+
+
+def _enlarged(size: tuple[int, int], side: int = 224) -> tuple[int, int]:
+    """At least `side` pixels on the shorter side, at most 640 on the longer, by a whole factor where that fits."""
+    factor = max(1, min(-(-side // min(size)), 640 // max(size)))
+    return size[0] * factor, size[1] * factor
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An image without an answer, and why; the other images of its batch have theirs."""
+
+    source: str
+    error: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {"image": self.source, "error": self.error}

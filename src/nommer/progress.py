@@ -1,0 +1,30 @@
+"""Long work shows a bar with the time left; where the output is no terminal, plain lines."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import track as rich_track
+
+T = TypeVar("T")
+
+console = Console(stderr=True)
+"""Where progress and notices go; results go to standard output."""
+
+
+def notice(text: str) -> None:
+    """One plain line about what is going on."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def track(items: Iterable[T], *, total: int, what: str) -> Iterator[T]:
+    """Go through `items`, showing how far it is; about ten plain lines where the output is no terminal."""
+    if sys.stderr.isatty():
+        yield from rich_track(items, total=total, description=what, console=console, transient=True)
+        return
+    step = max(1, total // 10)
+    for done, item in enumerate(items, start=1):
+        yield item
+        if total > 1000 and done % step == 0:
+            notice(f"{what}: {done} of {total}")
