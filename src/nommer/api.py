@@ -1,14 +1,32 @@
 """The verbs: one typed function each, which the command line and the YAML recipes call with the same names."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import Any, Literal
 
+from nommer.data.images import find_images
+from nommer.data.samples import write_digits
 from nommer.data.transforms import Augmentation, PixelOptions
+from nommer.engine.evaluation import SplitChoice, evaluate_classifier
+from nommer.engine.metrics import ClassificationReport
 from nommer.engine.optim import Optim
+from nommer.engine.plots import save_figure
+from nommer.engine.run import prepare_folder, results_folder
 from nommer.engine.settings import NetworkOptions, TrainSettings
+from nommer.engine.trainer import parse_device
 from nommer.engine.training import TrainingResult, train_classifier
+from nommer.errors import InputError
+from nommer.explain.nominations import Explanation, explain_images
+from nommer.files import write_json
+from nommer.heads.classification import Classifier
+from nommer.heads.output import save_pictures, save_predictions, unique_names
+from nommer.heads.storage import load
+from nommer.predictions import Classification, Failure
+from nommer.progress import track
+from nommer.recipes import read_recipe
 
 
 def train(  # noqa: PLR0913 - the signature is the schema of the command line and of the recipes
@@ -70,3 +88,194 @@ def train(  # noqa: PLR0913 - the signature is the schema of the command line an
         InputError: anything given that does not fit; the message says what was found and what to do.
     """
     return train_classifier(TrainSettings(**locals()))
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """A judgement, and where it is written."""
+
+    report: ClassificationReport
+    per_class: list[dict[str, Any]]
+    """One row per class: images, recall, precision, F1, most frequent confusion."""
+    out: Path
+
+
+def evaluate(
+    model: Path,
+    data: Path | None = None,
+    split: SplitChoice = "auto",
+    out: Path | None = None,
+    batch_size: int | None = None,
+    device: str = "auto",
+    precision: Literal["auto", "32", "bf16", "16"] = "auto",
+    workers: int | None = None,
+    on_bad_sample: Literal["error", "skip"] = "error",
+    overwrite: bool = False,
+) -> EvaluationResult:
+    """Judge a classifier on labelled images: accuracy, F1, calibration, confusion, per class and in pictures.
+
+    Args:
+        model: run folder, model folder or published checkpoint.
+        data: folder of class folders, with or without val/; classes are matched by name. By default the run's own data.
+        split: which part to judge; auto takes val where there is one (also one that the run made), otherwise everything.
+        out: folder for the results. By default a new one in the run folder.
+        batch_size: images per step. By default 64.
+        device: auto, cpu, cuda, cuda:1 or mps.
+        precision: number format of the computation; auto is bf16 on a GPU that can and 32 elsewhere.
+        workers: processes that decode images. By default one per core but one.
+        on_bad_sample: what to do with images that cannot be read: error refuses any, skip leaves them out and lists them.
+        overwrite: delete earlier results in `out`.
+
+    Returns:
+        The numbers, also per class, and the folder with tables and plots.
+
+    Raises:
+        InputError: anything given that does not fit; the message says what was found and what to do.
+    """
+    judgement, folder = evaluate_classifier(**locals())
+    names = load(model).class_names
+    return EvaluationResult(judgement.report, judgement.report.per_class(names), folder)
+
+
+@dataclass(frozen=True)
+class PredictionResult:
+    """Answers in the order of the images, and where they are written."""
+
+    predictions: list[Classification | Failure]
+    out: Path
+
+
+def predict(
+    model: Path,
+    images: Sequence[str],
+    top: int = 5,
+    out: Path | None = None,
+    batch_size: int = 32,
+    device: str = "auto",
+    pictures: bool = True,
+    overwrite: bool = False,
+) -> PredictionResult:
+    """Classify images; an image that cannot be read is answered by an error, the others all the same.
+
+    Args:
+        model: run folder, model folder or published checkpoint.
+        images: files, folders (searched deeply) and glob patterns; - reads one per line from standard input.
+        top: classes to name per image, most probable first.
+        out: folder for predictions.json, predictions.csv and annotated images. By default a new one in the run folder.
+        batch_size: images per step.
+        device: auto, cpu, cuda, cuda:1 or mps.
+        pictures: write the annotated images too.
+        overwrite: delete earlier results in `out`.
+
+    Returns:
+        One answer per image, and the folder.
+
+    Raises:
+        InputError: anything given that does not fit; the message says what was found and what to do.
+    """
+    classifier, paths = load_to(model, device), list(find_images(read_list(images)))
+    folder = results_folder(Path(model), "predict", out, overwrite=overwrite)
+    answers = classifier.predict_stream(paths, batch_size=batch_size)
+    predictions = list(track(answers, total=len(paths), what="predicting"))
+    save_predictions(predictions, folder, top=top)
+    if pictures:
+        save_pictures(paths, predictions, folder / "images", background=classifier.preprocessing.background)
+    return PredictionResult(predictions, folder)
+
+
+@dataclass(frozen=True)
+class ExplanationResult:
+    """Explanations in the order of the images, and where they are written."""
+
+    explanations: list[Explanation | Failure]
+    out: Path
+
+
+def explain(
+    model: Path,
+    images: Sequence[str],
+    out: Path | None = None,
+    device: str = "auto",
+    overwrite: bool = False,
+) -> ExplanationResult:
+    """Show which context every token nominates: a picture per image, with every nominator block's map and shares.
+
+    Args:
+        model: run folder, model folder or published checkpoint.
+        images: files, folders (searched deeply) and glob patterns; - reads one per line from standard input.
+        out: folder for the pictures and explanations.json. By default a new one in the run folder.
+        device: auto, cpu, cuda, cuda:1 or mps.
+        overwrite: delete earlier results in `out`.
+
+    Returns:
+        One explanation per image, and the folder.
+
+    Raises:
+        InputError: anything given that does not fit; the message says what was found and what to do.
+    """
+    classifier, paths = load_to(model, device), list(find_images(read_list(images)))
+    folder = results_folder(Path(model), "explain", out, overwrite=overwrite)
+    explanations = explain_images(classifier, paths)
+    results = []
+    for name, result in zip(unique_names(paths), track(explanations, total=len(paths), what="explaining"), strict=True):
+        results.append(result)
+        if isinstance(result, Explanation):
+            save_figure(result.plot(), folder / f"{name}.png")
+    write_json(folder / "result.json", [result.to_dict() for result in results])
+    return ExplanationResult(results, folder)
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo made: each verb's result."""
+
+    training: TrainingResult
+    evaluation: EvaluationResult
+    prediction: PredictionResult
+    explanation: ExplanationResult
+    seconds: float
+    """Duration of the training."""
+
+
+def demo(out: Path = Path("runs/demo"), epochs: int = 12, overwrite: bool = False) -> DemoResult:
+    """Train, evaluate, predict and explain on 1,797 scans of handwritten digits that come with scikit-learn.
+
+    Args:
+        out: folder for the images, the run and its results.
+        epochs: times that the training images are gone through.
+        overwrite: delete an earlier demo in `out`.
+
+    Returns:
+        The result of every verb.
+
+    Raises:
+        InputError: `out` exists.
+    """
+    prepare_folder(out, overwrite=overwrite)
+    write_json(out / "result.json", {"demo": "handwritten digits of scikit-learn"})
+    data = write_digits(out / "digits")
+    started = perf_counter()
+    recipe = read_recipe("digits_nommer_pico") | {"epochs": epochs}
+    recipe["augment"] = Augmentation(**recipe["augment"])
+    trained = train(data=data, out=out / "run", **recipe)
+    seconds = perf_counter() - started
+    images = [str(next(iter(sorted((data / "val" / str(digit)).iterdir())))) for digit in range(10)]
+    evaluated = evaluate(trained.out)
+    return DemoResult(trained, evaluated, predict(trained.out, images), explain(trained.out, images), seconds)
+
+
+def load_to(model: Path, device: str) -> Classifier:
+    """The model at `model`, on one device."""
+    accelerator, chosen = parse_device(device, 1)
+    number = f":{chosen[0]}" if isinstance(chosen, list) else ""
+    return load(model).to(f"{accelerator}{number}")
+
+
+def read_list(images: Sequence[str]) -> list[str]:
+    """The images asked for, with those from standard input in the place of "-"."""
+    named: list[str] = []
+    for image in [images] if isinstance(images, str | Path) else images:
+        named += [line.rstrip("\n") for line in sys.stdin if line.strip()] if image == "-" else [str(image)]
+    if not named:
+        raise InputError("no images given; name files, folders or patterns")
+    return named

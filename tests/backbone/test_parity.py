@@ -37,7 +37,9 @@ def evaluated(parity, published):
         if isinstance(module, Nomination):
             handles.append(module.register_forward_hook(lambda _m, _i, out: nominated.append(out.sum((0, 1, 2)))))
     for i, stage in enumerate(model.stages):
-        handles.append(stage.register_forward_hook(lambda _m, _i, out, i=i: outputs.update({f"transformer{i + 1}": out})))
+        handles.append(
+            stage.register_forward_hook(lambda _m, _i, out, i=i: outputs.update({f"transformer{i + 1}": out}))
+        )
         handles.append(
             stage.downsample.register_forward_hook(lambda _m, _i, out, i=i: outputs.update({f"merge{i}": out}))
         )

@@ -9,10 +9,10 @@ NUM_STAGES = 4
 GLOBAL_POOLS = ("token", "avg", "")
 
 
-def _pair(value: int | Sequence[int]) -> tuple[int, int]:
+def _height_width(value: int | Sequence[int]) -> tuple[int, int]:
     pair = (value, value) if isinstance(value, int) else tuple(value)
     if len(pair) != 2:
-        raise ValueError(f"expected one number or two, got {value!r}")
+        raise ValueError(f"img_size must be one number of pixels or two (height, width), got {value!r}")
     return (int(pair[0]), int(pair[1]))
 
 
@@ -54,7 +54,7 @@ class NomMerConfig:
     """Drop path of the last block; it grows linearly from 0 over all blocks."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "img_size", _pair(self.img_size))
+        object.__setattr__(self, "img_size", _height_width(self.img_size))
         for name, length in {"depths": 4, "num_heads": 4, "mlp_ratios": 4, "block_sizes": 2}.items():
             object.__setattr__(self, name, tuple(getattr(self, name)))
             if len(getattr(self, name)) != length or min(getattr(self, name)) < 1:
@@ -77,7 +77,7 @@ class NomMerConfig:
         for name in ("drop_rate", "drop_path_rate"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 0 and below 1, got {getattr(self, name)}")
-        if min(_pair(self.img_size)) < 1:
+        if min(_height_width(self.img_size)) < 1:
             raise ValueError(f"img_size must be 1 or more pixels a side, got {self.img_size}")
 
     def _check_widths(self) -> None:
@@ -104,7 +104,7 @@ class NomMerConfig:
     @property
     def position_grid(self) -> tuple[int, int]:
         """Rows and columns of the position embedding: the stage-3 grid of `img_size`."""
-        return self.grid_size(*_pair(self.img_size), stage=2)
+        return self.grid_size(*_height_width(self.img_size), stage=2)
 
     def grid_size(self, height: int, width: int, stage: int) -> tuple[int, int]:
         """Rows and columns of the token grid of `stage` (0 to 3) for an image of `height` x `width` pixels."""

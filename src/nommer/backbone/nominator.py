@@ -47,7 +47,8 @@ class Nomination(nn.Module):
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         if not self.training:
             return one_hot_maximum(logits)
-        soft = (logits + self.noise(logits)).softmax(-1)
+        limits = torch.finfo(logits.dtype)  # a score that overflowed in half precision must not become a NaN
+        soft = (logits.clamp(limits.min, limits.max) + self.noise(logits)).softmax(-1)
         return one_hot_maximum(soft.detach()) + (soft - soft.detach())
 
 

@@ -66,17 +66,18 @@ class Audited:
     """Median of the images' shorter side, in pixels."""
 
 
-def audit(data: ClassFolders, *, on_bad_sample: str = "auto") -> Audited:
+def audit(data: ClassFolders, *, on_bad_sample: str = "auto", needs_every_class: bool = True) -> Audited:
     """Leave out and list the images that cannot be read.
 
     Args:
         data: labelled files.
         on_bad_sample: "error" refuses any bad image; "skip" leaves them out; "auto" leaves out up to 1 % of all.
+        needs_every_class: refuse data in which a class has no readable training image left.
 
     Raises:
         InputError: bad images that `on_bad_sample` does not allow, or a training class of which nothing is left.
     """
-    samples = [sample for split in data.splits.values() for sample in split]
+    samples = data.samples()
     reports = read_images([sample.path for sample in samples])
     bad = {report.path: report for report in reports if report.error}
     allowed = {"error": 0.0, "auto": SKIP_LIMIT * len(samples), "skip": float(len(samples))}[on_bad_sample]
@@ -85,8 +86,11 @@ def audit(data: ClassFolders, *, on_bad_sample: str = "auto") -> Audited:
     issues = [Issue(str(path), report.error or "", "left out") for path, report in bad.items()]
     issues += [Issue(str(r.path), r.remark, "the first one is used") for r in reports if r.remark and not r.error]
     kept = {split: tuple(s for s in part if s.path not in bad) for split, part in data.splits.items()}
-    _check_every_class(data, kept["train"])
+    if needs_every_class:
+        _check_every_class(data, kept["train"])
     sides = [min(report.size) for report in reports if report.size and not report.error]
+    if not sides:
+        raise InputError(f"{data.root}: none of its {len(samples)} images can be read; first: {reports[0].path}: {reports[0].error}")
     return Audited(ClassFolders(data.root, data.class_names, kept, (*data.issues, *issues)), int(median(sides)))
 
 

@@ -74,14 +74,18 @@ class ClassificationData(L.LightningDataModule):
     ) -> None:
         super().__init__()
         self.loading = loading
+        self.preprocessing = preprocessing
         background = preprocessing.background
         self.train = ClassificationDataset(train, augmentation.transform(preprocessing), background=background)
         self.val = ClassificationDataset(val, preprocessing, background=background)
 
     def train_dataloader(self) -> DataLoader[ClassificationBatch]:
         """Shuffled and augmented; a last incomplete batch is left to other epochs."""
-        sampler = EpochSampler(len(self.train), seed=self.loading.seed, **self._process())
-        return self._loader(self.train, sampler=sampler, drop_last=True)
+        return self._loader(self.train, sampler=self.train_sampler(), drop_last=True)
+
+    def train_sampler(self) -> EpochSampler:
+        """This process's order and augmentation seeds, from the first epoch on."""
+        return EpochSampler(len(self.train), seed=self.loading.seed, **self._process())
 
     def val_dataloader(self) -> DataLoader[ClassificationBatch]:
         """Every validation image once, in order."""

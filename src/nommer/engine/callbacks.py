@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L  # noqa: N812 - Lightning's own convention
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from nommer.engine.classification import ClassificationTask
@@ -52,7 +53,7 @@ class History(L.Callback):
             return
         self._stop_tracing()
         counts = trainer.strategy.reduce(self.trace.counts().to(pl_module.device), reduce_op="sum")
-        if not trainer.sanity_checking and trainer.training and isinstance(counts, Tensor):
+        if trainer.state.fn == TrainerFn.FITTING and isinstance(counts, Tensor):
             for block, values in shares(self.trace.blocks, counts.cpu()).items():
                 self.nominations.append({"epoch": trainer.current_epoch + 1, "block": block, **values})
 

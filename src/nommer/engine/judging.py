@@ -1,12 +1,14 @@
 """The one way a classifier is judged on labelled images, and what is written about it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torchvision.transforms.v2.functional import to_pil_image
 
 from nommer.data.classification import ClassificationData
 from nommer.data.formats.folders import Sample
@@ -48,7 +50,7 @@ def judge(model: Classifier, data: ClassificationData, *, device: str, precision
     return Judgement(task.report, samples, torch.stack([task.answers[index] for index in range(len(samples))]))
 
 
-def save_judgement(judgement: Judgement, model: Classifier, out: Path, **facts: Any) -> None:
+def save_judgement(judgement: Judgement, model: Classifier, out: Path, *, facts: Mapping[str, Any]) -> None:
     """Write `result.json`, `per_class.csv`, `predictions.csv` and the plots into `out`."""
     labels = torch.tensor([sample.label for sample in judgement.samples])
     report, names = judgement.report, model.class_names
@@ -93,19 +95,10 @@ def prediction_pictures(judgement: Judgement, model: Classifier) -> list[tuple[A
     return pictures
 
 
-def save_training_batch(data: ClassificationData, path: Path) -> None:
+def save_training_batch(data: ClassificationData, class_names: Sequence[str], path: Path) -> None:
     """A picture of the first training images as the network will see them, augmented."""
-    from torchvision.transforms.v2.functional import to_pil_image
-
-    preprocessing = data.val.transform
     shown = []
-    for index, seed in list(iter_first(data))[:_SHOWN]:
-        example = data.train[(index, seed)]
-        sample = data.train.samples[index]
-        shown.append((to_pil_image(preprocessing.denormalise(example.images)), sample.path.parent.name, True))
+    for index, seed in islice(data.train_sampler(), _SHOWN):
+        picture = to_pil_image(data.preprocessing.denormalise(data.train[(index, seed)].images))
+        shown.append((picture, class_names[data.train.samples[index].label], True))
     plot_grid(shown, path)
-
-
-def iter_first(data: ClassificationData) -> Any:
-    """The (index, seed) pairs of the first epoch."""
-    return iter(data.train_dataloader().sampler)

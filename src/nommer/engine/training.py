@@ -154,7 +154,7 @@ def fit(settings: TrainSettings, run: RunFolder, data: ClassFolders, model: Clas
     mixing = settings.augment.mixing(len(model.class_names), settings.optim.label_smoothing)
     task = ClassificationTask(model, optim=settings.optim, lr=lr, mixing=mixing, seed=settings.seed)
     if trainer.is_global_zero:
-        save_training_batch(module, run.path / "train_batch.jpg")
+        save_training_batch(module, model.class_names, run.path / "train_batch.jpg")
     trainer.fit(task, datamodule=module, ckpt_path=str(run.last) if settings.resume else None)
     history.draw()
     return conclude(settings, run, module, task)
@@ -197,6 +197,6 @@ def conclude(
     judgement = judge(task.model, module, device=settings.device, precision=settings.precision, out=run.path)
     model = task.model.cpu().eval()
     save_model(run.model, model, metrics={"epoch": epoch, **judgement.report.summary()}, version=version("nommer"))
-    save_judgement(judgement, model, run.path)
+    save_judgement(judgement, model, run.path, facts={"epoch": epoch, "data": str(settings.data), "split": "val"})
     notice(f"best epoch {epoch}: top-1 {judgement.report.top1:.2%} on {judgement.report.images} validation images")
     return TrainingResult(out=run.path, report=judgement.report, epoch=epoch, model=model)

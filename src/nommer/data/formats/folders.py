@@ -3,7 +3,8 @@
 import csv
 import io
 import random
-from collections import Counter, defaultdict
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -53,43 +54,48 @@ class ClassFolders:
     splits: dict[Split, tuple[Sample, ...]]
     issues: tuple[Issue, ...] = field(default=())
 
-    def count(self, split: Split) -> Counter[int]:
-        """Images per label of a split."""
-        return Counter(sample.label for sample in self.splits.get(split, ()))
+    def samples(self) -> tuple[Sample, ...]:
+        """The samples of all splits, one after the other."""
+        return tuple(sample for part in self.splits.values() for sample in part)
 
 
-def read_class_folders(root: Path) -> ClassFolders:
+def read_class_folders(root: Path, class_names: tuple[str, ...] | None = None) -> ClassFolders:
     """Find the class folders under `root`, which is not changed.
 
-    With sub-folders for splits, "val" falls back to "test" where there is no other; without, everything is in "train".
+    Without sub-folders for splits everything is "train"; a "test" folder without a "val" beside it is "val".
+
+    Args:
+        root: folder of the data.
+        class_names: the classes of a model to judge, in its order; the data may lack some of them. By default the classes
+            are the names of the training folders, sorted.
 
     Raises:
-        InputError: no folder, no classes, fewer than two, a class without images, or a class that training lacks.
+        InputError: no folder, fewer than two classes, a class without images, or a class that `class_names` or the
+            training folders lack.
     """
     if not root.is_dir():
         raise InputError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}; {LAYOUTS}")
-    folders = _split_folders(root)
-    class_names = _class_names(folders["train"])
+    folders = _split_folders(root, needs_train=class_names is None)
+    names = class_names or _class_names(folders["train"])
     splits: dict[Split, tuple[Sample, ...]] = {}
     issues: list[Issue] = []
     for split, folder in folders.items():
-        _check_classes(folder, class_names, split)
-        samples, ignored = _list_samples(folder, class_names, must_fill=split == "train")
+        _check_classes(folder, names, "the model's" if class_names else "the training")
+        samples, ignored = _list_samples(folder, names, must_fill=split == "train" and class_names is None)
         splits[split] = tuple(samples)
         issues += [Issue(str(path), "file name does not end as an image's", "left out") for path in ignored]
         if not samples:
             raise InputError(f"{folder}: no images in the class folders of this split; {LAYOUTS}")
-    return ClassFolders(root, class_names, splits, tuple(issues))
+    return ClassFolders(root, names, splits, tuple(issues))
 
 
-def _split_folders(root: Path) -> dict[Split, Path]:
+def _split_folders(root: Path, *, needs_train: bool) -> dict[Split, Path]:
     found: dict[Split, Path] = {}
     for split, names in SPLIT_FOLDERS.items():
-        for name in names:
-            if (root / name).is_dir() and _sub_folders(root / name):
-                found[split] = root / name
-                break
-    if "train" not in found:
+        folder = next((root / name for name in names if (root / name).is_dir() and _sub_folders(root / name)), None)
+        if folder is not None:
+            found[split] = folder
+    if not found or (needs_train and "train" not in found):
         return {"train": root}
     if "val" not in found and "test" in found:
         found["val"] = found.pop("test")
@@ -110,16 +116,17 @@ def _class_names(folder: Path) -> tuple[str, ...]:
     return names
 
 
-def _check_classes(folder: Path, class_names: tuple[str, ...], split: Split) -> None:
-    unknown = sorted({child.name for child in _sub_folders(folder)} - set(class_names))
+def _check_classes(folder: Path, class_names: tuple[str, ...], whose: str) -> None:
+    found = tuple(child.name for child in _sub_folders(folder))
+    unknown = sorted(set(found) - set(class_names))
     if unknown:
         raise InputError(
-            f"{folder}: class {', '.join(map(repr, unknown))} of {split} is not among the training classes "
-            f"({_shorten(class_names)}); rename or remove the folder"
+            f"{folder}: class {_shorten(unknown)} is not among {whose} classes; found {len(found)}: {_shorten(found)}; "
+            f"expected {len(class_names)}: {_shorten(class_names)}"
         )
 
 
-def _shorten(names: tuple[str, ...], most: int = 20) -> str:
+def _shorten(names: Sequence[str], most: int = 20) -> str:
     listed = ", ".join(names[:most])
     return listed if len(names) <= most else f"{listed}, ... {len(names)} in all"
 

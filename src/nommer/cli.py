@@ -1,0 +1,215 @@
+"""The command line: every verb of `api.py`, its signature as the schema, through jsonargparse."""
+
+import inspect
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from typing import Any, NoReturn
+
+from jsonargparse import ActionConfigFile, ArgumentParser, set_parsing_settings
+from rich.console import Console
+from rich.table import Table
+
+from nommer import api
+from nommer.errors import InputError
+from nommer.explain.nominations import Explanation
+from nommer.predictions import Classification, Failure
+from nommer.recipes import recipe_names, recipe_path
+
+USER_ERROR = 2
+SOME_FAILED = 1
+_MOST_ROWS = 25
+
+set_parsing_settings(docstring_parse_attribute_docstrings=True)
+
+
+class Parser(ArgumentParser):
+    """jsonargparse's parser, whose errors are one sentence and a hint."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print the error and exit with code 2."""
+        sentence = " ".join(str(message).split())
+        sys.stderr.write(f"error: {sentence}\nsee: {self.prog.replace(' [options]', '')} --help\n")
+        sys.exit(USER_ERROR)
+
+
+def build_parser() -> Parser:
+    """The parser of all verbs."""
+    parser = Parser(prog="nommer", description="Visual recognition with the NomMer network.")
+    parser.add_argument("--version", action="version", version=f"nommer {version('nommer')}")
+    verbs = parser.add_subcommands(required=True, dest="verb")
+    for verb, (function, _) in VERBS.items():
+        verbs.add_subcommand(verb, verb_parser(verb, function), help=first_line(function))
+    return parser
+
+
+def verb_parser(verb: str, function: Callable[..., Any]) -> Parser:
+    """The parser of one verb; what it judges or uses comes first without a name, all else by name."""
+    hints = f"Recipes for --config: {', '.join(recipe_names())}. Add --debug to see where an error comes from."
+    parser = Parser(description=f"{first_line(function)} {hints}")
+    parser.add_argument("--config", action=ActionConfigFile, help="YAML file, or name of a recipe, with any of these settings")
+    takes_images = "images" in inspect.signature(function).parameters
+    parser.add_function_arguments(function, as_positional=verb != "train", skip={"images"} if takes_images else set())
+    if takes_images:
+        parser.add_argument("images", nargs="+", help="files, folders, glob patterns, or - for a list on standard input")
+    _spell_with_dashes(parser)
+    return parser
+
+
+def first_line(function: Callable[..., Any]) -> str:
+    """The sentence that a docstring begins with."""
+    return (inspect.getdoc(function) or "").partition("\n")[0]
+
+
+def _spell_with_dashes(parser: Parser) -> None:
+    """Let options be written as elsewhere, `--batch-size`; with underscores they are understood too."""
+    for action in parser._actions:  # noqa: SLF001 - argparse has no public way to rename an option
+        dashed = [option.replace("_", "-") for option in action.option_strings]
+        action.option_strings = list(dict.fromkeys(dashed))
+        for option in dashed:
+            parser._option_string_actions.setdefault(option, action)  # noqa: SLF001
+
+
+def normalise(arguments: Sequence[str]) -> list[str]:
+    """Arguments with `--flag` written out as `--flag=true`, and names of recipes as their files."""
+    flags = {
+        name
+        for function, _ in VERBS.values()
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.annotation is bool
+    }
+    spelled: list[str] = []
+    for position, argument in enumerate(arguments):
+        name, following = argument.removeprefix("--").replace("-", "_"), arguments[position + 1 : position + 2]
+        if argument.startswith("--") and name in flags and following not in (["true"], ["false"]):
+            spelled.append(f"{argument}=true")
+        elif spelled and spelled[-1] == "--config" and recipe_path(argument):
+            spelled.append(str(recipe_path(argument)))
+        else:
+            spelled.append(argument)
+    return spelled
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; returns the exit code: 0, 1 when some images failed, 2 for a mistake of the user."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    try:
+        return run(normalise([argument for argument in given if argument != "--debug"]))
+    except InputError as error:
+        if debug:
+            traceback.print_exc()
+        sys.stderr.write(f"error: {error}\n")
+        return USER_ERROR
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped\n")
+        return 130
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Parse, call the verb, show its result."""
+    parser = build_parser()
+    chosen = parser.instantiate(parser.parse_args(arguments))
+    verb = chosen.pop("verb")
+    settings = {name: value for name, value in chosen[verb].items() if name != "config"}
+    function, show = VERBS[verb]
+    return show(function(**settings), Console())
+
+
+def show_training(result: api.TrainingResult, console: Console) -> int:
+    """The judgement of the best epoch and where everything is."""
+    console.print(summary_table(result.report.summary(), f"validation, best epoch {result.epoch}"))
+    console.print(f"run folder {result.out}: model/, curves.png, confusion_matrix.png, nominations.png, val_predictions.jpg")
+    return 0
+
+
+def show_evaluation(result: api.EvaluationResult, console: Console) -> int:
+    """The numbers, and the classes with the lowest recall first."""
+    console.print(summary_table(result.report.summary(), "evaluation"))
+    rows = sorted(result.per_class, key=lambda row: (row["recall"] is None, row["recall"]))
+    table = Table("class", "images", "recall", "precision", "F1", "most confused with", title="classes, lowest recall first")
+    for row in rows[:_MOST_ROWS]:
+        scores = [_show(row[name]) for name in ("recall", "precision", "f1")]
+        table.add_row(row["class"], str(row["images"]), *scores, row["most_confused_with"] or "")
+    console.print(table)
+    if len(rows) > _MOST_ROWS:
+        console.print(f"{len(rows) - _MOST_ROWS} more classes in per_class.csv")
+    console.print(f"tables and plots in {result.out}")
+    return 0
+
+
+def show_predictions(result: api.PredictionResult, console: Console) -> int:
+    """The most probable classes of every image."""
+    table = Table("image", "class", "probability", "then")
+    for prediction in result.predictions:
+        if isinstance(prediction, Failure):
+            table.add_row(prediction.source, "[red]error[/red]", "", prediction.error)
+            continue
+        others = ", ".join(f"{name} {probability:.1%}" for name, probability in prediction.top(3)[1:])
+        table.add_row(prediction.source, prediction.name, f"{prediction.probability:.1%}", others)
+    console.print(table)
+    console.print(f"result.json, predictions.csv and annotated images in {result.out}")
+    return exit_code(result.predictions)
+
+
+def show_explanations(result: api.ExplanationResult, console: Console) -> int:
+    """The share of each context per nominator block, over all images."""
+    explained = [item for item in result.explanations if isinstance(item, Explanation)]
+    for failed in (item for item in result.explanations if isinstance(item, Failure)):
+        console.print(f"[red]error[/red] {failed.source}: {failed.error}")
+    if explained:
+        table = Table("block", *next(iter(explained[0].shares.values())), title=f"nominated contexts, {len(explained)} images")
+        for block in explained[0].shares:
+            rows = [item.shares[block] for item in explained]
+            table.add_row(block, *(f"{sum(row[name] for row in rows) / len(rows):.1%}" for name in rows[0]))
+        console.print(table)
+    console.print(f"a picture per image in {result.out}")
+    return exit_code(result.explanations)
+
+
+def show_demo(result: api.DemoResult, console: Console) -> int:
+    """What every verb said, and where to look."""
+    show_evaluation(result.evaluation, console)
+    show_predictions(result.prediction, console)
+    show_explanations(result.explanation, console)
+    console.print(f"\ntrained in {result.seconds:.0f} s; top-1 {result.training.report.top1:.2%} of 360 held back digits. Look at:")
+    run = result.training.out
+    for path, what in (
+        (run / "curves.png", "how it learned"),
+        (run / "val_predictions.jpg", "its surest mistakes, and other digits"),
+        (run / "nominations.png", "which contexts it nominated over the epochs"),
+        (result.explanation.out, "which context each token nominates, a picture per digit"),
+        (result.prediction.out / "images", "annotated images"),
+    ):
+        console.print(f"  {path}  {what}")
+    return 0
+
+
+def exit_code(results: Sequence[Classification | Explanation | Failure]) -> int:
+    """0, or 1 when an image failed."""
+    return SOME_FAILED if any(isinstance(result, Failure) for result in results) else 0
+
+
+def summary_table(summary: dict[str, Any], title: str) -> Table:
+    """Numbers of a report as a table of two columns."""
+    table = Table("measure", "value", title=title)
+    for name, value in summary.items():
+        table.add_row(name.replace("_", " "), _show(value))
+    return table
+
+
+def _show(value: float | None) -> str:
+    if value is None:
+        return "n/a"
+    return str(value) if isinstance(value, int) else f"{value:.4f}"
+
+
+VERBS: dict[str, tuple[Callable[..., Any], Callable[[Any, Console], int]]] = {
+    "train": (api.train, show_training),
+    "evaluate": (api.evaluate, show_evaluation),
+    "predict": (api.predict, show_predictions),
+    "explain": (api.explain, show_explanations),
+    "demo": (api.demo, show_demo),
+}
+"""Each verb's function and how its result is shown."""

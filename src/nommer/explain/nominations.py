@@ -1,0 +1,61 @@
+"""What a model nominates on given images: a picture each, and the shares per block."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+from nommer.data.images import ImageError, ImageSource, open_any
+from nommer.explain.render import nomination_figure
+from nommer.explain.trace import NominationTrace
+from nommer.heads.classification import Classifier, source_name
+from nommer.predictions import Classification, Failure
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What one image made the model nominate."""
+
+    prediction: Classification
+    maps: dict[str, Tensor]
+    """Per nominator block (rows, columns) uint8: 0 convolution, 1 window, 2 global."""
+    shares: dict[str, dict[str, float]]
+    """Per nominator block the share of each context, adding to 1."""
+    image: Image.Image
+    """What the network saw."""
+
+    def plot(self) -> Figure:
+        """The image beside its maps, with the shares and a legend."""
+        title = f"{self.prediction.source}: {self.prediction.name} ({self.prediction.probability:.0%})"
+        return nomination_figure(self.image, self.maps, self.shares, title=title)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: the prediction and the shares."""
+        return {**self.prediction.to_dict(1), "shares": self.shares}
+
+
+def explain_images(model: Classifier, sources: Sequence[ImageSource]) -> Iterator[Explanation | Failure]:
+    """Explain image after image; one that cannot be decoded gets a `Failure`."""
+    for source in sources:
+        try:
+            image = open_any(source, background=model.preprocessing.background)
+        except ImageError as error:
+            yield Failure(source_name(source), error.reason)
+            continue
+        yield explain_image(model, model.preprocessing.crop(image), name=source_name(source))
+
+
+@torch.inference_mode()
+def explain_image(model: Classifier, seen: Image.Image, *, name: str) -> Explanation:
+    """Explain one image that is already cropped to what the model sees."""
+    device = next(model.parameters()).device
+    model.eval()
+    with NominationTrace(model, keep_maps=True) as trace:
+        logits = model(model.preprocessing.normalise(seen)[None].to(device))
+    prediction = Classification(name, model.class_names, tuple(logits.float().softmax(-1)[0].tolist()))
+    maps = {block: trace.maps(block)[0] for block in trace.blocks}
+    return Explanation(prediction, maps, trace.shares(), seen)
