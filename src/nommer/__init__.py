@@ -1,2 +1,51 @@
-"""NomMer: visual recognition with nominated contexts."""
-import nommer.backbone.timm
+"""Visual recognition with the NomMer network: train, judge, understand and use.
+
+After `import nommer` the networks stand in timm's registry: `timm.create_model("nommer_tiny")`. The verbs (`train`,
+`evaluate`, `predict`, `explain`, `demo`) are the command line's, with the same names for the same settings.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import nommer.backbone.timm  # noqa: F401 - registers the networks with timm
+from nommer.backbone.config import NomMerConfig
+from nommer.backbone.network import NomMer
+from nommer.errors import InputError
+
+if TYPE_CHECKING:
+    from nommer.api import demo, evaluate, explain, predict, train
+    from nommer.heads.classification import Classifier
+    from nommer.heads.storage import load
+    from nommer.nominations.trace import NominationTrace
+
+_LAZY = {
+    "Classifier": "nommer.heads.classification",
+    "NominationTrace": "nommer.nominations.trace",
+    "demo": "nommer.api",
+    "evaluate": "nommer.api",
+    "explain": "nommer.api",
+    "load": "nommer.heads.storage",
+    "predict": "nommer.api",
+    "train": "nommer.api",
+}
+"""Where a name comes from that is imported only when it is used: whoever wants the network alone waits for nothing."""
+
+__all__ = [
+    "Classifier",
+    "InputError",
+    "NomMer",
+    "NomMerConfig",
+    "NominationTrace",
+    "demo",
+    "evaluate",
+    "explain",
+    "load",
+    "predict",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal
+from typing import Literal
 
 from nommer.data.images import find_images
 from nommer.data.samples import write_digits
 from nommer.data.transforms import Augmentation, PixelOptions
-from nommer.engine.evaluation import SplitChoice, evaluate_classifier
-from nommer.engine.metrics import ClassificationReport
+from nommer.engine.evaluation import EvaluationResult, EvaluationSettings, SplitChoice, evaluate_classifier
 from nommer.engine.optim import Optim
 from nommer.engine.plots import save_figure
 from nommer.engine.run import prepare_folder, results_folder
@@ -19,18 +18,19 @@ from nommer.engine.settings import NetworkOptions, TrainSettings
 from nommer.engine.trainer import parse_device
 from nommer.engine.training import TrainingResult, train_classifier
 from nommer.errors import InputError
-from nommer.explain.nominations import Explanation, explain_images
 from nommer.files import write_json
 from nommer.heads.classification import Classifier
 from nommer.heads.output import save_pictures, save_predictions, unique_names
 from nommer.heads.storage import load
+from nommer.nominations.images import Explanation, explain_images
 from nommer.predictions import Classification, Failure
 from nommer.progress import track
 from nommer.recipes import read_recipe
 
 
-def train(  # noqa: PLR0913 - the signature is the schema of the command line and of the recipes
+def train(
     data: Path,
+    *,
     model: str = "nommer_nano",
     out: Path = Path("runs/train"),
     epochs: int = 100,
@@ -56,8 +56,8 @@ def train(  # noqa: PLR0913 - the signature is the schema of the command line an
     """Train an image classifier on folders of images, one folder per class.
 
     Args:
-        data: folder with train/CLASS/ and val/CLASS/ (val may be called valid, validation or test), or with CLASS/ alone,
-            which is then split.
+        data: folder with train/CLASS/ and val/CLASS/ (val may be called valid, validation or test), or with CLASS/
+            alone, which is then split.
         model: variant of the network: nommer_tiny, nommer_small, nommer_base, nommer_nano, nommer_pico or nommer_micro.
         out: run folder, made by this command.
         epochs: times that the training images are gone through.
@@ -71,8 +71,8 @@ def train(  # noqa: PLR0913 - the signature is the schema of the command line an
         workers: processes that decode images; 0 decodes in the training process. By default one per core but one.
         accumulate: steps whose gradients are added up before the weights change.
         val_fraction: share of each class that is held back where the data has no val folder.
-        on_bad_sample: what to do with images that cannot be read: error refuses any, skip leaves them out and lists them,
-            auto leaves out and lists at most 1 %.
+        on_bad_sample: what to do with images that cannot be read: error refuses any, skip leaves them out and lists
+            them, auto leaves out and lists at most 1 %.
         pretrained: run folder, model folder or published checkpoint whose weights to start from.
         resume: go on with the run in `out` from its last epoch.
         overwrite: delete the run in `out` first.
@@ -90,18 +90,9 @@ def train(  # noqa: PLR0913 - the signature is the schema of the command line an
     return train_classifier(TrainSettings(**locals()))
 
 
-@dataclass(frozen=True)
-class EvaluationResult:
-    """A judgement, and where it is written."""
-
-    report: ClassificationReport
-    per_class: list[dict[str, Any]]
-    """One row per class: images, recall, precision, F1, most frequent confusion."""
-    out: Path
-
-
 def evaluate(
     model: Path,
+    *,
     data: Path | None = None,
     split: SplitChoice = "auto",
     out: Path | None = None,
@@ -117,13 +108,14 @@ def evaluate(
     Args:
         model: run folder, model folder or published checkpoint.
         data: folder of class folders, with or without val/; classes are matched by name. By default the run's own data.
-        split: which part to judge; auto takes val where there is one (also one that the run made), otherwise everything.
+        split: which part to judge; auto takes val where there is one (also one that the run made), else everything.
         out: folder for the results. By default a new one in the run folder.
         batch_size: images per step. By default 64.
         device: auto, cpu, cuda, cuda:1 or mps.
         precision: number format of the computation; auto is bf16 on a GPU that can and 32 elsewhere.
         workers: processes that decode images. By default one per core but one.
-        on_bad_sample: what to do with images that cannot be read: error refuses any, skip leaves them out and lists them.
+        on_bad_sample: what to do with images that cannot be read: error refuses any, skip leaves them out and lists
+            them.
         overwrite: delete earlier results in `out`.
 
     Returns:
@@ -132,9 +124,7 @@ def evaluate(
     Raises:
         InputError: anything given that does not fit; the message says what was found and what to do.
     """
-    judgement, folder = evaluate_classifier(**locals())
-    names = load(model).class_names
-    return EvaluationResult(judgement.report, judgement.report.per_class(names), folder)
+    return evaluate_classifier(EvaluationSettings(**locals()))
 
 
 @dataclass(frozen=True)
@@ -148,6 +138,7 @@ class PredictionResult:
 def predict(
     model: Path,
     images: Sequence[str],
+    *,
     top: int = 5,
     out: Path | None = None,
     batch_size: int = 32,
@@ -194,6 +185,7 @@ class ExplanationResult:
 def explain(
     model: Path,
     images: Sequence[str],
+    *,
     out: Path | None = None,
     device: str = "auto",
     overwrite: bool = False,

@@ -12,8 +12,10 @@ from rich.console import Console
 from rich.table import Table
 
 from nommer import api
+from nommer.engine.evaluation import EvaluationResult
+from nommer.engine.training import TrainingResult
 from nommer.errors import InputError
-from nommer.explain.nominations import Explanation
+from nommer.nominations.images import Explanation
 from nommer.predictions import Classification, Failure
 from nommer.recipes import recipe_names, recipe_path
 
@@ -48,11 +50,15 @@ def verb_parser(verb: str, function: Callable[..., Any]) -> Parser:
     """The parser of one verb; what it judges or uses comes first without a name, all else by name."""
     hints = f"Recipes for --config: {', '.join(recipe_names())}. Add --debug to see where an error comes from."
     parser = Parser(description=f"{first_line(function)} {hints}")
-    parser.add_argument("--config", action=ActionConfigFile, help="YAML file, or name of a recipe, with any of these settings")
+    parser.add_argument(
+        "--config", action=ActionConfigFile, help="YAML file, or name of a recipe, with any of these settings"
+    )
     takes_images = "images" in inspect.signature(function).parameters
     parser.add_function_arguments(function, as_positional=verb != "train", skip={"images"} if takes_images else set())
     if takes_images:
-        parser.add_argument("images", nargs="+", help="files, folders, glob patterns, or - for a list on standard input")
+        parser.add_argument(
+            "images", nargs="+", help="files, folders, glob patterns, or - for a list on standard input"
+        )
     _spell_with_dashes(parser)
     return parser
 
@@ -64,11 +70,11 @@ def first_line(function: Callable[..., Any]) -> str:
 
 def _spell_with_dashes(parser: Parser) -> None:
     """Let options be written as elsewhere, `--batch-size`; with underscores they are understood too."""
-    for action in parser._actions:  # noqa: SLF001 - argparse has no public way to rename an option
+    for action in parser._actions:
         dashed = [option.replace("_", "-") for option in action.option_strings]
         action.option_strings = list(dict.fromkeys(dashed))
         for option in dashed:
-            parser._option_string_actions.setdefault(option, action)  # noqa: SLF001
+            parser._option_string_actions.setdefault(option, action)
 
 
 def normalise(arguments: Sequence[str]) -> list[str]:
@@ -117,18 +123,22 @@ def run(arguments: Sequence[str]) -> int:
     return show(function(**settings), Console())
 
 
-def show_training(result: api.TrainingResult, console: Console) -> int:
+def show_training(result: TrainingResult, console: Console) -> int:
     """The judgement of the best epoch and where everything is."""
     console.print(summary_table(result.report.summary(), f"validation, best epoch {result.epoch}"))
-    console.print(f"run folder {result.out}: model/, curves.png, confusion_matrix.png, nominations.png, val_predictions.jpg")
+    console.print(
+        f"run folder {result.out}: model/, curves.png, confusion_matrix.png, nominations.png, val_predictions.jpg"
+    )
     return 0
 
 
-def show_evaluation(result: api.EvaluationResult, console: Console) -> int:
+def show_evaluation(result: EvaluationResult, console: Console) -> int:
     """The numbers, and the classes with the lowest recall first."""
     console.print(summary_table(result.report.summary(), "evaluation"))
     rows = sorted(result.per_class, key=lambda row: (row["recall"] is None, row["recall"]))
-    table = Table("class", "images", "recall", "precision", "F1", "most confused with", title="classes, lowest recall first")
+    table = Table(
+        "class", "images", "recall", "precision", "F1", "most confused with", title="classes, lowest recall first"
+    )
     for row in rows[:_MOST_ROWS]:
         scores = [_show(row[name]) for name in ("recall", "precision", "f1")]
         table.add_row(row["class"], str(row["images"]), *scores, row["most_confused_with"] or "")
@@ -159,7 +169,9 @@ def show_explanations(result: api.ExplanationResult, console: Console) -> int:
     for failed in (item for item in result.explanations if isinstance(item, Failure)):
         console.print(f"[red]error[/red] {failed.source}: {failed.error}")
     if explained:
-        table = Table("block", *next(iter(explained[0].shares.values())), title=f"nominated contexts, {len(explained)} images")
+        table = Table(
+            "block", *next(iter(explained[0].shares.values())), title=f"nominated contexts, {len(explained)} images"
+        )
         for block in explained[0].shares:
             rows = [item.shares[block] for item in explained]
             table.add_row(block, *(f"{sum(row[name] for row in rows) / len(rows):.1%}" for name in rows[0]))
@@ -173,7 +185,9 @@ def show_demo(result: api.DemoResult, console: Console) -> int:
     show_evaluation(result.evaluation, console)
     show_predictions(result.prediction, console)
     show_explanations(result.explanation, console)
-    console.print(f"\ntrained in {result.seconds:.0f} s; top-1 {result.training.report.top1:.2%} of 360 held back digits. Look at:")
+    console.print(
+        f"\ntrained in {result.seconds:.0f} s; top-1 {result.training.report.top1:.2%} of 360 held back digits; see"
+    )
     run = result.training.out
     for path, what in (
         (run / "curves.png", "how it learned"),

@@ -2,4 +2,4 @@
 
 
 class InputError(ValueError):
-    """Something given by the user does not fit: one sentence that says what was found, what was expected, what to do."""
+    """Something given by the user does not fit: one sentence with what was found, what was expected, what to do."""

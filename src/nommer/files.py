@@ -11,8 +11,8 @@ from typing import IO, Any
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Replace the file `path` by what `write` puts into a binary stream, or leave it as it was.
 
-    The content goes to a temporary file in the same folder, is flushed to disk, and then renamed; so whoever reads `path`
-    at any moment, also after a crash, sees a whole file.
+    The content goes to a temporary file in the same folder, is flushed to disk, and then renamed; so whoever reads
+    `path` at any moment, also after a crash, sees a whole file.
 
     Raises:
         OSError: the folder is read-only, the disk is full, ...; the old file is still there.

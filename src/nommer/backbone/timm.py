@@ -1,14 +1,19 @@
 """NomMer in timm's registry: `timm.create_model("nommer_tiny")` works after `import nommer`."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
-from torch import nn
+from torch import Tensor, nn
 
+from nommer.backbone.checkpoint import from_published, is_published
 from nommer.backbone.network import NomMer
+from nommer.backbone.stage import resample_position
 from nommer.backbone.variants import VARIANTS
+
+POSITION = "stages.2.pos_embed"
 
 
 def _default_cfg() -> dict[str, Any]:
@@ -34,12 +39,21 @@ def _default_cfg() -> dict[str, Any]:
 default_cfgs = generate_default_cfgs({f"{name}.untrained": _default_cfg() for name in VARIANTS})
 
 
+def checkpoint_filter_fn(state_dict: Mapping[str, Tensor], model: NomMer) -> dict[str, Tensor]:
+    """A checkpoint as `model` takes it: from the published layout to ours, position embedding resampled to its grid."""
+    state = from_published(state_dict) if is_published(state_dict) else dict(state_dict)
+    if POSITION in state:
+        state[POSITION] = resample_position(state[POSITION], model.config.position_grid)
+    return state
+
+
 def create_nommer(variant: str, pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """Build a NomMer the way timm builds its models.
 
     Args:
         variant: a name of `VARIANTS`.
-        pretrained: load weights; none are published with this package yet, so timm refuses.
+        pretrained: load the weights that `pretrained_cfg_overlay={"file": ...}` names; without it timm refuses, for
+            none are published with this package yet.
         **kwargs: fields of `NomMerConfig` to change, and timm's own options (`features_only`, `out_indices`, ...).
 
     Returns:
@@ -54,7 +68,12 @@ def create_nommer(variant: str, pretrained: bool = False, **kwargs: Any) -> nn.M
         return NomMer(replace(VARIANTS[variant], **changes))
 
     return build_model_with_cfg(
-        build, variant, pretrained, feature_cfg={"out_indices": (0, 1, 2, 3), "feature_cls": "getter"}, **kwargs
+        build,
+        variant,
+        pretrained,
+        pretrained_filter_fn=checkpoint_filter_fn,
+        feature_cfg={"out_indices": (0, 1, 2, 3), "feature_cls": "getter"},
+        **kwargs,
     )
 
 

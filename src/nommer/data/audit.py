@@ -90,7 +90,9 @@ def audit(data: ClassFolders, *, on_bad_sample: str = "auto", needs_every_class:
         _check_every_class(data, kept["train"])
     sides = [min(report.size) for report in reports if report.size and not report.error]
     if not sides:
-        raise InputError(f"{data.root}: none of its {len(samples)} images can be read; first: {reports[0].path}: {reports[0].error}")
+        raise InputError(
+            f"{data.root}: none of its {len(samples)} images can be read; first: {reports[0].path}: {reports[0].error}"
+        )
     return Audited(ClassFolders(data.root, data.class_names, kept, (*data.issues, *issues)), int(median(sides)))
 
 
@@ -106,4 +108,6 @@ def _check_every_class(data: ClassFolders, train: tuple[Sample, ...]) -> None:
     left = {sample.label for sample in train}
     for label, name in enumerate(data.class_names):
         if label not in left:
-            raise InputError(f"{data.root}: no image of class {name!r} can be read; mend its files or remove the class folder")
+            raise InputError(
+                f"{data.root}: no image of class {name!r} can be read; mend its files or remove the class folder"
+            )

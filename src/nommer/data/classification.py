@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import lightning as L  # noqa: N812 - Lightning's own convention
+import lightning as L
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -27,7 +27,7 @@ class ClassificationBatch(NamedTuple):
 
 
 class ClassificationDataset(Dataset[ClassificationBatch]):
-    """Decodes, transforms and labels; an item is asked for by index, or by (index, seed) where the transform is random."""
+    """Decodes, transforms and labels; asked for by index, or by (index, seed) where the transform is random."""
 
     def __init__(
         self, samples: Sequence[Sample], transform: Callable[[Image.Image], Any], *, background: tuple[int, int, int]

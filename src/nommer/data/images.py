@@ -1,7 +1,7 @@
 """The one decoder: whatever reads pixels, for training, evaluation, prediction or export, reads them here.
 
 Every image becomes 8-bit RGB: turned as its EXIF orientation says; CMYK, palettes and the like converted; transparency
-laid over a declared colour; 16-bit greys scaled to 8 bits, not clipped. What cannot be decoded whole is an `ImageError`.
+laid over a declared colour; 16-bit greys scaled to 8 bits, not clipped. What cannot be decoded is an `ImageError`.
 """
 
 import warnings
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from nommer.errors import InputError
 
@@ -18,7 +18,26 @@ FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "AVIF", "JPEG2000
 """Pillow formats that are read; anything else is refused, whatever its file name says."""
 
 EXTENSIONS = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .bmp .gif .tif .tiff .webp .ppm .pgm .pbm .pnm .avif .jp2 .j2k .mpo".split()
+    [
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".bmp",
+        ".gif",
+        ".tif",
+        ".tiff",
+        ".webp",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".pnm",
+        ".avif",
+        ".jp2",
+        ".j2k",
+        ".mpo",
+    ]
 )
 """File name endings (lower case) by which images are found in folders."""
 
@@ -63,7 +82,7 @@ def decode(source: str | Path, *, background: tuple[int, int, int] = (255, 255, 
             return to_rgb(image, background=background)
     except Image.DecompressionBombError as error:
         raise ImageError(source, f"too large: over the limit of {MAX_PIXELS:,} pixels") from error
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise ImageError(source, "not an image of a known format (or cut before its header ends)") from error
     except FileNotFoundError as error:
         raise ImageError(source, "file does not exist") from error
@@ -71,7 +90,7 @@ def decode(source: str | Path, *, background: tuple[int, int, int] = (255, 255, 
         raise ImageError(source, "no permission to read the file") from error
     except ImageError:
         raise
-    except Exception as error:  # noqa: BLE001 - Pillow's decoders raise whatever a broken file provokes
+    except Exception as error:
         raise ImageError(source, f"cannot be decoded: {error}") from error
 
 
@@ -83,7 +102,9 @@ def to_rgb(image: Image.Image, *, background: tuple[int, int, int] = (255, 255, 
     """
     upright = ImageOps.exif_transpose(image)
     if upright.mode == "F":
-        raise ImageError(getattr(image, "filename", "image"), "float pixels: their range is unknown, save it as 8 or 16 bit")
+        raise ImageError(
+            getattr(image, "filename", "image"), "float pixels: their range is unknown, save it as 8 or 16 bit"
+        )
     if upright.mode in _SIXTEEN_BIT_MODES:
         return _scale_sixteen_bits(upright)
     if upright.mode in _TRANSPARENT_MODES or "transparency" in upright.info:

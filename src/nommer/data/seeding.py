@@ -17,20 +17,20 @@ def derive_seed(*numbers: int) -> int:
 def seed_all(seed: int) -> None:
     """Seed Python's, NumPy's and torch's generators."""
     random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 - timm's augmentations draw from the global generators
+    np.random.seed(seed)
     torch.manual_seed(seed)
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Run with all generators seeded, and leave them as they were found."""
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     seed_all(seed)
     try:
         yield
     finally:
         random.setstate(states[0])
-        np.random.set_state(states[1])  # noqa: NPY002
+        np.random.set_state(states[1])
         torch.set_rng_state(states[2])
 
 

@@ -152,7 +152,7 @@ class Augmentation:
             ratio=self.ratio,
             hflip=self.hflip,
             vflip=self.vflip,
-            color_jitter=self.color_jitter or None,
+            color_jitter=self.color_jitter or None,  # type: ignore[arg-type]  # None turns it off
             auto_augment=self.auto_augment,
             interpolation=preprocessing.interpolation,
             mean=preprocessing.mean,
@@ -165,7 +165,7 @@ class Augmentation:
         """Mixup and cutmix of a batch, which also turns labels into smoothed distributions; None when both are off."""
         if not (self.mixup or self.cutmix):
             return None
-        return Mixup(
+        return Mixup(  # type: ignore[no-untyped-call]
             mixup_alpha=self.mixup,
             cutmix_alpha=self.cutmix,
             prob=self.mixup_prob,

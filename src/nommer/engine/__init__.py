@@ -1,1 +1,1 @@
-"""What turns data and a model into a trained, judged model: loss, optimiser, schedule, metrics, run folder (Lightning)."""
+"""From data and a model to a trained, judged model: loss, optimiser, schedule, metrics, run folder (Lightning)."""

@@ -8,16 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import lightning as L  # noqa: N812 - Lightning's own convention
+import lightning as L
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
-from nommer.engine.classification import ClassificationTask
 from nommer.engine.plots import plot_curves, plot_nominations
 from nommer.engine.run import RunFolder
 from nommer.errors import InputError
-from nommer.explain.trace import NominationTrace, shares
 from nommer.files import write_text
+from nommer.nominations.trace import NominationTrace, shares
 from nommer.progress import notice
 
 
@@ -43,11 +42,11 @@ class History(L.Callback):
         """Start the epoch's clock."""
         self.started = time.perf_counter()
 
-    def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: ClassificationTask) -> None:
+    def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Count what is nominated on the validation images."""
-        self.trace = NominationTrace(pl_module.model).__enter__()
+        self.trace = NominationTrace(pl_module).__enter__()
 
-    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: ClassificationTask) -> None:
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Add the epoch's nominations, over all processes."""
         if self.trace is None:
             return

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-import lightning as L  # noqa: N812 - Lightning's own convention
+import lightning as L
 import torch.nn.functional as F
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from timm.data import Mixup
 from torch import Tensor
 
@@ -62,14 +63,17 @@ class ClassificationTask(L.LightningModule):
         values = {f"val_{k}": float(v) for k, v in self.report.summary().items() if isinstance(v, float)}
         self.log_dict(values, rank_zero_only=True)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The optimiser and a schedule over all steps of the run."""
         epochs = self.trainer.max_epochs or 1
         steps = max(1, round(self.trainer.estimated_stepping_batches / epochs))
         optimizer = self.optim.optimizer(self.model.network, self.lr)
         scheduler = self.optim.scheduler(optimizer, self.lr, epochs=epochs, steps_per_epoch=steps)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},  # type: ignore[typeddict-item]  # timm's
+        }
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        """timm's schedules count updates."""
+        """Timm's schedules count updates."""
         scheduler.step_update(num_updates=self.trainer.global_step)

@@ -1,8 +1,8 @@
 """Judging a model that is on disk, on labelled images that are too."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 
@@ -10,7 +10,8 @@ from nommer.data.audit import audit
 from nommer.data.classification import ClassificationData, Loading
 from nommer.data.formats.folders import ClassFolders, Split, read_class_folders, read_split
 from nommer.data.transforms import Augmentation
-from nommer.engine.judging import Judgement, judge, save_judgement
+from nommer.engine.judging import judge, save_judgement
+from nommer.engine.metrics import ClassificationReport
 from nommer.engine.run import RunFolder, results_folder
 from nommer.engine.settings import LARGEST_DEFAULT_BATCH, default_workers
 from nommer.engine.trainer import quiet_lightning
@@ -21,42 +22,66 @@ from nommer.progress import notice
 SplitChoice = Literal["auto", "train", "val", "test", "all"]
 
 
-def evaluate_classifier(
-    model: Path,
-    *,
-    data: Path | None,
-    split: SplitChoice,
-    out: Path | None,
-    batch_size: int | None,
-    device: str,
-    precision: str,
-    workers: int | None,
-    on_bad_sample: str,
-    overwrite: bool,
-) -> tuple[Judgement, Path]:
-    """Judge as `nommer.evaluate` describes; returns the judgement and the folder where it is written."""
-    classifier = load(model)
-    root = data or data_of_run(model)
-    name, chosen = choose_split(read_class_folders(root, classifier.class_names), split, run=RunFolder(model))
-    found = audit(chosen, on_bad_sample=on_bad_sample, needs_every_class=False).data
-    samples = found.samples()
-    folder = results_folder(model, "evaluate", out, overwrite=overwrite)
-    RunFolder(folder).write_issues(found.issues)
-    left_out = len(found.issues)
-    notice(f"{len(samples)} images of {root} ({name})" + (f", {left_out} issues: see data_issues.jsonl" if left_out else ""))
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSettings:
+    """The arguments of `nommer.evaluate`; see there."""
+
+    model: Path
+    data: Path | None
+    split: SplitChoice
+    out: Path | None
+    batch_size: int | None
+    device: str
+    precision: Literal["auto", "32", "bf16", "16"]
+    workers: int | None
+    on_bad_sample: Literal["error", "skip"]
+    overwrite: bool
+
+    def loading(self) -> Loading:
+        """How batches are put together."""
+        workers = default_workers() if self.workers is None else self.workers
+        return Loading(batch_size=self.batch_size or LARGEST_DEFAULT_BATCH, workers=workers)
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """A judgement, and where it is written."""
+
+    report: ClassificationReport
+    per_class: list[dict[str, Any]]
+    """One row per class: images, recall, precision, F1, most frequent confusion."""
+    out: Path
+
+
+def evaluate_classifier(settings: EvaluationSettings) -> EvaluationResult:
+    """Judge a model on disk, as `nommer.evaluate` describes."""
+    model = load(settings.model)
+    root = settings.data or data_of_run(settings.model)
+    name, chosen = choose_split(
+        read_class_folders(root, model.class_names), settings.split, run=RunFolder(settings.model)
+    )
+    data = audit(chosen, on_bad_sample=settings.on_bad_sample, needs_every_class=False).data
+    folder = results_folder(settings.model, "evaluate", settings.out, overwrite=settings.overwrite)
+    RunFolder(folder).write_issues(data.issues)
+    notice(f"{len(data.samples())} images of {root} ({name}){issues_hint(data)}")
     module = ClassificationData(
-        samples,
-        samples,
-        preprocessing=classifier.preprocessing,
+        data.samples(),
+        data.samples(),
+        preprocessing=model.preprocessing,
         augmentation=Augmentation(),
-        loading=Loading(
-            batch_size=batch_size or LARGEST_DEFAULT_BATCH, workers=default_workers() if workers is None else workers
-        ),
+        loading=settings.loading(),
     )
     with quiet_lightning():
-        judgement = judge(classifier, module, device=device, precision=precision, out=folder)
-    save_judgement(judgement, classifier, folder, facts={"model": str(model), "data": str(root), "split": name})
-    return judgement, folder
+        judgement = judge(model, module, device=settings.device, precision=settings.precision, out=folder)
+    facts = {"model": str(settings.model), "data": str(root), "split": name}
+    save_judgement(judgement, model, folder, facts=facts)
+    return EvaluationResult(judgement.report, judgement.report.per_class(model.class_names), folder)
+
+
+def issues_hint(data: ClassFolders) -> str:
+    """How many issues there are and where they are listed; nothing where there are none."""
+    left_out = sum(issue.done == "left out" for issue in data.issues)
+    return f"; {len(data.issues)} issues, {left_out} files left out: see data_issues.jsonl" if data.issues else ""
 
 
 def data_of_run(model: Path) -> Path:

@@ -40,8 +40,14 @@ def judge(model: Classifier, data: ClassificationData, *, device: str, precision
     """Evaluate `model` on the validation part of `data`, on one device."""
     task = ClassificationTask(model, optim=Optim(), lr=1.0)
     trainer = make_trainer(
-        device=device, devices=1, precision=precision, out=out, logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, callbacks=[],
+        device=device,
+        devices=1,
+        precision=precision,
+        out=out,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        callbacks=[],
     )
     trainer.validate(task, datamodule=data, verbose=False)
     if task.report is None:
@@ -54,7 +60,9 @@ def save_judgement(judgement: Judgement, model: Classifier, out: Path, *, facts:
     """Write `result.json`, `per_class.csv`, `predictions.csv` and the plots into `out`."""
     labels = torch.tensor([sample.label for sample in judgement.samples])
     report, names = judgement.report, model.class_names
-    write_json(out / "result.json", {**facts, **report.summary(), "confusion": report.confusion.tolist(), "classes": names})
+    write_json(
+        out / "result.json", {**facts, **report.summary(), "confusion": report.confusion.tolist(), "classes": names}
+    )
     write_csv(out / "per_class.csv", report.per_class(names))
     write_csv(out / "predictions.csv", prediction_rows(judgement, names))
     plot_confusion(report.confusion, names, out / "confusion_matrix.png")

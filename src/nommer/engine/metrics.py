@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics import MeanMetric, Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError, MulticlassConfusionMatrix
 
 TOP_K = 5
@@ -72,7 +72,7 @@ class ClassificationMetrics(nn.Module):
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
-        metrics = {
+        metrics: dict[str, Metric | MetricCollection] = {
             "top1": MulticlassAccuracy(num_classes, average="micro", validate_args=False),
             "calibration": MulticlassCalibrationError(num_classes, n_bins=CALIBRATION_BINS, validate_args=False),
             "confusion": MulticlassConfusionMatrix(num_classes, validate_args=False),

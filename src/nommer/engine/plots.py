@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from nommer.backbone.contexts import CONTEXTS
-from nommer.explain.render import CONTEXT_COLOURS
+from nommer.nominations.render import CONTEXT_COLOURS
 
 _MOST_LABELLED = 40
 """Up to this many classes the confusion matrix shows their names."""
@@ -24,7 +24,7 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 def plot_curves(history: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Loss and accuracy over the epochs, and the learning rate."""
-    figure = Figure(figsize=(12, 3.6))
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
     loss, accuracy, rate = figure.subplots(1, 3)
     epochs = [row["epoch"] for row in history]
     for axes, title, lines in (

@@ -65,7 +65,9 @@ class RunFolder:
             differing.append("epochs")
         if differing:
             shown = "; ".join(f"{key}: the run has {started.get(key)}, now {wanted[key]}" for key in differing)
-            raise InputError(f"{self.path}: cannot resume with other settings ({shown}); drop these options or start a new run")
+            raise InputError(
+                f"{self.path}: cannot resume with other settings ({shown}); drop these options or start a new run"
+            )
 
     def write_environment(self, command: str) -> None:
         """Write versions, machine and command."""
@@ -100,7 +102,9 @@ def prepare_folder(path: Path, *, allow_existing: bool = False, overwrite: bool 
             raise InputError(f"{path}: is a file; choose another --out")
         if path.is_dir() and any(path.iterdir()) and not allow_existing:
             if not overwrite:
-                raise InputError(f"{path}: exists and is not empty; choose another --out, or use --resume or --overwrite")
+                raise InputError(
+                    f"{path}: exists and is not empty; choose another --out, or use --resume or --overwrite"
+                )
             _check_is_ours(path)
             shutil.rmtree(path)
         path.mkdir(parents=True, exist_ok=True)
@@ -111,8 +115,10 @@ def prepare_folder(path: Path, *, allow_existing: bool = False, overwrite: bool 
 def _check_is_ours(path: Path) -> None:
     """Never delete a folder that this package did not write."""
     if not any((path / name).is_file() for name in ("config.yaml", "result.json")):
-        raise InputError(f"{path}: --overwrite deletes only folders that nommer made, and this one holds no config.yaml "
-                         "or result.json; empty it yourself or choose another --out")
+        raise InputError(
+            f"{path}: --overwrite deletes only folders that nommer made, and this one holds no config.yaml "
+            "or result.json; empty it yourself or choose another --out"
+        )
 
 
 def results_folder(model: Path, verb: str, out: Path | None, *, overwrite: bool) -> Path:

@@ -116,9 +116,13 @@ class TrainSettings:
         batch_size = self.batch_size or max(2, min(LARGEST_DEFAULT_BATCH, share - share % 2))
         if batch_size > share:
             per = f" per process ({self.devices} processes)" if self.devices > 1 else ""
-            raise InputError(f"--batch-size {batch_size} is larger than the {share} training images{per}; use {share} or less")
+            raise InputError(
+                f"--batch-size {batch_size} is larger than the {share} training images{per}; use {share} or less"
+            )
         if batch_size % 2 and (self.augment.mixup or self.augment.cutmix):
-            raise InputError(f"mixup and cutmix pair the images of a batch: --batch-size must be even, got {batch_size}")
+            raise InputError(
+                f"mixup and cutmix pair the images of a batch: --batch-size must be even, got {batch_size}"
+            )
         workers = default_workers() if self.workers is None else self.workers
         network = self.network.for_image_size(image_size)
         return replace(self, image_size=image_size, batch_size=batch_size, workers=workers, network=network)
@@ -129,7 +133,7 @@ class TrainSettings:
 
 
 def default_image_size(short_side: int) -> int:
-    """Image size for data whose median shorter side is `short_side`: 224, or for small images theirs, in steps of 32."""
+    """Image size for data whose median shorter side is `short_side`: 224; for small images theirs, in steps of 32."""
     return 224 if short_side >= SMALL_IMAGE else max(32, round(short_side / 32) * 32)
 
 

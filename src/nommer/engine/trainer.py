@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import lightning as L  # noqa: N812 - Lightning's own convention
+import lightning as L
 import torch
 
 from nommer.engine.checkpoint import AtomicCheckpointIO
@@ -71,7 +71,8 @@ def make_trainer(*, device: str, devices: int, precision: str, out: Path, **opti
 def quiet_lightning() -> Iterator[None]:
     """Without Lightning's advice, which is about choices that are made here on purpose."""
     loggers: Sequence[logging.Logger] = [
-        logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
+        logging.getLogger(name)
+        for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
     ]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -6,10 +6,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import lightning as L  # noqa: N812 - Lightning's own convention
+import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning_utilities.core.rank_zero import rank_zero_only
 
 from nommer.backbone.network import NomMer
 from nommer.data.audit import Audited, audit
@@ -46,7 +47,7 @@ def train_classifier(settings: TrainSettings) -> TrainingResult:
     """Train as `settings` say; see `nommer.train`."""
     parse_device(settings.device, settings.devices)
     run = RunFolder(settings.out)
-    first = int_rank() == 0
+    first = process_rank() == 0
     if first and not settings.resume:
         run_must_be_free(run, settings)
     audited = find_data(settings)
@@ -59,9 +60,9 @@ def train_classifier(settings: TrainSettings) -> TrainingResult:
         return fit(settings, run, audited.data, model)
 
 
-def int_rank() -> int:
+def process_rank() -> int:
     """This process's rank, before any process group exists."""
-    return int(L.fabric.utilities.rank_zero.rank_zero_only.rank or 0)
+    return int(getattr(rank_zero_only, "rank", None) or 0)
 
 
 def run_must_be_free(run: RunFolder, settings: TrainSettings) -> None:
@@ -117,8 +118,8 @@ def transfer(network: NomMer, class_names: tuple[str, ...], source: Path) -> Non
         notice(f"all weights taken from {source}")
     else:
         notice(
-            f"weights taken from {source}; its classifier for {len(other.class_names)} other classes is replaced by a new "
-            f"one for {len(class_names)}"
+            f"weights taken from {source}; its classifier for {len(other.class_names)} other classes is replaced "
+            f"by a new one for {len(class_names)}"
         )
         other.network.reset_classifier(0)
         kept = {name: value for name, value in network.state_dict().items() if name.startswith("head.")}
@@ -133,9 +134,9 @@ def describe(settings: TrainSettings, data: ClassFolders) -> str:
     accelerator, _ = parse_device(settings.device, settings.devices)
     precision = resolve_precision(settings.precision, accelerator)
     return (
-        f"{settings.model}: {len(data.class_names)} classes, {sizes} images of {settings.data}; image size "
-        f"{settings.image_size}, batch {settings.batch_size}, {settings.epochs} epochs, {accelerator}, precision {precision}, "
-        f"run folder {settings.out}"
+        f"{settings.model}: {len(data.class_names)} classes, {sizes} images of {settings.data}; "
+        f"image size {settings.image_size}, batch {settings.batch_size}, {settings.epochs} epochs, "
+        f"{accelerator}, precision {precision}, run folder {settings.out}"
     )
 
 

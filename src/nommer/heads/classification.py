@@ -26,7 +26,9 @@ class Classifier(nn.Module):
     def __init__(self, network: NomMer, *, class_names: Sequence[str], preprocessing: Preprocessing) -> None:
         super().__init__()
         if len(class_names) != network.num_classes:
-            raise InputError(f"the network has {network.num_classes} outputs but {len(class_names)} class names were given")
+            raise InputError(
+                f"the network has {network.num_classes} outputs but {len(class_names)} class names were given"
+            )
         self.network = network
         self.class_names = tuple(class_names)
         self.preprocessing = preprocessing

@@ -13,7 +13,9 @@ from nommer.predictions import Classification, Failure
 
 def save_predictions(predictions: Sequence[Classification | Failure], folder: Path, *, top: int) -> None:
     """Write `result.json`, and `predictions.csv` with one row per image and rank."""
-    write_json(folder / "result.json", [p.to_dict(top) if isinstance(p, Classification) else p.to_dict() for p in predictions])
+    write_json(
+        folder / "result.json", [p.to_dict(top) if isinstance(p, Classification) else p.to_dict() for p in predictions]
+    )
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["image", "rank", "class", "probability", "error"])

@@ -27,7 +27,7 @@ WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 
 
 def save_model(folder: Path, model: Classifier, *, metrics: Mapping[str, Any], version: str) -> None:
-    """Write a model to use into `folder` (made if need be): weights, architecture, class names, preprocessing, metrics."""
+    """Write a model to use into `folder` (made if need be): weights and all that prediction needs to know."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: value.detach().cpu().contiguous() for name, value in model.network.state_dict().items()}
     write_atomically(folder / WEIGHTS, lambda stream: stream.write(save(weights)))
@@ -57,10 +57,16 @@ def load(path: str | Path) -> Classifier:
     for folder in (path, path / "model"):
         if (folder / DESCRIPTION).is_file():
             return _load_folder(folder)
-    found = "has no model/ yet (training has not finished an epoch)" if (path / "config.yaml").is_file() else "holds no model"
+    found = (
+        "has no model/ yet (training has not finished an epoch)"
+        if (path / "config.yaml").is_file()
+        else "holds no model"
+    )
     if not path.exists():
         found = "does not exist"
-    raise InputError(f"{path}: {found}; expected a run folder, a folder with {DESCRIPTION} and {WEIGHTS}, or a checkpoint")
+    raise InputError(
+        f"{path}: {found}; expected a run folder, a folder with {DESCRIPTION} and {WEIGHTS}, or a checkpoint"
+    )
 
 
 def _load_folder(folder: Path) -> Classifier:
@@ -84,7 +90,9 @@ def _read_description(path: Path) -> dict[str, Any]:
     if not isinstance(description, dict) or "format" not in description:
         raise InputError(f"{path}: is not the description of a nommer model")
     if description["format"] > FORMAT:
-        raise InputError(f"{path}: written by a newer nommer (format {description['format']}, known: {FORMAT}); upgrade nommer")
+        raise InputError(
+            f"{path}: written by a newer nommer (format {description['format']}, known: {FORMAT}); upgrade nommer"
+        )
     return description
 
 
@@ -105,7 +113,9 @@ def load_weights(network: NomMer, weights: Mapping[str, Tensor], source: Path) -
     found = {name: tuple(value.shape) for name, value in weights.items()}
     if expected != found:
         differing = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
-        shown = "; ".join(f"{n}: expected {expected.get(n, 'none')}, found {found.get(n, 'none')}" for n in differing[:5])
+        shown = "; ".join(
+            f"{n}: expected {expected.get(n, 'none')}, found {found.get(n, 'none')}" for n in differing[:5]
+        )
         raise InputError(f"{source}: {len(differing)} entries do not fit the network: {shown}")
     network.load_state_dict(weights)
 
@@ -113,7 +123,9 @@ def load_weights(network: NomMer, weights: Mapping[str, Tensor], source: Path) -
 def _load_published(path: Path) -> Classifier:
     weights = read_checkpoint(path)
     if not is_published(weights):
-        raise InputError(f"{path}: not in the layout of the published NomMer checkpoints; for a nommer model give its folder")
+        raise InputError(
+            f"{path}: not in the layout of the published NomMer checkpoints; for a nommer model give its folder"
+        )
     try:
         network = NomMer(published_config(weights))
         converted = from_published(weights)
@@ -121,7 +133,7 @@ def _load_published(path: Path) -> Classifier:
         raise InputError(f"{path}: {error}") from error
     load_weights(network, converted, path)
     names = [f"class {index}" for index in range(network.num_classes)]
-    image_size = max(network.config.img_size)
+    image_size = max(network.config.position_grid) * network.config.reductions[2]
     return Classifier(network, class_names=names, preprocessing=Preprocessing(image_size=image_size)).eval()
 
 

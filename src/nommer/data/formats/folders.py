@@ -66,8 +66,8 @@ def read_class_folders(root: Path, class_names: tuple[str, ...] | None = None) -
 
     Args:
         root: folder of the data.
-        class_names: the classes of a model to judge, in its order; the data may lack some of them. By default the classes
-            are the names of the training folders, sorted.
+        class_names: the classes of a model to judge, in its order; the data may lack some of them. By default the
+            classes are the names of the training folders, sorted.
 
     Raises:
         InputError: no folder, fewer than two classes, a class without images, or a class that `class_names` or the
@@ -170,7 +170,9 @@ def split_stratified(data: ClassFolders, *, fraction: float, seed: int) -> Class
     train = tuple(sample for sample in data.splits["train"] if sample not in held)
     val = tuple(sample for sample in data.splits["train"] if sample in held)
     if not val:
-        raise InputError(f"{data.root}: no class has two images, so none can be held back for validation; add a val/ folder")
+        raise InputError(
+            f"{data.root}: no class has two images, so none can be held back for validation; add a val/ folder"
+        )
     return ClassFolders(data.root, data.class_names, data.splits | {"train": train, "val": val}, data.issues)
 
 

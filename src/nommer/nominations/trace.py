@@ -60,7 +60,12 @@ class NominationTrace(AbstractContextManager["NominationTrace"]):
 
     def counts(self) -> Tensor:
         """Tokens that nominated each context, (blocks, 3) float64 on the CPU."""
-        return torch.stack([torch.as_tensor(c).cpu() if isinstance(c, Tensor) else torch.zeros(3).double() for c in self._counts.values()])
+        return torch.stack(
+            [
+                torch.as_tensor(c).cpu() if isinstance(c, Tensor) else torch.zeros(3).double()
+                for c in self._counts.values()
+            ]
+        )
 
     def shares(self) -> dict[str, dict[str, float]]:
         """Share of the tokens that nominated each context, per block; 0 to 1, adding to 1."""
@@ -75,5 +80,3 @@ def shares(blocks: list[str], counts: Tensor) -> dict[str, dict[str, float]]:
     """Counts (blocks, 3) as shares per block and context."""
     normalised = counts / counts.sum(-1, keepdim=True).clamp_min(1)
     return {name: dict(zip(CONTEXTS, row.tolist(), strict=True)) for name, row in zip(blocks, normalised, strict=True)}
-
-

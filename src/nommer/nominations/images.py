@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,9 +11,9 @@ from PIL import Image
 from torch import Tensor
 
 from nommer.data.images import ImageError, ImageSource, open_any
-from nommer.explain.render import nomination_figure
-from nommer.explain.trace import NominationTrace
 from nommer.heads.classification import Classifier, source_name
+from nommer.nominations.render import nomination_figure
+from nommer.nominations.trace import NominationTrace
 from nommer.predictions import Classification, Failure
 
 
@@ -30,7 +31,7 @@ class Explanation:
 
     def plot(self) -> Figure:
         """The image beside its maps, with the shares and a legend."""
-        title = f"{self.prediction.source}: {self.prediction.name} ({self.prediction.probability:.0%})"
+        title = f"{Path(self.prediction.source).name}: {self.prediction.name} ({self.prediction.probability:.0%})"
         return nomination_figure(self.image, self.maps, self.shares, title=title)
 
     def to_dict(self) -> dict[str, Any]:

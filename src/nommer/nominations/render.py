@@ -28,7 +28,9 @@ def overlay(image: Image.Image, nominated: Tensor, *, pixels_per_token: float) -
     palette = np.array([to_rgb(CONTEXT_COLOURS[name]) for name in CONTEXTS]) * 255
     rows, columns = (np.arange(size) / pixels_per_token for size in (image.height, image.width))
     indices = nominated.numpy().astype(int)
-    cells = indices[np.minimum(rows.astype(int), len(indices) - 1)[:, None], np.minimum(columns.astype(int), indices.shape[1] - 1)]
+    cells = indices[
+        np.minimum(rows.astype(int), len(indices) - 1)[:, None], np.minimum(columns.astype(int), indices.shape[1] - 1)
+    ]
     grey = np.asarray(image.convert("L"), dtype=float)[..., None]
     return Image.fromarray(np.round((1 - _OPACITY) * grey + _OPACITY * palette[cells]).astype(np.uint8))
 
@@ -45,7 +47,7 @@ def nomination_figure(
         title: written over the picture.
     """
     shown = image.resize(_visible_size(image.size), Image.Resampling.NEAREST)
-    figure = Figure(figsize=(3 * (len(maps) + 1), 3.9))
+    figure = Figure(figsize=(3 * (len(maps) + 1), 4.4), layout="constrained")
     axes = figure.subplots(1, len(maps) + 1)
     axes[0].imshow(shown)
     axes[0].set_title("image", fontsize=10)
@@ -57,7 +59,7 @@ def nomination_figure(
     for panel in axes:
         panel.set(xticks=[], yticks=[])
     handles = [Patch(color=CONTEXT_COLOURS[name], label=name, alpha=_OPACITY) for name in CONTEXTS]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, title="nominated context", bbox_to_anchor=(0.5, -0.14))
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, title="nominated context")
     figure.suptitle(title, fontsize=11)
     return figure
 
