@@ -136,7 +136,7 @@ class NomMer(nn.Module):
             return output, output.new_empty(len(output), 0, output.shape[-1])
         size = self.config.grid_size(images.shape[-2], images.shape[-1], NUM_STAGES - 1)
         prefix, tokens = output[:, : self.num_prefix_tokens], output[:, self.num_prefix_tokens :]
-        return tokens.unflatten(1, size)  # type: ignore[no-untyped-call], prefix
+        return tokens.reshape(len(tokens), *size, -1), prefix
 
     # ---- timm's contract --------------------------------------------------------------------------------------------
 
