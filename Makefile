@@ -1,0 +1,42 @@
+# `make quickstart` and `make test` work on a bare machine with Python 3.11 or newer, git and make.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: quickstart test test-fast check format clean
+
+quickstart: $(VENV)/.installed  ## install, then train, evaluate, predict and explain on real digits
+	$(BIN)/nommer demo --overwrite
+
+test: $(VENV)/.installed-dev  ## every test
+	$(BIN)/pytest -n 2
+
+test-fast: $(VENV)/.installed-dev  ## the tests that take seconds
+	$(BIN)/pytest -n 2 -m "not slow"
+
+check: $(VENV)/.installed-dev  ## what CI checks besides the tests
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean:
+	rm -rf $(VENV) build dist runs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "nommer needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; try: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --editable .
+	$(BIN)/python -c "import torchvision; torchvision.ops.nms"
+	touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	$(BIN)/python -c "import torchvision; torchvision.ops.nms"
+	touch $@ $(VENV)/.installed
