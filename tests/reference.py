@@ -106,9 +106,7 @@ def window_context(grid, weights, *, heads, side):
     out = torch.zeros_like(grid)
     for top in range(0, rows, side):
         for left in range(0, columns, side):
-            positions = [
-                (y, x) for y in range(side) for x in range(side) if top + y < rows and left + x < columns
-            ]
+            positions = [(y, x) for y in range(side) for x in range(side) if top + y < rows and left + x < columns]
             bias = position_bias(positions, weights["relative_position_bias_table"], side=side)
             ys, xs = (torch.tensor(axis) for axis in zip(*positions, strict=True))
             for image in range(batch):

@@ -34,7 +34,11 @@ def assert_same(module, expected, x):
     torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-8, atol=1e-8)
     for name, parameter in module.named_parameters():
         torch.testing.assert_close(
-            gradient(parameter), gradient(weights[name]), rtol=1e-8, atol=1e-8, msg=lambda text, name=name: f"{name}: {text}"
+            gradient(parameter),
+            gradient(weights[name]),
+            rtol=1e-8,
+            atol=1e-8,
+            msg=lambda text, name=name: f"{name}: {text}",
         )
 
 
@@ -93,9 +97,7 @@ def test_convolution_context(reference, draw, enliven, grid, training):
 def test_spectral_context(reference, draw, enliven, grid, k, training):
     module = enliven(SpectralContext(16, heads=2, block_size=k)).train(training)
     settings = {"heads": 2, "k": k, "training": training}
-    assert_same(
-        module, lambda x, weights: reference.spectral_context(x, weights, **settings), draw(2, *grid, 16)
-    )
+    assert_same(module, lambda x, weights: reference.spectral_context(x, weights, **settings), draw(2, *grid, 16))
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -143,7 +145,8 @@ def test_block_of_the_global_stages(reference, draw, enliven):
 )
 def test_whole_network(reference, draw, enliven, size, changes, training):
     config = NomMerConfig(
-        **{"embed_dim": 8, "depths": (2, 1, 1, 1), "num_heads": (1, 2, 2, 4), "num_classes": 5, "img_size": size} | changes
+        **{"embed_dim": 8, "depths": (2, 1, 1, 1), "num_heads": (1, 2, 2, 4), "num_classes": 5, "img_size": size}
+        | changes
     )
     module = enliven(NomMer(config)).train(training)
     settings = {

@@ -59,7 +59,7 @@ def test_an_image_without_pixels_is_refused(create):
         create()(torch.zeros(1, 3, 0, 32))
 
 
-@pytest.mark.parametrize("name", ["nommer_micro", pytest.param("nommer_tiny", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["nommer_micro", "nommer_tiny"])
 @torch.no_grad()
 def test_at_224_the_network_is_bit_for_bit_the_one_without_padding(create, draw, monkeypatch, name):
     model, images = create(name), draw(2, 3, 224, 224)

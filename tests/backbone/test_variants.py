@@ -57,7 +57,9 @@ def test_multiply_adds_include_attention_and_transforms():
         model = timm.create_model("nommer_micro").eval()
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             model(torch.empty(1, 3, 224, 224))
-    counts = {module.removeprefix("NomMer."): sum(ops.values()) / 2 for module, ops in counter.get_flop_counts().items()}
+    counts = {
+        module.removeprefix("NomMer."): sum(ops.values()) / 2 for module, ops in counter.get_flop_counts().items()
+    }
     tokens, width, side = 56 * 56, 16, 7
     window = tokens * (3 + 1) * width**2 + 2 * tokens * side**2 * width  # projections, then scores and sums
     assert counts["stages.0.blocks.0.mixer.window"] == window

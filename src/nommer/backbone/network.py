@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any, cast
 
 import torch
+from einops import rearrange
 from timm.layers import calculate_drop_path_rates
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
@@ -133,10 +134,10 @@ class NomMer(nn.Module):
     def split_prefix(self, output: TokensOrGrid, images: Images) -> tuple[TokenGrid, Tokens]:
         """A stage's output as (grid, prefix tokens): stage 4's class token apart, (B, 0, width) for the others."""
         if output.ndim == 4:
-            return output, output.new_empty(len(output), 0, output.shape[-1])
-        size = self.config.grid_size(images.shape[-2], images.shape[-1], NUM_STAGES - 1)
+            return output, output.new_empty(output.shape[0], 0, output.shape[-1])
+        rows, columns = self.config.grid_size(images.shape[-2], images.shape[-1], NUM_STAGES - 1)
         prefix, tokens = output[:, : self.num_prefix_tokens], output[:, self.num_prefix_tokens :]
-        return tokens.reshape(len(tokens), *size, -1), prefix
+        return rearrange(tokens, "b (h w) c -> b h w c", h=rows, w=columns), prefix
 
     # ---- timm's contract --------------------------------------------------------------------------------------------
 

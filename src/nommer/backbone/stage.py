@@ -17,15 +17,19 @@ from nommer.shapes import NextTokensOrGrid, TokenGrid, Tokens, TokensOrGrid
 
 @contextmanager
 def frozen_batch_statistics(module: nn.Module) -> Iterator[None]:
-    """Leave the running statistics of batch norms as they are: a recomputed forward pass must not count twice."""
-    tracking = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.track_running_stats and m.training]
-    for norm in tracking:
-        norm.track_running_stats = False
+    """Leave the running statistics of batch norms as they are: a recomputed forward pass must not count twice.
+
+    The batch norms go on tracking, with momentum 0: the recomputation must save the same tensors as the first pass.
+    """
+    norms = [norm for norm in module.modules() if isinstance(norm, _BatchNorm)]
+    before = [(norm, norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:
+        norm.momentum, norm.num_batches_tracked = 0.0, None
     try:
         yield
     finally:
-        for norm in tracking:
-            norm.track_running_stats = True
+        for norm, momentum, batches in before:
+            norm.momentum, norm.num_batches_tracked = momentum, batches
 
 
 def recomputed_in_backward(block: nn.Module, x: TokensOrGrid) -> TokensOrGrid:
@@ -101,7 +105,8 @@ class ClassTokenStage(Stage):
     def embed(self, grid: TokenGrid) -> Tokens:
         """Flatten the grid and put the class token first."""
         tokens = grid.flatten(1, 2)
-        return torch.cat([self.cls_token.expand(len(tokens), -1, -1).to(tokens.dtype), tokens], dim=1)
+        class_token = self.cls_token.expand(tokens.shape[0], -1, -1).to(tokens.dtype)
+        return torch.cat([class_token, tokens], dim=1)
 
 
 def resample_position(position: Tensor, grid_size: tuple[int, int]) -> Float[Tensor, "1 rows columns width"]:
