@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 
 import numpy as np
+import torch
+from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -16,52 +18,71 @@ CONTEXT_COLOURS = {"convolution": "#0072B2", "window": "#E69F00", "global": "#CC
 
 _OPACITY = 0.6
 
+_READING = """Above: the context that each token
+nominates, the one with the highest score.
 
-def overlay(image: Image.Image, nominated: Tensor, *, pixels_per_token: float) -> Image.Image:
-    """The image in grey, each token's cell tinted with the colour of the context it nominated.
+Below: the softmax of the scores, the
+three colours mixed by it; grey where
+the contest was close.
+
+Under each map: the mean over all tokens."""
+
+
+def overlay(image: Image.Image, weights: Tensor) -> Image.Image:
+    """The image in grey, each token's cell tinted with the colours of the contexts, mixed by their weights.
 
     Args:
-        image: what the network saw, an RGB image.
-        nominated: (rows, columns) context indices.
-        pixels_per_token: side of a token's cell in pixels of `image`.
+        image: what the network saw, an RGB image, possibly enlarged.
+        weights: (rows, columns, 3), adding to 1 per token: one-hot for what was nominated, or probabilities.
     """
     palette = np.array([to_rgb(CONTEXT_COLOURS[name]) for name in CONTEXTS]) * 255
-    rows, columns = (np.arange(size) / pixels_per_token for size in (image.height, image.width))
-    indices = nominated.numpy().astype(int)
-    cells = indices[
-        np.minimum(rows.astype(int), len(indices) - 1)[:, None], np.minimum(columns.astype(int), indices.shape[1] - 1)
-    ]
+    colours = weights.double().numpy() @ palette
+    rows = np.arange(image.height) * len(colours) // image.height
+    columns = np.arange(image.width) * colours.shape[1] // image.width
     grey = np.asarray(image.convert("L"), dtype=float)[..., None]
-    return Image.fromarray(np.round((1 - _OPACITY) * grey + _OPACITY * palette[cells]).astype(np.uint8))
+    tinted = (1 - _OPACITY) * grey + _OPACITY * colours[rows[:, None], columns]
+    return Image.fromarray(np.round(tinted).astype(np.uint8))
 
 
 def nomination_figure(
-    image: Image.Image, maps: Mapping[str, Tensor], shares: Mapping[str, Mapping[str, float]], *, title: str
+    image: Image.Image, nominated: Mapping[str, Tensor], probabilities: Mapping[str, Tensor], *, title: str
 ) -> Figure:
-    """The image beside its map per nominator block, with the shares under each and one legend.
+    """The image beside what every nominator block nominates, and below it how probable each context was.
 
     Args:
         image: what the network saw, an RGB image.
-        maps: per block (rows, columns) context indices.
-        shares: per block the share of each context.
+        nominated: per block (rows, columns) context indices.
+        probabilities: per block (rows, columns, 3), the softmax of the scores.
         title: written over the picture.
     """
     shown = image.resize(_visible_size(image.size), Image.Resampling.NEAREST)
-    figure = Figure(figsize=(3 * (len(maps) + 1), 4.4), layout="constrained")
-    axes = figure.subplots(1, len(maps) + 1)
-    axes[0].imshow(shown)
-    axes[0].set_title("image", fontsize=10)
-    for panel, (name, nominated) in zip(axes[1:], maps.items(), strict=True):
-        size = max(shown.height / nominated.shape[0], shown.width / nominated.shape[1])
-        panel.imshow(overlay(shown, nominated, pixels_per_token=size))
-        panel.set_title(f"{name}\n{nominated.shape[0]} x {nominated.shape[1]} tokens", fontsize=10)
-        panel.set_xlabel("\n".join(f"{share:.0%} {context}" for context, share in shares[name].items()), fontsize=9)
-    for panel in axes:
+    figure = Figure(figsize=(2.8 * (len(nominated) + 1), 8), layout="constrained")
+    axes = figure.subplots(2, len(nominated) + 1, squeeze=False)
+    for panel in axes.flat:
         panel.set(xticks=[], yticks=[])
+    axes[0, 0].imshow(shown)
+    axes[0, 0].set_title("image", fontsize=10)
+    axes[1, 0].axis("off")
+    axes[1, 0].text(0, 0.5, _READING, fontsize=9, va="center", wrap=True, transform=axes[1, 0].transAxes)
+    for (above, below), name in zip(axes[:, 1:].T, nominated, strict=True):
+        rows, columns = nominated[name].shape
+        one_hot = torch.nn.functional.one_hot(nominated[name].long(), len(CONTEXTS))
+        above.set_title(f"{name}\n{rows} x {columns} tokens", fontsize=10)
+        _show_weights(above, shown, one_hot, "nominated")
+        _show_weights(below, shown, probabilities[name], "probability")
     handles = [Patch(color=CONTEXT_COLOURS[name], label=name, alpha=_OPACITY) for name in CONTEXTS]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, title="nominated context")
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, title="context")
     figure.suptitle(title, fontsize=11)
     return figure
+
+
+def _show_weights(axes: Axes, image: Image.Image, weights: Tensor, what: str) -> None:
+    axes.imshow(overlay(image, weights))
+    means = weights.double().mean((0, 1)).tolist()
+    axes.set_xlabel(
+        "\n".join(f"{mean:.0%} {context}" for context, mean in zip(CONTEXTS, means, strict=True)), fontsize=9
+    )
+    axes.set_ylabel(what, fontsize=9)
 
 
 def _visible_size(size: tuple[int, int], side: int = 256) -> tuple[int, int]:

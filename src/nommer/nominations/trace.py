@@ -34,10 +34,13 @@ class NominationTrace(AbstractContextManager["NominationTrace"]):
         self._handles: list[RemovableHandle] = []
         self._counts: dict[str, Tensor | int] = dict.fromkeys(self._modules, 0)
         self._maps: dict[str, list[Tensor]] = {name: [] for name in self._modules}
+        self._probabilities: dict[str, list[Tensor]] = {name: [] for name in self._modules}
 
     def __enter__(self) -> "NominationTrace":
         for name, module in self._modules.items():
-            self._handles.append(module.register_forward_hook(lambda _m, _i, out, name=name: self._record(name, out)))
+            self._handles.append(
+                module.register_forward_hook(lambda _m, args, out, name=name: self._record(name, args[0], out))
+            )
         return self
 
     def __exit__(
@@ -47,11 +50,12 @@ class NominationTrace(AbstractContextManager["NominationTrace"]):
             handle.remove()
         self._handles.clear()
 
-    def _record(self, name: str, weights: Tensor) -> None:
+    def _record(self, name: str, logits: Tensor, weights: Tensor) -> None:
         weights = weights.detach()
         self._counts[name] = self._counts[name] + weights.sum((0, 1, 2), dtype=torch.float64)
         if self._keep_maps:
             self._maps[name].append(weights.argmax(-1).to("cpu", torch.uint8))
+            self._probabilities[name].append(logits.detach().float().softmax(-1).cpu())
 
     @property
     def blocks(self) -> list[str]:
@@ -74,6 +78,10 @@ class NominationTrace(AbstractContextManager["NominationTrace"]):
     def maps(self, name: str) -> Nominations:
         """Nominated context per token of one block for all images seen, (images, rows, columns) uint8."""
         return torch.cat(self._maps[name])
+
+    def probabilities(self, name: str) -> Tensor:
+        """Softmax of one block's logits for all images seen, (images, rows, columns, 3) float32: how close it was."""
+        return torch.cat(self._probabilities[name])
 
 
 def shares(blocks: list[str], counts: Tensor) -> dict[str, dict[str, float]]:
