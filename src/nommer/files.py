@@ -32,13 +32,18 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace the text file `path` (UTF-8) atomically."""
-    write_atomically(path, lambda stream: stream.write(text.encode()))
+    """Replace the text file `path` (UTF-8) atomically; bytes of file names that are no UTF-8 stay what they are."""
+    write_atomically(path, lambda stream: stream.write(text.encode(errors="surrogateescape")))
 
 
 def write_json(path: Path, value: Any) -> None:
     """Replace the JSON file `path` atomically, indented and in UTF-8."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    write_text(path, to_json(value, indent=2) + "\n")
+
+
+def to_json(value: Any, *, indent: int | None = None) -> str:
+    """JSON text as UTF-8 can hold it: what a file name has that is no UTF-8 is written as an escape."""
+    return json.dumps(value, indent=indent, ensure_ascii=False).encode(errors="backslashreplace").decode()
 
 
 def _sync_folder(folder: Path) -> None:

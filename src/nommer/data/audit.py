@@ -1,7 +1,7 @@
 """Reads the images once before anything is learned from them, and lists what is wrong; files are never changed."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from statistics import median
 from PIL import Image
 
 from nommer.data.formats.folders import ClassFolders, Issue, Sample
-from nommer.data.images import FORMATS, ImageError, decode
+from nommer.data.images import ImageError, decode, has_sound_exif, image_errors, open_image
 from nommer.errors import InputError
 from nommer.progress import track
 
@@ -30,7 +30,7 @@ class ImageReport:
     """Width and height in pixels, before the EXIF orientation."""
     error: str | None = None
     """Why it cannot be used."""
-    remark: str | None = None
+    remarks: tuple[Issue, ...] = ()
     """What the reader should know although it can."""
 
 
@@ -39,14 +39,19 @@ def read_image(path: Path, *, whole: bool) -> ImageReport:
     try:
         if whole:
             decode(path)
-        with Image.open(path, formats=FORMATS) as image:
-            frames = getattr(image, "n_frames", 1)
-            remark = f"{frames} frames or pages" if frames > 1 and image.format != "MPO" else None
-            return ImageReport(path, size=image.size, remark=remark)
+        with image_errors(path), open_image(path) as image:
+            return ImageReport(path, size=image.size, remarks=tuple(find_remarks(image, path)))
     except ImageError as error:
         return ImageReport(path, error=error.reason)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        return ImageReport(path, error=str(error))
+
+
+def find_remarks(image: Image.Image, path: Path) -> Iterator[Issue]:
+    """What an image holds that is not used."""
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":
+        yield Issue(str(path), f"{frames} frames or pages", "the first one is used")
+    if not has_sound_exif(image):
+        yield Issue(str(path), "damaged EXIF data", "taken as upright")
 
 
 def read_images(paths: Sequence[Path]) -> list[ImageReport]:
@@ -84,15 +89,18 @@ def audit(data: ClassFolders, *, on_bad_sample: str = "auto", needs_every_class:
     if len(bad) > allowed:
         raise InputError(_too_many(bad, len(samples), on_bad_sample))
     issues = [Issue(str(path), report.error or "", "left out") for path, report in bad.items()]
-    issues += [Issue(str(r.path), r.remark, "the first one is used") for r in reports if r.remark and not r.error]
+    issues += [remark for report in reports for remark in report.remarks]
     kept = {split: tuple(s for s in part if s.path not in bad) for split, part in data.splits.items()}
+    for split, part in kept.items():
+        if not part:
+            first = bad[data.splits[split][0].path]
+            raise InputError(
+                f"{data.root}: none of the {len(data.splits[split])} images of {split!r} can be read; "
+                f"first: {first.path}: {first.error}"
+            )
     if needs_every_class:
         _check_every_class(data, kept["train"])
-    sides = [min(report.size) for report in reports if report.size and not report.error]
-    if not sides:
-        raise InputError(
-            f"{data.root}: none of its {len(samples)} images can be read; first: {reports[0].path}: {reports[0].error}"
-        )
+    sides = [min(report.size) for report in reports if report.size]
     return Audited(ClassFolders(data.root, data.class_names, kept, (*data.issues, *issues)), int(median(sides)))
 
 

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import lightning as L
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from nommer.data.formats.folders import Sample
-from nommer.data.images import decode
+from nommer.data.images import ImageError, decode
 from nommer.data.seeding import EpochSampler, ShareSampler, seeded
 from nommer.data.transforms import Augmentation, Preprocessing
 
@@ -40,12 +40,28 @@ class ClassificationDataset(Dataset[ClassificationBatch]):
         return len(self.samples)
 
     def __getitem__(self, key: int | tuple[int, int]) -> ClassificationBatch:
-        """One sample; raises ImageError when its file cannot be decoded any more."""
+        """One sample.
+
+        Raises:
+            ImageError: its file cannot be decoded (any more).
+        """
         index, seed = key if isinstance(key, tuple) else (key, 0)
         sample = self.samples[index]
         image = decode(sample.path, background=self.background)
         with seeded(seed):
             return ClassificationBatch(self.transform(image), sample.label, index)  # type: ignore[arg-type]  # collated later
+
+    def __getitems__(self, keys: Sequence[int | tuple[int, int]]) -> list[ClassificationBatch] | ImageError:
+        """Samples of a batch, or the error of the first that has one: raised in a worker it would lose its sentence."""
+        try:
+            return [self[key] for key in keys]
+        except ImageError as error:
+            return error
+
+
+def collate(samples: list[ClassificationBatch] | ImageError) -> ClassificationBatch | ImageError:
+    """Samples as one batch; an error stays what it is."""
+    return samples if isinstance(samples, ImageError) else default_collate(samples)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +107,14 @@ class ClassificationData(L.LightningDataModule):
         """Every validation image once, in order."""
         return self._loader(self.val, sampler=ShareSampler(len(self.val), **self._process()), drop_last=False)
 
+    def on_before_batch_transfer(
+        self, batch: ClassificationBatch | ImageError, dataloader_idx: int
+    ) -> ClassificationBatch:
+        """Stop at an image that cannot be decoded."""
+        if isinstance(batch, ImageError):
+            raise batch
+        return batch
+
     def _process(self) -> dict[str, int]:
         return {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size} if self.trainer else {}
 
@@ -102,5 +126,6 @@ class ClassificationData(L.LightningDataModule):
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=False,
+            collate_fn=collate,
             **options,
         )

@@ -4,18 +4,21 @@ Every image becomes 8-bit RGB: turned as its EXIF orientation says; CMYK, palett
 laid over a declared colour; 16-bit greys scaled to 8 bits, not clipped. What cannot be decoded is an `ImageError`.
 """
 
+import os
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeAlias
+from threading import Lock
+from typing import NoReturn, TypeAlias
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from nommer.errors import InputError
 
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "AVIF", "JPEG2000", "MPO")
-"""Pillow formats that are read; anything else is refused, whatever its file name says."""
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "AVIF", "JPEG2000")
+"""Pillow formats that are read; anything else is refused, whatever its file name says. JPEG opens MPO files too."""
 
 EXTENSIONS = frozenset(
     [
@@ -63,44 +66,60 @@ class ImageError(InputError):
         return type(self), (self.source, self.reason)
 
 
-def decode(source: str | Path, *, background: tuple[int, int, int] = (255, 255, 255)) -> Image.Image:
+_REASONS: dict[type[Exception], str] = {
+    Image.DecompressionBombError: f"too large: over the limit of {MAX_PIXELS:,} pixels",
+    UnidentifiedImageError: "not an image of a known format (or cut before its header ends)",
+    FileNotFoundError: "file does not exist",
+    IsADirectoryError: "is a folder, not a file",
+    PermissionError: "no permission to read the file",
+}
+"""What is said of an error that Pillow or the system raises; of others, their own words."""
+
+_opening = Lock()
+"""Filters of warnings belong to the whole process, so only one thread at a time may change them."""
+
+
+@contextmanager
+def image_errors(source: str | Path) -> Iterator[None]:
+    """Whatever goes wrong inside with the pixels of `source` becomes an `ImageError`."""
+    try:
+        yield
+    except ImageError:
+        raise
+    except Exception as error:
+        known = (reason for kind, reason in _REASONS.items() if isinstance(error, kind))
+        raise ImageError(source, next(known, f"cannot be decoded: {error}")) from error
+
+
+def open_image(path: str | Path) -> Image.Image:
+    """Open a file of one of `FORMATS` and read its header; use inside `image_errors`."""
+    with _opening, warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(path, formats=FORMATS)
+
+
+def decode(path: str | Path, *, background: tuple[int, int, int] = (255, 255, 255)) -> Image.Image:
     """Read an image file as 8-bit RGB; of an animation or a multi-page file, the first frame.
 
     Args:
-        source: path of the file.
+        path: the file.
         background: colour (0-255) that shows through transparent pixels.
 
     Raises:
         ImageError: the file is missing, unreadable, no image of a known format, cut short, or over `MAX_PIXELS`.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(source, formats=FORMATS)
-        with image:
-            image.load()
-            return to_rgb(image, background=background)
-    except Image.DecompressionBombError as error:
-        raise ImageError(source, f"too large: over the limit of {MAX_PIXELS:,} pixels") from error
-    except UnidentifiedImageError as error:
-        raise ImageError(source, "not an image of a known format (or cut before its header ends)") from error
-    except FileNotFoundError as error:
-        raise ImageError(source, "file does not exist") from error
-    except PermissionError as error:
-        raise ImageError(source, "no permission to read the file") from error
-    except ImageError:
-        raise
-    except Exception as error:
-        raise ImageError(source, f"cannot be decoded: {error}") from error
+    with image_errors(path), open_image(path) as image:
+        image.load()
+        return to_rgb(image, background=background)
 
 
 def to_rgb(image: Image.Image, *, background: tuple[int, int, int] = (255, 255, 255)) -> Image.Image:
-    """An open PIL image as 8-bit RGB, turned upright.
+    """An open PIL image as 8-bit RGB, turned as its EXIF orientation says; damaged EXIF data is taken for none.
 
     Raises:
         ImageError: pixel values whose range is unknown (float images, 32-bit integers over 65,535).
     """
-    upright = ImageOps.exif_transpose(image)
+    upright = ImageOps.exif_transpose(image) if has_sound_exif(image) else image
     if upright.mode == "F":
         raise ImageError(
             getattr(image, "filename", "image"), "float pixels: their range is unknown, save it as 8 or 16 bit"
@@ -112,6 +131,15 @@ def to_rgb(image: Image.Image, *, background: tuple[int, int, int] = (255, 255, 
         under = Image.new("RGBA", rgba.size, (*background, 255))
         return Image.alpha_composite(under, rgba).convert("RGB")
     return upright.convert("RGB")
+
+
+def has_sound_exif(image: Image.Image) -> bool:
+    """Whether the EXIF data of an image, if any, can be read."""
+    try:
+        image.getexif()
+    except Exception:  # whatever the bytes make the parser do
+        return False
+    return True
 
 
 def _scale_sixteen_bits(image: Image.Image) -> Image.Image:
@@ -129,9 +157,10 @@ def open_any(source: ImageSource, *, background: tuple[int, int, int] = (255, 25
         ImageError: a file that cannot be decoded, or an array of another shape or type.
     """
     if isinstance(source, Image.Image):
-        return to_rgb(source, background=background)
+        with image_errors("image"):
+            return to_rgb(source, background=background)
     if isinstance(source, np.ndarray):
-        if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3:
+        if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3 or not source.size:
             raise ImageError("array", f"expected (H, W, 3) uint8, got {source.shape} {source.dtype}")
         return Image.fromarray(source)
     return decode(source, background=background)
@@ -142,11 +171,32 @@ def is_image_name(path: Path) -> bool:
     return path.suffix.lower() in EXTENSIONS
 
 
+def visible_files(folder: Path) -> list[Path]:
+    """Files in a folder, searched deeply and sorted; nothing whose name, or whose folder's name, begins with a dot.
+
+    Links that lead nowhere are among them, for whoever reads them to complain.
+
+    Raises:
+        InputError: a folder that may not be read.
+    """
+    found: list[Path] = []
+    for parent, folders, names in os.walk(folder, onerror=_refuse_folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(parent, name) for name in names if not name.startswith(".")]
+    return sorted(path for path in found if path.is_file() or path.is_symlink())
+
+
+def _refuse_folder(error: OSError) -> NoReturn:
+    raise InputError(f"{error.filename}: this folder cannot be read: {error.strerror}") from error
+
+
 def find_images(patterns: list[str]) -> Iterator[Path]:
     """Image files that files, folders (searched deeply) and glob patterns name, in order, each once.
 
+    A single file is taken as it is named, whether it exists or not: reading it tells.
+
     Raises:
-        InputError: an entry that names nothing, or a folder without images.
+        InputError: a folder without images, or a pattern that matches no file.
     """
     seen: set[Path] = set()
     for pattern in patterns:
@@ -159,7 +209,7 @@ def find_images(patterns: list[str]) -> Iterator[Path]:
 def _expand(pattern: str) -> list[Path]:
     path = Path(pattern)
     if path.is_dir():
-        found = sorted(file for file in path.rglob("*") if file.is_file() and is_image_name(file))
+        found = [file for file in visible_files(path) if is_image_name(file)]
         if not found:
             raise InputError(f"{pattern}: no images in this folder (looked for {', '.join(sorted(EXTENSIONS))})")
         return found

@@ -16,10 +16,16 @@ import yaml
 
 from nommer.data.formats.folders import Issue
 from nommer.errors import InputError
-from nommer.files import write_json, write_text
+from nommer.files import to_json, write_json, write_text
 
-_FREE_ON_RESUME = frozenset({"resume", "overwrite", "epochs", "workers", "device", "devices", "out"})
+_FREE_ON_RESUME = frozenset({"resume", "overwrite", "epochs", "workers", "device", "out"})
 """Settings that may differ when a run is resumed; `epochs` only upwards."""
+
+
+ENVIRONMENT = "environment.json"
+"""Stands in every folder of results, and tells that this package made it."""
+
+_AS_WRITTEN: Any = {"encoding": "utf-8", "errors": "surrogateescape"}
 
 
 class RunFolder:
@@ -36,28 +42,37 @@ class RunFolder:
         self.metrics = path / "metrics.csv"
         self.nominations = path / "nominations.csv"
 
-    def open(self, *, resume: bool, overwrite: bool) -> None:
-        """Make the folder.
+    def check(self, *, resume: bool, overwrite: bool) -> None:
+        """Refuse at once what would be refused after the data has been read, which may take long.
 
         Raises:
-            InputError: it exists (unless `resume` or `overwrite`), cannot be written, or there is nothing to resume.
+            InputError: the folder exists (unless `resume` or `overwrite`), or there is nothing to resume.
         """
         if resume and overwrite:
             raise InputError("--resume and --overwrite exclude each other: choose one")
-        if resume and not (self.last.is_file() and self.config.is_file()):
-            raise InputError(f"{self.path}: nothing to resume, {self.last} does not exist")
-        prepare_folder(self.path, allow_existing=resume, overwrite=overwrite)
+        if not resume:
+            check_folder(self.path, overwrite=overwrite)
+        elif not (self.last.is_file() and self.config.is_file()):
+            raise InputError(f"{self.path}: nothing to resume, {self.last} does not exist; drop --resume to start")
 
     def write_config(self, settings: Mapping[str, Any]) -> None:
         """Write all settings, resolved, so that `--config` repeats the run."""
         write_text(self.config, yaml.safe_dump(plain(settings), sort_keys=False, allow_unicode=True))
 
-    def check_resumable(self, settings: Mapping[str, Any]) -> None:
-        """Refuse to go on with other settings than the run was started with.
+    def check_resumable(self, settings: Mapping[str, Any], split: str) -> None:
+        """Refuse to go on with other settings, or other files, than the run was started with.
 
         Raises:
-            InputError: the settings that differ, each with both values.
+            InputError: the settings that differ, each with both values; or the files that do.
         """
+        before, now = set(self.split.read_text(**_AS_WRITTEN).splitlines()), set(split.splitlines())
+        if before != now:
+            differing = [f"{row} is new" for row in sorted(now - before)]
+            differing += [f"{row} is gone" for row in sorted(before - now)]
+            raise InputError(
+                f"{self.path}: cannot resume, the data has changed: {'; '.join(differing[:5])}"
+                f"{f' and {len(differing) - 5} more' if len(differing) > 5 else ''}; start a new run"
+            )
         started = yaml.safe_load(self.config.read_text(encoding="utf-8"))
         wanted = plain(settings)
         differing = [k for k in wanted if k not in _FREE_ON_RESUME and wanted[k] != started.get(k)]
@@ -66,70 +81,102 @@ class RunFolder:
         if differing:
             shown = "; ".join(f"{key}: the run has {started.get(key)}, now {wanted[key]}" for key in differing)
             raise InputError(
-                f"{self.path}: cannot resume with other settings ({shown}); drop these options or start a new run"
+                f"{self.path}: cannot resume with other settings ({shown}); resume with --config {self.config} "
+                "--resume, or start a new run"
             )
 
-    def write_environment(self, command: str) -> None:
-        """Write versions, machine and command."""
-        packages = ("nommer", "torch", "torchvision", "timm", "lightning", "numpy", "pillow")
-        write_json(
-            self.path / "environment.json",
-            {
-                "command": command,
-                "started": datetime.now(UTC).isoformat(timespec="seconds"),
-                "python": sys.version.split()[0],
-                "platform": platform.platform(),
-                "packages": {name: version(name) for name in packages},
-                "torch_threads": torch.get_num_threads(),
-                "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-            },
-        )
+    def write_split(self, split: str) -> None:
+        """Write which file is used for what, as `split_as_csv` puts it."""
+        write_text(self.split, split)
 
     def write_issues(self, issues: Iterable[Issue]) -> None:
         """Write one line per thing found in the data."""
-        lines = (json.dumps(asdict(issue), ensure_ascii=False) for issue in issues)
+        lines = (to_json(asdict(issue)) for issue in issues)
         write_text(self.path / "data_issues.jsonl", "".join(f"{line}\n" for line in lines))
 
 
-def prepare_folder(path: Path, *, allow_existing: bool = False, overwrite: bool = False) -> None:
-    """Make a folder for results; only with `overwrite` is one that holds something emptied.
+def run_of(model: Path) -> RunFolder:
+    """The run folder that `model` is, or whose `model/` it is; where there is none, it has no config."""
+    return RunFolder(model.parent if model.name == "model" and (model.parent / "config.yaml").is_file() else model)
+
+
+def prepare_folder(path: Path, *, resume: bool = False, overwrite: bool = False) -> None:
+    """Make a folder for results, with an `environment.json`; only with `overwrite` one that holds something is emptied.
 
     Raises:
-        InputError: the folder holds something, is a file, or cannot be made.
+        InputError: the folder holds something (unless `resume` or `overwrite`), is a file, or cannot be made.
     """
     try:
-        if path.exists() and not path.is_dir():
-            raise InputError(f"{path}: is a file; choose another --out")
-        if path.is_dir() and any(path.iterdir()) and not allow_existing:
-            if not overwrite:
-                raise InputError(
-                    f"{path}: exists and is not empty; choose another --out, or use --resume or --overwrite"
-                )
-            _check_is_ours(path)
-            shutil.rmtree(path)
+        if not resume:
+            check_folder(path, overwrite=overwrite)
+            if path.exists():
+                shutil.rmtree(path)
         path.mkdir(parents=True, exist_ok=True)
+        write_json(path / ENVIRONMENT, environment())
     except OSError as error:
         raise InputError(f"{path}: cannot be made: {error.strerror}; choose another --out") from error
 
 
-def _check_is_ours(path: Path) -> None:
-    """Never delete a folder that this package did not write."""
-    if not any((path / name).is_file() for name in ("config.yaml", "result.json")):
+def check_folder(path: Path, *, overwrite: bool) -> None:
+    """Refuse a folder that holds something; with `overwrite`, only one that this package did not make.
+
+    Raises:
+        InputError: it may not be used; the message says what to do.
+    """
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path}: is a file; choose another --out")
+    if not path.exists() or not any(path.iterdir()):
+        return
+    if not overwrite:
+        raise InputError(f"{path}: exists and is not empty; choose another --out, or use --resume or --overwrite")
+    if not _is_ours(path):
         raise InputError(
-            f"{path}: --overwrite deletes only folders that nommer made, and this one holds no config.yaml "
-            "or result.json; empty it yourself or choose another --out"
+            f"{path}: --overwrite deletes only folders that nommer made, and no {ENVIRONMENT} in this one says so; "
+            "empty it yourself or choose another --out"
         )
 
 
-def results_folder(model: Path, verb: str, out: Path | None, *, overwrite: bool) -> Path:
+def check_outside(path: Path, out: Path) -> None:
+    """Refuse to overwrite a folder that holds what is about to be read.
+
+    Raises:
+        InputError: `path` lies in `out`.
+    """
+    if path.resolve().is_relative_to(out.resolve()):
+        raise InputError(f"{path}: lies in {out}, which --overwrite would delete; choose another --out")
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        return "nommer" in json.loads((path / ENVIRONMENT).read_text(encoding="utf-8"))["packages"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def environment() -> dict[str, Any]:
+    """The command, when, with which versions, on what machine."""
+    packages = ("nommer", "torch", "torchvision", "timm", "lightning", "numpy", "pillow")
+    return {
+        "command": " ".join(sys.argv),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "packages": {name: version(name) for name in packages},
+        "torch_threads": torch.get_num_threads(),
+        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def results_folder(model: Path, verb: str, out: Path | str | None, *, overwrite: bool) -> Path:
     """The folder for results of `verb`: `out`, or a new one `<verb>`, `<verb>-2`, ... in the run folder.
 
     For a model that is not in a run folder, the new one is made in the current folder.
     """
     if out is not None:
-        prepare_folder(out, overwrite=overwrite)
-        return out
-    base = model if (model / "config.yaml").is_file() else Path()
+        prepare_folder(Path(out), overwrite=overwrite)
+        return Path(out)
+    run = run_of(model)
+    base = run.path if run.config.is_file() else Path()
     candidate, number = base / verb, 2
     while candidate.exists():
         candidate, number = base / f"{verb}-{number}", number + 1

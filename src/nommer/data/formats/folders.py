@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from nommer.data.images import is_image_name
+from nommer.data.images import is_image_name, visible_files
 from nommer.errors import InputError
 
 Split = Literal["train", "val", "test"]
@@ -84,6 +84,7 @@ def read_class_folders(root: Path, class_names: tuple[str, ...] | None = None) -
         samples, ignored = _list_samples(folder, names, must_fill=split == "train" and class_names is None)
         splits[split] = tuple(samples)
         issues += [Issue(str(path), "file name does not end as an image's", "left out") for path in ignored]
+        issues += [Issue(str(path), "lies in no class folder", "left out") for path in _stray_images(folder)]
         if not samples:
             raise InputError(f"{folder}: no images in the class folders of this split; {LAYOUTS}")
     return ClassFolders(root, names, splits, tuple(issues))
@@ -136,7 +137,7 @@ def _list_samples(folder: Path, class_names: tuple[str, ...], *, must_fill: bool
     samples: list[Sample] = []
     ignored: list[Path] = []
     for label, name in enumerate(class_names):
-        files = _visible_files(folder / name)
+        files = visible_files(folder / name) if (folder / name).is_dir() else []
         images = [path for path in files if is_image_name(path)]
         if must_fill and not images:
             raise InputError(f"{folder / name}: this class folder holds no images; add some or remove the folder")
@@ -145,13 +146,8 @@ def _list_samples(folder: Path, class_names: tuple[str, ...], *, must_fill: bool
     return samples, ignored
 
 
-def _visible_files(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    try:
-        return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-    except PermissionError as error:
-        raise InputError(f"{error.filename}: no permission to read this folder") from error
+def _stray_images(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_file() and is_image_name(path) and path.name[0] != ".")
 
 
 def split_stratified(data: ClassFolders, *, fraction: float, seed: int) -> ClassFolders:
@@ -191,7 +187,7 @@ def split_as_csv(data: ClassFolders) -> str:
 def read_split(root: Path, file: Path) -> dict[Split, set[Path]]:
     """The files of each split that `split_as_csv` wrote, as paths under `root`."""
     splits: dict[Split, set[Path]] = defaultdict(set)
-    with file.open(newline="", encoding="utf-8") as stream:
+    with file.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
         for row in csv.DictReader(stream):
             splits[row["split"]].add(root / row["file"])  # type: ignore[index]  # one of Split, as written
     return splits
