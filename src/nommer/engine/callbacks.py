@@ -68,16 +68,26 @@ class History(L.Callback):
         """Write and draw the epoch's line; stop on a loss that is no number."""
         values = {name: value.item() for name, value in trainer.callback_metrics.items()}
         epoch = trainer.current_epoch + 1
-        if not math.isfinite(values["train_loss"]):
-            raise InputError(
-                f"the training loss became {values['train_loss']} in epoch {epoch}; the last good checkpoint is "
-                f"{self.run.last}; lower --lr or use --precision 32"
-            )
+        self.check_losses(values, epoch)
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         seconds = round(time.perf_counter() - self.started, 2)
         self.rows.append({"epoch": epoch, "step": trainer.global_step, "lr": rate, "seconds": seconds, **values})
         if trainer.is_global_zero:
             self.write()
+
+    def check_losses(self, values: dict[str, float], epoch: int) -> None:
+        """Stop before weights that are no numbers any more replace the last good checkpoint.
+
+        Raises:
+            InputError: the training or the validation loss is not finite.
+        """
+        for name, what in (("train_loss", "training"), ("val_loss", "validation")):
+            if not math.isfinite(values[name]):
+                good = f"{self.run.last} is from epoch {epoch - 1}" if epoch > 1 else "there is no checkpoint yet"
+                raise InputError(
+                    f"the {what} loss became {values[name]} in epoch {epoch}; {good}; "
+                    "lower --lr, or use --precision 32 if it is 16"
+                )
 
     def write(self) -> None:
         """Write `metrics.csv` and `nominations.csv`."""

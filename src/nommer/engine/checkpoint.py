@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from nommer.files import write_atomically
 
@@ -22,3 +23,23 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     ) -> dict[str, Any]:
         """Read the plain values and tensors of a checkpoint."""
         return torch.load(path, map_location=map_location, weights_only=True)
+
+
+class MovableCheckpoint(ModelCheckpoint):
+    """Lightning's choice of the best checkpoint, which it keeps when the run folder was moved before resuming."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over the best value so far, its files looked for where the run folder is now."""
+        super().load_state_dict(_moved(state_dict, str(state_dict["dirpath"]), str(self.dirpath)))
+
+
+def _moved(value: Any, old: str, new: str) -> Any:
+    """`value` with every path in `old` as one in `new`."""
+    if isinstance(value, dict):
+        return {_moved(key, old, new): _moved(item, old, new) for key, item in value.items()}
+    return new + value[len(old) :] if isinstance(value, str) and value.startswith(old) else value
+
+
+def read_epochs(path: Path) -> int:
+    """How many epochs were done when a checkpoint was written."""
+    return int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["epoch"]) + 1

@@ -12,10 +12,10 @@ from nommer.data.formats.folders import ClassFolders, Split, read_class_folders,
 from nommer.data.transforms import Augmentation
 from nommer.engine.judging import judge, save_judgement
 from nommer.engine.metrics import ClassificationReport
-from nommer.engine.run import RunFolder, results_folder
+from nommer.engine.run import RunFolder, check_outside, results_folder, run_of
 from nommer.engine.settings import LARGEST_DEFAULT_BATCH, default_workers
 from nommer.engine.trainer import quiet_lightning
-from nommer.errors import InputError
+from nommer.errors import InputError, check_minimum
 from nommer.heads.storage import load
 from nommer.progress import notice
 
@@ -37,6 +37,13 @@ class EvaluationSettings:
     on_bad_sample: Literal["error", "skip"]
     overwrite: bool
 
+    def __post_init__(self) -> None:
+        for name in ("model", "data", "out"):  # text is as good where the call comes from Python
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, Path(getattr(self, name)))
+        check_minimum("batch-size", self.batch_size, 1)
+        check_minimum("workers", self.workers, 0)
+
     def loading(self) -> Loading:
         """How batches are put together."""
         workers = default_workers() if self.workers is None else self.workers
@@ -56,10 +63,11 @@ class EvaluationResult:
 def evaluate_classifier(settings: EvaluationSettings) -> EvaluationResult:
     """Judge a model on disk, as `nommer.evaluate` describes."""
     model = load(settings.model)
-    root = settings.data or data_of_run(settings.model)
-    name, chosen = choose_split(
-        read_class_folders(root, model.class_names), settings.split, run=RunFolder(settings.model)
-    )
+    run = run_of(settings.model)
+    root = settings.data or data_of_run(run)
+    if settings.overwrite and settings.out:
+        check_outside(root, settings.out)
+    name, chosen = choose_split(read_class_folders(root, model.class_names), settings.split, run=run)
     data = audit(chosen, on_bad_sample=settings.on_bad_sample, needs_every_class=False).data
     folder = results_folder(settings.model, "evaluate", settings.out, overwrite=settings.overwrite)
     RunFolder(folder).write_issues(data.issues)
@@ -84,16 +92,15 @@ def issues_hint(data: ClassFolders) -> str:
     return f"; {len(data.issues)} issues, {left_out} files left out: see data_issues.jsonl" if data.issues else ""
 
 
-def data_of_run(model: Path) -> Path:
-    """The data that the run in `model` was trained on.
+def data_of_run(run: RunFolder) -> Path:
+    """The data that a run was trained on.
 
     Raises:
         InputError: not a run folder.
     """
-    config = RunFolder(model).config
-    if not config.is_file():
-        raise InputError(f"{model}: is no run folder, so it does not say what data to use; give --data")
-    return Path(yaml.safe_load(config.read_text(encoding="utf-8"))["data"])
+    if not run.config.is_file():
+        raise InputError(f"{run.path}: is no run folder, so it does not say what data to use; give --data")
+    return Path(yaml.safe_load(run.config.read_text(encoding="utf-8"))["data"])
 
 
 def choose_split(data: ClassFolders, split: SplitChoice, *, run: RunFolder) -> tuple[str, ClassFolders]:

@@ -44,6 +44,7 @@ def judge(model: Classifier, data: ClassificationData, *, device: str, precision
         devices=1,
         precision=precision,
         out=out,
+        alone=True,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,

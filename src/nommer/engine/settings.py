@@ -9,7 +9,7 @@ from nommer.backbone.config import NomMerConfig
 from nommer.backbone.variants import VARIANTS
 from nommer.data.transforms import SMALL_IMAGE, Augmentation, PixelOptions, Preprocessing
 from nommer.engine.optim import Optim
-from nommer.errors import InputError
+from nommer.errors import InputError, check_minimum
 
 LARGEST_DEFAULT_BATCH = 64
 _TINY_IMAGE = 48
@@ -91,19 +91,19 @@ class TrainSettings:
     pixels: PixelOptions = field(default_factory=PixelOptions)
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "accumulate", "devices"):
-            if getattr(self, name) < 1:
-                raise InputError(f"--{name} must be 1 or more, got {getattr(self, name)}")
-        if self.lr <= 0:
+        for name in ("data", "out", "pretrained"):  # text is as good where the call comes from Python
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, Path(getattr(self, name)))
+        for name in ("epochs", "accumulate", "devices", "batch_size"):
+            check_minimum(name.replace("_", "-"), getattr(self, name), 1)
+        for name in ("seed", "workers"):
+            check_minimum(name, getattr(self, name), 0)
+        if not self.lr > 0:
             raise InputError(f"--lr must be above 0, got {self.lr}")
-        if self.seed < 0:
-            raise InputError(f"--seed must be 0 or more, got {self.seed}")
         if not 0 < self.val_fraction < 1:
             raise InputError(f"--val-fraction must be above 0 and below 1, got {self.val_fraction}")
         if self.model not in VARIANTS:
             raise InputError(f"--model {self.model!r} is not known; choose from {', '.join(VARIANTS)}")
-        if self.batch_size is not None and self.batch_size < 1:
-            raise InputError(f"--batch-size must be 1 or more, got {self.batch_size}")
 
     def resolved(self, *, train_images: int, short_side: int) -> "TrainSettings":
         """With everything filled in that depends on the data and the machine.

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -49,10 +50,16 @@ def resolve_precision(precision: str, accelerator: str) -> str:
     return "bf16" if accelerator == "cuda" and torch.cuda.is_bf16_supported() else "32"
 
 
-def make_trainer(*, device: str, devices: int, precision: str, out: Path, **options: Any) -> L.Trainer:
-    """A trainer that writes nowhere but where it is told, and whose checkpoints are atomic."""
+def make_trainer(
+    *, device: str, devices: int, precision: str, out: Path, alone: bool = False, **options: Any
+) -> L.Trainer:
+    """A trainer that writes nowhere but where it is told, and whose checkpoints are atomic.
+
+    With `alone` it takes no notice of other processes that were started with this one.
+    """
     accelerator, chosen = parse_device(device, devices)
-    several = (chosen if isinstance(chosen, int) else len(chosen)) > 1 or int(os.environ.get("WORLD_SIZE", "1")) > 1
+    started = 1 if alone else int(os.environ.get("WORLD_SIZE", "1"))
+    several = max(chosen if isinstance(chosen, int) else len(chosen), started) > 1
     return L.Trainer(
         accelerator={"cuda": "gpu"}.get(accelerator, accelerator),
         devices=chosen,
@@ -65,6 +72,22 @@ def make_trainer(*, device: str, devices: int, precision: str, out: Path, **opti
         num_sanity_val_steps=0,
         **options,
     )
+
+
+def fit(trainer: L.Trainer, task: L.LightningModule, data: L.LightningDataModule, *, resume_from: Path | None) -> None:
+    """Train; stopped from the keyboard, raise KeyboardInterrupt where Lightning would end the process.
+
+    Raises:
+        KeyboardInterrupt: the user stopped it.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(task, datamodule=data, ckpt_path=None if resume_from is None else str(resume_from))
+    except SystemExit as error:
+        signal.signal(signal.SIGINT, handler)
+        if trainer.interrupted:
+            raise KeyboardInterrupt from error
+        raise
 
 
 @contextmanager
@@ -83,6 +106,7 @@ def quiet_lightning() -> Iterator[None]:
         warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
         warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
         warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+        warnings.filterwarnings("ignore", message=".*It is recommended to use .self.log.*sync_dist=True.*")
         try:
             yield
         finally:

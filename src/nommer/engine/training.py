@@ -8,7 +8,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning_utilities.core.rank_zero import rank_zero_only
 
@@ -18,15 +18,17 @@ from nommer.data.classification import ClassificationData, Loading
 from nommer.data.formats.folders import ClassFolders, read_class_folders, split_as_csv, split_stratified
 from nommer.data.seeding import seed_all
 from nommer.engine.callbacks import EpochLines, History
+from nommer.engine.checkpoint import MovableCheckpoint, read_epochs
 from nommer.engine.classification import ClassificationTask
 from nommer.engine.judging import judge, save_judgement, save_training_batch
 from nommer.engine.metrics import ClassificationReport
-from nommer.engine.run import RunFolder
+from nommer.engine.run import RunFolder, check_outside, prepare_folder
 from nommer.engine.settings import TrainSettings
-from nommer.engine.trainer import make_trainer, parse_device, quiet_lightning, resolve_precision
+from nommer.engine.trainer import fit, make_trainer, parse_device, quiet_lightning, resolve_precision
+from nommer.errors import InputError
 from nommer.heads.classification import Classifier
 from nommer.heads.storage import load, load_weights, save_model
-from nommer.progress import notice
+from nommer.progress import console, notice
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,11 @@ def train_classifier(settings: TrainSettings) -> TrainingResult:
     parse_device(settings.device, settings.devices)
     run = RunFolder(settings.out)
     first = process_rank() == 0
-    if first and not settings.resume:
-        run_must_be_free(run, settings)
+    console.quiet = not first
+    if first:
+        run.check(resume=settings.resume, overwrite=settings.overwrite)
+    if settings.overwrite:
+        check_outside(settings.data, settings.out)
     audited = find_data(settings)
     settings = settings.resolved(train_images=len(audited.data.splits["train"]), short_side=audited.short_side)
     model = build_model(settings, audited.data.class_names)
@@ -57,18 +62,12 @@ def train_classifier(settings: TrainSettings) -> TrainingResult:
         open_run(run, settings, audited.data)
     notice(describe(settings, audited.data))
     with quiet_lightning():
-        return fit(settings, run, audited.data, model)
+        return fit_and_judge(settings, run, audited.data, model)
 
 
 def process_rank() -> int:
     """This process's rank, before any process group exists."""
     return int(getattr(rank_zero_only, "rank", None) or 0)
-
-
-def run_must_be_free(run: RunFolder, settings: TrainSettings) -> None:
-    """Refuse an existing run folder before the data is read, which may take long."""
-    if run.path.exists() and not settings.overwrite:
-        run.open(resume=False, overwrite=False)
 
 
 def find_data(settings: TrainSettings) -> Audited:
@@ -85,13 +84,14 @@ def find_data(settings: TrainSettings) -> Audited:
 
 def open_run(run: RunFolder, settings: TrainSettings, data: ClassFolders) -> None:
     """Make the run folder and write what is known before training; or check that the run may be resumed."""
-    run.open(resume=settings.resume, overwrite=settings.overwrite)
+    split, pretrained = split_as_csv(data), settings.pretrained and settings.pretrained.absolute()
+    written = replace(settings, data=settings.data.absolute(), pretrained=pretrained, resume=False, overwrite=False)
     if settings.resume:
-        run.check_resumable(vars(settings))
-    run.write_config(vars(replace(settings, resume=False, overwrite=False)))
-    run.write_environment(" ".join(sys.argv))
+        run.check_resumable(vars(written), split)
+    prepare_folder(run.path, resume=settings.resume, overwrite=settings.overwrite)
+    run.write_config(vars(written))
     run.write_issues(data.issues)
-    run.split.write_text(split_as_csv(data), encoding="utf-8")
+    run.write_split(split)
 
 
 def build_model(settings: TrainSettings, class_names: tuple[str, ...]) -> Classifier:
@@ -113,6 +113,7 @@ def transfer(network: NomMer, class_names: tuple[str, ...], source: Path) -> Non
         InputError: the networks differ in more than the classifier and the position embedding's size.
     """
     other = load(source)
+    check_same_architecture(network, other.network, source)
     other.network.set_input_size(network.config.img_size)
     if other.class_names == class_names:
         notice(f"all weights taken from {source}")
@@ -128,6 +129,24 @@ def transfer(network: NomMer, class_names: tuple[str, ...], source: Path) -> Non
     load_weights(network, other.network.state_dict(), source)
 
 
+def check_same_architecture(network: NomMer, other: NomMer, source: Path) -> None:
+    """Refuse weights of a network that differs in a part that has weights.
+
+    Raises:
+        InputError: what differs, each with both values.
+    """
+    free = {"num_classes", "img_size", "global_pool", "drop_rate", "drop_path_rate"}
+    wanted, found = vars(network.config), vars(other.config)
+    differing = [
+        f"{name} {found[name]} (now {wanted[name]})" for name in wanted.keys() - free if found[name] != wanted[name]
+    ]
+    if differing:
+        raise InputError(
+            f"--pretrained {source} is another network, with {', '.join(sorted(differing))}; "
+            "choose the --model and --network options that it has"
+        )
+
+
 def describe(settings: TrainSettings, data: ClassFolders) -> str:
     """What is about to happen, in one line."""
     sizes = ", ".join(f"{len(samples)} {split}" for split, samples in data.splits.items())
@@ -140,7 +159,14 @@ def describe(settings: TrainSettings, data: ClassFolders) -> str:
     )
 
 
-def fit(settings: TrainSettings, run: RunFolder, data: ClassFolders, model: Classifier) -> TrainingResult:
+def describe_resumption(settings: TrainSettings, done: int) -> str:
+    """Where a resumed run goes on, or that there is nothing left to do."""
+    if done < settings.epochs:
+        return f"going on after epoch {done} of {settings.epochs}"
+    return f"all {done} epochs are done: nothing to train; a larger --epochs goes on from here"
+
+
+def fit_and_judge(settings: TrainSettings, run: RunFolder, data: ClassFolders, model: Classifier) -> TrainingResult:
     """Train, take the best epoch's weights, judge them and write everything down."""
     module = ClassificationData(
         data.splits["train"],
@@ -156,14 +182,28 @@ def fit(settings: TrainSettings, run: RunFolder, data: ClassFolders, model: Clas
     task = ClassificationTask(model, optim=settings.optim, lr=lr, mixing=mixing, seed=settings.seed)
     if trainer.is_global_zero:
         save_training_batch(module, model.class_names, run.path / "train_batch.jpg")
-    trainer.fit(task, datamodule=module, ckpt_path=str(run.last) if settings.resume else None)
+    if settings.resume:
+        notice(describe_resumption(settings, read_epochs(run.last)))
+    fit(trainer, task, module, resume_from=run.last if settings.resume else None)
+    leave_process_group()
     history.draw()
     return conclude(settings, run, module, task)
 
 
+def leave_process_group() -> None:
+    """After training the first process goes on alone; the others are done and end."""
+    if not torch.distributed.is_initialized():
+        return
+    rank = torch.distributed.get_rank()
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+    if rank > 0:
+        sys.exit(0)
+
+
 def build_trainer(settings: TrainSettings, run: RunFolder, history: History) -> L.Trainer:
     """The trainer of a run, with its records and checkpoints."""
-    checkpoint = ModelCheckpoint(
+    checkpoint = MovableCheckpoint(
         run.checkpoints,
         filename="best",
         monitor="val_top1",
@@ -194,7 +234,7 @@ def conclude(
     """Judge the best epoch's weights the way `nommer evaluate` does, and write the model to use."""
     best: dict[str, Any] = torch.load(run.best, map_location="cpu", weights_only=True)
     task.load_state_dict(best["state_dict"])
-    epoch = int(best["epoch"]) + 1
+    epoch = read_epochs(run.best)
     judgement = judge(task.model, module, device=settings.device, precision=settings.precision, out=run.path)
     model = task.model.cpu().eval()
     save_model(run.model, model, metrics={"epoch": epoch, **judgement.report.summary()}, version=version("nommer"))
