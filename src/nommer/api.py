@@ -17,7 +17,7 @@ from nommer.engine.run import prepare_folder, results_folder
 from nommer.engine.settings import NetworkOptions, TrainSettings
 from nommer.engine.trainer import parse_device
 from nommer.engine.training import TrainingResult, train_classifier
-from nommer.errors import InputError
+from nommer.errors import InputError, check_minimum
 from nommer.files import write_json
 from nommer.heads.classification import Classifier
 from nommer.heads.output import save_pictures, save_predictions, unique_names
@@ -29,10 +29,10 @@ from nommer.recipes import read_recipe
 
 
 def train(
-    data: Path,
+    data: Path | str,
     *,
     model: str = "nommer_nano",
-    out: Path = Path("runs/train"),
+    out: Path | str = Path("runs/train"),
     epochs: int = 100,
     batch_size: int | None = None,
     image_size: int | None = None,
@@ -45,7 +45,7 @@ def train(
     accumulate: int = 1,
     val_fraction: float = 0.2,
     on_bad_sample: Literal["auto", "error", "skip"] = "auto",
-    pretrained: Path | None = None,
+    pretrained: Path | str | None = None,
     resume: bool = False,
     overwrite: bool = False,
     network: NetworkOptions = NetworkOptions(),
@@ -91,11 +91,11 @@ def train(
 
 
 def evaluate(
-    model: Path,
+    model: Path | str,
     *,
-    data: Path | None = None,
+    data: Path | str | None = None,
     split: SplitChoice = "auto",
-    out: Path | None = None,
+    out: Path | str | None = None,
     batch_size: int | None = None,
     device: str = "auto",
     precision: Literal["auto", "32", "bf16", "16"] = "auto",
@@ -136,11 +136,11 @@ class PredictionResult:
 
 
 def predict(
-    model: Path,
+    model: Path | str,
     images: Sequence[str],
     *,
     top: int = 5,
-    out: Path | None = None,
+    out: Path | str | None = None,
     batch_size: int = 32,
     device: str = "auto",
     pictures: bool = True,
@@ -152,7 +152,7 @@ def predict(
         model: run folder, model folder or published checkpoint.
         images: files, folders (searched deeply) and glob patterns; - reads one per line from standard input.
         top: classes to name per image, most probable first.
-        out: folder for predictions.json, predictions.csv and annotated images. By default a new one in the run folder.
+        out: folder for result.json, predictions.csv and annotated images. By default a new one in the run folder.
         batch_size: images per step.
         device: auto, cpu, cuda, cuda:1 or mps.
         pictures: write the annotated images too.
@@ -164,6 +164,8 @@ def predict(
     Raises:
         InputError: anything given that does not fit; the message says what was found and what to do.
     """
+    check_minimum("top", top, 1)
+    check_minimum("batch-size", batch_size, 1)
     classifier, paths = load_to(model, device), list(find_images(read_list(images)))
     folder = results_folder(Path(model), "predict", out, overwrite=overwrite)
     answers = classifier.predict_stream(paths, batch_size=batch_size)
@@ -183,10 +185,10 @@ class ExplanationResult:
 
 
 def explain(
-    model: Path,
+    model: Path | str,
     images: Sequence[str],
     *,
-    out: Path | None = None,
+    out: Path | str | None = None,
     device: str = "auto",
     overwrite: bool = False,
 ) -> ExplanationResult:
@@ -195,7 +197,7 @@ def explain(
     Args:
         model: run folder, model folder or published checkpoint.
         images: files, folders (searched deeply) and glob patterns; - reads one per line from standard input.
-        out: folder for the pictures and explanations.json. By default a new one in the run folder.
+        out: folder for the pictures and result.json. By default a new one in the run folder.
         device: auto, cpu, cuda, cuda:1 or mps.
         overwrite: delete earlier results in `out`.
 
@@ -256,7 +258,7 @@ def demo(out: Path = Path("runs/demo"), epochs: int = 12, overwrite: bool = Fals
     return DemoResult(trained, evaluated, predict(trained.out, images), explain(trained.out, images), seconds)
 
 
-def load_to(model: Path, device: str) -> Classifier:
+def load_to(model: Path | str, device: str) -> Classifier:
     """The model at `model`, on one device."""
     accelerator, chosen = parse_device(device, 1)
     number = f":{chosen[0]}" if isinstance(chosen, list) else ""
@@ -267,7 +269,7 @@ def read_list(images: Sequence[str]) -> list[str]:
     """The images asked for, with those from standard input in the place of "-"."""
     named: list[str] = []
     for image in [images] if isinstance(images, str | Path) else images:
-        named += [line.rstrip("\n") for line in sys.stdin if line.strip()] if image == "-" else [str(image)]
+        named += [line.rstrip("\r\n") for line in sys.stdin if line.strip()] if image == "-" else [str(image)]
     if not named:
         raise InputError("no images given; name files, folders or patterns")
     return named

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from jsonargparse import ActionConfigFile, ArgumentParser, set_parsing_settings
 from rich.console import Console
 from rich.table import Table
+from torch import OutOfMemoryError
 
 from nommer import api
 from nommer.engine.evaluation import EvaluationResult
@@ -92,6 +93,8 @@ def normalise(arguments: Sequence[str]) -> list[str]:
             spelled.append(f"{argument}=true")
         elif spelled and spelled[-1] == "--config" and recipe_path(argument):
             spelled.append(str(recipe_path(argument)))
+        elif argument.startswith("--config=") and recipe_path(argument.removeprefix("--config=")):
+            spelled.append(f"--config={recipe_path(argument.removeprefix('--config='))}")
         else:
             spelled.append(argument)
     return spelled
@@ -103,14 +106,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in given
     try:
         return run(normalise([argument for argument in given if argument != "--debug"]))
-    except InputError as error:
+    except (InputError, OSError, OutOfMemoryError) as error:
         if debug:
             traceback.print_exc()
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {explain_error(error)}\n")
         return USER_ERROR
     except KeyboardInterrupt:
         sys.stderr.write("stopped\n")
         return 130
+
+
+def explain_error(error: Exception) -> str:
+    """One sentence: what happened, and what to do."""
+    if isinstance(error, OutOfMemoryError):
+        return (
+            "the memory of the device is full; use a smaller --batch-size (with --accumulate for the same total) or "
+            "--image-size, or --network.grad-checkpointing true"
+        )
+    return str(error) if isinstance(error, InputError) else f"{error} (--debug shows where)"
 
 
 def run(arguments: Sequence[str]) -> int:

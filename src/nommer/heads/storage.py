@@ -89,9 +89,9 @@ def _read_description(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: cannot be read as JSON: {error}") from error
     if not isinstance(description, dict) or "format" not in description:
         raise InputError(f"{path}: is not the description of a nommer model")
-    if description["format"] > FORMAT:
+    if not isinstance(description["format"], int) or description["format"] > FORMAT:
         raise InputError(
-            f"{path}: written by a newer nommer (format {description['format']}, known: {FORMAT}); upgrade nommer"
+            f"{path}: written by a newer nommer (format {description['format']!r}, known: {FORMAT}); upgrade nommer"
         )
     return description
 
@@ -129,8 +129,8 @@ def _load_published(path: Path) -> Classifier:
     try:
         network = NomMer(published_config(weights))
         converted = from_published(weights)
-    except ValueError as error:
-        raise InputError(f"{path}: {error}") from error
+    except (ValueError, KeyError) as error:
+        raise InputError(f"{path}: no complete checkpoint of a NomMer: {error}") from error
     load_weights(network, converted, path)
     names = [f"class {index}" for index in range(network.num_classes)]
     image_size = max(network.config.position_grid) * network.config.reductions[2]
@@ -150,7 +150,9 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise InputError(f"{path}: holds more than plain tensors, loading it could run code; refused") from error
+        raise InputError(
+            f"{path}: is no checkpoint of plain tensors; anything else could run code when it is loaded, and is refused"
+        ) from error
     except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise InputError(f"{path}: cannot be read as a torch checkpoint: {error}") from error
     for key in ("model", "state_dict"):
