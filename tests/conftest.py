@@ -1,13 +1,23 @@
 """Fixtures that several folders of tests share."""
 
+import hashlib
 import importlib.util
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
+
+from nommer import Classifier, NomMer
+from nommer.data.transforms import Preprocessing
+from nommer.engine.settings import NetworkOptions
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+COLOURS = {"blue": (30, 40, 200), "green": (40, 190, 50), "red": (200, 40, 30), "yellow": (200, 190, 40)}
+"""Classes of the synthetic images, and the colour that tells each."""
 
 
 @pytest.fixture(scope="session")
@@ -19,5 +29,91 @@ def parity():
     spec = importlib.util.spec_from_file_location("parity", folder / "parity.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    loaded = {"folder": folder, "eval": np.load(folder / "nommer_tiny_eval.npz"), "train": np.load(folder / "nommer_tiny_train.npz")}
-    return SimpleNamespace(**vars(module) | loaded)
+    numbers = {
+        "folder": folder,
+        "eval": np.load(folder / "nommer_tiny_eval.npz"),
+        "train": np.load(folder / "nommer_tiny_train.npz"),
+    }
+    return SimpleNamespace(**vars(module) | numbers)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    """Networks this small gain nothing from more, and tests that run side by side lose much."""
+    torch.set_num_threads(1)
+
+
+def noisy(colour, *, size=(48, 40), seed=0):
+    """An RGB image (size is width, height) of one colour with noise."""
+    noise = np.random.default_rng(seed).integers(-40, 41, (size[1], size[0], 3))
+    return Image.fromarray(np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8))
+
+
+@pytest.fixture(scope="session", name="noisy")
+def _noisy():
+    return noisy
+
+
+@pytest.fixture(scope="session")
+def write_classes():
+    """Write `folder/CLASS/CLASS-NUMBER.png` for each class (a name of `COLOURS`, or any other) and number of images."""
+
+    def write(folder, counts, *, seed=0):
+        for index, (name, count) in enumerate(counts.items()):
+            target = folder / name
+            target.mkdir(parents=True, exist_ok=True)
+            colour = COLOURS.get(name, tuple(COLOURS.values())[index % len(COLOURS)])
+            for number in range(count):
+                noisy(colour, seed=seed + 1000 * index + number).save(target / f"{name}-{number}.png")
+        return folder
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def coloured(tmp_path_factory, write_classes):
+    """Class folders with train/ (3 classes x 6 images) and val/ (3 x 3), to be read only."""
+    root = tmp_path_factory.mktemp("coloured")
+    write_classes(root / "train", {"blue": 6, "green": 6, "red": 6})
+    write_classes(root / "val", {"blue": 3, "green": 3, "red": 3}, seed=50)
+    return root
+
+
+@pytest.fixture(scope="session")
+def digest():
+    """Every file below a folder with the hash of its content, to show that nothing was changed."""
+
+    def digest(folder):
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+    return digest
+
+
+@pytest.fixture(scope="session")
+def train_options():
+    """The fewest and smallest of everything, as options of `nommer train`."""
+    return ["--model=nommer_micro", "--epochs=2", "--batch-size=6", "--image-size=32", "--workers=0", "--device=cpu"]
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, coloured, train_options):
+    """A run folder of a micro network on `coloured`, trained through the command line; to be read only."""
+    from nommer.cli import main  # noqa: PLC0415 - Lightning takes seconds, which not every test needs
+
+    out = tmp_path_factory.mktemp("trained") / "run"
+    assert main(["train", "--data", str(coloured), "--out", str(out), *train_options]) == 0
+    return out
+
+
+@pytest.fixture(scope="session")
+def tiny_classifier():
+    """A fresh micro classifier with given class names, in evaluation mode."""
+
+    def build(names=("blue", "green", "red"), *, seed=0, **options):
+        torch.manual_seed(seed)
+        network = NetworkOptions(**options).for_image_size(32)
+        config = network.config("nommer_micro", num_classes=len(names), image_size=32)
+        return Classifier(NomMer(config), class_names=names, preprocessing=Preprocessing(image_size=32)).eval()
+
+    return build

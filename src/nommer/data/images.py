@@ -8,6 +8,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from glob import glob
 from pathlib import Path
 from threading import Lock
 from typing import NoReturn, TypeAlias
@@ -84,8 +85,8 @@ def image_errors(source: str | Path) -> Iterator[None]:
     """Whatever goes wrong inside with the pixels of `source` becomes an `ImageError`."""
     try:
         yield
-    except ImageError:
-        raise
+    except ImageError as error:
+        raise ImageError(source, error.reason) from error
     except Exception as error:
         known = (reason for kind, reason in _REASONS.items() if isinstance(error, kind))
         raise ImageError(source, next(known, f"cannot be decoded: {error}")) from error
@@ -121,9 +122,7 @@ def to_rgb(image: Image.Image, *, background: tuple[int, int, int] = (255, 255, 
     """
     upright = ImageOps.exif_transpose(image) if has_sound_exif(image) else image
     if upright.mode == "F":
-        raise ImageError(
-            getattr(image, "filename", "image"), "float pixels: their range is unknown, save it as 8 or 16 bit"
-        )
+        raise ImageError("image", "float pixels: their range is unknown, save it as 8 or 16 bit")
     if upright.mode in _SIXTEEN_BIT_MODES:
         return _scale_sixteen_bits(upright)
     if upright.mode in _TRANSPARENT_MODES or "transparency" in upright.info:
@@ -146,7 +145,7 @@ def _scale_sixteen_bits(image: Image.Image) -> Image.Image:
     values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > 65_535:
         found = f"integers from {values.min()} to {values.max()}"
-        raise ImageError(getattr(image, "filename", "image"), f"{found}: expected 16 bits, 0 to 65535")
+        raise ImageError("image", f"{found}: expected 16 bits, 0 to 65535")
     return Image.fromarray(np.round(values / 257).astype(np.uint8)).convert("RGB")
 
 
@@ -215,8 +214,8 @@ def _expand(pattern: str) -> list[Path]:
         return found
     if path.exists() or not any(sign in pattern for sign in "*?["):
         return [path]
-    root = Path(path.anchor) if path.is_absolute() else Path()
-    found = sorted(file for file in root.glob(str(path.relative_to(path.anchor))) if file.is_file())
+    matches = glob(pattern, recursive=True)  # noqa: PTH207 - takes absolute patterns too, and leaves out hidden files
+    found = sorted(file for file in map(Path, matches) if file.is_file())
     if not found:
         raise InputError(f"{pattern}: the pattern matches no file")
     return found
