@@ -231,7 +231,7 @@ class DemoResult:
     """Duration of the training."""
 
 
-def demo(out: Path = Path("runs/demo"), epochs: int = 12, overwrite: bool = False) -> DemoResult:
+def demo(out: Path | str = Path("runs/demo"), epochs: int = 12, overwrite: bool = False) -> DemoResult:
     """Train, evaluate, predict and explain on 1,797 scans of handwritten digits that come with scikit-learn.
 
     Args:
@@ -245,8 +245,8 @@ def demo(out: Path = Path("runs/demo"), epochs: int = 12, overwrite: bool = Fals
     Raises:
         InputError: `out` exists.
     """
+    out = Path(out)
     prepare_folder(out, overwrite=overwrite)
-    write_json(out / "result.json", {"demo": "handwritten digits of scikit-learn"})
     data = write_digits(out / "digits")
     started = perf_counter()
     recipe = read_recipe("digits_nommer_pico") | {"epochs": epochs}
