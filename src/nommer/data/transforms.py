@@ -45,6 +45,10 @@ class PixelOptions:
     def __post_init__(self) -> None:
         for name in ("mean", "std", "background"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+            if len(getattr(self, name)) != 3:
+                raise InputError(f"{name} must be three numbers, one per channel, got {getattr(self, name)}")
+        if min(self.background) < 0 or max(self.background) > 255:
+            raise InputError(f"background must be three numbers from 0 to 255, got {self.background}")
         if self.crop_pct is not None and not 0 < self.crop_pct <= 1:
             raise InputError(f"crop_pct must be above 0 and at most 1, got {self.crop_pct}")
         if min(self.std) <= 0:
@@ -109,7 +113,7 @@ class Augmentation:
     """Random changes of the training images, all of them timm's.
 
     Raises:
-        InputError: a probability outside 0 to 1.
+        InputError: a value out of range; the message names it.
     """
 
     scale: tuple[float, float] = (0.35, 1.0)
@@ -139,9 +143,16 @@ class Augmentation:
         for name in ("hflip", "vflip", "random_erasing", "mixup_prob", "mixup_switch_prob"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"augment.{name} must be from 0 to 1, got {getattr(self, name)}")
+        for name in ("color_jitter", "mixup", "cutmix"):
+            if getattr(self, name) < 0:
+                raise InputError(f"augment.{name} must be 0 or more, got {getattr(self, name)}")
         low, high = self.scale
         if not 0 < low <= high <= 1:
             raise InputError(f"augment.scale must be two numbers with 0 < low <= high <= 1, got {self.scale}")
+        try:
+            self.transform(Preprocessing())
+        except (AssertionError, KeyError, ValueError) as error:  # whatever timm's parser of policies trips over
+            raise InputError(f"augment.auto_augment {self.auto_augment!r} is no policy of timm: {error}") from error
 
     def transform(self, preprocessing: Preprocessing) -> Any:
         """A function from an RGB image to a random, normalised (3, image_size, image_size) float32 tensor."""
