@@ -1,7 +1,7 @@
 """Checkpoints to resume from, replaced whole or not at all, and read without executing anything."""
 
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
@@ -16,13 +16,22 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write `checkpoint` to `path`; the old file stays until the new one is whole on disk."""
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(Path(path), lambda stream: torch.save(checkpoint, stream))
+        write_atomically(Path(path), lambda stream: _save(checkpoint, stream))
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
     ) -> dict[str, Any]:
         """Read the plain values and tensors of a checkpoint."""
         return torch.load(path, map_location=map_location, weights_only=True)
+
+
+def _save(checkpoint: dict[str, Any], stream: IO[bytes]) -> None:
+    try:
+        torch.save(checkpoint, stream)
+    except RuntimeError as error:
+        if isinstance(error.__context__, OSError):  # a full disk, behind torch's complaint about where the file ends
+            raise error.__context__ from error
+        raise
 
 
 class MovableCheckpoint(ModelCheckpoint):

@@ -1,0 +1,215 @@
+"""Models on disk: what is written comes back exactly, what is damaged or hostile is refused and never run."""
+
+import json
+import os
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import nommer
+from nommer.backbone.checkpoint import to_published
+from nommer.errors import InputError
+from nommer.heads.storage import FORMAT, load, save_model
+
+
+@pytest.fixture
+def saved(tmp_path, tiny_classifier):
+    model = tiny_classifier(("Käfer", "猫", "with space"), seed=3, global_pool="avg")
+    save_model(tmp_path / "model", model, metrics={"top1": 0.5}, version="1.2.3")
+    return tmp_path / "model", model
+
+
+def test_a_model_comes_back_bit_for_bit(saved):
+    folder, model = saved
+    loaded = load(folder)
+    assert not loaded.training
+    assert loaded.class_names == model.class_names
+    assert loaded.preprocessing == model.preprocessing
+    assert loaded.network.config == model.network.config
+    for (name, one), (other_name, other) in zip(model.state_dict().items(), loaded.state_dict().items(), strict=True):
+        assert name == other_name
+        assert torch.equal(one, other)
+    images = torch.rand(2, 3, 40, 50)
+    assert torch.equal(model(images), loaded(images))
+
+
+def test_the_description_tells_what_one_wants_to_know(saved):
+    description = json.loads((saved[0] / "model.json").read_text(encoding="utf-8"))
+    assert description["format"] == FORMAT
+    assert description["nommer_version"] == "1.2.3"
+    assert description["task"] == "classification"
+    assert description["class_names"] == ["Käfer", "猫", "with space"]
+    assert description["metrics"] == {"top1": 0.5}
+    assert description["preprocessing"]["image_size"] == 32
+    assert description["architecture"]["embed_dim"] == 16
+
+
+def test_a_folder_is_found_as_itself_and_in_its_run(saved):
+    folder, model = saved
+    for path in (folder, str(folder), folder.parent, str(folder.parent)):
+        assert load(path).class_names == model.class_names
+
+
+def change(folder, **changes):
+    path = folder / "model.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def damage_shapes(folder):
+    weights = load_file(folder / "model.safetensors")
+    weights["norm.weight"] = torch.zeros(3)
+    del weights["norm.bias"]
+    weights["extra"] = torch.zeros(1)
+    save_file(weights, folder / "model.safetensors")
+
+
+def cut_weights(folder):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (cut_weights, "model.safetensors: cannot be read as safetensors"),
+        (lambda f: (f / "model.safetensors").write_bytes(b""), "model.safetensors: cannot be read as safetensors"),
+        (lambda f: (f / "model.safetensors").write_bytes(b"\xff" * 99), "cannot be read as safetensors"),
+        (lambda f: (f / "model.safetensors").unlink(), "model.safetensors: cannot be read as safetensors"),
+        (lambda f: (f / "model.json").unlink(), "holds no model; expected a run folder"),
+        (lambda f: (f / "model.json").write_text("{"), "model.json: cannot be read as JSON"),
+        (lambda f: (f / "model.json").write_bytes(b"\xff\xfe"), "model.json: cannot be read as JSON"),
+        (lambda f: (f / "model.json").write_text("[]"), "model.json: is not the description of a nommer model"),
+        (lambda f: (f / "model.json").write_text('{"a": 1}'), "is not the description of a nommer model"),
+        (lambda f: change(f, format=FORMAT + 1), "written by a newer nommer (format 2, known: 1); upgrade nommer"),
+        (lambda f: change(f, format="x"), "written by a newer nommer (format 'x', known: 1)"),
+        (lambda f: change(f, architecture={"embed_dim": 7}), "does not describe a model: num_heads of stage 1"),
+        (lambda f: change(f, architecture={"colour": 7}), "does not describe a model"),
+        (lambda f: change(f, architecture=None), "does not describe a model"),
+        (lambda f: change(f, preprocessing={"image_size": 5}), "image_size must be 32 pixels or more, got 5"),
+        (lambda f: change(f, preprocessing={"mean": None}), "does not describe a model"),
+        (lambda f: change(f, class_names=["a", "b"]), "the network has 3 outputs but 2 class names were given"),
+        (
+            damage_shapes,
+            "3 entries do not fit the network: extra: expected none, found (1,); norm.bias: expected (128,)",
+        ),
+    ],
+)
+def test_a_damaged_model_is_refused_with_the_file_and_the_reason(saved, damage, message):
+    damage(saved[0])
+    with pytest.raises(InputError) as caught:
+        load(saved[0])
+    assert message in str(caught.value)
+    assert str(saved[0]) in str(caught.value)
+
+
+def test_what_is_not_there_is_said(tmp_path):
+    with pytest.raises(InputError, match=r"nowhere: does not exist; expected a run folder"):
+        load(tmp_path / "nowhere")
+    with pytest.raises(InputError, match=r"holds no model; expected a run folder"):
+        load(tmp_path)
+    (tmp_path / "config.yaml").touch()
+    with pytest.raises(InputError, match=r"has no model/ yet \(training has not finished an epoch\)"):
+        load(tmp_path)
+
+
+class Malice:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def save_legacy(content, path):
+    torch.save(content, path, _use_new_zipfile_serialization=False)
+
+
+@pytest.mark.parametrize("wrap", [lambda malice: malice, lambda malice: {"model": {"cnn1.weight": malice}}])
+@pytest.mark.parametrize("save", [torch.save, save_legacy, lambda c, p: p.write_bytes(pickle.dumps(c))])
+@pytest.mark.parametrize("name", ["a.pt", "a.pth", "checkpoint"])
+def test_a_pickle_that_runs_code_is_refused_and_does_not_run(tmp_path, wrap, save, name):
+    trace = tmp_path / "was here"
+    save(wrap(Malice(trace)), tmp_path / name)
+    with pytest.raises(InputError, match="could run code when it is loaded, and is refused"):
+        load(tmp_path / name)
+    assert not trace.exists()
+    pickle.loads(pickle.dumps(Malice(trace)))
+    assert trace.exists(), "it would have"
+
+
+@pytest.fixture
+def published(tiny_classifier):
+    """A micro network, and its weights in the published layout."""
+    torch.manual_seed(0)
+    model = nommer.NomMer(nommer.backbone.variants.VARIANTS["nommer_micro"])
+    model.reset_classifier(5)
+    return model.eval(), to_published(model.state_dict())
+
+
+@pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"model": s, "epoch": 3}, lambda s: {"state_dict": s}])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_published_checkpoints_load(tmp_path, published, wrap, prefix):
+    network, weights = published
+    torch.save(wrap({prefix + name: value for name, value in weights.items()}), tmp_path / "a.pth")
+    loaded = nommer.load(tmp_path / "a.pth")
+    images = torch.rand(1, 3, 64, 64)
+    assert torch.equal(loaded(images), network(images))
+    assert loaded.class_names == tuple(f"class {index}" for index in range(5))
+    assert loaded.preprocessing.image_size == 224
+    assert not loaded.training
+
+
+def test_published_weights_as_safetensors_load(tmp_path, published):
+    network, weights = published
+    save_file({name: value.contiguous() for name, value in weights.items()}, tmp_path / "a.safetensors")
+    images = torch.rand(1, 3, 64, 64)
+    assert torch.equal(nommer.load(tmp_path / "a.safetensors")(images), network(images))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"a": torch.zeros(1)}, "not in the layout of the published NomMer checkpoints; for a nommer model give its"),
+        ({"a": 1, "b": 2}, "is not a state dict"),
+        ([torch.zeros(1)], "is not a state dict"),
+    ],
+)
+def test_checkpoints_of_other_things_are_refused(tmp_path, content, message):
+    torch.save(content, tmp_path / "a.pt")
+    with pytest.raises(InputError, match=message):
+        load(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("missing", ["pos_embedding", "mlp_head.0.weight", "transformer3.layers.0.0.norm.weight"])
+def test_an_incomplete_published_checkpoint_is_refused(tmp_path, published, missing):
+    weights = {name: value for name, value in published[1].items() if name != missing}
+    torch.save(weights, tmp_path / "a.pt")
+    with pytest.raises(InputError, match=r"a.pt: (no complete checkpoint|.* entries do not fit)"):
+        load(tmp_path / "a.pt")
+
+
+def test_a_published_layout_of_no_known_size_is_refused(tmp_path, published):
+    weights = {name: value for name, value in published[1].items() if not name.startswith("transformer3")}
+    torch.save(weights, tmp_path / "a.pt")
+    with pytest.raises(InputError, match=r"no variant has width 16, depths \(1, 1, 0, 1\)"):
+        load(tmp_path / "a.pt")
+
+
+def test_files_that_are_no_checkpoints_are_refused(tmp_path):
+    whole = tmp_path / "whole.pt"
+    torch.save({"a": torch.zeros(1000)}, whole)
+    contents = {
+        "cut.pt": whole.read_bytes()[:500],
+        "text.pt": b"hello there",
+        "empty.pt": b"",
+        "cut.safetensors": b"\x08",
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError) as caught:
+            load(tmp_path / name)
+        assert str(caught.value).startswith(f"{tmp_path / name}: ")
