@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from timm.optim import create_optimizer_v2
+from timm.optim import create_optimizer_v2, get_optimizer_info
 from timm.scheduler import create_scheduler_v2
 from timm.scheduler.scheduler import Scheduler
 from torch import nn
@@ -50,24 +50,29 @@ class Optim:
         for name in ("weight_decay", "clip_grad", "warmup_epochs", "warmup_factor", "min_factor"):
             if getattr(self, name) < 0:
                 raise InputError(f"optim.{name} must be 0 or more, got {getattr(self, name)}")
+        if len(self.betas) != 2 or not 0 <= min(self.betas) <= max(self.betas) < 1:
+            raise InputError(f"optim.betas must be two numbers, at least 0 and below 1, got {self.betas}")
+        if self.eps <= 0:
+            raise InputError(f"optim.eps must be above 0, got {self.eps}")
+        if self.layer_decay is not None and not 0 < self.layer_decay <= 1:
+            raise InputError(f"optim.layer_decay must be above 0 and at most 1, got {self.layer_decay}")
+        if self.reference_batch is not None and self.reference_batch < 1:
+            raise InputError(f"optim.reference_batch must be 1 or more, got {self.reference_batch}")
+        try:
+            get_optimizer_info(self.name.lower().split("_")[-1])  # "lookahead_" may stand before the name
+        except ValueError:
+            raise InputError(f"optim.name {self.name!r} is no optimiser of timm; adamw is the usual one") from None
 
     def scaled_lr(self, lr: float, total_batch: int) -> float:
         """The learning rate for `total_batch` images per step over all processes and accumulated steps."""
         return lr * total_batch / self.reference_batch if self.reference_batch else lr
 
     def optimizer(self, network: nn.Module, lr: float) -> Optimizer:
-        """The optimiser over the parameters of `network`.
-
-        Raises:
-            InputError: timm knows no optimiser of this name.
-        """
+        """The optimiser over the parameters of `network`."""
         options: dict[str, Any] = {"eps": self.eps, "betas": self.betas} if "adam" in self.name else {}
-        try:
-            return create_optimizer_v2(
-                network, self.name, lr=lr, weight_decay=self.weight_decay, layer_decay=self.layer_decay, **options
-            )
-        except (KeyError, ValueError, AssertionError) as error:
-            raise InputError(f"optim.name {self.name!r} is no optimiser of timm: {error}") from error
+        return create_optimizer_v2(
+            network, self.name, lr=lr, weight_decay=self.weight_decay, layer_decay=self.layer_decay, **options
+        )
 
     def scheduler(self, optimizer: Optimizer, lr: float, *, epochs: int, steps_per_epoch: int) -> Scheduler:
         """Cosine per step after a linear warm-up."""

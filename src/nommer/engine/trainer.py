@@ -34,11 +34,10 @@ def parse_device(device: str, devices: int) -> tuple[str, int | list[int]]:
         raise InputError(f"--device {device}: this machine has no {kind} device that torch can use; use cpu or auto")
     if not numbers:
         return kind, devices
-    try:
-        chosen = [int(number) for number in numbers.split(",")]
-    except ValueError:
-        raise InputError(f"--device {device!r}: expected numbers after the colon, as in cuda:0,1") from None
-    if kind != "cuda" or max(chosen) >= torch.cuda.device_count():
+    if kind != "cuda" or not all(number.isdecimal() for number in numbers.split(",")):
+        raise InputError(f"--device {device!r}: only cuda devices have numbers, as in cuda:0,1")
+    chosen = [int(number) for number in numbers.split(",")]
+    if max(chosen) >= torch.cuda.device_count():
         raise InputError(f"--device {device}: this machine has {torch.cuda.device_count()} cuda devices")
     return kind, chosen
 

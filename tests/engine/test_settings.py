@@ -1,0 +1,144 @@
+"""What is filled in from the data and the image size, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from nommer.backbone.variants import VARIANTS
+from nommer.data.transforms import Augmentation
+from nommer.engine.settings import NetworkOptions, TrainSettings, default_image_size
+from nommer.engine.trainer import parse_device, resolve_precision
+from nommer.errors import InputError
+
+DEFAULTS = {
+    "data": "data",
+    "model": "nommer_micro",
+    "out": "out",
+    "epochs": 10,
+    "batch_size": None,
+    "image_size": None,
+    "lr": 1e-3,
+    "device": "cpu",
+    "devices": 1,
+    "precision": "auto",
+    "seed": 0,
+    "workers": None,
+    "accumulate": 1,
+    "val_fraction": 0.2,
+    "on_bad_sample": "auto",
+    "pretrained": None,
+    "resume": False,
+    "overwrite": False,
+}
+
+
+@pytest.mark.parametrize(
+    ("short_side", "expected"), [(8, 32), (32, 32), (40, 32), (64, 64), (100, 96), (159, 160), (160, 224), (4000, 224)]
+)
+def test_small_images_keep_their_size(short_side, expected):
+    assert default_image_size(short_side) == expected
+
+
+@pytest.mark.parametrize(("images", "expected"), [(2, 2), (3, 2), (7, 6), (64, 64), (65, 64), (5000, 64)])
+def test_the_default_batch_fits_the_data_and_is_even(images, expected):
+    assert TrainSettings(**DEFAULTS).resolved(train_images=images, short_side=32).batch_size == expected
+
+
+def test_everything_is_filled_in():
+    settings = TrainSettings(**DEFAULTS).resolved(train_images=100, short_side=500)
+    assert (settings.image_size, settings.batch_size) == (224, 64)
+    assert settings.workers >= 1
+    assert (settings.network.patch_size, settings.network.window_size, settings.network.block_sizes) == (4, 7, (8, 4))
+    assert settings.data == Path("data")
+    assert settings.preprocessing().image_size == 224
+
+
+def test_what_is_given_stays():
+    given = DEFAULTS | {"image_size": 48, "batch_size": 5, "workers": 0, "network": NetworkOptions(window_size=3)}
+    settings = TrainSettings(**given).resolved(train_images=100, short_side=500)
+    assert (settings.image_size, settings.batch_size, settings.workers) == (48, 5, 0)
+    assert (settings.network.patch_size, settings.network.window_size) == (2, 3)
+
+
+@pytest.mark.parametrize("image_size", [32, 64, 128, 224])
+def test_the_default_network_keeps_a_useful_grid(image_size):
+    config = NetworkOptions().for_image_size(image_size).config("nommer_nano", num_classes=2, image_size=image_size)
+    first, _, third, last = (config.grid_size(image_size, image_size, stage)[0] for stage in range(4))
+    assert first % config.window_size == 0, "windows without padding"
+    assert first % config.block_sizes[0] == 0, "blocks without padding"
+    assert third >= 4
+    assert last >= 2
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_unchanged_options_leave_the_variant_as_it_is_published(variant):
+    config = NetworkOptions().for_image_size(224).config(variant, num_classes=1000, image_size=224)
+    assert config == VARIANTS[variant]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 0}, "--epochs must be 1 or more, got 0"),
+        ({"accumulate": 0}, "--accumulate must be 1 or more, got 0"),
+        ({"devices": 0}, "--devices must be 1 or more, got 0"),
+        ({"batch_size": 0}, "--batch-size must be 1 or more, got 0"),
+        ({"workers": -1}, "--workers must be 0 or more, got -1"),
+        ({"seed": -1}, "--seed must be 0 or more, got -1"),
+        ({"lr": 0}, "--lr must be above 0, got 0"),
+        ({"lr": float("nan")}, "--lr must be above 0, got nan"),
+        ({"val_fraction": 1}, "--val-fraction must be above 0 and below 1, got 1"),
+        ({"model": "nommer_huge"}, "--model 'nommer_huge' is not known; choose from nommer_tiny, nommer_small"),
+    ],
+)
+def test_values_out_of_range_are_named(changes, message):
+    with pytest.raises(InputError) as caught:
+        TrainSettings(**DEFAULTS | changes)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 41}, "--batch-size 41 is larger than the 40 training images; use 40 or less"),
+        ({"batch_size": 30, "devices": 2}, "--batch-size 30 is larger than the 20 training images per process"),
+        ({"batch_size": 5, "augment": Augmentation(mixup=0.5)}, "--batch-size must be even, got 5"),
+    ],
+)
+def test_a_batch_that_does_not_fit_is_refused(changes, message):
+    with pytest.raises(InputError) as caught:
+        TrainSettings(**DEFAULTS | changes).resolved(train_images=40, short_side=32)
+    assert message in str(caught.value)
+
+
+def test_options_that_the_network_refuses_are_named():
+    with pytest.raises(InputError, match="--network: drop_path_rate must be at least 0 and below 1, got 1"):
+        NetworkOptions(drop_path_rate=1.0).config("nommer_micro", num_classes=2, image_size=32)
+
+
+class TestDevices:
+    def test_the_cpu_is_always_there(self):
+        assert parse_device("cpu", 2) == ("cpu", 2)
+
+    @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has what the others lack")
+    def test_without_a_gpu_auto_is_the_cpu_and_cuda_is_refused(self):
+        assert parse_device("auto", 1) == ("cpu", 1)
+        with pytest.raises(
+            InputError, match="--device cuda: this machine has no cuda device that torch can use; use cpu"
+        ):
+            parse_device("cuda", 1)
+
+    @pytest.mark.parametrize("device", ["gpu", "", "tpu:1"])
+    def test_other_words_are_refused(self, device):
+        with pytest.raises(InputError, match="is not known; use auto, cpu, cuda, cuda:0, cuda:0,1 or mps"):
+            parse_device(device, 1)
+
+    @pytest.mark.parametrize("device", ["cpu:1", "cpu:x"])
+    def test_numbers_are_for_cuda(self, device):
+        with pytest.raises(InputError, match=r"--device 'cpu:.': only cuda devices have numbers, as in cuda:0,1"):
+            parse_device(device, 1)
+
+    def test_precision_is_given_or_fits_the_device(self):
+        assert resolve_precision("auto", "cpu") == "32"
+        assert resolve_precision("bf16", "cpu") == "bf16"
