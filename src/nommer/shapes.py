@@ -18,7 +18,7 @@ that at every call (jaxtyping + beartype).
 
 from typing import TypeAlias
 
-from jaxtyping import Float, Int
+from jaxtyping import Float, Integer
 from torch import Tensor
 
 Images: TypeAlias = Float[Tensor, "batch channels height width_px"]
@@ -51,7 +51,7 @@ NominationLogits: TypeAlias = Float[Tensor, "batch rows columns 3"]
 NominationWeights: TypeAlias = Float[Tensor, "batch rows columns 3"]
 """The one-hot choice of a context per token, in the order convolution, window, global."""
 
-Nominations: TypeAlias = Int[Tensor, "batch rows columns"]
+Nominations: TypeAlias = Integer[Tensor, "batch rows columns"]
 """Index of the nominated context per token: 0 convolution, 1 window, 2 global."""
 
 Logits: TypeAlias = Float[Tensor, "batch classes"]

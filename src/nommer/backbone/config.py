@@ -20,23 +20,25 @@ def _height_width(value: int | Sequence[int]) -> tuple[int, int]:
 class NomMerConfig:
     """Architecture of a NomMer; names follow timm where timm has one.
 
+    Sequences may be given as lists and are kept as tuples, `img_size` as (height, width).
+
     Raises:
         ValueError: a value is out of range; the message names it and says what is allowed.
     """
 
     embed_dim: int = 96
     """D, the width of stage 1; stage i has D * 2^(i-1)."""
-    depths: tuple[int, int, int, int] = (2, 2, 8, 2)
+    depths: Sequence[int] = (2, 2, 8, 2)
     """Blocks per stage."""
-    num_heads: tuple[int, int, int, int] = (2, 2, 4, 8)
+    num_heads: Sequence[int] = (2, 2, 4, 8)
     """Attention heads per stage."""
     expansion: int = 2
     """e, which divides the width inside the convolutional context."""
-    mlp_ratios: tuple[int, int, int, int] = (2, 2, 2, 1)
+    mlp_ratios: Sequence[int] = (2, 2, 2, 1)
     """Hidden width of the MLPs, in widths of their stage."""
     window_size: int = 7
     """Side of the attention windows, in tokens."""
-    block_sizes: tuple[int, int] = (8, 4)
+    block_sizes: Sequence[int] = (8, 4)
     """k, the side of the DCT blocks in stages 1 and 2, in tokens."""
     patch_size: int = 4
     """Stride of the stem: 4 as published, 2 or 1 for small images."""
@@ -44,7 +46,7 @@ class NomMerConfig:
     """Channels of the input image."""
     num_classes: int = 1000
     """Outputs of the classifier; 0 for none."""
-    img_size: int | tuple[int, int] = 224
+    img_size: int | Sequence[int] = 224
     """Image size (height, width) in pixels whose stage-3 grid the position embedding has; other sizes resample it."""
     global_pool: str = "token"
     """What the classifier sees: "token" the class token, "avg" the mean of the others, "" all of them."""

@@ -3,7 +3,7 @@
 Data order: images (B, C, H, W) -> stem -> stages 1-2 nominate contexts -> stages 3-4 attend globally -> head.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any, cast
@@ -179,7 +179,7 @@ class NomMer(nn.Module):
             if isinstance(module, BlockSequence):
                 module.grad_checkpointing = enable
 
-    def set_input_size(self, img_size: int | tuple[int, int]) -> None:
+    def set_input_size(self, img_size: int | Sequence[int]) -> None:
         """Resample the position embedding to the grid of `img_size` (pixels), to go on training at that size."""
         self.config = replace(self.config, img_size=img_size)
         for stage in self.stages:
