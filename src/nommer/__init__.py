@@ -14,6 +14,7 @@ from nommer.errors import InputError
 
 if TYPE_CHECKING:
     from nommer.api import demo, evaluate, explain, predict, train
+    from nommer.deploy.fuse import fuse
     from nommer.heads.classification import Classifier
     from nommer.heads.storage import load
     from nommer.nominations.trace import NominationTrace
@@ -24,6 +25,7 @@ _LAZY = {
     "demo": "nommer.api",
     "evaluate": "nommer.api",
     "explain": "nommer.api",
+    "fuse": "nommer.deploy.fuse",
     "load": "nommer.heads.storage",
     "predict": "nommer.api",
     "train": "nommer.api",
@@ -39,6 +41,7 @@ __all__ = [
     "demo",
     "evaluate",
     "explain",
+    "fuse",
     "load",
     "predict",
     "train",

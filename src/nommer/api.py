@@ -10,6 +10,7 @@ from typing import Literal
 from nommer.data.images import find_images
 from nommer.data.samples import write_digits
 from nommer.data.transforms import Augmentation, PixelOptions
+from nommer.deploy.fuse import fuse
 from nommer.engine.evaluation import EvaluationResult, EvaluationSettings, SplitChoice, evaluate_classifier
 from nommer.engine.optim import Optim
 from nommer.engine.plots import save_figure
@@ -259,10 +260,10 @@ def demo(out: Path | str = Path("runs/demo"), epochs: int = 12, overwrite: bool 
 
 
 def load_to(model: Path | str, device: str) -> Classifier:
-    """The model at `model`, on one device."""
+    """The model at `model`, fused for inference, on one device."""
     accelerator, chosen = parse_device(device, 1)
     number = f":{chosen[0]}" if isinstance(chosen, list) else ""
-    return load(model).to(f"{accelerator}{number}")
+    return fuse(load(model)).to(f"{accelerator}{number}")
 
 
 def read_list(images: Sequence[str]) -> list[str]:

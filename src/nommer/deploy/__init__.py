@@ -1,0 +1,1 @@
+"""From a trained model to one that is fast to run, or that runs elsewhere; the same answers, proven."""

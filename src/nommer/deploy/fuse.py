@@ -1,0 +1,114 @@
+"""A NomMer for inference: what is constant once training is over is computed once and folded together.
+
+- batch norms into the convolutions before them;
+- block DCT, grouped 1x1 convolution and batch norm into one strided grouped convolution;
+- grouped 1x1 convolution and inverse DCT into one transposed grouped convolution;
+- the window context's bias, gathered from its table;
+- nomination by selecting instead of multiplying and adding.
+
+The slow, literal twins are the modules themselves; the tests compare both.
+"""
+
+import copy
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from einops import einsum, rearrange
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from nommer.backbone.contexts import ConvolutionContext, SpectralContext, WindowContext
+from nommer.backbone.layout import as_grid, as_maps, pad_maps
+from nommer.backbone.nominator import Nominator
+from nommer.backbone.stem import Stem
+from nommer.shapes import TokenGrid
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def fuse(model: Model) -> Model:
+    """A fused copy of `model` (anything that contains a NomMer) in evaluation mode; `model` stays as it is.
+
+    The copy gives the same outputs up to rounding (about 1e-6 relative in float32) and nominates the same contexts but
+    for ties within rounding. It is for inference: its parameters take no gradients.
+    """
+    fused = copy.deepcopy(model).eval()
+    for parent in list(fused.modules()):
+        for name, child in list(parent.named_children()):
+            if type(child) in _FUSED:
+                setattr(parent, name, _FUSED[type(child)](child))
+    return fused.eval().requires_grad_(requires_grad=False)
+
+
+def _fold_norms(module: Stem | ConvolutionContext) -> Stem | ConvolutionContext:
+    """Fold every batch norm of `module`, `norm` or `norm1`, `norm2`, ..., into `conv` or `conv1`, `conv2`, ..."""
+    for name in [name for name, child in module.named_children() if isinstance(child, nn.BatchNorm2d)]:
+        conv = name.replace("norm", "conv")
+        setattr(module, conv, fuse_conv_bn_eval(getattr(module, conv), getattr(module, name)))
+        setattr(module, name, nn.Identity())
+    return module
+
+
+class FusedWindowContext(WindowContext):
+    """The window context with its bias gathered once."""
+
+    bias: Tensor
+
+    def __init__(self, context: WindowContext) -> None:
+        nn.Module.__init__(self)
+        self.window_size, self.attention = context.window_size, context.attention
+        self.register_buffer("bias", context.position_bias().detach().contiguous())
+
+    def position_bias(self) -> Tensor:
+        """Bias of every (query, key) pair of a window, (1, heads, tokens, tokens)."""
+        return self.bias
+
+
+class FusedSpectralContext(nn.Module):
+    """The global context with each transform and its neighbours merged into one kernel per group of channels."""
+
+    def __init__(self, context: SpectralContext) -> None:
+        super().__init__()
+        side, width = context.dct.block_size, context.norm.num_features
+        groups = context.compress.groups
+        self.block_size, self.attention = side, context.attention
+        basis = rearrange(context.dct.basis.double(), "f (j i) -> f j i", j=side)
+        squeeze = rearrange(context.compress.weight.double(), "o (c f) 1 1 -> o c f", f=len(basis))
+        merged = nn.Conv2d(width, width, side, stride=side, groups=groups, bias=False)
+        merged.weight = nn.Parameter(einsum(squeeze, basis, "o c f, f j i -> o c j i").to(context.norm.weight.dtype))
+        self.compress = fuse_conv_bn_eval(merged.eval(), context.norm)
+        widen = rearrange(context.expand.weight.double(), "(g c f) n 1 1 -> g n c f", g=groups, f=len(basis))
+        self.expand = nn.ConvTranspose2d(width, width, side, stride=side, groups=groups, bias=False)
+        kernel = rearrange(einsum(widen, basis, "g n c f, f j i -> g n c j i"), "g n c j i -> (g n) c j i")
+        self.expand.weight = nn.Parameter(kernel.to(context.norm.weight.dtype))
+
+    def forward(self, grid: TokenGrid) -> TokenGrid:
+        """Context of every token from the whole image: (B, rows, columns, width), same shape out."""
+        _, rows, columns, _ = grid.shape
+        padded = pad_maps(as_maps(grid), self.block_size, "replicate")
+        attended = self.attention(as_grid(self.compress(padded)))
+        return as_grid(self.expand(as_maps(attended)))[:, :rows, :columns]
+
+
+class FusedNominator(nn.Module):
+    """The nominator that selects the nominated context; its `nomination` is the same module, for hooks."""
+
+    def __init__(self, nominator: Nominator) -> None:
+        super().__init__()
+        self.score, self.nomination = nominator.score, nominator.nomination
+
+    def forward(self, convolution: TokenGrid, window: TokenGrid, spectral: TokenGrid) -> TokenGrid:
+        """Per token the nominated context, (B, rows, columns, width)."""
+        weights = self.nomination(self.score(convolution + window + spectral))
+        first, second = weights[..., :1] > 0, weights[..., 1:2] > 0
+        return torch.where(first, convolution, torch.where(second, window, spectral))
+
+
+_FUSED: dict[type[nn.Module], Callable[..., nn.Module]] = {
+    Stem: _fold_norms,
+    ConvolutionContext: _fold_norms,
+    WindowContext: FusedWindowContext,
+    SpectralContext: FusedSpectralContext,
+    Nominator: FusedNominator,
+}
