@@ -31,9 +31,9 @@ class ClassificationTask(L.LightningModule):
         self.report: ClassificationReport | None = None
         self.answers: dict[int, Tensor] = {}
 
-    def on_train_epoch_start(self) -> None:
-        """Make noise, drop path and mixing depend on (seed, epoch, process) alone, so that resuming is exact."""
-        seed_all(derive_seed(self.seed, self.current_epoch, self.global_rank))
+    def on_train_batch_start(self, batch: ClassificationBatch, batch_idx: int) -> None:
+        """Make noise, drop path and mixing depend on (seed, epoch, process, batch) alone, so that resuming is exact."""
+        seed_all(derive_seed(self.seed, self.current_epoch, self.global_rank, batch_idx))
 
     def training_step(self, batch: ClassificationBatch, batch_idx: int) -> Tensor:
         """Cross-entropy against smoothed, and where asked for mixed, labels."""

@@ -80,7 +80,7 @@ class ClassificationMetrics(nn.Module):
         if num_classes > TOP_K:
             metrics["top5"] = MulticlassAccuracy(num_classes, average="micro", top_k=TOP_K, validate_args=False)
         self.scores = MetricCollection(metrics, compute_groups=False)
-        self.loss = MeanMetric()
+        self.loss = MeanMetric(nan_strategy="disable")  # a loss that is no number shall be seen
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
         """Add a batch: logits (B, classes), labels (B,)."""

@@ -85,11 +85,11 @@ def find_data(settings: TrainSettings) -> Audited:
 def open_run(run: RunFolder, settings: TrainSettings, data: ClassFolders) -> None:
     """Make the run folder and write what is known before training; or check that the run may be resumed."""
     split, pretrained = split_as_csv(data), settings.pretrained and settings.pretrained.absolute()
-    written = replace(settings, data=settings.data.absolute(), pretrained=pretrained, resume=False, overwrite=False)
+    written = replace(settings, data=settings.data.absolute(), pretrained=pretrained)
     if settings.resume:
         run.check_resumable(vars(written), split)
     prepare_folder(run.path, resume=settings.resume, overwrite=settings.overwrite)
-    run.write_config(vars(written))
+    run.write_config({name: value for name, value in vars(written).items() if name not in ("resume", "overwrite")})
     run.write_issues(data.issues)
     run.write_split(split)
 
@@ -203,15 +203,9 @@ def leave_process_group() -> None:
 
 def build_trainer(settings: TrainSettings, run: RunFolder, history: History) -> L.Trainer:
     """The trainer of a run, with its records and checkpoints."""
-    checkpoint = MovableCheckpoint(
-        run.checkpoints,
-        filename="best",
-        monitor="val_top1",
-        mode="max",
-        save_last=True,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )
+    saving: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
+    best = MovableCheckpoint(run.checkpoints, filename="best", monitor="val_top1", mode="max", **saving)
+    last = MovableCheckpoint(run.checkpoints, filename="last", **saving)  # after "best", whose best value it holds
     terminal = sys.stderr.isatty()
     return make_trainer(
         device=settings.device,
@@ -221,7 +215,7 @@ def build_trainer(settings: TrainSettings, run: RunFolder, history: History) -> 
         max_epochs=settings.epochs,
         accumulate_grad_batches=settings.accumulate,
         gradient_clip_val=settings.optim.clip_grad or None,
-        callbacks=[history, RichProgressBar() if terminal else EpochLines(), checkpoint],
+        callbacks=[history, RichProgressBar() if terminal else EpochLines(), best, last],
         enable_progress_bar=terminal,
         logger=TensorBoardLogger(run.path, name="", version="tensorboard"),
         log_every_n_steps=1_000_000,

@@ -1,0 +1,60 @@
+"""The command line, called as from a shell."""
+
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from nommer.cli import main
+
+
+def split(arguments):
+    """Text is split at spaces, paths stay whole: `run("train --epochs 1 --data", path)`."""
+    return [part for a in arguments for part in (a.split() if isinstance(a, str) else [str(a)])]
+
+
+@pytest.fixture
+def run(capsys, monkeypatch):
+    """Run a command in this process and expect an exit code; returns what it printed as `out` and `err`."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments, code=0):
+        capsys.readouterr()
+        try:
+            found = main(split(arguments))
+        except SystemExit as end:
+            found = end.code
+        printed = capsys.readouterr()
+        assert found == code, printed.err
+        return SimpleNamespace(out=printed.out, err=printed.err)
+
+    return run
+
+
+@pytest.fixture
+def refused(run):
+    """Run a command that is the user's mistake: exit code 2, one sentence, no traceback; returns the sentence."""
+
+    def refused(*arguments):
+        printed = run(*arguments, code=2)
+        lines = [line for line in printed.err.splitlines() if line.startswith("error: ")]
+        assert len(lines) == 1, printed.err
+        assert "Traceback" not in printed.err
+        assert printed.out == ""
+        return lines[0].removeprefix("error: ")
+
+    return refused
+
+
+@pytest.fixture(scope="session")
+def shell():
+    """Run a command in a process of its own; returns the finished process with its output as text."""
+
+    def shell(*arguments, **options):
+        command = [sys.executable, "-m", "nommer", *split(arguments)]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"} | options.pop("env", {})
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, **options)
+
+    return shell

@@ -1,0 +1,226 @@
+"""A run that was interrupted goes on exactly, or says why it cannot; a run folder is never lost by mistake."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import nommer
+from nommer.cli import main
+from nommer.engine.callbacks import History
+
+STOPPED = 130
+
+
+def rows(path):
+    with path.open(newline="") as stream:
+        return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(stream)]
+
+
+def checkpoint(run, name="last"):
+    return torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)
+
+
+def same(one, other):
+    """Whether two nested structures of tensors and plain values are equal."""
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return one == other
+
+
+@pytest.fixture(scope="module")
+def options(train_options):
+    """Everything random switched on, so that it matters where the run went on."""
+    random = ["--augment.random-erasing=0.5", "--augment.mixup=0.5", "--network.drop-path-rate=0.3"]
+    return [*train_options, *random, "--epochs=4"]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, coloured, options):
+    """A run of four epochs in one go."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    assert main(["train", "--data", str(coloured), "--out", str(out), *options]) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory, coloured, options):
+    """The same run, stopped from the keyboard when the third epoch begins."""
+
+    def press_ctrl_c(self, trainer, pl_module):
+        if trainer.current_epoch == 2:
+            signal.raise_signal(signal.SIGINT)
+        self.started = time.perf_counter()
+
+    out = tmp_path_factory.mktemp("stopped") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(History, "on_train_epoch_start", press_ctrl_c)
+        assert main(["train", "--data", str(coloured), "--out", str(out), *options]) == STOPPED
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, "Ctrl-C works again"
+    return out
+
+
+@pytest.fixture
+def interrupted(stopped, tmp_path):
+    """A copy of it, to go on with."""
+    return Path(shutil.copytree(stopped, tmp_path / "run"))
+
+
+def test_a_stopped_run_has_its_last_epoch(stopped):
+    assert len(rows(stopped / "metrics.csv")) == 2
+    assert checkpoint(stopped)["epoch"] == 1
+    assert not (stopped / "model").exists()
+
+
+def test_an_interrupted_run_goes_on_bit_for_bit(run, whole, interrupted, coloured, options):
+    printed = run("train --resume --data", coloured, "--out", interrupted, *options)
+    assert "going on after epoch 2 of 4" in printed.err
+    assert rows(interrupted / "metrics.csv") == rows(whole / "metrics.csv")
+    assert rows(interrupted / "nominations.csv") == rows(whole / "nominations.csv")
+    for name in ("last", "best"):
+        one, other = checkpoint(whole, name), checkpoint(interrupted, name)
+        for part in ("epoch", "global_step", "state_dict", "optimizer_states", "lr_schedulers"):
+            assert same(one[part], other[part]), (name, part)
+    assert same(nommer.load(whole).state_dict(), nommer.load(interrupted).state_dict())
+    results = [json.loads((folder / "result.json").read_text()) for folder in (whole, interrupted)]
+    assert results[0] == results[1]
+
+
+def test_the_best_value_survives_although_the_run_was_moved(run, stopped, interrupted, coloured, options):
+    last = checkpoint(interrupted)
+    before = next(state for name, state in last["callbacks"].items() if "val_top1" in name)
+    assert before["dirpath"] == str(stopped / "checkpoints")
+    run("train --resume --config", interrupted / "config.yaml", "--out", interrupted)
+    after = next(state for name, state in checkpoint(interrupted)["callbacks"].items() if "val_top1" in name)
+    assert after["dirpath"] == str(interrupted / "checkpoints")
+    assert list(after["best_k_models"]) == [str(interrupted / "checkpoints" / "best.ckpt")]
+    assert after["best_model_score"] >= before["best_model_score"]
+    assert not (stopped / "model").exists(), "nothing is written where the run was"
+
+
+def test_other_settings_are_refused_with_the_difference(refused, interrupted, coloured, options, digest):
+    before = digest(interrupted)
+    resume = ("train --resume --data", coloured, "--out", interrupted, *options)
+    message = refused(*resume, "--lr 0.5 --optim.weight-decay 0.1")
+    assert message.startswith(
+        f"{interrupted}: cannot resume with other settings (lr: the run has 0.001, now 0.5; optim:"
+    )
+    assert "'weight_decay': 0.05" in message
+    assert "'weight_decay': 0.1" in message
+    assert message.endswith(f"resume with --config {interrupted / 'config.yaml'} --resume, or start a new run")
+    assert "(epochs: the run has 4, now 3)" in refused(*resume, "--epochs 3")
+    assert "(devices: the run has 1, now 2)" in refused(*resume, "--devices 2")
+    assert refused(*resume, "--overwrite") == "--resume and --overwrite exclude each other: choose one"
+    assert digest(interrupted) == before
+
+
+def test_other_data_are_refused_with_the_difference(refused, interrupted, coloured, options, tmp_path, noisy):
+    changed = tmp_path / "changed"
+    shutil.copytree(coloured, changed)
+    assert "cannot resume with other settings (data: the run has" in refused(
+        "train --resume --data", changed, "--out", interrupted, *options
+    )
+    config = (interrupted / "config.yaml").read_text()
+    (interrupted / "config.yaml").write_text(config.replace(str(coloured), str(changed)))
+    noisy((1, 2, 3)).save(changed / "train" / "red" / "new.png")
+    (changed / "train" / "blue" / "blue-0.png").unlink()
+    message = refused("train --resume --data", changed, "--out", interrupted, *options)
+    assert message == (
+        f"{interrupted}: cannot resume, the data has changed: train/red/new.png,train,red is new; "
+        "train/blue/blue-0.png,train,blue is gone; start a new run"
+    )
+
+
+def test_a_finished_run_says_so_and_keeps_its_model(run, trained, tmp_path):
+    finished = tmp_path / "run"
+    shutil.copytree(trained, finished)
+    before = nommer.load(finished).state_dict()
+    printed = run("train --resume --config", finished / "config.yaml", "--out", finished)
+    assert "all 2 epochs are done: nothing to train; a larger --epochs goes on from here" in printed.err
+    assert same(nommer.load(finished).state_dict(), before)
+    assert rows(finished / "metrics.csv") == rows(trained / "metrics.csv")
+    run("train --resume --config", finished / "config.yaml", "--out", finished, "--epochs 3")
+    assert [row["epoch"] for row in rows(finished / "metrics.csv")] == ["1", "2", "3"]
+
+
+def test_there_must_be_something_to_resume(refused, coloured, options, tmp_path):
+    message = refused("train --resume --data", coloured, "--out", tmp_path / "run", *options)
+    assert message == (
+        f"{tmp_path / 'run'}: nothing to resume, {tmp_path / 'run/checkpoints/last.ckpt'} does not exist; "
+        "drop --resume to start"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_folder_that_exists_is_refused_and_overwritten_only_when_told(
+    run, refused, trained, tmp_path, coloured, options
+):
+    out = tmp_path / "run"
+    shutil.copytree(trained, out)
+    (out / "mark").touch()
+    train = ("train --data", coloured, "--out", out, *options, "--epochs 1")
+    assert refused(*train) == f"{out}: exists and is not empty; choose another --out, or use --resume or --overwrite"
+    assert (out / "mark").exists()
+    run(*train, "--overwrite")
+    assert not (out / "mark").exists()
+    assert len(rows(out / "metrics.csv")) == 1
+
+
+@pytest.mark.parametrize("content", ["config.yaml", "result.json", "thesis.tex", "environment.json"])
+def test_overwrite_deletes_no_folder_of_the_user(refused, coloured, options, tmp_path, content):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / content).write_text("{}")
+    message = refused("train --overwrite --data", coloured, "--out", tmp_path / "mine", *options)
+    assert "--overwrite deletes only folders that nommer made" in message
+    assert (tmp_path / "mine" / content).exists()
+
+
+def test_overwrite_does_not_delete_the_data(refused, trained, coloured, options, tmp_path, digest):
+    out = tmp_path / "run"
+    shutil.copytree(trained, out)
+    shutil.copytree(coloured, out / "data")
+    before = digest(out)
+    message = refused("train --overwrite --data", out / "data", "--out", out, *options)
+    assert message == f"{out / 'data'}: lies in {out}, which --overwrite would delete; choose another --out"
+    message = refused("evaluate", trained, "--overwrite --data", out / "data", "--out", out)
+    assert message == f"{out / 'data'}: lies in {out}, which --overwrite would delete; choose another --out"
+    assert digest(out) == before
+
+
+def test_a_run_folder_that_cannot_be_made_is_refused(refused, coloured, options, tmp_path):
+    (tmp_path / "file").touch()
+    train = ("train --data", coloured, *options, "--out")
+    assert refused(*train, tmp_path / "file") == f"{tmp_path / 'file'}: is a file; choose another --out"
+    assert "cannot be made: Not a directory; choose another --out" in refused(*train, tmp_path / "file" / "run")
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_any_moment_leaves_a_checkpoint_that_loads_and_goes_on(
+    whole, coloured, options, tmp_path, shell
+):
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "nommer", "train", "--data", str(coloured), "--out", str(out), *options]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": "1"}) as process:
+        deadline = time.monotonic() + 120
+        while not (out / "checkpoints" / "last.ckpt").exists() and time.monotonic() < deadline:
+            time.sleep(0.001)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    assert 0 <= checkpoint(out)["epoch"] <= 3
+    done = shell("train --resume --data", coloured, "--out", out, *options)
+    assert done.returncode == 0, done.stderr
+    assert rows(out / "metrics.csv") == rows(whole / "metrics.csv")
+    assert same(nommer.load(whole).state_dict(), nommer.load(out).state_dict())
+    assert not list(out.rglob("*.tmp"))
