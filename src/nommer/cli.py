@@ -1,10 +1,12 @@
 """The command line: every verb of `api.py`, its signature as the schema, through jsonargparse."""
 
 import inspect
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, NoReturn
 
 from jsonargparse import ActionConfigFile, ArgumentParser, set_parsing_settings
@@ -32,9 +34,27 @@ class Parser(ArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the error and exit with code 2."""
-        sentence = " ".join(str(message).split())
+        sentence = plainly(" ".join(str(message).split()))
         sys.stderr.write(f"error: {sentence}\nsee: {self.prog.replace(' [options]', '')} --help\n")
         sys.exit(USER_ERROR)
+
+
+_UNION = r"Does not validate against .*? Errors: - (.*?)(?: - Expected .*?)? Given value type: .*? Given value:"
+_PLAINLY: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
+    (_UNION, r"\1. Got value:"),
+    (r'Parser key "([\w.]+)":', lambda found: f"--{found[1].replace('_', '-')}:"),
+    (r"are required: \w+\.(\w+)", r"are required: \1"),
+    (r"a <class '(\w+)'>", r"\1"),
+    (r"a typing\.Literal\[([^\]]*)\]", r"one of \1"),
+)
+"""How jsonargparse puts things, and how they are said to people."""
+
+
+def plainly(message: str) -> str:
+    """An error of jsonargparse without the words of Python's types."""
+    for pattern, replacement in _PLAINLY:
+        message = re.sub(pattern, replacement, message)
+    return message
 
 
 def build_parser() -> Parser:
@@ -91,13 +111,27 @@ def normalise(arguments: Sequence[str]) -> list[str]:
         name, following = argument.removeprefix("--").replace("-", "_"), arguments[position + 1 : position + 2]
         if argument.startswith("--") and name in flags and following not in (["true"], ["false"]):
             spelled.append(f"{argument}=true")
-        elif spelled and spelled[-1] == "--config" and recipe_path(argument):
-            spelled.append(str(recipe_path(argument)))
-        elif argument.startswith("--config=") and recipe_path(argument.removeprefix("--config=")):
-            spelled.append(f"--config={recipe_path(argument.removeprefix('--config='))}")
+        elif spelled and spelled[-1] == "--config":
+            spelled.append(find_config(argument))
+        elif argument.startswith("--config="):
+            spelled += ["--config", find_config(argument.removeprefix("--config="))]
         else:
             spelled.append(argument)
     return spelled
+
+
+def find_config(name: str) -> str:
+    """The file of settings that `name` is, or that the recipe of this name is.
+
+    Raises:
+        InputError: neither.
+    """
+    found = Path(name) if Path(name).is_file() else recipe_path(name)
+    if found is None:
+        raise InputError(
+            f"--config {name}: no such file, and no recipe of this name; recipes: {', '.join(recipe_names())}"
+        )
+    return str(found)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,7 +1,6 @@
 """Models on disk: `model.safetensors` and `model.json`, read without executing anything; and published checkpoints."""
 
 import json
-import pickle
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -152,12 +151,13 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Detected pickle protocol")  # either it is read or it is refused
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except Exception as error:  # whatever a damaged file makes the reader trip over
         raise InputError(
-            f"{path}: is no checkpoint of plain tensors; anything else could run code when it is loaded, and is refused"
+            f"{path}: is no checkpoint of plain tensors, or is cut short; anything else could run code when it is "
+            "loaded, and is refused"
         ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise InputError(f"{path}: cannot be read as a torch checkpoint: {error}") from error
     for key in ("model", "state_dict"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]

@@ -1,0 +1,178 @@
+"""The user's mistakes: one sentence that names what is wrong and what to do, exit code 2, and nothing left behind."""
+
+import json
+import os
+import shutil
+
+import pytest
+from PIL import Image
+
+from nommer.heads.storage import save_model
+
+TRAIN_MISTAKES = {
+    "unknown model": (
+        "--model nommer_huge",
+        "--model 'nommer_huge' is not known; choose from nommer_tiny, nommer_small",
+    ),
+    "no epochs": ("--epochs 0", "--epochs must be 1 or more, got 0"),
+    "small image": ("--image-size 31", "image_size must be 32 pixels or more, got 31"),
+    "large batch": ("--batch-size 19", "--batch-size 19 is larger than the 18 training images; use 18 or less"),
+    "odd batch": ("--batch-size 3 --augment.mixup 1", "--batch-size must be even, got 3"),
+    "no number": ("--epochs many", "--epochs: Expected int. Got value: many"),
+    "no such choice": ("--precision 64", "--precision: Expected one of 'auto', '32', 'bf16', '16'. Got value: 64"),
+    "no such option": ("--learning-rate 1", "unrecognized arguments: --learning-rate 1"),
+    "no such device": ("--device gpu", "--device 'gpu' is not known; use auto, cpu, cuda, cuda:0, cuda:0,1 or mps"),
+    "device number": ("--device cpu:1", "only cuda devices have numbers"),
+    "smoothing": ("--optim.label-smoothing 1", "optim.label_smoothing must be at least 0 and below 1, got 1"),
+    "optimiser": ("--optim.name adamm", "optim.name 'adamm' is no optimiser of timm"),
+    "policy": ("--augment.auto-augment rainbow", "augment.auto_augment 'rainbow' is no policy of timm"),
+    "scale": ("--augment.scale [0.9,0.1]", "augment.scale must be two numbers with 0 < low <= high <= 1"),
+    "crop": ("--pixels.crop-pct 2", "crop_pct must be above 0 and at most 1, got 2"),
+    "drop path": ("--network.drop-path-rate 1", "drop_path_rate must be at least 0 and below 1, got 1"),
+    "patch": ("--network.patch-size 3", "--network.patch-size: Expected one of 1, 2, 4. Got value: 3"),
+    "pretrained": ("--pretrained nowhere", "nowhere: does not exist; expected a run folder"),
+    "config": (
+        "--config nowhere.yaml",
+        "--config nowhere.yaml: no such file, and no recipe of this name; recipes: digits",
+    ),
+    "recipe": ("--config=imagenet1k_nommer_huge", "imagenet1k_nommer_huge: no such file, and no recipe of this name"),
+}
+
+
+@pytest.mark.parametrize(("options", "message"), TRAIN_MISTAKES.values(), ids=TRAIN_MISTAKES.keys())
+def test_train_names_the_mistake(refused, coloured, train_options, tmp_path, options, message):
+    found = refused("train --data", coloured, "--out", tmp_path / "run", *train_options, options)
+    assert message in found
+    assert not (tmp_path / "run").exists()
+
+
+def test_train_needs_data(refused, tmp_path):
+    assert refused("train --out", tmp_path / "run") == "the following arguments are required: data"
+    assert "no such folder; accepted layouts" in refused(
+        "train --data", tmp_path / "nowhere", "--out", tmp_path / "run"
+    )
+    assert "found no class folders" in refused("train --data", tmp_path, "--out", tmp_path / "run")
+
+
+def test_bad_images_stop_training_before_anything_is_written(refused, write_classes, tmp_path, train_options):
+    write_classes(tmp_path / "data", {"blue": 4, "red": 4})
+    bad = tmp_path / "data" / "red" / "red-2.png"
+    bad.write_bytes(bad.read_bytes()[:200])
+    message = refused("train --data", tmp_path / "data", "--out", tmp_path / "run", *train_options)
+    assert message.startswith(f"1 of 8 images cannot be read (at most 1% is left out without being asked to): {bad}: ")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("yaml", "message"),
+    [
+        ("colour: red", "Subcommand 'train' does not accept option 'colour'"),
+        ("optim:\n  momentum: 3", "Subcommand 'train' does not accept option 'optim.momentum'"),
+        ("epochs: [1, 2]", "--epochs: Expected int. Got value: [1, 2]"),
+        ("epochs: 3\n  lr: 1", "Problems parsing config: mapping values are not allowed in this context"),
+        ("just text", "Unexpected config: just text"),
+    ],
+)
+def test_a_config_file_that_does_not_fit_is_refused(refused, coloured, tmp_path, yaml, message):
+    (tmp_path / "a.yaml").write_text(yaml)
+    found = refused("train --data", coloured, "--out", tmp_path / "run", "--config", tmp_path / "a.yaml")
+    assert message in found
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "predict", "explain"])
+def test_models_that_are_none_are_refused(refused, verb, tmp_path, coloured):
+    images = () if verb == "evaluate" else (coloured,)
+    assert "nowhere: does not exist" in refused(verb, tmp_path / "nowhere", *images)
+    assert "holds no model" in refused(verb, tmp_path, *images)
+    (tmp_path / "a.pt").write_text("hello")
+    assert "is no checkpoint of plain tensors" in refused(verb, tmp_path / "a.pt", *images)
+
+
+def test_evaluate_names_the_mistake(refused, trained, tiny_classifier, coloured, tmp_path, write_classes):
+    options = ("--out", tmp_path / "out", "--workers 0")
+    assert "has no split 'test'; found train, val; choose with --split" in refused(
+        "evaluate", trained, "--split test", *options
+    )
+    assert "--batch-size must be 1 or more, got 0" in refused("evaluate", trained, "--batch-size 0", *options)
+    assert "--workers must be 0 or more, got -1" in refused(
+        "evaluate", trained, "--out", tmp_path / "out", "--workers -1"
+    )
+    write_classes(tmp_path / "other", {"blue": 1, "violet": 1})
+    assert refused("evaluate", trained, "--data", tmp_path / "other", *options) == (
+        f"{tmp_path / 'other'}: class violet is not among the model's classes; found 2: blue, violet; "
+        "expected 3: blue, green, red"
+    )
+    save_model(tmp_path / "apart", tiny_classifier(), metrics={}, version="0")
+    assert "is no run folder, so it does not say what data to use; give --data" in refused(
+        "evaluate", tmp_path / "apart", *options
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_evaluate_says_when_the_runs_data_are_gone(refused, trained, tmp_path):
+    moved = tmp_path / "run"
+    shutil.copytree(trained, moved)
+    config = (moved / "config.yaml").read_text().splitlines()
+    lines = ["data: /gone/away" if line.startswith("data:") else line for line in config]
+    (moved / "config.yaml").write_text("\n".join(lines))
+    assert "/gone/away: no such folder" in refused("evaluate", moved)
+
+
+@pytest.mark.parametrize("verb", ["predict", "explain"])
+def test_images_that_are_none_are_refused(refused, verb, trained, tmp_path):
+    out = ("--out", tmp_path / "out")
+    assert "no images in this folder" in refused(verb, trained, tmp_path, *out)
+    assert "*.bmp: the pattern matches no file" in refused(verb, trained, f"{tmp_path}/*.bmp", *out)
+    assert refused(verb, trained, *out) == "the following arguments are required: images"
+    assert not (tmp_path / "out").exists()
+
+
+def test_predict_names_the_mistake(refused, trained, coloured, tmp_path):
+    predict = ("predict", trained, coloured, "--out", tmp_path / "out")
+    assert "--top must be 1 or more, got 0" in refused(*predict, "--top 0")
+    assert "--batch-size must be 1 or more, got -3" in refused(*predict, "--batch-size -3")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "predict", "explain"])
+def test_results_are_overwritten_only_when_told(run, refused, verb, trained, coloured, tmp_path):
+    images = ("--workers 0",) if verb == "evaluate" else (coloured / "val" / "red",)
+    command = (verb, trained, *images, "--out", tmp_path / "out")
+    run(*command)
+    before = (tmp_path / "out" / "result.json").read_text()
+    (tmp_path / "out" / "mark").touch()
+    assert refused(*command).startswith(f"{tmp_path / 'out'}: exists and is not empty; choose another --out")
+    assert (tmp_path / "out" / "mark").exists()
+    run(*command, "--overwrite")
+    assert not (tmp_path / "out" / "mark").exists()
+    assert (tmp_path / "out" / "result.json").read_text() == before
+
+
+def test_no_verb_and_an_unknown_verb(refused):
+    assert "verb" in refused()
+    assert "learn" in refused("learn")
+
+
+@pytest.mark.slow
+def test_a_shell_sees_exit_code_2_and_a_traceback_only_with_debug(shell, tmp_path):
+    mistake = ("train --data", tmp_path / "nowhere", "--out", tmp_path / "run")
+    quiet, debug = shell(*mistake), shell(*mistake, "--debug")
+    assert (quiet.returncode, debug.returncode) == (2, 2)
+    assert quiet.stderr.startswith(f"error: {tmp_path / 'nowhere'}: no such folder")
+    assert "Traceback" not in quiet.stderr
+    assert quiet.stdout == ""
+    assert "Traceback" in debug.stderr
+    assert "InputError" in debug.stderr
+    assert debug.stderr.rstrip().endswith(quiet.stderr.rstrip())
+
+
+def test_an_error_of_the_system_is_one_line(run, trained, tmp_path, monkeypatch):
+    def full(*arguments, **options):
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr("nommer.api.save_predictions", full)
+    Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
+    printed = run("predict", trained, tmp_path / "a.png", "--out", tmp_path / "out", code=2)
+    assert printed.err == "error: [Errno 28] No space left on device (--debug shows where)\n"
+    assert json.loads((tmp_path / "out" / "environment.json").read_text())["command"]
