@@ -111,6 +111,8 @@ def normalise(arguments: Sequence[str]) -> list[str]:
         name, following = argument.removeprefix("--").replace("-", "_"), arguments[position + 1 : position + 2]
         if argument.startswith("--") and name in flags and following not in (["true"], ["false"]):
             spelled.append(f"{argument}=true")
+        elif argument.startswith("--print-config"):  # the one option that jsonargparse knows by its exact spelling
+            spelled.append(argument.replace("--print-config", "--print_config"))
         elif spelled and spelled[-1] == "--config":
             spelled.append(find_config(argument))
         elif argument.startswith("--config="):

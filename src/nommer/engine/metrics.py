@@ -86,7 +86,7 @@ class ClassificationMetrics(nn.Module):
         """Add a batch: logits (B, classes), labels (B,)."""
         logits = logits.float()
         self.scores.update(logits.softmax(-1), labels)
-        self.loss.update(nn.functional.cross_entropy(logits, labels), weight=len(labels))
+        self.loss.update(nn.functional.cross_entropy(logits, labels, reduction="none"))
 
     def reset(self) -> None:
         """Forget everything."""

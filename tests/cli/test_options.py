@@ -1,0 +1,165 @@
+"""Options, configs, recipes and help: the signature is the schema, everywhere the same."""
+
+import inspect
+
+import pytest
+import torch
+import yaml
+
+from nommer import NomMer, api
+from nommer.cli import VERBS, build_parser, main, normalise
+from nommer.data.transforms import Augmentation
+from nommer.engine.settings import TrainSettings
+from nommer.recipes import recipe_names, recipe_path
+
+PARAMETERS = {"tiny": 22_455_804, "small": 41_532_388, "base": 73_404_900}
+
+
+def settings_of(run, *arguments):
+    """What the parser makes of the arguments of `train`, from its own --print_config."""
+    return yaml.safe_load(run("train --data somewhere", *arguments, "--print_config").out)
+
+
+def test_every_verb_explains_itself(run):
+    assert all(verb in run("--help").out for verb in VERBS)
+    for verb, (function, _) in VERBS.items():
+        shown = run(verb, "--help").out
+        assert (inspect.getdoc(function) or "").splitlines()[0] in " ".join(shown.split())
+        for name in inspect.signature(function).parameters:
+            assert name.replace("_", "-") in shown or name in shown, (verb, name)
+    assert "times that the training images are gone through" in run("train --help").out
+    assert "Share of the target that is spread over all classes" in run("train --help").out
+
+
+def test_the_version_is_shown(run):
+    assert run("--version").out.startswith("nommer ")
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    ["--batch-size 6", "--batch_size 6", "--batch-size=6", "--batch_size=6"],
+)
+def test_options_take_dashes_and_underscores(run, spelled):
+    assert settings_of(run, spelled)["batch_size"] == 6
+
+
+@pytest.mark.parametrize("spelled", ["--optim.weight-decay 0.3", "--optim.weight_decay=0.3"])
+def test_options_of_parts_too(run, spelled):
+    assert settings_of(run, spelled)["optim"]["weight_decay"] == 0.3
+
+
+@pytest.mark.parametrize(
+    ("spelled", "value"),
+    [("", False), ("--overwrite", True), ("--overwrite true", True), ("--overwrite=false", False)],
+)
+def test_flags_stand_alone_or_with_a_value(run, spelled, value):
+    assert settings_of(run, spelled, "--epochs 3")["overwrite"] is value
+    assert settings_of(run, "--epochs 3", spelled)["overwrite"] is value
+
+
+def test_a_flag_does_not_swallow_what_follows():
+    assert normalise(["predict", "run", "--overwrite", "a.png"]) == ["predict", "run", "--overwrite=true", "a.png"]
+    assert normalise(["train", "--resume", "--overwrite"]) == ["train", "--resume=true", "--overwrite=true"]
+
+
+def test_print_config_is_a_config(run, tmp_path):
+    first = run("train --data somewhere --epochs 7 --augment.mixup 0.5 --print_config").out
+    (tmp_path / "a.yaml").write_text(first)
+    assert run("train --config", tmp_path / "a.yaml", "--print-config").out == first
+    assert yaml.safe_load(first)["augment"]["mixup"] == 0.5
+
+
+def test_what_stands_after_the_config_wins(run, tmp_path):
+    (tmp_path / "a.yaml").write_text("epochs: 7\nlr: 0.5\noptim:\n  weight_decay: 0.1\n")
+    found = settings_of(run, "--config", tmp_path / "a.yaml", "--epochs 8")
+    assert (found["epochs"], found["lr"], found["optim"]["weight_decay"]) == (8, 0.5, 0.1)
+    assert found["optim"]["clip_grad"] == 5.0, "the others keep their defaults"
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "predict", "explain"])
+def test_the_other_verbs_take_configs_too(run, tmp_path, verb):
+    (tmp_path / "a.yaml").write_text(f"out: {tmp_path / 'out'}\noverwrite: true\n")
+    images = () if verb == "evaluate" else ("a.png",)
+    shown = yaml.safe_load(run(verb, "--config", tmp_path / "a.yaml", "model", *images, "--print_config").out)
+    assert (shown["model"], shown["out"], shown["overwrite"]) == ("model", str(tmp_path / "out"), True)
+
+
+def test_the_defaults_are_those_of_python(run):
+    found, signature = settings_of(run), inspect.signature(api.train)
+    for name, parameter in signature.parameters.items():
+        if name not in ("data", "out", "network", "optim", "augment", "pixels"):
+            assert found[name] == parameter.default, name
+    assert found["augment"] == yaml.safe_load(
+        yaml.safe_dump({k: list(v) if isinstance(v, tuple) else v for k, v in vars(Augmentation()).items()})
+    )
+
+
+def test_the_settings_of_training_are_the_functions_arguments():
+    assert set(inspect.signature(api.train).parameters) == set(TrainSettings.__dataclass_fields__)
+
+
+class TestRecipes:
+    def parsed(self, name, spelled="--config {}"):
+        parser = build_parser()
+        arguments = normalise(["train", "--data", "somewhere", *spelled.format(name).split()])
+        chosen = parser.instantiate(parser.parse_args(arguments))["train"]
+        return TrainSettings(**{key: value for key, value in chosen.items() if key != "config"})
+
+    @pytest.mark.parametrize("name", recipe_names())
+    def test_parses_resolves_and_builds_its_model(self, name):
+        settings = self.parsed(name).resolved(train_images=100_000, short_side=400)
+        config = settings.network.config(settings.model, num_classes=1000, image_size=settings.image_size)
+        with torch.device("meta"):
+            network = NomMer(config)
+        assert network.num_classes == 1000
+        variant = settings.model.removeprefix("nommer_")
+        if variant in PARAMETERS:
+            assert sum(parameter.numel() for parameter in network.parameters()) == PARAMETERS[variant]
+        settings.optim.optimizer(network, settings.lr)
+        settings.augment.transform(settings.preprocessing())
+
+    @pytest.mark.parametrize("name", recipe_names())
+    def test_is_found_by_name_with_and_without_ending(self, name):
+        assert self.parsed(name) == self.parsed(f"{name}.yaml") == self.parsed(name, "--config={}")
+        assert self.parsed(name) == self.parsed(recipe_path(name))
+
+    @pytest.mark.parametrize("name", recipe_names())
+    def test_says_its_command_and_what_to_expect(self, name):
+        header = [line for line in recipe_path(name).read_text().splitlines() if line.startswith("#")]
+        assert any("nommer " in line for line in header)
+        assert any(line.startswith("# Expected") for line in header)
+
+    @pytest.mark.parametrize(("variant", "drop_path"), [("tiny", 0.1), ("small", 0.3), ("base", 0.5)])
+    def test_the_imagenet_recipes_hold_the_published_numbers(self, variant, drop_path):
+        settings = self.parsed(f"imagenet1k_nommer_{variant}")
+        optim, augment = settings.optim, settings.augment
+        assert (settings.model, settings.image_size, settings.epochs) == (f"nommer_{variant}", 224, 320)
+        assert settings.batch_size * 8 == 1024
+        assert optim.scaled_lr(settings.lr, 1024) == pytest.approx(1e-3)
+        assert (optim.name, optim.eps, optim.betas, optim.weight_decay) == ("adamw", 1e-8, (0.9, 0.999), 0.05)
+        assert (optim.warmup_epochs, optim.clip_grad, optim.label_smoothing) == (20, 5.0, 0.1)
+        assert settings.lr * optim.warmup_factor == pytest.approx(5e-7)
+        assert settings.lr * optim.min_factor == pytest.approx(5e-6)
+        assert (augment.mixup, augment.cutmix, augment.mixup_prob, augment.mixup_switch_prob) == (0.8, 1.0, 1.0, 0.5)
+        assert (augment.auto_augment, augment.color_jitter) == ("rand-m9-mstd0.5-inc1", 0.4)
+        assert (augment.random_erasing, augment.scale, augment.hflip) == (0.25, (0.08, 1.0), 0.5)
+        assert augment.ratio == pytest.approx((3 / 4, 4 / 3))
+        assert settings.network.drop_path_rate == drop_path
+        assert (settings.pixels.crop_pct, settings.pixels.interpolation) == (0.875, "bicubic")
+        assert settings.pixels.mean == (0.485, 0.456, 0.406)
+        assert settings.pixels.std == (0.229, 0.224, 0.225)
+        assert settings.network.grad_checkpointing is False
+
+    def test_trains_on_small_data_through_the_real_command_line(self, run, coloured, tmp_path):
+        options = "--model nommer_micro --image-size 32 --epochs 1 --batch-size 6 --workers 0 --device cpu"
+        run("train --config imagenet1k_nommer_tiny --data", coloured, "--out", tmp_path / "run", options)
+        config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+        assert config["augment"]["auto_augment"] == "rand-m9-mstd0.5-inc1"
+        assert config["optim"]["reference_batch"] == 512
+        assert (config["network"]["patch_size"], config["network"]["drop_path_rate"]) == (2, 0.1)
+
+
+def test_debug_may_stand_anywhere(capsys, tmp_path):
+    for arguments in (["--debug", "evaluate", str(tmp_path)], ["evaluate", "--debug", str(tmp_path)]):
+        assert main(arguments) == 2
+        assert "Traceback" in capsys.readouterr().err
