@@ -232,7 +232,7 @@ class DemoResult:
     """Duration of the training."""
 
 
-def demo(out: Path | str = Path("runs/demo"), epochs: int = 12, overwrite: bool = False) -> DemoResult:
+def demo(out: Path | str = Path("runs/demo"), epochs: int = 10, overwrite: bool = False) -> DemoResult:
     """Train, evaluate, predict and explain on 1,797 scans of handwritten digits that come with scikit-learn.
 
     Args:
