@@ -27,7 +27,7 @@ def seeded(seed: int) -> Iterator[None]:
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     random.seed(seed)
     np.random.seed(seed)
-    torch.default_generator.manual_seed(seed)  # decoding happens on the CPU; `torch.manual_seed` costs as much as decoding
+    torch.default_generator.manual_seed(seed)  # `torch.manual_seed` would also wake the GPUs
     try:
         yield
     finally:

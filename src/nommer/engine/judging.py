@@ -91,10 +91,10 @@ def prediction_pictures(judgement: Judgement, model: Classifier) -> list[tuple[A
     best, predicted = judgement.probabilities.max(-1)
     wrong = [i for i, sample in enumerate(judgement.samples) if int(predicted[i]) != sample.label]
     wrong.sort(key=lambda i: -best[i].item())
-    right = [i for i in range(len(judgement.samples)) if i not in set(wrong)]
+    right = sorted(set(range(len(judgement.samples))) - set(wrong))
     chosen = wrong[: _SHOWN // 2]
-    rest = _SHOWN - len(chosen)
-    chosen += right[:: max(1, -(-len(right) // rest))][:rest]
+    rest = min(len(right), _SHOWN - len(chosen))
+    chosen += [right[i * len(right) // rest] for i in range(rest)]
     pictures = []
     for i in chosen:
         sample, label = judgement.samples[i], int(predicted[i])
