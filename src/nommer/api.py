@@ -111,7 +111,7 @@ def evaluate(
         data: folder of class folders, with or without val/; classes are matched by name. By default the run's own data.
         split: which part to judge; auto takes val where there is one (also one that the run made), else everything.
         out: folder for the results. By default a new one in the run folder.
-        batch_size: images per step. By default 64.
+        batch_size: images per step. By default as in the run, or 64.
         device: auto, cpu, cuda, cuda:1 or mps.
         precision: number format of the computation; auto is bf16 on a GPU that can and 32 elsewhere.
         workers: processes that decode images. By default one per core but one.

@@ -4,8 +4,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from nommer.data.audit import audit
 from nommer.data.classification import ClassificationData, Loading
 from nommer.data.formats.folders import ClassFolders, Split, read_class_folders, read_split
@@ -44,10 +42,11 @@ class EvaluationSettings:
         check_minimum("batch-size", self.batch_size, 1)
         check_minimum("workers", self.workers, 0)
 
-    def loading(self) -> Loading:
-        """How batches are put together."""
+    def loading(self, run: RunFolder) -> Loading:
+        """How batches are put together: as in the run, for the size of a batch changes how sums are rounded."""
         workers = default_workers() if self.workers is None else self.workers
-        return Loading(batch_size=self.batch_size or LARGEST_DEFAULT_BATCH, workers=workers)
+        batch_size = self.batch_size or run.read_config().get("batch_size") or LARGEST_DEFAULT_BATCH
+        return Loading(batch_size=batch_size, workers=workers)
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def evaluate_classifier(settings: EvaluationSettings) -> EvaluationResult:
         data.samples(),
         preprocessing=model.preprocessing,
         augmentation=Augmentation(),
-        loading=settings.loading(),
+        loading=settings.loading(run),
     )
     with quiet_lightning():
         judgement = judge(model, module, device=settings.device, precision=settings.precision, out=folder)
@@ -98,9 +97,10 @@ def data_of_run(run: RunFolder) -> Path:
     Raises:
         InputError: not a run folder.
     """
-    if not run.config.is_file():
+    config = run.read_config()
+    if "data" not in config:
         raise InputError(f"{run.path}: is no run folder, so it does not say what data to use; give --data")
-    return Path(yaml.safe_load(run.config.read_text(encoding="utf-8"))["data"])
+    return Path(config["data"])
 
 
 def choose_split(data: ClassFolders, split: SplitChoice, *, run: RunFolder) -> tuple[str, ClassFolders]:

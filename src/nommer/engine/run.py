@@ -59,6 +59,20 @@ class RunFolder:
         """Write all settings, resolved, so that `--config` repeats the run."""
         write_text(self.config, yaml.safe_dump(plain(settings), sort_keys=False, allow_unicode=True))
 
+    def read_config(self) -> dict[str, Any]:
+        """The settings of the run; none where there is no run.
+
+        Raises:
+            InputError: the file is no longer what was written.
+        """
+        try:
+            settings = yaml.safe_load(self.config.read_text(encoding="utf-8")) if self.config.is_file() else {}
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise InputError(f"{self.config}: cannot be read as YAML: {error}") from error
+        if not isinstance(settings, dict):
+            raise InputError(f"{self.config}: holds no settings of a run")
+        return settings
+
     def check_resumable(self, settings: Mapping[str, Any], split: str) -> None:
         """Refuse to go on with other settings, or other files, than the run was started with.
 
@@ -73,10 +87,10 @@ class RunFolder:
                 f"{self.path}: cannot resume, the data has changed: {'; '.join(differing[:5])}"
                 f"{f' and {len(differing) - 5} more' if len(differing) > 5 else ''}; start a new run"
             )
-        started = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+        started = self.read_config()
         wanted = plain(settings)
         differing = [k for k in wanted if k not in _FREE_ON_RESUME and wanted[k] != started.get(k)]
-        if wanted["epochs"] < started["epochs"]:
+        if wanted["epochs"] < started.get("epochs", 0):
             differing.append("epochs")
         if differing:
             shown = "; ".join(f"{key}: the run has {started.get(key)}, now {wanted[key]}" for key in differing)

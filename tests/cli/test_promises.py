@@ -1,0 +1,147 @@
+"""What holds for every command: writes only where it is told, asks no network, gives one number however it is run."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import nommer
+
+SHARED = Path(__file__).resolve().parents[3] / "shared"
+
+
+def files(folder):
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+
+
+def rows(path):
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def result(folder):
+    found = json.loads((folder / "result.json").read_text())
+    return {name: found[name] for name in ("images", "loss", "top1", "macro_f1", "calibration_error", "confusion")}
+
+
+NETWORK_GUARD = """
+import json, socket, sys
+class Guarded(socket.socket):
+    def connect(self, address):
+        if self.family != socket.AF_UNIX:  # processes on one machine talk to each other through these
+            raise AssertionError(f"asked the network for {address}")
+        super().connect(address)
+def refuse(*arguments, **options):
+    raise AssertionError(f"asked the network for {arguments}")
+socket.socket, socket.getaddrinfo = Guarded, refuse
+from nommer.cli import main
+for arguments in json.loads(sys.argv[1]):
+    assert main(arguments) == 0
+"""
+
+
+@pytest.mark.slow
+def test_nothing_is_written_outside_the_run_folder_and_no_network_is_asked(coloured, train_options, tmp_path, digest):
+    homes = {name: tmp_path / name for name in ("home", "cwd", "temporary")}
+    for folder in homes.values():
+        folder.mkdir()
+    before = digest(coloured)
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "MPL", "TORCH", "HF_"))
+    }
+    environment |= {"HOME": str(homes["home"]), "TMPDIR": str(homes["temporary"]), "OMP_NUM_THREADS": "1"}
+    out, images = str(tmp_path / "run"), str(coloured / "val" / "red")
+    commands = [
+        ["train", "--data", str(coloured), "--out", out, *train_options, "--workers=1"],
+        ["evaluate", out],
+        ["predict", out, images],
+        ["explain", out, images],
+    ]
+    command = [sys.executable, "-c", NETWORK_GUARD, json.dumps(commands)]
+    done = subprocess.run(command, cwd=homes["cwd"], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert digest(coloured) == before
+    assert files(homes["cwd"]) == set()
+    assert all(name.startswith("torchinductor_") for name in files(homes["temporary"]))  # torch's own, an empty folder
+    others = {name for name in files(homes["home"]) if "matplotlib" not in name}  # its own cache of fonts
+    assert others <= {".cache", ".config"}
+    assert {path.name for path in tmp_path.iterdir()} == {*homes, "run"}
+
+
+@pytest.mark.slow
+def test_two_processes_count_every_validation_image_once(shell, run, write_classes, tmp_path):
+    data = tmp_path / "data"
+    write_classes(data / "train", {"blue": 8, "red": 8})
+    write_classes(data / "val", {"blue": 4, "red": 3}, seed=9)
+    options = "--model nommer_micro --epochs 2 --batch-size 4 --image-size 32 --workers 0 --device cpu --devices 2"
+    done = shell("train --data", data, "--out", tmp_path / "run", options)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("validation, best epoch") == 1
+    assert done.stderr.count("epoch 1/2") == 1
+    assert "Warning" not in done.stderr
+    best = max(rows(tmp_path / "run" / "metrics.csv"), key=lambda row: float(row["val_top1"]))
+    found = result(tmp_path / "run")
+    assert found["images"] == 7
+    assert found["top1"] == pytest.approx(float(best["val_top1"]), abs=1e-6)
+    assert found["loss"] == pytest.approx(float(best["val_loss"]), abs=1e-4)
+    run("evaluate", tmp_path / "run", "--workers 0 --out", tmp_path / "alone")
+    assert result(tmp_path / "alone") == found
+    shares = rows(tmp_path / "run" / "nominations.csv")
+    assert all(
+        sum(float(row[name]) for name in ("convolution", "window", "global")) == pytest.approx(1) for row in shares
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_imagenet(tmp_path_factory):
+    """Two classes of Tiny ImageNet, the second with images in greyscale; 40 images each."""
+    archive = SHARED / "data" / "tiny_imagenet_200" / "train.tar.gz"
+    if not archive.is_file():
+        pytest.skip("Tiny ImageNet (../shared/data/tiny_imagenet_200) is not beside this checkout")
+    root, wanted = tmp_path_factory.mktemp("tiny_imagenet"), ("n01443537", "n01698640")
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            if not member.name.endswith(".JPEG"):
+                continue
+            *_, name, _, file = Path(member.name).parts
+            if name > wanted[1]:
+                break
+            if name in wanted:
+                (root / name).mkdir(exist_ok=True)
+                (root / name / file).write_bytes(tar.extractfile(member).read())
+    for name in wanted:
+        for path in sorted((root / name).iterdir(), key=mode)[40:]:
+            path.unlink()
+    return root
+
+
+def mode(path):
+    with Image.open(path) as image:
+        return image.mode
+
+
+@pytest.mark.slow
+def test_real_images_from_training_to_explanation(run, tiny_imagenet, tmp_path):
+    classes = sorted(path.name for path in tiny_imagenet.iterdir())
+    modes = {path: mode(path) for path in tiny_imagenet.rglob("*.JPEG")}
+    grey = next(path for path, mode in modes.items() if mode == "L")
+    assert set(modes.values()) == {"L", "RGB"}
+    options = "--model nommer_micro --epochs 1 --batch-size 16 --workers 0 --device cpu"
+    printed = run("train --data", tiny_imagenet, "--out", tmp_path / "run", options)
+    assert "2 classes, 64 train, 16 val images" in printed.err
+    assert "image size 64" in printed.err
+    assert (tmp_path / "run" / "data_issues.jsonl").read_text() == ""
+    run("evaluate", tmp_path / "run", "--workers 0 --batch-size 16 --out", tmp_path / "evaluated")
+    assert result(tmp_path / "evaluated") == result(tmp_path / "run")
+    run("predict", tmp_path / "run", tiny_imagenet, "--out", tmp_path / "predicted")
+    assert len(json.loads((tmp_path / "predicted" / "result.json").read_text())) == 80
+    run("explain", tmp_path / "run", grey, "--out", tmp_path / "explained")
+    (answer,) = json.loads((tmp_path / "explained" / "result.json").read_text())
+    assert set(answer["shares"]) == {"stage 1 block 1", "stage 2 block 1"}
+    assert nommer.load(tmp_path / "run").class_names == tuple(classes)
