@@ -11,7 +11,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from nommer.data.seeding import seeded
-from nommer.data.transforms import Augmentation, PixelOptions, Preprocessing
+from nommer.data.transforms import Augmentation, PixelOptions, Preprocessing, posterise
 from nommer.errors import InputError
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -157,6 +157,25 @@ class TestAugmentation:
         assert result.dtype == torch.float32
         assert result.isfinite().all()
         assert result.abs().max() < 8
+
+
+@pytest.mark.parametrize("policy", ["rand-m10-mstd0-n4-inc1", "augmix-m10-d3", "original", "v0"])
+def test_the_strongest_policies_fail_on_no_image(policy):
+    transform, image = Augmentation(auto_augment=policy).transform(Preprocessing(image_size=32)), random_image(40, 32)
+    for seed in range(150):
+        with seeded(seed):
+            assert transform(image).isfinite().all()
+
+
+def test_posterising_keeps_the_highest_bits():
+    image = Image.new("RGB", (2, 2), (255, 129, 3))
+    assert [posterise(image, bits).getpixel((0, 0)) for bits in (9, 8, 4, 1, 0)] == [
+        (255, 129, 3),
+        (255, 129, 3),
+        (240, 128, 0),
+        (128, 128, 0),
+        (0, 0, 0),
+    ]
 
 
 def test_without_random_changes_the_augmentation_is_the_image():

@@ -1,12 +1,15 @@
 """From a decoded image to the tensor that the network takes: fixed for judging, random for training."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import chain
 from typing import Any, Literal
 
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, Mixup, create_transform
+from timm.data.auto_augment import AugmentOp
 from torch import Tensor
 from torchvision.transforms import v2
 
@@ -108,6 +111,17 @@ def _limit_aspect(image: Image.Image) -> Image.Image:
     return v2.functional.center_crop(image, [min(image.height, longest), min(image.width, longest)])
 
 
+def posterise(image: Image.Image, bits: int, **_: Any) -> Image.Image:
+    """Keep `bits` bits of every channel; keeping none leaves black, which timm asks for and Pillow refuses."""
+    return ImageOps.posterize(image, min(bits, 8)) if bits > 0 else Image.new(image.mode, image.size)
+
+
+def _operations(step: Any) -> Iterator[AugmentOp]:
+    """The operations in one of timm's automatic augmentations; none in another transform."""
+    nested = [*getattr(step, "ops", ()), *chain.from_iterable(getattr(step, "policy", ()))]
+    return (operation for operation in nested if isinstance(operation, AugmentOp))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
     """Random changes of the training images, all of them timm's.
@@ -156,7 +170,7 @@ class Augmentation:
 
     def transform(self, preprocessing: Preprocessing) -> Any:
         """A function from an RGB image to a random, normalised (3, image_size, image_size) float32 tensor."""
-        return create_transform(
+        transform = create_transform(
             preprocessing.image_size,
             is_training=True,
             scale=self.scale,
@@ -171,6 +185,10 @@ class Augmentation:
             re_prob=self.random_erasing,
             re_mode="pixel",
         )
+        for operation in chain.from_iterable(_operations(step) for step in transform.transforms):
+            if operation.name.startswith("Posterize"):
+                operation.aug_fn = posterise
+        return transform
 
     def mixing(self, num_classes: int, label_smoothing: float) -> Mixup | None:
         """Mixup and cutmix of a batch, which also turns labels into smoothed distributions; None when both are off."""

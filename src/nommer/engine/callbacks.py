@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
@@ -100,6 +101,14 @@ class History(L.Callback):
             plot_curves(self.rows, self.run.path / "curves.png")
         if self.nominations:
             plot_nominations(self.nominations, self.run.path / "nominations.png")
+
+
+class ProgressBar(RichProgressBar):
+    """Lightning's bar with the time left, without the version of its log."""
+
+    def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
+        """What stands behind the bar."""
+        return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
 
 
 class EpochLines(L.Callback):

@@ -42,7 +42,9 @@ class ClassificationTask(L.LightningModule):
             images, targets = self.mixing(images, targets)
         smoothing = self.optim.label_smoothing if targets.ndim == 1 else 0.0
         loss = F.cross_entropy(self.model(images).float(), targets, label_smoothing=smoothing)
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)
+        self.log(
+            "train_loss", loss, on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True, prog_bar=True
+        )
         return loss
 
     def on_validation_epoch_start(self) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning_utilities.core.rank_zero import rank_zero_only
 
@@ -17,7 +16,7 @@ from nommer.data.audit import Audited, audit
 from nommer.data.classification import ClassificationData, Loading
 from nommer.data.formats.folders import ClassFolders, read_class_folders, split_as_csv, split_stratified
 from nommer.data.seeding import seed_all
-from nommer.engine.callbacks import EpochLines, History
+from nommer.engine.callbacks import EpochLines, History, ProgressBar
 from nommer.engine.checkpoint import MovableCheckpoint, read_epochs
 from nommer.engine.classification import ClassificationTask
 from nommer.engine.judging import judge, save_judgement, save_training_batch
@@ -215,7 +214,7 @@ def build_trainer(settings: TrainSettings, run: RunFolder, history: History) -> 
         max_epochs=settings.epochs,
         accumulate_grad_batches=settings.accumulate,
         gradient_clip_val=settings.optim.clip_grad or None,
-        callbacks=[history, RichProgressBar() if terminal else EpochLines(), best, last],
+        callbacks=[history, ProgressBar() if terminal else EpochLines(), best, last],
         enable_progress_bar=terminal,
         logger=TensorBoardLogger(run.path, name="", version="tensorboard"),
         log_every_n_steps=1_000_000,
