@@ -8,11 +8,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from PIL import Image
 
 from nommer import Classifier, NomMer
 from nommer.data.transforms import Preprocessing
 from nommer.engine.settings import NetworkOptions
+
+settings.register_profile("nommer", deadline=None)  # machines that run tests are busy
+settings.load_profile("nommer")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

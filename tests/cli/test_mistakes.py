@@ -5,8 +5,11 @@ import os
 import shutil
 
 import pytest
+import torch
 from PIL import Image
 
+from nommer import api
+from nommer.cli import VERBS
 from nommer.heads.storage import save_model
 
 TRAIN_MISTAKES = {
@@ -176,3 +179,26 @@ def test_an_error_of_the_system_is_one_line(run, trained, tmp_path, monkeypatch)
     printed = run("predict", trained, tmp_path / "a.png", "--out", tmp_path / "out", code=2)
     assert printed.err == "error: [Errno 28] No space left on device (--debug shows where)\n"
     assert json.loads((tmp_path / "out" / "environment.json").read_text())["command"]
+
+
+def test_a_full_device_says_what_helps(run, trained, tmp_path, monkeypatch):
+    def full(*arguments, **options):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    monkeypatch.setattr("nommer.api.evaluate_classifier", full)
+    monkeypatch.setitem(VERBS, "evaluate", (api.evaluate, VERBS["evaluate"][1]))
+    printed = run("evaluate", trained, "--out", tmp_path / "out", code=2)
+    assert printed.err.startswith("error: the memory of the device is full; use a smaller --batch-size")
+
+
+def test_an_image_that_goes_bad_after_the_audit_stops_training_with_its_name(
+    refused, write_classes, tmp_path, train_options, monkeypatch
+):
+    write_classes(tmp_path / "data", {"blue": 6, "red": 6})
+    monkeypatch.setattr("nommer.data.audit.DECODE_LIMIT", 0)  # as with very many images, only headers are read before
+    bad = tmp_path / "data" / "red" / "red-2.png"
+    bad.write_bytes(bad.read_bytes()[:-500])
+    for workers in ("0", "1"):
+        options = ("--out", tmp_path / workers, *train_options, "--workers", workers)
+        message = refused("train --data", tmp_path / "data", *options)
+        assert message.startswith(f"{bad}: cannot be decoded: ")

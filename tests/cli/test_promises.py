@@ -1,8 +1,10 @@
 """What holds for every command: writes only where it is told, asks no network, gives one number however it is run."""
 
+import contextlib
 import csv
 import json
 import os
+import pty
 import subprocess
 import sys
 import tarfile
@@ -145,3 +147,25 @@ def test_real_images_from_training_to_explanation(run, tiny_imagenet, tmp_path):
     (answer,) = json.loads((tmp_path / "explained" / "result.json").read_text())
     assert set(answer["shares"]) == {"stage 1 block 1", "stage 2 block 1"}
     assert nommer.load(tmp_path / "run").class_names == tuple(classes)
+
+
+@pytest.mark.slow
+def test_on_a_terminal_a_bar_shows_how_far_it_is(coloured, train_options, tmp_path):
+    command = [sys.executable, "-m", "nommer", "train", "--data", coloured, "--out", tmp_path / "run", *train_options]
+    ours, theirs = pty.openpty()
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "160", "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        list(map(str, command)), stdin=theirs, stdout=theirs, stderr=theirs, env=environment
+    ) as process:
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # how a terminal says that nobody writes to it any more
+            while part := os.read(ours, 4096):
+                shown += part
+        os.close(ours)
+    assert process.returncode == 0, shown.decode()
+    assert "Epoch 1/1" in shown.decode()
+    assert "3/3" in shown.decode()
+    assert "train_loss" in shown.decode()
+    assert "v_num" not in shown.decode()
+    assert "Warning" not in shown.decode()

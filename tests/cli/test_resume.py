@@ -1,8 +1,10 @@
 """A run that was interrupted goes on exactly, or says why it cannot; a run folder is never lost by mistake."""
 
 import csv
+import errno
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -204,6 +206,21 @@ def test_a_run_folder_that_cannot_be_made_is_refused(refused, coloured, options,
     train = ("train --data", coloured, *options, "--out")
     assert refused(*train, tmp_path / "file") == f"{tmp_path / 'file'}: is a file; choose another --out"
     assert "cannot be made: Not a directory; choose another --out" in refused(*train, tmp_path / "file" / "run")
+
+
+def test_a_full_disk_costs_no_checkpoint(run, refused, interrupted):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resume = ("train --resume --config", interrupted / "config.yaml", "--out", interrupted)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, before[1]))  # a checkpoint is larger
+    try:
+        message = refused(*resume)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert message == f"[Errno {errno.EFBIG}] {os.strerror(errno.EFBIG)} (--debug shows where)"
+    assert checkpoint(interrupted)["epoch"] == 1
+    assert {path.name for path in (interrupted / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    run(*resume)
+    assert len(rows(interrupted / "metrics.csv")) == 4
 
 
 @pytest.mark.slow
