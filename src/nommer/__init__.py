@@ -1,7 +1,7 @@
 """Visual recognition with the NomMer network: train, judge, understand and use.
 
 After `import nommer` the networks stand in timm's registry: `timm.create_model("nommer_tiny")`. The verbs (`train`,
-`evaluate`, `predict`, `explain`, `demo`) are the command line's, with the same names for the same settings.
+`evaluate`, `predict`, `explain`, `export`, `demo`) are the command line's, with the same names for the same settings.
 """
 
 from importlib import import_module
@@ -13,7 +13,7 @@ from nommer.backbone.network import NomMer
 from nommer.errors import InputError
 
 if TYPE_CHECKING:
-    from nommer.api import demo, evaluate, explain, predict, train
+    from nommer.api import demo, evaluate, explain, export, predict, train
     from nommer.deploy.fuse import fuse
     from nommer.heads.classification import Classifier
     from nommer.heads.storage import load
@@ -25,6 +25,7 @@ _LAZY = {
     "demo": "nommer.api",
     "evaluate": "nommer.api",
     "explain": "nommer.api",
+    "export": "nommer.api",
     "fuse": "nommer.deploy.fuse",
     "load": "nommer.heads.storage",
     "predict": "nommer.api",
@@ -41,6 +42,7 @@ __all__ = [
     "demo",
     "evaluate",
     "explain",
+    "export",
     "fuse",
     "load",
     "predict",

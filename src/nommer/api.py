@@ -7,14 +7,23 @@ from pathlib import Path
 from time import perf_counter
 from typing import Literal
 
-from nommer.data.images import find_images
+import torch
+
+from nommer.data.images import find_images, open_any
 from nommer.data.samples import write_digits
 from nommer.data.transforms import Augmentation, PixelOptions
 from nommer.deploy.fuse import fuse
-from nommer.engine.evaluation import EvaluationResult, EvaluationSettings, SplitChoice, evaluate_classifier
+from nommer.deploy.onnx import ParityReport, export_onnx
+from nommer.engine.evaluation import (
+    EvaluationResult,
+    EvaluationSettings,
+    SplitChoice,
+    data_of_run,
+    evaluate_classifier,
+)
 from nommer.engine.optim import Optim
 from nommer.engine.plots import save_figure
-from nommer.engine.run import prepare_folder, results_folder
+from nommer.engine.run import prepare_folder, results_folder, run_of
 from nommer.engine.settings import NetworkOptions, TrainSettings
 from nommer.engine.trainer import parse_device
 from nommer.engine.training import TrainingResult, train_classifier
@@ -22,11 +31,14 @@ from nommer.errors import InputError, check_minimum
 from nommer.files import write_json
 from nommer.heads.classification import Classifier
 from nommer.heads.output import save_pictures, save_predictions, unique_names
-from nommer.heads.storage import load
+from nommer.heads.storage import load, network_of
 from nommer.nominations.images import Explanation, explain_images
 from nommer.predictions import Classification, Failure
 from nommer.progress import track
 from nommer.recipes import read_recipe
+
+PARITY_IMAGES = 32
+"""Images on which an exported model is compared."""
 
 
 def train(
@@ -209,6 +221,7 @@ def explain(
         InputError: anything given that does not fit; the message says what was found and what to do.
     """
     classifier, paths = load_to(model, device), list(find_images(read_list(images)))
+    network_of(classifier, model)
     folder = results_folder(Path(model), "explain", out, overwrite=overwrite)
     explanations = explain_images(classifier, paths)
     results = []
@@ -221,6 +234,46 @@ def explain(
 
 
 @dataclass(frozen=True)
+class ExportResult:
+    """How closely the exported model follows, and where it is."""
+
+    report: ParityReport
+    out: Path
+
+
+def export(
+    model: Path | str,
+    *,
+    format: Literal["onnx"] = "onnx",  # noqa: A002 - the option's name, as elsewhere
+    data: Path | str | None = None,
+    out: Path | str | None = None,
+    overwrite: bool = False,
+) -> ExportResult:
+    """Export a classifier for other runtimes; nothing is delivered unless it computes the same on real images.
+
+    Args:
+        model: run folder, model folder or published checkpoint.
+        format: onnx, one file that holds class names and preprocessing in its metadata and takes any batch size.
+        data: folder with images (searched deeply) on which both are compared. By default the run's own data.
+        out: folder for model.onnx and parity.json. By default a new one in the run folder.
+        overwrite: delete an earlier export in `out`.
+
+    Returns:
+        The parity report, and the folder.
+
+    Raises:
+        InputError: anything given that does not fit, or an export that computes something else.
+    """
+    classifier = load(model)
+    network_of(classifier, model)
+    root = Path(data or data_of_run(run_of(Path(model))))
+    paths = list(find_images([str(root)]))
+    images = [classifier.preprocessing(open_any(path)) for path in paths[:: max(1, len(paths) // PARITY_IMAGES)]]
+    folder = results_folder(Path(model), "export", out, overwrite=overwrite)
+    return ExportResult(export_onnx(classifier, torch.stack(images[:PARITY_IMAGES]), folder), folder)
+
+
+@dataclass(frozen=True)
 class DemoResult:
     """What the demo made: each verb's result."""
 
@@ -228,6 +281,7 @@ class DemoResult:
     evaluation: EvaluationResult
     prediction: PredictionResult
     explanation: ExplanationResult
+    export: ExportResult
     seconds: float
     """Duration of the training."""
 
@@ -256,7 +310,8 @@ def demo(out: Path | str = Path("runs/demo"), epochs: int = 10, overwrite: bool 
     seconds = perf_counter() - started
     images = [str(next(iter(sorted((data / "val" / str(digit)).iterdir())))) for digit in range(10)]
     evaluated = evaluate(trained.out)
-    return DemoResult(trained, evaluated, predict(trained.out, images), explain(trained.out, images), seconds)
+    predicted, explained = predict(trained.out, images), explain(trained.out, images)
+    return DemoResult(trained, evaluated, predicted, explained, export(trained.out), seconds)
 
 
 def load_to(model: Path | str, device: str) -> Classifier:

@@ -229,11 +229,19 @@ def show_explanations(result: api.ExplanationResult, console: Console) -> int:
     return exit_code(result.explanations)
 
 
+def show_export(result: api.ExportResult, console: Console) -> int:
+    """The parity report, and where the model is."""
+    console.print(summary_table(result.report.to_dict(), "exported against PyTorch"))
+    console.print(f"model.onnx and parity.json in {result.out}")
+    return 0
+
+
 def show_demo(result: api.DemoResult, console: Console) -> int:
     """What every verb said, and where to look."""
     show_evaluation(result.evaluation, console)
     show_predictions(result.prediction, console)
     show_explanations(result.explanation, console)
+    show_export(result.export, console)
     console.print(
         f"\ntrained in {result.seconds:.0f} s; top-1 {result.training.report.top1:.2%} of 360 held back digits; see"
     )
@@ -262,10 +270,12 @@ def summary_table(summary: dict[str, Any], title: str) -> Table:
     return table
 
 
-def _show(value: float | None) -> str:
+def _show(value: Any) -> str:
     if value is None:
         return "n/a"
-    return str(value) if isinstance(value, int) else f"{value:.4f}"
+    if isinstance(value, float):
+        return f"{value:.1e}" if 0 < abs(value) < 1e-3 else f"{value:.4f}"
+    return str(value)
 
 
 VERBS: dict[str, tuple[Callable[..., Any], Callable[[Any, Console], int]]] = {
@@ -273,6 +283,7 @@ VERBS: dict[str, tuple[Callable[..., Any], Callable[[Any, Console], int]]] = {
     "evaluate": (api.evaluate, show_evaluation),
     "predict": (api.predict, show_predictions),
     "explain": (api.explain, show_explanations),
+    "export": (api.export, show_export),
     "demo": (api.demo, show_demo),
 }
 """Each verb's function and how its result is shown."""

@@ -26,7 +26,7 @@ from nommer.engine.settings import TrainSettings
 from nommer.engine.trainer import fit, make_trainer, parse_device, quiet_lightning, resolve_precision
 from nommer.errors import InputError
 from nommer.heads.classification import Classifier
-from nommer.heads.storage import load, load_weights, save_model
+from nommer.heads.storage import load, load_weights, network_of, save_model
 from nommer.progress import console, notice
 
 
@@ -111,21 +111,22 @@ def transfer(network: NomMer, class_names: tuple[str, ...], source: Path) -> Non
     Raises:
         InputError: the networks differ in more than the classifier and the position embedding's size.
     """
-    other = load(source)
-    check_same_architecture(network, other.network, source)
-    other.network.set_input_size(network.config.img_size)
-    if other.class_names == class_names:
+    model = load(source)
+    other = network_of(model, source)
+    check_same_architecture(network, other, source)
+    other.set_input_size(network.config.img_size)
+    if model.class_names == class_names:
         notice(f"all weights taken from {source}")
     else:
         notice(
-            f"weights taken from {source}; its classifier for {len(other.class_names)} other classes is replaced "
+            f"weights taken from {source}; its classifier for {len(model.class_names)} other classes is replaced "
             f"by a new one for {len(class_names)}"
         )
-        other.network.reset_classifier(0)
+        other.reset_classifier(0)
         kept = {name: value for name, value in network.state_dict().items() if name.startswith("head.")}
-        load_weights(network, other.network.state_dict() | kept, source)
+        load_weights(network, other.state_dict() | kept, source)
         return
-    load_weights(network, other.network.state_dict(), source)
+    load_weights(network, other.state_dict(), source)
 
 
 def check_same_architecture(network: NomMer, other: NomMer, source: Path) -> None:

@@ -8,7 +8,6 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from nommer.backbone.network import NomMer
 from nommer.data.images import ImageError, ImageSource, open_any
 from nommer.data.transforms import Preprocessing
 from nommer.errors import InputError
@@ -23,7 +22,7 @@ class Classifier(nn.Module):
         InputError: as many class names as the network has outputs are needed.
     """
 
-    def __init__(self, network: NomMer, *, class_names: Sequence[str], preprocessing: Preprocessing) -> None:
+    def __init__(self, network: nn.Module, *, class_names: Sequence[str], preprocessing: Preprocessing) -> None:
         super().__init__()
         if len(class_names) != network.num_classes:
             raise InputError(
@@ -69,7 +68,8 @@ class Classifier(nn.Module):
     def _probabilities(self, prepared: list[Tensor]) -> Tensor:
         if not prepared:
             return torch.empty(0, len(self.class_names))
-        was_training, device = self.training, next(self.parameters()).device
+        was_training = self.training
+        device = next((parameter.device for parameter in self.parameters()), torch.device("cpu"))
         self.eval()
         try:
             return self(torch.stack(prepared).to(device)).float().softmax(-1).cpu()

@@ -19,6 +19,7 @@ from nommer.data.transforms import Preprocessing
 from nommer.errors import InputError
 from nommer.files import write_atomically, write_json
 from nommer.heads.classification import Classifier
+from nommer.heads.exported import load_onnx
 
 FORMAT = 1
 """Version of `model.json`; a reader refuses a newer one."""
@@ -29,13 +30,14 @@ WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 def save_model(folder: Path, model: Classifier, *, metrics: Mapping[str, Any], version: str) -> None:
     """Write a model to use into `folder` (made if need be): weights and all that prediction needs to know."""
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {name: value.detach().cpu().contiguous() for name, value in model.network.state_dict().items()}
+    network = network_of(model, folder)
+    weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     write_atomically(folder / WEIGHTS, lambda stream: stream.write(save(weights)))
     description = {
         "format": FORMAT,
         "nommer_version": version,
         "task": "classification",
-        "architecture": asdict(model.network.config),
+        "architecture": asdict(network.config),
         "class_names": list(model.class_names),
         "preprocessing": model.preprocessing.to_dict(),
         "metrics": dict(metrics),
@@ -44,7 +46,7 @@ def save_model(folder: Path, model: Classifier, *, metrics: Mapping[str, Any], v
 
 
 def load(path: str | Path) -> Classifier:
-    """Load a model: a run folder, its `model/` folder, or a checkpoint file in the published layout.
+    """Load a model: a run folder, its `model/` folder, an exported `.onnx`, or a checkpoint in the published layout.
 
     Nothing in the file is executed: weights are safetensors, and other people's `.pt` are read as plain tensors only.
 
@@ -53,7 +55,7 @@ def load(path: str | Path) -> Classifier:
     """
     path = Path(path)
     if path.is_file():
-        return _load_published(path)
+        return load_onnx(path) if path.suffix == ".onnx" else _load_published(path)
     for folder in (path, path / "model"):
         if (folder / DESCRIPTION).is_file():
             return _load_folder(folder)
@@ -101,6 +103,17 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path}: cannot be read as safetensors: {error}") from error
+
+
+def network_of(model: Classifier, source: str | Path) -> NomMer:
+    """The NomMer inside `model`.
+
+    Raises:
+        InputError: `source` is an exported model, which holds no network that could be trained or looked into.
+    """
+    if not isinstance(model.network, NomMer):
+        raise InputError(f"{source}: is an exported model; give the run folder or the model folder it was made from")
+    return model.network
 
 
 def load_weights(network: NomMer, weights: Mapping[str, Tensor], source: Path) -> None:

@@ -1,0 +1,84 @@
+"""`nommer export`: the model elsewhere, with proof."""
+
+import json
+
+import onnxruntime
+import pytest
+import torch
+
+import nommer
+from nommer.deploy import onnx as deploy
+from nommer.heads.storage import load
+
+
+@pytest.fixture(scope="module")
+def exported(trained, tmp_path_factory):
+    """An export of the trained run."""
+    return nommer.export(trained, out=tmp_path_factory.mktemp("export") / "onnx")
+
+
+def test_export_delivers_a_model_with_a_passed_report(exported):
+    report = json.loads((exported.out / "parity.json").read_text())
+    assert report["passed"]
+    assert report["largest_difference"] <= report["tolerance"] == 1e-4
+    assert report["same_top1"] == report["runs"] == report["images"] * len(report["batches"])
+    assert (exported.out / "model.onnx").stat().st_size > 100_000
+    assert {path.name for path in exported.out.iterdir()} == {"model.onnx", "parity.json", "environment.json"}
+
+
+def test_the_file_tells_classes_and_preprocessing(exported, trained):
+    model = load(trained)
+    session = onnxruntime.InferenceSession(exported.out / "model.onnx")
+    told = json.loads(session.get_modelmeta().custom_metadata_map["nommer"])
+    assert tuple(told["class_names"]) == model.class_names
+    assert told["preprocessing"]["image_size"] == model.preprocessing.image_size
+    assert session.get_inputs()[0].shape[1:] == [3, 32, 32]
+    assert not isinstance(session.get_inputs()[0].shape[0], int)
+
+
+def test_predict_and_evaluate_take_the_exported_model(exported, trained, run, coloured, tmp_path):
+    file = exported.out / "model.onnx"
+    run("evaluate", file, "--data", coloured, "--out", tmp_path / "onnx", "--workers 0")
+    run("evaluate", trained, "--data", coloured, "--out", tmp_path / "torch", "--workers 0")
+    ours, theirs = (json.loads((tmp_path / name / "result.json").read_text()) for name in ("onnx", "torch"))
+    assert ours["confusion"] == theirs["confusion"]
+    assert ours["loss"] == pytest.approx(theirs["loss"], abs=1e-5)
+    run("predict", file, coloured, "--out", tmp_path / "answers", "--pictures false")
+    answers = json.loads((tmp_path / "answers" / "result.json").read_text())
+    paths = [answer["image"] for answer in answers]
+    for answer, expected in zip(answers, load(trained).predict(paths), strict=True):
+        assert answer["top"][0]["probability"] == pytest.approx(expected.probability, abs=1e-5)
+
+
+def test_no_model_is_delivered_when_it_computes_something_else(trained, coloured, tmp_path, monkeypatch):
+    model = load(trained)
+    images = torch.randn(4, 3, 32, 32)
+    real = deploy.fuse
+
+    def wrong(model):
+        fused = real(model)
+        fused.network.head.bias += 0.01
+        return fused
+
+    monkeypatch.setattr(deploy, "fuse", wrong)
+    with pytest.raises(nommer.InputError, match="no model was delivered"):
+        deploy.export_onnx(model, images, tmp_path)
+    assert not json.loads((tmp_path / "parity.json").read_text())["passed"]
+    assert {path.name for path in tmp_path.iterdir()} == {"parity.json"}
+
+
+def test_an_exported_model_is_refused_where_a_network_is_needed(exported, coloured, refused, tmp_path):
+    file = exported.out / "model.onnx"
+    image = next(coloured.rglob("*.png"))
+    assert "is an exported model" in refused("explain", file, image, "--out", tmp_path / "e")
+    assert "is an exported model" in refused("export", file, "--data", coloured)
+    options = ["--model nommer_micro --image-size 32 --epochs 1 --workers 0"]
+    assert "is an exported model" in refused(
+        "train --data", coloured, "--out", tmp_path / "t", "--pretrained", file, *options
+    )
+
+
+def test_foreign_onnx_files_are_refused(refused, coloured, tmp_path):
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"no graph")
+    assert "cannot be read as an ONNX model" in refused("predict", broken, coloured)
