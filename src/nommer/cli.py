@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from jsonargparse import ActionConfigFile, ArgumentParser, set_parsing_settings
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from torch import OutOfMemoryError
 
 from nommer import api
@@ -25,6 +26,7 @@ from nommer.recipes import recipe_names, recipe_path
 USER_ERROR = 2
 SOME_FAILED = 1
 _MOST_ROWS = 25
+_ERROR = Text("error", style="red")
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
@@ -169,7 +171,7 @@ def run(arguments: Sequence[str]) -> int:
     verb = chosen.pop("verb")
     settings = {name: value for name, value in chosen[verb].items() if name != "config"}
     function, show = VERBS[verb]
-    return show(function(**settings), Console())
+    return show(function(**settings), Console(markup=False, emoji=False))  # names of files and classes are no markup
 
 
 def show_training(result: TrainingResult, console: Console) -> int:
@@ -203,7 +205,7 @@ def show_predictions(result: api.PredictionResult, console: Console) -> int:
     table = Table("image", "class", "probability", "then")
     for prediction in result.predictions:
         if isinstance(prediction, Failure):
-            table.add_row(prediction.source, "[red]error[/red]", "", prediction.error)
+            table.add_row(prediction.source, _ERROR, "", prediction.error)
             continue
         others = ", ".join(f"{name} {probability:.1%}" for name, probability in prediction.top(3)[1:])
         table.add_row(prediction.source, prediction.name, f"{prediction.probability:.1%}", others)
@@ -216,7 +218,7 @@ def show_explanations(result: api.ExplanationResult, console: Console) -> int:
     """The share of each context per nominator block, over all images."""
     explained = [item for item in result.explanations if isinstance(item, Explanation)]
     for failed in (item for item in result.explanations if isinstance(item, Failure)):
-        console.print(f"[red]error[/red] {failed.source}: {failed.error}")
+        console.print(_ERROR, f"{failed.source}: {failed.error}")
     if explained:
         table = Table(
             "block", *next(iter(explained[0].shares.values())), title=f"nominated contexts, {len(explained)} images"

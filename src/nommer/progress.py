@@ -9,7 +9,7 @@ from rich.progress import track as rich_track
 
 T = TypeVar("T")
 
-console = Console(stderr=True)
+console = Console(stderr=True, emoji=False)
 """Where progress and notices go; results go to standard output."""
 
 

@@ -180,6 +180,25 @@ def test_the_picture_shows_the_contexts_that_are_nominated(run, tiny_classifier,
     assert max(share for name, share in area.items() if name != context) < 0.01
 
 
+def test_names_are_shown_as_they_are(run, tiny_classifier, tmp_path, noisy):
+    save_model(tmp_path / "model", tiny_classifier(("[b]", ":cat:", "x [/y]")), metrics={}, version="0")
+    folder = tmp_path / "a["
+    folder.mkdir()
+    noisy((1, 2, 3)).save(folder / "red] :dog:.png")
+    (folder / "bold].png").write_text("no image")
+    for verb in ("predict", "explain"):
+        printed = run(verb, tmp_path / "model", folder, "--out", tmp_path / "out [i]", "--overwrite", code=1)
+        shown = " ".join(printed.out.split())
+        assert "bold].png" in shown
+        assert "out [i]" in shown
+    run("predict", tmp_path / "model", folder, "--out", tmp_path / "out [i]", "--overwrite", code=1)
+    names = [entry["class"] for entry in answers(tmp_path / "out [i]")[1]["top"]]
+    assert sorted(names) == [":cat:", "[b]", "x [/y]"]
+    printed = run("predict", tmp_path / "model", folder, "--out", tmp_path / "again", code=1).out
+    assert names[0] in printed
+    assert "red] :dog:.png" in printed
+
+
 @pytest.mark.slow
 def test_a_list_through_a_real_pipe(shell, trained, images, tmp_path):
     listed = f"{images / 'a [1].png'}\n{images / 'cut.png'}\n"
