@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import signal
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from PIL import Image
 import nommer
 from nommer.backbone.checkpoint import to_published
 from nommer.backbone.variants import VARIANTS
+from nommer.engine.metrics import ClassificationMetrics
 from nommer.heads.storage import save_model
 
 NUMBERS = ("images", "loss", "top1", "top5", "mean_class_accuracy", "macro_f1", "calibration_error", "confusion")
@@ -149,6 +151,13 @@ def test_a_published_checkpoint_is_judged_like_any_model(run, tmp_path, write_cl
     data = write_classes(tmp_path / "data", {"class 0": 2, "class 1": 2})
     run("evaluate", tmp_path / "published.pth", "--data", data, "--out", tmp_path / "out", "--workers 0")
     assert result(tmp_path / "out")["images"] == 4
+
+
+def test_a_stop_from_the_keyboard_ends_quietly(run, trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(ClassificationMetrics, "compute", lambda self: signal.raise_signal(signal.SIGINT))
+    printed = run("evaluate", trained, "--out", tmp_path / "out", "--workers 0", code=130)
+    assert printed.err.splitlines()[-1] == "stopped"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, "Ctrl-C works again"
 
 
 def test_from_python_with_text_for_paths(trained, tmp_path):

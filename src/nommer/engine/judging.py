@@ -18,7 +18,7 @@ from nommer.engine.classification import ClassificationTask
 from nommer.engine.metrics import ClassificationReport
 from nommer.engine.optim import Optim
 from nommer.engine.plots import plot_calibration, plot_confusion, plot_grid
-from nommer.engine.trainer import make_trainer
+from nommer.engine.trainer import interruptible, make_trainer
 from nommer.files import write_json
 from nommer.heads.classification import Classifier
 
@@ -50,7 +50,8 @@ def judge(model: Classifier, data: ClassificationData, *, device: str, precision
         enable_progress_bar=False,
         callbacks=[],
     )
-    trainer.validate(task, datamodule=data, verbose=False)
+    with interruptible(trainer):
+        trainer.validate(task, datamodule=data, verbose=False)
     if task.report is None:
         raise RuntimeError("validation ended without a report")
     samples = tuple(data.val.samples)

@@ -73,15 +73,12 @@ def make_trainer(
     )
 
 
-def fit(trainer: L.Trainer, task: L.LightningModule, data: L.LightningDataModule, *, resume_from: Path | None) -> None:
-    """Train; stopped from the keyboard, raise KeyboardInterrupt where Lightning would end the process.
-
-    Raises:
-        KeyboardInterrupt: the user stopped it.
-    """
+@contextmanager
+def interruptible(trainer: L.Trainer) -> Iterator[None]:
+    """Let a stop from the keyboard be a KeyboardInterrupt, where Lightning would end the process."""
     handler = signal.getsignal(signal.SIGINT)
     try:
-        trainer.fit(task, datamodule=data, ckpt_path=None if resume_from is None else str(resume_from))
+        yield
     except SystemExit as error:
         signal.signal(signal.SIGINT, handler)
         if trainer.interrupted:

@@ -23,7 +23,7 @@ from nommer.engine.judging import judge, save_judgement, save_training_batch
 from nommer.engine.metrics import ClassificationReport
 from nommer.engine.run import RunFolder, check_outside, prepare_folder
 from nommer.engine.settings import TrainSettings
-from nommer.engine.trainer import fit, make_trainer, parse_device, quiet_lightning, resolve_precision
+from nommer.engine.trainer import interruptible, make_trainer, parse_device, quiet_lightning, resolve_precision
 from nommer.errors import InputError
 from nommer.heads.classification import Classifier
 from nommer.heads.storage import load, load_weights, network_of, save_model
@@ -184,7 +184,8 @@ def fit_and_judge(settings: TrainSettings, run: RunFolder, data: ClassFolders, m
         save_training_batch(module, model.class_names, run.path / "train_batch.jpg")
     if settings.resume:
         notice(describe_resumption(settings, read_epochs(run.last)))
-    fit(trainer, task, module, resume_from=run.last if settings.resume else None)
+    with interruptible(trainer):
+        trainer.fit(task, datamodule=module, ckpt_path=str(run.last) if settings.resume else None)
     leave_process_group()
     history.draw()
     return conclude(settings, run, module, task)
