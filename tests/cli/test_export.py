@@ -1,13 +1,15 @@
 """`nommer export`: the model elsewhere, with proof."""
 
 import json
+import tempfile
+from pathlib import Path
 
-import onnxruntime
 import pytest
 import torch
 
 import nommer
 from nommer.deploy import onnx as deploy
+from nommer.heads.exported import open_session
 from nommer.heads.storage import load
 
 
@@ -28,7 +30,7 @@ def test_export_delivers_a_model_with_a_passed_report(exported):
 
 def test_the_file_tells_classes_and_preprocessing(exported, trained):
     model = load(trained)
-    session = onnxruntime.InferenceSession(exported.out / "model.onnx")
+    session = open_session(exported.out / "model.onnx")
     told = json.loads(session.get_modelmeta().custom_metadata_map["nommer"])
     assert tuple(told["class_names"]) == model.class_names
     assert told["preprocessing"]["image_size"] == model.preprocessing.image_size
@@ -82,3 +84,13 @@ def test_foreign_onnx_files_are_refused(refused, coloured, tmp_path):
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"no graph")
     assert "cannot be read as an ONNX model" in refused("predict", broken, coloured)
+
+
+def test_export_and_use_leave_nothing_in_the_folder_for_temporary_files(trained, coloured, shell, tmp_path):
+    with tempfile.TemporaryDirectory(dir="/tmp") as temporary:
+        environment = {"TMPDIR": temporary}
+        assert shell("export", trained, "--out", tmp_path / "e", env=environment).returncode == 0
+        file = tmp_path / "e" / "model.onnx"
+        assert shell("predict", file, coloured / "val", "--out", tmp_path / "p", env=environment).returncode == 0
+        left = {path.name for path in Path(temporary).rglob("*")}
+    assert all(name.startswith("torchinductor_") for name in left)  # torch's own, an empty folder

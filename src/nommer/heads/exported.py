@@ -1,12 +1,11 @@
 """An exported classifier, run by ONNX Runtime behind the same interface as the one it was made from."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
-import onnxruntime
 import torch
-from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidGraph, InvalidProtobuf, NoSuchFile
 from torch import Tensor, nn
 
 from nommer.data.transforms import Preprocessing
@@ -20,13 +19,32 @@ METADATA = "nommer"
 INPUT, OUTPUT = "images", "logits"
 
 
+def open_session(path: Path) -> Any:
+    """An `onnxruntime.InferenceSession` on the CPU.
+
+    ONNX Runtime is imported here, and with its telemetry off: else importing it would leave a file in the folder for
+    temporary files and ask the network.
+
+    Raises:
+        InputError: a file that ONNX Runtime cannot read.
+    """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    import onnxruntime  # noqa: PLC0415
+    from onnxruntime.capi import onnxruntime_pybind11_state as state  # noqa: PLC0415
+
+    try:
+        return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except (state.Fail, state.InvalidGraph, state.InvalidProtobuf, state.NoSuchFile) as error:
+        raise InputError(f"{path}: cannot be read as an ONNX model: {error}") from error
+
+
 class OnnxNetwork(nn.Module):
     """An ONNX model as a module: images (B, 3, H, W) float32 to logits (B, classes), on the CPU."""
 
     def __init__(self, path: Path, num_classes: int) -> None:
         super().__init__()
         self.num_classes = num_classes
-        self.session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        self.session = open_session(path)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "OnnxNetwork":
         return self  # a session never changes
@@ -43,15 +61,11 @@ def load_onnx(path: Path) -> Classifier:
     Raises:
         InputError: a file that ONNX Runtime cannot read, or that lacks the class names and the preprocessing.
     """
+    metadata = open_session(path).get_modelmeta().custom_metadata_map
     try:
-        metadata = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]).get_modelmeta()
-        description = json.loads(metadata.custom_metadata_map[METADATA])
+        description = json.loads(metadata[METADATA])
         names = description["class_names"]
-        network = OnnxNetwork(path, num_classes=len(names))
-        return Classifier(
-            network, class_names=names, preprocessing=Preprocessing(**description["preprocessing"])
-        ).eval()
-    except (Fail, InvalidGraph, InvalidProtobuf, NoSuchFile) as error:
-        raise InputError(f"{path}: cannot be read as an ONNX model: {error}") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: was not written by `nommer export`, its metadata lack the key {error}") from error
+        network, preprocessing = OnnxNetwork(path, len(names)), Preprocessing(**description["preprocessing"])
+        return Classifier(network, class_names=names, preprocessing=preprocessing).eval()
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path}: was not written by `nommer export`, its metadata lack or spoil {error}") from error
