@@ -13,16 +13,17 @@ from nommer.backbone.network import NomMer
 from nommer.errors import InputError
 
 if TYPE_CHECKING:
-    from nommer.api import demo, evaluate, explain, export, predict, train
+    from nommer.api import evaluate, explain, export, predict, train
     from nommer.deploy.fuse import fuse
     from nommer.heads.classification import Classifier
     from nommer.heads.storage import load
     from nommer.nominations.trace import NominationTrace
+    from nommer.quickstart import demo
 
 _LAZY = {
     "Classifier": "nommer.heads.classification",
     "NominationTrace": "nommer.nominations.trace",
-    "demo": "nommer.api",
+    "demo": "nommer.quickstart",
     "evaluate": "nommer.api",
     "explain": "nommer.api",
     "export": "nommer.api",

@@ -4,13 +4,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
 from typing import Literal
 
 import torch
 
-from nommer.data.images import find_images, open_any
-from nommer.data.samples import write_digits
+from nommer.data.images import find_images
 from nommer.data.transforms import Augmentation, PixelOptions
 from nommer.deploy.fuse import fuse
 from nommer.deploy.onnx import ParityReport, export_onnx
@@ -23,9 +21,9 @@ from nommer.engine.evaluation import (
 )
 from nommer.engine.optim import Optim
 from nommer.engine.plots import save_figure
-from nommer.engine.run import prepare_folder, results_folder, run_of
+from nommer.engine.run import results_folder, run_of
 from nommer.engine.settings import NetworkOptions, TrainSettings
-from nommer.engine.trainer import parse_device
+from nommer.engine.trainer import Precision, one_device, parse_device
 from nommer.engine.training import TrainingResult, train_classifier
 from nommer.errors import InputError, check_minimum
 from nommer.files import write_json
@@ -35,7 +33,6 @@ from nommer.heads.storage import load, network_of
 from nommer.nominations.images import Explanation, explain_images
 from nommer.predictions import Classification, Failure
 from nommer.progress import track
-from nommer.recipes import read_recipe
 
 PARITY_IMAGES = 32
 """Images on which an exported model is compared."""
@@ -52,7 +49,7 @@ def train(
     lr: float = 1e-3,
     device: str = "auto",
     devices: int = 1,
-    precision: Literal["auto", "32", "bf16", "16"] = "auto",
+    precision: Precision = "auto",
     seed: int = 0,
     workers: int | None = None,
     accumulate: int = 1,
@@ -111,7 +108,7 @@ def evaluate(
     out: Path | str | None = None,
     batch_size: int | None = None,
     device: str = "auto",
-    precision: Literal["auto", "32", "bf16", "16"] = "auto",
+    precision: Precision = "auto",
     workers: int | None = None,
     on_bad_sample: Literal["error", "skip"] = "error",
     overwrite: bool = False,
@@ -119,16 +116,17 @@ def evaluate(
     """Judge a classifier on labelled images: accuracy, F1, calibration, confusion, per class and in pictures.
 
     Args:
-        model: run folder, model folder or published checkpoint.
+        model: run folder, model folder, exported model.onnx or published checkpoint.
         data: folder of class folders, with or without val/; classes are matched by name. By default the run's own data.
         split: which part to judge; auto takes val where there is one (also one that the run made), else everything.
         out: folder for the results. By default a new one in the run folder.
         batch_size: images per step. By default as in the run, or 64.
         device: auto, cpu, cuda, cuda:1 or mps.
-        precision: number format of the computation; auto is bf16 on a GPU that can and 32 elsewhere.
+        precision: number format of the computation; auto is the run's own, and for other models bf16 on a GPU that can
+            and 32 elsewhere.
         workers: processes that decode images. By default one per core but one.
-        on_bad_sample: what to do with images that cannot be read: error refuses any, skip leaves them out and lists
-            them.
+        on_bad_sample: what to do with images that cannot be read: error refuses any (but for those that training left
+            out), skip leaves them out and lists them.
         overwrite: delete earlier results in `out`.
 
     Returns:
@@ -162,7 +160,7 @@ def predict(
     """Classify images; an image that cannot be read is answered by an error, the others all the same.
 
     Args:
-        model: run folder, model folder or published checkpoint.
+        model: run folder, model folder, exported model.onnx or published checkpoint.
         images: files, folders (searched deeply) and glob patterns; - reads one per line from standard input.
         top: classes to name per image, most probable first.
         out: folder for result.json, predictions.csv and annotated images. By default a new one in the run folder.
@@ -268,55 +266,17 @@ def export(
     network_of(classifier, model)
     root = Path(data or data_of_run(run_of(Path(model))))
     paths = list(find_images([str(root)]))
-    images = [classifier.preprocessing(open_any(path)) for path in paths[:: max(1, len(paths) // PARITY_IMAGES)]]
+    prepared = [classifier.prepare(path) for path in paths[:: max(1, len(paths) // PARITY_IMAGES)]]
+    images = [image for image in prepared if not isinstance(image, Failure)][:PARITY_IMAGES]
+    if not images:
+        raise InputError(f"{root}: none of the images looked at can be read; give --data with images to compare on")
     folder = results_folder(Path(model), "export", out, overwrite=overwrite)
-    return ExportResult(export_onnx(classifier, torch.stack(images[:PARITY_IMAGES]), folder), folder)
-
-
-@dataclass(frozen=True)
-class DemoResult:
-    """What the demo made: each verb's result."""
-
-    training: TrainingResult
-    evaluation: EvaluationResult
-    prediction: PredictionResult
-    explanation: ExplanationResult
-    export: ExportResult
-    seconds: float
-    """Duration of the training."""
-
-
-def demo(out: Path | str = Path("runs/demo"), epochs: int = 10, overwrite: bool = False) -> DemoResult:
-    """Train, evaluate, predict and explain on 1,797 scans of handwritten digits that come with scikit-learn.
-
-    Args:
-        out: folder for the images, the run and its results.
-        epochs: times that the training images are gone through.
-        overwrite: delete an earlier demo in `out`.
-
-    Returns:
-        The result of every verb.
-
-    Raises:
-        InputError: `out` exists.
-    """
-    out = Path(out)
-    prepare_folder(out, overwrite=overwrite)
-    data = write_digits(out / "digits")
-    started = perf_counter()
-    recipe = read_recipe("digits_nommer_pico") | {"epochs": epochs}
-    recipe["augment"] = Augmentation(**recipe["augment"])
-    trained = train(data=data, out=out / "run", **recipe)
-    seconds = perf_counter() - started
-    images = [str(next(iter(sorted((data / "val" / str(digit)).iterdir())))) for digit in range(10)]
-    evaluated = evaluate(trained.out)
-    predicted, explained = predict(trained.out, images), explain(trained.out, images)
-    return DemoResult(trained, evaluated, predicted, explained, export(trained.out), seconds)
+    return ExportResult(export_onnx(classifier, torch.stack(images), folder), folder)
 
 
 def load_to(model: Path | str, device: str) -> Classifier:
     """The model at `model`, fused for inference, on one device."""
-    accelerator, chosen = parse_device(device, 1)
+    accelerator, chosen = parse_device(one_device(device), 1)
     number = f":{chosen[0]}" if isinstance(chosen, list) else ""
     return fuse(load(model)).to(f"{accelerator}{number}")
 

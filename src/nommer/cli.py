@@ -21,6 +21,7 @@ from nommer.engine.training import TrainingResult
 from nommer.errors import InputError
 from nommer.nominations.images import Explanation
 from nommer.predictions import Classification, Failure
+from nommer.quickstart import DemoResult, demo
 from nommer.recipes import recipe_names, recipe_path
 
 USER_ERROR = 2
@@ -238,7 +239,7 @@ def show_export(result: api.ExportResult, console: Console) -> int:
     return 0
 
 
-def show_demo(result: api.DemoResult, console: Console) -> int:
+def show_demo(result: DemoResult, console: Console) -> int:
     """What every verb said, and where to look."""
     show_evaluation(result.evaluation, console)
     show_predictions(result.prediction, console)
@@ -286,6 +287,6 @@ VERBS: dict[str, tuple[Callable[..., Any], Callable[[Any, Console], int]]] = {
     "predict": (api.predict, show_predictions),
     "explain": (api.explain, show_explanations),
     "export": (api.export, show_export),
-    "demo": (api.demo, show_demo),
+    "demo": (demo, show_demo),
 }
 """Each verb's function and how its result is shown."""

@@ -165,3 +165,28 @@ def test_from_python_with_text_for_paths(trained, tmp_path):
     assert found.report.top1 == result(trained)["top1"]
     assert [row["class"] for row in found.per_class] == ["blue", "green", "red"]
     assert found.out == tmp_path / "out"
+
+
+def test_other_data_with_the_same_file_names_is_judged_whole(run, write_classes, train_options, tmp_path):
+    data = write_classes(tmp_path / "data", {"blue": 6, "red": 6})
+    other = write_classes(tmp_path / "other", {"blue": 8, "red": 8}, seed=9)
+    run("train --data", data, "--out", tmp_path / "run", *train_options)
+    run("evaluate", tmp_path / "run", "--data", other, "--out", tmp_path / "result")
+    assert json.loads((tmp_path / "result" / "result.json").read_text())["images"] == 16
+
+
+def test_what_training_left_out_evaluation_leaves_out_too(run, refused, write_classes, train_options, tmp_path):
+    data = write_classes(tmp_path / "data" / "train", {"blue": 6, "red": 6}).parent
+    write_classes(data / "val", {"blue": 3, "red": 3})
+    bad = data / "val" / "red" / "red-0.png"
+    bad.write_bytes(bad.read_bytes()[:100])
+    run("train --data", data, "--out", tmp_path / "run", *train_options, "--on-bad-sample skip")
+    printed = run("evaluate", tmp_path / "run", "--out", tmp_path / "result")
+    assert "1 issues, 1 files left out" in printed.err
+    assert json.loads((tmp_path / "result" / "result.json").read_text())["images"] == 5
+    assert "left out, as in training" in (tmp_path / "result" / "data_issues.jsonl").read_text()
+    moved = tmp_path / "moved"
+    data.rename(moved)
+    assert "1 of 6 images cannot be read" in refused(
+        "evaluate", tmp_path / "run", "--data", moved, "--out", tmp_path / "x"
+    )

@@ -80,10 +80,25 @@ def interrupted(stopped, tmp_path):
     return Path(shutil.copytree(stopped, tmp_path / "run"))
 
 
-def test_a_stopped_run_has_its_last_epoch(stopped):
+def test_a_stopped_run_has_its_last_epoch_its_curves_and_a_model_to_use(stopped):
     assert len(rows(stopped / "metrics.csv")) == 2
     assert checkpoint(stopped)["epoch"] == 1
-    assert not (stopped / "model").exists()
+    assert (stopped / "curves.png").is_file()
+    weights = checkpoint(stopped, "best")["state_dict"]
+    model = nommer.load(stopped)
+    assert all(
+        torch.equal(value, weights[f"model.network.{name}"]) for name, value in model.network.state_dict().items()
+    )
+
+
+def test_more_epochs_follow_the_longer_schedule(run, whole, interrupted, coloured, options):
+    run("train --resume --data", coloured, "--out", interrupted, *options, "--epochs 8")
+    rates = [float(row["lr"]) for row in rows(interrupted / "metrics.csv")]
+    assert len(rates) == 8
+    assert rates[:2] == [float(row["lr"]) for row in rows(whole / "metrics.csv")][:2]
+    assert rates[2] > float(rows(whole / "metrics.csv")[2]["lr"])
+    assert rates[2:] == sorted(rates[2:], reverse=True)
+    assert rates[-1] < 0.1 * rates[2]
 
 
 def test_an_interrupted_run_goes_on_bit_for_bit(run, whole, interrupted, coloured, options):
@@ -100,8 +115,8 @@ def test_an_interrupted_run_goes_on_bit_for_bit(run, whole, interrupted, coloure
     assert results[0] == results[1]
 
 
-def test_the_best_value_survives_although_the_run_was_moved(run, stopped, interrupted, coloured, options):
-    last = checkpoint(interrupted)
+def test_the_best_value_survives_although_the_run_was_moved(run, stopped, interrupted, digest):
+    last, untouched = checkpoint(interrupted), digest(stopped)
     before = next(state for name, state in last["callbacks"].items() if "val_top1" in name)
     assert before["dirpath"] == str(stopped / "checkpoints")
     run("train --resume --config", interrupted / "config.yaml", "--out", interrupted)
@@ -109,7 +124,7 @@ def test_the_best_value_survives_although_the_run_was_moved(run, stopped, interr
     assert after["dirpath"] == str(interrupted / "checkpoints")
     assert list(after["best_k_models"]) == [str(interrupted / "checkpoints" / "best.ckpt")]
     assert after["best_model_score"] >= before["best_model_score"]
-    assert not (stopped / "model").exists(), "nothing is written where the run was"
+    assert digest(stopped) == untouched, "nothing is written where the run was"
 
 
 def test_other_settings_are_refused_with_the_difference(refused, interrupted, coloured, options, digest):
@@ -121,7 +136,8 @@ def test_other_settings_are_refused_with_the_difference(refused, interrupted, co
     )
     assert "'weight_decay': 0.05" in message
     assert "'weight_decay': 0.1" in message
-    assert message.endswith(f"resume with --config {interrupted / 'config.yaml'} --resume, or start a new run")
+    again = f"resume with --config {interrupted / 'config.yaml'} --out {interrupted} --resume"
+    assert message.endswith(f"{again}, or start a new run")
     assert "(epochs: the run has 4, now 3)" in refused(*resume, "--epochs 3")
     assert "(devices: the run has 1, now 2)" in refused(*resume, "--devices 2")
     assert refused(*resume, "--overwrite") == "--resume and --overwrite exclude each other: choose one"
@@ -173,7 +189,8 @@ def test_a_run_folder_that_exists_is_refused_and_overwritten_only_when_told(
     shutil.copytree(trained, out)
     (out / "mark").touch()
     train = ("train --data", coloured, "--out", out, *options, "--epochs 1")
-    assert refused(*train) == f"{out}: exists and is not empty; choose another --out, or use --resume or --overwrite"
+    message = "exists and is not empty; choose another --out or use --overwrite, or --resume to go on with a run"
+    assert refused(*train) == f"{out}: {message}"
     assert (out / "mark").exists()
     run(*train, "--overwrite")
     assert not (out / "mark").exists()

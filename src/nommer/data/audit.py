@@ -12,7 +12,7 @@ from PIL import Image
 from nommer.data.formats.folders import ClassFolders, Issue, Sample
 from nommer.data.images import ImageError, decode, has_sound_exif, image_errors, open_image
 from nommer.errors import InputError
-from nommer.progress import track
+from nommer.progress import notice, track
 
 DECODE_LIMIT = 50_000
 """Data sets of up to this many images are decoded whole before training; of larger ones the headers are read."""
@@ -57,6 +57,8 @@ def find_remarks(image: Image.Image, path: Path) -> Iterator[Issue]:
 def read_images(paths: Sequence[Path]) -> list[ImageReport]:
     """Read all files, several at a time."""
     whole = len(paths) <= DECODE_LIMIT
+    if not whole:
+        notice(f"over {DECODE_LIMIT:,} images: only their headers are read now; a file that is cut stops the training")
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         reports = pool.map(lambda path: read_image(path, whole=whole), paths)
         return list(track(reports, total=len(paths), what="reading images"))

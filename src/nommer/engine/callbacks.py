@@ -5,8 +5,9 @@ import io
 import math
 import time
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 from lightning.pytorch.callbacks import RichProgressBar
@@ -17,6 +18,8 @@ from nommer.engine.plots import plot_curves, plot_nominations
 from nommer.engine.run import RunFolder
 from nommer.errors import InputError
 from nommer.files import write_text
+from nommer.heads.classification import Classifier
+from nommer.heads.storage import save_model
 from nommer.nominations.trace import NominationTrace, shares
 from nommer.progress import notice
 
@@ -58,8 +61,10 @@ class History(L.Callback):
                 self.nominations.append({"epoch": trainer.current_epoch + 1, "block": block, **values})
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Take the hooks off whatever happens."""
+        """Take the hooks off whatever happens, and draw what there is."""
         self._stop_tracing()
+        if trainer.is_global_zero:
+            self.draw()
 
     def _stop_tracing(self) -> None:
         if self.trace is not None:
@@ -101,6 +106,32 @@ class History(L.Callback):
             plot_curves(self.rows, self.run.path / "curves.png")
         if self.nominations:
             plot_nominations(self.nominations, self.run.path / "nominations.png")
+
+
+class BestModel(L.Callback):
+    """Writes `model/` whenever an epoch is better than all before, so that a stopped run leaves a model to use."""
+
+    def __init__(self, run: RunFolder) -> None:
+        self.run = run
+        self.best = -math.inf
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best top-1 so far."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over the best top-1 of the run that is resumed."""
+        self.best = state_dict["best"]
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the model of a better epoch with its numbers."""
+        report = getattr(pl_module, "report", None)
+        if report is None or report.top1 <= self.best:
+            return
+        self.best = report.top1
+        if trainer.is_global_zero:
+            metrics = {"epoch": trainer.current_epoch + 1, **report.summary()}
+            save_model(self.run.model, cast("Classifier", pl_module.model), metrics=metrics, version=version("nommer"))
 
 
 class ProgressBar(RichProgressBar):

@@ -76,6 +76,15 @@ class ClassificationTask(L.LightningModule):
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},  # type: ignore[typeddict-item]  # timm's
         }
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Forget the schedule of the run so far: it is a function of the step, and there may be more epochs now."""
+        checkpoint["lr_schedulers"] = []
+
+    def on_train_start(self) -> None:
+        """Start, or go on, with the learning rate of this step."""
+        for config in self.trainer.lr_scheduler_configs:
+            self.lr_scheduler_step(config.scheduler, None)
+
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """Timm's schedules count updates."""
         scheduler.step_update(num_updates=self.trainer.global_step)

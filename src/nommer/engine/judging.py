@@ -18,7 +18,7 @@ from nommer.engine.classification import ClassificationTask
 from nommer.engine.metrics import ClassificationReport
 from nommer.engine.optim import Optim
 from nommer.engine.plots import plot_calibration, plot_confusion, plot_grid
-from nommer.engine.trainer import interruptible, make_trainer
+from nommer.engine.trainer import Precision, interruptible, make_trainer
 from nommer.files import write_json
 from nommer.heads.classification import Classifier
 
@@ -36,7 +36,7 @@ class Judgement:
     """(samples, classes) float32."""
 
 
-def judge(model: Classifier, data: ClassificationData, *, device: str, precision: str, out: Path) -> Judgement:
+def judge(model: Classifier, data: ClassificationData, *, device: str, precision: Precision, out: Path) -> Judgement:
     """Evaluate `model` on the validation part of `data`, on one device."""
     task = ClassificationTask(model, optim=Optim(), lr=1.0)
     trainer = make_trainer(

@@ -69,7 +69,9 @@ class Optim:
 
     def optimizer(self, network: nn.Module, lr: float) -> Optimizer:
         """The optimiser over the parameters of `network`."""
-        options: dict[str, Any] = {"eps": self.eps, "betas": self.betas} if "adam" in self.name else {}
+        known = get_optimizer_info(self.name.lower().split("_")[-1])
+        options: dict[str, Any] = {"eps": self.eps} if known.has_eps else {}
+        options |= {"betas": self.betas} if known.has_betas else {}
         return create_optimizer_v2(
             network, self.name, lr=lr, weight_decay=self.weight_decay, layer_decay=self.layer_decay, **options
         )

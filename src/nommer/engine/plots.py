@@ -1,5 +1,6 @@
 """Pictures of a run: curves, confusion, calibration, batches and predictions."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 from torch import Tensor
 
@@ -19,7 +21,11 @@ _MOST_LABELLED = 40
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure as PNG or JPEG, by the name's ending."""
-    figure.savefig(path, dpi=110, bbox_inches="tight")
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # a dollar in a file or class name is a dollar
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(path, dpi=110, bbox_inches="tight")
 
 
 def plot_curves(history: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -42,7 +48,7 @@ def plot_curves(history: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 def plot_nominations(history: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Share of each context per nominator block over the epochs, on the validation images."""
-    blocks = sorted({row["block"] for row in history})
+    blocks = list(dict.fromkeys(row["block"] for row in history))
     figure = Figure(figsize=(3.6 * max(2, len(blocks)), 3.4))
     for axes, block in zip(figure.subplots(1, len(blocks), squeeze=False, sharey=True)[0], blocks, strict=True):
         rows = [row for row in history if row["block"] == block]

@@ -2,6 +2,7 @@
 
 import json
 import platform
+import shlex
 import shutil
 import sys
 from collections.abc import Iterable, Mapping
@@ -51,7 +52,7 @@ class RunFolder:
         if resume and overwrite:
             raise InputError("--resume and --overwrite exclude each other: choose one")
         if not resume:
-            check_folder(self.path, overwrite=overwrite)
+            check_folder(self.path, overwrite=overwrite, hint=", or --resume to go on with a run")
         elif not (self.last.is_file() and self.config.is_file()):
             raise InputError(f"{self.path}: nothing to resume, {self.last} does not exist; drop --resume to start")
 
@@ -96,12 +97,18 @@ class RunFolder:
             shown = "; ".join(f"{key}: the run has {started.get(key)}, now {wanted[key]}" for key in differing)
             raise InputError(
                 f"{self.path}: cannot resume with other settings ({shown}); resume with --config {self.config} "
-                "--resume, or start a new run"
+                f"--out {self.path} --resume, or start a new run"
             )
 
     def write_split(self, split: str) -> None:
         """Write which file is used for what, as `split_as_csv` puts it."""
         write_text(self.split, split)
+
+    def read_issues(self) -> list[Issue]:
+        """What `write_issues` wrote; nothing where there is no such file."""
+        file = self.path / "data_issues.jsonl"
+        lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+        return [Issue(**json.loads(line)) for line in lines]
 
     def write_issues(self, issues: Iterable[Issue]) -> None:
         """Write one line per thing found in the data."""
@@ -131,7 +138,7 @@ def prepare_folder(path: Path, *, resume: bool = False, overwrite: bool = False)
         raise InputError(f"{path}: cannot be made: {error.strerror}; choose another --out") from error
 
 
-def check_folder(path: Path, *, overwrite: bool) -> None:
+def check_folder(path: Path, *, overwrite: bool, hint: str = "") -> None:
     """Refuse a folder that holds something; with `overwrite`, only one that this package did not make.
 
     Raises:
@@ -142,7 +149,7 @@ def check_folder(path: Path, *, overwrite: bool) -> None:
     if not path.exists() or not any(path.iterdir()):
         return
     if not overwrite:
-        raise InputError(f"{path}: exists and is not empty; choose another --out, or use --resume or --overwrite")
+        raise InputError(f"{path}: exists and is not empty; choose another --out or use --overwrite{hint}")
     if not _is_ours(path):
         raise InputError(
             f"{path}: --overwrite deletes only folders that nommer made, and no {ENVIRONMENT} in this one says so; "
@@ -171,7 +178,7 @@ def environment() -> dict[str, Any]:
     """The command, when, with which versions, on what machine."""
     packages = ("nommer", "torch", "torchvision", "timm", "lightning", "numpy", "pillow")
     return {
-        "command": " ".join(sys.argv),
+        "command": shlex.join(sys.argv),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": sys.version.split()[0],
         "platform": platform.platform(),

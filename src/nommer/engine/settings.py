@@ -9,6 +9,7 @@ from nommer.backbone.config import NomMerConfig
 from nommer.backbone.variants import VARIANTS
 from nommer.data.transforms import SMALL_IMAGE, Augmentation, PixelOptions, Preprocessing
 from nommer.engine.optim import Optim
+from nommer.engine.trainer import Precision, count_processes, parse_device, resolve_precision
 from nommer.errors import InputError, check_minimum
 
 LARGEST_DEFAULT_BATCH = 64
@@ -76,7 +77,7 @@ class TrainSettings:
     lr: float
     device: str
     devices: int
-    precision: Literal["auto", "32", "bf16", "16"]
+    precision: Precision
     seed: int
     workers: int | None
     accumulate: int
@@ -112,10 +113,15 @@ class TrainSettings:
             InputError: a batch that is larger than the data, or that mixup cannot pair.
         """
         image_size = self.image_size or default_image_size(short_side)
-        share = train_images // self.devices
+        processes = count_processes(self.device, self.devices)
+        share = train_images // processes
+        if share < 2:
+            raise InputError(
+                f"{self.data}: {train_images} training images for {processes} processes; 2 each are needed"
+            )
         batch_size = self.batch_size or max(2, min(LARGEST_DEFAULT_BATCH, share - share % 2))
         if batch_size > share:
-            per = f" per process ({self.devices} processes)" if self.devices > 1 else ""
+            per = f" per process ({processes} processes)" if processes > 1 else ""
             raise InputError(
                 f"--batch-size {batch_size} is larger than the {share} training images{per}; use {share} or less"
             )
@@ -124,8 +130,17 @@ class TrainSettings:
                 f"mixup and cutmix pair the images of a batch: --batch-size must be even, got {batch_size}"
             )
         workers = default_workers() if self.workers is None else self.workers
-        network = self.network.for_image_size(image_size)
-        return replace(self, image_size=image_size, batch_size=batch_size, workers=workers, network=network)
+        drop_path = self.network.drop_path_rate
+        drop_path = VARIANTS[self.model].drop_path_rate if drop_path is None else drop_path
+        return replace(
+            self,
+            image_size=image_size,
+            batch_size=batch_size,
+            workers=workers,
+            precision=resolve_precision(self.precision, parse_device(self.device, self.devices)[0]),
+            network=replace(self.network.for_image_size(image_size), drop_path_rate=drop_path),
+            pixels=replace(self.pixels, crop_pct=Preprocessing(image_size=image_size, **vars(self.pixels)).crop_pct),
+        )
 
     def preprocessing(self) -> Preprocessing:
         """How images are prepared, once `image_size` is resolved."""
@@ -138,5 +153,6 @@ def default_image_size(short_side: int) -> int:
 
 
 def default_workers() -> int:
-    """Decoding processes: one per core but one, at most 8."""
-    return max(1, min(8, (os.cpu_count() or 1) - 1))
+    """Decoding processes: one per core that this process may use but one, at most 8."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(8, cores - 1))

@@ -7,13 +7,15 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import torch
 
 from nommer.engine.checkpoint import AtomicCheckpointIO
 from nommer.errors import InputError
+
+Precision = Literal["auto", "32", "bf16", "16"]
 
 PRECISIONS: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
@@ -39,10 +41,29 @@ def parse_device(device: str, devices: int) -> tuple[str, int | list[int]]:
     chosen = [int(number) for number in numbers.split(",")]
     if max(chosen) >= torch.cuda.device_count():
         raise InputError(f"--device {device}: this machine has {torch.cuda.device_count()} cuda devices")
+    if devices not in (1, len(chosen)):
+        raise InputError(f"--device {device} names {len(chosen)} devices but --devices is {devices}: drop one of both")
     return kind, chosen
 
 
-def resolve_precision(precision: str, accelerator: str) -> str:
+def count_processes(device: str, devices: int) -> int:
+    """Processes that a run on these devices has, one each."""
+    _, chosen = parse_device(device, devices)
+    return chosen if isinstance(chosen, int) else len(chosen)
+
+
+def one_device(device: str) -> str:
+    """`device` itself, for what runs on a single one.
+
+    Raises:
+        InputError: several are named.
+    """
+    if count_processes(device, 1) > 1:
+        raise InputError(f"--device {device}: this command runs on one device; name one, as in cuda:0")
+    return device
+
+
+def resolve_precision(precision: Precision, accelerator: str) -> Precision:
     """The precision that "auto" means: bfloat16 on a GPU that does it, float32 elsewhere."""
     if precision != "auto":
         return precision
@@ -50,7 +71,7 @@ def resolve_precision(precision: str, accelerator: str) -> str:
 
 
 def make_trainer(
-    *, device: str, devices: int, precision: str, out: Path, alone: bool = False, **options: Any
+    *, device: str, devices: int, precision: Precision, out: Path, alone: bool = False, **options: Any
 ) -> L.Trainer:
     """A trainer that writes nowhere but where it is told, and whose checkpoints are atomic.
 

@@ -16,14 +16,14 @@ from nommer.data.audit import Audited, audit
 from nommer.data.classification import ClassificationData, Loading
 from nommer.data.formats.folders import ClassFolders, read_class_folders, split_as_csv, split_stratified
 from nommer.data.seeding import seed_all
-from nommer.engine.callbacks import EpochLines, History, ProgressBar
+from nommer.engine.callbacks import BestModel, EpochLines, History, ProgressBar
 from nommer.engine.checkpoint import MovableCheckpoint, read_epochs
 from nommer.engine.classification import ClassificationTask
 from nommer.engine.judging import judge, save_judgement, save_training_batch
 from nommer.engine.metrics import ClassificationReport
 from nommer.engine.run import RunFolder, check_outside, prepare_folder
 from nommer.engine.settings import TrainSettings
-from nommer.engine.trainer import interruptible, make_trainer, parse_device, quiet_lightning, resolve_precision
+from nommer.engine.trainer import count_processes, interruptible, make_trainer, parse_device, quiet_lightning
 from nommer.errors import InputError
 from nommer.heads.classification import Classifier
 from nommer.heads.storage import load, load_weights, network_of, save_model
@@ -84,7 +84,7 @@ def find_data(settings: TrainSettings) -> Audited:
 def open_run(run: RunFolder, settings: TrainSettings, data: ClassFolders) -> None:
     """Make the run folder and write what is known before training; or check that the run may be resumed."""
     split, pretrained = split_as_csv(data), settings.pretrained and settings.pretrained.absolute()
-    written = replace(settings, data=settings.data.absolute(), pretrained=pretrained)
+    written = replace(settings, data=settings.data.absolute(), out=settings.out.absolute(), pretrained=pretrained)
     if settings.resume:
         run.check_resumable(vars(written), split)
     prepare_folder(run.path, resume=settings.resume, overwrite=settings.overwrite)
@@ -151,11 +151,13 @@ def describe(settings: TrainSettings, data: ClassFolders) -> str:
     """What is about to happen, in one line."""
     sizes = ", ".join(f"{len(samples)} {split}" for split, samples in data.splits.items())
     accelerator, _ = parse_device(settings.device, settings.devices)
-    precision = resolve_precision(settings.precision, accelerator)
+    total = (settings.batch_size or 1) * count_processes(settings.device, settings.devices)
+    steps, rest = divmod(len(data.splits["train"]), total)
+    waiting = f" ({rest} images, others each time, wait for the next epoch)" if rest else ""
     return (
         f"{settings.model}: {len(data.class_names)} classes, {sizes} images of {settings.data}; "
-        f"image size {settings.image_size}, batch {settings.batch_size}, {settings.epochs} epochs, "
-        f"{accelerator}, precision {precision}, run folder {settings.out}"
+        f"image size {settings.image_size}, {settings.epochs} epochs of {steps} steps of {total} images{waiting}, "
+        f"{accelerator}, precision {settings.precision}, run folder {settings.out}"
     )
 
 
@@ -163,7 +165,7 @@ def describe_resumption(settings: TrainSettings, done: int) -> str:
     """Where a resumed run goes on, or that there is nothing left to do."""
     if done < settings.epochs:
         return f"going on after epoch {done} of {settings.epochs}"
-    return f"all {done} epochs are done: nothing to train; a larger --epochs goes on from here"
+    return f"all {done} epochs are done: nothing to train; a larger --epochs goes on from here, on its own schedule"
 
 
 def fit_and_judge(settings: TrainSettings, run: RunFolder, data: ClassFolders, model: Classifier) -> TrainingResult:
@@ -216,7 +218,7 @@ def build_trainer(settings: TrainSettings, run: RunFolder, history: History) -> 
         max_epochs=settings.epochs,
         accumulate_grad_batches=settings.accumulate,
         gradient_clip_val=settings.optim.clip_grad or None,
-        callbacks=[history, ProgressBar() if terminal else EpochLines(), best, last],
+        callbacks=[history, BestModel(run), ProgressBar() if terminal else EpochLines(), best, last],
         enable_progress_bar=terminal,
         logger=TensorBoardLogger(run.path, name="", version="tensorboard"),
         log_every_n_steps=1_000_000,
@@ -230,7 +232,8 @@ def conclude(
     best: dict[str, Any] = torch.load(run.best, map_location="cpu", weights_only=True)
     task.load_state_dict(best["state_dict"])
     epoch = read_epochs(run.best)
-    judgement = judge(task.model, module, device=settings.device, precision=settings.precision, out=run.path)
+    first = settings.device.partition(",")[0]  # of several devices
+    judgement = judge(task.model, module, device=first, precision=settings.precision, out=run.path)
     model = task.model.cpu().eval()
     save_model(run.model, model, metrics={"epoch": epoch, **judgement.report.summary()}, version=version("nommer"))
     save_judgement(judgement, model, run.path, facts={"epoch": epoch, "data": str(settings.data), "split": "val"})

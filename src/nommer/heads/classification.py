@@ -1,5 +1,6 @@
 """An image classifier: the network, the names of its classes, and how its images are prepared."""
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -50,15 +51,20 @@ class Classifier(nn.Module):
         """As `predict`, one answer after the other, with one batch of images in memory."""
         for start in range(0, len(sources), batch_size):
             group = sources[start : start + batch_size]
-            prepared = [self._prepare(source) for source in group]
+            prepared = [self.prepare(source) for source in group]
             answers = iter(self._probabilities([image for image in prepared if isinstance(image, Tensor)]))
             for source, image in zip(group, prepared, strict=True):
                 if isinstance(image, Failure):
                     yield image
+                    continue
+                probabilities = tuple(next(answers).tolist())
+                if math.isfinite(sum(probabilities)):
+                    yield Classification(source_name(source), self.class_names, probabilities)
                 else:
-                    yield Classification(source_name(source), self.class_names, tuple(next(answers).tolist()))
+                    yield Failure(source_name(source), "the model's scores are no numbers")
 
-    def _prepare(self, source: ImageSource) -> Tensor | Failure:
+    def prepare(self, source: ImageSource) -> Tensor | Failure:
+        """An image as the network takes it, (3, size, size) float32; a `Failure` if it cannot be decoded."""
         try:
             return self.preprocessing(open_any(source, background=self.preprocessing.background))
         except ImageError as error:

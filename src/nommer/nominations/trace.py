@@ -13,12 +13,19 @@ from nommer.shapes import Nominations
 
 
 def nominator_blocks(model: nn.Module) -> dict[str, Nomination]:
-    """The places where a model nominates, in forward order, by a short name such as "stage 1 block 1"."""
+    """The places where a model nominates, in forward order, by a short name such as "stage 1 block 1".
+
+    Raises:
+        ValueError: `model` holds no NomMer, or several.
+    """
     found = [(name.split("."), module) for name, module in model.named_modules() if isinstance(module, Nomination)]
-    blocks = {}
+    if not found or any("stages" not in parts or "blocks" not in parts for parts, _ in found):
+        raise ValueError(f"{type(model).__name__} holds no NomMer whose nominator blocks could be traced")
+    blocks: dict[str, Nomination] = {}
     for parts, module in found:
         stage, block = int(parts[parts.index("stages") + 1]), int(parts[parts.index("blocks") + 1])
-        blocks[f"stage {stage + 1} block {block + 1}"] = module
+        if blocks.setdefault(f"stage {stage + 1} block {block + 1}", module) is not module:
+            raise ValueError(f"{type(model).__name__} holds more than one NomMer; trace one of them")
     return blocks
 
 

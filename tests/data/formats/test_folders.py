@@ -195,3 +195,36 @@ def test_a_written_split_is_read_back_as_it_was(tmp_path):
     assert read == {split: {sample.path for sample in samples} for split, samples in data.splits.items()}
     rows = list(csv.DictReader(io.StringIO(split_as_csv(data))))
     assert {row["file"]: row["class"] for row in rows} == {name: name[0] for name in names}
+
+
+def test_split_folders_are_known_by_any_case(write_classes, tmp_path):
+    write_classes(tmp_path / "Train", {"blue": 2, "red": 2})
+    write_classes(tmp_path / "VAL", {"blue": 1, "red": 1})
+    data = read_class_folders(tmp_path)
+    assert data.class_names == ("blue", "red")
+    assert {split: len(samples) for split, samples in data.splits.items()} == {"train": 4, "val": 2}
+
+
+def test_splits_that_do_not_fit_are_refused(write_classes, tmp_path):
+    write_classes(tmp_path / "flat" / "train", {"blue": 2, "red": 2})
+    write_classes(tmp_path / "flat", {"val": 3})
+    with pytest.raises(InputError, match="val: holds images but no class folders"):
+        read_class_folders(tmp_path / "flat")
+    for name in ("train", "val", "valid"):
+        write_classes(tmp_path / "two" / name, {"blue": 2, "red": 2})
+    with pytest.raises(InputError, match="both val and valid hold val images"):
+        read_class_folders(tmp_path / "two")
+    for name in ("val", "test"):
+        write_classes(tmp_path / "untrained" / name, {"blue": 2, "red": 2})
+    with pytest.raises(InputError, match="holds test, val but no train folder"):
+        read_class_folders(tmp_path / "untrained")
+
+
+def test_what_lies_beside_the_splits_is_listed(write_classes, tmp_path):
+    for name in ("train", "val"):
+        write_classes(tmp_path / name, {"blue": 2, "red": 2})
+    write_classes(tmp_path, {"green": 1})
+    issues = read_class_folders(tmp_path).issues
+    assert [(issue.file, issue.what, issue.done) for issue in issues] == [
+        (str(tmp_path / "green"), "lies beside the split folders", "left out")
+    ]

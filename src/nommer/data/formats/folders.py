@@ -78,7 +78,8 @@ def read_class_folders(root: Path, class_names: tuple[str, ...] | None = None) -
     folders = _split_folders(root, needs_train=class_names is None)
     names = class_names or _class_names(folders["train"])
     splits: dict[Split, tuple[Sample, ...]] = {}
-    issues: list[Issue] = []
+    beside = [] if root in folders.values() else _beside(root, set(folders.values()))
+    issues = [Issue(str(path), "lies beside the split folders", "left out") for path in beside]
     for split, folder in folders.items():
         _check_classes(folder, names, "the model's" if class_names else "the training")
         samples, ignored = _list_samples(folder, names, must_fill=split == "train" and class_names is None)
@@ -92,15 +93,33 @@ def read_class_folders(root: Path, class_names: tuple[str, ...] | None = None) -
 
 def _split_folders(root: Path, *, needs_train: bool) -> dict[Split, Path]:
     found: dict[Split, Path] = {}
-    for split, names in SPLIT_FOLDERS.items():
-        folder = next((root / name for name in names if (root / name).is_dir() and _sub_folders(root / name)), None)
-        if folder is not None:
+    flat: list[Path] = []
+    for folder in _sub_folders(root):
+        split = next((split for split, names in SPLIT_FOLDERS.items() if folder.name.lower() in names), None)
+        if split is None:
+            continue
+        if not _sub_folders(folder):
+            flat += [folder] if _stray_images(folder) else []
+        elif split in found:
+            raise InputError(f"{root}: both {found[split].name} and {folder.name} hold {split} images; keep one")
+        else:
             found[split] = folder
-    if not found or (needs_train and "train" not in found):
+    if not found:
         return {"train": root}
+    if flat:
+        raise InputError(f"{flat[0]}: holds images but no class folders, beside {', '.join(found)} that do; {LAYOUTS}")
+    if needs_train and "train" not in found:
+        raise InputError(
+            f"{root}: holds {', '.join(path.name for path in found.values())} but no train folder; {LAYOUTS}"
+        )
     if "val" not in found and "test" in found:
         found["val"] = found.pop("test")
     return found
+
+
+def _beside(root: Path, used: set[Path]) -> list[Path]:
+    """Folders and images under `root` that belong to no split."""
+    return [folder for folder in _sub_folders(root) if folder not in used] + _stray_images(root)
 
 
 def _sub_folders(folder: Path) -> list[Path]:
@@ -122,12 +141,13 @@ def _check_classes(folder: Path, class_names: tuple[str, ...], whose: str) -> No
     unknown = sorted(set(found) - set(class_names))
     if unknown:
         raise InputError(
-            f"{folder}: class {_shorten(unknown)} is not among {whose} classes; found {len(found)}: {_shorten(found)}; "
-            f"expected {len(class_names)}: {_shorten(class_names)}"
+            f"{folder}: class {shorten(unknown)} is not among {whose} classes; found {len(found)}: {shorten(found)}; "
+            f"expected {len(class_names)}: {shorten(class_names)}"
         )
 
 
-def _shorten(names: Sequence[str], most: int = 20) -> str:
+def shorten(names: Sequence[str], most: int = 20) -> str:
+    """Names as text, the first `most` of them."""
     listed = ", ".join(names[:most])
     return listed if len(names) <= most else f"{listed}, ... {len(names)} in all"
 
