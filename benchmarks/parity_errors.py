@@ -2,7 +2,7 @@
 
 python benchmarks/parity_errors.py ../shared/parity
 
-The folder holds those numbers and `parity.py`, which makes their inputs; limits as in `tests/backbone/test_parity.py`.
+The folder holds those numbers and `parity.py`, which makes their inputs; limits as in the tests of parity.
 """
 
 import importlib.util

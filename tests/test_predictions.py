@@ -47,3 +47,11 @@ def test_is_saved_as_a_picture(answer, tmp_path):
     answer.save(tmp_path / "a.jpg", Image.new("RGB", (300, 200)))
     with Image.open(tmp_path / "a.jpg") as saved:
         assert saved.size == (600, 2 * 200 + 78)
+
+
+def test_the_picture_is_as_wide_as_the_longest_class_name():
+    names = ("a class with a name that is far longer than any small picture is wide", "b")
+    picture = Classification("x.png", names, (0.9, 0.1)).plot(Image.new("RGB", (32, 32), "black"))
+    right = picture.crop((picture.width - 6, 0, picture.width, picture.height)).convert("L")
+    assert picture.width > 400
+    assert np.asarray(right).min() == 255

@@ -1,5 +1,6 @@
 """What the models answer: frozen results that can be shown, saved and turned into plain values."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,8 @@ class Classification:
         shown = shown if min(shown.size) >= 224 else shown.resize(_enlarged(shown.size), Image.Resampling.NEAREST)
         font = ImageFont.load_default(16)
         lines = [f"{probability:.1%}  {name}" for name, probability in self.top(count)]
-        sheet = Image.new("RGB", (shown.width, shown.height + 22 * len(lines) + 2 * _MARGIN), "white")
+        width = max(shown.width, *(math.ceil(font.getlength(line)) + 2 * _MARGIN for line in lines))
+        sheet = Image.new("RGB", (width, shown.height + 22 * len(lines) + 2 * _MARGIN), "white")
         sheet.paste(shown, (0, 0))
         draw = ImageDraw.Draw(sheet)
         for row, line in enumerate(lines):

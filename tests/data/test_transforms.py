@@ -203,3 +203,9 @@ class TestMixing:
             images, targets = mixing(batch.clone(), torch.tensor([0, 1]))
         assert images[0].unique().item() == pytest.approx(targets[0, 1].item(), abs=1e-6)
         assert images[1].unique().item() == pytest.approx(targets[1, 1].item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("wrong", [{"ratio": (0.0, 1.0)}, {"ratio": (2.0, 1.0)}, {"scale": (1.0,)}, {"ratio": (1.0,)}])
+def test_crops_out_of_range_are_refused_by_name(wrong):
+    with pytest.raises(InputError, match=f"augment.{next(iter(wrong))} must be two numbers"):
+        Augmentation(**wrong)

@@ -86,6 +86,11 @@ def test_the_warm_up_takes_a_tenth_of_a_short_run_at_most():
     assert found[-1] == pytest.approx(1e-5)
 
 
+def test_a_warm_up_that_is_asked_for_is_obeyed():
+    found = rates(Optim(warmup_epochs=4), 1e-3, epochs=10, steps=8)
+    assert found.index(max(found)) in (31, 32)
+
+
 def test_a_run_of_one_step_has_a_learning_rate():
     found = rates(Optim(), 1e-3, epochs=1, steps=1)
     assert len(found) == 2

@@ -154,6 +154,11 @@ class Augmentation:
     """Probability of cutmix where both are on."""
 
     def __post_init__(self) -> None:
+        for name in ("scale", "ratio"):
+            if len(getattr(self, name)) != 2:
+                raise InputError(f"augment.{name} must be two numbers, got {getattr(self, name)}")
+        if not 0 < self.ratio[0] <= self.ratio[1]:
+            raise InputError(f"augment.ratio must be two numbers with 0 < low <= high, got {self.ratio}")
         for name in ("hflip", "vflip", "random_erasing", "mixup_prob", "mixup_switch_prob"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"augment.{name} must be from 0 to 1, got {getattr(self, name)}")

@@ -30,8 +30,8 @@ class Optim:
     """Term in the denominator of Adam-like optimisers."""
     clip_grad: float = 5.0
     """Largest norm of the gradient; 0 for no clipping."""
-    warmup_epochs: float = 5.0
-    """Epochs in which the learning rate grows linearly; at most a tenth of the run."""
+    warmup_epochs: float | None = None
+    """Epochs in which the learning rate grows linearly. By default 5, but at most a tenth of the run."""
     warmup_factor: float = 1e-3
     """Learning rate at the very start, in learning rates."""
     min_factor: float = 1e-2
@@ -48,7 +48,7 @@ class Optim:
         if not 0 <= self.label_smoothing < 1:
             raise InputError(f"optim.label_smoothing must be at least 0 and below 1, got {self.label_smoothing}")
         for name in ("weight_decay", "clip_grad", "warmup_epochs", "warmup_factor", "min_factor"):
-            if getattr(self, name) < 0:
+            if getattr(self, name) is not None and getattr(self, name) < 0:
                 raise InputError(f"optim.{name} must be 0 or more, got {getattr(self, name)}")
         if len(self.betas) != 2 or not 0 <= min(self.betas) <= max(self.betas) < 1:
             raise InputError(f"optim.betas must be two numbers, at least 0 and below 1, got {self.betas}")
@@ -78,11 +78,12 @@ class Optim:
 
     def scheduler(self, optimizer: Optimizer, lr: float, *, epochs: int, steps_per_epoch: int) -> Scheduler:
         """Cosine per step after a linear warm-up."""
+        warmup = min(5.0, epochs / 10) if self.warmup_epochs is None else self.warmup_epochs
         scheduler, _ = create_scheduler_v2(
             optimizer,
             sched="cosine",
             num_epochs=epochs,
-            warmup_epochs=min(self.warmup_epochs, epochs / 10),  # type: ignore[arg-type]  # a fraction does
+            warmup_epochs=warmup,  # type: ignore[arg-type]  # a fraction does
             warmup_lr=lr * self.warmup_factor,
             min_lr=lr * self.min_factor,
             step_on_epochs=False,
