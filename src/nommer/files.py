@@ -1,8 +1,10 @@
 """Files that are replaced whole or not at all."""
 
+import csv
+import io
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -44,6 +46,21 @@ def write_json(path: Path, value: Any) -> None:
 def to_json(value: Any, *, indent: int | None = None) -> str:
     """JSON text as UTF-8 can hold it: what a file name has that is no UTF-8 is written as an escape."""
     return json.dumps(value, indent=indent, ensure_ascii=False).encode(errors="backslashreplace").decode()
+
+
+def as_csv(rows: Sequence[dict[str, Any]]) -> str:
+    """Rows as CSV text, with a column for every key of any row."""
+    text = io.StringIO()
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write rows to a CSV file."""
+    write_text(path, as_csv(rows))
 
 
 def _sync_folder(folder: Path) -> None:

@@ -5,9 +5,10 @@ import io
 
 import pytest
 
-from nommer.engine.callbacks import History, as_csv
+from nommer.engine.callbacks import History
 from nommer.engine.run import RunFolder
 from nommer.errors import InputError
+from nommer.files import as_csv
 
 
 @pytest.mark.parametrize(

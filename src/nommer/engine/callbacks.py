@@ -1,12 +1,8 @@
 """What happens beside the training: records, curves, and plain lines where there is no terminal."""
 
-import csv
-import io
 import math
 import time
-from collections.abc import Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, cast
 
 import lightning as L
@@ -17,7 +13,7 @@ from torch import Tensor
 from nommer.engine.plots import plot_curves, plot_nominations
 from nommer.engine.run import RunFolder
 from nommer.errors import InputError
-from nommer.files import write_text
+from nommer.files import as_csv, write_text
 from nommer.heads.classification import Classifier
 from nommer.heads.storage import save_model
 from nommer.nominations.trace import NominationTrace, shares
@@ -158,18 +154,3 @@ class EpochLines(L.Callback):
             f"epoch {done}/{epochs}  train loss {values['train_loss']:.4f}  val loss {values['val_loss']:.4f}  "
             f"top-1 {values['val_top1']:.2%}  {left:.0f} s left"
         )
-
-
-def as_csv(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows as CSV text, with a column for every key of any row."""
-    text = io.StringIO()
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write rows to a CSV file."""
-    write_text(path, as_csv(rows))

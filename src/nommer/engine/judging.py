@@ -13,13 +13,12 @@ from torchvision.transforms.v2.functional import to_pil_image
 from nommer.data.classification import ClassificationData
 from nommer.data.formats.folders import Sample
 from nommer.data.images import decode
-from nommer.engine.callbacks import write_csv
 from nommer.engine.classification import ClassificationTask
 from nommer.engine.metrics import ClassificationReport
 from nommer.engine.optim import Optim
 from nommer.engine.plots import plot_calibration, plot_confusion, plot_grid
 from nommer.engine.trainer import Precision, interruptible, make_trainer
-from nommer.files import write_json
+from nommer.files import write_csv, write_json
 from nommer.heads.classification import Classifier
 
 _SHOWN = 32

@@ -1,14 +1,15 @@
 """Predictions on disk: tables and annotated images."""
 
-import csv
-import io
 from collections.abc import Sequence
 from itertools import chain, count
 from pathlib import Path
+from typing import Any
 
 from nommer.data.images import decode
-from nommer.files import write_json, write_text
+from nommer.files import write_csv, write_json
 from nommer.predictions import Classification, Failure
+
+_COLUMNS = ("image", "rank", "class", "probability", "error")
 
 
 def save_predictions(predictions: Sequence[Classification | Failure], folder: Path, *, top: int) -> None:
@@ -16,16 +17,14 @@ def save_predictions(predictions: Sequence[Classification | Failure], folder: Pa
     write_json(
         folder / "result.json", [p.to_dict(top) if isinstance(p, Classification) else p.to_dict() for p in predictions]
     )
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["image", "rank", "class", "probability", "error"])
+    rows: list[dict[str, Any]] = []
     for prediction in predictions:
         if isinstance(prediction, Failure):
-            rows.writerow([prediction.source, "", "", "", prediction.error])
+            rows.append(dict(zip(_COLUMNS, (prediction.source, "", "", "", prediction.error), strict=True)))
             continue
         for rank, (name, probability) in enumerate(prediction.top(top), start=1):
-            rows.writerow([prediction.source, rank, name, f"{probability:.6f}", ""])
-    write_text(folder / "predictions.csv", text.getvalue())
+            rows.append(dict(zip(_COLUMNS, (prediction.source, rank, name, f"{probability:.6f}", ""), strict=True)))
+    write_csv(folder / "predictions.csv", rows)
 
 
 def save_pictures(
