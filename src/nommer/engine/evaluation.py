@@ -95,8 +95,8 @@ def evaluate_classifier(settings: EvaluationSettings) -> EvaluationResult:
 
 def issues_hint(data: ClassFolders) -> str:
     """How many issues there are and where they are listed; nothing where there are none."""
-    left_out = sum(issue.done.startswith("left out") for issue in data.issues)
-    return f"; {len(data.issues)} issues, {left_out} files left out: see data_issues.jsonl" if data.issues else ""
+    count = len(data.issues)
+    return f"; {count} issues, {data.left_out} files left out: see data_issues.jsonl" if count else ""
 
 
 def absent_hint(data: ClassFolders) -> str:

@@ -75,9 +75,8 @@ def find_data(settings: TrainSettings) -> Audited:
     data = audited.data
     if "val" not in data.splits:
         data = split_stratified(data, fraction=settings.val_fraction, seed=settings.seed)
-    left_out = sum(issue.done == "left out" for issue in data.issues)
     if data.issues:
-        notice(f"{len(data.issues)} issues in the data, {left_out} files left out: see data_issues.jsonl")
+        notice(f"{len(data.issues)} issues in the data, {data.left_out} files left out: see data_issues.jsonl")
     return replace(audited, data=data)
 
 

@@ -41,10 +41,10 @@ def open_session(path: Path) -> Any:
 class OnnxNetwork(nn.Module):
     """An ONNX model as a module: images (B, 3, H, W) float32 to logits (B, classes), on the CPU."""
 
-    def __init__(self, path: Path, num_classes: int) -> None:
+    def __init__(self, session: Any, num_classes: int) -> None:
         super().__init__()
         self.num_classes = num_classes
-        self.session = open_session(path)
+        self.session = session
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "OnnxNetwork":
         return self  # a session never changes
@@ -61,11 +61,11 @@ def load_onnx(path: Path) -> Classifier:
     Raises:
         InputError: a file that ONNX Runtime cannot read, or that lacks the class names and the preprocessing.
     """
-    metadata = open_session(path).get_modelmeta().custom_metadata_map
+    session = open_session(path)
     try:
-        description = json.loads(metadata[METADATA])
+        description = json.loads(session.get_modelmeta().custom_metadata_map[METADATA])
         names = description["class_names"]
-        network, preprocessing = OnnxNetwork(path, len(names)), Preprocessing(**description["preprocessing"])
+        network, preprocessing = OnnxNetwork(session, len(names)), Preprocessing(**description["preprocessing"])
         return Classifier(network, class_names=names, preprocessing=preprocessing).eval()
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise InputError(f"{path}: was not written by `nommer export`, its metadata lack or spoil {error}") from error

@@ -54,6 +54,11 @@ class ClassFolders:
     splits: dict[Split, tuple[Sample, ...]]
     issues: tuple[Issue, ...] = field(default=())
 
+    @property
+    def left_out(self) -> int:
+        """How many files are not used."""
+        return sum(issue.done.startswith("left out") for issue in self.issues)
+
     def samples(self) -> tuple[Sample, ...]:
         """The samples of all splits, one after the other."""
         return tuple(sample for part in self.splits.values() for sample in part)
