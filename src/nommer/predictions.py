@@ -5,9 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 _MARGIN = 6
+
+_LINE = 22
+"""Height of a line of text under or beside a picture, in pixels."""
+
+_LETTERS = 16
+
+_OPACITY = 0.5
+"""Of the classes' colours over an image."""
 
 
 @dataclass(frozen=True)
@@ -50,14 +59,14 @@ class Classification:
         shown = image.copy()
         shown.thumbnail((640, 640))
         shown = shown if min(shown.size) >= 224 else shown.resize(_enlarged(shown.size), Image.Resampling.NEAREST)
-        font = ImageFont.load_default(16)
+        font = ImageFont.load_default(_LETTERS)
         lines = [f"{probability:.1%}  {name}" for name, probability in self.top(count)]
         width = max(shown.width, *(math.ceil(font.getlength(line)) + 2 * _MARGIN for line in lines))
-        sheet = Image.new("RGB", (width, shown.height + 22 * len(lines) + 2 * _MARGIN), "white")
+        sheet = Image.new("RGB", (width, shown.height + _LINE * len(lines) + 2 * _MARGIN), "white")
         sheet.paste(shown, (0, 0))
         draw = ImageDraw.Draw(sheet)
         for row, line in enumerate(lines):
-            draw.text((_MARGIN, shown.height + _MARGIN + 22 * row), line, fill="black", font=font)
+            draw.text((_MARGIN, shown.height + _MARGIN + _LINE * row), line, fill="black", font=font)
         return sheet
 
     def save(self, path: Path, image: Image.Image) -> None:
@@ -69,6 +78,75 @@ def _enlarged(size: tuple[int, int], side: int = 224) -> tuple[int, int]:
     """At least `side` pixels on the shorter side, at most 640 on the longer, by a whole factor where that fits."""
     factor = max(1, min(-(-side // min(size)), 640 // max(size)))
     return size[0] * factor, size[1] * factor
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """The class of every pixel of one image."""
+
+    source: str
+    """The image's path, or "image" for one given in memory."""
+    class_names: tuple[str, ...]
+    """Names of all classes; a label is an index into them."""
+    colours: tuple[tuple[int, int, int], ...]
+    """RGB colour (0-255) of each class in pictures."""
+    labels: np.ndarray
+    """(H, W) uint8, at the image's own size."""
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Share of the pixels that have each class, the largest first; classes that do not occur are left out."""
+        counts = np.bincount(self.labels.ravel(), minlength=len(self.class_names))
+        occurring = sorted(np.flatnonzero(counts), key=lambda label: -counts[label])
+        return {self.class_names[label]: float(counts[label] / self.labels.size) for label in occurring}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: the image, its size in pixels and the share of each class that occurs."""
+        height, width = self.labels.shape
+        return {"image": self.source, "height": height, "width": width, "shares": self.shares}
+
+    def index_image(self) -> Image.Image:
+        """The labels as a grey image (mode L): the value of a pixel is its class."""
+        return Image.fromarray(self.labels)
+
+    def palette_image(self) -> Image.Image:
+        """The labels as an image with a palette (mode P): the values are classes, shown in their colours."""
+        image = Image.fromarray(self.labels).convert("P")
+        image.putpalette([value for colour in self.colours for value in colour])
+        return image
+
+    def overlay(self, image: Image.Image) -> Image.Image:
+        """The image with every pixel tinted in the colour of its class.
+
+        Args:
+            image: the RGB image that was segmented.
+        """
+        return Image.blend(image, self.palette_image().convert("RGB"), _OPACITY)
+
+    def plot(self, image: Image.Image) -> Image.Image:
+        """The overlay, with a legend of the classes that occur and their shares under it."""
+        shown = self.overlay(image)
+        shown.thumbnail((1280, 1280))
+        shown = shown if min(shown.size) >= 224 else shown.resize(_enlarged(shown.size), Image.Resampling.NEAREST)
+        font = ImageFont.load_default(_LETTERS)
+        entries = [(name, f"{share:.1%}  {name}") for name, share in self.shares.items()]
+        column = math.ceil(max(font.getlength(text) for _, text in entries)) + _LINE + 2 * _MARGIN
+        columns = max(1, shown.width // column)
+        rows = -(-len(entries) // columns)
+        sheet = Image.new("RGB", (max(shown.width, column), shown.height + _LINE * rows + 2 * _MARGIN), "white")
+        sheet.paste(shown, (0, 0))
+        draw = ImageDraw.Draw(sheet)
+        for index, (name, text) in enumerate(entries):
+            left = column * (index // rows) + _MARGIN
+            top = shown.height + _MARGIN + _LINE * (index % rows)
+            colour = self.colours[self.class_names.index(name)]
+            draw.rectangle((left, top + 2, left + _LETTERS, top + _LETTERS + 2), fill=colour, outline="black")
+            draw.text((left + _LINE, top), text, fill="black", font=font)
+        return sheet
+
+    def save(self, path: Path, image: Image.Image) -> None:
+        """Write the overlay with its legend to `path`."""
+        self.plot(image).save(path)
 
 
 @dataclass(frozen=True)

@@ -59,3 +59,15 @@ Logits: TypeAlias = Float[Tensor, "batch classes"]
 
 TokenLogits: TypeAlias = Float[Tensor, "batch tokens classes"]
 """Raw class scores of every token, of a network without pooling."""
+
+PixelLogits: TypeAlias = Float[Tensor, "batch classes height width_px"]
+"""Raw class scores of every pixel."""
+
+ClassMap: TypeAlias = Float[Tensor, "batch classes rows columns"]
+"""Raw class scores at a stride, one per class and cell."""
+
+ImageScores: TypeAlias = Float[Tensor, "classes rows columns"]
+"""Scores of one image's cells, or of some rows of them."""
+
+BandScores: TypeAlias = Float[Tensor, "classes band width_px"]
+"""Scores of some rows of one image's pixels."""

@@ -2,24 +2,26 @@
 
 import json
 import warnings
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, cast
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from nommer.backbone.checkpoint import from_published, is_published, published_config
-from nommer.backbone.config import NomMerConfig
 from nommer.backbone.network import NomMer
+from nommer.data.joint_transforms import DensePreprocessing
 from nommer.data.transforms import Preprocessing
 from nommer.errors import InputError
 from nommer.files import write_atomically, write_json
 from nommer.heads.classification import Classifier
-from nommer.heads.exported import load_onnx
+from nommer.heads.exported import OnnxNetwork, load_onnx
+from nommer.heads.networks import build_network, check_same_architecture, describe_network
+from nommer.heads.segmentation import Segmenter
+from nommer.heads.upernet import NUM_MAPS, UPerNet
 
 FORMAT = 1
 """Version of `model.json`; a reader refuses a newer one."""
@@ -27,17 +29,30 @@ FORMAT = 1
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 
 
-def save_model(folder: Path, model: Classifier, *, metrics: Mapping[str, Any], version: str) -> None:
-    """Write a model to use into `folder` (made if need be): weights and all that prediction needs to know."""
+Model: TypeAlias = Classifier | Segmenter
+"""What is saved and loaded."""
+
+
+def task_of(model: Model) -> str:
+    """What a model is for, as `model.json` names it."""
+    return "segmentation" if isinstance(model, Segmenter) else "classification"
+
+
+def save_model(folder: Path, model: Model, *, metrics: Mapping[str, Any], version: str) -> None:
+    """Write a model to use into `folder` (made if need be): weights and all that prediction needs to know.
+
+    Raises:
+        InputError: an exported model, which holds no weights to save.
+    """
+    network_of(model, folder)
     folder.mkdir(parents=True, exist_ok=True)
-    network = network_of(model, folder)
-    weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    weights = {name: value.detach().cpu().contiguous() for name, value in model.network.state_dict().items()}
     write_atomically(folder / WEIGHTS, lambda stream: stream.write(save(weights)))
     description = {
         "format": FORMAT,
         "nommer_version": version,
-        "task": "classification",
-        "architecture": asdict(network.config),
+        "task": task_of(model),
+        **_describe(model),
         "class_names": list(model.class_names),
         "preprocessing": model.preprocessing.to_dict(),
         "metrics": dict(metrics),
@@ -45,7 +60,15 @@ def save_model(folder: Path, model: Classifier, *, metrics: Mapping[str, Any], v
     write_json(folder / DESCRIPTION, description)
 
 
-def load(path: str | Path) -> Classifier:
+def _describe(model: Model) -> dict[str, Any]:
+    if isinstance(model, Classifier):
+        return {"architecture": describe_network(model.network)}
+    network = cast("UPerNet", model.network)
+    head = {name: getattr(network, name) for name in ("decoder_channels", "auxiliary_channels", "dropout")}
+    return {"architecture": describe_network(network.backbone), "head": head, "colours": model.colours}
+
+
+def load(path: str | Path) -> Model:
     """Load a model: a run folder, its `model/` folder, an exported `.onnx`, or a checkpoint in the published layout.
 
     Nothing in the file is executed: weights are safetensors, and other people's `.pt` are read as plain tensors only.
@@ -71,17 +94,44 @@ def load(path: str | Path) -> Classifier:
     )
 
 
-def _load_folder(folder: Path) -> Classifier:
+def _load_folder(folder: Path) -> Model:
     description = _read_description(folder / DESCRIPTION)
     weights = _read_safetensors(folder / WEIGHTS)
+    task = description.get("task", "classification")
+    if task not in _BUILDERS:
+        raise InputError(
+            f"{folder / DESCRIPTION}: a model for the task {task!r}, which this nommer does not know "
+            f"(known: {', '.join(_BUILDERS)}); upgrade nommer"
+        )
     try:
-        network = NomMer(NomMerConfig(**description["architecture"]))
-        preprocessing = Preprocessing(**description["preprocessing"])
-        model = Classifier(network, class_names=description["class_names"], preprocessing=preprocessing)
+        model = _BUILDERS[task](description)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{folder / DESCRIPTION}: does not describe a model: {error}") from error
-    load_weights(network, weights, folder / WEIGHTS)
+    load_weights(model.network, weights, folder / WEIGHTS)
     return model.eval()
+
+
+def _build_classifier(description: Mapping[str, Any]) -> Classifier:
+    network = build_network(description["architecture"])
+    preprocessing = Preprocessing(**description["preprocessing"])
+    return Classifier(network, class_names=description["class_names"], preprocessing=preprocessing)
+
+
+def _build_segmenter(description: Mapping[str, Any]) -> Segmenter:
+    names, backbone = description["class_names"], build_network(description["architecture"])
+    return Segmenter(
+        UPerNet(backbone, num_classes=len(names), **description["head"]),
+        class_names=names,
+        colours=description["colours"],
+        preprocessing=DensePreprocessing(**description["preprocessing"]),
+    )
+
+
+_BUILDERS: dict[str, Callable[[Mapping[str, Any]], Model]] = {
+    "classification": _build_classifier,
+    "segmentation": _build_segmenter,
+}
+"""How the model of each task is built from its description."""
 
 
 def _read_description(path: Path) -> dict[str, Any]:
@@ -105,18 +155,33 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         raise InputError(f"{path}: cannot be read as safetensors: {error}") from error
 
 
-def network_of(model: Classifier, source: str | Path) -> NomMer:
-    """The NomMer inside `model`.
+def network_of(model: Model, source: str | Path) -> Any:
+    """The network inside `model`, of a segmenter its backbone: a NomMer or a network of timm.
 
     Raises:
         InputError: `source` is an exported model, which holds no network that could be trained or looked into.
     """
-    if not isinstance(model.network, NomMer):
+    if isinstance(model.network, OnnxNetwork):
         raise InputError(f"{source}: is an exported model; give the run folder or the model folder it was made from")
-    return model.network
+    return cast("UPerNet", model.network).backbone if isinstance(model, Segmenter) else model.network
 
 
-def load_weights(network: NomMer, weights: Mapping[str, Tensor], source: Path) -> None:
+def nommer_of(model: Model, source: str | Path) -> NomMer:
+    """The NomMer inside `model`.
+
+    Raises:
+        InputError: `source` is an exported model, or one with another network.
+    """
+    network = network_of(model, source)
+    if not isinstance(network, NomMer):
+        raise InputError(
+            f"{source}: its network is timm's {describe_network(network)['timm']}, which nominates nothing; "
+            "give a model that is a NomMer"
+        )
+    return network
+
+
+def load_weights(network: nn.Module, weights: Mapping[str, Tensor], source: Path) -> None:
     """Load a state dict that must fit exactly.
 
     Raises:
@@ -131,6 +196,29 @@ def load_weights(network: NomMer, weights: Mapping[str, Tensor], source: Path) -
         )
         raise InputError(f"{source}: {len(differing)} entries do not fit the network: {shown}")
     network.load_state_dict(weights)
+
+
+def load_backbone(network: UPerNet, source: Path) -> tuple[list[str], list[str]]:
+    """Take over the backbone of any model, a classifier's or a segmenter's, on disk or a published checkpoint.
+
+    A position embedding of another size is resampled.
+
+    Returns:
+        The names of the entries at `source` that are taken over, and of those that are left there.
+
+    Raises:
+        InputError: nothing that can be loaded, or a network that differs in a part that has weights.
+    """
+    model = load(source)
+    names, other = list(model.network.state_dict()), network_of(model, source)
+    check_same_architecture(network.backbone, other, source)
+    if isinstance(other, NomMer) and isinstance(network.backbone, NomMer):
+        other.set_input_size(network.backbone.config.img_size)
+    other.prune_intermediate_layers(NUM_MAPS, prune_norm=True, prune_head=True)
+    load_weights(network.backbone, other.state_dict(), source)
+    prefix = "backbone." if isinstance(model, Segmenter) else ""
+    loaded = {prefix + name for name in other.state_dict()}
+    return [name for name in names if name in loaded], [name for name in names if name not in loaded]
 
 
 def _load_published(path: Path) -> Classifier:

@@ -1,0 +1,231 @@
+"""From a dense network to the scores of every pixel of an image, at any size and in bounded memory.
+
+Train's validation, evaluate and predict all come through `score_bands`: the whole image at once, or windows whose
+overlaps are blended; one view of the image, or several (scales, mirrored). Scores are enlarged to the image's own size
+band by band, so that no tensor of all classes and all pixels is ever held.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import ceil, floor
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from nommer.errors import InputError
+from nommer.shapes import BandScores, ClassMap, Images, ImageScores
+
+WHOLE_PIXELS = 2_000_000
+"""Up to this many pixels, mode "auto" takes an image whole; also what one step of a sliding window may hold."""
+
+_BAND = 2**23
+"""Scores (classes x pixels) that are enlarged at a time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inference:
+    """How every pixel of an image gets its scores.
+
+    Raises:
+        InputError: a value out of range; the message names it.
+    """
+
+    mode: Literal["auto", "whole", "slide"] = "auto"
+    """The whole image at once, or a sliding window; auto takes images of up to two million pixels whole."""
+    window: int | None = None
+    """Side of the sliding window in pixels. By default the side of the training crops."""
+    overlap: float = 1 / 3
+    """Share of a window that the next one covers too, at least."""
+    scales: tuple[float, ...] = (1.0,)
+    """Sizes at which the image is looked at, in its usual size; the probabilities are averaged."""
+    flip: bool = False
+    """Look at the mirrored image too."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scales", tuple(self.scales))
+        if self.mode not in ("auto", "whole", "slide"):
+            raise InputError(f"inference.mode must be auto, whole or slide, got {self.mode!r}")
+        if self.window is not None and self.window < 32:
+            raise InputError(f"inference.window must be 32 pixels or more, got {self.window}")
+        if not 0 <= self.overlap <= 0.9:
+            raise InputError(f"inference.overlap must be from 0 to 0.9, got {self.overlap}")
+        if not self.scales or not all(0.1 <= scale <= 10 for scale in self.scales):
+            raise InputError(f"inference.scales must be numbers from 0.1 to 10, at least one, got {self.scales}")
+
+
+class DenseNetwork(nn.Module):
+    """What sliding and enlarging ask of a network; `forward` gives the scores at the images' own size."""
+
+    num_classes: int
+    stride: int
+    """Pixels per cell of `scores`, along one side."""
+    fixed_size: int | None = None
+    """Side of the only images that the network takes; None for any size."""
+
+    def scores(self, images: Images) -> ClassMap:
+        """Class scores (B, classes, ceil(H / stride), ceil(W / stride)) of normalised images (B, 3, H, W)."""
+        raise NotImplementedError
+
+
+@torch.inference_mode()
+def score_bands(
+    network: DenseNetwork, image: Images, *, size: tuple[int, int], inference: Inference, window: int
+) -> Iterator[tuple[int, BandScores]]:
+    """The scores of every pixel, in bands of rows from top to bottom.
+
+    Args:
+        network: in evaluation mode, on the device of `image`.
+        image: one normalised image (1, 3, h, w) as the network sees it.
+        size: height and width (H, W) at which scores are wanted: the image's own, or its mask's.
+        inference: how.
+        window: side of the sliding window where `inference` names none.
+
+    Yields:
+        The first row of a band, and its scores (classes, rows, W) float32, whose softmax are the probabilities: the
+        network's own where there is one view, else the logarithm of the mean probabilities.
+
+    Raises:
+        InputError: another way than the one that a network of fixed size can go.
+    """
+    inference, window = _possible(network, inference, window)
+    views = [
+        _View(network, image, size, inference, window, scale=scale, mirrored=mirrored)
+        for scale in inference.scales
+        for mirrored in ((False, True) if inference.flip else (False,))
+    ]
+    height, width = size
+    step = max(1, _BAND // (network.num_classes * width))
+    for start in range(0, height, step):
+        stop = min(start + step, height)
+        if len(views) == 1:
+            yield start, views[0].rows(start, stop)
+        else:
+            total = sum(view.rows(start, stop).softmax(0) for view in views)
+            yield start, (torch.as_tensor(total) / len(views)).clamp_min(torch.finfo(torch.float32).tiny).log()
+
+
+def _possible(network: DenseNetwork, inference: Inference, window: int) -> tuple[Inference, int]:
+    """What is asked for, and the side of the window, as the network can do it."""
+    window = inference.window or window
+    if network.fixed_size is None:
+        return inference, ceil(window / network.stride) * network.stride
+    if inference.mode == "whole" or inference.window not in (None, network.fixed_size):
+        side = network.fixed_size
+        raise InputError(f"an exported model takes windows of {side} x {side} pixels: leave inference.mode and .window")
+    return replace(inference, mode="slide"), network.fixed_size
+
+
+class _View:
+    """One look at an image, at a scale and perhaps mirrored, whose scores are enlarged row by row, downwards only."""
+
+    def __init__(
+        self,
+        network: DenseNetwork,
+        image: Images,
+        size: tuple[int, int],
+        inference: Inference,
+        window: int,
+        *,
+        scale: float,
+        mirrored: bool,
+    ) -> None:
+        seen = image.flip(-1) if mirrored else image
+        if scale != 1:
+            sides = [max(1, round(side * scale)) for side in image.shape[-2:]]
+            seen = F.interpolate(seen, size=sides, mode="bilinear", antialias=True)
+        self.mirrored = mirrored
+        self.size = size
+        self.cells = ceil(seen.shape[-2] / network.stride), ceil(seen.shape[-1] / network.stride)
+        self.cells_per_pixel = tuple(
+            shown / wanted / network.stride for shown, wanted in zip(seen.shape[-2:], size, strict=True)
+        )
+        whole = inference.mode == "whole" or (
+            inference.mode == "auto" and seen.shape[-2] * seen.shape[-1] <= WHOLE_PIXELS
+        )
+        self.strips = _whole(network, seen) if whole else _slide(network, seen, window, inference.overlap)
+        self.first = 0  # row of cells that `kept` begins with
+        self.kept = image.new_empty(network.num_classes, 0, 0)
+
+    def rows(self, start: int, stop: int) -> BandScores:
+        """Scores of the rows of pixels from `start` up to `stop`, (classes, rows, W)."""
+        upper, lower, weight = self._between(start, stop, axis=0)
+        self._keep(int(upper[0]), int(lower[-1]))
+        wide = self._widen(self.kept[:, : int(lower[-1]) + 1 - self.first])
+        enlarged = torch.lerp(wide[:, upper - self.first], wide[:, lower - self.first], weight[:, None])
+        return enlarged.flip(-1) if self.mirrored else enlarged
+
+    def _widen(self, cells: ImageScores) -> BandScores:
+        left, right, weight = self._between(0, self.size[1], axis=1)
+        return torch.lerp(cells[..., left], cells[..., right], weight)
+
+    def _between(self, start: int, stop: int, *, axis: int) -> tuple[Tensor, Tensor, Tensor]:
+        """For pixels from `start` up to `stop`: the cells before and after, and the weight of the latter."""
+        pixels = torch.arange(start, stop, dtype=torch.float64, device=self.kept.device)
+        position = ((pixels + 0.5) * self.cells_per_pixel[axis] - 0.5).clamp(0, self.cells[axis] - 1)
+        before = position.floor().long()
+        return before, (before + 1).clamp_max(self.cells[axis] - 1), (position - before).float()
+
+    def _keep(self, first: int, last: int) -> None:
+        """Hold the rows of cells from `first` to `last` at least."""
+        while self.first + self.kept.shape[1] <= last:
+            strip = next(self.strips)[:, :, : self.cells[1]]
+            self.kept = torch.cat([self.kept, strip], 1) if self.kept.numel() else strip
+        self.kept, self.first = self.kept[:, first - self.first :], first
+
+
+def _whole(network: DenseNetwork, image: Images) -> Iterator[ImageScores]:
+    yield network.scores(image)[0].float()
+
+
+def _slide(network: DenseNetwork, image: Images, window: int, overlap: float) -> Iterator[ImageScores]:
+    """Scores of all cells in strips of rows, from windows that are blended where they overlap."""
+    padded = _pad(image, network)
+    cells = [side // network.stride for side in padded.shape[-2:]]
+    sides = [min(window // network.stride, count) for count in cells]
+    tops, lefts = (_starts(count, side, overlap) for count, side in zip(cells, sides, strict=True))
+    ramp = _ramp(sides[0], image.device)[:, None]
+    total, weights = image.new_zeros(network.num_classes, sides[0], cells[1]), torch.zeros_like(ramp)
+    for top, following in zip(tops, [*tops[1:], cells[0]], strict=True):
+        band = padded[..., top * network.stride : (top + sides[0]) * network.stride, :]
+        total += ramp * _across(network, band, lefts, sides[1])
+        weights += ramp
+        done = following - top  # rows that no later window reaches
+        yield total[:, :done] / weights[:done]
+        total, weights = (F.pad(rows[..., done:, :], (0, 0, 0, done)) for rows in (total, weights))
+
+
+def _across(network: DenseNetwork, band: Images, lefts: list[int], side: int) -> ImageScores:
+    """Scores of the cells of one row of windows, `side` cells wide, that begin at the columns `lefts`."""
+    stride, ramp = network.stride, _ramp(side, band.device)
+    shape = (band.shape[-2] // stride, band.shape[-1] // stride)
+    total, weights = band.new_zeros(network.num_classes, *shape), band.new_zeros(shape[1])
+    step = max(1, WHOLE_PIXELS // (band.shape[-2] * side * stride))
+    for group in (lefts[start : start + step] for start in range(0, len(lefts), step)):
+        windows = torch.cat([band[..., left * stride : (left + side) * stride] for left in group])
+        for left, scores in zip(group, network.scores(windows).float(), strict=True):
+            total[..., left : left + side] += ramp * scores
+            weights[left : left + side] += ramp
+    return total / weights
+
+
+def _pad(image: Images, network: DenseNetwork) -> Images:
+    """The image with zeros at the right and bottom, up to whole cells, and to one window where its size is fixed."""
+    height, width = (max(side, network.fixed_size or 0) for side in image.shape[-2:])
+    bottom, right = (-(-side // network.stride) * network.stride for side in (height, width))
+    return F.pad(image, (0, right - image.shape[-1], 0, bottom - image.shape[-2]))
+
+
+def _starts(cells: int, side: int, overlap: float) -> list[int]:
+    """Where windows of `side` cells begin so that they cover all `cells`, evenly, and overlap enough."""
+    step = max(1, floor(side * (1 - overlap)))
+    count = ceil((cells - side) / step) + 1
+    return [round(index * (cells - side) / max(1, count - 1)) for index in range(count)]
+
+
+def _ramp(side: int, device: torch.device) -> Float[Tensor, "side"]:
+    """Weights of a window's cells along one axis: most in the middle, falling evenly to nearly nothing at the ends."""
+    cells = torch.arange(side, device=device)
+    return torch.minimum(cells, cells.flip(0)) + 0.5
