@@ -1,18 +1,19 @@
 """Reads the images once before anything is learned from them, and lists what is wrong; files are never changed."""
 
-import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
 from PIL import Image
+from PIL.ExifTags import Base as ExifTag
 
-from nommer.data.formats.folders import ClassFolders, Issue, Sample
+from nommer.data.formats.folders import ClassFolders, Sample
+from nommer.data.formats.labelled import Issue, LabelledImages, S, Split
 from nommer.data.images import ImageError, decode, has_sound_exif, image_errors, open_image
+from nommer.data.parallel import read_all
 from nommer.errors import InputError
-from nommer.progress import notice, track
+from nommer.progress import notice
 
 DECODE_LIMIT = 50_000
 """Data sets of up to this many images are decoded whole before training; of larger ones the headers are read."""
@@ -28,6 +29,8 @@ class ImageReport:
     path: Path
     size: tuple[int, int] | None = None
     """Width and height in pixels, before the EXIF orientation."""
+    orientation: int = 1
+    """Of the EXIF data; 1 where there is none."""
     error: str | None = None
     """Why it cannot be used."""
     remarks: tuple[Issue, ...] = ()
@@ -40,28 +43,36 @@ def read_image(path: Path, *, whole: bool) -> ImageReport:
         if whole:
             decode(path)
         with image_errors(path), open_image(path) as image:
-            return ImageReport(path, size=image.size, remarks=tuple(find_remarks(image, path)))
+            sound = has_sound_exif(image)
+            orientation = image.getexif().get(ExifTag.Orientation, 1) if sound else 1
+            return ImageReport(
+                path, image.size, orientation, remarks=tuple(find_remarks(image, path, sound_exif=sound))
+            )
     except ImageError as error:
         return ImageReport(path, error=error.reason)
 
 
-def find_remarks(image: Image.Image, path: Path) -> Iterator[Issue]:
+def find_remarks(image: Image.Image, path: Path, *, sound_exif: bool) -> Iterator[Issue]:
     """What an image holds that is not used."""
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":
         yield Issue(str(path), f"{frames} frames or pages", "the first one is used")
-    if not has_sound_exif(image):
+    if not sound_exif:
         yield Issue(str(path), "damaged EXIF data", "taken as upright")
 
 
 def read_images(paths: Sequence[Path]) -> list[ImageReport]:
     """Read all files, several at a time."""
-    whole = len(paths) <= DECODE_LIMIT
+    whole = decodes_whole(len(paths))
+    return read_all(lambda path: read_image(path, whole=whole), paths, what="reading images")
+
+
+def decodes_whole(count: int) -> bool:
+    """Whether so many images are decoded before training; where not, that is said."""
+    whole = count <= DECODE_LIMIT
     if not whole:
         notice(f"over {DECODE_LIMIT:,} images: only their headers are read now; a file that is cut stops the training")
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        reports = pool.map(lambda path: read_image(path, whole=whole), paths)
-        return list(track(reports, total=len(paths), what="reading images"))
+    return whole
 
 
 @dataclass(frozen=True)
@@ -86,32 +97,51 @@ def audit(data: ClassFolders, *, on_bad_sample: str = "auto", needs_every_class:
     """
     samples = data.samples()
     reports = read_images([sample.path for sample in samples])
-    bad = {report.path: report for report in reports if report.error}
-    allowed = {"error": 0.0, "auto": SKIP_LIMIT * len(samples), "skip": float(len(samples))}[on_bad_sample]
-    if len(bad) > allowed:
-        raise InputError(_too_many(bad, len(samples), on_bad_sample))
-    issues = [Issue(str(path), report.error or "", "left out") for path, report in bad.items()]
+    bad = {report.path: report.error for report in reports if report.error}
+    kept = leave_out(data, bad, on_bad_sample, verb="read")
+    issues = [Issue(str(path), error, "left out") for path, error in bad.items()]
     issues += [remark for report in reports for remark in report.remarks]
-    kept = {split: tuple(s for s in part if s.path not in bad) for split, part in data.splits.items()}
-    for split, part in kept.items():
-        if not part:
-            first = bad[data.splits[split][0].path]
-            raise InputError(
-                f"{data.root}: none of the {len(data.splits[split])} images of {split!r} can be read; "
-                f"first: {first.path}: {first.error}"
-            )
     if needs_every_class:
         _check_every_class(data, kept["train"])
     sides = [min(report.size) for report in reports if report.size]
-    return Audited(ClassFolders(data.root, data.class_names, kept, (*data.issues, *issues)), int(median(sides)))
+    return Audited(replace(data, splits=kept, issues=(*data.issues, *issues)), int(median(sides)))
 
 
-def _too_many(bad: dict[Path, ImageReport], total: int, policy: str) -> str:
-    listed = "; ".join(f"{path}: {report.error}" for path, report in list(bad.items())[:5])
+def leave_out(
+    data: LabelledImages[S], bad: Mapping[Path, str], policy: str, *, verb: str
+) -> dict[Split, tuple[S, ...]]:
+    """The splits without the samples whose image is in `bad`, each with its reason.
+
+    Args:
+        data: labelled files.
+        bad: what is wrong with an image or its label.
+        policy: "error" allows no bad sample, "auto" 1 % of all, "skip" any.
+        verb: what cannot be done with them, for the message.
+
+    Raises:
+        InputError: more than the policy allows, or a split of which nothing is left.
+    """
+    total = len(data.samples())
+    allowed = {"error": 0.0, "auto": SKIP_LIMIT * total, "skip": float(total)}[policy]
+    if len(bad) > allowed:
+        raise InputError(_too_many(bad, total, policy, verb))
+    kept = {split: tuple(s for s in part if s.path not in bad) for split, part in data.splits.items()}
+    for split, part in kept.items():
+        if not part:
+            first = data.splits[split][0].path
+            raise InputError(
+                f"{data.root}: none of the {len(data.splits[split])} images of {split!r} can be {verb}; "
+                f"first: {first}: {bad[first]}"
+            )
+    return kept
+
+
+def _too_many(bad: Mapping[Path, str], total: int, policy: str, verb: str) -> str:
+    listed = "; ".join(f"{path}: {error}" for path, error in list(bad.items())[:5])
     more = f"; and {len(bad) - 5} more" if len(bad) > 5 else ""
     limit = "none is allowed" if policy == "error" else f"at most {SKIP_LIMIT:.0%} is left out without being asked to"
     hint = "mend or remove them, or use --on-bad-sample skip"
-    return f"{len(bad)} of {total} images cannot be read ({limit}): {listed}{more}; {hint}"
+    return f"{len(bad)} of {total} images cannot be {verb} ({limit}): {listed}{more}; {hint}"
 
 
 def _check_every_class(data: ClassFolders, train: tuple[Sample, ...]) -> None:

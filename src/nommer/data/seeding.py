@@ -37,13 +37,22 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
-    """Yields (index, seed of its augmentation), shuffled anew every epoch, each process its own equal share.
+    """Yields (index, seed of its augmentation), shuffled anew every pass, each process its own equal share.
 
-    What the shares leave over (fewer images than processes) is left to other epochs.
+    An epoch is one pass over the data; what the shares leave over (fewer images than processes) is left to other
+    epochs. With `length` an epoch is a stretch of an endless stream of such passes instead, which the processes take in
+    turns: every sample comes once per pass, none is lost between epochs, and where one stretch ends the next begins.
+
+    Args:
+        size: samples in the data.
+        seed: of order and augmentation.
+        rank: which of the processes this is.
+        world_size: how many there are.
+        length: samples of an epoch, for each process; by default its share of one pass.
     """
 
-    def __init__(self, size: int, *, seed: int, rank: int = 0, world_size: int = 1) -> None:
-        self.size, self.seed, self.rank, self.world_size = size, seed, rank, world_size
+    def __init__(self, size: int, *, seed: int, rank: int = 0, world_size: int = 1, length: int | None = None) -> None:
+        self.size, self.seed, self.rank, self.world_size, self.length = size, seed, rank, world_size, length
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -51,12 +60,22 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.size // self.world_size
+        return self.size // self.world_size if self.length is None else self.length
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = np.random.default_rng(derive_seed(self.seed, self.epoch)).permutation(self.size)
-        for index in order[self.rank :: self.world_size][: len(self)]:
-            yield int(index), derive_seed(self.seed, self.epoch, int(index))
+        first = 0 if self.length is None else self.epoch * len(self) * self.world_size
+        shuffled, order = -1, np.arange(0)
+        for place in range(first + self.rank, first + len(self) * self.world_size, self.world_size):
+            turn, position = divmod(place, self.size)
+            number = self.epoch + turn if self.length is None else turn
+            if number != shuffled:
+                shuffled, order = number, self._order(number)
+            index = int(order[position])
+            yield index, derive_seed(self.seed, number, index)
+
+    def _order(self, number: int) -> np.ndarray:
+        """The samples in the order of one pass."""
+        return np.random.default_rng(derive_seed(self.seed, number)).permutation(self.size)
 
 
 class ShareSampler(Sampler[int]):

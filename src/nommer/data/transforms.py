@@ -24,18 +24,13 @@ SMALL_IMAGE = 160
 
 
 @dataclass(frozen=True, kw_only=True)
-class PixelOptions:
-    """How pixels are prepared, whatever the image size.
+class Normalisation:
+    """From the decoded pixels to the numbers that the network takes, whatever the task.
 
     Raises:
         InputError: a value out of range; the message names it.
     """
 
-    crop_pct: float | None = None
-    """With crop_mode center: the shorter side is resized to image_size / crop_pct, then the centre is cropped.
-    By default 0.875, or 1 for images under 160 pixels."""
-    crop_mode: Literal["center", "squash"] = "center"
-    """Squash resizes both sides to image_size instead, whatever the aspect ratio."""
     interpolation: Literal["bicubic", "bilinear", "nearest"] = "bicubic"
     """How pixels are resampled (antialiased)."""
     mean: tuple[float, float, float] = IMAGENET_DEFAULT_MEAN
@@ -52,10 +47,42 @@ class PixelOptions:
                 raise InputError(f"{name} must be three numbers, one per channel, got {getattr(self, name)}")
         if min(self.background) < 0 or max(self.background) > 255:
             raise InputError(f"background must be three numbers from 0 to 255, got {self.background}")
-        if self.crop_pct is not None and not 0 < self.crop_pct <= 1:
-            raise InputError(f"crop_pct must be above 0 and at most 1, got {self.crop_pct}")
         if min(self.std) <= 0:
             raise InputError(f"std must be above 0, got {self.std}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+    def normalise(self, image: Image.Image) -> Tensor:
+        """Float32 (3, H, W) with `mean` and `std` applied."""
+        scaled = v2.functional.to_dtype(v2.functional.to_image(image), torch.float32, scale=True)
+        return v2.functional.normalize(scaled, list(self.mean), list(self.std)).as_subclass(Tensor)
+
+    def denormalise(self, image: Tensor) -> Tensor:
+        """Back from a normalised (3, H, W) tensor to values in 0 to 1, for showing."""
+        mean, std = (torch.tensor(v, device=image.device).view(3, 1, 1) for v in (self.mean, self.std))
+        return (image.float() * std + mean).clamp(0, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PixelOptions(Normalisation):
+    """How pixels are prepared for classification, whatever the image size.
+
+    Raises:
+        InputError: a value out of range; the message names it.
+    """
+
+    crop_pct: float | None = None
+    """With crop_mode center: the shorter side is resized to image_size / crop_pct, then the centre is cropped.
+    By default 0.875, or 1 for images under 160 pixels."""
+    crop_mode: Literal["center", "squash"] = "center"
+    """Squash resizes both sides to image_size instead, whatever the aspect ratio."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.crop_pct is not None and not 0 < self.crop_pct <= 1:
+            raise InputError(f"crop_pct must be above 0 and at most 1, got {self.crop_pct}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,10 +103,6 @@ class Preprocessing(PixelOptions):
         if self.crop_pct is None:
             object.__setattr__(self, "crop_pct", 1.0 if self.image_size < SMALL_IMAGE else 0.875)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
-
     def __call__(self, image: Image.Image) -> Tensor:
         """An RGB image as float32 (3, image_size, image_size), normalised."""
         return self.normalise(self.crop(image))
@@ -92,16 +115,6 @@ class Preprocessing(PixelOptions):
         scaled = max(self.image_size, math.floor(self.image_size / (self.crop_pct or 1.0)))
         resized = v2.functional.resize(_limit_aspect(image), [scaled], interpolation=mode)
         return v2.functional.center_crop(resized, [self.image_size, self.image_size])
-
-    def normalise(self, image: Image.Image) -> Tensor:
-        """Float32 (3, H, W) with `mean` and `std` applied."""
-        scaled = v2.functional.to_dtype(v2.functional.to_image(image), torch.float32, scale=True)
-        return v2.functional.normalize(scaled, list(self.mean), list(self.std)).as_subclass(Tensor)
-
-    def denormalise(self, image: Tensor) -> Tensor:
-        """Back from a normalised (3, H, W) tensor to values in 0 to 1, for showing."""
-        mean, std = (torch.tensor(v, device=image.device).view(3, 1, 1) for v in (self.mean, self.std))
-        return (image.float() * std + mean).clamp(0, 1)
 
 
 def _limit_aspect(image: Image.Image) -> Image.Image:

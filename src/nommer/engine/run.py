@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import yaml
 
-from nommer.data.formats.folders import Issue
+from nommer.data.formats.labelled import Issue
 from nommer.errors import InputError
 from nommer.files import to_json, write_json, write_text
 

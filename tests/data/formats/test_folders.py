@@ -9,14 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nommer.data.formats.folders import (
-    ClassFolders,
-    Sample,
-    read_class_folders,
-    read_split,
-    split_as_csv,
-    split_stratified,
-)
+from nommer.data.formats.folders import ClassFolders, Sample, read_class_folders, split_stratified
+from nommer.data.formats.labelled import read_split, split_as_csv
 from nommer.errors import InputError
 
 

@@ -1,25 +1,14 @@
 """Class folders: one folder of images per class, alone or under `train/` and `val/`."""
 
-import csv
-import io
 import random
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar
 
+from nommer.data.formats.labelled import Issue, LabelledImages, Split, shorten, split_of
 from nommer.data.images import is_image_name, visible_files
 from nommer.errors import InputError
-
-Split = Literal["train", "val", "test"]
-
-SPLIT_FOLDERS: dict[Split, tuple[str, ...]] = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation"),
-    "test": ("test", "testing"),
-}
-"""Names of the sub-folders that hold a split, in the order they are looked for."""
 
 _FOLDERS_OF_OTHER_TASKS = {"images", "masks", "labels", "annotations", "jpegimages", "imagesets", "segmentationclass"}
 
@@ -37,31 +26,14 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Issue:
-    """One thing found in the data, and what was done about it: a line of `data_issues.jsonl`."""
-
-    file: str
-    what: str
-    done: str
-
-
-@dataclass(frozen=True)
-class ClassFolders:
+class ClassFolders(LabelledImages[Sample]):
     """Labelled images by split, with the class names that their labels index."""
 
-    root: Path
-    class_names: tuple[str, ...]
-    splits: dict[Split, tuple[Sample, ...]]
-    issues: tuple[Issue, ...] = field(default=())
+    target: ClassVar[str] = "class"
 
-    @property
-    def left_out(self) -> int:
-        """How many files are not used."""
-        return sum(issue.done.startswith("left out") for issue in self.issues)
-
-    def samples(self) -> tuple[Sample, ...]:
-        """The samples of all splits, one after the other."""
-        return tuple(sample for part in self.splits.values() for sample in part)
+    def target_of(self, sample: Sample) -> str:
+        """The name of the sample's class."""
+        return self.class_names[sample.label]
 
 
 def read_class_folders(root: Path, class_names: tuple[str, ...] | None = None) -> ClassFolders:
@@ -100,7 +72,7 @@ def _split_folders(root: Path, *, needs_train: bool) -> dict[Split, Path]:
     found: dict[Split, Path] = {}
     flat: list[Path] = []
     for folder in _sub_folders(root):
-        split = next((split for split, names in SPLIT_FOLDERS.items() if folder.name.lower() in names), None)
+        split = split_of(folder.name)
         if split is None:
             continue
         if not _sub_folders(folder):
@@ -151,12 +123,6 @@ def _check_classes(folder: Path, class_names: tuple[str, ...], whose: str) -> No
         )
 
 
-def shorten(names: Sequence[str], most: int = 20) -> str:
-    """Names as text, the first `most` of them."""
-    listed = ", ".join(names[:most])
-    return listed if len(names) <= most else f"{listed}, ... {len(names)} in all"
-
-
 def _list_samples(folder: Path, class_names: tuple[str, ...], *, must_fill: bool) -> tuple[list[Sample], list[Path]]:
     """Images of every class folder (searched deeply), and the files that are left out."""
     samples: list[Sample] = []
@@ -195,24 +161,3 @@ def split_stratified(data: ClassFolders, *, fraction: float, seed: int) -> Class
             f"{data.root}: no class has two images, so none can be held back for validation; add a val/ folder"
         )
     return ClassFolders(data.root, data.class_names, data.splits | {"train": train, "val": val}, data.issues)
-
-
-def split_as_csv(data: ClassFolders) -> str:
-    """The split as CSV text: file (relative to the data folder), split, class."""
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["file", "split", "class"])
-    for split, samples in data.splits.items():
-        rows.writerows(
-            [sample.path.relative_to(data.root).as_posix(), split, data.class_names[sample.label]] for sample in samples
-        )
-    return text.getvalue()
-
-
-def read_split(root: Path, file: Path) -> dict[Split, set[Path]]:
-    """The files of each split that `split_as_csv` wrote, as paths under `root`."""
-    splits: dict[Split, set[Path]] = defaultdict(set)
-    with file.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
-        for row in csv.DictReader(stream):
-            splits[row["split"]].add(root / row["file"])  # type: ignore[index]  # one of Split, as written
-    return splits

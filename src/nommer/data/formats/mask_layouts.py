@@ -1,0 +1,166 @@
+"""Where images and their masks lie: the folder trees that are known, and which split is where."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from nommer.data.formats.labelled import SPLIT_FOLDERS, Issue, Split, split_of
+from nommer.data.images import is_image_name
+from nommer.errors import InputError
+
+LAYOUTS = """accepted layouts for semantic segmentation:
+  DATA/images/train/*.jpg and DATA/masks/train/*.png   (and val; masks may be called annotations or labels)
+  DATA/train/images/*.jpg and DATA/train/masks/*.png   (and val)
+  DATA/images/*.jpg and DATA/masks/*.png               (with train.txt and val.txt lists, or split by nommer)
+  DATA/images/training and DATA/annotations/training   (ADE20K)
+  DATA/JPEGImages and DATA/SegmentationClass           (Pascal VOC, with lists in ImageSets/Segmentation)
+  DATA/train/*.jpg and DATA/trainannot/*.png           (CamVid)
+a mask is named like its image, or with _mask, _label, _labels, _L or _seg behind; classes.yaml names the classes"""
+
+_IMAGES = ("images", "jpegimages")
+_MASKS = ("masks", "segmentationclass", "annotations", "labels")
+_LIST_FOLDERS = ("", "splits", "ImageSets/Segmentation")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One split: a folder of images, the folder of their masks, and the list of those that belong to it, if any."""
+
+    images: Path
+    masks: Path
+    listed_in: Path | None = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a folder of images and masks is laid out."""
+
+    parts: dict[Split, Part]
+    is_camvid: bool = False
+    is_ade20k: bool = False
+    issues: tuple[Issue, ...] = ()
+    """What lies there and is not used."""
+
+
+def find_layout(root: Path) -> Layout | None:
+    """The layout of a folder, or None where it is no segmentation data.
+
+    Raises:
+        InputError: it is segmentation data, but its splits do not fit.
+    """
+    images, masks = _images_and_masks(root)
+    if images and masks:
+        return _beside_each_other(root, images, masks)
+    return _split_first(root) or _camvid(root)
+
+
+def _beside_each_other(root: Path, images: Path, masks: Path) -> Layout:
+    """`images/` and `masks/`, with sub-folders for splits or without."""
+    of_images, of_masks = _by_split(images), _by_split(masks)
+    if not of_images:
+        return _flat(root, images, masks)
+    parts = {split: Part(folder, of_masks[split]) for split, folder in of_images.items() if split in of_masks}
+    unmatched = [folder for split, folder in of_images.items() if split not in of_masks]
+    beside = set(_sub_folders(images)) - set(of_images.values())
+    issues = [Issue(str(folder), "lies beside the split folders", "left out") for folder in sorted(beside)]
+    issues += _only_test_may_lack_masks(unmatched, masks)
+    is_ade20k = masks.name.lower() == "annotations" and of_images.get("train", root).name.lower() == "training"
+    return Layout(_with_lists(root, parts), is_ade20k=is_ade20k, issues=tuple(issues))
+
+
+def _only_test_may_lack_masks(unmatched: list[Path], masks: Path) -> list[Issue]:
+    """Folders of test images without masks, which cannot be judged and are left out.
+
+    Raises:
+        InputError: a folder of another split is without masks.
+    """
+    for folder in unmatched:
+        if split_of(folder.name) != "test":
+            raise InputError(f"{folder}: there is no folder of masks for it; expected one in {masks}; {LAYOUTS}")
+    return [Issue(str(folder), "there is no folder of masks for it", "left out") for folder in unmatched]
+
+
+def _flat(root: Path, images: Path, masks: Path) -> Layout:
+    lists = _find_lists(root)
+    if not lists:
+        return Layout({"train": Part(images, masks)})
+    return Layout({split: Part(images, masks, file) for split, file in lists.items()})
+
+
+def _split_first(root: Path) -> Layout | None:
+    """`train/images` and `train/masks`."""
+    parts: dict[Split, Part] = {}
+    unmatched = []
+    for split, folder in _by_split(root).items():
+        images, masks = _images_and_masks(folder)
+        if images and masks:
+            parts[split] = Part(images, masks)
+        elif images:
+            unmatched.append(folder)
+    if not parts:
+        return None
+    return Layout(_with_lists(root, parts), issues=tuple(_only_test_may_lack_masks(unmatched, root)))
+
+
+def _camvid(root: Path) -> Layout | None:
+    """`train/` and `trainannot/`."""
+    by_name = {folder.name.lower(): folder for folder in _sub_folders(root)}
+    splits = _by_split(root)
+    annotated = {split: by_name.get(f"{folder.name.lower()}annot") for split, folder in splits.items()}
+    parts = {split: Part(splits[split], masks) for split, masks in annotated.items() if masks}
+    if not parts:
+        return None
+    unmatched = [splits[split] for split in splits if split not in parts]
+    issues = _only_test_may_lack_masks(unmatched, root)
+    return Layout(_with_lists(root, parts), is_camvid=True, issues=tuple(issues))
+
+
+def _images_and_masks(folder: Path) -> tuple[Path | None, Path | None]:
+    """The two folders among those in `folder`, by their names; a folder of masks must hold some."""
+    folders = _sub_folders(folder)
+    return _first(folders, _IMAGES), _first((child for child in folders if _holds_images(child)), _MASKS)
+
+
+def _by_split(folder: Path) -> dict[Split, Path]:
+    """The sub-folders that hold splits."""
+    found: dict[Split, Path] = {}
+    for child in _sub_folders(folder):
+        split = split_of(child.name)
+        if split in found:
+            raise InputError(f"{folder}: both {found[split].name} and {child.name} hold {split} images; keep one")
+        if split:
+            found[split] = child
+    return found
+
+
+def _with_lists(root: Path, parts: dict[Split, Part]) -> dict[Split, Part]:
+    lists = _find_lists(root)
+    return {split: replace(part, listed_in=lists.get(split)) for split, part in parts.items()}
+
+
+def _find_lists(root: Path) -> dict[Split, Path]:
+    """`train.txt` and the like, of the first folder that has any."""
+    for name in _LIST_FOLDERS:
+        files = {path.stem.lower(): path for path in sorted((root / name).glob("*.[tT][xX][tT]"))}
+        found: dict[Split, Path] = {}
+        for split, names in SPLIT_FOLDERS.items():
+            file = next((files[stem] for stem in names if stem in files), None)
+            if file:
+                found[split] = file
+        if found:
+            return found
+    return {}
+
+
+def _first(folders: Iterable[Path], names: tuple[str, ...]) -> Path | None:
+    """The folder called by the earliest of `names`, in whatever case."""
+    by_name = {folder.name.lower(): folder for folder in folders}
+    return next((by_name[name] for name in names if name in by_name), None)
+
+
+def _sub_folders(folder: Path) -> list[Path]:
+    return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
+
+
+def _holds_images(folder: Path) -> bool:
+    return any(is_image_name(path) and not path.name.startswith(".") for path in folder.rglob("*"))

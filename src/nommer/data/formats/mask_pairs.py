@@ -1,0 +1,143 @@
+"""Which mask belongs to which image, and which pairs a list of names chooses."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from unicodedata import normalize
+
+from nommer.data.formats.labelled import Issue, Split, shorten
+from nommer.data.formats.mask_layouts import Layout
+from nommer.data.images import is_image_name, visible_files
+from nommer.errors import InputError
+
+MASK_ENDINGS = ("", "_mask", "_label", "_labels", "_L", "_seg")
+"""What may stand behind an image's name in the name of its mask."""
+
+Key = tuple[str, ...]
+"""A file by the folders it is in and its name without ending, below the folder that was searched."""
+
+
+@dataclass(frozen=True)
+class MaskSample:
+    """An image file and the file that holds its mask."""
+
+    path: Path
+    mask: Path
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The images of one folder, each with its mask."""
+
+    by_key: dict[Key, MaskSample]
+    issues: tuple[Issue, ...]
+
+
+def pair_parts(layout: Layout) -> tuple[dict[Split, tuple[MaskSample, ...]], list[Issue]]:
+    """The samples of every split, and what is left out.
+
+    An image without a mask is paired with the file that it lacks, for whoever reads that to complain.
+
+    Raises:
+        InputError: names that are not clear, or lists that do not fit the files.
+    """
+    folders = {(part.images, part.masks): pair(part.images, part.masks) for part in layout.parts.values()}
+    issues = [*layout.issues, *(issue for pairs in folders.values() for issue in pairs.issues)]
+    splits: dict[Split, tuple[MaskSample, ...]] = {}
+    unused = {folder: dict(pairs.by_key) for folder, pairs in folders.items()}
+    for split, part in layout.parts.items():
+        pairs, left = folders[part.images, part.masks].by_key, unused[part.images, part.masks]
+        chosen = list(pairs) if part.listed_in is None else read_list(part.listed_in, pairs, part.images, issues)
+        taken = [key for key in chosen if key not in left]
+        if taken:
+            raise InputError(f"{part.listed_in}: lists {taken[0][-1]!r}, which another split lists too; keep it in one")
+        splits[split] = tuple(left.pop(key) for key in sorted(chosen))
+        if not splits[split]:
+            raise InputError(f"{part.listed_in or part.images}: no images of {split!r} here")
+    issues += [
+        Issue(str(sample.path), "is in no list of a split", "left out")
+        for left in unused.values()
+        for sample in left.values()
+    ]
+    return splits, issues
+
+
+def pair(images: Path, masks: Path) -> Pairs:
+    """Find the mask of every image: the file of the same name, or with one of `MASK_ENDINGS`, in the same sub-folder.
+
+    Raises:
+        InputError: two images, or two masks, that only their endings tell apart.
+    """
+    found, issues = _by_key(images, "images")
+    candidates, more = _by_key(masks, "masks")
+    pairs: dict[Key, MaskSample] = {}
+    for key, image in found.items():
+        keys = ((*key[:-1], key[-1] + ending) for ending in MASK_ENDINGS)
+        mask = next((candidates[k] for k in keys if k in candidates), None)
+        pairs[key] = MaskSample(image, mask or masks.joinpath(*key[:-1], f"{image.stem}.png"))
+    used = {sample.mask for sample in pairs.values()}
+    stray = [Issue(str(mask), "mask without an image", "left out") for mask in candidates.values() if mask not in used]
+    return Pairs(pairs, (*issues, *more, *stray))
+
+
+def _by_key(folder: Path, what: str) -> tuple[dict[Key, Path], list[Issue]]:
+    found: dict[Key, Path] = {}
+    issues = []
+    for path in visible_files(folder):
+        if not is_image_name(path):
+            issues.append(Issue(str(path), "file name does not end as an image's", "left out"))
+            continue
+        key = tuple(normalize("NFC", part) for part in path.relative_to(folder).with_suffix("").parts)
+        if key in found:
+            raise InputError(
+                f"{path}: another of the {what}, {found[key].name}, differs only in its ending, so it is not clear "
+                "which image belongs to which mask; rename or remove one"
+            )
+        found[key] = path
+    return found, issues
+
+
+def read_list(file: Path, pairs: dict[Key, MaskSample], folder: Path, issues: list[Issue]) -> list[Key]:
+    """The images that a list names, one a line: a name or path, with its ending or without, maybe a second column.
+
+    Raises:
+        InputError: names of no image, or of several.
+    """
+    by_name: dict[str, list[Key]] = defaultdict(list)
+    for key in pairs:
+        by_name[key[-1]].append(key)
+    chosen: dict[Key, None] = {}
+    unknown = []
+    for line in file.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines():
+        text = normalize("NFC", line.strip())
+        if not text:
+            continue
+        keys = _named(text, by_name)
+        if not keys:
+            unknown.append(text)
+        elif len(keys) > 1:
+            raise InputError(f"{file}: {text!r} may be any of {len(keys)} images in {folder}; write its sub-folder too")
+        elif keys[0] in chosen:
+            issues.append(Issue(str(pairs[keys[0]].path), f"listed twice in {file.name}", "used once"))
+        else:
+            chosen[keys[0]] = None
+    if unknown:
+        raise InputError(
+            f"{file}: {len(unknown)} of the names listed are no images in {folder}: {shorten(unknown, 5)}; "
+            "correct the list or add the images"
+        )
+    return list(chosen)
+
+
+def _named(text: str, by_name: dict[str, list[Key]]) -> list[Key]:
+    """The images that a line of a list may mean: the whole line is tried as a name, then its first column."""
+    for column in (text, text.replace(",", " ").replace("\t", " ").split()[0]):
+        path = Path(column.replace("\\", "/"))
+        for name in (path.name, path.stem):
+            keys = by_name.get(name, [])
+            if len(keys) > 1:
+                whole = (*path.parent.parts, name)
+                keys = [key for key in keys if whole[-len(key) :] == key] or keys
+            if keys:
+                return keys
+    return []

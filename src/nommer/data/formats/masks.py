@@ -1,0 +1,153 @@
+"""Images with masks that say the class of every pixel: what is found, what the values mean, how it is split."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from nommer.data.formats.labelled import LabelledImages, shorten
+from nommer.data.formats.mask_classes import (
+    CAMVID,
+    EXAMPLE,
+    MaskClasses,
+    ade20k_classes,
+    classes_of_values,
+    find_class_file,
+    read_class_file,
+)
+from nommer.data.formats.mask_layouts import LAYOUTS, Layout, find_layout
+from nommer.data.formats.mask_pairs import MaskSample, pair_parts
+from nommer.data.images import ImageError
+from nommer.data.masks import IGNORE, Colour, MaskEncoding, read_pixels, unpack
+from nommer.data.parallel import read_all
+from nommer.errors import InputError
+from nommer.progress import notice
+
+BINARY_HINT = """255 usually marks one class of two, but as a label it means "ignore"; write a classes.yaml such as
+  classes:
+    - {name: background, value: 0}
+    - {name: object, value: 255}"""
+
+
+@dataclass(frozen=True)
+class MaskFolders(LabelledImages[MaskSample]):
+    """Images and masks by split, with the class names that the labels index."""
+
+    target: ClassVar[str] = "mask"
+
+    colours: tuple[Colour, ...] = field(kw_only=True)
+    """For pictures: one for each class."""
+    encoding: MaskEncoding = field(kw_only=True)
+    """What the values in the mask files mean."""
+
+    def target_of(self, sample: MaskSample) -> str:
+        """The mask's file, relative to the data folder."""
+        return sample.mask.relative_to(self.root).as_posix()
+
+
+def read_mask_folders(
+    root: Path, *, classes: Path | None = None, class_names: tuple[str, ...] | None = None
+) -> MaskFolders:
+    """Find the images and their masks under `root`, which is not changed.
+
+    Without splits of its own everything is "train"; a "test" split without a "val" beside it is "val".
+
+    Args:
+        root: folder of the data.
+        classes: YAML or JSON file that tells the classes; by default `classes.yaml`, `classes.yml` or `classes.json` in
+            `root`. Without one, the classes are those of the data set whose layout it is, or the values that occur.
+        class_names: the classes of a model to judge: labels come in their order. The data may lack some of them.
+
+    Raises:
+        InputError: no such layout, names or lists that do not fit, classes that are not understood or that
+            `class_names` lack.
+    """
+    if not root.is_dir():
+        raise InputError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}; {LAYOUTS}")
+    layout = find_layout(root)
+    if layout is None:
+        raise InputError(f"{root}: found no images with masks; {LAYOUTS}")
+    splits, issues = pair_parts(layout)
+    if class_names is None and "train" not in splits:
+        raise InputError(f"{root}: holds {', '.join(splits)} but nothing to train on; {LAYOUTS}")
+    if "val" not in splits and "test" in splits:
+        splits["val"] = splits.pop("test")
+    learned = splits.get("train") or tuple(sample for part in splits.values() for sample in part)
+    found = _classes(root, layout, classes or find_class_file(root), learned)
+    names = class_names or found.names
+    _check_names(root, found.names, names)
+    return MaskFolders(root, names, splits, tuple(issues), colours=found.colours(names), encoding=found.encoding(names))
+
+
+def _check_names(root: Path, found: tuple[str, ...], names: tuple[str, ...]) -> None:
+    unknown = [name for name in found if name not in names]
+    if unknown:
+        raise InputError(
+            f"{root}: class {shorten(unknown)} is not among the model's classes; found {len(found)}: {shorten(found)}; "
+            f"expected {len(names)}: {shorten(names)}"
+        )
+
+
+def _classes(root: Path, layout: Layout, file: Path | None, samples: Sequence[MaskSample]) -> MaskClasses:
+    """The classes by the first that tells: a class file, a known data set's layout, the values in the masks."""
+    if file is not None:
+        return read_class_file(file)
+    if layout.is_camvid:
+        notice(f"{root}: no class file; the folders are CamVid's, so its 11 classes are taken, and 11 is ignored")
+        return CAMVID
+    values = _values_in([sample.mask for sample in samples])
+    if layout.is_ade20k:
+        notice(f"{root}: no class file; the folders are ADE20K's, so value 0 is ignored, and 1 is the first class")
+        return ade20k_classes(root, values)
+    if values == [0, IGNORE]:
+        raise InputError(f"{root}: the masks hold 0 and 255 alone: {BINARY_HINT}")
+    found = classes_of_values(values)
+    notice(f"{root}: no class file; the values in the masks are taken for {len(found.names)} classes, 255 is ignored")
+    return found
+
+
+def _values_in(masks: Sequence[Path]) -> list[int]:
+    """The values that occur in mask files; those that cannot be read are left to the audit.
+
+    Raises:
+        InputError: masks in colour, whose meaning no value tells.
+    """
+    values: set[int] = set()
+    for path, found in zip(masks, read_all(_values, masks, what="reading masks"), strict=True):
+        if isinstance(found, list):
+            colours = ", ".join(str(unpack(colour)) for colour in found[:5])
+            raise InputError(
+                f"{path}: this mask is in colour ({colours}, ...), and nothing says what the colours mean; write a "
+                f"classes.yaml with a color for each class, {EXAMPLE}"
+            )
+        values |= found
+    return sorted(values)
+
+
+def _values(path: Path) -> set[int] | list[int]:
+    """The values of a mask, or a list of its colours."""
+    try:
+        pixels = read_pixels(path)
+    except ImageError:
+        return set()
+    found = np.unique(pixels.values).tolist()
+    return found if pixels.in_colour else set(found)
+
+
+def split_randomly(data: MaskFolders, *, fraction: float, seed: int) -> MaskFolders:
+    """Hold back `fraction` of "train" as "val", chosen by `seed`, the same on every machine; at least one is in each.
+
+    Raises:
+        InputError: there is but one image.
+    """
+    order = sorted(data.splits["train"], key=lambda sample: sample.path.relative_to(data.root).as_posix())
+    if len(order) < 2:
+        raise InputError(f"{data.root}: one image cannot be split into training and validation; add more")
+    random.Random(str(seed)).shuffle(order)  # noqa: S311 - a split is no secret
+    held = set(order[: min(max(1, round(fraction * len(order))), len(order) - 1)])
+    train = tuple(sample for sample in data.splits["train"] if sample not in held)
+    val = tuple(sample for sample in data.splits["train"] if sample in held)
+    return replace(data, splits=data.splits | {"train": train, "val": val})

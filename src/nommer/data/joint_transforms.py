@@ -1,0 +1,198 @@
+"""From a decoded image and its mask to tensors that still lie on each other: fixed for judging, random for training."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import pad
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from nommer.data.masks import IGNORE
+from nommer.data.transforms import Normalisation
+from nommer.errors import InputError
+
+JointTransform = Callable[[Image.Image, np.ndarray], tuple[Tensor, Tensor]]
+"""From an RGB image and its (H, W) uint8 labels to (3, S, S) float32, normalised, and (S, S) int64."""
+
+_TRIES = 10
+"""Crops looked at until one is varied enough."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DensePreprocessing(Normalisation):
+    """How an image becomes the input of a model that answers for every pixel; travels with the weights.
+
+    Raises:
+        InputError: a value out of range; the message names it.
+    """
+
+    interpolation: Literal["bicubic", "bilinear", "nearest"] = "bilinear"
+    """How pixels are resampled (antialiased)."""
+    image_size: int = 512
+    """Side of the training crops, and of the windows where a large image is worked on in parts, in pixels."""
+    short_side: int | None = None
+    """Images are resized so that their shorter side has this many pixels; by default they keep their own size."""
+    long_side: int | None = None
+    """The longer side gets at most this many pixels, whatever becomes of the shorter; by default any number."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.image_size < 32:
+            raise InputError(f"image_size must be 32 pixels or more, got {self.image_size}")
+        for name in ("short_side", "long_side"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} must be 1 pixel or more, got {value}")
+        if self.short_side and self.long_side and self.long_side < self.short_side:
+            raise InputError(f"long_side ({self.long_side}) must not be below short_side ({self.short_side})")
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) at which an image of this height and width is worked on; the aspect ratio stays."""
+        factor = self.short_side / min(height, width) if self.short_side else 1.0
+        if self.long_side:
+            factor = min(factor, self.long_side / max(height, width))
+        return max(1, round(height * factor)), max(1, round(width * factor))
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """An RGB image as float32 (3, h, w) at its `size`, normalised."""
+        size = self.size(image.height, image.width)
+        if size != (image.height, image.width):
+            image = v2.functional.resize(image, list(size), interpolation=v2.InterpolationMode(self.interpolation))
+        return self.normalise(image)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JointAugmentation:
+    """Random changes of the training images and their masks.
+
+    Source: the published ADE20K recipe of UPerNet: scale, crop, flip, photometric distortion, in this order.
+
+    Raises:
+        InputError: a value out of range; the message names it.
+    """
+
+    scale: tuple[float, float] = (0.5, 2.0)
+    """The image is resized by a random factor between these, on top of the preprocessing's size."""
+    max_class_share: float = 0.75
+    """Largest share of one class among the pixels of a crop; after ten tries any crop is taken."""
+    hflip: float = 0.5
+    """Probability of a horizontal flip."""
+    vflip: float = 0.0
+    """Probability of a vertical flip."""
+    photometric: bool = True
+    """Change brightness, contrast, saturation and hue, each with probability one half."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scale", tuple(self.scale))
+        if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1]:
+            raise InputError(f"augment.scale must be two numbers with 0 < low <= high, got {self.scale}")
+        if not 0 < self.max_class_share <= 1:
+            raise InputError(f"augment.max_class_share must be above 0 and at most 1, got {self.max_class_share}")
+        for name in ("hflip", "vflip"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"augment.{name} must be from 0 to 1, got {getattr(self, name)}")
+
+    def transform(self, preprocessing: DensePreprocessing) -> JointTransform:
+        """A function from an RGB image and its labels to a random, normalised square of both, S = image_size.
+
+        Where the image is smaller, zeros and `IGNORE` fill the square's right and lower end.
+        """
+        changes = [v2.RandomHorizontalFlip(self.hflip), v2.RandomVerticalFlip(self.vflip)]
+        changes += [photometric_distortion()] if self.photometric else []
+        return _RandomSquare(preprocessing, self, v2.Compose(changes))
+
+
+@dataclass(frozen=True)
+class _RandomSquare:
+    """What `JointAugmentation.transform` gives; a class, for processes that decode to receive it."""
+
+    preprocessing: DensePreprocessing
+    augmentation: JointAugmentation
+    changes: v2.Transform
+    """Of the crop."""
+
+    def __call__(self, image: Image.Image, labels: np.ndarray) -> tuple[Tensor, Tensor]:
+        (low, high), side = self.augmentation.scale, self.preprocessing.image_size
+        factor = low + (high - low) * torch.rand(()).item()
+        height, width = self.preprocessing.size(image.height, image.width)
+        scaled = max(1, round(height * factor)), max(1, round(width * factor))
+        mask = Image.fromarray(labels)
+        view = choose_view(mask, scaled, side, self.augmentation.max_class_share)
+        crop = view.of(image, self.preprocessing.interpolation)
+        crop, target = self.changes(crop, tv_tensors.Mask(np.array(view.of(mask, "nearest"))))
+        return _square(self.preprocessing.normalise(crop), side, 0.0), _square(target.long(), side, IGNORE)
+
+
+@dataclass(frozen=True)
+class WholeImage:
+    """The preprocessing alone, for judging: the mask stays at its own size."""
+
+    preprocessing: DensePreprocessing
+
+    def __call__(self, image: Image.Image, labels: np.ndarray) -> tuple[Tensor, Tensor]:
+        """(3, h, w) float32 and (H, W) int64."""
+        return self.preprocessing(image), torch.from_numpy(labels).long()
+
+
+def photometric_distortion() -> v2.Transform:
+    """Random brightness, contrast, saturation and hue, each with probability one half, the contrast first or last.
+
+    The strengths are the published recipe's, with brightness as a factor and not as a sum.
+    """
+    brightness, contrast, saturation, hue = (
+        v2.RandomApply([v2.ColorJitter(**{name: strength})], p=0.5)
+        for name, strength in {"brightness": 32 / 255, "contrast": 0.5, "saturation": 0.5, "hue": 0.1}.items()
+    )
+    orders = [brightness, contrast, saturation, hue], [brightness, saturation, hue, contrast]
+    return v2.RandomChoice([v2.Compose(order) for order in orders])
+
+
+@dataclass(frozen=True)
+class View:
+    """A crop of a resized image, described by the part of the original that it shows: only that need be resized."""
+
+    size: tuple[int, int]
+    """Height and width in pixels."""
+    box: tuple[float, float, float, float]
+    """Left, upper, right and lower end, in pixels of the original."""
+
+    def of(self, image: Image.Image, interpolation: str) -> Image.Image:
+        """The crop of an image."""
+        return image.resize(self.size[::-1], Image.Resampling[interpolation.upper()], box=self.box)
+
+
+def choose_view(labels: Image.Image, scaled: tuple[int, int], side: int, max_class_share: float) -> View:
+    """A random crop of at most side x side pixels with no class on more than `max_class_share` of its labelled pixels.
+
+    Args:
+        labels: the mask, at its own size.
+        scaled: height and width to which image and mask are resized.
+        side: of the crop; it is smaller where the resized image is.
+        max_class_share: of the pixels that are not ignored. After `_TRIES` crops the last one is taken as it is.
+    """
+    for _ in range(_TRIES):
+        view = _random_view(labels.size, scaled, side)
+        counts = np.array(view.of(labels, "nearest").histogram()[:IGNORE])
+        if counts.max() < counts.sum() and counts.max() <= max_class_share * counts.sum():
+            break
+    return view
+
+
+def _random_view(original: tuple[int, int], scaled: tuple[int, int], side: int) -> View:
+    (width, height), (rows, columns) = original, scaled
+    size = min(rows, side), min(columns, side)
+    top, left = (int(torch.randint(whole - part + 1, ())) for whole, part in zip(scaled, size, strict=True))
+    across, down = width / columns, height / rows
+    box = (left * across, top * down, min(width, (left + size[1]) * across), min(height, (top + size[0]) * down))
+    return View(size, box)
+
+
+def _square(image: Tensor, side: int, fill: float) -> Tensor:
+    """Filled up to side x side pixels, to the right and below."""
+    height, width = image.shape[-2:]
+    return pad(image.as_subclass(Tensor), (0, side - width, 0, side - height), value=fill)

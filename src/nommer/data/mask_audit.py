@@ -1,0 +1,156 @@
+"""Reads images and their masks once before anything is learned from them, and lists what is wrong with them."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from nommer.data.audit import ImageReport, decodes_whole, leave_out, read_image
+from nommer.data.formats.labelled import Issue, shorten
+from nommer.data.formats.mask_pairs import MASK_ENDINGS, MaskSample
+from nommer.data.formats.masks import BINARY_HINT, MaskFolders
+from nommer.data.images import ImageError
+from nommer.data.masks import IGNORE, MaskEncoding, check_size, read_pixels, to_labels
+from nommer.data.parallel import read_all
+from nommer.errors import InputError
+
+_FIRST_SIDEWAYS = 5
+"""EXIF orientations from this one on turn an image by a quarter."""
+
+
+@dataclass(frozen=True)
+class PairReport:
+    """What the audit found in one image and its mask."""
+
+    path: Path
+    """The image."""
+    short_side: int = 0
+    """Of the image, in pixels."""
+    counts: np.ndarray = field(default_factory=lambda: np.zeros(IGNORE + 1, np.int64))
+    """Pixels of each label, (256,), those to ignore last."""
+    error: str | None = None
+    """Why the pair cannot be used."""
+    remarks: tuple[Issue, ...] = ()
+    """What the reader should know although it can."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether every pixel of the mask is ignored."""
+        return self.error is None and not self.counts[:IGNORE].any()
+
+
+@dataclass(frozen=True)
+class AuditedMasks:
+    """Data without its bad pairs, and what the audit learned."""
+
+    data: MaskFolders
+    short_side: int
+    """Median of the images' shorter side, in pixels."""
+    class_pixels: np.ndarray
+    """(classes,) int64: labelled pixels of each class in "train", or in everything where there is no "train"."""
+
+
+def audit_masks(data: MaskFolders, *, on_bad_sample: str = "auto", training: bool = True) -> AuditedMasks:
+    """Leave out and list the images that cannot be used, for their own or their mask's sake.
+
+    Args:
+        data: images and masks.
+        on_bad_sample: "error" refuses any bad pair; "skip" leaves them out; "auto" leaves out up to 1 % of all.
+        training: the data are to be learned from, so images without a labelled pixel leave "train", and two classes at
+            least must occur there.
+
+    Raises:
+        InputError: bad pairs that `on_bad_sample` does not allow, or nothing left to learn from.
+    """
+    samples = data.samples()
+    whole = decodes_whole(len(samples))
+    reports = read_all(lambda sample: read_pair(sample, data.encoding, whole=whole), samples, what="reading masks")
+    bad = {report.path: report.error for report in reports if report.error}
+    kept = leave_out(data, bad, on_bad_sample, verb="used")
+    issues = [Issue(str(path), error, "left out") for path, error in bad.items()]
+    issues += [remark for report in reports for remark in report.remarks]
+    empty = {report.path for report in reports if report.is_empty}
+    for split, part in kept.items():
+        leaves = training and split == "train"
+        done = "left out" if leaves else "used; counts for nothing"
+        issues += [Issue(str(s.path), "every pixel of its mask is ignored", done) for s in part if s.path in empty]
+        kept[split] = tuple(s for s in part if s.path not in empty) if leaves else part
+    audited = replace(data, splits=kept)
+    counts = _count({report.path: report.counts for report in reports}, kept.get("train") or audited.samples())
+    if training:
+        _check_learnable(data, counts)
+    issues += _absent_classes(data, counts)
+    side = int(median(report.short_side for report in reports if not report.error))
+    return AuditedMasks(replace(audited, issues=(*data.issues, *issues)), side, counts[: len(data.class_names)])
+
+
+def _count(counts: dict[Path, np.ndarray], samples: Iterable[MaskSample]) -> np.ndarray:
+    """Pixels of each label in all of `samples`: (256,) int64."""
+    total = np.zeros(IGNORE + 1, np.int64)
+    for sample in samples:
+        total += counts[sample.path]
+    return total
+
+
+def _check_learnable(data: MaskFolders, counts: np.ndarray) -> None:
+    present = [name for name, count in zip(data.class_names, counts, strict=False) if count]
+    if len(present) > 1:
+        return
+    found = f"nothing but {present[0]!r}" if present else "no labelled pixel"
+    binary = data.encoding.ignores_255_by_default and counts[IGNORE] > 0
+    hint = BINARY_HINT if binary else "label pixels of at least two classes, or correct the class file"
+    raise InputError(f"{data.root}: {found} in the training masks; {hint}")
+
+
+def _absent_classes(data: MaskFolders, counts: np.ndarray) -> list[Issue]:
+    absent = [name for name, count in zip(data.class_names, counts, strict=False) if not count]
+    what = f"{len(absent)} of {len(data.class_names)} classes do not occur in the masks: {shorten(absent)}"
+    return [Issue(str(data.root), what, "kept")] if absent else []
+
+
+def read_pair(sample: MaskSample, encoding: MaskEncoding, *, whole: bool) -> PairReport:
+    """Read an image (its header, and with `whole` every pixel) and its mask."""
+    report = read_image(sample.path, whole=whole)
+    if report.error or report.size is None:
+        return PairReport(sample.path, error=report.error)
+    if not sample.mask.exists():
+        endings = ", ".join(ending for ending in MASK_ENDINGS if ending)
+        reason = f"has no mask: expected {sample.mask} (or with {endings} behind the name)"
+        return PairReport(sample.path, error=reason)
+    try:
+        pixels = read_pixels(sample.mask, by_palette=encoding.by_palette)
+        check_fit(sample.mask, pixels.values.shape, report)
+        labels = to_labels(sample.mask, pixels, encoding)
+    except ImageError as error:
+        return PairReport(sample.path, error=f"its mask {error}")
+    remarks = (*report.remarks, *_remarks(sample, report, pixels.values.dtype.itemsize > 1 and not pixels.in_colour))
+    counts = np.bincount(labels.ravel(), minlength=IGNORE + 1)
+    return PairReport(sample.path, min(report.size), counts, remarks=remarks)
+
+
+def check_fit(mask: Path, shape: tuple[int, ...], image: ImageReport) -> None:
+    """Refuse a mask of another size than its image, once that is turned as its EXIF orientation says.
+
+    Raises:
+        ImageError: both sizes.
+    """
+    stored = image.size or (0, 0)
+    upright = stored[::-1] if image.orientation >= _FIRST_SIDEWAYS else stored
+    hint = ""
+    if shape[::-1] == stored:
+        hint = (
+            f"; it fits the image as stored, which the EXIF orientation {image.orientation} turns: turn the mask too, "
+            "or remove the orientation from the image"
+        )
+    check_size(mask, shape, upright, hint=hint)
+
+
+def _remarks(sample: MaskSample, image: ImageReport, is_wide: bool) -> Iterator[Issue]:
+    if image.orientation != 1:
+        done = "turned; its mask is taken to fit the turned image"
+        yield Issue(str(sample.path), f"EXIF orientation {image.orientation}", done)
+    if is_wide:
+        yield Issue(str(sample.mask), "16-bit mask", "its values are used as they are")
+    yield from read_image(sample.mask, whole=False).remarks

@@ -1,0 +1,206 @@
+"""The one decoder of masks: whatever values or colours a file holds become labels, one byte per pixel.
+
+A mask is an image in which every pixel says its class: by its value (8 or 16 bits, or the index into a palette), or by
+its colour. Nothing is guessed: a value that stands for no class is an error.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from nommer.data.images import ImageError, has_sound_exif, image_errors, open_image
+
+IGNORE = 255
+"""The label of pixels that count for nothing, in training as in judging; hence there are at most 255 classes."""
+
+LARGEST_VALUE = 65_535
+"""Largest value of a pixel in a mask."""
+
+Colour = tuple[int, int, int]
+"""Red, green, blue, 0 to 255."""
+
+_LOSSY = ("JPEG", "MPO")
+_UNKNOWN = -1
+_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class MaskEncoding:
+    """What the values (or colours) in mask files mean."""
+
+    values: Mapping[int, int]
+    """From a pixel's value (0 to `LARGEST_VALUE`; in palette images the index) to its label, or to `IGNORE`."""
+    colours: Mapping[Colour, int] = field(default_factory=dict)
+    """From a pixel's colour to its label, or to `IGNORE`; empty where masks in colour cannot be read."""
+    by_palette: bool = False
+    """Palette images are read by the colours of their palette, not by index."""
+    ignores_255_by_default: bool = False
+    """Value 255 is ignored because nobody said otherwise."""
+
+    def labels(self, pixels: "MaskPixels") -> np.ndarray:
+        """(H, W) int16: the label of every pixel, -1 where it has none."""
+        if pixels.in_colour:
+            keys, labels = self._colour_table
+            found = np.searchsorted(keys, pixels.values)
+            return np.where(keys[found] == pixels.values, labels[found], _UNKNOWN)
+        return self._value_table[pixels.values]
+
+    @cached_property
+    def _value_table(self) -> np.ndarray:
+        table = np.full(LARGEST_VALUE + 1, _UNKNOWN, np.int16)
+        table[list(self.values)] = list(self.values.values())
+        return table
+
+    @cached_property
+    def _colour_table(self) -> tuple[np.ndarray, np.ndarray]:
+        """Packed colours, sorted, and their labels; the last colour is none, for the search to end at."""
+        packed = {pack(colour): label for colour, label in self.colours.items()} | {1 << 24: _UNKNOWN}
+        keys = sorted(packed)
+        return np.array(keys, np.int32), np.array([packed[key] for key in keys], np.int16)
+
+
+@dataclass(frozen=True)
+class MaskPixels:
+    """What a mask file holds, before it is known what that means."""
+
+    values: np.ndarray
+    """(H, W) integers: values, indices into a palette, or packed colours."""
+    in_colour: bool
+    """Whether they are colours."""
+
+    def name(self, value: int) -> str:
+        """One of `values`, for people."""
+        return str(unpack(value)) if self.in_colour else str(value)
+
+
+def pack(colour: Colour) -> int:
+    """A colour as one integer."""
+    red, green, blue = colour
+    return (red << 16) | (green << 8) | blue
+
+
+def unpack(packed: int) -> Colour:
+    """The colour that `pack` made an integer of."""
+    return packed >> 16, (packed >> 8) & 255, packed & 255
+
+
+def read_mask(path: Path, encoding: MaskEncoding) -> np.ndarray:
+    """Read a mask file as labels, turned as its EXIF orientation says.
+
+    Args:
+        path: the file.
+        encoding: what its values mean.
+
+    Returns:
+        (H, W) uint8 labels: class indices, or `IGNORE`.
+
+    Raises:
+        ImageError: the file cannot be decoded, is compressed with loss, or holds values that mean nothing.
+    """
+    return to_labels(path, read_pixels(path, by_palette=encoding.by_palette), encoding)
+
+
+def to_labels(path: Path, pixels: MaskPixels, encoding: MaskEncoding) -> np.ndarray:
+    """What `read_mask` gives, of a file that is read already.
+
+    Raises:
+        ImageError: it holds values that mean nothing.
+    """
+    labels = encoding.labels(pixels)
+    if labels.min() == _UNKNOWN:
+        raise ImageError(path, _describe_unknown(pixels, labels == _UNKNOWN, encoding))
+    return labels.astype(np.uint8)
+
+
+def read_pixels(path: Path, *, by_palette: bool = False) -> MaskPixels:
+    """Read a mask file as it is.
+
+    Args:
+        path: the file.
+        by_palette: take a palette image for its colours; by default it is its indices.
+
+    Raises:
+        ImageError: the file cannot be decoded, is compressed with loss, or holds what no mask does.
+    """
+    with image_errors(path), open_image(path) as image:
+        if image.format in _LOSSY:
+            raise ImageError(path, "is a JPEG, whose compression changes the values of a mask; save masks as PNG")
+        upright = ImageOps.exif_transpose(image) if has_sound_exif(image) else image
+        upright.load()
+        if upright.mode == "P" and by_palette:
+            upright = upright.convert("RGB")
+        return _pixels(_without_alpha(upright))
+
+
+def _without_alpha(image: Image.Image) -> Image.Image:
+    """A mask whose transparency, if any, says nothing."""
+    if image.mode not in ("LA", "RGBA"):
+        return image
+    if image.getchannel("A").getextrema() != (255, 255):
+        raise ImageError("mask", "is transparent in places, and a class is not; save masks without transparency")
+    return image.convert(image.mode[:-1])
+
+
+def _pixels(image: Image.Image) -> MaskPixels:
+    if image.mode == "RGB":
+        channels = np.asarray(image.convert("RGBX")).astype(np.int32, copy=False)
+        return MaskPixels(channels[..., 0] << 16 | channels[..., 1] << 8 | channels[..., 2], in_colour=True)
+    if image.mode not in ("1", "L", "P", "I") and not image.mode.startswith("I;16"):
+        raise ImageError("mask", f"has pixels of mode {image.mode}; masks are grey (8 or 16 bits), palette or RGB")
+    values = np.asarray(image)
+    if values.dtype.itemsize > 2 and (values.min() < 0 or values.max() > LARGEST_VALUE):
+        raise ImageError("mask", f"has values from {values.min()} to {values.max()}; expected 0 to {LARGEST_VALUE}")
+    return MaskPixels(values.astype(np.uint8) if values.dtype == bool else values, in_colour=False)
+
+
+def _describe_unknown(pixels: MaskPixels, unknown: np.ndarray, encoding: MaskEncoding) -> str:
+    values, counts = np.unique(pixels.values[unknown], return_counts=True)
+    kind = "colour" if pixels.in_colour else "value"
+    if pixels.in_colour and not encoding.colours:
+        return "is in colour, but the classes have no colours: list each class with its color in a class file"
+    order = np.argsort(-counts, kind="stable")[:_SHOWN]
+    listed = ", ".join(f"{pixels.name(int(values[i]))} ({counts[i]:,} pixels)" for i in order)
+    more = f", ... {len(values)} in all" if len(values) > _SHOWN else ""
+    plural = "s" if len(values) > 1 else ""
+    return f"{kind}{plural} {listed}{more} of no class; expected {_expected(encoding, in_colour=pixels.in_colour)}"
+
+
+def _expected(encoding: MaskEncoding, *, in_colour: bool) -> str:
+    if in_colour:
+        return ", ".join(str(colour) for colour in list(encoding.colours)[:_SHOWN])
+    known = ranges(value for value, label in encoding.values.items() if label != IGNORE)
+    ignored = ranges(value for value, label in encoding.values.items() if label == IGNORE)
+    return f"{known}, or {ignored} to be ignored" if ignored else known
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """Numbers as text, neighbours drawn together: "0-11, 255"."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
+
+
+def check_size(path: Path, shape: tuple[int, ...], expected: tuple[int, int], *, hint: str = "") -> None:
+    """Refuse a mask of another size than its image.
+
+    Args:
+        path: the mask's file.
+        shape: its height and width.
+        expected: width and height of the image.
+        hint: end of the message.
+
+    Raises:
+        ImageError: both sizes.
+    """
+    height, width = shape
+    if (width, height) != expected:
+        sizes = f"{width} x {height} pixels, its image {expected[0]} x {expected[1]}"
+        raise ImageError(path, f"is {sizes}; both must be the same{hint}")

@@ -1,0 +1,129 @@
+"""What the tasks share of datasets, batches and the data module that hands them to Lightning."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import lightning as L
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from nommer.data.images import ImageError
+from nommer.data.seeding import EpochSampler, ShareSampler, seeded
+
+S = TypeVar("S")
+B = TypeVar("B")
+
+
+class ImageDataset(Dataset[B], Generic[S, B]):
+    """Samples as inputs of the network; asked for by index, or by (index, seed) where the transform is random."""
+
+    samples: Sequence[S]
+
+    @abstractmethod
+    def load(self, index: int) -> B:
+        """One sample, decoded and transformed; called with the random generators seeded.
+
+        Raises:
+            ImageError: one of its files cannot be decoded (any more).
+        """
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, key: int | tuple[int, int]) -> B:
+        """One sample.
+
+        Raises:
+            ImageError: one of its files cannot be decoded (any more).
+        """
+        index, seed = key if isinstance(key, tuple) else (key, 0)
+        with seeded(seed):
+            return self.load(index)
+
+    def __getitems__(self, keys: Sequence[int | tuple[int, int]]) -> list[B] | ImageError:
+        """Samples of a batch, or the error of the first that has one: raised in a worker it would lose its sentence."""
+        try:
+            return [self[key] for key in keys]
+        except ImageError as error:
+            return error
+
+
+def collate(samples: list[B] | ImageError) -> B | ImageError:
+    """Samples as one batch; an error stays what it is."""
+    return samples if isinstance(samples, ImageError) else default_collate(samples)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loading:
+    """How batches are put together."""
+
+    batch_size: int
+    """Images per process and step."""
+    workers: int
+    """Processes that decode; 0 decodes in the training process."""
+    seed: int = 0
+    """Seed of order and augmentation."""
+    epoch_steps: int | None = None
+    """Batches of a training epoch, out of an endless stream of shuffled passes. By default an epoch is one pass,
+    without its last, incomplete batch."""
+
+
+class ImageData(L.LightningDataModule, Generic[S, B]):
+    """Training and validation batches for every process of a run.
+
+    Args:
+        train: samples to learn from.
+        val: samples to judge on.
+        loading: how batches are put together.
+        val_batch_size: images per process and step when judging; by default as in training.
+    """
+
+    def __init__(
+        self,
+        train: ImageDataset[S, B],
+        val: ImageDataset[S, B],
+        *,
+        loading: Loading,
+        val_batch_size: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.train, self.val = train, val
+        self.loading = loading
+        self.val_batch_size = val_batch_size or loading.batch_size
+
+    def train_dataloader(self) -> DataLoader[B]:
+        """Shuffled and augmented; a last incomplete batch is left to other epochs."""
+        sampler = self.train_sampler()
+        return self._loader(self.train, sampler=sampler, batch_size=self.loading.batch_size, drop_last=True)
+
+    def train_sampler(self) -> EpochSampler:
+        """This process's order and augmentation seeds, from the first epoch on."""
+        steps = self.loading.epoch_steps
+        length = None if steps is None else steps * self.loading.batch_size
+        return EpochSampler(len(self.train), seed=self.loading.seed, length=length, **self._process())
+
+    def val_dataloader(self) -> DataLoader[B]:
+        """Every validation image once, in order."""
+        sampler = ShareSampler(len(self.val), **self._process())
+        return self._loader(self.val, sampler=sampler, batch_size=self.val_batch_size, drop_last=False)
+
+    def on_before_batch_transfer(self, batch: B | ImageError, dataloader_idx: int) -> B:
+        """Stop at an image that cannot be decoded."""
+        if isinstance(batch, ImageError):
+            raise batch
+        return batch
+
+    def _process(self) -> dict[str, int]:
+        return {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size} if self.trainer else {}
+
+    def _loader(self, dataset: ImageDataset[S, B], **options: Any) -> DataLoader[B]:
+        workers = self.loading.workers
+        return DataLoader(
+            dataset,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=False,
+            collate_fn=collate,
+            **options,
+        )

@@ -1,0 +1,80 @@
+"""Images and their masks as typed batches, and the data module that hands them to Lightning."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from torch import Tensor
+
+from nommer.data.formats.mask_pairs import MaskSample
+from nommer.data.images import decode
+from nommer.data.joint_transforms import DensePreprocessing, JointAugmentation, JointTransform, WholeImage
+from nommer.data.masks import MaskEncoding, check_size, read_mask
+from nommer.data.module import ImageData, ImageDataset, Loading
+
+
+class SegmentationBatch(NamedTuple):
+    """One image and its mask, or collated, many."""
+
+    images: Tensor
+    """(B, 3, h, w) float32, normalised."""
+    masks: Tensor
+    """(B, H, W) int64 class indices, or `IGNORE`; in training h = H and w = W, in judging the mask's own size."""
+    indices: Tensor
+    """(B,) int64 positions in the data set, to find the files again."""
+
+
+class SegmentationDataset(ImageDataset[MaskSample, SegmentationBatch]):
+    """Decodes an image and its mask and transforms both."""
+
+    def __init__(
+        self,
+        samples: Sequence[MaskSample],
+        transform: JointTransform,
+        *,
+        encoding: MaskEncoding,
+        background: tuple[int, int, int],
+    ) -> None:
+        self.samples = samples
+        self.transform = transform
+        self.encoding = encoding
+        self.background = background
+
+    def load(self, index: int) -> SegmentationBatch:
+        """One image with its mask.
+
+        Raises:
+            ImageError: a file that cannot be read, or a mask of another size than its image.
+        """
+        sample = self.samples[index]
+        image = decode(sample.path, background=self.background)
+        labels = read_mask(sample.mask, self.encoding)
+        check_size(sample.mask, labels.shape, image.size)
+        return SegmentationBatch(*self.transform(image, labels), index)  # type: ignore[arg-type]  # collated later
+
+
+class SegmentationData(ImageData[MaskSample, SegmentationBatch]):
+    """Training and validation batches for every process of a run.
+
+    Training batches are square crops of side `preprocessing.image_size`; judging goes image by image, each at the
+    network's size with its mask at its own.
+    """
+
+    def __init__(
+        self,
+        train: Sequence[MaskSample],
+        val: Sequence[MaskSample],
+        *,
+        encoding: MaskEncoding,
+        preprocessing: DensePreprocessing,
+        augmentation: JointAugmentation,
+        loading: Loading,
+    ) -> None:
+        background = preprocessing.background
+        transform = augmentation.transform(preprocessing)
+        super().__init__(
+            SegmentationDataset(train, transform, encoding=encoding, background=background),
+            SegmentationDataset(val, WholeImage(preprocessing), encoding=encoding, background=background),
+            loading=loading,
+            val_batch_size=1,
+        )
+        self.preprocessing = preprocessing
