@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import json
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -84,6 +85,70 @@ def coloured(tmp_path_factory, write_classes):
     write_classes(root / "train", {"blue": 6, "green": 6, "red": 6})
     write_classes(root / "val", {"blue": 3, "green": 3, "red": 3}, seed=50)
     return root
+
+
+SCENE_CLASSES = {"ground": (90, 90, 90), "ball": (200, 40, 30), "sky": (40, 60, 200)}
+"""Classes of the synthetic scenes, and the colour that tells each, in images and in pictures of masks."""
+
+
+@pytest.fixture(scope="session")
+def draw_scene():
+    """A scene as (image, labels (height, width) uint8): sky over ground and a ball; the outermost pixels are 255."""
+
+    def draw(seed, *, size=(48, 40)):
+        random = np.random.default_rng(seed)
+        rows, columns = np.mgrid[: size[1], : size[0]]
+        labels = np.where(rows < random.integers(8, size[1] // 2), 2, 0)
+        centre, radius = random.integers(12, min(size) - 8, 2), random.integers(6, 11)
+        labels[(rows - centre[0]) ** 2 + (columns - centre[1]) ** 2 < radius**2] = 1
+        pixels = np.array(list(SCENE_CLASSES.values()))[labels] + random.integers(-30, 31, (*labels.shape, 3))
+        image = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+        labels[[0, -1]], labels[:, [0, -1]] = 255, 255
+        return image, labels.astype(np.uint8)
+
+    return draw
+
+
+@pytest.fixture(scope="session")
+def write_scenes(draw_scene):
+    """Write `root/images/SPLIT/N.png` and `root/masks/SPLIT/N.png` for each split and number, and `classes.yaml`."""
+
+    def write(root, counts, *, size=(48, 40), seed=0):
+        for split, count in counts.items():
+            for kind in ("images", "masks"):
+                (root / kind / split).mkdir(parents=True, exist_ok=True)
+            for number in range(count):
+                image, labels = draw_scene(seed + 1000 * len(split) + number, size=size)
+                image.save(root / "images" / split / f"{number}.png")
+                Image.fromarray(labels).save(root / "masks" / split / f"{number}.png")
+        classes = [{"name": name, "color": list(colour)} for name, colour in SCENE_CLASSES.items()]
+        (root / "classes.yaml").write_text(json.dumps({"classes": classes, "ignore": 255}))
+        return root
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory, write_scenes):
+    """Scenes with masks, 6 in train and 3 in val, to be read only."""
+    return write_scenes(tmp_path_factory.mktemp("scenes"), {"train": 6, "val": 3})
+
+
+@pytest.fixture(scope="session")
+def segment_options():
+    """The fewest and smallest of everything, as options of `nommer train` on scenes."""
+    sizes = ["--image-size=32", "--segmentation.decoder-channels=8", "--segmentation.auxiliary-channels=4"]
+    return ["--model=nommer_micro", "--epochs=2", "--batch-size=3", *sizes, "--workers=0", "--device=cpu"]
+
+
+@pytest.fixture(scope="session")
+def segmented(tmp_path_factory, scenes, segment_options):
+    """A run folder of a micro segmenter on `scenes`, trained through the command line; to be read only."""
+    from nommer.cli import main  # noqa: PLC0415 - Lightning takes seconds, which not every test needs
+
+    out = tmp_path_factory.mktemp("segmented") / "run"
+    assert main(["train", "--data", str(scenes), "--out", str(out), *segment_options]) == 0
+    return out
 
 
 @pytest.fixture(scope="session")

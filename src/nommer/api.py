@@ -17,17 +17,18 @@ from nommer.engine.evaluation import (
     EvaluationSettings,
     SplitChoice,
     data_of_run,
-    evaluate_classifier,
+    evaluate_model,
 )
 from nommer.engine.optim import Optim
 from nommer.engine.plots import save_figure
 from nommer.engine.run import results_folder, run_of
-from nommer.engine.settings import NetworkOptions, TrainSettings
+from nommer.engine.settings import NetworkOptions, SegmentationOptions, TrainSettings
 from nommer.engine.trainer import Precision, one_device, parse_device
-from nommer.engine.training import TrainingResult, train_classifier
+from nommer.engine.training import TrainingResult, train_model
 from nommer.errors import InputError, check_minimum
 from nommer.files import write_json
 from nommer.heads.classification import Classifier
+from nommer.heads.inference import Inference
 from nommer.heads.output import save_pictures, save_predictions, unique_names
 from nommer.heads.storage import load, network_of
 from nommer.nominations.images import Explanation, explain_images
@@ -43,7 +44,9 @@ def train(
     *,
     model: str = "nommer_nano",
     out: Path | str = Path("runs/train"),
+    classes: Path | str | None = None,
     epochs: int = 100,
+    epoch_steps: int | None = None,
     batch_size: int | None = None,
     image_size: int | None = None,
     lr: float = 1e-3,
@@ -62,17 +65,26 @@ def train(
     optim: Optim = Optim(),
     augment: Augmentation = Augmentation(),
     pixels: PixelOptions = PixelOptions(),
+    segmentation: SegmentationOptions = SegmentationOptions(),
 ) -> TrainingResult:
-    """Train an image classifier on folders of images, one folder per class.
+    """Train on labelled images; what they are labelled with is what is learned: classes of images, or of pixels.
 
     Args:
-        data: folder with train/CLASS/ and val/CLASS/ (val may be called valid, validation or test), or with CLASS/
-            alone, which is then split.
-        model: variant of the network: nommer_tiny, nommer_small, nommer_base, nommer_nano, nommer_pico or nommer_micro.
+        data: for classification a folder with train/CLASS/ and val/CLASS/ (val may be called valid, validation or
+            test), or with CLASS/ alone, which is then split. For segmentation images and masks, as images/train and
+            masks/train, train/images and train/masks, images/ and masks/ with lists or alone, or as ADE20K, CamVid
+            or VOC have them.
+        model: variant of the network: nommer_tiny, nommer_small, nommer_base, nommer_nano, nommer_pico or
+            nommer_micro; or timm:NAME, a network of timm without pretrained weights, to compare with.
         out: run folder, made by this command.
+        classes: for masks, YAML or JSON file with the names, values and colours of the classes and what to ignore. By
+            default classes.yaml or classes.json in the data folder.
         epochs: times that the training images are gone through.
-        batch_size: images per step and process. By default 64, or all there are if fewer.
-        image_size: side of the square input in pixels, 32 or more. By default 224; for smaller images their own size.
+        epoch_steps: steps that count as one epoch. By default as many as the training images fill.
+        batch_size: images per step and process. By default 64 for classification and 8 for segmentation, or all there
+            are if fewer.
+        image_size: side of the square input in pixels, 32 or more. By default 224, for smaller images their own size;
+            for segmentation the side of the crops, by default 512, for smaller images theirs.
         lr: learning rate at its highest.
         device: auto, cpu, cuda, mps, or chosen ones as in cuda:0,1.
         devices: number of devices, one process each.
@@ -88,8 +100,9 @@ def train(
         overwrite: delete the run in `out` first.
         network: changes to the network.
         optim: optimiser and schedule.
-        augment: random changes of the training images.
+        augment: random changes of the training images, for classification.
         pixels: how pixels are prepared.
+        segmentation: head, loss and random changes of images and masks, for segmentation.
 
     Returns:
         The run folder, the judgement of the best epoch, and its model.
@@ -97,13 +110,14 @@ def train(
     Raises:
         InputError: anything given that does not fit; the message says what was found and what to do.
     """
-    return train_classifier(TrainSettings(**locals()))
+    return train_model(TrainSettings(**locals()))
 
 
 def evaluate(
     model: Path | str,
     *,
     data: Path | str | None = None,
+    classes: Path | str | None = None,
     split: SplitChoice = "auto",
     out: Path | str | None = None,
     batch_size: int | None = None,
@@ -112,12 +126,16 @@ def evaluate(
     workers: int | None = None,
     on_bad_sample: Literal["error", "skip"] = "error",
     overwrite: bool = False,
+    inference: Inference = Inference(),
 ) -> EvaluationResult:
-    """Judge a classifier on labelled images: accuracy, F1, calibration, confusion, per class and in pictures.
+    """Judge a model on labelled images: accuracy or IoU, confusion, and more, per class and in pictures.
 
     Args:
         model: run folder, model folder, exported model.onnx or published checkpoint.
-        data: folder of class folders, with or without val/; classes are matched by name. By default the run's own data.
+        data: folder of labelled images, laid out as for training; classes are matched by name. By default the run's
+            own data.
+        classes: for masks, YAML or JSON file with names, values and colours. By default the run's own for its own
+            data, else classes.yaml or classes.json in the data folder.
         split: which part to judge; auto takes val where there is one (also one that the run made), else everything.
         out: folder for the results. By default a new one in the run folder.
         batch_size: images per step. By default as in the run, or 64.
@@ -128,6 +146,7 @@ def evaluate(
         on_bad_sample: what to do with images that cannot be read: error refuses any (but for those that training left
             out), skip leaves them out and lists them.
         overwrite: delete earlier results in `out`.
+        inference: how a segmenter goes over an image: whole or in windows, at which scales, mirrored too.
 
     Returns:
         The numbers, also per class, and the folder with tables and plots.
@@ -135,7 +154,7 @@ def evaluate(
     Raises:
         InputError: anything given that does not fit; the message says what was found and what to do.
     """
-    return evaluate_classifier(EvaluationSettings(**locals()))
+    return evaluate_model(EvaluationSettings(**locals()))
 
 
 @dataclass(frozen=True)

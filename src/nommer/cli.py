@@ -178,27 +178,28 @@ def run(arguments: Sequence[str]) -> int:
 def show_training(result: TrainingResult, console: Console) -> int:
     """The judgement of the best epoch and where everything is."""
     console.print(summary_table(result.report.summary(), f"validation, best epoch {result.epoch}"))
-    console.print(
-        f"run folder {result.out}: model/, curves.png, confusion_matrix.png, nominations.png, val_predictions.jpg"
-    )
+    console.print(f"run folder {result.out}: model/, {result.plots}")
     return 0
 
 
 def show_evaluation(result: EvaluationResult, console: Console) -> int:
-    """The numbers, and the classes with the lowest recall first."""
+    """The numbers, and the worst classes first."""
     console.print(summary_table(result.report.summary(), "evaluation"))
-    rows = sorted(result.per_class, key=lambda row: (row["recall"] is None, row["recall"]))
-    table = Table(
-        "class", "images", "recall", "precision", "F1", "most confused with", title="classes, lowest recall first"
-    )
+    worst_by = "iou" if "iou" in result.per_class[0] else "recall"
+    rows = sorted(result.per_class, key=lambda row: (row[worst_by] is None, row[worst_by]))
+    columns = [name for name in rows[0] if name != "predicted"]
+    table = Table(*(_title(name) for name in columns), title=f"classes, lowest {_title(worst_by)} first")
     for row in rows[:_MOST_ROWS]:
-        scores = [_show(row[name]) for name in ("recall", "precision", "f1")]
-        table.add_row(row["class"], str(row["images"]), *scores, row["most_confused_with"] or "")
+        table.add_row(*(_show(row[name]) for name in columns))
     console.print(table)
     if len(rows) > _MOST_ROWS:
         console.print(f"{len(rows) - _MOST_ROWS} more classes in per_class.csv")
     console.print(f"tables and plots in {result.out}")
     return 0
+
+
+def _title(column: str) -> str:
+    return {"iou": "IoU", "f1": "F1"}.get(column, column.replace("_", " "))
 
 
 def show_predictions(result: api.PredictionResult, console: Console) -> int:

@@ -5,7 +5,8 @@ import pytest
 import torch
 from sklearn import metrics as sk
 
-from nommer.engine.metrics import CALIBRATION_BINS, ClassificationMetrics
+from nommer.data.masks import IGNORE
+from nommer.engine.metrics import CALIBRATION_BINS, ClassificationMetrics, SegmentationMetrics
 
 
 def judge(logits, labels, *, batches=3):
@@ -102,3 +103,84 @@ def test_judge_half_precision_in_full():
     logits = torch.tensor([[10.0, 10.01, 0, 0, 0, 0], [5.0, 0, 0, 0, 0, 0]])
     report = judge(logits.to(torch.bfloat16), torch.tensor([0, 0]), batches=1)
     assert report.loss == pytest.approx(judge(logits.bfloat16().float(), torch.tensor([0, 0]), batches=1).loss)
+
+
+def literal_segmentation(labels, truths, classes):
+    """IoU, recall and accuracy by counting pixels with Python's loops."""
+    hits, predicted, true = [0] * classes, [0] * classes, [0] * classes
+    for image, truth in zip(labels, truths, strict=True):
+        for found, expected in zip(image.flatten().tolist(), truth.flatten().tolist(), strict=True):
+            if expected != IGNORE:
+                hits[expected] += found == expected
+                predicted[found] += 1
+                true[expected] += 1
+    ious = [h / (p + t - h) for h, p, t in zip(hits, predicted, true, strict=True) if p + t]
+    recalls = [h / t for h, t in zip(hits, true, strict=True) if t]
+    return sum(ious) / len(ious), sum(recalls) / len(recalls), sum(hits) / sum(true)
+
+
+class TestSegmentation:
+    @pytest.fixture
+    def scenes(self):
+        """Logits and truth of images of several sizes; class 3 is only predicted, class 4 does not occur."""
+        generator = torch.Generator().manual_seed(0)
+        truths, logits = [], []
+        for size in ((7, 5), (4, 9), (6, 6)):
+            truth = torch.randint(3, size, generator=generator)
+            truth[torch.rand(size, generator=generator) < 0.2] = IGNORE
+            scores = torch.randn(5, *size, generator=generator)
+            scores[4] = -9
+            truths.append(truth)
+            logits.append(scores)
+        return logits, truths
+
+    def judge(self, logits, truths):
+        metrics = SegmentationMetrics(5)
+        for scores, truth in zip(logits, truths, strict=True):
+            loss = torch.nn.functional.cross_entropy(scores[None], truth[None], ignore_index=IGNORE, reduction="sum")
+            metrics.update(scores.argmax(0), truth, loss)
+        return metrics.compute()
+
+    def test_equals_counting_pixel_by_pixel(self, scenes):
+        logits, truths = scenes
+        report = self.judge(logits, truths)
+        expected = literal_segmentation([scores.argmax(0) for scores in logits], truths, 5)
+        assert (report.miou, report.mean_accuracy, report.pixel_accuracy) == pytest.approx(expected, abs=1e-6)
+        flat = [torch.cat([part.flatten(-2) for part in parts], -1) for parts in (logits, truths)]
+        valid = flat[1] != IGNORE
+        nll = torch.nn.functional.cross_entropy(flat[0][:, valid].T, flat[1][valid])
+        assert report.loss == pytest.approx(nll.item(), rel=1e-5)
+        assert (report.images, report.pixels) == (3, int(valid.sum()))
+
+    def test_equals_scikit_learns(self, scenes):
+        logits, truths = scenes
+        truth, found = (
+            torch.cat([part.flatten() for part in parts]) for parts in (truths, [s.argmax(0) for s in logits])
+        )
+        valid = truth != IGNORE
+        report = self.judge(logits, truths)
+        assert report.confusion.tolist() == sk.confusion_matrix(truth[valid], found[valid], labels=range(5)).tolist()
+        jaccard = sk.jaccard_score(truth[valid], found[valid], labels=range(4), average="macro")
+        assert report.miou == pytest.approx(jaccard, abs=1e-6)
+
+    def test_a_class_that_is_nowhere_has_no_number(self, scenes):
+        rows = self.judge(*scenes).per_class(("a", "b", "c", "d", "e"))
+        assert rows[4]["iou"] is rows[4]["recall"] is rows[4]["precision"] is None
+        assert (rows[3]["pixels"], rows[3]["iou"], rows[3]["recall"]) == (0, 0.0, None)
+        assert rows[3]["predicted"] > 0
+
+    def test_does_not_depend_on_how_pixels_lie_in_images(self, scenes):
+        logits, truths = scenes
+        joined = (
+            torch.cat([s.flatten(1) for s in logits], 1)[..., None],
+            torch.cat([t.flatten() for t in truths])[:, None],
+        )
+        apart, together = self.judge(logits, truths), self.judge([joined[0]], [joined[1]])
+        assert apart.confusion.equal(together.confusion)
+        assert apart.loss == pytest.approx(together.loss, rel=1e-6)
+
+    def test_images_without_a_judged_pixel_change_nothing_but_their_number(self, scenes):
+        logits, truths = scenes
+        empty = torch.full((3, 3), IGNORE)
+        report, more = self.judge(logits, truths), self.judge([*logits, torch.zeros(5, 3, 3)], [*truths, empty])
+        assert more.summary() == report.summary() | {"images": 4}

@@ -102,6 +102,35 @@ def test_the_learning_rate_is_scaled_only_where_a_reference_is_given():
     assert Optim(reference_batch=512).scaled_lr(1e-3, 128) == pytest.approx(2.5e-4)
 
 
+@pytest.mark.parametrize("variant", ["tiny", "small", "base"])
+def test_the_ade20k_recipes_have_the_published_learning_rates(variant):
+    recipe = read_recipe(f"ade20k_upernet_160k_nommer_{variant}")
+    assert recipe["epochs"] * recipe["epoch_steps"] == 160_000
+    assert recipe["optim"]["warmup_epochs"] * recipe["epoch_steps"] == 1500
+    optim = Optim(**recipe["optim"]).resolved(schedule="poly", label_smoothing=0.0)
+    found = rates(optim, recipe["lr"], epochs=10, steps=1600)  # a tenth as many steps
+    assert found[0] == pytest.approx(6e-11)
+    assert found[75] == pytest.approx(3e-5, rel=1e-3)
+    for step in (150, 4000, 8000, 15_999):
+        assert found[step] == pytest.approx(6e-5 * (1 - step / 16_000), rel=1e-6)
+    assert found[-1] == 0
+
+
+def test_poly_falls_as_its_power_says():
+    found = rates(Optim(schedule="poly", power=0.9, warmup_epochs=0, min_factor=0.1), 1e-3, epochs=5, steps=8)
+    for step, rate in enumerate(found[:-1]):
+        assert rate == pytest.approx(1e-4 + 9e-4 * (1 - step / 40) ** 0.9)
+
+
+def test_what_is_not_given_depends_on_the_task():
+    classification = Optim().resolved(schedule="cosine", label_smoothing=0.1)
+    segmentation = Optim().resolved(schedule="poly", label_smoothing=0.0)
+    assert (classification.schedule, classification.label_smoothing, classification.min_factor) == ("cosine", 0.1, 0.01)
+    assert (segmentation.schedule, segmentation.label_smoothing, segmentation.min_factor) == ("poly", 0.0, 0.0)
+    given = Optim(schedule="cosine", label_smoothing=0.2, min_factor=0.3)
+    assert given.resolved(schedule="poly", label_smoothing=0.0) == given
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -109,6 +138,7 @@ def test_the_learning_rate_is_scaled_only_where_a_reference_is_given():
         ({"weight_decay": -1}, "optim.weight_decay must be 0 or more, got -1"),
         ({"clip_grad": -1}, "optim.clip_grad must be 0 or more, got -1"),
         ({"eps": 0}, "optim.eps must be above 0, got 0"),
+        ({"power": 0}, "optim.power must be above 0, got 0"),
         ({"betas": (0.9, 1.0)}, "optim.betas must be two numbers, at least 0 and below 1, got (0.9, 1.0)"),
         ({"betas": (0.9,)}, "optim.betas must be two numbers"),
         ({"layer_decay": 0}, "optim.layer_decay must be above 0 and at most 1, got 0"),

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from nommer.engine.plots import plot_curves, plot_nominations
 from nommer.engine.run import RunFolder
+from nommer.engine.task import Task
 from nommer.errors import InputError
 from nommer.files import as_csv, write_text
-from nommer.heads.classification import Classifier
-from nommer.heads.storage import save_model
-from nommer.nominations.trace import NominationTrace, shares
+from nommer.heads.storage import Model, save_model
+from nommer.nominations.trace import NominationTrace, holds_nominations, shares
 from nommer.progress import notice
 
 
@@ -44,7 +44,7 @@ class History(L.Callback):
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Count what is nominated on the validation images."""
-        self.trace = NominationTrace(pl_module).__enter__()
+        self.trace = NominationTrace(pl_module).__enter__() if holds_nominations(pl_module) else None
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Add the epoch's nominations, over all processes."""
@@ -60,7 +60,7 @@ class History(L.Callback):
         """Take the hooks off whatever happens, and draw what there is."""
         self._stop_tracing()
         if trainer.is_global_zero:
-            self.draw()
+            self.draw(cast("Task", pl_module))
 
     def _stop_tracing(self) -> None:
         if self.trace is not None:
@@ -96,10 +96,10 @@ class History(L.Callback):
         write_text(self.run.metrics, as_csv(self.rows))
         write_text(self.run.nominations, as_csv(self.nominations))
 
-    def draw(self) -> None:
+    def draw(self, task: Task) -> None:
         """Draw `curves.png` and `nominations.png`."""
         if self.rows:
-            plot_curves(self.rows, self.run.path / "curves.png")
+            plot_curves(self.rows, task.curves, self.run.path / "curves.png")
         if self.nominations:
             plot_nominations(self.nominations, self.run.path / "nominations.png")
 
@@ -112,22 +112,22 @@ class BestModel(L.Callback):
         self.best = -math.inf
 
     def state_dict(self) -> dict[str, Any]:
-        """The best top-1 so far."""
+        """The best score so far."""
         return {"best": self.best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over the best top-1 of the run that is resumed."""
+        """Take over the best score of the run that is resumed."""
         self.best = state_dict["best"]
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the model of a better epoch with its numbers."""
-        report = getattr(pl_module, "report", None)
-        if report is None or report.top1 <= self.best:
+        task = cast("Task", pl_module)
+        if task.report is None or task.score is None or task.score <= self.best:
             return
-        self.best = report.top1
+        self.best = task.score
         if trainer.is_global_zero:
-            metrics = {"epoch": trainer.current_epoch + 1, **report.summary()}
-            save_model(self.run.model, cast("Classifier", pl_module.model), metrics=metrics, version=version("nommer"))
+            metrics = {"epoch": trainer.current_epoch + 1, **task.report.summary()}
+            save_model(self.run.model, cast("Model", task.model), metrics=metrics, version=version("nommer"))
 
 
 class ProgressBar(RichProgressBar):
@@ -147,10 +147,10 @@ class EpochLines(L.Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Print the line."""
-        values, epochs = trainer.callback_metrics, trainer.max_epochs or 0
+        values, epochs, task = trainer.callback_metrics, trainer.max_epochs or 0, cast("Task", pl_module)
         done = trainer.current_epoch + 1
         left = (time.perf_counter() - self.start) / (done - self.first) * (epochs - done)
         notice(
             f"epoch {done}/{epochs}  train loss {values['train_loss']:.4f}  val loss {values['val_loss']:.4f}  "
-            f"top-1 {values['val_top1']:.2%}  {left:.0f} s left"
+            f"{task.measure_name} {values[f'val_{task.measure}']:.2%}  {left:.0f} s left"
         )

@@ -1,51 +1,50 @@
-"""Training and judging an image classifier, as a Lightning module."""
+"""Image classification in the engine: the Lightning module, and what the verbs ask of the task."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-import lightning as L
 import torch.nn.functional as F
-from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from timm.data import Mixup
 from torch import Tensor
 
-from nommer.data.classification import ClassificationBatch
-from nommer.data.seeding import derive_seed, seed_all
-from nommer.engine.metrics import ClassificationMetrics, ClassificationReport
+from nommer.data.audit import audit
+from nommer.data.classification import ClassificationBatch, ClassificationData
+from nommer.data.formats.folders import read_class_folders, shorten, split_stratified
+from nommer.data.module import ImageData, Loading
+from nommer.data.transforms import Augmentation, Preprocessing
+from nommer.engine.classification_results import save_judgement, save_training_batch
+from nommer.engine.metrics import ClassificationMetrics
+from nommer.engine.networks import build_network, transfer
 from nommer.engine.optim import Optim
+from nommer.engine.settings import TrainSettings, default_image_size, refuse_options
+from nommer.engine.task import Task
+from nommer.engine.workflow import Data, Found, Judgement, Workflow
+from nommer.errors import InputError
 from nommer.heads.classification import Classifier
+from nommer.heads.inference import Inference
 
 
-class ClassificationTask(L.LightningModule):
-    """A classifier with its loss, optimiser and metrics.
+class ClassificationTask(Task):
+    """A classifier with its loss and metrics; `answers` holds the class probabilities per sample of this process."""
 
-    After validation, `report` holds the judgement and `answers` the class probabilities per sample of this process.
-    """
+    measure, measure_name = "top1", "top-1"
+    curves = {"top-1": "top1", "mean per class": "mean_class_accuracy"}
 
-    def __init__(
-        self, model: Classifier, *, optim: Optim, lr: float, mixing: Mixup | None = None, seed: int = 0
-    ) -> None:
-        super().__init__()
-        self.model = model
-        self.optim, self.lr, self.mixing, self.seed = optim, lr, mixing, seed
+    def __init__(self, model: Classifier, *, mixing: Mixup | None = None, **options: Any) -> None:
+        super().__init__(model, **options)
+        self.mixing = mixing
         self.metrics = ClassificationMetrics(len(model.class_names))
-        self.report: ClassificationReport | None = None
-        self.answers: dict[int, Tensor] = {}
-
-    def on_train_batch_start(self, batch: ClassificationBatch, batch_idx: int) -> None:
-        """Make noise, drop path and mixing depend on (seed, epoch, process, batch) alone, so that resuming is exact."""
-        seed_all(derive_seed(self.seed, self.current_epoch, self.global_rank, batch_idx))
 
     def training_step(self, batch: ClassificationBatch, batch_idx: int) -> Tensor:
         """Cross-entropy against smoothed, and where asked for mixed, labels."""
         images, targets = batch.images, batch.labels
         if self.mixing is not None:
             images, targets = self.mixing(images, targets)
-        smoothing = self.optim.label_smoothing if targets.ndim == 1 else 0.0
+        smoothing = self.optim.label_smoothing or 0.0 if targets.ndim == 1 else 0.0
         loss = F.cross_entropy(self.model(images).float(), targets, label_smoothing=smoothing)
-        self.log(
-            "train_loss", loss, on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True, prog_bar=True
-        )
-        return loss
+        return self.log_loss(loss, len(images))
 
     def on_validation_epoch_start(self) -> None:
         """Start a new judgement."""
@@ -61,30 +60,93 @@ class ClassificationTask(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Finish the judgement and log its numbers."""
-        self.report = self.metrics.compute()
-        values = {f"val_{k}": float(v) for k, v in self.report.summary().items() if isinstance(v, float)}
-        self.log_dict(values, rank_zero_only=True)
+        self.finish_validation(self.metrics.compute())
 
-    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """The optimiser and a schedule over all steps of the run."""
-        epochs = self.trainer.max_epochs or 1
-        steps = max(1, round(self.trainer.estimated_stepping_batches / epochs))
-        optimizer = self.optim.optimizer(self.model.network, self.lr)
-        scheduler = self.optim.scheduler(optimizer, self.lr, epochs=epochs, steps_per_epoch=steps)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},  # type: ignore[typeddict-item]  # timm's
-        }
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Forget the schedule of the run so far: it is a function of the step, and there may be more epochs now."""
-        checkpoint["lr_schedulers"] = []
+class ClassificationWorkflow(Workflow):
+    """Images in folders, one per class."""
 
-    def on_train_start(self) -> None:
-        """Start, or go on, with the learning rate of this step."""
-        for config in self.trainer.lr_scheduler_configs:
-            self.lr_scheduler_step(config.scheduler, None)
+    name, task = "classification", ClassificationTask
+    largest_default_batch = 64
+    plots = "curves.png, confusion_matrix.png, nominations.png, val_predictions.jpg"
 
-    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        """Timm's schedules count updates."""
-        scheduler.step_update(num_updates=self.trainer.global_step)
+    def read(self, root: Path, *, classes: Path | None, class_names: tuple[str, ...] | None = None) -> Data:
+        """Find the class folders under `root`."""
+        if classes is not None:
+            raise InputError(f"--classes {classes}: is for masks; of {root} the folders' names are the classes")
+        return read_class_folders(root, class_names)
+
+    def split(self, data: Any, *, fraction: float, seed: int) -> Data:
+        """Hold back a fraction of every class."""
+        return split_stratified(data, fraction=fraction, seed=seed)
+
+    def audit(self, data: Any, *, on_bad_sample: str, training: bool) -> Found:
+        """Decode every image once."""
+        audited = audit(data, on_bad_sample=on_bad_sample, needs_every_class=training)
+        return Found(audited.data, audited.short_side)
+
+    def resolve(self, settings: TrainSettings, found: Found) -> TrainSettings:
+        """Image size from the data; patch, window, blocks and crop from the image size."""
+        refuse_options("segmentation", settings.segmentation, self.name)
+        settings = settings.resolved(
+            train_images=len(found.data.splits["train"]), largest_batch=self.largest_default_batch
+        )
+        if (settings.batch_size or 0) % 2 and (settings.augment.mixup or settings.augment.cutmix):
+            raise InputError(
+                f"mixup and cutmix pair the images of a batch: --batch-size must be even, got {settings.batch_size}"
+            )
+        image_size = settings.image_size or default_image_size(found.short_side)
+        crop_pct = Preprocessing(image_size=image_size, **vars(settings.pixels)).crop_pct
+        return replace(
+            settings,
+            image_size=image_size,
+            network=settings.network.resolved(settings.model, image_size),
+            optim=settings.optim.resolved(schedule="cosine", label_smoothing=0.1),
+            pixels=replace(settings.pixels, crop_pct=crop_pct),
+        )
+
+    def build_model(self, settings: TrainSettings, data: Data) -> Classifier:
+        """The network with its classifier."""
+        preprocessing = Preprocessing(image_size=settings.image_size or 0, **vars(settings.pixels))
+        network = build_network(settings, num_classes=len(data.class_names))
+        if settings.pretrained is not None:
+            transfer(network, data.class_names, settings.pretrained)
+        return Classifier(network, class_names=data.class_names, preprocessing=preprocessing)
+
+    def training_data(self, settings: TrainSettings, data: Data, model: Classifier) -> ImageData:
+        """Augmented batches, and validation images as they are."""
+        parts = data.splits["train"], data.splits["val"]
+        options = {"preprocessing": model.preprocessing, "augmentation": settings.augment}
+        return ClassificationData(*parts, loading=settings.loading(), **options)
+
+    def judging_data(self, data: Data, model: Classifier, loading: Loading) -> ImageData:
+        """Batches of all samples."""
+        samples = data.samples()
+        options = {"preprocessing": model.preprocessing, "augmentation": Augmentation()}
+        return ClassificationData(samples, samples, loading=loading, **options)
+
+    def training_task(self, settings: TrainSettings, model: Classifier, *, lr: float, found: Found) -> Task:
+        """Cross-entropy, with mixing where asked for."""
+        mixing = settings.augment.mixing(len(model.class_names), settings.optim.label_smoothing or 0.0)
+        return ClassificationTask(model, optim=settings.optim, lr=lr, mixing=mixing, seed=settings.seed)
+
+    def judging_task(self, model: Classifier, inference: Inference) -> Task:
+        """Without an optimiser that matters."""
+        refuse_options("inference", inference, self.name)
+        return ClassificationTask(model, optim=Optim(), lr=1.0)
+
+    def save_training_batch(self, data: Any, model: Classifier, path: Path) -> None:
+        """The first training images, augmented."""
+        save_training_batch(data, model.class_names, path)
+
+    def save_judgement(
+        self, judgement: Judgement, model: Classifier, data: Data, out: Path, *, facts: Mapping[str, Any]
+    ) -> None:
+        """Numbers, tables, confusion, calibration, pictures."""
+        save_judgement(judgement, model, out, facts=facts)
+
+    def absent_hint(self, data: Any) -> str:
+        """Which of the model's classes no image is of."""
+        present = {sample.label for sample in data.samples()}
+        absent = [name for label, name in enumerate(data.class_names) if label not in present]
+        return f"; {len(absent)} of the model's classes do not occur: {shorten(absent)}" if absent else ""

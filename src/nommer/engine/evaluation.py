@@ -4,17 +4,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from nommer.data.audit import audit
-from nommer.data.classification import ClassificationData, Loading
-from nommer.data.formats.folders import ClassFolders, Split, read_class_folders, read_split, shorten
-from nommer.data.transforms import Augmentation
-from nommer.engine.judging import judge, save_judgement
-from nommer.engine.metrics import ClassificationReport
+from nommer.data.formats.find import find_task
+from nommer.data.formats.labelled import Split, read_split
+from nommer.data.module import Loading
+from nommer.engine.judging import judge
 from nommer.engine.run import RunFolder, check_outside, results_folder, run_of
-from nommer.engine.settings import LARGEST_DEFAULT_BATCH, default_workers
+from nommer.engine.settings import default_workers
+from nommer.engine.task import Report
 from nommer.engine.trainer import Precision, one_device, quiet_lightning
+from nommer.engine.workflow import Data, Workflow
+from nommer.engine.workflows import WORKFLOWS
 from nommer.errors import InputError, check_minimum
-from nommer.heads.storage import load
+from nommer.heads.inference import Inference
+from nommer.heads.storage import load, task_of
 from nommer.progress import notice
 
 SplitChoice = Literal["auto", "train", "val", "test", "all"]
@@ -26,6 +28,7 @@ class EvaluationSettings:
 
     model: Path
     data: Path | None
+    classes: Path | None
     split: SplitChoice
     out: Path | None
     batch_size: int | None
@@ -34,18 +37,25 @@ class EvaluationSettings:
     workers: int | None
     on_bad_sample: Literal["error", "skip"]
     overwrite: bool
+    inference: Inference
 
     def __post_init__(self) -> None:
-        for name in ("model", "data", "out"):  # text is as good where the call comes from Python
+        for name in ("model", "data", "classes", "out"):  # text is as good where the call comes from Python
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, Path(getattr(self, name)))
         check_minimum("batch-size", self.batch_size, 1)
         check_minimum("workers", self.workers, 0)
 
-    def loading(self, run: RunFolder) -> Loading:
+    def classes_for(self, root: Path, run: RunFolder) -> Path | None:
+        """The file of class names and colours: the one asked for, or for a run's own data the run's own."""
+        recorded = run.read_config()
+        own = recorded.get("data") is not None and Path(recorded["data"]).resolve() == root.resolve()
+        return Path(recorded["classes"]) if self.classes is None and own and recorded.get("classes") else self.classes
+
+    def loading(self, run: RunFolder, largest_batch: int) -> Loading:
         """How batches are put together: as in the run, for the size of a batch changes how sums are rounded."""
         workers = default_workers() if self.workers is None else self.workers
-        batch_size = self.batch_size or run.read_config().get("batch_size") or LARGEST_DEFAULT_BATCH
+        batch_size = self.batch_size or run.read_config().get("batch_size") or largest_batch
         return Loading(batch_size=batch_size, workers=workers)
 
     def precision_of(self, run: RunFolder) -> Precision:
@@ -58,55 +68,62 @@ class EvaluationSettings:
 class EvaluationResult:
     """A judgement, and where it is written."""
 
-    report: ClassificationReport
+    task: str
+    """The task of the model, such as "classification"."""
+    report: Report
     per_class: list[dict[str, Any]]
-    """One row per class: images, recall, precision, F1, most frequent confusion."""
+    """One row per class."""
     out: Path
 
 
-def evaluate_classifier(settings: EvaluationSettings) -> EvaluationResult:
+def evaluate_model(settings: EvaluationSettings) -> EvaluationResult:
     """Judge a model on disk, as `nommer.evaluate` describes."""
     model = load(settings.model)
+    workflow = WORKFLOWS[task_of(model)]
+    task = workflow.judging_task(model, settings.inference)
     run = run_of(settings.model)
     root = settings.data or data_of_run(run)
     if settings.overwrite and settings.out:
         check_outside(root, settings.out)
-    found = without_known_issues(read_class_folders(root, model.class_names), run)
-    name, chosen = choose_split(found, settings.split, run=run)
-    data = audit(chosen, on_bad_sample=settings.on_bad_sample, needs_every_class=False).data
+    check_task(root, workflow)
+    read = workflow.read(root, classes=settings.classes_for(root, run), class_names=model.class_names)
+    name, chosen = choose_split(without_known_issues(read, run), settings.split, run=run)
+    data = workflow.audit(chosen, on_bad_sample=settings.on_bad_sample, training=False).data
     folder = results_folder(settings.model, "evaluate", settings.out, overwrite=settings.overwrite)
     RunFolder(folder).write_issues(data.issues)
-    notice(f"{len(data.samples())} images of {root} ({name}){issues_hint(data)}{absent_hint(data)}")
-    module = ClassificationData(
-        data.samples(),
-        data.samples(),
-        preprocessing=model.preprocessing,
-        augmentation=Augmentation(),
-        loading=settings.loading(run),
-    )
+    notice(f"{len(data.samples())} images of {root} ({name}){issues_hint(data)}{workflow.absent_hint(data)}")
     with quiet_lightning():
         judgement = judge(
-            model, module, device=one_device(settings.device), precision=settings.precision_of(run), out=folder
+            task,
+            workflow.judging_data(data, model, settings.loading(run, workflow.largest_default_batch)),
+            device=one_device(settings.device),
+            precision=settings.precision_of(run),
+            out=folder,
         )
     facts = {"model": str(settings.model), "data": str(root), "split": name}
-    save_judgement(judgement, model, folder, facts=facts)
-    return EvaluationResult(judgement.report, judgement.report.per_class(model.class_names), folder)
+    workflow.save_judgement(judgement, model, data, folder, facts=facts)
+    per_class = judgement.report.per_class(model.class_names)
+    return EvaluationResult(workflow.name, judgement.report, per_class, folder)
 
 
-def issues_hint(data: ClassFolders) -> str:
+def check_task(root: Path, workflow: Workflow) -> None:
+    """Refuse data of another task than the model's.
+
+    Raises:
+        InputError: what the data is for, and what the model does.
+    """
+    found = find_task(root)
+    if found != workflow.name:
+        raise InputError(f"{root}: is laid out for {found}, but the model does {workflow.name}")
+
+
+def issues_hint(data: Data) -> str:
     """How many issues there are and where they are listed; nothing where there are none."""
     count = len(data.issues)
     return f"; {count} issues, {data.left_out} files left out: see data_issues.jsonl" if count else ""
 
 
-def absent_hint(data: ClassFolders) -> str:
-    """Which of the model's classes the images lack; nothing where none is lacking."""
-    present = {sample.label for sample in data.samples()}
-    absent = [name for label, name in enumerate(data.class_names) if label not in present]
-    return f"; {len(absent)} of the model's classes do not occur: {shorten(absent)}" if absent else ""
-
-
-def is_data_of_run(data: ClassFolders, run: RunFolder) -> bool:
+def is_data_of_run(data: Data, run: RunFolder) -> bool:
     """Whether the run was trained on this folder: the same place, or every file that the run wrote down."""
     if not run.split.is_file():
         return False
@@ -117,7 +134,7 @@ def is_data_of_run(data: ClassFolders, run: RunFolder) -> bool:
     return listed == {sample.path for sample in data.samples()}
 
 
-def without_known_issues(data: ClassFolders, run: RunFolder) -> ClassFolders:
+def without_known_issues(data: Data, run: RunFolder) -> Data:
     """The run's own data without the images that training left out, each listed again; other data as it is."""
     if not is_data_of_run(data, run):
         return data
@@ -141,7 +158,7 @@ def data_of_run(run: RunFolder) -> Path:
     return Path(config["data"])
 
 
-def choose_split(data: ClassFolders, split: SplitChoice, *, run: RunFolder) -> tuple[str, ClassFolders]:
+def choose_split(data: Data, split: SplitChoice, *, run: RunFolder) -> tuple[str, Data]:
     """The name of the split to judge, and the data with nothing but that split.
 
     "auto" is "val" where the data has it, or where the run split this data itself; otherwise everything.
@@ -158,7 +175,7 @@ def choose_split(data: ClassFolders, split: SplitChoice, *, run: RunFolder) -> t
     return chosen, replace(data, splits={chosen: splits[chosen]})
 
 
-def with_split_of_run(data: ClassFolders, run: RunFolder) -> ClassFolders:
+def with_split_of_run(data: Data, run: RunFolder) -> Data:
     """Data without splits of its own, split as the run that was trained on it wrote down."""
     if set(data.splits) != {"train"} or not is_data_of_run(data, run):
         return data

@@ -1,15 +1,19 @@
-"""How a classifier is judged: the same numbers in training's validation and in `evaluate`."""
+"""How models are judged, per task: the same numbers in training's validation and in `evaluate`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torchmetrics import MeanMetric, Metric, MetricCollection
+from torchmetrics import MeanMetric, Metric, MetricCollection, SumMetric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError, MulticlassConfusionMatrix
+
+from nommer.data.masks import IGNORE
 
 TOP_K = 5
 CALIBRATION_BINS = 15
+_NUMBERS_ONLY = frozenset({"confusion"})
 
 
 @dataclass(frozen=True)
@@ -33,38 +37,52 @@ class ClassificationReport:
 
     def summary(self) -> dict[str, Any]:
         """The numbers without the matrix, for JSON and the screen."""
-        return {name: value for name, value in vars(self).items() if name != "confusion"}
+        return {name: value for name, value in vars(self).items() if name not in _NUMBERS_ONLY}
 
     def per_class(self, names: tuple[str, ...]) -> list[dict[str, Any]]:
         """One row per class: images, recall, precision, F1 (None where undefined), and its most frequent confusion."""
-        support, predicted, recall, precision, f1 = _class_scores(self.confusion)
-        rows = []
-        for label, name in enumerate(names):
-            mistakes = self.confusion[label].clone()
-            mistakes[label] = 0
-            worst = names[int(mistakes.argmax())] if mistakes.sum() else None
-            rows.append(
-                {
-                    "class": name,
-                    "images": int(support[label]),
-                    "predicted": int(predicted[label]),
-                    "recall": _number(recall[label]),
-                    "precision": _number(precision[label]),
-                    "f1": _number(f1[label]),
-                    "most_confused_with": worst,
-                }
-            )
-        return rows
+        scores = class_scores(self.confusion)
+        return [
+            {
+                "class": name,
+                "images": int(scores.support[label]),
+                "predicted": int(scores.predicted[label]),
+                "recall": _number(scores.recall[label]),
+                "precision": _number(scores.precision[label]),
+                "f1": _number(scores.f1[label]),
+                "most_confused_with": most_confused_with(self.confusion, label, names),
+            }
+            for label, name in enumerate(names)
+        ]
 
 
 def _number(value: Tensor) -> float | None:
     return None if value.isnan() else value.item()
 
 
-def _class_scores(confusion: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Support, predictions, recall, precision and F1 per class; NaN where the denominator is 0."""
+class ClassScores(NamedTuple):
+    """Per class, (classes,) float64; NaN where the denominator is 0."""
+
+    support: Tensor
+    predicted: Tensor
+    recall: Tensor
+    precision: Tensor
+    f1: Tensor
+    iou: Tensor
+
+
+def class_scores(confusion: Tensor) -> ClassScores:
+    """What a confusion matrix (rows true, columns predicted) says of each class."""
     hits, support, predicted = confusion.diag().double(), confusion.sum(1).double(), confusion.sum(0).double()
-    return support, predicted, hits / support, hits / predicted, 2 * hits / (support + predicted)
+    both = support + predicted
+    return ClassScores(support, predicted, hits / support, hits / predicted, 2 * hits / both, hits / (both - hits))
+
+
+def most_confused_with(confusion: Tensor, label: int, names: Sequence[str]) -> str | None:
+    """The class that `label` is taken for most often; None where it never is mistaken."""
+    mistakes = confusion[label].clone()
+    mistakes[label] = 0
+    return names[int(mistakes.argmax())] if mistakes.sum() else None
 
 
 class ClassificationMetrics(nn.Module):
@@ -97,14 +115,94 @@ class ClassificationMetrics(nn.Module):
         """The report over everything since the last reset."""
         values = {name: value.cpu() for name, value in self.scores.compute().items()}
         confusion = values["confusion"].long()
-        _, _, recall, _, f1 = _class_scores(confusion)
+        scores = class_scores(confusion)
         return ClassificationReport(
             images=int(confusion.sum()),
             loss=self.loss.compute().item(),
             top1=values["top1"].item(),
             top5=values["top5"].item() if "top5" in values else None,
-            mean_class_accuracy=torch.nanmean(recall).item(),
-            macro_f1=torch.nanmean(f1).item(),
+            mean_class_accuracy=torch.nanmean(scores.recall).item(),
+            macro_f1=torch.nanmean(scores.f1).item(),
             calibration_error=values["calibration"].item(),
+            confusion=confusion,
+        )
+
+
+@dataclass(frozen=True)
+class SegmentationReport:
+    """The judgement over all pixels of a data set that are not ignored; shares are from 0 to 1, None where undefined."""
+
+    images: int
+    pixels: int
+    """Pixels judged: those whose truth is a class."""
+    loss: float
+    """Mean cross-entropy over the pixels, in nats."""
+    miou: float
+    """Mean intersection over union of the classes that occur or are predicted."""
+    mean_accuracy: float
+    """Mean recall over the classes that occur."""
+    pixel_accuracy: float
+    confusion: Tensor
+    """(classes, classes) int64, in pixels: rows true, columns predicted."""
+
+    def summary(self) -> dict[str, Any]:
+        """The numbers without the matrix, for JSON and the screen."""
+        return {name: value for name, value in vars(self).items() if name not in _NUMBERS_ONLY}
+
+    def per_class(self, names: tuple[str, ...]) -> list[dict[str, Any]]:
+        """One row per class: pixels, IoU, recall, precision (None where undefined), and its most frequent confusion."""
+        scores = class_scores(self.confusion)
+        return [
+            {
+                "class": name,
+                "pixels": int(scores.support[label]),
+                "predicted": int(scores.predicted[label]),
+                "iou": _number(scores.iou[label]),
+                "recall": _number(scores.recall[label]),
+                "precision": _number(scores.precision[label]),
+                "most_confused_with": most_confused_with(self.confusion, label, names),
+            }
+            for label, name in enumerate(names)
+        ]
+
+
+class SegmentationMetrics(nn.Module):
+    """Adds up one confusion matrix over all pixels of all images and processes, into a `SegmentationReport`."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.confusion = MulticlassConfusionMatrix(num_classes, ignore_index=IGNORE, validate_args=False)
+        self.loss = MeanMetric(nan_strategy="disable")  # a loss that is no number shall be seen
+        self.images = SumMetric()
+
+    def update(self, labels: Tensor, truth: Tensor, loss: Tensor) -> Tensor:
+        """Add an image: predicted and true labels (H, W), and the sum of its pixels' cross-entropies.
+
+        Returns:
+            The image's own confusion matrix, (classes, classes) int64.
+        """
+        confusion: Tensor = self.confusion(labels.flatten().long(), truth.flatten().long())
+        self.images.update(1)
+        valid = confusion.sum()
+        if valid:
+            self.loss.update(loss / valid, weight=valid)
+        return confusion.long()
+
+    def reset(self) -> None:
+        """Forget everything."""
+        for metric in (self.confusion, self.loss, self.images):
+            metric.reset()
+
+    def compute(self) -> SegmentationReport:
+        """The report over everything since the last reset."""
+        confusion = self.confusion.compute().cpu().long()
+        scores = class_scores(confusion)
+        return SegmentationReport(
+            images=int(self.images.compute()),
+            pixels=int(confusion.sum()),
+            loss=self.loss.compute().item(),
+            miou=torch.nanmean(scores.iou).item(),
+            mean_accuracy=torch.nanmean(scores.recall).item(),
+            pixel_accuracy=(confusion.diag().sum() / confusion.sum()).item(),
             confusion=confusion,
         )

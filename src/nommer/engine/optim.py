@@ -1,7 +1,7 @@
 """Optimiser and schedule, both timm's; the defaults of the factors are the published ones."""
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from timm.optim import create_optimizer_v2, get_optimizer_info
 from timm.scheduler import create_scheduler_v2
@@ -34,26 +34,31 @@ class Optim:
     """Epochs in which the learning rate grows linearly. By default 5, but at most a tenth of the run."""
     warmup_factor: float = 1e-3
     """Learning rate at the very start, in learning rates."""
-    min_factor: float = 1e-2
-    """Learning rate at the end of the cosine, in learning rates."""
+    schedule: Literal["cosine", "poly"] | None = None
+    """How the learning rate falls, step by step. By default cosine for classification and poly for segmentation."""
+    power: float = 1.0
+    """Exponent of the poly schedule; 1 falls on a straight line."""
+    min_factor: float | None = None
+    """Learning rate at the end, in learning rates. By default 0.01 with cosine and 0 with poly."""
     reference_batch: int | None = None
     """When given, the learning rate holds for this total batch and is scaled in proportion to the real one."""
     layer_decay: float | None = None
     """Factor by which the learning rate shrinks from each layer to the one before it."""
-    label_smoothing: float = 0.1
-    """Share of the target that is spread over all classes."""
+    label_smoothing: float | None = None
+    """Share of the target that is spread over all classes. By default 0.1 for classification, 0 for segmentation."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "betas", tuple(self.betas))
-        if not 0 <= self.label_smoothing < 1:
+        if not 0 <= (self.label_smoothing or 0) < 1:
             raise InputError(f"optim.label_smoothing must be at least 0 and below 1, got {self.label_smoothing}")
         for name in ("weight_decay", "clip_grad", "warmup_epochs", "warmup_factor", "min_factor"):
             if getattr(self, name) is not None and getattr(self, name) < 0:
                 raise InputError(f"optim.{name} must be 0 or more, got {getattr(self, name)}")
         if len(self.betas) != 2 or not 0 <= min(self.betas) <= max(self.betas) < 1:
             raise InputError(f"optim.betas must be two numbers, at least 0 and below 1, got {self.betas}")
-        if self.eps <= 0:
-            raise InputError(f"optim.eps must be above 0, got {self.eps}")
+        for name in ("eps", "power"):
+            if getattr(self, name) <= 0:
+                raise InputError(f"optim.{name} must be above 0, got {getattr(self, name)}")
         if self.layer_decay is not None and not 0 < self.layer_decay <= 1:
             raise InputError(f"optim.layer_decay must be above 0 and at most 1, got {self.layer_decay}")
         if self.reference_batch is not None and self.reference_batch < 1:
@@ -62,6 +67,13 @@ class Optim:
             get_optimizer_info(self.name.lower().split("_")[-1])  # "lookahead_" may stand before the name
         except ValueError:
             raise InputError(f"optim.name {self.name!r} is no optimiser of timm; adamw is the usual one") from None
+
+    def resolved(self, *, schedule: Literal["cosine", "poly"], label_smoothing: float) -> "Optim":
+        """With what is not given filled in, as it is usual for a task."""
+        chosen = self.schedule or schedule
+        smoothing = label_smoothing if self.label_smoothing is None else self.label_smoothing
+        floor = {"cosine": 1e-2, "poly": 0.0}[chosen] if self.min_factor is None else self.min_factor
+        return replace(self, schedule=chosen, label_smoothing=smoothing, min_factor=floor)
 
     def scaled_lr(self, lr: float, total_batch: int) -> float:
         """The learning rate for `total_batch` images per step over all processes and accumulated steps."""
@@ -77,15 +89,17 @@ class Optim:
         )
 
     def scheduler(self, optimizer: Optimizer, lr: float, *, epochs: int, steps_per_epoch: int) -> Scheduler:
-        """Cosine per step after a linear warm-up."""
+        """A schedule that falls at every step after a linear warm-up."""
+        known = self.resolved(schedule="cosine", label_smoothing=0.0)
         warmup = min(5.0, epochs / 10) if self.warmup_epochs is None else self.warmup_epochs
         scheduler, _ = create_scheduler_v2(
             optimizer,
-            sched="cosine",
+            sched=known.schedule or "",
+            decay_rate=self.power,  # timm's name for the exponent of poly
             num_epochs=epochs,
             warmup_epochs=warmup,  # type: ignore[arg-type]  # a fraction does
             warmup_lr=lr * self.warmup_factor,
-            min_lr=lr * self.min_factor,
+            min_lr=lr * (known.min_factor or 0.0),
             step_on_epochs=False,
             updates_per_epoch=steps_per_epoch,
         )

@@ -28,14 +28,14 @@ def save_figure(figure: Figure, path: Path) -> None:
         figure.savefig(path, dpi=110, bbox_inches="tight")
 
 
-def plot_curves(history: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Loss and accuracy over the epochs, and the learning rate."""
+def plot_curves(history: Sequence[Mapping[str, Any]], curves: Mapping[str, str], path: Path) -> None:
+    """Loss, the validation's numbers that `curves` names (name on the plot -> in the history), and learning rate."""
     figure = Figure(figsize=(12, 3.6), layout="constrained")
-    loss, accuracy, rate = figure.subplots(1, 3)
+    loss, scores, rate = figure.subplots(1, 3)
     epochs = [row["epoch"] for row in history]
     for axes, title, lines in (
         (loss, "loss", {"training": "train_loss", "validation": "val_loss"}),
-        (accuracy, "validation accuracy", {"top-1": "val_top1", "mean per class": "val_mean_class_accuracy"}),
+        (scores, "validation", {label: f"val_{name}" for label, name in curves.items()}),
         (rate, "learning rate", {"at the end of the epoch": "lr"}),
     ):
         for label, key in lines.items():
@@ -63,8 +63,8 @@ def plot_nominations(history: Sequence[Mapping[str, Any]], path: Path) -> None:
     save_figure(figure, path)
 
 
-def plot_confusion(confusion: Tensor, names: Sequence[str], path: Path) -> None:
-    """Rows true, columns predicted; colour is the share of the row, the numbers are images."""
+def plot_confusion(confusion: Tensor, names: Sequence[str], path: Path, *, in_percent: bool = False) -> None:
+    """Rows true, columns predicted; colour is the share of the row, the numbers are counts, or shares in per cent."""
     counts = confusion.numpy()
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     side = 4 + 0.3 * min(len(names), _MOST_LABELLED)
@@ -75,7 +75,7 @@ def plot_confusion(confusion: Tensor, names: Sequence[str], path: Path) -> None:
     if len(names) <= _MOST_LABELLED:
         axes.set_xticks(range(len(names)), names, rotation=90 if max(map(len, names)) > 3 else 0)
         axes.set_yticks(range(len(names)), names)
-        _write_counts(axes, counts, shares)
+        _write_counts(axes, np.round(100 * shares).astype(int) if in_percent else counts, shares)
     figure.colorbar(image, ax=axes, label="share of the true class", fraction=0.046)
     save_figure(figure, path)
 
@@ -115,4 +115,35 @@ def plot_grid(pictures: Sequence[tuple[Image.Image, str, bool]], path: Path, *, 
     for axes, (picture, caption, correct) in zip(grid, pictures, strict=False):
         axes.imshow(picture)
         axes.set_title(caption, fontsize=8, color="black" if correct else "#c00000")
+    save_figure(figure, path)
+
+
+def plot_bars(
+    values: Mapping[str, float | None], colours: Sequence[tuple[int, int, int]], mean: float, path: Path
+) -> None:
+    """IoU per class as bars in the classes' colours, with the mean as a line; n/a where a class does not occur."""
+    figure = Figure(figsize=(6.5, 1.2 + 0.28 * len(values)), layout="constrained")
+    axes = figure.subplots()
+    bars = axes.barh(list(values), [value or 0.0 for value in values.values()], edgecolor="grey", linewidth=0.5)
+    for bar, colour in zip(bars, colours, strict=True):
+        bar.set_facecolor(tuple(channel / 255 for channel in colour))
+    axes.bar_label(bars, ["n/a" if value is None else f"{value:.1%}" for value in values.values()], padding=3)
+    axes.axvline(mean, color="black", linestyle="--", label=f"mean {mean:.1%}")
+    axes.set(xlim=(0, 1.12), xlabel="intersection over union", title="IoU per class")
+    axes.invert_yaxis()
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12 - 0.6 / len(values)), frameon=False)
+    save_figure(figure, path)
+
+
+def plot_rows(rows: Sequence[Sequence[tuple[Image.Image, str]]], path: Path) -> None:
+    """Rows of pictures with a caption each."""
+    columns = max((len(row) for row in rows), default=1)
+    figure = Figure(figsize=(3.6 * columns, 3.0 * max(1, len(rows))), layout="constrained")
+    grid = figure.subplots(max(1, len(rows)), columns, squeeze=False)
+    for axes in grid.flat:
+        axes.axis("off")
+    for row, panels in zip(rows, grid, strict=False):
+        for axes, (picture, caption) in zip(panels, row, strict=False):
+            axes.imshow(picture.convert("RGB"))
+            axes.set_title(caption, fontsize=9)
     save_figure(figure, path)

@@ -7,13 +7,18 @@ from typing import Any, Literal
 
 from nommer.backbone.config import NomMerConfig
 from nommer.backbone.variants import VARIANTS
-from nommer.data.transforms import SMALL_IMAGE, Augmentation, PixelOptions, Preprocessing
+from nommer.data.joint_transforms import JointAugmentation
+from nommer.data.module import Loading
+from nommer.data.transforms import SMALL_IMAGE, Augmentation, PixelOptions
 from nommer.engine.optim import Optim
 from nommer.engine.trainer import Precision, count_processes, parse_device, resolve_precision
 from nommer.errors import InputError, check_minimum
 
-LARGEST_DEFAULT_BATCH = 64
+LARGEST_DEFAULT_CROP = 512
 _TINY_IMAGE = 48
+
+PEER = "timm:"
+"""What the name of a network of timm begins with, where it takes the place of a variant."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,14 +53,20 @@ class NetworkOptions:
             block_sizes=self.block_sizes or defaults[2],
         )
 
+    def resolved(self, model: str, image_size: int) -> "NetworkOptions":
+        """With everything filled in for a variant of the network; a network of timm has no such options."""
+        if model.startswith(PEER):
+            refuse_options("network", replace(self, grad_checkpointing=False), f"a network of timm ({model})")
+            return self
+        drop_path = VARIANTS[model].drop_path_rate if self.drop_path_rate is None else self.drop_path_rate
+        return replace(self.for_image_size(image_size), drop_path_rate=drop_path)
+
     def config(self, variant: str, *, num_classes: int, image_size: int) -> NomMerConfig:
-        """The network's full description.
+        """The full description of a variant of the network.
 
         Raises:
-            InputError: no such variant, or a value that the network refuses.
+            InputError: a value that the network refuses.
         """
-        if variant not in VARIANTS:
-            raise InputError(f"--model {variant!r} is not known; choose from {', '.join(VARIANTS)}")
         names = ("patch_size", "window_size", "block_sizes", "global_pool", "drop_rate", "drop_path_rate")
         changes: dict[str, Any] = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         try:
@@ -65,13 +76,55 @@ class NetworkOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SegmentationOptions:
+    """Head, loss and training crops of semantic segmentation.
+
+    Raises:
+        InputError: a value out of range; the message names it.
+    """
+
+    decoder_channels: int | None = None
+    """Channels of the UPerNet decoder. By default 512 as published, or 128 on backbones of fewer than 512 features."""
+    auxiliary_channels: int | None = None
+    """Channels of the auxiliary head on stage 3. By default half the decoder's; 256 is published."""
+    auxiliary_weight: float = 0.4
+    """Weight of the auxiliary head's loss; 0 for no such head."""
+    dropout: float = 0.1
+    """Dropout before the classifiers of both heads."""
+    class_weights: Literal["none", "median"] = "none"
+    """Weight of each class in the loss: all 1, or the median of the classes' pixel shares divided by its own."""
+    short_side: int | None = None
+    """Resize every image so that its shorter side has this many pixels. By default images keep their size."""
+    long_side: int | None = None
+    """With short_side: largest longer side, in pixels."""
+    augment: JointAugmentation = JointAugmentation()
+    """Random changes of image and mask together."""
+
+    def __post_init__(self) -> None:
+        for name in ("decoder_channels", "auxiliary_channels", "short_side", "long_side"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise InputError(f"segmentation.{name} must be 1 or more, got {getattr(self, name)}")
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"segmentation.dropout must be at least 0 and below 1, got {self.dropout}")
+        if not self.auxiliary_weight >= 0:
+            raise InputError(f"segmentation.auxiliary_weight must be 0 or more, got {self.auxiliary_weight}")
+
+    def resolved(self, features: int) -> "SegmentationOptions":
+        """With the channels filled in, for a backbone whose last stage has this many."""
+        decoder = self.decoder_channels or (512 if features >= 512 else 128)
+        return replace(self, decoder_channels=decoder, auxiliary_channels=self.auxiliary_channels or -(-decoder // 2))
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainSettings:
     """The arguments of `nommer.train`; see there."""
 
     data: Path
     model: str
     out: Path
+    classes: Path | None
     epochs: int
+    epoch_steps: int | None
     batch_size: int | None
     image_size: int | None
     lr: float
@@ -90,12 +143,13 @@ class TrainSettings:
     optim: Optim = field(default_factory=Optim)
     augment: Augmentation = field(default_factory=Augmentation)
     pixels: PixelOptions = field(default_factory=PixelOptions)
+    segmentation: SegmentationOptions = field(default_factory=SegmentationOptions)
 
     def __post_init__(self) -> None:
-        for name in ("data", "out", "pretrained"):  # text is as good where the call comes from Python
+        for name in ("data", "out", "classes", "pretrained"):  # text is as good where the call comes from Python
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, Path(getattr(self, name)))
-        for name in ("epochs", "accumulate", "devices", "batch_size"):
+        for name in ("epochs", "epoch_steps", "accumulate", "devices", "batch_size"):
             check_minimum(name.replace("_", "-"), getattr(self, name), 1)
         for name in ("seed", "workers"):
             check_minimum(name, getattr(self, name), 0)
@@ -103,53 +157,71 @@ class TrainSettings:
             raise InputError(f"--lr must be above 0, got {self.lr}")
         if not 0 < self.val_fraction < 1:
             raise InputError(f"--val-fraction must be above 0 and below 1, got {self.val_fraction}")
-        if self.model not in VARIANTS:
-            raise InputError(f"--model {self.model!r} is not known; choose from {', '.join(VARIANTS)}")
+        if self.model not in VARIANTS and not self.model.startswith(PEER):
+            raise InputError(
+                f"--model {self.model!r} is not known; choose from {', '.join(VARIANTS)}, or {PEER}NAME for one of timm"
+            )
 
-    def resolved(self, *, train_images: int, short_side: int) -> "TrainSettings":
-        """With everything filled in that depends on the data and the machine.
+    def resolved(self, *, train_images: int, largest_batch: int) -> "TrainSettings":
+        """With everything filled in that depends on the number of images and on the machine.
 
         Raises:
-            InputError: a batch that is larger than the data, or that mixup cannot pair.
+            InputError: a batch that is larger than the data.
         """
-        image_size = self.image_size or default_image_size(short_side)
         processes = count_processes(self.device, self.devices)
         share = train_images // processes
         if share < 2:
             raise InputError(
                 f"{self.data}: {train_images} training images for {processes} processes; 2 each are needed"
             )
-        batch_size = self.batch_size or max(2, min(LARGEST_DEFAULT_BATCH, share - share % 2))
-        if batch_size > share:
+        batch_size = self.batch_size or max(2, min(largest_batch, share - share % 2))
+        if batch_size > share and not self.epoch_steps:
             per = f" per process ({processes} processes)" if processes > 1 else ""
             raise InputError(
                 f"--batch-size {batch_size} is larger than the {share} training images{per}; use {share} or less"
             )
-        if batch_size % 2 and (self.augment.mixup or self.augment.cutmix):
-            raise InputError(
-                f"mixup and cutmix pair the images of a batch: --batch-size must be even, got {batch_size}"
-            )
-        workers = default_workers() if self.workers is None else self.workers
-        drop_path = self.network.drop_path_rate
-        drop_path = VARIANTS[self.model].drop_path_rate if drop_path is None else drop_path
         return replace(
             self,
-            image_size=image_size,
             batch_size=batch_size,
-            workers=workers,
+            workers=default_workers() if self.workers is None else self.workers,
             precision=resolve_precision(self.precision, parse_device(self.device, self.devices)[0]),
-            network=replace(self.network.for_image_size(image_size), drop_path_rate=drop_path),
-            pixels=replace(self.pixels, crop_pct=Preprocessing(image_size=image_size, **vars(self.pixels)).crop_pct),
         )
 
-    def preprocessing(self) -> Preprocessing:
-        """How images are prepared, once `image_size` is resolved."""
-        return Preprocessing(image_size=self.image_size or 0, **vars(self.pixels))
+    def with_whole_paths(self) -> "TrainSettings":
+        """With every path from the root on, so that they hold wherever the settings are read again."""
+        paths = {name: getattr(self, name) for name in ("data", "out", "classes", "pretrained")}
+        return replace(self, **{name: path.absolute() for name, path in paths.items() if path is not None})
+
+    def loading(self) -> Loading:
+        """How batches are put together, once everything is resolved."""
+        return Loading(
+            batch_size=self.batch_size or 1,
+            workers=self.workers or 0,
+            seed=self.seed,
+            epoch_steps=self.epoch_steps * self.accumulate if self.epoch_steps else None,
+        )
+
+
+def refuse_options(name: str, options: Any, task: str) -> None:
+    """Refuse options of another task, which would change nothing.
+
+    Raises:
+        InputError: any of them is not as it is by default.
+    """
+    unset = type(options)()
+    given = [field for field in vars(options) if getattr(options, field) != getattr(unset, field)]
+    if given:
+        raise InputError(f"--{name}.{given[0].replace('_', '-')}: does nothing for {task}; leave it out")
 
 
 def default_image_size(short_side: int) -> int:
     """Image size for data whose median shorter side is `short_side`: 224; for small images theirs, in steps of 32."""
     return 224 if short_side >= SMALL_IMAGE else max(32, round(short_side / 32) * 32)
+
+
+def default_crop(short_side: int) -> int:
+    """Side of the training crops of a segmenter for images whose median shorter side is `short_side`: at most 512."""
+    return max(32, min(LARGEST_DEFAULT_CROP, short_side // 32 * 32))
 
 
 def default_workers() -> int:

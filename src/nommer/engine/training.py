@@ -11,22 +11,20 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning_utilities.core.rank_zero import rank_zero_only
 
-from nommer.backbone.network import NomMer
-from nommer.data.audit import Audited, audit
-from nommer.data.classification import ClassificationData, Loading
-from nommer.data.formats.folders import ClassFolders, read_class_folders, split_as_csv, split_stratified
+from nommer.data.formats.find import find_task
+from nommer.data.formats.labelled import split_as_csv
 from nommer.data.seeding import seed_all
 from nommer.engine.callbacks import BestModel, EpochLines, History, ProgressBar
 from nommer.engine.checkpoint import MovableCheckpoint, read_epochs
-from nommer.engine.classification import ClassificationTask
-from nommer.engine.judging import judge, save_judgement, save_training_batch
-from nommer.engine.metrics import ClassificationReport
+from nommer.engine.judging import judge
 from nommer.engine.run import RunFolder, check_outside, prepare_folder
 from nommer.engine.settings import TrainSettings
+from nommer.engine.task import Report, Task
 from nommer.engine.trainer import count_processes, interruptible, make_trainer, parse_device, quiet_lightning
-from nommer.errors import InputError
-from nommer.heads.classification import Classifier
-from nommer.heads.storage import load, load_weights, network_of, save_model
+from nommer.engine.workflow import Data, Found, Workflow
+from nommer.engine.workflows import WORKFLOWS
+from nommer.heads.inference import Inference
+from nommer.heads.storage import Model, save_model
 from nommer.progress import console, notice
 
 
@@ -36,15 +34,19 @@ class TrainingResult:
 
     out: Path
     """The run folder; `nommer.load(out)` loads the model."""
-    report: ClassificationReport
+    task: str
+    """The task that the data is for, such as "classification"."""
+    report: Report
     """Judgement of the best epoch's model on the validation images."""
     epoch: int
-    """The best epoch, by validation top-1; the first of equals."""
-    model: Classifier
+    """The best epoch by top-1, or mIoU, on the validation images; the first of equals."""
+    model: Model
     """The best epoch's model, in evaluation mode on the CPU."""
+    plots: str
+    """The pictures to look at, by file name."""
 
 
-def train_classifier(settings: TrainSettings) -> TrainingResult:
+def train_model(settings: TrainSettings) -> TrainingResult:
     """Train as `settings` say; see `nommer.train`."""
     parse_device(settings.device, settings.devices)
     run = RunFolder(settings.out)
@@ -54,14 +56,16 @@ def train_classifier(settings: TrainSettings) -> TrainingResult:
         run.check(resume=settings.resume, overwrite=settings.overwrite)
     if settings.overwrite:
         check_outside(settings.data, settings.out)
-    audited = find_data(settings)
-    settings = settings.resolved(train_images=len(audited.data.splits["train"]), short_side=audited.short_side)
-    model = build_model(settings, audited.data.class_names)
+    workflow = WORKFLOWS[find_task(settings.data)]
+    found = find_data(workflow, settings)
+    settings = workflow.resolve(settings, found)
+    seed_all(settings.seed)
+    model = workflow.build_model(settings, found.data)
     if first:
-        open_run(run, settings, audited.data)
-    notice(describe(settings, audited.data))
+        open_run(run, settings, found.data)
+    notice(describe(settings, found.data))
     with quiet_lightning():
-        return fit_and_judge(settings, run, audited.data, model)
+        return fit_and_judge(workflow, settings, run, found, model)
 
 
 def process_rank() -> int:
@@ -69,21 +73,22 @@ def process_rank() -> int:
     return int(getattr(rank_zero_only, "rank", None) or 0)
 
 
-def find_data(settings: TrainSettings) -> Audited:
+def find_data(workflow: Workflow, settings: TrainSettings) -> Found:
     """Read, audit and if need be split the data; tell what is left out."""
-    audited = audit(read_class_folders(settings.data), on_bad_sample=settings.on_bad_sample)
-    data = audited.data
+    data = workflow.read(settings.data, classes=settings.classes)
+    found = workflow.audit(data, on_bad_sample=settings.on_bad_sample, training=True)
+    data = found.data
     if "val" not in data.splits:
-        data = split_stratified(data, fraction=settings.val_fraction, seed=settings.seed)
+        data = workflow.split(data, fraction=settings.val_fraction, seed=settings.seed)
     if data.issues:
         notice(f"{len(data.issues)} issues in the data, {data.left_out} files left out: see data_issues.jsonl")
-    return replace(audited, data=data)
+    return replace(found, data=data)
 
 
-def open_run(run: RunFolder, settings: TrainSettings, data: ClassFolders) -> None:
+def open_run(run: RunFolder, settings: TrainSettings, data: Data) -> None:
     """Make the run folder and write what is known before training; or check that the run may be resumed."""
-    split, pretrained = split_as_csv(data), settings.pretrained and settings.pretrained.absolute()
-    written = replace(settings, data=settings.data.absolute(), out=settings.out.absolute(), pretrained=pretrained)
+    split = split_as_csv(data)
+    written = settings.with_whole_paths()
     if settings.resume:
         run.check_resumable(vars(written), split)
     prepare_folder(run.path, resume=settings.resume, overwrite=settings.overwrite)
@@ -92,67 +97,15 @@ def open_run(run: RunFolder, settings: TrainSettings, data: ClassFolders) -> Non
     run.write_split(split)
 
 
-def build_model(settings: TrainSettings, class_names: tuple[str, ...]) -> Classifier:
-    """The network with fresh weights, or those of another model."""
-    seed_all(settings.seed)
-    preprocessing = settings.preprocessing()
-    config = settings.network.config(settings.model, num_classes=len(class_names), image_size=preprocessing.image_size)
-    network = NomMer(config)
-    network.set_grad_checkpointing(settings.network.grad_checkpointing)
-    if settings.pretrained is not None:
-        transfer(network, class_names, settings.pretrained)
-    return Classifier(network, class_names=class_names, preprocessing=preprocessing)
-
-
-def transfer(network: NomMer, class_names: tuple[str, ...], source: Path) -> None:
-    """Take over the weights of the model at `source`; its classifier only when the classes are the same.
-
-    Raises:
-        InputError: the networks differ in more than the classifier and the position embedding's size.
-    """
-    model = load(source)
-    other = network_of(model, source)
-    check_same_architecture(network, other, source)
-    other.set_input_size(network.config.img_size)
-    if model.class_names == class_names:
-        notice(f"all weights taken from {source}")
-    else:
-        notice(
-            f"weights taken from {source}; its classifier for {len(model.class_names)} other classes is replaced "
-            f"by a new one for {len(class_names)}"
-        )
-        other.reset_classifier(0)
-        kept = {name: value for name, value in network.state_dict().items() if name.startswith("head.")}
-        load_weights(network, other.state_dict() | kept, source)
-        return
-    load_weights(network, other.state_dict(), source)
-
-
-def check_same_architecture(network: NomMer, other: NomMer, source: Path) -> None:
-    """Refuse weights of a network that differs in a part that has weights.
-
-    Raises:
-        InputError: what differs, each with both values.
-    """
-    free = {"num_classes", "img_size", "global_pool", "drop_rate", "drop_path_rate"}
-    wanted, found = vars(network.config), vars(other.config)
-    differing = [
-        f"{name} {found[name]} (now {wanted[name]})" for name in wanted.keys() - free if found[name] != wanted[name]
-    ]
-    if differing:
-        raise InputError(
-            f"--pretrained {source} is another network, with {', '.join(sorted(differing))}; "
-            "choose the --model and --network options that it has"
-        )
-
-
-def describe(settings: TrainSettings, data: ClassFolders) -> str:
+def describe(settings: TrainSettings, data: Data) -> str:
     """What is about to happen, in one line."""
     sizes = ", ".join(f"{len(samples)} {split}" for split, samples in data.splits.items())
     accelerator, _ = parse_device(settings.device, settings.devices)
     total = (settings.batch_size or 1) * count_processes(settings.device, settings.devices)
     steps, rest = divmod(len(data.splits["train"]), total)
     waiting = f" ({rest} images, others each time, wait for the next epoch)" if rest else ""
+    if settings.epoch_steps:
+        steps, waiting = settings.epoch_steps * settings.accumulate, ""
     return (
         f"{settings.model}: {len(data.class_names)} classes, {sizes} images of {settings.data}; "
         f"image size {settings.image_size}, {settings.epochs} epochs of {steps} steps of {total} images{waiting}, "
@@ -167,29 +120,24 @@ def describe_resumption(settings: TrainSettings, done: int) -> str:
     return f"all {done} epochs are done: nothing to train; a larger --epochs goes on from here, on its own schedule"
 
 
-def fit_and_judge(settings: TrainSettings, run: RunFolder, data: ClassFolders, model: Classifier) -> TrainingResult:
+def fit_and_judge(
+    workflow: Workflow, settings: TrainSettings, run: RunFolder, found: Found, model: Model
+) -> TrainingResult:
     """Train, take the best epoch's weights, judge them and write everything down."""
-    module = ClassificationData(
-        data.splits["train"],
-        data.splits["val"],
-        preprocessing=model.preprocessing,
-        augmentation=settings.augment,
-        loading=Loading(batch_size=settings.batch_size or 1, workers=settings.workers or 0, seed=settings.seed),
-    )
+    module = workflow.training_data(settings, found.data, model)
     history = History(run)
-    trainer = build_trainer(settings, run, history)
+    trainer = build_trainer(workflow, settings, run, history)
     lr = settings.optim.scaled_lr(settings.lr, (settings.batch_size or 1) * trainer.world_size * settings.accumulate)
-    mixing = settings.augment.mixing(len(model.class_names), settings.optim.label_smoothing)
-    task = ClassificationTask(model, optim=settings.optim, lr=lr, mixing=mixing, seed=settings.seed)
+    task = workflow.training_task(settings, model, lr=lr, found=found)
     if trainer.is_global_zero:
-        save_training_batch(module, model.class_names, run.path / "train_batch.jpg")
+        workflow.save_training_batch(module, model, run.path / "train_batch.jpg")
     if settings.resume:
         notice(describe_resumption(settings, read_epochs(run.last)))
     with interruptible(trainer):
         trainer.fit(task, datamodule=module, ckpt_path=str(run.last) if settings.resume else None)
     leave_process_group()
-    history.draw()
-    return conclude(settings, run, module, task)
+    history.draw(task)
+    return conclude(workflow, settings, run, found.data, task)
 
 
 def leave_process_group() -> None:
@@ -203,12 +151,15 @@ def leave_process_group() -> None:
         sys.exit(0)
 
 
-def build_trainer(settings: TrainSettings, run: RunFolder, history: History) -> L.Trainer:
+def build_trainer(workflow: Workflow, settings: TrainSettings, run: RunFolder, history: History) -> L.Trainer:
     """The trainer of a run, with its records and checkpoints."""
     saving: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
-    best = MovableCheckpoint(run.checkpoints, filename="best", monitor="val_top1", mode="max", **saving)
+    best = MovableCheckpoint(
+        run.checkpoints, filename="best", monitor=f"val_{workflow.task.measure}", mode="max", **saving
+    )
     last = MovableCheckpoint(run.checkpoints, filename="last", **saving)  # after "best", whose best value it holds
     terminal = sys.stderr.isatty()
+    on_gpus = parse_device(settings.device, settings.devices)[0] == "cuda"
     return make_trainer(
         device=settings.device,
         devices=settings.devices,
@@ -221,20 +172,28 @@ def build_trainer(settings: TrainSettings, run: RunFolder, history: History) -> 
         enable_progress_bar=terminal,
         logger=TensorBoardLogger(run.path, name="", version="tensorboard"),
         log_every_n_steps=1_000_000,
+        sync_batchnorm=workflow.synchronise_norms and on_gpus,
     )
 
 
-def conclude(
-    settings: TrainSettings, run: RunFolder, module: ClassificationData, task: ClassificationTask
-) -> TrainingResult:
+def conclude(workflow: Workflow, settings: TrainSettings, run: RunFolder, data: Data, task: Task) -> TrainingResult:
     """Judge the best epoch's weights the way `nommer evaluate` does, and write the model to use."""
     best: dict[str, Any] = torch.load(run.best, map_location="cpu", weights_only=True)
     task.load_state_dict(best["state_dict"])
     epoch = read_epochs(run.best)
-    first = settings.device.partition(",")[0]  # of several devices
-    judgement = judge(task.model, module, device=first, precision=settings.precision, out=run.path)
-    model = task.model.cpu().eval()
-    save_model(run.model, model, metrics={"epoch": epoch, **judgement.report.summary()}, version=version("nommer"))
-    save_judgement(judgement, model, run.path, facts={"epoch": epoch, "data": str(settings.data), "split": "val"})
-    notice(f"best epoch {epoch}: top-1 {judgement.report.top1:.2%} on {judgement.report.images} validation images")
-    return TrainingResult(out=run.path, report=judgement.report, epoch=epoch, model=model)
+    model, first = task.model, settings.device.partition(",")[0]  # of several devices
+    held_back = replace(data, splits={"val": data.splits["val"]})
+    judgement = judge(
+        workflow.judging_task(model, Inference()),
+        workflow.judging_data(held_back, model, replace(settings.loading(), epoch_steps=None)),
+        device=first,
+        precision=settings.precision,
+        out=run.path,
+    )
+    model, report = model.cpu().eval(), judgement.report
+    save_model(run.model, model, metrics={"epoch": epoch, **report.summary()}, version=version("nommer"))
+    facts = {"epoch": epoch, "data": str(settings.data), "split": "val"}
+    workflow.save_judgement(judgement, model, held_back, run.path, facts=facts)
+    score = getattr(report, task.measure)
+    notice(f"best epoch {epoch}: {task.measure_name} {score:.2%} on {report.images} validation images")
+    return TrainingResult(run.path, workflow.name, report, epoch, model, workflow.plots)

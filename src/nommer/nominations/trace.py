@@ -29,6 +29,11 @@ def nominator_blocks(model: nn.Module) -> dict[str, Nomination]:
     return blocks
 
 
+def holds_nominations(model: nn.Module) -> bool:
+    """Whether there is anything in `model` that nominates."""
+    return any(isinstance(module, Nomination) for module in model.modules())
+
+
 class NominationTrace(AbstractContextManager["NominationTrace"]):
     """While it is open, counts what `model` nominates per block; with `keep_maps`, keeps the maps too.
 

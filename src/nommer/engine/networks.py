@@ -1,0 +1,51 @@
+"""The network of a run: as its settings say, with fresh weights or those of another model."""
+
+from pathlib import Path
+
+from torch import nn
+
+from nommer.backbone.network import NomMer
+from nommer.engine.settings import PEER, TrainSettings
+from nommer.heads.networks import build_timm, check_same_architecture
+from nommer.heads.storage import load, load_weights, network_of
+from nommer.progress import notice
+
+
+def build_network(settings: TrainSettings, *, num_classes: int) -> nn.Module:
+    """A NomMer, or a network of timm to compare with, with fresh weights; 0 classes for no classifier."""
+    if settings.model.startswith(PEER):
+        network = build_timm(settings.model.removeprefix(PEER), num_classes=num_classes)
+    else:
+        options = {"num_classes": num_classes, "image_size": settings.image_size or 0}
+        network = NomMer(settings.network.config(settings.model, **options))
+    network.set_grad_checkpointing(settings.network.grad_checkpointing)
+    return network
+
+
+def count_features(settings: TrainSettings) -> int:
+    """Channels of the last stage of a run's network."""
+    return int(build_network(settings, num_classes=0).num_features)
+
+
+def transfer(network: nn.Module, class_names: tuple[str, ...], source: Path) -> None:
+    """Take over the weights of the classifier at `source`; its last layer only when the classes are the same.
+
+    Raises:
+        InputError: the networks differ in more than the classifier and the position embedding's size.
+    """
+    model = load(source)
+    other = network_of(model, source)
+    check_same_architecture(network, other, source)
+    if isinstance(network, NomMer):
+        other.set_input_size(network.config.img_size)
+    if model.class_names == class_names:
+        notice(f"all weights taken from {source}")
+        load_weights(network, other.state_dict(), source)
+        return
+    notice(
+        f"weights taken from {source}; its classifier for {len(model.class_names)} other classes is replaced "
+        f"by a new one for {len(class_names)}"
+    )
+    other.reset_classifier(0)
+    kept = {name: value for name, value in network.state_dict().items() if name.startswith("head.")}
+    load_weights(network, other.state_dict() | kept, source)

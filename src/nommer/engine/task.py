@@ -1,0 +1,90 @@
+"""What training has in common whatever is learned: optimiser, schedule and exact randomness, as a Lightning module."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol
+
+import lightning as L
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+
+from nommer.data.seeding import derive_seed, seed_all
+from nommer.engine.optim import Optim
+
+
+class Report(Protocol):
+    """The judgement of a model over a data set."""
+
+    @property
+    def images(self) -> int:
+        """How many images were judged."""
+
+    def summary(self) -> dict[str, Any]:
+        """The numbers without tables and matrices, for JSON and the screen."""
+
+    def per_class(self, names: tuple[str, ...]) -> list[dict[str, Any]]:
+        """One row per class."""
+
+
+class Task(L.LightningModule):
+    """A model with its optimiser and schedule; subclasses add loss and metrics.
+
+    After validation, `report` holds the judgement and `answers` what is kept of each sample, for pictures and tables.
+    """
+
+    measure: ClassVar[str]
+    """Number of the report by which epochs are compared; higher is better."""
+    measure_name: ClassVar[str]
+    """How people call it."""
+    curves: ClassVar[Mapping[str, str]]
+    """Numbers of the report that are drawn over the epochs, by what people call them."""
+
+    def __init__(self, model: nn.Module, *, optim: Optim, lr: float, seed: int = 0) -> None:
+        super().__init__()
+        self.model = model
+        self.optim, self.lr, self.seed = optim, lr, seed
+        self.report: Report | None = None
+        self.answers: dict[int, Any] = {}
+
+    @property
+    def score(self) -> float | None:
+        """What the last validation gave for `measure`; None before the first one."""
+        return None if self.report is None else getattr(self.report, self.measure)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Make noise, drop path and mixing depend on (seed, epoch, process, batch) alone, so that resuming is exact."""
+        seed_all(derive_seed(self.seed, self.current_epoch, self.global_rank, batch_idx))
+
+    def log_loss(self, loss: Tensor, images: int) -> Tensor:
+        """Log the training loss of a batch."""
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=images, sync_dist=True, prog_bar=True)
+        return loss
+
+    def finish_validation(self, report: Report) -> None:
+        """Keep the judgement and log its numbers."""
+        self.report = report
+        values = {f"val_{k}": float(v) for k, v in report.summary().items() if isinstance(v, float)}
+        self.log_dict(values, rank_zero_only=True)
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """The optimiser and a schedule over all steps of the run."""
+        epochs = self.trainer.max_epochs or 1
+        steps = max(1, round(self.trainer.estimated_stepping_batches / epochs))
+        optimizer = self.optim.optimizer(self.model.network, self.lr)
+        scheduler = self.optim.scheduler(optimizer, self.lr, epochs=epochs, steps_per_epoch=steps)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},  # type: ignore[typeddict-item]  # timm's
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Forget the schedule of the run so far: it is a function of the step, and there may be more epochs now."""
+        checkpoint["lr_schedulers"] = []
+
+    def on_train_start(self) -> None:
+        """Start, or go on, with the learning rate of this step."""
+        for config in self.trainer.lr_scheduler_configs:
+            self.lr_scheduler_step(config.scheduler, None)
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Timm's schedules count updates."""
+        scheduler.step_update(num_updates=self.trainer.global_step)
