@@ -1,6 +1,6 @@
 """A NomMer for inference: what is constant once training is over is computed once and folded together.
 
-- batch norms into the convolutions before them;
+- batch norms into the convolutions before them, also those of a segmenter's decoder;
 - block DCT, grouped 1x1 convolution and batch norm into one strided grouped convolution;
 - grouped 1x1 convolution and inverse DCT into one transposed grouped convolution;
 - the window context's bias, gathered from its table;
@@ -11,6 +11,7 @@ The slow, literal twins are the modules themselves; the tests compare both.
 
 import copy
 from collections.abc import Callable
+from itertools import pairwise
 from typing import TypeVar
 
 import torch
@@ -22,6 +23,7 @@ from nommer.backbone.contexts import ConvolutionContext, SpectralContext, Window
 from nommer.backbone.layout import as_grid, as_maps, pad_maps
 from nommer.backbone.nominator import Nominator
 from nommer.backbone.stem import Stem
+from nommer.heads.upernet import TolerantBatchNorm
 from nommer.shapes import TokenGrid
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -38,6 +40,9 @@ def fuse(model: Model) -> Model:
         for name, child in list(parent.named_children()):
             if type(child) in _FUSED:
                 setattr(parent, name, _FUSED[type(child)](child))
+    for module in fused.modules():
+        if isinstance(module, nn.Sequential):
+            _fold_sequence(module)
     return fused.eval().requires_grad_(requires_grad=False)
 
 
@@ -48,6 +53,14 @@ def _fold_norms(module: Stem | ConvolutionContext) -> Stem | ConvolutionContext:
         setattr(module, conv, fuse_conv_bn_eval(getattr(module, conv), getattr(module, name)))
         setattr(module, name, nn.Identity())
     return module
+
+
+def _fold_sequence(modules: nn.Sequential) -> None:
+    """Fold every batch norm that follows a convolution; subclasses of either may do more, and stay."""
+    for index, (conv, norm) in enumerate(pairwise(modules)):
+        if type(conv) is nn.Conv2d and (type(norm) is nn.BatchNorm2d or type(norm) is TolerantBatchNorm):
+            modules[index] = fuse_conv_bn_eval(conv, norm)
+            modules[index + 1] = nn.Identity()
 
 
 class FusedWindowContext(WindowContext):

@@ -1,4 +1,4 @@
-"""An exported classifier, run by ONNX Runtime behind the same interface as the one it was made from."""
+"""Exported models, run by ONNX Runtime behind the same interface as those that they were made from."""
 
 import json
 import os
@@ -8,13 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nommer.data.joint_transforms import DensePreprocessing
 from nommer.data.transforms import Preprocessing
 from nommer.errors import InputError
 from nommer.heads.classification import Classifier
-from nommer.shapes import Images, Logits
+from nommer.heads.inference import DenseNetwork
+from nommer.heads.segmentation import Segmenter
+from nommer.shapes import ClassMap, Images, Logits, PixelLogits
 
 METADATA = "nommer"
-"""Key of the ONNX metadata under which class names and preprocessing stand, as JSON."""
+"""Key of the ONNX metadata under which task, class names, colours and preprocessing stand, as JSON."""
 
 INPUT, OUTPUT = "images", "logits"
 
@@ -39,7 +42,7 @@ def open_session(path: Path) -> Any:
 
 
 class OnnxNetwork(nn.Module):
-    """An ONNX model as a module: images (B, 3, H, W) float32 to logits (B, classes), on the CPU."""
+    """An ONNX model as a module: images (B, 3, H, W) float32 to logits, on the CPU."""
 
     def __init__(self, session: Any, num_classes: int) -> None:
         super().__init__()
@@ -49,13 +52,27 @@ class OnnxNetwork(nn.Module):
     def __deepcopy__(self, memo: dict[int, Any]) -> "OnnxNetwork":
         return self  # a session never changes
 
-    def forward(self, images: Images) -> Logits:
-        """Class scores (B, num_classes) of prepared images (B, 3, H, W)."""
+    def forward(self, images: Images) -> Logits | PixelLogits:
+        """Class scores of prepared images (B, 3, H, W): (B, classes), of a segmenter (B, classes, H, W)."""
         scores: Tensor = torch.from_numpy(self.session.run([OUTPUT], {INPUT: images.float().cpu().numpy()})[0])
         return scores.to(images.device)
 
 
-def load_onnx(path: Path) -> Classifier:
+class OnnxDenseNetwork(OnnxNetwork, DenseNetwork):
+    """An exported segmenter's network; it takes images (B, 3, side, side) only."""
+
+    stride = 1
+
+    def __init__(self, session: Any, num_classes: int, side: int) -> None:
+        super().__init__(session, num_classes)
+        self.fixed_size = side
+
+    def scores(self, images: Images) -> ClassMap:
+        """Class scores (B, classes, side, side) of prepared images (B, 3, side, side)."""
+        return self(images)
+
+
+def load_onnx(path: Path) -> Classifier | Segmenter:
     """Load a model that `nommer export` wrote.
 
     Raises:
@@ -64,8 +81,20 @@ def load_onnx(path: Path) -> Classifier:
     session = open_session(path)
     try:
         description = json.loads(session.get_modelmeta().custom_metadata_map[METADATA])
-        names = description["class_names"]
-        network, preprocessing = OnnxNetwork(session, len(names)), Preprocessing(**description["preprocessing"])
-        return Classifier(network, class_names=names, preprocessing=preprocessing).eval()
+        build = _segmenter if description.get("task") == "segmentation" else _classifier
+        return build(session, description).eval()
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise InputError(f"{path}: was not written by `nommer export`, its metadata lack or spoil {error}") from error
+
+
+def _classifier(session: Any, description: dict[str, Any]) -> Classifier:
+    names = description["class_names"]
+    preprocessing = Preprocessing(**description["preprocessing"])
+    return Classifier(OnnxNetwork(session, len(names)), class_names=names, preprocessing=preprocessing)
+
+
+def _segmenter(session: Any, description: dict[str, Any]) -> Segmenter:
+    names = description["class_names"]
+    preprocessing = DensePreprocessing(**description["preprocessing"])
+    network = OnnxDenseNetwork(session, len(names), preprocessing.image_size)
+    return Segmenter(network, class_names=names, colours=description["colours"], preprocessing=preprocessing)

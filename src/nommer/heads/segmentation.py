@@ -90,16 +90,27 @@ class Segmenter(nn.Module):
     ) -> Iterator[Segmentation | Failure]:
         """As `predict`, one answer after the other, with one image in memory."""
         for source in sources:
-            try:
-                image = open_any(source, background=self.preprocessing.background)
-            except ImageError as error:
-                yield Failure(source_name(source), error.reason)
+            image = self.open(source)
+            if isinstance(image, Failure):
+                yield image
                 continue
             labels = self.label(self.preprocessing(image)[None], size=(image.height, image.width), inference=inference)
             if labels is None:
                 yield Failure(source_name(source), "the model's scores are no numbers")
             else:
                 yield Segmentation(source_name(source), self.class_names, self.colours, labels)
+
+    def open(self, source: ImageSource) -> Image.Image | Failure:
+        """A source as an RGB image; a `Failure` if it cannot be decoded."""
+        try:
+            return open_any(source, background=self.preprocessing.background)
+        except ImageError as error:
+            return Failure(source_name(source), error.reason)
+
+    def prepare(self, source: ImageSource) -> Tensor | Failure:
+        """An image as the network takes it, (3, h, w) float32; a `Failure` if it cannot be decoded."""
+        image = self.open(source)
+        return image if isinstance(image, Failure) else self.preprocessing(image)
 
     @torch.inference_mode()
     def label(self, image: Images, *, size: tuple[int, int], inference: Inference = Inference()) -> np.ndarray | None:
