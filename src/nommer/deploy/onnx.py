@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.transforms.v2.functional import center_crop
 
 from nommer.deploy.fuse import fuse
 from nommer.errors import InputError
 from nommer.files import write_json
-from nommer.heads.exported import INPUT, METADATA, OUTPUT, load_onnx
+from nommer.heads.exported import CELLS, INPUT, METADATA, OUTPUT, load_onnx
 from nommer.heads.segmentation import Segmenter
 from nommer.heads.storage import Model, task_of
-from nommer.shapes import Images
+from nommer.heads.upernet import enlarge
+from nommer.shapes import ClassMap, Images, PixelLogits
 
 TOLERANCE = 1e-4
 """Largest difference of a class score, relative to the largest score of the image (at least 1)."""
@@ -70,17 +71,24 @@ def parity_images(model: Model, paths: Sequence[Path]) -> Images:
     images = list(islice((image for image in prepared if isinstance(image, Tensor)), wanted))
     if not images:
         raise InputError("none of the images looked at can be read; give --data with images to compare on")
-    return torch.stack([center_crop(image, [model.preprocessing.image_size] * 2) for image in images])
+    return torch.stack([center_crop(image, [exported_size(model)] * 2) for image in images])
+
+
+def exported_size(model: Model) -> int:
+    """Side of the images that the exported model takes: the model's own, of a segmenter up to whole cells."""
+    size = model.preprocessing.image_size
+    return -(-size // model.network.stride) * model.network.stride if isinstance(model, Segmenter) else size
 
 
 def export_onnx(model: Model, images: Images, folder: Path) -> ParityReport:
     """Write `folder/model.onnx` and `folder/parity.json`.
 
-    The file takes images (batch, 3, image_size, image_size) float32, prepared as its metadata say, with any batch size.
+    The file takes images (batch, 3, size, size) float32, prepared as its metadata say, with any batch size; the size is
+    `exported_size`.
 
     Args:
         model: a classifier or segmenter on the CPU.
-        images: (N, 3, image_size, image_size) prepared real images for the comparison, as of `parity_images`.
+        images: (N, 3, size, size) prepared real images for the comparison, as of `parity_images`.
         folder: an existing folder.
 
     Raises:
@@ -103,14 +111,14 @@ def export_onnx(model: Model, images: Images, folder: Path) -> ParityReport:
 
 
 def _write(model: Model, path: Path) -> None:
-    size = model.preprocessing.image_size
+    size, fused = exported_size(model), fuse(model)
     batch = torch.export.Dim("batch", min=1)
     program = torch.onnx.export(
-        fuse(model),
+        _PixelsAndCells(fused).eval() if isinstance(fused, Segmenter) else fused,
         (torch.zeros(2, 3, size, size),),
         dynamo=True,
         input_names=[INPUT],
-        output_names=[OUTPUT],
+        output_names=[OUTPUT, CELLS] if isinstance(fused, Segmenter) else [OUTPUT],
         dynamic_shapes=({0: batch},),
         external_data=False,
         verbose=False,
@@ -123,6 +131,18 @@ def _write(model: Model, path: Path) -> None:
     description["preprocessing"] = model.preprocessing.to_dict()
     program.model.metadata_props[METADATA] = json.dumps(description | {"nommer_version": version("nommer")})
     program.save(path)
+
+
+class _PixelsAndCells(nn.Module):
+    """Both outputs of an exported segmenter."""
+
+    def __init__(self, model: Segmenter) -> None:
+        super().__init__()
+        self.network = model.network
+
+    def forward(self, images: Images) -> tuple[PixelLogits, ClassMap]:
+        cells = self.network.scores(images)
+        return enlarge(cells, images, self.network.stride), cells
 
 
 @torch.inference_mode()

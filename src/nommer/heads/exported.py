@@ -19,7 +19,8 @@ from nommer.shapes import ClassMap, Images, Logits, PixelLogits
 METADATA = "nommer"
 """Key of the ONNX metadata under which task, class names, colours and preprocessing stand, as JSON."""
 
-INPUT, OUTPUT = "images", "logits"
+INPUT, OUTPUT, CELLS = "images", "logits", "cells"
+"""Names in the file. A segmenter has two outputs: class scores per pixel, and those per cell that they come from."""
 
 
 def open_session(path: Path) -> Any:
@@ -54,22 +55,26 @@ class OnnxNetwork(nn.Module):
 
     def forward(self, images: Images) -> Logits | PixelLogits:
         """Class scores of prepared images (B, 3, H, W): (B, classes), of a segmenter (B, classes, H, W)."""
-        scores: Tensor = torch.from_numpy(self.session.run([OUTPUT], {INPUT: images.float().cpu().numpy()})[0])
+        return self.run(OUTPUT, images)
+
+    def run(self, output: str, images: Images) -> Tensor:
+        """One output of the file."""
+        scores: Tensor = torch.from_numpy(self.session.run([output], {INPUT: images.float().cpu().numpy()})[0])
         return scores.to(images.device)
 
 
 class OnnxDenseNetwork(OnnxNetwork, DenseNetwork):
     """An exported segmenter's network; it takes images (B, 3, side, side) only."""
 
-    stride = 1
-
-    def __init__(self, session: Any, num_classes: int, side: int) -> None:
+    def __init__(self, session: Any, num_classes: int) -> None:
         super().__init__(session, num_classes)
-        self.fixed_size = side
+        self.fixed_size = session.get_inputs()[0].shape[-1]
+        (cells,) = (output.shape[-1] for output in session.get_outputs() if output.name == CELLS)
+        self.stride = self.fixed_size // cells
 
     def scores(self, images: Images) -> ClassMap:
-        """Class scores (B, classes, side, side) of prepared images (B, 3, side, side)."""
-        return self(images)
+        """Class scores (B, classes, side / stride, side / stride) of prepared images (B, 3, side, side)."""
+        return self.run(CELLS, images)
 
 
 def load_onnx(path: Path) -> Classifier | Segmenter:
@@ -83,7 +88,7 @@ def load_onnx(path: Path) -> Classifier | Segmenter:
         description = json.loads(session.get_modelmeta().custom_metadata_map[METADATA])
         build = _segmenter if description.get("task") == "segmentation" else _classifier
         return build(session, description).eval()
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: was not written by `nommer export`, its metadata lack or spoil {error}") from error
 
 
@@ -96,5 +101,5 @@ def _classifier(session: Any, description: dict[str, Any]) -> Classifier:
 def _segmenter(session: Any, description: dict[str, Any]) -> Segmenter:
     names = description["class_names"]
     preprocessing = DensePreprocessing(**description["preprocessing"])
-    network = OnnxDenseNetwork(session, len(names), preprocessing.image_size)
+    network = OnnxDenseNetwork(session, len(names))
     return Segmenter(network, class_names=names, colours=description["colours"], preprocessing=preprocessing)

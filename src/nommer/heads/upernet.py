@@ -58,16 +58,16 @@ class UPerNet(DenseNetwork):
 
     def forward(self, images: Images) -> PixelLogits:
         """Class scores (B, classes, H, W) of normalised images (B, 3, H, W), bilinear from `scores`."""
-        return _enlarge(self.scores(images), images, self.stride)
+        return enlarge(self.scores(images), images, self.stride)
 
     def forward_with_auxiliary(self, images: Images) -> tuple[PixelLogits, PixelLogits | None]:
         """Class scores (B, classes, H, W) and those of the auxiliary head, None without one: for training."""
         maps = self.feature_maps(images)
-        scores = _enlarge(self._head(maps), images, self.stride)
+        scores = enlarge(self._head(maps), images, self.stride)
         if self.auxiliary is None:
             return scores, None
         auxiliary = self.auxiliary(self.decoder.feature_norms[2](maps[2]))
-        return scores, _enlarge(auxiliary, images, 4 * self.stride)
+        return scores, enlarge(auxiliary, images, 4 * self.stride)
 
     def scores(self, images: Images) -> ClassMap:
         """Class scores at the finest stride, (B, classes, ceil(H / stride), ceil(W / stride))."""
@@ -135,6 +135,18 @@ def pyramid_of(backbone: Any) -> tuple[list[int], list[int]]:
     return [entry["num_chs"] for entry in info], strides
 
 
+def enlarge(scores: ClassMap, images: Images, stride: int) -> PixelLogits:
+    """Scores at the images' size: bilinear, every cell over the pixels that it stands for, the rest cut off.
+
+    Args:
+        scores: (B, classes, rows, columns), of which rows * stride and columns * stride cover the images.
+        images: (B, 3, H, W).
+        stride: pixels per cell along one side.
+    """
+    enlarged = F.interpolate(scores, scale_factor=float(stride), mode="bilinear", align_corners=False)
+    return enlarged[..., : images.shape[-2], : images.shape[-1]]
+
+
 def _check_numbers(num_classes: int, decoder_channels: int, auxiliary_channels: int, dropout: float) -> None:
     for name, value, minimum in (
         ("num_classes", num_classes, 1),
@@ -172,12 +184,6 @@ def _classifier(channels: int, num_classes: int, dropout: float) -> nn.Sequentia
     nn.init.normal_(conv.weight, std=0.01)
     nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
     return nn.Sequential(nn.Dropout2d(dropout), conv)
-
-
-def _enlarge(scores: ClassMap, images: Images, stride: int) -> PixelLogits:
-    """Scores at the images' size: bilinear, every cell over the pixels that it stands for, the rest cut off."""
-    enlarged = F.interpolate(scores, scale_factor=float(stride), mode="bilinear", align_corners=False)
-    return enlarged[..., : images.shape[-2], : images.shape[-1]]
 
 
 def _below(prefix: str, spec: Any) -> Any:
