@@ -247,7 +247,7 @@ def show_demo(result: DemoResult, console: Console) -> int:
     show_explanations(result.explanation, console)
     show_export(result.export, console)
     console.print(
-        f"\ntrained in {result.seconds:.0f} s; top-1 {result.training.report.top1:.2%} of 360 held back digits; see"
+        f"\ntrained in {result.seconds:.0f} s; top-1 {result.training.report.summary()['top1']:.2%} of 360 held back digits; see"
     )
     run = result.training.out
     for path, what in (

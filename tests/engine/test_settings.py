@@ -2,20 +2,27 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from nommer.backbone.variants import VARIANTS
+from nommer.data.formats.folders import ClassFolders, Sample
 from nommer.data.transforms import Augmentation
-from nommer.engine.settings import NetworkOptions, TrainSettings, default_image_size
+from nommer.engine.segmentation import median_weights
+from nommer.engine.settings import NetworkOptions, SegmentationOptions, TrainSettings, default_crop, default_image_size
 from nommer.engine.trainer import parse_device, resolve_precision
+from nommer.engine.workflow import Found
+from nommer.engine.workflows import WORKFLOWS
 from nommer.errors import InputError
 
 DEFAULTS = {
     "data": "data",
     "model": "nommer_micro",
     "out": "out",
+    "classes": None,
     "epochs": 10,
+    "epoch_steps": None,
     "batch_size": None,
     "image_size": None,
     "lr": 1e-3,
@@ -33,6 +40,12 @@ DEFAULTS = {
 }
 
 
+def resolve(settings, *, images, short_side, workflow="classification"):
+    """Settings filled in for this many training images."""
+    data = ClassFolders(settings.data, ("a", "b"), {"train": tuple(Sample(Path(f"{n}"), 0) for n in range(images))})
+    return WORKFLOWS[workflow].resolve(settings, Found(data, short_side))
+
+
 @pytest.mark.parametrize(
     ("short_side", "expected"), [(8, 32), (32, 32), (40, 32), (64, 64), (100, 96), (159, 160), (160, 224), (4000, 224)]
 )
@@ -42,21 +55,22 @@ def test_small_images_keep_their_size(short_side, expected):
 
 @pytest.mark.parametrize(("images", "expected"), [(2, 2), (3, 2), (7, 6), (64, 64), (65, 64), (5000, 64)])
 def test_the_default_batch_fits_the_data_and_is_even(images, expected):
-    assert TrainSettings(**DEFAULTS).resolved(train_images=images, short_side=32).batch_size == expected
+    assert resolve(TrainSettings(**DEFAULTS), images=images, short_side=32).batch_size == expected
 
 
 def test_everything_is_filled_in():
-    settings = TrainSettings(**DEFAULTS).resolved(train_images=100, short_side=500)
+    settings = resolve(TrainSettings(**DEFAULTS), images=100, short_side=500)
     assert (settings.image_size, settings.batch_size) == (224, 64)
     assert settings.workers >= 1
     assert (settings.network.patch_size, settings.network.window_size, settings.network.block_sizes) == (4, 7, (8, 4))
     assert settings.data == Path("data")
-    assert settings.preprocessing().image_size == 224
+    assert settings.pixels.crop_pct == 0.875
+    assert (settings.optim.schedule, settings.optim.label_smoothing) == ("cosine", 0.1)
 
 
 def test_what_is_given_stays():
     given = DEFAULTS | {"image_size": 48, "batch_size": 5, "workers": 0, "network": NetworkOptions(window_size=3)}
-    settings = TrainSettings(**given).resolved(train_images=100, short_side=500)
+    settings = resolve(TrainSettings(**given), images=100, short_side=500)
     assert (settings.image_size, settings.batch_size, settings.workers) == (48, 5, 0)
     assert (settings.network.patch_size, settings.network.window_size) == (2, 3)
 
@@ -108,7 +122,7 @@ def test_values_out_of_range_are_named(changes, message):
 )
 def test_a_batch_that_does_not_fit_is_refused(changes, message):
     with pytest.raises(InputError) as caught:
-        TrainSettings(**DEFAULTS | changes).resolved(train_images=40, short_side=32)
+        resolve(TrainSettings(**DEFAULTS | changes), images=40, short_side=32)
     assert message in str(caught.value)
 
 
@@ -142,3 +156,42 @@ class TestDevices:
     def test_precision_is_given_or_fits_the_device(self):
         assert resolve_precision("auto", "cpu") == "32"
         assert resolve_precision("bf16", "cpu") == "bf16"
+
+
+class TestSegmentation:
+    @pytest.mark.parametrize(("short_side", "expected"), [(20, 32), (40, 32), (360, 352), (512, 512), (3000, 512)])
+    def test_crops_fit_the_images(self, short_side, expected):
+        assert default_crop(short_side) == expected
+
+    def test_everything_is_filled_in(self):
+        settings = resolve(TrainSettings(**DEFAULTS), images=100, short_side=360, workflow="segmentation")
+        assert (settings.image_size, settings.batch_size) == (352, 8)
+        assert (settings.optim.schedule, settings.optim.label_smoothing, settings.optim.min_factor) == (
+            "poly",
+            0.0,
+            0.0,
+        )
+        assert (settings.segmentation.decoder_channels, settings.segmentation.auxiliary_channels) == (128, 64)
+
+    def test_the_decoder_is_the_published_one_on_published_networks(self):
+        given = DEFAULTS | {"model": "nommer_tiny"}
+        settings = resolve(TrainSettings(**given), images=100, short_side=360, workflow="segmentation")
+        assert (settings.segmentation.decoder_channels, settings.segmentation.auxiliary_channels) == (512, 256)
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"decoder_channels": 0}, "segmentation.decoder_channels must be 1 or more, got 0"),
+            ({"dropout": 1.0}, "segmentation.dropout must be at least 0 and below 1, got 1.0"),
+            ({"auxiliary_weight": -1}, "segmentation.auxiliary_weight must be 0 or more, got -1"),
+            ({"auxiliary_weight": float("nan")}, "segmentation.auxiliary_weight must be 0 or more, got nan"),
+        ],
+    )
+    def test_values_out_of_range_are_named(self, options, message):
+        with pytest.raises(InputError) as caught:
+            SegmentationOptions(**options)
+        assert message in str(caught.value)
+
+    def test_median_weights_are_the_median_share_over_the_classs_own(self):
+        weights = median_weights(np.array([100, 10, 1000, 0, 50]))
+        assert weights.tolist() == pytest.approx([0.5, 5.0, 0.05, 0.0, 1.0])

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from nommer.data.audit import audit
 from nommer.data.classification import ClassificationBatch, ClassificationData
-from nommer.data.formats.folders import read_class_folders, shorten, split_stratified
+from nommer.data.formats.folders import read_class_folders, split_stratified
+from nommer.data.formats.labelled import shorten
 from nommer.data.module import ImageData, Loading
 from nommer.data.transforms import Augmentation, Preprocessing
 from nommer.engine.classification_results import save_judgement, save_training_batch
@@ -113,17 +114,22 @@ class ClassificationWorkflow(Workflow):
             transfer(network, data.class_names, settings.pretrained)
         return Classifier(network, class_names=data.class_names, preprocessing=preprocessing)
 
-    def training_data(self, settings: TrainSettings, data: Data, model: Classifier) -> ImageData:
+    def training_data(self, settings: TrainSettings, data: Data, model: Classifier) -> ImageData[Any, Any]:
         """Augmented batches, and validation images as they are."""
-        parts = data.splits["train"], data.splits["val"]
-        options = {"preprocessing": model.preprocessing, "augmentation": settings.augment}
-        return ClassificationData(*parts, loading=settings.loading(), **options)
+        return ClassificationData(
+            data.splits["train"],
+            data.splits["val"],
+            preprocessing=model.preprocessing,
+            augmentation=settings.augment,
+            loading=settings.loading(),
+        )
 
-    def judging_data(self, data: Data, model: Classifier, loading: Loading) -> ImageData:
+    def judging_data(self, data: Data, model: Classifier, loading: Loading) -> ImageData[Any, Any]:
         """Batches of all samples."""
         samples = data.samples()
-        options = {"preprocessing": model.preprocessing, "augmentation": Augmentation()}
-        return ClassificationData(samples, samples, loading=loading, **options)
+        return ClassificationData(
+            samples, samples, preprocessing=model.preprocessing, augmentation=Augmentation(), loading=loading
+        )
 
     def training_task(self, settings: TrainSettings, model: Classifier, *, lr: float, found: Found) -> Task:
         """Cross-entropy, with mixing where asked for."""

@@ -1,6 +1,7 @@
 """The one way a model is judged on labelled images, by training and by `evaluate`."""
 
 from pathlib import Path
+from typing import Any
 
 from nommer.data.module import ImageData
 from nommer.engine.task import Task
@@ -8,7 +9,7 @@ from nommer.engine.trainer import Precision, interruptible, make_trainer
 from nommer.engine.workflow import Judgement
 
 
-def judge(task: Task, data: ImageData, *, device: str, precision: Precision, out: Path) -> Judgement:
+def judge(task: Task, data: ImageData[Any, Any], *, device: str, precision: Precision, out: Path) -> Judgement:
     """Evaluate the model of `task` on the validation part of `data`, on one device."""
     trainer = make_trainer(
         device=device,

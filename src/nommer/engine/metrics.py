@@ -172,7 +172,7 @@ class SegmentationMetrics(nn.Module):
     def __init__(self, num_classes: int) -> None:
         super().__init__()
         self.confusion = MulticlassConfusionMatrix(num_classes, ignore_index=IGNORE, validate_args=False)
-        self.loss = MeanMetric(nan_strategy="disable")  # a loss that is no number shall be seen
+        self.loss = SumMetric(nan_strategy="disable")  # a loss that is no number shall be seen
         self.images = SumMetric()
 
     def update(self, labels: Tensor, truth: Tensor, loss: Tensor) -> Tensor:
@@ -183,9 +183,7 @@ class SegmentationMetrics(nn.Module):
         """
         confusion: Tensor = self.confusion(labels.flatten().long(), truth.flatten().long())
         self.images.update(1)
-        valid = confusion.sum()
-        if valid:
-            self.loss.update(loss / valid, weight=valid)
+        self.loss.update(loss)
         return confusion.long()
 
     def reset(self) -> None:
@@ -200,7 +198,7 @@ class SegmentationMetrics(nn.Module):
         return SegmentationReport(
             images=int(self.images.compute()),
             pixels=int(confusion.sum()),
-            loss=self.loss.compute().item(),
+            loss=self.loss.compute().item() / max(1, int(confusion.sum())),
             miou=torch.nanmean(scores.iou).item(),
             mean_accuracy=torch.nanmean(scores.recall).item(),
             pixel_accuracy=(confusion.diag().sum() / confusion.sum()).item(),

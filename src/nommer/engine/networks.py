@@ -1,6 +1,7 @@
 """The network of a run: as its settings say, with fresh weights or those of another model."""
 
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -14,17 +15,18 @@ from nommer.progress import notice
 def build_network(settings: TrainSettings, *, num_classes: int) -> nn.Module:
     """A NomMer, or a network of timm to compare with, with fresh weights; 0 classes for no classifier."""
     if settings.model.startswith(PEER):
-        network = build_timm(settings.model.removeprefix(PEER), num_classes=num_classes)
+        network: Any = build_timm(settings.model.removeprefix(PEER), num_classes=num_classes)
     else:
-        options = {"num_classes": num_classes, "image_size": settings.image_size or 0}
-        network = NomMer(settings.network.config(settings.model, **options))
+        size = settings.image_size or 0
+        network = NomMer(settings.network.config(settings.model, num_classes=num_classes, image_size=size))
     network.set_grad_checkpointing(settings.network.grad_checkpointing)
     return network
 
 
 def count_features(settings: TrainSettings) -> int:
     """Channels of the last stage of a run's network."""
-    return int(build_network(settings, num_classes=0).num_features)
+    features: Any = build_network(settings, num_classes=0).num_features
+    return int(features)
 
 
 def transfer(network: nn.Module, class_names: tuple[str, ...], source: Path) -> None:

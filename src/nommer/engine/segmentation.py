@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -39,6 +39,7 @@ class SegmentationTask(Task):
     measure, measure_name = "miou", "mIoU"
     curves = {"mIoU": "miou", "mean accuracy": "mean_accuracy", "pixel accuracy": "pixel_accuracy"}
 
+    model: Segmenter
     class_weights: Tensor | None
 
     def __init__(
@@ -57,7 +58,8 @@ class SegmentationTask(Task):
 
     def training_step(self, batch: SegmentationBatch, batch_idx: int) -> Tensor:
         """Cross-entropy over the pixels of the batch, and as much again of the auxiliary head as its weight says."""
-        logits, auxiliary = self.model.network.forward_with_auxiliary(batch.images)
+        network = cast("UPerNet", self.model.network)
+        logits, auxiliary = network.forward_with_auxiliary(batch.images)
         loss = self.loss(logits, batch.masks)
         if auxiliary is not None:
             loss = loss + self.auxiliary_weight * self.loss(auxiliary, batch.masks)
@@ -66,10 +68,11 @@ class SegmentationTask(Task):
     def loss(self, logits: Tensor, masks: Tensor) -> Tensor:
         """Mean over the pixels that count of (B, classes, H, W) scores; 0 where none does."""
         smoothing = self.optim.label_smoothing or 0.0
-        counted = {"ignore_index": IGNORE, "label_smoothing": smoothing}
         if (masks == IGNORE).all():
             return logits.sum() * 0.0
-        return F.cross_entropy(logits.float(), masks, weight=self.class_weights, **counted)
+        return F.cross_entropy(
+            logits.float(), masks, weight=self.class_weights, ignore_index=IGNORE, label_smoothing=smoothing
+        )
 
     def on_validation_epoch_start(self) -> None:
         """Start a new judgement."""
@@ -80,7 +83,9 @@ class SegmentationTask(Task):
         """Judge one image at its own size, the way `predict` answers it."""
         truth = batch.masks[0]
         labels, loss = torch.empty_like(truth), torch.zeros((), dtype=torch.float64, device=truth.device)
-        for start, scores in self.model.score_bands(batch.images, size=tuple(truth.shape), inference=self.inference):
+        for start, scores in self.model.score_bands(
+            batch.images, size=(truth.shape[0], truth.shape[1]), inference=self.inference
+        ):
             rows = slice(start, start + scores.shape[1])
             labels[rows] = scores.argmax(0)
             loss += F.cross_entropy(scores[None], truth[None, rows], ignore_index=IGNORE, reduction="sum")
@@ -149,7 +154,7 @@ class SegmentationWorkflow(Workflow):
         )
         return Segmenter(network, class_names=data.class_names, colours=data.colours, preprocessing=preprocessing)
 
-    def training_data(self, settings: TrainSettings, data: Any, model: Segmenter) -> ImageData:
+    def training_data(self, settings: TrainSettings, data: Any, model: Segmenter) -> ImageData[Any, Any]:
         """Augmented crops, and validation images as they are."""
         return SegmentationData(
             data.splits["train"],
@@ -160,7 +165,7 @@ class SegmentationWorkflow(Workflow):
             loading=settings.loading(),
         )
 
-    def judging_data(self, data: Any, model: Segmenter, loading: Loading) -> ImageData:
+    def judging_data(self, data: Any, model: Segmenter, loading: Loading) -> ImageData[Any, Any]:
         """All samples, one at a time."""
         return SegmentationData(
             data.samples(),

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from torchvision.transforms.v2.functional import to_pil_image
 
-from nommer.data.formats.masks import MaskSample
+from nommer.data.formats.mask_pairs import MaskSample
 from nommer.data.images import decode
 from nommer.data.masks import MaskEncoding, read_mask
 from nommer.data.segmentation import SegmentationData
@@ -34,7 +34,7 @@ def save_judgement(
     write_json(out / "result.json", {**facts, **report.summary(), **confusion})
     write_csv(out / "per_class.csv", rows)
     write_csv(out / "predictions.csv", image_rows(judgement))
-    plot_bars({row["class"]: row["iou"] for row in rows}, model.colours, report.miou, out / "iou.png")
+    plot_bars({row["class"]: row["iou"] for row in rows}, model.colours, report.summary()["miou"], out / "iou.png")
     plot_confusion(report.confusion, names, out / "confusion_matrix.png", in_percent=True)
     plot_rows(prediction_pictures(judgement, model, encoding), out / "val_predictions.jpg")
 

@@ -1,7 +1,7 @@
 """What training has in common whatever is learned: optimiser, schedule and exact randomness, as a Lightning module."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, cast
 
 import lightning as L
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
@@ -17,6 +17,10 @@ class Report(Protocol):
     @property
     def images(self) -> int:
         """How many images were judged."""
+
+    @property
+    def confusion(self) -> Tensor:
+        """(classes, classes) int64: rows true, columns predicted."""
 
     def summary(self) -> dict[str, Any]:
         """The numbers without tables and matrices, for JSON and the screen."""
@@ -69,7 +73,7 @@ class Task(L.LightningModule):
         """The optimiser and a schedule over all steps of the run."""
         epochs = self.trainer.max_epochs or 1
         steps = max(1, round(self.trainer.estimated_stepping_batches / epochs))
-        optimizer = self.optim.optimizer(self.model.network, self.lr)
+        optimizer = self.optim.optimizer(cast("nn.Module", self.model.network), self.lr)
         scheduler = self.optim.scheduler(optimizer, self.lr, epochs=epochs, steps_per_epoch=steps)
         return {
             "optimizer": optimizer,

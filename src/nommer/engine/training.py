@@ -4,7 +4,7 @@ import sys
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import torch
@@ -181,7 +181,7 @@ def conclude(workflow: Workflow, settings: TrainSettings, run: RunFolder, data: 
     best: dict[str, Any] = torch.load(run.best, map_location="cpu", weights_only=True)
     task.load_state_dict(best["state_dict"])
     epoch = read_epochs(run.best)
-    model, first = task.model, settings.device.partition(",")[0]  # of several devices
+    model, first = cast("Model", task.model), settings.device.partition(",")[0]  # of several devices
     held_back = replace(data, splits={"val": data.splits["val"]})
     judgement = judge(
         workflow.judging_task(model, Inference()),

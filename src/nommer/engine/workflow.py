@@ -70,11 +70,11 @@ class Workflow(ABC):
         """The model with fresh weights, or with those of another one."""
 
     @abstractmethod
-    def training_data(self, settings: TrainSettings, data: Data, model: Any) -> ImageData:
+    def training_data(self, settings: TrainSettings, data: Data, model: Any) -> ImageData[Any, Any]:
         """Batches of the "train" and "val" parts."""
 
     @abstractmethod
-    def judging_data(self, data: Data, model: Any, loading: Loading) -> ImageData:
+    def judging_data(self, data: Data, model: Any, loading: Loading) -> ImageData[Any, Any]:
         """Batches of all samples, for judging."""
 
     @abstractmethod
