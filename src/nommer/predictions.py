@@ -100,10 +100,13 @@ class Segmentation:
         occurring = sorted(np.flatnonzero(counts), key=lambda label: -counts[label])
         return {self.class_names[label]: float(counts[label] / self.labels.size) for label in occurring}
 
+    def summary(self) -> "SegmentationSummary":
+        """The shares without the pixels: what can be kept of very many images."""
+        return SegmentationSummary(self.source, self.labels.shape[0], self.labels.shape[1], self.shares)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: the image, its size in pixels and the share of each class that occurs."""
-        height, width = self.labels.shape
-        return {"image": self.source, "height": height, "width": width, "shares": self.shares}
+        return self.summary().to_dict()
 
     def index_image(self) -> Image.Image:
         """The labels as a grey image (mode L): the value of a pixel is its class."""
@@ -111,8 +114,8 @@ class Segmentation:
 
     def palette_image(self) -> Image.Image:
         """The labels as an image with a palette (mode P): the values are classes, shown in their colours."""
-        image = Image.fromarray(self.labels).convert("P")
-        image.putpalette([value for colour in self.colours for value in colour])
+        image, palette = Image.fromarray(self.labels), bytes(value for colour in self.colours for value in colour)
+        image.putpalette(palette.ljust(3 * 256, b"\0"))  # turns mode L into P; a whole palette keeps all 8 bits on disk
         return image
 
     def overlay(self, image: Image.Image) -> Image.Image:
@@ -147,6 +150,22 @@ class Segmentation:
     def save(self, path: Path, image: Image.Image) -> None:
         """Write the overlay with its legend to `path`."""
         self.plot(image).save(path)
+
+
+@dataclass(frozen=True)
+class SegmentationSummary:
+    """How much of an image each class has."""
+
+    source: str
+    """The image's path, or "image" for one given in memory."""
+    height: int
+    width: int
+    shares: dict[str, float]
+    """Share of the pixels that have each class that occurs, the largest first; together 1."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: the image, its size in pixels and the share of each class that occurs."""
+        return {"image": self.source, "height": self.height, "width": self.width, "shares": self.shares}
 
 
 @dataclass(frozen=True)
