@@ -90,12 +90,14 @@ class JointAugmentation:
     def __post_init__(self) -> None:
         object.__setattr__(self, "scale", tuple(self.scale))
         if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1]:
-            raise InputError(f"augment.scale must be two numbers with 0 < low <= high, got {self.scale}")
+            raise InputError(f"segmentation.augment.scale must be two numbers with 0 < low <= high, got {self.scale}")
         if not 0 < self.max_class_share <= 1:
-            raise InputError(f"augment.max_class_share must be above 0 and at most 1, got {self.max_class_share}")
+            raise InputError(
+                f"segmentation.augment.max_class_share must be above 0 and at most 1, got {self.max_class_share}"
+            )
         for name in ("hflip", "vflip"):
             if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"augment.{name} must be from 0 to 1, got {getattr(self, name)}")
+                raise InputError(f"segmentation.augment.{name} must be from 0 to 1, got {getattr(self, name)}")
 
     def transform(self, preprocessing: DensePreprocessing) -> JointTransform:
         """A function from an RGB image and its labels to a random, normalised square of both, S = image_size.
@@ -178,7 +180,7 @@ def choose_view(labels: Image.Image, scaled: tuple[int, int], side: int, max_cla
     for _ in range(_TRIES):
         view = _random_view(labels.size, scaled, side)
         counts = np.array(view.of(labels, "nearest").histogram()[:IGNORE])
-        if counts.max() < counts.sum() and counts.max() <= max_class_share * counts.sum():
+        if 0 < counts.max() <= max_class_share * counts.sum():
             break
     return view
 

@@ -116,11 +116,10 @@ def read_pair(sample: MaskSample, encoding: MaskEncoding, *, whole: bool) -> Pai
     if report.error or report.size is None:
         return PairReport(sample.path, error=report.error)
     if not sample.mask.exists():
-        endings = ", ".join(ending for ending in MASK_ENDINGS if ending)
-        reason = f"has no mask: expected {sample.mask} (or with {endings} behind the name)"
+        reason = f"has no mask: expected {sample.mask} (or with {', '.join(MASK_ENDINGS)} behind the name)"
         return PairReport(sample.path, error=reason)
     try:
-        pixels = read_pixels(sample.mask, by_palette=encoding.by_palette)
+        pixels = read_pixels(sample.mask, by_colour=encoding.by_colour)
         check_fit(sample.mask, pixels.values.shape, report)
         labels = to_labels(sample.mask, pixels, encoding)
     except ImageError as error:

@@ -36,8 +36,8 @@ class MaskEncoding:
     """From a pixel's value (0 to `LARGEST_VALUE`; in palette images the index) to its label, or to `IGNORE`."""
     colours: Mapping[Colour, int] = field(default_factory=dict)
     """From a pixel's colour to its label, or to `IGNORE`; empty where masks in colour cannot be read."""
-    by_palette: bool = False
-    """Palette images are read by the colours of their palette, not by index."""
+    by_colour: bool = False
+    """Grey and palette images are read by their colours too, not by their values."""
     ignores_255_by_default: bool = False
     """Value 255 is ignored because nobody said otherwise."""
 
@@ -101,7 +101,7 @@ def read_mask(path: Path, encoding: MaskEncoding) -> np.ndarray:
     Raises:
         ImageError: the file cannot be decoded, is compressed with loss, or holds values that mean nothing.
     """
-    return to_labels(path, read_pixels(path, by_palette=encoding.by_palette), encoding)
+    return to_labels(path, read_pixels(path, by_colour=encoding.by_colour), encoding)
 
 
 def to_labels(path: Path, pixels: MaskPixels, encoding: MaskEncoding) -> np.ndarray:
@@ -116,12 +116,12 @@ def to_labels(path: Path, pixels: MaskPixels, encoding: MaskEncoding) -> np.ndar
     return labels.astype(np.uint8)
 
 
-def read_pixels(path: Path, *, by_palette: bool = False) -> MaskPixels:
+def read_pixels(path: Path, *, by_colour: bool = False) -> MaskPixels:
     """Read a mask file as it is.
 
     Args:
         path: the file.
-        by_palette: take a palette image for its colours; by default it is its indices.
+        by_colour: take a grey or palette image for its colours; by default it is its values, or indices.
 
     Raises:
         ImageError: the file cannot be decoded, is compressed with loss, or holds what no mask does.
@@ -131,9 +131,8 @@ def read_pixels(path: Path, *, by_palette: bool = False) -> MaskPixels:
             raise ImageError(path, "is a JPEG, whose compression changes the values of a mask; save masks as PNG")
         upright = ImageOps.exif_transpose(image) if has_sound_exif(image) else image
         upright.load()
-        if upright.mode == "P" and by_palette:
-            upright = upright.convert("RGB")
-        return _pixels(_without_alpha(upright))
+        bare = _without_alpha(upright)
+        return _pixels(bare.convert("RGB") if by_colour and bare.mode in ("1", "L", "P") else bare)
 
 
 def _without_alpha(image: Image.Image) -> Image.Image:
@@ -159,19 +158,22 @@ def _pixels(image: Image.Image) -> MaskPixels:
 
 def _describe_unknown(pixels: MaskPixels, unknown: np.ndarray, encoding: MaskEncoding) -> str:
     values, counts = np.unique(pixels.values[unknown], return_counts=True)
-    kind = "colour" if pixels.in_colour else "value"
     if pixels.in_colour and not encoding.colours:
         return "is in colour, but the classes have no colours: list each class with its color in a class file"
+    if encoding.by_colour and not pixels.in_colour:
+        return "holds 16-bit values, but the classes are told by colour: give each class its value in the class file"
     order = np.argsort(-counts, kind="stable")[:_SHOWN]
     listed = ", ".join(f"{pixels.name(int(values[i]))} ({counts[i]:,} pixels)" for i in order)
     more = f", ... {len(values)} in all" if len(values) > _SHOWN else ""
-    plural = "s" if len(values) > 1 else ""
-    return f"{kind}{plural} {listed}{more} of no class; expected {_expected(encoding, in_colour=pixels.in_colour)}"
+    kind = ("colour" if pixels.in_colour else "value") + ("s" if len(values) > 1 else "")
+    return f"{kind} {listed}{more} of no class; expected {_expected(encoding, in_colour=pixels.in_colour)}"
 
 
 def _expected(encoding: MaskEncoding, *, in_colour: bool) -> str:
     if in_colour:
-        return ", ".join(str(colour) for colour in list(encoding.colours)[:_SHOWN])
+        more = f", ... {len(encoding.colours)} in all" if len(encoding.colours) > _SHOWN else ""
+        hint = "; where masks hold numbers, give each class its value" if encoding.by_colour else ""
+        return ", ".join(str(colour) for colour in list(encoding.colours)[:_SHOWN]) + more + hint
     known = ranges(value for value, label in encoding.values.items() if label != IGNORE)
     ignored = ranges(value for value, label in encoding.values.items() if label == IGNORE)
     return f"{known}, or {ignored} to be ignored" if ignored else known

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from nommer.data.formats.labelled import Issue, LabelledImages, Split, shorten, split_of
-from nommer.data.images import is_image_name, visible_files
+from nommer.data.formats.labelled import Issue, LabelledImages, Split, check_folder, shorten, split_of
+from nommer.data.images import is_image_name, sub_folders, visible_files
 from nommer.errors import InputError
 
-_FOLDERS_OF_OTHER_TASKS = {"images", "masks", "labels", "annotations", "jpegimages", "imagesets", "segmentationclass"}
+FOLDERS_OF_OTHER_TASKS = {"images", "masks", "labels", "annotations", "jpegimages", "imagesets", "segmentationclass"}
 
 LAYOUTS = """accepted layouts for classification:
   DATA/train/CLASS/*.jpg and DATA/val/CLASS/*.jpg   (val may be called valid, validation or test)
@@ -50,8 +50,7 @@ def read_class_folders(root: Path, class_names: tuple[str, ...] | None = None) -
         InputError: no folder, fewer than two classes, a class without images, or a class that `class_names` or the
             training folders lack.
     """
-    if not root.is_dir():
-        raise InputError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}; {LAYOUTS}")
+    check_folder(root, LAYOUTS)
     folders = _split_folders(root, needs_train=class_names is None)
     names = class_names or _class_names(folders["train"])
     splits: dict[Split, tuple[Sample, ...]] = {}
@@ -71,11 +70,11 @@ def read_class_folders(root: Path, class_names: tuple[str, ...] | None = None) -
 def _split_folders(root: Path, *, needs_train: bool) -> dict[Split, Path]:
     found: dict[Split, Path] = {}
     flat: list[Path] = []
-    for folder in _sub_folders(root):
+    for folder in sub_folders(root):
         split = split_of(folder.name)
         if split is None:
             continue
-        if not _sub_folders(folder):
+        if not sub_folders(folder):
             flat += [folder] if _stray_images(folder) else []
         elif split in found:
             raise InputError(f"{root}: both {found[split].name} and {folder.name} hold {split} images; keep one")
@@ -96,16 +95,12 @@ def _split_folders(root: Path, *, needs_train: bool) -> dict[Split, Path]:
 
 def _beside(root: Path, used: set[Path]) -> list[Path]:
     """Folders and images under `root` that belong to no split."""
-    return [folder for folder in _sub_folders(root) if folder not in used] + _stray_images(root)
-
-
-def _sub_folders(folder: Path) -> list[Path]:
-    return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
+    return [folder for folder in sub_folders(root) if folder not in used] + _stray_images(root)
 
 
 def _class_names(folder: Path) -> tuple[str, ...]:
-    names = tuple(child.name for child in _sub_folders(folder))
-    if names and {name.lower() for name in names} <= _FOLDERS_OF_OTHER_TASKS:
+    names = tuple(child.name for child in sub_folders(folder))
+    if names and {name.lower() for name in names} <= FOLDERS_OF_OTHER_TASKS:
         raise InputError(f"{folder}: folders {', '.join(names)} look like detection or segmentation data; {LAYOUTS}")
     if len(names) < 2:
         found = f"one class folder, {names[0]!r}" if names else "no class folders"
@@ -114,7 +109,7 @@ def _class_names(folder: Path) -> tuple[str, ...]:
 
 
 def _check_classes(folder: Path, class_names: tuple[str, ...], whose: str) -> None:
-    found = tuple(child.name for child in _sub_folders(folder))
+    found = tuple(child.name for child in sub_folders(folder))
     unknown = sorted(set(found) - set(class_names))
     if unknown:
         raise InputError(

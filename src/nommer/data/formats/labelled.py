@@ -7,7 +7,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import ClassVar, Generic, Literal, Protocol, TypeVar
+
+from nommer.data.images import sub_folders
+from nommer.errors import InputError
 
 Split = Literal["train", "val", "test"]
 
@@ -22,6 +26,32 @@ SPLIT_FOLDERS: dict[Split, tuple[str, ...]] = {
 def split_of(name: str) -> Split | None:
     """The split that a folder or list of this name holds, in whatever case."""
     return next((split for split, names in SPLIT_FOLDERS.items() if name.lower() in names), None)
+
+
+_UNPACK = {".zip": "unzip", ".tar": "tar -xf", ".tgz": "tar -xf", ".gz": "tar -xf", ".bz2": "tar -xf", ".xz": "tar -xf"}
+"""Archives by the ending of their name, and what unpacks them."""
+
+
+def check_folder(root: Path, layouts: str) -> None:
+    """Refuse what holds no data as they are.
+
+    Args:
+        root: where the data should be.
+        layouts: how they may lie there, for the message.
+
+    Raises:
+        InputError: no folder, or one of archives that are still to be unpacked.
+    """
+    if not root.is_dir():
+        raise InputError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}; {layouts}")
+    archives = sorted(path for path in root.iterdir() if path.suffix.lower() in _UNPACK and path.is_file())
+    if archives and not sub_folders(root):
+        commands = " && ".join(f"{_UNPACK[path.suffix.lower()]} {quote(path.name)}" for path in archives[:5])
+        more = f" (and {len(archives) - 5} more)" if len(archives) > 5 else ""
+        raise InputError(
+            f"{root}: holds archives and no folders of images; unpack them there first: "
+            f"cd {quote(str(root))} && {commands}{more}"
+        )
 
 
 @dataclass(frozen=True)

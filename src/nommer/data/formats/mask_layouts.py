@@ -1,11 +1,10 @@
 """Where images and their masks lie: the folder trees that are known, and which split is where."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nommer.data.formats.labelled import SPLIT_FOLDERS, Issue, Split, split_of
-from nommer.data.images import is_image_name
+from nommer.data.formats.labelled import Issue, Split, split_of
+from nommer.data.images import is_image_name, sub_folders
 from nommer.errors import InputError
 
 LAYOUTS = """accepted layouts for semantic segmentation:
@@ -61,14 +60,19 @@ def _beside_each_other(root: Path, images: Path, masks: Path) -> Layout:
         return _flat(root, images, masks)
     parts = {split: Part(folder, of_masks[split]) for split, folder in of_images.items() if split in of_masks}
     unmatched = [folder for split, folder in of_images.items() if split not in of_masks]
-    beside = set(_sub_folders(images)) - set(of_images.values())
-    issues = [Issue(str(folder), "lies beside the split folders", "left out") for folder in sorted(beside)]
-    issues += _only_test_may_lack_masks(unmatched, masks)
+    issues = _beside(images, set(of_images.values())) + _without_masks(unmatched, masks)
     is_ade20k = masks.name.lower() == "annotations" and of_images.get("train", root).name.lower() == "training"
     return Layout(_with_lists(root, parts), is_ade20k=is_ade20k, issues=tuple(issues))
 
 
-def _only_test_may_lack_masks(unmatched: list[Path], masks: Path) -> list[Issue]:
+def _beside(folder: Path, used: set[Path]) -> list[Issue]:
+    """Images in `folder`, and folders of images, that belong to no split."""
+    stray = [child for child in sub_folders(folder) if child not in used and _holds_images(child)]
+    stray += sorted(path for path in folder.iterdir() if is_image_name(path) and path.name[0] != ".")
+    return [Issue(str(path), "lies beside the split folders", "left out") for path in stray]
+
+
+def _without_masks(unmatched: list[Path], masks: Path) -> list[Issue]:
     """Folders of test images without masks, which cannot be judged and are left out.
 
     Raises:
@@ -99,32 +103,28 @@ def _split_first(root: Path) -> Layout | None:
             unmatched.append(folder)
     if not parts:
         return None
-    return Layout(_with_lists(root, parts), issues=tuple(_only_test_may_lack_masks(unmatched, root)))
+    issues = _beside(root, set(_by_split(root).values())) + _without_masks(unmatched, root)
+    return Layout(_with_lists(root, parts), issues=tuple(issues))
 
 
 def _camvid(root: Path) -> Layout | None:
     """`train/` and `trainannot/`."""
-    by_name = {folder.name.lower(): folder for folder in _sub_folders(root)}
+    by_name = {folder.name.lower(): folder for folder in sub_folders(root)}
     splits = _by_split(root)
     annotated = {split: by_name.get(f"{folder.name.lower()}annot") for split, folder in splits.items()}
     parts = {split: Part(splits[split], masks) for split, masks in annotated.items() if masks}
     if not parts:
         return None
+    used = {*splits.values(), *(part.masks for part in parts.values())}
     unmatched = [splits[split] for split in splits if split not in parts]
-    issues = _only_test_may_lack_masks(unmatched, root)
+    issues = _beside(root, used) + _without_masks(unmatched, root)
     return Layout(_with_lists(root, parts), is_camvid=True, issues=tuple(issues))
-
-
-def _images_and_masks(folder: Path) -> tuple[Path | None, Path | None]:
-    """The two folders among those in `folder`, by their names; a folder of masks must hold some."""
-    folders = _sub_folders(folder)
-    return _first(folders, _IMAGES), _first((child for child in folders if _holds_images(child)), _MASKS)
 
 
 def _by_split(folder: Path) -> dict[Split, Path]:
     """The sub-folders that hold splits."""
     found: dict[Split, Path] = {}
-    for child in _sub_folders(folder):
+    for child in sub_folders(folder):
         split = split_of(child.name)
         if split in found:
             raise InputError(f"{folder}: both {found[split].name} and {child.name} hold {split} images; keep one")
@@ -140,26 +140,25 @@ def _with_lists(root: Path, parts: dict[Split, Part]) -> dict[Split, Part]:
 
 def _find_lists(root: Path) -> dict[Split, Path]:
     """`train.txt` and the like, of the first folder that has any."""
-    for name in _LIST_FOLDERS:
-        files = {path.stem.lower(): path for path in sorted((root / name).glob("*.[tT][xX][tT]"))}
+    for folder in (root / name for name in _LIST_FOLDERS):
         found: dict[Split, Path] = {}
-        for split, names in SPLIT_FOLDERS.items():
-            file = next((files[stem] for stem in names if stem in files), None)
-            if file:
+        for file in sorted(folder.glob("*.[tT][xX][tT]")):
+            split = split_of(file.stem)
+            if split in found:
+                raise InputError(f"{folder}: both {found[split].name} and {file.name} list {split} images; keep one")
+            if split:
                 found[split] = file
         if found:
             return found
     return {}
 
 
-def _first(folders: Iterable[Path], names: tuple[str, ...]) -> Path | None:
-    """The folder called by the earliest of `names`, in whatever case."""
-    by_name = {folder.name.lower(): folder for folder in folders}
-    return next((by_name[name] for name in names if name in by_name), None)
-
-
-def _sub_folders(folder: Path) -> list[Path]:
-    return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
+def _images_and_masks(folder: Path) -> tuple[Path | None, Path | None]:
+    """The two folders among those in `folder`, each by the earliest of its names; that of masks must hold some."""
+    by_name = {child.name.lower(): child for child in sub_folders(folder)}
+    images = (by_name[name] for name in _IMAGES if name in by_name)
+    masks = (by_name[name] for name in _MASKS if name in by_name)
+    return next(images, None), next(filter(_holds_images, masks), None)
 
 
 def _holds_images(folder: Path) -> bool:

@@ -1,5 +1,6 @@
 """Which mask belongs to which image, and which pairs a list of names chooses."""
 
+import re
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from nommer.data.formats.mask_layouts import Layout
 from nommer.data.images import is_image_name, visible_files
 from nommer.errors import InputError
 
-MASK_ENDINGS = ("", "_mask", "_label", "_labels", "_L", "_seg")
+MASK_ENDINGS = ("_mask", "_label", "_labels", "_L", "_seg")
 """What may stand behind an image's name in the name of its mask."""
 
 Key = tuple[str, ...]
@@ -51,9 +52,13 @@ def pair_parts(layout: Layout) -> tuple[dict[Split, tuple[MaskSample, ...]], lis
         taken = [key for key in chosen if key not in left]
         if taken:
             raise InputError(f"{part.listed_in}: lists {taken[0][-1]!r}, which another split lists too; keep it in one")
-        splits[split] = tuple(left.pop(key) for key in sorted(chosen))
-        if not splits[split]:
+        samples = [left.pop(key) for key in sorted(chosen)]
+        if not samples:
             raise InputError(f"{part.listed_in or part.images}: no images of {split!r} here")
+        if split == "test" and not any(sample.mask.exists() for sample in samples):
+            issues += [Issue(str(s.path), "no image of this split has a mask", "left out") for s in samples]
+            continue
+        splits[split] = tuple(samples)
     issues += [
         Issue(str(sample.path), "is in no list of a split", "left out")
         for left in unused.values()
@@ -72,9 +77,10 @@ def pair(images: Path, masks: Path) -> Pairs:
     candidates, more = _by_key(masks, "masks")
     pairs: dict[Key, MaskSample] = {}
     for key, image in found.items():
-        keys = ((*key[:-1], key[-1] + ending) for ending in MASK_ENDINGS)
-        mask = next((candidates[k] for k in keys if k in candidates), None)
-        pairs[key] = MaskSample(image, mask or masks.joinpath(*key[:-1], f"{image.stem}.png"))
+        others = ((*key[:-1], key[-1] + ending) for ending in MASK_ENDINGS)
+        fitting = (other for other in (key, *others) if other in candidates and (other == key or other not in found))
+        mask = next((candidates[other] for other in fitting), masks.joinpath(*key[:-1], f"{image.stem}.png"))
+        pairs[key] = MaskSample(image, mask)
     used = {sample.mask for sample in pairs.values()}
     stray = [Issue(str(mask), "mask without an image", "left out") for mask in candidates.values() if mask not in used]
     return Pairs(pairs, (*issues, *more, *stray))
@@ -130,8 +136,10 @@ def read_list(file: Path, pairs: dict[Key, MaskSample], folder: Path, issues: li
 
 
 def _named(text: str, by_name: dict[str, list[Key]]) -> list[Key]:
-    """The images that a line of a list may mean: the whole line is tried as a name, then its first column."""
-    for column in (text, text.replace(",", " ").replace("\t", " ").split()[0]):
+    """The images that a line of a list may mean: the line as a name (which may hold spaces), or its first column."""
+    columns = re.split(r"[\s,]+", text)
+    one_name = not any(is_image_name(Path(column)) for column in columns[:-1])
+    for column in (text, columns[0]) if one_name else columns[:1]:
         path = Path(column.replace("\\", "/"))
         for name in (path.name, path.stem):
             keys = by_name.get(name, [])

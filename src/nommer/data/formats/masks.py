@@ -8,20 +8,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from nommer.data.formats.labelled import LabelledImages, shorten
-from nommer.data.formats.mask_classes import (
-    CAMVID,
-    EXAMPLE,
-    MaskClasses,
-    ade20k_classes,
-    classes_of_values,
-    find_class_file,
-    read_class_file,
-)
+from nommer.data.formats.class_file import CLASS_FILES, EXAMPLE, find_class_file, read_class_file
+from nommer.data.formats.labelled import LabelledImages, check_folder, shorten
+from nommer.data.formats.mask_classes import CAMVID, MaskClasses, ade20k_classes, numbered_classes
 from nommer.data.formats.mask_layouts import LAYOUTS, Layout, find_layout
 from nommer.data.formats.mask_pairs import MaskSample, pair_parts
 from nommer.data.images import ImageError
-from nommer.data.masks import IGNORE, Colour, MaskEncoding, read_pixels, unpack
+from nommer.data.masks import IGNORE, Colour, MaskEncoding, MaskPixels, read_pixels, unpack
 from nommer.data.parallel import read_all
 from nommer.errors import InputError
 from nommer.progress import notice
@@ -65,8 +58,7 @@ def read_mask_folders(
         InputError: no such layout, names or lists that do not fit, classes that are not understood or that
             `class_names` lack.
     """
-    if not root.is_dir():
-        raise InputError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}; {LAYOUTS}")
+    check_folder(root, LAYOUTS)
     layout = find_layout(root)
     if layout is None:
         raise InputError(f"{root}: found no images with masks; {LAYOUTS}")
@@ -79,6 +71,8 @@ def read_mask_folders(
     found = _classes(root, layout, classes or find_class_file(root), learned)
     names = class_names or found.names
     _check_names(root, found.names, names)
+    if len(names) < 2:
+        raise InputError(f"{root}: found one class, {names[0]!r}, expected at least two; {LAYOUTS}")
     return MaskFolders(root, names, splits, tuple(issues), colours=found.colours(names), encoding=found.encoding(names))
 
 
@@ -92,49 +86,57 @@ def _check_names(root: Path, found: tuple[str, ...], names: tuple[str, ...]) -> 
 
 
 def _classes(root: Path, layout: Layout, file: Path | None, samples: Sequence[MaskSample]) -> MaskClasses:
-    """The classes by the first that tells: a class file, a known data set's layout, the values in the masks."""
+    """The classes by the first that tells: a class file, a known data set's layout, the values in the masks.
+
+    Raises:
+        InputError: a class file that is not understood, or values that tell no classes.
+    """
     if file is not None:
         return read_class_file(file)
     if layout.is_camvid:
         notice(f"{root}: no class file; the folders are CamVid's, so its 11 classes are taken, and 11 is ignored")
         return CAMVID
-    values = _values_in([sample.mask for sample in samples])
     if layout.is_ade20k:
         notice(f"{root}: no class file; the folders are ADE20K's, so value 0 is ignored, and 1 is the first class")
-        return ade20k_classes(root, values)
-    if values == [0, IGNORE]:
-        raise InputError(f"{root}: the masks hold 0 and 255 alone: {BINARY_HINT}")
-    found = classes_of_values(values)
+        return ade20k_classes(root) or numbered_classes(range(1 + max(_values_in(root, samples))), ignored=0)
+    values = _values_in(root, samples)
+    if values == {0, IGNORE}:
+        raise InputError(f"{root}: the masks hold 0 and 255 alone; {BINARY_HINT}")
+    found = numbered_classes(values, ignored=IGNORE)
     notice(f"{root}: no class file; the values in the masks are taken for {len(found.names)} classes, 255 is ignored")
     return found
 
 
-def _values_in(masks: Sequence[Path]) -> list[int]:
-    """The values that occur in mask files; those that cannot be read are left to the audit.
+def _values_in(root: Path, samples: Sequence[MaskSample]) -> set[int]:
+    """The values that occur in masks; files that cannot be read are left to the audit.
 
     Raises:
-        InputError: masks in colour, whose meaning no value tells.
+        InputError: masks in colour, whose meaning no value tells, or more values than there can be classes.
     """
     values: set[int] = set()
-    for path, found in zip(masks, read_all(_values, masks, what="reading masks"), strict=True):
-        if isinstance(found, list):
-            colours = ", ".join(str(unpack(colour)) for colour in found[:5])
+    for sample, pixels in zip(samples, read_all(_values, samples, what="looking for classes"), strict=True):
+        if pixels.in_colour:
+            colours = ", ".join(str(unpack(colour)) for colour in pixels.values.tolist()[:5])
             raise InputError(
-                f"{path}: this mask is in colour ({colours}, ...), and nothing says what the colours mean; write a "
-                f"classes.yaml with a color for each class, {EXAMPLE}"
+                f"{sample.mask}: this mask is in colour ({colours}, ...), and nothing says what the colours mean; "
+                f"write a {root / CLASS_FILES[0]} with a color for each class, {EXAMPLE}"
             )
-        values |= found
-    return sorted(values)
+        values.update(pixels.values.tolist())
+    if len(values) > IGNORE + 1:
+        raise InputError(
+            f"{root}: the masks hold {len(values)} different values, and at most {IGNORE} classes are possible; are "
+            f"these masks of classes? If so, write a {CLASS_FILES[0]} that names those to learn, {EXAMPLE}"
+        )
+    return values
 
 
-def _values(path: Path) -> set[int] | list[int]:
-    """The values of a mask, or a list of its colours."""
+def _values(sample: MaskSample) -> MaskPixels:
+    """What occurs in a mask, each once; nothing where it cannot be read."""
     try:
-        pixels = read_pixels(path)
+        pixels = read_pixels(sample.mask)
     except ImageError:
-        return set()
-    found = np.unique(pixels.values).tolist()
-    return found if pixels.in_colour else set(found)
+        return MaskPixels(np.array([], np.uint8), in_colour=False)
+    return replace(pixels, values=np.unique(pixels.values))
 
 
 def split_randomly(data: MaskFolders, *, fraction: float, seed: int) -> MaskFolders:
