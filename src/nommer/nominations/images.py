@@ -1,10 +1,12 @@
-"""What a model nominates on given images: a picture each, and the shares per block."""
+"""What a model nominates on given images: a picture each, and the shares per block; of a segmenter also per class."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
 from PIL import Image
@@ -13,16 +15,21 @@ from torch import Tensor
 from nommer.backbone.contexts import CONTEXTS
 from nommer.data.images import ImageError, ImageSource, open_any
 from nommer.heads.classification import Classifier, source_name
-from nommer.nominations.render import nomination_figure
-from nommer.nominations.trace import NominationTrace
-from nommer.predictions import Classification, Failure
+from nommer.heads.inference import WHOLE_PIXELS, Inference
+from nommer.heads.segmentation import Segmenter
+from nommer.nominations.render import Segmented, nomination_figure
+from nommer.nominations.trace import NominationTrace, shares
+from nommer.predictions import Classification, Failure, Segmentation
+
+ClassShares: TypeAlias = dict[str, dict[str, float]]
+"""Per class the share of each context in its pixels, adding to 1."""
 
 
 @dataclass(frozen=True)
 class Explanation:
     """What one image made the model nominate."""
 
-    prediction: Classification
+    prediction: Classification | Segmentation
     maps: dict[str, Tensor]
     """Per nominator block (rows, columns) uint8: 0 convolution, 1 window, 2 global."""
     shares: dict[str, dict[str, float]]
@@ -30,34 +37,62 @@ class Explanation:
     probabilities: dict[str, Tensor]
     """Per nominator block (rows, columns, 3) float32: the softmax of the scores, how close the contest was."""
     image: Image.Image
-    """What the network saw."""
+    """What the network saw; of a segmenter at the size of the labels."""
+    shares_per_class: dict[str, ClassShares] | None = None
+    """Of a segmenter, per nominator block: the share of each context in the pixels of every class predicted."""
+    shrunk_from: tuple[int, int] | None = None
+    """Height and width of an image too large to be seen whole, which was shrunk to about two million pixels."""
 
     def plot(self) -> Figure:
-        """The image beside its maps, with the shares and a legend."""
-        title = f"{Path(self.prediction.source).name}: {self.prediction.name} ({self.prediction.probability:.0%})"
-        return nomination_figure(self.image, self.maps, self.probabilities, title=title)
+        """The image beside its maps, with the shares and a legend; of a segmenter also the answer and class shares."""
+        name = Path(self.prediction.source).name
+        if isinstance(self.prediction, Classification):
+            title = f"{name}: {self.prediction.name} ({self.prediction.probability:.0%})"
+            return nomination_figure(self.image, self.maps, self.probabilities, title=title)
+        title = f"{name}, shrunk from {self.shrunk_from[1]} x {self.shrunk_from[0]}" if self.shrunk_from else name
+        segmented = Segmented(self.prediction, self.shares_per_class or {})
+        return nomination_figure(self.image, self.maps, self.probabilities, title=title, segmented=segmented)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: the prediction, the shares, and the mean probability of each context."""
         means = {block: map_.mean((0, 1)).tolist() for block, map_ in self.probabilities.items()}
         named = {block: dict(zip(CONTEXTS, values, strict=True)) for block, values in means.items()}
-        return {**self.prediction.to_dict(1), "shares": self.shares, "mean_probabilities": named}
+        explained = {"shares": self.shares, "mean_probabilities": named}
+        if isinstance(self.prediction, Classification):
+            return {**self.prediction.to_dict(1), **explained}
+        answer = self.prediction.to_dict()
+        classes = answer.pop("shares")
+        return {
+            **answer,
+            "shrunk_from": self.shrunk_from,
+            "classes": classes,
+            **explained,
+            "shares_per_class": self.shares_per_class,
+        }
 
 
-def explain_images(model: Classifier, sources: Sequence[ImageSource]) -> Iterator[Explanation | Failure]:
-    """Explain image after image; one that cannot be decoded gets a `Failure`."""
+def explain_images(model: Classifier | Segmenter, sources: Sequence[ImageSource]) -> Iterator[Explanation | Failure]:
+    """Explain image after image; one that cannot be decoded gets a `Failure`.
+
+    Raises:
+        ValueError: `model` holds no NomMer, or several.
+    """
     for source in sources:
+        name = source_name(source)
         try:
             image = open_any(source, background=model.preprocessing.background)
         except ImageError as error:
-            yield Failure(source_name(source), error.reason)
+            yield Failure(name, error.reason)
             continue
-        yield explain_image(model, model.preprocessing.crop(image), name=source_name(source))
+        if isinstance(model, Segmenter):
+            yield explain_pixels(model, image, name=name)
+        else:
+            yield explain_image(model, model.preprocessing.crop(image), name=name)
 
 
 @torch.inference_mode()
 def explain_image(model: Classifier, seen: Image.Image, *, name: str) -> Explanation:
-    """Explain one image that is already cropped to what the model sees."""
+    """Explain a classifier's answer to one image that is already cropped to what the model sees."""
     device, was_training = next(model.parameters()).device, model.training
     model.eval()
     try:
@@ -69,3 +104,68 @@ def explain_image(model: Classifier, seen: Image.Image, *, name: str) -> Explana
     maps = {block: trace.maps(block)[0] for block in trace.blocks}
     probabilities = {block: trace.probabilities(block)[0] for block in trace.blocks}
     return Explanation(prediction, maps, trace.shares(), probabilities, seen)
+
+
+def explain_pixels(model: Segmenter, image: Image.Image, *, name: str) -> Explanation | Failure:
+    """Explain a segmenter's answer to one image, seen whole; a `Failure` where its scores are no numbers."""
+    seen, prepared = _prepare_whole(model, image)
+    with NominationTrace(model, keep_maps=True) as trace:
+        labels = model.label(prepared[None], size=(seen.height, seen.width), inference=Inference(mode="whole"))
+    if labels is None:
+        return Failure(name, "the model's scores are no numbers")
+    finest = trace.maps(trace.blocks[0]).shape[1]
+    maps, probabilities, per_class = {}, {}, {}
+    for block in trace.blocks:
+        whole = trace.maps(block)[0]
+        stride = model.network.stride * finest // len(whole)
+        rows, columns = (math.ceil(side / stride) for side in prepared.shape[1:])  # the rest is padding
+        maps[block] = whole[:rows, :columns]
+        probabilities[block] = trace.probabilities(block)[0, :rows, :columns]
+        contexts = _of_pixels(maps[block], stride, prepared.shape[1:], labels.shape)
+        per_class[block] = _shares_per_class(labels, contexts, model.class_names)
+    counts = torch.stack([torch.bincount(map_.flatten().long(), minlength=len(CONTEXTS)) for map_ in maps.values()])
+    return Explanation(
+        Segmentation(name, model.class_names, model.colours, labels),
+        maps,
+        shares(trace.blocks, counts.double()),
+        probabilities,
+        seen,
+        per_class,
+        None if seen is image else (image.height, image.width),
+    )
+
+
+def _prepare_whole(model: Segmenter, image: Image.Image) -> tuple[Image.Image, Tensor]:
+    """The image, shrunk where it is too large to be seen whole, and as the network takes it."""
+    height, width = model.preprocessing.size(image.height, image.width)
+    factor = math.sqrt(WHOLE_PIXELS / (height * width))
+    if factor >= 1:
+        return image, model.preprocessing(image)
+    seen = image.resize((max(1, int(width * factor)), max(1, int(height * factor))), Image.Resampling.BILINEAR)
+    return seen, model.preprocessing.normalise(seen)
+
+
+def _of_pixels(cells: Tensor, stride: int, seen: Sequence[int], size: Sequence[int]) -> np.ndarray:
+    """The context of every pixel (H, W), from a map whose cells are `stride` pixels of the image as the network saw it.
+
+    Args:
+        cells: (rows, columns) context indices.
+        stride: pixels per cell along one side.
+        seen: height and width of the image as the network saw it.
+        size: (H, W).
+    """
+    rows, columns = (
+        ((np.arange(count) + 0.5) * side / count / stride).astype(int) for count, side in zip(size, seen, strict=True)
+    )
+    return cells.numpy()[rows[:, None], columns]
+
+
+def _shares_per_class(labels: np.ndarray, contexts: np.ndarray, class_names: Sequence[str]) -> ClassShares:
+    size = len(class_names) * len(CONTEXTS)
+    counts = np.bincount((labels.astype(int) * len(CONTEXTS) + contexts).ravel(), minlength=size)
+    counts = counts.reshape(len(class_names), len(CONTEXTS))
+    return {
+        class_names[label]: dict(zip(CONTEXTS, (counts[label] / counts[label].sum()).tolist(), strict=True))
+        for label in np.argsort(-counts.sum(1), kind="stable")
+        if counts[label].any()
+    }

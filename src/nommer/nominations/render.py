@@ -1,6 +1,7 @@
 """Pictures of nominations: the image, and over it the context that every token nominates in each block."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,20 +13,29 @@ from PIL import Image
 from torch import Tensor
 
 from nommer.backbone.contexts import CONTEXTS
+from nommer.predictions import Segmentation
 
 CONTEXT_COLOURS = {"convolution": "#0072B2", "window": "#E69F00", "global": "#CC79A7"}
 """From the Okabe-Ito palette, which people with colour-blind eyes can tell apart."""
 
 _OPACITY = 0.6
 
-_READING = """Above: the context that each token
+_MOST_CLASSES = 20
+"""Classes whose shares are shown, those with the most pixels."""
+
+_READING = """First row: the context that each token
 nominates, the one with the highest score.
 
-Below: the softmax of the scores, the
+Second row: the softmax of the scores, the
 three colours mixed by it; grey where
 the contest was close.
 
 Under each map: the mean over all tokens."""
+
+_READING_CLASSES = """
+
+Bars: the nominated contexts once more, in
+the pixels predicted as one class each."""
 
 
 def overlay(image: Image.Image, weights: Tensor) -> Image.Image:
@@ -44,8 +54,22 @@ def overlay(image: Image.Image, weights: Tensor) -> Image.Image:
     return Image.fromarray(np.round(tinted).astype(np.uint8))
 
 
+@dataclass(frozen=True)
+class Segmented:
+    """What the picture of a segmenter's nominations shows besides."""
+
+    prediction: Segmentation
+    shares_per_class: Mapping[str, Mapping[str, Mapping[str, float]]]
+    """Per block and class the share of each context; the classes of most pixels first."""
+
+
 def nomination_figure(
-    image: Image.Image, nominated: Mapping[str, Tensor], probabilities: Mapping[str, Tensor], *, title: str
+    image: Image.Image,
+    nominated: Mapping[str, Tensor],
+    probabilities: Mapping[str, Tensor],
+    *,
+    title: str,
+    segmented: Segmented | None = None,
 ) -> Figure:
     """The image beside what every nominator block nominates, and below it how probable each context was.
 
@@ -54,26 +78,70 @@ def nomination_figure(
         nominated: per block (rows, columns) context indices.
         probabilities: per block (rows, columns, 3), the softmax of the scores.
         title: written over the picture.
+        segmented: of a segmenter: its answer is shown under the image, and in a third row the shares per class.
     """
-    shown = image.resize(_visible_size(image.size), Image.Resampling.NEAREST)
-    figure = Figure(figsize=(2.8 * (len(nominated) + 1), 8), layout="constrained")
-    axes = figure.subplots(2, len(nominated) + 1, squeeze=False)
-    for panel in axes.flat:
-        panel.set(xticks=[], yticks=[])
+    shown = _visible(image)
+    figure, axes = _panels(len(nominated) + 1, image, segmented)
     axes[0, 0].imshow(shown)
     axes[0, 0].set_title("image", fontsize=10)
-    axes[1, 0].axis("off")
-    axes[1, 0].text(0, 0.5, _READING, fontsize=9, va="center", wrap=True, transform=axes[1, 0].transAxes)
-    for (above, below), name in zip(axes[:, 1:].T, nominated, strict=True):
+    axes[-1, 0].axis("off")
+    reading = _READING + (_READING_CLASSES if segmented else "")
+    axes[-1, 0].text(0, 0.5, reading, fontsize=9, va="center", wrap=True, transform=axes[-1, 0].transAxes)
+    if segmented:
+        axes[1, 0].imshow(_visible(segmented.prediction.overlay(image)))
+        axes[1, 0].set_xlabel("predicted", fontsize=9)
+    for column, name in zip(axes[:, 1:].T, nominated, strict=True):
         rows, columns = nominated[name].shape
         one_hot = torch.nn.functional.one_hot(nominated[name].long(), len(CONTEXTS))
-        above.set_title(f"{name}\n{rows} x {columns} tokens", fontsize=10)
-        _show_weights(above, shown, one_hot, "nominated")
-        _show_weights(below, shown, probabilities[name], "probability")
+        column[0].set_title(f"{name}\n{rows} x {columns} tokens", fontsize=10)
+        _show_weights(column[0], shown, one_hot, "nominated")
+        _show_weights(column[1], shown, probabilities[name], "probability")
+        if segmented:
+            _show_classes(column[2], segmented.shares_per_class[name])
+    if segmented:
+        _name_classes(axes[2, 1], segmented)
     handles = [Patch(color=CONTEXT_COLOURS[name], label=name, alpha=_OPACITY) for name in CONTEXTS]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, title="context")
     figure.suptitle(title, fontsize=11)
     return figure
+
+
+def _panels(columns: int, image: Image.Image, segmented: Segmented | None) -> tuple[Figure, np.ndarray]:
+    """An empty figure with two rows of panels, or three."""
+    heights = [4.0, 4.0]
+    if segmented:
+        picture = 2.8 * min(2.0, max(0.3, image.height / image.width)) + 1
+        classes = max(map(len, segmented.shares_per_class.values()))
+        heights = [picture, picture, 1 + 0.22 * min(classes, _MOST_CLASSES)]
+    figure = Figure(figsize=(2.8 * columns, sum(heights)), layout="constrained")
+    axes = figure.subplots(len(heights), columns, squeeze=False, height_ratios=heights)
+    for panel in axes.flat:
+        panel.set(xticks=[], yticks=[])
+    return figure, axes
+
+
+def _show_classes(axes: Axes, shares: Mapping[str, Mapping[str, float]]) -> None:
+    """A bar per class, divided by the shares of the contexts; the largest class on top."""
+    shown = list(shares.values())[:_MOST_CLASSES]
+    left = np.zeros(len(shown))
+    for context in CONTEXTS:
+        widths = np.array([of_class[context] for of_class in shown])
+        axes.barh(range(len(shown)), widths, left=left, color=CONTEXT_COLOURS[context], alpha=_OPACITY)
+        left += widths
+    axes.invert_yaxis()
+    axes.set(xlim=(0, 1), xticks=[0, 0.5, 1], xticklabels=["0", "50%", "100%"], xlabel="share of the class's pixels")
+    axes.xaxis.label.set_fontsize(9)
+
+
+def _name_classes(axes: Axes, segmented: Segmented) -> None:
+    """The names of the classes before their bars, and their colours."""
+    prediction = segmented.prediction
+    names = list(next(iter(segmented.shares_per_class.values())))[:_MOST_CLASSES]
+    colours = [np.array(prediction.colours[prediction.class_names.index(name)]) / 255 for name in names]
+    axes.set_yticks(range(len(names)), names, fontsize=9)
+    axes.tick_params("y", length=0, pad=16)
+    places = [-0.04] * len(names)
+    axes.scatter(places, range(len(names)), c=colours, marker="s", edgecolors="black", linewidths=0.5, clip_on=False)
 
 
 def _show_weights(axes: Axes, image: Image.Image, weights: Tensor, what: str) -> None:
@@ -85,6 +153,9 @@ def _show_weights(axes: Axes, image: Image.Image, weights: Tensor, what: str) ->
     axes.set_ylabel(what, fontsize=9)
 
 
-def _visible_size(size: tuple[int, int], side: int = 256) -> tuple[int, int]:
-    factor = max(1, -(-side // max(size)))
-    return size[0] * factor, size[1] * factor
+def _visible(image: Image.Image, smallest: int = 256, largest: int = 768) -> Image.Image:
+    """A small image enlarged by a whole factor, a large one shrunk."""
+    factor = max(1, -(-smallest // max(image.size)))
+    enlarged = image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+    enlarged.thumbnail((largest, largest))
+    return enlarged
