@@ -121,7 +121,10 @@ def write_scenes(draw_scene):
                 image, labels = draw_scene(seed + 1000 * len(split) + number, size=size)
                 image.save(root / "images" / split / f"{number}.png")
                 Image.fromarray(labels).save(root / "masks" / split / f"{number}.png")
-        classes = [{"name": name, "color": list(colour)} for name, colour in SCENE_CLASSES.items()]
+        classes = [
+            {"name": name, "value": value, "color": list(colour)}
+            for value, (name, colour) in enumerate(SCENE_CLASSES.items())
+        ]
         (root / "classes.yaml").write_text(json.dumps({"classes": classes, "ignore": 255}))
         return root
 
@@ -189,3 +192,43 @@ def tiny_classifier():
         return Classifier(NomMer(config), class_names=names, preprocessing=Preprocessing(image_size=32)).eval()
 
     return build
+
+
+@pytest.fixture(scope="session")
+def tiny_segmenter(enliven_norms):
+    """A fresh micro segmenter with given class names, or another backbone, in evaluation mode with lively outputs."""
+    from nommer.data.joint_transforms import DensePreprocessing  # noqa: PLC0415
+    from nommer.heads.segmentation import Segmenter  # noqa: PLC0415
+    from nommer.heads.upernet import UPerNet  # noqa: PLC0415
+
+    def build(names=("ground", "ball", "sky"), *, seed=0, image_size=32, backbone=None, **preprocessing):
+        torch.manual_seed(seed)
+        network = NetworkOptions().for_image_size(image_size)
+        config = network.config("nommer_micro", num_classes=0, image_size=image_size)
+        network = UPerNet(backbone or NomMer(config), num_classes=len(names), decoder_channels=8, auxiliary_channels=4)
+        torch.nn.init.normal_(network.classifier[-1].weight)
+        colours = [(40 * i % 256, 255 - 60 * i % 256, 90 * i % 256) for i in range(len(names))]
+        prepared = DensePreprocessing(image_size=image_size, **preprocessing)
+        return Segmenter(enliven_norms(network), class_names=names, colours=colours, preprocessing=prepared).eval()
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def enliven_norms():
+    """Give batch norms statistics and scales as after training, so that each of them matters to the output."""
+
+    def enliven(network, seed=0):
+        generator = torch.Generator().manual_seed(seed)
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                for tensor, low, high in (
+                    (module.running_mean, -0.5, 0.5),
+                    (module.running_var, 0.5, 2.0),
+                    (module.weight.data, 0.5, 1.5),
+                    (module.bias.data, -0.5, 0.5),
+                ):
+                    tensor.uniform_(low, high, generator=generator)
+        return network
+
+    return enliven

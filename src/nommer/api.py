@@ -1,17 +1,13 @@
 """The verbs: one typed function each, which the command line and the YAML recipes call with the same names."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import torch
-
 from nommer.data.images import find_images
 from nommer.data.transforms import Augmentation, PixelOptions
-from nommer.deploy.fuse import fuse
-from nommer.deploy.onnx import ParityReport, export_onnx
+from nommer.deploy.onnx import ParityReport, export_onnx, parity_images
 from nommer.engine.evaluation import (
     EvaluationResult,
     EvaluationSettings,
@@ -19,24 +15,28 @@ from nommer.engine.evaluation import (
     data_of_run,
     evaluate_model,
 )
+from nommer.engine.inputs import images_to_compare, load_to, read_list
 from nommer.engine.optim import Optim
 from nommer.engine.plots import save_figure
 from nommer.engine.run import results_folder, run_of
-from nommer.engine.settings import NetworkOptions, SegmentationOptions, TrainSettings
-from nommer.engine.trainer import Precision, one_device, parse_device
+from nommer.engine.settings import (
+    NetworkOptions,
+    SegmentationOptions,
+    TrainSettings,
+    refuse_given,
+    refuse_options,
+)
+from nommer.engine.trainer import Precision
 from nommer.engine.training import TrainingResult, train_model
-from nommer.errors import InputError, check_minimum
+from nommer.errors import check_minimum
 from nommer.files import write_json
-from nommer.heads.classification import Classifier
 from nommer.heads.inference import Inference
-from nommer.heads.output import save_pictures, save_predictions, unique_names
-from nommer.heads.storage import load, network_of
+from nommer.heads.output import save_pictures, save_predictions, save_segmentations, unique_names
+from nommer.heads.segmentation import Segmenter
+from nommer.heads.storage import load, network_of, nommer_of
 from nommer.nominations.images import Explanation, explain_images
-from nommer.predictions import Classification, Failure
+from nommer.predictions import Classification, Failure, SegmentationSummary
 from nommer.progress import track
-
-PARITY_IMAGES = 32
-"""Images on which an exported model is compared."""
 
 
 def train(
@@ -161,7 +161,8 @@ def evaluate(
 class PredictionResult:
     """Answers in the order of the images, and where they are written."""
 
-    predictions: list[Classification | Failure]
+    predictions: Sequence[Classification | SegmentationSummary | Failure]
+    """Of a segmenter the shares of the classes; the labels of the pixels are in `out`."""
     out: Path
 
 
@@ -169,24 +170,27 @@ def predict(
     model: Path | str,
     images: Sequence[str],
     *,
-    top: int = 5,
+    top: int | None = None,
     out: Path | str | None = None,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     device: str = "auto",
     pictures: bool = True,
     overwrite: bool = False,
+    inference: Inference = Inference(),
 ) -> PredictionResult:
-    """Classify images; an image that cannot be read is answered by an error, the others all the same.
+    """Classify or segment images; an image that cannot be read is answered by an error, the others all the same.
 
     Args:
         model: run folder, model folder, exported model.onnx or published checkpoint.
         images: files, folders (searched deeply) and glob patterns; - reads one per line from standard input.
-        top: classes to name per image, most probable first.
-        out: folder for result.json, predictions.csv and annotated images. By default a new one in the run folder.
-        batch_size: images per step.
+        top: classes to name per image, most probable first, for classification. By default 5.
+        out: folder for result.json, predictions.csv, annotated images and, of a segmenter, the labels of all pixels as
+            PNG. By default a new one in the run folder.
+        batch_size: images per step, for classification. By default 32; a segmenter takes one at a time.
         device: auto, cpu, cuda, cuda:1 or mps.
         pictures: write the annotated images too.
         overwrite: delete earlier results in `out`.
+        inference: how a segmenter goes over an image: whole or in windows, at which scales, mirrored too.
 
     Returns:
         One answer per image, and the folder.
@@ -196,13 +200,21 @@ def predict(
     """
     check_minimum("top", top, 1)
     check_minimum("batch-size", batch_size, 1)
-    classifier, paths = load_to(model, device), list(find_images(read_list(images)))
+    loaded, paths = load_to(model, device), list(find_images(read_list(images)))
+    background = loaded.preprocessing.background
+    if isinstance(loaded, Segmenter):
+        refuse_given("segmentation", top=top, batch_size=batch_size)
+        folder = results_folder(Path(model), "predict", out, overwrite=overwrite)
+        segmented = track(loaded.predict_stream(paths, inference=inference), total=len(paths), what="predicting")
+        pairs = zip(paths, segmented, strict=True)
+        return PredictionResult(save_segmentations(pairs, folder, pictures=pictures, background=background), folder)
+    refuse_options("inference", inference, "classification")
     folder = results_folder(Path(model), "predict", out, overwrite=overwrite)
-    answers = classifier.predict_stream(paths, batch_size=batch_size)
+    answers = loaded.predict_stream(paths, batch_size=batch_size or 32)
     predictions = list(track(answers, total=len(paths), what="predicting"))
-    save_predictions(predictions, folder, top=top)
+    save_predictions(predictions, folder, top=top or 5)
     if pictures:
-        save_pictures(paths, predictions, folder / "images", background=classifier.preprocessing.background)
+        save_pictures(paths, predictions, folder / "images", background=background)
     return PredictionResult(predictions, folder)
 
 
@@ -224,6 +236,8 @@ def explain(
 ) -> ExplanationResult:
     """Show which context every token nominates: a picture per image, with every nominator block's map and shares.
 
+    Of a segmenter also how much of each class it predicts nominates which context.
+
     Args:
         model: run folder, model folder or published checkpoint.
         images: files, folders (searched deeply) and glob patterns; - reads one per line from standard input.
@@ -237,10 +251,10 @@ def explain(
     Raises:
         InputError: anything given that does not fit; the message says what was found and what to do.
     """
-    classifier, paths = load_to(model, device), list(find_images(read_list(images)))
-    network_of(classifier, model)
+    loaded, paths = load_to(model, device), list(find_images(read_list(images)))
+    nommer_of(loaded, model)
     folder = results_folder(Path(model), "explain", out, overwrite=overwrite)
-    explanations = explain_images(classifier, paths)
+    explanations = explain_images(loaded, paths)
     results = []
     for name, result in zip(unique_names(paths), track(explanations, total=len(paths), what="explaining"), strict=True):
         results.append(result)
@@ -266,11 +280,12 @@ def export(
     out: Path | str | None = None,
     overwrite: bool = False,
 ) -> ExportResult:
-    """Export a classifier for other runtimes; nothing is delivered unless it computes the same on real images.
+    """Export a model for other runtimes; nothing is delivered unless it computes the same on real images.
 
     Args:
         model: run folder, model folder or published checkpoint.
-        format: onnx, one file that holds class names and preprocessing in its metadata and takes any batch size.
+        format: onnx, one file that holds class names and preprocessing in its metadata and takes any batch size; of a
+            segmenter, for windows of the size of the training crops.
         data: folder with images (searched deeply) on which both are compared. By default the run's own data.
         out: folder for model.onnx and parity.json. By default a new one in the run folder.
         overwrite: delete an earlier export in `out`.
@@ -281,30 +296,9 @@ def export(
     Raises:
         InputError: anything given that does not fit, or an export that computes something else.
     """
-    classifier = load(model)
-    network_of(classifier, model)
+    loaded = load(model)
+    network_of(loaded, model)
     root = Path(data or data_of_run(run_of(Path(model))))
-    paths = list(find_images([str(root)]))
-    prepared = [classifier.prepare(path) for path in paths[:: max(1, len(paths) // PARITY_IMAGES)]]
-    images = [image for image in prepared if not isinstance(image, Failure)][:PARITY_IMAGES]
-    if not images:
-        raise InputError(f"{root}: none of the images looked at can be read; give --data with images to compare on")
+    images = parity_images(loaded, images_to_compare(root))
     folder = results_folder(Path(model), "export", out, overwrite=overwrite)
-    return ExportResult(export_onnx(classifier, torch.stack(images), folder), folder)
-
-
-def load_to(model: Path | str, device: str) -> Classifier:
-    """The model at `model`, fused for inference, on one device."""
-    accelerator, chosen = parse_device(one_device(device), 1)
-    number = f":{chosen[0]}" if isinstance(chosen, list) else ""
-    return fuse(load(model)).to(f"{accelerator}{number}")
-
-
-def read_list(images: Sequence[str]) -> list[str]:
-    """The images asked for, with those from standard input in the place of "-"."""
-    named: list[str] = []
-    for image in [images] if isinstance(images, str | Path) else images:
-        named += [line.rstrip("\r\n") for line in sys.stdin if line.strip()] if image == "-" else [str(image)]
-    if not named:
-        raise InputError("no images given; name files, folders or patterns")
-    return named
+    return ExportResult(export_onnx(loaded, images, folder), folder)

@@ -20,7 +20,7 @@ from nommer.engine.evaluation import EvaluationResult
 from nommer.engine.training import TrainingResult
 from nommer.errors import InputError
 from nommer.nominations.images import Explanation
-from nommer.predictions import Classification, Failure
+from nommer.predictions import Classification, Failure, SegmentationSummary
 from nommer.quickstart import DemoResult, demo
 from nommer.recipes import recipe_names, recipe_path
 
@@ -203,17 +203,27 @@ def _title(column: str) -> str:
 
 
 def show_predictions(result: api.PredictionResult, console: Console) -> int:
-    """The most probable classes of every image."""
-    table = Table("image", "class", "probability", "then")
+    """The most probable classes of every image, or those with the most pixels."""
+    table = Table("image", "class", "share", "then")
     for prediction in result.predictions:
         if isinstance(prediction, Failure):
             table.add_row(prediction.source, _ERROR, "", prediction.error)
             continue
-        others = ", ".join(f"{name} {probability:.1%}" for name, probability in prediction.top(3)[1:])
-        table.add_row(prediction.source, prediction.name, f"{prediction.probability:.1%}", others)
+        (first, share), *others = list_answers(prediction)
+        then = ", ".join(f"{name} {value:.1%}" for name, value in others[:2])
+        table.add_row(prediction.source, first, f"{share:.1%}", then)
+    table.columns[2].header = (
+        "probability" if any(isinstance(p, Classification) for p in result.predictions) else "share"
+    )
     console.print(table)
-    console.print(f"result.json, predictions.csv and annotated images in {result.out}")
+    written = ", ".join(sorted(path.name for path in result.out.iterdir() if path.name != "environment.json"))
+    console.print(f"{written} in {result.out}")
     return exit_code(result.predictions)
+
+
+def list_answers(prediction: Classification | SegmentationSummary) -> list[tuple[str, float]]:
+    """Classes with their probability or their share of the pixels, the largest first."""
+    return prediction.top(3) if isinstance(prediction, Classification) else list(prediction.shares.items())
 
 
 def show_explanations(result: api.ExplanationResult, console: Console) -> int:
@@ -246,9 +256,8 @@ def show_demo(result: DemoResult, console: Console) -> int:
     show_predictions(result.prediction, console)
     show_explanations(result.explanation, console)
     show_export(result.export, console)
-    console.print(
-        f"\ntrained in {result.seconds:.0f} s; top-1 {result.training.report.summary()['top1']:.2%} of 360 held back digits; see"
-    )
+    top1 = result.training.report.summary()["top1"]
+    console.print(f"\ntrained in {result.seconds:.0f} s; top-1 {top1:.2%} of 360 held back digits; see")
     run = result.training.out
     for path, what in (
         (run / "curves.png", "how it learned"),
@@ -261,7 +270,7 @@ def show_demo(result: DemoResult, console: Console) -> int:
     return 0
 
 
-def exit_code(results: Sequence[Classification | Explanation | Failure]) -> int:
+def exit_code(results: Sequence[Classification | SegmentationSummary | Explanation | Failure]) -> int:
     """0, or 1 when an image failed."""
     return SOME_FAILED if any(isinstance(result, Failure) for result in results) else 0
 

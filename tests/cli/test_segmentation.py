@@ -3,6 +3,8 @@
 import csv
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -163,9 +165,6 @@ class TestResume:
         stop += "from nommer.cli import main; import sys; main(sys.argv[1:])\n"
         (tmp_path / "killed.py").write_text(stop)
         arguments = ["train", "--data", str(scenes), "--out", str(tmp_path / "run"), *options]
-        import subprocess
-        import sys
-
         killed = subprocess.run([sys.executable, tmp_path / "killed.py", *arguments], capture_output=True, check=False)
         assert killed.returncode == -9, killed.stderr.decode()
         run(*arguments, "--resume")
@@ -225,8 +224,6 @@ class TestEvaluate:
     def test_classes_are_matched_by_name(self, run, segmented, scenes, tmp_path):
         shutil.copytree(scenes, tmp_path / "data")
         classes = json.loads((tmp_path / "data" / "classes.yaml").read_text())
-        for value, entry in enumerate(classes["classes"]):
-            entry["value"] = value
         classes["classes"].reverse()
         (tmp_path / "data" / "classes.yaml").write_text(json.dumps(classes))
         run("evaluate", segmented, "--data", tmp_path / "data", "--out", tmp_path / "out", "--workers 0")
@@ -336,8 +333,17 @@ class TestMistakes:
         for verb in (["evaluate", trained], ["predict", trained, coloured]):
             assert "--inference.flip: does nothing for classification" in refused(*verb, "--inference.flip true")
 
-    def test_what_fits_no_task_is_told_what_would(self, refused, tmp_path):
+    def test_what_fits_no_task_is_told_what_would(self, run, tmp_path):
         (tmp_path / "data").mkdir()
-        sentence = refused("train --data", tmp_path / "data")
-        assert "classification" in sentence
-        assert "masks" in sentence
+        printed = run("train --data", tmp_path / "data", code=2).err
+        assert "accepted layouts for classification" in printed
+        assert "accepted layouts for semantic segmentation" in printed
+
+    def test_options_of_classification_do_nothing_for_pixels(self, refused, segmented, scenes):
+        for options in ("--top 3", "--batch-size 4"):
+            name = options.partition(" ")[0]
+            assert f"{name}: does nothing for segmentation" in refused("predict", segmented, scenes / "images", options)
+
+    def test_a_network_of_timm_nominates_nothing(self, run, refused, scenes, segment_options, tmp_path):
+        run("train --data", scenes, "--out", tmp_path / "run", *segment_options, "--epochs=1 --model timm:test_resnet")
+        assert "nominates nothing" in refused("explain", tmp_path / "run", scenes / "images" / "val")

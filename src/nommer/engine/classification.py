@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch.nn.functional as F
 from timm.data import Mixup
@@ -31,7 +31,7 @@ class ClassificationTask(Task):
     """A classifier with its loss and metrics; `answers` holds the class probabilities per sample of this process."""
 
     measure, measure_name = "top1", "top-1"
-    curves = {"top-1": "top1", "mean per class": "mean_class_accuracy"}
+    curves: ClassVar[Mapping[str, str]] = {"top-1": "top1", "mean per class": "mean_class_accuracy"}
 
     def __init__(self, model: Classifier, *, mixing: Mixup | None = None, **options: Any) -> None:
         super().__init__(model, **options)

@@ -130,7 +130,7 @@ class ClassificationMetrics(nn.Module):
 
 @dataclass(frozen=True)
 class SegmentationReport:
-    """The judgement over all pixels of a data set that are not ignored; shares are from 0 to 1, None where undefined."""
+    """The judgement over all pixels of a data set that are not ignored; shares are from 0 to 1."""
 
     images: int
     pixels: int

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -37,7 +37,11 @@ class SegmentationTask(Task):
     """A segmenter with its losses and metrics; `answers` holds the confusion matrix per sample of this process."""
 
     measure, measure_name = "miou", "mIoU"
-    curves = {"mIoU": "miou", "mean accuracy": "mean_accuracy", "pixel accuracy": "pixel_accuracy"}
+    curves: ClassVar[Mapping[str, str]] = {
+        "mIoU": "miou",
+        "mean accuracy": "mean_accuracy",
+        "pixel accuracy": "pixel_accuracy",
+    }
 
     model: Segmenter
     class_weights: Tensor | None

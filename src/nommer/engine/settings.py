@@ -202,6 +202,17 @@ class TrainSettings:
         )
 
 
+def refuse_given(task: str, **options: Any) -> None:
+    """Refuse what is not None: it would change nothing for this task.
+
+    Raises:
+        InputError: the first that is given.
+    """
+    for name, value in options.items():
+        if value is not None:
+            raise InputError(f"--{name.replace('_', '-')}: does nothing for {task}; leave it out")
+
+
 def refuse_options(name: str, options: Any, task: str) -> None:
     """Refuse options of another task, which would change nothing.
 
