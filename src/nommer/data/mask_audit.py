@@ -78,7 +78,7 @@ def audit_masks(data: MaskFolders, *, on_bad_sample: str = "auto", training: boo
         issues += [Issue(str(s.path), "every pixel of its mask is ignored", done) for s in part if s.path in empty]
         kept[split] = tuple(s for s in part if s.path not in empty) if leaves else part
     audited = replace(data, splits=kept)
-    counts = _count({report.path: report.counts for report in reports}, kept.get("train") or audited.samples())
+    counts = _count({report.path: report.counts for report in reports}, kept.get("train", audited.samples()))
     if training:
         _check_learnable(data, counts)
     issues += _absent_classes(data, counts)

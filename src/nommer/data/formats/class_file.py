@@ -78,7 +78,7 @@ def parse_classes(content: Any) -> MaskClasses:
 
 def _entries(classes: Any) -> list[Any]:
     """The classes as a list; from a mapping of values to names, in the order of the values."""
-    if isinstance(classes, dict):
+    if isinstance(classes, dict) and classes:
         numbered = {int(key) if str(key).isdecimal() else key: name for key, name in classes.items()}
         if not all(_is_value(value) for value in numbered):
             raise InputError(f"expected whole numbers before the names, as in {{0: road, 1: sky}}, got {classes}")

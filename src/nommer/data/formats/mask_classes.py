@@ -1,8 +1,9 @@
 """The classes of masks: what tells each, and those of data sets that are known."""
 
 import colorsys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ class MaskClasses:
     def colours(self, names: Sequence[str]) -> tuple[Colour, ...]:
         """A colour for each of `names`: the class's own, or one that no other has."""
         own = {entry.name: entry.colour for entry in self.classes if entry.colour}
-        spare = (colour for colour in palette(2 * len(names)) if colour not in own.values())
+        spare = (colour for colour in palette() if colour not in own.values())
         return tuple(own.get(name) or next(spare) for name in names)
 
 
@@ -77,14 +78,16 @@ def _check_unique(what: str, found: Sequence[Any]) -> None:
         raise InputError(f"{what} {twice!r} stands for two things; every class, and what is ignored, needs its own")
 
 
-def palette(count: int) -> list[Colour]:
-    """The first `count` (at most 512) of a fixed row of distinct colours, neighbours far apart; none black or white."""
-    colours = []
-    for number in range(count):
+def palette() -> Iterator[Colour]:
+    """A fixed, endless row of distinct colours, neighbours far apart; none is black or white."""
+    seen = set()
+    for number in count():
         saturation, value = ((0.75, 0.95), (0.55, 0.75), (0.9, 0.6), (0.4, 0.95))[number // 8 % 4]
         red, green, blue = colorsys.hsv_to_rgb(number * 0.618034 % 1, saturation, value)
-        colours.append((round(255 * red), round(255 * green), round(255 * blue)))
-    return colours
+        colour = round(255 * red), round(255 * green), round(255 * blue)
+        if colour not in seen:
+            seen.add(colour)
+            yield colour
 
 
 _CAMVID: dict[str, Colour] = {
@@ -127,6 +130,6 @@ def ade20k_classes(root: Path) -> MaskClasses | None:
 
 
 def numbered_classes(values: Iterable[int], *, ignored: int) -> MaskClasses:
-    """A class for every value but the ignored one, in order, named after it."""
-    classes = tuple(MaskClass(f"class {value}", value) for value in sorted(values) if value != ignored)
+    """A class for every value, in order, named after it."""
+    classes = tuple(MaskClass(f"class {value}", value) for value in sorted(values))
     return MaskClasses(classes, (ignored,), ignores_255_by_default=ignored == IGNORE)

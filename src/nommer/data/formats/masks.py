@@ -1,7 +1,7 @@
 """Images with masks that say the class of every pixel: what is found, what the values mean, how it is split."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
@@ -72,7 +72,9 @@ def read_mask_folders(
     names = class_names or found.names
     _check_names(root, found.names, names)
     if len(names) < 2:
-        raise InputError(f"{root}: found one class, {names[0]!r}, expected at least two; {LAYOUTS}")
+        raise InputError(
+            f"{root}: found one class, {names[0]!r}, expected at least two; write a {CLASS_FILES[0]}, {EXAMPLE}"
+        )
     return MaskFolders(root, names, splits, tuple(issues), colours=found.colours(names), encoding=found.encoding(names))
 
 
@@ -98,44 +100,54 @@ def _classes(root: Path, layout: Layout, file: Path | None, samples: Sequence[Ma
         return CAMVID
     if layout.is_ade20k:
         notice(f"{root}: no class file; the folders are ADE20K's, so value 0 is ignored, and 1 is the first class")
-        return ade20k_classes(root) or numbered_classes(range(1 + max(_values_in(root, samples))), ignored=0)
+        return ade20k_classes(root) or _numbered(root, range(1, 1 + max(_values_in(root, samples))), ignored=0)
     values = _values_in(root, samples)
     if values == {0, IGNORE}:
         raise InputError(f"{root}: the masks hold 0 and 255 alone; {BINARY_HINT}")
-    found = numbered_classes(values, ignored=IGNORE)
+    found = _numbered(root, values - {IGNORE}, ignored=IGNORE)
     notice(f"{root}: no class file; the values in the masks are taken for {len(found.names)} classes, 255 is ignored")
     return found
 
 
+def _numbered(root: Path, values: Collection[int], *, ignored: int) -> MaskClasses:
+    if not 1 <= len(values) <= IGNORE:
+        raise InputError(
+            f"{root}: the values in the masks make {len(values)} classes, expected 1 to {IGNORE}; are these masks of "
+            f"classes? If so, write a {CLASS_FILES[0]} that says what the values mean, {EXAMPLE}"
+        )
+    return numbered_classes(values, ignored=ignored)
+
+
 def _values_in(root: Path, samples: Sequence[MaskSample]) -> set[int]:
-    """The values that occur in masks; files that cannot be read are left to the audit.
+    """The values that occur in masks; a file that cannot be read is left to the audit.
 
     Raises:
-        InputError: masks in colour, whose meaning no value tells, or more values than there can be classes.
+        InputError: masks in colour, whose meaning no value tells, or none that can be read.
     """
     values: set[int] = set()
-    for sample, pixels in zip(samples, read_all(_values, samples, what="looking for classes"), strict=True):
-        if pixels.in_colour:
-            colours = ", ".join(str(unpack(colour)) for colour in pixels.values.tolist()[:5])
+    errors = []
+    for sample, found in zip(samples, read_all(_values, samples, what="looking for classes"), strict=True):
+        if isinstance(found, ImageError):
+            errors.append(found)
+            continue
+        if found.in_colour:
+            colours = ", ".join(str(unpack(colour)) for colour in found.values.tolist()[:5])
             raise InputError(
                 f"{sample.mask}: this mask is in colour ({colours}, ...), and nothing says what the colours mean; "
                 f"write a {root / CLASS_FILES[0]} with a color for each class, {EXAMPLE}"
             )
-        values.update(pixels.values.tolist())
-    if len(values) > IGNORE + 1:
-        raise InputError(
-            f"{root}: the masks hold {len(values)} different values, and at most {IGNORE} classes are possible; are "
-            f"these masks of classes? If so, write a {CLASS_FILES[0]} that names those to learn, {EXAMPLE}"
-        )
+        values.update(found.values.tolist())
+    if not values:
+        raise InputError(f"{root}: none of the {len(errors)} masks can be read; first: {errors[0]}")
     return values
 
 
-def _values(sample: MaskSample) -> MaskPixels:
-    """What occurs in a mask, each once; nothing where it cannot be read."""
+def _values(sample: MaskSample) -> MaskPixels | ImageError:
+    """What occurs in a mask, each once; or why it cannot be read."""
     try:
         pixels = read_pixels(sample.mask)
-    except ImageError:
-        return MaskPixels(np.array([], np.uint8), in_colour=False)
+    except ImageError as error:
+        return error
     return replace(pixels, values=np.unique(pixels.values))
 
 
