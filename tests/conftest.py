@@ -45,6 +45,14 @@ def parity():
     return SimpleNamespace(**vars(module) | numbers)
 
 
+@pytest.fixture(scope="session")
+def shared_data():
+    """The folder of real data sets beside this checkout; skips where it is absent."""
+    if not (SHARED / "data").is_dir():
+        pytest.skip("the real data sets (../shared/data) are not beside this checkout")
+    return SHARED / "data"
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
     """Networks this small gain nothing from more, and tests that run side by side lose much."""
