@@ -5,7 +5,7 @@ overlaps are blended; one view of the image, or several (scales, mirrored). Scor
 band by band, so that no tensor of all classes and all pixels is ever held.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, floor
 from typing import Literal
@@ -90,21 +90,20 @@ def score_bands(
     Raises:
         InputError: another way than the one that a network of fixed size can go.
     """
-    inference, window = _possible(network, inference, window)
-    views = [
-        _View(network, image, size, inference, window, scale=scale, mirrored=mirrored)
-        for scale in inference.scales
-        for mirrored in ((False, True) if inference.flip else (False,))
-    ]
+    views = list(_views(network, image, size, *_possible(network, inference, window)))
     height, width = size
     step = max(1, _BAND // (network.num_classes * width))
     for start in range(0, height, step):
         stop = min(start + step, height)
-        if len(views) == 1:
-            yield start, views[0].rows(start, stop)
-        else:
-            total = sum(view.rows(start, stop).softmax(0) for view in views)
-            yield start, (torch.as_tensor(total) / len(views)).clamp_min(torch.finfo(torch.float32).tiny).log()
+        yield start, views[0].rows(start, stop) if len(views) == 1 else _mean(views, start, stop)
+
+
+def _mean(views: Sequence["_View"], start: int, stop: int) -> BandScores:
+    """The logarithm of the views' mean probabilities."""
+    probabilities = views[0].rows(start, stop).softmax(0)
+    for view in views[1:]:
+        probabilities += view.rows(start, stop).softmax(0)
+    return (probabilities / len(views)).clamp_min(torch.finfo(probabilities.dtype).tiny).log()
 
 
 def _possible(network: DenseNetwork, inference: Inference, window: int) -> tuple[Inference, int]:
@@ -112,10 +111,31 @@ def _possible(network: DenseNetwork, inference: Inference, window: int) -> tuple
     window = inference.window or window
     if network.fixed_size is None:
         return inference, ceil(window / network.stride) * network.stride
-    if inference.mode == "whole" or inference.window not in (None, network.fixed_size):
-        side = network.fixed_size
-        raise InputError(f"an exported model takes windows of {side} x {side} pixels: leave inference.mode and .window")
-    return replace(inference, mode="slide"), network.fixed_size
+    side = network.fixed_size
+    if inference.mode == "whole" or inference.window not in (None, side):
+        raise InputError(
+            f"an exported model takes windows of {side} x {side} pixels and nothing else: "
+            "leave out inference.mode and inference.window"
+        )
+    return replace(inference, mode="slide"), side
+
+
+def _views(
+    network: DenseNetwork, image: Images, size: tuple[int, int], inference: Inference, window: int
+) -> Iterator["_View"]:
+    for scale in inference.scales:
+        sides = [max(1, round(side * scale)) for side in image.shape[-2:]]
+        resized = image
+        if scale != 1:
+            resized = F.interpolate(image, size=sides, mode="bilinear", antialias=True)
+        fits = sides[0] * sides[1] <= WHOLE_PIXELS
+        for mirrored in (False, True) if inference.flip else (False,):
+            seen = resized.flip(-1) if mirrored else resized
+            if inference.mode == "whole" or (inference.mode == "auto" and fits):
+                strips = _whole(network, seen)
+            else:
+                strips = _slide(network, seen, window, inference.overlap)
+            yield _View(strips, (sides[0], sides[1]), network.stride, size, mirrored=mirrored)
 
 
 class _View:
@@ -123,31 +143,19 @@ class _View:
 
     def __init__(
         self,
-        network: DenseNetwork,
-        image: Images,
+        strips: Iterator[ImageScores],
+        seen: tuple[int, int],
+        stride: int,
         size: tuple[int, int],
-        inference: Inference,
-        window: int,
         *,
-        scale: float,
         mirrored: bool,
     ) -> None:
-        seen = image.flip(-1) if mirrored else image
-        if scale != 1:
-            sides = [max(1, round(side * scale)) for side in image.shape[-2:]]
-            seen = F.interpolate(seen, size=sides, mode="bilinear", antialias=True)
-        self.mirrored = mirrored
-        self.size = size
-        self.cells = ceil(seen.shape[-2] / network.stride), ceil(seen.shape[-1] / network.stride)
-        self.cells_per_pixel = tuple(
-            shown / wanted / network.stride for shown, wanted in zip(seen.shape[-2:], size, strict=True)
-        )
-        whole = inference.mode == "whole" or (
-            inference.mode == "auto" and seen.shape[-2] * seen.shape[-1] <= WHOLE_PIXELS
-        )
-        self.strips = _whole(network, seen) if whole else _slide(network, seen, window, inference.overlap)
-        self.first = 0  # row of cells that `kept` begins with
-        self.kept = image.new_empty(network.num_classes, 0, 0)
+        self.strips, self.size, self.mirrored = strips, size, mirrored
+        self.cells = [ceil(side / stride) for side in seen]
+        self.cells_per_pixel = [side / wanted / stride for side, wanted in zip(seen, size, strict=True)]
+        self.kept = next(strips)[:, :, : self.cells[1]]
+        self.first = 0
+        """Row of cells that `kept` begins with."""
 
     def rows(self, start: int, stop: int) -> BandScores:
         """Scores of the rows of pixels from `start` up to `stop`, (classes, rows, W)."""
@@ -169,10 +177,9 @@ class _View:
         return before, (before + 1).clamp_max(self.cells[axis] - 1), (position - before).float()
 
     def _keep(self, first: int, last: int) -> None:
-        """Hold the rows of cells from `first` to `last` at least."""
+        """Hold the rows of cells from `first` to `last`, and forget those before them."""
         while self.first + self.kept.shape[1] <= last:
-            strip = next(self.strips)[:, :, : self.cells[1]]
-            self.kept = torch.cat([self.kept, strip], 1) if self.kept.numel() else strip
+            self.kept = torch.cat([self.kept, next(self.strips)[:, :, : self.cells[1]]], 1)
         self.kept, self.first = self.kept[:, first - self.first :], first
 
 
@@ -215,6 +222,8 @@ def _pad(image: Images, network: DenseNetwork) -> Images:
     """The image with zeros at the right and bottom, up to whole cells, and to one window where its size is fixed."""
     height, width = (max(side, network.fixed_size or 0) for side in image.shape[-2:])
     bottom, right = (-(-side // network.stride) * network.stride for side in (height, width))
+    if (bottom, right) == image.shape[-2:]:
+        return image
     return F.pad(image, (0, right - image.shape[-1], 0, bottom - image.shape[-2]))
 
 
