@@ -44,6 +44,61 @@ def test_every_epoch_has_its_own_order_and_augmentation_and_any_can_be_had_again
     assert list(EpochSampler(50, seed=2)) != first
 
 
+def literal_epoch(size, seed, epoch, rank, world):
+    """The order and seeds of an epoch as they have been since the first version; runs of then must go on."""
+    order = np.random.default_rng(derive_seed(seed, epoch)).permutation(size)
+    return [(int(i), derive_seed(seed, epoch, int(i))) for i in order[rank::world][: size // world]]
+
+
+@given(size=sizes, world=worlds, seed=seeds, epoch=st.integers(0, 50), data=st.data())
+def test_an_epoch_is_what_it_always_was(size, world, seed, epoch, data):
+    rank = data.draw(st.integers(0, world - 1))
+    sampler = EpochSampler(size, seed=seed, rank=rank, world_size=world)
+    sampler.set_epoch(epoch)
+    assert list(sampler) == literal_epoch(size, seed, epoch, rank, world)
+
+
+def stretch(size, seed, length, epochs, world=1):
+    """The samples of some epochs of a given length, of all processes as one stream."""
+    stream = []
+    for epoch in epochs:
+        shares = []
+        for rank in range(world):
+            sampler = EpochSampler(size, seed=seed, rank=rank, world_size=world, length=length)
+            sampler.set_epoch(epoch)
+            assert len(sampler) == length
+            shares.append(list(sampler))
+        stream += [item for turn in zip(*shares, strict=True) for item in turn]
+    return stream
+
+
+lengths = st.integers(1, 40)
+
+
+class TestEpochsOfAGivenLength:
+    @given(size=st.integers(1, 30), length=lengths, world=st.integers(1, 4), seed=seeds, epochs=st.integers(1, 5))
+    def test_are_stretches_of_the_passes_without_gap_or_overlap(self, size, length, world, seed, epochs):
+        stream = stretch(size, seed, length, range(epochs), world)
+        passes = [item for number in range(-(-len(stream) // size)) for item in literal_epoch(size, seed, number, 0, 1)]
+        assert stream == passes[: epochs * length * world]
+
+    @given(size=st.integers(1, 30), length=lengths, seed=seeds)
+    def test_show_every_sample_once_per_pass(self, size, length, seed):
+        stream = stretch(size, seed, length, range(-(-3 * size // length)))
+        for number in range(3):
+            shown = stream[number * size : (number + 1) * size]
+            assert sorted(index for index, _ in shown) == list(range(size))
+        assert len(set(stream[: 3 * size])) == 3 * size, "every time with another augmentation"
+
+    @given(size=st.integers(1, 30), length=lengths, seed=seeds, epoch=st.integers(0, 30))
+    def test_can_be_had_without_those_before(self, size, length, seed, epoch):
+        assert stretch(size, seed, length, [epoch]) == stretch(size, seed, length, range(epoch + 1))[-length:]
+
+    @given(size=st.integers(1, 30), length=lengths, seed=seeds, epoch=st.integers(0, 9), world=st.integers(1, 4))
+    def test_see_the_same_samples_however_many_processes(self, size, length, seed, epoch, world):
+        assert stretch(size, seed, length, [epoch], world) == stretch(size, seed, length * world, [epoch])
+
+
 @given(size=sizes, world=worlds)
 def test_evaluation_sees_every_sample_once(size, world):
     shares = [ShareSampler(size, rank=rank, world_size=world) for rank in range(world)]

@@ -73,10 +73,8 @@ def audit_masks(data: MaskFolders, *, on_bad_sample: str = "auto", training: boo
     issues += [remark for report in reports for remark in report.remarks]
     empty = {report.path for report in reports if report.is_empty}
     for split, part in kept.items():
-        leaves = training and split == "train"
-        done = "left out" if leaves else "used; counts for nothing"
-        issues += [Issue(str(s.path), "every pixel of its mask is ignored", done) for s in part if s.path in empty]
-        kept[split] = tuple(s for s in part if s.path not in empty) if leaves else part
+        kept[split], found = _without_empty(part, empty, leave=training and split == "train")
+        issues += found
     audited = replace(data, splits=kept)
     counts = _count({report.path: report.counts for report in reports}, kept.get("train", audited.samples()))
     if training:
@@ -84,6 +82,15 @@ def audit_masks(data: MaskFolders, *, on_bad_sample: str = "auto", training: boo
     issues += _absent_classes(data, counts)
     side = int(median(report.short_side for report in reports if not report.error))
     return AuditedMasks(replace(audited, issues=(*data.issues, *issues)), side, counts[: len(data.class_names)])
+
+
+def _without_empty(
+    samples: tuple[MaskSample, ...], empty: set[Path], *, leave: bool
+) -> tuple[tuple[MaskSample, ...], list[Issue]]:
+    """The samples, with `leave` without those of whose image every pixel is ignored; and a line about each of those."""
+    done = "left out" if leave else "used; counts for nothing"
+    issues = [Issue(str(s.path), "every pixel of its mask is ignored", done) for s in samples if s.path in empty]
+    return tuple(s for s in samples if not (leave and s.path in empty)), issues
 
 
 def _count(counts: dict[Path, np.ndarray], samples: Iterable[MaskSample]) -> np.ndarray:

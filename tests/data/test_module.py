@@ -1,0 +1,64 @@
+"""What the tasks share of loading: epochs of a given number of batches, and every process its share."""
+
+from types import SimpleNamespace
+
+import torch
+
+from nommer.data.formats.masks import read_mask_folders
+from nommer.data.joint_transforms import DensePreprocessing, JointAugmentation
+from nommer.data.module import Loading
+from nommer.data.segmentation import SegmentationData
+
+
+def module(root, *, rank=0, world=1, batch_size=4, **loading):
+    data = read_mask_folders(root)
+    built = SegmentationData(
+        data.splits["train"],
+        data.splits["val"],
+        encoding=data.encoding,
+        preprocessing=DensePreprocessing(image_size=32),
+        augmentation=JointAugmentation(),
+        loading=Loading(batch_size=batch_size, workers=0, **loading),
+    )
+    built.trainer = SimpleNamespace(global_rank=rank, world_size=world)
+    return built
+
+
+def indices(loader, epoch=0):
+    if hasattr(loader.sampler, "set_epoch"):
+        loader.sampler.set_epoch(epoch)
+    return [batch.indices.tolist() for batch in loader]
+
+
+def test_an_epoch_of_given_steps_has_so_many_full_batches(masked):
+    epochs = [indices(module(masked, epoch_steps=3).train_dataloader(), epoch) for epoch in range(2)]
+    assert [[len(batch) for batch in epoch] for epoch in epochs] == [[4, 4, 4]] * 2
+    stream = [index for epoch in epochs for batch in epoch for index in batch]
+    for start in range(0, 24, 6):
+        assert sorted(stream[start : start + 6]) == list(range(6)), "every sample once per pass, across the epochs"
+
+
+def test_a_batch_may_be_larger_than_the_data_where_epochs_have_given_steps(masked):
+    (batch,) = indices(module(masked, epoch_steps=1, batch_size=16).train_dataloader())
+    assert [batch.count(index) >= 2 for index in range(6)] == [True] * 6
+    assert indices(module(masked, batch_size=16).train_dataloader()) == []
+
+
+def test_processes_share_the_stream_and_the_validation(masked):
+    loaders = [module(masked, rank=rank, world=3, batch_size=2, epoch_steps=2) for rank in range(3)]
+    trained = [indices(loader.train_dataloader()) for loader in loaders]
+    assert [[len(batch) for batch in share] for share in trained] == [[2, 2]] * 3
+    assert sorted(index for share in trained for batch in share for index in batch) == sorted([*range(6)] * 2)
+    judged = [indices(loader.val_dataloader()) for loader in loaders]
+    assert judged == [[[0]], [[1]], [[2]]]
+
+
+def test_one_process_sees_the_crops_that_several_see(masked):
+    alone = {}
+    for key in module(masked, batch_size=4, epoch_steps=2).train_sampler():
+        alone[key] = module(masked).train[key].images
+    for rank in range(2):
+        shared = module(masked, rank=rank, world=2, batch_size=2, epoch_steps=2)
+        for key in shared.train_sampler():
+            assert torch.equal(shared.train[key].images, alone.pop(key))
+    assert not alone
