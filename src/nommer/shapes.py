@@ -24,6 +24,9 @@ from torch import Tensor
 Images: TypeAlias = Float[Tensor, "batch channels height width_px"]
 """Normalised images, NCHW."""
 
+NextImages: TypeAlias = Float[Tensor, "batch channels next_height next_width_px"]
+"""Images that come out with other sides than those that went in."""
+
 TokenGrid: TypeAlias = Float[Tensor, "batch rows columns width"]
 """What flows between modules: a grid of tokens, channels-last."""
 

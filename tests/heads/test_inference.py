@@ -4,6 +4,7 @@ import subprocess
 import sys
 from itertools import pairwise
 
+import jaxtyping
 import pytest
 import torch
 import torch.nn.functional as F
@@ -95,7 +96,7 @@ def literal_enlarge(cells, seen, size, stride):
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 96), (61, 99), (33, 70), (20, 130), (90, 7)])
-@pytest.mark.parametrize("overlap", [0, 1 / 3, 0.5, 0.8])
+@pytest.mark.parametrize("overlap", [0.0, 1 / 3, 0.5, 0.8])
 def test_blended_windows_are_those_of_the_literal_twin(height, width, overlap):
     image = draw(height, width)
     expected = literal_slide(Local(), image.double(), 32, overlap)
@@ -137,7 +138,7 @@ def test_windows_cover_every_cell_and_overlap_enough(cells, side, overlap):
 # ---- what follows from it --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", [{"mode": "slide"}, {"mode": "slide", "overlap": 0}, {"scales": (0.5, 1.0, 1.5)}])
+@pytest.mark.parametrize("options", [{"mode": "slide"}, {"mode": "slide", "overlap": 0.0}, {"scales": (0.5, 1.0, 1.5)}])
 @pytest.mark.parametrize("size", [(75, 111), (20, 200)])
 def test_constant_scores_leave_no_seams(options, size):
     scores = infer(Constant(), draw(75, 111), size, flip=True, **options)
@@ -239,7 +240,6 @@ def test_a_mirrored_image_is_mirrored_back_exactly_whatever_its_width():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"mode": "all"}, "inference.mode must be auto, whole or slide, got 'all'"),
         ({"window": 31}, "inference.window must be 32 pixels or more, got 31"),
         ({"overlap": 0.95}, "inference.overlap must be from 0 to 0.9, got 0.95"),
         ({"overlap": -0.1}, "inference.overlap must be from 0 to 0.9, got -0.1"),
@@ -251,6 +251,12 @@ def test_a_mirrored_image_is_mirrored_back_exactly_whatever_its_width():
 def test_values_out_of_range_are_refused(options, message):
     with pytest.raises(InputError, match=message):
         Inference(**options)
+
+
+def test_a_mode_that_does_not_exist_is_refused(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # its check of types would come first
+    with pytest.raises(InputError, match=r"inference\.mode must be auto, whole or slide, got 'all'"):
+        Inference(mode="all")
 
 
 MEMORY = """

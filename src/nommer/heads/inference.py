@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from nommer.errors import InputError
-from nommer.shapes import BandScores, ClassMap, Images, ImageScores
+from nommer.shapes import BandScores, ClassMap, Images, ImageScores, NextImages
 
 WHOLE_PIXELS = 2_000_000
 """Up to this many pixels, mode "auto" takes an image whole; also what one step of a sliding window may hold."""
@@ -218,7 +218,7 @@ def _across(network: DenseNetwork, band: Images, lefts: list[int], side: int) ->
     return total / weights
 
 
-def _pad(image: Images, network: DenseNetwork) -> Images:
+def _pad(image: Images, network: DenseNetwork) -> NextImages:
     """The image with zeros at the right and bottom, up to whole cells, and to one window where its size is fixed."""
     height, width = (max(side, network.fixed_size or 0) for side in image.shape[-2:])
     bottom, right = (-(-side // network.stride) * network.stride for side in (height, width))
