@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nommer.data.images import EXTENSIONS, MAX_PIXELS, ImageError, decode, find_images, open_any
+from nommer.data.images import EXTENSIONS, MAX_PIXELS, ImageError, decode, find_images, open_any, sub_folders
 from nommer.data.transforms import Preprocessing
 from nommer.errors import InputError
 
@@ -349,3 +349,14 @@ class TestFindImages:
 def test_the_endings_cover_the_usual_formats():
     usual = {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp"}
     assert usual <= EXTENSIONS
+
+
+def test_sub_folders_are_the_visible_folders_sorted(tmp_path):
+    for name in ("b", "a", ".git", "C"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "b")
+    (tmp_path / "lost").symlink_to(tmp_path / "nowhere")
+    assert [folder.name for folder in sub_folders(tmp_path)] == ["C", "a", "b", "link"]
+    with pytest.raises(InputError, match="nowhere: this folder cannot be read: No such file"):
+        sub_folders(tmp_path / "nowhere")

@@ -209,7 +209,7 @@ class TestViews:
         left, top = round(view.box[0] * scaled[1] / width), round(view.box[1] * scaled[0] / height)
         crop = whole.crop((left, top, left + view.size[1], top + view.size[0]))
         difference = np.asarray(view.of(image, interpolation)).astype(int) - np.asarray(crop)
-        assert np.abs(difference).max() <= 1
+        assert np.abs(difference).max() <= 3, "of 256: roundings"
 
     def test_crops_of_one_class_are_avoided_where_others_are_near(self):
         labels = np.zeros((100, 100), np.uint8)

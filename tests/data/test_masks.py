@@ -74,7 +74,7 @@ def test_grey_masks_are_colours_where_classes_are_told_by_colour_alone(tmp_path)
     assert (read_mask(tmp_path / "black.png", BY_COLOUR) == 2).all(), "black is class 2, not value 0"
     Image.fromarray(np.array([[0, 1]], np.uint8)).save(tmp_path / "numbers.png")
     with pytest.raises(
-        ImageError, match=r"colour \(1, 1, 1\) \(1 pixels\) of no class; .*; where masks hold numbers, give each class"
+        ImageError, match=r"colour \(1, 1, 1\) \(1 pixel\) of no class; .*; where masks hold numbers, give each class"
     ):
         read_mask(tmp_path / "numbers.png", BY_COLOUR)
     Image.fromarray(np.array([[0, 1]], np.uint16)).save(tmp_path / "wide.png")
@@ -152,9 +152,9 @@ def test_unknown_values_are_named_with_their_pixels_the_most_frequent_first(tmp_
     with pytest.raises(ImageError) as caught:
         read_mask(save(values, tmp_path / "m.png"), PLAIN)
     assert caught.value.reason == (
-        "values 200 (10 pixels), 13 (3 pixels), 14 (1 pixels) of no class; expected 0-2, or 255 to be ignored"
+        "values 200 (10 pixels), 13 (3 pixels), 14 (1 pixel) of no class; expected 0-2, or 255 to be ignored"
     )
-    with pytest.raises(ImageError, match=r"10 \(1 pixels\), \.\.\. 97 in all of no class; expected 0-2$"):
+    with pytest.raises(ImageError, match=r"10 \(1 pixel\), \.\.\. 97 in all of no class; expected 0-2$"):
         read_mask(save(np.arange(100, dtype=np.uint8)[None], tmp_path / "m.png"), MaskEncoding({0: 0, 1: 1, 2: 2}))
 
 

@@ -163,10 +163,14 @@ def _describe_unknown(pixels: MaskPixels, unknown: np.ndarray, encoding: MaskEnc
     if encoding.by_colour and not pixels.in_colour:
         return "holds 16-bit values, but the classes are told by colour: give each class its value in the class file"
     order = np.argsort(-counts, kind="stable")[:_SHOWN]
-    listed = ", ".join(f"{pixels.name(int(values[i]))} ({counts[i]:,} pixels)" for i in order)
+    listed = ", ".join(f"{pixels.name(int(values[i]))} ({_pixels_as_text(counts[i])})" for i in order)
     more = f", ... {len(values)} in all" if len(values) > _SHOWN else ""
     kind = ("colour" if pixels.in_colour else "value") + ("s" if len(values) > 1 else "")
     return f"{kind} {listed}{more} of no class; expected {_expected(encoding, in_colour=pixels.in_colour)}"
+
+
+def _pixels_as_text(count: int) -> str:
+    return "1 pixel" if count == 1 else f"{count:,} pixels"
 
 
 def _expected(encoding: MaskEncoding, *, in_colour: bool) -> str:

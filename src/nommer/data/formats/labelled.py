@@ -44,8 +44,10 @@ def check_folder(root: Path, layouts: str) -> None:
     """
     if not root.is_dir():
         raise InputError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}; {layouts}")
+    if sub_folders(root):
+        return
     archives = sorted(path for path in root.iterdir() if path.suffix.lower() in _UNPACK and path.is_file())
-    if archives and not sub_folders(root):
+    if archives:
         commands = " && ".join(f"{_UNPACK[path.suffix.lower()]} {quote(path.name)}" for path in archives[:5])
         more = f" (and {len(archives) - 5} more)" if len(archives) > 5 else ""
         raise InputError(

@@ -62,7 +62,7 @@ class MaskClasses:
             {} if self.by_colour else values,
             colours if all(entry.colour for entry in self.classes) else {},
             by_colour=self.by_colour,
-            ignores_255_by_default=self.ignores_255_by_default,
+            ignores_255_by_default=self.ignores_255_by_default and not self.by_colour,
         )
 
     def colours(self, names: Sequence[str]) -> tuple[Colour, ...]:
@@ -124,9 +124,9 @@ def ade20k_classes(root: Path) -> MaskClasses | None:
     rows = [line.split("\t") for line in lines if line.strip()]
     try:
         classes = tuple(MaskClass(row[-1].split(",")[0].strip(), int(row[0])) for row in rows)
-        return MaskClasses(classes, ignored_values=(0,))
     except ValueError as error:
         raise InputError(f"{file}: expected the columns Idx, Ratio, Train, Val, Name between tabs: {error}") from error
+    return MaskClasses(classes, ignored_values=(0,))
 
 
 def numbered_classes(values: Iterable[int], *, ignored: int) -> MaskClasses:
