@@ -51,7 +51,7 @@ def build_network(description: Mapping[str, Any]) -> nn.Module:
 
 
 def build_timm(name: str, *, num_classes: int) -> nn.Module:
-    """A network of timm by its name, with fresh weights.
+    """A network of timm by its name, with fresh weights. Swin transformers take images of any size.
 
     Raises:
         InputError: a name that timm does not know.
@@ -61,7 +61,8 @@ def build_timm(name: str, *, num_classes: int) -> nn.Module:
         similar = get_close_matches(str(name), known, n=5)
         hint = f"did you mean {', '.join(similar)}?" if similar else "see timm.list_models()"
         raise InputError(f"timm has no network called {name!r}; {hint}")
-    return timm.create_model(name, pretrained=False, num_classes=num_classes)
+    options = {"strict_img_size": False} if name.startswith("swin") else {}
+    return timm.create_model(name, pretrained=False, num_classes=num_classes, **options)
 
 
 def check_same_architecture(network: nn.Module, other: nn.Module, source: Path) -> None:

@@ -119,9 +119,12 @@ def pyramid_of(backbone: Any) -> tuple[list[int], list[int]]:
     """Channels and strides of the four feature maps, finest first, of a backbone that is cut down to what they need.
 
     Raises:
-        InputError: not four maps, each half as fine as the one before it.
+        InputError: not four maps, each half as fine as the one before it, or images of one size only.
     """
     name = type(backbone).__name__
+    fixed = (getattr(backbone, "pretrained_cfg", None) or {}).get("fixed_input_size", False)
+    if fixed and not getattr(backbone, "dynamic_img_size", False):
+        raise InputError(f"{name} takes images of one size only; choose a network such as nommer_tiny or resnet50")
     info: list[dict[str, Any]] = list(getattr(backbone, "feature_info", []))[-NUM_MAPS:]
     strides = [entry["reduction"] for entry in info]
     halved = len(strides) == NUM_MAPS and strides == [strides[0] * 2**stage for stage in range(NUM_MAPS)]
