@@ -61,7 +61,7 @@ def build_timm(name: str, *, num_classes: int) -> nn.Module:
         similar = get_close_matches(str(name), known, n=5)
         hint = f"did you mean {', '.join(similar)}?" if similar else "see timm.list_models()"
         raise InputError(f"timm has no network called {name!r}; {hint}")
-    options = {"strict_img_size": False} if name.startswith("swin") else {}
+    options: dict[str, Any] = {"strict_img_size": False} if name.startswith("swin") else {}
     return timm.create_model(name, pretrained=False, num_classes=num_classes, **options)
 
 

@@ -20,8 +20,6 @@ from nommer.shapes import BandScores, Images, PixelLogits
 MAX_CLASSES = 255
 """Labels are 8 bits, and one value is for pixels that count for nothing."""
 
-Colour = tuple[int, int, int]
-
 
 class Segmenter(nn.Module):
     """A dense network with class names, colours and preprocessing; `predict` takes images as they are.
@@ -41,7 +39,7 @@ class Segmenter(nn.Module):
         network: DenseNetwork,
         *,
         class_names: Sequence[str],
-        colours: Sequence[Colour],
+        colours: Sequence[Sequence[int]],
         preprocessing: DensePreprocessing,
     ) -> None:
         super().__init__()
