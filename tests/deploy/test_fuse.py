@@ -93,3 +93,17 @@ def test_fused_network_exports_and_matches(network):
     exported = torch.export.export(fused, (images,)).module()
     with torch.no_grad():
         assert (exported(images) - fused(images)).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("backbone", [None, "test_resnet", "test_efficientnet"])
+def test_a_segmenter_is_fused_with_its_decoder(tiny_segmenter, enliven_norms, backbone):
+    peer = backbone and enliven_norms(timm.create_model(backbone))
+    model, images = tiny_segmenter(image_size=64, backbone=peer).double(), torch.randn(2, 3, 97, 131).double()
+    fused = fuse(model)
+    with torch.no_grad():
+        expected = model(images)
+        assert (fused(images) - expected).abs().max() < 1e-10 * expected.abs().max()
+        assert (fused.network.scores(images) - model.network.scores(images)).abs().max() < 1e-10 * expected.abs().max()
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in fused.network.decoder.modules())
+    if peer is None:
+        assert not any(isinstance(module, nn.BatchNorm2d) for module in fused.modules())
