@@ -1,13 +1,17 @@
 """Predictions on disk."""
 
 import csv
+import gc
 import json
+import weakref
 from pathlib import Path
 
+import numpy as np
+import pytest
 from PIL import Image
 
-from nommer.heads.output import save_pictures, save_predictions, unique_names
-from nommer.predictions import Classification, Failure
+from nommer.heads.output import save_pictures, save_predictions, save_segmentations, unique_names
+from nommer.predictions import Classification, Failure, Segmentation
 
 
 def test_tables_hold_every_answer_and_every_error(tmp_path):
@@ -41,3 +45,58 @@ def test_pictures_of_the_answered_images_only(tmp_path, noisy):
     with Image.open(tmp_path / "images" / "a.jpg") as picture:
         assert picture.width == 300
         assert picture.height > 240
+
+
+def segmentation(path, labels):
+    colours = ((255, 0, 0), (0, 0, 255))
+    return Segmentation(str(path), ("x", "y, z"), colours, np.array(labels, np.uint8))
+
+
+@pytest.mark.parametrize("pictures", [True, False])
+def test_segmentations_as_images_and_tables(tmp_path, noisy, pictures):
+    (tmp_path / "b").mkdir()
+    paths = [tmp_path / "a.png", tmp_path / "b" / "a.jpg"]
+    for path in paths:
+        noisy((200, 0, 0), size=(3, 2)).save(path)
+    out = tmp_path / "out"
+    out.mkdir()
+    answers = [
+        (paths[0], segmentation(paths[0], [[0, 0, 1], [0, 0, 0]])),
+        (tmp_path / "c.png", Failure(str(tmp_path / "c.png"), "cut")),
+        (paths[1], segmentation(paths[1], [[1, 1, 1], [1, 1, 1]])),
+    ]
+    kept = save_segmentations(iter(answers), out, pictures=pictures, background=(255, 255, 255))
+    assert kept == [answers[0][1].summary(), answers[1][1], answers[2][1].summary()]
+    assert json.loads((out / "result.json").read_text()) == [answer.to_dict() for answer in kept]
+    with (out / "predictions.csv").open(newline="") as stream:
+        assert list(csv.reader(stream)) == [
+            ["image", "class", "share", "error"],
+            [str(paths[0]), "x", "0.833333", ""],
+            [str(paths[0]), "y, z", "0.166667", ""],
+            [str(tmp_path / "c.png"), "", "", "cut"],
+            [str(paths[1]), "y, z", "1.000000", ""],
+        ]
+    kinds = ("index", "overlays", "palette") if pictures else ("index", "palette")
+    assert sorted(path.name for path in out.iterdir() if path.is_dir()) == list(kinds)
+    for kind in kinds:
+        assert sorted(path.name for path in (out / kind).iterdir()) == ["a-2.png", "a.png"]
+    with Image.open(out / "index" / "a.png") as index, Image.open(out / "palette" / "a.png") as palette:
+        assert (np.asarray(index) == answers[0][1].labels).all()
+        assert (np.asarray(palette) == answers[0][1].labels).all()
+        assert palette.convert("RGB").getpixel((2, 0)) == (0, 0, 255)
+
+
+def test_the_pixels_of_one_image_are_held_at_a_time(tmp_path):
+    alive = []
+
+    def answers():
+        for number in range(4):
+            answer = segmentation(f"{number}.png", np.zeros((50, 50)))
+            alive.append(weakref.ref(answer))
+            yield Path(answer.source), answer
+            del answer
+            gc.collect()
+            assert sum(reference() is not None for reference in alive) <= 1
+
+    kept = save_segmentations(answers(), tmp_path, pictures=False, background=(0, 0, 0))
+    assert len(kept) == len(list((tmp_path / "index").iterdir())) == 4
