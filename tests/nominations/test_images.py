@@ -11,6 +11,8 @@ from PIL import Image
 
 from nommer import NominationTrace
 from nommer.backbone.contexts import CONTEXTS
+from nommer.heads.networks import build_timm
+from nommer.nominations import images
 from nommer.nominations.images import Explanation, explain_images
 from nommer.nominations.render import CONTEXT_COLOURS, overlay
 from nommer.predictions import Failure
@@ -87,3 +89,106 @@ def test_the_picture_is_tinted_with_the_colour_of_what_is_nominated(tiny_classif
     assert int(np.argmax(near)) == context
     assert near[context] > 0.1
     assert sum(near) - near[context] < 0.02, "the other colours stand in the legend only"
+
+
+# ---- segmenters ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(64, 48), (61, 47), (33, 200)])
+def test_a_segmenter_is_explained_by_its_own_answer(tiny_segmenter, noisy, size):
+    model, image = tiny_segmenter(), noisy((120, 90, 60), size=size)
+    (explanation,) = explain_images(model, [image])
+    assert (explanation.prediction.labels == model.predict(image)[0].labels).all()
+    assert explanation.image.size == size
+    assert explanation.shrunk_from is None
+    with NominationTrace(model, keep_maps=True) as trace, torch.inference_mode():
+        model(model.preprocessing(image)[None])
+    for block, stride in zip(trace.blocks, (2, 4), strict=True):
+        rows, columns = -(-size[1] // stride), -(-size[0] // stride)
+        assert torch.equal(explanation.maps[block], trace.maps(block)[0, :rows, :columns])
+        assert explanation.probabilities[block].shape == (rows, columns, 3)
+        counts = torch.bincount(explanation.maps[block].flatten().long(), minlength=3)
+        assert list(explanation.shares[block].values()) == pytest.approx((counts / (rows * columns)).tolist())
+
+
+@pytest.mark.parametrize("options", [{}, {"short_side": 30}])
+def test_shares_per_class_are_those_counted_pixel_by_pixel(tiny_segmenter, noisy, options):
+    model, image = tiny_segmenter(**options), noisy((120, 90, 60), size=(61, 47))
+    (explanation,) = explain_images(model, [image])
+    labels, (height, width) = explanation.prediction.labels, model.preprocessing.size(47, 61)
+    assert len(np.unique(labels)) > 1
+    for block, stride in zip(explanation.maps, (2, 4), strict=True):
+        counts = np.zeros((3, 3))
+        for y in range(47):
+            for x in range(61):
+                cell = int((y + 0.5) * height / 47) // stride, int((x + 0.5) * width / 61) // stride
+                counts[labels[y, x], explanation.maps[block][cell]] += 1
+        expected = {
+            name: dict(zip(CONTEXTS, counts[label] / counts[label].sum(), strict=True))
+            for label, name in enumerate(model.class_names)
+            if counts[label].any()
+        }
+        found = explanation.shares_per_class[block]
+        assert set(found) == set(expected)
+        assert list(found) == list(explanation.prediction.shares), "the largest class first"
+        for name, shares in expected.items():
+            assert found[name] == pytest.approx(shares)
+
+
+def test_a_segmenters_explanation_as_json(tiny_segmenter, noisy):
+    (explanation,) = explain_images(tiny_segmenter(), [noisy((120, 90, 60), size=(50, 40))])
+    plain = json.loads(json.dumps(explanation.to_dict()))
+    assert plain["classes"] == explanation.prediction.shares
+    assert plain["shares"] == explanation.shares
+    assert plain["shares_per_class"] == explanation.shares_per_class
+    assert plain["shrunk_from"] is None
+    assert (plain["height"], plain["width"]) == (40, 50)
+
+
+def test_a_large_image_is_shrunk_and_that_is_said(tiny_segmenter, noisy, monkeypatch):
+    monkeypatch.setattr(images, "WHOLE_PIXELS", 50 * 40)
+    small, large = noisy((120, 90, 60), size=(50, 40)), noisy((120, 90, 60), size=(100, 81))
+    first, second = explain_images(tiny_segmenter(), [small, large])
+    assert first.shrunk_from is None
+    assert second.shrunk_from == (81, 100)
+    assert second.image.size == (49, 40)
+    assert second.prediction.labels.shape == (40, 49)
+    assert second.to_dict()["shrunk_from"] == (81, 100)
+    assert "shrunk from 100 x 81" in second.plot().get_suptitle()
+
+
+def test_one_bad_image_does_not_stop_the_others_of_a_segmenter(tiny_segmenter, picture):
+    model = tiny_segmenter().train()
+    first, second, third = explain_images(model, [picture, "nowhere.png", picture])
+    assert second == Failure("nowhere.png", "file does not exist")
+    assert first.shares_per_class == third.shares_per_class
+    assert all(module.training for module in model.modules())
+    model.network.classifier[1].bias.data[:] = torch.nan
+    assert list(explain_images(model, [picture])) == [Failure(str(picture), "the model's scores are no numbers")]
+
+
+@pytest.mark.parametrize("context", range(3))
+def test_a_segmenters_picture_shows_contexts_answer_and_bars(tiny_segmenter, picture, context):
+    model = tiny_segmenter()
+    for name, module in model.named_modules():
+        if name.endswith("nominator.score"):
+            torch.nn.init.zeros_(module.weight)
+            module.bias.data = torch.nn.functional.one_hot(torch.tensor(context), 3) * 50.0
+    (explanation,) = explain_images(model, [picture])
+    assert all(
+        shares == {name: float(name == CONTEXTS[context]) for name in CONTEXTS}
+        for classes in explanation.shares_per_class.values()
+        for shares in classes.values()
+    )
+    figure = explanation.plot()
+    pixels = drawn(figure)
+    colour = 0.4 * 255 + 0.6 * np.array(to_rgb(CONTEXT_COLOURS[CONTEXTS[context]])) * 255
+    assert (np.abs(pixels - colour).max(-1) < 3).mean() > 0.05, "bars of one colour on white"
+    names = [text.get_text() for axes in figure.axes for text in axes.get_yticklabels()]
+    assert set(names) == set(explanation.prediction.shares)
+
+
+def test_a_network_that_nominates_nothing_cannot_be_explained(tiny_segmenter, picture):
+    model = tiny_segmenter(backbone=build_timm("test_convnext", num_classes=0))
+    with pytest.raises(ValueError, match="Segmenter holds no NomMer"):
+        list(explain_images(model, [picture]))
