@@ -1,5 +1,8 @@
 """UPerNet: any backbone of timm's contract, any size, one image per batch; every parameter learns."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -176,3 +179,9 @@ def test_networks_without_a_pyramid_are_refused(name, found):
 def test_numbers_out_of_range_are_refused(options, message):
     with pytest.raises(InputError, match=message):
         UPerNet(NomMer(VARIANTS["nommer_micro"]), **({"num_classes": 3} | options))
+
+
+def test_the_decoders_library_is_imported_only_where_it_is_used():
+    code = "import sys, nommer, nommer.heads.storage; print([n for n in sys.modules if n.startswith('segmentation_')])"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert ran.stdout == "[]\n"

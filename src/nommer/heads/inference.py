@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from nommer.errors import InputError
 from nommer.shapes import BandScores, ClassMap, Images, ImageScores, NextImages
 
-WHOLE_PIXELS = 2_000_000
+WHOLE_PIXELS = 2**21
 """Up to this many pixels, mode "auto" takes an image whole; also what one step of a sliding window may hold."""
 
 _BAND = 2**23

@@ -11,14 +11,12 @@ from torch import Tensor, nn
 
 from nommer.data.images import ImageError, ImageSource, open_any
 from nommer.data.joint_transforms import DensePreprocessing
+from nommer.data.masks import IGNORE
 from nommer.errors import InputError
 from nommer.heads.classification import source_name
 from nommer.heads.inference import DenseNetwork, Inference, score_bands
 from nommer.predictions import Failure, Segmentation
 from nommer.shapes import BandScores, Images, PixelLogits
-
-MAX_CLASSES = 255
-"""Labels are 8 bits, and one value is for pixels that count for nothing."""
 
 
 class Segmenter(nn.Module):
@@ -46,8 +44,8 @@ class Segmenter(nn.Module):
         for what, given in (("class names", class_names), ("colours", colours)):
             if len(given) != network.num_classes:
                 raise InputError(f"the network has {network.num_classes} outputs but {len(given)} {what} were given")
-        if len(class_names) > MAX_CLASSES:
-            raise InputError(f"a segmenter tells at most {MAX_CLASSES} classes apart, got {len(class_names)}")
+        if len(class_names) > IGNORE:  # labels are 8 bits, and one value is for pixels that count for nothing
+            raise InputError(f"a segmenter tells at most {IGNORE} classes apart, got {len(class_names)}")
         self.network = network
         self.class_names = tuple(class_names)
         self.colours = tuple((int(red), int(green), int(blue)) for red, green, blue in colours)
