@@ -13,7 +13,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from nommer.data.masks import IGNORE
-from nommer.data.transforms import Normalisation
+from nommer.data.transforms import Normalisation, fit_size
 from nommer.errors import InputError
 
 JointTransform = Callable[[Image.Image, np.ndarray], tuple[Tensor, Tensor]]
@@ -53,10 +53,7 @@ class DensePreprocessing(Normalisation):
 
     def size(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) at which an image of this height and width is worked on; the aspect ratio stays."""
-        factor = self.short_side / min(height, width) if self.short_side else 1.0
-        if self.long_side:
-            factor = min(factor, self.long_side / max(height, width))
-        return max(1, round(height * factor)), max(1, round(width * factor))
+        return fit_size(height, width, short_side=self.short_side, long_side=self.long_side)
 
     def __call__(self, image: Image.Image) -> Tensor:
         """An RGB image as float32 (3, h, w) at its `size`, normalised."""

@@ -1,7 +1,7 @@
 """What the tasks share of datasets, batches and the data module that hands them to Lightning."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -79,6 +79,9 @@ class ImageData(L.LightningDataModule, Generic[S, B]):
         val_batch_size: images per process and step when judging; by default as in training.
     """
 
+    collate: Callable[[Any], Any] = staticmethod(collate)
+    """From samples, or the error of one, to a batch; a function of a module, for other processes to receive it."""
+
     def __init__(
         self,
         train: ImageDataset[S, B],
@@ -124,6 +127,6 @@ class ImageData(L.LightningDataModule, Generic[S, B]):
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=False,
-            collate_fn=collate,
+            collate_fn=self.collate,
             **options,
         )

@@ -65,6 +65,14 @@ class Normalisation:
         return (image.float() * std + mean).clamp(0, 1)
 
 
+def fit_size(height: int, width: int, *, short_side: int | None, long_side: int | None) -> tuple[int, int]:
+    """(height, width) with the shorter side resized to `short_side`, the longer at most `long_side`; in proportion."""
+    factor = short_side / min(height, width) if short_side else 1.0
+    if long_side:
+        factor = min(factor, long_side / max(height, width))
+    return max(1, round(height * factor)), max(1, round(width * factor))
+
+
 @dataclass(frozen=True, kw_only=True)
 class PixelOptions(Normalisation):
     """How pixels are prepared for classification, whatever the image size.

@@ -4,11 +4,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from nommer.data.formats.find import find_task
 from nommer.data.images import find_images
 from nommer.deploy.fuse import fuse
 from nommer.engine.trainer import one_device, parse_device
-from nommer.engine.workflows import WORKFLOWS
+from nommer.engine.workflows import find_workflow
 from nommer.errors import InputError
 from nommer.heads.storage import Model, load
 
@@ -16,7 +15,7 @@ from nommer.heads.storage import Model, load
 def images_to_compare(root: Path) -> list[Path]:
     """The images in a folder of data, without masks; everything where it is not laid out as data."""
     try:
-        workflow = WORKFLOWS[find_task(root)]
+        workflow = find_workflow(root)
     except InputError:
         return list(find_images([str(root)]))
     return [sample.path for sample in workflow.read(root, classes=None).samples()]

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nommer.data.formats.labelled import shorten
-from nommer.data.formats.masks import read_mask_folders, split_randomly
+from nommer.data.formats.labelled import shorten, split_randomly
+from nommer.data.formats.masks import read_mask_folders
 from nommer.data.joint_transforms import DensePreprocessing, JointAugmentation
 from nommer.data.mask_audit import audit_masks
 from nommer.data.masks import IGNORE

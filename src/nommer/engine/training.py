@@ -11,7 +11,6 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning_utilities.core.rank_zero import rank_zero_only
 
-from nommer.data.formats.find import find_task
 from nommer.data.formats.labelled import split_as_csv
 from nommer.data.seeding import seed_all
 from nommer.engine.callbacks import BestModel, EpochLines, History, ProgressBar
@@ -22,7 +21,7 @@ from nommer.engine.settings import TrainSettings
 from nommer.engine.task import Report, Task
 from nommer.engine.trainer import count_processes, interruptible, make_trainer, parse_device, quiet_lightning
 from nommer.engine.workflow import Data, Found, Workflow
-from nommer.engine.workflows import WORKFLOWS
+from nommer.engine.workflows import find_workflow
 from nommer.heads.inference import Inference
 from nommer.heads.storage import Model, save_model
 from nommer.progress import console, notice
@@ -56,7 +55,7 @@ def train_model(settings: TrainSettings) -> TrainingResult:
         run.check(resume=settings.resume, overwrite=settings.overwrite)
     if settings.overwrite:
         check_outside(settings.data, settings.out)
-    workflow = WORKFLOWS[find_task(settings.data)]
+    workflow = find_workflow(settings.data)
     found = find_data(workflow, settings)
     settings = workflow.resolve(settings, found)
     seed_all(settings.seed)

@@ -1,9 +1,25 @@
 """The tasks that the verbs know, by name."""
 
+from pathlib import Path
+
+from nommer.data.formats.find import find_task
 from nommer.engine.classification import ClassificationWorkflow
 from nommer.engine.segmentation import SegmentationWorkflow
 from nommer.engine.workflow import Workflow
+from nommer.errors import InputError
 
 WORKFLOWS: dict[str, Workflow] = {
     workflow.name: workflow for workflow in (ClassificationWorkflow(), SegmentationWorkflow())
 }
+
+
+def find_workflow(root: Path) -> Workflow:
+    """The workflow of the task that the data in a folder are for.
+
+    Raises:
+        InputError: a layout of no task, or of one that the verbs do not know.
+    """
+    task = find_task(root)
+    if task not in WORKFLOWS:
+        raise InputError(f"{root}: is laid out for {task}, which is not supported; expected {' or '.join(WORKFLOWS)}")
+    return WORKFLOWS[task]

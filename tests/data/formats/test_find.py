@@ -35,6 +35,7 @@ def touch(root, *names):
         (["images/training/a.jpg", "annotations/training/a.png"], "segmentation"),
         (["JPEGImages/a.jpg", "Annotations/a.xml", "SegmentationClass/a.png"], "segmentation"),
         (["images/a.jpg", "annotations/all.json", "masks/a.png"], "segmentation"),
+        (["Annotations/a.xml", "JPEGImages/a.jpg"], "detection"),
     ],
 )
 def test_the_layout_tells_the_task(tmp_path, files, task):
@@ -52,7 +53,7 @@ def test_the_layout_tells_the_task(tmp_path, files, task):
             ["images/a.jpg", "labels/a.txt"],
             "found the folders images, labels, but not one of images beside one of masks",
         ),
-        (["Annotations/a.xml", "JPEGImages/a.jpg"], "found the folders Annotations, JPEGImages, but not one of images"),
+        (["Annotations/a.txt", "JPEGImages/a.jpg"], "found the folders Annotations, JPEGImages, but not one of images"),
     ],
 )
 def test_what_fits_nothing_is_shown_the_layouts_of_all_tasks(tmp_path, files, message):
@@ -61,6 +62,7 @@ def test_what_fits_nothing_is_shown_the_layouts_of_all_tasks(tmp_path, files, me
     assert message in str(caught.value)
     assert "accepted layouts for classification" in str(caught.value)
     assert "accepted layouts for semantic segmentation" in str(caught.value)
+    assert "accepted layouts for object detection and instance segmentation" in str(caught.value)
 
 
 def test_what_is_no_folder_is_named(tmp_path):

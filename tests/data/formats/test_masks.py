@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from nommer.data.formats.labelled import Issue, read_split, split_as_csv
+from nommer.data.formats.labelled import Issue, read_split, split_as_csv, split_randomly
 from nommer.data.formats.mask_pairs import MaskSample
-from nommer.data.formats.masks import MaskFolders, read_mask_folders, split_randomly
+from nommer.data.formats.masks import MaskFolders, read_mask_folders
 from nommer.data.masks import IGNORE, MaskEncoding, read_mask
 from nommer.errors import InputError
 

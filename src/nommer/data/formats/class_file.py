@@ -42,14 +42,24 @@ def read_class_file(path: Path) -> MaskClasses:
     Raises:
         InputError: no such file, or contents that are not understood.
     """
+    content = load_class_file(path)
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        content = json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
         return parse_classes(content)
-    except OSError as error:
-        raise InputError(f"{path}: this class file cannot be read: {error.strerror}") from error
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+
+
+def load_class_file(path: Path) -> Any:
+    """What a class file holds, not yet looked at.
+
+    Raises:
+        InputError: no such file, or no YAML or JSON.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        return json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
+    except OSError as error:
+        raise InputError(f"{path}: this class file cannot be read: {error.strerror}") from error
     except (ValueError, yaml.YAMLError) as error:
         raise InputError(f"{path}: is no valid YAML or JSON: {' '.join(str(error).split())}") from error
 

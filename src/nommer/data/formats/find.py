@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import Literal
 
-from nommer.data.formats import folders, mask_layouts
+from nommer.data.formats import detection, folders, instance_maps, mask_layouts
 from nommer.data.formats.labelled import check_folder
 from nommer.data.images import is_image_name, sub_folders, visible_files
 from nommer.errors import InputError
 
-Task = Literal["classification", "segmentation"]
+Task = Literal["classification", "segmentation", "detection"]
 
-LAYOUTS = f"{folders.LAYOUTS}\n{mask_layouts.LAYOUTS}"
+LAYOUTS = f"{folders.LAYOUTS}\n{mask_layouts.LAYOUTS}\n{detection.LAYOUTS}"
 """Of all tasks."""
 
 
@@ -21,10 +21,10 @@ def find_task(root: Path) -> Task:
         InputError: no folder, or nothing in it that fits; the message shows the accepted layouts.
     """
     check_folder(root, LAYOUTS)
-    if mask_layouts.find_layout(root):
-        return "segmentation"
+    if (task := _by_layout(root)) is not None:
+        return task
     below = sub_folders(root)
-    if len(below) == 1 and mask_layouts.find_layout(below[0]):
+    if len(below) == 1 and _by_layout(below[0]):
         raise InputError(f"{root}: the data lie one folder deeper; use {below[0]}")
     if below and {folder.name.lower() for folder in below} <= folders.FOLDERS_OF_OTHER_TASKS:
         names = ", ".join(folder.name for folder in below)
@@ -32,3 +32,12 @@ def find_task(root: Path) -> Task:
     if any(is_image_name(path) for folder in below for path in visible_files(folder)):
         return "classification"
     raise InputError(f"{root}: found no folders of images; {LAYOUTS}")
+
+
+def _by_layout(root: Path) -> Task | None:
+    """The task of data whose layout is of no other; class folders may be called anything, and come last."""
+    if instance_maps.find_maps(root):
+        return "detection"
+    if mask_layouts.find_layout(root):
+        return "segmentation"
+    return "detection" if detection.find_reader(root) else None

@@ -2,13 +2,14 @@
 
 import csv
 import io
+import random
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shlex import quote
-from typing import ClassVar, Generic, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 from nommer.data.images import sub_folders
 from nommer.errors import InputError
@@ -127,3 +128,22 @@ def read_split(root: Path, file: Path) -> dict[Split, set[Path]]:
         for row in csv.DictReader(stream):
             splits[row["split"]].add(root / row["file"])  # type: ignore[index]  # one of Split, as written
     return splits
+
+
+D = TypeVar("D", bound=LabelledImages[Any])
+
+
+def split_randomly(data: D, *, fraction: float, seed: int) -> D:
+    """Hold back `fraction` of "train" as "val", chosen by `seed`, the same on every machine; at least one is in each.
+
+    Raises:
+        InputError: there is but one image.
+    """
+    order = sorted(data.splits["train"], key=lambda sample: sample.path.relative_to(data.root).as_posix())
+    if len(order) < 2:
+        raise InputError(f"{data.root}: one image cannot be split into training and validation; add more")
+    random.Random(str(seed)).shuffle(order)  # noqa: S311 - a split is no secret
+    held = {sample.path for sample in order[: min(max(1, round(fraction * len(order))), len(order) - 1)]}
+    train = tuple(sample for sample in data.splits["train"] if sample.path not in held)
+    val = tuple(sample for sample in data.splits["train"] if sample.path in held)
+    return replace(data, splits=data.splits | {"train": train, "val": val})

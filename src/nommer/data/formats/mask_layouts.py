@@ -1,5 +1,6 @@
 """Where images and their masks lie: the folder trees that are known, and which split is where."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -85,7 +86,7 @@ def _without_masks(unmatched: list[Path], masks: Path) -> list[Issue]:
 
 
 def _flat(root: Path, images: Path, masks: Path) -> Layout:
-    lists = _find_lists(root)
+    lists = find_lists(root)
     if not lists:
         return Layout({"train": Part(images, masks)})
     return Layout({split: Part(images, masks, file) for split, file in lists.items()})
@@ -134,13 +135,13 @@ def _by_split(folder: Path) -> dict[Split, Path]:
 
 
 def _with_lists(root: Path, parts: dict[Split, Part]) -> dict[Split, Part]:
-    lists = _find_lists(root)
+    lists = find_lists(root)
     return {split: replace(part, listed_in=lists.get(split)) for split, part in parts.items()}
 
 
-def _find_lists(root: Path) -> dict[Split, Path]:
-    """`train.txt` and the like, of the first folder that has any."""
-    for folder in (root / name for name in _LIST_FOLDERS):
+def find_lists(root: Path, names: Iterable[str] = _LIST_FOLDERS) -> dict[Split, Path]:
+    """`train.txt` and the like, of the first of the folders below `root` that has any."""
+    for folder in (root / name for name in names):
         found: dict[Split, Path] = {}
         for file in sorted(folder.glob("*.[tT][xX][tT]")):
             split = split_of(file.stem)

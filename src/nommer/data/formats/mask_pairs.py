@@ -2,11 +2,12 @@
 
 import re
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from unicodedata import normalize
 
-from nommer.data.formats.labelled import Issue, Split, shorten
+from nommer.data.formats.labelled import HasPath, Issue, Split, shorten
 from nommer.data.formats.mask_layouts import Layout
 from nommer.data.images import is_image_name, visible_files
 from nommer.errors import InputError
@@ -73,8 +74,8 @@ def pair(images: Path, masks: Path) -> Pairs:
     Raises:
         InputError: two images, or two masks, that only their endings tell apart.
     """
-    found, issues = _by_key(images, "images")
-    candidates, more = _by_key(masks, "masks")
+    found, issues = by_key(images, "images")
+    candidates, more = by_key(masks, "masks")
     pairs: dict[Key, MaskSample] = {}
     for key, image in found.items():
         others = ((*key[:-1], key[-1] + ending) for ending in MASK_ENDINGS)
@@ -86,7 +87,12 @@ def pair(images: Path, masks: Path) -> Pairs:
     return Pairs(pairs, (*issues, *more, *stray))
 
 
-def _by_key(folder: Path, what: str) -> tuple[dict[Key, Path], list[Issue]]:
+def by_key(folder: Path, what: str) -> tuple[dict[Key, Path], list[Issue]]:
+    """The images in a folder, and the files there that are none.
+
+    Raises:
+        InputError: two images that only their endings tell apart.
+    """
     found: dict[Key, Path] = {}
     issues = []
     for path in visible_files(folder):
@@ -103,7 +109,7 @@ def _by_key(folder: Path, what: str) -> tuple[dict[Key, Path], list[Issue]]:
     return found, issues
 
 
-def read_list(file: Path, pairs: dict[Key, MaskSample], folder: Path, issues: list[Issue]) -> list[Key]:
+def read_list(file: Path, pairs: Mapping[Key, HasPath], folder: Path, issues: list[Issue]) -> list[Key]:
     """The images that a list names, one a line: a name or path, with its ending or without, maybe a second column.
 
     Raises:

@@ -1,6 +1,5 @@
 """Images with masks that say the class of every pixel: what is found, what the values mean, how it is split."""
 
-import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -149,19 +148,3 @@ def _values(sample: MaskSample) -> MaskPixels | ImageError:
     except ImageError as error:
         return error
     return replace(pixels, values=np.unique(pixels.values))
-
-
-def split_randomly(data: MaskFolders, *, fraction: float, seed: int) -> MaskFolders:
-    """Hold back `fraction` of "train" as "val", chosen by `seed`, the same on every machine; at least one is in each.
-
-    Raises:
-        InputError: there is but one image.
-    """
-    order = sorted(data.splits["train"], key=lambda sample: sample.path.relative_to(data.root).as_posix())
-    if len(order) < 2:
-        raise InputError(f"{data.root}: one image cannot be split into training and validation; add more")
-    random.Random(str(seed)).shuffle(order)  # noqa: S311 - a split is no secret
-    held = set(order[: min(max(1, round(fraction * len(order))), len(order) - 1)])
-    train = tuple(sample for sample in data.splits["train"] if sample not in held)
-    val = tuple(sample for sample in data.splits["train"] if sample in held)
-    return replace(data, splits=data.splits | {"train": train, "val": val})

@@ -1,0 +1,245 @@
+"""From a decoded image and its objects to tensors that fit each other: fixed for judging, random for training."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, TypedDict
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from nommer.data.formats.objects import Objects, masks_of
+from nommer.data.joint_transforms import photometric_distortion
+from nommer.data.transforms import Normalisation, fit_size
+from nommer.errors import InputError
+
+MULTI_SCALE = tuple(range(480, 801, 32))
+"""Short sides of the published multi-scale training, in pixels."""
+
+_COARSE = (400, 500, 600)
+"""Short sides before the crop of the published resize-or-crop policy, in pixels."""
+_CROP = (384, 600)
+"""Least and largest side of that crop, in pixels."""
+_LEAST_SIDE = 1.0
+"""Objects less wide or high than this after all changes, in pixels, are not learned."""
+
+
+class Target(TypedDict, total=False):
+    """The n objects of one image, as torchvision's detectors take them."""
+
+    boxes: Tensor
+    """(n, 4) float32: left, upper, right and lower end in pixels."""
+    labels: Tensor
+    """(n,) int64: class indices counted from 1; 0 is the background."""
+    masks: Tensor
+    """(n, h, w) uint8, 1 where the object is; only where masks are wanted."""
+    image_id: Tensor
+    """() int64."""
+
+
+BoxTransform = Callable[[Image.Image, Target], tuple[Tensor, Target]]
+"""From an RGB image and its objects to float32 (3, h, w), normalised, and the objects in it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoxPreprocessing(Normalisation):
+    """How an image becomes the input of a detector; travels with the weights.
+
+    Raises:
+        InputError: a value out of range; the message names it.
+    """
+
+    interpolation: Literal["bicubic", "bilinear", "nearest"] = "bilinear"
+    """How pixels are resampled (antialiased)."""
+    short_side: int = 800
+    """Images are resized so that their shorter side has this many pixels."""
+    long_side: int = 1333
+    """The longer side gets at most this many pixels, whatever becomes of the shorter."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.short_side < 32:
+            raise InputError(f"short_side must be 32 pixels or more, got {self.short_side}")
+        if self.long_side < self.short_side:
+            raise InputError(f"long_side ({self.long_side}) must not be below short_side ({self.short_side})")
+
+    def size(self, height: int, width: int, *, short_side: int | None = None) -> tuple[int, int]:
+        """(height, width) at which an image of this height and width is worked on; the aspect ratio stays."""
+        return fit_size(height, width, short_side=short_side or self.short_side, long_side=self.long_side)
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """An RGB image as float32 (3, h, w) at its `size`, normalised."""
+        size = self.size(image.height, image.width)
+        if size != (image.height, image.width):
+            image = v2.functional.resize(image, list(size), interpolation=v2.InterpolationMode(self.interpolation))
+        return self.normalise(image)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoxAugmentation:
+    """Random changes of the training images and their objects.
+
+    Source: the published COCO recipes of Mask R-CNN: flip at a single scale; multi-scale; resize or crop.
+
+    Raises:
+        InputError: a value out of range; the message names it.
+    """
+
+    hflip: float = 0.5
+    """Probability of a horizontal flip."""
+    vflip: float = 0.0
+    """Probability of a vertical flip."""
+    short_sides: tuple[int, ...] = ()
+    """The shorter side is resized to one of these, in pixels; by default to the preprocessing's."""
+    resize_or_crop: bool = False
+    """Half of the images are first resized (short side 400, 500 or 600) and cropped (sides of 384 to 600 pixels)."""
+    scale_jitter: tuple[float, float] | None = None
+    """The image is resized by a random factor between these, on top of its size, and cropped to that size."""
+    photometric: bool = False
+    """Change brightness, contrast, saturation and hue, each with probability one half."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "short_sides", tuple(self.short_sides))
+        if any(side < 32 for side in self.short_sides):
+            raise InputError(f"detection.augment.short_sides must be 32 pixels or more each, got {self.short_sides}")
+        for name in ("hflip", "vflip"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"detection.augment.{name} must be from 0 to 1, got {getattr(self, name)}")
+        if self.scale_jitter is not None:
+            object.__setattr__(self, "scale_jitter", tuple(self.scale_jitter))
+            if len(self.scale_jitter) != 2 or not 0 < self.scale_jitter[0] <= self.scale_jitter[1]:
+                raise InputError(
+                    f"detection.augment.scale_jitter must be two numbers with 0 < low <= high, got {self.scale_jitter}"
+                )
+
+    def transform(self, preprocessing: BoxPreprocessing) -> BoxTransform:
+        """A function from an RGB image and its objects to a random, normalised view of both."""
+        short_sides = self.short_sides or (preprocessing.short_side,)
+        mode = v2.InterpolationMode(preprocessing.interpolation)
+        steps: list[v2.Transform] = [v2.RandomHorizontalFlip(self.hflip), v2.RandomVerticalFlip(self.vflip)]
+        if self.resize_or_crop:
+            coarse = v2.Compose([FitSize(_COARSE, 10 * max(_COARSE), mode), CropWithin(*_CROP)])
+            steps.append(v2.RandomApply([coarse], p=0.5))
+        steps.append(FitSize(short_sides, preprocessing.long_side, mode))
+        if self.scale_jitter is not None:
+            steps.append(JitterScale(self.scale_jitter, mode))
+        steps += [photometric_distortion()] if self.photometric else []
+        return _RandomView(preprocessing, v2.Compose(steps))
+
+
+class FitSize(v2.Transform):  # type: ignore[misc]  # torchvision has no types
+    """Resize so that the shorter side is one of `short_sides`, the longer at most `long_side`, in pixels."""
+
+    def __init__(self, short_sides: tuple[int, ...], long_side: int, interpolation: v2.InterpolationMode) -> None:
+        super().__init__()
+        self.short_sides, self.long_side, self.interpolation = short_sides, long_side, interpolation
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        """The size, the same for the image and its objects."""
+        side = self.short_sides[int(torch.randint(len(self.short_sides), ()))]
+        height, width = v2.functional.get_size(flat_inputs[0])
+        return {"size": list(fit_size(height, width, short_side=side, long_side=self.long_side))}
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        """One of them, resized."""
+        return v2.functional.resize(inpt, params["size"], interpolation=self.interpolation)
+
+
+class CropWithin(v2.Transform):  # type: ignore[misc]
+    """Crop to a random height and width, each between `least` and `largest` pixels or what there is, anywhere."""
+
+    def __init__(self, least: int, largest: int) -> None:
+        super().__init__()
+        self.least, self.largest = least, largest
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        """Where to crop."""
+        sides = v2.functional.get_size(flat_inputs[0])
+        limits = [(min(side, self.least), min(side, self.largest)) for side in sides]
+        return _place(sides, [int(torch.randint(low, high + 1, ())) for low, high in limits])
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        """One of them, cropped."""
+        return v2.functional.crop(inpt, **params)
+
+
+class JitterScale(v2.Transform):  # type: ignore[misc]
+    """Resize by a random factor, then crop to at most the size there was before, anywhere."""
+
+    def __init__(self, factors: tuple[float, float], interpolation: v2.InterpolationMode) -> None:
+        super().__init__()
+        self.factors, self.interpolation = factors, interpolation
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        """The size in between, and where to crop."""
+        low, high = self.factors
+        factor = low + (high - low) * torch.rand(()).item()
+        before = v2.functional.get_size(flat_inputs[0])
+        scaled = [max(1, round(side * factor)) for side in before]
+        return {"size": scaled, "crop": _place(scaled, [min(pair) for pair in zip(scaled, before, strict=True)])}
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        """One of them, resized and cropped."""
+        resized = v2.functional.resize(inpt, params["size"], interpolation=self.interpolation)
+        return v2.functional.crop(resized, **params["crop"])
+
+
+def _place(sides: list[int], crop: list[int]) -> dict[str, int]:
+    """A crop of this height and width somewhere in an image of these sides."""
+    top, left = (int(torch.randint(side - part + 1, ())) for side, part in zip(sides, crop, strict=True))
+    return {"top": top, "left": left, "height": crop[0], "width": crop[1]}
+
+
+@dataclass(frozen=True)
+class _RandomView:
+    """What `BoxAugmentation.transform` gives; a class, for processes that decode to receive it."""
+
+    preprocessing: BoxPreprocessing
+    changes: v2.Transform
+
+    def __call__(self, image: Image.Image, target: Target) -> tuple[Tensor, Target]:
+        canvas = (image.height, image.width)
+        wrapped: dict[str, Any] = dict(target)
+        wrapped["boxes"] = tv_tensors.BoundingBoxes(target["boxes"], format="XYXY", canvas_size=canvas)
+        if "masks" in target:
+            wrapped["masks"] = tv_tensors.Mask(target["masks"])
+        changed, objects = self.changes(image, wrapped)
+        return self.preprocessing.normalise(changed), _present(objects)
+
+
+@dataclass(frozen=True)
+class WholeImage:
+    """The preprocessing alone, for judging: the objects stay where they are in the image file."""
+
+    preprocessing: BoxPreprocessing
+
+    def __call__(self, image: Image.Image, target: Target) -> tuple[Tensor, Target]:
+        """(3, h, w) float32, and the objects as they came."""
+        return self.preprocessing(image), target
+
+
+def _present(objects: dict[str, Any]) -> Target:
+    """The objects of which enough is left, as plain tensors."""
+    boxes = v2.functional.clamp_bounding_boxes(objects["boxes"]).as_subclass(Tensor)
+    kept = (boxes[:, 2:] - boxes[:, :2]).min(1).values >= _LEAST_SIDE
+    if "masks" in objects:
+        kept &= objects["masks"].as_subclass(Tensor).flatten(1).amax(1) > 0
+    target = Target(boxes=boxes[kept], labels=objects["labels"][kept], image_id=objects["image_id"])
+    if "masks" in objects:
+        target["masks"] = objects["masks"].as_subclass(Tensor)[kept]
+    return target
+
+
+def to_target(objects: Objects, image_id: int, size: tuple[int, int], *, masks: bool) -> Target:
+    """The objects of an image of this height and width as torchvision takes them; without crowds."""
+    single = objects.take(~objects.crowd)
+    target = Target(
+        boxes=torch.from_numpy(single.boxes).float(),
+        labels=torch.from_numpy(single.labels + 1),
+        image_id=torch.tensor(image_id),
+    )
+    if masks:
+        target["masks"] = torch.from_numpy(masks_of(single, *size))
+    return target

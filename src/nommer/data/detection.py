@@ -1,0 +1,96 @@
+"""Images and their objects as typed batches, and the data module that hands them to Lightning."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from nommer.data.box_transforms import BoxAugmentation, BoxPreprocessing, BoxTransform, Target, WholeImage, to_target
+from nommer.data.formats.objects import DetectionSample
+from nommer.data.images import ImageError, decode
+from nommer.data.module import ImageData, ImageDataset, Loading
+
+
+class DetectionBatch(NamedTuple):
+    """Images of different sizes, each with its objects."""
+
+    images: tuple[Tensor, ...]
+    """Each (3, h, w) float32, normalised."""
+    targets: tuple[Target, ...]
+    """In training the objects in the images as they are here; in judging those of the image files, without masks."""
+    indices: Tensor
+    """(B,) int64 positions in the data set, to find the files again."""
+    sizes: tuple[tuple[int, int], ...]
+    """Height and width of the upright image files."""
+
+
+class DetectionDataset(ImageDataset[DetectionSample, DetectionBatch]):
+    """Decodes an image and transforms it, with its objects in training, alone in judging."""
+
+    def __init__(
+        self,
+        samples: Sequence[DetectionSample],
+        transform: BoxTransform,
+        *,
+        masks: bool,
+        background: tuple[int, int, int],
+    ) -> None:
+        self.samples = samples
+        self.transform = transform
+        self.masks = masks
+        self.background = background
+
+    def load(self, index: int) -> DetectionBatch:
+        """One image with its objects, as a batch of one.
+
+        Raises:
+            ImageError: a file that cannot be read, or has another size than its objects were found to fit.
+        """
+        sample = self.samples[index]
+        image = decode(sample.path, background=self.background)
+        if image.size != sample.size:
+            found, expected = (f"{width} x {height}" for width, height in (image.size, sample.size))
+            raise ImageError(sample.path, f"has {found} pixels, but its objects are of an image of {expected}")
+        size = (image.height, image.width)
+        target = to_target(sample.objects, sample.image_id, size, masks=self.masks)
+        image_tensor, objects = self.transform(image, target)
+        return DetectionBatch((image_tensor,), (objects,), torch.tensor([index]), (size,))
+
+
+def collate(samples: list[DetectionBatch] | ImageError) -> DetectionBatch | ImageError:
+    """Batches of one as one batch, nothing stacked; an error stays what it is."""
+    if isinstance(samples, ImageError):
+        return samples
+    images, targets, indices, sizes = zip(*samples, strict=True)
+    return DetectionBatch(sum(images, ()), sum(targets, ()), torch.cat(indices), sum(sizes, ()))
+
+
+class DetectionData(ImageData[DetectionSample, DetectionBatch]):
+    """Training and validation batches for every process of a run.
+
+    Training batches hold augmented images with their objects, without crowds; judging goes image by image, and its
+    targets keep the boxes in pixels of the image file.
+    """
+
+    collate = staticmethod(collate)
+
+    def __init__(
+        self,
+        train: Sequence[DetectionSample],
+        val: Sequence[DetectionSample],
+        *,
+        masks: bool,
+        preprocessing: BoxPreprocessing,
+        augmentation: BoxAugmentation,
+        loading: Loading,
+    ) -> None:
+        background = preprocessing.background
+        transform = augmentation.transform(preprocessing)
+        super().__init__(
+            DetectionDataset(train, transform, masks=masks, background=background),
+            DetectionDataset(val, WholeImage(preprocessing), masks=False, background=background),
+            loading=loading,
+            val_batch_size=1,
+        )
+        self.preprocessing = preprocessing

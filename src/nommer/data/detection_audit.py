@@ -1,0 +1,136 @@
+"""Reads images with objects once before anything is learned from them, and lists what is wrong with them.
+
+What is wrong with an object alone was listed on reading (`formats.objects`); here images are left out whole.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from statistics import median
+
+import numpy as np
+
+from nommer.data.audit import ImageReport, leave_out, read_images
+from nommer.data.formats.image_files import FIRST_SIDEWAYS
+from nommer.data.formats.labelled import Issue, Split, shorten
+from nommer.data.formats.objects import DetectionFolders, DetectionSample
+from nommer.errors import InputError
+
+
+@dataclass(frozen=True)
+class AuditedDetection:
+    """Data without its bad images, and what the audit learned."""
+
+    data: DetectionFolders
+    short_side: int
+    """Median of the images' shorter side, in pixels."""
+    class_objects: np.ndarray
+    """(classes,) int64: objects, but for crowds, of each class in "train", or where there is none in everything."""
+
+
+def audit_detection(
+    data: DetectionFolders, *, on_bad_sample: str = "auto", training: bool = True, masks: bool | None = None
+) -> AuditedDetection:
+    """Leave out and list the images that cannot be used; with masks, also drop and list the objects that have none.
+
+    Args:
+        data: images with objects.
+        on_bad_sample: "error" refuses any bad image; "skip" leaves them out; "auto" leaves out up to 1 % of all.
+        training: the data are to be learned from, so there must be objects in "train".
+        masks: whether masks are wanted; by default where most objects have one.
+
+    Raises:
+        InputError: bad images that `on_bad_sample` does not allow, nothing left to learn from, or no masks at all.
+    """
+    samples = data.samples()
+    reports = {report.path: report for report in read_images([s.path for s in samples if not s.error])}
+    bad = {s.path: error for s in samples if (error := s.error or find_error(s, reports[s.path]))}
+    kept = leave_out(data, bad, on_bad_sample, verb="used")
+    issues = [Issue(str(path), error, "left out") for path, error in bad.items()]
+    issues += [remark for path, report in reports.items() if path not in bad for remark in _remarks(report)]
+    wanted = _wants_masks(data, kept) if masks is None else masks
+    if wanted:
+        kept = {split: tuple(_with_masks(part, issues)) for split, part in kept.items()}
+    audited = replace(data, splits=kept, has_masks=wanted)
+    issues += [
+        Issue(str(s.path), "has no objects", "used, as background alone")
+        for s in audited.samples()
+        if not len(s.objects)
+    ]
+    counts = _count(kept.get("train", audited.samples()), len(data.class_names))
+    _check_objects(data, counts, wanted=wanted, masks=masks, training=training)
+    issues += _absent_classes(data, counts)
+    side = int(median(min(sample.size) for sample in audited.samples()))
+    return AuditedDetection(replace(audited, issues=(*data.issues, *issues)), side, counts)
+
+
+def find_error(sample: DetectionSample, image: ImageReport) -> str | None:
+    """Why an image cannot be used: it cannot be read, or its annotations are of an image of another size."""
+    if image.error or image.size is None:
+        return image.error
+    upright = image.size[::-1] if image.orientation >= FIRST_SIDEWAYS else image.size
+    if sample.size == upright:
+        return None
+    hint = ""
+    if sample.size == image.size:
+        hint = (
+            f"; that is the image as stored, which the EXIF orientation {image.orientation} turns: remove the "
+            "orientation from the image, or turn the annotations too"
+        )
+    found, expected = (f"{width} x {height}" for width, height in (sample.size, upright))
+    return f"is annotated as {found} pixels, but has {expected}; both must be the same{hint}"
+
+
+def _remarks(image: ImageReport) -> Iterable[Issue]:
+    if image.orientation != 1:
+        done = "turned; its objects are taken to fit the turned image"
+        yield Issue(str(image.path), f"EXIF orientation {image.orientation}", done)
+    yield from image.remarks
+
+
+def _wants_masks(data: DetectionFolders, kept: dict[Split, tuple[DetectionSample, ...]]) -> bool:
+    """Whether most objects have a mask."""
+    have = [flag for part in kept.values() for sample in part for flag in sample.objects.have_masks.tolist()]
+    return data.has_masks and 2 * sum(have) > len(have)
+
+
+def _with_masks(samples: Iterable[DetectionSample], issues: list[Issue]) -> Iterable[DetectionSample]:
+    """The samples without the objects that have no mask."""
+    for sample in samples:
+        have = sample.objects.have_masks
+        lacking = int((~have).sum())
+        if lacking:
+            what = f"{lacking} of {len(have)} objects have no mask, and masks are learned"
+            issues.append(Issue(str(sample.path), what, f"{lacking} objects dropped"))
+        yield replace(sample, objects=sample.objects.take(have)) if lacking else sample
+
+
+def _count(samples: Iterable[DetectionSample], num_classes: int) -> np.ndarray:
+    counts = np.zeros(num_classes, np.int64)
+    for sample in samples:
+        counts += np.bincount(sample.objects.labels[~sample.objects.crowd], minlength=num_classes)
+    return counts
+
+
+def _check_objects(
+    data: DetectionFolders, counts: np.ndarray, *, wanted: bool, masks: bool | None, training: bool
+) -> None:
+    """Refuse data without anything to learn.
+
+    Raises:
+        InputError: what is lacking, and the likely cause.
+    """
+    if masks and not data.has_masks:
+        raise InputError(f"{data.root}: no object has a mask, but masks are asked for; add them, or learn boxes alone")
+    if training and not counts.any():
+        dropped = sum(issue.done == "dropped" for issue in data.issues)
+        kind = "with a mask " if wanted else ""
+        raise InputError(
+            f"{data.root}: no object {kind}is left to learn in the training images; {dropped} were dropped"
+            + (f", the first because: {next(i for i in data.issues if i.done == 'dropped').what}" if dropped else "")
+        )
+
+
+def _absent_classes(data: DetectionFolders, counts: np.ndarray) -> list[Issue]:
+    absent = [name for name, found in zip(data.class_names, counts, strict=True) if not found]
+    what = f"{len(absent)} of {len(data.class_names)} classes have no object to learn from: {shorten(absent)}"
+    return [Issue(str(data.root), what, "kept")] if absent else []

@@ -1,0 +1,236 @@
+"""Objects in COCO's JSON, with all that may be wrong there."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from nommer.data.formats.coco_files import LAYOUTS, find_files, load_files
+from nommer.data.formats.image_files import UNKNOWN_SIZE, ImageFiles, upright_sizes
+from nommer.data.formats.labelled import Issue, Split, shorten
+from nommer.data.formats.objects import (
+    Box,
+    DetectionFolders,
+    DetectionSample,
+    RawObject,
+    make_objects,
+    to_number,
+)
+from nommer.data.masks import ranges
+from nommer.errors import InputError
+
+
+@dataclass(frozen=True)
+class Category:
+    """A class, and what a file calls it."""
+
+    category_id: int
+    name: str
+
+
+def read_coco(root: Path) -> DetectionFolders:
+    """Read every annotation file under `root`, each image in the folder that fits the file best.
+
+    Raises:
+        InputError: files that are no COCO annotations, or whose classes do not fit each other.
+    """
+    files = find_files(root)
+    issues: list[Issue] = []
+    contents = load_files(files, issues)
+    if not contents:
+        raise InputError(f"{root}: found no annotations of objects; accepted are\n{LAYOUTS}")
+    first = next(iter(contents))
+    categories = _categories(files[first], contents[first])
+    images = ImageFiles(root)
+    splits = {}
+    for split in contents:
+        labels = _labels(files[split], contents[split], categories, issues)
+        splits[split] = _Reader(files[split], contents[split], labels, issues).samples(images, split)
+    for path in images.unused():
+        issues.append(Issue(str(path), "is in no annotation file", "left out"))
+    names, ids = tuple(c.name for c in categories), tuple(c.category_id for c in categories)
+    return DetectionFolders(root, names, with_distinct_ids(files, splits, issues), tuple(issues), category_ids=ids)
+
+
+def to_id(value: Any) -> int | None:
+    """A whole number that tells something from others; None for anything else."""
+    number = to_number(value)
+    return int(value) if number.is_integer() and not isinstance(value, bool) else None
+
+
+def _categories(path: Path, content: dict[str, Any]) -> list[Category]:
+    """In the order of their ids.
+
+    Raises:
+        InputError: there are none, or they cannot be told apart.
+    """
+    found = []
+    for entry in content.get("categories", []):
+        category_id, name = to_id(entry.get("id")), entry.get("name")
+        if category_id is None or not isinstance(name, str) or not name.strip():
+            raise InputError(f"{path}: category {entry} needs a whole number as id and a name")
+        found.append(Category(category_id, name))
+    for what, values in (("id", [c.category_id for c in found]), ("name", [c.name for c in found])):
+        twice = [value for number, value in enumerate(values) if value in values[:number]]
+        if twice:
+            raise InputError(f"{path}: two categories have the {what} {twice[0]!r}; every class needs its own")
+    if not found:
+        raise InputError(f"{path}: has no categories, so the classes are not known; add them, or remove the file")
+    return sorted(found, key=lambda category: category.category_id)
+
+
+def _labels(path: Path, content: dict[str, Any], known: list[Category], issues: list[Issue]) -> dict[int, int]:
+    """From the category ids of one file to labels; classes are matched by name."""
+    names = [category.name for category in known]
+    own = _categories(path, content)
+    unknown = [category.name for category in own if category.name not in names]
+    if unknown:
+        raise InputError(f"{path}: class {shorten(unknown)} is not among those of training: {shorten(names)}")
+    labels = {category.category_id: names.index(category.name) for category in own}
+    if any(known[label].category_id != category_id for category_id, label in labels.items()):
+        issues.append(Issue(str(path), "other category ids than in the training file", "matched by name"))
+    return labels
+
+
+@dataclass(frozen=True)
+class _Image:
+    """An image as a file lists it."""
+
+    image_id: int
+    path: Path
+    size: tuple[int, int]
+    error: str | None = None
+
+
+class _Reader:
+    """Makes samples of one annotation file."""
+
+    def __init__(self, path: Path, content: dict[str, Any], labels: dict[int, int], issues: list[Issue]) -> None:
+        self.path, self.content, self.labels, self.issues = path, content, labels, issues
+
+    def tell(self, what: str, done: str) -> None:
+        """List something about the file."""
+        self.issues.append(Issue(str(self.path), what, done))
+
+    def samples(self, images: ImageFiles, split: Split) -> tuple[DetectionSample, ...]:
+        """One of every image that is there."""
+        listed, ids = self._images(images, split)
+        raw = self._objects(listed, ids)
+        sizes = upright_sizes([image.path for image in listed if image.size == UNKNOWN_SIZE and not image.error])
+        return tuple(self._sample(image, raw[image.path], sizes.get(image.path, image.size)) for image in listed)
+
+    def _sample(self, image: _Image, raw: list[RawObject], size: tuple[int, int]) -> DetectionSample:
+        usable = raw if not image.error and size != UNKNOWN_SIZE else []
+        objects = make_objects(usable, size, file=self.path, issues=self.issues)
+        return DetectionSample(image.path, objects, image.image_id, size, image.error)
+
+    def _images(self, images: ImageFiles, split: Split) -> tuple[list[_Image], dict[int, Path]]:
+        """The images, each file once, and which file every image id stands for.
+
+        Raises:
+            InputError: none of them is there.
+        """
+        listed: dict[Path, _Image] = {}
+        ids: dict[int, Path] = {}
+        for entry in self.content["images"]:
+            image = self._image(entry, images, split)
+            if image is None:
+                continue
+            if image.path in listed:
+                self.tell(
+                    f"image {image.image_id}: {image.path.name} is listed before", "used once, with all its objects"
+                )
+            elif image.image_id in ids:
+                error = (
+                    f"its image id {image.image_id} is also that of {{}}, so it is not clear whose the annotations are"
+                )
+                other = listed[ids[image.image_id]]
+                listed[other.path] = replace(other, error=error.format(image.path.name))
+                listed[image.path] = replace(image, error=error.format(other.path.name))
+            listed.setdefault(image.path, image)
+            ids.setdefault(image.image_id, image.path)
+        if listed and not any(str(path) in images.used for path in listed):
+            raise InputError(
+                f"{self.path}: none of its {len(listed)} images are in {images.root}; first: {next(iter(listed)).name}"
+            )
+        return list(listed.values()), ids
+
+    def _image(self, entry: dict[str, Any], images: ImageFiles, split: Split) -> _Image | None:
+        image_id, name = to_id(entry.get("id")), entry.get("file_name")
+        if image_id is None or not isinstance(name, str) or not name:
+            self.tell(f"image {shorten([str(entry)[:80]])} needs a whole number as id and a file_name", "dropped")
+            return None
+        width, height = to_id(entry.get("width")), to_id(entry.get("height"))
+        size = (width, height) if width and height and min(width, height) > 0 else UNKNOWN_SIZE
+        path = images.find(self.path, split, name)
+        if path is None:
+            error = f"is listed in {self.path}, but there is no such file"
+            return _Image(image_id, images.missing(name), size, error)
+        return _Image(image_id, path, size)
+
+    def _objects(self, listed: list[_Image], ids: dict[int, Path]) -> dict[Path, list[RawObject]]:
+        """What is said to be in each image."""
+        raw: dict[Path, list[RawObject]] = {image.path: [] for image in listed}
+        seen: dict[Any, dict[str, Any]] = {}
+        for number, entry in enumerate(self.content["annotations"]):
+            image_id, category_id = to_id(entry.get("image_id")), to_id(entry.get("category_id"))
+            where = f"annotation {entry.get('id', f'number {number}')}"
+            if image_id is None or image_id not in ids:
+                self.tell(f"{where}: is of image {entry.get('image_id')}, which is not listed", "dropped")
+            elif category_id is None or category_id not in self.labels:
+                what = f"{where}: category {entry.get('category_id')} is none of {ranges(self.labels)}"
+                self.tell(what, "dropped")
+            elif not self._is_repeated(entry, seen, where):
+                path = ids[image_id]
+                raw[path].append(_raw_object(entry, self.labels[category_id], f"{where} ({path.name})"))
+        return raw
+
+    def _is_repeated(self, entry: dict[str, Any], seen: dict[Any, dict[str, Any]], where: str) -> bool:
+        """Whether an annotation is there twice; two that share nothing but their id are listed, and both used."""
+        key = str(entry["id"]) if "id" in entry else id(entry)
+        earlier = seen.setdefault(key, entry)
+        if earlier is entry:
+            return False
+        repeated = earlier == entry
+        self.tell(f"{where}: its id is used twice", "dropped, being the same" if repeated else "both are used")
+        return repeated
+
+
+def _raw_object(entry: dict[str, Any], label: int, where: str) -> RawObject:
+    box = entry.get("bbox")
+    corners: Box | None = None
+    if box:
+        four = box if isinstance(box, list) and len(box) == 4 else [math.nan] * 4
+        left, upper, width, height = map(to_number, four)
+        corners = left, upper, left + width, upper + height
+    crowd = to_number(entry.get("iscrowd")) == 1
+    return RawObject(where, label, corners, entry.get("segmentation"), crowd, entry.get("area"))
+
+
+def with_distinct_ids(
+    files: dict[Split, Path], splits: dict[Split, tuple[DetectionSample, ...]], issues: list[Issue]
+) -> dict[Split, tuple[DetectionSample, ...]]:
+    """The samples with image ids that no two share; where splits do, those to be judged on keep theirs."""
+    largest = max((sample.image_id for part in splits.values() for sample in part), default=0)
+    numbers, taken = count(largest + 1), set[int]()
+    distinct = {}
+    for split in sorted(splits, key=("val", "test", "train").index):
+        own = {sample.image_id for sample in splits[split]}
+        if own & taken:
+            what = f"{len(own & taken)} image ids are also used in another split"
+            issues.append(Issue(str(files[split]), what, f"numbered anew, from {largest + 1} on"))
+        distinct[split] = tuple(_numbered(splits[split], taken, numbers))
+        taken |= own
+    return {split: distinct[split] for split in splits}
+
+
+def _numbered(
+    samples: tuple[DetectionSample, ...], taken: set[int], numbers: Iterator[int]
+) -> Iterator[DetectionSample]:
+    own = set[int]()
+    for sample in samples:
+        free = sample.image_id not in taken and sample.image_id not in own
+        own.add(sample.image_id)
+        yield sample if free else replace(sample, image_id=next(numbers))

@@ -1,0 +1,134 @@
+"""Images with objects, boxes or boxes and masks, in whatever format: finding, reading, and back to COCO's."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nommer.data.formats import coco, coco_files, instance_maps, voc, yolo
+from nommer.data.formats.labelled import Split, check_folder, shorten
+from nommer.data.formats.objects import DetectionFolders, DetectionSample
+from nommer.errors import InputError
+
+LAYOUTS = f"""accepted layouts for object detection and instance segmentation:
+{coco_files.LAYOUTS}
+{yolo.LAYOUTS}
+{voc.LAYOUTS}
+{instance_maps.LAYOUTS}"""
+
+Reader = Callable[[Path], DetectionFolders]
+
+
+def find_reader(root: Path) -> Reader | None:
+    """What reads the data in a folder, or None where they are no detection data."""
+    finders: dict[Reader, Callable[[Path], object]] = {
+        coco.read_coco: coco_files.find_files,
+        yolo.read_yolo: yolo.find_description,
+        voc.read_voc: voc.find_folders,
+        instance_maps.read_instance_maps: instance_maps.find_maps,
+    }
+    return next((reader for reader, find in finders.items() if find(root)), None)
+
+
+def read_detection(root: Path, *, class_names: tuple[str, ...] | None = None) -> DetectionFolders:
+    """Find the images and their objects under `root`, which is not changed.
+
+    Every object is sound: what is not is clipped or dropped, and listed. Without splits of its own everything is
+    "train"; a "test" split without a "val" beside it is "val".
+
+    Args:
+        root: folder of the data.
+        class_names: the classes of a model to judge: labels come in their order. The data may lack some of them, which
+            get category ids of their own.
+
+    Raises:
+        InputError: no such layout, annotations that are not understood, or classes that `class_names` lack.
+    """
+    check_folder(root, LAYOUTS)
+    reader = find_reader(root)
+    if reader is None:
+        raise InputError(f"{root}: found no images with objects; {LAYOUTS}")
+    data = reader(root)
+    splits = dict(data.splits)
+    if class_names is None and "train" not in splits:
+        raise InputError(f"{root}: holds {', '.join(splits)} but nothing to train on; {LAYOUTS}")
+    if "val" not in splits and "test" in splits:
+        splits["val"] = splits.pop("test")
+    masks = any(sample.objects.have_masks.any() for part in splits.values() for sample in part)
+    data = replace(data, splits=splits, has_masks=masks)
+    return data if class_names is None else _in_order_of(data, class_names)
+
+
+def _in_order_of(data: DetectionFolders, names: tuple[str, ...]) -> DetectionFolders:
+    """The data with their labels indexing `names`.
+
+    Raises:
+        InputError: a class that is not among them.
+    """
+    unknown = [name for name in data.class_names if name not in names]
+    if unknown:
+        raise InputError(
+            f"{data.root}: class {shorten(unknown)} is not among the model's classes; "
+            f"found {len(data.class_names)}: {shorten(data.class_names)}; expected {len(names)}: {shorten(names)}"
+        )
+    labels = np.array([names.index(name) for name in data.class_names], np.int64)
+    ids = dict(zip(data.class_names, data.category_ids, strict=True))
+    spare = count(max(data.category_ids) + 1)
+    splits: dict[Split, tuple[DetectionSample, ...]] = {
+        split: tuple(replace(s, objects=replace(s.objects, labels=labels[s.objects.labels])) for s in part)
+        for split, part in data.splits.items()
+    }
+    category_ids = tuple(ids[name] if name in ids else next(spare) for name in names)
+    return replace(data, class_names=names, category_ids=category_ids, splits=splits)
+
+
+def as_coco(data: DetectionFolders, samples: Sequence[DetectionSample]) -> dict[str, Any]:
+    """The objects of `samples` as the content of a COCO JSON file, for its evaluator.
+
+    Images have their own ids, categories those of the data; annotations are counted from 1. Where the data has masks,
+    they are compressed run lengths.
+    """
+    numbers = count(1)
+    annotations = [
+        annotation
+        for sample in samples
+        for annotation in _annotations(sample, data.category_ids, numbers, masks=data.has_masks)
+    ]
+    images = [
+        {
+            "id": s.image_id,
+            "file_name": s.path.relative_to(data.root).as_posix(),
+            "width": s.size[0],
+            "height": s.size[1],
+        }
+        for s in samples
+    ]
+    categories = [{"id": i, "name": name} for i, name in zip(data.category_ids, data.class_names, strict=True)]
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def _annotations(
+    sample: DetectionSample, category_ids: tuple[int, ...], numbers: "count[int]", *, masks: bool
+) -> list[dict[str, Any]]:
+    objects, (width, height) = sample.objects, sample.size
+    sides = np.hstack([objects.boxes[:, :2], objects.boxes[:, 2:] - objects.boxes[:, :2]])
+    found: list[dict[str, Any]] = [
+        {
+            "id": next(numbers),
+            "image_id": sample.image_id,
+            "category_id": category_ids[label],
+            "bbox": box,
+            "area": area,
+            "iscrowd": int(crowd),
+        }
+        for box, label, area, crowd in zip(
+            sides.tolist(), objects.labels.tolist(), objects.areas.tolist(), objects.crowd.tolist(), strict=True
+        )
+    ]
+    for annotation, mask in zip(found, objects.masks, strict=True):
+        if masks and mask is not None:
+            annotation["segmentation"] = {"size": [height, width], "counts": mask.decode("ascii")}
+    return found

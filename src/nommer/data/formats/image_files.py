@@ -1,0 +1,71 @@
+"""Which image file a data set means by a name, and how large it is."""
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path, PurePosixPath
+
+from PIL.ExifTags import Base as ExifTag
+
+from nommer.data.formats.labelled import SPLIT_FOLDERS, Split
+from nommer.data.images import ImageError, has_sound_exif, image_errors, is_image_name, open_image, visible_files
+from nommer.data.parallel import read_all
+
+FIRST_SIDEWAYS = 5
+"""EXIF orientations from this one on turn an image by a quarter."""
+
+UNKNOWN_SIZE = (0, 0)
+"""Of an image that cannot be opened."""
+
+
+def upright_size(path: Path) -> tuple[int, int]:
+    """Width and height by an image's header, turned as its EXIF orientation says; `UNKNOWN_SIZE` without one."""
+    try:
+        with image_errors(path), open_image(path) as image:
+            orientation = image.getexif().get(ExifTag.Orientation, 1) if has_sound_exif(image) else 1
+            return image.size[::-1] if orientation >= FIRST_SIDEWAYS else image.size
+    except ImageError:
+        return UNKNOWN_SIZE
+
+
+def upright_sizes(paths: Sequence[Path]) -> dict[Path, tuple[int, int]]:
+    """`upright_size` of each, several at a time."""
+    return dict(zip(paths, read_all(upright_size, paths, what="reading image sizes"), strict=True))
+
+
+class ImageFiles:
+    """The image files of a data set, found by the names that annotation files give them."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.files = {str(path) for path in visible_files(root) if is_image_name(path)}
+        self.used: set[str] = set()
+
+    def find(self, annotations: Path, split: Split, name: str) -> Path | None:
+        """The file of this name in the folder that belongs most closely to an annotation file of a split."""
+        plain = name.replace("\\", "/")
+        for tail in dict.fromkeys((plain, plain.rpartition("/")[2])):
+            for folder in self._folders(annotations, split):
+                path = str(folder / tail)
+                if path in self.files:
+                    self.used.add(path)
+                    return Path(path)
+        return None
+
+    def missing(self, name: str) -> Path:
+        """Where a file that was not found might be, for messages."""
+        parts = PurePosixPath(name.replace("\\", "/")).parts
+        return self.root.joinpath(*(part for part in parts if part not in ("/", "..")))
+
+    @cache  # noqa: B019 - lives as long as the reading
+    def _folders(self, annotations: Path, split: Split) -> tuple[Path, ...]:
+        """Where images may lie, those of one split before those of all."""
+        own = [annotations.stem, annotations.stem.split("_")[-1], *SPLIT_FOLDERS[split]]
+        folders = [annotations.parent, annotations.parent / "images"]
+        for name in dict.fromkeys(own):
+            folders += [self.root / name, self.root / "images" / name, self.root / name / "images"]
+        return (*folders, *(self.root / name for name in ("images", "JPEGImages")), self.root)
+
+    def unused(self) -> list[Path]:
+        """Those beside others that were found."""
+        folders = {str(Path(path).parent) for path in self.used}
+        return sorted(path for path in map(Path, self.files - self.used) if str(path.parent) in folders)

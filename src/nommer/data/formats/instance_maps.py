@@ -1,0 +1,127 @@
+"""Objects as instance maps: images whose pixels hold 0, or the number of the object that they belong to."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nommer.data.formats.class_file import CLASS_FILES, find_class_file, load_class_file
+from nommer.data.formats.image_files import UNKNOWN_SIZE, upright_size
+from nommer.data.formats.labelled import Split
+from nommer.data.formats.mask_layouts import Layout, find_layout
+from nommer.data.formats.mask_pairs import MaskSample, pair_parts
+from nommer.data.formats.object_masks import box_of, encode_map
+from nommer.data.formats.objects import DetectionFolders, DetectionSample, Objects
+from nommer.data.images import ImageError, image_errors, is_image_name, open_image, visible_files
+from nommer.data.masks import read_pixels
+from nommer.data.parallel import read_all
+from nommer.errors import InputError
+
+LAYOUTS = """  DATA/images/*.png and DATA/labels/*.png of 16 bits   (maps of instances; with lists or without)
+  as for semantic segmentation, where classes.yaml says instances: true"""
+
+_LOOKED_AT = 3
+
+
+def find_maps(root: Path) -> Layout | None:
+    """Where images and instance maps lie, or None where there are none.
+
+    They are told from masks of classes by `instances: true` in the class file, or, without a class file, by 16-bit
+    files in folders called labels.
+    """
+    layout = find_layout(root)
+    if layout is None:
+        return None
+    file = find_class_file(root)
+    if file is not None:
+        content = load_class_file(file)
+        return layout if isinstance(content, dict) and content.get("instances") is True else None
+    folders = {part.masks for part in layout.parts.values()}
+    if not all("labels" in (folder.name.lower(), folder.parent.name.lower()) for folder in folders):
+        return None
+    return layout if all(_is_wide(folder) for folder in folders) else None
+
+
+def _is_wide(folder: Path) -> bool:
+    """Whether the first few images in a folder have 16 bits."""
+    looked_at = [path for path in visible_files(folder) if is_image_name(path)][:_LOOKED_AT]
+    return bool(looked_at) and all(_mode(path).startswith("I") for path in looked_at)
+
+
+def _mode(path: Path) -> str:
+    try:
+        with image_errors(path), open_image(path) as image:
+            return image.mode
+    except ImageError:
+        return ""
+
+
+def read_instance_maps(root: Path) -> DetectionFolders:
+    """Read the map of every image; all objects are of one class, named by the class file or else "object".
+
+    Raises:
+        InputError: files or lists that do not fit, or a class file with other than one class.
+    """
+    layout = find_maps(root)
+    if layout is None:
+        raise InputError(f"{root}: found no instance maps; accepted are\n{LAYOUTS}")
+    pairs, issues = pair_parts(layout)
+    chosen = [pair for part in pairs.values() for pair in part]
+    read = dict(zip((pair.path for pair in chosen), read_all(_read, chosen, what="reading instance maps"), strict=True))
+    splits: dict[Split, tuple[DetectionSample, ...]] = {}
+    number = 1
+    for split, part in pairs.items():
+        splits[split] = tuple(
+            DetectionSample(pair.path, read[pair.path].objects, image_id, read[pair.path].size, read[pair.path].error)
+            for image_id, pair in enumerate(part, start=number)
+        )
+        number += len(part)
+    return DetectionFolders(root, (_class_name(root),), splits, tuple(issues), category_ids=(1,))
+
+
+def _class_name(root: Path) -> str:
+    file = find_class_file(root)
+    content: Any = load_class_file(file) if file else {}
+    names = content.get("classes", content.get("names", ["object"]))
+    entries = [entry.get("name") if isinstance(entry, dict) else entry for entry in names if names]
+    if not isinstance(names, list) or len(entries) != 1 or not isinstance(entries[0], str) or not entries[0].strip():
+        raise InputError(
+            f"{root}: instance maps hold one class, but the class file says {names!r}; "
+            f"write a {CLASS_FILES[0]} such as\n  instances: true\n  classes: [cell]"
+        )
+    return entries[0]
+
+
+@dataclass(frozen=True)
+class _Map:
+    """What an instance map says."""
+
+    objects: Objects
+    size: tuple[int, int] = UNKNOWN_SIZE
+    error: str | None = None
+
+
+def _read(pair: MaskSample) -> _Map:
+    """Read an instance map; the objects are in the order of their numbers."""
+    nothing = objects_in(np.zeros((0, 0), np.uint8))
+    if not pair.mask.exists():
+        return _Map(nothing, upright_size(pair.path), f"has no instance map: expected {pair.mask}")
+    try:
+        values = read_pixels(pair.mask).values
+    except ImageError as error:
+        return _Map(nothing, upright_size(pair.path), f"its instance map {error}")
+    return _Map(objects_in(values), values.shape[::-1])
+
+
+def objects_in(values: np.ndarray) -> Objects:
+    """The objects of an (H, W) map of their numbers, 0 for none: labels 0, boxes, masks and areas."""
+    numbers, areas = np.unique(values[values != 0], return_counts=True)
+    masks = encode_map(values)
+    return Objects(
+        np.array([box_of(mask, values.shape[::-1]) for mask in masks], np.float64).reshape(-1, 4),
+        np.zeros(len(numbers), np.int64),
+        np.zeros(len(numbers), bool),
+        areas.astype(np.float64),
+        tuple(masks),
+    )

@@ -1,0 +1,128 @@
+"""Masks of objects as data sets write them, polygons or run lengths, and the one form they get: COCO's run lengths."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from faster_coco_eval.core import mask as coco_masks
+
+TOLERANCE = 1e-3
+"""By how much of the image's side a box or polygon may reach outside without being listed: rounding does that."""
+
+_SMALLEST_AREA = 1e-6
+"""Of a polygon, in square pixels."""
+
+
+def encode_mask(segmentation: Any, size: tuple[int, int], tell: Callable[[str, str], None]) -> bytes | None:
+    """The compressed run lengths of a mask, or None where there is none (left).
+
+    Args:
+        segmentation: polygons, [[x, y, x, y, ...], ...] in pixels, or run lengths, {"size": [height, width], "counts":
+            list or text}; empty or None for no mask.
+        size: width and height of the image in pixels.
+        tell: takes what was found amiss and what was done about it.
+    """
+    if not segmentation:
+        return None
+    if isinstance(segmentation, dict):
+        return _check_runs(segmentation, size, tell)
+    if not isinstance(segmentation, list):
+        tell(f"its segmentation is {type(segmentation).__name__}, expected polygons or run lengths", "mask dropped")
+        return None
+    if all(isinstance(part, int | float) for part in segmentation):
+        segmentation = [segmentation]  # a polygon that is alone is often written without the outer list
+    parts = [_sound_polygon(part, number, size, tell) for number, part in enumerate(segmentation, start=1)]
+    kept = [part for part in parts if part is not None]
+    if not kept:
+        return None
+    width, height = size
+    return coco_masks.merge(coco_masks.frPyObjects(kept, height, width))["counts"]
+
+
+def _check_runs(runs: dict[str, Any], size: tuple[int, int], tell: Callable[[str, str], None]) -> bytes | None:
+    expected = [size[1], size[0]]
+    if runs.get("size") != expected:
+        tell(f"its mask has the size {runs.get('size')}, its image {expected} (height, width)", "mask dropped")
+        return None
+    try:
+        counts = runs["counts"]
+        coded = coco_masks.frPyObjects(runs, *expected)["counts"] if isinstance(counts, list) else counts
+        coded = coded.encode("ascii") if isinstance(coded, str) else coded
+        covered = bool(coco_masks.decode({"size": expected, "counts": coded}).any())
+    except Exception as error:  # whatever the counts make the decoder do
+        tell(f"its mask cannot be read: {' '.join(str(error).split())}", "mask dropped")
+        return None
+    if not covered:
+        tell("its mask covers no pixel", "mask dropped")
+        return None
+    return coded
+
+
+def _sound_polygon(
+    part: Any, number: int, size: tuple[int, int], tell: Callable[[str, str], None]
+) -> list[float] | None:
+    """A polygon's coordinates, clipped where it reaches outside the image, or None where it is none."""
+    problem = _problem(part)
+    if not problem:
+        points = np.array(part, np.float64).reshape(-1, 2)
+        clipped = points.clip(0, size)
+        if (np.abs(points - clipped) / size).max() <= TOLERANCE:
+            clipped = points
+        if area(clipped) >= _SMALLEST_AREA:
+            if clipped is not points:
+                tell(f"polygon {number} reaches outside the image of {size[0]} x {size[1]} pixels", "clipped")
+            return clipped.ravel().tolist()
+        problem = "lies outside the image" if area(points) >= _SMALLEST_AREA else "has no area"
+    tell(f"polygon {number} {problem}", "polygon dropped")
+    return None
+
+
+def _problem(part: Any) -> str:
+    """What is wrong with a polygon before it is drawn."""
+    if not isinstance(part, list) or not all(isinstance(value, int | float) for value in part):
+        return "is no list of numbers"
+    if len(part) % 2:
+        return f"has an odd number of coordinates, {len(part)}"
+    if len(part) < 6:
+        return f"has {len(part) // 2} points, expected 3 or more"
+    return "" if all(map(_is_finite, part)) else "has coordinates that are not finite"
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer that no float holds
+        return False
+
+
+def area(points: np.ndarray) -> float:
+    """Of the polygon through (n, 2) points, in square pixels; one that crosses itself may have none."""
+    following = np.roll(points, -1, axis=0)
+    return abs(float((points[:, 0] * following[:, 1] - points[:, 1] * following[:, 0]).sum())) / 2
+
+
+def box_of(counts: bytes, size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Left, upper, right and lower end of the pixels of a mask as large as its image, (width, height)."""
+    left, upper, width, height = coco_masks.toBbox({"size": [size[1], size[0]], "counts": counts}).tolist()
+    return left, upper, left + width, upper + height
+
+
+def encode_map(values: np.ndarray) -> list[bytes]:
+    """The run lengths of the pixels of each number but 0 in an (H, W) map, in the order of the numbers.
+
+    All runs are found in one pass, column by column as COCO counts; a run of one number ends the run of another.
+    """
+    pixels = values.T.ravel()
+    starts = np.flatnonzero(np.r_[True, pixels[1:] != pixels[:-1]]) if pixels.size else np.zeros(0, np.int64)
+    ends = np.append(starts[1:], pixels.size)
+    order = np.argsort(pixels[starts], kind="stable")
+    order = order[pixels[starts][order] != 0]
+    bounds = np.flatnonzero(np.diff(pixels[starts][order])) + 1
+    return [_encode_runs(starts[runs], ends[runs], values.shape) for runs in np.split(order, bounds) if len(runs)]
+
+
+def _encode_runs(starts: np.ndarray, ends: np.ndarray, shape: tuple[int, ...]) -> bytes:
+    """From where the runs of a mask start and end to their lengths, alternating with those of the gaps."""
+    edges = np.concatenate([[0], np.column_stack([starts, ends]).ravel(), [shape[0] * shape[1]]])
+    return coco_masks.frPyObjects({"size": list(shape), "counts": np.diff(edges).tolist()}, *shape)["counts"]

@@ -1,0 +1,202 @@
+"""Objects in images: boxes, classes and masks, and the check that every object passes on its way in.
+
+What a data set says of an object may make no sense; here it becomes sound or is dropped, and either is listed. So boxes
+are finite, lie inside their image and have an area, wherever they are used.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from faster_coco_eval.core import mask as coco_masks
+
+from nommer.data.formats.labelled import Issue, LabelledImages
+from nommer.data.formats.object_masks import TOLERANCE, box_of, encode_mask
+
+SMALLEST = 0.01
+"""Least width and height of a box in pixels; thinner ones are degenerate."""
+
+Box = tuple[float, float, float, float]
+"""Left, upper, right and lower end in pixels; the whole image is (0, 0, width, height)."""
+
+Tell = Callable[[str, str], None]
+"""Takes what was found in an object and what was done about it."""
+
+
+@dataclass(frozen=True)
+class RawObject:
+    """One object as a data set describes it, not yet looked at."""
+
+    where: str
+    """Which it is in its file, for people."""
+    label: int
+    """Index of its class."""
+    box: Box | None = None
+    """By default that of its mask."""
+    segmentation: Any = None
+    """A mask in one of COCO's ways: polygons or run lengths; nothing where there is none."""
+    crowd: bool = False
+    area: Any = None
+    """In square pixels; by default that of the mask, or else of the box."""
+
+
+@dataclass(frozen=True, eq=False)
+class Objects:
+    """The n objects of one image."""
+
+    boxes: np.ndarray
+    """(n, 4) float64: left, upper, right and lower end in pixels, inside the image."""
+    labels: np.ndarray
+    """(n,) int64 indices of their classes."""
+    crowd: np.ndarray
+    """(n,) bool: many objects in one box; takes no part in training, and is no mistake to find or to miss."""
+    areas: np.ndarray
+    """(n,) float64 square pixels, by which the evaluation tells small, medium and large."""
+    masks: tuple[bytes | None, ...]
+    """COCO's compressed run lengths, of masks as large as the image; None where an object has no mask."""
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def take(self, chosen: np.ndarray) -> "Objects":
+        """Those for which `chosen`, (n,) bool, holds."""
+        masks = tuple(mask for mask, kept in zip(self.masks, chosen, strict=True) if kept)
+        return Objects(self.boxes[chosen], self.labels[chosen], self.crowd[chosen], self.areas[chosen], masks)
+
+    @property
+    def have_masks(self) -> np.ndarray:
+        """(n,) bool: which of them have one."""
+        return np.array([mask is not None for mask in self.masks], bool)
+
+
+@dataclass(frozen=True)
+class DetectionSample:
+    """One image file and its objects."""
+
+    path: Path
+    objects: Objects
+    image_id: int
+    """As the data have it, or else counted from 1; no two samples have the same."""
+    size: tuple[int, int]
+    """Width and height of the upright image in pixels, as the data say, or else as its header does."""
+    error: str | None = None
+    """Why it cannot be used, for the audit to tell."""
+
+
+@dataclass(frozen=True)
+class DetectionFolders(LabelledImages[DetectionSample]):
+    """Images and their objects by split, with the class names that the labels index."""
+
+    target: ClassVar[str] = "objects"
+
+    category_ids: tuple[int, ...] = ()
+    """Of each class, the number that the data know it by; predictions are written with these."""
+    has_masks: bool = False
+    """Whether objects have masks; after the audit, whether all of them have and masks are learned."""
+
+    def target_of(self, sample: DetectionSample) -> str:
+        """How many objects the image has."""
+        return str(len(sample.objects))
+
+
+def masks_of(objects: Objects, height: int, width: int) -> np.ndarray:
+    """(n, height, width) uint8: 1 where an object is, 0 elsewhere; every object must have a mask of this size."""
+    if not len(objects):
+        return np.zeros((0, height, width), np.uint8)
+    decoded = coco_masks.decode([{"size": [height, width], "counts": counts} for counts in objects.masks])
+    return np.ascontiguousarray(decoded.transpose(2, 0, 1))
+
+
+def make_objects(raw: Sequence[RawObject], size: tuple[int, int], *, file: Path, issues: list[Issue]) -> Objects:
+    """The sound ones of an image's objects; boxes that reach outside the image are clipped.
+
+    Args:
+        raw: as a data set describes them.
+        size: width and height of the image in pixels.
+        file: that describes them, for the issues.
+        issues: gets a line about every object that was changed or dropped.
+    """
+    found = []
+    for item in raw:
+
+        def tell(what: str, done: str, where: str = item.where) -> None:
+            issues.append(Issue(str(file), f"{where}: {what}", done))
+
+        mask = encode_mask(item.segmentation, size, tell)
+        box = _sound_box(item, mask, size, tell)
+        if box is not None:
+            found.append((box, item.label, item.crowd, _area(item.area, mask, box, size), mask))
+    boxes, labels, crowd, areas, masks = zip(*found, strict=True) if found else ((), (), (), (), ())
+    return Objects(
+        np.array(boxes, np.float64).reshape(-1, 4),
+        np.array(labels, np.int64),
+        np.array(crowd, bool),
+        np.array(areas, np.float64),
+        tuple(masks),
+    )
+
+
+def _sound_box(item: RawObject, mask: bytes | None, size: tuple[int, int], tell: Tell) -> Box | None:
+    """The box inside the image, or None where it is dropped."""
+    if item.box is not None:
+        return clip_box(item.box, size, tell)
+    if mask is None:
+        tell("has neither a box nor a mask", "dropped")
+        return None
+    tell("has no box", "that of its mask is taken")
+    return box_of(mask, size)
+
+
+def clip_box(box: Box, size: tuple[int, int], tell: Tell) -> Box | None:
+    """A box as far as it lies inside an image of this width and height, or None where it is none.
+
+    What reaches outside by `TOLERANCE` of a side at most is rounding, and clipped without a word.
+    """
+    (width, height), (left, upper, right, lower) = size, box
+    problem = _problem(box, size)
+    if problem:
+        tell(f"box {as_text(box)} {problem}", "dropped")
+        return None
+    clipped = max(left, 0.0), max(upper, 0.0), min(right, float(width)), min(lower, float(height))
+    over = max((clipped[0] - left) / width, (right - clipped[2]) / width)
+    over = max(over, (clipped[1] - upper) / height, (lower - clipped[3]) / height)
+    if over > TOLERANCE:
+        tell(f"box {as_text(box)} reaches outside the image of {width} x {height} pixels", "clipped")
+    return clipped
+
+
+def _problem(box: Box, size: tuple[int, int]) -> str:
+    """What is wrong with a box that is dropped for it."""
+    (width, height), (left, upper, right, lower) = size, box
+    if not np.isfinite(box).all():
+        return "is not finite"
+    if right < left or lower < upper:
+        return "is inverted"
+    if min(right - left, lower - upper) < SMALLEST:
+        return "has no area"
+    inside = min(min(right, width) - max(left, 0), min(lower, height) - max(upper, 0))
+    return "" if inside >= SMALLEST else f"lies outside the image of {width} x {height} pixels"
+
+
+def as_text(box: Sequence[float]) -> str:
+    """A box for people, to two decimals."""
+    return f"[{', '.join(f'{value:.2f}'.rstrip('0').rstrip('.') for value in box)}]"
+
+
+def _area(given: Any, mask: bytes | None, box: Box, size: tuple[int, int]) -> float:
+    if given is not None and 0 <= to_number(given) < math.inf:
+        return to_number(given)
+    if mask is not None:
+        return float(coco_masks.area({"size": [size[1], size[0]], "counts": mask}))
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
+def to_number(value: Any) -> float:
+    """A number as a float, anything else as NaN."""
+    try:
+        return float(value) if isinstance(value, int | float | str) else math.nan
+    except (ValueError, OverflowError):
+        return math.nan
