@@ -36,7 +36,7 @@ TRAIN_MISTAKES = {
     "pretrained": ("--pretrained nowhere", "nowhere: does not exist; expected a run folder"),
     "config": (
         "--config nowhere.yaml",
-        "--config nowhere.yaml: no such file, and no recipe of this name; recipes: digits",
+        "--config nowhere.yaml: no such file, and no recipe of this name; recipes: ade20k",
     ),
     "recipe": ("--config=imagenet1k_nommer_huge", "imagenet1k_nommer_huge: no such file, and no recipe of this name"),
 }
@@ -54,7 +54,9 @@ def test_train_needs_data(refused, tmp_path):
     assert "no such folder; accepted layouts" in refused(
         "train --data", tmp_path / "nowhere", "--out", tmp_path / "run"
     )
-    assert "found no class folders" in refused("train --data", tmp_path, "--out", tmp_path / "run")
+    assert "found no folders of images; accepted layouts" in refused(
+        "train --data", tmp_path, "--out", tmp_path / "run"
+    )
 
 
 def test_bad_images_stop_training_before_anything_is_written(refused, write_classes, tmp_path, train_options):
@@ -185,7 +187,7 @@ def test_a_full_device_says_what_helps(run, trained, tmp_path, monkeypatch):
     def full(*arguments, **options):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
-    monkeypatch.setattr("nommer.api.evaluate_classifier", full)
+    monkeypatch.setattr("nommer.api.evaluate_model", full)
     monkeypatch.setitem(VERBS, "evaluate", (api.evaluate, VERBS["evaluate"][1]))
     printed = run("evaluate", trained, "--out", tmp_path / "out", code=2)
     assert printed.err.startswith("error: the memory of the device is full; use a smaller --batch-size")

@@ -1,15 +1,22 @@
 """Options, configs, recipes and help: the signature is the schema, everywhere the same."""
 
 import inspect
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
-from nommer import NomMer, api
+from nommer import api
 from nommer.cli import VERBS, build_parser, main, normalise
+from nommer.data.formats.folders import ClassFolders
+from nommer.data.formats.masks import MaskFolders
+from nommer.data.masks import MaskEncoding
 from nommer.data.transforms import Augmentation
 from nommer.engine.settings import TrainSettings
+from nommer.engine.workflow import Found
+from nommer.engine.workflows import WORKFLOWS
 from nommer.recipes import recipe_names, recipe_path
 
 PARAMETERS = {"tiny": 22_455_804, "small": 41_532_388, "base": 73_404_900}
@@ -87,7 +94,7 @@ def test_the_other_verbs_take_configs_too(run, tmp_path, verb):
 def test_the_defaults_are_those_of_python(run):
     found, signature = settings_of(run), inspect.signature(api.train)
     for name, parameter in signature.parameters.items():
-        if name not in ("data", "out", "network", "optim", "augment", "pixels"):
+        if name not in ("data", "out", "network", "optim", "augment", "pixels", "segmentation"):
             assert found[name] == parameter.default, name
     assert found["augment"] == yaml.safe_load(
         yaml.safe_dump({k: list(v) if isinstance(v, tuple) else v for k, v in vars(Augmentation()).items()})
@@ -96,6 +103,14 @@ def test_the_defaults_are_those_of_python(run):
 
 def test_the_settings_of_training_are_the_functions_arguments():
     assert set(inspect.signature(api.train).parameters) == set(TrainSettings.__dataclass_fields__)
+
+
+def masks(classes):
+    """Data with masks of so many classes."""
+    encoding = MaskEncoding({value: value for value in range(classes)})
+    return MaskFolders(
+        Path("data"), tuple(map(str, range(classes))), {}, colours=((0, 0, 0),) * classes, encoding=encoding
+    )
 
 
 class TestRecipes:
@@ -107,16 +122,18 @@ class TestRecipes:
 
     @pytest.mark.parametrize("name", recipe_names())
     def test_parses_resolves_and_builds_its_model(self, name):
-        settings = self.parsed(name).resolved(train_images=100_000, short_side=400)
-        config = settings.network.config(settings.model, num_classes=1000, image_size=settings.image_size)
+        dense = name.startswith(("ade20k", "camvid"))
+        data = masks(150) if dense else ClassFolders(Path("data"), tuple(map(str, range(1000))), {})
+        data = replace(data, splits={"train": range(100_000)})
+        workflow = WORKFLOWS["segmentation" if dense else "classification"]
+        settings = workflow.resolve(self.parsed(name), Found(data, short_side=400))
         with torch.device("meta"):
-            network = NomMer(config)
-        assert network.num_classes == 1000
+            model = workflow.build_model(settings, data)
+        assert model.network.num_classes == (150 if dense else 1000)
         variant = settings.model.removeprefix("nommer_")
-        if variant in PARAMETERS:
-            assert sum(parameter.numel() for parameter in network.parameters()) == PARAMETERS[variant]
-        settings.optim.optimizer(network, settings.lr)
-        settings.augment.transform(settings.preprocessing())
+        if variant in PARAMETERS and not dense:
+            assert sum(parameter.numel() for parameter in model.parameters()) == PARAMETERS[variant]
+        settings.optim.optimizer(model.network, settings.lr)
 
     @pytest.mark.parametrize("name", recipe_names())
     def test_is_found_by_name_with_and_without_ending(self, name):
@@ -149,6 +166,31 @@ class TestRecipes:
         assert settings.pixels.mean == (0.485, 0.456, 0.406)
         assert settings.pixels.std == (0.229, 0.224, 0.225)
         assert settings.network.grad_checkpointing is False
+
+    @pytest.mark.parametrize("variant", ["tiny", "small", "base"])
+    def test_the_ade20k_recipes_hold_the_published_numbers(self, variant):
+        settings = self.parsed(f"ade20k_upernet_160k_nommer_{variant}")
+        optim, options = settings.optim, settings.segmentation
+        assert (settings.model, settings.image_size, settings.batch_size * 8) == (f"nommer_{variant}", 512, 16)
+        assert (settings.epochs, settings.epoch_steps, settings.lr) == (10, 16_000, 6e-5)
+        assert (optim.name, optim.betas, optim.weight_decay, optim.clip_grad) == ("adamw", (0.9, 0.999), 0.01, 0)
+        assert (optim.schedule, optim.power, optim.min_factor, optim.warmup_factor) == ("poly", 1.0, 0.0, 1e-6)
+        assert optim.label_smoothing == 0
+        assert settings.network.drop_path_rate == 0.3
+        assert (options.decoder_channels, options.auxiliary_channels, options.auxiliary_weight) == (512, 256, 0.4)
+        assert (options.dropout, options.short_side, options.long_side, options.class_weights) == (
+            0.1,
+            512,
+            2048,
+            "none",
+        )
+        augment = options.augment
+        assert (augment.scale, augment.max_class_share, augment.hflip, augment.photometric) == (
+            (0.5, 2),
+            0.75,
+            0.5,
+            True,
+        )
 
     def test_trains_on_small_data_through_the_real_command_line(self, run, coloured, tmp_path):
         options = "--model nommer_micro --image-size 32 --epochs 1 --batch-size 6 --workers 0 --device cpu"
