@@ -81,10 +81,10 @@ class History(L.Callback):
         """Stop before weights that are no numbers any more replace the last good checkpoint.
 
         Raises:
-            InputError: the training or the validation loss is not finite.
+            InputError: the training or the validation loss (where a task has one) is not finite.
         """
         for name, what in (("train_loss", "training"), ("val_loss", "validation")):
-            if not math.isfinite(values[name]):
+            if not math.isfinite(values.get(name, 0.0)):
                 good = f"{self.run.last} is from epoch {epoch - 1}" if epoch > 1 else "there is no checkpoint yet"
                 raise InputError(
                     f"the {what} loss became {values[name]} in epoch {epoch}; {good}; "
@@ -150,7 +150,8 @@ class EpochLines(L.Callback):
         values, epochs, task = trainer.callback_metrics, trainer.max_epochs or 0, cast("Task", pl_module)
         done = trainer.current_epoch + 1
         left = (time.perf_counter() - self.start) / (done - self.first) * (epochs - done)
+        validation = f"  val loss {values['val_loss']:.4f}" if "val_loss" in values else ""
         notice(
-            f"epoch {done}/{epochs}  train loss {values['train_loss']:.4f}  val loss {values['val_loss']:.4f}  "
+            f"epoch {done}/{epochs}  train loss {values['train_loss']:.4f}{validation}  "
             f"{task.measure_name} {values[f'val_{task.measure}']:.2%}  {left:.0f} s left"
         )

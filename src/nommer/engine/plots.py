@@ -18,6 +18,9 @@ from nommer.nominations.render import CONTEXT_COLOURS
 _MOST_LABELLED = 40
 """Up to this many classes the confusion matrix shows their names."""
 
+_MOST_CURVES = 20
+"""Up to this many classes get a precision-recall curve of their own."""
+
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure as PNG or JPEG, by the name's ending."""
@@ -39,7 +42,9 @@ def plot_curves(history: Sequence[Mapping[str, Any]], curves: Mapping[str, str],
         (rate, "learning rate", {"at the end of the epoch": "lr"}),
     ):
         for label, key in lines.items():
-            axes.plot(epochs, [row.get(key) for row in history], label=label, marker="." if len(epochs) < 30 else "")
+            values = [row.get(key) for row in history]
+            if any(value is not None for value in values):
+                axes.plot(epochs, values, label=label, marker="." if len(epochs) < 30 else "")
         axes.set(title=title, xlabel="epoch")
         axes.grid(visible=True, alpha=0.3)
         axes.legend()
@@ -146,4 +151,20 @@ def plot_rows(rows: Sequence[Sequence[tuple[Image.Image, str]]], path: Path) -> 
         for axes, (picture, caption) in zip(panels, row, strict=False):
             axes.imshow(picture.convert("RGB"))
             axes.set_title(caption, fontsize=9)
+    save_figure(figure, path)
+
+
+def plot_precision_recall(precision: np.ndarray, names: Sequence[str], path: Path) -> None:
+    """Precision over recall of each class, (101, classes) with -1 where a class does not occur, and their mean."""
+    figure = Figure(figsize=(6.4, 4.6), layout="constrained")
+    axes = figure.subplots()
+    recall = np.linspace(0, 1, len(precision))
+    occurring = [label for label in range(len(names)) if precision[:, label].max() > -1]
+    for label in occurring[:_MOST_CURVES]:
+        axes.plot(recall, precision[:, label], linewidth=1, label=names[label])
+    if occurring:
+        axes.plot(recall, precision[:, occurring].mean(1), color="black", linewidth=2, label="mean of the classes")
+        axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1))
+    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title="boxes at IoU 0.5")
+    axes.grid(visible=True, alpha=0.3)
     save_figure(figure, path)
