@@ -1,4 +1,4 @@
-"""How detectors are judged: COCO's average precision by its evaluator, and matches at IoU 0.5 for what people look at."""
+"""How detectors are judged: COCO's average precision by its evaluator; matches at IoU 0.5 for what people look at."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -14,9 +14,9 @@ from torchvision.ops import box_iou
 MATCH_IOU = 0.5
 """Intersection over union from which on a detection counts as a find, where one limit is needed."""
 
-_STATS = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar1", "ar10", "ar", "ar_small") + (
-    "ar_medium",
-    "ar_large",
+_STATS = (
+    *("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large"),
+    *("ar1", "ar10", "ar", "ar_small", "ar_medium", "ar_large"),
 )
 """The evaluator's numbers, in its order."""
 
