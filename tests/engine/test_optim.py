@@ -122,6 +122,16 @@ def test_poly_falls_as_its_power_says():
         assert rate == pytest.approx(1e-4 + 9e-4 * (1 - step / 40) ** 0.9)
 
 
+def test_steps_divide_by_ten_after_their_epochs():
+    found = rates(Optim(schedule="steps", milestones=(8, 11), warmup_epochs=0.5), 1e-4, epochs=12, steps=10)
+    assert found[0] == pytest.approx(1e-7)
+    assert found[5:80] == pytest.approx([1e-4] * 75)
+    assert found[80:110] == pytest.approx([1e-5] * 30)
+    assert found[110:120] == pytest.approx([1e-6] * 10)
+    by_default = rates(Optim(schedule="steps"), 1e-4, epochs=12, steps=10)
+    assert by_default[80:] == pytest.approx(found[80:])
+
+
 def test_what_is_not_given_depends_on_the_task():
     classification = Optim().resolved(schedule="cosine", label_smoothing=0.1)
     segmentation = Optim().resolved(schedule="poly", label_smoothing=0.0)
@@ -139,6 +149,8 @@ def test_what_is_not_given_depends_on_the_task():
         ({"clip_grad": -1}, "optim.clip_grad must be 0 or more, got -1"),
         ({"eps": 0}, "optim.eps must be above 0, got 0"),
         ({"power": 0}, "optim.power must be above 0, got 0"),
+        ({"milestones": (3, 2)}, "optim.milestones must be rising numbers above 0, got (3, 2)"),
+        ({"milestones": (0,)}, "optim.milestones must be rising numbers above 0, got (0,)"),
         ({"betas": (0.9, 1.0)}, "optim.betas must be two numbers, at least 0 and below 1, got (0.9, 1.0)"),
         ({"betas": (0.9,)}, "optim.betas must be two numbers"),
         ({"layer_decay": 0}, "optim.layer_decay must be above 0 and at most 1, got 0"),

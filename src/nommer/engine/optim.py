@@ -11,6 +11,11 @@ from torch.optim import Optimizer
 
 from nommer.errors import InputError
 
+Schedule = Literal["cosine", "poly", "steps"]
+
+_TIMMS = {"cosine": "cosine", "poly": "poly", "steps": "multistep"}
+"""timm's names of the schedules."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Optim:
@@ -34,10 +39,13 @@ class Optim:
     """Epochs in which the learning rate grows linearly. By default 5, but at most a tenth of the run."""
     warmup_factor: float = 1e-3
     """Learning rate at the very start, in learning rates."""
-    schedule: Literal["cosine", "poly"] | None = None
-    """How the learning rate falls, step by step. By default cosine for classification and poly for segmentation."""
+    schedule: Schedule | None = None
+    """How the learning rate falls, step by step. By default cosine for classification, poly for segmentation, steps for
+    detection."""
     power: float = 1.0
     """Exponent of the poly schedule; 1 falls on a straight line."""
+    milestones: tuple[float, ...] | None = None
+    """Epochs after which the steps schedule divides the learning rate by 10. By default 2/3 and 11/12 of the run."""
     min_factor: float | None = None
     """Learning rate at the end, in learning rates. By default 0.01 with cosine and 0 with poly."""
     reference_batch: int | None = None
@@ -49,6 +57,10 @@ class Optim:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "betas", tuple(self.betas))
+        if self.milestones is not None:
+            object.__setattr__(self, "milestones", tuple(self.milestones))
+            if list(self.milestones) != sorted(self.milestones) or min(self.milestones, default=1) <= 0:
+                raise InputError(f"optim.milestones must be rising numbers above 0, got {self.milestones}")
         if not 0 <= (self.label_smoothing or 0) < 1:
             raise InputError(f"optim.label_smoothing must be at least 0 and below 1, got {self.label_smoothing}")
         for name in ("weight_decay", "clip_grad", "warmup_epochs", "warmup_factor", "min_factor"):
@@ -68,11 +80,11 @@ class Optim:
         except ValueError:
             raise InputError(f"optim.name {self.name!r} is no optimiser of timm; adamw is the usual one") from None
 
-    def resolved(self, *, schedule: Literal["cosine", "poly"], label_smoothing: float) -> "Optim":
+    def resolved(self, *, schedule: Schedule, label_smoothing: float) -> "Optim":
         """With what is not given filled in, as it is usual for a task."""
         chosen = self.schedule or schedule
         smoothing = label_smoothing if self.label_smoothing is None else self.label_smoothing
-        floor = {"cosine": 1e-2, "poly": 0.0}[chosen] if self.min_factor is None else self.min_factor
+        floor = {"cosine": 1e-2, "poly": 0.0, "steps": 0.0}[chosen] if self.min_factor is None else self.min_factor
         return replace(self, schedule=chosen, label_smoothing=smoothing, min_factor=floor)
 
     def scaled_lr(self, lr: float, total_batch: int) -> float:
@@ -92,10 +104,12 @@ class Optim:
         """A schedule that falls at every step after a linear warm-up."""
         known = self.resolved(schedule="cosine", label_smoothing=0.0)
         warmup = min(5.0, epochs / 10) if self.warmup_epochs is None else self.warmup_epochs
+        milestones = (epochs * 2 / 3, epochs * 11 / 12) if self.milestones is None else self.milestones
         scheduler, _ = create_scheduler_v2(
             optimizer,
-            sched=known.schedule or "",
-            decay_rate=self.power,  # timm's name for the exponent of poly
+            sched=_TIMMS[known.schedule or "cosine"],
+            decay_rate=0.1 if known.schedule == "steps" else self.power,  # timm's name for the exponent of poly
+            decay_milestones=[m + 1 / steps_per_epoch for m in milestones],  # type: ignore[misc]  # timm is 1 early
             num_epochs=epochs,
             warmup_epochs=warmup,  # type: ignore[arg-type]  # a fraction does
             warmup_lr=lr * self.warmup_factor,
