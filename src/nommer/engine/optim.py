@@ -1,5 +1,6 @@
 """Optimiser and schedule, both timm's; the defaults of the factors are the published ones."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -58,14 +59,16 @@ class Optim:
     def __post_init__(self) -> None:
         object.__setattr__(self, "betas", tuple(self.betas))
         if self.milestones is not None:
-            object.__setattr__(self, "milestones", tuple(self.milestones))
-            if list(self.milestones) != sorted(self.milestones) or min(self.milestones, default=1) <= 0:
-                raise InputError(f"optim.milestones must be rising numbers above 0, got {self.milestones}")
+            object.__setattr__(self, "milestones", _rising(self.milestones))
         if not 0 <= (self.label_smoothing or 0) < 1:
             raise InputError(f"optim.label_smoothing must be at least 0 and below 1, got {self.label_smoothing}")
         for name in ("weight_decay", "clip_grad", "warmup_epochs", "warmup_factor", "min_factor"):
             if getattr(self, name) is not None and getattr(self, name) < 0:
                 raise InputError(f"optim.{name} must be 0 or more, got {getattr(self, name)}")
+        self._check_algorithm()
+
+    def _check_algorithm(self) -> None:
+        """What the optimiser itself needs."""
         if len(self.betas) != 2 or not 0 <= min(self.betas) <= max(self.betas) < 1:
             raise InputError(f"optim.betas must be two numbers, at least 0 and below 1, got {self.betas}")
         for name in ("eps", "power"):
@@ -120,3 +123,9 @@ class Optim:
         if scheduler is None:
             raise InputError("the schedule needs at least one step")
         return scheduler
+
+
+def _rising(milestones: Sequence[float]) -> tuple[float, ...]:
+    if list(milestones) != sorted(milestones) or min(milestones, default=1) <= 0:
+        raise InputError(f"optim.milestones must be rising numbers above 0, got {tuple(milestones)}")
+    return tuple(milestones)
