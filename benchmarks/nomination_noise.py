@@ -1,0 +1,63 @@
+"""What a segmenter scores with the nominations of evaluation (the best context) and with those of training (sampled).
+
+    python benchmarks/nomination_noise.py runs/camvid --split val
+
+Training draws contexts with Gumbel noise, evaluation takes the best one: where the two disagree often, the layers after
+the nominator see inputs in evaluation that they were not trained on. Images are gone over whole and in windows of the
+size of the training crops, whose grids need no padding.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import nommer
+from nommer.backbone.nominator import Nomination
+from nommer.data.images import decode
+from nommer.data.masks import read_mask
+from nommer.engine.evaluation import data_of_run
+from nommer.engine.metrics import SegmentationMetrics
+from nommer.engine.run import run_of
+from nommer.engine.workflows import find_workflow
+from nommer.heads.inference import Inference
+
+
+def judge(model: nommer.Segmenter, samples: list, encoding, mode: str) -> tuple[float, float]:
+    """mIoU and pixel accuracy over `samples`."""
+    metrics = SegmentationMetrics(len(model.class_names))
+    for sample in samples:
+        truth = read_mask(sample.mask, encoding)
+        prepared = model.preprocessing(decode(sample.path))[None]
+        labels = model.label(prepared, size=truth.shape, inference=Inference(mode=mode))
+        metrics.update(torch.from_numpy(labels), torch.from_numpy(truth.astype(np.int64)), torch.zeros(()))
+    report = metrics.compute()
+    return report.miou, report.pixel_accuracy
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--split", default="val")
+    parser.add_argument("--every", type=int, default=1, help="judge every n-th image only")
+    arguments = parser.parse_args()
+    model = nommer.load(arguments.run)
+    root = data_of_run(run_of(arguments.run))
+    data = find_workflow(root).read(root, classes=None, class_names=model.class_names)
+    samples = data.splits[arguments.split][:: arguments.every]
+    print(f"{len(samples)} images of {arguments.split}\n")
+    print("| nominations | windows | mIoU | pixel accuracy |\n|---|---|---|---|")
+    for nominations in ("best", "sampled"):
+        if nominations == "sampled":
+            for module in model.modules():
+                if isinstance(module, Nomination):
+                    module.register_forward_pre_hook(lambda nomination, _: nomination.train())
+        for mode in ("whole", "slide"):
+            torch.manual_seed(0)
+            miou, accuracy = judge(model, samples, data.encoding, mode)
+            print(f"| {nominations} | {mode} | {miou:.2%} | {accuracy:.2%} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
