@@ -1,11 +1,14 @@
 """What the models answer: frozen results that can be shown, saved and turned into plain values."""
 
+import colorsys
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from faster_coco_eval.core import mask as coco_masks
 from PIL import Image, ImageDraw, ImageFont
 
 _MARGIN = 6
@@ -166,6 +169,114 @@ class SegmentationSummary:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: the image, its size in pixels and the share of each class that occurs."""
         return {"image": self.source, "height": self.height, "width": self.width, "shares": self.shares}
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """The n objects found in one image, the best first."""
+
+    source: str
+    """The image's path, or "image" for one given in memory."""
+    class_names: tuple[str, ...]
+    """Names of all classes; a label is an index into them."""
+    size: tuple[int, int]
+    """Height and width of the image in pixels."""
+    boxes: np.ndarray
+    """(n, 4) float64: left, upper, right and lower end in pixels of the image, inside it."""
+    scores: np.ndarray
+    """(n,) float64, from 0 to 1."""
+    labels: np.ndarray
+    """(n,) int64."""
+    masks: tuple[bytes, ...] | None = None
+    """COCO's compressed run lengths, of masks as large as the image; None from a model that knows boxes only."""
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def at_least(self, threshold: float) -> "Detections":
+        """Those with this score or more."""
+        count = int((self.scores >= threshold).sum())
+        boxes, scores, labels = (values[:count] for values in (self.boxes, self.scores, self.labels))
+        masks = None if self.masks is None else self.masks[:count]
+        return replace(self, boxes=boxes, scores=scores, labels=labels, masks=masks)
+
+    def mask(self, index: int) -> np.ndarray:
+        """The pixels of one object, (H, W) bool: of its mask, or of its box where there are no masks."""
+        if self.masks is not None:
+            return coco_masks.decode({"size": list(self.size), "counts": self.masks[index]}).astype(bool)
+        left, upper, right, lower = self.boxes[index].round().astype(int)
+        pixels = np.zeros(self.size, bool)
+        pixels[upper:lower, left:right] = True
+        return pixels
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: the image, its size in pixels, and class, score and box of every object."""
+        objects = [
+            {"class": self.class_names[label], "score": score, "box": box}
+            for label, score, box in zip(self.labels, self.scores.tolist(), self.boxes.tolist(), strict=True)
+        ]
+        return {"image": self.source, "height": self.size[0], "width": self.size[1], "objects": objects}
+
+    def to_coco(self, image_id: int, category_ids: Sequence[int]) -> list[dict[str, Any]]:
+        """COCO's results: the objects as plain values for JSON.
+
+        Args:
+            image_id: of this image.
+            category_ids: of every class.
+        """
+        results: list[dict[str, Any]] = []
+        for index, (left, upper, right, lower) in enumerate(self.boxes.tolist()):
+            found = {"image_id": image_id, "category_id": category_ids[self.labels[index]]}
+            found |= {"bbox": [left, upper, right - left, lower - upper], "score": float(self.scores[index])}
+            if self.masks is not None:
+                found["segmentation"] = {"size": list(self.size), "counts": self.masks[index].decode("ascii")}
+            results.append(found)
+        return results
+
+    def to_yolo(self) -> str:
+        """YOLO's labels: a line per object, its class and its box (middle, width, height) in shares of the image."""
+        sides = np.array(self.size[::-1] * 2)
+        middles, extents = (self.boxes[:, :2] + self.boxes[:, 2:]) / 2, self.boxes[:, 2:] - self.boxes[:, :2]
+        shares = np.concatenate([middles, extents], 1) / sides
+        rows = zip(self.labels, shares.tolist(), strict=True)
+        return "".join(f"{label} {' '.join(f'{value:.6f}' for value in box)}\n" for label, box in rows)
+
+    def plot(self, image: Image.Image) -> Image.Image:
+        """The image with the objects' boxes, names and scores, and their masks tinted; the best on top.
+
+        Args:
+            image: the RGB image that was looked at.
+        """
+        shown = Image.fromarray(self._tinted(np.asarray(image))) if self.masks else image.copy()
+        shown.thumbnail((1280, 1280))
+        shown = shown if min(shown.size) >= 224 else shown.resize(_enlarged(shown.size), Image.Resampling.NEAREST)
+        draw, font = ImageDraw.Draw(shown), ImageFont.load_default(_LETTERS)
+        scales = np.array([shown.width / image.width, shown.height / image.height] * 2)
+        for box, score, label in [*zip(self.boxes * scales, self.scores, self.labels, strict=True)][::-1]:
+            colour = class_colour(label)
+            draw.rectangle(box.tolist(), outline=colour, width=2)
+            text = f"{self.class_names[label]} {score:.0%}"
+            left, top = max(0, min(box[0], shown.width - font.getlength(text))), max(0, box[1] - _LINE)
+            draw.rectangle(draw.textbbox((left, top), text, font=font), fill=colour)
+            draw.text((left, top), text, fill="black", font=font)
+        return shown
+
+    def _tinted(self, pixels: np.ndarray) -> np.ndarray:
+        tinted = pixels.copy()
+        for index in reversed(range(len(self))):
+            inside, colour = self.mask(index), np.array(class_colour(self.labels[index]))
+            tinted[inside] = (1 - _OPACITY) * pixels[inside] + _OPACITY * colour
+        return tinted
+
+    def save(self, path: Path, image: Image.Image) -> None:
+        """Write the annotated image to `path`."""
+        self.plot(image).save(path)
+
+
+def class_colour(label: int) -> tuple[int, int, int]:
+    """A bright RGB colour for a class: hues a golden angle apart, so that no two of few classes are alike."""
+    red, green, blue = colorsys.hsv_to_rgb(label * 0.381966 % 1, 0.65, 1.0)
+    return round(255 * red), round(255 * green), round(255 * blue)
 
 
 @dataclass(frozen=True)

@@ -65,10 +65,8 @@ class Classifier(nn.Module):
 
     def prepare(self, source: ImageSource) -> Tensor | Failure:
         """An image as the network takes it, (3, size, size) float32; a `Failure` if it cannot be decoded."""
-        try:
-            return self.preprocessing(open_any(source, background=self.preprocessing.background))
-        except ImageError as error:
-            return Failure(source_name(source), error.reason)
+        image = open_source(source, self.preprocessing.background)
+        return image if isinstance(image, Failure) else self.preprocessing(image)
 
     @torch.inference_mode()
     def _probabilities(self, prepared: list[Tensor]) -> Tensor:
@@ -86,3 +84,11 @@ class Classifier(nn.Module):
 def source_name(source: ImageSource) -> str:
     """The path of an image file, or "image" for one given in memory."""
     return str(source) if isinstance(source, str | Path) else "image"
+
+
+def open_source(source: ImageSource, background: tuple[int, int, int]) -> Image.Image | Failure:
+    """A source as an RGB image, what is transparent on `background`; a `Failure` if it cannot be decoded."""
+    try:
+        return open_any(source, background=background)
+    except ImageError as error:
+        return Failure(source_name(source), error.reason)

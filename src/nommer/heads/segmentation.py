@@ -9,11 +9,11 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
-from nommer.data.images import ImageError, ImageSource, open_any
+from nommer.data.images import ImageSource
 from nommer.data.joint_transforms import DensePreprocessing
 from nommer.data.masks import IGNORE
 from nommer.errors import InputError
-from nommer.heads.classification import source_name
+from nommer.heads.classification import open_source, source_name
 from nommer.heads.inference import DenseNetwork, Inference, score_bands
 from nommer.predictions import Failure, Segmentation
 from nommer.shapes import BandScores, Images, PixelLogits
@@ -86,7 +86,7 @@ class Segmenter(nn.Module):
     ) -> Iterator[Segmentation | Failure]:
         """As `predict`, one answer after the other, with one image in memory."""
         for source in sources:
-            image = self.open(source)
+            image = open_source(source, self.preprocessing.background)
             if isinstance(image, Failure):
                 yield image
                 continue
@@ -96,16 +96,9 @@ class Segmenter(nn.Module):
             else:
                 yield Segmentation(source_name(source), self.class_names, self.colours, labels)
 
-    def open(self, source: ImageSource) -> Image.Image | Failure:
-        """A source as an RGB image; a `Failure` if it cannot be decoded."""
-        try:
-            return open_any(source, background=self.preprocessing.background)
-        except ImageError as error:
-            return Failure(source_name(source), error.reason)
-
     def prepare(self, source: ImageSource) -> Tensor | Failure:
         """An image as the network takes it, (3, h, w) float32; a `Failure` if it cannot be decoded."""
-        image = self.open(source)
+        image = open_source(source, self.preprocessing.background)
         return image if isinstance(image, Failure) else self.preprocessing(image)
 
     @torch.inference_mode()

@@ -3,6 +3,7 @@
 import json
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -13,15 +14,20 @@ from torch import Tensor, nn
 
 from nommer.backbone.checkpoint import from_published, is_published, published_config
 from nommer.backbone.network import NomMer
+from nommer.data.box_transforms import BoxPreprocessing
 from nommer.data.joint_transforms import DensePreprocessing
 from nommer.data.transforms import Preprocessing
 from nommer.errors import InputError
 from nommer.files import write_atomically, write_json
 from nommer.heads.classification import Classifier
+from nommer.heads.detection import Detector
 from nommer.heads.exported import OnnxNetwork, load_onnx
 from nommer.heads.networks import build_network, check_same_architecture, describe_network
+from nommer.heads.pyramid import NUM_MAPS, OnBackbone
+from nommer.heads.rcnn import RCNN
+from nommer.heads.rcnn_protocol import RCNNProtocol
 from nommer.heads.segmentation import Segmenter
-from nommer.heads.upernet import NUM_MAPS, UPerNet
+from nommer.heads.upernet import UPerNet
 
 FORMAT = 1
 """Version of `model.json`; a reader refuses a newer one."""
@@ -29,13 +35,13 @@ FORMAT = 1
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 
 
-Model: TypeAlias = Classifier | Segmenter
+Model: TypeAlias = Classifier | Segmenter | Detector
 """What is saved and loaded."""
 
 
 def task_of(model: Model) -> str:
     """What a model is for, as `model.json` names it."""
-    return "segmentation" if isinstance(model, Segmenter) else "classification"
+    return {Classifier: "classification", Segmenter: "segmentation", Detector: "detection"}[type(model)]
 
 
 def save_model(folder: Path, model: Model, *, metrics: Mapping[str, Any], version: str) -> None:
@@ -63,9 +69,19 @@ def save_model(folder: Path, model: Model, *, metrics: Mapping[str, Any], versio
 def _describe(model: Model) -> dict[str, Any]:
     if isinstance(model, Classifier):
         return {"architecture": describe_network(model.network)}
+    if isinstance(model, Detector):
+        return _describe_detector(model)
     network = cast("UPerNet", model.network)
     head = {name: getattr(network, name) for name in ("decoder_channels", "auxiliary_channels", "dropout")}
     return {"architecture": describe_network(network.backbone), "head": head, "colours": model.colours}
+
+
+def _describe_detector(model: Detector) -> dict[str, Any]:
+    network = model.network
+    head = {"masks": network.has_masks, "cascade": network.is_cascade, "protocol": asdict(network.protocol)}
+    head |= {"fpn_channels": network.fpn_channels, "box_channels": network.box_channels}
+    architecture = describe_network(network.backbone)
+    return {"architecture": architecture, "head": head, "category_ids": list(model.category_ids)}
 
 
 def load(path: str | Path) -> Model:
@@ -127,9 +143,21 @@ def _build_segmenter(description: Mapping[str, Any]) -> Segmenter:
     )
 
 
+def _build_detector(description: Mapping[str, Any]) -> Detector:
+    names, backbone = description["class_names"], build_network(description["architecture"])
+    protocol = RCNNProtocol(**description["head"]["protocol"])
+    return Detector(
+        RCNN(backbone, num_classes=len(names), **{**description["head"], "protocol": protocol}),
+        class_names=names,
+        category_ids=description["category_ids"],
+        preprocessing=BoxPreprocessing(**description["preprocessing"]),
+    )
+
+
 _BUILDERS: dict[str, Callable[[Mapping[str, Any]], Model]] = {
     "classification": _build_classifier,
     "segmentation": _build_segmenter,
+    "detection": _build_detector,
 }
 """How the model of each task is built from its description."""
 
@@ -156,14 +184,14 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def network_of(model: Model, source: str | Path) -> Any:
-    """The network inside `model`, of a segmenter its backbone: a NomMer or a network of timm.
+    """The network inside `model`, of a segmenter or a detector its backbone: a NomMer or a network of timm.
 
     Raises:
         InputError: `source` is an exported model, which holds no network that could be trained or looked into.
     """
     if isinstance(model.network, OnnxNetwork):
         raise InputError(f"{source}: is an exported model; give the run folder or the model folder it was made from")
-    return cast("UPerNet", model.network).backbone if isinstance(model, Segmenter) else model.network
+    return model.network.backbone if isinstance(model.network, OnBackbone) else model.network
 
 
 def nommer_of(model: Model, source: str | Path) -> NomMer:
@@ -198,8 +226,8 @@ def load_weights(network: nn.Module, weights: Mapping[str, Tensor], source: Path
     network.load_state_dict(weights)
 
 
-def load_backbone(network: UPerNet, source: Path) -> tuple[list[str], list[str]]:
-    """Take over the backbone of any model, a classifier's or a segmenter's, on disk or a published checkpoint.
+def load_backbone(network: OnBackbone, source: Path) -> tuple[list[str], list[str]]:
+    """Take over the backbone of any model, a classifier's or what was built on one, on disk or a published checkpoint.
 
     A position embedding of another size is resampled.
 
@@ -216,7 +244,7 @@ def load_backbone(network: UPerNet, source: Path) -> tuple[list[str], list[str]]
         other.set_input_size(network.backbone.config.img_size)
     other.prune_intermediate_layers(NUM_MAPS, prune_norm=True, prune_head=True)
     load_weights(network.backbone, other.state_dict(), source)
-    prefix = "backbone." if isinstance(model, Segmenter) else ""
+    prefix = "backbone." if isinstance(model.network, OnBackbone) else ""
     loaded = {prefix + name for name in other.state_dict()}
     return [name for name in names if name in loaded], [name for name in names if name not in loaded]
 

@@ -5,7 +5,6 @@ deeper stages; both heads are as in the published ADE20K recipe. Source: Xiao et
 Scene Understanding" (2018).
 """
 
-import re
 from typing import Any
 
 import torch.nn.functional as F
@@ -14,12 +13,11 @@ from torch import Tensor, nn
 from nommer.backbone.layout import pad_maps
 from nommer.errors import InputError
 from nommer.heads.inference import DenseNetwork
+from nommer.heads.pyramid import NUM_MAPS, OnBackbone, pyramid_of
 from nommer.shapes import ClassMap, Images, PixelLogits
 
-NUM_MAPS = 4
 
-
-class UPerNet(DenseNetwork):
+class UPerNet(OnBackbone, DenseNetwork):
     """A semantic segmenter: images of any size in, one score per class and pixel out.
 
     Args:
@@ -86,21 +84,6 @@ class UPerNet(DenseNetwork):
     def _head(self, maps: list[Tensor]) -> ClassMap:
         return self.classifier(self.decoder([maps[0], maps[0], *maps]))  # the decoder leaves out the first two
 
-    # ---- timm's contract --------------------------------------------------------------------------------------------
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """The backbone's patterns of parameter names by layer; the heads are the last layer."""
-        return {name: _below("backbone", spec) for name, spec in self.backbone.group_matcher(coarse).items()}
-
-    def no_weight_decay(self) -> set[str]:
-        """The backbone's names of parameters without weight decay."""
-        names: set[str] = getattr(self.backbone, "no_weight_decay", set)()
-        return {f"backbone.{name}" for name in names}
-
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Trade time for memory in training: recompute the backbone's activations in the backward pass."""
-        self.backbone.set_grad_checkpointing(enable)
-
 
 class TolerantBatchNorm(nn.BatchNorm2d):
     """A batch norm that uses its running statistics where a batch holds one value per channel, which has no variance.
@@ -113,29 +96,6 @@ class TolerantBatchNorm(nn.BatchNorm2d):
         if self.training and maps.numel() == maps.shape[1]:
             return F.batch_norm(maps, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         return super().forward(maps)
-
-
-def pyramid_of(backbone: Any) -> tuple[list[int], list[int]]:
-    """Channels and strides of the four feature maps, finest first, of a backbone that is cut down to what they need.
-
-    Raises:
-        InputError: not four maps, each half as fine as the one before it, or images of one size only.
-    """
-    name = type(backbone).__name__
-    fixed = (getattr(backbone, "pretrained_cfg", None) or {}).get("fixed_input_size", False)
-    if fixed and not getattr(backbone, "dynamic_img_size", False):
-        raise InputError(f"{name} takes images of one size only; choose a network such as nommer_tiny or resnet50")
-    info: list[dict[str, Any]] = list(getattr(backbone, "feature_info", []))[-NUM_MAPS:]
-    strides = [entry["reduction"] for entry in info]
-    halved = len(strides) == NUM_MAPS and strides == [strides[0] * 2**stage for stage in range(NUM_MAPS)]
-    if not halved or not hasattr(backbone, "forward_intermediates"):
-        found = f"strides {', '.join(map(str, strides))}" if strides else "none"
-        raise InputError(
-            f"{name} gives no four feature maps that halve their sides one after the other (found {found}); choose a "
-            "hierarchical network such as nommer_tiny, resnet50 or convnext_atto"
-        )
-    backbone.prune_intermediate_layers(NUM_MAPS, prune_norm=True, prune_head=True)
-    return [entry["num_chs"] for entry in info], strides
 
 
 def enlarge(scores: ClassMap, images: Images, stride: int) -> PixelLogits:
@@ -187,11 +147,3 @@ def _classifier(channels: int, num_classes: int, dropout: float) -> nn.Sequentia
     nn.init.normal_(conv.weight, std=0.01)
     nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
     return nn.Sequential(nn.Dropout2d(dropout), conv)
-
-
-def _below(prefix: str, spec: Any) -> Any:
-    """A matcher's pattern, or its list of (pattern, order), for names that stand below `prefix`."""
-    if isinstance(spec, str):
-        anywhere = re.sub(r"(^|[|(])\^", r"\1", spec)
-        return rf"^{prefix}\.(?:{anywhere})"
-    return [(_below(prefix, pattern), order) for pattern, order in spec]

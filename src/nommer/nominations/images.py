@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from nommer.backbone.contexts import CONTEXTS
-from nommer.data.images import ImageError, ImageSource, open_any
-from nommer.heads.classification import Classifier, source_name
+from nommer.data.images import ImageSource
+from nommer.heads.classification import Classifier, open_source, source_name
 from nommer.heads.inference import WHOLE_PIXELS, Inference
 from nommer.heads.segmentation import Segmenter
 from nommer.nominations.render import Segmented, nomination_figure
@@ -78,11 +78,9 @@ def explain_images(model: Classifier | Segmenter, sources: Sequence[ImageSource]
         ValueError: `model` holds no NomMer, or several.
     """
     for source in sources:
-        name = source_name(source)
-        try:
-            image = open_any(source, background=model.preprocessing.background)
-        except ImageError as error:
-            yield Failure(name, error.reason)
+        name, image = source_name(source), open_source(source, model.preprocessing.background)
+        if isinstance(image, Failure):
+            yield image
             continue
         if isinstance(model, Segmenter):
             yield explain_pixels(model, image, name=name)
