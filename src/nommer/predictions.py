@@ -193,6 +193,14 @@ class Detections:
     def __len__(self) -> int:
         return len(self.boxes)
 
+    @property
+    def areas(self) -> np.ndarray:
+        """(n,) float64 square pixels: of the masks, or of the boxes where there are no masks."""
+        if self.masks is None:
+            return (self.boxes[:, 2:] - self.boxes[:, :2]).prod(1)
+        sized = [{"size": list(self.size), "counts": mask} for mask in self.masks]
+        return np.asarray(coco_masks.area(sized), np.float64).reshape(-1)
+
     def at_least(self, threshold: float) -> "Detections":
         """Those with this score or more."""
         count = int((self.scores >= threshold).sum())

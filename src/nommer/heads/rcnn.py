@@ -21,7 +21,7 @@ from nommer.heads.rcnn_protocol import PUBLISHED, RCNNProtocol
 from nommer.heads.roi_heads import RoIHeads
 from nommer.shapes import Images
 
-Image = Float[Tensor, "3 image_height image_width"]
+Image = Float[Tensor, "3 _ _"]
 """A prepared image; those of a batch may differ in size."""
 
 

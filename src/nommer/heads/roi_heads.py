@@ -4,7 +4,6 @@ Each stage of a cascade starts from the boxes of the one before, and all classes
 one stage, in which each class moves them in its own way. Heads, samplers and coders are torchvision's.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -15,13 +14,12 @@ from torch import Tensor, nn
 from torchvision.models.detection import _utils as parts
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
-from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image, remove_small_boxes, roi_align
-from torchvision.ops._utils import convert_boxes_to_roi_format
-from torchvision.ops.poolers import LevelMapper
+from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image, remove_small_boxes
 
 from nommer.data.box_transforms import Target
 from nommer.heads.object_masks import crop_masks
 from nommer.heads.rcnn_protocol import RCNNProtocol, StageProtocol
+from nommer.heads.roi_pool import RoIPool
 
 _SMALLEST = 0.01
 """Least width and height of an answered box, in pixels as the network sees them."""
@@ -154,38 +152,6 @@ class MaskHead(nn.Module):
         return crop_masks(
             target["masks"], samples.boxes[shows], samples.matches[shows], cells=cells, aligned=self.aligned
         )
-
-
-class RoIPool(nn.Module):
-    """The maps of a feature pyramid inside boxes, each box from the map that suits its size; always float32.
-
-    Args:
-        cells: into which a box is divided, along a side.
-        strides: pixels per cell of the maps.
-        protocol: how.
-
-    Source: Lin et al., "Feature Pyramid Networks for Object Detection" (2017), equation 1.
-    """
-
-    def __init__(self, cells: int, strides: Sequence[int], protocol: RCNNProtocol) -> None:
-        super().__init__()
-        self.cells, self.strides = cells, strides
-        self.sampling_ratio, self.aligned = protocol.sampling_ratio, protocol.aligned
-        self.levels = LevelMapper(int(math.log2(strides[0])), int(math.log2(strides[-1])))
-
-    def forward(self, maps: Sequence[Tensor], boxes: Sequence[Tensor]) -> Tensor:
-        """Pooled boxes of all images, (boxes, channels, cells, cells).
-
-        Args:
-            maps: finest first, one per stride; further ones, which are for proposals only, are left out.
-            boxes: of each image, (n, 4) in its pixels.
-        """
-        rois, levels = convert_boxes_to_roi_format(list(boxes)), self.levels(boxes)
-        pooled = rois.new_zeros(len(rois), maps[0].shape[1], self.cells, self.cells)
-        for level, (map_, stride) in enumerate(zip(maps, self.strides, strict=False)):
-            at = (levels == level).nonzero()[:, 0]
-            pooled[at] = roi_align(map_.float(), rois[at], self.cells, 1 / stride, self.sampling_ratio, self.aligned)
-        return pooled
 
 
 class RoIHeads(nn.Module):

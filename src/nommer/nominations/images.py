@@ -1,10 +1,10 @@
-"""What a model nominates on given images: a picture each, and the shares per block; of a segmenter also per class."""
+"""What a model nominates on given images: a picture each, and the shares per block and part of what is predicted."""
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -15,21 +15,28 @@ from torch import Tensor
 from nommer.backbone.contexts import CONTEXTS
 from nommer.data.images import ImageSource
 from nommer.heads.classification import Classifier, open_source, source_name
+from nommer.heads.detection import Detector
 from nommer.heads.inference import WHOLE_PIXELS, Inference
 from nommer.heads.segmentation import Segmenter
-from nommer.nominations.render import Segmented, nomination_figure
+from nommer.nominations.render import Regions, nomination_figure
 from nommer.nominations.trace import NominationTrace, shares
-from nommer.predictions import Classification, Failure, Segmentation
+from nommer.predictions import Classification, Detections, Failure, Segmentation
 
 ClassShares: TypeAlias = dict[str, dict[str, float]]
-"""Per class the share of each context in its pixels, adding to 1."""
+"""Per class, or other part of the image, the share of each context in its pixels, adding to 1."""
+
+SURE = 0.5
+"""Least score of the objects that an explanation counts."""
+
+_PART_COLOURS = {"objects": (230, 60, 60), "background": (200, 200, 200)}
+"""Parts of an image with objects, and the colour that stands beside their names."""
 
 
 @dataclass(frozen=True)
 class Explanation:
     """What one image made the model nominate."""
 
-    prediction: Classification | Segmentation
+    prediction: Classification | Segmentation | Detections
     maps: dict[str, Tensor]
     """Per nominator block (rows, columns) uint8: 0 convolution, 1 window, 2 global."""
     shares: dict[str, dict[str, float]]
@@ -37,21 +44,27 @@ class Explanation:
     probabilities: dict[str, Tensor]
     """Per nominator block (rows, columns, 3) float32: the softmax of the scores, how close the contest was."""
     image: Image.Image
-    """What the network saw; of a segmenter at the size of the labels."""
+    """What the network saw; of a segmenter at the size of the labels, of a detector as it came."""
     shares_per_class: dict[str, ClassShares] | None = None
     """Of a segmenter, per nominator block: the share of each context in the pixels of every class predicted."""
+    shares_inside: dict[str, ClassShares] | None = None
+    """Of a detector, per nominator block: the share of each context in the pixels of "objects" and in "background"."""
     shrunk_from: tuple[int, int] | None = None
     """Height and width of an image too large to be seen whole, which was shrunk to about two million pixels."""
 
     def plot(self) -> Figure:
-        """The image beside its maps, with the shares and a legend; of a segmenter also the answer and class shares."""
+        """The image beside its maps, with the shares and a legend; then the answer and the shares of its parts."""
         name = Path(self.prediction.source).name
+        regions, title = None, name
         if isinstance(self.prediction, Classification):
             title = f"{name}: {self.prediction.name} ({self.prediction.probability:.0%})"
-            return nomination_figure(self.image, self.maps, self.probabilities, title=title)
-        title = f"{name}, shrunk from {self.shrunk_from[1]} x {self.shrunk_from[0]}" if self.shrunk_from else name
-        segmented = Segmented(self.prediction, self.shares_per_class or {})
-        return nomination_figure(self.image, self.maps, self.probabilities, title=title, segmented=segmented)
+        elif isinstance(self.prediction, Segmentation):
+            title = f"{name}, shrunk from {self.shrunk_from[1]} x {self.shrunk_from[0]}" if self.shrunk_from else name
+            colours = dict(zip(self.prediction.class_names, self.prediction.colours, strict=True))
+            regions = Regions(self.prediction.overlay(self.image), self.shares_per_class or {}, colours)
+        else:
+            regions = Regions(self.prediction.plot(self.image), self.shares_inside or {}, _PART_COLOURS)
+        return nomination_figure(self.image, self.maps, self.probabilities, title=title, regions=regions)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: the prediction, the shares, and the mean probability of each context."""
@@ -61,6 +74,8 @@ class Explanation:
         if isinstance(self.prediction, Classification):
             return {**self.prediction.to_dict(1), **explained}
         answer = self.prediction.to_dict()
+        if isinstance(self.prediction, Detections):
+            return {**answer, **explained, "shares_inside": self.shares_inside}
         classes = answer.pop("shares")
         return {
             **answer,
@@ -71,7 +86,9 @@ class Explanation:
         }
 
 
-def explain_images(model: Classifier | Segmenter, sources: Sequence[ImageSource]) -> Iterator[Explanation | Failure]:
+def explain_images(
+    model: Classifier | Segmenter | Detector, sources: Sequence[ImageSource]
+) -> Iterator[Explanation | Failure]:
     """Explain image after image; one that cannot be decoded gets a `Failure`.
 
     Raises:
@@ -84,6 +101,8 @@ def explain_images(model: Classifier | Segmenter, sources: Sequence[ImageSource]
             continue
         if isinstance(model, Segmenter):
             yield explain_pixels(model, image, name=name)
+        elif isinstance(model, Detector):
+            yield explain_objects(model, image, name=name)
         else:
             yield explain_image(model, model.preprocessing.crop(image), name=name)
 
@@ -111,26 +130,73 @@ def explain_pixels(model: Segmenter, image: Image.Image, *, name: str) -> Explan
         labels = model.label(prepared[None], size=(seen.height, seen.width), inference=Inference(mode="whole"))
     if labels is None:
         return Failure(name, "the model's scores are no numbers")
-    finest = trace.maps(trace.blocks[0]).shape[1]
     maps, probabilities, per_class = {}, {}, {}
-    for block in trace.blocks:
-        whole = trace.maps(block)[0]
-        stride = model.network.stride * finest // len(whole)
-        rows, columns = (math.ceil(side / stride) for side in prepared.shape[1:])  # the rest is padding
-        maps[block] = whole[:rows, :columns]
-        probabilities[block] = trace.probabilities(block)[0, :rows, :columns]
-        contexts = _of_pixels(maps[block], stride, prepared.shape[1:], labels.shape)
-        per_class[block] = _shares_per_class(labels, contexts, model.class_names)
-    counts = torch.stack([torch.bincount(map_.flatten().long(), minlength=len(CONTEXTS)) for map_ in maps.values()])
+    for cells in _cells(trace, model.network.stride, prepared):
+        maps[cells.block], probabilities[cells.block] = cells.map, cells.probabilities
+        contexts = _of_pixels(cells.map, cells.stride, prepared.shape[1:], labels.shape)
+        per_class[cells.block] = _shares_per_class(labels, contexts, model.class_names)
     return Explanation(
         Segmentation(name, model.class_names, model.colours, labels),
         maps,
-        shares(trace.blocks, counts.double()),
+        _shares(maps),
         probabilities,
         seen,
-        per_class,
-        None if seen is image else (image.height, image.width),
+        shares_per_class=per_class,
+        shrunk_from=None if seen is image else (image.height, image.width),
     )
+
+
+def explain_objects(model: Detector, image: Image.Image, *, name: str) -> Explanation | Failure:
+    """Explain what a detector finds, with a score of `SURE` or more; a `Failure` where its scores are no numbers."""
+    prepared, size = model.preprocessing(image), (image.height, image.width)
+    with NominationTrace(model, keep_maps=True) as trace:
+        found = model.detect(prepared, size=size)
+    if found is None:
+        return Failure(name, "the model's scores are no numbers")
+    found = replace(found.at_least(SURE), source=name)
+    inside = np.zeros(size, bool)
+    for index in range(len(found)):
+        inside |= found.mask(index)
+    maps, probabilities, shares_inside = {}, {}, {}
+    for cells in _cells(trace, model.network.strides[0], prepared):
+        maps[cells.block], probabilities[cells.block] = cells.map, cells.probabilities
+        contexts = _of_pixels(cells.map, cells.stride, prepared.shape[1:], size)
+        shares_inside[cells.block] = _shares_per_class((~inside).astype(int), contexts, list(_PART_COLOURS))
+    return Explanation(found, maps, _shares(maps), probabilities, image, shares_inside=shares_inside)
+
+
+class _Cells(NamedTuple):
+    """What one nominator block nominates on one image, without the padding."""
+
+    block: str
+    map: Tensor
+    """(rows, columns) context indices."""
+    probabilities: Tensor
+    """(rows, columns, 3)."""
+    stride: int
+    """Pixels per cell along one side, of the image as the network sees it."""
+
+
+def _cells(trace: NominationTrace, finest_stride: int, prepared: Tensor) -> Iterator[_Cells]:
+    """Of every block what lies on the one image that was seen, (3, h, w); the rest is padding.
+
+    Args:
+        trace: of that image.
+        finest_stride: pixels per cell in the first block.
+        prepared: the image.
+    """
+    finest = trace.maps(trace.blocks[0]).shape[1]
+    for block in trace.blocks:
+        whole = trace.maps(block)[0]
+        stride = finest_stride * finest // len(whole)
+        rows, columns = (math.ceil(side / stride) for side in prepared.shape[1:])
+        yield _Cells(block, whole[:rows, :columns], trace.probabilities(block)[0, :rows, :columns], stride)
+
+
+def _shares(maps: Mapping[str, Tensor]) -> dict[str, dict[str, float]]:
+    """Per block the share of each context in its map."""
+    counts = torch.stack([torch.bincount(map_.flatten().long(), minlength=len(CONTEXTS)) for map_ in maps.values()])
+    return shares(list(maps), counts.double())
 
 
 def _prepare_whole(model: Segmenter, image: Image.Image) -> tuple[Image.Image, Tensor]:

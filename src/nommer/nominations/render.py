@@ -13,15 +13,14 @@ from PIL import Image
 from torch import Tensor
 
 from nommer.backbone.contexts import CONTEXTS
-from nommer.predictions import Segmentation
 
 CONTEXT_COLOURS = {"convolution": "#0072B2", "window": "#E69F00", "global": "#CC79A7"}
 """From the Okabe-Ito palette, which people with colour-blind eyes can tell apart."""
 
 _OPACITY = 0.6
 
-_MOST_CLASSES = 20
-"""Classes whose shares are shown, those with the most pixels."""
+_MOST_REGIONS = 20
+"""Parts of the image whose shares are shown, those with the most pixels."""
 
 _READING = """First row: the context that each token
 nominates, the one with the highest score.
@@ -32,10 +31,10 @@ the contest was close.
 
 Under each map: the mean over all tokens."""
 
-_READING_CLASSES = """
+_READING_REGIONS = """
 
 Bars: the nominated contexts once more, in
-the pixels predicted as one class each."""
+parts of what was predicted."""
 
 
 def overlay(image: Image.Image, weights: Tensor) -> Image.Image:
@@ -55,12 +54,15 @@ def overlay(image: Image.Image, weights: Tensor) -> Image.Image:
 
 
 @dataclass(frozen=True)
-class Segmented:
-    """What the picture of a segmenter's nominations shows besides."""
+class Regions:
+    """What the picture of a segmenter's or detector's nominations shows besides: its answer, and parts of the image."""
 
-    prediction: Segmentation
-    shares_per_class: Mapping[str, Mapping[str, Mapping[str, float]]]
-    """Per block and class the share of each context; the classes of most pixels first."""
+    answer: Image.Image
+    """The image with what was predicted in it."""
+    shares: Mapping[str, Mapping[str, Mapping[str, float]]]
+    """Per block and part of the image the share of each context."""
+    colours: Mapping[str, tuple[int, int, int]]
+    """RGB colour (0-255) of each part in `answer`."""
 
 
 def nomination_figure(
@@ -69,7 +71,7 @@ def nomination_figure(
     probabilities: Mapping[str, Tensor],
     *,
     title: str,
-    segmented: Segmented | None = None,
+    regions: Regions | None = None,
 ) -> Figure:
     """The image beside what every nominator block nominates, and below it how probable each context was.
 
@@ -78,17 +80,17 @@ def nomination_figure(
         nominated: per block (rows, columns) context indices.
         probabilities: per block (rows, columns, 3), the softmax of the scores.
         title: written over the picture.
-        segmented: of a segmenter: its answer is shown under the image, and in a third row the shares per class.
+        regions: of a segmenter or detector: its answer is shown under the image, and in a third row the shares.
     """
     shown = _visible(image)
-    figure, axes = _panels(len(nominated) + 1, image, segmented)
+    figure, axes = _panels(len(nominated) + 1, image, regions)
     axes[0, 0].imshow(shown)
     axes[0, 0].set_title("image", fontsize=10)
     axes[-1, 0].axis("off")
-    reading = _READING + (_READING_CLASSES if segmented else "")
+    reading = _READING + (_READING_REGIONS if regions else "")
     axes[-1, 0].text(0, 0.5, reading, fontsize=9, va="center", wrap=True, transform=axes[-1, 0].transAxes)
-    if segmented:
-        axes[1, 0].imshow(_visible(segmented.prediction.overlay(image)))
+    if regions:
+        axes[1, 0].imshow(_visible(regions.answer))
         axes[1, 0].set_xlabel("predicted", fontsize=9)
     for column, name in zip(axes[:, 1:].T, nominated, strict=True):
         rows, columns = nominated[name].shape
@@ -96,23 +98,23 @@ def nomination_figure(
         column[0].set_title(f"{name}\n{rows} x {columns} tokens", fontsize=10)
         _show_weights(column[0], shown, one_hot, "nominated")
         _show_weights(column[1], shown, probabilities[name], "probability")
-        if segmented:
-            _show_classes(column[2], segmented.shares_per_class[name])
-    if segmented:
-        _name_classes(axes[2, 1], segmented)
+        if regions:
+            _show_regions(column[2], regions.shares[name])
+    if regions:
+        _name_regions(axes[2, 1], regions)
     handles = [Patch(color=CONTEXT_COLOURS[name], label=name, alpha=_OPACITY) for name in CONTEXTS]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, title="context")
     figure.suptitle(title, fontsize=11)
     return figure
 
 
-def _panels(columns: int, image: Image.Image, segmented: Segmented | None) -> tuple[Figure, np.ndarray]:
+def _panels(columns: int, image: Image.Image, regions: Regions | None) -> tuple[Figure, np.ndarray]:
     """An empty figure with two rows of panels, or three."""
     heights = [4.0, 4.0]
-    if segmented:
+    if regions:
         picture = 2.8 * min(2.0, max(0.3, image.height / image.width)) + 1
-        classes = max(map(len, segmented.shares_per_class.values()))
-        heights = [picture, picture, 1 + 0.22 * min(classes, _MOST_CLASSES)]
+        parts = max(map(len, regions.shares.values()))
+        heights = [picture, picture, 1 + 0.22 * min(parts, _MOST_REGIONS)]
     figure = Figure(figsize=(2.8 * columns, sum(heights)), layout="constrained")
     axes = figure.subplots(len(heights), columns, squeeze=False, height_ratios=heights)
     for panel in axes.flat:
@@ -120,24 +122,23 @@ def _panels(columns: int, image: Image.Image, segmented: Segmented | None) -> tu
     return figure, axes
 
 
-def _show_classes(axes: Axes, shares: Mapping[str, Mapping[str, float]]) -> None:
-    """A bar per class, divided by the shares of the contexts; the largest class on top."""
-    shown = list(shares.values())[:_MOST_CLASSES]
+def _show_regions(axes: Axes, shares: Mapping[str, Mapping[str, float]]) -> None:
+    """A bar per part of the image, divided by the shares of the contexts; the largest part on top."""
+    shown = list(shares.values())[:_MOST_REGIONS]
     left = np.zeros(len(shown))
     for context in CONTEXTS:
-        widths = np.array([of_class[context] for of_class in shown])
+        widths = np.array([of_region[context] for of_region in shown])
         axes.barh(range(len(shown)), widths, left=left, color=CONTEXT_COLOURS[context], alpha=_OPACITY)
         left += widths
     axes.invert_yaxis()
-    axes.set(xlim=(0, 1), xticks=[0, 0.5, 1], xticklabels=["0", "50%", "100%"], xlabel="share of the class's pixels")
+    axes.set(xlim=(0, 1), xticks=[0, 0.5, 1], xticklabels=["0", "50%", "100%"], xlabel="share of its pixels")
     axes.xaxis.label.set_fontsize(9)
 
 
-def _name_classes(axes: Axes, segmented: Segmented) -> None:
-    """The names of the classes before their bars, and their colours."""
-    prediction = segmented.prediction
-    names = list(next(iter(segmented.shares_per_class.values())))[:_MOST_CLASSES]
-    colours = [np.array(prediction.colours[prediction.class_names.index(name)]) / 255 for name in names]
+def _name_regions(axes: Axes, regions: Regions) -> None:
+    """The names of the parts before their bars, and their colours."""
+    names = list(next(iter(regions.shares.values())))[:_MOST_REGIONS]
+    colours = [np.array(regions.colours[name]) / 255 for name in names]
     axes.set_yticks(range(len(names)), names, fontsize=9)
     axes.tick_params("y", length=0, pad=16)
     places = [-0.04] * len(names)
