@@ -18,24 +18,24 @@ from nommer.engine.evaluation import (
 from nommer.engine.inputs import images_to_compare, load_to, read_list
 from nommer.engine.optim import Optim
 from nommer.engine.plots import save_figure
+from nommer.engine.prediction import PredictionResult, PredictionSettings, predict_images
 from nommer.engine.run import results_folder, run_of
 from nommer.engine.settings import (
+    DetectionOptions,
     NetworkOptions,
     SegmentationOptions,
     TrainSettings,
-    refuse_given,
-    refuse_options,
 )
 from nommer.engine.trainer import Precision
 from nommer.engine.training import TrainingResult, train_model
-from nommer.errors import check_minimum
+from nommer.errors import InputError
 from nommer.files import write_json
+from nommer.heads.detection import Detector
 from nommer.heads.inference import Inference
-from nommer.heads.output import save_pictures, save_predictions, save_segmentations, unique_names
-from nommer.heads.segmentation import Segmenter
+from nommer.heads.output import unique_names
 from nommer.heads.storage import load, network_of, nommer_of
 from nommer.nominations.images import Explanation, explain_images
-from nommer.predictions import Classification, Failure, SegmentationSummary
+from nommer.predictions import Failure
 from nommer.progress import track
 
 
@@ -66,6 +66,7 @@ def train(
     augment: Augmentation = Augmentation(),
     pixels: PixelOptions = PixelOptions(),
     segmentation: SegmentationOptions = SegmentationOptions(),
+    detection: DetectionOptions = DetectionOptions(),
 ) -> TrainingResult:
     """Train on labelled images; what they are labelled with is what is learned: classes of images, or of pixels.
 
@@ -103,6 +104,7 @@ def train(
         augment: random changes of the training images, for classification.
         pixels: how pixels are prepared.
         segmentation: head, loss and random changes of images and masks, for segmentation.
+        detection: heads, sizes and random changes of images and objects, for detection and instance segmentation.
 
     Returns:
         The run folder, the judgement of the best epoch, and its model.
@@ -157,15 +159,6 @@ def evaluate(
     return evaluate_model(EvaluationSettings(**locals()))
 
 
-@dataclass(frozen=True)
-class PredictionResult:
-    """Answers in the order of the images, and where they are written."""
-
-    predictions: Sequence[Classification | SegmentationSummary | Failure]
-    """Of a segmenter the shares of the classes; the labels of the pixels are in `out`."""
-    out: Path
-
-
 def predict(
     model: Path | str,
     images: Sequence[str],
@@ -177,20 +170,24 @@ def predict(
     pictures: bool = True,
     overwrite: bool = False,
     inference: Inference = Inference(),
+    threshold: float | None = None,
+    most: int | None = None,
 ) -> PredictionResult:
-    """Classify or segment images; an image that cannot be read is answered by an error, the others all the same.
+    """Answer images; one that cannot be read is answered by an error, the others all the same.
 
     Args:
         model: run folder, model folder, exported model.onnx or published checkpoint.
         images: files, folders (searched deeply) and glob patterns; - reads one per line from standard input.
         top: classes to name per image, most probable first, for classification. By default 5.
-        out: folder for result.json, predictions.csv, annotated images and, of a segmenter, the labels of all pixels as
-            PNG. By default a new one in the run folder.
-        batch_size: images per step, for classification. By default 32; a segmenter takes one at a time.
+        out: folder for result.json, predictions.csv, annotated images; of a segmenter also the labels of all pixels as
+            PNG, of a detector the objects as COCO and YOLO write them. By default a new one in the run folder.
+        batch_size: images per step, for classification. By default 32; the others take one at a time.
         device: auto, cpu, cuda, cuda:1 or mps.
         pictures: write the annotated images too.
         overwrite: delete earlier results in `out`.
         inference: how a segmenter goes over an image: whole or in windows, at which scales, mirrored too.
+        threshold: least score of a detector's answers, 0 to 1. By default 0.05.
+        most: answers of a detector per image. By default 100.
 
     Returns:
         One answer per image, and the folder.
@@ -198,24 +195,7 @@ def predict(
     Raises:
         InputError: anything given that does not fit; the message says what was found and what to do.
     """
-    check_minimum("top", top, 1)
-    check_minimum("batch-size", batch_size, 1)
-    loaded, paths = load_to(model, device), list(find_images(read_list(images)))
-    background = loaded.preprocessing.background
-    if isinstance(loaded, Segmenter):
-        refuse_given("segmentation", top=top, batch_size=batch_size)
-        folder = results_folder(Path(model), "predict", out, overwrite=overwrite)
-        segmented = track(loaded.predict_stream(paths, inference=inference), total=len(paths), what="predicting")
-        pairs = zip(paths, segmented, strict=True)
-        return PredictionResult(save_segmentations(pairs, folder, pictures=pictures, background=background), folder)
-    refuse_options("inference", inference, "classification")
-    folder = results_folder(Path(model), "predict", out, overwrite=overwrite)
-    answers = loaded.predict_stream(paths, batch_size=batch_size or 32)
-    predictions = list(track(answers, total=len(paths), what="predicting"))
-    save_predictions(predictions, folder, top=top or 5)
-    if pictures:
-        save_pictures(paths, predictions, folder / "images", background=background)
-    return PredictionResult(predictions, folder)
+    return predict_images(PredictionSettings(**locals()))
 
 
 @dataclass(frozen=True)
@@ -298,6 +278,8 @@ def export(
     """
     loaded = load(model)
     network_of(loaded, model)
+    if isinstance(loaded, Detector):
+        raise InputError(f"{model}: detectors cannot be exported yet, only classifiers and segmenters")
     root = Path(data or data_of_run(run_of(Path(model))))
     images = parity_images(loaded, images_to_compare(root))
     folder = results_folder(Path(model), "export", out, overwrite=overwrite)

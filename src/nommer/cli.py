@@ -11,23 +11,22 @@ from typing import Any, NoReturn
 
 from jsonargparse import ActionConfigFile, ArgumentParser, set_parsing_settings
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 from torch import OutOfMemoryError
 
 from nommer import api
-from nommer.engine.evaluation import EvaluationResult
-from nommer.engine.training import TrainingResult
 from nommer.errors import InputError
-from nommer.nominations.images import Explanation
-from nommer.predictions import Classification, Failure, SegmentationSummary
-from nommer.quickstart import DemoResult, demo
+from nommer.quickstart import demo
 from nommer.recipes import recipe_names, recipe_path
+from nommer.screen import (
+    show_demo,
+    show_evaluation,
+    show_explanations,
+    show_export,
+    show_predictions,
+    show_training,
+)
 
 USER_ERROR = 2
-SOME_FAILED = 1
-_MOST_ROWS = 25
-_ERROR = Text("error", style="red")
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
@@ -173,122 +172,6 @@ def run(arguments: Sequence[str]) -> int:
     settings = {name: value for name, value in chosen[verb].items() if name != "config"}
     function, show = VERBS[verb]
     return show(function(**settings), Console(markup=False, emoji=False))  # names of files and classes are no markup
-
-
-def show_training(result: TrainingResult, console: Console) -> int:
-    """The judgement of the best epoch and where everything is."""
-    console.print(summary_table(result.report.summary(), f"validation, best epoch {result.epoch}"))
-    console.print(f"run folder {result.out}: model/, {result.plots}")
-    return 0
-
-
-def show_evaluation(result: EvaluationResult, console: Console) -> int:
-    """The numbers, and the worst classes first."""
-    console.print(summary_table(result.report.summary(), "evaluation"))
-    worst_by = "iou" if "iou" in result.per_class[0] else "recall"
-    rows = sorted(result.per_class, key=lambda row: (row[worst_by] is None, row[worst_by]))
-    columns = [name for name in rows[0] if name != "predicted"]
-    table = Table(*(_title(name) for name in columns), title=f"classes, lowest {_title(worst_by)} first")
-    for row in rows[:_MOST_ROWS]:
-        table.add_row(*(_show(row[name]) for name in columns))
-    console.print(table)
-    if len(rows) > _MOST_ROWS:
-        console.print(f"{len(rows) - _MOST_ROWS} more classes in per_class.csv")
-    console.print(f"tables and plots in {result.out}")
-    return 0
-
-
-def _title(column: str) -> str:
-    return {"iou": "IoU", "f1": "F1"}.get(column, column.replace("_", " "))
-
-
-def show_predictions(result: api.PredictionResult, console: Console) -> int:
-    """The most probable classes of every image, or those with the most pixels."""
-    table = Table("image", "class", "share", "then")
-    for prediction in result.predictions:
-        if isinstance(prediction, Failure):
-            table.add_row(prediction.source, _ERROR, "", prediction.error)
-            continue
-        (first, share), *others = list_answers(prediction)
-        then = ", ".join(f"{name} {value:.1%}" for name, value in others[:2])
-        table.add_row(prediction.source, first, f"{share:.1%}", then)
-    table.columns[2].header = (
-        "probability" if any(isinstance(p, Classification) for p in result.predictions) else "share"
-    )
-    console.print(table)
-    written = ", ".join(sorted(path.name for path in result.out.iterdir() if path.name != "environment.json"))
-    console.print(f"{written} in {result.out}")
-    return exit_code(result.predictions)
-
-
-def list_answers(prediction: Classification | SegmentationSummary) -> list[tuple[str, float]]:
-    """Classes with their probability or their share of the pixels, the largest first."""
-    return prediction.top(3) if isinstance(prediction, Classification) else list(prediction.shares.items())
-
-
-def show_explanations(result: api.ExplanationResult, console: Console) -> int:
-    """The share of each context per nominator block, over all images."""
-    explained = [item for item in result.explanations if isinstance(item, Explanation)]
-    for failed in (item for item in result.explanations if isinstance(item, Failure)):
-        console.print(_ERROR, f"{failed.source}: {failed.error}")
-    if explained:
-        table = Table(
-            "block", *next(iter(explained[0].shares.values())), title=f"nominated contexts, {len(explained)} images"
-        )
-        for block in explained[0].shares:
-            rows = [item.shares[block] for item in explained]
-            table.add_row(block, *(f"{sum(row[name] for row in rows) / len(rows):.1%}" for name in rows[0]))
-        console.print(table)
-    console.print(f"a picture per image in {result.out}")
-    return exit_code(result.explanations)
-
-
-def show_export(result: api.ExportResult, console: Console) -> int:
-    """The parity report, and where the model is."""
-    console.print(summary_table(result.report.to_dict(), "exported against PyTorch"))
-    console.print(f"model.onnx and parity.json in {result.out}")
-    return 0
-
-
-def show_demo(result: DemoResult, console: Console) -> int:
-    """What every verb said, and where to look."""
-    show_evaluation(result.evaluation, console)
-    show_predictions(result.prediction, console)
-    show_explanations(result.explanation, console)
-    show_export(result.export, console)
-    top1 = result.training.report.summary()["top1"]
-    console.print(f"\ntrained in {result.seconds:.0f} s; top-1 {top1:.2%} of 360 held back digits; see")
-    run = result.training.out
-    for path, what in (
-        (run / "curves.png", "how it learned"),
-        (run / "val_predictions.jpg", "its surest mistakes, and other digits"),
-        (run / "nominations.png", "which contexts it nominated over the epochs"),
-        (result.explanation.out, "which context each token nominates, a picture per digit"),
-        (result.prediction.out / "images", "annotated images"),
-    ):
-        console.print(f"  {path}  {what}")
-    return 0
-
-
-def exit_code(results: Sequence[Classification | SegmentationSummary | Explanation | Failure]) -> int:
-    """0, or 1 when an image failed."""
-    return SOME_FAILED if any(isinstance(result, Failure) for result in results) else 0
-
-
-def summary_table(summary: dict[str, Any], title: str) -> Table:
-    """Numbers of a report as a table of two columns."""
-    table = Table("measure", "value", title=title)
-    for name, value in summary.items():
-        table.add_row(name.replace("_", " "), _show(value))
-    return table
-
-
-def _show(value: Any) -> str:
-    if value is None:
-        return "n/a"
-    if isinstance(value, float):
-        return f"{value:.1e}" if 0 < abs(value) < 1e-3 else f"{value:.4f}"
-    return str(value)
 
 
 VERBS: dict[str, tuple[Callable[..., Any], Callable[[Any, Console], int]]] = {

@@ -15,11 +15,14 @@ from torchvision.transforms.v2.functional import center_crop
 from nommer.deploy.fuse import fuse
 from nommer.errors import InputError
 from nommer.files import write_json
+from nommer.heads.classification import Classifier
 from nommer.heads.exported import CELLS, INPUT, METADATA, OUTPUT, load_onnx
 from nommer.heads.segmentation import Segmenter
-from nommer.heads.storage import Model, task_of
+from nommer.heads.storage import task_of
 from nommer.heads.upernet import enlarge
 from nommer.shapes import ClassMap, Images, PixelLogits
+
+Exportable = Classifier | Segmenter
 
 TOLERANCE = 1e-4
 """Largest difference of a class score, relative to the largest score of the image (at least 1)."""
@@ -60,7 +63,7 @@ class ParityReport:
         return asdict(self)
 
 
-def parity_images(model: Model, paths: Sequence[Path]) -> Images:
+def parity_images(model: Exportable, paths: Sequence[Path]) -> Images:
     """Some of the images in `paths`, evenly chosen, as the exported model takes them; for a segmenter their middle.
 
     Raises:
@@ -74,13 +77,13 @@ def parity_images(model: Model, paths: Sequence[Path]) -> Images:
     return torch.stack([center_crop(image, [exported_size(model)] * 2) for image in images])
 
 
-def exported_size(model: Model) -> int:
+def exported_size(model: Exportable) -> int:
     """Side of the images that the exported model takes: the model's own, of a segmenter up to whole cells."""
     size = model.preprocessing.image_size
     return -(-size // model.network.stride) * model.network.stride if isinstance(model, Segmenter) else size
 
 
-def export_onnx(model: Model, images: Images, folder: Path) -> ParityReport:
+def export_onnx(model: Exportable, images: Images, folder: Path) -> ParityReport:
     """Write `folder/model.onnx` and `folder/parity.json`.
 
     The file takes images (batch, 3, size, size) float32, prepared as its metadata say, with any batch size; the size is
@@ -110,7 +113,7 @@ def export_onnx(model: Model, images: Images, folder: Path) -> ParityReport:
     return report
 
 
-def _write(model: Model, path: Path) -> None:
+def _write(model: Exportable, path: Path) -> None:
     size, fused = exported_size(model), fuse(model)
     batch = torch.export.Dim("batch", min=1)
     program = torch.onnx.export(
@@ -146,7 +149,7 @@ class _PixelsAndCells(nn.Module):
 
 
 @torch.inference_mode()
-def compare(reference: Model, exported: Model, images: Images) -> ParityReport:
+def compare(reference: Exportable, exported: Exportable, images: Images) -> ParityReport:
     """Run both on the same prepared images, in batches of several sizes."""
     reference, dense = reference.eval(), isinstance(reference, Segmenter)
     batches, needed = (DENSE_BATCHES, 1 - ODD_PIXELS) if dense else (BATCHES, 1.0)

@@ -89,6 +89,7 @@ class ClassificationWorkflow(Workflow):
     def resolve(self, settings: TrainSettings, found: Found) -> TrainSettings:
         """Image size from the data; patch, window, blocks and crop from the image size."""
         refuse_options("segmentation", settings.segmentation, self.name)
+        refuse_options("detection", settings.detection, self.name)
         settings = settings.resolved(
             train_images=len(found.data.splits["train"]), largest_batch=self.largest_default_batch
         )
@@ -136,9 +137,8 @@ class ClassificationWorkflow(Workflow):
         mixing = settings.augment.mixing(len(model.class_names), settings.optim.label_smoothing or 0.0)
         return ClassificationTask(model, optim=settings.optim, lr=lr, mixing=mixing, seed=settings.seed)
 
-    def judging_task(self, model: Classifier, inference: Inference) -> Task:
+    def judging_task(self, model: Classifier, data: Data, inference: Inference) -> Task:
         """Without an optimiser that matters."""
-        refuse_options("inference", inference, self.name)
         return ClassificationTask(model, optim=Optim(), lr=1.0)
 
     def save_training_batch(self, data: Any, model: Classifier, path: Path) -> None:

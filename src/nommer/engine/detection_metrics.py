@@ -11,6 +11,9 @@ from faster_coco_eval import COCO, COCOeval_faster
 from torch import Tensor
 from torchvision.ops import box_iou
 
+from nommer.data.formats.objects import DetectionSample
+from nommer.predictions import Detections
+
 MATCH_IOU = 0.5
 """Intersection over union from which on a detection counts as a find, where one limit is needed."""
 
@@ -111,6 +114,21 @@ class ImageAnswer:
     """(objects,) bool: neither to be found nor a mistake to find."""
     results: list[dict[str, Any]] = field(default_factory=list)
     """The answer as entries of a COCO results file."""
+
+    @classmethod
+    def of(cls, found: Detections, sample: DetectionSample, category_ids: Sequence[int]) -> "ImageAnswer":
+        """What was found in a sample, beside its objects."""
+        objects = sample.objects
+        return cls(
+            sample.image_id,
+            boxes=torch.from_numpy(found.boxes),
+            scores=torch.from_numpy(found.scores),
+            labels=torch.from_numpy(found.labels),
+            true_boxes=torch.from_numpy(objects.boxes),
+            true_labels=torch.from_numpy(objects.labels),
+            crowd=torch.from_numpy(objects.crowd),
+            results=found.to_coco(sample.image_id, category_ids),
+        )
 
 
 def match(answers: Sequence[ImageAnswer]) -> Matches:

@@ -9,7 +9,7 @@ from nommer.data.formats.labelled import Split, read_split
 from nommer.data.module import Loading
 from nommer.engine.judging import judge
 from nommer.engine.run import RunFolder, check_outside, results_folder, run_of
-from nommer.engine.settings import default_workers
+from nommer.engine.settings import default_workers, refuse_options
 from nommer.engine.task import Report
 from nommer.engine.trainer import Precision, one_device, quiet_lightning
 from nommer.engine.workflow import Data, Workflow
@@ -80,7 +80,8 @@ def evaluate_model(settings: EvaluationSettings) -> EvaluationResult:
     """Judge a model on disk, as `nommer.evaluate` describes."""
     model = load(settings.model)
     workflow = WORKFLOWS[task_of(model)]
-    task = workflow.judging_task(model, settings.inference)
+    if not workflow.has_inference:
+        refuse_options("inference", settings.inference, workflow.name)
     run = run_of(settings.model)
     root = settings.data or data_of_run(run)
     if settings.overwrite and settings.out:
@@ -94,7 +95,7 @@ def evaluate_model(settings: EvaluationSettings) -> EvaluationResult:
     notice(f"{len(data.samples())} images of {root} ({name}){issues_hint(data)}{workflow.absent_hint(data)}")
     with quiet_lightning():
         judgement = judge(
-            task,
+            workflow.judging_task(model, data, settings.inference),
             workflow.judging_data(data, model, settings.loading(run, workflow.largest_default_batch)),
             device=one_device(settings.device),
             precision=settings.precision_of(run),

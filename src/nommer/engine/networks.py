@@ -1,11 +1,13 @@
 """The network of a run: as its settings say, with fresh weights or those of another model."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from nommer.backbone.network import NomMer
+from nommer.data.formats.labelled import shorten
 from nommer.engine.settings import PEER, TrainSettings
 from nommer.heads.networks import build_timm, check_same_architecture
 from nommer.heads.storage import load, load_weights, network_of
@@ -29,7 +31,7 @@ def count_features(settings: TrainSettings) -> int:
     return int(features)
 
 
-def transfer(network: nn.Module, class_names: tuple[str, ...], source: Path) -> None:
+def transfer(network: Any, class_names: tuple[str, ...], source: Path) -> None:
     """Take over the weights of the classifier at `source`; its last layer only when the classes are the same.
 
     Raises:
@@ -49,5 +51,12 @@ def transfer(network: nn.Module, class_names: tuple[str, ...], source: Path) -> 
         f"by a new one for {len(class_names)}"
     )
     other.reset_classifier(0)
-    kept = {name: value for name, value in network.state_dict().items() if name.startswith("head.")}
+    classifier = {id(parameter) for parameter in network.get_classifier().parameters()}
+    kept = {name: parameter.detach() for name, parameter in network.named_parameters() if id(parameter) in classifier}
     load_weights(network, other.state_dict() | kept, source)
+
+
+def tell_loaded(loaded: Sequence[str], left: Sequence[str], source: Path) -> None:
+    """Say which weights of `source` were taken over and which were not."""
+    rest = f"; left there: {shorten(left)}" if left else ""
+    notice(f"{len(loaded)} weights of the backbone taken from {source}{rest}; the heads are new")

@@ -1,6 +1,6 @@
 """Semantic segmentation in the engine: the Lightning module, and what the verbs ask of the task."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -10,27 +10,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nommer.data.formats.labelled import shorten, split_randomly
+from nommer.data.formats.labelled import split_randomly
 from nommer.data.formats.masks import read_mask_folders
 from nommer.data.joint_transforms import DensePreprocessing, JointAugmentation
 from nommer.data.mask_audit import audit_masks
 from nommer.data.masks import IGNORE
 from nommer.data.module import ImageData, Loading
 from nommer.data.segmentation import SegmentationBatch, SegmentationData
-from nommer.data.transforms import PixelOptions
 from nommer.engine.metrics import SegmentationMetrics
-from nommer.engine.networks import build_network, count_features
+from nommer.engine.networks import build_network, count_features, tell_loaded
 from nommer.engine.optim import Optim
 from nommer.engine.segmentation_results import save_judgement, save_training_batch
 from nommer.engine.settings import TrainSettings, default_crop, refuse_options
 from nommer.engine.task import Task
 from nommer.engine.workflow import Data, Found, Judgement, Workflow
-from nommer.errors import InputError
 from nommer.heads.inference import Inference
 from nommer.heads.segmentation import Segmenter
 from nommer.heads.storage import load_backbone
 from nommer.heads.upernet import UPerNet
-from nommer.progress import notice
 
 
 class SegmentationTask(Task):
@@ -105,6 +102,7 @@ class SegmentationWorkflow(Workflow):
 
     name, task = "segmentation", SegmentationTask
     largest_default_batch = 8
+    has_inference = True
     synchronise_norms = True
     plots = "curves.png, iou.png, confusion_matrix.png, nominations.png, val_predictions.jpg"
 
@@ -123,10 +121,9 @@ class SegmentationWorkflow(Workflow):
 
     def resolve(self, settings: TrainSettings, found: Found) -> TrainSettings:
         """Crop size from the data, patch, window and blocks from the crop size, decoder from the backbone."""
-        refuse_options("augment", settings.augment, self.name)
-        for name in ("crop_pct", "crop_mode"):
-            if getattr(settings.pixels, name) != getattr(PixelOptions(), name):
-                raise InputError(f"--pixels.{name.replace('_', '-')}: is not for {self.name}, which sees whole images")
+        for group in ("augment", "detection"):
+            refuse_options(group, getattr(settings, group), self.name)
+        settings.normalisation(self.name)
         settings = settings.resolved(
             train_images=len(found.data.splits["train"]), largest_batch=self.largest_default_batch
         )
@@ -152,9 +149,11 @@ class SegmentationWorkflow(Workflow):
         )
         if settings.pretrained is not None:
             tell_loaded(*load_backbone(network, settings.pretrained), settings.pretrained)
-        pixels = {k: v for k, v in vars(settings.pixels).items() if k not in ("crop_pct", "crop_mode")}
         preprocessing = DensePreprocessing(
-            image_size=settings.image_size or 0, short_side=options.short_side, long_side=options.long_side, **pixels
+            image_size=settings.image_size or 0,
+            short_side=options.short_side,
+            long_side=options.long_side,
+            **settings.normalisation(self.name),
         )
         return Segmenter(network, class_names=data.class_names, colours=data.colours, preprocessing=preprocessing)
 
@@ -193,7 +192,7 @@ class SegmentationWorkflow(Workflow):
             seed=settings.seed,
         )
 
-    def judging_task(self, model: Segmenter, inference: Inference) -> Task:
+    def judging_task(self, model: Segmenter, data: Data, inference: Inference) -> Task:
         """Without an optimiser that matters."""
         return SegmentationTask(model, inference=inference, optim=Optim(), lr=1.0)
 
@@ -206,12 +205,6 @@ class SegmentationWorkflow(Workflow):
     ) -> None:
         """Numbers, tables, IoU per class, confusion, pictures."""
         save_judgement(judgement, model, data.encoding, out, facts=facts)
-
-
-def tell_loaded(loaded: Sequence[str], left: Sequence[str], source: Path) -> None:
-    """Say which weights of `source` were taken over and which were not."""
-    rest = f"; left there: {shorten(left)}" if left else ""
-    notice(f"{len(loaded)} weights of the backbone taken from {source}{rest}; decoder and classifier are new")
 
 
 def median_weights(class_pixels: np.ndarray) -> Tensor:

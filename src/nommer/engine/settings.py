@@ -7,12 +7,14 @@ from typing import Any, Literal
 
 from nommer.backbone.config import NomMerConfig
 from nommer.backbone.variants import VARIANTS
+from nommer.data.box_transforms import BoxAugmentation
 from nommer.data.joint_transforms import JointAugmentation
 from nommer.data.module import Loading
 from nommer.data.transforms import SMALL_IMAGE, Augmentation, PixelOptions
 from nommer.engine.optim import Optim
 from nommer.engine.trainer import Precision, count_processes, parse_device, resolve_precision
 from nommer.errors import InputError, check_minimum
+from nommer.heads.rcnn_protocol import RCNNProtocol
 
 LARGEST_DEFAULT_CROP = 512
 _TINY_IMAGE = 48
@@ -116,6 +118,49 @@ class SegmentationOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DetectionOptions:
+    """Heads, sizes and random changes of object detection and instance segmentation.
+
+    Raises:
+        InputError: a value out of range; the message names it.
+    """
+
+    head: Literal["plain", "cascade"] = "plain"
+    """Faster (with masks Mask) R-CNN, or Cascade R-CNN with three stages."""
+    masks: bool | None = None
+    """Whether masks are learned. By default where the data have them."""
+    short_side: int | None = None
+    """The shorter side of an image is resized to this, in pixels. By default 800, for smaller images their own."""
+    long_side: int | None = None
+    """Largest longer side in pixels. By default 1333, or 5/3 of the shorter side."""
+    fpn_channels: int | None = None
+    """Channels of the feature pyramid. By default 256 as published, or 128 on backbones of fewer than 512 features."""
+    box_channels: int | None = None
+    """Width of the box head. By default 1024 as published, or 256 on backbones of fewer than 512 features."""
+    augment: BoxAugmentation = BoxAugmentation()
+    """Random changes of images and objects together."""
+    protocol: RCNNProtocol = RCNNProtocol()
+    """How proposals and boxes are sampled, matched and chosen."""
+
+    def __post_init__(self) -> None:
+        for name in ("short_side", "long_side", "fpn_channels", "box_channels"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise InputError(f"detection.{name} must be 1 or more, got {getattr(self, name)}")
+
+    def resolved(self, *, features: int, short_side: int, masks: bool) -> "DetectionOptions":
+        """With everything filled in, for a backbone whose last stage has `features`, and images of this size."""
+        published, short = features >= 512, self.short_side or min(800, max(32, short_side))
+        return replace(
+            self,
+            masks=masks if self.masks is None else self.masks,
+            short_side=short,
+            long_side=self.long_side or max(short, round(short * 5 / 3)),
+            fpn_channels=self.fpn_channels or (256 if published else 128),
+            box_channels=self.box_channels or (1024 if published else 256),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainSettings:
     """The arguments of `nommer.train`; see there."""
 
@@ -144,6 +189,7 @@ class TrainSettings:
     augment: Augmentation = field(default_factory=Augmentation)
     pixels: PixelOptions = field(default_factory=PixelOptions)
     segmentation: SegmentationOptions = field(default_factory=SegmentationOptions)
+    detection: DetectionOptions = field(default_factory=DetectionOptions)
 
     def __post_init__(self) -> None:
         for name in ("data", "out", "classes", "pretrained"):  # text is as good where the call comes from Python
@@ -191,6 +237,18 @@ class TrainSettings:
         """With every path from the root on, so that they hold wherever the settings are read again."""
         paths = {name: getattr(self, name) for name in ("data", "out", "classes", "pretrained")}
         return replace(self, **{name: path.absolute() for name, path in paths.items() if path is not None})
+
+    def normalisation(self, task: str) -> dict[str, Any]:
+        """The options of `pixels` for a task that sees whole images.
+
+        Raises:
+            InputError: one that crops is given.
+        """
+        unset = PixelOptions()
+        for name in ("crop_pct", "crop_mode"):
+            if getattr(self.pixels, name) != getattr(unset, name):
+                raise InputError(f"--pixels.{name.replace('_', '-')}: is not for {task}, which sees whole images")
+        return {name: value for name, value in vars(self.pixels).items() if name not in ("crop_pct", "crop_mode")}
 
     def loading(self) -> Loading:
         """How batches are put together, once everything is resolved."""

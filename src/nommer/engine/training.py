@@ -183,7 +183,7 @@ def conclude(workflow: Workflow, settings: TrainSettings, run: RunFolder, data: 
     model, first = cast("Model", task.model), settings.device.partition(",")[0]  # of several devices
     held_back = replace(data, splits={"val": data.splits["val"]})
     judgement = judge(
-        workflow.judging_task(model, Inference()),
+        workflow.judging_task(model, held_back, Inference()),
         workflow.judging_data(held_back, model, replace(settings.loading(), epoch_steps=None)),
         device=first,
         precision=settings.precision,

@@ -44,6 +44,8 @@ class Workflow(ABC):
     name: ClassVar[str]
     task: ClassVar[type[Task]]
     largest_default_batch: ClassVar[int]
+    has_inference: ClassVar[bool] = False
+    """Whether there are several ways to go over an image."""
     synchronise_norms: ClassVar[bool] = False
     """Whether batch norms see the batches of all GPUs together."""
     plots: ClassVar[str]
@@ -82,8 +84,8 @@ class Workflow(ABC):
         """The model with its losses and its optimiser."""
 
     @abstractmethod
-    def judging_task(self, model: Any, inference: Inference) -> Task:
-        """The model to be judged."""
+    def judging_task(self, model: Any, data: Data, inference: Inference) -> Task:
+        """The model to be judged on all samples of `data`."""
 
     @abstractmethod
     def save_training_batch(self, data: Any, model: Any, path: Path) -> None:

@@ -4,12 +4,13 @@ from pathlib import Path
 
 from nommer.data.formats.find import find_task
 from nommer.engine.classification import ClassificationWorkflow
+from nommer.engine.detection import DetectionWorkflow
 from nommer.engine.segmentation import SegmentationWorkflow
 from nommer.engine.workflow import Workflow
 from nommer.errors import InputError
 
 WORKFLOWS: dict[str, Workflow] = {
-    workflow.name: workflow for workflow in (ClassificationWorkflow(), SegmentationWorkflow())
+    workflow.name: workflow for workflow in (ClassificationWorkflow(), SegmentationWorkflow(), DetectionWorkflow())
 }
 
 
