@@ -20,6 +20,8 @@ MULTI_SCALE = tuple(range(480, 801, 32))
 
 _COARSE = (400, 500, 600)
 """Short sides before the crop of the published resize-or-crop policy, in pixels."""
+_COARSE_LONG_SIDE = 4200
+"""Largest longer side then, in pixels."""
 _CROP = (384, 600)
 """Least and largest side of that crop, in pixels."""
 _LEAST_SIDE = 1.0
@@ -120,31 +122,45 @@ class BoxAugmentation:
         mode = v2.InterpolationMode(preprocessing.interpolation)
         steps: list[v2.Transform] = [v2.RandomHorizontalFlip(self.hflip), v2.RandomVerticalFlip(self.vflip)]
         if self.resize_or_crop:
-            coarse = v2.Compose([FitSize(_COARSE, 10 * max(_COARSE), mode), CropWithin(*_CROP)])
+            coarse = v2.Compose([FitSize(_COARSE, _COARSE_LONG_SIDE, mode), CropWithin(*_CROP)])
             steps.append(v2.RandomApply([coarse], p=0.5))
-        steps.append(FitSize(short_sides, preprocessing.long_side, mode))
-        if self.scale_jitter is not None:
-            steps.append(JitterScale(self.scale_jitter, mode))
+        factors = self.scale_jitter or (1.0, 1.0)
+        steps.append(FitSize(short_sides, preprocessing.long_side, mode, factors=factors))
         steps += [photometric_distortion()] if self.photometric else []
         return _RandomView(preprocessing, v2.Compose(steps))
 
 
 class FitSize(v2.Transform):  # type: ignore[misc]  # torchvision has no types
-    """Resize so that the shorter side is one of `short_sides`, the longer at most `long_side`, in pixels."""
+    """Resize so that the shorter side is one of `short_sides`, the longer at most `long_side`, in pixels.
 
-    def __init__(self, short_sides: tuple[int, ...], long_side: int, interpolation: v2.InterpolationMode) -> None:
+    With `factors` by as much again as a random one between these, and then crop to that size, anywhere.
+    """
+
+    def __init__(
+        self,
+        short_sides: tuple[int, ...],
+        long_side: int,
+        interpolation: v2.InterpolationMode,
+        *,
+        factors: tuple[float, float] = (1.0, 1.0),
+    ) -> None:
         super().__init__()
-        self.short_sides, self.long_side, self.interpolation = short_sides, long_side, interpolation
+        self.short_sides, self.long_side, self.factors = short_sides, long_side, factors
+        self.interpolation = interpolation
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        """The size, the same for the image and its objects."""
+        """The size and where to crop, the same for the image and its objects."""
         side = self.short_sides[int(torch.randint(len(self.short_sides), ()))]
+        low, high = self.factors
+        factor = low + (high - low) * torch.rand(()).item()
         height, width = v2.functional.get_size(flat_inputs[0])
-        return {"size": list(fit_size(height, width, short_side=side, long_side=self.long_side))}
+        fitting = fit_size(height, width, short_side=side, long_side=self.long_side)
+        scaled = [max(1, round(part * factor)) for part in fitting]
+        return {"size": scaled, "crop": _place(scaled, [min(pair) for pair in zip(scaled, fitting, strict=True)])}
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        """One of them, resized."""
-        return v2.functional.resize(inpt, params["size"], interpolation=self.interpolation)
+        """One of them, resized and cropped."""
+        return v2.functional.crop(resize(inpt, params["size"], self.interpolation), **params["crop"])
 
 
 class CropWithin(v2.Transform):  # type: ignore[misc]
@@ -165,25 +181,15 @@ class CropWithin(v2.Transform):  # type: ignore[misc]
         return v2.functional.crop(inpt, **params)
 
 
-class JitterScale(v2.Transform):  # type: ignore[misc]
-    """Resize by a random factor, then crop to at most the size there was before, anywhere."""
+def resize(inpt: Any, size: list[int], interpolation: v2.InterpolationMode) -> Any:
+    """An image, boxes or masks at (height, width) `size`.
 
-    def __init__(self, factors: tuple[float, float], interpolation: v2.InterpolationMode) -> None:
-        super().__init__()
-        self.factors, self.interpolation = factors, interpolation
-
-    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        """The size in between, and where to crop."""
-        low, high = self.factors
-        factor = low + (high - low) * torch.rand(()).item()
-        before = v2.functional.get_size(flat_inputs[0])
-        scaled = [max(1, round(side * factor)) for side in before]
-        return {"size": scaled, "crop": _place(scaled, [min(pair) for pair in zip(scaled, before, strict=True)])}
-
-    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        """One of them, resized and cropped."""
-        resized = v2.functional.resize(inpt, params["size"], interpolation=self.interpolation)
-        return v2.functional.crop(resized, **params["crop"])
+    Masks take the nearest pixel by its centre: torchvision takes it by its corner, half a pixel beside the image.
+    """
+    if not isinstance(inpt, tv_tensors.Mask):
+        return v2.functional.resize(inpt, size, interpolation=interpolation)
+    exact = v2.InterpolationMode.NEAREST_EXACT
+    return tv_tensors.wrap(v2.functional.resize_image(inpt.as_subclass(Tensor), size, interpolation=exact), like=inpt)
 
 
 def _place(sides: list[int], crop: list[int]) -> dict[str, int]:
@@ -222,10 +228,11 @@ class WholeImage:
 
 def _present(objects: dict[str, Any]) -> Target:
     """The objects of which enough is left, as plain tensors."""
-    boxes = v2.functional.clamp_bounding_boxes(objects["boxes"]).as_subclass(Tensor)
-    kept = (boxes[:, 2:] - boxes[:, :2]).min(1).values >= _LEAST_SIDE
+    clamped = v2.functional.clamp_bounding_boxes(objects["boxes"])
+    _, kept = v2.functional.sanitize_bounding_boxes(clamped, min_size=_LEAST_SIDE)
+    boxes = clamped.as_subclass(Tensor)
     if "masks" in objects:
-        kept &= objects["masks"].as_subclass(Tensor).flatten(1).amax(1) > 0
+        kept = kept & (objects["masks"].as_subclass(Tensor).flatten(1).amax(1) > 0)
     target = Target(boxes=boxes[kept], labels=objects["labels"][kept], image_id=objects["image_id"])
     if "masks" in objects:
         target["masks"] = objects["masks"].as_subclass(Tensor)[kept]

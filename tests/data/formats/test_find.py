@@ -75,6 +75,8 @@ def test_what_is_no_folder_is_named(tmp_path):
 def test_data_one_folder_deeper_are_pointed_out(tmp_path):
     with pytest.raises(InputError, match=r"the data lie one folder deeper; use .*CamVid$"):
         find_task(touch(tmp_path, "CamVid/train/a.jpg", "CamVid/trainannot/a.png"))
+    with pytest.raises(InputError, match=r"the data lie one folder deeper; use .*BCCD$"):
+        find_task(touch(tmp_path / "cells", "BCCD/JPEGImages/a.jpg", "BCCD/Annotations/a.xml"))
 
 
 def test_archives_are_to_be_unpacked(tmp_path):

@@ -16,6 +16,7 @@ from nommer.data.formats.objects import (
     DetectionSample,
     RawObject,
     make_objects,
+    to_id,
     to_number,
 )
 from nommer.data.masks import ranges
@@ -41,37 +42,37 @@ def read_coco(root: Path) -> DetectionFolders:
     contents = load_files(files, issues)
     if not contents:
         raise InputError(f"{root}: found no annotations of objects; accepted are\n{LAYOUTS}")
-    first = next(iter(contents))
-    categories = _categories(files[first], contents[first])
+    own = {split: _categories(files[split], content, issues) for split, content in contents.items()}
+    known = next(iter(own.values()))
     images = ImageFiles(root)
     splits = {}
-    for split in contents:
-        labels = _labels(files[split], contents[split], categories, issues)
-        splits[split] = _Reader(files[split], contents[split], labels, issues).samples(images, split)
-    for path in images.unused():
-        issues.append(Issue(str(path), "is in no annotation file", "left out"))
-    names, ids = tuple(c.name for c in categories), tuple(c.category_id for c in categories)
-    return DetectionFolders(root, names, with_distinct_ids(files, splits, issues), tuple(issues), category_ids=ids)
+    for split, content in contents.items():
+        labels = _labels(files[split], own[split], known, issues)
+        splits[split] = _Reader(files[split], content, labels, issues).samples(images, split)
+    issues += [Issue(str(path), "is in no annotation file", "left out") for path in images.unused()]
+    splits = with_distinct_ids(files, splits, issues)
+    names, ids = tuple(c.name for c in known), tuple(c.category_id for c in known)
+    return DetectionFolders(root, names, splits, tuple(issues), category_ids=ids)
 
 
-def to_id(value: Any) -> int | None:
-    """A whole number that tells something from others; None for anything else."""
-    number = to_number(value)
-    return int(value) if number.is_integer() and not isinstance(value, bool) else None
-
-
-def _categories(path: Path, content: dict[str, Any]) -> list[Category]:
-    """In the order of their ids.
+def _categories(path: Path, content: dict[str, Any], issues: list[Issue]) -> list[Category]:
+    """In the order of their ids, without those that are but a group of the others, as Roboflow writes one.
 
     Raises:
         InputError: there are none, or they cannot be told apart.
     """
+    entries = content.get("categories", [])
+    groups = {entry.get("supercategory") for entry in entries}
+    used = {to_id(entry.get("category_id")) for entry in content["annotations"]}
     found = []
-    for entry in content.get("categories", []):
+    for entry in entries:
         category_id, name = to_id(entry.get("id")), entry.get("name")
         if category_id is None or not isinstance(name, str) or not name.strip():
             raise InputError(f"{path}: category {entry} needs a whole number as id and a name")
-        found.append(Category(category_id, name))
+        if name in groups and entry.get("supercategory") in (None, "", "none") and category_id not in used:
+            issues.append(Issue(str(path), f"category {name!r} is the group of the others", "not taken for a class"))
+        else:
+            found.append(Category(category_id, name))
     for what, values in (("id", [c.category_id for c in found]), ("name", [c.name for c in found])):
         twice = [value for number, value in enumerate(values) if value in values[:number]]
         if twice:
@@ -81,10 +82,9 @@ def _categories(path: Path, content: dict[str, Any]) -> list[Category]:
     return sorted(found, key=lambda category: category.category_id)
 
 
-def _labels(path: Path, content: dict[str, Any], known: list[Category], issues: list[Issue]) -> dict[int, int]:
+def _labels(path: Path, own: list[Category], known: list[Category], issues: list[Issue]) -> dict[int, int]:
     """From the category ids of one file to labels; classes are matched by name."""
     names = [category.name for category in known]
-    own = _categories(path, content)
     unknown = [category.name for category in own if category.name not in names]
     if unknown:
         raise InputError(f"{path}: class {shorten(unknown)} is not among those of training: {shorten(names)}")

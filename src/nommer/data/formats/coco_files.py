@@ -1,6 +1,7 @@
 """Where the annotation files of a COCO data set lie: as COCO itself ships, as Roboflow exports, and in between."""
 
 import json
+import mmap
 import re
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,7 @@ LAYOUTS = """  DATA/annotations/instances_train2017.json and DATA/train2017/*.jp
   DATA/train/_annotations.coco.json and DATA/train/*.jpg               (Roboflow; and valid, test)
   DATA/annotations/*.json or DATA/*.json, with train or val in the name, and DATA/images/*.jpg"""
 
-_PEEK = 1 << 16
-_KEY = re.compile(rb'"(images|annotations|categories)"\s*:\s*\[')
+_LISTS = ("images", "annotations", "categories")
 
 
 def find_files(root: Path) -> dict[Split, Path]:
@@ -44,16 +44,17 @@ def find_files(root: Path) -> dict[Split, Path]:
 
 
 def _json_files(folder: Path) -> list[Path]:
-    """Files in a folder that look like COCO's, by their first and last bytes."""
+    """Files in a folder that look like COCO's."""
     found = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".json" and path.name[0] != ".")
     return [path for path in found if path.is_file() and _looks_like_coco(path)]
 
 
 def _looks_like_coco(path: Path) -> bool:
-    with path.open("rb") as stream:
-        head = stream.read(_PEEK)
-        stream.seek(max(0, path.stat().st_size - _PEEK))
-        return bool(_KEY.search(head) or _KEY.search(stream.read()))
+    """Whether a file holds the names of two of COCO's lists; parsing all of a large one would take long."""
+    if not path.stat().st_size:
+        return False
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return sum(content.find(f'"{name}"'.encode()) >= 0 for name in _LISTS) > 1
 
 
 def split_in(name: str) -> Split | None:
@@ -62,20 +63,22 @@ def split_in(name: str) -> Split | None:
 
 
 def load_files(files: dict[Split, Path], issues: list[Issue]) -> dict[Split, dict[str, Any]]:
-    """The content of each file, "train" first; a "test" file without annotations is left out.
+    """The content of each file, "train" first; a "test" file without annotations, and files beside, are left out.
 
     Raises:
         InputError: files that are no COCO annotations.
     """
+    beside = {other for path in files.values() for other in _json_files(path.parent)} - set(files.values())
+    issues += [Issue(str(path), "lies beside the annotations of instances", "left out") for path in sorted(beside)]
     contents = {}
     for split in sorted(files, key=("train", "val", "test").index):
         content = _load(files[split])
-        if "annotations" in content:
+        if "images" in content and "annotations" in content:
             contents[split] = content
         elif split == "test":
             issues.append(Issue(str(files[split]), "holds no annotations", "left out"))
         else:
-            raise InputError(f"{files[split]}: holds no annotations; expected images, annotations and categories")
+            raise InputError(f"{files[split]}: lacks images or annotations; expected both, and categories")
     return contents
 
 
@@ -84,7 +87,7 @@ def _load(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as JSON: {error}") from error
-    for key in ("images", "annotations", "categories"):
+    for key in _LISTS:
         entries = content.get(key, []) if isinstance(content, dict) else None
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             raise InputError(f"{path}: expected lists of images, annotations and categories, as COCO has them")

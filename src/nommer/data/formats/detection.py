@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nommer.data.formats import coco, coco_files, instance_maps, voc, yolo
-from nommer.data.formats.labelled import Split, check_folder, shorten
+from nommer.data.formats.labelled import SPLIT_FOLDERS, Split, check_folder, shorten
 from nommer.data.formats.objects import DetectionFolders, DetectionSample
 from nommer.errors import InputError
 
@@ -52,7 +52,7 @@ def read_detection(root: Path, *, class_names: tuple[str, ...] | None = None) ->
     if reader is None:
         raise InputError(f"{root}: found no images with objects; {LAYOUTS}")
     data = reader(root)
-    splits = dict(data.splits)
+    splits = {split: data.splits[split] for split in SPLIT_FOLDERS if split in data.splits}
     if class_names is None and "train" not in splits:
         raise InputError(f"{root}: holds {', '.join(splits)} but nothing to train on; {LAYOUTS}")
     if "val" not in splits and "test" in splits:
@@ -76,7 +76,7 @@ def _in_order_of(data: DetectionFolders, names: tuple[str, ...]) -> DetectionFol
         )
     labels = np.array([names.index(name) for name in data.class_names], np.int64)
     ids = dict(zip(data.class_names, data.category_ids, strict=True))
-    spare = count(max(data.category_ids) + 1)
+    spare = count(max(data.category_ids, default=0) + 1)
     splits: dict[Split, tuple[DetectionSample, ...]] = {
         split: tuple(replace(s, objects=replace(s.objects, labels=labels[s.objects.labels])) for s in part)
         for split, part in data.splits.items()

@@ -1,6 +1,7 @@
 """Objects as instance maps: images whose pixels hold 0, or the number of the object that they belong to."""
 
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -38,15 +39,15 @@ def find_maps(root: Path) -> Layout | None:
         content = load_class_file(file)
         return layout if isinstance(content, dict) and content.get("instances") is True else None
     folders = {part.masks for part in layout.parts.values()}
-    if not all("labels" in (folder.name.lower(), folder.parent.name.lower()) for folder in folders):
-        return None
-    return layout if all(_is_wide(folder) for folder in folders) else None
+    called_labels = all("labels" in (folder.name.lower(), folder.parent.name.lower()) for folder in folders)
+    return layout if folders and called_labels and all(_is_wide(folder) for folder in folders) else None
 
 
 def _is_wide(folder: Path) -> bool:
-    """Whether the first few images in a folder have 16 bits."""
-    looked_at = [path for path in visible_files(folder) if is_image_name(path)][:_LOOKED_AT]
-    return bool(looked_at) and all(_mode(path).startswith("I") for path in looked_at)
+    """Whether the first few images in a folder that can be opened have 16 bits."""
+    modes = filter(None, (_mode(path) for path in visible_files(folder) if is_image_name(path)))
+    looked_at = list(islice(modes, _LOOKED_AT))
+    return bool(looked_at) and all(mode.startswith("I") for mode in looked_at)
 
 
 def _mode(path: Path) -> str:
@@ -84,8 +85,9 @@ def _class_name(root: Path) -> str:
     file = find_class_file(root)
     content: Any = load_class_file(file) if file else {}
     names = content.get("classes", content.get("names", ["object"]))
-    entries = [entry.get("name") if isinstance(entry, dict) else entry for entry in names if names]
-    if not isinstance(names, list) or len(entries) != 1 or not isinstance(entries[0], str) or not entries[0].strip():
+    entries = list(names.values()) if isinstance(names, dict) else names if isinstance(names, list) else []
+    entries = [entry.get("name") if isinstance(entry, dict) else entry for entry in entries]
+    if len(entries) != 1 or not isinstance(entries[0], str) or not entries[0].strip():
         raise InputError(
             f"{root}: instance maps hold one class, but the class file says {names!r}; "
             f"write a {CLASS_FILES[0]} such as\n  instances: true\n  classes: [cell]"

@@ -1,6 +1,5 @@
 """Masks of objects as data sets write them, polygons or run lengths, and the one form they get: COCO's run lengths."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -63,9 +62,10 @@ def _sound_polygon(
     part: Any, number: int, size: tuple[int, int], tell: Callable[[str, str], None]
 ) -> list[float] | None:
     """A polygon's coordinates, clipped where it reaches outside the image, or None where it is none."""
-    problem = _problem(part)
-    if not problem:
-        points = np.array(part, np.float64).reshape(-1, 2)
+    points = _points(part)
+    if isinstance(points, str):
+        problem = points
+    else:
         clipped = points.clip(0, size)
         if (np.abs(points - clipped) / size).max() <= TOLERANCE:
             clipped = points
@@ -73,33 +73,30 @@ def _sound_polygon(
             if clipped is not points:
                 tell(f"polygon {number} reaches outside the image of {size[0]} x {size[1]} pixels", "clipped")
             return clipped.ravel().tolist()
-        problem = "lies outside the image" if area(points) >= _SMALLEST_AREA else "has no area"
+        problem = "has no area" if clipped is points else "lies outside the image"
     tell(f"polygon {number} {problem}", "polygon dropped")
     return None
 
 
-def _problem(part: Any) -> str:
-    """What is wrong with a polygon before it is drawn."""
-    if not isinstance(part, list) or not all(isinstance(value, int | float) for value in part):
+def _points(part: Any) -> np.ndarray | str:
+    """The (n, 2) corners of a polygon, or what is wrong with it."""
+    if not isinstance(part, list) or not set(map(type, part)) <= {int, float}:
         return "is no list of numbers"
     if len(part) % 2:
         return f"has an odd number of coordinates, {len(part)}"
     if len(part) < 6:
         return f"has {len(part) // 2} points, expected 3 or more"
-    return "" if all(map(_is_finite, part)) else "has coordinates that are not finite"
-
-
-def _is_finite(value: float) -> bool:
     try:
-        return math.isfinite(value)
+        points = np.array(part, np.float64).reshape(-1, 2)
     except OverflowError:  # an integer that no float holds
-        return False
+        points = np.array([np.inf])
+    return points if np.isfinite(points).all() else "has coordinates that are not finite"
 
 
 def area(points: np.ndarray) -> float:
     """Of the polygon through (n, 2) points, in square pixels; one that crosses itself may have none."""
-    following = np.roll(points, -1, axis=0)
-    return abs(float((points[:, 0] * following[:, 1] - points[:, 1] * following[:, 0]).sum())) / 2
+    x, y = (points - points[0]).T
+    return abs(float(x[:-1] @ y[1:] - x[1:] @ y[:-1])) / 2
 
 
 def box_of(counts: bytes, size: tuple[int, int]) -> tuple[float, float, float, float]:

@@ -200,3 +200,11 @@ def to_number(value: Any) -> float:
         return float(value) if isinstance(value, int | float | str) else math.nan
     except (ValueError, OverflowError):
         return math.nan
+
+
+def to_id(value: Any) -> int | None:
+    """A whole number that tells something from others; None for anything else."""
+    number = to_number(value)
+    if not number.is_integer() or isinstance(value, bool):
+        return None
+    return value if isinstance(value, int) else int(number)

@@ -7,7 +7,7 @@ from unicodedata import normalize
 from xml.etree import ElementTree
 
 from nommer.data.formats.image_files import UNKNOWN_SIZE, upright_sizes
-from nommer.data.formats.labelled import Issue, Split, shorten
+from nommer.data.formats.labelled import Issue, Split
 from nommer.data.formats.mask_layouts import find_lists
 from nommer.data.formats.mask_pairs import Key, by_key, read_list
 from nommer.data.formats.objects import Box, DetectionFolders, DetectionSample, RawObject, make_objects, to_number
@@ -47,24 +47,17 @@ def find_folders(root: Path) -> tuple[Path, Path] | None:
 def read_voc(root: Path) -> DetectionFolders:
     """Read the XML file of every image that the lists name, or of all.
 
-    The classes are the names that occur in training, sorted; their ids count from 1.
+    The classes are the names that occur, sorted; their ids count from 1.
 
     Raises:
-        InputError: lists that do not fit the images, or a class that training lacks.
+        InputError: lists that do not fit the images.
     """
     folders = find_folders(root)
     if folders is None:
         raise InputError(f"{root}: found no images with XML files; accepted are\n{LAYOUTS}")
     images, annotations = folders
     by_split, issues = _describe(root, images, annotations)
-    first = by_split.get("train") or next(iter(by_split.values()))
-    names = tuple(sorted({name for image in first for name, _ in image.objects}))
-    for split, part in by_split.items():
-        unknown = sorted({name for image in part for name, _ in image.objects} - set(names))
-        if unknown:
-            raise InputError(
-                f"{annotations}: class {shorten(unknown)} occurs in {split}, not in training: {shorten(names)}"
-            )
+    names = tuple(sorted({name for part in by_split.values() for image in part for name, _ in image.objects}))
     origin = _origin(root, [image for part in by_split.values() for image in part], issues)
     reader = _Reader(names, origin, issues)
     splits: dict[Split, tuple[DetectionSample, ...]] = {}

@@ -11,7 +11,7 @@ import yaml
 
 from nommer.data.formats.image_files import UNKNOWN_SIZE, upright_sizes
 from nommer.data.formats.labelled import Issue, Split, shorten
-from nommer.data.formats.objects import DetectionFolders, DetectionSample, RawObject, make_objects, to_number
+from nommer.data.formats.objects import DetectionFolders, DetectionSample, RawObject, make_objects, to_id, to_number
 from nommer.data.images import is_image_name, visible_files
 from nommer.data.masks import ranges
 from nommer.errors import InputError
@@ -77,14 +77,12 @@ def _names(file: Path, content: Any) -> dict[int, str]:
         InputError: no or unclear names.
     """
     names = content.get("names") if isinstance(content, dict) else None
-    pairs = (
-        list(enumerate(names)) if isinstance(names, list) else list(names.items()) if isinstance(names, dict) else []
-    )
-    if not pairs or not all(isinstance(number, int) and number >= 0 for number, _ in pairs):
-        raise InputError(
-            f"{file}: names must be a list of class names, or numbers before names as in {{0: cat, 1: dog}}"
-        )
-    named = {number: str(name) for number, name in sorted(pairs)}
+    entries = dict(enumerate(names)) if isinstance(names, list) else names
+    numbered = {to_id(key): name for key, name in entries.items()} if isinstance(entries, dict) else {}
+    if not numbered or any(number is None or number < 0 for number in numbered):
+        expected = "a list of class names, or numbers before names as in {0: cat, 1: dog}"
+        raise InputError(f"{file}: names must be {expected}, got {names!r}")
+    named = {number: str(numbered[number]) for number in sorted(n for n in numbered if n is not None)}
     if len(set(named.values())) < len(named):
         raise InputError(f"{file}: two classes have the same name: {shorten(list(named.values()))}; each needs its own")
     if content.get("nc", len(named)) != len(named):
@@ -130,8 +128,8 @@ class _Places:
         while bare.startswith("../"):
             bare = bare[3:]
         tries = [self.root / base / value, self.root / value, self.root / bare]
-        plain = [Path(os.path.normpath(path)) for path in tries]
-        home = Path(os.path.normpath(self.root))
+        plain = [Path(os.path.abspath(path)) for path in tries]  # noqa: PTH100 - links stay what they are
+        home = Path(os.path.abspath(self.root))  # noqa: PTH100
         inside = [self.root / path.relative_to(home) for path in plain if path.is_relative_to(home)]
         return next((path for path in inside if path.exists()), None)
 

@@ -1,0 +1,141 @@
+"""Pascal VOC's XML: corners of first and last pixels, lists, and what is wrong in some files."""
+
+from pathlib import Path
+
+import pytest
+
+from nommer.data.formats.detection import read_detection
+from nommer.data.formats.voc import read_voc
+from nommer.errors import InputError
+
+
+@pytest.fixture
+def root(tmp_path, herd, write_herd):
+    return write_herd(tmp_path, {"train": herd["train"], "val": herd["val"]}, "voc")
+
+
+def told(data):
+    return [(Path(i.file).name, i.what, i.done) for i in data.issues]
+
+
+def rewrite(root, text, name="train0"):
+    (root / "Annotations" / f"{name}.xml").write_text(text)
+
+
+def test_pixels_count_from_1_and_the_last_belongs_to_the_object(root, voc_text):
+    rewrite(root, voc_text([("dog", (1, 1, 40, 32)), ("dog", (2.5, 3, 4.5, 6)), ("sheep", (5, 5, 5, 9))]))
+    data = read_voc(root)
+    assert data.splits["train"][0].objects.boxes.tolist() == [[0, 0, 40, 32], [1.5, 2, 4.5, 6]]
+    assert told(data) == [("train0.xml", "object 3 (sheep): box [5, 4, 5, 9] has no area", "dropped")]
+
+
+def test_where_0_occurs_all_count_from_0(root, voc_text):
+    rewrite(root, voc_text([("dog", (0, 4, 39, 31)), ("sheep", (5, 5, 6, 9))]))
+    data = read_voc(root)
+    assert data.splits["train"][0].objects.boxes.tolist() == [[0, 4, 39, 31], [5, 5, 6, 9]]
+    ((_, what, done),) = told(data)
+    assert what == "boxes begin at 0 in 1 files, such as train0.xml, where VOC counts pixels from 1"
+    assert done == "all coordinates are taken to count from 0"
+
+
+def test_an_empty_box_says_nothing_of_how_pixels_are_counted(root, voc_text):
+    rewrite(root, voc_text([("dog", (0, 0, 0, 0)), ("dog", (2, 2, 3, 3)), ("sheep", (2, 2, 3, 3))]))
+    data = read_voc(root)
+    assert data.splits["train"][0].objects.boxes.tolist() == [[1, 1, 3, 3]] * 2
+    assert [what for _, what, _ in told(data)] == ["object 1 (dog): box [0, 0, 0, 0] has no area"]
+
+
+def test_corners_that_lack_are_no_box(root, voc_text):
+    rewrite(root, voc_text([("dog", ("", 2, 3, 4)), ("sheep", (2, 2, 3, 3))]).replace("<ymax>4</ymax>", ""))
+    ((_, what, done),) = told(read_voc(root))
+    assert (what, done) == ("object 1 (dog): box [nan, 2, 3, nan] is not finite", "dropped")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("<annotation><object>", "no element found"),
+        ("", "no element found"),
+        ("<annotation><size><width>wide</width></size></annotation>", "cannot convert float NaN to integer"),
+        ('<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><annotation>&b;</annotation>', "undefined entity"),
+    ],
+)
+def test_files_that_cannot_be_read_are_for_the_audit_to_tell(root, text, reason):
+    rewrite(root, text)
+    sample = read_voc(root).splits["train"][0]
+    assert sample.error.startswith(f"its annotation {root / 'Annotations/train0.xml'} cannot be read: {reason}")
+    assert not len(sample.objects)
+
+
+def test_a_size_that_lacks_is_read_from_the_image(root, voc_text):
+    rewrite(root, voc_text([("dog", (1, 1, 9, 9))], size=(0, 0)))
+    rewrite(root, voc_text([("dog", (1, 1, 9, 9))], size=(320, 400)), "train1")
+    first, second, *_ = read_voc(root).splits["train"]
+    assert (first.size, second.size) == ((40, 32), (320, 400))
+
+
+def test_files_without_a_partner_are_listed(root):
+    (root / "Annotations/train0.xml").unlink()
+    (root / "Annotations/nobody.xml").touch()
+    (root / "ImageSets/Main/val.txt").write_text("val0\nval1\n")
+    data = read_voc(root)
+    assert told(data) == [
+        ("nobody.xml", "annotation without an image", "left out"),
+        ("val2.png", "is in no list of a split", "left out"),
+        ("train0.xml", "no such annotation file", "its image is taken to have no objects"),
+    ]
+    assert not len(data.splits["train"][0].objects)
+
+
+def test_without_lists_everything_is_for_training(root):
+    for path in (root / "ImageSets/Main").iterdir():
+        path.unlink()
+    assert {split: len(part) for split, part in read_detection(root).splits.items()} == {"train": 9}
+
+
+def test_lists_must_fit(root):
+    lists = root / "ImageSets/Main"
+    (lists / "val.txt").write_text("val0\ntrain0\n")
+    with pytest.raises(InputError, match=r"val.txt: lists 'train0', which another split lists too"):
+        read_voc(root)
+    (lists / "val.txt").write_text("nobody\n")
+    with pytest.raises(InputError, match=r"val.txt: 1 of the names listed are no images in .*: nobody"):
+        read_voc(root)
+    (lists / "val.txt").write_text("")
+    with pytest.raises(InputError, match=r"val.txt: no images of 'val' here"):
+        read_voc(root)
+
+
+def test_classes_are_the_names_that_occur_anywhere(root, voc_text):
+    rewrite(root, voc_text([("cow", (1, 1, 9, 9))]), "val0")
+    assert read_voc(root).class_names == ("cow", "dog", "sheep")
+    data = read_detection(root, class_names=("dog", "sheep", "cow"))
+    assert data.splits["val"][0].objects.labels.tolist() == [2]
+    with pytest.raises(InputError, match="class cow is not among the model's classes"):
+        read_detection(root, class_names=("dog", "sheep"))
+
+
+@pytest.mark.parametrize("folders", [("images", "annotations"), ("IMAGES", "Annotations")])
+def test_folders_may_be_called_otherwise(root, folders):
+    for old, new in zip(("JPEGImages", "Annotations"), folders, strict=True):
+        (root / old).rename(root / new)
+    assert len(read_voc(root).samples()) == 9
+
+
+def test_bccd_has_the_objects_that_it_says(shared_data, tmp_path):
+    import tarfile  # noqa: PLC0415
+
+    with tarfile.open(shared_data / "bccd" / "BCCD.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    data = read_detection(tmp_path / "BCCD")
+    assert {split: len(part) for split, part in data.splits.items()} == {"train": 205, "val": 87, "test": 72}
+    found = {
+        split: [sum((s.objects.labels == label).sum() for s in part) for label in range(3)]
+        for split, part in data.splits.items()
+    }
+    assert data.class_names == ("Platelets", "RBC", "WBC")
+    assert found == {"train": [209, 2382 - 1, 214], "val": [83, 968 - 1, 87], "test": [69, 805, 71]}
+    assert sorted(told(data)) == [
+        ("BloodImage_00338.xml", "object 13 (RBC): box [504, 337, 504, 337] has no area", "dropped"),
+        ("BloodImage_00343.xml", "object 4 (RBC): box [181, 329, 181, 329] has no area", "dropped"),
+    ]

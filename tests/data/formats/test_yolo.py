@@ -1,0 +1,214 @@
+"""YOLO's text files and the many ways in which data.yaml says where they are."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from nommer.data.formats.yolo import find_description, label_file, read_yolo
+from nommer.errors import InputError
+
+
+@pytest.fixture
+def root(tmp_path, herd, write_herd):
+    return write_herd(tmp_path / "data", {"train": herd["train"], "val": herd["val"]}, "yolo")
+
+
+def describe(root, text):
+    (root / "data.yaml").write_text(text)
+    return read_yolo(root)
+
+
+def told(data):
+    return [(Path(i.file).name, i.what, i.done) for i in data.issues if i.what != "no such label file"]
+
+
+def counts(data):
+    return {split: len(part) for split, part in data.splits.items()}
+
+
+@pytest.mark.parametrize(
+    "paths",
+    [
+        "train: images/train\nval: images/val",
+        "train: ./images/train\nval: ./images/val/",
+        "path: .\ntrain: images/train\nvalid: images/val",
+        "path: ../datasets/herd\ntrain: images/train\nval: images/val",
+        "path: /content/datasets/herd\ntrain: images/train\nval: images/val",
+        "train: ../images/train\nval: ../images/val",
+        "path: images\ntrain: train\nval: val",
+        "train: [images/train]\nval: images/val",
+        "train: train.txt\nval: lists/val.txt",
+    ],
+)
+def test_images_are_found_however_the_path_is_written(root, paths):
+    (root / "lists").mkdir()
+    (root / "train.txt").write_text("".join(f"./images/train/train{n}.png\n" for n in range(6)))
+    (root / "lists/val.txt").write_text("".join(f"../images/val/val{n}.png\n\n" for n in range(3)))
+    data = describe(root, f"names: {{3: sheep, 7: dog}}\n{paths}\n")
+    assert counts(data) == {"train": 6, "val": 3}
+    assert sum(len(s.objects) for s in data.samples()) > 9
+    assert not told(data)
+
+
+def test_a_relative_root_works(root, monkeypatch):
+    monkeypatch.chdir(root)
+    assert counts(read_yolo(Path())) == {"train": 6, "val": 3}
+    assert counts(read_yolo(Path("../data"))) == {"train": 6, "val": 3}
+
+
+def test_a_test_split_that_is_not_there_is_listed(root):
+    data = describe(root, "names: {3: a, 7: b}\ntrain: images/train\nval: images/val\ntest: images/test")
+    assert told(data) == [("data.yaml", "test: images/test is not there", "no images are taken from it")]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("names: {3: a, 7: b}\ntrain: images/nothing", "train: images/nothing is not below .*; correct the path"),
+        ("names: {3: a, 7: b}\ntrain: ../../etc", r"train: \.\./\.\./etc is not below"),
+        (
+            "names: {3: a, 7: b}\ntrain: images/train\nval: images/train",
+            "train0.png is in train and in val; keep it in",
+        ),
+        ("names: 7\ntrain: images/train", "names must be a list of class names, .* got 7"),
+        ("names: []\ntrain: images/train", "names must be a list of class names"),
+        ("names: {a: 1}\ntrain: images/train", "names must be a list of class names"),
+        ("names: [a, a]\ntrain: images/train", "two classes have the same name: a, a; each needs its own"),
+        ("names: [a, b]\nnc: 3\ntrain: images/train", "nc is 3, but there are 2 names"),
+        ("names: [a, b]\ntrain: ''\nval: ''", "leads to no images"),
+        ("names: [a, b\ntrain: images/train", "cannot be read as YAML"),
+    ],
+)
+def test_descriptions_that_are_not_understood_are_refused(root, text, message):
+    with pytest.raises(InputError, match=f"data.yaml: .*{message}"):
+        describe(root, text)
+
+
+def test_other_yaml_files_describe_nothing(tmp_path):
+    (tmp_path / "classes.yaml").write_text("names: [a, b]")
+    (tmp_path / "odd.yaml").write_text("a: [")
+    (tmp_path / "recipe.yml").write_text("train: yes")
+    assert find_description(tmp_path) is None
+    with pytest.raises(InputError, match=r"found no data.yaml with names, train and val"):
+        read_yolo(tmp_path)
+    for name in ("coco8.yaml", "herd.yaml"):
+        (tmp_path / name).write_text("names: [a]\ntrain: images")
+    with pytest.raises(InputError, match=r"coco8.yaml and herd.yaml all describe YOLO data; keep one"):
+        find_description(tmp_path)
+    (tmp_path / "data.yaml").write_text("names: [a]\ntrain: images")
+    assert find_description(tmp_path) == tmp_path / "data.yaml"
+
+
+@pytest.fixture
+def one(tmp_path):
+    """One image whose labels are written through a function; gives its sample and the issues."""
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    Image.new("L", (40, 20)).save(tmp_path / "images/a.png")
+    (tmp_path / "data.yaml").write_text("names: [sheep, dog]\ntrain: images")
+
+    def write(text):
+        (tmp_path / "labels/a.txt").write_text(text)
+        data = read_yolo(tmp_path)
+        return data.splits["train"][0], told(data)
+
+    return write
+
+
+def test_boxes_and_polygons_become_pixels(one):
+    sample, issues = one("1 0.5 0.5 0.25 0.5\n\n  0 0.1 0.1 0.3 0.1 0.3 0.6 0.1 0.6\n")
+    assert sample.objects.boxes == pytest.approx(np.array([[15, 5, 25, 15], [4, 2, 12, 12]]))
+    assert sample.objects.labels.tolist() == [1, 0]
+    assert sample.objects.have_masks.tolist() == [False, True]
+    assert sample.size == (40, 20)
+    assert not issues
+
+
+@pytest.mark.parametrize(
+    ("line", "what", "done"),
+    [
+        ("2 0.5 0.5 0.2 0.2", "line 1: class 2 is none of 0-1", "dropped"),
+        ("-1 0.5 0.5 0.2 0.2", "line 1: class -1 is none of 0-1", "dropped"),
+        ("0.5 0.5 0.5 0.2 0.2", "line 1: class 0.5 is none of 0-1", "dropped"),
+        ("dog 0.5 0.5 0.2 0.2", "line 1: class dog is none of 0-1", "dropped"),
+        ("0 0.5 0.5", "line 1: 2 numbers behind the class, expected 4 of a box or those of a polygon", "dropped"),
+        ("0", "line 1: 0 numbers behind the class, expected 4 of a box or those of a polygon", "dropped"),
+        ("0 0.5 0.5 0 0.2", "line 1: box [20, 8, 20, 12] has no area", "dropped"),
+        ("0 0.5 0.5 -0.2 0.2", "line 1: box [24, 8, 16, 12] is inverted", "dropped"),
+        ("0 0.5 nan 0.2 0.2", "line 1: box [16, nan, 24, nan] is not finite", "dropped"),
+        ("0 0.5 0.5 0.2 wide", "line 1: box [16, nan, 24, nan] is not finite", "dropped"),
+        ("0 1.5 0.5 0.2 0.2", "line 1: box [56, 8, 64, 12] lies outside the image of 40 x 20 pixels", "dropped"),
+        ("0 20 10 8 4", "line 1: box [640, 160, 960, 240] lies outside the image of 40 x 20 pixels", "dropped"),
+        ("0 1 0.5 0.2 0.2", "line 1: box [36, 8, 44, 12] reaches outside the image of 40 x 20 pixels", "clipped"),
+        ("0 .1 .1 .3 .1 .3 .6 .1", "line 1: polygon 1 has an odd number of coordinates, 7", "polygon dropped"),
+    ],
+)
+def test_what_is_wrong_with_a_line_is_listed(one, line, what, done):
+    sample, issues = one(f"{line}\n1 0.5 0.5 0.25 0.5\n")
+    assert issues[0] == ("a.txt", what, done)
+    assert len(issues) == 1
+    assert sample.objects.boxes.tolist()[-1] == pytest.approx([15, 5, 25, 15])
+    assert len(sample.objects) == (1 if done == "dropped" else 2)
+
+
+def test_values_slightly_over_1_are_no_mistake(one):
+    sample, issues = one("0 0.5 0.5 1.0019 1.0018\n0 0 0 1.0009 0 1.0009 1 0 1")
+    assert sample.objects.boxes.tolist() == [[0, 0, 40, 20]] * 2
+    assert not issues
+
+
+def test_labels_that_cannot_be_read_are_for_the_audit_to_tell(one, tmp_path):
+    (tmp_path / "labels/a.txt").write_bytes(b"\xff\xfe0 0.5")
+    sample = read_yolo(tmp_path).splits["train"][0]
+    assert sample.error.startswith(f"its labels {tmp_path / 'labels/a.txt'} cannot be read: ")
+
+
+def test_files_without_a_partner_are_listed(one, tmp_path):
+    (tmp_path / "labels/b.txt").touch()
+    Image.new("L", (40, 20)).save(tmp_path / "images/c.png")
+    (tmp_path / "images/notes.md").touch()
+    data = read_yolo(tmp_path)
+    assert [(Path(i.file).name, i.what, i.done) for i in data.issues] == [
+        ("notes.md", "file name does not end as an image's", "left out"),
+        ("b.txt", "annotation without an image", "left out"),
+        ("a.txt", "no such label file", "its image is taken to have no objects"),
+        ("c.txt", "no such label file", "its image is taken to have no objects"),
+    ]
+    assert [len(s.objects) for s in data.samples()] == [0, 0]
+
+
+def test_an_image_that_cannot_be_opened_has_no_objects(one, tmp_path):
+    (tmp_path / "images/a.png").write_text("no image")
+    sample, issues = one("0 0.5 0.5 0.2 0.2")
+    assert (len(sample.objects), sample.size) == (0, (0, 0))
+    assert not issues
+
+
+@pytest.mark.parametrize(
+    ("image", "labels"),
+    [
+        ("images/train/a.jpg", "labels/train/a.txt"),
+        ("train/images/a.b.jpg", "train/labels/a.b.txt"),
+        ("images/images/a.jpg", "images/labels/a.txt"),
+        ("train/a.jpg", "train/a.txt"),
+    ],
+)
+def test_labels_lie_where_yolo_puts_them(image, labels):
+    root = Path("/images/data")
+    assert label_file(root / image, root) == root / labels
+
+
+@given(st.text(alphabet="01.-e na\n\t", max_size=60))
+def test_no_text_stops_the_reading(tmp_path_factory, text):
+    root = tmp_path_factory.mktemp("wild")
+    Image.new("L", (40, 20)).save(root / "a.png")
+    (root / "a.txt").write_text(text)
+    (root / "data.yaml").write_text("names: [sheep, dog]\ntrain: .")
+    (sample,) = read_yolo(root).splits["train"]
+    lines = [line for line in text.splitlines() if line.strip()]
+    dropped = [i for i in read_yolo(root).issues if i.done == "dropped"]
+    assert len(sample.objects) + len(dropped) == len(lines)
