@@ -31,7 +31,7 @@ def show_training(result: TrainingResult, console: Console) -> int:
 def show_evaluation(result: EvaluationResult, console: Console) -> int:
     """The numbers, and the worst classes first."""
     console.print(summary_table(result.report.summary(), "evaluation"))
-    worst_by = "iou" if "iou" in result.per_class[0] else "recall"
+    worst_by = next(name for name in ("iou", "box_ap", "recall") if name in result.per_class[0])
     rows = sorted(result.per_class, key=lambda row: (row[worst_by] is None, row[worst_by]))
     columns = [name for name in rows[0] if name != "predicted"]
     table = Table(*(_title(name) for name in columns), title=f"classes, lowest {_title(worst_by)} first")
@@ -45,7 +45,7 @@ def show_evaluation(result: EvaluationResult, console: Console) -> int:
 
 
 def _title(column: str) -> str:
-    return {"iou": "IoU", "f1": "F1"}.get(column, column.replace("_", " "))
+    return {"iou": "IoU", "f1": "F1", "box_ap": "box AP"}.get(column, column.replace("_", " "))
 
 
 def show_predictions(result: PredictionResult, console: Console) -> int:
