@@ -7,7 +7,6 @@ from nommer.engine.classification import ClassificationWorkflow
 from nommer.engine.detection import DetectionWorkflow
 from nommer.engine.segmentation import SegmentationWorkflow
 from nommer.engine.workflow import Workflow
-from nommer.errors import InputError
 
 WORKFLOWS: dict[str, Workflow] = {
     workflow.name: workflow for workflow in (ClassificationWorkflow(), SegmentationWorkflow(), DetectionWorkflow())
@@ -18,9 +17,6 @@ def find_workflow(root: Path) -> Workflow:
     """The workflow of the task that the data in a folder are for.
 
     Raises:
-        InputError: a layout of no task, or of one that the verbs do not know.
+        InputError: a layout of no task.
     """
-    task = find_task(root)
-    if task not in WORKFLOWS:
-        raise InputError(f"{root}: is laid out for {task}, which is not supported; expected {' or '.join(WORKFLOWS)}")
-    return WORKFLOWS[task]
+    return WORKFLOWS[find_task(root)]
