@@ -42,6 +42,14 @@ def save_pictures(
             prediction.save(folder / f"{name}.jpg", decode(path, background=background))
 
 
+def describe_labels(names: Sequence[str], colours: Sequence[tuple[int, int, int]]) -> list[dict[str, Any]]:
+    """What the values in index and palette images mean."""
+    return [
+        {"label": label, "name": name, "color": list(colour)}
+        for label, (name, colour) in enumerate(zip(names, colours, strict=True))
+    ]
+
+
 def save_segmentations(
     answers: Iterable[tuple[Path, Segmentation | Failure]],
     folder: Path,

@@ -1,5 +1,6 @@
 """Region proposals: torchvision's network, with anchors that lie where the maps' cells do and the published loss."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -36,7 +37,11 @@ class ProposalNetwork(RegionProposalNetwork):  # type: ignore[misc]  # torchvisi
         self.box_beta = protocol.box_beta
 
     def compute_loss(
-        self, objectness: Tensor, pred_bbox_deltas: Tensor, labels: list[Tensor], regression_targets: list[Tensor]
+        self,
+        objectness: Tensor,
+        pred_bbox_deltas: Tensor,
+        labels: Sequence[Tensor],
+        regression_targets: Sequence[Tensor],
     ) -> tuple[Tensor, Tensor]:
         """The losses of whether there is an object and of where, over anchors chosen at random.
 
@@ -47,11 +52,11 @@ class ProposalNetwork(RegionProposalNetwork):  # type: ignore[misc]  # torchvisi
             regression_targets: of each image (anchors, 4).
         """
         positive, negative = (torch.cat(chosen).nonzero()[:, 0] for chosen in self.fg_bg_sampler(labels))
-        sampled, wanted = torch.cat([positive, negative]), torch.cat(regression_targets)
+        sampled, wanted = torch.cat([positive, negative]), torch.cat(list(regression_targets))
         boxes = F.smooth_l1_loss(
             pred_bbox_deltas[positive], wanted[positive], beta=self.box_beta, reduction="sum"
         ) / len(sampled)
-        return F.binary_cross_entropy_with_logits(objectness[sampled, 0], torch.cat(labels)[sampled]), boxes
+        return F.binary_cross_entropy_with_logits(objectness[sampled, 0], torch.cat(list(labels))[sampled]), boxes
 
 
 class ProposalHead(RPNHead):  # type: ignore[misc]

@@ -1,7 +1,8 @@
 """The published protocol of Faster, Mask and Cascade R-CNN on COCO, all numbers in one place."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import get_origin, get_type_hints
+from typing import Any
 
 from nommer.errors import InputError
 
@@ -101,9 +102,6 @@ class RCNNProtocol:
     """Least probability of a pixel of a mask."""
 
     def __post_init__(self) -> None:
-        for name, kind in get_type_hints(type(self)).items():
-            if get_origin(kind) is tuple:
-                object.__setattr__(self, name, _as_tuple(getattr(self, name)))
         self._check_ranges()
         if self.rpn_negative_iou > self.rpn_positive_iou:
             raise InputError(
@@ -118,6 +116,15 @@ class RCNNProtocol:
             )
         if not all(len(four) == 4 and min(four) > 0 for four in (self.box_deviations, *self.cascade_deviations)):
             raise InputError("box_deviations and each of cascade_deviations must be four numbers above 0")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "RCNNProtocol":
+        """From its fields as JSON has them, with lists for tuples.
+
+        Raises:
+            TypeError: a field that there is none of.
+        """
+        return cls(**{name: _as_tuple(value) for name, value in values.items()})
 
     def stages(self, *, cascade: bool) -> tuple["StageProtocol", ...]:
         """What tells the stages of a cascade apart; without one there is a single stage."""
@@ -142,12 +149,17 @@ class RCNNProtocol:
             values = getattr(self, name)
             if not all(0 <= value <= 1 for value in (values if isinstance(values, tuple) else (values,))):
                 raise InputError(f"{name} must be from 0 to 1, got {values}")
-        for name in ("box_beta", "sampling_ratio", "anchor_scale"):
+        for name in ("box_beta", "sampling_ratio"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} must not be negative, got {getattr(self, name)}")
+        if min((self.anchor_scale, *self.anchor_ratios)) <= 0 or not self.anchor_ratios:
+            raise InputError(
+                "anchor_scale and anchor_ratios must be above 0, at least one ratio, got "
+                f"{self.anchor_scale} and {self.anchor_ratios}"
+            )
 
 
-def _as_tuple(values: object) -> object:
+def _as_tuple(values: Any) -> Any:
     """Lists, as JSON has them, as tuples, inside too."""
     return tuple(map(_as_tuple, values)) if isinstance(values, list | tuple) else values
 

@@ -145,7 +145,7 @@ def _build_segmenter(description: Mapping[str, Any]) -> Segmenter:
 
 def _build_detector(description: Mapping[str, Any]) -> Detector:
     names, backbone = description["class_names"], build_network(description["architecture"])
-    protocol = RCNNProtocol(**description["head"]["protocol"])
+    protocol = RCNNProtocol.from_dict(description["head"]["protocol"])
     return Detector(
         RCNN(backbone, num_classes=len(names), **{**description["head"], "protocol": protocol}),
         class_names=names,
