@@ -12,7 +12,6 @@ from nommer.engine.evaluation import (
     EvaluationResult,
     EvaluationSettings,
     SplitChoice,
-    data_of_run,
     evaluate_model,
 )
 from nommer.engine.inputs import images_to_compare, load_to, read_list
@@ -280,7 +279,7 @@ def export(
     network_of(loaded, model)
     if isinstance(loaded, Detector):
         raise InputError(f"{model}: detectors cannot be exported yet, only classifiers and segmenters")
-    root = Path(data or data_of_run(run_of(Path(model))))
-    images = parity_images(loaded, images_to_compare(root))
+    paths = images_to_compare(run_of(Path(model)), None if data is None else Path(data))
+    images = parity_images(loaded, paths)
     folder = results_folder(Path(model), "export", out, overwrite=overwrite)
     return ExportResult(export_onnx(loaded, images, folder), folder)

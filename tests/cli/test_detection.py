@@ -21,7 +21,15 @@ OPTIONS = [
     *("--detection.short-side=48", "--detection.fpn-channels=8", "--detection.box-channels=16"),
 ]
 RUN_FOLDER = {
-    *("config.yaml", "confusion_matrix.png", "curves.png", "data_issues.jsonl", "detections.json", "environment.json"),
+    *(
+        "classes.json",
+        "config.yaml",
+        "confusion_matrix.png",
+        "curves.png",
+        "data_issues.jsonl",
+        "detections.json",
+        "environment.json",
+    ),
     *("metrics.csv", "nominations.csv", "nominations.png", "per_class.csv", "precision_recall.png", "predictions.csv"),
     *("result.json", "split.csv", "train_batch.jpg", "val_predictions.jpg", "model/model.json"),
     *("checkpoints/best.ckpt", "checkpoints/last.ckpt", "model/model.safetensors"),

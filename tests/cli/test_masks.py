@@ -100,6 +100,23 @@ def replace_mask(root, image):
     return path
 
 
+@pytest.mark.slow
+def test_masks_in_colour_with_a_class_file_elsewhere_go_through_every_verb(
+    run, write_scenes, segment_options, tmp_path
+):
+    root = write_scenes(tmp_path / "data", {"train": 6, "val": 3})
+    rgb_masks(root)
+    (root / "classes.yaml").rename(tmp_path / "colours.yaml")
+    options = ("--classes", tmp_path / "colours.yaml", *segment_options, "--epochs=1")
+    run("train --data", root, "--out", tmp_path / "run", *options)
+    run("evaluate", tmp_path / "run", "--workers 0 --out", tmp_path / "out")
+    run("export", tmp_path / "run", "--out", tmp_path / "onnx")
+    found, expected = (
+        json.loads((folder / "result.json").read_text()) for folder in (tmp_path / "out", tmp_path / "run")
+    )
+    assert found["confusion"] == expected["confusion"]
+
+
 MISTAKES = {
     "an unknown value": (
         lambda root: replace_mask(root, Image.new("L", (48, 40), 9)),

@@ -16,6 +16,7 @@ import nommer
 RUN_FOLDER = {
     "checkpoints/best.ckpt",
     "checkpoints/last.ckpt",
+    "classes.json",
     "config.yaml",
     "confusion_matrix.png",
     "curves.png",
@@ -184,6 +185,22 @@ class TestResume:
         assert "images/train/5.png" in sentence
         assert "is gone" in sentence
 
+    @pytest.mark.parametrize("change", ["order", "ignored", "colour"])
+    def test_a_changed_class_file_is_refused(self, refused, run, write_scenes, segment_options, tmp_path, change):
+        data = write_scenes(tmp_path / "data", {"train": 6, "val": 2})
+        run("train --data", data, "--out", tmp_path / "run", *segment_options, "--epochs=1")
+        classes = json.loads((data / "classes.yaml").read_text())
+        if change == "order":
+            classes["classes"].reverse()
+        elif change == "ignored":
+            classes["ignore"] = [255, 77]
+        else:
+            classes["classes"][0]["color"] = [1, 2, 3]
+        (data / "classes.yaml").write_text(json.dumps(classes))
+        sentence = refused("train --data", data, "--out", tmp_path / "run", *segment_options, "--epochs=2", "--resume")
+        assert "cannot resume, the" in sentence
+        assert "of the data have changed" in sentence
+
 
 class TestEvaluate:
     def test_gives_the_numbers_that_training_ended_with(self, run, segmented, tmp_path):
@@ -271,6 +288,8 @@ class TestPredict:
         assert (np.array(palette) == index).all()
         with Image.open(tmp_path / "out" / "overlays" / "0.png") as overlay:
             assert min(overlay.size) >= 200
+        legend = json.loads((tmp_path / "out" / "classes.json").read_text())
+        assert [(entry["label"], entry["name"]) for entry in legend] == [(0, "ground"), (1, "ball"), (2, "sky")]
         good, bad = json.loads((tmp_path / "out" / "result.json").read_text())
         assert sum(good["shares"].values()) == pytest.approx(1)
         assert "not an image" in bad["error"]

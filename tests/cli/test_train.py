@@ -18,6 +18,7 @@ RUN_FOLDER = {
     "calibration.png",
     "checkpoints/best.ckpt",
     "checkpoints/last.ckpt",
+    "classes.json",
     "config.yaml",
     "confusion_matrix.png",
     "curves.png",

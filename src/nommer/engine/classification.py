@@ -81,7 +81,7 @@ class ClassificationWorkflow(Workflow):
         """Hold back a fraction of every class."""
         return split_stratified(data, fraction=fraction, seed=seed)
 
-    def audit(self, data: Any, *, on_bad_sample: str, training: bool) -> Found:
+    def audit(self, data: Any, *, on_bad_sample: str, training: bool, masks: bool | None = None) -> Found:
         """Decode every image once."""
         audited = audit(data, on_bad_sample=on_bad_sample, needs_every_class=training)
         return Found(audited.data, audited.short_side)

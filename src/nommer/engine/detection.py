@@ -110,9 +110,9 @@ class DetectionWorkflow(Workflow):
         """Hold back a fraction of the images."""
         return split_randomly(data, fraction=fraction, seed=seed)
 
-    def audit(self, data: Any, *, on_bad_sample: str, training: bool) -> Found:
+    def audit(self, data: Any, *, on_bad_sample: str, training: bool, masks: bool | None = None) -> Found:
         """Decode every image once, check every object."""
-        audited = audit_detection(data, on_bad_sample=on_bad_sample, training=training)
+        audited = audit_detection(data, on_bad_sample=on_bad_sample, training=training, masks=masks)
         return Found(audited.data, audited.short_side)
 
     def resolve(self, settings: TrainSettings, found: Found) -> TrainSettings:

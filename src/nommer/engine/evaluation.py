@@ -15,6 +15,7 @@ from nommer.engine.trainer import Precision, one_device, quiet_lightning
 from nommer.engine.workflow import Data, Workflow
 from nommer.engine.workflows import WORKFLOWS
 from nommer.errors import InputError, check_minimum
+from nommer.heads.detection import Detector
 from nommer.heads.inference import Inference
 from nommer.heads.storage import load, task_of
 from nommer.progress import notice
@@ -89,7 +90,8 @@ def evaluate_model(settings: EvaluationSettings) -> EvaluationResult:
     check_task(root, workflow)
     read = workflow.read(root, classes=settings.classes_for(root, run), class_names=model.class_names)
     name, chosen = choose_split(without_known_issues(read, run), settings.split, run=run)
-    data = workflow.audit(chosen, on_bad_sample=settings.on_bad_sample, training=False).data
+    masks = model.network.has_masks if isinstance(model, Detector) else None
+    data = workflow.audit(chosen, on_bad_sample=settings.on_bad_sample, training=False, masks=masks).data
     folder = results_folder(settings.model, "evaluate", settings.out, overwrite=settings.overwrite)
     RunFolder(folder).write_issues(data.issues)
     notice(f"{len(data.samples())} images of {root} ({name}){issues_hint(data)}{workflow.absent_hint(data)}")

@@ -4,21 +4,22 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from nommer.data.formats.labelled import read_split
 from nommer.data.images import find_images
 from nommer.deploy.fuse import fuse
+from nommer.engine.evaluation import data_of_run
+from nommer.engine.run import RunFolder
 from nommer.engine.trainer import one_device, parse_device
-from nommer.engine.workflows import find_workflow
 from nommer.errors import InputError
 from nommer.heads.storage import Model, load
 
 
-def images_to_compare(root: Path) -> list[Path]:
-    """The images in a folder of data, without masks; everything where it is not laid out as data."""
-    try:
-        workflow = find_workflow(root)
-    except InputError:
-        return list(find_images([str(root)]))
-    return [sample.path for sample in workflow.read(root, classes=None).samples()]
+def images_to_compare(run: RunFolder, data: Path | None) -> list[Path]:
+    """The images in the folder asked for, or else those that the run wrote down."""
+    if data is None and run.split.is_file():
+        listed = read_split(data_of_run(run), run.split)
+        return sorted(path for paths in listed.values() for path in paths)
+    return list(find_images([str(data or data_of_run(run))]))
 
 
 def load_to(model: Path | str, device: str) -> Model:

@@ -166,6 +166,14 @@ class SegmentationReport:
         ]
 
 
+class ImageScore(NamedTuple):
+    """How one image was segmented; None where it has no pixel to judge."""
+
+    pixels: int
+    accuracy: float | None
+    miou: float | None
+
+
 class SegmentationMetrics(nn.Module):
     """Adds up one confusion matrix over all pixels of all images and processes, into a `SegmentationReport`."""
 
@@ -175,16 +183,20 @@ class SegmentationMetrics(nn.Module):
         self.loss = SumMetric(nan_strategy="disable")  # a loss that is no number shall be seen
         self.images = SumMetric()
 
-    def update(self, labels: Tensor, truth: Tensor, loss: Tensor) -> Tensor:
+    def update(self, labels: Tensor, truth: Tensor, loss: Tensor) -> ImageScore:
         """Add an image: predicted and true labels (H, W), and the sum of its pixels' cross-entropies.
 
         Returns:
-            The image's own confusion matrix, (classes, classes) int64.
+            The image's own numbers.
         """
         confusion: Tensor = self.confusion(labels.flatten().long(), truth.flatten().long())
         self.images.update(1)
         self.loss.update(loss)
-        return confusion.long()
+        pixels = int(confusion.sum())
+        if not pixels:
+            return ImageScore(0, None, None)
+        miou = class_scores(confusion).iou.nanmean().item()
+        return ImageScore(pixels, int(confusion.diag().sum()) / pixels, miou)
 
     def reset(self) -> None:
         """Forget everything."""

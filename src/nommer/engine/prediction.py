@@ -10,10 +10,11 @@ from nommer.engine.inputs import load_to, read_list
 from nommer.engine.run import results_folder
 from nommer.engine.settings import refuse_given, refuse_options
 from nommer.errors import InputError, check_minimum
+from nommer.files import write_json
 from nommer.heads.classification import Classifier
 from nommer.heads.detection import Detector
 from nommer.heads.inference import Inference
-from nommer.heads.output import save_detections, save_pictures, save_predictions, save_segmentations
+from nommer.heads.output import describe_labels, save_detections, save_pictures, save_predictions, save_segmentations
 from nommer.heads.segmentation import Segmenter
 from nommer.heads.storage import task_of
 from nommer.predictions import Classification, Detections, Failure, SegmentationSummary
@@ -83,6 +84,7 @@ def segment(model: Segmenter, paths: list[Path], folder: Path, settings: Predict
     """Labels of all pixels, overlays, and shares of the classes."""
     answers = _tracked(model.predict_stream(paths, inference=settings.inference), paths)
     background = model.preprocessing.background
+    write_json(folder / "classes.json", describe_labels(model.class_names, model.colours))
     return save_segmentations(
         zip(paths, answers, strict=True), folder, pictures=settings.pictures, background=background
     )

@@ -40,6 +40,7 @@ class RunFolder:
         self.model = path / "model"
         self.config = path / "config.yaml"
         self.split = path / "split.csv"
+        self.classes = path / "classes.json"
         self.metrics = path / "metrics.csv"
         self.nominations = path / "nominations.csv"
 
@@ -74,7 +75,7 @@ class RunFolder:
             raise InputError(f"{self.config}: holds no settings of a run")
         return settings
 
-    def check_resumable(self, settings: Mapping[str, Any], split: str) -> None:
+    def check_resumable(self, settings: Mapping[str, Any], split: str, classes: Mapping[str, Any]) -> None:
         """Refuse to go on with other settings, or other files, than the run was started with.
 
         Raises:
@@ -88,6 +89,7 @@ class RunFolder:
                 f"{self.path}: cannot resume, the data has changed: {'; '.join(differing[:5])}"
                 f"{f' and {len(differing) - 5} more' if len(differing) > 5 else ''}; start a new run"
             )
+        self._check_classes(classes)
         started = self.read_config()
         wanted = plain(settings)
         differing = [k for k in wanted if k not in _FREE_ON_RESUME and wanted[k] != started.get(k)]
@@ -99,6 +101,19 @@ class RunFolder:
                 f"{self.path}: cannot resume with other settings ({shown}); resume with --config {self.config} "
                 f"--out {self.path} --resume, or start a new run"
             )
+
+    def _check_classes(self, classes: Mapping[str, Any]) -> None:
+        learned = json.loads(self.classes.read_text(encoding="utf-8")) if self.classes.is_file() else {}
+        for key, value in plain(classes).items():
+            if key in learned and learned[key] != value:
+                raise InputError(
+                    f"{self.path}: cannot resume, the {key} of the data have changed: the run has {learned[key]}, "
+                    f"now {value}; start a new run"
+                )
+
+    def write_classes(self, classes: Mapping[str, Any]) -> None:
+        """Write what the labels mean, as a workflow's `describe_classes` puts it."""
+        write_json(self.classes, plain(classes))
 
     def write_split(self, split: str) -> None:
         """Write which file is used for what, as `split_as_csv` puts it."""

@@ -25,13 +25,14 @@ from nommer.engine.settings import TrainSettings, default_crop, refuse_options
 from nommer.engine.task import Task
 from nommer.engine.workflow import Data, Found, Judgement, Workflow
 from nommer.heads.inference import Inference
+from nommer.heads.output import describe_labels
 from nommer.heads.segmentation import Segmenter
 from nommer.heads.storage import load_backbone
 from nommer.heads.upernet import UPerNet
 
 
 class SegmentationTask(Task):
-    """A segmenter with its losses and metrics; `answers` holds the confusion matrix per sample of this process."""
+    """A segmenter with its losses and metrics; `answers` holds the numbers of each sample of this process."""
 
     measure, measure_name = "miou", "mIoU"
     curves: ClassVar[Mapping[str, str]] = {
@@ -90,7 +91,7 @@ class SegmentationTask(Task):
             rows = slice(start, start + scores.shape[1])
             labels[rows] = scores.argmax(0)
             loss += F.cross_entropy(scores[None], truth[None, rows], ignore_index=IGNORE, reduction="sum")
-        self.answers[int(batch.indices[0])] = self.metrics.update(labels, truth, loss).cpu()
+        self.answers[int(batch.indices[0])] = self.metrics.update(labels, truth, loss)
 
     def on_validation_epoch_end(self) -> None:
         """Finish the judgement and log its numbers."""
@@ -110,11 +111,19 @@ class SegmentationWorkflow(Workflow):
         """Find the pairs of images and masks under `root`."""
         return read_mask_folders(root, classes=classes, class_names=class_names)
 
+    def describe_classes(self, data: Any) -> dict[str, Any]:
+        """Name, colour and label of each class, and the values and colours in the mask files that mean it."""
+        described = describe_labels(data.class_names, data.colours)
+        encoding = data.encoding
+        values = {str(value): label for value, label in sorted(encoding.values.items())}
+        colours = {str(list(colour)): label for colour, label in sorted(encoding.colours.items())}
+        return {"classes": described, "values": values, "colours": colours}
+
     def split(self, data: Any, *, fraction: float, seed: int) -> Data:
         """Hold back a fraction of the images."""
         return split_randomly(data, fraction=fraction, seed=seed)
 
-    def audit(self, data: Any, *, on_bad_sample: str, training: bool) -> Found:
+    def audit(self, data: Any, *, on_bad_sample: str, training: bool, masks: bool | None = None) -> Found:
         """Decode every image and mask once."""
         audited = audit_masks(data, on_bad_sample=on_bad_sample, training=training)
         return Found(audited.data, audited.short_side, audited.class_pixels)

@@ -13,7 +13,6 @@ from nommer.data.formats.mask_pairs import MaskSample
 from nommer.data.images import decode
 from nommer.data.masks import MaskEncoding, read_mask
 from nommer.data.segmentation import SegmentationData
-from nommer.engine.metrics import class_scores
 from nommer.engine.plots import plot_bars, plot_confusion, plot_rows
 from nommer.engine.workflow import Judgement
 from nommer.files import write_csv, write_json
@@ -41,13 +40,10 @@ def save_judgement(
 
 def image_rows(judgement: Judgement) -> list[dict[str, Any]]:
     """One row per image: file, judged pixels, its own pixel accuracy and mean IoU (None without judged pixels)."""
-    rows = []
-    for sample, confusion in zip(judgement.samples, judgement.answers, strict=True):
-        pixels = int(confusion.sum())
-        accuracy = int(confusion.diag().sum()) / pixels if pixels else None
-        miou = class_scores(confusion).iou.nanmean().item() if pixels else None
-        rows.append({"file": str(sample.path), "pixels": pixels, "pixel_accuracy": accuracy, "miou": miou})
-    return rows
+    return [
+        {"file": str(sample.path), "pixels": score.pixels, "pixel_accuracy": score.accuracy, "miou": score.miou}
+        for sample, score in zip(judgement.samples, judgement.answers, strict=True)
+    ]
 
 
 def prediction_pictures(

@@ -22,6 +22,7 @@ from nommer.engine.task import Report, Task
 from nommer.engine.trainer import count_processes, interruptible, make_trainer, parse_device, quiet_lightning
 from nommer.engine.workflow import Data, Found, Workflow
 from nommer.engine.workflows import find_workflow
+from nommer.errors import InputError
 from nommer.heads.inference import Inference
 from nommer.heads.storage import Model, save_model
 from nommer.progress import console, notice
@@ -58,10 +59,11 @@ def train_model(settings: TrainSettings) -> TrainingResult:
     workflow = find_workflow(settings.data)
     found = find_data(workflow, settings)
     settings = workflow.resolve(settings, found)
+    check_shares(settings, found.data)
     seed_all(settings.seed)
     model = workflow.build_model(settings, found.data)
     if first:
-        open_run(run, settings, found.data)
+        open_run(workflow, run, settings, found.data)
     notice(describe(settings, found.data))
     with quiet_lightning():
         return fit_and_judge(workflow, settings, run, found, model)
@@ -75,7 +77,7 @@ def process_rank() -> int:
 def find_data(workflow: Workflow, settings: TrainSettings) -> Found:
     """Read, audit and if need be split the data; tell what is left out."""
     data = workflow.read(settings.data, classes=settings.classes)
-    found = workflow.audit(data, on_bad_sample=settings.on_bad_sample, training=True)
+    found = workflow.audit(data, on_bad_sample=settings.on_bad_sample, training=True, masks=settings.detection.masks)
     data = found.data
     if "val" not in data.splits:
         data = workflow.split(data, fraction=settings.val_fraction, seed=settings.seed)
@@ -84,16 +86,28 @@ def find_data(workflow: Workflow, settings: TrainSettings) -> Found:
     return replace(found, data=data)
 
 
-def open_run(run: RunFolder, settings: TrainSettings, data: Data) -> None:
+def check_shares(settings: TrainSettings, data: Data) -> None:
+    """Refuse more processes than there are validation images.
+
+    Raises:
+        InputError: both numbers.
+    """
+    processes, images = count_processes(settings.device, settings.devices), len(data.splits["val"])
+    if images < processes:
+        raise InputError(f"{settings.data}: {images} validation images for {processes} processes; each needs one")
+
+
+def open_run(workflow: Workflow, run: RunFolder, settings: TrainSettings, data: Data) -> None:
     """Make the run folder and write what is known before training; or check that the run may be resumed."""
-    split = split_as_csv(data)
+    split, classes = split_as_csv(data), workflow.describe_classes(data)
     written = settings.with_whole_paths()
     if settings.resume:
-        run.check_resumable(vars(written), split)
+        run.check_resumable(vars(written), split, classes)
     prepare_folder(run.path, resume=settings.resume, overwrite=settings.overwrite)
     run.write_config({name: value for name, value in vars(written).items() if name not in ("resume", "overwrite")})
     run.write_issues(data.issues)
     run.write_split(split)
+    run.write_classes(classes)
 
 
 def describe(settings: TrainSettings, data: Data) -> str:

@@ -60,8 +60,15 @@ class Workflow(ABC):
         """Hold back a fraction of data without a split of its own as "val"."""
 
     @abstractmethod
-    def audit(self, data: Data, *, on_bad_sample: str, training: bool) -> Found:
-        """Read every sample once, and leave out and list what cannot be used."""
+    def audit(self, data: Data, *, on_bad_sample: str, training: bool, masks: bool | None = None) -> Found:
+        """Read every sample once, and leave out and list what cannot be used.
+
+        Args:
+            data: what was read.
+            on_bad_sample: "error", "skip" or "auto", as the verbs have it.
+            training: whether it is to be learned from, or judged on.
+            masks: of objects, whether their masks are wanted; by default where most have one.
+        """
 
     @abstractmethod
     def resolve(self, settings: TrainSettings, found: Found) -> TrainSettings:
@@ -96,6 +103,10 @@ class Workflow(ABC):
         self, judgement: Judgement, model: Any, data: Data, out: Path, *, facts: Mapping[str, Any]
     ) -> None:
         """Write tables and plots of a judgement over `data` into `out`."""
+
+    def describe_classes(self, data: Any) -> dict[str, Any]:
+        """What labels mean, for whoever reads the run's results, and for a run that is resumed to compare."""
+        return {"classes": list(data.class_names)}
 
     def absent_hint(self, data: Any) -> str:
         """Which of the model's classes no image is of; nothing where none is lacking, or nobody knows before."""
