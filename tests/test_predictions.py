@@ -1,12 +1,14 @@
 """What the models answer, as values and pictures."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
+from faster_coco_eval.core import mask as coco_masks
 from PIL import Image
 
-from nommer.predictions import Classification, Failure, Segmentation, SegmentationSummary
+from nommer.predictions import Classification, Detections, Failure, Segmentation, SegmentationSummary, class_colour
 
 
 @pytest.fixture
@@ -121,3 +123,105 @@ def test_the_picture_has_the_overlay_and_a_legend_in_the_classes_colours(size, t
     assert not (pixels == (0, 0, 200)).all(-1).any()
     assert (legend.sum(-1) < 200).any(), "black letters"
     assert pixels[-1, -6:].min() == 255, "the longest name has room"
+
+
+@pytest.fixture
+def pixels():
+    """Masks of two objects in an image of 12 x 8 pixels."""
+    masks = np.zeros((2, 8, 12), np.uint8)
+    masks[0, 2:6, 3:9], masks[1, :2, 10:] = 1, 1
+    masks[0, 2, 3] = 0
+    return masks
+
+
+@pytest.fixture
+def detections(pixels):
+    encoded = tuple(coco_masks.encode(np.asfortranarray(mask))["counts"] for mask in pixels)
+    boxes, scores = np.array([[3.0, 2, 9, 6], [9.6, 0, 12, 2.4]]), np.array([0.9, 0.4])
+    return Detections("a b/ü.png", ("ant", "bee"), (8, 12), boxes, scores, np.array([1, 0]), encoded)
+
+
+def test_objects_as_plain_values(detections):
+    assert len(detections) == 2
+    assert json.loads(json.dumps(detections.to_dict())) == {
+        "image": "a b/ü.png",
+        "height": 8,
+        "width": 12,
+        "objects": [
+            {"class": "bee", "score": 0.9, "box": [3, 2, 9, 6]},
+            {"class": "ant", "score": 0.4, "box": [9.6, 0, 12, 2.4]},
+        ],
+    }
+
+
+def test_objects_as_coco_results(detections, pixels):
+    first, second = json.loads(json.dumps(detections.to_coco(17, [90, 4])))
+    assert (first["image_id"], first["category_id"], first["score"]) == (17, 4, 0.9)
+    assert first["bbox"] == [3, 2, 6, 4]
+    assert second["category_id"] == 90
+    assert second["bbox"] == pytest.approx([9.6, 0, 2.4, 2.4])
+    for result, mask in zip((first, second), pixels, strict=True):
+        assert (coco_masks.decode(result["segmentation"]) == mask).all()
+
+
+def test_objects_as_yolo_labels(detections):
+    assert detections.to_yolo() == ("1 0.500000 0.500000 0.500000 0.500000\n0 0.900000 0.150000 0.200000 0.300000\n")
+
+
+def test_pixels_and_areas_of_objects_with_masks_and_without(detections, pixels):
+    for index in range(2):
+        assert (detections.mask(index) == pixels[index].astype(bool)).all()
+    assert detections.areas.tolist() == [23, 4]
+    boxes = dataclasses.replace(detections, masks=None)
+    assert boxes.areas == pytest.approx([24, 2.4**2])
+    assert boxes.mask(0).sum() == 24
+    assert boxes.mask(0)[2:6, 3:9].all()
+    assert "segmentation" not in boxes.to_coco(1, [1, 2])[0]
+
+
+def test_objects_with_at_least_a_score(detections):
+    assert len(detections.at_least(0.4)) == 2
+    (first,) = detections.at_least(0.5).to_coco(1, [1, 2])
+    assert first["score"] == 0.9
+    assert len(detections.at_least(0.95)) == 0
+
+
+@pytest.mark.parametrize("masks", [True, False])
+def test_nothing_found(masks):
+    nothing = Detections("x", ("ant",), (8, 12), np.zeros((0, 4)), np.zeros(0), np.zeros(0, int), () if masks else None)
+    assert nothing.to_dict()["objects"] == []
+    assert nothing.to_coco(1, [1]) == []
+    assert nothing.to_yolo() == ""
+    assert nothing.areas.shape == (0,)
+    assert set(np.asarray(nothing.plot(Image.new("RGB", (12, 8), (9, 9, 9)))).ravel()) == {9}
+
+
+def test_the_picture_shows_boxes_masks_and_names_in_the_classes_colours(detections, tmp_path):
+    image = Image.new("RGB", (12, 8), (100, 100, 100))
+    picture = np.asarray(detections.plot(image)).astype(int)
+    assert picture.shape == (28 * 8, 28 * 12, 3)
+    colour = np.array(class_colour(1))
+    tinted = (np.abs(picture - (100 + colour) // 2).max(-1) <= 1).mean()
+    assert 0.1 < tinted < 24 / 96
+    assert ((picture == colour).all(-1)).sum() > 500, "lines of the box and the ground of its name"
+    assert (picture.sum(-1) < 100).any(), "black letters"
+    assert (picture[-1, 0] == 100).all()
+    assert image.getpixel((5, 4)) == (100, 100, 100)
+    boxes = np.asarray(dataclasses.replace(detections, masks=None).plot(image)).astype(int)
+    assert (boxes[28 * 4, 28 * 5] == 100).all(), "nothing is tinted without masks"
+    detections.save(tmp_path / "a.png", image)
+    with Image.open(tmp_path / "a.png") as saved:
+        assert (np.asarray(saved) == picture).all()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 2000), (2000, 3), (3000, 2000)])
+def test_pictures_of_objects_in_images_of_any_size(size):
+    box = np.array([[0.0, 0, *size]])
+    answer = Detections("x", ("a class with a very long name",), size[::-1], box, np.ones(1), np.zeros(1, int))
+    assert max(answer.plot(Image.new("RGB", size)).size) <= 1280
+
+
+def test_colours_of_classes_differ():
+    colours = np.array([class_colour(label) for label in range(20)])
+    distances = np.abs(colours[:, None] - colours).sum(-1) + 999 * np.eye(20)
+    assert distances.min() > 30
