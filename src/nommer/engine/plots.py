@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.text import Text
 from PIL import Image
 from torch import Tensor
@@ -131,17 +132,22 @@ def plot_bars(
     axes = figure.subplots()
     bars = axes.barh(list(values), [value or 0.0 for value in values.values()], edgecolor="grey", linewidth=0.5)
     for bar, colour in zip(bars, colours, strict=True):
-        bar.set_facecolor(tuple(channel / 255 for channel in colour))
+        bar.set_facecolor(_as_rgb(colour))
     axes.bar_label(bars, ["n/a" if value is None else f"{value:.1%}" for value in values.values()], padding=3)
-    axes.axvline(mean, color="black", linestyle="--", label=f"mean {mean:.1%}")
+    axes.axvline(mean, color="grey", linestyle="--", linewidth=1, zorder=0, label=f"mean {mean:.1%}")
     axes.set(xlim=(0, 1.12), xlabel="intersection over union", title="IoU per class")
     axes.invert_yaxis()
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12 - 0.6 / len(values)), frameon=False)
     save_figure(figure, path)
 
 
-def plot_rows(rows: Sequence[Sequence[tuple[Image.Image, str]]], path: Path) -> None:
-    """Rows of pictures with a caption each."""
+def plot_rows(
+    rows: Sequence[Sequence[tuple[Image.Image, str]]],
+    path: Path,
+    *,
+    legend: Mapping[str, tuple[int, int, int]] | None = None,
+) -> None:
+    """Rows of pictures with a caption each, and under them what the colours of masks mean."""
     columns = max((len(row) for row in rows), default=1)
     figure = Figure(figsize=(3.6 * columns, 3.0 * max(1, len(rows))), layout="constrained")
     grid = figure.subplots(max(1, len(rows)), columns, squeeze=False)
@@ -151,6 +157,12 @@ def plot_rows(rows: Sequence[Sequence[tuple[Image.Image, str]]], path: Path) -> 
         for axes, (picture, caption) in zip(panels, row, strict=False):
             axes.imshow(picture.convert("RGB"))
             axes.set_title(caption, fontsize=9)
+    if legend:
+        patches = [
+            Patch(facecolor=_as_rgb(colour), edgecolor="grey", label=name)
+            for name, colour in list(legend.items())[:_MOST_LABELLED]
+        ]
+        figure.legend(handles=patches, loc="outside lower center", ncols=min(6, len(patches)), fontsize=9)
     save_figure(figure, path)
 
 
@@ -168,3 +180,9 @@ def plot_precision_recall(precision: np.ndarray, names: Sequence[str], path: Pat
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title="boxes at IoU 0.5")
     axes.grid(visible=True, alpha=0.3)
     save_figure(figure, path)
+
+
+def _as_rgb(colour: tuple[int, int, int]) -> tuple[float, float, float]:
+    """A colour of 0 to 255 as matplotlib takes it."""
+    red, green, blue = colour
+    return red / 255, green / 255, blue / 255

@@ -35,7 +35,12 @@ def save_judgement(
     write_csv(out / "predictions.csv", image_rows(judgement))
     plot_bars({row["class"]: row["iou"] for row in rows}, model.colours, report.summary()["miou"], out / "iou.png")
     plot_confusion(report.confusion, names, out / "confusion_matrix.png", in_percent=True)
-    plot_rows(prediction_pictures(judgement, model, encoding), out / "val_predictions.jpg")
+    plot_rows(prediction_pictures(judgement, model, encoding), out / "val_predictions.jpg", legend=legend_of(model))
+
+
+def legend_of(model: Segmenter) -> dict[str, tuple[int, int, int]]:
+    """What the colours in pictures of masks mean."""
+    return dict(zip(model.class_names, model.colours, strict=True)) | {"(ignored)": (0, 0, 0)}
 
 
 def image_rows(judgement: Judgement) -> list[dict[str, Any]]:
@@ -75,7 +80,7 @@ def save_training_batch(data: SegmentationData, model: Segmenter, path: Path) ->
         picture = to_pil_image(model.preprocessing.denormalise(sample.images))
         mask = Segmentation("", model.class_names, model.colours, sample.masks.numpy().astype(np.uint8))
         rows.append([(picture, data.train.samples[index].path.name), (mask.palette_image(), "mask")])
-    plot_rows(pair_up(rows), path)
+    plot_rows(pair_up(rows), path, legend=legend_of(model))
 
 
 def pair_up(rows: Sequence[list[Any]]) -> list[list[Any]]:
