@@ -24,6 +24,11 @@ from nommer.engine.workflows import find_workflow
 from nommer.heads.inference import Inference
 
 
+def sample_contexts(nomination: Nomination, _: object) -> None:
+    """Draw contexts as in training, whatever the mode of the model."""
+    nomination.train()
+
+
 def judge(model: nommer.Segmenter, samples: list, encoding, mode: str) -> tuple[float, float]:
     """mIoU and pixel accuracy over `samples`."""
     metrics = SegmentationMetrics(len(model.class_names))
@@ -52,7 +57,7 @@ def main() -> None:
         if nominations == "sampled":
             for module in model.modules():
                 if isinstance(module, Nomination):
-                    module.register_forward_pre_hook(lambda nomination, _: nomination.train())
+                    module.register_forward_pre_hook(sample_contexts)
         for mode in ("whole", "slide"):
             torch.manual_seed(0)
             miou, accuracy = judge(model, samples, data.encoding, mode)
