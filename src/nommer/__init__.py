@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from nommer.api import evaluate, explain, export, predict, train
     from nommer.deploy.fuse import fuse
     from nommer.heads.classification import Classifier
+    from nommer.heads.detection import Detector
     from nommer.heads.segmentation import Segmenter
     from nommer.heads.storage import load
-    from nommer.heads.upernet import UPerNet
     from nommer.nominations.trace import NominationTrace
     from nommer.quickstart import demo
 
 _LAZY = {
     "Classifier": "nommer.heads.classification",
+    "Detector": "nommer.heads.detection",
     "NominationTrace": "nommer.nominations.trace",
     "Segmenter": "nommer.heads.segmentation",
-    "UPerNet": "nommer.heads.upernet",
     "demo": "nommer.quickstart",
     "evaluate": "nommer.api",
     "explain": "nommer.api",
@@ -40,12 +40,12 @@ _LAZY = {
 
 __all__ = [
     "Classifier",
+    "Detector",
     "InputError",
     "NomMer",
     "NomMerConfig",
     "NominationTrace",
     "Segmenter",
-    "UPerNet",
     "demo",
     "evaluate",
     "explain",

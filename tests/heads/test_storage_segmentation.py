@@ -83,8 +83,8 @@ def change(folder, **changes):
     ("changes", "message"),
     [
         (
-            {"task": "detection"},
-            "a model for the task 'detection', which this nommer does not know (known: classificat",
+            {"task": "tracking"},
+            "a model for the task 'tracking', which this nommer does not know (known: classificat",
         ),
         ({"task": None}, "a model for the task None, which this nommer does not know"),
         ({"task": "classification"}, "does not describe a model"),
