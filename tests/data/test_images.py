@@ -10,7 +10,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nommer.data.images import EXTENSIONS, MAX_PIXELS, ImageError, decode, find_images, open_any, sub_folders
+from nommer.data.images import (
+    EXTENSIONS,
+    MAX_PIXELS,
+    ImageError,
+    decode,
+    find_images,
+    holds_images,
+    open_any,
+    sub_folders,
+    visible_files,
+)
 from nommer.data.transforms import Preprocessing
 from nommer.errors import InputError
 
@@ -338,6 +348,27 @@ class TestFindImages:
     def test_a_link_to_nowhere_is_found_so_that_somebody_complains(self, tree):
         (tree / "sub" / "link.png").symlink_to(tree / "gone.png")
         assert "sub/link.png" in self.names(tree, "sub")
+
+    def test_linked_folders_are_searched_too_each_under_its_own_name(self, tree):
+        for name in ("one", "two"):
+            (tree / "links" / name).parent.mkdir(exist_ok=True)
+            (tree / "links" / name).symlink_to(tree / "sub")
+        below = ["c.webp", "deep/d.gif"]
+        assert self.names(tree, "links") == [f"links/{link}/{name}" for link in ("one", "two") for name in below]
+        assert holds_images(tree / "links")
+
+    @pytest.mark.parametrize("target", [".", "sub", "..", "sub/deep/up"])
+    def test_links_in_a_circle_end(self, tree, target):
+        (tree / "sub" / "deep" / "up").symlink_to(tree / target)
+        assert [path.name for path in visible_files(tree / "sub")][:2] == ["c.webp", "d.gif"]
+        assert {path.name for path in visible_files(tree / "sub")} <= {"c.webp", "d.gif", "up"}
+
+    def test_links_to_and_fro_end(self, tree):
+        for here, there in (("left", "right"), ("right", "left")):
+            (tree / here).mkdir()
+            (tree / here / f"{here}.png").touch()
+            (tree / here / "other").symlink_to(tree / there)
+        assert self.names(tree, "left") == ["left/left.png", "left/other/right.png"]
 
     @pytest.mark.parametrize(("pattern", "message"), [("empty", "no images in this folder"), ("*.bmp", "matches no")])
     def test_what_names_nothing_is_refused(self, tree, pattern, message):

@@ -1,5 +1,6 @@
 """The audit of masks: every bad pair is found, named and left out only as asked; what is odd but usable is listed."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -208,6 +209,34 @@ def test_binaries_under_class_names_alone_are_explained(masked):
     assert "nothing but 'background' in the training masks; 255 usually marks one class of two" in str(caught.value)
     (masked / "classes.yaml").write_text("classes: [{name: background, value: 0}, {name: crack, value: 255}]")
     assert audit_masks(read_mask_folders(masked)).class_pixels.tolist() == [6 * 640, 6 * 640]
+
+    for path in masked.glob("masks/val/*.png"):
+        save(np.repeat(np.array([[0, 255]], np.uint8), 32, 0).repeat(20, 1), path)
+    (masked / "classes.yaml").write_text("classes: [background, crack]")
+    data = read_mask_folders(masked)
+    judged = replace(data, splits={"val": data.splits["val"]})
+    with pytest.raises(InputError) as caught:
+        audit_masks(judged, training=False)
+    assert "nothing but 'background' in the masks to judge by; 255 usually marks one class of two" in str(caught.value)
+    assert str(caught.value).endswith("or, if 255 is to be ignored, one that says so with ignore: 255")
+    (masked / "classes.yaml").write_text("classes: [background, crack]\nignore: 255")
+    data = read_mask_folders(masked)
+    judged = replace(data, splits={"val": data.splits["val"]})
+    assert audit_masks(judged, training=False).class_pixels.tolist() == [3 * 640, 0]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_without_a_labelled_pixel_nothing_can_be_judged(masked, training):
+    (masked / "classes.yaml").write_text("classes: [a, b, c]\nignore: 255")
+    for path in masked.glob("masks/val/*.png"):
+        save(np.full((32, 40), IGNORE, np.uint8), path)
+    data = read_mask_folders(masked)
+    judged = data if training else replace(data, splits={"val": data.splits["val"]})
+    with pytest.raises(InputError) as caught:
+        audit_masks(judged, training=training)
+    hint = "label some of their pixels, or correct the class file"
+    assert str(caught.value) == f"{masked}: no labelled pixel in the masks to judge by; {hint}"
+    assert audit_masks(data, training=False).data.samples(), "of all that is judged together, some is labelled"
 
 
 def test_of_very_many_images_only_the_headers_are_read_but_masks_whole(masked, monkeypatch):

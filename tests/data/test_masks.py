@@ -1,6 +1,8 @@
 """The decoder of masks: every way of writing labels gives the same labels, and what means nothing is refused."""
 
 import pickle
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -85,6 +87,40 @@ def test_grey_masks_are_colours_where_classes_are_told_by_colour_alone(tmp_path)
 def test_one_bit_masks_hold_0_and_1(tmp_path):
     Image.fromarray(np.array([[True, False]])).save(tmp_path / "bits.png")
     assert read_mask(tmp_path / "bits.png", PLAIN).tolist() == [[1, 0]]
+
+
+def write_grey_png(path, values, bits):
+    """A grey PNG of 2, 4 or 8 bits, written by hand: Pillow reads those of 2 and 4, but does not write them."""
+
+    def chunk(name, content):
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    height, width = values.shape
+    unpacked = np.unpackbits(values.astype(np.uint8)[..., None], axis=-1)[..., -bits:]
+    rows = b"".join(b"\0" + np.packbits(row.reshape(-1)).tobytes() for row in unpacked)
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+    return path
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_grey_values_of_few_bits_are_those_in_the_file(tmp_path, bits):
+    values = np.arange(5 * ((1 << bits) + 1)).reshape(5, -1) % (1 << bits)
+    path = write_grey_png(tmp_path / "few.png", values, bits)
+    with Image.open(path) as image:
+        assert image.mode == "L"
+        assert image.getextrema() == (0, 255), "Pillow stretches them"
+    read = read_pixels(path)
+    assert np.array_equal(read.values, values)
+    assert read.values.dtype == np.uint8
+    in_colour = read_pixels(path, by_colour=True)
+    assert in_colour.name(int(in_colour.values[0, -1])) == str((255 // ((1 << bits) - 1) * int(values[0, -1]),) * 3)
+
+
+@pytest.mark.parametrize("header", ["P2 3 2 3", "P2 3 2 200", "P2 3 2 255", "P2 3 2 1000", "P2 3 2 65535"])
+def test_the_largest_value_in_the_header_of_a_pgm_changes_none(tmp_path, header):
+    (tmp_path / "m.pgm").write_text(f"{header}\n0 1 2\n3 2 1\n")
+    assert read_pixels(tmp_path / "m.pgm").values.tolist() == [[0, 1, 2], [3, 2, 1]]
 
 
 def test_sixteen_bit_values_have_their_own_meaning(tmp_path):

@@ -173,16 +173,35 @@ def is_image_name(path: Path) -> bool:
 def visible_files(folder: Path) -> list[Path]:
     """Files in a folder, searched deeply and sorted; nothing whose name, or whose folder's name, begins with a dot.
 
-    Links that lead nowhere are among them, for whoever reads them to complain.
+    Links to folders are followed, except into a folder that holds the link. Links that lead nowhere are among the
+    files, for whoever reads them to complain.
 
     Raises:
         InputError: a folder that may not be read.
     """
-    found: list[Path] = []
-    for parent, folders, names in os.walk(folder, onerror=_refuse_folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(parent, name) for name in names if not name.startswith(".")]
-    return sorted(path for path in found if path.is_file() or path.is_symlink())
+    return sorted(path for path in _walk(folder) if path.is_file() or path.is_symlink())
+
+
+def holds_images(folder: Path) -> bool:
+    """Whether any of the files in a folder, searched deeply as `visible_files` does, is named as images are.
+
+    Raises:
+        InputError: a folder that may not be read.
+    """
+    return any(is_image_name(path) for path in _walk(folder))
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for parent, folders, names in os.walk(folder, onerror=_refuse_folder, followlinks=True):
+        below = (Path(parent, name) for name in folders if not name.startswith("."))
+        folders[:] = [path.name for path in below if not (path.is_symlink() and _leads_back(path))]
+        yield from (Path(parent, name) for name in names if not name.startswith("."))
+
+
+def _leads_back(link: Path) -> bool:
+    """Whether a link leads to a folder that holds it, wherever the links on the way there lead."""
+    target = link.resolve()
+    return any(folder.resolve().is_relative_to(target) for folder in link.parents)
 
 
 def sub_folders(folder: Path) -> list[Path]:

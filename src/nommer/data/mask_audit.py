@@ -16,6 +16,7 @@ from nommer.data.masks import IGNORE, MaskEncoding, check_size, read_pixels, to_
 from nommer.data.parallel import read_all
 from nommer.errors import InputError
 
+_MEND = "correct the class file"
 _FIRST_SIDEWAYS = 5
 """EXIF orientations from this one on turn an image by a quarter."""
 
@@ -62,7 +63,7 @@ def audit_masks(data: MaskFolders, *, on_bad_sample: str = "auto", training: boo
             least must occur there.
 
     Raises:
-        InputError: bad pairs that `on_bad_sample` does not allow, or nothing left to learn from.
+        InputError: bad pairs that `on_bad_sample` does not allow, or nothing left to learn from, or to judge by.
     """
     samples = data.samples()
     whole = decodes_whole(len(samples))
@@ -76,9 +77,13 @@ def audit_masks(data: MaskFolders, *, on_bad_sample: str = "auto", training: boo
         kept[split], found = _without_empty(part, empty, leave=training and split == "train")
         issues += found
     audited = replace(data, splits=kept)
-    counts = _count({report.path: report.counts for report in reports}, kept.get("train", audited.samples()))
+    by_path = {report.path: report.counts for report in reports}
+    counts = _count(by_path, kept.get("train", audited.samples()))
     if training:
         _check_learnable(data, counts)
+    judged = kept.get("val", ()) if training else audited.samples()
+    if judged:
+        _check_judgeable(data, _count(by_path, judged), training=training)
     issues += _absent_classes(data, counts)
     side = int(median(report.short_side for report in reports if not report.error))
     return AuditedMasks(replace(audited, issues=(*data.issues, *issues)), side, counts[: len(data.class_names)])
@@ -102,13 +107,34 @@ def _count(counts: dict[Path, np.ndarray], samples: Iterable[MaskSample]) -> np.
 
 
 def _check_learnable(data: MaskFolders, counts: np.ndarray) -> None:
-    present = [name for name, count in zip(data.class_names, counts, strict=False) if count]
-    if len(present) > 1:
+    present = _present(data, counts)
+    if len(present) < 2:
+        hint = BINARY_HINT if _may_be_binary(data, counts) else f"label pixels of at least two classes, or {_MEND}"
+        raise InputError(f"{data.root}: {_only(present)} in the training masks; {hint}")
+
+
+def _check_judgeable(data: MaskFolders, counts: np.ndarray, *, training: bool) -> None:
+    present, binary = _present(data, counts), _may_be_binary(data, counts)
+    if len(present) < 2 and binary and not training:
+        hint = f"{BINARY_HINT}\nor, if 255 is to be ignored, one that says so with ignore: 255"
+    elif not present:
+        hint = BINARY_HINT if binary else f"label some of their pixels, or {_MEND}"
+    else:
         return
-    found = f"nothing but {present[0]!r}" if present else "no labelled pixel"
-    binary = data.encoding.ignores_255_by_default and counts[IGNORE] > 0
-    hint = BINARY_HINT if binary else "label pixels of at least two classes, or correct the class file"
-    raise InputError(f"{data.root}: {found} in the training masks; {hint}")
+    raise InputError(f"{data.root}: {_only(present)} in the masks to judge by; {hint}")
+
+
+def _present(data: MaskFolders, counts: np.ndarray) -> list[str]:
+    return [name for name, count in zip(data.class_names, counts, strict=False) if count]
+
+
+def _may_be_binary(data: MaskFolders, counts: np.ndarray) -> bool:
+    """Whether 255 occurs, and is ignored only because nobody said what it means."""
+    return data.encoding.ignores_255_by_default and bool(counts[IGNORE])
+
+
+def _only(present: list[str]) -> str:
+    return f"nothing but {present[0]!r}" if present else "no labelled pixel"
 
 
 def _absent_classes(data: MaskFolders, counts: np.ndarray) -> list[Issue]:

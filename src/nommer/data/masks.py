@@ -24,6 +24,7 @@ Colour = tuple[int, int, int]
 """Red, green, blue, 0 to 255."""
 
 _LOSSY = ("JPEG", "MPO")
+_LARGEST_OF_BITS = {"L;2": 3, "L;4": 15}
 _UNKNOWN = -1
 _SHOWN = 8
 
@@ -129,10 +130,32 @@ def read_pixels(path: Path, *, by_colour: bool = False) -> MaskPixels:
     with image_errors(path), open_image(path) as image:
         if image.format in _LOSSY:
             raise ImageError(path, "is a JPEG, whose compression changes the values of a mask; save masks as PNG")
+        largest = _largest_in_file(image)
         upright = ImageOps.exif_transpose(image) if has_sound_exif(image) else image
         upright.load()
         bare = _without_alpha(upright)
-        return _pixels(bare.convert("RGB") if by_colour and bare.mode in ("1", "L", "P") else bare)
+        if by_colour and bare.mode in ("1", "L", "P"):
+            return _pixels(bare.convert("RGB"))
+        return _pixels(bare if largest is None else _as_stored(bare, largest))
+
+
+def _largest_in_file(image: Image.Image) -> int | None:
+    """Largest value that a grey file opened but not loaded can hold, where Pillow will stretch it to 255 or 65,535."""
+    tiles = getattr(image, "tile", None)
+    if not tiles or not tiles[0].args:
+        return None
+    codec, _, _, arguments = tiles[0]
+    if codec in ("ppm", "ppm_plain"):
+        return int(arguments[1]) if image.mode in ("L", "I") else None
+    raw_mode = arguments if isinstance(arguments, str) else str(arguments[0])
+    return _LARGEST_OF_BITS.get(raw_mode[:3])
+
+
+def _as_stored(image: Image.Image, largest: int) -> Image.Image:
+    """A grey image with the values that its file holds, of which `largest` was stretched to 255 or 65,535."""
+    stretched = np.asarray(image)
+    full = 255 if stretched.dtype == np.uint8 else LARGEST_VALUE
+    return Image.fromarray(((stretched.astype(np.int64) * largest + full // 2) // full).astype(stretched.dtype))
 
 
 def _without_alpha(image: Image.Image) -> Image.Image:

@@ -87,7 +87,7 @@ def evaluate_model(settings: EvaluationSettings) -> EvaluationResult:
     root = settings.data or data_of_run(run)
     if settings.overwrite and settings.out:
         check_outside(root, settings.out)
-    check_task(root, workflow)
+    check_task(root, workflow, settings.classes_for(root, run))
     read = workflow.read(root, classes=settings.classes_for(root, run), class_names=model.class_names)
     name, chosen = choose_split(without_known_issues(read, run), settings.split, run=run)
     masks = model.network.has_masks if isinstance(model, Detector) else None
@@ -109,13 +109,13 @@ def evaluate_model(settings: EvaluationSettings) -> EvaluationResult:
     return EvaluationResult(workflow.name, judgement.report, per_class, folder)
 
 
-def check_task(root: Path, workflow: Workflow) -> None:
+def check_task(root: Path, workflow: Workflow, classes: Path | None = None) -> None:
     """Refuse data of another task than the model's.
 
     Raises:
         InputError: what the data is for, and what the model does.
     """
-    found = find_task(root)
+    found = find_task(root, classes)
     if found != workflow.name:
         raise InputError(f"{root}: is laid out for {found}, but the model does {workflow.name}")
 

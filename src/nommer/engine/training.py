@@ -56,7 +56,7 @@ def train_model(settings: TrainSettings) -> TrainingResult:
         run.check(resume=settings.resume, overwrite=settings.overwrite)
     if settings.overwrite:
         check_outside(settings.data, settings.out)
-    workflow = find_workflow(settings.data)
+    workflow = find_workflow(settings.data, settings.classes)
     found = find_data(workflow, settings)
     settings = workflow.resolve(settings, found)
     check_shares(settings, found.data)

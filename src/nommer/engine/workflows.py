@@ -13,10 +13,10 @@ WORKFLOWS: dict[str, Workflow] = {
 }
 
 
-def find_workflow(root: Path) -> Workflow:
+def find_workflow(root: Path, classes: Path | None = None) -> Workflow:
     """The workflow of the task that the data in a folder are for.
 
     Raises:
         InputError: a layout of no task.
     """
-    return WORKFLOWS[find_task(root)]
+    return WORKFLOWS[find_task(root, classes)]

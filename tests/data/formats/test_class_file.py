@@ -187,6 +187,35 @@ def test_broken_files_are_named(tmp_path, name, text, message):
         read_class_file(tmp_path / name)
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "key"),
+    [
+        ("c.yaml", "classes: [a, b]\nignore: 3\nclasses: [c, d]", "classes"),
+        ("c.yaml", "names:\n  0: a\n  1: b\n  0: c", "0"),
+        ("c.yaml", "names: {0: a, 1: b, '1': c}", "1"),
+        ("c.yaml", "names: {0: a, 1: b, '01': c}", "1"),
+        ("c.yaml", "classes: [{name: a, name: b}, c]", "name"),
+        ("c.json", '{"names": ["a", "b"], "names": ["c", "d"]}', "names"),
+        ("c.json", '{"classes": [{"name": "a", "value": 0, "value": 1}, "b"]}', "value"),
+    ],
+)
+def test_a_key_that_is_there_twice_is_refused(tmp_path, name, text, key):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=f"{name}: the key '{key}' is there twice, and only one of the two can count"):
+        read_class_file(tmp_path / name)
+
+
+def test_merged_keys_are_not_there_twice(tmp_path):
+    (tmp_path / "c.yaml").write_text("classes: [&a {name: a, value: 3}, {<<: *a, name: b, value: 5}]")
+    assert [(c.name, c.value) for c in read_class_file(tmp_path / "c.yaml").classes] == [("a", 3), ("b", 5)]
+
+
+def test_blanks_around_names_are_not_part_of_them():
+    assert parse("classes: [' sky', {name: \"road \\t\"}]").names == ("sky", "road")
+    with pytest.raises(InputError, match="name 'sky' stands for two things"):
+        parse("classes: [sky, 'sky ']")
+
+
 def test_an_absent_or_binary_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"nowhere.yaml: this class file cannot be read: No such file"):
         read_class_file(tmp_path / "nowhere.yaml")

@@ -49,6 +49,20 @@ def test_class_folders_alone_are_all_for_training(tmp_path):
     assert listed(data, "train") == [("a/1.jpg", "a"), ("a/2.jpg", "a"), ("b/1.jpg", "b")]
 
 
+def test_class_folders_may_be_links_or_hold_some(tmp_path):
+    touch(tmp_path, "elsewhere/1.jpg", "elsewhere/deep/2.jpg", "data/a/3.jpg")
+    for link in ("data/b", "data/a/more"):
+        (tmp_path / link).symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "data/a/back").symlink_to(tmp_path / "data")
+    assert listed(read_class_folders(tmp_path / "data"), "train") == [
+        ("a/3.jpg", "a"),
+        ("a/more/1.jpg", "a"),
+        ("a/more/deep/2.jpg", "a"),
+        ("b/1.jpg", "b"),
+        ("b/deep/2.jpg", "b"),
+    ]
+
+
 def test_class_folders_are_searched_deeply_but_hidden_things_are_not_seen(tmp_path):
     touch(
         tmp_path, "a/deep/er/1.jpg", "a/._2.jpg", "a/.ipynb_checkpoints/3.jpg", ".git/4.jpg", "b/5.jpg", "b/.DS_Store"

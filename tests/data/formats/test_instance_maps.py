@@ -57,7 +57,20 @@ def test_a_class_file_tells_them_too(root, write_layout, tmp_path):
     assert {split: len(part) for split, part in data.splits.items()} == {"train": 1, "val": 1}
 
 
-@pytest.mark.parametrize("text", ["classes: [a]", "names: {0: a}", "classes: [{name: a}]"])
+@pytest.mark.parametrize("lying_there", [[], ["classes.yaml"], ["classes.yaml", "classes.json"]])
+def test_a_class_file_that_is_given_overrules_what_lies_in_the_folder(root, tmp_path_factory, lying_there):
+    for name in lying_there:
+        (root / name).write_text("instances: [true")
+    given = tmp_path_factory.mktemp("elsewhere") / "given.yaml"
+    given.write_text("classes: [a, b]")
+    assert find_task(root, given) == "segmentation", "16 bits in labels/ are classes where a class file is given"
+    given.write_text("instances: true\nclasses: [a]")
+    assert find_task(root, given) == "detection"
+    with pytest.raises(InputError, match=r"given.txt: this class file cannot be read: No such file"):
+        find_task(root, given.with_suffix(".txt"))
+
+
+@pytest.mark.parametrize("text", ["classes: [a]", "names: {0: a}", "classes: [{name: a}]", "classes: [' a ']"])
 def test_the_class_has_a_name(root, text):
     (root / "classes.yaml").write_text(f"instances: true\n{text}")
     assert read_detection(root).class_names == ("a",)

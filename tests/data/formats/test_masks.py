@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from nommer.data.formats.find import find_task
 from nommer.data.formats.labelled import Issue, read_split, split_as_csv, split_randomly
 from nommer.data.formats.mask_pairs import MaskSample
 from nommer.data.formats.masks import MaskFolders, read_mask_folders
@@ -66,6 +67,20 @@ def test_without_splits_everything_is_for_training(tmp_path, write_layout):
     data = read_mask_folders(write_layout(tmp_path, pairs))
     assert set(data.splits) == {"train"}
     assert listed(data, "train") == pairs
+
+
+@pytest.mark.parametrize("links", [("images", "masks"), ("images/train", "masks/train"), ("images/train/deep",)])
+def test_linked_folders_are_as_good(tmp_path, write_layout, links):
+    pairs = [("images/train/deep/1.png", "masks/train/deep/1.png"), ("images/val/2.png", "masks/val/2.png")]
+    write_layout(tmp_path, pairs)
+    (tmp_path / "elsewhere").mkdir()
+    for number, link in enumerate(links):
+        (tmp_path / link).rename(tmp_path / "elsewhere" / str(number))
+        (tmp_path / link).symlink_to(tmp_path / "elsewhere" / str(number))
+    assert find_task(tmp_path) == "segmentation"
+    data = read_mask_folders(tmp_path)
+    assert listed(data, "train") == pairs[:1]
+    assert listed(data, "val") == pairs[1:]
 
 
 @pytest.mark.parametrize("ending", ["", "_mask", "_label", "_labels", "_L", "_seg"])
@@ -421,6 +436,19 @@ def touch(root, *names):
         (["images/train/a.jpg", "images/val/a.jpg", "masks/train/a.png"], "val: there is no folder of masks for it"),
         (["train/images/a.jpg", "train/masks/a.png", "val/images/a.jpg"], "val: there is no folder of masks for it"),
         (["images/train/a.jpg", "images/val/a.txt", "masks/train/a.png", "masks/val/a.png"], "no images of 'val' here"),
+        (["images/train/a.txt", "masks/train/a.png"], "images/train: no images of 'train' here; accepted layouts for"),
+        (["images/readme.txt", "masks/a.png"], "images: no images of 'train' here; accepted layouts for semantic seg"),
+        (
+            ["images/train/a.jpg", "images/val/a.jpg", "masks/train/a.png", "masks/val/a.txt"],
+            "val: no masks in this folder, for the images in {root}/images/val; accepted layouts for semantic segmenta",
+        ),
+        (
+            ["images/train/a1.jpg", "images/train/a2.jpg", "masks/train/m1.png", "masks/train/m2.png"],
+            "{root}/masks/train: the names of the masks, such as m1.png, do not match those of the images of 'train', "
+            "such as a1.jpg; name each mask like its image, in the same sub-folder, or with _mask, _label, _labels, "
+            "_L, _seg behind the name",
+        ),
+        (["images/train/a.jpg", "masks/train/b.png", "images/test/c.jpg", "masks/test/d.png"], "such as b.png, do not"),
         (["images/val/a.jpg", "images/valid/a.jpg", "masks/val/a.png"], "both val and valid hold val images; keep one"),
         (["images/a.jpg", "images/a.png", "masks/a.png"], "another of the images, a.jpg, differs only in its ending"),
         (["images/a.jpg", "masks/a.tif", "masks/a.png"], "another of the masks, a.png, differs only in its ending"),
@@ -429,7 +457,7 @@ def touch(root, *names):
 def test_refuses_what_does_not_fit(tmp_path, files, message):
     with pytest.raises(InputError) as caught:
         read_mask_folders(touch(tmp_path, *files))
-    assert message in str(caught.value)
+    assert message.format(root=tmp_path) in str(caught.value)
     if "no images with masks" in message:
         assert "DATA/images/train/*.jpg and DATA/masks/train/*.png" in str(caught.value)
 

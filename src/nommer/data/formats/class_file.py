@@ -1,6 +1,7 @@
 """The small file, YAML or JSON, that names the classes of masks and tells their values and colours."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +58,36 @@ def load_class_file(path: Path) -> Any:
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
-        return json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
+        if path.suffix.lower() == ".json":
+            return json.loads(text, object_pairs_hook=_mapping)
+        return yaml.load(text, _Loader)  # noqa: S506 - it is a safe one
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     except OSError as error:
         raise InputError(f"{path}: this class file cannot be read: {error.strerror}") from error
     except (ValueError, yaml.YAMLError) as error:
         raise InputError(f"{path}: is no valid YAML or JSON: {' '.join(str(error).split())}") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses keys that are there twice, of which YAML's own loaders keep the last."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """A mapping, not yet made of Python's objects."""
+        node = super().compose_mapping_node(anchor)
+        _check_keys([key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)])
+        return node
+
+
+def _mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    _check_keys([key for key, _ in pairs])
+    return dict(pairs)
+
+
+def _check_keys(keys: list[str]) -> None:
+    twice = next((key for key, times in Counter(keys).items() if times > 1), None)
+    if twice is not None:
+        raise InputError(f"the key {twice!r} is there twice, and only one of the two can count; keep one")
 
 
 def parse_classes(content: Any) -> MaskClasses:
@@ -89,6 +115,7 @@ def parse_classes(content: Any) -> MaskClasses:
 def _entries(classes: Any) -> list[Any]:
     """The classes as a list; from a mapping of values to names, in the order of the values."""
     if isinstance(classes, dict) and classes:
+        _check_keys([str(int(key)) if str(key).isdecimal() else str(key) for key in classes])
         numbered = {int(key) if str(key).isdecimal() else key: name for key, name in classes.items()}
         if not all(_is_value(value) for value in numbered):
             raise InputError(f"expected whole numbers before the names, as in {{0: road, 1: sky}}, got {classes}")
@@ -113,7 +140,7 @@ def _parse_class(entry: Any, number: int) -> MaskClass:
     value = fields.get("value", number)
     if not _is_value(value):
         raise InputError(f"class {name!r}: value must be a whole number from 0 to {LARGEST_VALUE}, got {value!r}")
-    return MaskClass(name, value, tuple(colour) if colour else None)
+    return MaskClass(name.strip(), value, tuple(colour) if colour else None)
 
 
 def _parse_ignore(ignore: Any, *, in_colour: bool) -> tuple[list[int], list[Colour]]:

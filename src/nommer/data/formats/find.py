@@ -14,17 +14,21 @@ LAYOUTS = f"{folders.LAYOUTS}\n{mask_layouts.LAYOUTS}\n{detection.LAYOUTS}"
 """Of all tasks."""
 
 
-def find_task(root: Path) -> Task:
+def find_task(root: Path, classes: Path | None = None) -> Task:
     """The task that the data in a folder are for, by the layout.
+
+    Args:
+        root: folder of the data.
+        classes: file that tells the classes of masks, in the place of any in `root`.
 
     Raises:
         InputError: no folder, or nothing in it that fits; the message shows the accepted layouts.
     """
     check_folder(root, LAYOUTS)
-    if (task := _by_layout(root)) is not None:
+    if (task := _by_layout(root, classes)) is not None:
         return task
     below = sub_folders(root)
-    if len(below) == 1 and _by_layout(below[0]):
+    if len(below) == 1 and _by_layout(below[0], classes):
         raise InputError(f"{root}: the data lie one folder deeper; use {below[0]}")
     if below and {folder.name.lower() for folder in below} <= folders.FOLDERS_OF_OTHER_TASKS:
         names = ", ".join(folder.name for folder in below)
@@ -34,9 +38,9 @@ def find_task(root: Path) -> Task:
     raise InputError(f"{root}: found no folders of images; {LAYOUTS}")
 
 
-def _by_layout(root: Path) -> Task | None:
+def _by_layout(root: Path, classes: Path | None) -> Task | None:
     """The task of data whose layout is of no other; class folders may be called anything, and come last."""
-    if instance_maps.find_maps(root):
+    if instance_maps.find_maps(root, classes):
         return "detection"
     if mask_layouts.find_layout(root):
         return "segmentation"

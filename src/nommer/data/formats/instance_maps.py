@@ -25,16 +25,16 @@ LAYOUTS = """  DATA/images/*.png and DATA/labels/*.png of 16 bits   (maps of ins
 _LOOKED_AT = 3
 
 
-def find_maps(root: Path) -> Layout | None:
+def find_maps(root: Path, classes: Path | None = None) -> Layout | None:
     """Where images and instance maps lie, or None where there are none.
 
-    They are told from masks of classes by `instances: true` in the class file, or, without a class file, by 16-bit
-    files in folders called labels.
+    They are told from masks of classes by `instances: true` in the class file (`classes`, or else the one in `root`);
+    without a class file, by 16-bit files in folders called labels.
     """
     layout = find_layout(root)
     if layout is None:
         return None
-    file = find_class_file(root)
+    file = classes or find_class_file(root)
     if file is not None:
         content = load_class_file(file)
         return layout if isinstance(content, dict) and content.get("instances") is True else None
@@ -92,7 +92,7 @@ def _class_name(root: Path) -> str:
             f"{root}: instance maps hold one class, but the class file says {names!r}; "
             f"write a {CLASS_FILES[0]} such as\n  instances: true\n  classes: [cell]"
         )
-    return entries[0]
+    return entries[0].strip()
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nommer.data.formats.labelled import Issue, Split, split_of
-from nommer.data.images import is_image_name, sub_folders
+from nommer.data.images import holds_images, is_image_name, sub_folders
 from nommer.errors import InputError
 
 LAYOUTS = """accepted layouts for semantic segmentation:
@@ -68,7 +68,7 @@ def _beside_each_other(root: Path, images: Path, masks: Path) -> Layout:
 
 def _beside(folder: Path, used: set[Path]) -> list[Issue]:
     """Images in `folder`, and folders of images, that belong to no split."""
-    stray = [child for child in sub_folders(folder) if child not in used and _holds_images(child)]
+    stray = [child for child in sub_folders(folder) if child not in used and holds_images(child)]
     stray += sorted(path for path in folder.iterdir() if is_image_name(path) and path.name[0] != ".")
     return [Issue(str(path), "lies beside the split folders", "left out") for path in stray]
 
@@ -159,8 +159,4 @@ def _images_and_masks(folder: Path) -> tuple[Path | None, Path | None]:
     by_name = {child.name.lower(): child for child in sub_folders(folder)}
     images = (by_name[name] for name in _IMAGES if name in by_name)
     masks = (by_name[name] for name in _MASKS if name in by_name)
-    return next(images, None), next(filter(_holds_images, masks), None)
-
-
-def _holds_images(folder: Path) -> bool:
-    return any(is_image_name(path) and not path.name.startswith(".") for path in folder.rglob("*"))
+    return next(images, None), next(filter(holds_images, masks), None)

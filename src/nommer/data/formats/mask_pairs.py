@@ -8,7 +8,7 @@ from pathlib import Path
 from unicodedata import normalize
 
 from nommer.data.formats.labelled import HasPath, Issue, Split, shorten
-from nommer.data.formats.mask_layouts import Layout
+from nommer.data.formats.mask_layouts import LAYOUTS, Layout, Part
 from nommer.data.images import is_image_name, visible_files
 from nommer.errors import InputError
 
@@ -33,6 +33,8 @@ class Pairs:
 
     by_key: dict[Key, MaskSample]
     issues: tuple[Issue, ...]
+    masks: frozenset[Path]
+    """Every file there that may be a mask."""
 
 
 def pair_parts(layout: Layout) -> tuple[dict[Split, tuple[MaskSample, ...]], list[Issue]]:
@@ -55,10 +57,12 @@ def pair_parts(layout: Layout) -> tuple[dict[Split, tuple[MaskSample, ...]], lis
             raise InputError(f"{part.listed_in}: lists {taken[0][-1]!r}, which another split lists too; keep it in one")
         samples = [left.pop(key) for key in sorted(chosen)]
         if not samples:
-            raise InputError(f"{part.listed_in or part.images}: no images of {split!r} here")
+            where, hint = (part.listed_in, "") if part.listed_in else (part.images, f"; {LAYOUTS}")
+            raise InputError(f"{where}: no images of {split!r} here{hint}")
         if split == "test" and not any(sample.mask.exists() for sample in samples):
             issues += [Issue(str(s.path), "no image of this split has a mask", "left out") for s in samples]
             continue
+        _check_names(split, part, samples, folders[part.images, part.masks].masks)
         splits[split] = tuple(samples)
     issues += [
         Issue(str(sample.path), "is in no list of a split", "left out")
@@ -66,6 +70,18 @@ def pair_parts(layout: Layout) -> tuple[dict[Split, tuple[MaskSample, ...]], lis
         for sample in left.values()
     ]
     return splits, issues
+
+
+def _check_names(split: Split, part: Part, samples: list[MaskSample], masks: frozenset[Path]) -> None:
+    """Refuse images of which none has a mask, so that their names are to blame."""
+    if not masks:
+        raise InputError(f"{part.masks}: no masks in this folder, for the images in {part.images}; {LAYOUTS}")
+    if not any(sample.mask in masks for sample in samples):
+        raise InputError(
+            f"{part.masks}: the names of the masks, such as {min(masks).name}, do not match those of the images of "
+            f"{split!r}, such as {samples[0].path.name}; name each mask like its image, in the same sub-folder, "
+            f"or with {', '.join(MASK_ENDINGS)} behind the name"
+        )
 
 
 def pair(images: Path, masks: Path) -> Pairs:
@@ -84,7 +100,7 @@ def pair(images: Path, masks: Path) -> Pairs:
         pairs[key] = MaskSample(image, mask)
     used = {sample.mask for sample in pairs.values()}
     stray = [Issue(str(mask), "mask without an image", "left out") for mask in candidates.values() if mask not in used]
-    return Pairs(pairs, (*issues, *more, *stray))
+    return Pairs(pairs, (*issues, *more, *stray), frozenset(candidates.values()))
 
 
 def by_key(folder: Path, what: str) -> tuple[dict[Key, Path], list[Issue]]:
