@@ -55,6 +55,14 @@ def test_the_published_protocol_is_resize_to_256_then_centre_crop_224():
     assert Preprocessing(image_size=224).crop(image) == v2.functional.center_crop(resized, [224, 224])
 
 
+def test_the_way_of_resampling_is_each_tasks_own_by_default():
+    assert PixelOptions().interpolation is None
+    saved = Preprocessing(**vars(PixelOptions())).to_dict()
+    assert saved == Preprocessing().to_dict()
+    assert next(iter(saved.items())) == ("interpolation", "bicubic")
+    assert Preprocessing(**saved | {"interpolation": "nearest"}).interpolation == "nearest"
+
+
 def test_one_colour_is_normalised_by_mean_and_std():
     prepared = Preprocessing(image_size=32, mean=(0.5, 0.25, 0), std=(0.5, 0.5, 2))(
         Image.new("RGB", (40, 40), (255, 0, 51))

@@ -8,7 +8,8 @@ import torch
 
 from nommer.backbone.variants import VARIANTS
 from nommer.data.formats.folders import ClassFolders, Sample
-from nommer.data.transforms import Augmentation
+from nommer.data.joint_transforms import DensePreprocessing
+from nommer.data.transforms import Augmentation, PixelOptions
 from nommer.engine.segmentation import median_weights
 from nommer.engine.settings import NetworkOptions, SegmentationOptions, TrainSettings, default_crop, default_image_size
 from nommer.engine.trainer import parse_device, resolve_precision
@@ -195,3 +196,10 @@ class TestSegmentation:
     def test_median_weights_are_the_median_share_over_the_classs_own(self):
         weights = median_weights(np.array([100, 10, 1000, 0, 50]))
         assert weights.tolist() == pytest.approx([0.5, 5.0, 0.05, 0.0, 1.0])
+
+
+def test_resampling_is_left_to_the_task_unless_it_is_given():
+    assert "interpolation" not in TrainSettings(**DEFAULTS).normalisation("segmentation")
+    given = TrainSettings(**DEFAULTS, pixels=PixelOptions(interpolation="bicubic")).normalisation("segmentation")
+    assert given["interpolation"] == "bicubic"
+    assert DensePreprocessing(**TrainSettings(**DEFAULTS).normalisation("segmentation")).interpolation == "bilinear"

@@ -31,8 +31,9 @@ class Normalisation:
         InputError: a value out of range; the message names it.
     """
 
-    interpolation: Literal["bicubic", "bilinear", "nearest"] = "bicubic"
-    """How pixels are resampled (antialiased)."""
+    interpolation: Literal["bicubic", "bilinear", "nearest"] | None = None
+    """How pixels are resampled (antialiased).
+    By default bicubic for classification, bilinear for segmentation and detection."""
     mean: tuple[float, float, float] = IMAGENET_DEFAULT_MEAN
     """Subtracted from each channel, of values in 0 to 1."""
     std: tuple[float, float, float] = IMAGENET_DEFAULT_STD
@@ -108,6 +109,8 @@ class Preprocessing(PixelOptions):
         super().__post_init__()
         if self.image_size < 32:
             raise InputError(f"image_size must be 32 pixels or more, got {self.image_size}")
+        if self.interpolation is None:
+            object.__setattr__(self, "interpolation", "bicubic")
         if self.crop_pct is None:
             object.__setattr__(self, "crop_pct", 1.0 if self.image_size < SMALL_IMAGE else 0.875)
 
@@ -205,7 +208,7 @@ class Augmentation:
             vflip=self.vflip,
             color_jitter=self.color_jitter or None,  # type: ignore[arg-type]  # None turns it off
             auto_augment=self.auto_augment,
-            interpolation=preprocessing.interpolation,
+            interpolation=preprocessing.interpolation or "bicubic",
             mean=preprocessing.mean,
             std=preprocessing.std,
             re_prob=self.random_erasing,

@@ -239,7 +239,7 @@ class TrainSettings:
         return replace(self, **{name: path.absolute() for name, path in paths.items() if path is not None})
 
     def normalisation(self, task: str) -> dict[str, Any]:
-        """The options of `pixels` for a task that sees whole images.
+        """The options of `pixels` that are given, for a task that sees whole images.
 
         Raises:
             InputError: one that crops is given.
@@ -248,7 +248,8 @@ class TrainSettings:
         for name in ("crop_pct", "crop_mode"):
             if getattr(self.pixels, name) != getattr(unset, name):
                 raise InputError(f"--pixels.{name.replace('_', '-')}: is not for {task}, which sees whole images")
-        return {name: value for name, value in vars(self.pixels).items() if name not in ("crop_pct", "crop_mode")}
+        given = {name: value for name, value in vars(self.pixels).items() if value is not None}
+        return {name: value for name, value in given.items() if name not in ("crop_pct", "crop_mode")}
 
     def loading(self) -> Loading:
         """How batches are put together, once everything is resolved."""
