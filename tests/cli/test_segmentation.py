@@ -142,7 +142,7 @@ class TestTrain:
     def test_the_backbone_of_a_classifier_is_taken_over(self, run, trained, scenes, segment_options, tmp_path):
         printed = run("train --data", scenes, "--out", tmp_path / "run", *segment_options, "--pretrained", trained)
         assert "weights of the backbone taken from" in printed.err
-        assert "decoder and classifier are new" in printed.err
+        assert "the heads are new" in printed.err
 
 
 class TestResume:

@@ -98,13 +98,13 @@ class ClassificationWorkflow(Workflow):
                 f"mixup and cutmix pair the images of a batch: --batch-size must be even, got {settings.batch_size}"
             )
         image_size = settings.image_size or default_image_size(found.short_side)
-        crop_pct = Preprocessing(image_size=image_size, **vars(settings.pixels)).crop_pct
+        filled = Preprocessing(image_size=image_size, **vars(settings.pixels))
         return replace(
             settings,
             image_size=image_size,
             network=settings.network.resolved(settings.model, image_size),
             optim=settings.optim.resolved(schedule="cosine", label_smoothing=0.1),
-            pixels=replace(settings.pixels, crop_pct=crop_pct),
+            pixels=replace(settings.pixels, crop_pct=filled.crop_pct, interpolation=filled.interpolation),
         )
 
     def build_model(self, settings: TrainSettings, data: Data) -> Classifier:

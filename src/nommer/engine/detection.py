@@ -135,6 +135,7 @@ class DetectionWorkflow(Workflow):
         return replace(
             settings,
             image_size=None,
+            pixels=replace(settings.pixels, interpolation=settings.pixels.interpolation or "bilinear"),
             optim=settings.optim.resolved(schedule="steps", label_smoothing=0.0),
             detection=settings.detection.resolved(features=features, short_side=found.short_side, masks=data.has_masks),
         )

@@ -141,6 +141,7 @@ class SegmentationWorkflow(Workflow):
         settings = replace(settings, image_size=image_size, network=network)
         return replace(
             settings,
+            pixels=replace(settings.pixels, interpolation=settings.pixels.interpolation or "bilinear"),
             optim=settings.optim.resolved(schedule="poly", label_smoothing=0.0),
             segmentation=settings.segmentation.resolved(count_features(settings)),
         )

@@ -178,3 +178,9 @@ def test_anything_else_is_no_number(value):
 
 def test_boxes_read_well():
     assert as_text((1.0, 2.5, 100, 0.333333)) == "[1, 2.5, 100, 0.33]"
+
+
+def test_a_polygon_too_thin_for_any_pixel_is_no_mask():
+    objects, issues = make(RawObject("line 0", 0, None, [[1, 0, 0, 1, 0, 0]], area=0))
+    assert len(objects) == 0
+    assert {done for _, done in issues} == {"mask dropped", "dropped"}

@@ -36,7 +36,11 @@ def encode_mask(segmentation: Any, size: tuple[int, int], tell: Callable[[str, s
     if not kept:
         return None
     width, height = size
-    return coco_masks.merge(coco_masks.frPyObjects(kept, height, width))["counts"]
+    merged = coco_masks.merge(coco_masks.frPyObjects(kept, height, width))
+    if not coco_masks.area(merged):
+        tell("its mask covers no pixel", "mask dropped")
+        return None
+    return merged["counts"]
 
 
 def _check_runs(runs: dict[str, Any], size: tuple[int, int], tell: Callable[[str, str], None]) -> bytes | None:
