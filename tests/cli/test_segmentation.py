@@ -141,7 +141,9 @@ class TestTrain:
 
     def test_the_backbone_of_a_classifier_is_taken_over(self, run, trained, scenes, segment_options, tmp_path):
         printed = run("train --data", scenes, "--out", tmp_path / "run", *segment_options, "--pretrained", trained)
-        assert "weights of the backbone taken from" in printed.err
+        assert f"weights of the backbone taken from {trained}: stem (" in printed.err
+        for part in ("stages.0 (", "stages.3 (", "left there: norm (2), head (2)"):
+            assert part in printed.err
         assert "the heads are new" in printed.err
 
 

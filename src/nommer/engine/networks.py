@@ -1,5 +1,6 @@
 """The network of a run: as its settings say, with fresh weights or those of another model."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,6 @@ from typing import Any
 from torch import nn
 
 from nommer.backbone.network import NomMer
-from nommer.data.formats.labelled import shorten
 from nommer.engine.settings import PEER, TrainSettings
 from nommer.heads.networks import build_timm, check_same_architecture
 from nommer.heads.storage import load, load_weights, network_of
@@ -57,6 +57,13 @@ def transfer(network: Any, class_names: tuple[str, ...], source: Path) -> None:
 
 
 def tell_loaded(loaded: Sequence[str], left: Sequence[str], source: Path) -> None:
-    """Say which weights of `source` were taken over and which were not."""
-    rest = f"; left there: {shorten(left)}" if left else ""
-    notice(f"{len(loaded)} weights of the backbone taken from {source}{rest}; the heads are new")
+    """Say which weights of `source` were taken over and which were not, by the part of the network they belong to."""
+    rest = f"; left there: {by_part(left)}" if left else ""
+    notice(f"weights of the backbone taken from {source}: {by_part(loaded)}{rest}; the heads are new")
+
+
+def by_part(names: Sequence[str]) -> str:
+    """Names of weights as the parts of the network that they belong to, with how many there are of each."""
+    parts = (name.removeprefix("backbone.").split(".") for name in names)
+    counts = Counter(".".join(part[:2] if part[1:2] and part[1].isdigit() else part[:1]) for part in parts)
+    return ", ".join(f"{part} ({count})" for part, count in counts.items())
