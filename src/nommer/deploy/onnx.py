@@ -158,7 +158,7 @@ def compare(reference: Exportable, exported: Exportable, images: Images) -> Pari
         for part in torch.split(images, size):
             expected, found = reference(part), exported(part)
             scale = expected.abs().flatten(1).amax(1).clamp_min(1)
-            differences = (expected - found).abs().amax(1).flatten(1) / scale[:, None]
+            differences = (expected - found).abs().amax(1).reshape(len(part), -1) / scale[:, None]
             largest = max(largest, differences.max().item())
             within += int((differences <= TOLERANCE).sum())
             same += int((expected.argmax(1) == found.argmax(1)).sum())

@@ -126,8 +126,6 @@ class DetectionWorkflow(Workflow):
             train_images=len(found.data.splits["train"]), largest_batch=self.largest_default_batch
         )
         data: Any = found.data
-        if settings.detection.masks and not data.has_masks:
-            raise InputError(f"--detection.masks true: the objects of {settings.data} have no masks")
         short = settings.detection.short_side or min(800, found.short_side)
         network = settings.network.resolved(settings.model, short)
         settings = replace(settings, image_size=short, network=network)
