@@ -49,8 +49,8 @@ class ClassificationTask(Task):
 
     def on_validation_epoch_start(self) -> None:
         """Start a new judgement."""
+        super().on_validation_epoch_start()
         self.metrics.reset()
-        self.answers = {}
 
     def validation_step(self, batch: ClassificationBatch, batch_idx: int) -> None:
         """Collect scores."""

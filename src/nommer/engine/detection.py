@@ -56,10 +56,6 @@ class DetectionTask(Task):
         total = torch.stack(list(losses.values())).sum()
         return self.log_loss(total, len(batch.images))
 
-    def on_validation_epoch_start(self) -> None:
-        """Start a new judgement."""
-        self.answers = {}
-
     def validation_step(self, batch: DetectionBatch, batch_idx: int) -> None:
         """Answer one image at its own size, the way `predict` answers it.
 
@@ -81,7 +77,6 @@ class DetectionTask(Task):
         network = self.model.network
         report = judge_detections(ordered, truth, masks=network.has_masks, most=network.protocol.most)
         self.finish_validation(report)
-        self.log("val_box_ap", report.box_ap, rank_zero_only=True)  # also where there is nothing to find
 
 
 def gather(answers: dict[int, Any]) -> dict[int, Any]:

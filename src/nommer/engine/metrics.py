@@ -13,11 +13,18 @@ from nommer.data.masks import IGNORE
 
 TOP_K = 5
 CALIBRATION_BINS = 15
-_NUMBERS_ONLY = frozenset({"confusion"})
+
+
+class _HasConfusion:
+    """A report whose fields are numbers but for the confusion matrix."""
+
+    def summary(self) -> dict[str, Any]:
+        """The numbers without the matrix, for JSON and the screen."""
+        return {name: value for name, value in vars(self).items() if name != "confusion"}
 
 
 @dataclass(frozen=True)
-class ClassificationReport:
+class ClassificationReport(_HasConfusion):
     """The judgement over a data set; shares are from 0 to 1, None where a number has no meaning."""
 
     images: int
@@ -34,10 +41,6 @@ class ClassificationReport:
     """Expected calibration error (L1, 15 bins) of the top probability."""
     confusion: Tensor
     """(classes, classes) int64: rows true, columns predicted."""
-
-    def summary(self) -> dict[str, Any]:
-        """The numbers without the matrix, for JSON and the screen."""
-        return {name: value for name, value in vars(self).items() if name not in _NUMBERS_ONLY}
 
     def per_class(self, names: tuple[str, ...]) -> list[dict[str, Any]]:
         """One row per class: images, recall, precision, F1 (None where undefined), and its most frequent confusion."""
@@ -129,7 +132,7 @@ class ClassificationMetrics(nn.Module):
 
 
 @dataclass(frozen=True)
-class SegmentationReport:
+class SegmentationReport(_HasConfusion):
     """The judgement over all pixels of a data set that are not ignored; shares are from 0 to 1."""
 
     images: int
@@ -144,10 +147,6 @@ class SegmentationReport:
     pixel_accuracy: float
     confusion: Tensor
     """(classes, classes) int64, in pixels: rows true, columns predicted."""
-
-    def summary(self) -> dict[str, Any]:
-        """The numbers without the matrix, for JSON and the screen."""
-        return {name: value for name, value in vars(self).items() if name not in _NUMBERS_ONLY}
 
     def per_class(self, names: tuple[str, ...]) -> list[dict[str, Any]]:
         """One row per class: pixels, IoU, recall, precision (None where undefined), and its most frequent confusion."""

@@ -27,8 +27,9 @@ def build_network(settings: TrainSettings, *, num_classes: int) -> nn.Module:
 
 def count_features(settings: TrainSettings) -> int:
     """Channels of the last stage of a run's network."""
-    features: Any = build_network(settings, num_classes=0).num_features
-    return int(features)
+    if settings.model.startswith(PEER):
+        return int(build_timm(settings.model.removeprefix(PEER), num_classes=0).num_features)  # type: ignore[arg-type]
+    return settings.network.config(settings.model, num_classes=0, image_size=settings.image_size or 0).widths[-1]
 
 
 def transfer(network: Any, class_names: tuple[str, ...], source: Path) -> None:

@@ -78,8 +78,8 @@ class SegmentationTask(Task):
 
     def on_validation_epoch_start(self) -> None:
         """Start a new judgement."""
+        super().on_validation_epoch_start()
         self.metrics.reset()
-        self.answers = {}
 
     def validation_step(self, batch: SegmentationBatch, batch_idx: int) -> None:
         """Judge one image at its own size, the way `predict` answers it."""

@@ -63,11 +63,15 @@ class Task(L.LightningModule):
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=images, sync_dist=True, prog_bar=True)
         return loss
 
+    def on_validation_epoch_start(self) -> None:
+        """Start a new judgement."""
+        self.answers = {}
+
     def finish_validation(self, report: Report) -> None:
         """Keep the judgement and log its numbers."""
         self.report = report
         values = {f"val_{k}": float(v) for k, v in report.summary().items() if isinstance(v, float)}
-        self.log_dict(values, rank_zero_only=True)
+        self.log_dict(values | {f"val_{self.measure}": float(self.score or 0.0)}, rank_zero_only=True)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The optimiser and a schedule over all steps of the run."""

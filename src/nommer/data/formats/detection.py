@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nommer.data.formats import coco, coco_files, instance_maps, voc, yolo
-from nommer.data.formats.labelled import SPLIT_FOLDERS, Split, check_folder, shorten
+from nommer.data.formats.labelled import SPLIT_FOLDERS, Split, check_folder, check_names
 from nommer.data.formats.objects import DetectionFolders, DetectionSample
 from nommer.errors import InputError
 
@@ -68,12 +68,7 @@ def _in_order_of(data: DetectionFolders, names: tuple[str, ...]) -> DetectionFol
     Raises:
         InputError: a class that is not among them.
     """
-    unknown = [name for name in data.class_names if name not in names]
-    if unknown:
-        raise InputError(
-            f"{data.root}: class {shorten(unknown)} is not among the model's classes; "
-            f"found {len(data.class_names)}: {shorten(data.class_names)}; expected {len(names)}: {shorten(names)}"
-        )
+    check_names(data.root, data.class_names, names)
     labels = np.array([names.index(name) for name in data.class_names], np.int64)
     ids = dict(zip(data.class_names, data.category_ids, strict=True))
     spare = count(max(data.category_ids, default=0) + 1)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from nommer.data.formats.labelled import Issue, LabelledImages, Split, check_folder, shorten, split_of
+from nommer.data.formats.labelled import Issue, LabelledImages, Split, check_folder, check_names, split_of
 from nommer.data.images import is_image_name, sub_folders, visible_files
 from nommer.errors import InputError
 
@@ -57,7 +57,8 @@ def read_class_folders(root: Path, class_names: tuple[str, ...] | None = None) -
     beside = [] if root in folders.values() else _beside(root, set(folders.values()))
     issues = [Issue(str(path), "lies beside the split folders", "left out") for path in beside]
     for split, folder in folders.items():
-        _check_classes(folder, names, "the model's" if class_names else "the training")
+        found = [child.name for child in sub_folders(folder)]
+        check_names(folder, found, names, "the model's" if class_names else "the training")
         samples, ignored = _list_samples(folder, names, must_fill=split == "train" and class_names is None)
         splits[split] = tuple(samples)
         issues += [Issue(str(path), "file name does not end as an image's", "left out") for path in ignored]
@@ -106,16 +107,6 @@ def _class_names(folder: Path) -> tuple[str, ...]:
         found = f"one class folder, {names[0]!r}" if names else "no class folders"
         raise InputError(f"{folder}: found {found}, expected at least two; {LAYOUTS}")
     return names
-
-
-def _check_classes(folder: Path, class_names: tuple[str, ...], whose: str) -> None:
-    found = tuple(child.name for child in sub_folders(folder))
-    unknown = sorted(set(found) - set(class_names))
-    if unknown:
-        raise InputError(
-            f"{folder}: class {shorten(unknown)} is not among {whose} classes; found {len(found)}: {shorten(found)}; "
-            f"expected {len(class_names)}: {shorten(class_names)}"
-        )
 
 
 def _list_samples(folder: Path, class_names: tuple[str, ...], *, must_fill: bool) -> tuple[list[Sample], list[Path]]:

@@ -147,3 +147,17 @@ def split_randomly(data: D, *, fraction: float, seed: int) -> D:
     train = tuple(sample for sample in data.splits["train"] if sample.path not in held)
     val = tuple(sample for sample in data.splits["train"] if sample.path in held)
     return replace(data, splits=data.splits | {"train": train, "val": val})
+
+
+def check_names(folder: Path, found: Sequence[str], expected: Sequence[str], whose: str = "the model's") -> None:
+    """Refuse classes that are not among those expected.
+
+    Raises:
+        InputError: which, and both sides.
+    """
+    unknown = [name for name in found if name not in expected]
+    if unknown:
+        raise InputError(
+            f"{folder}: class {shorten(unknown)} is not among {whose} classes; found {len(found)}: {shorten(found)}; "
+            f"expected {len(expected)}: {shorten(expected)}"
+        )

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from nommer.data.formats.class_file import CLASS_FILES, EXAMPLE, find_class_file, read_class_file
-from nommer.data.formats.labelled import LabelledImages, check_folder, shorten
+from nommer.data.formats.labelled import LabelledImages, check_folder, check_names
 from nommer.data.formats.mask_classes import CAMVID, MaskClasses, ade20k_classes, numbered_classes
 from nommer.data.formats.mask_layouts import LAYOUTS, Layout, find_layout
 from nommer.data.formats.mask_pairs import MaskSample, pair_parts
@@ -69,21 +69,12 @@ def read_mask_folders(
     learned = splits.get("train") or tuple(sample for part in splits.values() for sample in part)
     found = _classes(root, layout, classes or find_class_file(root), learned)
     names = class_names or found.names
-    _check_names(root, found.names, names)
+    check_names(root, found.names, names)
     if len(names) < 2:
         raise InputError(
             f"{root}: found one class, {names[0]!r}, expected at least two; write a {CLASS_FILES[0]}, {EXAMPLE}"
         )
     return MaskFolders(root, names, splits, tuple(issues), colours=found.colours(names), encoding=found.encoding(names))
-
-
-def _check_names(root: Path, found: tuple[str, ...], names: tuple[str, ...]) -> None:
-    unknown = [name for name in found if name not in names]
-    if unknown:
-        raise InputError(
-            f"{root}: class {shorten(unknown)} is not among the model's classes; found {len(found)}: {shorten(found)}; "
-            f"expected {len(names)}: {shorten(names)}"
-        )
 
 
 def _classes(root: Path, layout: Layout, file: Path | None, samples: Sequence[MaskSample]) -> MaskClasses:
