@@ -1,9 +1,8 @@
 """Labelled images as typed batches, and the data module that hands them to Lightning."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from PIL import Image
 from torch import Tensor
 
 from nommer.data.formats.folders import Sample
@@ -25,13 +24,6 @@ class ClassificationBatch(NamedTuple):
 
 class ClassificationDataset(ImageDataset[Sample, ClassificationBatch]):
     """Decodes, transforms and labels."""
-
-    def __init__(
-        self, samples: Sequence[Sample], transform: Callable[[Image.Image], Any], *, background: tuple[int, int, int]
-    ) -> None:
-        self.samples = samples
-        self.transform = transform
-        self.background = background
 
     def load(self, index: int) -> ClassificationBatch:
         """One image with its label."""

@@ -36,10 +36,8 @@ class DetectionDataset(ImageDataset[DetectionSample, DetectionBatch]):
         masks: bool,
         background: tuple[int, int, int],
     ) -> None:
-        self.samples = samples
-        self.transform = transform
+        super().__init__(samples, transform, background=background)
         self.masks = masks
-        self.background = background
 
     def load(self, index: int) -> DetectionBatch:
         """One image with its objects, as a batch of one.

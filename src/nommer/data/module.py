@@ -16,9 +16,18 @@ B = TypeVar("B")
 
 
 class ImageDataset(Dataset[B], Generic[S, B]):
-    """Samples as inputs of the network; asked for by index, or by (index, seed) where the transform is random."""
+    """Samples as inputs of the network; asked for by index, or by (index, seed) where the transform is random.
 
-    samples: Sequence[S]
+    Args:
+        samples: what is loaded.
+        transform: from a decoded image, and its labels where a task changes both, to the input of the network.
+        background: colour (0-255) under transparent pixels.
+    """
+
+    def __init__(
+        self, samples: Sequence[S], transform: Callable[..., Any], *, background: tuple[int, int, int]
+    ) -> None:
+        self.samples, self.transform, self.background = samples, transform, background
 
     @abstractmethod
     def load(self, index: int) -> B:

@@ -34,10 +34,8 @@ class SegmentationDataset(ImageDataset[MaskSample, SegmentationBatch]):
         encoding: MaskEncoding,
         background: tuple[int, int, int],
     ) -> None:
-        self.samples = samples
-        self.transform = transform
+        super().__init__(samples, transform, background=background)
         self.encoding = encoding
-        self.background = background
 
     def load(self, index: int) -> SegmentationBatch:
         """One image with its mask.
@@ -49,7 +47,8 @@ class SegmentationDataset(ImageDataset[MaskSample, SegmentationBatch]):
         image = decode(sample.path, background=self.background)
         labels = read_mask(sample.mask, self.encoding)
         check_size(sample.mask, labels.shape, image.size)
-        return SegmentationBatch(*self.transform(image, labels), index)  # type: ignore[arg-type]  # collated later
+        pixels, mask = self.transform(image, labels)
+        return SegmentationBatch(pixels, mask, index)  # type: ignore[arg-type]  # collated later
 
 
 class SegmentationData(ImageData[MaskSample, SegmentationBatch]):
