@@ -18,6 +18,7 @@ def test_the_published_numbers():
     assert [published[name] for name in ("candidates_test", "proposals_test")] == [1000, 1000]
     assert [published[name] for name in ("roi_samples", "roi_positive_share")] == [512, 0.25]
     assert [published[name] for name in ("box_cells", "mask_cells", "aligned", "box_beta")] == [7, 14, True, 0]
+    assert [published[name] for name in ("box_loss", "giou_weight", "box_convolutions")] == ["l1", 10, 0]
     assert [published[name] for name in ("threshold", "nms", "most", "mask_threshold")] == [0.05, 0.5, 100, 0.5]
 
 
@@ -42,6 +43,8 @@ def test_comes_back_from_json():
         ({"roi_samples": -1}, "roi_samples must be 1 or more, got -1"),
         ({"nms": 1.5}, "nms must be from 0 to 1, got 1.5"),
         ({"cascade_ious": (0.5, 6.0, 0.7)}, r"cascade_ious must be from 0 to 1, got \(0.5, 6.0, 0.7\)"),
+        ({"box_loss": "l2"}, "box_loss must be l1 or giou, got 'l2'"),
+        ({"box_convolutions": -1}, "box_convolutions must not be negative, got -1"),
         ({"box_beta": -1.0}, "box_beta must not be negative, got -1"),
         ({"anchor_scale": 0.0}, "anchor_scale and anchor_ratios must be above 0, at least one ratio"),
         ({"anchor_ratios": ()}, "anchor_scale and anchor_ratios must be above 0, at least one ratio"),

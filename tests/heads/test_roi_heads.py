@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+import nommer
 from nommer.heads.object_masks import crop_masks, encode_pixels, paste_mask
 from nommer.heads.rcnn_protocol import RCNNProtocol
 from nommer.heads.roi_heads import Samples
@@ -112,6 +113,47 @@ def test_losses_of_a_stage_are_those_written_out(scene, stage):
             row += 1
     assert boxes.item() == pytest.approx(total / len(labels), rel=1e-4)
     assert classes.item() == pytest.approx(cross_entropy(scores, labels).item())
+
+
+def generalised_iou(one, other):
+    hull = (max(one[2], other[2]) - min(one[0], other[0])) * (max(one[3], other[3]) - min(one[1], other[1]))
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
+    shared = iou(one, other) * sum(areas) / (1 + iou(one, other))
+    return iou(one, other) - (hull - (sum(areas) - shared)) / hull
+
+
+def test_the_loss_of_generalised_iou_is_that_of_the_moved_boxes(tiny_rcnn):
+    protocol = RCNNProtocol(box_loss="giou", box_convolutions=2)
+    stage = tiny_rcnn(cascade=True, protocol=protocol).roi_heads.stages[1]
+    boxes = torch.tensor([[5.0, 5, 25, 35], [10.0, 0, 50, 20], [0.0, 0, 9, 9]])
+    samples = Samples(boxes, torch.tensor([1, 2, 0]), torch.tensor([0, 1, 0]), torch.zeros(3, dtype=torch.bool))
+    target = {"boxes": torch.tensor([[8.0, 4, 30, 30], [70.0, 60, 90, 80]]), "labels": torch.tensor([1, 2])}
+    moves = torch.randn(3, 1, 4, requires_grad=True)
+    _, loss = stage.losses(torch.zeros(3, 3), moves, [samples], [target])
+    wanted, deviations = target["boxes"].tolist(), protocol.cascade_deviations[1]
+    pairs = zip(boxes.tolist(), moves[:, 0].tolist(), strict=True)
+    moved = [decode(box, move, deviations, (10**6, 10**6)) for box, move in pairs]
+    written_out = sum(1 - generalised_iou(*pair) for pair in zip(moved, wanted, strict=False))
+    assert loss.item() == pytest.approx(10 * written_out / 3, rel=1e-4)
+    loss.backward()
+    assert moves.grad[:2].abs().amax(-1).min() > 0
+    assert moves.grad[2].abs().max() == 0
+
+
+def test_a_box_head_with_convolutions_is_swins_and_its_norms_are_folded_by_fuse(tiny_rcnn):
+    network = tiny_rcnn(cascade=True, masks=True, protocol=RCNNProtocol(box_convolutions=4, box_loss="giou"))
+    for stage in network.roi_heads.stages:
+        kinds = [type(module).__name__ for module in stage.head.modules() if not list(module.children())]
+        assert kinds == ["Conv2d", "BatchNorm2d", "ReLU"] * 4 + ["Flatten", "Linear", "ReLU"]
+        for norm in (module for module in stage.head.modules() if isinstance(module, torch.nn.BatchNorm2d)):
+            norm.running_mean.normal_()
+    network.eval()
+    image = torch.randn(3, 64, 64)
+    with torch.inference_mode():
+        (plain,), (fused,) = network([image]), nommer.fuse(network)([image])
+    assert len(plain["scores"]) > 5
+    assert torch.allclose(plain["scores"], fused["scores"], atol=1e-5)
+    assert torch.allclose(plain["boxes"], fused["boxes"], atol=1e-3)
 
 
 def test_each_class_moves_boxes_in_its_own_way_without_a_cascade(tiny_rcnn):

@@ -93,6 +93,7 @@ class DetectionWorkflow(Workflow):
 
     name, task = "detection", DetectionTask
     largest_default_batch = 4
+    synchronise_norms = True
     plots = "curves.png, precision_recall.png, confusion_matrix.png, nominations.png, val_predictions.jpg"
 
     def read(self, root: Path, *, classes: Path | None, class_names: tuple[str, ...] | None = None) -> Data:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from nommer.errors import InputError
 
@@ -82,6 +82,14 @@ class RCNNProtocol:
     box_beta: float = 0.0
     """Where the losses of boxes turn from squared to absolute; 0 is the plain absolute (L1) loss."""
 
+    box_loss: Literal["l1", "giou"] = "l1"
+    """Of a stage: `box_beta`'s on the numbers that move a box, or generalised IoU on the moved box."""
+    giou_weight: float = 10.0
+    """Factor of the latter."""
+    box_convolutions: int = 0
+    """3x3 convolutions, each with batch norm and ReLU, before the hidden layer of a box head, which is then one; 0 for
+    two hidden layers. Swin's cascade has 4."""
+
     box_cells: int = 7
     """Cells along a side into which a proposal is pooled for its box."""
     mask_cells: int = 14
@@ -149,7 +157,9 @@ class RCNNProtocol:
             values = getattr(self, name)
             if not all(0 <= value <= 1 for value in (values if isinstance(values, tuple) else (values,))):
                 raise InputError(f"{name} must be from 0 to 1, got {values}")
-        for name in ("box_beta", "sampling_ratio"):
+        if self.box_loss not in ("l1", "giou"):
+            raise InputError(f"box_loss must be l1 or giou, got {self.box_loss!r}")
+        for name in ("box_beta", "sampling_ratio", "giou_weight", "box_convolutions"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} must not be negative, got {getattr(self, name)}")
         if min((self.anchor_scale, *self.anchor_ratios)) <= 0 or not self.anchor_ratios:

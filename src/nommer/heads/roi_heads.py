@@ -12,9 +12,15 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Integer
 from torch import Tensor, nn
 from torchvision.models.detection import _utils as parts
-from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
-from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image, remove_small_boxes
+from torchvision.ops import (
+    batched_nms,
+    box_iou,
+    clip_boxes_to_image,
+    generalized_box_iou_loss,
+    remove_small_boxes,
+)
 
 from nommer.data.box_transforms import Target
 from nommer.heads.object_masks import crop_masks
@@ -72,11 +78,11 @@ class BoxStage(nn.Module):
         protocol: RCNNProtocol,
     ) -> None:
         super().__init__()
-        self.head = TwoMLPHead(channels * protocol.box_cells**2, width)
+        self.head = box_head(channels, width, protocol)
         self.predictor = FastRCNNPredictor(width, num_classes + 1)
         if not per_class:
             self.predictor.bbox_pred = nn.Linear(width, 4)
-        self.weight, self.box_beta = stage.weight, protocol.box_beta
+        self.weight, self.protocol = stage.weight, protocol
         self.matcher = parts.Matcher(stage.iou, stage.iou)
         self.sampler = parts.BalancedPositiveNegativeSampler(protocol.roi_samples, protocol.roi_positive_share)
         x, y, width_, height = (1 / deviation for deviation in stage.deviations)
@@ -116,16 +122,38 @@ class BoxStage(nn.Module):
         shows = labels.nonzero()[:, 0]
         boxes = torch.cat([sample.boxes for sample in samples])[shows]
         of_objects = [t["boxes"].to(boxes)[s.matches[s.labels > 0]] for s, t in zip(samples, targets, strict=True)]
-        wanted = self.coder.encode_single(torch.cat(of_objects), boxes)
         learned = moves[shows, labels[shows] if moves.shape[1] > 1 else 0]
-        box_loss = F.smooth_l1_loss(learned, wanted, beta=self.box_beta, reduction="sum") / len(labels)
+        box_loss = self._box_loss(learned, boxes, torch.cat(of_objects)) / len(labels)
         return F.cross_entropy(scores, labels), box_loss
+
+    def _box_loss(
+        self, moves: Float[Tensor, "boxes 4"], boxes: Float[Tensor, "boxes 4"], objects: Float[Tensor, "boxes 4"]
+    ) -> Tensor:
+        """The sum over all boxes of how far they are, once moved, from their objects."""
+        if self.protocol.box_loss == "giou":
+            moved = self.coder.decode_single(moves, boxes)
+            return self.protocol.giou_weight * generalized_box_iou_loss(moved, objects, reduction="sum")
+        wanted = self.coder.encode_single(objects, boxes)
+        return F.smooth_l1_loss(moves, wanted, beta=self.protocol.box_beta, reduction="sum")
 
     def move(self, boxes: Sequence[Tensor], moves: Float[Tensor, "boxes moves 4"], shapes: Sequence[Size]) -> list[Any]:
         """The moved boxes of each image, (boxes, moves, 4), inside it."""
         moved = self.coder.decode_single(moves.flatten(1), torch.cat(list(boxes))).unflatten(1, (-1, 4))
         of_images = moved.split([len(of_image) for of_image in boxes])
         return [clip_boxes_to_image(part, shape) for part, shape in zip(of_images, shapes, strict=True)]
+
+
+def box_head(channels: int, width: int, protocol: RCNNProtocol) -> nn.Module:
+    """From pooled boxes (boxes, channels, cells, cells) to (boxes, width): two hidden layers, or convolutions and one.
+
+    Source: Ren et al. (2015); Wu and He, "Group Normalization" (2018), section 4.2, for the convolutions.
+    """
+    cells = protocol.box_cells
+    if not protocol.box_convolutions:
+        return TwoMLPHead(channels * cells**2, width)
+    return FastRCNNConvFCHead(
+        (channels, cells, cells), [channels] * protocol.box_convolutions, [width], norm_layer=nn.BatchNorm2d
+    )
 
 
 class MaskHead(nn.Module):
