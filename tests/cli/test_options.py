@@ -3,6 +3,7 @@
 import inspect
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 import torch
@@ -10,13 +11,16 @@ import yaml
 
 from nommer import api
 from nommer.cli import VERBS, build_parser, main, normalise
+from nommer.data.box_transforms import MULTI_SCALE, BoxAugmentation
 from nommer.data.formats.folders import ClassFolders
 from nommer.data.formats.masks import MaskFolders
+from nommer.data.formats.objects import DetectionFolders
 from nommer.data.masks import MaskEncoding
 from nommer.data.transforms import Augmentation
 from nommer.engine.settings import TrainSettings
 from nommer.engine.workflow import Found
 from nommer.engine.workflows import WORKFLOWS
+from nommer.heads.rcnn_protocol import RCNNProtocol
 from nommer.recipes import recipe_names, recipe_path
 
 PARAMETERS = {"tiny": 22_455_804, "small": 41_532_388, "base": 73_404_900}
@@ -113,7 +117,22 @@ def masks(classes):
     )
 
 
+def objects(classes):
+    """Data with boxes and masks of so many classes."""
+    return DetectionFolders(
+        Path("data"), tuple(map(str, range(classes))), {}, category_ids=tuple(range(1, classes + 1)), has_masks=True
+    )
+
+
 class TestRecipes:
+    TASKS = MappingProxyType(
+        {
+            **dict.fromkeys(("ade20k", "camvid"), "segmentation"),
+            **dict.fromkeys(("coco", "bccd", "dsb"), "detection"),
+        }
+    )
+    """Of recipes whose names begin so."""
+
     def parsed(self, name, spelled="--config {}"):
         parser = build_parser()
         arguments = normalise(["train", "--data", "somewhere", *spelled.format(name).split()])
@@ -122,16 +141,17 @@ class TestRecipes:
 
     @pytest.mark.parametrize("name", recipe_names())
     def test_parses_resolves_and_builds_its_model(self, name):
-        dense = name.startswith(("ade20k", "camvid"))
-        data = masks(150) if dense else ClassFolders(Path("data"), tuple(map(str, range(1000))), {})
+        task = next((task for start, task in self.TASKS.items() if name.startswith(start)), "classification")
+        made = {"segmentation": masks(150), "detection": objects(80)}
+        data = made.get(task, ClassFolders(Path("data"), tuple(map(str, range(1000))), {}))
         data = replace(data, splits={"train": range(100_000)})
-        workflow = WORKFLOWS["segmentation" if dense else "classification"]
+        workflow = WORKFLOWS[task]
         settings = workflow.resolve(self.parsed(name), Found(data, short_side=400))
         with torch.device("meta"):
             model = workflow.build_model(settings, data)
-        assert model.network.num_classes == (150 if dense else 1000)
+        assert model.network.num_classes == len(data.class_names)
         variant = settings.model.removeprefix("nommer_")
-        if variant in PARAMETERS and not dense:
+        if variant in PARAMETERS and task == "classification":
             assert sum(parameter.numel() for parameter in model.parameters()) == PARAMETERS[variant]
         settings.optim.optimizer(model.network, settings.lr)
 
@@ -191,6 +211,30 @@ class TestRecipes:
             0.5,
             True,
         )
+
+    @pytest.mark.parametrize("variant", ["tiny", "small", "base"])
+    @pytest.mark.parametrize("schedule", ["1x", "3x"])
+    @pytest.mark.parametrize("head", ["mask", "cascade"])
+    def test_the_coco_recipes_hold_the_published_numbers(self, head, schedule, variant):
+        settings = self.parsed(f"coco_{head}_rcnn_{schedule}_nommer_{variant}")
+        optim, options = settings.optim, settings.detection
+        assert (settings.model, settings.batch_size * 8, settings.lr) == (f"nommer_{variant}", 16, 1e-4)
+        assert (optim.name, optim.betas, optim.weight_decay, optim.clip_grad) == ("adamw", (0.9, 0.999), 0.05, 0)
+        assert (optim.schedule, optim.warmup_factor) == ("steps", 1e-3)
+        assert optim.warmup_epochs * 117_266 / 16 == pytest.approx(500, abs=1)
+        epochs, milestones = {"1x": (12, (8, 11)), "3x": (36, (27, 33))}[schedule]
+        assert (settings.epochs, optim.milestones) == (epochs, milestones)
+        drop_path = {"tiny": {"1x": 0.1, "3x": 0.2}[schedule], "small": 0.2, "base": 0.3}[variant]
+        assert settings.network.drop_path_rate == drop_path
+        assert (options.short_side, options.long_side) == (800, 1333)
+        assert (options.fpn_channels, options.box_channels) == (256, 1024)
+        multi_scale = schedule == "3x"
+        assert options.augment == BoxAugmentation(
+            hflip=0.5, short_sides=MULTI_SCALE if multi_scale else (), resize_or_crop=multi_scale
+        )
+        swins = RCNNProtocol(box_loss="giou", giou_weight=10.0, box_convolutions=4)
+        assert options.protocol == (swins if head == "cascade" else RCNNProtocol())
+        assert (options.head, options.masks) == ("cascade" if head == "cascade" else "plain", True)
 
     def test_trains_on_small_data_through_the_real_command_line(self, run, coloured, tmp_path):
         options = "--model nommer_micro --image-size 32 --epochs 1 --batch-size 6 --workers 0 --device cpu"

@@ -43,7 +43,6 @@ def test_comes_back_from_json():
         ({"roi_samples": -1}, "roi_samples must be 1 or more, got -1"),
         ({"nms": 1.5}, "nms must be from 0 to 1, got 1.5"),
         ({"cascade_ious": (0.5, 6.0, 0.7)}, r"cascade_ious must be from 0 to 1, got \(0.5, 6.0, 0.7\)"),
-        ({"box_loss": "l2"}, "box_loss must be l1 or giou, got 'l2'"),
         ({"box_convolutions": -1}, "box_convolutions must not be negative, got -1"),
         ({"box_beta": -1.0}, "box_beta must not be negative, got -1"),
         ({"anchor_scale": 0.0}, "anchor_scale and anchor_ratios must be above 0, at least one ratio"),

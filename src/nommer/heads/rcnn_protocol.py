@@ -157,8 +157,6 @@ class RCNNProtocol:
             values = getattr(self, name)
             if not all(0 <= value <= 1 for value in (values if isinstance(values, tuple) else (values,))):
                 raise InputError(f"{name} must be from 0 to 1, got {values}")
-        if self.box_loss not in ("l1", "giou"):
-            raise InputError(f"box_loss must be l1 or giou, got {self.box_loss!r}")
         for name in ("box_beta", "sampling_ratio", "giou_weight", "box_convolutions"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} must not be negative, got {getattr(self, name)}")
