@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from types import SimpleNamespace
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -240,3 +241,12 @@ def enliven_norms():
         return network
 
     return enliven
+
+
+@pytest.fixture
+def unchecked():
+    """Without the checks of shapes and types: compilers cannot look through them."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", before)

@@ -3,7 +3,6 @@
 import importlib.util
 from pathlib import Path
 
-import jaxtyping
 import pytest
 import timm
 import torch
@@ -105,12 +104,3 @@ class Recorder:
 def record():
     """Record from now on what a model nominates."""
     return Recorder
-
-
-@pytest.fixture
-def unchecked():
-    """Without the checks of shapes and types: compilers cannot look through them."""
-    before = jaxtyping.config.jaxtyping_disable
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", before)

@@ -5,7 +5,7 @@ the only place where noise enters. To record or to change what is nominated, hoo
 the logits, its output the weights of the three contexts.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -38,8 +38,10 @@ class Nomination(nn.Module):
     from logits to a tensor of their shape.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, contexts: Sequence[str] = CONTEXTS) -> None:
         super().__init__()
+        self.contexts = tuple(contexts)
+        """Names of the contexts in the order of the logits, themselves in the order of `CONTEXTS`."""
         self.noise: Callable[[Tensor], Tensor] = gumbel_noise
 
     def forward(self, logits: NominationLogits) -> NominationWeights:

@@ -104,15 +104,17 @@ class FusedSpectralContext(nn.Module):
         return as_grid(self.expand(as_maps(attended)))[:, :rows, :columns]
 
 
-class FusedNominator(nn.Module):
+class FusedNominator(Nominator):
     """The nominator that selects the nominated context; its `nomination` is the same module, for hooks."""
 
     def __init__(self, nominator: Nominator) -> None:
-        super().__init__()
+        nn.Module.__init__(self)
         self.score, self.nomination = nominator.score, nominator.nomination
 
     def forward(self, convolution: TokenGrid, window: TokenGrid, spectral: TokenGrid) -> TokenGrid:
         """Per token the nominated context, (B, rows, columns, width)."""
+        if self.nomination._forward_hooks:  # a hook may put weights there that select nothing
+            return super().forward(convolution, window, spectral)
         weights = self.nomination(self.score(convolution + window + spectral))
         first, second = weights[..., :1] > 0, weights[..., 1:2] > 0
         return torch.where(first, convolution, torch.where(second, window, spectral))

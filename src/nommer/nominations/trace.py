@@ -1,6 +1,7 @@
 """Records which context every token nominates, through hooks that are always taken off again."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import TracebackType
 
 import torch
@@ -32,6 +33,14 @@ def nominator_blocks(model: nn.Module) -> dict[str, Nomination]:
 def holds_nominations(model: nn.Module) -> bool:
     """Whether there is anything in `model` that nominates."""
     return any(isinstance(module, Nomination) for module in model.modules())
+
+
+@contextmanager
+def without_compilation(model: nn.Module) -> Iterator[None]:
+    """Run `model` uncompiled where it is compiled: what was compiled before there were hooks would not call them."""
+    compiled = any(hasattr(module, "_orig_mod") or module._compiled_call_impl is not None for module in model.modules())
+    with torch.compiler.set_stance("force_eager") if compiled else nullcontext():
+        yield
 
 
 class NominationTrace(AbstractContextManager["NominationTrace"]):
