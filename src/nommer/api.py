@@ -16,7 +16,6 @@ from nommer.engine.evaluation import (
 )
 from nommer.engine.inputs import images_to_compare, load_to, read_list
 from nommer.engine.optim import Optim
-from nommer.engine.plots import save_figure
 from nommer.engine.prediction import PredictionResult, PredictionSettings, predict_images
 from nommer.engine.run import results_folder, run_of
 from nommer.engine.settings import (
@@ -28,6 +27,7 @@ from nommer.engine.settings import (
 from nommer.engine.trainer import Precision
 from nommer.engine.training import TrainingResult, train_model
 from nommer.errors import InputError
+from nommer.figures import save_figure
 from nommer.files import write_json
 from nommer.heads.detection import Detector
 from nommer.heads.inference import Inference

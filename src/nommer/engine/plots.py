@@ -1,6 +1,5 @@
 """Pictures of a run: curves, confusion, calibration, batches and predictions."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,11 +8,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.text import Text
 from PIL import Image
 from torch import Tensor
 
 from nommer.backbone.contexts import CONTEXTS
+from nommer.figures import save_figure
 from nommer.nominations.render import CONTEXT_COLOURS
 
 _MOST_LABELLED = 40
@@ -21,15 +20,6 @@ _MOST_LABELLED = 40
 
 _MOST_CURVES = 20
 """Up to this many classes get a precision-recall curve of their own."""
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG or JPEG, by the name's ending."""
-    for text in figure.findobj(Text):
-        text.set_parse_math(False)  # a dollar in a file or class name is a dollar
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.savefig(path, dpi=110, bbox_inches="tight")
 
 
 def plot_curves(history: Sequence[Mapping[str, Any]], curves: Mapping[str, str], path: Path) -> None:
