@@ -1,10 +1,18 @@
 """Recording what is nominated changes nothing, and what is recorded is what happened."""
 
-import pytest
-import torch
+import math
 
-from nommer import NominationTrace
+import pytest
+import timm
+import torch
+from torch.utils._pytree import tree_leaves
+
+from nommer import NominationTrace, NomMer
 from nommer.backbone.contexts import CONTEXTS
+from nommer.backbone.variants import VARIANTS
+from nommer.deploy.fuse import fuse
+from nommer.heads.rcnn import RCNN
+from nommer.nominations.intervention import intervene
 from nommer.nominations.trace import nominator_blocks
 
 
@@ -83,3 +91,148 @@ def test_an_unused_trace_has_counted_nothing(tiny_classifier):
         pass
     assert trace.counts().tolist() == [[0, 0, 0], [0, 0, 0]]
     assert set(trace.shares()["stage 1 block 1"].values()) == {0.0}
+
+
+# ---- statistics ------------------------------------------------------------------------------------------------------
+
+
+def test_statistics_are_the_means_over_all_tokens(tiny_classifier, images):
+    model = tiny_classifier()
+    with NominationTrace(model, keep_maps=True, keep_norms=True) as trace:
+        model(images[:2])
+        model(images[2:])
+    for block, found in trace.statistics().items():
+        probabilities = trace.probabilities(block).double().flatten(0, 2)
+        ordered = probabilities.sort(-1, descending=True).values
+        entropy = -(probabilities * probabilities.log()).sum(-1) / math.log(3)
+        assert found.tokens == len(probabilities)
+        assert found.shares == pytest.approx(trace.shares()[block])
+        assert list(found.probabilities.values()) == pytest.approx(probabilities.mean(0).tolist(), abs=1e-6)
+        assert found.margin == pytest.approx((ordered[:, 0] - ordered[:, 1]).mean().item(), abs=1e-6)
+        assert found.entropy == pytest.approx(entropy.mean().item(), abs=1e-6)
+        assert list(found.norms) == list(CONTEXTS)
+
+
+@pytest.mark.parametrize("prepare", [lambda model: model, fuse], ids=["plain", "fused"])
+def test_norms_are_those_of_the_contexts(tiny_classifier, enliven_norms, images, prepare):
+    model = prepare(enliven_norms(tiny_classifier()))
+    mixer, seen = model.network.stages[1].blocks[0].mixer, {}
+    for name in ("convolution", "window", "spectral"):
+        context = getattr(mixer, name)
+        context.register_forward_hook(lambda _m, _i, out, name=name: seen.update({name: out.norm(dim=-1).mean()}))
+    with NominationTrace(model, keep_norms=True) as trace:
+        model(images)
+    found = trace.statistics()["stage 2 block 1"].norms
+    assert list(found.values()) == pytest.approx([norm.item() for norm in seen.values()])
+
+
+@pytest.mark.parametrize(("scale", "margin", "entropy"), [(0.0, 0.0, 1.0), (1e4, 1.0, 0.0)])
+def test_an_open_contest_has_all_the_entropy_and_a_sure_one_all_the_margin(
+    tiny_classifier, images, scale, margin, entropy
+):
+    model = tiny_classifier()
+    for module in nominator_blocks(model).values():
+        module.register_forward_pre_hook(lambda _m, inputs: (torch.tensor([0.0, 1, 2]).expand_as(inputs[0]) * scale,))
+    with NominationTrace(model) as trace:
+        model(images)
+    for found in trace.statistics().values():
+        assert (found.margin, found.entropy) == pytest.approx((margin, entropy), abs=1e-6)
+        assert found.norms is None
+
+
+def test_without_maps_memory_does_not_grow(tiny_classifier, images):
+    model = tiny_classifier()
+    with NominationTrace(model, keep_norms=True) as trace:
+        sizes = []
+        for _ in range(3):
+            model(images)
+            held = [leaf for leaf in tree_leaves(vars(trace)) if isinstance(leaf, torch.Tensor)]
+            sizes.append((len(held), sum(tensor.untyped_storage().nbytes() for tensor in held)))
+    assert sizes == [sizes[0]] * 3
+    assert sizes[0][1] < 500
+
+
+def test_contexts_weighed_alike_share_every_token(tiny_classifier, images):
+    model = tiny_classifier()
+    with intervene(model, "mean"), NominationTrace(model) as trace:
+        model(images)
+    assert trace.shares()["stage 1 block 1"] == pytest.approx(dict.fromkeys(CONTEXTS, 1 / 3))
+
+
+# ---- every model -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def build(tiny_classifier, tiny_segmenter):
+    """Any model with a micro NomMer in it, and what goes into it."""
+
+    def detector(images):
+        torch.manual_seed(0)
+        network = RCNN(NomMer(VARIANTS["nommer_micro"]), num_classes=2, masks=True, fpn_channels=8, box_channels=16)
+        torch.nn.init.normal_(network.roi_heads.stages[0].predictor.cls_score.weight)
+        return network.eval(), list(images)
+
+    def build(kind, images):
+        torch.manual_seed(0)
+        if kind == "detector":
+            return detector(images)
+        if kind == "features":
+            return timm.create_model("nommer_micro", features_only=True).eval(), images
+        if kind == "segmenter":
+            return tiny_segmenter(), images
+        return (fuse(tiny_classifier()) if kind == "fused" else tiny_classifier()), images
+
+    return build
+
+
+@pytest.mark.parametrize("kind", ["classifier", "segmenter", "detector", "features", "fused"])
+@torch.no_grad()
+def test_every_model_can_be_traced(build, images, kind):
+    model, inputs = build(kind, images)
+    before = tree_leaves(model(inputs))
+    with NominationTrace(model, keep_maps=True, keep_norms=True) as trace:
+        inside = tree_leaves(model(inputs))
+    assert len(before) == len(inside) > 0
+    assert all(map(torch.equal, before, inside))
+    assert hooks(model) == 0
+    assert trace.blocks == ["stage 1 block 1", "stage 2 block 1"]
+    for block, found in trace.statistics().items():
+        assert found.tokens == trace.maps(block).numel() > 0
+        assert min(found.norms.values()) > 0
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("ran_before", [False, True])
+@torch.no_grad()
+def test_a_compiled_model_is_traced_whether_it_ran_before_or_not(tiny_classifier, images, ran_before):
+    torch.compiler.reset()
+    model = tiny_classifier()
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    with NominationTrace(model, keep_norms=True) as plain:
+        expected = model(images)
+    if ran_before:
+        torch.testing.assert_close(compiled(images), expected)
+    with NominationTrace(compiled, keep_norms=True) as trace:
+        assert torch.equal(compiled(images), expected)
+    assert trace.blocks == plain.blocks
+    assert trace.statistics() == plain.statistics()
+    assert hooks(model) == 0
+    torch.testing.assert_close(compiled(images), expected)
+    with intervene(compiled, "global"), NominationTrace(compiled) as trace:
+        compiled(images)
+    assert {tuple(shares.values()) for shares in trace.shares().values()} == {(0.0, 0.0, 1.0)}
+    torch.compiler.reset()
+
+
+@pytest.mark.usefixtures("unchecked")
+@torch.no_grad()
+def test_a_model_compiled_in_place_is_traced_too(tiny_classifier, images):
+    torch.compiler.reset()
+    model = tiny_classifier()
+    expected = model(images)
+    model.compile(backend="aot_eager", fullgraph=True)
+    model(images)
+    with NominationTrace(model) as trace:
+        assert torch.equal(model(images), expected)
+    assert trace.statistics()["stage 1 block 1"].tokens == 3 * 16 * 20
+    torch.compiler.reset()
