@@ -111,6 +111,11 @@ def test_blank_lines_divide_paragraphs(page):
     assert "Over all images." in texts
 
 
+def test_backticks_mark_code():
+    page = Page("code", summary="Say `nommer <b>` twice.")
+    assert '<p class="summary">Say <code>nommer &lt;b&gt;</code> twice.</p>' in page.html()
+
+
 def test_values_are_shown_as_people_write_them():
     page = Page("numbers")
     page.table(["name", "share", "known"], [["a", 0.123456, True], ["b", None, False], ["c", 3, True]], caption="")

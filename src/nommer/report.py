@@ -64,9 +64,9 @@ class _Text:
     kind: str = "text"
 
     @property
-    def paragraphs(self) -> list[str]:
-        """What blank lines divide."""
-        return [paragraph for paragraph in self.text.strip().split("\n\n") if paragraph.strip()]
+    def paragraphs(self) -> list[list[str]]:
+        """What blank lines divide, each as what backticks divide: words and code in turn."""
+        return [paragraph.split("`") for paragraph in self.text.strip().split("\n\n") if paragraph.strip()]
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class _Section:
 class Page:
     """A page that grows from top to bottom: text, figures, pictures, tables and commands, in sections.
 
-    Everything given is text, never HTML; blank lines divide paragraphs.
+    Everything given is text, never HTML; in a text, blank lines divide paragraphs and `backticks` mark code.
 
     Args:
         title: heading of the page, and name of its window.
