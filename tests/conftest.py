@@ -16,7 +16,7 @@ from PIL import Image
 
 from nommer import Classifier, NomMer
 from nommer.data.transforms import Preprocessing
-from nommer.engine.settings import NetworkOptions
+from nommer.engine.network_options import NetworkOptions
 
 settings.register_profile("nommer", deadline=None)  # machines that run tests are busy
 settings.load_profile("nommer")

@@ -15,12 +15,12 @@ from nommer.engine.evaluation import (
     evaluate_model,
 )
 from nommer.engine.inputs import images_to_compare, load_to, read_list
+from nommer.engine.network_options import NetworkOptions
 from nommer.engine.optim import Optim
 from nommer.engine.prediction import PredictionResult, PredictionSettings, predict_images
 from nommer.engine.run import results_folder, run_of
 from nommer.engine.settings import (
     DetectionOptions,
-    NetworkOptions,
     SegmentationOptions,
     TrainSettings,
 )

@@ -20,10 +20,10 @@ from nommer.engine.detection_metrics import ImageAnswer, judge_detections
 from nommer.engine.detection_results import save_judgement, save_training_batch
 from nommer.engine.networks import build_network, count_features, tell_loaded
 from nommer.engine.optim import Optim
-from nommer.engine.settings import TrainSettings, refuse_options
+from nommer.engine.settings import TrainSettings
 from nommer.engine.task import Task
 from nommer.engine.workflow import Data, Found, Judgement, Workflow
-from nommer.errors import InputError
+from nommer.errors import InputError, refuse_options
 from nommer.heads.detection import Detector
 from nommer.heads.inference import Inference
 from nommer.heads.rcnn import RCNN

@@ -8,7 +8,8 @@ from typing import Any
 from torch import nn
 
 from nommer.backbone.network import NomMer
-from nommer.engine.settings import PEER, TrainSettings
+from nommer.engine.network_options import PEER
+from nommer.engine.settings import TrainSettings
 from nommer.heads.networks import build_timm, check_same_architecture
 from nommer.heads.storage import load, load_weights, network_of
 from nommer.progress import notice

@@ -8,8 +8,7 @@ from typing import Any, TypeVar
 from nommer.data.images import find_images
 from nommer.engine.inputs import load_to, read_list
 from nommer.engine.run import results_folder
-from nommer.engine.settings import refuse_given, refuse_options
-from nommer.errors import InputError, check_minimum
+from nommer.errors import InputError, check_minimum, refuse_given, refuse_options
 from nommer.files import write_json
 from nommer.heads.classification import Classifier
 from nommer.heads.detection import Detector

@@ -5,76 +5,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from nommer.backbone.config import NomMerConfig
 from nommer.backbone.variants import VARIANTS
 from nommer.data.box_transforms import BoxAugmentation
 from nommer.data.joint_transforms import JointAugmentation
 from nommer.data.module import Loading
 from nommer.data.transforms import SMALL_IMAGE, Augmentation, PixelOptions
+from nommer.engine.network_options import PEER, NetworkOptions
 from nommer.engine.optim import Optim
 from nommer.engine.trainer import Precision, count_processes, parse_device, resolve_precision
 from nommer.errors import InputError, check_minimum
+from nommer.errors import refuse_options as refuse_options  # noqa: PLC0414
 from nommer.heads.rcnn_protocol import RCNNProtocol
 
 LARGEST_DEFAULT_CROP = 512
-_TINY_IMAGE = 48
-
-PEER = "timm:"
-"""What the name of a network of timm begins with, where it takes the place of a variant."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class NetworkOptions:
-    """Changes to the chosen variant of the network; what is not given is taken from the variant or the image size."""
-
-    patch_size: Literal[1, 2, 4] | None = None
-    """Stride of the stem. By default 4, or 2 for images under 160 pixels."""
-    window_size: int | None = None
-    """Side of the attention windows in tokens. By default 7; 8 for images under 160 pixels, 4 under 48."""
-    block_sizes: tuple[int, int] | None = None
-    """Sides of the DCT blocks of stages 1 and 2 in tokens. By default 8 and 4; 4 and 4 for images under 48 pixels."""
-    global_pool: Literal["token", "avg"] = "token"
-    """What the classifier sees: the class token, or the mean of the other tokens."""
-    drop_rate: float = 0.0
-    """Dropout before the classifier."""
-    drop_path_rate: float | None = None
-    """Drop path of the last block. By default the variant's published one."""
-    grad_checkpointing: bool = False
-    """Trade time for memory: recompute activations in the backward pass."""
-
-    def for_image_size(self, image_size: int) -> "NetworkOptions":
-        """With patch, window and block sizes filled in so that small images keep a useful grid."""
-        if image_size >= SMALL_IMAGE:
-            defaults: tuple[Literal[1, 2, 4], int, tuple[int, int]] = (4, 7, (8, 4))
-        else:
-            defaults = (2, 8, (8, 4)) if image_size >= _TINY_IMAGE else (2, 4, (4, 4))
-        return replace(
-            self,
-            patch_size=self.patch_size or defaults[0],
-            window_size=self.window_size or defaults[1],
-            block_sizes=self.block_sizes or defaults[2],
-        )
-
-    def resolved(self, model: str, image_size: int) -> "NetworkOptions":
-        """With everything filled in for a variant of the network; a network of timm has no such options."""
-        if model.startswith(PEER):
-            refuse_options("network", replace(self, grad_checkpointing=False), f"a network of timm ({model})")
-            return self
-        drop_path = VARIANTS[model].drop_path_rate if self.drop_path_rate is None else self.drop_path_rate
-        return replace(self.for_image_size(image_size), drop_path_rate=drop_path)
-
-    def config(self, variant: str, *, num_classes: int, image_size: int) -> NomMerConfig:
-        """The full description of a variant of the network.
-
-        Raises:
-            InputError: a value that the network refuses.
-        """
-        names = ("patch_size", "window_size", "block_sizes", "global_pool", "drop_rate", "drop_path_rate")
-        changes: dict[str, Any] = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        try:
-            return replace(VARIANTS[variant], num_classes=num_classes, img_size=image_size, **changes)
-        except ValueError as error:
-            raise InputError(f"--network: {error}") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,29 +202,6 @@ class TrainSettings:
             seed=self.seed,
             epoch_steps=self.epoch_steps * self.accumulate if self.epoch_steps else None,
         )
-
-
-def refuse_given(task: str, **options: Any) -> None:
-    """Refuse what is not None: it would change nothing for this task.
-
-    Raises:
-        InputError: the first that is given.
-    """
-    for name, value in options.items():
-        if value is not None:
-            raise InputError(f"--{name.replace('_', '-')}: does nothing for {task}; leave it out")
-
-
-def refuse_options(name: str, options: Any, task: str) -> None:
-    """Refuse options of another task, which would change nothing.
-
-    Raises:
-        InputError: any of them is not as it is by default.
-    """
-    unset = type(options)()
-    given = [field for field in vars(options) if getattr(options, field) != getattr(unset, field)]
-    if given:
-        raise InputError(f"--{name}.{given[0].replace('_', '-')}: does nothing for {task}; leave it out")
 
 
 def default_image_size(short_side: int) -> int:
