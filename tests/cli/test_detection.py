@@ -56,28 +56,65 @@ def polygon(x, y, width, height):
 
 
 def write_coco(root, *, masks):
-    """As COCO ships: `train2017/`, `val2017/` and `annotations/instances_*2017.json`."""
+    """As COCO ships: `train2017/`, `val2017/`, `annotations/instances_*2017.json` and other annotations beside.
+
+    With masks, most are polygons and one is a crowd in run lengths.
+    """
     (root / "annotations").mkdir(parents=True)
     for split, seeds in (("train", range(6)), ("val", range(10, 14))):
         (root / f"{split}2017").mkdir()
-        content = {"images": [], "annotations": []}
+        content = {
+            "info": {"description": "COCO 2017 Dataset", "version": "1.0", "year": 2017},
+            "licenses": [{"url": "http://creativecommons.org/licenses/by/2.0/", "id": 4, "name": "Attribution"}],
+        }
+        content["images"], content["annotations"] = images, annotations = [], []
         content["categories"] = [{"id": i, "name": name, "supercategory": "x"} for i, (name, _) in CLASSES.items()]
         for seed in seeds:
             image, objects = draw(seed)
-            image.save(root / f"{split}2017" / f"{seed:012}.jpg", quality=95)
-            content["images"].append(
-                {"id": 100 + seed, "file_name": f"{seed:012}.jpg", "width": image.width, "height": image.height}
-            )
+            name = f"{seed:012}.jpg"
+            image.save(root / f"{split}2017" / name, quality=95)
+            entry = {"license": 4, "file_name": name, "coco_url": f"http://images.cocodataset.org/{split}2017/{name}"}
+            entry |= {"height": image.height, "width": image.width, "date_captured": "2013-11-14 17:02:52"}
+            images.append(entry | {"flickr_url": f"http://farm7.staticflickr.com/{name}", "id": 100 + seed})
             for identifier, x, y, width, height in objects:
-                annotation = {"id": len(content["annotations"]) + 7, "image_id": 100 + seed, "category_id": identifier}
-                annotation |= {"bbox": [x, y, width, height], "area": width * height, "iscrowd": 0}
-                annotation |= {"segmentation": polygon(x, y, width, height)} if masks else {}
-                content["annotations"].append(annotation)
+                annotation = {"segmentation": polygon(x, y, width, height)} if masks else {}
+                annotation |= {"area": width * height, "iscrowd": 0, "image_id": 100 + seed}
+                annotation |= {"bbox": [x, y, width, height], "category_id": identifier}
+                annotations.append(annotation | {"id": len(annotations) + 7})
+        if masks and split == "train":
+            column = 48  # counts run down the columns; the first two are the crowd
+            crowd = {"segmentation": {"counts": [0, 2 * column, 62 * column], "size": [48, 64]}, "iscrowd": 1}
+            crowd |= {"area": 2 * column, "image_id": 100, "bbox": [0, 0, 2, 48], "category_id": 17}
+            annotations.append(crowd | {"id": 900100000017})
         (root / "annotations" / f"instances_{split}2017.json").write_text(json.dumps(content))
+        captions = content | {"annotations": [{"image_id": 100, "id": 1, "caption": "A disc."}]}
+        (root / "annotations" / f"captions_{split}2017.json").write_text(json.dumps(captions))
     return root
 
 
-def write_yolo(root):
+def write_roboflow(root):
+    """As Roboflow exports COCO: a folder per split with images and `_annotations.coco.json`, and a group of classes."""
+    write_coco(root / "coco", masks=True)
+    for split, folder in (("train", "train"), ("val", "valid")):
+        shutil.move(root / "coco" / f"{split}2017", root / folder)
+        content = json.loads((root / "coco" / "annotations" / f"instances_{split}2017.json").read_text())
+        content["categories"].insert(0, {"id": 0, "name": "shapes", "supercategory": "none"})
+        for entry in content["categories"][1:]:
+            entry["supercategory"] = "shapes"
+        (root / folder / "_annotations.coco.json").write_text(json.dumps(content))
+    shutil.rmtree(root / "coco")
+    return root
+
+
+def write_yolo(root, *, masks=False):
+    """Rows of a class and a box, or with masks a class and a polygon."""
+
+    def row(number, x, y, width, height):
+        across, down = (x, x + width, x + width, x), (y, y, y + height, y + height)
+        corners = [value for corner in zip(across, down, strict=True) for value in (corner[0] / 64, corner[1] / 48)]
+        box = [(x + width / 2) / 64, (y + height / 2) / 48, width / 64, height / 48]
+        return " ".join(map(str, [number, *(corners if masks else box)]))
+
     names = {index: name for index, (name, _) in enumerate(CLASSES.values())}
     for split, seeds in (("train", range(6)), ("val", range(10, 14))):
         for kind in ("images", "labels"):
@@ -85,10 +122,7 @@ def write_yolo(root):
         for seed in seeds:
             image, objects = draw(seed)
             image.save(root / "images" / split / f"{seed}.png")
-            lines = [
-                f"{list(CLASSES).index(i)} {(x + w / 2) / 64} {(y + h / 2) / 48} {w / 64} {h / 48}"
-                for i, x, y, w, h in objects
-            ]
+            lines = [row(list(CLASSES).index(identifier), *box) for identifier, *box in objects]
             (root / "labels" / split / f"{seed}.txt").write_text("\n".join(lines))
     (root / "data.yaml").write_text(json.dumps({"train": "images/train", "val": "images/val", "names": names}))
     return root
@@ -134,7 +168,9 @@ def write_maps(root):
 
 FORMATS = {
     "COCO with masks": lambda root: write_coco(root, masks=True),
+    "Roboflow": write_roboflow,
     "YOLO": write_yolo,
+    "YOLO with polygons": lambda root: write_yolo(root, masks=True),
     "VOC": write_voc,
     "instance maps": write_maps,
 }
@@ -181,15 +217,27 @@ def test_evaluate_gives_the_numbers_that_training_ended_with(run, detected, tmp_
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_every_format_trains_and_evaluates(run, tmp_path, name):
-    data = FORMATS[name](tmp_path / "data")
-    run("train --data", data, "--out", tmp_path / "run", *OPTIONS, "--epochs=1")
-    found = numbers(tmp_path / "run")
-    assert found["images"] == 4
-    assert found["objects"] == 6
-    assert ("mask_ap" in found) == (name in ("COCO with masks", "instance maps"))
-    run("evaluate", tmp_path / "run", "--out", tmp_path / "out", "--workers 0")
-    assert numbers(tmp_path / "out") == found
+def test_every_format_goes_through_every_verb(run, tmp_path, name):
+    data, out = FORMATS[name](tmp_path / "data"), tmp_path / "run"
+    run("train --data", data, "--out", out, *OPTIONS, "--epochs=1")
+    run("train --data", data, "--out", out, *OPTIONS, "--epochs=2 --resume")
+    assert [row["epoch"] for row in rows(out / "metrics.csv")] == ["1", "2"]
+    found, has_masks = numbers(out), name not in ("YOLO", "VOC")
+    assert (found["images"], found["objects"]) == (4, 6)
+    assert ("mask_ap" in found) == has_masks
+    run("evaluate", out, "--out", tmp_path / "evaluated", "--workers 0")
+    assert numbers(tmp_path / "evaluated") == found
+    image = next(
+        path for path in data.rglob("*10.*") if path.suffix in (".jpg", ".png") and path.parent.name != "labels"
+    )
+    run("predict", out, image, "--out", tmp_path / "predicted", "--threshold 0.01")
+    (answer,) = json.loads((tmp_path / "predicted" / "result.json").read_text())
+    written = json.loads((tmp_path / "predicted" / "coco.json").read_text())["annotations"]
+    assert len(answer["objects"]) == len(written) > 0
+    assert all(("segmentation" in entry) == has_masks for entry in written)
+    run("explain", out, image, "--out", tmp_path / "explained")
+    (explained,) = json.loads((tmp_path / "explained" / "result.json").read_text())
+    assert set(explained["shares"]) == {"stage 1 block 1", "stage 2 block 1"}
 
 
 @pytest.mark.parametrize(
@@ -257,13 +305,49 @@ def test_mistakes_are_named(refused, detected, coco, segmented, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_objects_that_are_dropped_are_listed(run, tmp_path):
-    data = write_coco(tmp_path / "data", masks=False)
+def test_every_mistake_in_coco_is_listed_and_the_rest_trains(run, tmp_path):
+    data, out = write_coco(tmp_path / "data", masks=True), tmp_path / "run"
     path = data / "annotations" / "instances_train2017.json"
     content = json.loads(path.read_text())
-    content["annotations"][0]["bbox"] = [5, 5, 0, 10]
-    content["annotations"][1]["bbox"] = [50, 30, 30, 30]
+    like = content["annotations"][0] | {"segmentation": polygon(20, 20, 16, 16), "bbox": [20, 20, 16, 16]}
+    mistakes = [
+        {"bbox": [5, 5, 0, 10]},
+        {"bbox": [30, 30, -10, -10]},
+        {"bbox": [5, 5, float("nan"), 10]},
+        {"bbox": [50, 30, 30, 30], "segmentation": polygon(50, 30, 14, 18)},
+        {"bbox": [100, 100, 10, 10]},
+        {"segmentation": [[1, 1, 20, 20]]},
+        {"segmentation": [[1, 1, 20, 1, 20, 20, 5]]},
+        {"segmentation": [[5, 5, 5, 5, 5, 5]]},
+        {"image_id": 999_999},
+        {"category_id": 90},
+        {"id": 7},
+    ]
+    for number, mistake in enumerate(mistakes):
+        content["annotations"].append(like | {"id": 500 + number} | mistake)
+    content["annotations"].append(like | {"id": 600, "segmentation": []})
     path.write_text(json.dumps(content))
-    run("train --data", data, "--out", tmp_path / "run", *OPTIONS, "--epochs=1")
-    issues = [json.loads(line) for line in (tmp_path / "run" / "data_issues.jsonl").read_text().splitlines()]
-    assert {"dropped", "clipped"} <= {issue["done"] for issue in issues}
+    before = path.read_bytes()
+    printed = run("train --data", data, "--out", out, *OPTIONS, "--epochs=1")
+    assert "issues in the data" in printed.err
+    issues = [json.loads(line) for line in (out / "data_issues.jsonl").read_text().splitlines()]
+    assert path.read_bytes() == before
+    for number, mistake in enumerate(mistakes):
+        named = [issue for issue in issues if str((like | {"id": 500 + number} | mistake)["id"]) in issue["what"]]
+        assert named, f"{mistake} is not in {issues}"
+    assert any(issue["what"].startswith("4 of 9 objects have no mask") for issue in issues), "the last, and 3 before"
+
+
+def test_every_mistake_in_yolo_is_listed_and_the_rest_trains(run, tmp_path):
+    data, out = write_yolo(tmp_path / "data"), tmp_path / "run"
+    mistakes = ["0 0.5 0.5 0 0.2", "0 0.5 0.5 -0.1 0.2", "0 nan 0.5 0.2 0.2", "0 0.95 0.5 0.4 0.2", "7 0.5 0.5 0.2 0.2"]
+    mistakes += ["0 0.5 0.5", "0 0.1 0.1 0.2 0.2 0.3", "zero 0.5 0.5 0.2 0.2", "0 2.5 2.5 0.1 0.1"]
+    (data / "labels" / "train" / "0.txt").write_text(
+        "\n".join([*mistakes, "0 0.5 0.5 0.4 0.4", "1 0.5 0.8 0.2 0.4004"])
+    )
+    (data / "labels" / "train" / "none.txt").write_text("0 0.5 0.5 0.4 0.4")
+    run("train --data", data, "--out", out, *OPTIONS, "--epochs=1")
+    issues = [json.loads(line) for line in (out / "data_issues.jsonl").read_text().splitlines()]
+    lines = [issue for issue in issues if issue["file"].endswith("0.txt")]
+    assert {f"line {number}" for number in range(1, 10)} == {issue["what"].split(":")[0] for issue in lines}
+    assert any(issue["file"].endswith("none.txt") for issue in issues), "labels without an image"
