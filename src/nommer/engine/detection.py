@@ -134,6 +134,12 @@ class DetectionWorkflow(Workflow):
             detection=settings.detection.resolved(features=features, short_side=found.short_side, masks=data.has_masks),
         )
 
+    def describe_size(self, settings: TrainSettings) -> str:
+        """The sides that images are resized to, and what is learned."""
+        options = settings.detection
+        learned = "boxes and masks" if options.masks else "boxes"
+        return f"{learned}, sides of {options.short_side} to {options.long_side} pixels"
+
     def build_model(self, settings: TrainSettings, data: Any) -> Detector:
         """The backbone with fresh or given weights, everything else with fresh ones."""
         options = settings.detection

@@ -64,7 +64,7 @@ def train_model(settings: TrainSettings) -> TrainingResult:
     model = workflow.build_model(settings, found.data)
     if first:
         open_run(workflow, run, settings, found.data)
-    notice(describe(settings, found.data))
+    notice(describe(settings, found.data, workflow.describe_size(settings)))
     with quiet_lightning():
         return fit_and_judge(workflow, settings, run, found, model)
 
@@ -110,8 +110,8 @@ def open_run(workflow: Workflow, run: RunFolder, settings: TrainSettings, data: 
     run.write_classes(classes)
 
 
-def describe(settings: TrainSettings, data: Data) -> str:
-    """What is about to happen, in one line."""
+def describe(settings: TrainSettings, data: Data, size: str) -> str:
+    """What is about to happen, in one line; `size` says how large the images are worked on."""
     sizes = ", ".join(f"{len(samples)} {split}" for split, samples in data.splits.items())
     accelerator, _ = parse_device(settings.device, settings.devices)
     total = (settings.batch_size or 1) * count_processes(settings.device, settings.devices)
@@ -121,7 +121,7 @@ def describe(settings: TrainSettings, data: Data) -> str:
         steps, waiting = settings.epoch_steps * settings.accumulate, ""
     return (
         f"{settings.model}: {len(data.class_names)} classes, {sizes} images of {settings.data}; "
-        f"image size {settings.image_size}, {settings.epochs} epochs of {steps} steps of {total} images{waiting}, "
+        f"{size}, {settings.epochs} epochs of {steps} steps of {total} images{waiting}, "
         f"{accelerator}, precision {settings.precision}, run folder {settings.out}"
     )
 

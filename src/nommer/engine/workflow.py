@@ -74,6 +74,10 @@ class Workflow(ABC):
     def resolve(self, settings: TrainSettings, found: Found) -> TrainSettings:
         """Settings with the task's defaults filled in; refuses those of other tasks."""
 
+    def describe_size(self, settings: TrainSettings) -> str:
+        """How large images are worked on, in words."""
+        return f"image size {settings.image_size}"
+
     @abstractmethod
     def build_model(self, settings: TrainSettings, data: Data) -> Model:
         """The model with fresh weights, or with those of another one."""
