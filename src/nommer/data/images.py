@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from glob import glob
+from io import BytesIO
 from pathlib import Path
 from threading import Lock
 from typing import NoReturn, TypeAlias
@@ -16,6 +17,7 @@ from typing import NoReturn, TypeAlias
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from nommer.data.archives import find_archive, folders_in, open_archive, read_bytes
 from nommer.errors import InputError
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "AVIF", "JPEG2000")
@@ -92,24 +94,34 @@ def image_errors(source: str | Path) -> Iterator[None]:
         raise ImageError(source, next(known, f"cannot be decoded: {error}")) from error
 
 
-def open_image(path: str | Path) -> Image.Image:
-    """Open a file of one of `FORMATS` and read its header; use inside `image_errors`."""
-    with _opening, warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        return Image.open(path, formats=FORMATS)
-
-
-def decode(path: str | Path, *, background: tuple[int, int, int] = (255, 255, 255)) -> Image.Image:
-    """Read an image file as 8-bit RGB; of an animation or a multi-page file, the first frame.
+def open_image(path: str | Path, content: bytes | None = None) -> Image.Image:
+    """Open a file of one of `FORMATS`, also inside an archive, and read its header; use inside `image_errors`.
 
     Args:
         path: the file.
+        content: of the file, where it was read before.
+    """
+    if content is None and find_archive(Path(path)):
+        content = read_bytes(Path(path))
+    with _opening, warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(path if content is None else BytesIO(content), formats=FORMATS)
+
+
+def decode(
+    path: str | Path, *, background: tuple[int, int, int] = (255, 255, 255), content: bytes | None = None
+) -> Image.Image:
+    """Read an image file as 8-bit RGB; of an animation or a multi-page file, the first frame.
+
+    Args:
+        path: the file, on disk or as `ARCHIVE/NAME` inside an archive.
         background: colour (0-255) that shows through transparent pixels.
+        content: of the file, where it was read before.
 
     Raises:
         ImageError: the file is missing, unreadable, no image of a known format, cut short, or over `MAX_PIXELS`.
     """
-    with image_errors(path), open_image(path) as image:
+    with image_errors(path), open_image(path, content) as image:
         image.load()
         return to_rgb(image, background=background)
 
@@ -171,14 +183,17 @@ def is_image_name(path: Path) -> bool:
 
 
 def visible_files(folder: Path) -> list[Path]:
-    """Files in a folder, searched deeply and sorted; nothing whose name, or whose folder's name, begins with a dot.
+    """Files in a folder, also of an archive, searched deeply and sorted.
 
+    Nothing whose name, or whose folder's name, begins with a dot is among them.
     Links to folders are followed, except into a folder that holds the link. Links that lead nowhere are among the
     files, for whoever reads them to complain.
 
     Raises:
         InputError: a folder that may not be read.
     """
+    if found := find_archive(folder):
+        return [found[0] / name for name in open_archive(found[0]).below(found[1])]
     return sorted(path for path in _walk(folder) if path.is_file() or path.is_symlink())
 
 
@@ -205,16 +220,32 @@ def _leads_back(link: Path) -> bool:
 
 
 def sub_folders(folder: Path) -> list[Path]:
-    """Folders directly in a folder, sorted; none whose name begins with a dot.
+    """Folders directly in a folder, also of an archive, sorted; none whose name begins with a dot.
 
     Raises:
         InputError: a folder that may not be read.
     """
+    if found := find_archive(folder):
+        return [found[0] / name for name in folders_in(open_archive(found[0]), found[1])]
     try:
         with os.scandir(folder) as entries:  # which knows folders from files without asking for each
             return sorted(Path(entry.path) for entry in entries if entry.name[0] != "." and entry.is_dir())
     except OSError as error:
         _refuse_folder(error)
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is such a folder, on disk or in an archive; an archive is one."""
+    if found := find_archive(path):
+        return found[1] in open_archive(found[0]).folders
+    return path.is_dir()
+
+
+def direct_files(folder: Path) -> list[Path]:
+    """Files directly in a folder, also of an archive, sorted; none whose name begins with a dot."""
+    if find_archive(folder):
+        return [path for path in visible_files(folder) if path.parent == folder]
+    return sorted(path for path in folder.iterdir() if path.is_file() and path.name[0] != ".")
 
 
 def _refuse_folder(error: OSError) -> NoReturn:
@@ -239,7 +270,7 @@ def find_images(patterns: list[str]) -> Iterator[Path]:
 
 def _expand(pattern: str) -> list[Path]:
     path = Path(pattern)
-    if path.is_dir():
+    if is_folder(path):
         found = [file for file in visible_files(path) if is_image_name(file)]
         if not found:
             raise InputError(f"{pattern}: no images in this folder (looked for {', '.join(sorted(EXTENSIONS))})")

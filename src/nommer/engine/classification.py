@@ -11,7 +11,8 @@ from torch import Tensor
 
 from nommer.data.audit import audit
 from nommer.data.classification import ClassificationBatch, ClassificationData
-from nommer.data.formats.folders import read_class_folders, split_stratified
+from nommer.data.formats.classification import read_classification
+from nommer.data.formats.folders import split_stratified
 from nommer.data.formats.labelled import shorten
 from nommer.data.module import ImageData, Loading
 from nommer.data.transforms import Augmentation, Preprocessing
@@ -19,10 +20,10 @@ from nommer.engine.classification_results import save_judgement, save_training_b
 from nommer.engine.metrics import ClassificationMetrics
 from nommer.engine.networks import build_network, transfer
 from nommer.engine.optim import Optim
-from nommer.engine.settings import TrainSettings, default_image_size, refuse_options
+from nommer.engine.settings import TrainSettings, default_image_size
 from nommer.engine.task import Task
 from nommer.engine.workflow import Data, Found, Judgement, Workflow
-from nommer.errors import InputError
+from nommer.errors import InputError, refuse_options
 from nommer.heads.classification import Classifier
 from nommer.heads.inference import Inference
 
@@ -72,10 +73,10 @@ class ClassificationWorkflow(Workflow):
     plots = "curves.png, confusion_matrix.png, nominations.png, val_predictions.jpg"
 
     def read(self, root: Path, *, classes: Path | None, class_names: tuple[str, ...] | None = None) -> Data:
-        """Find the class folders under `root`."""
+        """Find the labelled images at `root`, in whatever format."""
         if classes is not None:
-            raise InputError(f"--classes {classes}: is for masks; of {root} the folders' names are the classes")
-        return read_class_folders(root, class_names)
+            raise InputError(f"--classes {classes}: is for masks; {root} says itself what its classes are")
+        return read_classification(root, class_names)
 
     def split(self, data: Any, *, fraction: float, seed: int) -> Data:
         """Hold back a fraction of every class."""

@@ -3,30 +3,36 @@
 from pathlib import Path
 from typing import Literal
 
-from nommer.data.formats import detection, folders, instance_maps, mask_layouts
+from nommer.data.formats import classification, detection, folders, instance_maps, mask_layouts, tables
 from nommer.data.formats.labelled import check_folder
 from nommer.data.images import is_image_name, sub_folders, visible_files
 from nommer.errors import InputError
 
 Task = Literal["classification", "segmentation", "detection"]
 
-LAYOUTS = f"{folders.LAYOUTS}\n{mask_layouts.LAYOUTS}\n{detection.LAYOUTS}"
+LAYOUTS = f"{classification.LAYOUTS}\n{mask_layouts.LAYOUTS}\n{detection.LAYOUTS}"
 """Of all tasks."""
 
 
 def find_task(root: Path, classes: Path | None = None) -> Task:
-    """The task that the data in a folder are for, by the layout.
+    """The task that data are for, by the layout.
 
     Args:
-        root: folder of the data.
+        root: folder, archive or table of the data.
         classes: file that tells the classes of masks, in the place of any in `root`.
 
     Raises:
         InputError: no folder, or nothing in it that fits; the message shows the accepted layouts.
     """
+    if root.is_file() and tables.find_tables(root):
+        return "classification"
+    if classification.find_reader(root):
+        return "classification"
     check_folder(root, LAYOUTS)
     if (task := _by_layout(root, classes)) is not None:
         return task
+    if tables.find_tables(root):
+        return "classification"
     below = sub_folders(root)
     if len(below) == 1 and _by_layout(below[0], classes):
         raise InputError(f"{root}: the data lie one folder deeper; use {below[0]}")

@@ -1,20 +1,23 @@
-"""Class folders: one folder of images per class, alone or under `train/` and `val/`."""
+"""Class folders: one folder of images per class, alone or under `train/` and `val/`, on disk or in archives."""
 
 import random
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from nommer.data.archives import find_archive, is_archive_name, pass_over_wrappers
 from nommer.data.formats.labelled import Issue, LabelledImages, Split, check_folder, check_names, split_of
-from nommer.data.images import is_image_name, sub_folders, visible_files
+from nommer.data.images import direct_files, is_folder, is_image_name, sub_folders, visible_files
 from nommer.errors import InputError
 
 FOLDERS_OF_OTHER_TASKS = {"images", "masks", "labels", "annotations", "jpegimages", "imagesets", "segmentationclass"}
 
 LAYOUTS = """accepted layouts for classification:
   DATA/train/CLASS/*.jpg and DATA/val/CLASS/*.jpg   (val may be called valid, validation or test)
-  DATA/CLASS/*.jpg                                  (split by nommer, stratified and seeded)"""
+  DATA/CLASS/*.jpg                                  (split by nommer, stratified and seeded)
+  the same in DATA.zip or DATA.tar, or in DATA/train.tar and DATA/val.tar"""
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ def read_class_folders(root: Path, class_names: tuple[str, ...] | None = None) -
     Without sub-folders for splits everything is "train"; a "test" folder without a "val" beside it is "val".
 
     Args:
-        root: folder of the data.
+        root: folder or archive of the data.
         class_names: the classes of a model to judge, in its order; the data may lack some of them. By default the
             classes are the names of the training folders, sorted.
 
@@ -51,10 +54,10 @@ def read_class_folders(root: Path, class_names: tuple[str, ...] | None = None) -
             training folders lack.
     """
     check_folder(root, LAYOUTS)
-    folders = _split_folders(root, needs_train=class_names is None)
+    folders = split_folders(root, needs_train=class_names is None)
     names = class_names or _class_names(folders["train"])
     splits: dict[Split, tuple[Sample, ...]] = {}
-    beside = [] if root in folders.values() else _beside(root, set(folders.values()))
+    beside = [] if root in folders.values() else _beside(root, folders.values())
     issues = [Issue(str(path), "lies beside the split folders", "left out") for path in beside]
     for split, folder in folders.items():
         found = [child.name for child in sub_folders(folder)]
@@ -68,7 +71,12 @@ def read_class_folders(root: Path, class_names: tuple[str, ...] | None = None) -
     return ClassFolders(root, names, splits, tuple(issues))
 
 
-def _split_folders(root: Path, *, needs_train: bool) -> dict[Split, Path]:
+def split_folders(root: Path, *, needs_train: bool = False) -> dict[Split, Path]:
+    """The folder of every split; `root` for "train" where there are none.
+
+    Raises:
+        InputError: two for one split, none for "train" where that is needed, or one without class folders.
+    """
     found: dict[Split, Path] = {}
     flat: list[Path] = []
     for folder in sub_folders(root):
@@ -81,6 +89,7 @@ def _split_folders(root: Path, *, needs_train: bool) -> dict[Split, Path]:
             raise InputError(f"{root}: both {found[split].name} and {folder.name} hold {split} images; keep one")
         else:
             found[split] = folder
+    found = found or split_archives(root)
     if not found:
         return {"train": root}
     if flat:
@@ -94,7 +103,23 @@ def _split_folders(root: Path, *, needs_train: bool) -> dict[Split, Path]:
     return found
 
 
-def _beside(root: Path, used: set[Path]) -> list[Path]:
+def split_archives(root: Path) -> dict[Split, Path]:
+    """The folders inside archives that are named like splits, such as `train.tar`.
+
+    Raises:
+        InputError: two for one split, or a damaged one.
+    """
+    found: dict[Split, Path] = {}
+    for path in [] if find_archive(root) else direct_files(root):
+        split = split_of(path.name.partition(".")[0]) if is_archive_name(path) else None
+        if split in found:
+            raise InputError(f"{root}: both {found[split].name} and {path.name} hold {split} images; keep one")
+        if split is not None:
+            found[split] = pass_over_wrappers(path)
+    return found
+
+
+def _beside(root: Path, used: Collection[Path]) -> list[Path]:
     """Folders and images under `root` that belong to no split."""
     return [folder for folder in sub_folders(root) if folder not in used] + _stray_images(root)
 
@@ -114,7 +139,7 @@ def _list_samples(folder: Path, class_names: tuple[str, ...], *, must_fill: bool
     samples: list[Sample] = []
     ignored: list[Path] = []
     for label, name in enumerate(class_names):
-        files = visible_files(folder / name) if (folder / name).is_dir() else []
+        files = visible_files(folder / name) if is_folder(folder / name) else []
         images = [path for path in files if is_image_name(path)]
         if must_fill and not images:
             raise InputError(f"{folder / name}: this class folder holds no images; add some or remove the folder")
@@ -124,7 +149,7 @@ def _list_samples(folder: Path, class_names: tuple[str, ...], *, must_fill: bool
 
 
 def _stray_images(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_file() and is_image_name(path) and path.name[0] != ".")
+    return [path for path in direct_files(folder) if is_image_name(path)]
 
 
 def split_stratified(data: ClassFolders, *, fraction: float, seed: int) -> ClassFolders:
@@ -137,7 +162,7 @@ def split_stratified(data: ClassFolders, *, fraction: float, seed: int) -> Class
         by_label[sample.label].append(sample)
     held: set[Sample] = set()
     for label, samples in by_label.items():
-        order = sorted(samples, key=lambda sample: sample.path.relative_to(data.root).as_posix())
+        order = sorted(samples, key=lambda sample: data.name_of(sample.path))
         random.Random(f"{seed}/{data.class_names[label]}").shuffle(order)  # noqa: S311 - a split is no secret
         held.update(order[: min(max(1, round(fraction * len(order))), len(order) - 1)])
     train = tuple(sample for sample in data.splits["train"] if sample not in held)

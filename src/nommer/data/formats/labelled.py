@@ -11,7 +11,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
-from nommer.data.images import sub_folders
+from nommer.data.images import is_folder, sub_folders
 from nommer.errors import InputError
 
 Split = Literal["train", "val", "test"]
@@ -43,7 +43,7 @@ def check_folder(root: Path, layouts: str) -> None:
     Raises:
         InputError: no folder, or one of archives that are still to be unpacked.
     """
-    if not root.is_dir():
+    if not is_folder(root):
         raise InputError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}; {layouts}")
     if sub_folders(root):
         return
@@ -98,9 +98,19 @@ class LabelledImages(ABC, Generic[S]):
         """The samples of all splits, one after the other."""
         return tuple(sample for part in self.splits.values() for sample in part)
 
+    def name_of(self, path: Path) -> str:
+        """A file as it is called relative to the data; in full where it lies elsewhere."""
+        base = base_of(self.root)
+        return (path.relative_to(base) if path.is_relative_to(base) else path.absolute()).as_posix()
+
     @abstractmethod
     def target_of(self, sample: S) -> str:
         """What one sample is labelled with, as text."""
+
+
+def base_of(root: Path) -> Path:
+    """What paths in data are relative to: the folder or archive that they are, or that their table lies in."""
+    return root if is_folder(root) or not root.is_file() else root.parent
 
 
 def shorten(names: Sequence[str], most: int = 20) -> str:
@@ -115,9 +125,7 @@ def split_as_csv(data: LabelledImages[S]) -> str:
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["file", "split", data.target])
     for split, samples in data.splits.items():
-        rows.writerows(
-            [sample.path.relative_to(data.root).as_posix(), split, data.target_of(sample)] for sample in samples
-        )
+        rows.writerows([data.name_of(sample.path), split, data.target_of(sample)] for sample in samples)
     return text.getvalue()
 
 
@@ -126,7 +134,7 @@ def read_split(root: Path, file: Path) -> dict[Split, set[Path]]:
     splits: dict[Split, set[Path]] = defaultdict(set)
     with file.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
         for row in csv.DictReader(stream):
-            splits[row["split"]].add(root / row["file"])  # type: ignore[index]  # one of Split, as written
+            splits[row["split"]].add(base_of(root) / row["file"])  # type: ignore[index]  # one of Split, as written
     return splits
 
 
@@ -139,7 +147,7 @@ def split_randomly(data: D, *, fraction: float, seed: int) -> D:
     Raises:
         InputError: there is but one image.
     """
-    order = sorted(data.splits["train"], key=lambda sample: sample.path.relative_to(data.root).as_posix())
+    order = sorted(data.splits["train"], key=lambda sample: data.name_of(sample.path))
     if len(order) < 2:
         raise InputError(f"{data.root}: one image cannot be split into training and validation; add more")
     random.Random(str(seed)).shuffle(order)  # noqa: S311 - a split is no secret

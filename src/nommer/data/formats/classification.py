@@ -1,0 +1,64 @@
+"""Images with one class each, in whatever format: finding and reading."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from nommer.data.archives import is_archive_name, pass_over_wrappers
+from nommer.data.formats import folders, imagenet, shards, tables
+from nommer.data.formats.folders import ClassFolders
+from nommer.data.formats.labelled import split_of
+from nommer.data.images import is_folder, sub_folders
+from nommer.errors import InputError
+
+LAYOUTS = f"{folders.LAYOUTS}\n{tables.LAYOUTS}\n{imagenet.LAYOUTS}\n{shards.LAYOUTS}"
+
+Reader = Callable[[Path, tuple[str, ...] | None], ClassFolders]
+
+
+def find_reader(root: Path) -> Reader | None:
+    """What reads data that are in a format of classification alone; None for folders, which may be of any task.
+
+    Raises:
+        InputError: a damaged archive.
+    """
+    finders: dict[Reader, Callable[[Path], object]] = {
+        imagenet.read_imagenet: imagenet.is_imagenet,
+        shards.read_shards: shards.find_shards,
+        _read_archives: _holds_class_folders,
+    }
+    return next((reader for reader, find in finders.items() if find(root)), None)
+
+
+def read_classification(root: Path, class_names: tuple[str, ...] | None = None) -> ClassFolders:
+    """Find the images and their classes at `root`, which is not changed.
+
+    Args:
+        root: folder, archive or table of the data.
+        class_names: the classes of a model to judge: labels come in their order. The data may lack some of them.
+
+    Raises:
+        InputError: no such layout, data that contradict themselves, or classes that `class_names` lack.
+    """
+    reader = find_reader(root) or (tables.read_tables if tables.find_tables(root) else folders.read_class_folders)
+    return reader(root, class_names)
+
+
+def _holds_class_folders(root: Path) -> bool:
+    """Whether an archive is given, or a folder of archives by split of which the first holds folders as classes are."""
+    if is_archive_name(root) and is_folder(root):
+        return True
+    if not root.is_dir() or sub_folders(root):
+        return False
+    archives = sorted(filter(is_archive_name, root.iterdir()))
+    names = [path for path in archives if split_of(path.name.partition(".")[0])]
+    if not names:
+        return False
+    try:
+        found = {child.name.lower() for child in sub_folders(pass_over_wrappers(names[0]))}
+    except InputError:
+        return False
+    return bool(found) and not found <= folders.FOLDERS_OF_OTHER_TASKS
+
+
+def _read_archives(root: Path, class_names: tuple[str, ...] | None) -> ClassFolders:
+    return folders.read_class_folders(pass_over_wrappers(root), class_names)

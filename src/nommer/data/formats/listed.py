@@ -1,0 +1,134 @@
+"""Image files whose class stands in a list, a table or an archive's record, not in the name of a folder."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nommer.data.archives import read_bytes
+from nommer.data.formats.folders import ClassFolders, Sample
+from nommer.data.formats.labelled import Issue, Split, check_names, shorten
+from nommer.data.images import direct_files
+from nommer.errors import InputError
+
+NAME_FILES = ("classes.txt", "classnames.txt")
+"""Beside lists and shards, the names of classes that are numbered from 0, one a line."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a data set says of one image."""
+
+    where: str
+    """File and line, for people."""
+    path: Path
+    label: str
+    split: Split = "train"
+
+
+def read_text(file: Path) -> str:
+    """The content of a text file, on disk or in an archive.
+
+    Raises:
+        InputError: its bytes are not UTF-8.
+    """
+    content = read_bytes(file)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise InputError(
+            f"{file}: line {line} holds the byte 0x{content[error.start]:02x}, which is not UTF-8; save it as UTF-8"
+        ) from error
+
+
+def collect(
+    root: Path, entries: Iterable[Entry], *, class_names: tuple[str, ...] | None, issues: Sequence[Issue] = ()
+) -> ClassFolders:
+    """Entries as labelled images by split.
+
+    Classes are the labels of "train", sorted, by value where all are whole numbers; a file called as in `NAME_FILES`
+    gives numbers their names. A "test" split without a "val" beside it is "val".
+
+    Args:
+        root: the data.
+        entries: what they say.
+        class_names: the classes of a model to judge, in its order.
+        issues: what was found on reading.
+
+    Raises:
+        InputError: no entry, an image with two classes or in two splits, fewer than two classes, or classes that
+            `class_names` or "train" lack.
+    """
+    unique, repeated = _once(entries)
+    if not unique:
+        raise InputError(f"{root}: lists no images; expected at least one")
+    unique = _with_names(root, unique)
+    splits = {entry.split for entry in unique}
+    if class_names is None and "train" not in splits:
+        raise InputError(f"{root}: holds {', '.join(sorted(splits))} images but none of train; add some")
+    learned = [entry.label for entry in unique if class_names is not None or entry.split == "train"]
+    names = class_names or sort_labels(set(learned))
+    check_names(root, sort_labels({e.label for e in unique}), names, "the model's" if class_names else "the training")
+    if len(names) < 2:
+        raise InputError(f"{root}: every image is of class {names[0]!r}; expected at least two classes")
+    numbers = {name: number for number, name in enumerate(names)}
+    parts: dict[Split, list[Sample]] = {}
+    for split in ("train", "val", "test"):
+        if part := [Sample(entry.path, numbers[entry.label]) for entry in unique if entry.split == split]:
+            parts[split] = part
+    if "val" not in parts and "test" in parts:
+        parts["val"] = parts.pop("test")
+    return ClassFolders(root, names, {split: tuple(part) for split, part in parts.items()}, (*issues, *repeated))
+
+
+def sort_labels(labels: Iterable[str]) -> tuple[str, ...]:
+    """Labels in the order of classes: by value where all are whole numbers, else as text."""
+    found = list(labels)
+    return tuple(sorted(found, key=int) if all(label.isdecimal() for label in found) else sorted(found))
+
+
+def _once(entries: Iterable[Entry]) -> tuple[list[Entry], list[Issue]]:
+    """Every image once, and those that were listed again.
+
+    Raises:
+        InputError: it was listed again with another class, or in another split.
+    """
+    first: dict[Path, Entry] = {}
+    repeated = []
+    for entry in entries:
+        before = first.setdefault(entry.path, entry)
+        if before is entry:
+            continue
+        if before.label != entry.label:
+            raise InputError(
+                f"{entry.where}: {entry.path} is of class {entry.label!r}, but of {before.label!r} in {before.where}; "
+                "keep one"
+            )
+        if before.split != entry.split:
+            raise InputError(
+                f"{entry.where}: {entry.path} is in {entry.split}, but in {before.split} in {before.where}; keep one"
+            )
+        repeated.append(Issue(str(entry.path), f"listed again in {entry.where}", "used once"))
+    return list(first.values()), repeated
+
+
+def _with_names(root: Path, entries: list[Entry]) -> list[Entry]:
+    """Entries whose labels are numbers, with the names that a file beside them gives.
+
+    Raises:
+        InputError: a number without a name.
+    """
+    folder = root if root.is_dir() else root.parent
+    file = next((path for path in direct_files(folder) if path.name in NAME_FILES), None)
+    if file is None or not all(entry.label.isdecimal() for entry in entries):
+        return entries
+    names = [line.strip() for line in read_text(file).splitlines() if line.strip()]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f"{file}: names {shorten(twice, 5)} more than once; every class needs a name of its own")
+    for entry in entries:
+        if int(entry.label) >= len(names):
+            raise InputError(
+                f"{entry.where}: class {entry.label}, but {file} names {len(names)}, numbered from 0; add its name"
+            )
+    return [Entry(entry.where, entry.path, names[int(entry.label)], entry.split) for entry in entries]

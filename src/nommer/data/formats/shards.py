@@ -1,0 +1,121 @@
+"""WebDataset shards: tar archives in which files that share a name up to its first dot are one sample.
+
+A sample's image is the file with an image's ending, its class the number or name in the `.cls` file, or in the `.json`
+under `label` or `cls`. Shards are read where they lie and member by member, so order, split and what is left out are
+handled as for files in folders, with many workers and processes alike.
+"""
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from nommer.data.archives import read_bytes
+from nommer.data.formats.folders import ClassFolders
+from nommer.data.formats.labelled import Issue, Split, split_of
+from nommer.data.formats.listed import NAME_FILES, Entry, collect
+from nommer.data.images import direct_files, is_image_name, sub_folders, visible_files
+from nommer.data.parallel import read_all
+from nommer.errors import InputError
+
+LAYOUTS = (
+    f"""  DATA/*train*.tar and DATA/*val*.tar with KEY.jpg and KEY.cls  (WebDataset; {NAME_FILES[1]} names numbers)"""
+)
+
+_JSON_KEYS = ("label", "cls", "class")
+
+
+def find_shards(root: Path) -> list[Path]:
+    """The shards that `root` is or holds, sorted; nothing for other data."""
+    if root.is_file():
+        files = [root] if root.suffix.lower() == ".tar" else []
+    elif root.is_dir():
+        places = [root, *(child for child in sub_folders(root) if split_of(child.name))]
+        files = [path for place in places for path in direct_files(place) if path.suffix.lower() == ".tar"]
+    else:
+        files = []
+    try:
+        return files if files and _is_shard(files[0]) else []
+    except InputError:  # a damaged archive is for whoever reads it to complain about
+        return files if len(files) > 1 and _is_shard(files[1]) else []
+
+
+def read_shards(root: Path, class_names: tuple[str, ...] | None = None) -> ClassFolders:
+    """Read which samples the shards hold, and their classes.
+
+    The split of a shard is the word for one in its name or else in its folder's, and "train" without any.
+
+    Args:
+        root: folder of the shards, or a single one.
+        class_names: the classes of a model to judge, in its order.
+
+    Raises:
+        InputError: a damaged shard, a sample without a class, or classes that do not fit.
+    """
+    issues: list[Issue] = []
+    entries: list[Entry] = []
+    for found, left in read_all(_read_shard, find_shards(root), what="reading shards"):
+        entries += found
+        issues += left
+    return collect(root, entries, class_names=class_names, issues=issues)
+
+
+def _is_shard(file: Path) -> bool:
+    """Whether any of the first images has a class beside it."""
+    samples = _samples(file)
+    images = (parts for parts in list(samples.values())[:20] if any(map(is_image_name, parts)))
+    return any(path.suffix.lower() in (".cls", ".json") for parts in images for path in parts)
+
+
+def _samples(file: Path) -> dict[str, list[Path]]:
+    """Files by what they share: the folder, and the name up to its first dot."""
+    samples: dict[str, list[Path]] = defaultdict(list)
+    for path in visible_files(file):
+        samples[f"{path.parent}/{path.name.partition('.')[0]}"].append(path)
+    return samples
+
+
+def _read_shard(file: Path) -> tuple[list[Entry], list[Issue]]:
+    split, entries, issues = _split(file), [], []
+    for parts in _samples(file).values():
+        images = [path for path in parts if is_image_name(path)]
+        if len(images) > 1:
+            raise InputError(f"{images[1]}: a second image of the sample {images[0]}; a sample has one")
+        if not images:
+            issues += [Issue(str(path), "belongs to no image", "left out") for path in parts]
+            continue
+        entries.append(Entry(str(images[0]), images[0], _label(images[0], parts), split))
+    return entries, issues
+
+
+def _split(file: Path) -> Split:
+    words: Iterator[str] = (word for name in (file.stem, file.parent.name) for word in re.split(r"[^A-Za-z]+", name))
+    return next((split for word in words if (split := split_of(word))), "train")
+
+
+def _label(image: Path, parts: list[Path]) -> str:
+    """The class of a sample, from the file that tells it.
+
+    Raises:
+        InputError: none does.
+    """
+    by_ending = {path.suffix.lower(): path for path in parts}
+    if ".cls" in by_ending:
+        label = read_bytes(by_ending[".cls"]).decode("utf-8", errors="replace").strip()
+    elif ".json" in by_ending:
+        label = _json_label(by_ending[".json"])
+    else:
+        label = ""
+    if not label:
+        raise InputError(f"{image}: this sample has no class; expected a .cls file, or a .json with {_JSON_KEYS[0]}")
+    return label
+
+
+def _json_label(file: Path) -> str:
+    try:
+        content = json.loads(read_bytes(file))
+    except ValueError as error:
+        raise InputError(f"{file}: cannot be read as JSON: {error}") from error
+    found = [content[key] for key in _JSON_KEYS if key in content] if isinstance(content, dict) else []
+    return str(found[0]) if found and isinstance(found[0], str | int) else ""

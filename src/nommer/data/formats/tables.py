@@ -1,0 +1,198 @@
+"""Tables and lists of image files and their classes: CSV, TSV, and text files with a path and a label on each line.
+
+**Which column is what** (CSV, TSV): where the first row has a cell that is one of `PATH_NAMES` or `LABEL_NAMES`, in
+whatever case, it is a header and the columns are found by these names, and the split's by `SPLIT_NAMES`. Otherwise
+there is no header, and the columns are path, label and, if there are three, split. In a text file the label is what
+follows the last tab, or else the last space.
+
+Paths are relative to the file that names them, or absolute; they may lead into archives (`photos.zip/cat/1.jpg`).
+"""
+
+import csv
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from io import StringIO
+from pathlib import Path
+
+from nommer.data.archives import read_bytes
+from nommer.data.formats.folders import ClassFolders
+from nommer.data.formats.labelled import SPLIT_FOLDERS, Split, shorten, split_of
+from nommer.data.formats.listed import NAME_FILES, Entry, collect, read_text
+from nommer.data.images import direct_files, sub_folders
+from nommer.errors import InputError
+
+LAYOUTS = f"""  DATA.csv or DATA.tsv with columns path and label, maybe split     (paths relative to the table)
+  DATA/train.txt and DATA/val.txt with "path label" on each line    (or .csv, .tsv; {NAME_FILES[0]} may name numbers)"""
+
+PATH_NAMES = (
+    "path",
+    "file",
+    "filename",
+    "file_name",
+    "filepath",
+    "file_path",
+    "image",
+    "image_path",
+    "img",
+    "img_path",
+)
+LABEL_NAMES = ("label", "class", "class_name", "classname", "category", "target")
+SPLIT_NAMES = ("split", "subset", "set", "partition")
+
+_TABLES = (".csv", ".tsv")
+_ENDINGS = (*_TABLES, ".txt")
+
+
+def find_tables(root: Path) -> dict[Split, Path]:
+    """The table that `root` is, for "train", or the lists of labelled images in it, by split; nothing for other data.
+
+    In a folder whose split folders hold class folders these say what is what, and lists are passed over.
+    """
+    if root.is_file():
+        return {"train": root} if root.suffix.lower() in _ENDINGS else {}
+    if not root.is_dir() or any(sub_folders(child) for child in sub_folders(root) if split_of(child.name)):
+        return {}
+    found: dict[Split, Path] = {}
+    for path in direct_files(root):
+        split = split_of(path.stem) if path.suffix.lower() in _ENDINGS else None
+        if split is None or not _has_labels(path):
+            continue
+        if split in found:
+            raise InputError(f"{root}: both {found[split].name} and {path.name} list {split} images; keep one")
+        found[split] = path
+    return found
+
+
+def read_tables(root: Path, class_names: tuple[str, ...] | None = None) -> ClassFolders:
+    """Read the images and classes that a table, or a list for each split, names.
+
+    Args:
+        root: the table, or the folder of the lists.
+        class_names: the classes of a model to judge, in its order.
+
+    Raises:
+        InputError: a table that is not understood, none of whose files is there, or that contradicts itself.
+    """
+    entries = [entry for split, file in find_tables(root).items() for entry in _entries(file, split)]
+    if entries and not any(_exists(entry.path) for entry in entries):
+        first = entries[0]
+        raise InputError(
+            f"{root}: none of the {len(entries)} images listed is there; first: {first.path} ({first.where}); paths "
+            "are taken relative to the file that names them"
+        )
+    return collect(root, entries, class_names=class_names)
+
+
+def _exists(path: Path) -> bool:
+    if path.exists():
+        return True
+    try:
+        return bool(read_bytes(path))
+    except OSError:
+        return False
+
+
+def _has_labels(file: Path) -> bool:
+    """Whether the first line that is not empty has a second column, as no list of mere names has."""
+    with file.open("rb") as stream:
+        for line in stream:
+            if line.strip():
+                text = line.decode("utf-8", errors="replace")
+                return len(text.replace(",", " ").replace(";", " ").split()) > 1
+    return False
+
+
+def _entries(file: Path, split: Split) -> Iterator[Entry]:
+    rows = _table_rows(file) if file.suffix.lower() in _TABLES else _list_rows(file)
+    for where, path, label, own in rows:
+        chosen = split if own is None else split_of(own)
+        if chosen is None:
+            known = ", ".join(name for names in SPLIT_FOLDERS.values() for name in names)
+            raise InputError(f"{where}: split {own!r} is not known; expected one of {known}")
+        whole = os.path.normpath(file.parent / path.replace("\\", "/"))  # "a/../b" and "b" are one image
+        yield Entry(where, Path(whole), label, chosen)
+
+
+Row = tuple[str, str, str, str | None]
+"""Where it stands, path, label, and split where the table tells one."""
+
+
+def _list_rows(file: Path) -> Iterator[Row]:
+    for number, line in enumerate(read_text(file).splitlines(), start=1):
+        text = line.strip()
+        if not text:
+            continue
+        path, label = (text.rsplit("\t", 1) if "\t" in text else [*text.rsplit(None, 1), ""])[:2]
+        if not label.strip():
+            raise InputError(f"{file} line {number}: found {text!r}; expected a path, a space or tab, and a label")
+        yield f"{file} line {number}", path.strip(), label.strip(), None
+
+
+def _table_rows(file: Path) -> Iterator[Row]:
+    text = read_text(file)
+    rows = csv.reader(StringIO(text, newline=""), delimiter=_delimiter(file, text), strict=True)
+    columns: Mapping[str, int] | None = None
+    width = 0
+    try:
+        for row in rows:
+            cells = [cell.strip() for cell in row]
+            if not any(cells):
+                continue
+            where = f"{file} line {rows.line_num}"
+            if columns is None:
+                columns, width = _columns(file, cells), len(cells)
+                if _is_header(cells):
+                    continue
+            if len(cells) != width:
+                raise InputError(f"{where}: found {len(cells)} columns; expected {width}, as in the first row")
+            lacking = [name for name, column in columns.items() if not cells[column]]
+            if lacking:
+                raise InputError(f"{where}: its {lacking[0]} is empty; fill it in or remove the row")
+            yield where, *_picked(cells, columns)
+    except csv.Error as error:
+        raise InputError(f"{file} line {rows.line_num}: cannot be read as a table: {error}") from error
+
+
+def _picked(cells: Sequence[str], columns: Mapping[str, int]) -> tuple[str, str, str | None]:
+    return cells[columns["path"]], cells[columns["label"]], cells[columns["split"]] if "split" in columns else None
+
+
+def _delimiter(file: Path, text: str) -> str:
+    """A tab in a TSV; in a CSV the comma, or whatever of semicolon and tab stands in its first line instead."""
+    if file.suffix.lower() == ".tsv":
+        return "\t"
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    return next((sign for sign in ",;\t" if sign in first), ",")
+
+
+def _is_header(cells: Sequence[str]) -> bool:
+    return any(cell.lower() in (*PATH_NAMES, *LABEL_NAMES) for cell in cells)
+
+
+def _columns(file: Path, first: Sequence[str]) -> dict[str, int]:
+    """Where path, label and maybe split stand, by the first row.
+
+    Raises:
+        InputError: a header without one of them or with two, or too few or many columns without a header.
+    """
+    if not _is_header(first):
+        if len(first) not in (2, 3):
+            raise InputError(
+                f"{file}: the first row has {len(first)} columns and is no header; expected path and label, maybe "
+                f"split, or a header with {PATH_NAMES[0]} and {LABEL_NAMES[0]}"
+            )
+        return dict(zip(("path", "label", "split"), range(len(first)), strict=False))
+    names = [cell.lower() for cell in first]
+    found: dict[str, int] = {}
+    for what, known in (("path", PATH_NAMES), ("label", LABEL_NAMES), ("split", SPLIT_NAMES)):
+        fitting = [column for column, name in enumerate(names) if name in known]
+        if len(fitting) > 1:
+            both = " and ".join(first[column] for column in fitting)
+            raise InputError(f"{file}: the columns {both} may both be the {what}; rename or remove one")
+        if fitting:
+            found[what] = fitting[0]
+        elif what != "split":
+            raise InputError(
+                f"{file}: no column for the {what}; found {shorten(first)}; expected one called {', '.join(known)}"
+            )
+    return found
