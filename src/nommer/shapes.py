@@ -9,6 +9,7 @@ height     image height in pixels (likewise `width_px` for the width)
 rows       height of a token grid (likewise `columns` for its width), ceil(height / stride)
 width      channels of a token: D, 2D, 4D, 8D in stages 1 to 4
 tokens     length of a token sequence
+contexts   contexts that compete for a token, 3 as published
 next_...   the same of what comes out, where a module changes it
 ========== ==================================================================================
 
@@ -48,11 +49,11 @@ TokensOrGrid: TypeAlias = Float[Tensor, "batch *tokens width"]
 NextTokensOrGrid: TypeAlias = Float[Tensor, "batch *next_tokens next_width"]
 """Tokens in any arrangement that come out in another number and width than those that went in."""
 
-NominationLogits: TypeAlias = Float[Tensor, "batch rows columns 3"]
-"""One score per token and context, in the order convolution, window, global."""
+NominationLogits: TypeAlias = Float[Tensor, "batch rows columns contexts"]
+"""One score per token and context, in the order convolution, window, global; as published all three."""
 
-NominationWeights: TypeAlias = Float[Tensor, "batch rows columns 3"]
-"""The one-hot choice of a context per token, in the order convolution, window, global."""
+NominationWeights: TypeAlias = Float[Tensor, "batch rows columns contexts"]
+"""The choice of a context per token, one-hot as published, in the order convolution, window, global."""
 
 Nominations: TypeAlias = Integer[Tensor, "batch rows columns"]
 """Index of the nominated context per token: 0 convolution, 1 window, 2 global."""

@@ -8,7 +8,8 @@ from torch import nn
 from nommer.backbone import layout
 from nommer.backbone.block import Block
 from nommer.backbone.contexts import ConvolutionContext
-from nommer.backbone.nominator import NominatedContext
+from nommer.backbone.network import build_mixer
+from nommer.backbone.variants import VARIANTS
 
 
 @torch.no_grad()
@@ -74,7 +75,7 @@ def is_checked():
     ("module", "inputs"),
     [
         (ConvolutionContext(8, expansion=2), torch.zeros(1, 4, 8)),
-        (NominatedContext(8, heads=1, expansion=2, window_size=4, block_size=4), torch.zeros(4, 4, 8)),
+        (build_mixer(VARIANTS["nommer_micro"], stage=0), torch.zeros(4, 4, 16)),
         (Block(8, nn.Identity(), mlp_ratio=2, drop_path=0.0), torch.zeros(1, 4, 8, dtype=torch.int64)),
         (Block(8, nn.Flatten(2), mlp_ratio=2, drop_path=0.0), None),
     ],

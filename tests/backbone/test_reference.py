@@ -5,11 +5,11 @@ import torch
 
 from nommer.backbone.attention import GlobalAttention
 from nommer.backbone.block import Block
+from nommer.backbone.compression import BlockTransform
 from nommer.backbone.config import NomMerConfig
 from nommer.backbone.contexts import ConvolutionContext, SpectralContext, WindowContext
-from nommer.backbone.dct import BlockDCT
-from nommer.backbone.network import NomMer
-from nommer.backbone.nominator import NominatedContext, Nomination, gumbel_noise
+from nommer.backbone.network import NomMer, build_mixer
+from nommer.backbone.nominator import Nomination, gumbel_noise
 from nommer.backbone.stem import Downsample, Stem
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -46,20 +46,20 @@ def assert_same(module, expected, x):
 def test_block_dct_is_the_sum_of_cosines(reference, draw, k):
     grid = draw(2, 2 * k, 3 * k, 3)
     kept = -(-k // 2)
-    assert_same(BlockDCT(k), lambda x, _: reference.block_dct(x, k=k, kept=kept), grid)
+    assert_same(BlockTransform(k), lambda x, _: reference.block_dct(x, k=k, kept=kept), grid)
 
 
 @pytest.mark.parametrize("k", [1, 4, 5, 8])
 def test_inverse_block_dct_is_the_sum_of_cosines(reference, draw, k):
     kept = -(-k // 2)
-    dct = BlockDCT(k)
+    dct = BlockTransform(k)
     x = draw(2, 2, 3, 3 * kept**2)
     torch.testing.assert_close(dct.inverse(x), reference.inverse_block_dct(x, k=k, kept=kept), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("k", [4, 8])
 def test_block_dct_is_orthonormal_and_projects_on_the_low_frequencies(draw, k):
-    dct = BlockDCT(k)
+    dct = BlockTransform(k)
     torch.testing.assert_close(dct.basis @ dct.basis.T, torch.eye(dct.kept**2), rtol=0, atol=1e-14)
     once = dct.inverse(dct(draw(1, 2 * k, k, 2)))
     torch.testing.assert_close(dct.inverse(dct(once)), once, rtol=0, atol=1e-13)
@@ -103,7 +103,7 @@ def test_spectral_context(reference, draw, enliven, grid, k, training):
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("grid", [(14, 14), (9, 13)])
 def test_nominated_context_and_its_straight_through_gradient(reference, draw, enliven, grid, training):
-    module = enliven(NominatedContext(16, heads=2, expansion=2, window_size=7, block_size=8)).train(training)
+    module = enliven(build_mixer(NomMerConfig(embed_dim=16), stage=0)).train(training)
     noise = gumbel_noise(draw(2, *grid, 3))
     module.nominator.nomination.noise = lambda _logits: noise
     settings = {"heads": 2, "side": 7, "k": 8, "training": training, "noise": noise if training else None}

@@ -12,10 +12,10 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from nommer.backbone.compression import dct_basis
 from nommer.backbone.config import NomMerConfig
 from nommer.backbone.contexts.spectral import GROUPS
 from nommer.backbone.contexts.window import relative_position_index
-from nommer.backbone.dct import dct_basis
 from nommer.backbone.variants import VARIANTS
 
 StateDict = dict[str, Tensor]

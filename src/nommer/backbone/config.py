@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from nommer.backbone.compression import BASES
+from nommer.backbone.contexts import CONTEXTS
 from nommer.backbone.contexts.spectral import GROUPS
+from nommer.backbone.nominator import FUSIONS
 
 NUM_STAGES = 4
 GLOBAL_POOLS = ("token", "avg", "")
@@ -20,7 +23,8 @@ def _height_width(value: int | Sequence[int]) -> tuple[int, int]:
 class NomMerConfig:
     """Architecture of a NomMer; names follow timm where timm has one.
 
-    Sequences may be given as lists and are kept as tuples, `img_size` as (height, width).
+    Sequences may be given as lists and are kept as tuples, `img_size` as (height, width), `contexts` in the order of
+    `CONTEXTS`. The fields from `contexts` on are ablations: by default the network is the published one.
 
     Raises:
         ValueError: a value is out of range; the message names it and says what is allowed.
@@ -54,6 +58,16 @@ class NomMerConfig:
     """Dropout before the classifier."""
     drop_path_rate: float = 0.0
     """Drop path of the last block; it grows linearly from 0 over all blocks."""
+    contexts: Sequence[str] = CONTEXTS
+    """Which contexts the blocks of stages 1 and 2 have: all of "convolution", "window", "global", or some. A single one
+    has no nominator, so nothing is nominated."""
+    fusion: str = "nomination"
+    """How they become one: "nomination" of one per token, "softmax" mixture by the nominator's scores, or "sum"."""
+    compression: str = "dct"
+    """How the global context compresses its blocks: "dct", or "average" pooling to as many coefficients."""
+    kept_coefficients: Sequence[int] | None = None
+    """r, the coefficients kept per side of a block in stages 1 and 2, 1 to k; None for ceil(k / 2), as published (also
+    where just that is given)."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "img_size", _height_width(self.img_size))
@@ -66,6 +80,8 @@ class NomMerConfig:
                 raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
         self._check_choices()
         self._check_widths()
+        self._check_contexts()
+        self._check_compression()
 
     def _check_choices(self) -> None:
         if self.patch_size not in (1, 2, 4):
@@ -92,6 +108,39 @@ class NomMerConfig:
             )
         if self.embed_dim % self.expansion:
             raise ValueError(f"expansion must divide embed_dim {self.embed_dim}, got {self.expansion}")
+
+    def _check_contexts(self) -> None:
+        given = list(self.contexts)
+        if not given or len(set(given)) < len(given) or not set(given) <= set(CONTEXTS):
+            raise ValueError(f"contexts must be one or more of {', '.join(CONTEXTS)}, each once, got {self.contexts!r}")
+        object.__setattr__(self, "contexts", tuple(name for name in CONTEXTS if name in given))
+        if self.fusion not in FUSIONS:
+            raise ValueError(f"fusion must be one of {', '.join(FUSIONS)}, got {self.fusion!r}")
+        if len(given) == 1 and self.fusion != "nomination":
+            raise ValueError(f"fusion must be left out where there is one context ({given[0]}), got {self.fusion!r}")
+
+    def _check_compression(self) -> None:
+        if self.compression not in BASES:
+            raise ValueError(f"compression must be one of {', '.join(BASES)}, got {self.compression!r}")
+        if self.kept_coefficients is not None:
+            kept = tuple(self.kept_coefficients)
+            if len(kept) != 2 or not all(1 <= r <= k for r, k in zip(kept, self.block_sizes, strict=True)):
+                raise ValueError(
+                    f"kept_coefficients must be 2 numbers from 1 to the block_sizes {self.block_sizes}, got {kept}"
+                )
+            object.__setattr__(self, "kept_coefficients", None if kept == self._published_kept else kept)
+        for name, default in {"compression": "dct", "kept_coefficients": None}.items():
+            if "global" not in self.contexts and getattr(self, name) != default:
+                raise ValueError(f"{name} must be left out without the global context, got {getattr(self, name)!r}")
+
+    @property
+    def _published_kept(self) -> tuple[int, ...]:
+        return tuple(-(-size // 2) for size in self.block_sizes)
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """Coefficients kept per side of a block in stages 1 and 2: `kept_coefficients`, or ceil(k / 2)."""
+        return self._published_kept if self.kept_coefficients is None else tuple(self.kept_coefficients)
 
     @property
     def widths(self) -> tuple[int, ...]:

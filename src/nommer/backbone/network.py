@@ -3,7 +3,7 @@
 Data order: images (B, C, H, W) -> stem -> stages 1-2 nominate contexts -> stages 3-4 attend globally -> head.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any, cast
@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from nommer.backbone.attention import GlobalAttention
 from nommer.backbone.block import Block
+from nommer.backbone.compression import BlockTransform
 from nommer.backbone.config import NUM_STAGES, NomMerConfig
-from nommer.backbone.contexts import WindowContext
-from nommer.backbone.dct import BlockDCT
+from nommer.backbone.contexts import ConvolutionContext, SpectralContext, WindowContext
 from nommer.backbone.layout import as_maps
 from nommer.backbone.nominator import NominatedContext
 from nommer.backbone.stage import BlockSequence, ClassTokenStage, PositionStage, Stage, resample_position
@@ -230,13 +230,15 @@ def build_mixer(config: NomMerConfig, stage: int) -> nn.Module:
     width, heads = config.widths[stage], config.num_heads[stage]
     if stage >= len(config.block_sizes):
         return GlobalAttention(width, heads=heads)
-    return NominatedContext(
-        width,
-        heads=heads,
-        expansion=config.expansion,
-        window_size=config.window_size,
-        block_size=config.block_sizes[stage],
-    )
+    size, kept = config.block_sizes[stage], config.kept[stage]
+    build: dict[str, Callable[[], nn.Module]] = {
+        "convolution": lambda: ConvolutionContext(width, expansion=config.expansion),
+        "window": lambda: WindowContext(width, heads=heads, window_size=config.window_size),
+        "global": lambda: SpectralContext(
+            width, heads=heads, block_size=size, kept=kept, compression=config.compression
+        ),
+    }
+    return NominatedContext(width, {name: build[name]() for name in config.contexts}, fusion=config.fusion)
 
 
 def _init_linear(module: nn.Module) -> None:
@@ -257,5 +259,5 @@ def _init_module(module: nn.Module) -> None:
     elif isinstance(module, ClassTokenStage):
         nn.init.normal_(module.cls_token)
     _init_linear(module)
-    if isinstance(module, WindowContext | BlockDCT):
+    if isinstance(module, WindowContext | BlockTransform):
         module.init_non_persistent_buffers()

@@ -2,15 +2,19 @@
 
 `NominatedContext` is the mixer of stages 1-2; `Nominator` chooses between its contexts through `Nomination`,
 the only place where noise enters. To record or to change what is nominated, hook `Nomination`: its input are
-the logits, its output the weights of the three contexts.
+the logits, its output the weights of the contexts.
+
+To compare with, contexts may be fewer, and fused in two other ways: mixed by `Mixture`, or summed by `ContextSum`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
+from operator import add, mul
 
 import torch
 from torch import Tensor, nn
 
-from nommer.backbone.contexts import CONTEXTS, ConvolutionContext, SpectralContext, WindowContext
+from nommer.backbone.contexts import CONTEXTS
 from nommer.shapes import NominationLogits, NominationWeights, TokenGrid
 
 
@@ -45,40 +49,80 @@ class Nomination(nn.Module):
         self.noise: Callable[[Tensor], Tensor] = gumbel_noise
 
     def forward(self, logits: NominationLogits) -> NominationWeights:
-        """Weights (B, rows, columns, 3), exactly one of them 1 and the others 0, float32 at least."""
+        """Weights (B, rows, columns, contexts), exactly one of them 1 and the others 0, float32 at least."""
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         if not self.training:
             return one_hot_maximum(logits)
-        limits = torch.finfo(logits.dtype)  # a score that overflowed in half precision must not become a NaN
-        soft = (logits.clamp(limits.min, limits.max) + self.noise(logits)).softmax(-1)
+        soft = (_finite(logits) + self.noise(logits)).softmax(-1)
         return one_hot_maximum(soft.detach()) + (soft - soft.detach())
 
 
+class Mixture(Nomination):
+    """In the place of a nomination the softmax of the logits: every context by its part, without noise or choice."""
+
+    def forward(self, logits: NominationLogits) -> NominationWeights:
+        """Weights (B, rows, columns, contexts), adding to 1, float32 at least; the same in training and inference."""
+        return _finite(logits.to(torch.promote_types(logits.dtype, torch.float32))).softmax(-1)
+
+
+def _finite(logits: Tensor) -> Tensor:
+    """A score that overflowed in half precision must not become a NaN."""
+    limits = torch.finfo(logits.dtype)
+    return logits.clamp(limits.min, limits.max)
+
+
 class Nominator(nn.Module):
-    """Nominate, for every token, one of the three contexts by a linear score of their sum."""
+    """Nominate, for every token, one of the contexts by a linear score of their sum."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, nomination: Nomination | None = None) -> None:
         super().__init__()
-        self.score = nn.Linear(width, len(CONTEXTS))
-        self.nomination = Nomination()
+        nomination = nomination or Nomination()
+        self.score = nn.Linear(width, len(nomination.contexts))
+        self.nomination = nomination
 
-    def forward(self, convolution: TokenGrid, window: TokenGrid, spectral: TokenGrid) -> TokenGrid:
+    def forward(self, *contexts: TokenGrid) -> TokenGrid:
         """Per token the nominated context, (B, rows, columns, width)."""
-        weights = self.nomination(self.score(convolution + window + spectral))
-        first, second, third = weights.to(convolution.dtype).unsqueeze(-2).unbind(-1)
-        return first * convolution + second * window + third * spectral
+        weights = self.nomination(self.score(reduce(add, contexts)))
+        of_each = weights.to(contexts[0].dtype).unsqueeze(-2).unbind(-1)
+        return reduce(add, map(mul, of_each, contexts))
+
+
+class ContextSum(nn.Module):
+    """In the place of a nominator the sum of the contexts, or the only one there is: no scores, no parameters."""
+
+    def forward(self, *contexts: TokenGrid) -> TokenGrid:
+        """Per token the sum, (B, rows, columns, width)."""
+        return reduce(add, contexts)
+
+
+FUSIONS: dict[str, Callable[[int, Sequence[str]], nn.Module]] = {
+    "nomination": lambda width, contexts: Nominator(width, Nomination(contexts)),
+    "softmax": lambda width, contexts: Nominator(width, Mixture(contexts)),
+    "sum": lambda _width, _contexts: ContextSum(),
+}
+"""What fuses contexts of a width into one, by name; as published by nomination."""
+
+_MODULES = {"convolution": "convolution", "window": "window", "global": "spectral"}
+"""Where `NominatedContext` has each context; `global` is a word of Python."""
 
 
 class NominatedContext(nn.Module):
-    """The mixer of a nominator block: the three contexts of a normalised grid, and the choice between them."""
+    """The mixer of a nominator block: the contexts of a normalised grid, and the choice between them.
 
-    def __init__(self, width: int, *, heads: int, expansion: int, window_size: int, block_size: int) -> None:
+    Args:
+        width: channels of a token.
+        contexts: `convolution`, `window` and `spectral` of the mixer by their names in `CONTEXTS`, in that order; as
+            published all three.
+        fusion: a name of `FUSIONS`. A single context has nothing to be fused with.
+    """
+
+    def __init__(self, width: int, contexts: Mapping[str, nn.Module], *, fusion: str = "nomination") -> None:
         super().__init__()
-        self.convolution = ConvolutionContext(width, expansion=expansion)
-        self.window = WindowContext(width, heads=heads, window_size=window_size)
-        self.spectral = SpectralContext(width, heads=heads, block_size=block_size)
-        self.nominator = Nominator(width)
+        for name, context in contexts.items():
+            self.add_module(_MODULES[name], context)
+        self.modules_of_contexts = tuple(_MODULES[name] for name in contexts)
+        self.nominator = FUSIONS[fusion if len(contexts) > 1 else "sum"](width, tuple(contexts))
 
     def forward(self, grid: TokenGrid) -> TokenGrid:
         """Nominated context of every token, (B, rows, columns, width)."""
-        return self.nominator(self.convolution(grid), self.window(grid), self.spectral(grid))
+        return self.nominator(*(getattr(self, name)(grid) for name in self.modules_of_contexts))

@@ -1,7 +1,7 @@
 """A NomMer for inference: what is constant once training is over is computed once and folded together.
 
 - batch norms into the convolutions before them, also those of a segmenter's decoder;
-- block DCT, grouped 1x1 convolution and batch norm into one strided grouped convolution;
+- block DCT (or pooling), grouped 1x1 convolution and batch norm into one strided grouped convolution;
 - grouped 1x1 convolution and inverse DCT into one transposed grouped convolution;
 - the window context's bias, gathered from its table;
 - nomination by selecting instead of multiplying and adding.
@@ -11,7 +11,9 @@ The slow, literal twins are the modules themselves; the tests compare both.
 
 import copy
 from collections.abc import Callable
+from functools import reduce
 from itertools import pairwise
+from operator import add
 from typing import TypeVar
 
 import torch
@@ -21,7 +23,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from nommer.backbone.contexts import ConvolutionContext, SpectralContext, WindowContext
 from nommer.backbone.layout import as_grid, as_maps, pad_maps
-from nommer.backbone.nominator import Nominator
+from nommer.backbone.nominator import Nomination, Nominator
 from nommer.backbone.stem import Stem
 from nommer.heads.upernet import TolerantBatchNorm
 from nommer.shapes import TokenGrid
@@ -83,10 +85,10 @@ class FusedSpectralContext(nn.Module):
 
     def __init__(self, context: SpectralContext) -> None:
         super().__init__()
-        side, width = context.dct.block_size, context.norm.num_features
+        side, width = context.transform.block_size, context.norm.num_features
         groups = context.compress.groups
         self.block_size, self.attention = side, context.attention
-        basis = rearrange(context.dct.basis.double(), "f (j i) -> f j i", j=side)
+        basis = rearrange(context.transform.basis.double(), "f (j i) -> f j i", j=side)
         squeeze = rearrange(context.compress.weight.double(), "o (c f) 1 1 -> o c f", f=len(basis))
         merged = nn.Conv2d(width, width, side, stride=side, groups=groups, bias=False)
         merged.weight = nn.Parameter(einsum(squeeze, basis, "o c f, f j i -> o c j i").to(context.norm.weight.dtype))
@@ -111,13 +113,20 @@ class FusedNominator(Nominator):
         nn.Module.__init__(self)
         self.score, self.nomination = nominator.score, nominator.nomination
 
-    def forward(self, convolution: TokenGrid, window: TokenGrid, spectral: TokenGrid) -> TokenGrid:
+    def forward(self, *contexts: TokenGrid) -> TokenGrid:
         """Per token the nominated context, (B, rows, columns, width)."""
         if self.nomination._forward_hooks:  # a hook may put weights there that select nothing
-            return super().forward(convolution, window, spectral)
-        weights = self.nomination(self.score(convolution + window + spectral))
-        first, second = weights[..., :1] > 0, weights[..., 1:2] > 0
-        return torch.where(first, convolution, torch.where(second, window, spectral))
+            return super().forward(*contexts)
+        weights = self.nomination(self.score(reduce(add, contexts)))
+        *before, chosen = contexts
+        for index, context in reversed(list(enumerate(before))):
+            chosen = torch.where(weights[..., index : index + 1] > 0, context, chosen)
+        return chosen
+
+
+def _fuse_nominator(nominator: Nominator) -> Nominator:
+    """A mixture selects nothing and stays as it is."""
+    return FusedNominator(nominator) if type(nominator.nomination) is Nomination else nominator
 
 
 _FUSED: dict[type[nn.Module], Callable[..., nn.Module]] = {
@@ -125,5 +134,5 @@ _FUSED: dict[type[nn.Module], Callable[..., nn.Module]] = {
     ConvolutionContext: _fold_norms,
     WindowContext: FusedWindowContext,
     SpectralContext: FusedSpectralContext,
-    Nominator: FusedNominator,
+    Nominator: _fuse_nominator,
 }

@@ -30,6 +30,14 @@ class NetworkOptions:
     """Dropout before the classifier."""
     drop_path_rate: float | None = None
     """Drop path of the last block. By default the variant's published one."""
+    contexts: tuple[Literal["convolution", "window", "global"], ...] = ("convolution", "window", "global")
+    """Contexts of the blocks of stages 1 and 2: all, as published, or some; a single one is always taken."""
+    fusion: Literal["nomination", "softmax", "sum"] = "nomination"
+    """What makes one of several contexts: nomination as published, a mixture by the softmax of the scores, the sum."""
+    compression: Literal["dct", "average"] = "dct"
+    """What the global context compresses its blocks by: the DCT as published, or average pooling."""
+    kept_coefficients: tuple[int, int] | None = None
+    """Coefficients kept per side of the blocks of stages 1 and 2. By default half of block_sizes, rounded up."""
     grad_checkpointing: bool = False
     """Trade time for memory: recompute activations in the backward pass."""
 
@@ -60,8 +68,8 @@ class NetworkOptions:
         Raises:
             InputError: a value that the network refuses.
         """
-        names = ("patch_size", "window_size", "block_sizes", "global_pool", "drop_rate", "drop_path_rate")
-        changes: dict[str, Any] = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        changes: dict[str, Any] = {name: value for name, value in given.items() if name != "grad_checkpointing"}
         try:
             return replace(VARIANTS[variant], num_classes=num_classes, img_size=image_size, **changes)
         except ValueError as error:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from nommer.backbone.contexts import CONTEXTS
-from nommer.backbone.nominator import Nomination
+from nommer.backbone.nominator import NominatedContext, Nomination
 from nommer.shapes import Nominations
 
 _MEASURES = 2 * len(CONTEXTS) + 2
@@ -23,8 +23,12 @@ def nominator_blocks(model: nn.Module) -> dict[str, Nomination]:
     """The places where a model nominates, in forward order, by a short name such as "stage 1 block 1".
 
     Raises:
-        ValueError: `model` holds no NomMer, or several.
+        ValueError: `model` holds no NomMer, or several, or one in which nothing nominates.
     """
+    if not holds_nominations(model) and any(isinstance(module, NominatedContext) for module in model.modules()):
+        raise ValueError(
+            f"nothing nominates in this {type(model).__name__}: its network has a single context, or sums its contexts"
+        )
     found = [(name.split("."), module) for name, module in model.named_modules() if isinstance(module, Nomination)]
     if not found or any("stages" not in parts or "blocks" not in parts for parts, _ in found):
         raise ValueError(f"{type(model).__name__} holds no NomMer whose nominator blocks could be traced")
