@@ -156,18 +156,48 @@ def inverse_block_dct(coefficients, *, k, kept):
     return grid
 
 
-def spectral_context(grid, weights, *, heads, k, training):
+def block_averages(grid, *, k, kept):
+    """As `block_dct`: of each of kept x kept cells of a block the mean, times the root of its size."""
+    means = []
+    for cells in (cells_of(k, kept)[v][u] for v in range(kept) for u in range(kept)):
+        mean = sum(grid[:, j::k, i::k] for j, i in cells) / len(cells)
+        means.append(mean * math.sqrt(len(cells)))
+    return torch.stack(means, -1).flatten(-2)
+
+
+def inverse_block_averages(coefficients, *, k, kept):
+    """Every position gets the mean of its cell."""
+    batch, rows, columns, channels = coefficients.shape
+    values = coefficients.reshape(batch, rows, columns, channels // kept**2, kept, kept)
+    grid = coefficients.new_zeros(batch, rows * k, columns * k, channels // kept**2)
+    for v in range(kept):
+        for u in range(kept):
+            for j, i in cells_of(k, kept)[v][u]:
+                grid[:, j::k, i::k] = values[..., v, u] / math.sqrt(len(cells_of(k, kept)[v][u]))
+    return grid
+
+
+def cells_of(k, kept):
+    """Positions (j, i) of every cell [v][u] when the k rows and columns of a block are dealt out to kept in order."""
+    dealt = [[p for p in range(k) if math.floor(p * kept / k) == cell] for cell in range(kept)]
+    return [[[(j, i) for j in dealt[v] for i in dealt[u]] for u in range(kept)] for v in range(kept)]
+
+
+COMPRESSIONS = {"dct": (block_dct, inverse_block_dct), "average": (block_averages, inverse_block_averages)}
+
+
+def spectral_context(grid, weights, *, heads, k, training, kept=None, compression="dct"):
     """A border that the blocks do not fill repeats the last row and column."""
     _, rows, columns, _ = grid.shape
-    kept = math.ceil(k / 2)
+    kept, (compress, expand) = kept or math.ceil(k / 2), COMPRESSIONS[compression]
     ys = [min(y, rows - 1) for y in range(math.ceil(rows / k) * k)]
     xs = [min(x, columns - 1) for x in range(math.ceil(columns / k) * k)]
-    coefficients = block_dct(grid[:, ys][:, :, xs], k=k, kept=kept)
+    coefficients = compress(grid[:, ys][:, :, xs], k=k, kept=kept)
     blocks = convolution_1x1(coefficients, weights["compress.weight"], groups=8)
     blocks = batch_norm(blocks, part(weights, "norm"), training=training)
     blocks = global_attention(blocks, part(weights, "attention"), heads=heads)
     coefficients = convolution_1x1(blocks, weights["expand.weight"], groups=8)
-    return inverse_block_dct(coefficients, k=k, kept=kept)[:, :rows, :columns]
+    return expand(coefficients, k=k, kept=kept)[:, :rows, :columns]
 
 
 # ---- nomination ------------------------------------------------------------------------------------------------------
@@ -183,8 +213,8 @@ def first_maximum(scores):
 
 
 def nominate(contexts, weights, *, noise=None):
-    """The nominated of the three contexts per token; in training, with `noise`, straight-through."""
-    logits = linear(contexts[0] + contexts[1] + contexts[2], part(weights, "score"))
+    """The nominated of the contexts per token; in training, with `noise`, straight-through."""
+    logits = linear(sum(contexts), part(weights, "score"))
     if noise is None:
         chosen = first_maximum(logits)
     else:
@@ -194,12 +224,27 @@ def nominate(contexts, weights, *, noise=None):
     return sum(chosen[..., i : i + 1] * context for i, context in enumerate(contexts))
 
 
-def nominated_context(grid, weights, *, heads, side, k, training, noise=None):
-    contexts = (
-        convolution_context(grid, part(weights, "convolution"), training=training),
-        window_context(grid, part(weights, "window"), heads=heads, side=side),
-        spectral_context(grid, part(weights, "spectral"), heads=heads, k=k, training=training),
-    )
+def mix(contexts, weights):
+    """The mean of the contexts, weighed by the softmax of their scores."""
+    exponentials = linear(sum(contexts), part(weights, "score")).exp()
+    parts = exponentials / exponentials.sum(-1, keepdim=True)
+    return sum(parts[..., i : i + 1] * context for i, context in enumerate(contexts))
+
+
+def nominated_context(grid, weights, *, heads, side, k, training, noise=None, **ablation):
+    """`ablation`: contexts, fusion, compression and kept, as published where they are not given."""
+    compression = {name: value for name, value in ablation.items() if name in ("compression", "kept")}
+    of_global = {"heads": heads, "k": k, "training": training} | compression
+    every = {
+        "convolution": lambda: convolution_context(grid, part(weights, "convolution"), training=training),
+        "window": lambda: window_context(grid, part(weights, "window"), heads=heads, side=side),
+        "global": lambda: spectral_context(grid, part(weights, "spectral"), **of_global),
+    }
+    contexts = [every[name]() for name in ablation.get("contexts", every)]
+    if ablation.get("fusion") == "sum" or len(contexts) == 1:
+        return sum(contexts)
+    if ablation.get("fusion") == "softmax":
+        return mix(contexts, part(weights, "nominator"))
     return nominate(contexts, part(weights, "nominator"), noise=noise)
 
 
@@ -234,7 +279,9 @@ def block(x, weights, mixer):
     return x + linear(hidden, part(weights, "mlp.fc2"))
 
 
-def network(images, weights, *, heads, side, block_sizes, depths, stride, training=False, noises=()):
+def network(
+    images, weights, *, heads, side, block_sizes, depths, stride, training=False, noises=(), kept=None, **ablation
+):
     """Class scores; the position embedding must have the size of the images' stage-3 grid."""
     noises = iter(noises)
     x = stem(images, part(weights, "stem"), stride=stride, training=training)
@@ -252,7 +299,8 @@ def network(images, weights, *, heads, side, block_sizes, depths, stride, traini
                 if stage >= 2:
                     return global_attention(x, weights, heads=heads[stage])
                 settings = {"heads": heads[stage], "side": side, "k": block_sizes[stage], "training": training}
-                return nominated_context(x, weights, noise=next(noises) if training else None, **settings)
+                settings |= ablation | ({"kept": kept[stage]} if kept else {})
+                return nominated_context(x, weights, noise=next(noises, None) if training else None, **settings)
 
             x = block(x, part(own, f"blocks.{index}"), mixer)
     return linear(layer_norm(x, part(weights, "norm"))[:, 0], part(weights, "head"))

@@ -143,6 +143,11 @@ class NomMerConfig:
         return self._published_kept if self.kept_coefficients is None else tuple(self.kept_coefficients)
 
     @property
+    def nominates(self) -> bool:
+        """Whether contexts are chosen or weighed token by token: there are several, and they are not summed."""
+        return len(self.contexts) > 1 and self.fusion != "sum"
+
+    @property
     def widths(self) -> tuple[int, ...]:
         """Channels of the four stages: D, 2D, 4D, 8D."""
         return tuple(self.embed_dim * 2**stage for stage in range(NUM_STAGES))

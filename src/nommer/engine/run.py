@@ -6,7 +6,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -90,8 +90,8 @@ class RunFolder:
                 f"{f' and {len(differing) - 5} more' if len(differing) > 5 else ''}; start a new run"
             )
         self._check_classes(classes)
-        started = self.read_config()
-        wanted = plain(settings)
+        wanted, defaults = plain(settings), {name: _defaults(value) for name, value in settings.items()}
+        started = _filled(self.read_config(), defaults)
         differing = [k for k in wanted if k not in _FREE_ON_RESUME and wanted[k] != started.get(k)]
         if wanted["epochs"] < started.get("epochs", 0):
             differing.append("epochs")
@@ -218,6 +218,18 @@ def results_folder(model: Path, verb: str, out: Path | str | None, *, overwrite:
         candidate, number = base / f"{verb}-{number}", number + 1
     prepare_folder(candidate)
     return candidate
+
+
+def _defaults(group: Any) -> Any:
+    """The values that a group of settings has where none is given; None of what is no group."""
+    return plain(type(group)()) if is_dataclass(group) and not isinstance(group, type) else None
+
+
+def _filled(started: Any, defaults: Any) -> Any:
+    """Settings of a run that older versions wrote: of a group, options that there were not yet are at their default."""
+    if not (isinstance(started, dict) and isinstance(defaults, dict)):
+        return started
+    return defaults | {name: _filled(value, defaults.get(name)) for name, value in started.items()}
 
 
 def plain(value: Any) -> Any:

@@ -65,6 +65,26 @@ def build_timm(name: str, *, num_classes: int) -> nn.Module:
     return timm.create_model(name, pretrained=False, num_classes=num_classes, **options)
 
 
+def as_nominating(network: nn.Module, source: str | Path) -> NomMer:
+    """`network`, in which something must nominate.
+
+    Raises:
+        InputError: it is a network of timm, or a NomMer with a single context or a sum of contexts.
+    """
+    if not isinstance(network, NomMer):
+        name = describe_network(network)["timm"]
+        raise InputError(
+            f"{source}: its network is timm's {name}, which nominates nothing; give a model that is a NomMer"
+        )
+    if not network.config.nominates:
+        contexts = ", ".join(network.config.contexts)
+        raise InputError(
+            f"{source}: nothing nominates in its network (contexts {contexts}, fusion {network.config.fusion}); "
+            "give a model with several contexts and fusion nomination or softmax"
+        )
+    return network
+
+
 def check_same_architecture(network: nn.Module, other: nn.Module, source: Path) -> None:
     """Refuse weights of a network that differs in a part that has weights.
 

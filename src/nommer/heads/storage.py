@@ -22,7 +22,7 @@ from nommer.files import write_atomically, write_json
 from nommer.heads.classification import Classifier
 from nommer.heads.detection import Detector
 from nommer.heads.exported import OnnxNetwork, load_onnx
-from nommer.heads.networks import build_network, check_same_architecture, describe_network
+from nommer.heads.networks import as_nominating, build_network, check_same_architecture, describe_network
 from nommer.heads.pyramid import NUM_MAPS, OnBackbone
 from nommer.heads.rcnn import RCNN
 from nommer.heads.rcnn_protocol import RCNNProtocol
@@ -195,18 +195,12 @@ def network_of(model: Model, source: str | Path) -> Any:
 
 
 def nommer_of(model: Model, source: str | Path) -> NomMer:
-    """The NomMer inside `model`.
+    """The NomMer inside `model`, to look into what it nominates.
 
     Raises:
-        InputError: `source` is an exported model, or one with another network.
+        InputError: `source` is an exported model, or one with a network that nominates nothing.
     """
-    network = network_of(model, source)
-    if not isinstance(network, NomMer):
-        raise InputError(
-            f"{source}: its network is timm's {describe_network(network)['timm']}, which nominates nothing; "
-            "give a model that is a NomMer"
-        )
-    return network
+    return as_nominating(network_of(model, source), source)
 
 
 def load_weights(network: nn.Module, weights: Mapping[str, Tensor], source: Path) -> None:
