@@ -24,9 +24,10 @@ from nommer.engine.settings import (
     SegmentationOptions,
     TrainSettings,
 )
+from nommer.engine.study import StudyResult, StudySettings, study_data
 from nommer.engine.trainer import Precision
 from nommer.engine.training import TrainingResult, train_model
-from nommer.errors import InputError
+from nommer.errors import InputError, refuse_given
 from nommer.figures import save_figure
 from nommer.files import write_json
 from nommer.heads.detection import Detector
@@ -199,37 +200,80 @@ def predict(
 
 @dataclass(frozen=True)
 class ExplanationResult:
-    """Explanations in the order of the images, and where they are written."""
+    """Explanations of images in their order, or the study of a data set, and where they are written."""
 
     explanations: list[Explanation | Failure]
     out: Path
+    study: StudyResult | None = None
+    """What was found about the data set, where one was given."""
 
 
 def explain(
     model: Path | str,
-    images: Sequence[str],
+    images: Sequence[str] = (),
     *,
+    data: Path | str | None = None,
     out: Path | str | None = None,
     device: str = "auto",
     overwrite: bool = False,
+    classes: Path | str | None = None,
+    split: SplitChoice = "auto",
+    most_images: int | None = None,
+    batch_size: int | None = None,
+    precision: Precision = "auto",
+    workers: int | None = None,
+    on_bad_sample: Literal["error", "skip"] = "error",
+    seed: int = 0,
 ) -> ExplanationResult:
-    """Show which context every token nominates: a picture per image, with every nominator block's map and shares.
+    """Show which context every token nominates: of images, a picture each; or of a data set, a report.
 
-    Of a segmenter also how much of each class it predicts nominates which context.
+    The picture has every nominator block's map and shares; of a segmenter also how much of each class it predicts
+    nominates which context. The report tells how often, where and how clearly each context is nominated on the data
+    set, and what becomes of the model's numbers and answers where others are nominated instead.
 
     Args:
         model: run folder, model folder or published checkpoint.
         images: files, folders (searched deeply) and glob patterns; - reads one per line from standard input.
-        out: folder for the pictures and result.json. By default a new one in the run folder.
+        data: instead of images: folder of labelled images, laid out as for training.
+        out: folder for the pictures and result.json; of a data set for report.html, result.json and a CSV file per
+            table. By default a new one in the run folder.
         device: auto, cpu, cuda, cuda:1 or mps.
         overwrite: delete earlier results in `out`.
+        classes: with data of masks, YAML or JSON file with names, values and colours, as of evaluate.
+        split: with data, which part; auto takes val where there is one (also one that the run made), else everything.
+        most_images: with data, on how many images, drawn by `seed`, interventions are judged: each of them takes about
+            20 to 40 evaluations. By default 200. What is nominated is observed on all.
+        batch_size: with data, images per step. By default as in the run, or 64.
+        precision: with data, number format of the computation, as of evaluate.
+        workers: with data, processes that decode images. By default one per core but one.
+        on_bad_sample: with data, what to do with images that cannot be read, as of evaluate.
+        seed: with data, of what is drawn: images, contexts by chance, intervals.
 
     Returns:
-        One explanation per image, and the folder.
+        One explanation per image or the study of the data set, and the folder.
 
     Raises:
         InputError: anything given that does not fit; the message says what was found and what to do.
     """
+    if data is not None:
+        if images:
+            raise InputError(f"--data {data}: is explained instead of images; leave out either --data or the images")
+        settings = {name: value for name, value in locals().items() if name != "images"}
+        study = study_data(StudySettings(**settings))
+        return ExplanationResult([], study.out, study)
+    if not images:
+        raise InputError("nothing to explain: name images (files, folders, patterns), or a data set with --data")
+    refuse_given(
+        "images, only with --data",
+        classes=classes,
+        split=None if split == "auto" else split,
+        most_images=most_images,
+        batch_size=batch_size,
+        precision=None if precision == "auto" else precision,
+        workers=workers,
+        on_bad_sample=None if on_bad_sample == "error" else on_bad_sample,
+        seed=seed or None,
+    )
     loaded, paths = load_to(model, device), list(find_images(read_list(images)))
     nommer_of(loaded, model)
     folder = results_folder(Path(model), "explain", out, overwrite=overwrite)

@@ -76,11 +76,14 @@ def verb_parser(verb: str, function: Callable[..., Any]) -> Parser:
     parser.add_argument(
         "--config", action=ActionConfigFile, help="YAML file, or name of a recipe, with any of these settings"
     )
-    takes_images = "images" in inspect.signature(function).parameters
-    parser.add_function_arguments(function, as_positional=verb != "train", skip={"images"} if takes_images else set())
-    if takes_images:
+    images = inspect.signature(function).parameters.get("images")
+    parser.add_function_arguments(function, as_positional=verb != "train", skip={"images"} if images else set())
+    if images:
+        needed = images.default is inspect.Parameter.empty
         parser.add_argument(
-            "images", nargs="+", help="files, folders, glob patterns, or - for a list on standard input"
+            "images",
+            nargs="+" if needed else "*",
+            help="files, folders, glob patterns, or - for a list on standard input",
         )
     _spell_with_dashes(parser)
     return parser

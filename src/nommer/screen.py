@@ -9,8 +9,11 @@ from rich.table import Table
 from rich.text import Text
 
 from nommer.api import ExplanationResult, ExportResult
+from nommer.backbone.contexts import CONTEXTS
 from nommer.engine.evaluation import EvaluationResult
 from nommer.engine.prediction import Answer, PredictionResult
+from nommer.engine.study import StudyResult
+from nommer.engine.study_effects import ALL_BLOCKS, AS_IT_IS
 from nommer.engine.training import TrainingResult
 from nommer.nominations.images import Explanation
 from nommer.predictions import Classification, Detections, Failure, SegmentationSummary
@@ -75,7 +78,9 @@ def say_answer(prediction: Classification | SegmentationSummary | Detections) ->
 
 
 def show_explanations(result: ExplanationResult, console: Console) -> int:
-    """The share of each context per nominator block, over all images."""
+    """The share of each context per nominator block, over all images; of a data set also whether it matters."""
+    if result.study is not None:
+        return show_study(result.study, console)
     explained = [item for item in result.explanations if isinstance(item, Explanation)]
     for failed in (item for item in result.explanations if isinstance(item, Failure)):
         console.print(_ERROR, f"{failed.source}: {failed.error}")
@@ -89,6 +94,30 @@ def show_explanations(result: ExplanationResult, console: Console) -> int:
         console.print(table)
     console.print(f"a picture per image in {result.out}")
     return exit_code(result.explanations)
+
+
+def show_study(result: StudyResult, console: Console) -> int:
+    """Shares with their intervals, and what becomes of the model's number where all blocks nominate otherwise."""
+    table = Table("block", *CONTEXTS, title="nominated contexts, with 95 % intervals over images")
+    for row in result.tables["blocks"]:
+        table.add_row(row["block"], *(_share_with_interval(row, context) for context in CONTEXTS))
+    console.print(table)
+    effects = result.tables["interventions"]
+    measure = list(effects[0])[2]
+    table = Table("blocks", "nominate", _title(measure), "change", title="does it matter?")
+    for row in effects:
+        if row["block"] in (AS_IT_IS, ALL_BLOCKS):
+            table.add_row(*(_show(row.get(name)) for name in ("block", "intervention", measure, "change")))
+    console.print(table)
+    for name, why in result.absent.items():
+        console.print(f"no {name}: {why}")
+    console.print(f"report.html, result.json and a CSV file per table in {result.out}")
+    return 0
+
+
+def _share_with_interval(row: dict[str, Any], name: str) -> str:
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    return f"{row[name]:.1%}" + ("" if low is None else f" ({low:.1%} to {high:.1%})")
 
 
 def show_export(result: ExportResult, console: Console) -> int:

@@ -1,23 +1,26 @@
 """Judging a model that is on disk, on labelled images that are too."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
+
+import lightning as L
 
 from nommer.data.formats.find import find_task
 from nommer.data.formats.labelled import Split, read_split
 from nommer.data.module import Loading
 from nommer.engine.judging import judge
 from nommer.engine.run import RunFolder, check_outside, results_folder, run_of
-from nommer.engine.settings import default_workers, refuse_options
+from nommer.engine.settings import default_workers
 from nommer.engine.task import Report
 from nommer.engine.trainer import Precision, one_device, quiet_lightning
-from nommer.engine.workflow import Data, Workflow
+from nommer.engine.workflow import Data, Judgement, Workflow
 from nommer.engine.workflows import WORKFLOWS
-from nommer.errors import InputError, check_minimum
+from nommer.errors import InputError, check_minimum, refuse_options
 from nommer.heads.detection import Detector
 from nommer.heads.inference import Inference
-from nommer.heads.storage import load, task_of
+from nommer.heads.storage import Model, load, task_of
 from nommer.progress import notice
 
 SplitChoice = Literal["auto", "train", "val", "test", "all"]
@@ -77,8 +80,51 @@ class EvaluationResult:
     out: Path
 
 
-def evaluate_model(settings: EvaluationSettings) -> EvaluationResult:
-    """Judge a model on disk, as `nommer.evaluate` describes."""
+@dataclass(frozen=True)
+class Opened:
+    """A model and the audited data that it is to be judged on."""
+
+    model: Model
+    workflow: Workflow
+    run: RunFolder
+    root: Path
+    """Of the data."""
+    split: str
+    data: Data
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What was judged on what, for the results."""
+        return {"data": str(self.root), "split": self.split}
+
+    def notice(self) -> None:
+        """Say what is used."""
+        absent = self.workflow.absent_hint(self.data)
+        notice(f"{len(self.data.samples())} images of {self.root} ({self.split}){issues_hint(self.data)}{absent}")
+
+    def judge(
+        self, data: Data, settings: EvaluationSettings, out: Path, *, callbacks: Sequence[L.Callback] = ()
+    ) -> Judgement:
+        """Judge the model on `data`, all of the opened data or a part of it."""
+        with quiet_lightning():
+            return judge(
+                self.workflow.judging_task(self.model, data, settings.inference),
+                self.workflow.judging_data(
+                    data, self.model, settings.loading(self.run, self.workflow.largest_default_batch)
+                ),
+                device=one_device(settings.device),
+                precision=settings.precision_of(self.run),
+                out=out,
+                callbacks=callbacks,
+            )
+
+
+def open_model_and_data(settings: EvaluationSettings) -> Opened:
+    """Load the model, find its data and read every sample once.
+
+    Raises:
+        InputError: anything that does not fit.
+    """
     model = load(settings.model)
     workflow = WORKFLOWS[task_of(model)]
     if not workflow.has_inference:
@@ -92,21 +138,20 @@ def evaluate_model(settings: EvaluationSettings) -> EvaluationResult:
     name, chosen = choose_split(without_known_issues(read, run), settings.split, run=run)
     masks = model.network.has_masks if isinstance(model, Detector) else None
     data = workflow.audit(chosen, on_bad_sample=settings.on_bad_sample, training=False, masks=masks).data
+    return Opened(model, workflow, run, root, name, data)
+
+
+def evaluate_model(settings: EvaluationSettings) -> EvaluationResult:
+    """Judge a model on disk, as `nommer.evaluate` describes."""
+    opened = open_model_and_data(settings)
     folder = results_folder(settings.model, "evaluate", settings.out, overwrite=settings.overwrite)
-    RunFolder(folder).write_issues(data.issues)
-    notice(f"{len(data.samples())} images of {root} ({name}){issues_hint(data)}{workflow.absent_hint(data)}")
-    with quiet_lightning():
-        judgement = judge(
-            workflow.judging_task(model, data, settings.inference),
-            workflow.judging_data(data, model, settings.loading(run, workflow.largest_default_batch)),
-            device=one_device(settings.device),
-            precision=settings.precision_of(run),
-            out=folder,
-        )
-    facts = {"model": str(settings.model), "data": str(root), "split": name}
-    workflow.save_judgement(judgement, model, data, folder, facts=facts)
-    per_class = judgement.report.per_class(model.class_names)
-    return EvaluationResult(workflow.name, judgement.report, per_class, folder)
+    RunFolder(folder).write_issues(opened.data.issues)
+    opened.notice()
+    judgement = opened.judge(opened.data, settings, folder)
+    facts = {"model": str(settings.model), **opened.facts}
+    opened.workflow.save_judgement(judgement, opened.model, opened.data, folder, facts=facts)
+    per_class = judgement.report.per_class(opened.model.class_names)
+    return EvaluationResult(opened.workflow.name, judgement.report, per_class, folder)
 
 
 def check_task(root: Path, workflow: Workflow, classes: Path | None = None) -> None:

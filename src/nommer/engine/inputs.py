@@ -9,7 +9,7 @@ from nommer.data.images import find_images
 from nommer.deploy.fuse import fuse
 from nommer.engine.evaluation import data_of_run
 from nommer.engine.run import RunFolder
-from nommer.engine.trainer import one_device, parse_device
+from nommer.engine.trainer import torch_device
 from nommer.errors import InputError
 from nommer.heads.storage import Model, load
 
@@ -24,9 +24,7 @@ def images_to_compare(run: RunFolder, data: Path | None) -> list[Path]:
 
 def load_to(model: Path | str, device: str) -> Model:
     """The model at `model`, fused for inference, on one device."""
-    accelerator, chosen = parse_device(one_device(device), 1)
-    number = f":{chosen[0]}" if isinstance(chosen, list) else ""
-    return fuse(load(model)).to(f"{accelerator}{number}")
+    return fuse(load(model)).to(torch_device(device))
 
 
 def read_list(images: Sequence[str]) -> list[str]:

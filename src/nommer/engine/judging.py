@@ -1,7 +1,10 @@
 """The one way a model is judged on labelled images, by training and by `evaluate`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import lightning as L
 
 from nommer.data.module import ImageData
 from nommer.engine.task import Task
@@ -9,8 +12,16 @@ from nommer.engine.trainer import Precision, interruptible, make_trainer
 from nommer.engine.workflow import Judgement
 
 
-def judge(task: Task, data: ImageData[Any, Any], *, device: str, precision: Precision, out: Path) -> Judgement:
-    """Evaluate the model of `task` on the validation part of `data`, on one device."""
+def judge(
+    task: Task,
+    data: ImageData[Any, Any],
+    *,
+    device: str,
+    precision: Precision,
+    out: Path,
+    callbacks: Sequence[L.Callback] = (),
+) -> Judgement:
+    """Evaluate the model of `task` on the validation part of `data`, on one device, while `callbacks` look on."""
     trainer = make_trainer(
         device=device,
         devices=1,
@@ -20,7 +31,7 @@ def judge(task: Task, data: ImageData[Any, Any], *, device: str, precision: Prec
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
-        callbacks=[],
+        callbacks=list(callbacks),
     )
     with interruptible(trainer):
         trainer.validate(task, datamodule=data, verbose=False)

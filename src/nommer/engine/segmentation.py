@@ -21,9 +21,10 @@ from nommer.engine.metrics import SegmentationMetrics
 from nommer.engine.networks import build_network, count_features, tell_loaded
 from nommer.engine.optim import Optim
 from nommer.engine.segmentation_results import save_judgement, save_training_batch
-from nommer.engine.settings import TrainSettings, default_crop, refuse_options
+from nommer.engine.settings import TrainSettings, default_crop
 from nommer.engine.task import Task
 from nommer.engine.workflow import Data, Found, Judgement, Workflow
+from nommer.errors import refuse_options
 from nommer.heads.inference import Inference
 from nommer.heads.output import describe_labels
 from nommer.heads.segmentation import Segmenter
@@ -81,8 +82,8 @@ class SegmentationTask(Task):
         super().on_validation_epoch_start()
         self.metrics.reset()
 
-    def validation_step(self, batch: SegmentationBatch, batch_idx: int) -> None:
-        """Judge one image at its own size, the way `predict` answers it."""
+    def validation_step(self, batch: SegmentationBatch, batch_idx: int) -> Tensor:
+        """Judge one image at its own size, the way `predict` answers it, and return its labels (H, W)."""
         truth = batch.masks[0]
         labels, loss = torch.empty_like(truth), torch.zeros((), dtype=torch.float64, device=truth.device)
         for start, scores in self.model.score_bands(
@@ -92,6 +93,7 @@ class SegmentationTask(Task):
             labels[rows] = scores.argmax(0)
             loss += F.cross_entropy(scores[None], truth[None, rows], ignore_index=IGNORE, reduction="sum")
         self.answers[int(batch.indices[0])] = self.metrics.update(labels, truth, loss)
+        return labels
 
     def on_validation_epoch_end(self) -> None:
         """Finish the judgement and log its numbers."""

@@ -63,6 +63,16 @@ def one_device(device: str) -> str:
     return device
 
 
+def torch_device(device: str) -> str:
+    """What torch calls the one device that is asked for.
+
+    Raises:
+        InputError: several are named, or one that this machine does not have.
+    """
+    accelerator, chosen = parse_device(one_device(device), 1)
+    return f"{accelerator}:{chosen[0]}" if isinstance(chosen, list) else accelerator
+
+
 def resolve_precision(precision: Precision, accelerator: str) -> Precision:
     """The precision that "auto" means: bfloat16 on a GPU that does it, float32 elsewhere."""
     if precision != "auto":

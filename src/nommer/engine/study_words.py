@@ -1,0 +1,105 @@
+"""What the report of a study says, for somebody who has not read the paper."""
+
+from nommer.backbone.contexts import CONTEXTS
+
+INTRODUCTION = """\
+The network looks at an image as a grid of tokens, small squares of pixels. In its first two stages every token
+may learn from its surroundings in one of three ways, called contexts: `convolution` sees the nearest tokens,
+`window` compares the tokens of one window with each other, and `global` sees the whole image, coarsely. A small
+part of every block, the nominator, gives each context a score, and the token takes the one with the highest score:
+it nominates it. This page shows what the model nominates on this data set, where, and whether that matters for its
+answers.
+
+Shares are of all tokens or pixels together, whatever image they are from. The lines through the dots, and the
+brackets in the tables, are 95 % intervals: the images were drawn again, with replacement, {resamples} times (seed
+{seed}), and 95 % of the values so found lie between the ends."""
+
+FACETS: dict[str, tuple[str, str]] = {
+    "class": ("By class", "Do classes differ in what they need to see? {class_of}"),
+    "part": ("Objects against background", "Pixels inside objects, and all others. {objects}"),
+    "distance": (
+        "By distance to a border",
+        "How far a pixel is from the nearest border of {borders}, in tokens of the finest grid ({token} pixels a side "
+        "as the network sees the image).",
+    ),
+    "size": (
+        "By size",
+        "Pixels of small ({what} of under 32 x 32 pixels of the file), medium (under 96 x 96) and large {what}.",
+    ),
+    "gradient": (
+        "By texture: how lively",
+        "Tokens in four quarters, by the mean squared gradient of the brightness in the token's square: from smooth to "
+        "lively. The ends of the quarters stand in `gradient.csv`.",
+    ),
+    "frequency": (
+        "By texture: how fine",
+        "Tokens in four quarters, by the share of the upper half of the frequencies (DCT of the token's square, of "
+        "4 x 4 pixels at least) in its variation: from coarse to fine. Flat squares, without variation, stand apart.",
+    ),
+}
+
+TASK_WORDS = {
+    "classification": {"class_of": "The class is that of the image.", "objects": "", "borders": "", "what": ""},
+    "segmentation": {
+        "class_of": "The class is the true one of every pixel.",
+        "objects": "Everything but the class background is an object.",
+        "borders": "two classes",
+        "what": "connected regions of one class",
+    },
+    "detection": {
+        "class_of": "The class is that of the smallest object a pixel lies in.",
+        "objects": "Objects are what the data say, by their masks where all have one and by their boxes otherwise.",
+        "borders": "an object, inside and outside of it",
+        "what": "objects",
+    },
+}
+
+NAMES = {
+    "class": "by class",
+    "part": "objects against background",
+    "distance": "by distance to a border",
+    "size": "by size",
+    "epochs": "over the epochs of training",
+    "between_blocks": "agreement between blocks",
+    "sensitivity": "which nominations one decision hangs on",
+    "curves": "deletion and insertion curves",
+    "areas": "areas under these curves",
+    "attributions": "standard attributions",
+}
+"""How people call what may be absent."""
+
+
+KIND_NAMES = {
+    **{name: f"the {name} context" for name in CONTEXTS},
+    "mean": "the mean of all contexts",
+    "chance": "a context by chance",
+}
+KIND_NAMES |= {"second": "the second choice"}
+
+SHARES = """\
+A dot is the share of all tokens that nominate a context. How clear the choices are: `probability` is the softmax of
+the scores, its mean over the tokens; `margin` how much more probable the nominated context is than the next one;
+`entropy` is 1 where all contexts are alike probable, and 0 where one is certain."""
+
+AGREEMENT = """\
+`agreement` is how often two tokens nominate the same context. Some of that is chance: where nearly all tokens
+nominate one context, nearly all pairs agree. `by chance` is how often they would agree if every token nominated by
+the shares of the whole data set. `kappa` (Cohen's) is what is left: 1 for the same everywhere, 0 for chance. It has
+no value where all tokens nominate the same."""
+
+EFFECTS = """\
+The same model judged on {images_judged} of the images (drawn with seed {seed}), again and again: each time one
+block, or all blocks, nominate something else than their scores say. One context everywhere; the `mean` of all
+contexts; a context by `chance`; or the `second` choice of every token. If a change does nothing, it does not matter
+what is nominated there. The measure is {measure_name}."""
+
+DECISIONS = """\
+For every cell of an 8 x 8 grid, the tokens in it, in all blocks, nominate their second choice, and the others what
+they did: how much less probable is the answer of the model then?"""
+
+CURVES = """\
+Cells of an 8 x 8 grid are deleted (become the mean colour) in the order of a map, the cells first that the map says
+matter most. If it is right, the probability of the answer falls soon: a small area under the curve. Or they are
+inserted into the blurred image: it rises soon, a large area. The orders are by maps of nominations, by standard
+attributions (Captum: integrated gradients, gradient), and random; all maps are averaged over the same cells, on
+{images} images."""

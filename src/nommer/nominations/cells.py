@@ -1,0 +1,76 @@
+"""What one block nominates on one image, token by token, and the numbers that are added up over tokens."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nommer.backbone.contexts import CONTEXTS
+from nommer.nominations.trace import NominationTrace
+
+_NUM = len(CONTEXTS)
+
+MEASURES = (*CONTEXTS, *(f"probability_{name}" for name in CONTEXTS), "margin", "entropy")
+"""Of tokens, each from 0 to 1: shares of what is nominated, mean probabilities, mean margin between the best two
+probabilities, mean entropy of the probabilities (in units of log 3)."""
+
+NUM_VALUES = 1 + len(MEASURES)
+"""How many, and the sum of each measure."""
+
+
+@dataclass(frozen=True)
+class BlockCells:
+    """What one block nominates on one image, without padding."""
+
+    nominated: np.ndarray
+    """(rows, columns) indices into `CONTEXTS`."""
+    probabilities: np.ndarray
+    """(rows, columns, 3)."""
+    stride: int
+    """Pixels per token along one side, of the image as the network sees it."""
+
+    def values(self) -> np.ndarray:
+        """(rows * columns, 9): one, and the measures of every token."""
+        probabilities = self.probabilities.reshape(-1, _NUM).astype(np.float64)
+        ordered = np.sort(probabilities, 1)
+        logarithms = np.log(np.maximum(probabilities, np.finfo(float).tiny))
+        entropy = -(probabilities * logarithms).sum(1) / math.log(_NUM)
+        margin = ordered[:, -1] - ordered[:, -2]
+        one_hot = np.eye(_NUM)[self.nominated.ravel()]
+        return np.column_stack([np.ones(len(one_hot)), one_hot, probabilities, margin, entropy])
+
+
+def cells_of(
+    trace: NominationTrace, index: int, size: tuple[int, int], strides: Mapping[str, int]
+) -> dict[str, BlockCells]:
+    """Per block what a trace with maps holds of one image.
+
+    Args:
+        trace: of a batch.
+        index: of the image in it.
+        size: height and width of the image as the network sees it, without padding.
+        strides: pixels per token of each block.
+    """
+    cells = {}
+    for block in trace.blocks:
+        rows, columns = (math.ceil(side / strides[block]) for side in size)
+        nominated = trace.maps(block)[index, :rows, :columns].numpy()
+        cells[block] = BlockCells(nominated, trace.probabilities(block)[index, :rows, :columns].numpy(), strides[block])
+    return cells
+
+
+def pixel_tokens(size: Sequence[int], seen: Sequence[int], stride: int, grid: tuple[int, int]) -> np.ndarray:
+    """The token that every pixel lies in, (H, W) index into the flattened grid.
+
+    Args:
+        size: (H, W).
+        seen: height and width of the image as the network sees it.
+        stride: pixels per token along one side, as the network sees them.
+        grid: rows and columns.
+    """
+    places = (np.arange(count) + 0.5 for count in size)
+    rows, columns = (
+        (place * side / count / stride).astype(int) for place, side, count in zip(places, seen, size, strict=True)
+    )
+    return rows[:, None] * grid[1] + columns

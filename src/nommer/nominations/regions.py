@@ -1,0 +1,111 @@
+"""Parts of an image by what is known of it: classes, objects, how far from a border, how large; a group per pixel.
+
+A map of groups holds the index of each pixel's group, or `OUTSIDE` where a pixel counts for none.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import distance_transform_edt, label
+
+OUTSIDE = -1
+"""The group of a pixel that counts for none."""
+
+SIZES = ("small", "medium", "large")
+"""Under 32 x 32 pixels, under 96 x 96, and larger, in pixels of the image file, as COCO has it."""
+
+_SIZE_LIMITS = np.array([32**2, 96**2])
+
+_DISTANCES = (1, 2, 4, 8)
+"""Ends of the bins of distance, in tokens of the finest grid."""
+
+DISTANCES = ("under 1", "1 to 2", "2 to 4", "4 to 8", "8 and more")
+"""Distances from a border, in tokens of the finest grid."""
+
+SIDED_DISTANCES = (*(f"inside, {name}" for name in DISTANCES), *(f"outside, {name}" for name in DISTANCES))
+
+PARTS = ("objects", "background")
+
+
+@dataclass(frozen=True)
+class KnownObject:
+    """One object of an image."""
+
+    inside: np.ndarray
+    """(H, W) bool."""
+    label: int
+    """Index of its class."""
+    area: float
+    """In square pixels of the image file."""
+
+
+def size_group(area: np.ndarray) -> np.ndarray:
+    """Index into `SIZES` of areas in square pixels."""
+    return np.searchsorted(_SIZE_LIMITS, area, side="right")
+
+
+def border_distance(parts: np.ndarray) -> np.ndarray:
+    """How far each pixel's centre is from the nearest border between two parts, in pixels; infinite without a border.
+
+    Args:
+        parts: (H, W) int; `OUTSIDE` makes no border.
+    """
+    border = np.zeros(parts.shape, bool)
+    for axis in (0, 1):
+        first, second = np.moveaxis(parts, axis, 0)[:-1], np.moveaxis(parts, axis, 0)[1:]
+        differs = (first != second) & (first != OUTSIDE) & (second != OUTSIDE)
+        moved = np.moveaxis(border, axis, 0)
+        moved[:-1] |= differs
+        moved[1:] |= differs
+    if not border.any():
+        return np.full(parts.shape, np.inf)
+    return distance_transform_edt(~border) + 0.5
+
+
+def distance_group(distance: np.ndarray, token: float) -> np.ndarray:
+    """Index into `DISTANCES` of distances in pixels, where a token of the finest grid is `token` pixels wide."""
+    return np.searchsorted(np.array(_DISTANCES) * token, distance, side="right")
+
+
+def class_regions(labels: np.ndarray) -> np.ndarray:
+    """(H, W) index into `SIZES` of the connected region (by sides) of its class that each pixel lies in.
+
+    Args:
+        labels: (H, W) class indices, or `OUTSIDE`.
+    """
+    sizes = np.full(labels.shape, OUTSIDE)
+    for value in np.unique(labels[labels != OUTSIDE]):
+        pieces, count = label(labels == value)
+        areas = np.bincount(pieces.ravel(), minlength=count + 1)
+        inside = pieces > 0
+        sizes[inside] = size_group(areas)[pieces[inside]]
+    return sizes
+
+
+def object_map(objects: Sequence[KnownObject], crowds: np.ndarray) -> np.ndarray:
+    """(H, W) which object each pixel belongs to, the smallest where several overlap.
+
+    Args:
+        objects: of the image.
+        crowds: (H, W) bool, where many objects are not told apart: of no group, unless it is an object's.
+
+    Returns:
+        The index of an object; their number for the background; `OUTSIDE` in crowds.
+    """
+    owner = np.where(crowds, OUTSIDE, len(objects))
+    for index in sorted(range(len(objects)), key=lambda index: -objects[index].area):
+        owner[objects[index].inside] = index
+    return owner
+
+
+def sided_distance_group(owner: np.ndarray, num_objects: int, token: float) -> np.ndarray:
+    """Index into `SIDED_DISTANCES` of every pixel of an `object_map`."""
+    group = distance_group(border_distance(owner), token)
+    group = np.where(owner == num_objects, group + len(DISTANCES), group)
+    return np.where(owner == OUTSIDE, OUTSIDE, group)
+
+
+def look_up(owner: np.ndarray, groups: Sequence[int]) -> np.ndarray:
+    """The group of every pixel, from the group of each object and last that of the background; `OUTSIDE` in crowds."""
+    return np.array([*groups, OUTSIDE])[owner]  # OUTSIDE is -1, which is the last
