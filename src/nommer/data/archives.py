@@ -17,8 +17,10 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from importlib import import_module
 from io import BytesIO
 from pathlib import Path
+from types import ModuleType
 from typing import IO
 
 from nommer.errors import InputError
@@ -108,15 +110,65 @@ class _Tar(Archive):
             return stream.read(size)
 
 
+class Rows(Archive):
+    """An Arrow file of a Hugging Face dataset; its rows are files, named by their number."""
+
+    def __init__(self, path: Path) -> None:
+        datasets = _import_datasets(path)
+        self.rows = datasets.Dataset.from_file(str(path))
+        images = [name for name, feature in self.rows.features.items() if isinstance(feature, datasets.Image)]
+        if not images:
+            raise InputError(f"{path}: no column of images; found {', '.join(self.rows.features)}")
+        self._images = self.rows.select_columns(images[:1]).cast_column(images[0], datasets.Image(decode=False))
+        self._column = images[0]
+        super().__init__([row_name(number) for number in range(len(self.rows))])
+
+    def read(self, name: str) -> bytes:
+        """The image file in one row; `KeyError` where there is no such row."""
+        number = int(name) if name.isdecimal() else -1
+        if not 0 <= number < len(self._images):
+            raise KeyError(name)
+        image = self._images[number][self._column]
+        if image is None:
+            raise OSError("the row has no image")
+        return image["bytes"] or Path(image["path"]).read_bytes()
+
+
+def row_name(number: int) -> str:
+    """What a row of an Arrow file is called."""
+    return f"{number:06}"
+
+
+def open_rows(path: Path) -> Rows:
+    """The rows of an Arrow file.
+
+    Raises:
+        InputError: it is damaged, has no images, or the package `datasets` is not installed.
+    """
+    found = open_archive(path)
+    assert isinstance(found, Rows)  # noqa: S101 - by its ending
+    return found
+
+
+def _import_datasets(path: Path) -> ModuleType:
+    try:
+        return import_module("datasets")
+    except ImportError as error:
+        raise InputError(f"{path}: reading this takes the package datasets: pip install 'nommer[datasets]'") from error
+
+
 def is_archive_name(path: Path) -> bool:
     """Whether the file name ends as archives do."""
     return path.name.lower().endswith(ENDINGS)
 
 
 def find_archive(path: Path) -> tuple[Path, str] | None:
-    """The archive that a path leads into, and the name inside it ("" for the archive itself); None for other paths."""
+    """The archive that a path leads into, and the name inside it ("" for the archive itself); None for other paths.
+
+    To those by their ending come Arrow files.
+    """
     for place in (path, *path.parents):
-        if is_archive_name(place) and place.is_file():
+        if (is_archive_name(place) or place.suffix == ".arrow") and place.is_file():
             return place, "" if place == path else path.relative_to(place).as_posix()
     return None
 
@@ -169,10 +221,14 @@ def folders_in(archive: Archive, folder: str) -> list[str]:
     return sorted(name for name in archive.folders if name and posixpath.dirname(name) == folder)
 
 
+_KINDS: dict[str, Callable[[Path], Archive]] = {".zip": _Zip, ".arrow": Rows}
+"""By ending; others are tars."""
+
+
 @lru_cache(maxsize=4096)
 def _open(path: Path, modified: int, size: int, process: int) -> Archive:
     with _archive_errors(path):
-        return _Zip(path) if path.suffix.lower() == ".zip" else _Tar(path)
+        return _KINDS.get(path.suffix.lower(), _Tar)(path)
 
 
 @contextmanager

@@ -127,6 +127,21 @@ class Preprocessing(PixelOptions):
         resized = v2.functional.resize(_limit_aspect(image), [scaled], interpolation=mode)
         return v2.functional.center_crop(resized, [self.image_size, self.image_size])
 
+    def seen(self, height: int, width: int) -> tuple[float, float, float, float]:
+        """Left, top, right and bottom of what `crop` keeps of an image of this height and width, in its pixels."""
+        if self.crop_mode == "squash":
+            return 0.0, 0.0, float(width), float(height)
+        limited = [min(side, _LONGEST_ASPECT * min(height, width)) for side in (height, width)]
+        scaled = max(self.image_size, math.floor(self.image_size / (self.crop_pct or 1.0)))
+        spans = []
+        for side, kept in zip((height, width), limited, strict=True):
+            resized = scaled if kept == min(limited) else int(scaled * kept / min(limited))
+            pixels = kept / resized
+            start = round((side - kept) / 2) + round((resized - self.image_size) / 2) * pixels
+            spans.append((start, start + self.image_size * pixels))
+        (top, bottom), (left, right) = spans
+        return left, top, right, bottom
+
 
 def _limit_aspect(image: Image.Image) -> Image.Image:
     longest = _LONGEST_ASPECT * min(image.size)

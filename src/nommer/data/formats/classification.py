@@ -4,13 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nommer.data.archives import is_archive_name, pass_over_wrappers
-from nommer.data.formats import folders, imagenet, shards, tables
+from nommer.data.formats import folders, hugging_face, imagenet, shards, tables
 from nommer.data.formats.folders import ClassFolders
 from nommer.data.formats.labelled import split_of
 from nommer.data.images import is_folder, sub_folders
 from nommer.errors import InputError
 
-LAYOUTS = f"{folders.LAYOUTS}\n{tables.LAYOUTS}\n{imagenet.LAYOUTS}\n{shards.LAYOUTS}"
+LAYOUTS = f"{folders.LAYOUTS}\n{tables.LAYOUTS}\n{imagenet.LAYOUTS}\n{shards.LAYOUTS}\n{hugging_face.LAYOUTS}"
 
 Reader = Callable[[Path, tuple[str, ...] | None], ClassFolders]
 
@@ -22,6 +22,7 @@ def find_reader(root: Path) -> Reader | None:
         InputError: a damaged archive.
     """
     finders: dict[Reader, Callable[[Path], object]] = {
+        hugging_face.read_hugging_face: hugging_face.is_hugging_face,
         imagenet.read_imagenet: imagenet.is_imagenet,
         shards.read_shards: shards.find_shards,
         _read_archives: _holds_class_folders,

@@ -53,7 +53,8 @@ def read_class_folders(root: Path, class_names: tuple[str, ...] | None = None) -
         InputError: no folder, fewer than two classes, a class without images, or a class that `class_names` or the
             training folders lack.
     """
-    check_folder(root, LAYOUTS)
+    if not (is_folder(root) and split_archives(root)):
+        check_folder(root, LAYOUTS)
     folders = split_folders(root, needs_train=class_names is None)
     names = class_names or _class_names(folders["train"])
     splits: dict[Split, tuple[Sample, ...]] = {}

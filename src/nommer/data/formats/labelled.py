@@ -45,7 +45,7 @@ def check_folder(root: Path, layouts: str) -> None:
     """
     if not is_folder(root):
         raise InputError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}; {layouts}")
-    if sub_folders(root):
+    if sub_folders(root) or not root.is_dir():
         return
     archives = sorted(path for path in root.iterdir() if path.suffix.lower() in _UNPACK and path.is_file())
     if archives:

@@ -8,7 +8,7 @@ handled as for files in folders, with many workers and processes alike.
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from nommer.data.archives import read_bytes
@@ -44,7 +44,7 @@ def find_shards(root: Path) -> list[Path]:
 def read_shards(root: Path, class_names: tuple[str, ...] | None = None) -> ClassFolders:
     """Read which samples the shards hold, and their classes.
 
-    The split of a shard is the word for one in its name or else in its folder's, and "train" without any.
+    The split of a shard is the word for one in its name, or else that its sub-folder is called by; "train" without any.
 
     Args:
         root: folder of the shards, or a single one.
@@ -55,8 +55,10 @@ def read_shards(root: Path, class_names: tuple[str, ...] | None = None) -> Class
     """
     issues: list[Issue] = []
     entries: list[Entry] = []
-    for found, left in read_all(_read_shard, find_shards(root), what="reading shards"):
-        entries += found
+    files = find_shards(root)
+    for file, (found, left) in zip(files, read_all(_read_shard, files, what="reading shards"), strict=True):
+        split = "train" if file == root else _split(file, root)
+        entries += (replace(entry, split=split) for entry in found)
         issues += left
     return collect(root, entries, class_names=class_names, issues=issues)
 
@@ -77,7 +79,7 @@ def _samples(file: Path) -> dict[str, list[Path]]:
 
 
 def _read_shard(file: Path) -> tuple[list[Entry], list[Issue]]:
-    split, entries, issues = _split(file), [], []
+    entries, issues = [], []
     for parts in _samples(file).values():
         images = [path for path in parts if is_image_name(path)]
         if len(images) > 1:
@@ -85,12 +87,12 @@ def _read_shard(file: Path) -> tuple[list[Entry], list[Issue]]:
         if not images:
             issues += [Issue(str(path), "belongs to no image", "left out") for path in parts]
             continue
-        entries.append(Entry(str(images[0]), images[0], _label(images[0], parts), split))
+        entries.append(Entry(str(images[0]), images[0], _label(images[0], parts)))
     return entries, issues
 
 
-def _split(file: Path) -> Split:
-    words: Iterator[str] = (word for name in (file.stem, file.parent.name) for word in re.split(r"[^A-Za-z]+", name))
+def _split(file: Path, root: Path) -> Split:
+    words = [*re.split(r"[^A-Za-z]+", file.stem), *file.relative_to(root).parts[:-1]]
     return next((split for word in words if (split := split_of(word))), "train")
 
 

@@ -1,0 +1,91 @@
+"""Hugging Face datasets on disk, as their `save_to_disk` leaves them: Arrow files, rows of an image and a class.
+
+A row is named like a file in the Arrow file, `DATA/train/data-00000-of-00001.arrow/000012`. Reading them takes the
+package `datasets`.
+"""
+
+import json
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from nommer.data.archives import open_rows, row_name
+from nommer.data.formats.folders import ClassFolders
+from nommer.data.formats.labelled import Split, shorten, split_of
+from nommer.data.formats.listed import Entry, collect
+from nommer.data.images import sub_folders
+from nommer.errors import InputError
+
+LAYOUTS = (
+    """  DATA/dataset_dict.json or DATA/state.json                         (Hugging Face dataset, saved to disk)"""
+)
+
+_LABELS = ("label", "labels", "class", "target")
+
+
+def is_hugging_face(root: Path) -> bool:
+    """Whether the folder is a dataset, or several by split, saved to disk."""
+    return (root / "dataset_dict.json").is_file() or (root / "state.json").is_file()
+
+
+def read_hugging_face(root: Path, class_names: tuple[str, ...] | None = None) -> ClassFolders:
+    """Read which rows there are, and their classes.
+
+    Args:
+        root: the folder that was saved to.
+        class_names: the classes of a model to judge, in its order.
+
+    Raises:
+        InputError: the package `datasets` is not installed, a damaged file, or no column of images, or of classes.
+    """
+    entries = list(chain.from_iterable(_entries(folder, split) for split, folder in list(_parts(root))))
+    return collect(root, entries, class_names=class_names)
+
+
+def _parts(root: Path) -> Iterator[tuple[Split, Path]]:
+    if (root / "state.json").is_file():
+        yield "train", root
+        return
+    for folder in sub_folders(root):
+        split = split_of(folder.name)
+        if split is None:
+            raise InputError(f"{folder}: no split is called so; rename it to train, val or test, or save them apart")
+        yield split, folder
+
+
+def _entries(folder: Path, split: Split) -> Iterator[Entry]:
+    for file in _arrow_files(folder):
+        rows = open_rows(file).rows
+        column, names = _label_column(file, rows.features)
+        for number, label in enumerate(rows.data.column(column).to_pylist()):
+            where = file / row_name(number)
+            if label is None or (names and not 0 <= label < len(names)):
+                raise InputError(f"{where}: its {column} is {label}; expected a class")
+            yield Entry(str(where), where, names[label] if names else str(label), split)
+
+
+def _arrow_files(folder: Path) -> list[Path]:
+    """The data files of a dataset in their order."""
+    state = folder / "state.json"
+    try:
+        return [folder / part["filename"] for part in json.loads(state.read_text(encoding="utf-8"))["_data_files"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{state}: does not list the data files ({error}); save the dataset again") from error
+
+
+def _label_column(file: Path, features: Any) -> tuple[str, list[str]]:
+    """The column of classes, and their names where it has them.
+
+    Raises:
+        InputError: none, or several that may be it.
+    """
+    named = [name for name, feature in features.items() if hasattr(feature, "names")]
+    usual = [name for name in _LABELS if name in features]
+    chosen = usual[:1] or (named if len(named) == 1 else [])
+    if not chosen:
+        raise InputError(
+            f"{file}: no column for the class; found {shorten(list(features))}; expected one called "
+            f"{', '.join(_LABELS)}, or a single one of ClassLabel"
+        )
+    return chosen[0], list(getattr(features[chosen[0]], "names", []))
