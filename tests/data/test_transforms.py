@@ -217,3 +217,25 @@ class TestMixing:
 def test_crops_out_of_range_are_refused_by_name(wrong):
     with pytest.raises(InputError, match=f"augment.{next(iter(wrong))} must be two numbers"):
         Augmentation(**wrong)
+
+
+@settings(max_examples=25)
+@given(
+    width=st.integers(40, 600),
+    height=st.integers(40, 600),
+    size=st.integers(32, 128),
+    crop_pct=st.sampled_from([0.5, 0.875, 1.0]),
+    crop_mode=st.sampled_from(["center", "squash"]),
+)
+def test_what_is_seen_of_an_image_is_known_in_its_own_pixels(width, height, size, crop_pct, crop_mode):
+    x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
+    ramp = np.stack([x / width, y / height, 0 * x], -1) * 255
+    preprocessing = Preprocessing(image_size=size, crop_pct=crop_pct, crop_mode=crop_mode, interpolation="bilinear")
+    cropped = np.asarray(preprocessing.crop(Image.fromarray(np.round(ramp).astype(np.uint8)))).astype(float)
+    left, top, right, bottom = preprocessing.seen(height, width)
+    centres = (np.arange(size) + 0.5) / size
+    inner = slice(size // 4, -size // 4)  # at the image's own borders resampling flattens the ramp
+    across = (left + (right - left) * centres) / width * 255
+    down = (top + (bottom - top) * centres) / height * 255
+    assert np.abs(cropped[:, inner, 0].mean(0) - across[inner]).max() < 1.5 + 255 / width
+    assert np.abs(cropped[inner, :, 1].mean(1) - down[inner]).max() < 1.5 + 255 / height

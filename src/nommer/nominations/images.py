@@ -18,7 +18,12 @@ from nommer.heads.classification import Classifier, open_source, source_name
 from nommer.heads.detection import Detector
 from nommer.heads.inference import WHOLE_PIXELS, Inference
 from nommer.heads.segmentation import Segmenter
+from nommer.heads.storage import nommer_of
+from nommer.nominations.receptive import Place
 from nommer.nominations.render import Regions, nomination_figure
+from nommer.nominations.render_tokens import token_figure
+from nommer.nominations.sight import SightTrace, TokenView
+from nommer.nominations.tokens import Frame, OutsideError, Pixel, TokenSight, describe_view, token_sights
 from nommer.nominations.trace import NominationTrace, shares
 from nommer.predictions import Classification, Detections, Failure, Segmentation
 
@@ -51,6 +56,10 @@ class Explanation:
     """Of a detector, per nominator block: the share of each context in the pixels of "objects" and in "background"."""
     shrunk_from: tuple[int, int] | None = None
     """Height and width of an image too large to be seen whole, which was shrunk to about two million pixels."""
+    tokens: tuple[TokenSight, ...] = ()
+    """What the tokens that were asked for see."""
+    class_token: tuple[TokenView, ...] = ()
+    """What the class token sees in the blocks of stage 4, where tokens were asked for."""
 
     def plot(self) -> Figure:
         """The image beside its maps, with the shares and a legend; then the answer and the shares of its parts."""
@@ -66,11 +75,19 @@ class Explanation:
             regions = Regions(self.prediction.plot(self.image), self.shares_inside or {}, _PART_COLOURS)
         return nomination_figure(self.image, self.maps, self.probabilities, title=title, regions=regions)
 
+    def plot_tokens(self) -> Figure:
+        """What every token that was asked for sees in each block, and the class token; see `token_figure`."""
+        return token_figure(self.image, self.tokens, self.class_token, title=Path(self.prediction.source).name)
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: the prediction, the shares, and the mean probability of each context."""
+        """Plain values for JSON: the prediction, the shares, the mean probability of each context, and of tokens."""
         means = {block: map_.mean((0, 1)).tolist() for block, map_ in self.probabilities.items()}
         named = {block: dict(zip(CONTEXTS, values, strict=True)) for block, values in means.items()}
-        explained = {"shares": self.shares, "mean_probabilities": named}
+        explained: dict[str, Any] = {"shares": self.shares, "mean_probabilities": named}
+        if self.tokens:
+            frame = self.tokens[0].frame
+            explained["tokens"] = [token.to_dict() for token in self.tokens]
+            explained["class_token"] = [describe_view(view, frame) for view in self.class_token]
         if isinstance(self.prediction, Classification):
             return {**self.prediction.to_dict(1), **explained}
         answer = self.prediction.to_dict()
@@ -87,9 +104,14 @@ class Explanation:
 
 
 def explain_images(
-    model: Classifier | Segmenter | Detector, sources: Sequence[ImageSource]
+    model: Classifier | Segmenter | Detector, sources: Sequence[ImageSource], *, tokens: Sequence[Pixel] = ()
 ) -> Iterator[Explanation | Failure]:
-    """Explain image after image; one that cannot be decoded gets a `Failure`.
+    """Explain image after image; one that cannot be decoded, or lacks one of the `tokens`, gets a `Failure`.
+
+    Args:
+        model: whose answers and nominations are explained.
+        sources: the images.
+        tokens: pixels (x, y) of every image; it is explained too what the tokens that they lie in see.
 
     Raises:
         ValueError: `model` holds no NomMer, or several.
@@ -99,34 +121,53 @@ def explain_images(
         if isinstance(image, Failure):
             yield image
             continue
-        if isinstance(model, Segmenter):
-            yield explain_pixels(model, image, name=name)
-        elif isinstance(model, Detector):
-            yield explain_objects(model, image, name=name)
-        else:
-            yield explain_image(model, model.preprocessing.crop(image), name=name)
+        try:
+            if isinstance(model, Segmenter):
+                yield explain_pixels(model, image, name=name, tokens=tokens)
+            elif isinstance(model, Detector):
+                yield explain_objects(model, image, name=name, tokens=tokens)
+            else:
+                yield explain_image(model, image, name=name, tokens=tokens)
+        except OutsideError as error:
+            yield Failure(name, str(error))
 
 
 @torch.inference_mode()
-def explain_image(model: Classifier, seen: Image.Image, *, name: str) -> Explanation:
-    """Explain a classifier's answer to one image that is already cropped to what the model sees."""
+def explain_image(model: Classifier, image: Image.Image, *, name: str, tokens: Sequence[Pixel] = ()) -> Explanation:
+    """Explain a classifier's answer to one image.
+
+    Raises:
+        OutsideError: one of the `tokens` is no part of what the model sees.
+    """
     device, was_training = next(model.parameters()).device, model.training
+    seen = model.preprocessing.crop(image)
+    frame = Frame(image.size, model.preprocessing.seen(image.height, image.width), (seen.height, seen.width))
+    places = [frame.place(pixel) for pixel in tokens]
     model.eval()
     try:
-        with NominationTrace(model, keep_maps=True) as trace:
+        with NominationTrace(model, keep_maps=True) as trace, _sight(model, places) as sight:
             logits = model(model.preprocessing.normalise(seen)[None].to(device))
     finally:
         model.train(was_training)
     prediction = Classification(name, model.class_names, tuple(logits.float().softmax(-1)[0].tolist()))
     maps = {block: trace.maps(block)[0] for block in trace.blocks}
     probabilities = {block: trace.probabilities(block)[0] for block in trace.blocks}
-    return Explanation(prediction, maps, trace.shares(), probabilities, seen)
+    found, of_class = tuple(token_sights(sight, tokens, frame)), tuple(sight.class_views())
+    return Explanation(prediction, maps, trace.shares(), probabilities, seen, tokens=found, class_token=of_class)
 
 
-def explain_pixels(model: Segmenter, image: Image.Image, *, name: str) -> Explanation | Failure:
-    """Explain a segmenter's answer to one image, seen whole; a `Failure` where its scores are no numbers."""
+def explain_pixels(
+    model: Segmenter, image: Image.Image, *, name: str, tokens: Sequence[Pixel] = ()
+) -> Explanation | Failure:
+    """Explain a segmenter's answer to one image, seen whole; a `Failure` where its scores are no numbers.
+
+    Raises:
+        OutsideError: one of the `tokens` lies outside the image.
+    """
     seen, prepared = _prepare_whole(model, image)
-    with NominationTrace(model, keep_maps=True) as trace:
+    frame = Frame.of_whole(image, prepared)
+    places = [frame.place(pixel) for pixel in tokens]
+    with NominationTrace(model, keep_maps=True) as trace, _sight(model, places) as sight:
         labels = model.label(prepared[None], size=(seen.height, seen.width), inference=Inference(mode="whole"))
     if labels is None:
         return Failure(name, "the model's scores are no numbers")
@@ -143,13 +184,23 @@ def explain_pixels(model: Segmenter, image: Image.Image, *, name: str) -> Explan
         seen,
         shares_per_class=per_class,
         shrunk_from=None if seen is image else (image.height, image.width),
+        tokens=tuple(token_sights(sight, tokens, frame)),
+        class_token=tuple(sight.class_views()),
     )
 
 
-def explain_objects(model: Detector, image: Image.Image, *, name: str) -> Explanation | Failure:
-    """Explain what a detector finds, with a score of `SURE` or more; a `Failure` where its scores are no numbers."""
+def explain_objects(
+    model: Detector, image: Image.Image, *, name: str, tokens: Sequence[Pixel] = ()
+) -> Explanation | Failure:
+    """Explain what a detector finds, with a score of `SURE` or more; a `Failure` where its scores are no numbers.
+
+    Raises:
+        OutsideError: one of the `tokens` lies outside the image.
+    """
     prepared, size = model.preprocessing(image), (image.height, image.width)
-    with NominationTrace(model, keep_maps=True) as trace:
+    frame = Frame.of_whole(image, prepared)
+    places = [frame.place(pixel) for pixel in tokens]
+    with NominationTrace(model, keep_maps=True) as trace, _sight(model, places) as sight:
         found = model.detect(prepared, size=size)
     if found is None:
         return Failure(name, "the model's scores are no numbers")
@@ -162,7 +213,21 @@ def explain_objects(model: Detector, image: Image.Image, *, name: str) -> Explan
         maps[cells.block], probabilities[cells.block] = cells.map, cells.probabilities
         contexts = _of_pixels(cells.map, cells.stride, prepared.shape[1:], size)
         shares_inside[cells.block] = _shares_per_class((~inside).astype(int), contexts, list(_PART_COLOURS))
-    return Explanation(found, maps, _shares(maps), probabilities, image, shares_inside=shares_inside)
+    return Explanation(
+        found,
+        maps,
+        _shares(maps),
+        probabilities,
+        image,
+        shares_inside=shares_inside,
+        tokens=tuple(token_sights(sight, tokens, frame)),
+        class_token=tuple(sight.class_views()),
+    )
+
+
+def _sight(model: Classifier | Segmenter | Detector, places: Sequence[Place]) -> SightTrace:
+    """What will be recorded of the tokens at these places in the NomMer inside `model`."""
+    return SightTrace(nommer_of(model, "the model"), places)
 
 
 class _Cells(NamedTuple):

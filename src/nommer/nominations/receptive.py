@@ -92,22 +92,26 @@ def gradient_fields(
     Networks", NeurIPS 2016.
 
     Args:
-        network: in evaluation mode, so that nominations are constant.
+        network: is run in evaluation mode, so that nominations are constant.
         images: one image, (1, channels, H, W).
         places: pixels (row, column).
     """
     last = max(stage for stage, _, mixer in mixers(network) if isinstance(mixer, NominatedContext))
-    stride, fields = network.config.reductions[last], []
-    with torch.inference_mode(mode=False), torch.enable_grad():
-        pixels = images.clone().requires_grad_()
-        grid = network.stem(pixels)
-        for stage in network.stages[: last + 1]:
-            grid = stage(grid)
-        for row, column in places:
-            token = grid[0, row // stride, column // stride].sum()
-            (gradient,) = torch.autograd.grad(token, pixels, retain_graph=True)
-            strength = gradient[0].abs().sum(0).float()
-            fields.append(strength / strength.sum().clamp_min(torch.finfo(torch.float32).tiny))
+    stride, fields, was_training = network.config.reductions[last], [], network.training
+    network.eval()
+    try:
+        with torch.inference_mode(mode=False), torch.enable_grad():
+            pixels = images.clone().requires_grad_()
+            grid = network.stem(pixels)
+            for stage in network.stages[: last + 1]:
+                grid = stage(grid)
+            for row, column in places:
+                token = grid[0, row // stride, column // stride].sum()
+                (gradient,) = torch.autograd.grad(token, pixels, retain_graph=True)
+                strength = gradient[0].abs().sum(0).float()
+                fields.append(strength / strength.sum().clamp_min(torch.finfo(torch.float32).tiny))
+    finally:
+        network.train(was_training)
     return torch.stack(fields).cpu()
 
 

@@ -82,7 +82,7 @@ def nomination_figure(
         title: written over the picture.
         regions: of a segmenter or detector: its answer is shown under the image, and in a third row the shares.
     """
-    shown = _visible(image)
+    shown = visible(image)
     figure, axes = _panels(len(nominated) + 1, image, regions)
     axes[0, 0].imshow(shown)
     axes[0, 0].set_title("image", fontsize=10)
@@ -90,7 +90,7 @@ def nomination_figure(
     reading = _READING + (_READING_REGIONS if regions else "")
     axes[-1, 0].text(0, 0.5, reading, fontsize=9, va="center", wrap=True, transform=axes[-1, 0].transAxes)
     if regions:
-        axes[1, 0].imshow(_visible(regions.answer))
+        axes[1, 0].imshow(visible(regions.answer))
         axes[1, 0].set_xlabel("predicted", fontsize=9)
     for column, name in zip(axes[:, 1:].T, nominated, strict=True):
         rows, columns = nominated[name].shape
@@ -154,7 +154,7 @@ def _show_weights(axes: Axes, image: Image.Image, weights: Tensor, what: str) ->
     axes.set_ylabel(what, fontsize=9)
 
 
-def _visible(image: Image.Image, smallest: int = 256, largest: int = 768) -> Image.Image:
+def visible(image: Image.Image, smallest: int = 256, largest: int = 768) -> Image.Image:
     """A small image enlarged by a whole factor, a large one shrunk."""
     factor = max(1, -(-smallest // max(image.size)))
     enlarged = image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)

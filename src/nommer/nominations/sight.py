@@ -127,7 +127,9 @@ class SightTrace(AbstractContextManager["SightTrace"]):
         return found
 
     def class_views(self) -> list[TokenView]:
-        """What the class token sees in the blocks of the last stage."""
+        """What the class token sees in the blocks of the last stage; nothing where there were no places."""
+        if not self.places:
+            return []
         last = len(self.network.config.depths) - 1
         named = [name for stage, name, _ in mixers(self.network) if stage == last]
         return [self._attention_view(last, name, len(self.places), None) for name in named]

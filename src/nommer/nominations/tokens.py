@@ -1,0 +1,170 @@
+"""Tokens that are named by a pixel of the image file, and what was found about them, in the file's own pixels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+from torch import Tensor
+
+from nommer.errors import InputError
+from nommer.nominations.receptive import Place, gradient_fields, receptive_fields
+from nommer.nominations.sight import SightTrace, TokenView
+
+Pixel = tuple[int, int]
+"""x and y in the image file, from 0."""
+
+_MOST_GRADIENT_PIXELS = 1_000_000
+"""Pixels above which the gradient, which keeps every activation, takes too much memory."""
+
+
+def parse_pixels(given: Sequence[str]) -> list[Pixel]:
+    """Pixels as the command line has them, "X,Y".
+
+    Raises:
+        InputError: something else.
+    """
+    pixels = []
+    for text in given:
+        parts = [part.strip() for part in text.split(",")]
+        if len(parts) != 2 or not all(part.isdecimal() for part in parts):
+            raise InputError(f"--token {text}: must be the x and y of a pixel of the image, as in --token 120,80")
+        pixels.append((int(parts[0]), int(parts[1])))
+    return pixels
+
+
+class OutsideError(InputError):
+    """A pixel that is no part of the image, or of what the network sees of it."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Which part of an image the network sees, and at which size."""
+
+    image: tuple[int, int]
+    """Width and height of the image."""
+    box: tuple[float, float, float, float]
+    """Left, top, right and bottom of what is seen, in pixels of the image."""
+    size: tuple[int, int]
+    """Height and width of the network's input, without padding."""
+
+    @classmethod
+    def of_whole(cls, image: Image.Image, prepared: Tensor) -> "Frame":
+        """Of an image that is seen whole, as (3, h, w)."""
+        height, width = prepared.shape[1:]
+        return cls(image.size, (0.0, 0.0, float(image.width), float(image.height)), (height, width))
+
+    def place(self, pixel: Pixel) -> Place:
+        """Row and column in the network's input of a pixel of the image.
+
+        Raises:
+            OutsideError: it lies outside the image, or outside what the network sees of it.
+        """
+        (x, y), (width, height) = pixel, self.image
+        if not (0 <= x < width and 0 <= y < height):
+            raise OutsideError(f"token {x},{y}: lies outside the image, which is {width} x {height} pixels")
+        left, top, right, bottom = self.box
+        if not (left <= x + 0.5 < right and top <= y + 0.5 < bottom):
+            raise OutsideError(
+                f"token {x},{y}: lies in what the preprocessing cuts away; "
+                f"choose x from {left:.0f} to {right - 1:.0f} and y from {top:.0f} to {bottom - 1:.0f}"
+            )
+        rows, columns = self.size
+        return int((y + 0.5 - top) / (bottom - top) * rows), int((x + 0.5 - left) / (right - left) * columns)
+
+    def to_image(self, row: float, column: float) -> tuple[float, float]:
+        """Where a point of the network's input lies in the image, as x and y."""
+        left, top, right, bottom = self.box
+        return left + column / self.size[1] * (right - left), top + row / self.size[0] * (bottom - top)
+
+
+@dataclass(frozen=True, eq=False)
+class TokenSight:
+    """What one token sees in every block, and which pixels can influence it."""
+
+    pixel: Pixel
+    place: Place
+    """The same pixel as row and column of the network's input."""
+    views: list[TokenView]
+    """Block after block."""
+    fields: dict[str, Tensor]
+    """Per nominator block (h, w) bool: the pixels of the network's input, without padding, that can influence the token
+    as it leaves the block, given what is nominated."""
+    gradient: Tensor | None
+    """(h, w), adding to 1 with what lies on padding: how strongly each does after the last nominator block; None for
+    images of more than a million pixels."""
+    frame: Frame
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, places in pixels of the image file."""
+        areas = {block: field.float().mean().item() for block, field in self.fields.items()}
+        blocks = [describe_view(view, self.frame) for view in self.views]
+        return {"x": self.pixel[0], "y": self.pixel[1], "blocks": blocks, "receptive_field": areas}
+
+
+def describe_view(view: TokenView, frame: Frame) -> dict[str, Any]:
+    """Plain values for JSON of one token in one block: how many tokens it draws on, where, and how evenly."""
+    support, weights = on_image(view, frame.size)
+    rows, columns = support.any(1).nonzero().flatten(), support.any(0).nonzero().flatten()
+    (top, bottom), (left, right) = ((int(found.min()), int(found.max()) + 1) for found in (rows, columns))
+    height, width = frame.size
+    first = frame.to_image(top * view.stride, left * view.stride)
+    last = frame.to_image(min(bottom * view.stride, height), min(right * view.stride, width))
+    described: dict[str, Any] = {
+        "block": view.block,
+        "sees_by": view.kind,
+        "share": view.share,
+        "token": view.place,
+        "tokens_seen": int(support.sum()),
+        "box": [round(value, 1) for value in (*first, *last)],
+    }
+    if weights is not None:
+        row, column = divmod(int(weights.argmax()), weights.shape[1])
+        centre = frame.to_image((row + 0.5) * view.stride, (column + 0.5) * view.stride)
+        described |= {
+            "largest_weight": weights.max().item(),
+            "largest_weight_at": [round(value, 1) for value in centre],
+            "tokens_with_half_the_weight": tokens_with_half(weights),
+            "class_token_weight": view.class_weight,
+            "padding_weight": max(0.0, 1 - view.class_weight - weights.sum().item()),
+        }
+    return described
+
+
+def on_image(view: TokenView, size: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
+    """Support and weights of a view without the tokens that lie wholly on padding.
+
+    Args:
+        view: of the network's whole input.
+        size: height and width of the input without padding.
+    """
+    rows, columns = (-(-side // view.stride) for side in size)
+    weights = None if view.weights is None else view.weights[:rows, :columns]
+    return view.support[:rows, :columns], weights
+
+
+def tokens_with_half(weights: Tensor) -> int:
+    """The fewest tokens that hold half of the weight of all."""
+    heaviest = weights.flatten().double().sort(descending=True).values.cumsum(0)
+    return int((heaviest < heaviest[-1] / 2).sum()) + 1
+
+
+def token_sights(trace: SightTrace, pixels: Sequence[Pixel], frame: Frame) -> list[TokenSight]:
+    """What a trace has recorded of the tokens at `pixels`, whose places it was given in the same order."""
+    if trace.images is None:
+        return []
+    size = (trace.images.shape[-2], trace.images.shape[-1])
+    gradients: Sequence[Tensor | None] = [None] * len(pixels)
+    if size[0] * size[1] <= _MOST_GRADIENT_PIXELS:
+        gradients = list(gradient_fields(trace.network, trace.images, trace.places))
+    sights = []
+    for index, (pixel, place, gradient) in enumerate(zip(pixels, trace.places, gradients, strict=True)):
+        fields = receptive_fields(trace.network, trace.used, place, size)
+        shown = None if gradient is None else _cut(gradient, frame.size)
+        cut = {block: _cut(field, frame.size) for block, field in fields.items()}
+        sights.append(TokenSight(pixel, place, trace.views(index), cut, shown, frame))
+    return sights
+
+
+def _cut(of_pixels: Tensor, size: tuple[int, int]) -> Tensor:
+    return of_pixels[: size[0], : size[1]]
