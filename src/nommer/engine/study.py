@@ -14,7 +14,7 @@ from nommer.engine.run import RunFolder, results_folder
 from nommer.engine.study_effects import draw_images, measure_effects
 from nommer.engine.study_faithfulness import Faithfulness, measure_faithfulness
 from nommer.engine.study_pattern import Rows, observe
-from nommer.engine.study_report import Found, save_report
+from nommer.engine.study_report import Found, save_report, spread
 from nommer.engine.task import Report
 from nommer.engine.workflow import Data
 from nommer.errors import InputError, check_minimum
@@ -109,7 +109,8 @@ def _write(
         write_csv(result.out / f"{name}.csv", rows)
     numbers = {**facts, "judgement": result.report.summary(), "tables": result.tables, "absent": result.absent}
     write_json(result.out / "result.json", numbers)
-    paths = [sample.path for sample in chosen.samples()[:_EXAMPLES]]
+    samples = chosen.samples()
+    paths = [samples[index].path for index in spread(len(samples), _EXAMPLES)]
     examples = [found for found in explain_images(opened.model, paths) if isinstance(found, Explanation)]
     found = Found(
         result.tables,

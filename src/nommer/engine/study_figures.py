@@ -1,4 +1,4 @@
-"""Figures of a study: shares with intervals, agreement, epochs, effects, curves; at most 7 inches wide, for phones."""
+"""Figures of a study: shares with intervals, agreement, epochs, effects, curves; narrow, for phones."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 from torch import Tensor
 
@@ -13,7 +14,7 @@ from nommer.backbone.contexts import CONTEXTS
 from nommer.engine.study_pattern import Rows
 from nommer.nominations.render import CONTEXT_COLOURS
 
-WIDTH = 7.0
+WIDTH = 5.8
 """Of figures, in inches."""
 
 MOST_GROUPS = 20
@@ -41,9 +42,9 @@ def shares_figure(rows: Rows, unit: str, *, group: str = "group") -> Figure:
         _show_shares(axes, [of_block.get(name) for name in groups])
         axes.set_title(block, fontsize=10)
         axes.set_yticks(range(len(groups)), groups, fontsize=9)
+        axes.set_ylim(len(groups) - 0.5, -0.5)
     for axes in panels[len(blocks) :]:
         axes.axis("off")
-    panels[0].invert_yaxis()
     figure.supxlabel(f"share of the {unit}", fontsize=9)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(CONTEXTS), fontsize=9)
@@ -101,6 +102,7 @@ def epochs_figure(rows: Rows) -> Figure:
             )
         axes.set_title(block, fontsize=10)
         axes.set(ylim=(-0.02, 1.02))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(visible=True, alpha=0.3)
     for axes in panels[len(blocks) :]:
         axes.axis("off")
@@ -112,30 +114,29 @@ def epochs_figure(rows: Rows) -> Figure:
 
 
 def matrix_figure(
-    names: Sequence[str], values: np.ndarray, *, columns: Sequence[str], label: str, diverging: bool = False
+    names: Sequence[str], values: np.ndarray, *, columns: Sequence[str], label: str, limit: float | None = None
 ) -> Figure:
-    """Numbers as coloured cells with their value, NaN as empty cells.
+    """Numbers as coloured cells with their value, NaN as empty cells; 0 is in the middle of the colours.
 
     Args:
         names: of the rows.
         values: (rows, columns).
         columns: their names.
         label: what the colours are.
-        diverging: 0 is in the middle of the colours, else at their beginning.
+        limit: size of the numbers at either end of the colours, by default the largest.
     """
     figure = Figure(figsize=(WIDTH, 1.3 + 0.42 * len(names)), layout="constrained")
     axes = figure.subplots()
-    largest = float(np.nanmax(np.abs(values))) if np.isfinite(values).any() else 0.0
-    limit = largest or 1.0
-    low = -limit if diverging else min(0.0, float(np.nanmin(values, initial=0.0)))
-    shown = axes.imshow(values, cmap="RdBu" if diverging else "Blues", vmin=low, vmax=limit, aspect="auto")
+    limit = limit or (float(np.nanmax(np.abs(values))) if np.isfinite(values).any() else 0.0) or 1.0
+    shown = axes.imshow(values, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto")
     axes.set_xticks(range(len(columns)), columns, fontsize=9, rotation=30 if len(columns) > 4 else 0)
     axes.set_yticks(range(len(names)), names, fontsize=9)
     for (row, column), value in np.ndenumerate(values):
         if np.isfinite(value):
             dark = abs(value) > 0.6 * limit
-            text = f"{value:+.3f}" if diverging else f"{value:.2f}"
-            axes.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
+            axes.text(
+                column, row, f"{value:+.3f}", ha="center", va="center", fontsize=8, color="white" if dark else "black"
+            )
     figure.colorbar(shown, ax=axes, label=label)
     return figure
 

@@ -78,18 +78,31 @@ def takeaway(found: Found) -> str:
         sentences.append(f"{row['block']}: mostly {context} ({row[context]:.0%} of the tokens).")
     effects = [row for row in found.tables.get("interventions", ()) if row["block"] == ALL_BLOCKS]
     measured = [row for row in effects if row["change"] is not None]
-    if measured:
-        worst = min(measured, key=lambda row: row["change"])
+    worst = min(measured, key=lambda row: row["change"], default=None)
+    if worst is not None and worst["change"] < 0:
         kind, measure = words.KIND_NAMES[worst["intervention"]], found.facts["measure_name"]
         sentences.append(f"What costs most {measure} is to nominate {kind} in all blocks: {worst['change']:+.3f}.")
+    elif worst is not None:
+        sentences.append(f"Nothing that was nominated instead, in all blocks, lowers {found.facts['measure_name']}.")
     return " ".join(sentences)
+
+
+def spread(total: int, most: int) -> list[int]:
+    """At most so many numbers below `total`, as evenly as can be."""
+    count = min(total, most)
+    return [number * total // count for number in range(count)]
 
 
 def with_interval(row: Mapping[str, Any], name: str) -> str:
     """A number of a row with its interval."""
     low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
-    value = "n/a" if row[name] is None else f"{row[name]:.3f}"
-    return value if low is None or high is None else f"{value} [{low:.3f}, {high:.3f}]"
+    value = _digits(row[name])
+    return value if low is None or high is None else f"{value} [{_digits(low)}, {_digits(high)}]"
+
+
+def _digits(value: float | None) -> str:
+    text = "n/a" if value is None else f"{value:.3f}"
+    return "0.000" if text == "-0.000" else text
 
 
 def _tell_shares(page: Page, found: Found) -> None:
@@ -122,7 +135,7 @@ def _say_shares(rows: Rows) -> str:
 def _show_examples(page: Page, found: Found) -> None:
     if not found.explanations:
         return
-    page.section("Some images", "The first images that were drawn, and what every token of them nominates.")
+    page.section("Some images", "Some of the images that were drawn, and what every token of them nominates.")
     for explanation in found.explanations:
         name = Path(explanation.prediction.source).name
         said = _say_shares([{"block": block, **shares} for block, shares in explanation.shares.items()])
@@ -173,7 +186,7 @@ def _tell_agreement(page: Page, found: Found) -> None:
         place = names.index(row["block"]), names.index(row["other"])
         kappas[place] = kappas[place[::-1]] = np.nan if row["kappa"] is None else row["kappa"]
     page.figure(
-        matrix_figure(names, kappas, columns=names, label="kappa", diverging=True),
+        matrix_figure(names, kappas, columns=names, label="kappa", limit=1.0),
         caption="Kappa between the blocks at the same place of the image: between_blocks.csv.",
         alt="; ".join(f"{row['block']} and {row['other']}: {with_interval(row, 'kappa')}" for row in pairs),
     )
@@ -193,7 +206,7 @@ def _tell_effects(page: Page, found: Found) -> None:
     for row in changed:
         changes[blocks.index(row["block"]), kinds.index(row["intervention"])] = row["change"]
     page.figure(
-        matrix_figure(blocks, changes, columns=kinds, label=f"change of {facts['measure_name']}", diverging=True),
+        matrix_figure(blocks, changes, columns=kinds, label=f"change of {facts['measure_name']}"),
         caption=f"Change of {facts['measure_name']} when a block, or all of them, nominate something else.",
         alt="; ".join(f"{row['block']}, {row['intervention']}: {row['change']:+.3f}" for row in changed),
     )
@@ -219,7 +232,7 @@ def _tell_decisions(page: Page, found: Found) -> None:
             decisions.sensitivities[index],
             f"{decisions.samples[index].path.name}: {found.class_names[decisions.answers[index]]}",
         )
-        for index in range(min(_EXAMPLES, len(decisions.answers)))
+        for index in spread(len(decisions.answers), _EXAMPLES)
     ]
     page.figure(
         sensitivity_figure(pictures),

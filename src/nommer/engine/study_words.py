@@ -28,8 +28,8 @@ FACETS: dict[str, tuple[str, str]] = {
     ),
     "gradient": (
         "By texture: how lively",
-        "Tokens in four quarters, by the mean squared gradient of the brightness in the token's square: from smooth to "
-        "lively. The ends of the quarters stand in `gradient.csv`.",
+        "Tokens in four quarters (as nearly as 128 bins allow), by the mean squared gradient of the brightness in the "
+        "token's square: from smooth to lively. The ends of the quarters stand in `gradient.csv`.",
     ),
     "frequency": (
         "By texture: how fine",

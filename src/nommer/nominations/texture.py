@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.fft import dctn
 
-NUM_BINS = 64
+NUM_BINS = 128
 """Bins that are filled while images stream by, and drawn together into quarters of all tokens at the end."""
 
 FLAT = NUM_BINS
@@ -64,7 +64,7 @@ def _cells(values: np.ndarray, side: int, grid: tuple[int, int]) -> np.ndarray:
 
 
 def energy_bins(energy: np.ndarray) -> np.ndarray:
-    """The bin of each energy, 0 to 63, by its logarithm."""
+    """The bin of each energy, 0 to 127, by its logarithm."""
     low, high = _DECADES
     with np.errstate(divide="ignore"):
         place = (np.log10(energy) - low) / (high - low) * NUM_BINS
@@ -78,7 +78,7 @@ def energy_edge(bin_: int) -> float:
 
 
 def share_bins(shares: np.ndarray) -> np.ndarray:
-    """The bin of each share, 0 to 63, by its square root, so that small ones are told apart; `FLAT` for NaN."""
+    """The bin of each share, 0 to 127, by its square root, so that small ones are told apart; `FLAT` for NaN."""
     place = np.clip(np.sqrt(np.nan_to_num(shares)) * NUM_BINS, 0, NUM_BINS - 1).astype(np.int64)
     return np.where(np.isnan(shares), FLAT, place)
 
