@@ -1,6 +1,7 @@
 """Images with one class each, in whatever format: finding and reading."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from nommer.data.archives import is_archive_name, pass_over_wrappers
@@ -62,4 +63,4 @@ def _holds_class_folders(root: Path) -> bool:
 
 
 def _read_archives(root: Path, class_names: tuple[str, ...] | None) -> ClassFolders:
-    return folders.read_class_folders(pass_over_wrappers(root), class_names)
+    return replace(folders.read_class_folders(pass_over_wrappers(root), class_names), root=root)
