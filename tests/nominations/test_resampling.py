@@ -1,0 +1,72 @@
+"""Sums over images, and the intervals that resampling gives them."""
+
+import numpy as np
+import pytest
+
+from nommer.nominations.resampling import ImageSums, Resampler
+
+
+def mean(values):
+    return values[..., 1:] / values[..., :1]
+
+
+def filled(numbers, *, seed=0, resamples=400):
+    """Sums over images of one group, each with one number counted once."""
+    resampler, sums = Resampler(seed=seed, resamples=resamples), ImageSums.empty(1, 2, resamples=resamples)
+    for number in numbers:
+        sums.add(np.array([0]), np.array([[1.0, number]]), resampler.draw())
+    return sums
+
+
+def test_sums_are_those_of_the_literal_loop():
+    rng, sums, resampler = np.random.default_rng(0), ImageSums.empty(4, 3, resamples=7), Resampler(resamples=7)
+    total, resampled = np.zeros((4, 3)), np.zeros((4, 7, 3))
+    for _ in range(20):
+        groups, values, drawn = rng.permutation(4)[:2], rng.random((2, 3)), resampler.draw()
+        sums.add(groups, values, drawn)
+        for group, value in zip(groups, values, strict=True):
+            total[group] += value
+            for number in range(7):
+                resampled[group, number] += drawn[number] * value
+    assert np.allclose(sums.total, total)
+    assert np.allclose(sums.resampled, resampled)
+    assert sums.images.sum() == 40
+
+
+def test_the_interval_is_that_of_a_mean():
+    numbers = np.random.default_rng(1).random(400)
+    value, low, high = filled(numbers, resamples=2000).estimate(mean)
+    error = numbers.std() / np.sqrt(len(numbers))
+    assert value.item() == pytest.approx(numbers.mean())
+    assert (numbers.mean() - low.item()) / error == pytest.approx(1.96, rel=0.15)
+    assert (high.item() - numbers.mean()) / error == pytest.approx(1.96, rel=0.15)
+
+
+def test_one_image_has_no_interval_and_none_no_value():
+    value, low, high = filled([0.5]).estimate(mean)
+    assert value.item() == 0.5
+    assert np.isnan(low).all()
+    assert np.isnan(high).all()
+    assert np.isnan(filled([]).estimate(mean).value).all()
+
+
+def test_the_same_seed_gives_the_same_interval():
+    numbers = np.random.default_rng(2).random(20)
+    first, again, other = (filled(numbers, seed=seed).estimate(mean) for seed in (3, 3, 4))
+    assert np.array_equal(first.low, again.low)
+    assert not np.array_equal(first.low, other.low)
+
+
+def test_merged_groups_are_added_up():
+    sums, resampler = ImageSums.empty(3, 2, resamples=5), Resampler(resamples=5)
+    for group in (0, 1, 1, 2):
+        sums.add(np.array([group]), np.array([[1.0, group]]), resampler.draw())
+    merged = sums.merged(np.array([0, 0, 1]), 2)
+    assert merged.total.tolist() == [[3, 2], [1, 2]]
+    assert np.allclose(merged.resampled[0], sums.resampled[0] + sums.resampled[1])
+    assert sums.columns(slice(1, 2)).total.tolist() == [[0], [2], [2]]
+
+
+def test_memory_does_not_grow_with_the_images():
+    few, many = filled(np.zeros(2)), filled(np.zeros(2000))
+    assert few.resampled.nbytes == many.resampled.nbytes
