@@ -7,13 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from nommer.backbone.contexts import CONTEXTS
-from nommer.nominations.trace import NominationTrace
+from nommer.backbone.network import NomMer
+from nommer.nominations.receptive import mixers
+from nommer.nominations.trace import NominationTrace, nominator_blocks
 
 _NUM = len(CONTEXTS)
 
 MEASURES = (*CONTEXTS, *(f"probability_{name}" for name in CONTEXTS), "margin", "entropy")
 """Of tokens, each from 0 to 1: shares of what is nominated, mean probabilities, mean margin between the best two
-probabilities, mean entropy of the probabilities (in units of log 3)."""
+probabilities, mean entropy of the probabilities as a part of the largest possible, log(number of contexts)."""
 
 NUM_VALUES = 1 + len(MEASURES)
 """How many, and the sum of each measure."""
@@ -35,10 +37,17 @@ class BlockCells:
         probabilities = self.probabilities.reshape(-1, _NUM).astype(np.float64)
         ordered = np.sort(probabilities, 1)
         logarithms = np.log(np.maximum(probabilities, np.finfo(float).tiny))
-        entropy = -(probabilities * logarithms).sum(1) / math.log(_NUM)
+        num_contexts = np.count_nonzero(probabilities.any(0))  # of a block of two, nothing is in the third place
+        entropy = -(probabilities * logarithms).sum(1) / math.log(max(2, num_contexts))
         margin = ordered[:, -1] - ordered[:, -2]
         one_hot = np.eye(_NUM)[self.nominated.ravel()]
         return np.column_stack([np.ones(len(one_hot)), one_hot, probabilities, margin, entropy])
+
+
+def block_strides(network: NomMer) -> dict[str, int]:
+    """Pixels per token along one side of each block that nominates, of the image as the network sees it."""
+    nominating = nominator_blocks(network)
+    return {name: network.config.reductions[stage] for stage, name, _ in mixers(network) if name in nominating}
 
 
 def cells_of(

@@ -1,10 +1,10 @@
 """What a model nominates on given images: a picture each, and the shares per block and part of what is predicted."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -13,14 +13,16 @@ from PIL import Image
 from torch import Tensor
 
 from nommer.backbone.contexts import CONTEXTS
+from nommer.backbone.network import NomMer
 from nommer.data.images import ImageSource
 from nommer.heads.classification import Classifier, open_source, source_name
 from nommer.heads.detection import Detector
 from nommer.heads.inference import WHOLE_PIXELS, Inference
 from nommer.heads.segmentation import Segmenter
 from nommer.heads.storage import nommer_of
+from nommer.nominations.cells import block_strides, cells_of, pixel_tokens
 from nommer.nominations.receptive import Place
-from nommer.nominations.render import Regions, nomination_figure
+from nommer.nominations.render import Regions, Span, nomination_figure
 from nommer.nominations.render_tokens import token_figure
 from nommer.nominations.sight import SightTrace, TokenView
 from nommer.nominations.tokens import Frame, OutsideError, Pixel, TokenSight, describe_view, token_sights
@@ -48,6 +50,8 @@ class Explanation:
     """Per nominator block the share of each context, adding to 1."""
     probabilities: dict[str, Tensor]
     """Per nominator block (rows, columns, 3) float32: the softmax of the scores, how close the contest was."""
+    spans: dict[str, Span]
+    """Per nominator block how many tokens the image spans, down and across."""
     image: Image.Image
     """What the network saw; of a segmenter at the size of the labels, of a detector as it came."""
     shares_per_class: dict[str, ClassShares] | None = None
@@ -73,7 +77,9 @@ class Explanation:
             regions = Regions(self.prediction.overlay(self.image), self.shares_per_class or {}, colours)
         else:
             regions = Regions(self.prediction.plot(self.image), self.shares_inside or {}, _PART_COLOURS)
-        return nomination_figure(self.image, self.maps, self.probabilities, title=title, regions=regions)
+        return nomination_figure(
+            self.image, self.maps, self.probabilities, title=title, spans=self.spans, regions=regions
+        )
 
     def plot_tokens(self) -> Figure:
         """What every token that was asked for sees in each block, and the class token; see `token_figure`."""
@@ -150,10 +156,7 @@ def explain_image(model: Classifier, image: Image.Image, *, name: str, tokens: S
     finally:
         model.train(was_training)
     prediction = Classification(name, model.class_names, tuple(logits.float().softmax(-1)[0].tolist()))
-    maps = {block: trace.maps(block)[0] for block in trace.blocks}
-    probabilities = {block: trace.probabilities(block)[0] for block in trace.blocks}
-    found, of_class = tuple(token_sights(sight, tokens, frame)), tuple(sight.class_views())
-    return Explanation(prediction, maps, trace.shares(), probabilities, seen, tokens=found, class_token=of_class)
+    return Explanation(prediction=prediction, image=seen, **_observed(trace, sight, tokens, frame))
 
 
 def explain_pixels(
@@ -171,21 +174,12 @@ def explain_pixels(
         labels = model.label(prepared[None], size=(seen.height, seen.width), inference=Inference(mode="whole"))
     if labels is None:
         return Failure(name, "the model's scores are no numbers")
-    maps, probabilities, per_class = {}, {}, {}
-    for cells in _cells(trace, model.network.stride, prepared):
-        maps[cells.block], probabilities[cells.block] = cells.map, cells.probabilities
-        contexts = _of_pixels(cells.map, cells.stride, prepared.shape[1:], labels.shape)
-        per_class[cells.block] = _shares_per_class(labels, contexts, model.class_names)
     return Explanation(
-        Segmentation(name, model.class_names, model.colours, labels),
-        maps,
-        _shares(maps),
-        probabilities,
-        seen,
-        shares_per_class=per_class,
+        prediction=Segmentation(name, model.class_names, model.colours, labels),
+        image=seen,
+        shares_per_class=_shares_in_parts(trace, sight.network, frame, labels, model.class_names),
         shrunk_from=None if seen is image else (image.height, image.width),
-        tokens=tuple(token_sights(sight, tokens, frame)),
-        class_token=tuple(sight.class_views()),
+        **_observed(trace, sight, tokens, frame),
     )
 
 
@@ -208,20 +202,12 @@ def explain_objects(
     inside = np.zeros(size, bool)
     for index in range(len(found)):
         inside |= found.mask(index)
-    maps, probabilities, shares_inside = {}, {}, {}
-    for cells in _cells(trace, model.network.strides[0], prepared):
-        maps[cells.block], probabilities[cells.block] = cells.map, cells.probabilities
-        contexts = _of_pixels(cells.map, cells.stride, prepared.shape[1:], size)
-        shares_inside[cells.block] = _shares_per_class((~inside).astype(int), contexts, list(_PART_COLOURS))
+    parts = (~inside).astype(int)
     return Explanation(
-        found,
-        maps,
-        _shares(maps),
-        probabilities,
-        image,
-        shares_inside=shares_inside,
-        tokens=tuple(token_sights(sight, tokens, frame)),
-        class_token=tuple(sight.class_views()),
+        prediction=found,
+        image=image,
+        shares_inside=_shares_in_parts(trace, sight.network, frame, parts, list(_PART_COLOURS)),
+        **_observed(trace, sight, tokens, frame),
     )
 
 
@@ -230,38 +216,20 @@ def _sight(model: Classifier | Segmenter | Detector, places: Sequence[Place]) ->
     return SightTrace(nommer_of(model, "the model"), places)
 
 
-class _Cells(NamedTuple):
-    """What one nominator block nominates on one image, without the padding."""
-
-    block: str
-    map: Tensor
-    """(rows, columns) context indices."""
-    probabilities: Tensor
-    """(rows, columns, 3)."""
-    stride: int
-    """Pixels per cell along one side, of the image as the network sees it."""
-
-
-def _cells(trace: NominationTrace, finest_stride: int, prepared: Tensor) -> Iterator[_Cells]:
-    """Of every block what lies on the one image that was seen, (3, h, w); the rest is padding.
-
-    Args:
-        trace: of that image.
-        finest_stride: pixels per cell in the first block.
-        prepared: the image.
-    """
-    finest = trace.maps(trace.blocks[0]).shape[1]
-    for block in trace.blocks:
-        whole = trace.maps(block)[0]
-        stride = finest_stride * finest // len(whole)
-        rows, columns = (math.ceil(side / stride) for side in prepared.shape[1:])
-        yield _Cells(block, whole[:rows, :columns], trace.probabilities(block)[0, :rows, :columns], stride)
-
-
-def _shares(maps: Mapping[str, Tensor]) -> dict[str, dict[str, float]]:
-    """Per block the share of each context in its map."""
+def _observed(trace: NominationTrace, sight: SightTrace, tokens: Sequence[Pixel], frame: Frame) -> dict[str, Any]:
+    """What an explanation tells of the one image that was traced, whatever the task."""
+    cells = cells_of(trace, 0, frame.size, block_strides(sight.network))
+    maps = {block: torch.from_numpy(of_block.nominated) for block, of_block in cells.items()}
     counts = torch.stack([torch.bincount(map_.flatten().long(), minlength=len(CONTEXTS)) for map_ in maps.values()])
-    return shares(list(maps), counts.double())
+    height, width = frame.size
+    return {
+        "maps": maps,
+        "shares": shares(list(maps), counts.double()),
+        "probabilities": {block: torch.from_numpy(of_block.probabilities) for block, of_block in cells.items()},
+        "spans": {block: (height / of_block.stride, width / of_block.stride) for block, of_block in cells.items()},
+        "tokens": tuple(token_sights(sight, tokens, frame)),
+        "class_token": tuple(sight.class_views()),
+    }
 
 
 def _prepare_whole(model: Segmenter, image: Image.Image) -> tuple[Image.Image, Tensor]:
@@ -274,27 +242,27 @@ def _prepare_whole(model: Segmenter, image: Image.Image) -> tuple[Image.Image, T
     return seen, model.preprocessing.normalise(seen)
 
 
-def _of_pixels(cells: Tensor, stride: int, seen: Sequence[int], size: Sequence[int]) -> np.ndarray:
-    """The context of every pixel (H, W), from a map whose cells are `stride` pixels of the image as the network saw it.
+def _shares_in_parts(
+    trace: NominationTrace, network: NomMer, frame: Frame, parts: np.ndarray, names: Sequence[str]
+) -> dict[str, ClassShares]:
+    """Per block and part of the image the share of each context in its pixels, the largest part first.
 
     Args:
-        cells: (rows, columns) context indices.
-        stride: pixels per cell along one side.
-        seen: height and width of the image as the network saw it.
-        size: (H, W).
+        trace: of the image.
+        network: that nominates.
+        frame: size of the network's input.
+        parts: (H, W), which part each pixel belongs to.
+        names: of the parts.
     """
-    rows, columns = (
-        ((np.arange(count) + 0.5) * side / count / stride).astype(int) for count, side in zip(size, seen, strict=True)
-    )
-    return cells.numpy()[rows[:, None], columns]
-
-
-def _shares_per_class(labels: np.ndarray, contexts: np.ndarray, class_names: Sequence[str]) -> ClassShares:
-    size = len(class_names) * len(CONTEXTS)
-    counts = np.bincount((labels.astype(int) * len(CONTEXTS) + contexts).ravel(), minlength=size)
-    counts = counts.reshape(len(class_names), len(CONTEXTS))
-    return {
-        class_names[label]: dict(zip(CONTEXTS, (counts[label] / counts[label].sum()).tolist(), strict=True))
-        for label in np.argsort(-counts.sum(1), kind="stable")
-        if counts[label].any()
-    }
+    found = {}
+    for block, cells in cells_of(trace, 0, frame.size, block_strides(network)).items():
+        tokens = pixel_tokens(parts.shape, frame.size, cells.stride, cells.nominated.shape)
+        contexts, size = cells.nominated.ravel()[tokens], len(names) * len(CONTEXTS)
+        counts = np.bincount((parts.astype(int) * len(CONTEXTS) + contexts).ravel(), minlength=size)
+        counts = counts.reshape(len(names), len(CONTEXTS))
+        found[block] = {
+            names[part]: dict(zip(CONTEXTS, (counts[part] / counts[part].sum()).tolist(), strict=True))
+            for part in np.argsort(-counts.sum(1), kind="stable")
+            if counts[part].any()
+        }
+    return found

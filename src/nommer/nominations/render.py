@@ -1,8 +1,10 @@
 """Pictures of nominations: the image, and over it the context that every token nominates in each block."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import matplotlib as mpl
 import numpy as np
 import torch
 from matplotlib.axes import Axes
@@ -17,39 +19,61 @@ from nommer.backbone.contexts import CONTEXTS
 CONTEXT_COLOURS = {"convolution": "#0072B2", "window": "#E69F00", "global": "#CC79A7"}
 """From the Okabe-Ito palette, which people with colour-blind eyes can tell apart."""
 
+Span = tuple[float, float]
+"""How many tokens an image spans, down and across; no whole numbers where the last ones lie partly on padding."""
+
 _OPACITY = 0.6
 
 _MOST_REGIONS = 20
 """Parts of the image whose shares are shown, those with the most pixels."""
 
-_READING = """First row: the context that each token
-nominates, the one with the highest score.
+_MOST_IN_A_COLUMN = 4
+"""Blocks that stand one under the other; more are shown in two columns."""
 
-Second row: the softmax of the scores, the
-three colours mixed by it; grey where
-the contest was close.
+_SIDE = 2.8
+"""Width of a panel, in inches."""
+
+_READING = """Nominated: the context that each token nominates,
+the one with the highest score.
+
+Probability: the softmax of the scores, the colours
+mixed by it; grey where the contest was close.
+
+Entropy of that: dark (0) where one context was
+certain, bright (1) where all were as probable.
 
 Under each map: the mean over all tokens."""
 
 _READING_REGIONS = """
 
-Bars: the nominated contexts once more, in
-parts of what was predicted."""
+Bars: the nominated contexts once more, in parts of
+what was predicted."""
 
 
-def overlay(image: Image.Image, weights: Tensor) -> Image.Image:
+def overlay(image: Image.Image, weights: Tensor, span: Span | None = None) -> Image.Image:
     """The image in grey, each token's cell tinted with the colours of the contexts, mixed by their weights.
 
     Args:
         image: what the network saw, an RGB image, possibly enlarged.
         weights: (rows, columns, 3), adding to 1 per token: one-hot for what was nominated, or probabilities.
+        span: how many tokens the image spans; by default all.
     """
-    palette = np.array([to_rgb(CONTEXT_COLOURS[name]) for name in CONTEXTS]) * 255
-    colours = weights.double().numpy() @ palette
-    rows = np.arange(image.height) * len(colours) // image.height
-    columns = np.arange(image.width) * colours.shape[1] // image.width
+    palette = np.array([to_rgb(CONTEXT_COLOURS[name]) for name in CONTEXTS])
+    return _tint(image, weights.double().numpy() @ palette, span)
+
+
+def entropy(probabilities: Tensor) -> Tensor:
+    """Entropy of probabilities (..., 3) in units of log 3: 0 where one context is certain, 1 where all are alike."""
+    return torch.special.entr(probabilities.double()).sum(-1) / math.log(len(CONTEXTS))
+
+
+def _tint(image: Image.Image, colours: np.ndarray, span: Span | None) -> Image.Image:
+    """The image in grey under colours (rows, columns, 3) from 0 to 1 of the tokens that it spans."""
+    down, across = span or (len(colours), colours.shape[1])
+    rows = ((np.arange(image.height) + 0.5) * down / image.height).astype(int)
+    columns = ((np.arange(image.width) + 0.5) * across / image.width).astype(int)
     grey = np.asarray(image.convert("L"), dtype=float)[..., None]
-    tinted = (1 - _OPACITY) * grey + _OPACITY * colours[rows[:, None], columns]
+    tinted = (1 - _OPACITY) * grey + _OPACITY * 255 * colours[rows[:, None], columns]
     return Image.fromarray(np.round(tinted).astype(np.uint8))
 
 
@@ -71,55 +95,76 @@ def nomination_figure(
     probabilities: Mapping[str, Tensor],
     *,
     title: str,
+    spans: Mapping[str, Span],
     regions: Regions | None = None,
 ) -> Figure:
-    """The image beside what every nominator block nominates, and below it how probable each context was.
+    """The image, and block by block what is nominated on it, how probable each context was, and how open the choice.
 
     Args:
         image: what the network saw, an RGB image.
         nominated: per block (rows, columns) context indices.
         probabilities: per block (rows, columns, 3), the softmax of the scores.
         title: written over the picture.
-        regions: of a segmenter or detector: its answer is shown under the image, and in a third row the shares.
+        spans: per block how many tokens the image spans.
+        regions: of a segmenter or detector: its answer is shown beside the image, and beside each map the shares.
     """
     shown = visible(image)
-    figure, axes = _panels(len(nominated) + 1, image, regions)
-    axes[0, 0].imshow(shown)
-    axes[0, 0].set_title("image", fontsize=10)
-    axes[-1, 0].axis("off")
-    reading = _READING + (_READING_REGIONS if regions else "")
-    axes[-1, 0].text(0, 0.5, reading, fontsize=9, va="center", wrap=True, transform=axes[-1, 0].transAxes)
-    if regions:
-        axes[1, 0].imshow(visible(regions.answer))
-        axes[1, 0].set_xlabel("predicted", fontsize=9)
-    for column, name in zip(axes[:, 1:].T, nominated, strict=True):
+    figure, header, panels = _panels(list(nominated), image, regions)
+    _show_header(header, shown, regions)
+    for name, row in panels.items():
         rows, columns = nominated[name].shape
         one_hot = torch.nn.functional.one_hot(nominated[name].long(), len(CONTEXTS))
-        column[0].set_title(f"{name}\n{rows} x {columns} tokens", fontsize=10)
-        _show_weights(column[0], shown, one_hot, "nominated")
-        _show_weights(column[1], shown, probabilities[name], "probability")
+        row[0].set_ylabel(f"{name}\n{rows} x {columns} tokens", fontsize=10)
+        _show_weights(row[0], overlay(shown, one_hot, spans[name]), one_hot)
+        _show_weights(row[1], overlay(shown, probabilities[name], spans[name]), probabilities[name])
+        openness = entropy(probabilities[name])
+        row[2].imshow(_tint(shown, mpl.colormaps["cividis"](openness.numpy())[..., :3], spans[name]))
+        row[2].set_xlabel(f"mean {openness.mean():.2f}", fontsize=9)
         if regions:
-            _show_regions(column[2], regions.shares[name])
-    if regions:
-        _name_regions(axes[2, 1], regions)
+            _show_regions(row[3], regions.shares[name])
+            _name_regions(row[3], regions, list(regions.shares[name]))
     handles = [Patch(color=CONTEXT_COLOURS[name], label=name, alpha=_OPACITY) for name in CONTEXTS]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, title="context")
     figure.suptitle(title, fontsize=11)
     return figure
 
 
-def _panels(columns: int, image: Image.Image, regions: Regions | None) -> tuple[Figure, np.ndarray]:
-    """An empty figure with two rows of panels, or three."""
-    heights = [4.0, 4.0]
-    if regions:
-        picture = 2.8 * min(2.0, max(0.3, image.height / image.width)) + 1
-        parts = max(map(len, regions.shares.values()))
-        heights = [picture, picture, 1 + 0.22 * min(parts, _MOST_REGIONS)]
-    figure = Figure(figsize=(2.8 * columns, sum(heights)), layout="constrained")
-    axes = figure.subplots(len(heights), columns, squeeze=False, height_ratios=heights)
+def _panels(
+    blocks: Sequence[str], image: Image.Image, regions: Regions | None
+) -> tuple[Figure, np.ndarray, dict[str, np.ndarray]]:
+    """An empty figure, with a row of panels at the top and a row of three or four for each block."""
+    names = ["nominated", "probability", "entropy", *(["in parts"] if regions else [])]
+    folds = 1 if len(blocks) <= _MOST_IN_A_COLUMN else 2
+    rows, picture = -(-len(blocks) // folds), _SIDE * min(2.0, max(0.3, image.height / image.width))
+    parts = min(_MOST_REGIONS, max(map(len, regions.shares.values()))) if regions else 0
+    heights = [max(picture + 0.2, 2.6 if regions else 2.2), *([max(picture + 0.7, 0.8 + 0.2 * parts)] * rows)]
+    figure = Figure(figsize=(_SIDE * len(names) * folds, sum(heights) + 1), layout="constrained")
+    axes = figure.subplots(1 + rows, len(names) * folds, squeeze=False, height_ratios=heights)
     for panel in axes.flat:
         panel.set(xticks=[], yticks=[])
-    return figure, axes
+        panel.set_visible(False)
+    of_blocks = {}
+    for index, block in enumerate(blocks):
+        fold, row = divmod(index, rows)
+        of_blocks[block] = axes[1 + row, fold * len(names) : (fold + 1) * len(names)]
+        for panel, name in zip(of_blocks[block], names, strict=True):
+            panel.set_visible(True)
+            panel.set_title(name if row == 0 else "", fontsize=10)
+    return figure, axes[0], of_blocks
+
+
+def _show_header(panels: np.ndarray, shown: Image.Image, regions: Regions | None) -> None:
+    """The image, what was predicted in it, and how to read the rest."""
+    pictures = {"image": shown, **({"predicted": visible(regions.answer)} if regions else {})}
+    for panel, (name, picture) in zip(panels, pictures.items(), strict=False):
+        panel.set_visible(True)
+        panel.imshow(picture)
+        panel.set_title(name, fontsize=10)
+    text = panels[len(pictures)]
+    text.set_visible(True)
+    text.axis("off")
+    reading = _READING + (_READING_REGIONS if regions else "")
+    text.text(0.06, 0.5, reading, fontsize=9, va="center", transform=text.transAxes).set_in_layout(False)
 
 
 def _show_regions(axes: Axes, shares: Mapping[str, Mapping[str, float]]) -> None:
@@ -135,9 +180,9 @@ def _show_regions(axes: Axes, shares: Mapping[str, Mapping[str, float]]) -> None
     axes.xaxis.label.set_fontsize(9)
 
 
-def _name_regions(axes: Axes, regions: Regions) -> None:
+def _name_regions(axes: Axes, regions: Regions, parts: Sequence[str]) -> None:
     """The names of the parts before their bars, and their colours."""
-    names = list(next(iter(regions.shares.values())))[:_MOST_REGIONS]
+    names = list(parts)[:_MOST_REGIONS]
     colours = [np.array(regions.colours[name]) / 255 for name in names]
     axes.set_yticks(range(len(names)), names, fontsize=9)
     axes.tick_params("y", length=0, pad=16)
@@ -145,17 +190,16 @@ def _name_regions(axes: Axes, regions: Regions) -> None:
     axes.scatter(places, range(len(names)), c=colours, marker="s", edgecolors="black", linewidths=0.5, clip_on=False)
 
 
-def _show_weights(axes: Axes, image: Image.Image, weights: Tensor, what: str) -> None:
-    axes.imshow(overlay(image, weights))
+def _show_weights(axes: Axes, tinted: Image.Image, weights: Tensor) -> None:
+    axes.imshow(tinted)
     means = weights.double().mean((0, 1)).tolist()
     axes.set_xlabel(
         "\n".join(f"{mean:.0%} {context}" for context, mean in zip(CONTEXTS, means, strict=True)), fontsize=9
     )
-    axes.set_ylabel(what, fontsize=9)
 
 
 def visible(image: Image.Image, smallest: int = 256, largest: int = 768) -> Image.Image:
-    """A small image enlarged by a whole factor, a large one shrunk."""
+    """A small image enlarged by a whole factor, a large one shrunk, to sides that fit a panel."""
     factor = max(1, -(-smallest // max(image.size)))
     enlarged = image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
     enlarged.thumbnail((largest, largest))

@@ -23,14 +23,12 @@ _COLUMNS = 5
 _SIDE = 2.5
 """Width of a panel, in inches."""
 
-_ZOOM = 3
-"""Shown enlarged is what is this many times smaller than the image, with as much around it on each side."""
+_DARK = (0, 0, 0, 0.5)
+"""What is laid over what a token does not see."""
 
-_READING = (
-    "Dark: what the token (ring) does not see. Coloured: what it sees, the stronger the more weight it has there; a"
-    " convolution's weights differ from channel to channel, so its field has one colour. In stages 1-2 a token sees by"
-    " the context that it nominates. Small fields are shown enlarged."
-)
+_READING = """Dark: what the token (ring; square) does not see. Coloured: what it sees, stronger with more weight.
+In stages 1-2 a token sees by the context that it nominates; a convolution's weights differ from channel to channel,
+so its field has one colour. Small fields are shown enlarged."""
 
 Draw = Callable[[Axes], None]
 
@@ -107,7 +105,7 @@ def _draw_view(image: Image.Image, view: TokenView, frame: Frame, place: tuple[i
     rgba = np.zeros((*support.shape, 4))
     rgba[..., :3] = to_rgb(KIND_COLOURS[view.kind])
     rgba[..., 3] = strength.numpy()
-    rgba[~support.numpy()] = (0, 0, 0, 0.6)
+    rgba[~support.numpy()] = _DARK
     _lay_over(axes, rgba, view.stride, frame)
     kind = "" if view.kind == ATTENTION else f": {view.kind}"
     part = "" if view.share == 1 else f" ({view.share:.0%} of it)"
@@ -138,7 +136,7 @@ def _draw_fields(image: Image.Image, token: TokenSight, axes: Axes) -> None:
     _begin(axes, image, token.frame)
     colours = mpl.colormaps["viridis"](np.linspace(0, 1, len(token.fields)))
     rgba = np.zeros((*token.frame.size, 4))
-    rgba[...] = (0, 0, 0, 0.6)
+    rgba[...] = _DARK
     for colour, field in reversed(list(zip(colours, token.fields.values(), strict=True))):
         rgba[field.numpy()] = (*colour[:3], 0.6)
     _lay_over(axes, rgba, 1, token.frame)
@@ -175,20 +173,19 @@ def _mark(axes: Axes, place: tuple[int, int]) -> None:
 
 
 def _zoom(axes: Axes, support: np.ndarray, stride: int, frame: Frame) -> None:
-    """Show what is seen with as much around it, where it is small in the image."""
+    """Where what is seen is less than a quarter of the image's shorter side, show it with half as much on each side."""
     spans = [np.flatnonzero(support.any(axis)) for axis in (1, 0)]
-    side = max(int(span[-1] - span[0] + 1) * stride for span in spans)
-    if side * _ZOOM > max(frame.size):
+    part = 2 * max(len(span) * stride for span in spans) / min(frame.size)
+    if 2 * part > 1:
         return
     (top, bottom), (left, right) = (
-        _around((span[0] + span[-1] + 1) / 2 * stride, 1.5 * side, whole)
+        _around((span[0] + span[-1] + 1) / 2 * stride, part * whole, whole)
         for span, whole in zip(spans, frame.size, strict=True)
     )
     axes.set(xlim=(left, right), ylim=(bottom, top))
 
 
-def _around(centre: float, reach: float, whole: int) -> tuple[float, float]:
-    """`reach` on both sides of `centre`, moved so as to stay inside `whole`, and no longer than it."""
-    length = min(2 * reach, whole)
+def _around(centre: float, length: float, whole: int) -> tuple[float, float]:
+    """`length` around `centre`, moved so as to stay inside `whole`."""
     start = min(max(centre - length / 2, 0), whole - length)
     return start, start + length
