@@ -9,6 +9,7 @@ import timm
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from nommer import NominationTrace
 from nommer.backbone.compression import BASES, BlockTransform
@@ -164,6 +165,18 @@ def test_parameters_are_those_of_the_contexts_that_are_left(create):
         if "kept_coefficients" not in options:
             assert parameters(create(**options)) == rest + scores + sum(every[context] for context in contexts), name
     assert parameters(create(kept_coefficients=(2, 1))) < parameters(whole)
+
+
+def test_average_pooling_costs_what_the_dct_costs_and_fewer_coefficients_less():
+    def cost(**options):
+        with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
+            timm.create_model("nommer_micro", **options).eval()(torch.empty(1, 3, 224, 224))
+        return counter.get_total_flops()
+
+    assert cost(compression="average") == cost()
+    assert cost(kept_coefficients=(2, 1)) < cost() < cost(kept_coefficients=(8, 4))
+    assert cost(fusion="softmax") == cost() > cost(fusion="sum")
+    assert all(cost(contexts=[context]) < cost() for context in CONTEXTS)
 
 
 def test_a_single_context_has_no_nominator_and_no_scores(create, draw):

@@ -35,6 +35,15 @@ pytestmark = pytest.mark.usefixtures("unchecked")  # a user runs without the che
         ("drop_rate", 1.0),
         ("drop_path_rate", -0.1),
         ("drop_path_rate", float("nan")),
+        ("contexts", ()),
+        ("contexts", ("window", "window")),
+        ("contexts", ("spectral",)),
+        ("contexts", "window"),
+        ("fusion", "mean"),
+        ("compression", "max"),
+        ("kept_coefficients", (4,)),
+        ("kept_coefficients", (9, 2)),
+        ("kept_coefficients", (4, 0)),
         ("img_size", 0),
         ("img_size", (224, -1)),
         ("img_size", (3, 224, 224)),
@@ -63,6 +72,33 @@ def test_timm_hands_bad_values_to_the_configuration():
         timm.create_model("nommer_micro", patch_size=16)
     with pytest.raises(ValueError, match="global_pool must be one of 'token', 'avg', '', got 'max'"):
         timm.create_model("nommer_micro").reset_classifier(5, global_pool="max")
+
+
+def test_options_that_would_change_nothing_are_refused():
+    with pytest.raises(
+        ValueError, match=r"fusion must be left out where there is one context \(window\), got 'softmax'"
+    ):
+        NomMerConfig(contexts=["window"], fusion="softmax")
+    with pytest.raises(ValueError, match="compression must be left out without the global context, got 'average'"):
+        NomMerConfig(contexts=["window", "convolution"], compression="average")
+    with pytest.raises(
+        ValueError, match=r"kept_coefficients must be left out without the global context, got \(1, 1\)"
+    ):
+        NomMerConfig(contexts=["window"], kept_coefficients=(1, 1))
+
+
+def test_contexts_stand_in_one_order_and_the_published_r_is_none():
+    assert NomMerConfig(contexts=["global", "convolution"]).contexts == ("convolution", "global")
+    assert NomMerConfig(kept_coefficients=[4, 2]) == NomMerConfig()
+    assert NomMerConfig(kept_coefficients=[4, 2], block_sizes=(5, 4)).kept == (4, 2)
+    assert NomMerConfig(block_sizes=(5, 4)).kept == (3, 2)
+
+
+def test_only_several_contexts_that_are_not_summed_nominate():
+    assert NomMerConfig().nominates
+    assert NomMerConfig(contexts=["window", "global"], fusion="softmax").nominates
+    assert not NomMerConfig(contexts=["window"]).nominates
+    assert not NomMerConfig(fusion="sum").nominates
 
 
 def test_lists_and_single_numbers_are_taken_as_tuples():

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 import nommer
 from nommer.cli import main
@@ -125,6 +126,17 @@ def test_the_best_value_survives_although_the_run_was_moved(run, stopped, interr
     assert list(after["best_k_models"]) == [str(interrupted / "checkpoints" / "best.ckpt")]
     assert after["best_model_score"] >= before["best_model_score"]
     assert digest(stopped) == untouched, "nothing is written where the run was"
+
+
+def test_a_run_from_before_there_was_an_option_goes_on(run, whole, interrupted):
+    """Its config does not hold the option, so it is at its default."""
+    config = yaml.safe_load((interrupted / "config.yaml").read_text())
+    assert config["network"].pop("fusion") == "nomination"
+    assert config["network"].pop("kept_coefficients") is None
+    del config["detection"]["protocol"]
+    (interrupted / "config.yaml").write_text(yaml.safe_dump(config))
+    run("train --resume --config", interrupted / "config.yaml", "--out", interrupted)
+    assert rows(interrupted / "metrics.csv") == rows(whole / "metrics.csv")
 
 
 def test_other_settings_are_refused_with_the_difference(refused, interrupted, coloured, options, digest):

@@ -8,7 +8,7 @@ import timm
 import torch
 
 from nommer import InputError
-from nommer.heads.networks import build_network, build_timm, check_same_architecture, describe_network
+from nommer.heads.networks import as_nominating, build_network, build_timm, check_same_architecture, describe_network
 from nommer.heads.upernet import UPerNet
 
 
@@ -16,6 +16,8 @@ from nommer.heads.upernet import UPerNet
     "network",
     [
         lambda: timm.create_model("nommer_micro", num_classes=5, patch_size=2),
+        lambda: timm.create_model("nommer_micro", contexts=["window", "global"], kept_coefficients=[3, 3]),
+        lambda: timm.create_model("nommer_micro", fusion="softmax", compression="average"),
         lambda: build_timm("test_resnet", num_classes=5),
         lambda: build_timm("test_convnext", num_classes=0),
         lambda: UPerNet(build_timm("test_efficientnet", num_classes=5), num_classes=3, decoder_channels=8).backbone,
@@ -70,6 +72,7 @@ NETWORKS = {
             {"patch_size": 2, "depths": (1, 1, 2, 1)},
             r"with depths \(1, 1, 2, 1\) \(now \(1, 1, 1, 1\)\), patch_size 2 \(now 4\)",
         ),
+        ("micro", "micro", {"fusion": "sum"}, r"with fusion sum \(now nomination\)"),
         ("micro", "resnet", {}, r"with network timm:test_resnet \(now a NomMer\)"),
         ("resnet", "micro", {}, r"with network a NomMer \(now timm:test_resnet\)"),
         ("resnet", "convnext", {}, r"with network timm:test_convnext \(now timm:test_resnet\)"),
@@ -78,6 +81,17 @@ NETWORKS = {
 def test_weights_of_another_architecture_are_refused(name, other, changes, message):
     with pytest.raises(InputError, match=f"--pretrained x/y is another network, {message}; choose the --model"):
         check_same_architecture(NETWORKS[name](), NETWORKS[other](**changes), Path("x/y"))
+
+
+def test_what_nominates_nothing_is_refused_where_nominations_are_asked_for():
+    nominating = NETWORKS["micro"](fusion="softmax")
+    assert as_nominating(nominating, "x") is nominating
+    with pytest.raises(InputError, match=r"x: nothing nominates in its network \(contexts window, fusion nomination\)"):
+        as_nominating(NETWORKS["micro"](contexts=["window"]), "x")
+    with pytest.raises(
+        InputError, match=r"x: its network is timm's test_resnet, which nominates nothing; give a model"
+    ):
+        as_nominating(NETWORKS["resnet"](), "x")
 
 
 def test_what_has_no_weights_may_differ():

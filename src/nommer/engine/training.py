@@ -209,4 +209,5 @@ def conclude(workflow: Workflow, settings: TrainSettings, run: RunFolder, data: 
     workflow.save_judgement(judgement, model, held_back, run.path, facts=facts)
     score = getattr(report, task.measure)
     notice(f"best epoch {epoch}: {task.measure_name} {score:.2%} on {report.images} validation images")
-    return TrainingResult(run.path, workflow.name, report, epoch, model, workflow.plots)
+    plots = ", ".join(name for name in workflow.plots.split(", ") if (run.path / name).is_file())
+    return TrainingResult(run.path, workflow.name, report, epoch, model, plots)
