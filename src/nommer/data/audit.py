@@ -1,13 +1,16 @@
 """Reads the images once before anything is learned from them, and lists what is wrong; files are never changed."""
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from PIL import Image
 from PIL.ExifTags import Base as ExifTag
 
+from nommer.data.archives import read_bytes
 from nommer.data.formats.folders import ClassFolders, Sample
 from nommer.data.formats.labelled import Issue, LabelledImages, S, Split
 from nommer.data.images import ImageError, decode, has_sound_exif, image_errors, open_image
@@ -33,23 +36,36 @@ class ImageReport:
     """Of the EXIF data; 1 where there is none."""
     error: str | None = None
     """Why it cannot be used."""
+    mode: str = ""
+    """Of its pixels, as Pillow names them: "RGB", "L", "P", ..."""
+    format: str = ""
+    """Of the file: "JPEG", "PNG", ..."""
+    file_bytes: int | None = None
+    """Length of the file; None where only its header was read, as is the next."""
+    digest: str | None = None
+    """SHA-256 of the file."""
     remarks: tuple[Issue, ...] = ()
     """What the reader should know although it can."""
 
 
 def read_image(path: Path, *, whole: bool) -> ImageReport:
     """Read one file: its header, and with `whole` every pixel."""
+    facts: dict[str, Any] = {}
     try:
+        content = None
         if whole:
-            decode(path)
-        with image_errors(path), open_image(path) as image:
+            with image_errors(path):
+                content = read_bytes(path)
+            facts = {"file_bytes": len(content), "digest": hashlib.sha256(content).hexdigest()}
+            decode(path, content=content)
+        with image_errors(path), open_image(path, content) as image:
             sound = has_sound_exif(image)
-            orientation = image.getexif().get(ExifTag.Orientation, 1) if sound else 1
-            return ImageReport(
-                path, image.size, orientation, remarks=tuple(find_remarks(image, path, sound_exif=sound))
-            )
+            facts |= {"size": image.size, "mode": image.mode, "format": image.format or ""}
+            facts["orientation"] = image.getexif().get(ExifTag.Orientation, 1) if sound else 1
+            facts["remarks"] = tuple(find_remarks(image, path, sound_exif=sound))
+            return ImageReport(path, **facts)
     except ImageError as error:
-        return ImageReport(path, error=error.reason)
+        return ImageReport(path, error=error.reason, **facts)
 
 
 def find_remarks(image: Image.Image, path: Path, *, sound_exif: bool) -> Iterator[Issue]:
@@ -61,10 +77,10 @@ def find_remarks(image: Image.Image, path: Path, *, sound_exif: bool) -> Iterato
         yield Issue(str(path), "damaged EXIF data", "taken as upright")
 
 
-def read_images(paths: Sequence[Path]) -> list[ImageReport]:
-    """Read all files, several at a time."""
-    whole = decodes_whole(len(paths))
-    return read_all(lambda path: read_image(path, whole=whole), paths, what="reading images")
+def read_images(paths: Sequence[Path], *, whole: bool | None = None) -> list[ImageReport]:
+    """Read all files, several at a time: every pixel with `whole`, by default where they are not very many."""
+    decoding = decodes_whole(len(paths)) if whole is None else whole
+    return read_all(lambda path: read_image(path, whole=decoding), paths, what="reading images")
 
 
 def decodes_whole(count: int) -> bool:
@@ -84,19 +100,26 @@ class Audited:
     """Median of the images' shorter side, in pixels."""
 
 
-def audit(data: ClassFolders, *, on_bad_sample: str = "auto", needs_every_class: bool = True) -> Audited:
+def audit(
+    data: ClassFolders,
+    *,
+    on_bad_sample: str = "auto",
+    needs_every_class: bool = True,
+    reports: Sequence[ImageReport] | None = None,
+) -> Audited:
     """Leave out and list the images that cannot be read.
 
     Args:
         data: labelled files.
         on_bad_sample: "error" refuses any bad image; "skip" leaves them out; "auto" leaves out up to 1 % of all.
         needs_every_class: refuse data in which a class has no readable training image left.
+        reports: what `read_images` found in them, where they were read before.
 
     Raises:
         InputError: bad images that `on_bad_sample` does not allow, or a training class of which nothing is left.
     """
     samples = data.samples()
-    reports = read_images([sample.path for sample in samples])
+    reports = read_images([sample.path for sample in samples]) if reports is None else reports
     bad = {report.path: report.error for report in reports if report.error}
     kept = leave_out(data, bad, on_bad_sample, verb="read")
     issues = [Issue(str(path), error, "left out") for path, error in bad.items()]

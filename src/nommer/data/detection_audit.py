@@ -3,7 +3,7 @@
 What is wrong with an object alone was listed on reading (`formats.objects`); here images are left out whole.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
@@ -28,7 +28,12 @@ class AuditedDetection:
 
 
 def audit_detection(
-    data: DetectionFolders, *, on_bad_sample: str = "auto", training: bool = True, masks: bool | None = None
+    data: DetectionFolders,
+    *,
+    on_bad_sample: str = "auto",
+    training: bool = True,
+    masks: bool | None = None,
+    reports: Sequence[ImageReport] | None = None,
 ) -> AuditedDetection:
     """Leave out and list the images that cannot be used; with masks, also drop and list the objects that have none.
 
@@ -37,16 +42,18 @@ def audit_detection(
         on_bad_sample: "error" refuses any bad image; "skip" leaves them out; "auto" leaves out up to 1 % of all.
         training: the data are to be learned from, so there must be objects in "train".
         masks: whether masks are wanted; by default where most objects have one.
+        reports: what `read_images` found in the images, where they were read before.
 
     Raises:
         InputError: bad images that `on_bad_sample` does not allow, nothing left to learn from, or no masks at all.
     """
     samples = data.samples()
-    reports = {report.path: report for report in read_images([s.path for s in samples if not s.error])}
-    bad = {s.path: error for s in samples if (error := s.error or find_error(s, reports[s.path]))}
+    read = read_images([s.path for s in samples if not s.error]) if reports is None else reports
+    by_path = {report.path: report for report in read}
+    bad = {s.path: error for s in samples if (error := s.error or find_error(s, by_path[s.path]))}
     kept = leave_out(data, bad, on_bad_sample, verb="used")
     issues = [Issue(str(path), error, "left out") for path, error in bad.items()]
-    issues += [remark for path, report in reports.items() if path not in bad for remark in _remarks(report)]
+    issues += [remark for path, report in by_path.items() if path not in bad for remark in _remarks(report)]
     wanted = _wants_masks(data, kept) if masks is None else masks
     if wanted:
         kept = {split: tuple(_with_masks(part, issues)) for split, part in kept.items()}

@@ -1,6 +1,7 @@
 """Reads images and their masks once before anything is learned from them, and lists what is wrong with them."""
 
-from collections.abc import Iterable, Iterator
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
@@ -35,6 +36,10 @@ class PairReport:
     """Why the pair cannot be used."""
     remarks: tuple[Issue, ...] = ()
     """What the reader should know although it can."""
+    image: ImageReport | None = None
+    """What was found in the image alone."""
+    digest: str | None = None
+    """SHA-256 of the labels of all pixels."""
 
     @property
     def is_empty(self) -> bool:
@@ -53,7 +58,13 @@ class AuditedMasks:
     """(classes,) int64: labelled pixels of each class in "train", or in everything where there is no "train"."""
 
 
-def audit_masks(data: MaskFolders, *, on_bad_sample: str = "auto", training: bool = True) -> AuditedMasks:
+def audit_masks(
+    data: MaskFolders,
+    *,
+    on_bad_sample: str = "auto",
+    training: bool = True,
+    reports: Sequence[PairReport] | None = None,
+) -> AuditedMasks:
     """Leave out and list the images that cannot be used, for their own or their mask's sake.
 
     Args:
@@ -61,13 +72,12 @@ def audit_masks(data: MaskFolders, *, on_bad_sample: str = "auto", training: boo
         on_bad_sample: "error" refuses any bad pair; "skip" leaves them out; "auto" leaves out up to 1 % of all.
         training: the data are to be learned from, so images without a labelled pixel leave "train", and two classes at
             least must occur there.
+        reports: what `read_pairs` found in them, where they were read before.
 
     Raises:
         InputError: bad pairs that `on_bad_sample` does not allow, or nothing left to learn from, or to judge by.
     """
-    samples = data.samples()
-    whole = decodes_whole(len(samples))
-    reports = read_all(lambda sample: read_pair(sample, data.encoding, whole=whole), samples, what="reading masks")
+    reports = read_pairs(data) if reports is None else reports
     bad = {report.path: report.error for report in reports if report.error}
     kept = leave_out(data, bad, on_bad_sample, verb="used")
     issues = [Issue(str(path), error, "left out") for path, error in bad.items()]
@@ -87,6 +97,13 @@ def audit_masks(data: MaskFolders, *, on_bad_sample: str = "auto", training: boo
     issues += _absent_classes(data, counts)
     side = int(median(report.short_side for report in reports if not report.error))
     return AuditedMasks(replace(audited, issues=(*data.issues, *issues)), side, counts[: len(data.class_names)])
+
+
+def read_pairs(data: MaskFolders, *, whole: bool | None = None) -> list[PairReport]:
+    """Read all images and masks, several at a time: images whole by default where they are not very many."""
+    samples = data.samples()
+    decoding = decodes_whole(len(samples)) if whole is None else whole
+    return read_all(lambda sample: read_pair(sample, data.encoding, whole=decoding), samples, what="reading masks")
 
 
 def _without_empty(
@@ -147,19 +164,20 @@ def read_pair(sample: MaskSample, encoding: MaskEncoding, *, whole: bool) -> Pai
     """Read an image (its header, and with `whole` every pixel) and its mask."""
     report = read_image(sample.path, whole=whole)
     if report.error or report.size is None:
-        return PairReport(sample.path, error=report.error)
+        return PairReport(sample.path, error=report.error, image=report)
     if not sample.mask.exists():
         reason = f"has no mask: expected {sample.mask} (or with {', '.join(MASK_ENDINGS)} behind the name)"
-        return PairReport(sample.path, error=reason)
+        return PairReport(sample.path, error=reason, image=report)
     try:
         pixels = read_pixels(sample.mask, by_colour=encoding.by_colour)
         check_fit(sample.mask, pixels.values.shape, report)
         labels = to_labels(sample.mask, pixels, encoding)
     except ImageError as error:
-        return PairReport(sample.path, error=f"its mask {error}")
+        return PairReport(sample.path, error=f"its mask {error}", image=report)
     remarks = (*report.remarks, *_remarks(sample, report, pixels.values.dtype.itemsize > 1 and not pixels.in_colour))
     counts = np.bincount(labels.ravel(), minlength=IGNORE + 1)
-    return PairReport(sample.path, min(report.size), counts, remarks=remarks)
+    digest = hashlib.sha256(labels.tobytes()).hexdigest()
+    return PairReport(sample.path, min(report.size), counts, remarks=remarks, image=report, digest=digest)
 
 
 def check_fit(mask: Path, shape: tuple[int, ...], image: ImageReport) -> None:

@@ -1,6 +1,6 @@
 """Image classification in the engine: the Lightning module, and what the verbs ask of the task."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from timm.data import Mixup
 from torch import Tensor
 
-from nommer.data.audit import audit
+from nommer.data.audit import audit, read_images
 from nommer.data.classification import ClassificationBatch, ClassificationData
 from nommer.data.formats.classification import read_classification
 from nommer.data.formats.folders import split_stratified
@@ -82,9 +82,21 @@ class ClassificationWorkflow(Workflow):
         """Hold back a fraction of every class."""
         return split_stratified(data, fraction=fraction, seed=seed)
 
-    def audit(self, data: Any, *, on_bad_sample: str, training: bool, masks: bool | None = None) -> Found:
+    def inspect(self, data: Any) -> list[Any]:
+        """Every image, whole."""
+        return read_images([sample.path for sample in data.samples()], whole=True)
+
+    def audit(
+        self,
+        data: Any,
+        *,
+        on_bad_sample: str,
+        training: bool,
+        masks: bool | None = None,
+        reports: Sequence[Any] | None = None,
+    ) -> Found:
         """Decode every image once."""
-        audited = audit(data, on_bad_sample=on_bad_sample, needs_every_class=training)
+        audited = audit(data, on_bad_sample=on_bad_sample, needs_every_class=training, reports=reports)
         return Found(audited.data, audited.short_side)
 
     def resolve(self, settings: TrainSettings, found: Found) -> TrainSettings:

@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from nommer.data.audit import read_images
 from nommer.data.box_transforms import BoxAugmentation, BoxPreprocessing
 from nommer.data.detection import DetectionBatch, DetectionData
 from nommer.data.detection_audit import audit_detection
@@ -106,9 +107,21 @@ class DetectionWorkflow(Workflow):
         """Hold back a fraction of the images."""
         return split_randomly(data, fraction=fraction, seed=seed)
 
-    def audit(self, data: Any, *, on_bad_sample: str, training: bool, masks: bool | None = None) -> Found:
+    def inspect(self, data: Any) -> list[Any]:
+        """Every image, whole."""
+        return read_images([sample.path for sample in data.samples() if not sample.error], whole=True)
+
+    def audit(
+        self,
+        data: Any,
+        *,
+        on_bad_sample: str,
+        training: bool,
+        masks: bool | None = None,
+        reports: Sequence[Any] | None = None,
+    ) -> Found:
         """Decode every image once, check every object."""
-        audited = audit_detection(data, on_bad_sample=on_bad_sample, training=training, masks=masks)
+        audited = audit_detection(data, on_bad_sample=on_bad_sample, training=training, masks=masks, reports=reports)
         return Found(audited.data, audited.short_side)
 
     def resolve(self, settings: TrainSettings, found: Found) -> TrainSettings:

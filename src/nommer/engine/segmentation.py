@@ -1,6 +1,6 @@
 """Semantic segmentation in the engine: the Lightning module, and what the verbs ask of the task."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -13,7 +13,7 @@ from torch import Tensor
 from nommer.data.formats.labelled import split_randomly
 from nommer.data.formats.masks import read_mask_folders
 from nommer.data.joint_transforms import DensePreprocessing, JointAugmentation
-from nommer.data.mask_audit import audit_masks
+from nommer.data.mask_audit import audit_masks, read_pairs
 from nommer.data.masks import IGNORE
 from nommer.data.module import ImageData, Loading
 from nommer.data.segmentation import SegmentationBatch, SegmentationData
@@ -125,9 +125,21 @@ class SegmentationWorkflow(Workflow):
         """Hold back a fraction of the images."""
         return split_randomly(data, fraction=fraction, seed=seed)
 
-    def audit(self, data: Any, *, on_bad_sample: str, training: bool, masks: bool | None = None) -> Found:
+    def inspect(self, data: Any) -> list[Any]:
+        """Every image with its mask, whole."""
+        return read_pairs(data, whole=True)
+
+    def audit(
+        self,
+        data: Any,
+        *,
+        on_bad_sample: str,
+        training: bool,
+        masks: bool | None = None,
+        reports: Sequence[Any] | None = None,
+    ) -> Found:
         """Decode every image and mask once."""
-        audited = audit_masks(data, on_bad_sample=on_bad_sample, training=training)
+        audited = audit_masks(data, on_bad_sample=on_bad_sample, training=training, reports=reports)
         return Found(audited.data, audited.short_side, audited.class_pixels)
 
     def resolve(self, settings: TrainSettings, found: Found) -> TrainSettings:

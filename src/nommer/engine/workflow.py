@@ -1,7 +1,7 @@
 """What training and judging ask of a task: its data, its model, its losses and its pictures; siblings answer it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -60,7 +60,19 @@ class Workflow(ABC):
         """Hold back a fraction of data without a split of its own as "val"."""
 
     @abstractmethod
-    def audit(self, data: Data, *, on_bad_sample: str, training: bool, masks: bool | None = None) -> Found:
+    def inspect(self, data: Any) -> list[Any]:
+        """Read every sample whole, and tell what was found in each, in their order; `audit` takes it."""
+
+    @abstractmethod
+    def audit(
+        self,
+        data: Data,
+        *,
+        on_bad_sample: str,
+        training: bool,
+        masks: bool | None = None,
+        reports: Sequence[Any] | None = None,
+    ) -> Found:
         """Read every sample once, and leave out and list what cannot be used.
 
         Args:
@@ -68,6 +80,7 @@ class Workflow(ABC):
             on_bad_sample: "error", "skip" or "auto", as the verbs have it.
             training: whether it is to be learned from, or judged on.
             masks: of objects, whether their masks are wanted; by default where most have one.
+            reports: what `inspect` found; by default the samples are read now.
         """
 
     @abstractmethod
