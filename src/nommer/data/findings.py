@@ -1,0 +1,133 @@
+"""What a look at all data tells beyond each file alone: duplicates, classes out of balance; and how grave it all is."""
+
+import re
+from collections import defaultdict
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from nommer.data.formats.labelled import Issue, LabelledImages, Split, shorten
+
+Severity = Literal["note", "problem", "fatal"]
+"""Good to know; costs data or makes results doubtful; makes the data useless as they are."""
+
+SEVERITIES: tuple[Severity, ...] = ("fatal", "problem", "note")
+"""The gravest first."""
+
+_LOSSES = ("left out", "dropped", "clipped", "no images are taken")
+"""What is done about an issue that loses something of the data."""
+
+_HARMLESS = ("file name does not end as an image's", "images without a class")
+"""What is found in files that were never meant to be learned from."""
+
+IMBALANCE = 10
+"""From this ratio on, the largest class against the smallest is worth a note."""
+
+SMALLEST_SIDE = 32
+"""Least side in pixels that a network takes; smaller images are enlarged."""
+
+
+@dataclass(frozen=True)
+class Finding(Issue):
+    """An issue with its severity: a line of the check's `data_issues.jsonl`."""
+
+    severity: Severity
+
+
+@dataclass(frozen=True)
+class Duplicate:
+    """A file whose bytes are those of another one that comes before it."""
+
+    path: Path
+    first: Path
+    splits: tuple[Split, Split]
+    """Of the other one, and its own."""
+    targets: tuple[str, str]
+    """What the other one is labelled with, and it."""
+    same_target: bool
+
+    def as_finding(self, data: LabelledImages[Any]) -> Finding:
+        """In a sentence; grave where the labels contradict each other, or training has seen what is judged on."""
+        other = f"the same image as {data.name_of(self.first)}"
+        if not self.same_target:
+            both = f"which is {self.targets[0]}, while this is {self.targets[1]}"
+            detail = both if len(set(self.targets)) == 2 else "whose labels differ"
+            return Finding(str(self.path), f"{other}, {detail}", "kept", "problem")
+        if len(set(self.splits)) == 2:
+            what = f"{other}; one is in {self.splits[0]}, one in {self.splits[1]}"
+            return Finding(str(self.path), what, "kept", "problem")
+        return Finding(str(self.path), f"{other}, with the same label", "kept", "note")
+
+
+def by_kind(findings: Sequence[Finding]) -> list[list[Finding]]:
+    """Findings that differ only in names and numbers together, the gravest kinds first, then the most frequent."""
+    kinds: dict[tuple[str, str, str], list[Finding]] = defaultdict(list)
+    for finding in findings:
+        kinds[finding.severity, _without_names(finding.what), _without_names(finding.done)].append(finding)
+    return sorted(kinds.values(), key=lambda kind: (SEVERITIES.index(kind[0].severity), -len(kind)))
+
+
+def _without_names(text: str) -> str:
+    return re.sub(r"(same image as) [^;,]*|'[^']*'|\S*/\S*|[\d.,]+", r"\1", text)
+
+
+def graded(issue: Issue) -> Finding:
+    """An issue that the audit found, with its severity."""
+    loses = any(word in issue.done for word in _LOSSES) and issue.what not in _HARMLESS
+    return Finding(issue.file, issue.what, issue.done, "problem" if loses else "note")
+
+
+def find_duplicates(
+    data: LabelledImages[Any], digests: Mapping[Path, str], targets: Mapping[Path, Hashable]
+) -> list[Duplicate]:
+    """Every file of the same bytes as one before it, in the order of the data.
+
+    Args:
+        data: the samples.
+        digests: hash of each file that could be read.
+        targets: what tells whether two samples are labelled alike.
+    """
+    groups: dict[str, list[tuple[Split, Any]]] = defaultdict(list)
+    for split, part in data.splits.items():
+        for sample in part:
+            if sample.path in digests:
+                groups[digests[sample.path]].append((split, sample))
+    found = []
+    for (first_split, first), *others in groups.values():
+        for split, sample in others:
+            texts = data.target_of(first), data.target_of(sample)
+            same = targets[first.path] == targets[sample.path]
+            found.append(Duplicate(sample.path, first.path, (first_split, split), texts, same))
+    return found
+
+
+def find_small(sizes: Mapping[Path, tuple[int, int]]) -> list[Finding]:
+    """Images that are smaller than the network takes."""
+    return [
+        Finding(str(path), f"{width} x {height} pixels: a side is under {SMALLEST_SIDE}", "enlarged", "note")
+        for path, (width, height) in sizes.items()
+        if min(width, height) < SMALLEST_SIDE
+    ]
+
+
+def find_imbalance(root: Path, names: Sequence[str], counts: Mapping[Split, Sequence[int]], unit: str) -> list[Finding]:
+    """Classes of which there is much more than of others in training, and those that are never judged.
+
+    Args:
+        root: the data.
+        names: of the classes.
+        counts: for each split, how much there is of each class.
+        unit: what is counted, such as "images".
+    """
+    found = []
+    learned = [(count, name) for count, name in zip(counts.get("train", ()), names, strict=False) if count]
+    if len(learned) > 1 and max(learned)[0] >= IMBALANCE * min(learned)[0]:
+        (most, large), (least, small) = max(learned), min(learned)
+        what = f"{large!r} has {most:,} training {unit}, {small!r} {least:,}: {most / least:.0f} times as many"
+        found.append(Finding(str(root), what, "kept", "note"))
+    absent = [name for count, name in zip(counts.get("val", ()), names, strict=False) if not count]
+    if absent:
+        what = f"{len(absent)} of {len(names)} classes have no validation {unit}: {shorten(absent)}"
+        found.append(Finding(str(root), what, "kept", "note"))
+    return found
