@@ -8,6 +8,7 @@ from typing import Literal
 from nommer.data.images import find_images
 from nommer.data.transforms import Augmentation, PixelOptions
 from nommer.deploy.onnx import ParityReport, export_onnx, parity_images
+from nommer.engine.checking import CheckResult, check_data
 from nommer.engine.evaluation import (
     EvaluationResult,
     EvaluationSettings,
@@ -35,8 +36,37 @@ from nommer.heads.inference import Inference
 from nommer.heads.output import unique_names
 from nommer.heads.storage import load, network_of, nommer_of
 from nommer.nominations.images import Explanation, explain_images
+from nommer.nominations.tokens import parse_pixels
 from nommer.predictions import Failure
 from nommer.progress import track
+
+
+def check(
+    data: Path | str,
+    *,
+    classes: Path | str | None = None,
+    out: Path | str | None = None,
+    overwrite: bool = False,
+) -> CheckResult:
+    """Look at labelled images before anything is learned from them; every file is read whole, none is changed.
+
+    Exit code: 0 where nothing is amiss but for notes; 1 for problems: something is left out, dropped or clipped, or the
+    same image has two labels or is in two splits; 2 where training would refuse the data.
+
+    Args:
+        data: labelled images in any format that `train` takes.
+        classes: for masks, YAML or JSON file with the names, values and colours of the classes and what to ignore.
+        out: folder for report.html, data_issues.jsonl, images.csv and result.json. By default a new one, runs/check.
+        overwrite: delete earlier results in `out`.
+
+    Returns:
+        What was found, the gravest first, and the folder.
+
+    Raises:
+        InputError: nothing there that fits a layout, or anything given that does not fit.
+    """
+    root, file, folder = (None if path is None else Path(path) for path in (data, classes, out))
+    return check_data(root or Path(), classes=file, out=folder, overwrite=overwrite)
 
 
 def train(
@@ -212,6 +242,7 @@ def explain(
     model: Path | str,
     images: Sequence[str] = (),
     *,
+    token: Sequence[str] = (),
     data: Path | str | None = None,
     out: Path | str | None = None,
     device: str = "auto",
@@ -234,6 +265,8 @@ def explain(
     Args:
         model: run folder, model folder or published checkpoint.
         images: files, folders (searched deeply) and glob patterns; - reads one per line from standard input.
+        token: X,Y of a pixel of the images, several times for several: what the token that it lies in sees in every
+            block, with which weights, and which pixels can influence it, as a picture in tokens/ and in result.json.
         data: instead of images: folder of labelled images, laid out as for training.
         out: folder for the pictures and result.json; of a data set for report.html, result.json and a CSV file per
             table. By default a new one in the run folder.
@@ -258,7 +291,8 @@ def explain(
     if data is not None:
         if images:
             raise InputError(f"--data {data}: is explained instead of images; leave out either --data or the images")
-        settings = {name: value for name, value in locals().items() if name != "images"}
+        refuse_given("a data set, only with images", token=token or None)
+        settings = {name: value for name, value in locals().items() if name not in ("images", "token")}
         study = study_data(StudySettings(**settings))
         return ExplanationResult([], study.out, study)
     if not images:
@@ -274,15 +308,19 @@ def explain(
         on_bad_sample=None if on_bad_sample == "error" else on_bad_sample,
         seed=seed or None,
     )
+    tokens = parse_pixels(token)
     loaded, paths = load_to(model, device), list(find_images(read_list(images)))
     nommer_of(loaded, model)
     folder = results_folder(Path(model), "explain", out, overwrite=overwrite)
-    explanations = explain_images(loaded, paths)
+    explanations = explain_images(loaded, paths, tokens=tokens)
     results = []
     for name, result in zip(unique_names(paths), track(explanations, total=len(paths), what="explaining"), strict=True):
         results.append(result)
         if isinstance(result, Explanation):
             save_figure(result.plot(), folder / f"{name}.png")
+        if isinstance(result, Explanation) and result.tokens:
+            (folder / "tokens").mkdir(exist_ok=True)
+            save_figure(result.plot_tokens(), folder / "tokens" / f"{name}.png")
     write_json(folder / "result.json", [result.to_dict() for result in results])
     return ExplanationResult(results, folder)
 

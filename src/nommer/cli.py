@@ -18,6 +18,7 @@ from nommer.errors import InputError
 from nommer.quickstart import demo
 from nommer.recipes import recipe_names, recipe_path
 from nommer.screen import (
+    show_check,
     show_demo,
     show_evaluation,
     show_explanations,
@@ -76,8 +77,13 @@ def verb_parser(verb: str, function: Callable[..., Any]) -> Parser:
     parser.add_argument(
         "--config", action=ActionConfigFile, help="YAML file, or name of a recipe, with any of these settings"
     )
-    images = inspect.signature(function).parameters.get("images")
-    parser.add_function_arguments(function, as_positional=verb != "train", skip={"images"} if images else set())
+    parameters = inspect.signature(function).parameters
+    images, token = parameters.get("images"), parameters.get("token")
+    skip: set[str | int] = {"images", "token"} & set(parameters)
+    parser.add_function_arguments(function, as_positional=verb != "train", skip=skip)
+    if token:
+        what = "X,Y of a pixel of the images, several times for several: what the token that it lies in sees"
+        parser.add_argument("--token", action="append", default=[], metavar="X,Y", help=what)
     if images:
         needed = images.default is inspect.Parameter.empty
         parser.add_argument(
@@ -142,7 +148,7 @@ def find_config(name: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb; returns the exit code: 0, 1 when some images failed, 2 for a mistake of the user."""
+    """Run one verb; returns the exit code: 0, 1 when some images failed or data have problems, 2 for mistakes."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     try:
@@ -178,6 +184,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 VERBS: dict[str, tuple[Callable[..., Any], Callable[[Any, Console], int]]] = {
+    "check": (api.check, show_check),
     "train": (api.train, show_training),
     "evaluate": (api.evaluate, show_evaluation),
     "predict": (api.predict, show_predictions),

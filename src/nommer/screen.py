@@ -10,6 +10,8 @@ from rich.text import Text
 
 from nommer.api import ExplanationResult, ExportResult
 from nommer.backbone.contexts import CONTEXTS
+from nommer.data.findings import by_kind
+from nommer.engine.checking import CheckResult
 from nommer.engine.evaluation import EvaluationResult
 from nommer.engine.prediction import Answer, PredictionResult
 from nommer.engine.study import StudyResult
@@ -22,6 +24,22 @@ from nommer.quickstart import DemoResult
 SOME_FAILED = 1
 _MOST_ROWS = 25
 _ERROR = Text("error", style="red")
+
+
+def show_check(result: CheckResult, console: Console) -> int:
+    """The numbers, the kinds of findings, and where to look."""
+    console.print(summary_table(result.summary, f"data for {result.task}"))
+    for finding in result.findings:
+        if finding.severity == "fatal":
+            console.print(Text("cannot be used", style="red"), finding.what)
+    kinds = by_kind([finding for finding in result.findings if finding.severity != "fatal"])
+    if kinds:
+        table = Table("severity", "count", "for example", "what", "done", title="findings by kind")
+        for kind in kinds[:_MOST_ROWS]:
+            table.add_row(kind[0].severity, str(len(kind)), kind[0].file, kind[0].what, kind[0].done)
+        console.print(table)
+    console.print(f"report.html, data_issues.jsonl, images.csv, result.json in {result.out}")
+    return result.code
 
 
 def show_training(result: TrainingResult, console: Console) -> int:
@@ -93,6 +111,8 @@ def show_explanations(result: ExplanationResult, console: Console) -> int:
             table.add_row(block, *(f"{sum(row[name] for row in rows) / len(rows):.1%}" for name in rows[0]))
         console.print(table)
     console.print(f"a picture per image in {result.out}")
+    if any(item.tokens for item in explained):
+        console.print(f"what the tokens see in {result.out / 'tokens'}")
     return exit_code(result.explanations)
 
 
@@ -109,8 +129,8 @@ def show_study(result: StudyResult, console: Console) -> int:
         if row["block"] in (AS_IT_IS, ALL_BLOCKS):
             table.add_row(*(_show(row.get(name)) for name in ("block", "intervention", measure, "change")))
     console.print(table)
-    for name, why in result.absent.items():
-        console.print(f"no {name}: {why}")
+    for why in dict.fromkeys(result.absent.values()):
+        console.print(f"not there: {', '.join(n for n, w in result.absent.items() if w == why)}: {why}")
     console.print(f"report.html, result.json and a CSV file per table in {result.out}")
     return 0
 

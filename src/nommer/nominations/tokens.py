@@ -1,5 +1,6 @@
 """Tokens that are named by a pixel of the image file, and what was found about them, in the file's own pixels."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -65,9 +66,12 @@ class Frame:
             raise OutsideError(f"token {x},{y}: lies outside the image, which is {width} x {height} pixels")
         left, top, right, bottom = self.box
         if not (left <= x + 0.5 < right and top <= y + 0.5 < bottom):
+            first_x, last_x, first_y, last_y = (
+                math.ceil(edge - 0.5) - is_last for edge, is_last in ((left, 0), (right, 1), (top, 0), (bottom, 1))
+            )
             raise OutsideError(
                 f"token {x},{y}: lies in what the preprocessing cuts away; "
-                f"choose x from {left:.0f} to {right - 1:.0f} and y from {top:.0f} to {bottom - 1:.0f}"
+                f"choose x from {first_x} to {last_x} and y from {first_y} to {last_y}"
             )
         rows, columns = self.size
         return int((y + 0.5 - top) / (bottom - top) * rows), int((x + 0.5 - left) / (right - left) * columns)
