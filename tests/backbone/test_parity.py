@@ -10,6 +10,7 @@ import torch
 from nommer.backbone.checkpoint import from_published, is_published, published_config, to_published
 from nommer.backbone.network import NomMer
 from nommer.backbone.nominator import Nomination
+from nommer.backbone.variants import VARIANTS
 
 
 @pytest.fixture(scope="module")
@@ -107,3 +108,12 @@ def test_constants_of_a_wrong_shape_are_refused(published):
 def test_unknown_keys_are_refused(published):
     with pytest.raises(ValueError, match="fc_extra"):
         from_published(published | {"fc_extra.weight": torch.zeros(3)})
+
+
+@pytest.mark.parametrize(
+    ("changes", "missing"), [({"contexts": ["window", "global"]}, "convolution"), ({"fusion": "sum"}, "nominator")]
+)
+def test_ablations_have_no_published_layout(changes, missing):
+    model = NomMer(replace(VARIANTS["nommer_micro"], **changes))
+    with pytest.raises(ValueError, match=f"stages.0.blocks.0 has no {missing}, which the published layout needs"):
+        to_published(model.state_dict())

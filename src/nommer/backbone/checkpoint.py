@@ -90,12 +90,27 @@ def from_published(state_dict: Mapping[str, Tensor]) -> StateDict:
 def to_published(state_dict: Mapping[str, Tensor]) -> StateDict:
     """State dict in our layout -> in the published one, constants made again; the inverse of `from_published`.
 
+    The network must be as published: that layout has no place for ablations, and a state dict does not tell them all.
+
     Raises:
-        ValueError: a key that NomMer does not have.
+        ValueError: a key that NomMer does not have, or a block without one of the three contexts.
     """
+    _check_contexts(state_dict)
     converted = {_to_published(key): value for key, value in state_dict.items()}
     converted.update(_constants(converted))
     return converted
+
+
+def _check_contexts(state_dict: Mapping[str, Tensor]) -> None:
+    held: dict[str, set[str]] = {}
+    for key in state_dict:
+        block, mixer, part = key.partition(".mixer.")
+        if mixer and key.startswith(("stages.0.", "stages.1.")):
+            held.setdefault(block, set()).add(part.partition(".")[0])
+    for block, parts in held.items():
+        missing = {"convolution", "window", "spectral", "nominator"} - parts
+        if missing:
+            raise ValueError(f"{block} has no {sorted(missing)[0]}, which the published layout needs")
 
 
 def published_config(state_dict: Mapping[str, Tensor]) -> NomMerConfig:

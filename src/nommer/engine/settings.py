@@ -14,7 +14,6 @@ from nommer.engine.network_options import PEER, NetworkOptions
 from nommer.engine.optim import Optim
 from nommer.engine.trainer import Precision, count_processes, parse_device, resolve_precision
 from nommer.errors import InputError, check_minimum
-from nommer.errors import refuse_options as refuse_options  # noqa: PLC0414
 from nommer.heads.rcnn_protocol import RCNNProtocol
 
 LARGEST_DEFAULT_CROP = 512
