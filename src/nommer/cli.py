@@ -79,7 +79,7 @@ def verb_parser(verb: str, function: Callable[..., Any]) -> Parser:
     )
     parameters = inspect.signature(function).parameters
     images, token = parameters.get("images"), parameters.get("token")
-    skip: set[str | int] = {"images", "token"} & set(parameters)
+    skip: set[str | int] = {name for name in ("images", "token") if name in parameters}
     parser.add_function_arguments(function, as_positional=verb != "train", skip=skip)
     if token:
         what = "X,Y of a pixel of the images, several times for several: what the token that it lies in sees"

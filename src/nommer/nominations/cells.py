@@ -37,7 +37,7 @@ class BlockCells:
         probabilities = self.probabilities.reshape(-1, _NUM).astype(np.float64)
         ordered = np.sort(probabilities, 1)
         logarithms = np.log(np.maximum(probabilities, np.finfo(float).tiny))
-        num_contexts = np.count_nonzero(probabilities.any(0))  # of a block of two, nothing is in the third place
+        num_contexts = int(np.count_nonzero(probabilities.any(0)))  # of a block of two, nothing is in the third place
         entropy = -(probabilities * logarithms).sum(1) / math.log(max(2, num_contexts))
         margin = ordered[:, -1] - ordered[:, -2]
         one_hot = np.eye(_NUM)[self.nominated.ravel()]

@@ -63,8 +63,12 @@ def overlay(image: Image.Image, weights: Tensor, span: Span | None = None) -> Im
 
 
 def entropy(probabilities: Tensor) -> Tensor:
-    """Entropy of probabilities (..., 3) in units of log 3: 0 where one context is certain, 1 where all are alike."""
-    return torch.special.entr(probabilities.double()).sum(-1) / math.log(len(CONTEXTS))
+    """Entropy of probabilities (..., 3), from 0 where one context is certain to 1 where all that there are are alike.
+
+    A network may have fewer contexts than three; the others' probabilities are 0 everywhere.
+    """
+    contexts = int(probabilities.flatten(0, -2).any(0).sum())
+    return torch.special.entr(probabilities.double()).sum(-1) / math.log(max(2, contexts))
 
 
 def _tint(image: Image.Image, colours: np.ndarray, span: Span | None) -> Image.Image:

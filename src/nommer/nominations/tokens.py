@@ -76,7 +76,7 @@ class Frame:
         rows, columns = self.size
         return int((y + 0.5 - top) / (bottom - top) * rows), int((x + 0.5 - left) / (right - left) * columns)
 
-    def to_image(self, row: float, column: float) -> tuple[float, float]:
+    def to_image(self, row: int | float, column: int | float) -> tuple[float, float]:
         """Where a point of the network's input lies in the image, as x and y."""
         left, top, right, bottom = self.box
         return left + column / self.size[1] * (right - left), top + row / self.size[0] * (bottom - top)
