@@ -73,6 +73,7 @@ def test_an_exported_model_is_refused_where_a_network_is_needed(exported, colour
     file = exported.out / "model.onnx"
     image = next(coloured.rglob("*.png"))
     assert "is an exported model" in refused("explain", file, image, "--out", tmp_path / "e")
+    assert "is an exported model" in refused("explain", file, "--data", coloured, "--workers 0 --out", tmp_path / "e")
     assert "is an exported model" in refused("export", file, "--data", coloured)
     options = ["--model nommer_micro --image-size 32 --epochs 1 --workers 0"]
     assert "is an exported model" in refused(

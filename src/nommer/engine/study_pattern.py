@@ -19,10 +19,10 @@ from nommer.engine.workflow import Judgement
 from nommer.heads.inference import WHOLE_PIXELS
 from nommer.heads.segmentation import Segmenter
 from nommer.heads.storage import Model, nommer_of
-from nommer.nominations.cells import cells_of
+from nommer.nominations.cells import block_strides, cells_of
 from nommer.nominations.patterns import Pattern
 from nommer.nominations.texture import grey
-from nommer.nominations.trace import NominationTrace, nominator_blocks
+from nommer.nominations.trace import NominationTrace
 from nommer.progress import track
 
 Rows = list[dict[str, Any]]
@@ -52,10 +52,8 @@ class PatternObserver(L.Callback):
 
     def __init__(self, model: Model, images: int, *, seed: int) -> None:
         self.model, self.regions = model, known_regions(model)
-        reductions = nommer_of(model, "the model").config.reductions
-        blocks = list(nominator_blocks(model))
-        self.strides = {block: reductions[int(block.split()[1]) - 1] for block in blocks}  # "stage 1 block 1"
-        self.pattern = Pattern(blocks, self.regions.facets, seed=seed)
+        self.strides = block_strides(nommer_of(model, "the model"))
+        self.pattern = Pattern(list(self.strides), self.regions.facets, seed=seed)
         self.shrunk = 0
         self._trace: NominationTrace | None = None
         self._progress: Iterator[int] = track(range(images), total=images, what="observing nominations")

@@ -116,7 +116,7 @@ class ObjectsOfImage(KnownRegions):
             "class": look_up(owner, [*(known.label for known in objects), OUTSIDE]),
             "part": look_up(owner, [*(0 for _ in objects), 1]),
             "distance": sided_distance_group(owner, len(objects), token),
-            "size": look_up(owner, [*sizes, OUTSIDE]),
+            "size": look_up(owner, [*sizes.tolist(), OUTSIDE]),
         }
 
 

@@ -91,7 +91,8 @@ EFFECTS = """\
 The same model judged on {images_judged} of the images (drawn with seed {seed}), again and again: each time one
 block, or all blocks, nominate something else than their scores say. One context everywhere; the `mean` of all
 contexts; a context by `chance`; or the `second` choice of every token. If a change does nothing, it does not matter
-what is nominated there. The measure is {measure_name}."""
+what is nominated there. The measure is {measure_name}. Intervals stand where a number is a mean over images, which
+mIoU and average precision are not."""
 
 DECISIONS = """\
 For every cell of an 8 x 8 grid, the tokens in it, in all blocks, nominate their second choice, and the others what

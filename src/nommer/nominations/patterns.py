@@ -112,7 +112,7 @@ class Pattern:
             counts = np.bincount(compact * len(of_block) + places[counted], minlength=size)
             added[groups, block] = counts.reshape(len(groups), len(of_block)) @ of_block
         touched = np.flatnonzero(added[:, :, 0].any(1))
-        sums.add(touched, added[touched].reshape(len(touched), -1), drawn)
+        sums.add(touched, added[touched].reshape(len(touched), sums.total.shape[1]), drawn)
 
     def _add_agreement(self, maps: Sequence[np.ndarray], drawn: np.ndarray) -> None:
         tables = np.array([neighbour_table(map_) for map_ in maps]).reshape(len(maps), -1)
