@@ -139,7 +139,7 @@ def removal_curve(
         mask = F.interpolate(chosen, size=images.shape[-2:], mode="nearest-exact").to(images.device) > 0
         first, second = (images, blurred) if insert else (blurred, images)
         shown = torch.where(mask, first, second)
-        curve.append(probabilities(model, shown)[torch.arange(len(images)), answers.to(images.device)].cpu())
+        curve.append(probabilities(model, shown).cpu()[torch.arange(len(images)), answers.cpu()])
     return torch.stack(curve, 1)
 
 

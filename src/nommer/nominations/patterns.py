@@ -107,9 +107,12 @@ class Pattern:
         for block, (map_, of_block) in enumerate(zip(maps, values, strict=True)):
             places = np.arange(map_.size).reshape(map_.shape) if tokens is None else tokens[block]
             counted = map_ != OUTSIDE
-            groups, compact = np.unique(map_[counted], return_inverse=True)
+            inside = map_[counted]
+            groups = np.flatnonzero(np.bincount(inside, minlength=len(added)))
+            compact = np.zeros(len(added), np.int64)
+            compact[groups] = np.arange(len(groups))
             size = len(groups) * len(of_block)
-            counts = np.bincount(compact * len(of_block) + places[counted], minlength=size)
+            counts = np.bincount(compact[inside] * len(of_block) + places[counted], minlength=size)
             added[groups, block] = counts.reshape(len(groups), len(of_block)) @ of_block
         touched = np.flatnonzero(added[:, :, 0].any(1))
         sums.add(touched, added[touched].reshape(len(touched), sums.total.shape[1]), drawn)
