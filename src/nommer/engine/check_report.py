@@ -11,7 +11,7 @@ from PIL import Image
 
 from nommer.data.findings import Finding, by_kind
 from nommer.data.formats.labelled import LabelledImages
-from nommer.data.images import ImageError
+from nommer.data.images import ImageError, decode
 from nommer.engine.check_tasks import CHECKS, Facts
 from nommer.report import Page
 
@@ -48,7 +48,7 @@ def write_report(
     """Write `report.html`."""
     verdict = VERDICTS[findings[0].severity if findings else ""]
     page = Page(f"Data check: {data.root.name}", summary=f"{verdict} {_in_a_sentence(task, summary)}")
-    page.table(["", "value"], [[name, value] for name, value in summary.items()], caption=f"`{data.root}`")
+    page.table(["", "value"], [[name, value] for name, value in summary.items()], caption=str(data.root))
     _add_findings(page, data, findings, task)
     _add_classes(page, data, facts, task)
     _add_images(page, facts)
@@ -61,7 +61,7 @@ def write_report(
 def _in_a_sentence(task: str, summary: Mapping[str, Any]) -> str:
     return (
         f"{summary['images']:,} images of {summary['classes']:,} classes for {task}; "
-        f"{summary['problems']:,} problems, {summary['notes']:,} notes."
+        f"problems: {summary['problems']:,}, notes: {summary['notes']:,}."
     )
 
 
@@ -73,7 +73,7 @@ def _add_findings(page: Page, data: LabelledImages[Any], findings: Sequence[Find
     listed = [finding for finding in findings if finding.severity != "fatal"]
     if listed:
         page.table(
-            ["severity", "count", "what", "done", "for example"],
+            ["severity", "count", "for example", "what", "done"],
             kind_rows(data, listed),
             caption="Findings by kind; every single one is a line of data_issues.jsonl.",
         )
@@ -87,30 +87,46 @@ def kind_rows(data: LabelledImages[Any], findings: Sequence[Finding]) -> list[li
     """A row for every kind of finding, with one of its sentences and some of its files."""
     rows = []
     for kind in by_kind(findings):
-        files = ", ".join(data.name_of(Path(finding.file)) for finding in kind[:_MOST_EXAMPLES])
+        files = ", ".join(_called(data, finding) for finding in kind[:_MOST_EXAMPLES])
         more = ", ..." if len(kind) > _MOST_EXAMPLES else ""
-        rows.append([kind[0].severity, len(kind), kind[0].what, kind[0].done, files + more])
+        rows.append([kind[0].severity, len(kind), files + more, kind[0].what, kind[0].done])
     return rows
+
+
+def _called(data: LabelledImages[Any], finding: Finding) -> str:
+    """The file that a finding is about, as the reader knows it."""
+    path = Path(finding.file)
+    return data.root.name if path == data.root else data.name_of(path)
 
 
 def _problem_pictures(
     data: LabelledImages[Any], findings: Sequence[Finding], task: str
 ) -> list[tuple[Image.Image, str]]:
     """Images of samples with problems, of every kind some, where they can be decoded."""
-    samples = {str(sample.path): sample for sample in data.samples()}
-    kinds = by_kind([finding for finding in findings if finding.severity == "problem" and finding.file in samples])
+    by_stem = {sample.path.stem: sample for sample in data.samples()}  # annotations and masks are named like images
+    samples = {finding.file: by_stem.get(Path(finding.file).stem) for finding in findings}
+    samples |= {str(sample.path): sample for sample in data.samples()}
+    kinds = by_kind([finding for finding in findings if finding.severity == "problem" and samples[finding.file]])
     chosen = [kind[turn] for turn in range(_PROBLEMS_SHOWN) for kind in kinds if turn < len(kind)]
     pictures = []
     for finding in chosen[: 3 * _PROBLEMS_SHOWN]:
-        picture = _draw(data, samples[finding.file], task)
-        if picture is not None:
-            pictures.append((picture[0], f"{data.name_of(Path(finding.file))}\n{finding.what}"))
+        sample = samples[finding.file]
+        if picture := _draw(data, sample, task) or _without_labels(sample):
+            pictures.append((picture[0], f"{_called(data, finding)}\n{finding.what}"))
     return pictures[:_PROBLEMS_SHOWN]
 
 
 def _draw(data: LabelledImages[Any], sample: Any, task: str) -> tuple[Image.Image, str] | None:
     try:
         return CHECKS[task].draw(data, sample)
+    except ImageError:
+        return None
+
+
+def _without_labels(sample: Any) -> tuple[Image.Image, str] | None:
+    """The image of a sample whose labels cannot be drawn."""
+    try:
+        return decode(sample.path), sample.path.name
     except ImageError:
         return None
 
@@ -197,19 +213,19 @@ def _add_samples(page: Page, data: LabelledImages[Any], facts: Facts, task: str)
 
 def grid(pictures: Sequence[tuple[Image.Image, str]]) -> Figure:
     """Pictures in rows, each with its text above."""
-    columns = min(_COLUMNS, len(pictures))
-    rows = -(-len(pictures) // columns)
-    figure = Figure(figsize=(7, 7 / _COLUMNS * rows * 1.25), layout="constrained")
-    for axes in (every := figure.subplots(rows, columns, squeeze=False).ravel()):
+    rows = -(-len(pictures) // _COLUMNS)
+    heights = [image.height / image.width for image, _ in pictures]
+    figure = Figure(figsize=(7, 7 / _COLUMNS * rows * (min(2, max(heights)) + 0.35)), layout="constrained")
+    for axes in (every := figure.subplots(rows, _COLUMNS, squeeze=False).ravel()):
         axes.set_axis_off()
     for axes, (image, text) in zip(every, pictures, strict=False):
         image.thumbnail((400, 400))
         axes.imshow(image, interpolation="nearest" if max(image.size) < 64 else "antialiased")
-        axes.set_title("\n".join(_wrapped(text)), fontsize=6.5)
+        axes.set_title("\n".join(_wrapped(text)), fontsize=8)
     return figure
 
 
-def _wrapped(text: str, width: int = 34, lines: int = 5) -> list[str]:
+def _wrapped(text: str, width: int = 26, lines: int = 6) -> list[str]:
     pieces = [line[start : start + width] for line in text.splitlines() for start in range(0, len(line), width)]
     return pieces if len(pieces) <= lines else [*pieces[: lines - 1], pieces[lines - 1][: width - 3] + "..."]
 

@@ -13,7 +13,7 @@ from PIL import Image
 from nommer.data.audit import ImageReport
 from nommer.data.formats.labelled import LabelledImages
 from nommer.data.images import decode
-from nommer.data.masks import IGNORE, read_mask
+from nommer.data.masks import IGNORE, check_size, read_mask
 from nommer.predictions import Detections, Segmentation
 
 MEDIUM, LARGE = 32**2, 96**2
@@ -103,8 +103,9 @@ class SegmentationCheck(TaskCheck):
 
     def draw(self, data: Any, sample: Any) -> tuple[Image.Image, str]:
         """The image under its mask."""
-        labels = Segmentation("truth", data.class_names, data.colours, read_mask(sample.mask, data.encoding))
-        return labels.overlay(decode(sample.path)), sample.path.name
+        image, labels = decode(sample.path), read_mask(sample.mask, data.encoding)
+        check_size(sample.mask, labels.shape, image.size)
+        return Segmentation("truth", data.class_names, data.colours, labels).overlay(image), sample.path.name
 
     def totals(self, data: Any, facts: Facts) -> dict[str, Any]:
         """How much of the masks says nothing."""
@@ -137,7 +138,7 @@ class DetectionCheck(TaskCheck):
         masks = tuple(mask for mask in objects.masks if mask is not None) if objects.have_masks.all() else None
         size, scores = (image.height, image.width), np.ones(len(objects))
         truth = Detections("truth", data.class_names, size, objects.boxes, scores, objects.labels, masks or None)
-        return truth.plot(image), f"{sample.path.name}: {len(objects)} objects"
+        return truth.plot(image), f"{sample.path.name}\n{len(objects)} objects"
 
     def totals(self, data: Any, facts: Facts) -> dict[str, Any]:
         """How many objects there are, and of what size."""

@@ -1,13 +1,13 @@
 """Looking at a data set before anything is learned from it: `nommer check`. Files are read, never changed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from nommer.data.audit import ImageReport
 from nommer.data.findings import SEVERITIES, Finding, find_duplicates, find_imbalance, find_small, graded
-from nommer.data.formats.labelled import Issue
+from nommer.data.formats.labelled import SPLIT_FOLDERS, Issue
 from nommer.engine.check_report import write_report
 from nommer.engine.check_tasks import CHECKS, Facts
 from nommer.engine.run import RunFolder, check_outside, results_folder
@@ -50,7 +50,7 @@ def check_data(root: Path, *, classes: Path | None, out: Path | None, overwrite:
         if overwrite:
             check_outside(root, out)
     workflow = find_workflow(root, classes)
-    data = workflow.read(root, classes=classes)
+    data = _in_order(workflow.read(root, classes=classes))
     facts = Facts.of(data, workflow.inspect(data))
     findings = find_all(workflow, data, facts)
     folder = results_folder(None, "check", out, overwrite=overwrite)
@@ -60,6 +60,11 @@ def check_data(root: Path, *, classes: Path | None, out: Path | None, overwrite:
     write_json(folder / "result.json", {"data": str(root), "task": result.task, "code": result.code, **result.summary})
     write_report(data, facts, result.task, result.summary, findings, folder / "report.html")
     return result
+
+
+def _in_order(data: Data) -> Data:
+    """The data with "train" before "val" before "test": of two equal images the first is the one to learn from."""
+    return replace(data, splits={split: data.splits[split] for split in SPLIT_FOLDERS if split in data.splits})
 
 
 def _refuse_inside(root: Path, out: Path) -> None:

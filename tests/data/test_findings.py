@@ -1,0 +1,83 @@
+"""Findings: duplicates and what they mean, imbalance, small images, and how grave each is."""
+
+from pathlib import Path
+
+import pytest
+
+from nommer.data.findings import by_kind, find_duplicates, find_imbalance, find_small, graded
+from nommer.data.formats.folders import ClassFolders, Sample
+from nommer.data.formats.labelled import Issue
+
+ROOT = Path("/data")
+
+
+def labelled(**splits):
+    """Class folders in memory: split=[("a/1.png", label), ...]."""
+    made = {split: tuple(Sample(ROOT / name, label) for name, label in part) for split, part in splits.items()}
+    return ClassFolders(ROOT, ("cat", "dog"), made)
+
+
+def duplicates(data, digests):
+    by_path = {ROOT / name: digest for name, digest in digests.items()}
+    targets = {sample.path: sample.label for sample in data.samples()}
+    return [twin.as_finding(data) for twin in find_duplicates(data, by_path, targets)]
+
+
+def test_the_same_image_twice_is_a_note_in_two_splits_or_with_two_labels_a_problem():
+    data = labelled(train=[("1", 0), ("2", 0), ("3", 1), ("4", 0)], val=[("5", 0), ("6", 1)])
+    found = duplicates(data, {"1": "x", "2": "x", "3": "x", "4": "y", "5": "x", "6": "z"})
+    assert [(Path(f.file).name, f.what, f.done, f.severity) for f in found] == [
+        ("2", "the same image as 1, with the same label", "kept", "note"),
+        ("3", "the same image as 1, which is cat, while this is dog", "kept", "problem"),
+        ("5", "the same image as 1; one is in train, one in val", "kept", "problem"),
+    ]
+
+
+def test_files_that_could_not_be_read_are_not_compared():
+    assert duplicates(labelled(train=[("1", 0), ("2", 0)]), {"1": "x"}) == []
+
+
+@pytest.mark.parametrize(
+    ("what", "done", "severity"),
+    [
+        ("cannot be decoded", "left out", "problem"),
+        ("box has no area", "dropped", "problem"),
+        ("2 of 3 objects have no mask", "2 objects dropped", "problem"),
+        ("box reaches outside", "clipped", "problem"),
+        ("test: images/test is not there", "no images are taken from it", "problem"),
+        ("file name does not end as an image's", "left out", "note"),
+        ("3 frames or pages", "the first one is used", "note"),
+        ("has no objects", "used, as background alone", "note"),
+    ],
+)
+def test_what_loses_data_is_a_problem(what, done, severity):
+    assert graded(Issue("a", what, done)).severity == severity
+
+
+def test_small_images_are_named():
+    (found,) = find_small({Path("a.png"): (31, 200), Path("b.png"): (32, 32)})
+    assert (found.file, found.what, found.severity) == ("a.png", "31 x 200 pixels: a side is under 32", "note")
+
+
+def test_imbalance_and_classes_that_are_never_judged():
+    found = find_imbalance(ROOT, ("a", "b", "c"), {"train": [100, 10, 0], "val": [3, 0, 0]}, "images")
+    assert [finding.what for finding in found] == [
+        "'a' has 100 training images, 'b' 10: 10 times as many",
+        "2 of 3 classes have no validation images: b, c",
+    ]
+    assert find_imbalance(ROOT, ("a", "b"), {"train": [99, 10], "val": [1, 1]}, "images") == []
+    assert find_imbalance(ROOT, ("a", "b"), {"train": [0, 0]}, "images") == []
+
+
+def test_findings_that_differ_in_names_and_numbers_are_of_one_kind():
+    issues = [
+        Issue("a", "object 4 (RBC): box [1, 2, 3.5, 4] has no area", "dropped"),
+        Issue("b", "object 13 (RBC): box [5, 6, 7, 8] has no area", "dropped"),
+        Issue("c", "EXIF orientation 6", "turned"),
+        Issue("d", "cannot be decoded: image file is truncated", "left out"),
+    ]
+    assert [[finding.file for finding in kind] for kind in by_kind(list(map(graded, issues)))] == [
+        ["a", "b"],
+        ["d"],
+        ["c"],
+    ]
