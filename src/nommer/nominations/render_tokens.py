@@ -187,5 +187,5 @@ def _zoom(axes: Axes, support: np.ndarray, stride: int, frame: Frame) -> None:
 
 def _around(centre: float, length: float, whole: int) -> tuple[float, float]:
     """`length` around `centre`, moved so as to stay inside `whole`."""
-    start = min(max(centre - length / 2, 0), whole - length)
+    start = float(min(max(centre - length / 2, 0), whole - length))
     return start, start + length
