@@ -199,6 +199,10 @@ def test_every_model_can_be_traced(build, images, kind):
     for block, found in trace.statistics().items():
         assert found.tokens == trace.maps(block).numel() > 0
         assert min(found.norms.values()) > 0
+    with intervene(model, "global"), NominationTrace(model) as forced:
+        model(inputs)
+    assert {tuple(shares.values()) for shares in forced.shares().values()} == {(0.0, 0.0, 1.0)}
+    assert all(map(torch.equal, before, tree_leaves(model(inputs))))
 
 
 @pytest.mark.usefixtures("unchecked")
