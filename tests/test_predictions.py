@@ -225,3 +225,24 @@ def test_colours_of_classes_differ():
     colours = np.array([class_colour(label) for label in range(20)])
     distances = np.abs(colours[:, None] - colours).sum(-1) + 999 * np.eye(20)
     assert distances.min() > 30
+
+
+def test_of_many_objects_a_picture_shows_no_names_and_one_class_has_a_colour_per_object():
+    def picture(count, names, **options):
+        boxes = np.array(
+            [
+                [10.0 * (i % 30) + 1, 30.0 * (i // 30) + 25, 10.0 * (i % 30) + 6, 30.0 * (i // 30) + 30]
+                for i in range(count)
+            ]
+        )
+        found = Detections("x.png", names, (300, 300), boxes, np.ones(count), np.zeros(count, np.int64))
+        return np.asarray(found.plot(Image.new("RGB", (300, 300)), **options))
+
+    one, two = ("cell",), ("cell", "ring")
+    black_letters_on_colour = (picture(1, two) == 0).mean(), (picture(1, two, with_scores=False) == 0).mean()
+    assert black_letters_on_colour[0] < black_letters_on_colour[1], "a longer label"
+    few, many = picture(60, two), picture(61, two)
+    assert (few[:20] > 0).any()
+    assert not (many[:20] > 0).any()
+    assert len({tuple(colour) for colour in picture(61, one).reshape(-1, 3)}) > 30
+    assert len({tuple(colour) for colour in many.reshape(-1, 3)}) == 2

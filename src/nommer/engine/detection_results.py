@@ -78,7 +78,7 @@ def _pair(
     truth = Detections("truth", model.class_names, size, objects.boxes, scores, objects.labels, masks or None)
     answer = found.plot(image) if isinstance(found, Detections) else image
     caption = f"{row['found']} found, {row['missed']} missed, {row['false_alarms']} false alarms"
-    return [(truth.plot(image), f"{sample.path.name}: {row['objects']} objects"), (answer, caption)]
+    return [(truth.plot(image, with_scores=False), f"{sample.path.name}: {row['objects']} objects"), (answer, caption)]
 
 
 def save_training_batch(data: DetectionData, model: Detector, path: Path) -> None:

@@ -1,0 +1,127 @@
+"""The objects in an image."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from faster_coco_eval.core import mask as coco_masks
+from PIL import Image, ImageDraw, ImageFont
+
+from nommer.predictions.drawing import LETTERS, LINE, OPACITY, class_colour, enlarged
+
+_MOST_NAMES = 60
+"""With more objects than this in a picture, names would hide it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """The n objects found in one image, the best first."""
+
+    source: str
+    """The image's path, or "image" for one given in memory."""
+    class_names: tuple[str, ...]
+    """Names of all classes; a label is an index into them."""
+    size: tuple[int, int]
+    """Height and width of the image in pixels."""
+    boxes: np.ndarray
+    """(n, 4) float64: left, upper, right and lower end in pixels of the image, inside it."""
+    scores: np.ndarray
+    """(n,) float64, from 0 to 1."""
+    labels: np.ndarray
+    """(n,) int64."""
+    masks: tuple[bytes, ...] | None = None
+    """COCO's compressed run lengths, of masks as large as the image; None from a model that knows boxes only."""
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    @property
+    def areas(self) -> np.ndarray:
+        """(n,) float64 square pixels: of the masks, or of the boxes where there are no masks."""
+        if self.masks is None:
+            return (self.boxes[:, 2:] - self.boxes[:, :2]).prod(1)
+        sized = [{"size": list(self.size), "counts": mask} for mask in self.masks]
+        return np.asarray(coco_masks.area(sized), np.float64).reshape(-1)
+
+    def at_least(self, threshold: float) -> "Detections":
+        """Those with this score or more."""
+        count = int((self.scores >= threshold).sum())
+        boxes, scores, labels = (values[:count] for values in (self.boxes, self.scores, self.labels))
+        masks = None if self.masks is None else self.masks[:count]
+        return replace(self, boxes=boxes, scores=scores, labels=labels, masks=masks)
+
+    def mask(self, index: int) -> np.ndarray:
+        """The pixels of one object, (H, W) bool: of its mask, or of its box where there are no masks."""
+        if self.masks is not None:
+            return coco_masks.decode({"size": list(self.size), "counts": self.masks[index]}).astype(bool)
+        left, upper, right, lower = self.boxes[index].round().astype(int)
+        pixels = np.zeros(self.size, bool)
+        pixels[upper:lower, left:right] = True
+        return pixels
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: the image, its size in pixels, and class, score and box of every object."""
+        objects = [
+            {"class": self.class_names[label], "score": score, "box": box}
+            for label, score, box in zip(self.labels, self.scores.tolist(), self.boxes.tolist(), strict=True)
+        ]
+        return {"image": self.source, "height": self.size[0], "width": self.size[1], "objects": objects}
+
+    def to_coco(self, image_id: int, category_ids: Sequence[int]) -> list[dict[str, Any]]:
+        """COCO's results: the objects as plain values for JSON.
+
+        Args:
+            image_id: of this image.
+            category_ids: of every class.
+        """
+        results: list[dict[str, Any]] = []
+        for index, (left, upper, right, lower) in enumerate(self.boxes.tolist()):
+            found = {"image_id": image_id, "category_id": category_ids[self.labels[index]]}
+            found |= {"bbox": [left, upper, right - left, lower - upper], "score": float(self.scores[index])}
+            if self.masks is not None:
+                found["segmentation"] = {"size": list(self.size), "counts": self.masks[index].decode("ascii")}
+            results.append(found)
+        return results
+
+    def to_yolo(self) -> str:
+        """YOLO's labels: a line per object, its class and its box (middle, width, height) in shares of the image."""
+        sides = np.array(self.size[::-1] * 2)
+        middles, extents = (self.boxes[:, :2] + self.boxes[:, 2:]) / 2, self.boxes[:, 2:] - self.boxes[:, :2]
+        shares = np.concatenate([middles, extents], 1) / sides
+        rows = zip(self.labels, shares.tolist(), strict=True)
+        return "".join(f"{label} {' '.join(f'{value:.6f}' for value in box)}\n" for label, box in rows)
+
+    def plot(self, image: Image.Image, *, with_scores: bool = True) -> Image.Image:
+        """The RGB image with the objects' boxes and names and their masks tinted, the best on top; of many no names."""
+        shown = Image.fromarray(self._tinted(np.asarray(image))) if self.masks else image.copy()
+        shown.thumbnail((1280, 1280))
+        shown = shown if min(shown.size) >= 224 else shown.resize(enlarged(shown.size), Image.Resampling.NEAREST)
+        draw, font = ImageDraw.Draw(shown), ImageFont.load_default(LETTERS)
+        scales = np.array([shown.width / image.width, shown.height / image.height] * 2)
+        for index in reversed(range(len(self))):
+            box, name, colour = self.boxes[index] * scales, self.class_names[self.labels[index]], self._colour(index)
+            draw.rectangle(box.tolist(), outline=colour, width=2)
+            if len(self) > _MOST_NAMES:
+                continue
+            text = f"{name} {self.scores[index]:.0%}" if with_scores else name
+            left, top = max(0, min(box[0], shown.width - font.getlength(text))), max(0, box[1] - LINE)
+            draw.rectangle(draw.textbbox((left, top), text, font=font), fill=colour)
+            draw.text((left, top), text, fill="black", font=font)
+        return shown
+
+    def _tinted(self, pixels: np.ndarray) -> np.ndarray:
+        tinted = pixels.copy()
+        for index in reversed(range(len(self))):
+            inside = self.mask(index)
+            tinted[inside] = (1 - OPACITY) * pixels[inside] + OPACITY * np.array(self._colour(index))
+        return tinted
+
+    def _colour(self, index: int) -> tuple[int, int, int]:
+        """Of an object's class; where there is only one, its own."""
+        return class_colour(self.labels[index] if len(self.class_names) > 1 else index)
+
+    def save(self, path: Path, image: Image.Image) -> None:
+        """Write the annotated image to `path`."""
+        self.plot(image).save(path)

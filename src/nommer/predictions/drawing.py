@@ -1,0 +1,27 @@
+"""What the pictures of all answers have in common."""
+
+import colorsys
+
+MARGIN = 6
+"""Around text, in pixels."""
+
+LINE = 22
+"""Height of a line of text under or beside a picture, in pixels."""
+
+LETTERS = 16
+"""Height of the letters, in pixels."""
+
+OPACITY = 0.5
+"""Of the classes' colours over an image."""
+
+
+def enlarged(size: tuple[int, int], side: int = 224) -> tuple[int, int]:
+    """At least `side` pixels on the shorter side, at most 640 on the longer, by a whole factor where that fits."""
+    factor = max(1, min(-(-side // min(size)), 640 // max(size)))
+    return size[0] * factor, size[1] * factor
+
+
+def class_colour(label: int) -> tuple[int, int, int]:
+    """A bright RGB colour for a class: hues a golden angle apart, so that no two of few classes are alike."""
+    red, green, blue = colorsys.hsv_to_rgb(label * 0.381966 % 1, 0.65, 1.0)
+    return round(255 * red), round(255 * green), round(255 * blue)

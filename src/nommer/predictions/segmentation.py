@@ -1,0 +1,99 @@
+"""The class of every pixel of an image."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from nommer.predictions.drawing import LETTERS, LINE, MARGIN, OPACITY, enlarged
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """The class of every pixel of one image."""
+
+    source: str
+    """The image's path, or "image" for one given in memory."""
+    class_names: tuple[str, ...]
+    """Names of all classes; a label is an index into them."""
+    colours: tuple[tuple[int, int, int], ...]
+    """RGB colour (0-255) of each class in pictures."""
+    labels: np.ndarray
+    """(H, W) uint8, at the image's own size."""
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Share of the pixels that have each class, the largest first; classes that do not occur are left out."""
+        counts = np.bincount(self.labels.ravel(), minlength=len(self.class_names))
+        occurring = sorted(np.flatnonzero(counts), key=lambda label: -counts[label])
+        return {self.class_names[label]: float(counts[label] / self.labels.size) for label in occurring}
+
+    def summary(self) -> "SegmentationSummary":
+        """The shares without the pixels: what can be kept of very many images."""
+        return SegmentationSummary(self.source, self.labels.shape[0], self.labels.shape[1], self.shares)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: the image, its size in pixels and the share of each class that occurs."""
+        return self.summary().to_dict()
+
+    def index_image(self) -> Image.Image:
+        """The labels as a grey image (mode L): the value of a pixel is its class."""
+        return Image.fromarray(self.labels)
+
+    def palette_image(self) -> Image.Image:
+        """The labels as an image with a palette (mode P): the values are classes, shown in their colours."""
+        image, palette = Image.fromarray(self.labels), bytes(value for colour in self.colours for value in colour)
+        image.putpalette(palette.ljust(3 * 256, b"\0"))  # turns mode L into P; a whole palette keeps all 8 bits on disk
+        return image
+
+    def overlay(self, image: Image.Image) -> Image.Image:
+        """The image with every pixel tinted in the colour of its class.
+
+        Args:
+            image: the RGB image that was segmented.
+        """
+        return Image.blend(image, self.palette_image().convert("RGB"), OPACITY)
+
+    def plot(self, image: Image.Image) -> Image.Image:
+        """The overlay, with a legend of the classes that occur and their shares under it."""
+        shown = self.overlay(image)
+        shown.thumbnail((1280, 1280))
+        shown = shown if min(shown.size) >= 224 else shown.resize(enlarged(shown.size), Image.Resampling.NEAREST)
+        font = ImageFont.load_default(LETTERS)
+        entries = [(name, f"{share:.1%}  {name}") for name, share in self.shares.items()]
+        column = math.ceil(max(font.getlength(text) for _, text in entries)) + LINE + 2 * MARGIN
+        columns = max(1, shown.width // column)
+        rows = -(-len(entries) // columns)
+        sheet = Image.new("RGB", (max(shown.width, column), shown.height + LINE * rows + 2 * MARGIN), "white")
+        sheet.paste(shown, (0, 0))
+        draw = ImageDraw.Draw(sheet)
+        for index, (name, text) in enumerate(entries):
+            left = column * (index // rows) + MARGIN
+            top = shown.height + MARGIN + LINE * (index % rows)
+            colour = self.colours[self.class_names.index(name)]
+            draw.rectangle((left, top + 2, left + LETTERS, top + LETTERS + 2), fill=colour, outline="black")
+            draw.text((left + LINE, top), text, fill="black", font=font)
+        return sheet
+
+    def save(self, path: Path, image: Image.Image) -> None:
+        """Write the overlay with its legend to `path`."""
+        self.plot(image).save(path)
+
+
+@dataclass(frozen=True)
+class SegmentationSummary:
+    """How much of an image each class has."""
+
+    source: str
+    """The image's path, or "image" for one given in memory."""
+    height: int
+    width: int
+    shares: dict[str, float]
+    """Share of the pixels that have each class that occurs, the largest first; together 1."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: the image, its size in pixels and the share of each class that occurs."""
+        return {"image": self.source, "height": self.height, "width": self.width, "shares": self.shares}
