@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from nommer.data.images import find_images
 from nommer.data.transforms import Augmentation, PixelOptions
 from nommer.deploy.onnx import ParityReport, export_onnx, parity_images
 from nommer.engine.checking import CheckResult, check_data
@@ -15,7 +14,8 @@ from nommer.engine.evaluation import (
     SplitChoice,
     evaluate_model,
 )
-from nommer.engine.inputs import images_to_compare, load_to, read_list
+from nommer.engine.explaining import ExplanationResult, ExplanationSettings, explain_files
+from nommer.engine.inputs import images_to_compare
 from nommer.engine.network_options import NetworkOptions
 from nommer.engine.optim import Optim
 from nommer.engine.prediction import PredictionResult, PredictionSettings, predict_images
@@ -25,20 +25,13 @@ from nommer.engine.settings import (
     SegmentationOptions,
     TrainSettings,
 )
-from nommer.engine.study import StudyResult, StudySettings, study_data
+from nommer.engine.study import StudySettings, study_data
 from nommer.engine.trainer import Precision
 from nommer.engine.training import TrainingResult, train_model
 from nommer.errors import InputError, refuse_given
-from nommer.figures import save_figure
-from nommer.files import write_json
 from nommer.heads.detection import Detector
 from nommer.heads.inference import Inference
-from nommer.heads.output import unique_names
-from nommer.heads.storage import load, network_of, nommer_of
-from nommer.nominations.images import Explanation, explain_images
-from nommer.nominations.tokens import parse_pixels
-from nommer.predictions import Failure
-from nommer.progress import track
+from nommer.heads.storage import load, network_of
 
 
 def check(
@@ -102,7 +95,8 @@ def train(
 
     Args:
         data: for classification a folder with train/CLASS/ and val/CLASS/ (val may be called valid, validation or
-            test), or with CLASS/ alone, which is then split. For segmentation images and masks, as images/train and
+            test), or with CLASS/ alone, which is then split; an archive of these, a table of paths and labels, lists,
+            ImageNet's own layouts, WebDataset shards or a Hugging Face dataset on disk. For segmentation images and masks, as images/train and
             masks/train, train/images and train/masks, images/ and masks/ with lists or alone, or as ADE20K, CamVid
             or VOC have them.
         model: variant of the network: nommer_tiny, nommer_small, nommer_base, nommer_nano, nommer_pico or
@@ -228,21 +222,12 @@ def predict(
     return predict_images(PredictionSettings(**locals()))
 
 
-@dataclass(frozen=True)
-class ExplanationResult:
-    """Explanations of images in their order, or the study of a data set, and where they are written."""
-
-    explanations: list[Explanation | Failure]
-    out: Path
-    study: StudyResult | None = None
-    """What was found about the data set, where one was given."""
-
-
 def explain(
     model: Path | str,
     images: Sequence[str] = (),
     *,
     token: Sequence[str] = (),
+    sensitivity: bool = False,
     data: Path | str | None = None,
     out: Path | str | None = None,
     device: str = "auto",
@@ -267,6 +252,8 @@ def explain(
         images: files, folders (searched deeply) and glob patterns; - reads one per line from standard input.
         token: X,Y of a pixel of the images, several times for several: what the token that it lies in sees in every
             block, with which weights, and which pixels can influence it, as a picture in tokens/ and in result.json.
+        sensitivity: of a classifier also where in the image the answer hangs on what is nominated, as a picture in
+            sensitivity/ and in result.json; 64 more forward passes per image.
         data: instead of images: folder of labelled images, laid out as for training.
         out: folder for the pictures and result.json; of a data set for report.html, result.json and a CSV file per
             table. By default a new one in the run folder.
@@ -291,9 +278,9 @@ def explain(
     if data is not None:
         if images:
             raise InputError(f"--data {data}: is explained instead of images; leave out either --data or the images")
-        refuse_given("a data set, only with images", token=token or None)
-        settings = {name: value for name, value in locals().items() if name not in ("images", "token")}
-        study = study_data(StudySettings(**settings))
+        refuse_given("a data set, only for images", token=token or None, sensitivity=sensitivity or None)
+        given = {name: value for name, value in locals().items() if name in StudySettings.__dataclass_fields__}
+        study = study_data(StudySettings(**given))
         return ExplanationResult([], study.out, study)
     if not images:
         raise InputError("nothing to explain: name images (files, folders, patterns), or a data set with --data")
@@ -308,21 +295,8 @@ def explain(
         on_bad_sample=None if on_bad_sample == "error" else on_bad_sample,
         seed=seed or None,
     )
-    tokens = parse_pixels(token)
-    loaded, paths = load_to(model, device), list(find_images(read_list(images)))
-    nommer_of(loaded, model)
-    folder = results_folder(Path(model), "explain", out, overwrite=overwrite)
-    explanations = explain_images(loaded, paths, tokens=tokens)
-    results = []
-    for name, result in zip(unique_names(paths), track(explanations, total=len(paths), what="explaining"), strict=True):
-        results.append(result)
-        if isinstance(result, Explanation):
-            save_figure(result.plot(), folder / f"{name}.png")
-        if isinstance(result, Explanation) and result.tokens:
-            (folder / "tokens").mkdir(exist_ok=True)
-            save_figure(result.plot_tokens(), folder / "tokens" / f"{name}.png")
-    write_json(folder / "result.json", [result.to_dict() for result in results])
-    return ExplanationResult(results, folder)
+    given = {name: value for name, value in locals().items() if name in ExplanationSettings.__dataclass_fields__}
+    return explain_files(ExplanationSettings(**given))
 
 
 @dataclass(frozen=True)
