@@ -149,6 +149,7 @@ def test_a_segmenters_tokens_lie_in_the_file_also_where_it_is_shrunk(tiny_segmen
     assert shrunk.tokens[0].fields[BLOCKS[0]].shape == (40, 49)
     box = shrunk.tokens[0].to_dict()["blocks"][-1]["box"]
     assert box == [0, 0, 100, 81]
+    assert shrunk.plot_tokens().get_suptitle() == "image, shrunk from 100 x 81"
 
 
 def test_a_detectors_tokens_tell_what_padding_gets(tiny_detector, noisy):
@@ -167,6 +168,27 @@ def test_a_detectors_tokens_tell_what_padding_gets(tiny_detector, noisy):
         on_image = view.weights[:rows, :columns].sum() + view.class_weight
         assert block["padding_weight"] == pytest.approx(1 - on_image.item(), abs=1e-6)
         assert block["padding_weight"] > 0
+
+
+@pytest.mark.parametrize("options", [{"contexts": ["window", "global"]}, {"contexts": ["convolution", "window"]}])
+def test_networks_with_fewer_contexts(tiny_classifier, noisy, options):
+    (explanation,) = explain_images(tiny_classifier(**options), [noisy((1, 2, 3))], tokens=[(20, 10)])
+    for view in explanation.tokens[0].views[:2]:
+        assert view.kind in options["contexts"]
+    explanation.plot_tokens()
+    explanation.plot()
+
+
+def test_a_mixture_of_contexts_sees_all_of_them(tiny_classifier, noisy):
+    (explanation,) = explain_images(tiny_classifier(fusion="softmax"), [noisy((1, 2, 3))], tokens=[(20, 10)])
+    token = explanation.tokens[0]
+    for view in token.views[:2]:
+        probabilities = explanation.probabilities[view.block][view.place]
+        assert view.share == pytest.approx(probabilities.max().item(), abs=1e-6)
+        assert 1 / 3 <= view.share < 1
+    assert all(field.all() for field in token.fields.values()), "a part of everything is global"
+    shown = [axes.get_title() for axes in explanation.plot_tokens().axes]
+    assert f"{token.views[0].block}: {token.views[0].kind} ({token.views[0].share:.0%} of it)" in shown
 
 
 def test_images_without_a_token_do_not_stop_the_others(tiny_segmenter, noisy):

@@ -67,23 +67,25 @@ class Explanation:
 
     def plot(self) -> Figure:
         """The image beside its maps, with the shares and a legend; then the answer and the shares of its parts."""
-        name = Path(self.prediction.source).name
-        regions, title = None, name
-        if isinstance(self.prediction, Classification):
-            title = f"{name}: {self.prediction.name} ({self.prediction.probability:.0%})"
-        elif isinstance(self.prediction, Segmentation):
-            title = f"{name}, shrunk from {self.shrunk_from[1]} x {self.shrunk_from[0]}" if self.shrunk_from else name
+        regions = None
+        if isinstance(self.prediction, Segmentation):
             colours = dict(zip(self.prediction.class_names, self.prediction.colours, strict=True))
             regions = Regions(self.prediction.overlay(self.image), self.shares_per_class or {}, colours)
-        else:
+        elif isinstance(self.prediction, Detections):
             regions = Regions(self.prediction.plot(self.image), self.shares_inside or {}, _PART_COLOURS)
         return nomination_figure(
-            self.image, self.maps, self.probabilities, title=title, spans=self.spans, regions=regions
+            self.image, self.maps, self.probabilities, title=self._title(), spans=self.spans, regions=regions
         )
 
     def plot_tokens(self) -> Figure:
         """What every token that was asked for sees in each block, and the class token; see `token_figure`."""
-        return token_figure(self.image, self.tokens, self.class_token, title=Path(self.prediction.source).name)
+        return token_figure(self.image, self.tokens, self.class_token, title=self._title())
+
+    def _title(self) -> str:
+        name = Path(self.prediction.source).name
+        if isinstance(self.prediction, Classification):
+            return f"{name}: {self.prediction.name} ({self.prediction.probability:.0%})"
+        return f"{name}, shrunk from {self.shrunk_from[1]} x {self.shrunk_from[0]}" if self.shrunk_from else name
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: the prediction, the shares, the mean probability of each context, and of tokens."""
