@@ -8,11 +8,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from nommer.api import ExplanationResult, ExportResult
+from nommer.api import ExportResult
 from nommer.backbone.contexts import CONTEXTS
 from nommer.data.findings import by_kind
 from nommer.engine.checking import CheckResult
 from nommer.engine.evaluation import EvaluationResult
+from nommer.engine.explaining import ExplanationResult
 from nommer.engine.prediction import Answer, PredictionResult
 from nommer.engine.study import StudyResult
 from nommer.engine.study_effects import ALL_BLOCKS, AS_IT_IS

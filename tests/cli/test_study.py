@@ -16,6 +16,7 @@ from nommer.cli import main
 from nommer.engine import study, study_faithfulness, study_pattern
 from nommer.heads import inference
 from nommer.heads.storage import save_model
+from nommer.nominations.faithfulness import sensitivity
 from nommer.nominations.trace import nominator_blocks
 
 BLOCKS = ["stage 1 block 1", "stage 2 block 1"]
@@ -321,6 +322,25 @@ def test_a_large_image_is_seen_whole_and_shrunk(run, segmented, scenes, tmp_path
     stage1 = next(row for row in found["tables"]["blocks"] if row["block"] == BLOCKS[0])
     assert stage1["tokens"] <= 3 * 1000 / found["token"] ** 2 * 1.2
     assert "too large to be seen whole" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_one_images_decision_is_shown_where_it_hangs_on_nominations(
+    run, refused, trained, segmented, coloured, tmp_path
+):
+    image, out = coloured / "val" / "red" / "red-0.png", tmp_path / "out"
+    run("explain", trained, image, "--sensitivity --device cpu --out", out)
+    (found,) = result(out)
+    model = nommer.load(trained)
+    prepared = model.prepare(image)
+    (answer,) = model.predict(image)
+    expected = sensitivity(model.eval(), prepared, model.class_names.index(answer.name))
+    assert torch.allclose(torch.tensor(found["sensitivity"]), expected, atol=1e-4), "the explained model is fused"
+    with Image.open(out / "sensitivity" / "red-0.png") as picture:
+        assert min(picture.size) > 100
+    told = refused("explain", segmented, image, "--sensitivity --device cpu --out", tmp_path / "no")
+    assert "--sensitivity: follows the probability of one answer per image" in told
+    assert "only for images" in refused("explain", trained, "--data", coloured, "--sensitivity --out", tmp_path / "no")
+    assert not (tmp_path / "no").exists()
 
 
 def test_what_is_stopped_leaves_nothing_behind(run, trained, coloured, tmp_path, monkeypatch):

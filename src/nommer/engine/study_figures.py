@@ -76,7 +76,7 @@ def _show_shares(axes: Axes, rows: Sequence[Mapping[str, Any] | None]) -> None:
             linewidth=1.2,
             label=context,
         )
-    axes.set(xlim=(-0.02, 1.02))
+    axes.set(xlim=(-0.02, 1.02), xticks=[0, 0.5, 1])
     axes.grid(visible=True, axis="x", alpha=0.3)
     for line in range(1, len(rows)):
         axes.axhline(line - 0.5, color="grey", linewidth=0.4, alpha=0.5)
@@ -167,8 +167,10 @@ def curves_figure(rows: Rows) -> Figure:
 
 def sensitivity_figure(pictures: Sequence[tuple[Image.Image, Tensor, str]]) -> Figure:
     """Images with what their decisions hang on over them, (image, (cells, cells) drop of probability, caption) each."""
-    figure = Figure(figsize=(WIDTH, 2.7 * -(-len(pictures) // 3)), layout="constrained")
-    panels = figure.subplots(-(-len(pictures) // 3), 3, squeeze=False).flatten()
+    columns = min(3, len(pictures))
+    rows = -(-len(pictures) // columns)
+    figure = Figure(figsize=(1.2 + 1.55 * columns, 0.2 + 1.85 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).flatten()
     limit = max(float(map_.abs().max()) for _, map_, _ in pictures) or 1.0
     shown: Any = None
     for axes in panels:

@@ -185,11 +185,12 @@ def _tell_agreement(page: Page, found: Found) -> None:
     for row in pairs:
         place = names.index(row["block"]), names.index(row["other"])
         kappas[place] = kappas[place[::-1]] = np.nan if row["kappa"] is None else row["kappa"]
-    page.figure(
-        matrix_figure(names, kappas, columns=names, label="kappa", limit=1.0),
-        caption="Kappa between the blocks at the same place of the image: between_blocks.csv.",
-        alt="; ".join(f"{row['block']} and {row['other']}: {with_interval(row, 'kappa')}" for row in pairs),
-    )
+    if np.isfinite(kappas).any():
+        page.figure(
+            matrix_figure(names, kappas, columns=names, label="kappa", limit=1.0),
+            caption="Kappa between the blocks at the same place of the image: between_blocks.csv.",
+            alt="; ".join(f"{row['block']} and {row['other']}: {with_interval(row, 'kappa')}" for row in pairs),
+        )
     page.table(
         ["block", "other", *heads],
         [[row["block"], row["other"], row["pairs"], *(with_interval(row, name) for name in columns)] for row in pairs],

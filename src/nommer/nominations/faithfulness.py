@@ -145,7 +145,7 @@ def removal_curve(
 
 def _blur(side: int) -> tuple[list[int], list[float]]:
     """A kernel after which little of an image of this side is to be recognised."""
-    sigma = side / 16
+    sigma = side / 8
     size = 2 * math.ceil(2 * sigma) + 1
     return [size, size], [sigma, sigma]
 
