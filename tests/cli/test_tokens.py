@@ -52,5 +52,5 @@ def test_mistakes(refused, trained, coloured, tmp_path):
     message = refused("explain", trained, image, "--token 10 --out", tmp_path / "out")
     assert message == "--token 10: must be the x and y of a pixel of the image, as in --token 120,80"
     message = refused("explain", trained, "--data", coloured, "--token 10,10 --out", tmp_path / "out")
-    assert message == "--token: does nothing for a data set, only with images; leave it out"
+    assert message.startswith("--token: does nothing for a data set")
     assert not (tmp_path / "out").exists()
