@@ -83,8 +83,12 @@ def test_every_problem_of_classification(run, photos, noisy, tmp_path):
     printed = run("check", photos, "--out", out, code=2)
     assert found(out, "problem") == {
         ("cut.png", "cannot be decoded: image file is truncated", "left out"),
-        ("leak.png", "the same image as train/blue/blue-0.png; one is in train, one in val", "kept"),
-        ("wrong.png", "the same image as train/blue/blue-1.png, which is blue, while this is red", "kept"),
+        (
+            "leak.png",
+            "the same image as train/blue/blue-0.png, with the same label; one is in train, one in val",
+            "kept",
+        ),
+        ("wrong.png", "the same image as train/blue/blue-1.png, which is 'blue', while this is 'red'", "kept"),
     }
     assert found(out, "note") == {
         ("notes.txt", "file name does not end as an image's", "left out"),
@@ -105,7 +109,7 @@ def test_every_problem_of_classification(run, photos, noisy, tmp_path):
     assert files["train/red/wrong.png"]["sha256"] == files["train/blue/blue-1.png"]["sha256"]
     page = (out / "report.html").read_text()
     assert "Training would refuse these data." in page
-    assert "which is blue, while this is red" in page
+    assert "which is &#39;blue&#39;, while this is &#39;red&#39;" in page
     assert "wrong.png" in page
 
 
@@ -128,7 +132,11 @@ def test_problems_of_masks(run, scenes, tmp_path):
     out = tmp_path / "out"
     run("check", data, "--out", out, code=2)
     problems = found(out, "problem")
-    assert ("9.png", "the same image as images/train/1.png; one is in train, one in val", "kept") in problems
+    assert (
+        "9.png",
+        "the same image as images/train/1.png, with the same label; one is in train, one in val",
+        "kept",
+    ) in problems
     assert ("8.png", "the same image as images/train/2.png", "kept") in {
         (f, w.split(", ")[0], d) for f, w, d in problems
     }

@@ -28,8 +28,8 @@ def test_the_same_image_twice_is_a_note_in_two_splits_or_with_two_labels_a_probl
     found = duplicates(data, {"1": "x", "2": "x", "3": "x", "4": "y", "5": "x", "6": "z"})
     assert [(Path(f.file).name, f.what, f.done, f.severity) for f in found] == [
         ("2", "the same image as 1, with the same label", "kept", "note"),
-        ("3", "the same image as 1, which is cat, while this is dog", "kept", "problem"),
-        ("5", "the same image as 1; one is in train, one in val", "kept", "problem"),
+        ("3", "the same image as 1, which is 'cat', while this is 'dog'", "kept", "problem"),
+        ("5", "the same image as 1, with the same label; one is in train, one in val", "kept", "problem"),
     ]
 
 

@@ -49,15 +49,16 @@ class Duplicate:
 
     def as_finding(self, data: LabelledImages[Any]) -> Finding:
         """In a sentence; grave where the labels contradict each other, or training has seen what is judged on."""
-        other = f"the same image as {data.name_of(self.first)}"
+        apart = len(set(self.splits)) == 2
+        labels = "with the same label"
         if not self.same_target:
-            both = f"which is {self.targets[0]}, while this is {self.targets[1]}"
-            detail = both if len(set(self.targets)) == 2 else "whose labels differ"
-            return Finding(str(self.path), f"{other}, {detail}", "kept", "problem")
-        if len(set(self.splits)) == 2:
-            what = f"{other}; one is in {self.splits[0]}, one in {self.splits[1]}"
-            return Finding(str(self.path), what, "kept", "problem")
-        return Finding(str(self.path), f"{other}, with the same label", "kept", "note")
+            named = len(set(self.targets)) == 2
+            labels = (
+                f"which is {self.targets[0]!r}, while this is {self.targets[1]!r}" if named else "whose labels differ"
+            )
+        what = f"the same image as {data.name_of(self.first)}, {labels}"
+        what += f"; one is in {self.splits[0]}, one in {self.splits[1]}" if apart else ""
+        return Finding(str(self.path), what, "kept", "note" if self.same_target and not apart else "problem")
 
 
 def by_kind(findings: Sequence[Finding]) -> list[list[Finding]]:
