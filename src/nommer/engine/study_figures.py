@@ -24,7 +24,7 @@ _MARKERS = {"convolution": "s", "window": "o", "global": "D"}
 
 
 def shares_figure(rows: Rows, unit: str, *, group: str = "group") -> Figure:
-    """A panel per block: every group a line, the share of each context on it with its interval.
+    """A panel per block: every group a line, on it the share of each context with its interval, and its probability.
 
     Args:
         rows: of one facet.
@@ -45,7 +45,7 @@ def shares_figure(rows: Rows, unit: str, *, group: str = "group") -> Figure:
         axes.set_ylim(len(groups) - 0.5, -0.5)
     for axes in panels[len(blocks) :]:
         axes.axis("off")
-    figure.supxlabel(f"share of the {unit}", fontsize=9)
+    figure.supxlabel(f"share of the {unit} (filled), mean probability (hollow)", fontsize=9)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(CONTEXTS), fontsize=9)
     return figure
@@ -75,6 +75,15 @@ def _show_shares(axes: Axes, rows: Sequence[Mapping[str, Any] | None]) -> None:
             markersize=4,
             linewidth=1.2,
             label=context,
+        )
+        axes.plot(
+            [row[f"probability_{context}"] for _, row in known],
+            [place for place, _ in known],
+            linestyle="none",
+            marker=_MARKERS[context],
+            markerfacecolor="none",
+            markeredgecolor=CONTEXT_COLOURS[context],
+            markersize=4,
         )
     axes.set(xlim=(-0.02, 1.02), xticks=[0, 0.5, 1])
     axes.grid(visible=True, axis="x", alpha=0.3)

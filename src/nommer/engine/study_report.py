@@ -23,6 +23,7 @@ from nommer.engine.study_figures import (
     shown_groups,
 )
 from nommer.engine.study_pattern import Rows
+from nommer.nominations.cells import MEASURES
 from nommer.nominations.images import Explanation
 from nommer.nominations.resampling import RESAMPLES
 from nommer.report import Page
@@ -110,13 +111,12 @@ def _tell_shares(page: Page, found: Found) -> None:
     page.section("How often each context is nominated", words.SHARES)
     page.figure(
         shares_figure(rows, "tokens", group="block"),
-        caption="Share of the tokens that nominate each context, per block.",
+        caption="Share of the tokens that nominate each context, per block; hollow: its mean probability.",
         alt=_say_shares(rows),
     )
-    measures = [*CONTEXTS, *(f"probability_{name}" for name in CONTEXTS), "margin", "entropy"]
     page.table(
-        ["block", "tokens", *(name.replace("_", " of ") for name in measures)],
-        [[row["block"], row["tokens"], *(with_interval(row, name) for name in measures)] for row in rows],
+        ["block", "tokens", *(name.replace("_", " of ") for name in MEASURES)],
+        [[row["block"], row["tokens"], *(with_interval(row, name) for name in MEASURES)] for row in rows],
         caption="Shares, mean probabilities, margin and entropy with their intervals: blocks.csv.",
     )
     if "epochs" in found.tables:
@@ -153,14 +153,14 @@ def _tell_facet(page: Page, found: Found, name: str) -> None:
     more = f" The {MOST_GROUPS} groups with the most {unit} of {groups}." if groups > MOST_GROUPS else ""
     page.figure(
         shares_figure(rows, unit),
-        caption=f"Share of the {unit} of each group that nominate each context.{more} All numbers: {name}.csv.",
+        caption=f"Share of the {unit} of each group that nominate each context; hollow: its mean probability.{more} All numbers: {name}.csv.",
         alt=f"Dots with intervals, a panel per block and a line per group; the numbers are in {name}.csv.",
     )
-    shown = shown_groups(rows, unit)
+    shown, measures = shown_groups(rows, unit), [*CONTEXTS, *(f"probability_{context}" for context in CONTEXTS)]
     page.table(
-        ["group", "block", unit, "images", *CONTEXTS],
+        ["group", "block", unit, "images", *(name.replace("_", " of ") for name in measures)],
         [
-            [row["group"], row["block"], row[unit], row["images"], *(with_interval(row, c) for c in CONTEXTS)]
+            [row["group"], row["block"], row[unit], row["images"], *(with_interval(row, m) for m in measures)]
             for row in rows
             if row["group"] in shown
         ],

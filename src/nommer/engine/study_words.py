@@ -3,14 +3,14 @@
 from nommer.backbone.contexts import CONTEXTS
 
 INTRODUCTION = """\
-The network looks at an image as a grid of tokens, small squares of pixels. In its first two stages every token
-may learn from its surroundings in one of three ways, called contexts: `convolution` sees the nearest tokens,
-`window` compares the tokens of one window with each other, and `global` sees the whole image, coarsely. A small
-part of every block, the nominator, gives each context a score, and the token takes the one with the highest score:
-it nominates it. This page shows what the model nominates on this data set, where, and whether that matters for its
+The network looks at an image as a grid of tokens, small squares of pixels. In its first two stages every token may
+learn from its surroundings in one of three ways, called contexts: `convolution` sees the nearest tokens, `window`
+compares the tokens of one window with each other, and `global` sees the whole image, coarsely. A small part of
+every block, the nominator, gives each context a score, and the token takes the one with the highest score: it
+nominates it. This page shows what the model nominates on this data set, where, and whether that matters for its
 answers.
 
-Shares are of all tokens or pixels together, whatever image they are from. The lines through the dots, and the
+Shares are of all tokens or pixels together, whatever image they are from. The lines through the marks, and the
 brackets in the tables, are 95 % intervals: the images were drawn again, with replacement, {resamples} times (seed
 {seed}), and 95 % of the values so found lie between the ends."""
 
@@ -77,9 +77,10 @@ KIND_NAMES = {
 KIND_NAMES |= {"second": "the second choice"}
 
 SHARES = """\
-A dot is the share of all tokens that nominate a context. How clear the choices are: `probability` is the softmax of
-the scores, its mean over the tokens; `margin` how much more probable the nominated context is than the next one;
-`entropy` is 1 where all contexts are alike probable, and 0 where one is certain."""
+A filled mark is the share of all tokens that nominate a context, a hollow one its mean probability. How clear the
+choices are: `probability` is the softmax of the scores, its mean over the tokens; `margin` how much more probable
+the nominated context is than the next one; `entropy` is 1 where all contexts are alike probable, and 0 where one is
+certain."""
 
 AGREEMENT = """\
 `agreement` is how often two tokens nominate the same context. Some of that is chance: where nearly all tokens
