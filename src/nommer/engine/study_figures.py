@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nommer.backbone.contexts import CONTEXTS
 from nommer.engine.study_pattern import Rows
+from nommer.nominations.patterns import FLAT_GROUP, QUARTERS
 from nommer.nominations.render import CONTEXT_COLOURS
 
 WIDTH = 5.8
@@ -57,7 +58,8 @@ def shown_groups(rows: Rows, unit: str, group: str = "group") -> list[str]:
     for row in rows:
         counts[row[group]] = counts.get(row[group], 0) + row[unit]
     largest = sorted(counts, key=lambda name: -counts[name])[:MOST_GROUPS]
-    return [name for name in counts if name in largest]
+    rising = (*QUARTERS, FLAT_GROUP)  # of which the first block may lack one that others have
+    return [name for name in (rising if counts.keys() <= set(rising) else counts) if name in largest]
 
 
 def _show_shares(axes: Axes, rows: Sequence[Mapping[str, Any] | None]) -> None:

@@ -151,9 +151,10 @@ def _tell_facet(page: Page, found: Found, name: str) -> None:
     page.section(heading, text.format(**words.TASK_WORDS[found.task], token=found.facts["token"]))
     groups = len({row["group"] for row in rows})
     more = f" The {MOST_GROUPS} groups with the most {unit} of {groups}." if groups > MOST_GROUPS else ""
+    drawn = f"Share of the {unit} of each group that nominate each context; hollow: its mean probability.{more}"
     page.figure(
         shares_figure(rows, unit),
-        caption=f"Share of the {unit} of each group that nominate each context; hollow: its mean probability.{more} All numbers: {name}.csv.",
+        caption=f"{drawn} All numbers: {name}.csv.",
         alt=f"Dots with intervals, a panel per block and a line per group; the numbers are in {name}.csv.",
     )
     shown, measures = shown_groups(rows, unit), [*CONTEXTS, *(f"probability_{context}" for context in CONTEXTS)]

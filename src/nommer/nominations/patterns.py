@@ -25,6 +25,9 @@ from nommer.nominations.texture import (
 
 QUARTERS = ("lowest quarter", "second quarter", "third quarter", "highest quarter")
 
+FLAT_GROUP = "flat"
+"""Tokens without any variation under them."""
+
 
 @dataclass(frozen=True)
 class Facet:
@@ -149,7 +152,7 @@ class Pattern:
             sums = self._texture[name].columns(slice(block * NUM_VALUES, (block + 1) * NUM_VALUES))
             quarters = quarters_of(sums.total[:NUM_BINS, 0])
             merged = sums.merged(np.append(quarters, len(QUARTERS)), len(QUARTERS) + 1)
-            of_block = self._rows(merged, (*QUARTERS, "flat"), "tokens", blocks=self.blocks[block : block + 1])
+            of_block = self._rows(merged, (*QUARTERS, FLAT_GROUP), "tokens", blocks=self.blocks[block : block + 1])
             filled = np.flatnonzero(sums.total[:NUM_BINS, 0])
             for row in of_block:
                 inside = [int(bin_) for bin_ in filled if QUARTERS[quarters[bin_]] == row["group"]]

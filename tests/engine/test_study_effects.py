@@ -1,0 +1,105 @@
+"""What becomes of answers under interventions, on answers small enough to count by hand."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from nommer.backbone.contexts import CONTEXTS
+from nommer.engine.detection_metrics import ImageAnswer
+from nommer.engine.study_effects import (
+    ALL_BLOCKS,
+    ChangedClasses,
+    ChangedObjects,
+    ChangedPixels,
+    mean_with_interval,
+    possible_interventions,
+)
+from nommer.engine.workflow import Judgement
+from nommer.nominations.intervention import KINDS
+
+
+def judged(answers, samples=()):
+    return Judgement(None, tuple(samples), tuple(answers))
+
+
+def test_changed_classes_are_counted_image_by_image():
+    samples = [SimpleNamespace(label=label) for label in (0, 0, 1, 1)]
+    before = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.7, 0.3]])
+    after = torch.tensor([[0.4, 0.6], [0.6, 0.4], [0.4, 0.6], [0.7, 0.3]])
+    changes = ChangedClasses(seed=0)
+    assert changes.compare(judged(before, samples)) == {}
+    found = changes.compare(judged(after, samples))
+    assert found["changed_answers"] == 0.5
+    assert found["change"] == 0, "one right answer lost, one won"
+    assert found["probability_change"] == pytest.approx((-0.5 - 0.4) / 4)
+    assert found["change_low"] < 0 < found["change_high"]
+    same = changes.compare(judged(before, samples))
+    assert {same[name] for name in ("change", "changed_answers", "probability_change")} == {0}
+
+
+def test_changed_pixels_are_a_share_of_each_image():
+    changes, masks = ChangedPixels(seed=0), [torch.zeros(4, 5), torch.ones(2, 2)]
+
+    def look(labels):
+        for index, mask in enumerate(labels):
+            changes.on_validation_batch_end(None, None, mask, SimpleNamespace(indices=torch.tensor([index])))
+
+    look(masks)
+    assert changes.compare(judged([])) == {}
+    other = [mask.clone() for mask in masks]
+    other[0][0, :4], other[1][:] = 3, 0
+    look(other)
+    assert changes.compare(judged([]))["changed_pixels"] == pytest.approx((4 / 20 + 1) / 2)
+    look(masks)
+    assert changes.compare(judged([]))["changed_pixels"] == 0
+
+
+def found_objects(boxes, scores, labels):
+    """A detector's answer to an image without objects."""
+    boxes = torch.tensor(boxes, dtype=torch.float64).reshape(-1, 4)
+    nothing = (
+        torch.zeros(0, 4, dtype=torch.float64),
+        torch.zeros(0, dtype=torch.int64),
+        torch.zeros(0, dtype=torch.bool),
+    )
+    return ImageAnswer(1, boxes, torch.tensor(scores), torch.tensor(labels), *nothing)
+
+
+def test_kept_objects_are_sure_of_the_same_class_and_at_the_same_place():
+    before = found_objects([[0, 0, 10, 10], [20, 20, 30, 30], [5, 5, 9, 9]], [0.9, 0.8, 0.2], [0, 1, 0])
+    changes = ChangedObjects(seed=0)
+    changes.compare(judged([before]))
+    assert changes.compare(judged([before]))["answers_kept"] == 1, "the unsure one does not count"
+    moved = found_objects([[0, 0, 10, 9], [22, 22, 32, 32]], [0.9, 0.9], [0, 1])
+    assert changes.compare(judged([moved]))["answers_kept"] == 0.5
+    other_class = found_objects([[0, 0, 10, 10], [20, 20, 30, 30]], [0.9, 0.4], [1, 1])
+    assert changes.compare(judged([other_class]))["answers_kept"] == 0
+    nothing = ChangedObjects(seed=0)
+    nothing.compare(judged([found_objects([], [], [])]))
+    assert nothing.compare(judged([before]))["answers_kept"] is None
+
+
+def test_every_block_and_all_of_them_with_every_kind(tiny_classifier):
+    jobs = [(job.block, job.kind) for job in possible_interventions(tiny_classifier())]
+    assert jobs == [(block, kind) for block in ("stage 1 block 1", "stage 2 block 1", ALL_BLOCKS) for kind in KINDS]
+
+
+def test_a_context_that_a_network_lacks_is_not_forced():
+    from nommer import NomMer  # noqa: PLC0415
+    from nommer.engine.network_options import NetworkOptions  # noqa: PLC0415
+
+    options = NetworkOptions(contexts=("convolution", "global")).for_image_size(32)
+    network = NomMer(options.config("nommer_micro", num_classes=2, image_size=32))
+    kinds = {job.kind for job in possible_interventions(network)}
+    assert kinds & set(CONTEXTS) == {"convolution", "global"}
+
+
+def test_intervals_of_means():
+    values = np.random.default_rng(0).normal(1, 1, 400)
+    mean, low, high = mean_with_interval(values, seed=0)
+    assert mean == pytest.approx(values.mean())
+    assert (high - low) / 2 == pytest.approx(1.96 * values.std() / 20, rel=0.15)
+    assert mean_with_interval(np.array([0.5]), seed=0) == (0.5, None, None)
+    assert mean_with_interval(np.array([0.5, 0.5]), seed=0) == (0.5, 0.5, 0.5)
