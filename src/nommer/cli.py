@@ -72,7 +72,8 @@ def build_parser() -> Parser:
 
 def verb_parser(verb: str, function: Callable[..., Any]) -> Parser:
     """The parser of one verb; what it judges or uses comes first without a name, all else by name."""
-    hints = f"Recipes for --config: {', '.join(recipe_names())}. Add --debug to see where an error comes from."
+    recipes = f"Recipes for --config: {', '.join(recipe_names())}. " if verb == "train" else ""
+    hints = f"{recipes}Add --debug to see where an error comes from."
     parser = Parser(description=f"{first_line(function)} {hints}")
     parser.add_argument(
         "--config", action=ActionConfigFile, help="YAML file, or name of a recipe, with any of these settings"
@@ -86,11 +87,9 @@ def verb_parser(verb: str, function: Callable[..., Any]) -> Parser:
         parser.add_argument("--token", action="append", default=[], metavar="X,Y", help=what)
     if images:
         needed = images.default is inspect.Parameter.empty
-        parser.add_argument(
-            "images",
-            nargs="+" if needed else "*",
-            help="files, folders, glob patterns, or - for a list on standard input",
-        )
+        what = "files, folders, glob patterns, or - for a list on standard input"
+        action = parser.add_argument("images", nargs="+" if needed else "*", help=what)
+        action.required = needed  # argparse says so of every positional without a default
     _spell_with_dashes(parser)
     return parser
 
