@@ -1,5 +1,6 @@
 """Every format of classification data, through every verb: the same images give the same numbers."""
 
+import csv
 import io
 import json
 import shutil
@@ -115,7 +116,7 @@ def test_the_same_images_in_any_format_give_the_same_numbers(
     run("predict", out, image, "--out", tmp_path / "predicted")
     (answer,) = json.loads((tmp_path / "predicted" / "result.json").read_text())
     assert answer["image"] == image
-    run("export", out, "--out", tmp_path / "exported")
+    run("export", out, "--data", data, "--out", tmp_path / "exported")
 
     again = " ".join([*train_options, "--epochs=3", "--resume"])
     printed = run("train --data", data, "--out", out, again)
@@ -131,6 +132,23 @@ def test_training_with_workers_reads_archives_as_training_without(run, coloured,
         data = write(coloured, place)
         run("train --data", data, "--out", place / "run", " ".join(train_options), "--workers=2")
         assert numbers(place / "run") == numbers(trained)
+
+
+@pytest.mark.slow
+def test_two_processes_see_every_sample_of_shards_once(shell, coloured, train_options, tmp_path):
+    """An odd number of images, in shards, on two processes with two workers each; judged as by one."""
+    chosen = shutil.copytree(coloured, tmp_path / "photos")
+    (chosen / "val" / "red" / "red-0.png").unlink()
+    (tmp_path / "shards").mkdir()
+    data, out = as_shards(chosen, tmp_path / "shards"), tmp_path / "run"
+    options = " ".join(train_options).replace("--workers=0", "--workers=2")
+    done = shell("train --data", data, "--out", out, options, "--devices=2 --batch-size=3")
+    assert done.returncode == 0, done.stderr
+    assert numbers(out)["images"] == 8
+    with (out / "metrics.csv").open(newline="") as stream:
+        best = max(csv.DictReader(stream), key=lambda row: float(row["val_top1"]))
+    assert numbers(out)["top1"] == pytest.approx(float(best["val_top1"]), abs=1e-6)
+    assert numbers(out)["loss"] == pytest.approx(float(best["val_loss"]), abs=1e-4)
 
 
 @pytest.mark.slow

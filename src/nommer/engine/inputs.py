@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from nommer.data.formats.classification import is_classification_alone, read_classification
 from nommer.data.formats.labelled import read_split
 from nommer.data.images import find_images
 from nommer.deploy.fuse import fuse
@@ -15,11 +16,14 @@ from nommer.heads.storage import Model, load
 
 
 def images_to_compare(run: RunFolder, data: Path | None) -> list[Path]:
-    """The images in the folder asked for, or else those that the run wrote down."""
+    """The images of the data asked for, whatever their format, or else those that the run wrote down."""
     if data is None and run.split.is_file():
         listed = read_split(data_of_run(run), run.split)
         return sorted(path for paths in listed.values() for path in paths)
-    return list(find_images([str(data or data_of_run(run))]))
+    root = data or data_of_run(run)
+    if is_classification_alone(root):
+        return [sample.path for sample in read_classification(root).samples()]
+    return list(find_images([str(root)]))
 
 
 def load_to(model: Path | str, device: str) -> Model:

@@ -31,6 +31,15 @@ def find_reader(root: Path) -> Reader | None:
     return next((reader for reader, find in finders.items() if find(root)), None)
 
 
+def is_classification_alone(root: Path) -> bool:
+    """Whether the data are no mere folders, which may be of any task, but in a format of classification.
+
+    Raises:
+        InputError: a damaged archive.
+    """
+    return bool(root.is_file() and tables.find_tables(root)) or find_reader(root) is not None
+
+
 def read_classification(root: Path, class_names: tuple[str, ...] | None = None) -> ClassFolders:
     """Find the images and their classes at `root`, which is not changed.
 

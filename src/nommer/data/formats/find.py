@@ -24,9 +24,7 @@ def find_task(root: Path, classes: Path | None = None) -> Task:
     Raises:
         InputError: no folder, or nothing in it that fits; the message shows the accepted layouts.
     """
-    if root.is_file() and tables.find_tables(root):
-        return "classification"
-    if classification.find_reader(root):
+    if classification.is_classification_alone(root):
         return "classification"
     check_folder(root, LAYOUTS)
     if (task := _by_layout(root, classes)) is not None:
