@@ -71,6 +71,7 @@ def test_nothing_is_written_outside_the_run_folder_and_no_network_is_asked(
     out, images = str(tmp_path / "run"), str(coloured / "val" / "red")
     commands = [
         ["train", "--data", str(coloured), "--out", out, *train_options, "--workers=1"],
+        ["check", str(coloured), "--out", f"{out}/check"],
         ["evaluate", out],
         ["predict", out, images],
         ["explain", out, images],

@@ -1,8 +1,10 @@
 """The page that `nommer check` writes: what is wrong, what there is, and how it looks."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -22,9 +24,7 @@ _PROBLEMS_SHOWN = 12
 _COLUMNS = 4
 _MOST_BARS = 40
 """Up to this many classes have a bar each."""
-_MOST_EXAMPLES = 3
-"""Files that are named for one kind of finding."""
-_MOST_CLASSES = 100
+_MOST_CLASSES = 40
 """Rows of the table of classes."""
 _COLOURS = {"train": "#4477aa", "val": "#ee6677", "test": "#228833"}
 
@@ -84,13 +84,9 @@ def _add_findings(page: Page, data: LabelledImages[Any], findings: Sequence[Find
 
 
 def kind_rows(data: LabelledImages[Any], findings: Sequence[Finding]) -> list[list[Any]]:
-    """A row for every kind of finding, with one of its sentences and some of its files."""
-    rows = []
-    for kind in by_kind(findings):
-        files = ", ".join(_called(data, finding) for finding in kind[:_MOST_EXAMPLES])
-        more = ", ..." if len(kind) > _MOST_EXAMPLES else ""
-        rows.append([kind[0].severity, len(kind), files + more, kind[0].what, kind[0].done])
-    return rows
+    """A row for every kind of finding, with one of its files and what is said of that."""
+    kinds = ((kind[0], len(kind)) for kind in by_kind(findings))
+    return [[first.severity, count, _called(data, first), first.what, first.done] for first, count in kinds]
 
 
 def _called(data: LabelledImages[Any], finding: Finding) -> str:
@@ -112,7 +108,7 @@ def _problem_pictures(
     for finding in chosen[: 3 * _PROBLEMS_SHOWN]:
         sample = samples[finding.file]
         if picture := _draw(data, sample, task) or _without_labels(sample):
-            pictures.append((picture[0], f"{_called(data, finding)}\n{finding.what}"))
+            pictures.append((picture[0], _without_folders(f"{finding.file}\n{finding.what}")))
     return pictures[:_PROBLEMS_SHOWN]
 
 
@@ -121,6 +117,11 @@ def _draw(data: LabelledImages[Any], sample: Any, task: str) -> tuple[Image.Imag
         return CHECKS[task].draw(data, sample)
     except ImageError:
         return None
+
+
+def _without_folders(text: str) -> str:
+    """What is said of a file, without the folders that it lies in, for want of room."""
+    return re.sub(r"[^\s']*/", "", text)
 
 
 def _without_labels(sample: Any) -> tuple[Image.Image, str] | None:
@@ -226,7 +227,7 @@ def grid(pictures: Sequence[tuple[Image.Image, str]]) -> Figure:
 
 
 def _wrapped(text: str, width: int = 26, lines: int = 6) -> list[str]:
-    pieces = [line[start : start + width] for line in text.splitlines() for start in range(0, len(line), width)]
+    pieces = [piece for line in text.splitlines() for piece in wrap(line, width)]
     return pieces if len(pieces) <= lines else [*pieces[: lines - 1], pieces[lines - 1][: width - 3] + "..."]
 
 
