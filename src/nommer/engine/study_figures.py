@@ -113,7 +113,7 @@ def epochs_figure(rows: Rows) -> Figure:
             )
         axes.set_title(block, fontsize=10)
         axes.set(ylim=(-0.02, 1.02))
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(visible=True, alpha=0.3)
     for axes in panels[len(blocks) :]:
         axes.axis("off")
