@@ -96,9 +96,9 @@ def train(
     Args:
         data: for classification a folder with train/CLASS/ and val/CLASS/ (val may be called valid, validation or
             test), or with CLASS/ alone, which is then split; an archive of these, a table of paths and labels, lists,
-            ImageNet's own layouts, WebDataset shards or a Hugging Face dataset on disk. For segmentation images and masks, as images/train and
-            masks/train, train/images and train/masks, images/ and masks/ with lists or alone, or as ADE20K, CamVid
-            or VOC have them.
+            ImageNet's own layouts, WebDataset shards or a Hugging Face dataset on disk. For segmentation images and
+            masks, as images/train and masks/train, train/images and train/masks, images/ and masks/ with lists or
+            alone, or as ADE20K, CamVid or VOC have them.
         model: variant of the network: nommer_tiny, nommer_small, nommer_base, nommer_nano, nommer_pico or
             nommer_micro; or timm:NAME, a network of timm without pretrained weights, to compare with.
         out: run folder, made by this command.
