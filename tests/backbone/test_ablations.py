@@ -301,7 +301,9 @@ def test_of_two_contexts_everything_keeps_its_name(create, draw, contexts, prepa
         assert sum(found.shares.values()) == pytest.approx(1)
         assert set(trace.maps(name).unique().tolist()) <= {CONTEXTS.index(context) for context in contexts}
         assert trace.probabilities(name).shape[-1] == 3
-        assert 0 < found.entropy <= math.log(2) / math.log(3)
+        likely = trace.probabilities(name)
+        in_bits = torch.special.entr(likely).sum(-1).mean().item() / math.log(2)
+        assert found.entropy == pytest.approx(in_bits, abs=1e-6)
     for context in contexts:
         with intervene(model, context), NominationTrace(model, keep_maps=True) as trace:
             model(images)

@@ -38,6 +38,6 @@ def neighbour_table(map_: np.ndarray) -> np.ndarray:
 def same_grid(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Two maps of one image on the finer grid, each token of the coarser one in several places."""
     fine, coarse = (first, second) if first.size >= second.size else (second, first)
-    many = -(-fine.shape[0] // coarse.shape[0])
+    many = max(-(-side // of_coarse) for side, of_coarse in zip(fine.shape, coarse.shape, strict=True))
     spread = coarse.repeat(many, 0).repeat(many, 1)[: fine.shape[0], : fine.shape[1]]
     return (fine, spread) if fine is first else (spread, fine)

@@ -32,8 +32,8 @@ def gradient_energy(brightness: np.ndarray, stride: int, grid: tuple[int, int]) 
         stride: side of a cell in pixels.
         grid: rows and columns; what a cell has outside the image is like the nearest pixel inside.
     """
-    down, across = np.gradient(brightness)
-    return _cells(down**2 + across**2, stride, grid).mean((2, 3))
+    slopes = [np.gradient(brightness, axis=axis) for axis, side in enumerate(brightness.shape) if side > 1]
+    return _cells(sum((slope**2 for slope in slopes), np.zeros_like(brightness)), stride, grid).mean((2, 3))
 
 
 def fine_share(brightness: np.ndarray, stride: int, grid: tuple[int, int]) -> np.ndarray:

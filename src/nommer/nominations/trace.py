@@ -66,7 +66,7 @@ class BlockStatistics:
     margin: float
     """Mean difference of the best and the second probability, 0 to 1: how clear the contests were."""
     entropy: float
-    """Mean entropy of the probabilities divided by log 3: 0 sure, 1 open; where there are two contexts at most 0.63."""
+    """Mean entropy of the probabilities divided by the logarithm of how many contexts there are: 0 sure, 1 open."""
     norms: dict[str, float] | None = None
     """Mean L2 norm of each context; with `keep_norms`."""
 
@@ -117,7 +117,7 @@ class NominationTrace(AbstractContextManager["NominationTrace"]):
     def _record(self, name: str, module: Nomination, inputs: tuple[Tensor], weights: Tensor) -> None:
         weights, probabilities = weights.detach(), inputs[0].detach().float().softmax(-1)
         best, second = probabilities.topk(2, -1).values.unbind(-1)
-        entropy = torch.special.entr(probabilities).sum(-1) / math.log(len(CONTEXTS))
+        entropy = torch.special.entr(probabilities).sum(-1) / math.log(len(module.contexts))
         largest = (weights == weights.amax(-1, keepdim=True)).float()
         nominated = of_all_contexts(largest / largest.sum(-1, keepdim=True), module)
         probabilities = of_all_contexts(probabilities, module)
