@@ -13,10 +13,14 @@ from nommer.engine.study_effects import (
     ChangedClasses,
     ChangedObjects,
     ChangedPixels,
+    Intervention,
+    _row,
     mean_with_interval,
     possible_interventions,
 )
+from nommer.engine.study_faithfulness import RANDOM, SENSITIVITY, _curves
 from nommer.engine.workflow import Judgement
+from nommer.nominations.faithfulness import GRID
 from nommer.nominations.intervention import KINDS
 
 
@@ -94,6 +98,23 @@ def test_a_context_that_a_network_lacks_is_not_forced():
     network = NomMer(options.config("nommer_micro", num_classes=2, image_size=32))
     kinds = {job.kind for job in possible_interventions(network)}
     assert kinds & set(CONTEXTS) == {"convolution", "global"}
+
+
+@pytest.mark.parametrize(("before", "after", "change"), [(0.5, 0.25, -0.25), (None, None, None), (0.5, None, None)])
+def test_a_measure_that_is_not_there_has_no_change(before, after, change):
+    first, other = (
+        Judgement(SimpleNamespace(summary=lambda value=value: {"box_ap": value}), (), ()) for value in (before, after)
+    )
+    as_it_is = _row(None, first, "box_ap", {}, [])
+    row = _row(Intervention("stage 1 block 1", "mean"), other, "box_ap", {"answers_kept": 1.0}, [as_it_is])
+    assert row["change"] == change
+
+
+def test_maps_of_a_context_that_a_network_lacks_are_not_compared(tiny_classifier):
+    model, images = tiny_classifier(contexts=("convolution", "window")), torch.randn(2, 3, 32, 32)
+    orders = {name for name, _ in _curves(model, images, torch.tensor([0, 1]), torch.rand(2, GRID, GRID), 0)}
+    assert not {name for name in orders if "global" in name}
+    assert {SENSITIVITY, RANDOM} <= orders
 
 
 def test_intervals_of_means():

@@ -123,6 +123,7 @@ def test_quarters_hold_a_quarter_each_and_flat_cells_stand_apart():
     for rows in (pattern.by_gradient(), pattern.by_frequency()):
         counted = {row["group"]: row["tokens"] for row in rows if row["block"] == "stage 1 block 1"}
         assert sum(counted.values()) == 4 * 256
+        assert all("images" not in row for row in rows), "bins share images, so they cannot be counted"
         lively = [counted[name] for name in QUARTERS if name in counted]
         assert max(lively) < 0.4 * 4 * 256
     flat = row_of(pattern.by_frequency(), block="stage 1 block 1", group="flat")
@@ -170,6 +171,8 @@ def test_blocks_are_compared_on_the_finer_grid():
     first, second = same_grid(coarse, fine)
     assert np.array_equal(second, fine)
     assert first.tolist() == [[0, 0, 1, 1, 2], [0, 0, 1, 1, 2], [3, 3, 4, 4, 5]]
+    fine, coarse = np.arange(4)[None], np.arange(2)[None]  # of an image that is no higher than one token
+    assert [grid.tolist() for grid in same_grid(fine, coarse)] == [[[0, 1, 2, 3]], [[0, 0, 1, 1]]]
 
 
 def test_every_pixel_lies_in_a_token():

@@ -29,6 +29,9 @@ AS_IT_IS = "as it is"
 
 _RESAMPLES = 1000
 
+_AT_A_TIME = 2**20
+"""Values that are drawn at a time."""
+
 
 def draw_images(data: Data, most: int, *, seed: int) -> Data:
     """At most so many samples of `data`, drawn by `seed`, in their order."""
@@ -47,8 +50,15 @@ def mean_with_interval(values: np.ndarray, *, seed: int) -> tuple[float, float |
         return mean, None, None
     if (values == values[0]).all():
         return mean, mean, mean
-    found = bootstrap((values,), np.mean, n_resamples=_RESAMPLES, method="percentile", rng=seed).confidence_interval
-    return mean, float(found.low), float(found.high)
+    drawn = bootstrap(
+        (values,),
+        np.mean,
+        n_resamples=_RESAMPLES,
+        batch=max(1, _AT_A_TIME // len(values)),
+        method="percentile",
+        rng=seed,
+    )
+    return mean, float(drawn.confidence_interval.low), float(drawn.confidence_interval.high)
 
 
 class AnswerChange(L.Callback):
@@ -203,5 +213,6 @@ def _row(
     block, kind = (AS_IT_IS, "none") if job is None else (job.block, job.kind)
     row: dict[str, Any] = {"block": block, "intervention": kind, **{name: numbers[name] for name in names}}
     if rows and "change" not in changes:
-        changes = {"change": (row[measure] or 0.0) - (rows[0][measure] or 0.0), **changes}
+        known = None not in (row[measure], rows[0][measure])
+        changes = {"change": row[measure] - rows[0][measure] if known else None, **changes}
     return row | changes

@@ -22,15 +22,18 @@ from nommer.nominations.faithfulness import (
     removal_curve,
     sensitivity,
 )
+from nommer.nominations.trace import nominator_blocks
 from nommer.progress import track
 
 MOST_IMAGES = 48
 """Images whose decisions are looked into; each takes hundreds of forward passes."""
 
 NOT_CLASSIFICATION = "only a classifier gives one answer per image whose probability could be followed"
+NO_GLOBAL = "the network has no global context, whose maps are compared"
 NO_CAPTUM = "Captum is not installed; pip install 'nommer[explain]' for the attributions to compare with"
 
 SENSITIVITY = "nominations that matter"
+GLOBAL_SHARE = "share of the global context"
 RANDOM = "random order"
 
 
@@ -79,6 +82,8 @@ def measure_faithfulness(opened: Opened, data: Data, settings: EvaluationSetting
         "areas": _area_rows(curves, seed),
     }
     absent = {} if find_spec("captum") else {"attributions": NO_CAPTUM}
+    if GLOBAL_SHARE not in {name for name, _ in curves}:
+        absent["context_maps"] = NO_GLOBAL
     return Faithfulness(tables, absent, decisions)
 
 
@@ -87,12 +92,10 @@ Curves = dict[tuple[str, str], Tensor]
 
 
 def _curves(model: Classifier, images: Tensor, answers: Tensor, sensitivities: Tensor, seed: int) -> Curves:
-    share, likely = context_maps(model, images)
-    maps = {
-        SENSITIVITY: sensitivities,
-        "share of the global context": share,
-        "probability of the global context": likely,
-    }
+    maps = {SENSITIVITY: sensitivities}
+    if all("global" in nomination.contexts for nomination in nominator_blocks(model).values()):
+        share, likely = context_maps(model, images)
+        maps |= {GLOBAL_SHARE: share, "probability of the global context": likely}
     if find_spec("captum"):
         maps |= attributions(model, images, answers)
     maps[RANDOM] = torch.zeros_like(sensitivities)

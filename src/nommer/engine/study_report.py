@@ -158,10 +158,11 @@ def _tell_facet(page: Page, found: Found, name: str) -> None:
         alt=f"Dots with intervals, a panel per block and a line per group; the numbers are in {name}.csv.",
     )
     shown, measures = shown_groups(rows, unit), [*CONTEXTS, *(f"probability_{context}" for context in CONTEXTS)]
+    counted = [count for count in (unit, "images") if count in rows[0]]
     page.table(
-        ["group", "block", unit, "images", *(name.replace("_", " of ") for name in measures)],
+        ["group", "block", *counted, *(name.replace("_", " of ") for name in measures)],
         [
-            [row["group"], row["block"], row[unit], row["images"], *(with_interval(row, m) for m in measures)]
+            [row["group"], row["block"], *(row[count] for count in counted), *(with_interval(row, m) for m in measures)]
             for row in rows
             if row["group"] in shown
         ],
@@ -210,7 +211,7 @@ def _tell_effects(page: Page, found: Found) -> None:
     page.figure(
         matrix_figure(blocks, changes, columns=kinds, label=f"change of {facts['measure_name']}"),
         caption=f"Change of {facts['measure_name']} when a block, or all of them, nominate something else.",
-        alt="; ".join(f"{row['block']}, {row['intervention']}: {row['change']:+.3f}" for row in changed),
+        alt="; ".join(f"{row['block']}, {row['intervention']}: {_digits(row['change'])}" for row in changed),
     )
     numbers = [name for name in changed[0] if name not in ("block", "intervention") and not name.endswith(_ENDS)]
     page.table(

@@ -65,6 +65,7 @@ NAMES = {
     "curves": "deletion and insertion curves",
     "areas": "areas under these curves",
     "attributions": "standard attributions",
+    "context_maps": "maps of the global context",
 }
 """How people call what may be absent."""
 

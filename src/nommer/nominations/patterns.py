@@ -139,7 +139,10 @@ class Pattern:
         return self._rows(self._by_facet[facet], chosen.groups, chosen.unit)
 
     def by_gradient(self) -> list[dict[str, Any]]:
-        """One row per block and quarter of its tokens by the mean squared gradient in their cells."""
+        """One row per block and quarter of its tokens by the mean squared gradient in their cells.
+
+        How many images are in a quarter is not known, as it is drawn together from bins that share images.
+        """
         return self._by_quarter("gradient", energy_edge)
 
     def by_frequency(self) -> list[dict[str, Any]]:
@@ -155,6 +158,7 @@ class Pattern:
             of_block = self._rows(merged, (*QUARTERS, FLAT_GROUP), "tokens", blocks=self.blocks[block : block + 1])
             filled = np.flatnonzero(sums.total[:NUM_BINS, 0])
             for row in of_block:
+                del row["images"]
                 inside = [int(bin_) for bin_ in filled if QUARTERS[quarters[bin_]] == row["group"]]
                 ends = (edge(inside[0]), edge(inside[-1] + 1)) if inside else (None, None)
                 rows.append(row | dict(zip(("from", "to"), ends, strict=True)))

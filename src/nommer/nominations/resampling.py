@@ -75,7 +75,7 @@ class ImageSums:
         self.images[groups] += 1
 
     def merged(self, into: np.ndarray, count: int) -> "ImageSums":
-        """Groups drawn together; images are counted as often as in the largest of the groups that became one.
+        """Groups drawn together; of images, which may be in several of them, as many as in the largest, at least.
 
         Args:
             into: (groups,) int: the new group of each.
