@@ -3,7 +3,10 @@
 import csv
 import json
 import re
+import shlex
+import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -251,6 +254,9 @@ def test_the_report_needs_no_network_and_says_what_was_done(studied):
     assert "95 % intervals" in words
     assert text.count("<img") >= 10
     assert all(row["block"] in words for row in table(studied, "blocks"))
+    for colour in ("blue", "green", "red"):  # examples of different folders may have one name
+        assert re.search(rf"val/{colour}/\S+\.png", words)
+    assert shlex.join([Path(sys.argv[0]).name.replace("__main__.py", "nommer"), *sys.argv[1:]]) in words
 
 
 def test_regions_of_pixels_are_counted_exactly(studied_pixels, scenes):

@@ -100,6 +100,9 @@ def test_one_context_everywhere_is_all_of_every_table():
     for rows in (pattern.neighbours(), pattern.between()):
         for row in rows:
             assert (row["agreement"], row["by_chance"], row["kappa"]) == (1, 1, None)
+    pairs = {row["block"]: row["pairs"] for row in pattern.neighbours()}
+    assert pairs["stage 1 block 1"] == 4 * (8 * 9 + 7 * 10), "each pair of 8 x 10 tokens once, in 4 images"
+    assert [row["pairs"] for row in pattern.between()] == [4 * 80]
     assert row_of(pattern.by("class"), block="stage 1 block 1", group="dog")["images"] == 2
     assert row_of(pattern.by("class"), block="stage 1 block 1", group="dog")["tokens"] == 160
 

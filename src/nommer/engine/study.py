@@ -117,13 +117,19 @@ def _write(
         result.absent,
         result.task,
         facts,
-        command=shlex.join(sys.argv),
+        command=_command(),
         explanations=examples,
         decisions=faithfulness.decisions,
         normalisation=opened.model.preprocessing,
         class_names=opened.model.class_names,
     )
     save_report(found, result.out / "report.html")
+
+
+def _command() -> str:
+    """As it was typed, without the folder that the program is in."""
+    program = Path(sys.argv[0]).name
+    return shlex.join(["nommer" if program == "__main__.py" else program, *sys.argv[1:]])
 
 
 @contextmanager

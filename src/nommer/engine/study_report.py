@@ -137,7 +137,8 @@ def _show_examples(page: Page, found: Found) -> None:
         return
     page.section("Some images", "Some of the images that were drawn, and what every token of them nominates.")
     for explanation in found.explanations:
-        name = Path(explanation.prediction.source).name
+        path, root = Path(explanation.prediction.source), Path(found.facts["data"])
+        name = str(path.relative_to(root) if path.is_relative_to(root) else path.name)
         said = _say_shares([{"block": block, **shares} for block, shares in explanation.shares.items()])
         page.figure(explanation.plot(), caption=name, alt=f"{name}. {said}")
 

@@ -187,7 +187,10 @@ class Pattern:
 
     def neighbours(self) -> list[dict[str, Any]]:
         """One row per block: how many of the pairs of tokens side by side agree, by chance, and kappa."""
-        return [{"block": block, **row} for block, row in zip(self.blocks, _agreement(self._neighbours), strict=True)]
+        rows = _agreement(self._neighbours)  # whose tables have each pair twice, once in either order
+        return [
+            {"block": block, **row, "pairs": row["pairs"] // 2} for block, row in zip(self.blocks, rows, strict=True)
+        ]
 
     def between(self) -> list[dict[str, Any]]:
         """One row per pair of blocks: how much they agree at the same place, on the finer grid of the two."""
