@@ -230,6 +230,20 @@ def test_the_folder_follows_the_rules_of_other_verbs(run, refused, coloured, tmp
     assert "lies in the data, which are never written to" in refused("check", data, "--out photos/check")
     assert "lies in " in refused("check", data, "--out", tmp_path, "--overwrite")
     assert not (data / "check").exists()
+    monkeypatch.chdir(data)
+    assert "--out runs/check: lies in the data" in refused("check", ".")
+    assert not (data / "runs").exists()
+
+
+def test_names_that_are_not_utf_8(run, refused, photos, tmp_path):
+    image = next(photos.rglob("*.png"))
+    image.rename(image.with_name("f\udcfc.png"))
+    run("check", photos, "--out", tmp_path / "out")
+    lines = (tmp_path / "out" / "images.csv").read_text(errors="surrogateescape").splitlines()
+    assert sum("f\udcfc.png" in line for line in lines) == 1
+    for folder in photos.glob(f"*/{image.parent.name}"):
+        folder.rename(folder.with_name("k\udce4t"))
+    assert r"the name of class 'k\udce4t' is not UTF-8; rename it" in refused("check", photos)
 
 
 def test_data_that_cannot_even_be_read_are_the_users_mistake(run, refused, tmp_path):

@@ -184,3 +184,32 @@ def test_images_to_predict_may_lie_in_archives(tmp_path, noisy):
     assert list(find_images([str(archive / "b")])) == [archive / "b" / "2.png"]
     assert list(find_images([str(archive / "b" / "2.png")])) == [Path(archive) / "b" / "2.png"]
     assert decode(archive / "b" / "2.png").size == (48, 40)
+
+
+@pytest.mark.parametrize("harm", ["header", "cut in a header", "cut between files"])
+def test_a_tar_that_ends_too_early_is_refused_not_read_in_part(tmp_path, harm):
+    sound = pack(tmp_path / "sound.tar", CONTENT)
+    with tarfile.open(sound) as tar:
+        place = tar.getmembers()[30].offset
+    content = bytearray(sound.read_bytes())
+    if harm == "header":
+        content[place + 150] ^= 0x55  # its checksum
+    else:
+        del content[place + (100 if harm == "cut in a header" else 0) :]
+    (tmp_path / "harmed.tar").write_bytes(content)
+    with pytest.raises(InputError, match=rf"harmed.tar: cannot be read as an archive: .*at byte {place:,}"):
+        visible_files(tmp_path / "harmed.tar")
+
+
+@pytest.mark.parametrize("harm", ["version", "no name"])
+def test_a_zip_whose_directory_makes_no_sense_is_refused(tmp_path, harm):
+    sound = pack(tmp_path / "photos.zip", {"a": b"x"})
+    content = bytearray(sound.read_bytes())
+    place = content.index(b"PK\x01\x02")
+    if harm == "version":
+        content[place + 6] = 255
+    else:
+        content[place + 46] = 0
+    sound.write_bytes(content)
+    with pytest.raises(InputError, match=r"photos.zip: cannot be read as an archive: "):
+        visible_files(sound)

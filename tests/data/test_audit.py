@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from PIL.ExifTags import Base as ExifTag
 
 from nommer.data.audit import audit, read_images
 from nommer.data.formats.folders import read_class_folders
+from nommer.data.formats.image_files import upright_size
+from nommer.data.images import decode
 from nommer.errors import InputError
 
 
@@ -135,3 +138,14 @@ def test_the_audit_leaves_pythons_filters_of_warnings_alone(tmp_path, write_clas
     assert warnings.filters == before
     with Image.open(tmp_path / "red" / "red-0.png") as image:
         assert image.size == (48, 40)
+
+
+@pytest.mark.parametrize(("value", "orientation"), [(0, 1), (1, 1), (6, 6), (8, 8), (9, 1), (65535, 1)])
+def test_orientations_that_there_are_not_turn_nothing(tmp_path, value, orientation):
+    image = Image.new("RGB", (60, 40))
+    exif = image.getexif()
+    exif[ExifTag.Orientation] = value
+    image.save(tmp_path / "a.jpg", exif=exif)
+    (report,) = read_images([tmp_path / "a.jpg"])
+    assert report.orientation == orientation
+    assert upright_size(tmp_path / "a.jpg") == decode(tmp_path / "a.jpg").size

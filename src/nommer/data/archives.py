@@ -9,6 +9,7 @@ import gzip
 import lzma
 import os
 import posixpath
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -66,8 +67,12 @@ class Archive(ABC):
 
 class _Zip(Archive):
     def __init__(self, path: Path) -> None:
-        self._zip = zipfile.ZipFile(path)
-        self._members = {_sound(path, info.filename): info for info in self._zip.infolist() if not info.is_dir()}
+        try:
+            self._zip = zipfile.ZipFile(path)
+            files = [info for info in self._zip.infolist() if not info.is_dir()]
+        except (NotImplementedError, ValueError, IndexError, struct.error) as error:  # of headers without sense
+            raise zipfile.BadZipFile(str(error)) from error
+        self._members = {_sound(path, info.filename): info for info in files}
         super().__init__(list(self._members))
 
     def read(self, name: str) -> bytes:
@@ -75,7 +80,7 @@ class _Zip(Archive):
         _check_size(info.file_size)
         try:
             return self._zip.read(info)
-        except (RuntimeError, NotImplementedError) as error:  # encrypted, or compressed in some rare way
+        except (RuntimeError, NotImplementedError, lzma.LZMAError) as error:  # encrypted, or compressed in a rare way
             raise OSError(str(error)) from error
 
 
@@ -94,6 +99,7 @@ class _Tar(Archive):
                 elif member.islnk() or member.issym():
                     links[_sound(path, member.name)] = _target(member)
                 tar.members = []  # type: ignore[attr-defined]  # or it would keep them all
+            _check_end(source, tar.offset)
         super().__init__([*self._places, *links])
         for name, target in links.items():
             self._places[name] = self._places.get(target, (0, -1))
@@ -264,6 +270,13 @@ def _sound(archive: Path, name: str) -> str:
     if plain.startswith(("/", "../")) or plain == "..":
         raise InputError(f"{archive}: holds {name!r}, a name that leads out of the archive; pack it again without")
     return plain
+
+
+def _check_end(tar: IO[bytes], offset: int) -> None:
+    """Refuse a tar whose last header found is not followed by the mark of its end; `tarfile` stops there in silence."""
+    tar.seek(offset)
+    if tar.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
+        raise tarfile.ReadError(f"damaged, or cut, at byte {offset:,}: what follows there cannot be read")
 
 
 def _target(link: tarfile.TarInfo) -> str:

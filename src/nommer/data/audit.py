@@ -8,12 +8,11 @@ from statistics import median
 from typing import Any
 
 from PIL import Image
-from PIL.ExifTags import Base as ExifTag
 
 from nommer.data.archives import read_bytes
 from nommer.data.formats.folders import ClassFolders, Sample
 from nommer.data.formats.labelled import Issue, LabelledImages, S, Split
-from nommer.data.images import ImageError, decode, has_sound_exif, image_errors, open_image
+from nommer.data.images import ImageError, decode, has_sound_exif, image_errors, open_image, orientation_of
 from nommer.data.parallel import read_all
 from nommer.errors import InputError
 from nommer.progress import notice
@@ -59,9 +58,9 @@ def read_image(path: Path, *, whole: bool) -> ImageReport:
             facts = {"file_bytes": len(content), "digest": hashlib.sha256(content).hexdigest()}
             decode(path, content=content)
         with image_errors(path), open_image(path, content) as image:
-            sound = has_sound_exif(image)
+            sound = has_sound_exif(image)  # asked once: Pillow complains but the first time
             facts |= {"size": image.size, "mode": image.mode, "format": image.format or ""}
-            facts["orientation"] = image.getexif().get(ExifTag.Orientation, 1) if sound else 1
+            facts["orientation"] = orientation_of(image)
             facts["remarks"] = tuple(find_remarks(image, path, sound_exif=sound))
             return ImageReport(path, **facts)
     except ImageError as error:

@@ -16,6 +16,7 @@ from typing import NoReturn, TypeAlias
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.ExifTags import Base as ExifTag
 
 from nommer.data.archives import find_archive, folders_in, open_archive, read_bytes
 from nommer.errors import InputError
@@ -151,6 +152,12 @@ def has_sound_exif(image: Image.Image) -> bool:
     except Exception:  # whatever the bytes make the parser do
         return False
     return True
+
+
+def orientation_of(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; 1 also for what is none of these, which turns nothing."""
+    found = image.getexif().get(ExifTag.Orientation) if has_sound_exif(image) else None
+    return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
 
 def _scale_sixteen_bits(image: Image.Image) -> Image.Image:

@@ -9,6 +9,7 @@ from statistics import median
 import numpy as np
 
 from nommer.data.audit import ImageReport, decodes_whole, leave_out, read_image
+from nommer.data.formats.image_files import FIRST_SIDEWAYS
 from nommer.data.formats.labelled import Issue, shorten
 from nommer.data.formats.mask_pairs import MASK_ENDINGS, MaskSample
 from nommer.data.formats.masks import BINARY_HINT, MaskFolders
@@ -18,8 +19,6 @@ from nommer.data.parallel import read_all
 from nommer.errors import InputError
 
 _MEND = "correct the class file"
-_FIRST_SIDEWAYS = 5
-"""EXIF orientations from this one on turn an image by a quarter."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +186,7 @@ def check_fit(mask: Path, shape: tuple[int, ...], image: ImageReport) -> None:
         ImageError: both sizes.
     """
     stored = image.size or (0, 0)
-    upright = stored[::-1] if image.orientation >= _FIRST_SIDEWAYS else stored
+    upright = stored[::-1] if image.orientation >= FIRST_SIDEWAYS else stored
     hint = ""
     if shape[::-1] == stored:
         hint = (

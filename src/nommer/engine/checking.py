@@ -45,10 +45,9 @@ class CheckResult:
 
 def check_data(root: Path, *, classes: Path | None, out: Path | None, overwrite: bool) -> CheckResult:
     """Check a data set as `nommer.check` describes."""
-    if out is not None:
-        _refuse_inside(root, out)
-        if overwrite:
-            check_outside(root, out)
+    _refuse_inside(root, Path("runs", "check") if out is None else out)
+    if out is not None and overwrite:
+        check_outside(root, out)
     workflow = find_workflow(root, classes)
     data = _in_order(workflow.read(root, classes=classes))
     facts = Facts.of(data, workflow.inspect(data))

@@ -165,3 +165,13 @@ def test_classes_of_the_same_words_are_told_apart_by_their_ids(tiny_layout):
         "maillot (n02000002)",
         "n02000003",
     )
+
+
+def test_images_beside_the_class_folders_are_listed(tiny_layout):
+    (tiny_layout / "train" / "images").mkdir()
+    for name in ("stray.png", "images/deep.png"):
+        shutil.copy(tiny_layout / "val/images/n02000003-0.png", tiny_layout / "train" / name)
+    data = read_classification(tiny_layout)
+    check(data)
+    found = {(Path(i.file).name, i.done) for i in data.issues if i.what == "lies in no class folder"}
+    assert found == {("stray.png", "left out"), ("deep.png", "left out")}

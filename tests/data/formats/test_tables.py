@@ -10,6 +10,7 @@ from nommer.data.formats.classification import read_classification
 from nommer.data.formats.find import find_task
 from nommer.data.formats.folders import split_stratified
 from nommer.data.formats.labelled import read_split, split_as_csv
+from nommer.data.formats.listed import sort_labels
 from nommer.data.images import decode
 from nommer.errors import InputError
 
@@ -221,3 +222,20 @@ def test_classes_of_a_model_are_matched_by_name(photos):
     assert listed(data) == ALL
     with pytest.raises(InputError, match=r"class blue is not among the model's classes; .* expected 2: red, green"):
         read_classification(file, ("red", "green"))
+
+
+def test_lists_without_labels_are_not_passed_over_in_silence(photos, tmp_path):
+    photos("train.txt", table(header=None, sign=" "))
+    photos("test.txt", "photos/red/red-0.png\n")
+    data = read_classification(tmp_path)
+    assert [(Path(i.file).name, i.what, i.done) for i in data.issues] == [
+        ("test.txt", "images without a class", "left out")
+    ]
+    photos("val.txt", "photos/red/red-0.png\n")
+    with pytest.raises(InputError, match=r"val.txt: its first line has no label"):
+        read_classification(tmp_path)
+
+
+def test_labels_of_one_value_are_always_in_the_same_order():
+    for labels in (["1", "01", "001", "0"], ["001", "0", "01", "1"]):
+        assert sort_labels(labels) == ("0", "001", "01", "1")

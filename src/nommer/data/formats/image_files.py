@@ -4,10 +4,8 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path, PurePosixPath
 
-from PIL.ExifTags import Base as ExifTag
-
 from nommer.data.formats.labelled import SPLIT_FOLDERS, Split
-from nommer.data.images import ImageError, has_sound_exif, image_errors, is_image_name, open_image, visible_files
+from nommer.data.images import ImageError, image_errors, is_image_name, open_image, orientation_of, visible_files
 from nommer.data.parallel import read_all
 
 FIRST_SIDEWAYS = 5
@@ -21,8 +19,7 @@ def upright_size(path: Path) -> tuple[int, int]:
     """Width and height by an image's header, turned as its EXIF orientation says; `UNKNOWN_SIZE` without one."""
     try:
         with image_errors(path), open_image(path) as image:
-            orientation = image.getexif().get(ExifTag.Orientation, 1) if has_sound_exif(image) else 1
-            return image.size[::-1] if orientation >= FIRST_SIDEWAYS else image.size
+            return image.size[::-1] if orientation_of(image) >= FIRST_SIDEWAYS else image.size
     except ImageError:
         return UNKNOWN_SIZE
 

@@ -92,8 +92,10 @@ def _find(root: Path) -> _Place:
 def _entries(place: _Place, split: Split, folder: Path, issues: list[Issue]) -> Iterator[Entry]:
     """The images of one split: of folders called after classes, or those that a list names."""
     classes = [child for child in sub_folders(folder) if child.name != "images"]
+    beside = [*direct_files(folder), *(visible_files(folder / "images") if is_folder(folder / "images") else ())]
     solution = next((place.texts[name] for name in _SOLUTIONS if split == "val" and name in place.texts), None)
     if classes:
+        issues += [Issue(str(path), "lies in no class folder", "left out") for path in beside if is_image_name(path)]
         for child in classes:
             for path in visible_files(child):
                 if is_image_name(path):

@@ -89,6 +89,11 @@ class LabelledImages(ABC, Generic[S]):
     splits: dict[Split, tuple[S, ...]]
     issues: tuple[Issue, ...] = field(default=())
 
+    def __post_init__(self) -> None:
+        for name in self.class_names:
+            if any("\ud800" <= sign <= "\udfff" for sign in name):
+                raise InputError(f"{self.root}: the name of class {name!r} is not UTF-8; rename it")
+
     @property
     def left_out(self) -> int:
         """How many files are not used."""

@@ -84,7 +84,11 @@ def collect(
 def sort_labels(labels: Iterable[str]) -> tuple[str, ...]:
     """Labels in the order of classes: by value where all are whole numbers, else as text."""
     found = list(labels)
-    return tuple(sorted(found, key=int) if all(label.isdecimal() for label in found) else sorted(found))
+    return tuple(
+        sorted(found, key=lambda label: (int(label), label))
+        if all(label.isdecimal() for label in found)
+        else sorted(found)
+    )
 
 
 def _once(entries: Iterable[Entry]) -> tuple[list[Entry], list[Issue]]:

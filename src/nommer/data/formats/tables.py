@@ -16,7 +16,7 @@ from pathlib import Path
 
 from nommer.data.archives import read_bytes
 from nommer.data.formats.folders import ClassFolders
-from nommer.data.formats.labelled import SPLIT_FOLDERS, Split, shorten, split_of
+from nommer.data.formats.labelled import SPLIT_FOLDERS, Issue, Split, shorten, split_of
 from nommer.data.formats.listed import NAME_FILES, Entry, collect, read_text
 from nommer.data.images import direct_files, sub_folders
 from nommer.errors import InputError
@@ -53,9 +53,8 @@ def find_tables(root: Path) -> dict[Split, Path]:
     if not root.is_dir() or any(sub_folders(child) for child in sub_folders(root) if split_of(child.name)):
         return {}
     found: dict[Split, Path] = {}
-    for path in direct_files(root):
-        split = split_of(path.stem) if path.suffix.lower() in _ENDINGS else None
-        if split is None or not _has_labels(path):
+    for split, path in _lists(root):
+        if not _has_labels(path):
             continue
         if split in found:
             raise InputError(f"{root}: both {found[split].name} and {path.name} list {split} images; keep one")
@@ -80,7 +79,27 @@ def read_tables(root: Path, class_names: tuple[str, ...] | None = None) -> Class
             f"{root}: none of the {len(entries)} images listed is there; first: {first.path} ({first.where}); paths "
             "are taken relative to the file that names them"
         )
-    return collect(root, entries, class_names=class_names)
+    return collect(root, entries, class_names=class_names, issues=_unlabelled(root))
+
+
+def _lists(folder: Path) -> list[tuple[Split, Path]]:
+    """Every file in a folder that is called like the list of a split."""
+    files = (path for path in direct_files(folder) if path.suffix.lower() in _ENDINGS)
+    return [(split, path) for path in files if (split := split_of(path.stem))]
+
+
+def _unlabelled(root: Path) -> list[Issue]:
+    """Lists of splits of which no list has labels; only those of "test" may be so.
+
+    Raises:
+        InputError: one of "train" or "val".
+    """
+    found = find_tables(root)
+    lacking = [] if root.is_file() else [(split, path) for split, path in _lists(root) if split not in found]
+    for split, path in lacking:
+        if split != "test":
+            raise InputError(f"{path}: its first line has no label; expected a path and a label on each line")
+    return [Issue(str(path), "images without a class", "left out") for _, path in lacking]
 
 
 def _exists(path: Path) -> bool:
