@@ -227,7 +227,8 @@ def grid(pictures: Sequence[tuple[Image.Image, str]]) -> Figure:
 
 
 def _wrapped(text: str, width: int = 26, lines: int = 6) -> list[str]:
-    pieces = [piece for line in text.splitlines() for piece in wrap(line, width)]
+    plain = text.encode(errors="backslashreplace").decode()  # Matplotlib draws no name that is not UTF-8
+    pieces = [piece for line in plain.splitlines() for piece in wrap(line, width)]
     return pieces if len(pieces) <= lines else [*pieces[: lines - 1], pieces[lines - 1][: width - 3] + "..."]
 
 
