@@ -270,7 +270,7 @@ def explain(
         seed: with data, of what is drawn: images, contexts by chance, intervals.
 
     Returns:
-        One explanation per image or the study of the data set, and the folder.
+        The answer and the shares of each image, without its maps, or the study of the data set; and the folder.
 
     Raises:
         InputError: anything given that does not fit; the message says what was found and what to do.

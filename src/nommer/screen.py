@@ -18,7 +18,7 @@ from nommer.engine.prediction import Answer, PredictionResult
 from nommer.engine.study import StudyResult
 from nommer.engine.study_effects import ALL_BLOCKS, AS_IT_IS
 from nommer.engine.training import TrainingResult
-from nommer.nominations.images import Explanation
+from nommer.nominations.images import ExplanationSummary
 from nommer.predictions import Classification, Detections, Failure, SegmentationSummary
 from nommer.quickstart import DemoResult
 
@@ -100,7 +100,7 @@ def show_explanations(result: ExplanationResult, console: Console) -> int:
     """The share of each context per nominator block, over all images; of a data set also whether it matters."""
     if result.study is not None:
         return show_study(result.study, console)
-    explained = [item for item in result.explanations if isinstance(item, Explanation)]
+    explained = [item for item in result.explanations if isinstance(item, ExplanationSummary)]
     for failed in (item for item in result.explanations if isinstance(item, Failure)):
         console.print(_ERROR, f"{failed.source}: {failed.error}")
     if explained:
@@ -112,7 +112,7 @@ def show_explanations(result: ExplanationResult, console: Console) -> int:
             table.add_row(block, *(f"{sum(row[name] for row in rows) / len(rows):.1%}" for name in rows[0]))
         console.print(table)
     console.print(f"a picture per image in {result.out}")
-    if any(item.tokens for item in explained):
+    if (result.out / "tokens").is_dir():
         console.print(f"what the tokens see in {result.out / 'tokens'}")
     return exit_code(result.explanations)
 
@@ -168,7 +168,7 @@ def show_demo(result: DemoResult, console: Console) -> int:
     return 0
 
 
-def exit_code(results: Sequence[Answer | Explanation]) -> int:
+def exit_code(results: Sequence[Answer | ExplanationSummary]) -> int:
     """0, or 1 when an image failed."""
     return SOME_FAILED if any(isinstance(result, Failure) for result in results) else 0
 

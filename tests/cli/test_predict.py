@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 import sys
+import weakref
 
 import numpy as np
 import pytest
@@ -16,7 +17,9 @@ import nommer
 from nommer.backbone.checkpoint import to_published
 from nommer.backbone.contexts import CONTEXTS
 from nommer.backbone.variants import VARIANTS
+from nommer.engine import explaining
 from nommer.heads.storage import save_model
+from nommer.nominations.images import explain_images
 from nommer.nominations.render import CONTEXT_COLOURS
 
 
@@ -197,6 +200,27 @@ def test_names_are_shown_as_they_are(run, tiny_classifier, tmp_path, noisy):
     printed = run("predict", tmp_path / "model", folder, "--out", tmp_path / "again", code=1).out
     assert names[0] in printed
     assert "red] :dog:.png" in printed
+
+
+def test_the_maps_of_one_image_at_a_time_are_held(trained, noisy, tmp_path, monkeypatch):
+    pictures, alive = [], []
+
+    def watched(*given, **options):
+        for item in explain_images(*given, **options):
+            pictures.append(weakref.ref(item.image))
+            alive.append(sum(picture() is not None for picture in pictures))
+            yield item
+
+    monkeypatch.setattr(explaining, "explain_images", watched)
+    (tmp_path / "images").mkdir()
+    for index in range(5):
+        noisy((40, 190, 50), size=(40, 40)).save(tmp_path / "images" / f"{index}.png")
+    found = nommer.explain(trained, [str(tmp_path / "images")], out=tmp_path / "e", device="cpu").explanations
+    assert len(alive) == 5
+    assert max(alive) <= 2, "one, and the next"
+    for written, kept in zip(answers(tmp_path / "e"), found, strict=True):
+        assert written["shares"] == kept.shares
+        assert written["mean_probabilities"] == kept.mean_probabilities
 
 
 @pytest.mark.slow

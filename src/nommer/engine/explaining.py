@@ -18,7 +18,7 @@ from nommer.heads.classification import Classifier
 from nommer.heads.output import unique_names
 from nommer.heads.storage import nommer_of, task_of
 from nommer.nominations.faithfulness import sensitivity
-from nommer.nominations.images import Explanation, explain_images
+from nommer.nominations.images import Explanation, ExplanationSummary, explain_images
 from nommer.nominations.tokens import parse_pixels
 from nommer.predictions import Classification, Failure
 from nommer.progress import track
@@ -39,16 +39,18 @@ class ExplanationSettings:
 
 @dataclass(frozen=True)
 class ExplanationResult:
-    """Explanations of images in their order, or the study of a data set, and where they are written."""
+    """Summaries of images in their order, or the study of a data set, and where they are written."""
 
-    explanations: list[Explanation | Failure]
+    explanations: list[ExplanationSummary | Failure]
+    """Of each image its answer and the shares, without the maps: those are in the pictures in `out`, and for use in
+    Python `nommer.nominations.images.explain_images` gives them image by image."""
     out: Path
     study: StudyResult | None = None
     """What was found about the data set, where one was given."""
 
 
 def explain_files(settings: ExplanationSettings) -> ExplanationResult:
-    """Explain image files, as `nommer.explain` describes."""
+    """Explain image files, as `nommer.explain` describes; holds the maps of one image at a time."""
     tokens = parse_pixels(settings.token)
     model, paths = load_to(settings.model, settings.device), list(find_images(read_list(settings.images)))
     nommer_of(model, settings.model)
@@ -59,9 +61,10 @@ def explain_files(settings: ExplanationSettings) -> ExplanationResult:
         )
     folder = results_folder(Path(settings.model), "explain", settings.out, overwrite=settings.overwrite)
     explanations = track(explain_images(model, paths, tokens=tokens), total=len(paths), what="explaining")
-    results, written = [], []
+    results: list[ExplanationSummary | Failure] = []
+    written = []
     for name, result in zip(unique_names(paths), explanations, strict=True):
-        results.append(result)
+        results.append(result.summary() if isinstance(result, Explanation) else result)
         written.append(result.to_dict())
         if isinstance(result, Explanation):
             _save_pictures(result, folder, name)

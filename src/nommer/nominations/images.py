@@ -27,7 +27,7 @@ from nommer.nominations.render_tokens import token_figure
 from nommer.nominations.sight import SightTrace, TokenView
 from nommer.nominations.tokens import Frame, OutsideError, Pixel, TokenSight, describe_view, token_sights
 from nommer.nominations.trace import NominationTrace, shares
-from nommer.predictions import Classification, Detections, Failure, Segmentation
+from nommer.predictions import Classification, Detections, Failure, Segmentation, SegmentationSummary
 
 ClassShares: TypeAlias = dict[str, dict[str, float]]
 """Per class, or other part of the image, the share of each context in its pixels, adding to 1."""
@@ -37,6 +37,18 @@ SURE = 0.5
 
 _PART_COLOURS = {"objects": (230, 60, 60), "background": (200, 200, 200)}
 """Parts of an image with objects, and the colour that stands beside their names."""
+
+
+@dataclass(frozen=True)
+class ExplanationSummary:
+    """What is left of an explanation without its picture and maps; see there."""
+
+    prediction: Classification | SegmentationSummary | Detections
+    shares: dict[str, dict[str, float]]
+    mean_probabilities: dict[str, dict[str, float]]
+    """Per nominator block the mean probability of each context, adding to 1."""
+    shares_per_class: dict[str, ClassShares] | None = None
+    shares_inside: dict[str, ClassShares] | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +77,16 @@ class Explanation:
     class_token: tuple[TokenView, ...] = ()
     """What the class token sees in the blocks of stage 4, where tokens were asked for."""
 
+    def summary(self) -> ExplanationSummary:
+        """What is small enough to be kept of many images."""
+        answer = self.prediction.summary() if isinstance(self.prediction, Segmentation) else self.prediction
+        means = self._mean_probabilities()
+        return ExplanationSummary(answer, self.shares, means, self.shares_per_class, self.shares_inside)
+
+    def _mean_probabilities(self) -> dict[str, dict[str, float]]:
+        means = {block: map_.mean((0, 1)).tolist() for block, map_ in self.probabilities.items()}
+        return {block: dict(zip(CONTEXTS, values, strict=True)) for block, values in means.items()}
+
     def plot(self) -> Figure:
         """The image beside its maps, with the shares and a legend; then the answer and the shares of its parts."""
         regions = None
@@ -89,9 +111,7 @@ class Explanation:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: the prediction, the shares, the mean probability of each context, and of tokens."""
-        means = {block: map_.mean((0, 1)).tolist() for block, map_ in self.probabilities.items()}
-        named = {block: dict(zip(CONTEXTS, values, strict=True)) for block, values in means.items()}
-        explained: dict[str, Any] = {"shares": self.shares, "mean_probabilities": named}
+        explained: dict[str, Any] = {"shares": self.shares, "mean_probabilities": self._mean_probabilities()}
         if self.tokens:
             frame = self.tokens[0].frame
             explained["tokens"] = [token.to_dict() for token in self.tokens]
