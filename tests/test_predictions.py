@@ -238,11 +238,14 @@ def test_of_many_objects_a_picture_shows_no_names_and_one_class_has_a_colour_per
         found = Detections("x.png", names, (300, 300), boxes, np.ones(count), np.zeros(count, np.int64))
         return np.asarray(found.plot(Image.new("RGB", (300, 300)), **options))
 
+    def has_letters(pixels):
+        return not (pixels[:20] == 0).all()
+
     one, two = ("cell",), ("cell", "ring")
-    black_letters_on_colour = (picture(1, two) == 0).mean(), (picture(1, two, with_scores=False) == 0).mean()
-    assert black_letters_on_colour[0] < black_letters_on_colour[1], "a longer label"
-    few, many = picture(60, two), picture(61, two)
-    assert (few[:20] > 0).any()
-    assert not (many[:20] > 0).any()
+    assert has_letters(picture(5, two))
+    assert has_letters(picture(5, two, with_scores=False))
+    assert not has_letters(picture(40, two)), "they would hide the picture"
+    assert has_letters(picture(5, one))
+    assert not has_letters(picture(5, one, with_scores=False)), "the name of the only class says nothing"
     assert len({tuple(colour) for colour in picture(61, one).reshape(-1, 3)}) > 30
-    assert len({tuple(colour) for colour in many.reshape(-1, 3)}) == 2
+    assert len({tuple(colour) for colour in picture(61, two).reshape(-1, 3)}) == 2

@@ -131,6 +131,11 @@ def plot_bars(
     save_figure(figure, path)
 
 
+def shortened(caption: str, most: int = 46) -> str:
+    """A caption that fits over its picture: of a longer one, the middle is left out."""
+    return caption if len(caption) <= most else f"{caption[: most // 3]}…{caption[1 - most + most // 3 :]}"
+
+
 def plot_rows(
     rows: Sequence[Sequence[tuple[Image.Image, str]]],
     path: Path,
@@ -146,7 +151,7 @@ def plot_rows(
     for row, panels in zip(rows, grid, strict=False):
         for axes, (picture, caption) in zip(panels, row, strict=False):
             axes.imshow(picture.convert("RGB"))
-            axes.set_title(caption, fontsize=9)
+            axes.set_title(shortened(caption), fontsize=9)
     if legend:
         patches = [
             Patch(facecolor=_as_rgb(colour), edgecolor="grey", label=name)

@@ -11,8 +11,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from nommer.predictions.drawing import LETTERS, LINE, OPACITY, class_colour, enlarged
 
-_MOST_NAMES = 60
-"""With more objects than this in a picture, names would hide it."""
+_MOST_TEXT = 0.12
+"""Share of a picture that names may cover: more would hide it, and are left out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,22 +94,33 @@ class Detections:
         return "".join(f"{label} {' '.join(f'{value:.6f}' for value in box)}\n" for label, box in rows)
 
     def plot(self, image: Image.Image, *, with_scores: bool = True) -> Image.Image:
-        """The RGB image with the objects' boxes and names and their masks tinted, the best on top; of many no names."""
+        """The RGB image with the objects' boxes, names and scores, and their masks tinted; the best on top.
+
+        Names are left out where there is only one class, and with the scores where they would hide the picture.
+        """
         shown = Image.fromarray(self._tinted(np.asarray(image))) if self.masks else image.copy()
         shown.thumbnail((1280, 1280))
         shown = shown if min(shown.size) >= 224 else shown.resize(enlarged(shown.size), Image.Resampling.NEAREST)
         draw, font = ImageDraw.Draw(shown), ImageFont.load_default(LETTERS)
         scales = np.array([shown.width / image.width, shown.height / image.height] * 2)
+        texts = self._texts(with_scores=with_scores)
+        if LINE * sum(map(font.getlength, texts)) > _MOST_TEXT * shown.width * shown.height:
+            texts = [""] * len(self)
         for index in reversed(range(len(self))):
-            box, name, colour = self.boxes[index] * scales, self.class_names[self.labels[index]], self._colour(index)
+            box, text, colour = self.boxes[index] * scales, texts[index], self._colour(index)
             draw.rectangle(box.tolist(), outline=colour, width=2)
-            if len(self) > _MOST_NAMES:
+            if not text:
                 continue
-            text = f"{name} {self.scores[index]:.0%}" if with_scores else name
             left, top = max(0, min(box[0], shown.width - font.getlength(text))), max(0, box[1] - LINE)
             draw.rectangle(draw.textbbox((left, top), text, font=font), fill=colour)
             draw.text((left, top), text, fill="black", font=font)
         return shown
+
+    def _texts(self, *, with_scores: bool) -> list[str]:
+        """What is written beside each object."""
+        names = [self.class_names[label] if len(self.class_names) > 1 else "" for label in self.labels]
+        scores = [f"{score:.0%}" if with_scores else "" for score in self.scores]
+        return [" ".join(filter(None, pair)) for pair in zip(names, scores, strict=True)]
 
     def _tinted(self, pixels: np.ndarray) -> np.ndarray:
         tinted = pixels.copy()
