@@ -119,6 +119,9 @@ def test_problems_that_training_lives_with_are_code_1(run, photos, tmp_path):
     (photos / "val/blue/leak.png").unlink()
     shutil.copy(photos / "train/blue/blue-0.png", photos / "train/blue/twin.png")
     run("check", photos, "--out", tmp_path / "out", "--overwrite")
+    run("check", photos / "train", "--out", tmp_path / "out", "--overwrite", code=1)
+    ((_, what, _),) = found(tmp_path / "out", "problem")
+    assert what.endswith("without a val split one may be learned from and the other judged on")
 
 
 def test_problems_of_masks(run, scenes, tmp_path):

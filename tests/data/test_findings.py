@@ -33,6 +33,14 @@ def test_the_same_image_twice_is_a_note_in_two_splits_or_with_two_labels_a_probl
     ]
 
 
+def test_the_same_image_twice_is_a_problem_where_validation_is_held_back_from_training():
+    (found,) = duplicates(labelled(train=[("1", 0), ("2", 0), ("3", 1)]), {"1": "x", "2": "x", "3": "y"})
+    assert (found.what, found.severity) == (
+        "the same image as 1, with the same label; without a val split one may be learned from and the other judged on",
+        "problem",
+    )
+
+
 def test_files_that_could_not_be_read_are_not_compared():
     assert duplicates(labelled(train=[("1", 0), ("2", 0)]), {"1": "x"}) == []
 

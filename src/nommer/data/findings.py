@@ -48,8 +48,12 @@ class Duplicate:
     same_target: bool
 
     def as_finding(self, data: LabelledImages[Any]) -> Finding:
-        """In a sentence; grave where the labels contradict each other, or training has seen what is judged on."""
+        """In a sentence; grave where labels contradict each other, or training has seen what is judged on, or may have.
+
+        Without a "val" split training holds part of "train" back at random, whatever files are the same.
+        """
         apart = len(set(self.splits)) == 2
+        may_part = self.splits == ("train", "train") and "val" not in data.splits
         labels = "with the same label"
         if not self.same_target:
             named = len(set(self.targets)) == 2
@@ -58,7 +62,9 @@ class Duplicate:
             )
         what = f"the same image as {data.name_of(self.first)}, {labels}"
         what += f"; one is in {self.splits[0]}, one in {self.splits[1]}" if apart else ""
-        return Finding(str(self.path), what, "kept", "note" if self.same_target and not apart else "problem")
+        what += "; without a val split one may be learned from and the other judged on" if may_part else ""
+        harmless = self.same_target and not apart and not may_part
+        return Finding(str(self.path), what, "kept", "note" if harmless else "problem")
 
 
 def by_kind(findings: Sequence[Finding]) -> list[list[Finding]]:
