@@ -10,7 +10,9 @@ from PIL import Image
 from torch.nn.functional import one_hot
 
 from nommer.backbone.contexts import CONTEXTS
-from nommer.nominations.render import CONTEXT_COLOURS, Regions, entropy, nomination_figure, overlay
+from nommer.nominations.cells import BlockCells
+from nommer.nominations.render import CONTEXT_COLOURS, Regions, nomination_figure, overlay
+from nommer.nominations.trace import entropy
 
 
 def drawn(figure):
@@ -63,9 +65,27 @@ def test_every_block_has_its_row_and_no_column_is_empty(count, regions):
 def test_entropy_is_0_where_certain_and_1_where_open():
     probabilities = torch.tensor([[1.0, 0, 0], [1 / 3, 1 / 3, 1 / 3], [0.5, 0.5, 0], [0, 0.2, 0.8]])
     expected = [0, 1, np.log(2) / np.log(3), -(0.2 * np.log(0.2) + 0.8 * np.log(0.8)) / np.log(3)]
-    assert entropy(probabilities).tolist() == pytest.approx(expected)
+    assert entropy(probabilities, CONTEXTS).tolist() == pytest.approx(expected)
     two = torch.tensor([[0.5, 0.5, 0], [1.0, 0, 0]])
-    assert entropy(two).tolist() == pytest.approx([1, 0]), "of two contexts as much as of three"
+    assert entropy(two, CONTEXTS[:2]).tolist() == pytest.approx([1, 0]), "of two contexts as much as of three"
+
+
+def test_a_context_whose_probability_vanishes_is_still_one_of_three():
+    probabilities = torch.tensor([0.5, 0.5, 0.0]).expand(2, 2, 3)
+    cells = BlockCells(np.zeros((2, 2), int), probabilities.numpy(), 4, CONTEXTS)
+    assert cells.values()[:, -1] == pytest.approx(np.log(2) / np.log(3))
+    nominated = {"stage 1 block 1": torch.zeros(2, 2, dtype=torch.uint8)}
+    for contexts, mean in ((CONTEXTS, "mean 0.63"), (CONTEXTS[:2], "mean 1.00")):
+        figure = nomination_figure(
+            Image.new("RGB", (256, 256)),
+            nominated,
+            {"stage 1 block 1": probabilities},
+            title="",
+            spans={"stage 1 block 1": (2.0, 2.0)},
+            contexts=contexts,
+        )
+        (axes,) = [axes for axes in figure.axes if axes.get_title() == "entropy"]
+        assert axes.get_xlabel() == mean
 
 
 def test_the_entropy_map_is_dark_where_certain_and_bright_where_open():

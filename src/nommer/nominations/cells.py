@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from nommer.backbone.contexts import CONTEXTS
 from nommer.backbone.network import NomMer
 from nommer.nominations.receptive import mixers
-from nommer.nominations.trace import NominationTrace, nominator_blocks
+from nommer.nominations.trace import NominationTrace, entropy, nominator_blocks
 
 _NUM = len(CONTEXTS)
 
@@ -31,17 +32,17 @@ class BlockCells:
     """(rows, columns, 3)."""
     stride: int
     """Pixels per token along one side, of the image as the network sees it."""
+    contexts: Sequence[str] = CONTEXTS
+    """That the network has; the others have probability 0."""
 
     def values(self) -> np.ndarray:
         """(rows * columns, 9): one, and the measures of every token."""
         probabilities = self.probabilities.reshape(-1, _NUM).astype(np.float64)
         ordered = np.sort(probabilities, 1)
-        logarithms = np.log(np.maximum(probabilities, np.finfo(float).tiny))
-        num_contexts = int(np.count_nonzero(probabilities.any(0)))  # of a block of two, nothing is in the third place
-        entropy = -(probabilities * logarithms).sum(1) / math.log(max(2, num_contexts))
+        openness = entropy(torch.from_numpy(probabilities), self.contexts).numpy()
         margin = ordered[:, -1] - ordered[:, -2]
         one_hot = np.eye(_NUM)[self.nominated.ravel()]
-        return np.column_stack([np.ones(len(one_hot)), one_hot, probabilities, margin, entropy])
+        return np.column_stack([np.ones(len(one_hot)), one_hot, probabilities, margin, openness])
 
 
 def block_strides(network: NomMer) -> dict[str, int]:
@@ -65,7 +66,8 @@ def cells_of(
     for block in trace.blocks:
         rows, columns = (math.ceil(side / strides[block]) for side in size)
         nominated = trace.maps(block)[index, :rows, :columns].numpy()
-        cells[block] = BlockCells(nominated, trace.probabilities(block)[index, :rows, :columns].numpy(), strides[block])
+        probabilities = trace.probabilities(block)[index, :rows, :columns].numpy()
+        cells[block] = BlockCells(nominated, probabilities, strides[block], trace.contexts)
     return cells
 
 

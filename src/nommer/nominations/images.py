@@ -64,6 +64,8 @@ class Explanation:
     """Per nominator block (rows, columns, 3) float32: the softmax of the scores, how close the contest was."""
     spans: dict[str, Span]
     """Per nominator block how many tokens the image spans, down and across."""
+    contexts: tuple[str, ...]
+    """That the network has; the others are never nominated."""
     image: Image.Image
     """What the network saw; of a segmenter at the size of the labels, of a detector as it came."""
     shares_per_class: dict[str, ClassShares] | None = None
@@ -96,7 +98,13 @@ class Explanation:
         elif isinstance(self.prediction, Detections):
             regions = Regions(self.prediction.plot(self.image), self.shares_inside or {}, _PART_COLOURS)
         return nomination_figure(
-            self.image, self.maps, self.probabilities, title=self._title(), spans=self.spans, regions=regions
+            self.image,
+            self.maps,
+            self.probabilities,
+            title=self._title(),
+            spans=self.spans,
+            contexts=self.contexts,
+            regions=regions,
         )
 
     def plot_tokens(self) -> Figure:
@@ -249,6 +257,7 @@ def _observed(trace: NominationTrace, sight: SightTrace, tokens: Sequence[Pixel]
         "shares": shares(list(maps), counts.double()),
         "probabilities": {block: torch.from_numpy(of_block.probabilities) for block, of_block in cells.items()},
         "spans": {block: (height / of_block.stride, width / of_block.stride) for block, of_block in cells.items()},
+        "contexts": trace.contexts,
         "tokens": tuple(token_sights(sight, tokens, frame)),
         "class_token": tuple(sight.class_views()),
     }

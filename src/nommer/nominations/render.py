@@ -1,6 +1,5 @@
 """Pictures of nominations: the image, and over it the context that every token nominates in each block."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from nommer.backbone.contexts import CONTEXTS
+from nommer.nominations.trace import entropy
 
 CONTEXT_COLOURS = {"convolution": "#0072B2", "window": "#E69F00", "global": "#CC79A7"}
 """From the Okabe-Ito palette, which people with colour-blind eyes can tell apart."""
@@ -62,15 +62,6 @@ def overlay(image: Image.Image, weights: Tensor, span: Span | None = None) -> Im
     return _tint(image, weights.double().numpy() @ palette, span)
 
 
-def entropy(probabilities: Tensor) -> Tensor:
-    """Entropy of probabilities (..., 3), from 0 where one context is certain to 1 where all that there are are alike.
-
-    A network may have fewer contexts than three; the others' probabilities are 0 everywhere.
-    """
-    contexts = int(probabilities.flatten(0, -2).any(0).sum())
-    return torch.special.entr(probabilities.double()).sum(-1) / math.log(max(2, contexts))
-
-
 def _tint(image: Image.Image, colours: np.ndarray, span: Span | None) -> Image.Image:
     """The image in grey under colours (rows, columns, 3) from 0 to 1 of the tokens that it spans."""
     down, across = span or (len(colours), colours.shape[1])
@@ -100,6 +91,7 @@ def nomination_figure(
     *,
     title: str,
     spans: Mapping[str, Span],
+    contexts: Sequence[str] = CONTEXTS,
     regions: Regions | None = None,
 ) -> Figure:
     """The image, and block by block what is nominated on it, how probable each context was, and how open the choice.
@@ -110,6 +102,7 @@ def nomination_figure(
         probabilities: per block (rows, columns, 3), the softmax of the scores.
         title: written over the picture.
         spans: per block how many tokens the image spans.
+        contexts: that the network has; the others' probabilities are 0.
         regions: of a segmenter or detector: its answer is shown beside the image, and beside each map the shares.
     """
     shown = visible(image)
@@ -121,7 +114,7 @@ def nomination_figure(
         row[0].set_ylabel(f"{name}\n{rows} x {columns} tokens", fontsize=10)
         _show_weights(row[0], overlay(shown, one_hot, spans[name]), one_hot)
         _show_weights(row[1], overlay(shown, probabilities[name], spans[name]), probabilities[name])
-        openness = entropy(probabilities[name])
+        openness = entropy(probabilities[name].double(), contexts)
         row[2].imshow(_tint(shown, mpl.colormaps["cividis"](openness.numpy())[..., :3], spans[name]))
         row[2].set_xlabel(f"mean {openness.mean():.2f}", fontsize=9)
         if regions:

@@ -1,7 +1,7 @@
 """Records which context every token nominates, through hooks that are always taken off again."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -117,11 +117,11 @@ class NominationTrace(AbstractContextManager["NominationTrace"]):
     def _record(self, name: str, module: Nomination, inputs: tuple[Tensor], weights: Tensor) -> None:
         weights, probabilities = weights.detach(), inputs[0].detach().float().softmax(-1)
         best, second = probabilities.topk(2, -1).values.unbind(-1)
-        entropy = torch.special.entr(probabilities).sum(-1) / math.log(len(module.contexts))
+        openness = entropy(probabilities, module.contexts)
         largest = (weights == weights.amax(-1, keepdim=True)).float()
         nominated = of_all_contexts(largest / largest.sum(-1, keepdim=True), module)
         probabilities = of_all_contexts(probabilities, module)
-        measured = torch.cat([nominated, probabilities, torch.stack([best - second, entropy], -1)], -1)
+        measured = torch.cat([nominated, probabilities, torch.stack([best - second, openness], -1)], -1)
         self._sums[name] = self._sums[name] + _sum_of_tokens(measured)
         if self._keep_maps:
             self._maps[name].append(nominated.argmax(-1).to("cpu", torch.uint8))
@@ -135,6 +135,11 @@ class NominationTrace(AbstractContextManager["NominationTrace"]):
     def blocks(self) -> list[str]:
         """Names of the nominator blocks, in forward order."""
         return list(self._modules)
+
+    @property
+    def contexts(self) -> tuple[str, ...]:
+        """Names of the contexts that there are in any block, in the order of `CONTEXTS`."""
+        return tuple(name for name in CONTEXTS if any(name in module.contexts for module in self._modules.values()))
 
     def counts(self) -> Tensor:
         """Tokens that nominated each context, (blocks, 3) float64 on the CPU."""
@@ -172,6 +177,16 @@ class NominationTrace(AbstractContextManager["NominationTrace"]):
     def _totals(self, sums: dict[str, Tensor | int], length: int) -> Tensor:
         nothing = torch.zeros(length, dtype=torch.float64)
         return torch.stack([total.cpu().double() if isinstance(total, Tensor) else nothing for total in sums.values()])
+
+
+def entropy(probabilities: Tensor, contexts: Sequence[str]) -> Tensor:
+    """Entropy of probabilities (..., n), from 0 where one context is certain to 1 where all are alike probable.
+
+    Args:
+        probabilities: adding to 1; of `contexts`, or of all of `CONTEXTS` with 0 for those that there are not.
+        contexts: that the network has, two or three.
+    """
+    return torch.special.entr(probabilities).sum(-1) / math.log(len(contexts))
 
 
 def of_all_contexts(values: Tensor, nomination: Nomination) -> Float[Tensor, "*tokens 3"]:
