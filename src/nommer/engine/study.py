@@ -86,6 +86,7 @@ def _study(opened: Opened, chosen: Data, settings: StudySettings, folder: Path) 
     tables = {**pattern.tables, "interventions": effects, **faithfulness.tables}
     absent = {**pattern.absent, **faithfulness.absent}
     result = StudyResult(opened.workflow.name, judgement.report, tables, absent, folder)
+    config = nommer_of(opened.model, settings.model).config
     facts = {
         "model": str(settings.model),
         **opened.facts,
@@ -95,6 +96,8 @@ def _study(opened: Opened, chosen: Data, settings: StudySettings, folder: Path) 
         "shrunk": pattern.shrunk,
         "token": pattern.token,
         "seed": seed,
+        "contexts": list(config.contexts),
+        "fusion": config.fusion,
         "measure": opened.workflow.task.measure,
         "measure_name": opened.workflow.task.measure_name,
     }

@@ -37,7 +37,8 @@ class Found:
     absent: Mapping[str, str]
     task: str
     facts: Mapping[str, Any]
-    """"model", "data", "split", "images", "images_judged", "shrunk", "token", "seed", "measure", "measure_name"."""
+    """"model", "data", "split", "images", "images_judged", "shrunk", "token", "seed", "measure", "measure_name",
+    "contexts" and "fusion" of the network."""
     command: str
     explanations: Sequence[Explanation] = ()
     """Of some images, as examples."""
@@ -51,7 +52,9 @@ def save_report(found: Found, path: Path) -> None:
     facts = found.facts
     summary = f"What {facts['model']} nominates on {facts['images']} images of {facts['data']} ({facts['split']})."
     page = Page("The working pattern", summary=f"{summary}\n\n{takeaway(found)}")
-    page.text(words.INTRODUCTION.format(resamples=RESAMPLES, seed=facts["seed"]))
+    page.text(
+        words.introduction(contexts=facts["contexts"], fusion=facts["fusion"], resamples=RESAMPLES, seed=facts["seed"])
+    )
     if facts["shrunk"]:
         page.text(f"{facts['shrunk']} images are too large to be seen whole; they were shrunk to two million pixels.")
     page.command(found.command)
@@ -203,7 +206,7 @@ def _tell_agreement(page: Page, found: Found) -> None:
 
 def _tell_effects(page: Page, found: Found) -> None:
     rows, facts = found.tables["interventions"], found.facts
-    page.section("Does it matter?", words.EFFECTS.format(**facts))
+    page.section("Does it matter?", words.effects(**{name: facts[name] for name in _OF_EFFECTS}))
     changed = [row for row in rows if row["block"] != AS_IT_IS]
     blocks, kinds = (list(dict.fromkeys(row[name] for row in changed)) for name in ("block", "intervention"))
     changes = np.full((len(blocks), len(kinds)), np.nan)
@@ -261,6 +264,8 @@ def _tell_curves(page: Page, found: Found) -> None:
         caption="Area under the curve. Deletion: the smaller, the better the map; insertion: the larger. areas.csv",
     )
 
+
+_OF_EFFECTS = ("fusion", "images_judged", "seed", "measure_name")
 
 _ENDS = ("_low", "_high")
 

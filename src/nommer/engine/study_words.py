@@ -1,18 +1,40 @@
 """What the report of a study says, for somebody who has not read the paper."""
 
+from collections.abc import Sequence
+
 from nommer.backbone.contexts import CONTEXTS
 
-INTRODUCTION = """\
+_CONTEXTS = {
+    "convolution": "`convolution` sees the nearest tokens",
+    "window": "`window` compares the tokens of one window with each other",
+    "global": "`global` sees the whole image, coarsely",
+}
+_NUMBERS = {2: "two", 3: "three"}
+_FUSIONS = {
+    "nomination": "the token takes the one with the highest score: it nominates it",
+    "softmax": "the token takes all of them, mixed by the softmax of the scores; the one with the largest part counts "
+    "here as nominated",
+}
+
+_INTRODUCTION = """\
 The network looks at an image as a grid of tokens, small squares of pixels. In its first two stages every token may
-learn from its surroundings in one of three ways, called contexts: `convolution` sees the nearest tokens, `window`
-compares the tokens of one window with each other, and `global` sees the whole image, coarsely. A small part of
-every block, the nominator, gives each context a score, and the token takes the one with the highest score: it
-nominates it. This page shows what the model nominates on this data set, where, and whether that matters for its
-answers.
+learn from its surroundings in {number} ways, called contexts: {contexts}. A small part of every block, the
+nominator, gives each context a score, and {fusion}. This page shows what the model nominates on this data set,
+where, and whether that matters for its answers.
 
 Shares are of all tokens or pixels together, whatever image they are from. The lines through the marks, and the
 brackets in the tables, are 95 % intervals: the images were drawn again, with replacement, {resamples} times (seed
 {seed}), and 95 % of the values so found lie between the ends."""
+
+
+def introduction(*, contexts: Sequence[str], fusion: str, resamples: int, seed: int) -> str:
+    """What is looked at, of a network with these contexts, two or three, that are fused so."""
+    *first, last = (_CONTEXTS[name] for name in contexts)
+    listed = f"{', '.join(first)}{',' if len(first) > 1 else ''} and {last}"
+    return _INTRODUCTION.format(
+        number=_NUMBERS[len(contexts)], contexts=listed, fusion=_FUSIONS[fusion], resamples=resamples, seed=seed
+    )
+
 
 FACETS: dict[str, tuple[str, str]] = {
     "class": ("By class", "Do classes differ in what they need to see? {class_of}"),
@@ -89,12 +111,23 @@ nominate one context, nearly all pairs agree. `by chance` is how often they woul
 the shares of the whole data set. `kappa` (Cohen's) is what is left: 1 for the same everywhere, 0 for chance. It has
 no value where all tokens nominate the same."""
 
-EFFECTS = """\
+_EFFECTS = """\
 The same model judged on {images_judged} of the images (drawn with seed {seed}), again and again: each time one
 block, or all blocks, nominate something else than their scores say. One context everywhere; the `mean` of all
-contexts; a context by `chance`; or the `second` choice of every token. If a change does nothing, it does not matter
-what is nominated there. The measure is {measure_name}. Intervals stand where a number is a mean over images, which
-mIoU and average precision are not."""
+contexts; a context by `chance`; or the `second` choice of every token. {mixed}If a change does next to
+nothing, then on these images and by this measure it mattered little what was nominated there; other images, or
+another measure, may tell otherwise. The measure is {measure_name}. Intervals stand where a number is a mean over
+images, which mIoU and average precision are not."""
+
+_MIXED = """\
+This network mixes its contexts; a single context, also the one with the largest part, takes the mixture away too. """
+
+
+def effects(*, fusion: str, images_judged: int, seed: int, measure_name: str) -> str:
+    """What is changed, and how to read what becomes of it."""
+    mixed = _MIXED if fusion == "softmax" else ""
+    return _EFFECTS.format(mixed=mixed, images_judged=images_judged, seed=seed, measure_name=measure_name)
+
 
 DECISIONS = """\
 For every cell of an 8 x 8 grid, the tokens in it, in all blocks, nominate their second choice, and the others what
