@@ -10,13 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from nommer.data import archives
+from nommer.data import archive_kinds
 from nommer.data.archives import find_archive, open_archive, read_bytes
+from nommer.data.formats.find import find_task
 from nommer.data.images import ImageError, decode, direct_files, find_images, is_folder, sub_folders, visible_files
 from nommer.errors import InputError
 
 ENDINGS = ["zip", "tar", "tar.gz", "tgz", "tar.bz2", "tar.xz"]
 CONTENT = {f"{folder}/{n}.bin": bytes([n]) * (1000 + n) for folder in ("a", "a/deep", "b") for n in range(20)}
+
+TAR_MODES = {".tar": "", ".gz": "gz", ".tgz": "gz", ".bz2": "bz2", ".xz": "xz"}
 
 
 def pack(path, members):
@@ -25,8 +28,7 @@ def pack(path, members):
             for name, content in members.items():
                 archive.writestr(name, content)
         return path
-    mode = {".tar": "w", ".gz": "w:gz", ".tgz": "w:gz", ".bz2": "w:bz2", ".xz": "w:xz"}[path.suffix]
-    with tarfile.open(path, mode) as archive:
+    with tarfile.open(path, f"w:{TAR_MODES[path.suffix]}") as archive:
         for name, content in members.items():
             info = tarfile.TarInfo(name)
             info.size = len(content)
@@ -131,13 +133,15 @@ def test_encrypted_members_are_bad_images(tmp_path):
     for mark, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         content[content.index(mark) + offset] |= 1
     archive.write_bytes(content)
-    with pytest.raises(ImageError, match=r"1.png: cannot be decoded: .*encrypted"):
+    with pytest.raises(
+        ImageError, match=r"1.png: cannot be decoded: encrypted; pack the archive again without a passw"
+    ):
         decode(archive / "1.png")
 
 
 def test_too_large_is_refused_before_it_fills_the_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(archives, "LARGEST_MEMBER", 5000)
-    monkeypatch.setattr(archives, "LARGEST_IN_MEMORY", 100_000)
+    monkeypatch.setattr(archive_kinds, "LARGEST_MEMBER", 5000)
+    monkeypatch.setattr(archive_kinds, "LARGEST_IN_MEMORY", 100_000)
     members = {"small.png": b"", "large.png": bytes(200_000)}
     for ending in ("zip", "tar"):
         archive = pack(tmp_path / f"data.{ending}", members)
@@ -213,3 +217,52 @@ def test_a_zip_whose_directory_makes_no_sense_is_refused(tmp_path, harm):
     sound.write_bytes(content)
     with pytest.raises(InputError, match=r"photos.zip: cannot be read as an archive: "):
         visible_files(sound)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("again", ["a/1.png", "./a/1.png"])
+def test_a_name_that_is_there_twice_is_refused(tmp_path, ending, again):
+    whole = tmp_path / f"data.{ending}"
+    if ending == "zip":
+        with zipfile.ZipFile(whole, "w") as archive:
+            for name in ("a/1.png", "a/2.png", again):
+                archive.writestr(name, name)
+    else:
+        with tarfile.open(whole, f"w:{TAR_MODES[whole.suffix]}") as archive:
+            for name in ("a/1.png", "a/2.png", again):
+                archive.addfile(tarfile.TarInfo(name))
+    with pytest.raises(InputError, match=rf"data.{ending}: holds 'a/1.png' more than once; keep one"):
+        visible_files(whole)
+
+
+def test_a_zip_with_backslashes_is_refused_in_words(tmp_path):
+    archive = pack(tmp_path / "data.zip", {"cat\\1.png": b"1", "dog\\2.png": b"2"})
+    with pytest.raises(InputError, match=r"holds cat\\1.png, a name with backslashes where zip has slashes"):
+        visible_files(archive)
+    fine = pack(tmp_path / "fine.zip", {"cat/1.png": b"1", "cat/odd\\name.png": b"2"})
+    assert len(visible_files(fine)) == 2
+
+
+@pytest.mark.parametrize("ending", ["zip", "tar"])
+def test_an_archive_without_files_is_said_to_be_so(tmp_path, ending):
+    archive = pack(tmp_path / f"data.{ending}", {})
+    with pytest.raises(InputError, match=rf"data.{ending}: holds no files; accepted layouts"):
+        find_task(archive)
+
+
+@pytest.mark.parametrize("ending", ["zip", "tar", "tar.gz"])
+def test_an_archive_that_may_not_be_read_is_said_to_be_so(tmp_path, ending, monkeypatch):
+    archive = pack(tmp_path / f"data.{ending}", {"a/1.png": b"1"})
+    if os.geteuid() == 0:  # who may read all: refused as others would be
+        monkeypatch.setattr("io.open", refuse)
+        monkeypatch.setattr("builtins.open", refuse)
+        monkeypatch.setattr(Path, "open", refuse)
+    else:
+        archive.chmod(0)
+    with pytest.raises(InputError, match=rf"data.{ending}: no permission to read this archive"):
+        visible_files(archive)
+
+
+def refuse(*_, **__):
+    raise PermissionError(13, "Permission denied")

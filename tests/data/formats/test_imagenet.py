@@ -87,7 +87,7 @@ def test_validation_images_that_the_list_lacks_are_left_out_and_missing_ones_are
     ("line", "message"),
     [
         ("n02000003-0.png\tn02000002", "is of class 'crane', but of 'red fox' in "),
-        ("n02000003-9.png\tn09999999", "class n09999999 is not among wnids.txt's classes"),
+        ("n02000003-9.png\tn09999999", "class n09999999 is not among wnids.txt's classes; found 4: n0"),
         ("n02000003-9.png", "line 5 holds no class; expected the name of an image and its class"),
     ],
 )

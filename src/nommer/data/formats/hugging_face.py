@@ -10,7 +10,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from nommer.data.archives import open_rows, row_name
+from nommer.data.archive_kinds import row_name
+from nommer.data.archives import open_rows
 from nommer.data.formats.folders import ClassFolders
 from nommer.data.formats.labelled import Split, shorten, split_of
 from nommer.data.formats.listed import Entry, collect

@@ -146,9 +146,10 @@ def _ids(place: _Place, entries: Collection[Entry]) -> tuple[str, ...]:
     file = place.texts.get("wnids.txt")
     ids = tuple(sorted(set(read_text(file).split()))) if file else tuple(sorted(trained))
     known = set(ids)
-    for entry in entries:
-        if entry.label not in known:
-            check_names(Path(entry.where), [entry.label], ids, f"{file.name}'s" if file else "the training")
+    unknown = next((entry for entry in entries if entry.label not in known), None)
+    if unknown is not None:
+        found = sorted({entry.label for entry in entries if entry.split == unknown.split})
+        check_names(Path(unknown.where), found, ids, f"{file.name}'s" if file else "the training")
     return ids
 
 
@@ -173,5 +174,5 @@ def _called(
     if class_names is None:
         return names
     known = {wnid: name if name in class_names else wnid for wnid, name in names.items()}
-    check_names(root, [names[wnid] for wnid in ids if known[wnid] not in class_names], class_names)
+    check_names(root, [known[wnid] if known[wnid] in class_names else names[wnid] for wnid in ids], class_names)
     return known

@@ -11,6 +11,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
+from nommer.data.archives import find_archive
 from nommer.data.images import is_folder, sub_folders
 from nommer.errors import InputError
 
@@ -44,7 +45,8 @@ def check_folder(root: Path, layouts: str) -> None:
         InputError: no folder, or one of archives that are still to be unpacked.
     """
     if not is_folder(root):
-        raise InputError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}; {layouts}")
+        found = "holds no files" if find_archive(root) else "not a folder" if root.exists() else "no such folder"
+        raise InputError(f"{root}: {found}; {layouts}")
     if sub_folders(root) or not root.is_dir():
         return
     archives = sorted(path for path in root.iterdir() if path.suffix.lower() in _UNPACK and path.is_file())

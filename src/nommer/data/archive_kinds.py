@@ -1,0 +1,224 @@
+"""What kinds of archives there are: zip, tar, and the Arrow files of Hugging Face datasets.
+
+A zip and a plain tar are read member by member, by any number of threads and processes; a compressed tar cannot be read
+so, and each process decompresses it once, into memory.
+"""
+
+import bz2
+import gzip
+import lzma
+import posixpath
+import struct
+import tarfile
+import zipfile
+from abc import ABC, abstractmethod
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
+from io import BytesIO
+from itertools import pairwise
+from pathlib import Path
+from types import ModuleType
+from typing import IO
+
+from nommer.errors import InputError
+
+_DECOMPRESS: dict[str, Callable[[Path], IO[bytes]]] = {
+    ".gz": gzip.open,  # type: ignore[dict-item]  # opened for reading bytes, as by default
+    ".tgz": gzip.open,  # type: ignore[dict-item]
+    ".bz2": bz2.open,
+    ".xz": lzma.open,
+}
+"""By the ending of a compressed tar."""
+
+LARGEST_IN_MEMORY = 4 << 30
+"""Bytes that a compressed tar may decompress to."""
+
+LARGEST_MEMBER = 1 << 30
+"""Bytes of a member that is read; what claims to be larger is no image."""
+
+_ENCRYPTED = 1
+"""Among the flags of a zip's member."""
+
+
+class Archive(ABC):
+    """What an archive holds: the names of its visible files, sorted, and their content."""
+
+    def __init__(self, path: Path, names: list[str]) -> None:
+        self.names = sorted(name for name in names if not _is_hidden(name))
+        twice = next((name for name, following in pairwise(self.names) if name == following), None)
+        if twice is not None:
+            raise InputError(f"{path}: holds {twice!r} more than once; keep one, and pack it again")
+        self.folders = {parent for name in self.names for parent in _parents(name)}
+
+    @abstractmethod
+    def read(self, name: str) -> bytes:
+        """The content of one file; `KeyError` where there is none of this name."""
+
+    def below(self, folder: str) -> list[str]:
+        """The files in a folder, searched deeply and sorted."""
+        prefix = f"{folder}/" if folder else ""
+        start = bisect_left(self.names, prefix)
+        end = bisect_left(self.names, f"{folder}0") if folder else len(self.names)  # "0" follows "/"
+        return self.names[start:end]
+
+
+class Zip(Archive):
+    """A zip, by its directory."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._zip = zipfile.ZipFile(path)
+            files = [info for info in self._zip.infolist() if not info.is_dir()]
+        except (NotImplementedError, ValueError, IndexError, struct.error) as error:  # of headers without sense
+            raise zipfile.BadZipFile(str(error)) from error
+        _check_separators(path, files)
+        names = [_sound(path, info.filename) for info in files]
+        super().__init__(path, names)
+        self._members = dict(zip(names, files, strict=True))
+
+    def read(self, name: str) -> bytes:
+        """The content of one file; `KeyError` where there is none of this name."""
+        info = self._members[name]
+        _check_size(info.file_size)
+        if info.flag_bits & _ENCRYPTED:
+            raise OSError("encrypted; pack the archive again without a password")
+        try:
+            return self._zip.read(info)
+        except (RuntimeError, NotImplementedError, lzma.LZMAError) as error:  # compressed in a rare way
+            raise OSError(str(error)) from error
+
+
+class Tar(Archive):
+    """A tar, by the place of each member in its bytes."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._content = path, _decompress(path) if _is_compressed(path) else None
+        places: list[tuple[str, tuple[int, int]]] = []
+        links: list[tuple[str, str]] = []
+        source = path.open("rb") if self._content is None else BytesIO(self._content)
+        with source, tarfile.open(fileobj=source, mode="r:") as tar:
+            for member in tar:
+                if member.isfile():
+                    places.append((_sound(path, member.name), (member.offset_data, member.size)))
+                elif member.islnk() or member.issym():
+                    links.append((_sound(path, member.name), _target(member)))
+                tar.members = []  # type: ignore[attr-defined]  # or it would keep them all
+            _check_end(source, tar.offset)
+        super().__init__(path, [name for name, _ in (*places, *links)])
+        self._places = dict(places)
+        for name, target in links:
+            self._places[name] = self._places.get(target, (0, -1))
+
+    def read(self, name: str) -> bytes:
+        """The content of one file; `KeyError` where there is none of this name."""
+        start, size = self._places[name]
+        if size < 0:
+            raise OSError("a link to what the archive does not hold")
+        _check_size(size)
+        if self._content is not None:
+            return self._content[start : start + size]
+        with self._path.open("rb") as stream:  # its own, so that nobody else moves in it
+            stream.seek(start)
+            return stream.read(size)
+
+
+class Rows(Archive):
+    """An Arrow file of a Hugging Face dataset; its rows are files, named by their number."""
+
+    def __init__(self, path: Path) -> None:
+        datasets = _import_datasets(path)
+        self.rows = datasets.Dataset.from_file(str(path))
+        images = [name for name, feature in self.rows.features.items() if isinstance(feature, datasets.Image)]
+        if not images:
+            raise InputError(f"{path}: no column of images; found {', '.join(self.rows.features)}")
+        self._images = self.rows.select_columns(images[:1]).cast_column(images[0], datasets.Image(decode=False))
+        self._column = images[0]
+        super().__init__(path, [row_name(number) for number in range(len(self.rows))])
+
+    def read(self, name: str) -> bytes:
+        """The image file in one row; `KeyError` where there is no such row."""
+        number = int(name) if name.isdecimal() else -1
+        if not 0 <= number < len(self._images):
+            raise KeyError(name)
+        image = self._images[number][self._column]
+        if image is None:
+            raise OSError("the row has no image")
+        return image["bytes"] or Path(image["path"]).read_bytes()
+
+
+def row_name(number: int) -> str:
+    """What a row of an Arrow file is called."""
+    return f"{number:06}"
+
+
+def _import_datasets(path: Path) -> ModuleType:
+    try:
+        return import_module("datasets")
+    except ImportError as error:
+        raise InputError(f"{path}: reading this takes the package datasets: pip install 'nommer[datasets]'") from error
+
+
+def _is_compressed(path: Path) -> bool:
+    return path.suffix.lower() in _DECOMPRESS
+
+
+def _decompress(path: Path) -> bytes:
+    with _DECOMPRESS[path.suffix.lower()](path) as stream:
+        content = stream.read(LARGEST_IN_MEMORY + 1)
+    if len(content) > LARGEST_IN_MEMORY:
+        raise InputError(
+            f"{path}: decompresses to more than {LARGEST_IN_MEMORY >> 30} GiB, which is held in memory; unpack it, or "
+            "pack it as a plain .tar or .zip, which need not be"
+        )
+    return content
+
+
+def _check_separators(archive: Path, files: Sequence[zipfile.ZipInfo]) -> None:
+    """Refuse a zip that some programs of Windows write: its names are paths there, but single files elsewhere."""
+    names = [info.filename for info in files]
+    wrong = next((name for name in names if "\\" in name), None)
+    if wrong is not None and not any("/" in name for name in names):
+        raise InputError(
+            f"{archive}: holds {wrong}, a name with backslashes where zip has slashes, so no folders are found in it; "
+            "unpack it where it was made, and pack it again with another program"
+        )
+
+
+def _sound(archive: Path, name: str) -> str:
+    """A name in an archive as a path below it.
+
+    Raises:
+        InputError: it leads out of the archive.
+    """
+    plain = posixpath.normpath(name)
+    if plain.startswith(("/", "../")) or plain == "..":
+        raise InputError(f"{archive}: holds {name!r}, a name that leads out of the archive; pack it again without")
+    return plain
+
+
+def _check_end(tar: IO[bytes], offset: int) -> None:
+    """Refuse a tar whose last header found is not followed by the mark of its end; `tarfile` stops there in silence."""
+    tar.seek(offset)
+    if tar.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
+        raise tarfile.ReadError(f"damaged, or cut, at byte {offset:,}: what follows there cannot be read")
+
+
+def _target(link: tarfile.TarInfo) -> str:
+    base = "" if link.islnk() else posixpath.dirname(link.name)
+    return posixpath.normpath(posixpath.join(base, link.linkname))
+
+
+def _check_size(size: int) -> None:
+    if size > LARGEST_MEMBER:
+        raise OSError(f"too large: {size:,} bytes, over the limit of {LARGEST_MEMBER:,}")
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith((".", "__MACOSX/")) or "/." in name
+
+
+def _parents(name: str) -> Iterator[str]:
+    while name:
+        name = posixpath.dirname(name)
+        yield name
