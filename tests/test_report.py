@@ -206,23 +206,57 @@ def browser():
     return found
 
 
+def measured(browser, page, width, folder, numbers):
+    """What a script finds in the page on a screen of this width."""
+    ask = f"""<script>onload = () => {{
+      const page = document.querySelector("iframe").contentDocument;
+      document.title = {numbers}.join(" ");
+    }}</script>"""
+    frame = f'<iframe style="width:{width}px;height:800px;border:0" srcdoc="{html.escape(page.html())}"></iframe>'
+    (folder / "outer.html").write_text(f"<!doctype html><title></title>{frame}{ask}", encoding="utf-8")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}", "--dump-dom"]
+    command = [browser, *options, f"file://{folder}/outer.html"]
+    dumped = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+    return re.search("<title>(.*?)</title>", dumped.stdout)[1].split()
+
+
 @pytest.mark.parametrize("width", [390, 1280])
 def test_the_page_is_as_wide_as_the_screen(browser, page, tmp_path, width):
-    ask = """<script>onload = () => {
-      const page = document.querySelector("iframe").contentDocument;
-      const rights = [...page.images].map(image => image.getBoundingClientRect().right);
-      const table = page.querySelector(".scroll");
-      const loaded = [...page.images].every(image => image.naturalWidth > 0);
-      const numbers = [page.documentElement.scrollWidth, Math.max(...rights), table.scrollWidth, table.clientWidth];
-      document.title = [...numbers, loaded].join(" ");
-    }</script>"""
-    frame = f'<iframe style="width:{width}px;height:800px;border:0" srcdoc="{html.escape(page.html())}"></iframe>'
-    (tmp_path / "outer.html").write_text(f"<!doctype html><title></title>{frame}{ask}", encoding="utf-8")
-    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom"]
-    command = [browser, *options, f"file://{tmp_path}/outer.html"]
-    dumped = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
-    page_width, widest, table_width, box_width, loaded = re.search("<title>(.*?)</title>", dumped.stdout)[1].split()
+    ask = """[
+      page.documentElement.scrollWidth,
+      Math.max(...[...page.images].map(image => image.getBoundingClientRect().right)),
+      page.querySelector(".scroll").scrollWidth,
+      page.querySelector(".scroll").clientWidth,
+      [...page.images].every(image => image.naturalWidth > 0),
+    ]"""
+    page_width, widest, table_width, box_width, loaded = measured(browser, page, width, tmp_path, ask)
     assert float(page_width) <= width
     assert float(widest) <= width
     assert loaded == "true"
     assert int(table_width) > int(box_width), "a table of 21 columns scrolls in its own box"
+
+
+def test_a_wide_figure_scrolls_in_its_own_box_instead_of_being_shrunk_until_nobody_can_read_it(browser, tmp_path):
+    page, wide = Page("wide"), Figure(figsize=(16, 4))
+    wide.subplots().plot([0, 1])
+    page.figure(wide, caption="sixteen inches", alt="a line")
+    ask = """[
+      page.documentElement.scrollWidth,
+      page.images[0].getBoundingClientRect().width,
+      page.querySelector("figure .scroll").clientWidth,
+    ]"""
+    page_width, shown, box = map(float, measured(browser, page, 390, tmp_path, ask))
+    assert page_width <= 390
+    assert box <= 390
+    assert shown == 0.75 * 16 * 96
+
+
+def test_only_a_wide_figure_has_a_box_to_scroll_in():
+    page = Page("figures")
+    for width in (7, 8):
+        figure = Figure(figsize=(width, 2))
+        figure.subplots().plot([0, 1])
+        page.figure(figure, caption=f"{width} inches", alt="a line")
+    (box,) = [given for given in Elements(page).of("div") if given.get("class") == "scroll"]
+    assert (box["aria-label"], box["tabindex"]) == ("8 inches", "0")
+    assert [given.get("style") for given in Elements(page).of("img")] == [None, "min-width: 576px"]

@@ -25,6 +25,12 @@ _LARGEST_SVG = 600_000
 _LARGEST_PNG = 400_000
 """Bytes above which a picture becomes a JPEG, if it is smaller so."""
 
+_WIDEST_ON_A_PHONE = 7
+"""Inches up to which a figure stays readable at the width of a phone."""
+
+_READABLE = 0.75
+"""Part of its own size to which a wider figure is shrunk at most; from there on it scrolls."""
+
 _LARGEST_SIDE = 1600
 """Pixels to which larger pictures are shrunk."""
 
@@ -41,6 +47,8 @@ class _Picture:
     alt: str
     enlarged: bool = False
     """Whether its pixels are to be seen as squares."""
+    least: int | None = None
+    """Pixels of the screen below which it scrolls in its own box; None for one that is shrunk to any screen."""
     kind: str = "picture"
 
 
@@ -106,7 +114,8 @@ class Page:
     def figure(self, figure: Figure, *, caption: str, alt: str) -> None:
         """Add a figure of matplotlib, as SVG, or as PNG where that would be large.
 
-        A phone shows a figure about 360 pixels wide: one of up to 7 inches stays readable.
+        A phone shows a figure about 360 pixels wide: one of up to 7 inches stays readable. A wider one is shrunk to
+        three quarters of its size, and scrolls in its own box where the screen is narrower still.
 
         Args:
             figure: at its own size, which is shrunk where the screen is smaller.
@@ -119,7 +128,9 @@ class Page:
         data, kind = figure_as_svg(figure), "svg+xml"
         if len(data) > _LARGEST_SVG:
             data, kind = figure_as_png(figure), "png"
-        self._add_picture(data, kind, round(figure.get_figwidth() * 96), caption, alt)
+        width = round(figure.get_figwidth() * 96)
+        least = round(width * _READABLE) if figure.get_figwidth() > _WIDEST_ON_A_PHONE else None
+        self._add_picture(data, kind, width, caption, alt, least=least)
 
     def picture(self, image: Image.Image, *, caption: str, alt: str) -> None:
         """Add a picture, at most 1600 pixels a side, as PNG, or as JPEG where that is large.
@@ -183,12 +194,20 @@ class Page:
         (self._sections[-1].content if self._sections else self._opening).append(part)
 
     def _add_picture(
-        self, data: bytes, kind: str, width: int, caption: str, alt: str, *, enlarged: bool = False
+        self,
+        data: bytes,
+        kind: str,
+        width: int,
+        caption: str,
+        alt: str,
+        *,
+        enlarged: bool = False,
+        least: int | None = None,
     ) -> None:
         if not alt.strip():
             raise ValueError(f"the picture with the caption {caption!r} needs an alt text")
         uri = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-        self._add(_Picture(uri, width, caption, alt, enlarged))
+        self._add(_Picture(uri, width, caption, alt, enlarged, least))
 
 
 def _encode(image: Image.Image, kind: str, **options: Any) -> bytes:
