@@ -124,6 +124,27 @@ def test_problems_that_training_lives_with_are_code_1(run, photos, tmp_path):
     assert what.endswith("without a val split one may be learned from and the other judged on")
 
 
+def test_classes_of_which_nothing_can_be_read_are_reported_as_empty(run, photos, tmp_path):
+    for path in (photos / "val/blue").iterdir():
+        path.write_bytes(path.read_bytes()[:100])
+    out = tmp_path / "out"
+    run("check", photos, "--out", out, code=2)
+    assert ("photos", "1 of 3 classes have no validation images: blue", "kept") in found(out, "note")
+
+
+def test_a_sample_whose_class_makes_no_sense_is_listed(run, photos, tmp_path):
+    samples = tmp_path / "samples"
+    samples.mkdir()
+    for number, image in enumerate(sorted((photos / "train").rglob("*.png"))):
+        shutil.copy(image, samples / f"{number}.png")
+        (samples / f"{number}.cls").write_bytes(image.parent.name.encode() if number else b"\xff")
+    shard = shutil.make_archive(str(tmp_path / "train"), "tar", samples)
+    out = tmp_path / "out"
+    run("check", shard, "--out", out, code=2)
+    assert found(out, "problem") == {("0.png", "its class in 0.cls is not UTF-8", "left out")}
+    assert [row["class"] for row in rows(out) if row["file"] == "0.png"] == [""]
+
+
 def test_problems_of_masks(run, scenes, tmp_path):
     data = shutil.copytree(scenes, tmp_path / "scenes")
     Image.new("L", (10, 10)).save(data / "masks/train/0.png")

@@ -54,6 +54,8 @@ def test_files_that_could_not_be_read_are_not_compared():
         ("box reaches outside", "clipped", "problem"),
         ("test: images/test is not there", "no images are taken from it", "problem"),
         ("file name does not end as an image's", "left out", "note"),
+        ("file name does not end as a shard's", "left out", "note"),
+        ("lies beside the shards", "left out", "problem"),
         ("3 frames or pages", "the first one is used", "note"),
         ("has no objects", "used, as background alone", "note"),
     ],

@@ -119,7 +119,8 @@ def audit(
     """
     samples = data.samples()
     reports = read_images([sample.path for sample in samples]) if reports is None else reports
-    bad = {report.path: report.error for report in reports if report.error}
+    bad = {sample.path: sample.error for sample in samples if sample.error}
+    bad |= {report.path: report.error for report in reports if report.error}
     kept = leave_out(data, bad, on_bad_sample, verb="read")
     issues = [Issue(str(path), error, "left out") for path, error in bad.items()]
     issues += [remark for report in reports for remark in report.remarks]

@@ -18,7 +18,11 @@ SEVERITIES: tuple[Severity, ...] = ("fatal", "problem", "note")
 _LOSSES = ("left out", "dropped", "clipped", "no images are taken")
 """What is done about an issue that loses something of the data."""
 
-_HARMLESS = ("file name does not end as an image's", "images without a class")
+_HARMLESS = (
+    "file name does not end as an image's",
+    "file name does not end as a shard's",
+    "images without a class",
+)
 """What is found in files that were never meant to be learned from."""
 
 IMBALANCE = 10

@@ -134,7 +134,9 @@ def _without_labels(sample: Any) -> tuple[Image.Image, str] | None:
 
 def _add_classes(page: Page, data: LabelledImages[Any], facts: Facts, task: str) -> None:
     check = CHECKS[task]
-    counts: dict[str, np.ndarray] = {split: check.count(data, part, facts) for split, part in data.splits.items()}
+    counts: dict[str, np.ndarray] = {
+        split: check.count(data, facts.usable(part), facts) for split, part in data.splits.items()
+    }
     page.section("Classes")
     page.figure(
         class_figure(data.class_names, counts, check.unit),

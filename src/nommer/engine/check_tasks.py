@@ -42,6 +42,10 @@ class Facts:
         """The task's report about a sample; None where its image was not read."""
         return self.by_path.get(sample.path)
 
+    def usable(self, samples: Sequence[Any]) -> list[Any]:
+        """The samples whose image and label can be read."""
+        return [s for s in samples if not (getattr(s, "error", None) or getattr(self.report_of(s), "error", None))]
+
 
 class TaskCheck(ABC):
     """One task's answers."""

@@ -78,10 +78,11 @@ def find_all(workflow: Workflow, data: Data, facts: Facts) -> list[Finding]:
     findings = [Finding(str(data.root), refusal, "cannot be used", "fatal")] if refusal else []
     findings += [graded(issue) for issue in issues]
     targets = {sample.path: task.key(sample, facts.report_of(sample)) for sample in data.samples()}
-    digests = {path: image.digest for path, image in facts.images.items() if image.digest and not image.error}
+    sound = {sample.path for sample in data.samples() if not getattr(sample, "error", None)}
+    digests = {p: image.digest for p, image in facts.images.items() if p in sound and image.digest and not image.error}
     findings += [twin.as_finding(data) for twin in find_duplicates(data, digests, targets)]
     findings += find_small({path: image.size for path, image in facts.images.items() if image.size and not image.error})
-    counts = {split: task.count(data, part, facts).tolist() for split, part in data.splits.items()}
+    counts = {split: task.count(data, facts.usable(part), facts).tolist() for split, part in data.splits.items()}
     findings += find_imbalance(data.root, data.class_names, counts, task.unit)
     return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
 

@@ -137,6 +137,38 @@ class TestShards:
             read_classification(write_tar(tmp_path / "train.tar", [*members(4), *extra]))
         assert message in str(caught.value)
 
+    def test_what_lies_beside_is_listed(self, tmp_path, members, write_tar):
+        (tmp_path / "train").mkdir()
+        write_tar(tmp_path / "train" / "000.tar", members(4))
+        for name in ("README.md", "classnames.txt", "stray.png", "train/more.tar.gz", "extra/1.png"):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text("red\nblue\n")
+        found = {(i.file.removeprefix(f"{tmp_path}/"), i.what, i.done) for i in read_classification(tmp_path).issues}
+        assert found == {
+            ("README.md", "file name does not end as a shard's", "left out"),
+            ("stray.png", "lies beside the shards", "left out"),
+            ("train/more.tar.gz", "lies beside the shards", "left out"),
+            ("extra", "lies beside the shards", "left out"),
+        }
+
+    @pytest.mark.parametrize(
+        ("kind", "content", "reason"),
+        [
+            ("cls", b"\xff\xfe", "its class in 0004.cls is not UTF-8"),
+            ("json", b'{"label": true}', "its class in 0004.json is true, neither a name nor a whole number"),
+            ("json", b'{"label": [1]}', "its class in 0004.json is [1], neither a name nor a whole number"),
+        ],
+    )
+    def test_a_class_without_sense_makes_a_bad_sample(self, tmp_path, members, write_tar, kind, content, reason):
+        shard = write_tar(tmp_path / "train.tar", [*members(5)[:-1], (f"0004.{kind}", content)])
+        data = read_classification(shard)
+        assert data.class_names == ("0", "1")
+        with pytest.raises(InputError, match="1 of 5 images cannot be read"):
+            audit(data, on_bad_sample="error")
+        kept = audit(data, on_bad_sample="skip").data
+        assert [s.path.name for s in kept.splits["train"]] == [f"{n:04}.png" for n in range(4)]
+        assert [(i.file, i.what, i.done) for i in kept.issues] == [(str(shard / "0004.png"), reason, "left out")]
+
     def test_a_damaged_one_is_named(self, tmp_path, members, write_tar):
         for shard in range(2):
             write_tar(tmp_path / f"train-{shard}.tar", members(4, first=10 * shard))
@@ -212,3 +244,24 @@ class TestHuggingFace:
         (saved / "test").rename(saved / "unsupervised")
         with pytest.raises(InputError, match=r"unsupervised: no split is called so"):
             read_classification(saved)
+
+    def test_rows_without_a_class(self, saved):
+        import datasets  # noqa: PLC0415
+
+        whole = datasets.load_from_disk(saved)
+        root = saved.parent / "unlabelled"
+        test = whole["test"].map(lambda row: {"label": -1})
+        train = whole["train"].map(lambda row: {"label": -1 if row["id"] == 3 else row["label"]})
+        datasets.DatasetDict({"train": train, "test": test}).save_to_disk(root)
+        data = read_classification(root)
+        assert {split: len(part) for split, part in data.splits.items()} == {"train": 6}
+        left_out = (str(root / "test"), "images without a class", "left out")
+        assert [(i.file, i.what, i.done) for i in data.issues] == [left_out]
+        kept = audit(data, on_bad_sample="skip").data
+        assert len(kept.splits["train"]) == 5
+        row = root / "train" / "data-00000-of-00001.arrow" / "000003"
+        bad = (str(row), "no class: its label is -1", "left out")
+        assert [(i.file, i.what, i.done) for i in kept.issues] == [left_out, bad]
+        test.save_to_disk(root.parent / "test-alone")
+        with pytest.raises(InputError, match=r"no training image has a class; the first: .*000000: no class: "):
+            read_classification(root.parent / "test-alone")

@@ -26,6 +26,8 @@ class Sample:
 
     path: Path
     label: int
+    error: str | None = None
+    """Why its label cannot be used, and is -1."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,8 @@ class ClassFolders(LabelledImages[Sample]):
     target: ClassVar[str] = "class"
 
     def target_of(self, sample: Sample) -> str:
-        """The name of the sample's class."""
-        return self.class_names[sample.label]
+        """The name of the sample's class; "" where its label cannot be used."""
+        return "" if sample.error else self.class_names[sample.label]
 
 
 def read_class_folders(root: Path, class_names: tuple[str, ...] | None = None) -> ClassFolders:

@@ -6,14 +6,13 @@ package `datasets`.
 
 import json
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from nommer.data.archive_kinds import row_name
 from nommer.data.archives import open_rows
 from nommer.data.formats.folders import ClassFolders
-from nommer.data.formats.labelled import Split, shorten, split_of
+from nommer.data.formats.labelled import Issue, Split, shorten, split_of
 from nommer.data.formats.listed import Entry, collect
 from nommer.data.images import sub_folders
 from nommer.errors import InputError
@@ -21,6 +20,9 @@ from nommer.errors import InputError
 LAYOUTS = (
     """  DATA/dataset_dict.json or DATA/state.json                         (Hugging Face dataset, saved to disk)"""
 )
+
+_UNLABELLED = -1
+"""Where classes have names, what a row without one is labelled, as those of a "test" split often are."""
 
 _LABELS = ("label", "labels", "class", "target")
 
@@ -40,8 +42,15 @@ def read_hugging_face(root: Path, class_names: tuple[str, ...] | None = None) ->
     Raises:
         InputError: the package `datasets` is not installed, a damaged file, or no column of images, or of classes.
     """
-    entries = list(chain.from_iterable(_entries(folder, split) for split, folder in list(_parts(root))))
-    return collect(root, entries, class_names=class_names)
+    entries: list[Entry] = []
+    issues = []
+    for split, folder in list(_parts(root)):
+        found = list(_entries(folder, split))
+        if found and split != "train" and all(entry.error for entry in found):
+            issues.append(Issue(str(folder), "images without a class", "left out"))
+        else:
+            entries += found
+    return collect(root, entries, class_names=class_names, issues=issues)
 
 
 def _parts(root: Path) -> Iterator[tuple[Split, Path]]:
@@ -61,7 +70,10 @@ def _entries(folder: Path, split: Split) -> Iterator[Entry]:
         column, names = _label_column(file, rows.features)
         for number, label in enumerate(rows.data.column(column).to_pylist()):
             where = file / row_name(number)
-            if label is None or (names and not 0 <= label < len(names)):
+            if label is None or (names and label == _UNLABELLED):
+                yield Entry(str(where), where, "", split, f"no class: its {column} is {label}")
+                continue
+            if names and not 0 <= label < len(names):
                 raise InputError(f"{where}: its {column} is {label}; expected a class")
             yield Entry(str(where), where, names[label] if names else str(label), split)
 

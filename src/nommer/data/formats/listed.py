@@ -1,7 +1,7 @@
 """Image files whose class stands in a list, a table or an archive's record, not in the name of a folder."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nommer.data.archives import read_bytes
@@ -23,6 +23,8 @@ class Entry:
     path: Path
     label: str
     split: Split = "train"
+    error: str | None = None
+    """Why its label cannot be used, and is "": a bad sample, for the audit to leave out or refuse."""
 
 
 def read_text(file: Path) -> str:
@@ -66,15 +68,17 @@ def collect(
     splits = {entry.split for entry in unique}
     if class_names is None and "train" not in splits:
         raise InputError(f"{root}: holds {', '.join(sorted(splits))} images but none of train; add some")
-    learned = [entry.label for entry in unique if class_names is not None or entry.split == "train"]
-    names = class_names or sort_labels(set(learned))
-    check_names(root, sort_labels({e.label for e in unique}), names, "the model's" if class_names else "the training")
+    sound = [entry for entry in unique if not entry.error]
+    names = class_names or sort_labels({entry.label for entry in sound if entry.split == "train"})
+    if not names:
+        raise InputError(f"{root}: no training image has a class; the first: {unique[0].where}: {unique[0].error}")
+    check_names(root, sort_labels({e.label for e in sound}), names, "the model's" if class_names else "the training")
     if len(names) < 2:
         raise InputError(f"{root}: every image is of class {names[0]!r}; expected at least two classes")
     numbers = {name: number for number, name in enumerate(names)}
     parts: dict[Split, list[Sample]] = {}
     for split in ("train", "val", "test"):
-        if part := [Sample(entry.path, numbers[entry.label]) for entry in unique if entry.split == split]:
+        if part := [Sample(e.path, numbers.get(e.label, -1), e.error) for e in unique if e.split == split]:
             parts[split] = part
     if "val" not in parts and "test" in parts:
         parts["val"] = parts.pop("test")
@@ -124,15 +128,15 @@ def _with_names(root: Path, entries: list[Entry]) -> list[Entry]:
     """
     folder = root if root.is_dir() else root.parent
     file = next((path for path in direct_files(folder) if path.name in NAME_FILES), None)
-    if file is None or not all(entry.label.isdecimal() for entry in entries):
+    if file is None or not all(entry.label.isdecimal() for entry in entries if not entry.error):
         return entries
     names = [line.strip() for line in read_text(file).splitlines() if line.strip()]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(f"{file}: names {shorten(twice, 5)} more than once; every class needs a name of its own")
     for entry in entries:
-        if int(entry.label) >= len(names):
+        if not entry.error and int(entry.label) >= len(names):
             raise InputError(
                 f"{entry.where}: class {entry.label}, but {file} names {len(names)}, numbered from 0; add its name"
             )
-    return [Entry(entry.where, entry.path, names[int(entry.label)], entry.split) for entry in entries]
+    return [entry if entry.error else replace(entry, label=names[int(entry.label)]) for entry in entries]

@@ -8,10 +8,11 @@ handled as for files in folders, with many workers and processes alike.
 import json
 import re
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from nommer.data.archives import read_bytes
+from nommer.data.archives import is_archive_name, read_bytes
 from nommer.data.formats.folders import ClassFolders
 from nommer.data.formats.labelled import Issue, Split, split_of
 from nommer.data.formats.listed import NAME_FILES, Entry, collect
@@ -53,14 +54,24 @@ def read_shards(root: Path, class_names: tuple[str, ...] | None = None) -> Class
     Raises:
         InputError: a damaged shard, a sample without a class, or classes that do not fit.
     """
-    issues: list[Issue] = []
     entries: list[Entry] = []
     files = find_shards(root)
+    issues = [] if root.is_file() else list(_beside(root, files))
     for file, (found, left) in zip(files, read_all(_read_shard, files, what="reading shards"), strict=True):
         split = "train" if file == root else _split(file, root)
         entries += (replace(entry, split=split) for entry in found)
         issues += left
     return collect(root, entries, class_names=class_names, issues=issues)
+
+
+def _beside(root: Path, shards: list[Path]) -> Iterator[Issue]:
+    """What lies in the folders of shards and is none."""
+    places = [root, *(child for child in sub_folders(root) if split_of(child.name))]
+    for path in [path for place in places for path in (*direct_files(place), *sub_folders(place))]:
+        if path in shards or path in places or path.name in NAME_FILES:
+            continue
+        data = path.is_dir() or is_image_name(path) or is_archive_name(path)
+        yield Issue(str(path), "lies beside the shards" if data else "file name does not end as a shard's", "left out")
 
 
 def _is_shard(file: Path) -> bool:
@@ -87,7 +98,8 @@ def _read_shard(file: Path) -> tuple[list[Entry], list[Issue]]:
         if not images:
             issues += [Issue(str(path), "belongs to no image", "left out") for path in parts]
             continue
-        entries.append(Entry(str(images[0]), images[0], _label(images[0], parts)))
+        label, error = _label(images[0], parts)
+        entries.append(Entry(str(images[0]), images[0], label, error=error))
     return entries, issues
 
 
@@ -96,28 +108,36 @@ def _split(file: Path, root: Path) -> Split:
     return next((split for word in words if (split := split_of(word))), "train")
 
 
-def _label(image: Path, parts: list[Path]) -> str:
-    """The class of a sample, from the file that tells it.
+def _label(image: Path, parts: list[Path]) -> tuple[str, str | None]:
+    """The class of a sample, from the file that tells it; "", and why, where that makes no sense.
 
     Raises:
         InputError: none does.
     """
+    error = None
     by_ending = {path.suffix.lower(): path for path in parts}
     if ".cls" in by_ending:
-        label = read_bytes(by_ending[".cls"]).decode("utf-8", errors="replace").strip()
+        try:
+            label = read_bytes(by_ending[".cls"]).decode().strip()
+        except UnicodeDecodeError:
+            label, error = "", f"its class in {by_ending['.cls'].name} is not UTF-8"
     elif ".json" in by_ending:
-        label = _json_label(by_ending[".json"])
+        label, error = _json_label(by_ending[".json"])
     else:
         label = ""
-    if not label:
+    if not (label or error):
         raise InputError(f"{image}: this sample has no class; expected a .cls file, or a .json with {_JSON_KEYS[0]}")
-    return label
+    return label, error
 
 
-def _json_label(file: Path) -> str:
+def _json_label(file: Path) -> tuple[str, str | None]:
     try:
         content = json.loads(read_bytes(file))
     except ValueError as error:
         raise InputError(f"{file}: cannot be read as JSON: {error}") from error
     found = [content[key] for key in _JSON_KEYS if key in content] if isinstance(content, dict) else []
-    return str(found[0]) if found and isinstance(found[0], str | int) else ""
+    if not found:
+        return "", None
+    if isinstance(found[0], str | int) and not isinstance(found[0], bool):
+        return str(found[0]), None
+    return "", f"its class in {file.name} is {json.dumps(found[0])[:50]}, neither a name nor a whole number"
