@@ -64,7 +64,7 @@ def draw(runs: list[dict], out: Path) -> None:
     axes.set(title=f"{runs[0]['result']['split']}, {name} in the legend")
     for panel in (curves, axes):
         panel.grid(visible=True, axis="y", alpha=0.3)
-        panel.legend()
+        panel.legend(loc="best" if panel is curves else "lower right", framealpha=0.9)
     figure.savefig(out, dpi=110)
 
 
