@@ -55,20 +55,24 @@ def read_classification(root: Path, class_names: tuple[str, ...] | None = None) 
 
 
 def _holds_class_folders(root: Path) -> bool:
-    """Whether an archive is given, or a folder of archives by split of which the first holds folders as classes are."""
+    """Whether an archive is given, or a folder of archives by split that hold folders as classes are.
+
+    Folders of images and masks are called otherwise, or by the split: then the archives have no name in common.
+    """
     if is_archive_name(root) and is_folder(root):
         return True
     if not root.is_dir() or sub_folders(root):
         return False
-    archives = sorted(filter(is_archive_name, root.iterdir()))
-    names = [path for path in archives if split_of(path.name.partition(".")[0])]
-    if not names:
-        return False
+    archives = [path for path in sorted(root.iterdir()) if is_archive_name(path)]
     try:
-        found = {child.name.lower() for child in sub_folders(pass_over_wrappers(names[0]))}
+        found = [
+            {child.name.lower() for child in sub_folders(pass_over_wrappers(path))}
+            for path in archives
+            if split_of(path.name.partition(".")[0])
+        ]
     except InputError:
         return False
-    return bool(found) and not found <= folders.FOLDERS_OF_OTHER_TASKS
+    return bool(found) and bool(set.intersection(*found) - folders.FOLDERS_OF_OTHER_TASKS)
 
 
 def _read_archives(root: Path, class_names: tuple[str, ...] | None) -> ClassFolders:
