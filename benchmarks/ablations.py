@@ -14,7 +14,6 @@ from pathlib import Path
 from network_costs import ABLATIONS, costs
 
 import nommer
-from nommer.data.transforms import Augmentation
 from nommer.engine.network_options import NetworkOptions
 
 CHOSEN = ("as published", "softmax", "sum", "convolution", "window", "global", "average pooling")
@@ -24,6 +23,7 @@ def train(name: str, seed: int, arguments: argparse.Namespace) -> dict:
     """The last judgement of one ablation, trained first where it is not yet."""
     out = arguments.out / f"{name.replace(', ', '-').replace(' ', '_')}-{seed}"
     if not (out / "result.json").is_file():
+        stopped = (out / "checkpoints" / "last.ckpt").is_file()
         options = {key: tuple(value) if isinstance(value, list) else value for key, value in ABLATIONS[name].items()}
         nommer.train(
             arguments.data,
@@ -35,10 +35,9 @@ def train(name: str, seed: int, arguments: argparse.Namespace) -> dict:
             lr=arguments.lr,
             seed=seed,
             workers=1,
-            resume=(out / "checkpoints" / "last.ckpt").is_file(),
-            overwrite=not (out / "checkpoints" / "last.ckpt").is_file(),
+            resume=stopped,
+            overwrite=not stopped,
             network=NetworkOptions(**options),
-            augment=Augmentation(),
         )
     return json.loads((out / "result.json").read_text())
 

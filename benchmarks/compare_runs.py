@@ -34,9 +34,14 @@ def bars_of(run: dict) -> dict[str, float]:
     """What is drawn as bars: IoU per class, or the average precisions and, of several classes, each one's."""
     if "miou" in run["result"]:
         return {row["class"]: float(row["iou"] or "nan") for row in run["per_class"]}
-    bars = {name.replace("_", " ").replace("ap", "AP"): run["result"][name] for name in numbers_of(run)}
+    bars = {called(name): run["result"][name] for name in numbers_of(run)}
     rows = run["per_class"] if len(run["per_class"]) > 1 else []
     return bars | {f"{row['class']} AP": float(row["box_ap"] or "nan") for row in rows}
+
+
+def called(name: str) -> str:
+    """A number of a result as people write it, such as box AP50."""
+    return name.replace("_", " ").replace("ap", "AP").replace("miou", "mIoU")
 
 
 def numbers_of(run: dict) -> list[str]:
@@ -49,7 +54,7 @@ def draw(runs: list[dict], out: Path) -> None:
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     curves, axes = figure.subplots(1, 2, width_ratios=(2, 3))
     width, main = 0.8 / len(runs), numbers_of(runs[0])[0]
-    name = main.replace("_", " ").replace("ap", "AP").replace("miou", "mIoU")
+    name = called(main)
     for number, run in enumerate(runs):
         steps = [int(row["step"]) for row in run["curve"]]
         (line,) = curves.plot(steps, [float(row[f"val_{main}"]) for row in run["curve"]], marker=".", label=run["name"])
