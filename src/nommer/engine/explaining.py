@@ -64,11 +64,13 @@ def explain_files(settings: ExplanationSettings) -> ExplanationResult:
     results: list[ExplanationSummary | Failure] = []
     written = []
     for name, result in zip(unique_names(paths), explanations, strict=True):
-        results.append(result.summary() if isinstance(result, Explanation) else result)
         written.append(result.to_dict())
-        if isinstance(result, Explanation):
-            _save_pictures(result, folder, name)
-        if settings.sensitivity and isinstance(model, Classifier) and isinstance(result, Explanation):
+        if isinstance(result, Failure):
+            results.append(result)
+            continue
+        results.append(result.summary())
+        _save_pictures(result, folder, name)
+        if settings.sensitivity and isinstance(model, Classifier):
             written[-1]["sensitivity"] = _save_sensitivity(model, result, folder, name).tolist()
     write_json(folder / "result.json", written)
     return ExplanationResult(results, folder)
