@@ -295,7 +295,7 @@ def test_regions_of_objects_are_counted_exactly(studied_objects):
         distances = {row["group"]: row["pixels"] for row in tables["distance"] if row["block"] == block}
         inside = sum(count for group, count in distances.items() if group.startswith("inside"))
         assert inside == sum(areas)
-        assert sum(distances.values()) == 3 * 64 * 48
+        assert sum(distances.values()) == 2 * 64 * 48, "the third image has no border to be far from"
         whole, weights = {r["block"]: r for r in tables["blocks"]}[block], {n: r["pixels"] for n, r in parts.items()}
         for context in CONTEXTS:
             mean = sum(parts[name][context] * weight for name, weight in weights.items()) / sum(weights.values())

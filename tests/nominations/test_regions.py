@@ -7,7 +7,6 @@ from nommer.nominations.regions import (
     DISTANCES,
     OUTSIDE,
     SIDED_DISTANCES,
-    KnownObject,
     border_distance,
     class_regions,
     distance_group,
@@ -43,11 +42,13 @@ def test_distances_are_those_of_the_literal_loop(seed):
     assert np.allclose(border_distance(parts), literal_distance(parts))
 
 
-def test_without_a_border_all_is_far():
+def test_without_a_border_nothing_is_near_or_far():
     assert np.isinf(border_distance(np.zeros((3, 3), int))).all()
     ignored = np.array([[0, OUTSIDE, 1]])
     assert np.isinf(border_distance(ignored)).all(), "what is ignored makes no border"
-    assert distance_group(np.array([np.inf]), 4.0).tolist() == [len(DISTANCES) - 1]
+    assert distance_group(np.array([np.inf, 1e6]), 4.0).tolist() == [OUTSIDE, len(DISTANCES) - 1]
+    nothing = object_map(inside_of(), np.zeros(0), np.zeros(0, bool), (3, 3))
+    assert (sided_distance_group(nothing, 0, 4.0) == OUTSIDE).all(), "an image without objects"
 
 
 def test_distances_count_in_tokens():
@@ -73,34 +74,36 @@ def test_connected_regions_of_one_class_have_their_own_size():
     assert sizes[39, 79] == OUTSIDE
 
 
-def objects_of(*boxes, shape=(12, 12)):
-    found = []
-    for label, (left, upper, right, lower) in enumerate(boxes):
-        inside = np.zeros(shape, bool)
-        inside[upper:lower, left:right] = True
-        found.append(KnownObject(inside, label, float(inside.sum())))
-    return found
+def inside_of(*boxes, shape=(12, 12)):
+    """Where each box is, as `object_map` asks for it."""
+
+    def inside(index):
+        left, upper, right, lower = boxes[index]
+        found = np.zeros(shape, bool)
+        found[upper:lower, left:right] = True
+        return found
+
+    return inside
 
 
 def test_a_pixel_belongs_to_the_smallest_object_and_none_to_a_crowd():
-    objects, crowds = objects_of((0, 0, 8, 8), (2, 2, 4, 4)), np.zeros((12, 12), bool)
-    crowds[6:, 6:] = True
-    owner = object_map(objects, crowds)
+    inside = inside_of((0, 0, 8, 8), (2, 2, 4, 4), (6, 6, 12, 12))
+    owner = object_map(inside, np.array([64, 4, 36]), np.array([False, False, True]), (12, 12))
     assert owner[3, 3] == 1
     assert owner[7, 7] == 0, "an object in a crowd is one"
     assert owner[9, 9] == OUTSIDE
-    assert owner[0, 11] == 2
+    assert owner[0, 11] == 3
     counts = np.bincount(owner[owner >= 0])
-    assert counts.tolist() == [60, 4, 144 - 64 - 32]
-    parts = look_up(owner, [0, 0, 1])
+    assert counts.tolist() == [60, 4, 0, 144 - 64 - 32]
+    parts = look_up(owner, [0, 0, 0, 1])
     assert parts[3, 3] == 0
     assert parts[0, 11] == 1
     assert parts[9, 9] == OUTSIDE
 
 
 def test_distances_have_two_sides():
-    objects = objects_of((0, 0, 6, 12))
-    groups = sided_distance_group(object_map(objects, np.zeros((12, 12), bool)), 1, 2.0)
+    owner = object_map(inside_of((0, 0, 6, 12)), np.array([72]), np.zeros(1, bool), (12, 12))
+    groups = sided_distance_group(owner, 1, 2.0)
     assert SIDED_DISTANCES[groups[0, 5]] == "inside, under 1"
     assert SIDED_DISTANCES[groups[0, 0]] == "inside, 2 to 4"
     assert SIDED_DISTANCES[groups[0, 6]] == "outside, under 1"

@@ -127,7 +127,7 @@ def observe(opened: Opened, settings: EvaluationSettings, out: Path, *, seed: in
 _NOTHING = {
     "epochs": "the model is not in a run folder with a nominations.csv, so its training is not known",
     "between_blocks": "the network has one nominator block only",
-    "distance": "there is no pixel of any class or object",
+    "distance": "no image has a border",
     "size": "there is no object of any size",
     "part": "there is no pixel of any class",
     "class": "there is no pixel of any class",

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,6 @@ from nommer.nominations.regions import (
     PARTS,
     SIDED_DISTANCES,
     SIZES,
-    KnownObject,
     border_distance,
     class_regions,
     distance_group,
@@ -104,30 +104,24 @@ class ObjectsOfImage(KnownRegions):
 
     def groups(self, batch: Any, index: int, sample: DetectionSample, token: float) -> dict[str, np.ndarray]:
         """From the smallest object that each pixel lies in; crowds are in no group."""
-        height, width = batch.sizes[index]
-        inside, crowd = object_pixels(sample.objects, (height, width)), sample.objects.crowd
-        objects = [
-            KnownObject(inside[i], int(sample.objects.labels[i]), float(sample.objects.areas[i]))
-            for i in np.flatnonzero(~crowd)
-        ]
-        owner = object_map(objects, inside[crowd].any(0))
-        sizes = size_group(np.array([known.area for known in objects]))
+        objects, size = sample.objects, (int(batch.sizes[index][0]), int(batch.sizes[index][1]))
+        inside = partial(object_pixels, objects, size=size)
+        owner = object_map(inside, objects.areas, objects.crowd, size)
         return {
-            "class": look_up(owner, [*(known.label for known in objects), OUTSIDE]),
-            "part": look_up(owner, [*(0 for _ in objects), 1]),
+            "class": look_up(owner, [*objects.labels.tolist(), OUTSIDE]),
+            "part": look_up(owner, [*(0 for _ in range(len(objects))), 1]),
             "distance": sided_distance_group(owner, len(objects), token),
-            "size": look_up(owner, [*sizes.tolist(), OUTSIDE]),
+            "size": look_up(owner, [*size_group(objects.areas).tolist(), OUTSIDE]),
         }
 
 
-def object_pixels(objects: Objects, size: tuple[int, int]) -> np.ndarray:
-    """(n, H, W) bool: where each object is; with boxes, a pixel whose centre lies in one."""
-    if len(objects) and objects.have_masks.all():
-        return masks_of(objects, *size).astype(bool)
-    left, upper, right, lower = objects.boxes.T[:, :, None]
+def object_pixels(objects: Objects, index: int, *, size: tuple[int, int]) -> np.ndarray:
+    """(H, W) bool: where an object is; where not all have masks, the pixels whose centre lies in its box."""
+    if objects.have_masks.all():
+        return masks_of(objects.take(np.arange(len(objects)) == index), *size)[0].astype(bool)
+    left, upper, right, lower = objects.boxes[index]
     rows, columns = (np.arange(side) + 0.5 for side in size)
-    inside_rows, inside_columns = (rows >= upper) & (rows < lower), (columns >= left) & (columns < right)
-    return inside_rows[:, :, None] & inside_columns[:, None]
+    return ((rows >= upper) & (rows < lower))[:, None] & ((columns >= left) & (columns < right))
 
 
 _BY_TASK: dict[str, type[Any]] = {

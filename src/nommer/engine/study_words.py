@@ -42,7 +42,7 @@ FACETS: dict[str, tuple[str, str]] = {
     "distance": (
         "By distance to a border",
         "How far a pixel is from the nearest border of {borders}, in tokens of the finest grid ({token} pixels a side "
-        "as the network sees the image).",
+        "as the network sees the image). Images without any border are left out.",
     ),
     "size": (
         "By size",

@@ -3,8 +3,7 @@
 A map of groups holds the index of each pixel's group, or `OUTSIDE` where a pixel counts for none.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy.ndimage import distance_transform_edt, label
@@ -26,18 +25,6 @@ DISTANCES = ("under 1", "1 to 2", "2 to 4", "4 to 8", "8 and more")
 SIDED_DISTANCES = (*(f"inside, {name}" for name in DISTANCES), *(f"outside, {name}" for name in DISTANCES))
 
 PARTS = ("objects", "background")
-
-
-@dataclass(frozen=True)
-class KnownObject:
-    """One object of an image."""
-
-    inside: np.ndarray
-    """(H, W) bool."""
-    label: int
-    """Index of its class."""
-    area: float
-    """In square pixels of the image file."""
 
 
 def size_group(area: np.ndarray) -> np.ndarray:
@@ -64,8 +51,12 @@ def border_distance(parts: np.ndarray) -> np.ndarray:
 
 
 def distance_group(distance: np.ndarray, token: float) -> np.ndarray:
-    """Index into `DISTANCES` of distances in pixels, where a token of the finest grid is `token` pixels wide."""
-    return np.searchsorted(np.array(_DISTANCES) * token, distance, side="right")
+    """Index into `DISTANCES` of distances in pixels, where a token of the finest grid is `token` pixels wide.
+
+    `OUTSIDE` where there is no border that a pixel could be far from.
+    """
+    groups = np.searchsorted(np.array(_DISTANCES) * token, distance, side="right")
+    return np.where(np.isfinite(distance), groups, OUTSIDE)
 
 
 def class_regions(labels: np.ndarray) -> np.ndarray:
@@ -83,27 +74,34 @@ def class_regions(labels: np.ndarray) -> np.ndarray:
     return sizes
 
 
-def object_map(objects: Sequence[KnownObject], crowds: np.ndarray) -> np.ndarray:
+def object_map(
+    inside: Callable[[int], np.ndarray], areas: np.ndarray, crowd: np.ndarray, size: tuple[int, int]
+) -> np.ndarray:
     """(H, W) which object each pixel belongs to, the smallest where several overlap.
 
     Args:
-        objects: of the image.
-        crowds: (H, W) bool, where many objects are not told apart: of no group, unless it is an object's.
+        inside: where the object of an index is, (H, W) bool; asked for one after the other, so that there need never be
+            two of them.
+        areas: (n,) of the objects, in square pixels.
+        crowd: (n,) bool, which of them are many that are not told apart: of no group, unless it is an object's.
+        size: (H, W).
 
     Returns:
-        The index of an object; their number for the background; `OUTSIDE` in crowds.
+        The index of an object; their number n for the background; `OUTSIDE` in crowds.
     """
-    owner = np.where(crowds, OUTSIDE, len(objects))
-    for index in sorted(range(len(objects)), key=lambda index: -objects[index].area):
-        owner[objects[index].inside] = index
+    owner = np.full(size, len(areas), np.int32)
+    for index in np.flatnonzero(crowd):
+        owner[inside(int(index))] = OUTSIDE
+    for index in sorted(np.flatnonzero(~crowd), key=lambda index: -areas[index]):
+        owner[inside(int(index))] = index
     return owner
 
 
 def sided_distance_group(owner: np.ndarray, num_objects: int, token: float) -> np.ndarray:
     """Index into `SIDED_DISTANCES` of every pixel of an `object_map`."""
     group = distance_group(border_distance(owner), token)
-    group = np.where(owner == num_objects, group + len(DISTANCES), group)
-    return np.where(owner == OUTSIDE, OUTSIDE, group)
+    known = (owner != OUTSIDE) & (group != OUTSIDE)
+    return np.where(known, np.where(owner == num_objects, group + len(DISTANCES), group), OUTSIDE)
 
 
 def look_up(owner: np.ndarray, groups: Sequence[int]) -> np.ndarray:
