@@ -1,8 +1,9 @@
 """Randomness that depends on (seed, epoch, sample) alone: not on workers, processes, or where a run was resumed."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,28 +55,71 @@ class EpochSampler(Sampler[tuple[int, int]]):
     def __init__(self, size: int, *, seed: int, rank: int = 0, world_size: int = 1, length: int | None = None) -> None:
         self.size, self.seed, self.rank, self.world_size, self.length = size, seed, rank, world_size, length
         self.epoch = 0
+        self._skipped = (-1, 0)
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before every epoch, also after resuming."""
         self.epoch = epoch
+
+    def skip(self, epoch: int, samples: int) -> None:
+        """Leave out the first `samples` of this process's share of one epoch, which were seen before resuming."""
+        self._skipped = (epoch, samples)
 
     def __len__(self) -> int:
         return self.size // self.world_size if self.length is None else self.length
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         first = 0 if self.length is None else self.epoch * len(self) * self.world_size
+        seen = self._skipped[1] if self._skipped[0] == self.epoch else 0
         shuffled, order = -1, np.arange(0)
-        for place in range(first + self.rank, first + len(self) * self.world_size, self.world_size):
+        for place in range(first + self.rank, first + len(self) * self.world_size, self.world_size)[seen:]:
             turn, position = divmod(place, self.size)
             number = self.epoch + turn if self.length is None else turn
             if number != shuffled:
                 shuffled, order = number, self._order(number)
             index = int(order[position])
-            yield index, derive_seed(self.seed, number, index)
+            yield index, self._augmentation_seed(number, position, index)
 
     def _order(self, number: int) -> np.ndarray:
         """The samples in the order of one pass."""
         return np.random.default_rng(derive_seed(self.seed, number)).permutation(self.size)
+
+    def _augmentation_seed(self, number: int, position: int, index: int) -> int:
+        """The seed of a sample in one pass."""
+        return derive_seed(self.seed, number, index)
+
+
+class BalancedSampler(EpochSampler):
+    """As many samples of every class in each pass: those of small classes several times, of large ones other each time.
+
+    Classes take turns, in an order that is drawn anew each round; within a class its samples do, each once before any
+    comes again. A sample that comes again is changed at random in another way.
+
+    Args:
+        labels: class of every sample.
+        **options: of `EpochSampler`.
+    """
+
+    def __init__(self, labels: Sequence[int], **options: Any) -> None:
+        super().__init__(len(labels), **options)
+        classes = np.asarray(labels)
+        self.members = [np.flatnonzero(classes == label) for label in np.unique(classes)]
+
+    def _order(self, number: int) -> np.ndarray:
+        """The classes in turn, and in each its samples in turn."""
+        random = np.random.default_rng(derive_seed(self.seed, number))
+        rounds = -(-self.size // len(self.members))
+        columns = [_repeated(members, rounds, random) for members in self.members]
+        return random.permuted(np.stack(columns, axis=1), axis=1).reshape(-1)[: self.size]
+
+    def _augmentation_seed(self, number: int, position: int, index: int) -> int:
+        """The seed of a place in one pass, as a sample may have several."""
+        return derive_seed(self.seed, number, index, position)
+
+
+def _repeated(members: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
+    """`count` of `members`, shuffled anew each time that all have come."""
+    return np.concatenate([random.permutation(members) for _ in range(-(-count // len(members)))])[:count]
 
 
 class ShareSampler(Sampler[int]):
