@@ -20,7 +20,7 @@ from nommer.backbone.compression import BlockTransform
 from nommer.backbone.config import NUM_STAGES, NomMerConfig
 from nommer.backbone.contexts import ConvolutionContext, SpectralContext, WindowContext
 from nommer.backbone.layout import as_maps
-from nommer.backbone.nominator import NominatedContext
+from nommer.backbone.nominator import NominatedContext, Nomination
 from nommer.backbone.stage import BlockSequence, ClassTokenStage, PositionStage, Stage, resample_position
 from nommer.backbone.stem import Downsample, Stem
 from nommer.shapes import Images, Logits, TokenGrid, TokenLogits, Tokens, TokensOrGrid
@@ -187,6 +187,13 @@ class NomMer(nn.Module):
                 position = resample_position(stage.pos_embed.detach(), self.config.position_grid)
                 stage.pos_embed = nn.Parameter(position.clone(), requires_grad=stage.pos_embed.requires_grad)
 
+    @torch.no_grad()
+    def scale_position(self, scale: float) -> None:
+        """Multiply the position embedding by `scale`: drawn anew, it has this standard deviation."""
+        for stage in self.stages:
+            if isinstance(stage, PositionStage):
+                stage.pos_embed *= scale
+
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Parameter name patterns of the layers in order, for layer-wise learning-rate decay."""
         blocks = [
@@ -259,5 +266,5 @@ def _init_module(module: nn.Module) -> None:
     elif isinstance(module, ClassTokenStage):
         nn.init.normal_(module.cls_token)
     _init_linear(module)
-    if isinstance(module, WindowContext | BlockTransform):
+    if isinstance(module, WindowContext | BlockTransform | Nomination):
         module.init_non_persistent_buffers()

@@ -40,20 +40,33 @@ class Nomination(nn.Module):
     Inference: one-hot of the maximum. Training: one-hot of the maximum of the softmax (temperature 1) of the logits
     plus Gumbel noise, with the gradient of that softmax (straight-through). `noise` may be replaced by any function
     from logits to a tensor of their shape.
+
+    The buffers `temperature` and `noise_scale` are 1, as published. With less noise, training nominates more often what
+    inference would; the temperature changes gradients alone. As tensors they may change without a new compilation.
     """
+
+    temperature: Tensor
+    noise_scale: Tensor
 
     def __init__(self, contexts: Sequence[str] = CONTEXTS) -> None:
         super().__init__()
         self.contexts = tuple(contexts)
         """Names of the contexts in the order of the logits, themselves in the order of `CONTEXTS`."""
         self.noise: Callable[[Tensor], Tensor] = gumbel_noise
+        for name in ("temperature", "noise_scale"):
+            self.register_buffer(name, torch.ones(()), persistent=False)
+
+    def init_non_persistent_buffers(self) -> None:
+        """Fill the buffers, also after `to_empty` from the meta device."""
+        self.temperature.fill_(1)
+        self.noise_scale.fill_(1)
 
     def forward(self, logits: NominationLogits) -> NominationWeights:
         """Weights (B, rows, columns, contexts), exactly one of them 1 and the others 0, float32 at least."""
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         if not self.training:
             return one_hot_maximum(logits)
-        soft = (_finite(logits) + self.noise(logits)).softmax(-1)
+        soft = ((_finite(logits) + self.noise_scale * self.noise(logits)) / self.temperature).softmax(-1)
         return one_hot_maximum(soft.detach()) + (soft - soft.detach())
 
 

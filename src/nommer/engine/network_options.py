@@ -6,12 +6,15 @@ from typing import Any, Literal
 from nommer.backbone.config import NomMerConfig
 from nommer.backbone.variants import VARIANTS
 from nommer.data.transforms import SMALL_IMAGE
-from nommer.errors import InputError, refuse_options
+from nommer.errors import InputError, refuse_given, refuse_options
 
 PEER = "timm:"
 """What the name of a network of timm begins with, where it takes the place of a variant."""
 
 _TINY_IMAGE = 48
+
+_NOT_ARCHITECTURE = {"position_scale", "temperature", "noise", "grad_checkpointing", "timm"}
+"""Options that say how a network starts or trains, not what it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +41,31 @@ class NetworkOptions:
     """What the global context compresses its blocks by: the DCT as published, or average pooling."""
     kept_coefficients: tuple[int, int] | None = None
     """Coefficients kept per side of the blocks of stages 1 and 2. By default half of block_sizes, rounded up."""
+    position_scale: float = 1.0
+    """Standard deviation that the position embedding is drawn with. 1 as published."""
+    temperature: tuple[float, float] = (1.0, 1.0)
+    """Temperature of the nomination's softmax at the start and at the end of training. 1 and 1 as published."""
+    noise: tuple[float, float] = (1.0, 1.0)
+    """Scale of the nomination's noise at the start and at the end of training. 1 and 1 as published."""
     grad_checkpointing: bool = False
     """Trade time for memory: recompute activations in the backward pass."""
+    timm: dict[str, Any] | None = None
+    """For a network of timm: arguments of its constructor, such as {img_size: 64, patch_size: 2}; and stem_stride: 2,
+    which halves every stride of a ResNet or a ConvNeXt, for small images."""
+
+    def __post_init__(self) -> None:
+        if not self.position_scale >= 0:
+            raise InputError(f"--network.position-scale must be 0 or more, got {self.position_scale}")
+        for name, least in {"temperature": "above 0", "noise": "0 or more"}.items():
+            pair = tuple(getattr(self, name))
+            object.__setattr__(self, name, pair)
+            if len(pair) != 2 or not min(pair) >= 0 or (name == "temperature" and min(pair) == 0):
+                raise InputError(f"--network.{name} must be two numbers {least}, got {pair}")
+
+    @property
+    def cools(self) -> bool:
+        """Whether the nomination is another than the published one at any time of the training."""
+        return (self.temperature, self.noise) != ((1.0, 1.0), (1.0, 1.0))
 
     def for_image_size(self, image_size: int) -> "NetworkOptions":
         """With patch, window and block sizes filled in so that small images keep a useful grid."""
@@ -57,8 +83,13 @@ class NetworkOptions:
     def resolved(self, model: str, image_size: int) -> "NetworkOptions":
         """With everything filled in for a variant of the network; a network of timm has no such options."""
         if model.startswith(PEER):
-            refuse_options("network", replace(self, grad_checkpointing=False), f"a network of timm ({model})")
+            refuse_options(
+                "network", replace(self, grad_checkpointing=False, timm=None), f"a network of timm ({model})"
+            )
             return self
+        refuse_given(f"{model}, only for a network of timm", **{"network.timm": self.timm})
+        if self.cools and (self.fusion != "nomination" or len(self.contexts) == 1):
+            raise InputError("--network.temperature and noise: do nothing where nothing is nominated; leave them out")
         drop_path = VARIANTS[model].drop_path_rate if self.drop_path_rate is None else self.drop_path_rate
         return replace(self.for_image_size(image_size), drop_path_rate=drop_path)
 
@@ -69,7 +100,7 @@ class NetworkOptions:
             InputError: a value that the network refuses.
         """
         given = {name: value for name, value in vars(self).items() if value is not None}
-        changes: dict[str, Any] = {name: value for name, value in given.items() if name != "grad_checkpointing"}
+        changes: dict[str, Any] = {name: value for name, value in given.items() if name not in _NOT_ARCHITECTURE}
         try:
             return replace(VARIANTS[variant], num_classes=num_classes, img_size=image_size, **changes)
         except ValueError as error:

@@ -18,18 +18,24 @@ from nommer.progress import notice
 def build_network(settings: TrainSettings, *, num_classes: int) -> nn.Module:
     """A NomMer, or a network of timm to compare with, with fresh weights; 0 classes for no classifier."""
     if settings.model.startswith(PEER):
-        network: Any = build_timm(settings.model.removeprefix(PEER), num_classes=num_classes)
+        network: Any = _peer(settings, num_classes=num_classes)
     else:
         size = settings.image_size or 0
         network = NomMer(settings.network.config(settings.model, num_classes=num_classes, image_size=size))
+        network.scale_position(settings.network.position_scale)
     network.set_grad_checkpointing(settings.network.grad_checkpointing)
     return network
+
+
+def _peer(settings: TrainSettings, *, num_classes: int) -> nn.Module:
+    options = settings.network.timm or {}
+    return build_timm(settings.model.removeprefix(PEER), num_classes=num_classes, options=options)
 
 
 def count_features(settings: TrainSettings) -> int:
     """Channels of the last stage of a run's network."""
     if settings.model.startswith(PEER):
-        return int(build_timm(settings.model.removeprefix(PEER), num_classes=0).num_features)  # type: ignore[arg-type]
+        return int(_peer(settings, num_classes=0).num_features)  # type: ignore[arg-type]
     return settings.network.config(settings.model, num_classes=0, image_size=settings.image_size or 0).widths[-1]
 
 

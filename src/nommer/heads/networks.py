@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from difflib import get_close_matches
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import timm
+from timm.models import ConvNeXt, ResNet
 from torch import nn
 
 from nommer.backbone.config import NomMerConfig
@@ -19,6 +21,11 @@ from nommer.errors import InputError
 
 _FREE = {"num_classes", "img_size", "global_pool", "drop_rate", "drop_path_rate"}
 """Fields of `NomMerConfig` that may differ where weights are taken over."""
+
+_REFUSED = {"num_classes", "features_only", "checkpoint_path", "cache_dir", "scriptable", "exportable", "no_jit"}
+"""Arguments of `timm.create_model` that say something else than how a network is built."""
+
+_PLAIN = (bool, int, float, str)
 
 
 def describe_network(network: nn.Module) -> dict[str, Any]:
@@ -32,37 +39,89 @@ def describe_network(network: nn.Module) -> dict[str, Any]:
     name = (getattr(network, "pretrained_cfg", None) or {}).get("architecture")
     if not name:
         raise ValueError(f"{type(network).__name__} is neither a NomMer nor a network of timm, and cannot be described")
-    return {"timm": name, "num_classes": network.num_classes}
+    options = getattr(network, "timm_options", None)
+    return {"timm": name, "num_classes": network.num_classes} | ({"options": options} if options else {})
 
 
 def build_network(description: Mapping[str, Any]) -> nn.Module:
     """A network with fresh weights.
 
     Args:
-        description: the fields of `NomMerConfig`, or {"timm": NAME, "num_classes": N}.
+        description: the fields of `NomMerConfig`, or {"timm": NAME, "num_classes": N, "options": {...}}.
 
     Raises:
-        InputError: a name that timm does not know.
+        InputError: a name or an option that timm does not know.
         TypeError, ValueError: fields that do not describe a network.
     """
     if "timm" not in description:
         return NomMer(NomMerConfig(**description))
-    return build_timm(description["timm"], num_classes=description["num_classes"])
+    return build_timm(
+        description["timm"], num_classes=description["num_classes"], options=description.get("options", {})
+    )
 
 
-def build_timm(name: str, *, num_classes: int) -> nn.Module:
+def build_timm(name: str, *, num_classes: int, options: Mapping[str, Any] = MappingProxyType({})) -> nn.Module:
     """A network of timm by its name, with fresh weights. Swin transformers take images of any size.
 
+    Args:
+        name: one of `timm.list_models()`.
+        num_classes: outputs of its classifier; 0 for none.
+        options: plain arguments of its constructor, such as img_size, patch_size or window_size; and besides
+            "stem_stride": 2, which halves every stride of a ResNet (without the stem's pooling) or a ConvNeXt (with
+            overlapping patches), for small images.
+
     Raises:
-        InputError: a name that timm does not know.
+        InputError: a name or an option that timm does not know.
     """
     known = timm.list_models()
     if name not in known:
         similar = get_close_matches(str(name), known, n=5)
         hint = f"did you mean {', '.join(similar)}?" if similar else "see timm.list_models()"
         raise InputError(f"timm has no network called {name!r}; {hint}")
-    options: dict[str, Any] = {"strict_img_size": False} if name.startswith("swin") else {}
-    return timm.create_model(name, pretrained=False, num_classes=num_classes, **options)
+    defaults: dict[str, Any] = {"strict_img_size": False} if name.startswith("swin") else {}
+    given = {option: value for option, value in options.items() if option != "stem_stride"}
+    _check_options(name, given)
+    try:
+        network: Any = timm.create_model(name, pretrained=False, num_classes=num_classes, **{**defaults, **given})
+    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+        shown = ", ".join(f"{option} {value!r}" for option, value in given.items())
+        raise InputError(f"timm cannot build {name} with {shown or 'its own settings'}: {error}") from error
+    if "stem_stride" in options:
+        _halve_stem_stride(network, name, options["stem_stride"])
+    network.timm_options = dict(options)
+    return network
+
+
+def _check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Let through only what says how a network is built: nothing that fetches or reads weights, no objects.
+
+    Raises:
+        InputError: another option.
+    """
+    for option, value in options.items():
+        values = value if isinstance(value, list | tuple) else (value,)
+        if option in _REFUSED or option.startswith("pretrained") or not all(isinstance(v, _PLAIN) for v in values):
+            raise InputError(
+                f"timm's {name} cannot be given {option} {value!r} here; only numbers, texts and lists of them that "
+                "say how it is built, such as img_size, patch_size, window_size or drop_path_rate"
+            )
+
+
+def _halve_stem_stride(network: Any, name: str, stride: Any) -> None:
+    """Give a stem that shrinks images to a quarter a stride of 2; the weights stay the same.
+
+    Raises:
+        InputError: another stride, or another kind of stem.
+    """
+    first = network.stem[0] if isinstance(network, ConvNeXt) else None
+    if stride != 2 or not (isinstance(network, ResNet) or (isinstance(first, nn.Conv2d) and first.stride == (4, 4))):
+        raise InputError(f"timm's {name} cannot be given stem_stride {stride}; only 2, and of ResNets and ConvNeXts")
+    if isinstance(first, nn.Conv2d):
+        first.stride, first.padding = (2, 2), (1, 1)
+    else:
+        network.maxpool = nn.Identity()
+    for info in network.feature_info:
+        info["reduction"] = max(2, info["reduction"] // 2)
 
 
 def as_nominating(network: nn.Module, source: str | Path) -> NomMer:
@@ -109,4 +168,7 @@ def check_same_architecture(network: nn.Module, other: nn.Module, source: Path) 
 
 
 def _kind(description: Mapping[str, Any]) -> dict[str, str]:
-    return {"network": f"timm:{description['timm']}" if "timm" in description else "a NomMer"}
+    if "timm" not in description:
+        return {"network": "a NomMer"}
+    options = {name: value for name, value in description.get("options", {}).items() if name not in _FREE}
+    return {"network": f"timm:{description['timm']}" + (f" with {options}" if options else "")}
