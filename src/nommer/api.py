@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from nommer.data.cache import CacheKind
 from nommer.data.transforms import Augmentation, PixelOptions
 from nommer.deploy.onnx import ParityReport, export_onnx, parity_images
 from nommer.engine.checking import CheckResult, check_data
@@ -78,6 +79,7 @@ def train(
     precision: Precision = "auto",
     seed: int = 0,
     workers: int | None = None,
+    cache: CacheKind = "none",
     accumulate: int = 1,
     val_fraction: float = 0.2,
     on_bad_sample: Literal["auto", "error", "skip"] = "auto",
@@ -116,6 +118,8 @@ def train(
         precision: number format of the computation; auto is bf16 on a GPU that can and 32 elsewhere.
         seed: of weights, split, order, augmentation and noise: the same seed gives the same result on the same machine.
         workers: processes that decode images; 0 decodes in the training process. By default one per core but one.
+        cache: where decoded images are kept for all epochs and processes, with the same results: ram, disk (in the run
+            folder), or none; it says how much they take, and refuses what does not fit.
         accumulate: steps whose gradients are added up before the weights change.
         val_fraction: share of each class that is held back where the data has no val folder.
         on_bad_sample: what to do with images that cannot be read: error refuses any, skip leaves them out and lists

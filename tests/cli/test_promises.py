@@ -92,8 +92,8 @@ def test_two_processes_count_every_validation_image_once(shell, run, write_class
     data = tmp_path / "data"
     write_classes(data / "train", {"blue": 8, "red": 8})
     write_classes(data / "val", {"blue": 4, "red": 3}, seed=9)
-    options = "--model nommer_micro --epochs 2 --batch-size 4 --image-size 32 --workers 0 --device cpu --devices 2"
-    done = shell("train --data", data, "--out", tmp_path / "run", options)
+    options = "--model nommer_micro --epochs 2 --batch-size 4 --image-size 32 --workers 0 --device cpu --cache ram"
+    done = shell("train --data", data, "--out", tmp_path / "run", options, "--devices 2")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("validation, best epoch") == 1
     assert done.stderr.count("epoch 1/2") == 1

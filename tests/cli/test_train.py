@@ -128,8 +128,11 @@ def test_the_config_repeats_the_run_bit_for_bit(run, trained, tmp_path):
     assert numbers[0] == numbers[1]
 
 
-def test_workers_do_not_change_the_result_and_the_seed_does(run, trained, tmp_path):
-    run("train --workers 1 --config", trained / "config.yaml", "--workers 1 --out", tmp_path / "helped")
+def test_workers_and_a_cache_do_not_change_the_result_and_the_seed_does(run, trained, tmp_path):
+    options = "--workers 1 --cache disk --out"
+    printed = run("train --config", trained / "config.yaml", options, tmp_path / "helped")
+    assert "keeping 27 decoded images in " in printed.err
+    assert not list((tmp_path / "helped").glob("cache*"))
     assert same(weights(trained), weights(tmp_path / "helped"))
     run("train --config", trained / "config.yaml", "--seed 1 --epochs 1 --out", tmp_path / "other")
     assert not same(weights(trained), weights(tmp_path / "other"))

@@ -33,6 +33,7 @@ DEFAULTS = {
     "precision": "auto",
     "seed": 0,
     "workers": None,
+    "cache": "none",
     "accumulate": 1,
     "val_fraction": 0.2,
     "on_bad_sample": "auto",

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from nommer.data.cache import Decoded
 from nommer.data.formats.folders import Sample
 from nommer.data.images import decode
 from nommer.data.module import ImageData, ImageDataset, Loading
@@ -25,11 +26,14 @@ class ClassificationBatch(NamedTuple):
 class ClassificationDataset(ImageDataset[Sample, ClassificationBatch]):
     """Decodes, transforms and labels."""
 
+    def decode(self, index: int) -> Decoded:
+        """The image."""
+        return (decode(self.samples[index].path, background=self.background),)
+
     def load(self, index: int) -> ClassificationBatch:
         """One image with its label."""
-        sample = self.samples[index]
-        image = self.transform(decode(sample.path, background=self.background))
-        return ClassificationBatch(image, sample.label, index)  # type: ignore[arg-type]  # collated later
+        (image,) = self.decoded(index)
+        return ClassificationBatch(self.transform(image), self.samples[index].label, index)  # type: ignore[arg-type]  # collated later
 
 
 class ClassificationData(ImageData[Sample, ClassificationBatch]):

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from nommer.data.box_transforms import BoxAugmentation, BoxPreprocessing, BoxTransform, Target, WholeImage, to_target
+from nommer.data.cache import Decoded
 from nommer.data.formats.objects import DetectionSample
 from nommer.data.images import ImageError, decode
 from nommer.data.module import ImageData, ImageDataset, Loading
@@ -39,6 +40,10 @@ class DetectionDataset(ImageDataset[DetectionSample, DetectionBatch]):
         super().__init__(samples, transform, background=background)
         self.masks = masks
 
+    def decode(self, index: int) -> Decoded:
+        """The image."""
+        return (decode(self.samples[index].path, background=self.background),)
+
     def load(self, index: int) -> DetectionBatch:
         """One image with its objects, as a batch of one.
 
@@ -46,7 +51,7 @@ class DetectionDataset(ImageDataset[DetectionSample, DetectionBatch]):
             ImageError: a file that cannot be read, or has another size than its objects were found to fit.
         """
         sample = self.samples[index]
-        image = decode(sample.path, background=self.background)
+        (image,) = self.decoded(index)
         if image.size != sample.size:
             found, expected = (f"{width} x {height}" for width, height in (image.size, sample.size))
             raise ImageError(sample.path, f"has {found} pixels, but its objects are of an image of {expected}")

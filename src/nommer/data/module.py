@@ -3,11 +3,14 @@
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import lightning as L
+import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+from nommer.data.cache import CacheFile, CacheKind, Decoded, DecodedCache
 from nommer.data.images import ImageError
 from nommer.data.seeding import EpochSampler, ShareSampler, seeded
 
@@ -28,6 +31,20 @@ class ImageDataset(Dataset[B], Generic[S, B]):
         self, samples: Sequence[S], transform: Callable[..., Any], *, background: tuple[int, int, int]
     ) -> None:
         self.samples, self.transform, self.background = samples, transform, background
+        self.cache: DecodedCache | None = None
+
+    @abstractmethod
+    def decode(self, index: int) -> Decoded:
+        """The image of one sample, and its labels where they are an image too.
+
+        Raises:
+            ImageError: one of its files cannot be decoded (any more).
+        """
+
+    def decoded(self, index: int) -> Decoded:
+        """What `decode` gives, from the cache where there is one."""
+        kept = None if self.cache is None else self.cache.get(index)
+        return self.decode(index) if kept is None else kept
 
     @abstractmethod
     def load(self, index: int) -> B:
@@ -76,6 +93,10 @@ class Loading:
     epoch_steps: int | None = None
     """Batches of a training epoch, out of an endless stream of shuffled passes. By default an epoch is one pass,
     without its last, incomplete batch."""
+    cache: CacheKind = "none"
+    """Where decoded images are kept for the next epochs."""
+    cache_folder: Path = Path()
+    """Where "disk" keeps them."""
 
 
 class ImageData(L.LightningDataModule, Generic[S, B]):
@@ -103,6 +124,42 @@ class ImageData(L.LightningDataModule, Generic[S, B]):
         self.train, self.val = train, val
         self.loading = loading
         self.val_batch_size = val_batch_size or loading.batch_size
+        self._filled: CacheFile | None = None
+
+    def prepare_data(self) -> None:
+        """Fill the cache, if there is to be one; Lightning lets one process of each machine do it."""
+        if self.loading.cache == "none":
+            return
+        self._filled = CacheFile(self.loading.cache, self.loading.cache_folder, f"cache-{self._node()}.bin")
+        train, val = self.train, self.val
+
+        def decode(index: int) -> Decoded:
+            return train.decode(index) if index < len(train) else val.decode(index - len(train))
+
+        self._filled.fill(decode, len(train) + len(val))
+
+    def setup(self, stage: str) -> None:
+        """Map the cache that `prepare_data` of this machine filled."""
+        if self.loading.cache == "none":
+            return
+        paths = {self._node(): self._filled and self._filled.path}
+        if torch.distributed.is_initialized():
+            everyones: list[Any] = [None] * torch.distributed.get_world_size()
+            torch.distributed.all_gather_object(everyones, paths)
+            paths = {node: path for one in everyones for node, path in one.items() if path}
+        path = paths[self._node()] or ""
+        self.train.cache, self.val.cache = DecodedCache(path), DecodedCache(path, len(self.train))
+
+    def teardown(self, stage: str) -> None:
+        """Give up the cache."""
+        self.train.cache = self.val.cache = None
+        if self._filled is not None:
+            self._filled.close()
+            self._filled = None
+
+    def on_exception(self, exception: BaseException) -> None:
+        """Give up the cache when training fails, too."""
+        self.teardown("fit")
 
     def train_dataloader(self) -> DataLoader[B]:
         """Shuffled and augmented; a last incomplete batch is left to other epochs."""
@@ -125,6 +182,9 @@ class ImageData(L.LightningDataModule, Generic[S, B]):
         if isinstance(batch, ImageError):
             raise batch
         return batch
+
+    def _node(self) -> int:
+        return self.trainer.node_rank if self.trainer else 0
 
     def _process(self) -> dict[str, int]:
         return {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size} if self.trainer else {}

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from nommer.data.cache import Decoded
 from nommer.data.formats.mask_pairs import MaskSample
 from nommer.data.images import decode
 from nommer.data.joint_transforms import DensePreprocessing, JointAugmentation, JointTransform, WholeImage
@@ -37,16 +38,19 @@ class SegmentationDataset(ImageDataset[MaskSample, SegmentationBatch]):
         super().__init__(samples, transform, background=background)
         self.encoding = encoding
 
+    def decode(self, index: int) -> Decoded:
+        """The image and its mask's labels."""
+        sample = self.samples[index]
+        return decode(sample.path, background=self.background), read_mask(sample.mask, self.encoding)
+
     def load(self, index: int) -> SegmentationBatch:
         """One image with its mask.
 
         Raises:
             ImageError: a file that cannot be read, or a mask of another size than its image.
         """
-        sample = self.samples[index]
-        image = decode(sample.path, background=self.background)
-        labels = read_mask(sample.mask, self.encoding)
-        check_size(sample.mask, labels.shape, image.size)
+        image, labels = self.decoded(index)
+        check_size(self.samples[index].mask, labels.shape, image.size)
         pixels, mask = self.transform(image, labels)
         return SegmentationBatch(pixels, mask, index)  # type: ignore[arg-type]  # collated later
 

@@ -19,7 +19,7 @@ from nommer.data.formats.labelled import Issue
 from nommer.errors import InputError
 from nommer.files import to_json, write_json, write_text
 
-_FREE_ON_RESUME = frozenset({"resume", "overwrite", "epochs", "workers", "device", "out"})
+_FREE_ON_RESUME = frozenset({"resume", "overwrite", "epochs", "workers", "cache", "device", "out"})
 """Settings that may differ when a run is resumed; `epochs` only upwards."""
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from nommer.backbone.variants import VARIANTS
 from nommer.data.box_transforms import BoxAugmentation
+from nommer.data.cache import CacheKind
 from nommer.data.joint_transforms import JointAugmentation
 from nommer.data.module import Loading
 from nommer.data.transforms import SMALL_IMAGE, Augmentation, PixelOptions
@@ -120,6 +121,7 @@ class TrainSettings:
     precision: Precision
     seed: int
     workers: int | None
+    cache: CacheKind
     accumulate: int
     val_fraction: float
     on_bad_sample: Literal["auto", "error", "skip"]
@@ -200,6 +202,8 @@ class TrainSettings:
             workers=self.workers or 0,
             seed=self.seed,
             epoch_steps=self.epoch_steps * self.accumulate if self.epoch_steps else None,
+            cache=self.cache,
+            cache_folder=self.out,
         )
 
 

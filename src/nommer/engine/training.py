@@ -198,7 +198,7 @@ def conclude(workflow: Workflow, settings: TrainSettings, run: RunFolder, data: 
     held_back = replace(data, splits={"val": data.splits["val"]})
     judgement = judge(
         workflow.judging_task(model, held_back, Inference()),
-        workflow.judging_data(held_back, model, replace(settings.loading(), epoch_steps=None)),
+        workflow.judging_data(held_back, model, replace(settings.loading(), epoch_steps=None, cache="none")),
         device=first,
         precision=settings.precision,
         out=run.path,
