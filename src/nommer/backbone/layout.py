@@ -4,6 +4,7 @@ A token grid `(B, rows, columns, width)` and a channels-last NCHW tensor are the
 from one to the other costs nothing.
 """
 
+import torch
 import torch.nn.functional as F
 
 from nommer.shapes import FeatureMap, NextMap, TokenGrid
@@ -21,14 +22,16 @@ def as_grid(maps: FeatureMap) -> TokenGrid:
 
 def missing_to_multiple(size: int, multiple: int) -> int:
     """How much is missing from `size` to the next multiple of `multiple`: 0 when it divides evenly."""
-    return -size % multiple
+    return (size + multiple - 1) // multiple * multiple - size  # a size that is still open divides evenly once padded
 
 
 def pad_maps(maps: FeatureMap, multiple: int, mode: str) -> NextMap:
     """Pad maps at the right and bottom until both sides are a multiple of `multiple`.
 
-    Returns `maps` itself, untouched, when nothing is missing.
+    Returns `maps` itself, untouched, when nothing is missing; where the size is still open, in an export for any size,
+    they are padded whatever is missing.
     `mode` is a mode of `torch.nn.functional.pad`: "constant" (zeros) or "replicate".
     """
     bottom, right = (missing_to_multiple(size, multiple) for size in maps.shape[-2:])
-    return F.pad(maps, (0, right, 0, bottom), mode=mode) if bottom or right else maps
+    open_size = isinstance(bottom, torch.SymInt) or isinstance(right, torch.SymInt)
+    return F.pad(maps, (0, right, 0, bottom), mode=mode) if open_size or bottom or right else maps

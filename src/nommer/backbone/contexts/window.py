@@ -50,8 +50,9 @@ class WindowContext(nn.Module):
     def padding_bias(self, grid: TokenGrid, rows: int, columns: int) -> Float[Tensor, "windows 1 1 tokens"]:
         """Minus infinity for the keys outside the first `rows` x `columns` of the padded `grid`, else 0."""
         batch, padded_rows, padded_columns, _ = grid.shape
-        outside = grid.new_full((padded_rows, padded_columns), -torch.inf)
-        outside[:rows, :columns] = 0
+        beside = torch.arange(padded_columns, device=grid.device) >= columns
+        below = torch.arange(padded_rows, device=grid.device) >= rows
+        outside = grid.new_zeros(()).masked_fill(below[:, None] | beside, -torch.inf)
         side = self.window_size
         keys = rearrange(outside, "(h y) (w x) -> (h w) 1 1 (y x)", y=side, x=side)
         return keys.repeat(batch, 1, 1, 1)
@@ -60,8 +61,10 @@ class WindowContext(nn.Module):
         """Context of every token from its window: (B, rows, columns, width), same shape out."""
         _, rows, columns, _ = grid.shape
         side, bias = self.window_size, self.position_bias()
-        padded = as_grid(pad_maps(as_maps(grid), side, "constant"))
-        if padded.shape != grid.shape:
+        maps = as_maps(grid)
+        padded_maps = pad_maps(maps, side, "constant")
+        padded = as_grid(padded_maps)
+        if padded_maps is not maps:
             bias = bias + self.padding_bias(padded, rows, columns)
         windows = rearrange(padded, "b (h y) (w x) c -> (b h w) (y x) c", y=side, x=side)
         attended = self.attention(windows, bias)
