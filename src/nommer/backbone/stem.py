@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from nommer.backbone.layout import as_grid, as_maps, pad_maps
-from nommer.shapes import Images, NextGrid, TokenGrid
+from nommer.shapes import Images, NextGrid, NextMap, TokenGrid
 
 
 class Stem(nn.Module):
@@ -22,8 +22,11 @@ class Stem(nn.Module):
 
     def forward(self, images: Images) -> TokenGrid:
         """Images (B, channels, H, W) to tokens (B, ceil(H / patch_size), ceil(W / patch_size), width)."""
-        padded = pad_maps(images, self.patch_size, "constant").contiguous(memory_format=torch.channels_last)
-        return as_grid(F.relu(self.norm(self.conv(padded))))
+        return as_grid(F.relu(self.norm(self.conv(self.filled(images)))))
+
+    def filled(self, images: Images) -> NextMap:
+        """The images with whole patches everywhere, in channels-last memory."""
+        return pad_maps(images, self.patch_size, "constant").contiguous(memory_format=torch.channels_last)
 
 
 class Downsample(nn.Module):

@@ -4,29 +4,31 @@
 - block DCT (or pooling), grouped 1x1 convolution and batch norm into one strided grouped convolution;
 - grouped 1x1 convolution and inverse DCT into one transposed grouped convolution;
 - the window context's bias, gathered from its table;
-- nomination by selecting instead of multiplying and adding.
+- nomination by selecting instead of multiplying and adding;
+- on the CPU, weights packed for its matrix products, with the activation or residual addition after them (`packed`).
 
 The slow, literal twins are the modules themselves; the tests compare both.
 """
 
 import copy
 from collections.abc import Callable
-from functools import reduce
 from itertools import pairwise
-from operator import add
 from typing import TypeVar
 
 import torch
 from einops import einsum, rearrange
+from timm.layers import Mlp
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from nommer.backbone.block import Block
 from nommer.backbone.contexts import ConvolutionContext, SpectralContext, WindowContext
 from nommer.backbone.layout import as_grid, as_maps, pad_maps
 from nommer.backbone.nominator import Nomination, Nominator
 from nommer.backbone.stem import Stem
+from nommer.deploy.packed import PackedConv2d, PackedLinear, can_pack, pack
 from nommer.heads.upernet import TolerantBatchNorm
-from nommer.shapes import TokenGrid
+from nommer.shapes import Images, TokenGrid, TokensOrGrid
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -45,16 +47,67 @@ def fuse(model: Model) -> Model:
     for module in fused.modules():
         if isinstance(module, nn.Sequential):
             _fold_sequence(module)
+    for parent in list(fused.modules()):
+        for name, child in list(parent.named_children()):
+            if can_pack(child):
+                setattr(parent, name, pack(child))
     return fused.eval().requires_grad_(requires_grad=False)
 
 
-def _fold_norms(module: Stem | ConvolutionContext) -> Stem | ConvolutionContext:
-    """Fold every batch norm of `module`, `norm` or `norm1`, `norm2`, ..., into `conv` or `conv1`, `conv2`, ..."""
-    for name in [name for name, child in module.named_children() if isinstance(child, nn.BatchNorm2d)]:
-        conv = name.replace("norm", "conv")
-        setattr(module, conv, fuse_conv_bn_eval(getattr(module, conv), getattr(module, name)))
-        setattr(module, name, nn.Identity())
-    return module
+def _folded(module: nn.Module, conv: str, norm: str) -> nn.Conv2d:
+    return fuse_conv_bn_eval(getattr(module, conv), getattr(module, norm))
+
+
+class FusedStem(Stem):
+    """The stem with its batch norm folded and the ReLU on the way out."""
+
+    def __init__(self, stem: Stem) -> None:
+        nn.Module.__init__(self)
+        self.patch_size, self.conv = stem.patch_size, PackedConv2d(_folded(stem, "conv", "norm"), "relu")
+
+    def forward(self, images: Images) -> TokenGrid:
+        """Images (B, channels, H, W) to tokens (B, ceil(H / patch_size), ceil(W / patch_size), width)."""
+        return as_grid(self.conv(self.filled(images)))
+
+
+class FusedConvolutionContext(nn.Module):
+    """The convolutional context with its batch norms folded, ReLU and addition on the way out of each convolution."""
+
+    def __init__(self, context: ConvolutionContext) -> None:
+        super().__init__()
+        self.conv1, self.conv2, self.conv3 = (
+            PackedConv2d(_folded(context, f"conv{n}", f"norm{n}"), "relu") for n in (1, 2, 3)
+        )
+
+    def forward(self, grid: TokenGrid) -> TokenGrid:
+        """Context of every token from its neighbours within 3x3: (B, rows, columns, width), same shape out."""
+        maps = as_maps(grid)
+        return as_grid(self.conv3(self.conv2(self.conv1(maps)), maps))
+
+
+class FusedMlp(nn.Module):
+    """Linear, GELU, Linear; the GELU on the way out of the first, the residual's addition on that of the second."""
+
+    def __init__(self, mlp: Mlp) -> None:
+        super().__init__()
+        self.fc1, self.fc2 = PackedLinear(mlp.fc1, "gelu"), PackedLinear(mlp.fc2)
+
+    def forward(self, x: TokensOrGrid, residual: TokensOrGrid | None = None) -> TokensOrGrid:
+        """`mlp(x)`, or with a `residual` `mlp(x) + residual`."""
+        return self.fc2(self.fc1(x), residual)
+
+
+class FusedBlock(Block):
+    """The block without drop path, its second addition done by the MLP."""
+
+    def __init__(self, block: Block) -> None:
+        nn.Module.__init__(self)
+        self.norm1, self.norm2, self.mixer, self.mlp = block.norm1, block.norm2, block.mixer, FusedMlp(block.mlp)
+
+    def forward(self, x: TokensOrGrid) -> TokensOrGrid:
+        """Tokens in, tokens out, in the same arrangement."""
+        x = x + self.mixer(self.norm1(x))
+        return self.mlp(self.norm2(x), x)
 
 
 def _fold_sequence(modules: nn.Sequential) -> None:
@@ -117,7 +170,10 @@ class FusedNominator(Nominator):
         """Per token the nominated context, (B, rows, columns, width)."""
         if self.nomination._forward_hooks:  # a hook may put weights there that select nothing
             return super().forward(*contexts)
-        weights = self.nomination(self.score(reduce(add, contexts)))
+        together = contexts[0] + contexts[1]
+        for context in contexts[2:]:
+            together += context
+        weights = self.nomination(self.score(together))
         *before, chosen = contexts
         for index, context in reversed(list(enumerate(before))):
             chosen = torch.where(weights[..., index : index + 1] > 0, context, chosen)
@@ -130,8 +186,9 @@ def _fuse_nominator(nominator: Nominator) -> Nominator:
 
 
 _FUSED: dict[type[nn.Module], Callable[..., nn.Module]] = {
-    Stem: _fold_norms,
-    ConvolutionContext: _fold_norms,
+    Stem: FusedStem,
+    Block: FusedBlock,
+    ConvolutionContext: FusedConvolutionContext,
     WindowContext: FusedWindowContext,
     SpectralContext: FusedSpectralContext,
     Nominator: _fuse_nominator,
