@@ -9,43 +9,23 @@ A run whose folder is finished is not trained again, one that was stopped goes o
 import argparse
 import json
 import statistics
+import sys
 from pathlib import Path
 
 from network_costs import ABLATIONS, costs
-
-import nommer
-from nommer.engine.network_options import NetworkOptions
+from runs import Run, finish, spread
 
 CHOSEN = ("as published", "softmax", "sum", "convolution", "window", "global", "average pooling")
 
 
-def train(name: str, seed: int, arguments: argparse.Namespace) -> dict:
-    """The last judgement of one ablation, trained first where it is not yet."""
-    out = arguments.out / f"{name.replace(', ', '-').replace(' ', '_')}-{seed}"
-    if not (out / "result.json").is_file():
-        stopped = (out / "checkpoints" / "last.ckpt").is_file()
-        options = {key: tuple(value) if isinstance(value, list) else value for key, value in ABLATIONS[name].items()}
-        nommer.train(
-            arguments.data,
-            model=arguments.model,
-            out=out,
-            epochs=arguments.epochs,
-            batch_size=arguments.batch_size,
-            image_size=arguments.image_size,
-            lr=arguments.lr,
-            seed=seed,
-            workers=1,
-            resume=stopped,
-            overwrite=not stopped,
-            network=NetworkOptions(**options),
-        )
-    return json.loads((out / "result.json").read_text())
-
-
-def spread(values: list[float]) -> str:
-    """Mean and, of several, their standard deviation, in percent."""
-    mean = f"{statistics.mean(values):.1%}"
-    return f"{mean} ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else mean
+def runs_of(name: str, arguments: argparse.Namespace) -> list[Run]:
+    """One ablation's trainings, one per seed."""
+    told = ["--data", str(arguments.data), "--model", arguments.model, "--epochs", str(arguments.epochs)]
+    told += ["--batch-size", str(arguments.batch_size), "--lr", str(arguments.lr), "--workers", "1"]
+    told += ["--image-size", str(arguments.image_size)] if arguments.image_size else []
+    for option, value in ABLATIONS[name].items():
+        told += [f"--network.{option}", json.dumps(value) if isinstance(value, list) else value]
+    return [Run(name, seed, arguments.out, tuple(told)) for seed in arguments.seeds]
 
 
 def main() -> None:
@@ -57,12 +37,16 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--image-size", type=int)
     parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--only", nargs="+", choices=list(ABLATIONS), default=CHOSEN)
     arguments = parser.parse_args()
+    runs = {name: runs_of(name, arguments) for name in arguments.only}
+    if left := finish([run for of_name in runs.values() for run in of_name], jobs=arguments.jobs):
+        sys.exit(f"not finished: {', '.join(run.out.name for run in left)}")
     table = []
-    for name in arguments.only:
-        found = [train(name, seed, arguments) for seed in arguments.seeds]
+    for name, of_name in runs.items():
+        found = [json.loads((run.out / "result.json").read_text()) for run in of_name]
         parameters, head, macs = costs(arguments.model, **ABLATIONS[name])
         top1, loss = spread([one["top1"] for one in found]), statistics.mean(one["loss"] for one in found)
         table.append(f"| {name} | {(parameters - head) / 1e6:.2f} M | {macs:.2f} | {top1} | {loss:.3f} |")
