@@ -165,4 +165,4 @@ class NomMerConfig:
     def grid_size(self, height: int, width: int, stage: int) -> tuple[int, int]:
         """Rows and columns of the token grid of `stage` (0 to 3) for an image of `height` x `width` pixels."""
         reduction = self.reductions[stage]
-        return -(-height // reduction), -(-width // reduction)
+        return (height + reduction - 1) // reduction, (width + reduction - 1) // reduction

@@ -69,7 +69,7 @@ class UPerNet(OnBackbone, DenseNetwork):
 
     def scores(self, images: Images) -> ClassMap:
         """Class scores at the finest stride, (B, classes, ceil(H / stride), ceil(W / stride))."""
-        rows, columns = (-(-side // self.stride) for side in images.shape[-2:])
+        rows, columns = ((side + self.stride - 1) // self.stride for side in images.shape[-2:])
         return self._head(self.feature_maps(images))[..., :rows, :columns]
 
     def feature_maps(self, images: Images) -> list[Tensor]:
