@@ -1,0 +1,82 @@
+"""One run, one writer: a lock on a file in the run folder, which ends with its process however that ends."""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from nommer.errors import InputError
+from nommer.progress import notice
+
+fcntl: Any = None
+with suppress(ImportError):  # Windows has none
+    import fcntl
+
+LOCK = ".lock"
+"""The file that is locked; it stays, for removing it would let two runs lock different files of this name."""
+
+_held: set[int] = set()
+
+
+def _forget() -> None:
+    """In a process that was forked: its copy of the lock must not outlive the run."""
+    for descriptor in _held:
+        os.close(descriptor)
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Be the only one who writes into `folder`, made if need be; on systems without such locks, that is said.
+
+    Raises:
+        InputError: another run is writing there, the message says which; or the folder cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made: {error.strerror}; choose another --out") from error
+    with _holding(folder, os.O_RDWR | os.O_CREAT) as descriptor:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        yield
+
+
+def check_unlocked(folder: Path) -> None:
+    """Refuse at once what `locked` would refuse later; nothing is written.
+
+    Raises:
+        InputError: another run is writing there.
+    """
+    with suppress(OSError), _holding(folder, os.O_RDONLY):  # what cannot be opened is not locked
+        pass
+
+
+@contextmanager
+def _holding(folder: Path, mode: int) -> Iterator[int]:
+    """The lock's file, open and locked."""
+    descriptor = os.open(folder / LOCK, mode, 0o644)
+    _held.add(descriptor)
+    try:
+        _lock(descriptor, folder)
+        yield descriptor
+    finally:
+        _held.discard(descriptor)
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, folder: Path) -> None:
+    try:
+        if fcntl is not None:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another process"
+        raise InputError(f"{folder}: a run is writing there ({holder}); wait, or choose another --out") from None
+    except OSError as error:
+        notice(f"{folder}: cannot be locked ({error.strerror}); take care that no other run writes there")

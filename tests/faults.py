@@ -1,0 +1,110 @@
+"""Runs `nommer` in fresh processes that faults happen to, for tests and for `benchmarks/faults.py`.
+
+It is started once, loads what takes seconds to load, and forks a process for every line of JSON on its standard input:
+`{"arguments": [...], "fault": [kind, ...], "err": FILE}`. It answers with the exit code, negative for a signal. Faults:
+
+- `["step", n]`: SIGKILL when the n-th training step begins
+- `["call", name, n]`: SIGKILL instead of the n-th call of `os.fsync` or `os.replace`
+- `["write", n]`: SIGKILL when the first half of the n-th checkpoint is written
+- `["after", seconds]`: SIGKILL after so long
+- `["signal", number, n]`: that signal when the n-th training step begins
+- `["full", bytes]`: no file may grow over so many bytes
+"""
+
+import ctypes
+import json
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+
+def count_down(owner, name, number, act):
+    """Let `act` happen at the `number`-th call of a function, before it does anything."""
+    original, left = getattr(owner, name), [number]
+
+    def counted(*arguments, **options):
+        left[0] -= 1
+        if left[0] == 0:
+            act()
+        return original(*arguments, **options)
+
+    setattr(owner, name, counted)
+
+
+def kill():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def prepare(kind, *what):
+    """Let the fault happen in this process."""
+    import torch  # noqa: PLC0415 - loaded by then
+
+    from nommer.engine.task import Task  # noqa: PLC0415
+
+    if kind == "step":
+        count_down(Task, "on_train_batch_start", what[0], kill)
+    elif kind == "call":
+        count_down(os, what[0], what[1], kill)
+    elif kind == "write":
+        save, left = torch.save, [what[0]]
+
+        def half(content, stream):
+            left[0] -= 1
+            save(content, stream)
+            if left[0] == 0:
+                stream.truncate(stream.tell() // 2)
+                kill()
+
+        torch.save = half
+    elif kind == "after":
+        threading.Timer(what[0], kill).start()
+    elif kind == "signal":
+        count_down(Task, "on_train_batch_start", what[1], lambda: os.kill(os.getpid(), what[0]))
+    elif kind == "full":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (what[0], what[0]))
+
+
+def work(job):
+    """What a forked process does; returns its exit code."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # ends with the process that forked it
+    with Path(job["err"]).open("wb") as err:
+        os.dup2(err.fileno(), 1)
+        os.dup2(err.fileno(), 2)
+    from nommer.cli import main  # noqa: PLC0415
+
+    if job.get("fault"):
+        prepare(*job["fault"])
+    try:
+        return main(job["arguments"])
+    except SystemExit as end:
+        return end.code
+
+
+def serve():
+    import torch  # noqa: PLC0415
+
+    import nommer.cli  # noqa: F401, PLC0415 - from here on processes start at once
+
+    torch.set_num_threads(1)
+    for line in sys.stdin:
+        job, started = json.loads(line), time.monotonic()
+        process = os.fork()
+        if process == 0:
+            code = 70
+            try:
+                code = work(job)
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(code)
+        code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+        sys.stdout.write(json.dumps({"code": code, "seconds": time.monotonic() - started}) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    serve()
