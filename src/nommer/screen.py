@@ -16,7 +16,7 @@ from nommer.engine.evaluation import EvaluationResult
 from nommer.engine.explaining import ExplanationResult
 from nommer.engine.prediction import Answer, PredictionResult
 from nommer.engine.study import StudyResult
-from nommer.engine.study_effects import ALL_BLOCKS, AS_IT_IS
+from nommer.engine.study_effects import ALL_BLOCKS, AS_IT_IS, EVERYWHERE
 from nommer.engine.training import TrainingResult
 from nommer.nominations.images import ExplanationSummary
 from nommer.predictions import Classification, Detections, Failure, SegmentationSummary
@@ -124,10 +124,10 @@ def show_study(result: StudyResult, console: Console) -> int:
         table.add_row(row["block"], *(_share_with_interval(row, context) for context in CONTEXTS))
     console.print(table)
     effects = result.tables["interventions"]
-    measure = list(effects[0])[2]
+    measure = list(effects[0])[3]
     table = Table("blocks", "nominate", _title(measure), "change", title="does it matter?")
     for row in effects:
-        if row["block"] in (AS_IT_IS, ALL_BLOCKS):
+        if row["block"] in (AS_IT_IS, ALL_BLOCKS) and row["part"] == EVERYWHERE:
             table.add_row(*(_show(row.get(name)) for name in ("block", "intervention", measure, "change")))
     console.print(table)
     for why in dict.fromkeys(result.absent.values()):

@@ -17,10 +17,12 @@ import nommer
 from nommer.backbone.contexts import CONTEXTS
 from nommer.cli import main
 from nommer.engine import study, study_faithfulness, study_pattern
+from nommer.engine.study_parts import region_seen
 from nommer.heads import inference
-from nommer.heads.storage import save_model
+from nommer.heads.storage import nommer_of, save_model
 from nommer.nominations.faithfulness import sensitivity
-from nommer.nominations.trace import nominator_blocks
+from nommer.nominations.intervention import intervene
+from nommer.nominations.trace import NominationTrace, nominator_blocks
 
 BLOCKS = ["stage 1 block 1", "stage 2 block 1"]
 OPTIONS = "--workers 0 --device cpu"
@@ -148,7 +150,7 @@ def test_every_number_is_in_a_table_and_in_the_result(studied):
 
 def test_what_cannot_be_had_is_said(studied):
     absent = result(studied)["absent"]
-    assert set(absent) == {"part", "distance", "size"}
+    assert set(absent) == {"part", "distance", "size", "parts"}
     assert all("one class per image" in why for why in absent.values())
     words = " ".join(Addresses((studied / "report.html").read_text()).words)
     assert "What could not be had" in words
@@ -274,6 +276,11 @@ def test_regions_of_pixels_are_counted_exactly(studied_pixels, scenes):
             assert sum(row["pixels"] for row in found["tables"][name] if row["block"] == block) == counts.sum()
     effects = found["tables"]["interventions"]
     assert effects[0]["miou"] == found["judgement"]["miou"]
+    assert effects[0]["miou_low"] <= effects[0]["miou"] <= effects[0]["miou_high"]
+    shares = {row["part"]: row["share_of_pixels"] for row in effects if "share_of_pixels" in row}
+    assert set(shares) == {"near borders", "away from borders"}
+    assert sum(shares.values()) == pytest.approx(counts.sum() / (3 * 48 * 40)), "ignored pixels are in no part"
+    assert {row["intervention"] for row in effects if row["part"] == "near borders"} == KINDS
     assert all(0 <= row["changed_pixels"] <= 1 for row in effects[1:])
     assert any(row["changed_pixels"] > 0 for row in effects[1:])
 
@@ -302,6 +309,38 @@ def test_regions_of_objects_are_counted_exactly(studied_objects):
             assert whole[context] == pytest.approx(mean), "all tokens are of the same size here"
     effects = tables["interventions"]
     assert effects[0]["box_ap"] == found["judgement"]["box_ap"]
+    for part, share in (("objects", sum(areas) / (3 * 64 * 48)), ("background", 1 - sum(areas) / (3 * 64 * 48))):
+        rows = [row for row in effects if row["part"] == part]
+        assert {(row["block"], row["intervention"]) for row in rows} == {("all blocks", kind) for kind in KINDS}
+        assert [row["share_of_pixels"] for row in rows] == pytest.approx([share] * len(rows))
+    assert "objects or background, only tokens whose centre" in " ".join(
+        Addresses((studied_objects / "report.html").read_text()).words
+    )
+
+
+@pytest.mark.parametrize("name", ["detected", "segmented"])
+def test_an_intervention_in_a_part_changes_the_tokens_of_that_part_alone(request, noisy, name):
+    model = only_nominates(nommer.load(request.getfixturevalue(name)), "window").eval()
+    prepared, inside = model.preprocessing(noisy((90, 90, 90), size=(70, 50))), np.zeros((50, 70), bool)
+    inside[11:31, 17:70] = True
+    height, width = prepared.shape[1:]
+    rows, columns = ((np.arange(n) + 0.5) * own / n for n, own in ((height, 50), (width, 70)))
+    seen = inside[rows.astype(int)][:, columns.astype(int)]
+    network = nommer_of(model, "the model")
+    region = region_seen(inside, (height, width), network.config.reductions[-1])
+    with intervene(model, "global", region=region), NominationTrace(model, keep_maps=True) as trace:
+        if name == "detected":
+            model.detect(prepared, size=(50, 70))
+        else:
+            model.label(prepared[None], size=(50, 70))
+    for block, stride in zip(BLOCKS, network.config.reductions, strict=False):
+        nominated = trace.maps(block)[0].numpy()
+        centres = [np.arange(count) * stride + stride // 2 for count in nominated.shape]
+        padded = np.zeros([(count + 1) * stride for count in nominated.shape], bool)
+        padded[:height, :width] = seen
+        expected = np.where(padded[np.ix_(*centres)], CONTEXTS.index("global"), CONTEXTS.index("window"))
+        assert (nominated == expected).all(), "the padding is in no part"
+        assert len(np.unique(nominated)) == 2
 
 
 @pytest.mark.slow
@@ -325,6 +364,8 @@ def test_a_large_image_is_seen_whole_and_shrunk(run, segmented, scenes, tmp_path
     run("explain", segmented, "--data", scenes, "--out", tmp_path / "out", "--most-images 1", OPTIONS)
     found = result(tmp_path / "out")
     assert found["shrunk"] == 3
+    assert "too large to be seen whole" in found["absent"]["parts"]
+    assert {row["part"] for row in found["tables"]["interventions"]} == {"everywhere"}
     stage1 = next(row for row in found["tables"]["blocks"] if row["block"] == BLOCKS[0])
     assert stage1["tokens"] <= 3 * 1000 / found["token"] ** 2 * 1.2
     assert "too large to be seen whole" in (tmp_path / "out" / "report.html").read_text()

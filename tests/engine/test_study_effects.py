@@ -15,49 +15,57 @@ from nommer.engine.study_effects import (
     ChangedPixels,
     Intervention,
     _row,
-    mean_with_interval,
     possible_interventions,
 )
 from nommer.engine.study_faithfulness import RANDOM, SENSITIVITY, _curves
+from nommer.engine.study_regions import Part
 from nommer.engine.workflow import Judgement
 from nommer.nominations.faithfulness import GRID
 from nommer.nominations.intervention import KINDS
 
 
-def judged(answers, samples=()):
-    return Judgement(None, tuple(samples), tuple(answers))
+def judged(answers, samples=None, **numbers):
+    """A judgement of so many answers, in whose report stand these numbers."""
+    samples = [None] * len(answers) if samples is None else samples
+    return Judgement(SimpleNamespace(summary=lambda: numbers), tuple(samples), tuple(answers))
 
 
 def test_changed_classes_are_counted_image_by_image():
     samples = [SimpleNamespace(label=label) for label in (0, 0, 1, 1)]
     before = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.7, 0.3]])
     after = torch.tensor([[0.4, 0.6], [0.6, 0.4], [0.4, 0.6], [0.7, 0.3]])
-    changes = ChangedClasses(seed=0)
-    assert changes.compare(judged(before, samples)) == {}
-    found = changes.compare(judged(after, samples))
+    changes = ChangedClasses(measure="top1", seed=0)
+    first = changes.compare(judged(before, samples, top1=0.5))
+    assert first["top1"] == 0.5
+    assert set(first) == {"top1", "top1_low", "top1_high"}
+    found = changes.compare(judged(after, samples, top1=0.5))
     assert found["changed_answers"] == 0.5
     assert found["change"] == 0, "one right answer lost, one won"
     assert found["probability_change"] == pytest.approx((-0.5 - 0.4) / 4)
     assert found["change_low"] < 0 < found["change_high"]
-    same = changes.compare(judged(before, samples))
+    same = changes.compare(judged(before, samples, top1=0.5))
     assert {same[name] for name in ("change", "changed_answers", "probability_change")} == {0}
+    assert (same["change_low"], same["change_high"]) == (0, 0), "paired: the same images before and after"
 
 
 def test_changed_pixels_are_a_share_of_each_image():
-    changes, masks = ChangedPixels(seed=0), [torch.zeros(4, 5), torch.ones(2, 2)]
+    changes, masks = ChangedPixels(measure="miou", seed=0), [torch.zeros(4, 5), torch.ones(2, 2)]
+    task = SimpleNamespace(model=SimpleNamespace(class_names=("a", "b", "c", "d")))
 
-    def look(labels):
+    def look(labels, miou):
         for index, mask in enumerate(labels):
-            changes.on_validation_batch_end(None, None, mask, SimpleNamespace(indices=torch.tensor([index])))
+            batch = SimpleNamespace(indices=torch.tensor([index]), masks=masks[index][None].long())
+            changes.on_validation_batch_end(None, task, mask, batch)
+        return changes.compare(judged([None] * 2, miou=miou))
 
-    look(masks)
-    assert changes.compare(judged([])) == {}
+    assert look(masks, 1.0) == {"miou": 1.0, "miou_low": 1.0, "miou_high": 1.0}
     other = [mask.clone() for mask in masks]
     other[0][0, :4], other[1][:] = 3, 0
-    look(other)
-    assert changes.compare(judged([]))["changed_pixels"] == pytest.approx((4 / 20 + 1) / 2)
-    look(masks)
-    assert changes.compare(judged([]))["changed_pixels"] == 0
+    found = look(other, (16 / 24 + 0 + 0) / 3)
+    assert found["changed_pixels"] == pytest.approx((4 / 20 + 1) / 2)
+    assert found["change"] == pytest.approx(16 / 72 - 1)
+    assert (found["miou_low"], found["miou_high"]) == (0.0, pytest.approx(16 / 20 / 2)), "either image twice"
+    assert look(masks, 1.0)["changed_pixels"] == 0
 
 
 def found_objects(boxes, scores, labels):
@@ -73,21 +81,23 @@ def found_objects(boxes, scores, labels):
 
 def test_kept_objects_are_sure_of_the_same_class_and_at_the_same_place():
     before = found_objects([[0, 0, 10, 10], [20, 20, 30, 30], [5, 5, 9, 9]], [0.9, 0.8, 0.2], [0, 1, 0])
-    changes = ChangedObjects(seed=0)
-    changes.compare(judged([before]))
-    assert changes.compare(judged([before]))["answers_kept"] == 1, "the unsure one does not count"
+    changes, first = ChangedObjects(measure="box_ap", seed=0), judged([before])
+    assert changes.difference(first, first)["answers_kept"] == 1, "the unsure one does not count"
     moved = found_objects([[0, 0, 10, 9], [22, 22, 32, 32]], [0.9, 0.9], [0, 1])
-    assert changes.compare(judged([moved]))["answers_kept"] == 0.5
+    assert changes.difference(first, judged([moved]))["answers_kept"] == 0.5
     other_class = found_objects([[0, 0, 10, 10], [20, 20, 30, 30]], [0.9, 0.4], [1, 1])
-    assert changes.compare(judged([other_class]))["answers_kept"] == 0
-    nothing = ChangedObjects(seed=0)
-    nothing.compare(judged([found_objects([], [], [])]))
-    assert nothing.compare(judged([before]))["answers_kept"] is None
+    assert changes.difference(first, judged([other_class]))["answers_kept"] == 0
+    nothing = judged([found_objects([], [], [])])
+    assert changes.difference(nothing, first)["answers_kept"] is None
 
 
 def test_every_block_and_all_of_them_with_every_kind(tiny_classifier):
     jobs = [(job.block, job.kind) for job in possible_interventions(tiny_classifier())]
-    assert jobs == [(block, kind) for block in ("stage 1 block 1", "stage 2 block 1", ALL_BLOCKS) for kind in KINDS]
+    everywhere = [(block, kind) for block in ("stage 1 block 1", "stage 2 block 1", ALL_BLOCKS) for kind in KINDS]
+    assert jobs == everywhere
+    parts = [Part("objects", "part", (0,)), Part("background", "part", (1,))]
+    jobs = [(job.block, job.kind, job.part) for job in possible_interventions(tiny_classifier(), parts)]
+    assert jobs == [(*job, None) for job in everywhere] + [(ALL_BLOCKS, kind, part) for part in parts for kind in KINDS]
 
 
 def test_a_context_that_a_network_lacks_is_not_forced():
@@ -102,12 +112,16 @@ def test_a_context_that_a_network_lacks_is_not_forced():
 
 @pytest.mark.parametrize(("before", "after", "change"), [(0.5, 0.25, -0.25), (None, None, None), (0.5, None, None)])
 def test_a_measure_that_is_not_there_has_no_change(before, after, change):
-    first, other = (
-        Judgement(SimpleNamespace(summary=lambda value=value: {"box_ap": value}), (), ()) for value in (before, after)
-    )
-    as_it_is = _row(None, first, "box_ap", {}, [])
-    row = _row(Intervention("stage 1 block 1", "mean"), other, "box_ap", {"answers_kept": 1.0}, [as_it_is])
+    class Measured(ChangedObjects):
+        def resampled(self, judgement, drawn):
+            return {"box_ap": np.full(len(drawn), np.nan)}
+
+    nothing, changes = found_objects([], [], []), Measured(measure="box_ap", seed=0)
+    as_it_is = _row(None, changes.compare(judged([nothing] * 2, box_ap=before)))
+    row = _row(Intervention("stage 1 block 1", "mean"), changes.compare(judged([nothing] * 2, box_ap=after)))
     assert row["change"] == change
+    assert list(as_it_is)[:4] == list(row)[:4] == ["block", "part", "intervention", "box_ap"]
+    assert (row["change_low"], row["change_high"]) == (None, None)
 
 
 def test_maps_of_a_context_that_a_network_lacks_are_not_compared(tiny_classifier):
@@ -115,12 +129,3 @@ def test_maps_of_a_context_that_a_network_lacks_are_not_compared(tiny_classifier
     orders = {name for name, _ in _curves(model, images, torch.tensor([0, 1]), torch.rand(2, GRID, GRID), 0)}
     assert not {name for name in orders if "global" in name}
     assert {SENSITIVITY, RANDOM} <= orders
-
-
-def test_intervals_of_means():
-    values = np.random.default_rng(0).normal(1, 1, 400)
-    mean, low, high = mean_with_interval(values, seed=0)
-    assert mean == pytest.approx(values.mean())
-    assert (high - low) / 2 == pytest.approx(1.96 * values.std() / 20, rel=0.15)
-    assert mean_with_interval(np.array([0.5]), seed=0) == (0.5, None, None)
-    assert mean_with_interval(np.array([0.5, 0.5]), seed=0) == (0.5, 0.5, 0.5)

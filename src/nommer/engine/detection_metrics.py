@@ -47,12 +47,8 @@ def average_precision(
         kind: what is compared.
         most: detections per image that count, the surest ones.
     """
-    # areas are those of what is compared, so masks come without the boxes around them
-    entries = [{k: v for k, v in r.items() if k != ("bbox" if kind == "segm" else "segmentation")} for r in results]
-    known = COCO(copy.deepcopy(dict(truth)))
-    evaluation = COCOeval_faster(known, known.loadRes(entries), kind, print_function=_silent)
+    evaluation = coco_evaluation(truth, results, kind)
     evaluation.params.maxDets = [1, 10, most]
-    evaluation.params.catIds = [category["id"] for category in truth["categories"]]
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()
@@ -60,6 +56,18 @@ def average_precision(
     per_class = [_mean(precision[..., label]) for label in range(precision.shape[-1])]
     numbers = {name: _number(value) for name, value in zip(_STATS, evaluation.stats, strict=False)}
     return AveragePrecision(numbers, per_class, precision[0])
+
+
+def coco_evaluation(
+    truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], kind: Literal["bbox", "segm"], **options: Any
+) -> COCOeval_faster:
+    """COCO's evaluator of all classes, before it evaluates; for the arguments see `average_precision`."""
+    # areas are those of what is compared, so masks come without the boxes around them
+    entries = [{k: v for k, v in r.items() if k != ("bbox" if kind == "segm" else "segmentation")} for r in results]
+    known = COCO(copy.deepcopy(dict(truth)))
+    evaluation = COCOeval_faster(known, known.loadRes(entries), kind, print_function=_silent, **options)
+    evaluation.params.catIds = [category["id"] for category in truth["categories"]]
+    return evaluation
 
 
 def _silent(*_: Any) -> None:

@@ -83,8 +83,8 @@ def _study(opened: Opened, chosen: Data, settings: StudySettings, folder: Path) 
     pattern, judgement = observe(opened, settings, folder, seed=seed)
     effects = measure_effects(opened, chosen, settings, folder, seed=seed)
     faithfulness = measure_faithfulness(opened, chosen, settings, seed=seed)
-    tables = {**pattern.tables, "interventions": effects, **faithfulness.tables}
-    absent = {**pattern.absent, **faithfulness.absent}
+    tables = {**pattern.tables, "interventions": effects.rows, **faithfulness.tables}
+    absent = {**pattern.absent, **effects.absent, **faithfulness.absent}
     result = StudyResult(opened.workflow.name, judgement.report, tables, absent, folder)
     config = nommer_of(opened.model, settings.model).config
     facts = {

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from nommer.engine.evaluation import EvaluationSettings, Opened
-from nommer.engine.study_effects import draw_images, mean_with_interval
+from nommer.engine.study_effects import draw_images
+from nommer.engine.study_intervals import mean_with_interval
 from nommer.engine.study_pattern import Rows
 from nommer.engine.trainer import torch_device
 from nommer.engine.workflow import Data

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nommer.backbone.contexts import CONTEXTS
+from nommer.backbone.network import NomMer
 from nommer.engine.evaluation import EvaluationSettings, Opened
 from nommer.engine.run import RunFolder
 from nommer.engine.study_regions import known_regions
@@ -87,11 +88,11 @@ class PatternObserver(L.Callback):
     def _add(self, trace: NominationTrace, batch: Any, position: int, sample: Any) -> None:
         image: Tensor = batch.images[position]
         place, size = position, (image.shape[-2], image.shape[-1])
-        if isinstance(self.model, Segmenter) and math.prod(size) > WHOLE_PIXELS:
+        if isinstance(self.model, Segmenter) and not is_seen_whole(self.model, size):
             image, trace = self._seen_whole(self.model, image)
             place, size, self.shrunk = 0, (image.shape[-2], image.shape[-1]), self.shrunk + 1
         own = file_size(batch, position, size)
-        token = min(self.strides.values()) * math.sqrt(math.prod(own) / math.prod(size))
+        token = finest_token(nommer_of(self.model, "the model"), own, size)
         brightness = grey(self.model.preprocessing.denormalise(image.float()).cpu().numpy())
         groups = self.regions.groups(batch, position, sample, token)
         self.pattern.add(cells_of(trace, place, size, self.strides), brightness, groups)
@@ -104,6 +105,16 @@ class PatternObserver(L.Callback):
         with NominationTrace(model, keep_maps=True) as trace:
             model.network.scores(shrunk)
         return shrunk[0], trace
+
+
+def is_seen_whole(model: Model, seen: tuple[int, int]) -> bool:
+    """Whether a prepared image of this height and width is seen whole, and not in windows."""
+    return not isinstance(model, Segmenter) or math.prod(seen) <= WHOLE_PIXELS
+
+
+def finest_token(network: NomMer, own: tuple[int, int], seen: tuple[int, int]) -> float:
+    """Side of a token of the finest grid in pixels of an image file, whose height and width are `own`."""
+    return min(block_strides(network).values()) * math.sqrt(math.prod(own) / math.prod(seen))
 
 
 def file_size(batch: Any, position: int, seen: tuple[int, int]) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -30,10 +31,33 @@ FACETS = ("class", "part", "distance", "size")
 """Ways to divide an image by what is known of it, of which a data set may have all, or only the first."""
 
 
+@dataclass(frozen=True)
+class Part:
+    """A part of every image that interventions can be kept to."""
+
+    name: str
+    facet: str
+    groups: tuple[int, ...]
+    """Of the facet, which belong to it."""
+
+
+_OBJECTS_AND_BACKGROUND = tuple(Part(name, "part", (index,)) for index, name in enumerate(PARTS))
+
+_NEAR = 2
+"""Groups of distance, those under two tokens, that are near a border."""
+
+_BY_BORDERS = (
+    Part("near borders", "distance", tuple(range(_NEAR))),
+    Part("away from borders", "distance", tuple(range(_NEAR, len(DISTANCES)))),
+)
+
+
 class KnownRegions(ABC):
     """One task's answer to where in an image what is."""
 
     facets: tuple[Facet, ...]
+    parts: tuple[Part, ...] = ()
+    """That interventions can be kept to."""
     absent: Mapping[str, str]
     """Facets that cannot be had for this data, and why."""
 
@@ -72,8 +96,10 @@ class ClassesOfPixels(KnownRegions):
         self.absent = {}
         if self.background is None:
             self.absent = {"part": "no class is called background, so nothing says which classes are objects"}
+            self.parts = _BY_BORDERS
         else:
             self.facets += (Facet("part", PARTS),)
+            self.parts = _OBJECTS_AND_BACKGROUND
 
     def groups(self, batch: Any, index: int, sample: Any, token: float) -> dict[str, np.ndarray]:
         """From the mask; what it ignores is in no group."""
@@ -100,7 +126,7 @@ class ObjectsOfImage(KnownRegions):
             Facet("distance", SIDED_DISTANCES),
             Facet("size", SIZES),
         )
-        self.absent = {}
+        self.parts, self.absent = _OBJECTS_AND_BACKGROUND, {}
 
     def groups(self, batch: Any, index: int, sample: DetectionSample, token: float) -> dict[str, np.ndarray]:
         """From the smallest object that each pixel lies in; crowds are in no group."""

@@ -11,7 +11,7 @@ from torchvision.transforms.v2.functional import to_pil_image
 from nommer.backbone.contexts import CONTEXTS
 from nommer.data.transforms import Normalisation
 from nommer.engine import study_words as words
-from nommer.engine.study_effects import ALL_BLOCKS, AS_IT_IS
+from nommer.engine.study_effects import ALL_BLOCKS, AS_IT_IS, EVERYWHERE
 from nommer.engine.study_faithfulness import Decisions
 from nommer.engine.study_figures import (
     MOST_GROUPS,
@@ -80,7 +80,8 @@ def takeaway(found: Found) -> str:
     for row in found.tables["blocks"]:
         context = max(CONTEXTS, key=lambda name: row[name])
         sentences.append(f"{row['block']}: mostly {context} ({row[context]:.0%} of the tokens).")
-    effects = [row for row in found.tables.get("interventions", ()) if row["block"] == ALL_BLOCKS]
+    rows = found.tables.get("interventions", ())
+    effects = [row for row in rows if (row["block"], row["part"]) == (ALL_BLOCKS, EVERYWHERE)]
     measured = [row for row in effects if row["change"] is not None]
     worst = min(measured, key=lambda row: row["change"], default=None)
     if worst is not None and worst["change"] < 0:
@@ -206,26 +207,35 @@ def _tell_agreement(page: Page, found: Found) -> None:
 
 def _tell_effects(page: Page, found: Found) -> None:
     rows, facts = found.tables["interventions"], found.facts
-    page.section("Does it matter?", words.effects(**{name: facts[name] for name in _OF_EFFECTS}))
+    parts = tuple(dict.fromkeys(row["part"] for row in rows if row["part"] != EVERYWHERE))
+    told = {name: facts[name] for name in ("fusion", "images_judged", "seed", "measure_name")}
+    page.section("Does it matter?", words.effects(**told, parts=parts, resamples=RESAMPLES))
     changed = [row for row in rows if row["block"] != AS_IT_IS]
-    blocks, kinds = (list(dict.fromkeys(row[name] for row in changed)) for name in ("block", "intervention"))
-    changes = np.full((len(blocks), len(kinds)), np.nan)
+    places = list(dict.fromkeys(_place(row) for row in changed))
+    kinds = list(dict.fromkeys(row["intervention"] for row in changed))
+    changes = np.full((len(places), len(kinds)), np.nan)
     for row in changed:
-        changes[blocks.index(row["block"]), kinds.index(row["intervention"])] = row["change"]
+        changes[places.index(_place(row)), kinds.index(row["intervention"])] = row["change"]
     page.figure(
-        matrix_figure(blocks, changes, columns=kinds, label=f"change of {facts['measure_name']}"),
+        matrix_figure(places, changes, columns=kinds, label=f"change of {facts['measure_name']}"),
         caption=f"Change of {facts['measure_name']} when a block, or all of them, nominate something else.",
-        alt="; ".join(f"{row['block']}, {row['intervention']}: {_digits(row['change'])}" for row in changed),
+        alt="; ".join(f"{_place(row)}, {row['intervention']}: {with_interval(row, 'change')}" for row in changed),
     )
-    numbers = [name for name in changed[0] if name not in ("block", "intervention") and not name.endswith(_ENDS)]
+    named = dict.fromkeys(name for row in changed for name in row if not name.endswith(_ENDS))
+    numbers = [name for name in named if name not in ("block", "part", "intervention")]
     page.table(
         ["block", "nominated instead", *(name.replace("_", " ") for name in numbers)],
         [
-            [row["block"], row["intervention"], *(with_interval(row, n) if n in row else None for n in numbers)]
+            [_place(row), row["intervention"], *(with_interval(row, n) if n in row else None for n in numbers)]
             for row in rows
         ],
         caption="The first row is the model as it is: interventions.csv.",
     )
+
+
+def _place(row: Mapping[str, Any]) -> str:
+    """The blocks, and the part of the images, that nominate otherwise."""
+    return str(row["block"]) if row["part"] == EVERYWHERE else f"{row['block']}, {row['part']}"
 
 
 def _tell_decisions(page: Page, found: Found) -> None:
@@ -264,8 +274,6 @@ def _tell_curves(page: Page, found: Found) -> None:
         caption="Area under the curve. Deletion: the smaller, the better the map; insertion: the larger. areas.csv",
     )
 
-
-_OF_EFFECTS = ("fusion", "images_judged", "seed", "measure_name")
 
 _ENDS = ("_low", "_high")
 

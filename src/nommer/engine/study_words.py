@@ -81,6 +81,7 @@ NAMES = {
     "part": "objects against background",
     "distance": "by distance to a border",
     "size": "by size",
+    "parts": "interventions in parts of the images",
     "epochs": "over the epochs of training",
     "between_blocks": "agreement between blocks",
     "sensitivity": "which nominations one decision hangs on",
@@ -116,17 +117,33 @@ The same model judged on {images_judged} of the images (drawn with seed {seed}),
 block, or all blocks, nominate something else than their scores say. One context everywhere; the `mean` of all
 contexts; a context by `chance`; or the `second` choice of every token. {mixed}If a change does next to
 nothing, then on these images and by this measure it mattered little what was nominated there; other images, or
-another measure, may tell otherwise. The measure is {measure_name}. Intervals stand where a number is a mean over
-images, which mIoU and average precision are not."""
+another measure, may tell otherwise. The measure is {measure_name}.{parts}
+
+Brackets are 95 % intervals over images once more: what is found on {resamples} data sets of images drawn from these
+with replacement (mIoU from their pixels added up, average precision by COCO's evaluator from its matches), and of a
+change, what is found on the same drawn images before and after. They say nothing of other trainings, and of few
+images little: of rare classes and large objects there may be none among those drawn."""
+
+_PARTS = """ In the rows that name {first} or {second}, only tokens whose centre lies there nominate otherwise, in all
+blocks{near}; `share of pixels` says how much of the images that is."""
+
+_NEAR = ", and near is under two tokens of the finest grid"
 
 _MIXED = """\
 This network mixes its contexts; a single context, also the one with the largest part, takes the mixture away too. """
 
 
-def effects(*, fusion: str, images_judged: int, seed: int, measure_name: str) -> str:
-    """What is changed, and how to read what becomes of it."""
-    mixed = _MIXED if fusion == "softmax" else ""
-    return _EFFECTS.format(mixed=mixed, images_judged=images_judged, seed=seed, measure_name=measure_name)
+def effects(
+    *, fusion: str, images_judged: int, seed: int, measure_name: str, parts: Sequence[str], resamples: int
+) -> str:
+    """What is changed, and how to read what becomes of it; `parts` are the two of the images, or none."""
+    mixed, told = _MIXED if fusion == "softmax" else "", ""
+    if parts:
+        near = _NEAR if parts[0].startswith("near") else ""
+        told = _PARTS.format(first=parts[0], second=parts[-1], near=near)
+    return _EFFECTS.format(
+        mixed=mixed, parts=told, images_judged=images_judged, seed=seed, measure_name=measure_name, resamples=resamples
+    )
 
 
 DECISIONS = """\
