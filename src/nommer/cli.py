@@ -15,6 +15,7 @@ from rich.console import Console
 from torch import OutOfMemoryError
 
 from nommer import api
+from nommer.engine.interruption import Stopped
 from nommer.errors import InputError
 from nommer.quickstart import demo
 from nommer.recipes import recipe_names, recipe_path
@@ -161,6 +162,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         sys.stderr.write(f"error: {explain_error(error)}\n")
         return USER_ERROR
+    except Stopped as stopped:
+        sys.stderr.write(f"{stopped}\n")
+        return stopped.exit_code
     except KeyboardInterrupt:
         sys.stderr.write("stopped\n")
         return 130
@@ -173,6 +177,8 @@ def explain_error(error: Exception) -> str:
             "the memory of the device is full; use a smaller --batch-size (with --accumulate for the same total) or "
             "--image-size, or --network.grad-checkpointing true"
         )
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror} (--debug shows where)"
     return str(error) if isinstance(error, InputError) else f"{error} (--debug shows where)"
 
 

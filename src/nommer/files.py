@@ -26,11 +26,14 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):
             temporary.unlink()
+        if isinstance(error, OSError):
+            error.filename = str(path)  # what is full or read-only is known by this name
+            error.filename2 = None
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -63,8 +66,8 @@ def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     write_text(path, as_csv(rows))
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` durable, where the system can."""
+def sync_folder(folder: Path) -> None:
+    """Make what was made or renamed in `folder` durable, where the system can."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

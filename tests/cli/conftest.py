@@ -1,8 +1,10 @@
 """The command line, called as from a shell."""
 
+import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -46,6 +48,24 @@ def refused(run):
         return lines[0].removeprefix("error: ")
 
     return refused
+
+
+@pytest.fixture(scope="session")
+def process(tmp_path_factory):
+    """Run a command in a fresh process that a fault (of `tests/faults.py`) happens to; returns its code and output."""
+    err = tmp_path_factory.mktemp("process") / "err.txt"
+    command = [sys.executable, str(Path(__file__).parents[1] / "faults.py")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, **pipes) as server:
+
+        def process(*arguments, fault=None):
+            job = {"arguments": split(arguments), "fault": fault, "err": str(err)}
+            server.stdin.write(f"{json.dumps(job)}\n")
+            server.stdin.flush()
+            return SimpleNamespace(**json.loads(server.stdout.readline()), err=err.read_text())
+
+        yield process
+        server.stdin.close()
 
 
 @pytest.fixture(scope="session")

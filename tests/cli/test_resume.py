@@ -43,6 +43,11 @@ def same(one, other):
     return one == other
 
 
+def resume_options(run):
+    """What a run that stops tells to go on with."""
+    return ["train", "--config", run / "config.yaml", "--out", run, "--resume"]
+
+
 @pytest.fixture(scope="module")
 def options(train_options):
     """Everything random switched on, so that it matters where the run went on."""
@@ -104,7 +109,7 @@ def test_more_epochs_follow_the_longer_schedule(run, whole, interrupted, coloure
 
 def test_an_interrupted_run_goes_on_bit_for_bit(run, whole, interrupted, coloured, options):
     printed = run("train --resume --data", coloured, "--out", interrupted, *options)
-    assert "going on after epoch 2 of 4" in printed.err
+    assert "going on from the end of epoch 2 (of 4 epochs)" in printed.err
     assert rows(interrupted / "metrics.csv") == rows(whole / "metrics.csv")
     assert rows(interrupted / "nominations.csv") == rows(whole / "nominations.csv")
     for name in ("last", "best"):
@@ -239,13 +244,17 @@ def test_a_run_folder_that_cannot_be_made_is_refused(refused, coloured, options,
 
 def test_a_full_disk_costs_no_checkpoint(run, refused, interrupted):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resume = ("train --resume --config", interrupted / "config.yaml", "--out", interrupted)
+    resume = resume_options(interrupted)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, before[1]))  # a checkpoint is larger
     try:
         message = refused(*resume)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert message == f"[Errno {errno.EFBIG}] {os.strerror(errno.EFBIG)} (--debug shows where)"
+    last = interrupted / "checkpoints" / "last.ckpt"
+    assert message == (
+        f"{last}: cannot be written: {os.strerror(errno.EFBIG)}; {last} is whole, from the end of epoch 2; make room, "
+        f"or see to the permissions, and go on with: nommer {' '.join(map(str, resume_options(interrupted)))}"
+    )
     assert checkpoint(interrupted)["epoch"] == 1
     assert {path.name for path in (interrupted / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     run(*resume)

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from nommer.data.cache import CacheFile, CacheKind, Decoded, DecodedCache
 from nommer.data.images import ImageError
+from nommer.data.loader import LateLoader, outlive_signals
 from nommer.data.seeding import EpochSampler, ShareSampler, seeded
 
 S = TypeVar("S")
@@ -191,7 +192,7 @@ class ImageData(L.LightningDataModule, Generic[S, B]):
 
     def _loader(self, dataset: ImageDataset[S, B], **options: Any) -> DataLoader[B]:
         workers = self.loading.workers
-        return DataLoader(
+        return LateLoader(
             dataset,
             num_workers=workers,
             persistent_workers=workers > 0,
@@ -199,3 +200,4 @@ class ImageData(L.LightningDataModule, Generic[S, B]):
             collate_fn=self.collate,
             **options,
         )
+            worker_init_fn=outlive_signals,

@@ -2,6 +2,7 @@
 
 import math
 import time
+from contextlib import suppress
 from importlib.metadata import version
 from typing import Any, cast
 
@@ -31,12 +32,14 @@ class History(L.Callback):
         self.started = time.perf_counter()
 
     def state_dict(self) -> dict[str, Any]:
-        """The rows so far, so that a resumed run goes on with them."""
-        return {"rows": self.rows, "nominations": self.nominations}
+        """The rows so far, and the seconds of the epoch, so that a resumed run goes on with them."""
+        seconds = time.perf_counter() - self.started
+        return {"rows": self.rows, "nominations": self.nominations, "seconds": seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over the rows of the run that is resumed."""
         self.rows, self.nominations = state_dict["rows"], state_dict["nominations"]
+        self.started = time.perf_counter() - state_dict.get("seconds", 0.0)  # of an epoch that had only begun
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the epoch's clock."""
@@ -60,7 +63,8 @@ class History(L.Callback):
         """Take the hooks off whatever happens, and draw what there is."""
         self._stop_tracing()
         if trainer.is_global_zero:
-            self.draw(cast("Task", pl_module))
+            with suppress(OSError):  # a full disk may be why
+                self.draw(cast("Task", pl_module))
 
     def _stop_tracing(self) -> None:
         if self.trace is not None:

@@ -7,6 +7,7 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from nommer.errors import InputError
 from nommer.files import write_atomically
 
 
@@ -22,7 +23,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
     ) -> dict[str, Any]:
         """Read the plain values and tensors of a checkpoint."""
-        return torch.load(path, map_location=map_location, weights_only=True)
+        return open_checkpoint(Path(path))
 
 
 def _save(checkpoint: dict[str, Any], stream: IO[bytes]) -> None:
@@ -49,6 +50,21 @@ def _moved(value: Any, old: str, new: str) -> Any:
     return new + value[len(old) :] if isinstance(value, str) and value.startswith(old) else value
 
 
-def read_epochs(path: Path) -> int:
-    """How many epochs were done when a checkpoint was written."""
-    return int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["epoch"]) + 1
+def open_checkpoint(path: Path, *, mmap: bool = False) -> dict[str, Any]:
+    """Read the plain values and tensors of a run's checkpoint; with `mmap`, tensors only once they are looked at.
+
+    Raises:
+        InputError: it cannot be read so, or is none of a run.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except Exception as error:  # whatever a damaged file makes the reader trip over
+        raise InputError(
+            f"{path}: is damaged, or holds more than plain values and tensors, which could run code and is refused; "
+            "put back a copy, or start a new run"
+        ) from error
+    if not isinstance(checkpoint, dict) or not {"state_dict", "loops", "epoch"} <= checkpoint.keys():
+        raise InputError(f"{path}: is no checkpoint of a run; put back a copy, or start a new run")
+    return checkpoint

@@ -7,8 +7,9 @@ from typing import Any
 import lightning as L
 
 from nommer.data.module import ImageData
+from nommer.engine.interruption import interruptible
 from nommer.engine.task import Task
-from nommer.engine.trainer import Precision, interruptible, make_trainer
+from nommer.engine.trainer import Precision, make_trainer
 from nommer.engine.workflow import Judgement
 
 

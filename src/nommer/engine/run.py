@@ -16,10 +16,13 @@ import torch
 import yaml
 
 from nommer.data.formats.labelled import Issue
+from nommer.engine.lock import LOCK, check_unlocked
 from nommer.errors import InputError
-from nommer.files import to_json, write_json, write_text
+from nommer.files import sync_folder, to_json, write_json, write_text
 
-_FREE_ON_RESUME = frozenset({"resume", "overwrite", "epochs", "workers", "cache", "device", "out"})
+_FREE_ON_RESUME = frozenset(
+    {"resume", "overwrite", "epochs", "workers", "cache", "device", "out"} | {"checkpoint_minutes"}
+)
 """Settings that may differ when a run is resumed; `epochs` only upwards."""
 
 
@@ -48,8 +51,10 @@ class RunFolder:
         """Refuse at once what would be refused after the data has been read, which may take long.
 
         Raises:
-            InputError: the folder exists (unless `resume` or `overwrite`), or there is nothing to resume.
+            InputError: the folder exists (unless `resume` or `overwrite`), there is nothing to resume, or another run
+                is writing there.
         """
+        check_unlocked(self.path)
         if resume and overwrite:
             raise InputError("--resume and --overwrite exclude each other: choose one")
         if not resume:
@@ -98,9 +103,14 @@ class RunFolder:
         if differing:
             shown = "; ".join(f"{key}: the run has {started.get(key)}, now {wanted[key]}" for key in differing)
             raise InputError(
-                f"{self.path}: cannot resume with other settings ({shown}); resume with --config {self.config} "
-                f"--out {self.path} --resume, or start a new run"
+                f"{self.path}: cannot resume with other settings ({shown}); resume with {self.resume_options}, "
+                "or start a new run"
             )
+
+    @property
+    def resume_options(self) -> str:
+        """What goes on with the run, behind `nommer train`."""
+        return f"--config {shlex.quote(str(self.config))} --out {shlex.quote(str(self.path))} --resume"
 
     def _check_classes(self, classes: Mapping[str, Any]) -> None:
         learned = json.loads(self.classes.read_text(encoding="utf-8")) if self.classes.is_file() else {}
@@ -145,12 +155,26 @@ def prepare_folder(path: Path, *, resume: bool = False, overwrite: bool = False)
     try:
         if not resume:
             check_folder(path, overwrite=overwrite)
-            if path.exists():
-                shutil.rmtree(path)
+            empty(path)
         path.mkdir(parents=True, exist_ok=True)
+        sync_folder(path.parent)
         write_json(path / ENVIRONMENT, environment())
     except OSError as error:
         raise InputError(f"{path}: cannot be made: {error.strerror}; choose another --out") from error
+
+
+def empty(path: Path) -> None:
+    """Delete everything in a folder, if there is one, but the lock of the run that is to be in it."""
+    for item in held(path):
+        if item.is_dir() and not item.is_symlink():
+            shutil.rmtree(item)
+        else:
+            item.unlink()
+
+
+def held(path: Path) -> list[Path]:
+    """What is in a folder, if there is one, but for a lock."""
+    return [item for item in path.iterdir() if item.name != LOCK] if path.exists() else []
 
 
 def check_folder(path: Path, *, overwrite: bool, hint: str = "") -> None:
@@ -161,7 +185,7 @@ def check_folder(path: Path, *, overwrite: bool, hint: str = "") -> None:
     """
     if path.exists() and not path.is_dir():
         raise InputError(f"{path}: is a file; choose another --out")
-    if not path.exists() or not any(path.iterdir()):
+    if not held(path):
         return
     if not overwrite:
         raise InputError(f"{path}: exists and is not empty; choose another --out or use --overwrite{hint}")

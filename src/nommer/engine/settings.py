@@ -124,6 +124,7 @@ class TrainSettings:
     cache: CacheKind
     accumulate: int
     val_fraction: float
+    checkpoint_minutes: float
     on_bad_sample: Literal["auto", "error", "skip"]
     pretrained: Path | None
     resume: bool
@@ -146,6 +147,8 @@ class TrainSettings:
         if not self.lr > 0:
             raise InputError(f"--lr must be above 0, got {self.lr}")
         if not 0 < self.val_fraction < 1:
+        if not self.checkpoint_minutes >= 0:
+            raise InputError(f"--checkpoint-minutes must be 0 or more, got {self.checkpoint_minutes}")
             raise InputError(f"--val-fraction must be above 0 and below 1, got {self.val_fraction}")
         if self.model not in VARIANTS and not self.model.startswith(PEER):
             raise InputError(

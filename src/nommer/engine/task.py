@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol, cast
 
 import lightning as L
+import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
@@ -50,6 +52,8 @@ class Task(L.LightningModule):
         self.answers: dict[int, Any] = {}
 
     @property
+        self.losses = torch.zeros(2)
+        """Of the epoch so far, in this process: the sum of the training loss over images, and the images."""
     def score(self) -> float | None:
         """What the last validation gave for `measure`; None before the first one."""
         return None if self.report is None else getattr(self.report, self.measure)
@@ -58,9 +62,14 @@ class Task(L.LightningModule):
         """Make noise, drop path and mixing depend on (seed, epoch, process, batch) alone, so that resuming is exact."""
         seed_all(derive_seed(self.seed, self.current_epoch, self.global_rank, batch_idx))
 
+    def on_train_epoch_start(self) -> None:
+        """Start the mean of the training loss; a run that goes on in the middle of an epoch goes on with it too."""
+        self.losses = torch.zeros(2, device=self.device)
+
     def log_loss(self, loss: Tensor, images: int) -> Tensor:
-        """Log the training loss of a batch."""
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=images, sync_dist=True, prog_bar=True)
+        """Add the training loss of a batch to the epoch's mean, which is logged after its validation."""
+        counted = loss.new_tensor(images, dtype=torch.float32)
+        self.losses = self.losses.to(loss.device) + torch.stack((loss.detach().float() * counted, counted))
         return loss
 
     def on_validation_epoch_start(self) -> None:
@@ -89,6 +98,13 @@ class Task(L.LightningModule):
         checkpoint["lr_schedulers"] = []
 
     def on_train_start(self) -> None:
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            total, images = self._everyones_losses().sum(0)
+            self.log("train_loss", total / images, prog_bar=True)
+
+    def _everyones_losses(self) -> Tensor:
+        """`losses` of every process: (processes, 2)."""
+        return cast("Tensor", self.all_gather(self.losses)).reshape(-1, 2)
         """Start, or go on, with the learning rate of this step."""
         for config in self.trainer.lr_scheduler_configs:
             self.lr_scheduler_step(config.scheduler, None)
@@ -96,3 +112,9 @@ class Task(L.LightningModule):
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """Timm's schedules count updates."""
         scheduler.step_update(num_updates=self.trainer.global_step)
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the losses of an epoch that has only begun."""
+        checkpoint["losses"] = self._everyones_losses()
+
+        if "losses" in checkpoint:  # of a run from before it could go on within an epoch
+            self.losses = checkpoint["losses"][self.global_rank].to(self.device)

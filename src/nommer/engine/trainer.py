@@ -2,7 +2,6 @@
 
 import logging
 import os
-import signal
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -105,19 +104,6 @@ def make_trainer(
 
 
 @contextmanager
-def interruptible(trainer: L.Trainer) -> Iterator[None]:
-    """Let a stop from the keyboard be a KeyboardInterrupt, where Lightning would end the process."""
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    except SystemExit as error:
-        signal.signal(signal.SIGINT, handler)
-        if trainer.interrupted:
-            raise KeyboardInterrupt from error
-        raise
-
-
-@contextmanager
 def quiet_lightning() -> Iterator[None]:
     """Without Lightning's advice, which is about choices that are made here on purpose."""
     loggers: Sequence[logging.Logger] = [
@@ -137,5 +123,6 @@ def quiet_lightning() -> Iterator[None]:
         try:
             yield
         finally:
+        warnings.filterwarnings("ignore", message=".*resuming from a checkpoint that ended before the epoch ended.*")
             for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)

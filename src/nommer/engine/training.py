@@ -1,6 +1,9 @@
 """One training run, from data on disk to a judged model in a run folder."""
 
+import errno
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -14,12 +17,15 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 from nommer.data.formats.labelled import split_as_csv
 from nommer.data.seeding import seed_all
 from nommer.engine.callbacks import BestModel, EpochLines, History, ProgressBar
-from nommer.engine.checkpoint import MovableCheckpoint, read_epochs
+from nommer.engine.checkpoint import MovableCheckpoint, open_checkpoint
+from nommer.engine.interruption import StopSignals, interruptible
 from nommer.engine.judging import judge
 from nommer.engine.run import RunFolder, check_outside, prepare_folder
+from nommer.engine.last_checkpoint import LastCheckpoint, Progress, read_progress
+from nommer.engine.lock import locked
 from nommer.engine.settings import TrainSettings
 from nommer.engine.task import Report, Task
-from nommer.engine.trainer import count_processes, interruptible, make_trainer, parse_device, quiet_lightning
+from nommer.engine.trainer import count_processes, make_trainer, parse_device, quiet_lightning
 from nommer.engine.workflow import Data, Found, Workflow
 from nommer.engine.workflows import find_workflow
 from nommer.errors import InputError
@@ -48,8 +54,21 @@ class TrainingResult:
 
 def train_model(settings: TrainSettings) -> TrainingResult:
     """Train as `settings` say; see `nommer.train`."""
+_CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+
+
     parse_device(settings.device, settings.devices)
     run = RunFolder(settings.out)
+    with StopSignals() as stop:
+        return train_until(settings, stop)
+
+
+def train_until(settings: TrainSettings, stop: StopSignals) -> TrainingResult:
+    """Train, unless it is asked for a stop.
+
+    Raises:
+        Stopped: it was; everything is saved.
+    """
     first = process_rank() == 0
     console.quiet = not first
     if first:
@@ -62,11 +81,33 @@ def train_model(settings: TrainSettings) -> TrainingResult:
     check_shares(settings, found.data)
     seed_all(settings.seed)
     model = workflow.build_model(settings, found.data)
-    if first:
-        open_run(workflow, run, settings, found.data)
-    notice(describe(settings, found.data, workflow.describe_size(settings)))
-    with quiet_lightning():
-        return fit_and_judge(workflow, settings, run, found, model)
+    with locked(run.path) if first else nullcontext():
+        if first:
+            open_run(workflow, run, settings, found.data)
+        notice(describe(settings, found.data, workflow.describe_size(settings)))
+        with quiet_lightning(), explaining_full_disks(run):
+            return fit_and_judge(workflow, settings, run, found, model, stop)
+
+
+@contextmanager
+def explaining_full_disks(run: RunFolder) -> Iterator[None]:
+    """Say what is left, and how to go on, where the run folder can no longer be written to.
+
+    Raises:
+        InputError: in the place of the system's error.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _CANNOT_WRITE:
+            raise
+        saved = run.last.is_file()
+        left = f"{run.last} is whole, from {read_progress(run.last)}" if saved else "nothing was saved yet"
+        then = f"go on with: nommer train {run.resume_options}" if saved else "start again with --overwrite"
+        raise InputError(
+            f"{error.filename or run.path}: cannot be written: {error.strerror}; {left}; make room, or see to the "
+            f"permissions, and {then}"
+        ) from error
 
 
 def process_rank() -> int:
@@ -126,26 +167,27 @@ def describe(settings: TrainSettings, data: Data, size: str) -> str:
     )
 
 
-def describe_resumption(settings: TrainSettings, done: int) -> str:
+def describe_resumption(settings: TrainSettings, done: Progress) -> str:
     """Where a resumed run goes on, or that there is nothing left to do."""
-    if done < settings.epochs:
-        return f"going on after epoch {done} of {settings.epochs}"
-    return f"all {done} epochs are done: nothing to train; a larger --epochs goes on from here, on its own schedule"
+    if done.epochs < settings.epochs:
+        return f"going on from {done} (of {settings.epochs} epochs)"
+    nothing = f"all {done.epochs} epochs are done: nothing to train"
+    return f"{nothing}; a larger --epochs goes on from here, on its own schedule"
 
 
 def fit_and_judge(
-    workflow: Workflow, settings: TrainSettings, run: RunFolder, found: Found, model: Model
+    workflow: Workflow, settings: TrainSettings, run: RunFolder, found: Found, model: Model, stop: StopSignals
 ) -> TrainingResult:
     """Train, take the best epoch's weights, judge them and write everything down."""
     module = workflow.training_data(settings, found.data, model)
     history = History(run)
-    trainer = build_trainer(workflow, settings, run, history)
+    trainer = build_trainer(workflow, settings, run, history, stop)
     lr = settings.optim.scaled_lr(settings.lr, (settings.batch_size or 1) * trainer.world_size * settings.accumulate)
     task = workflow.training_task(settings, model, lr=lr, found=found)
     if trainer.is_global_zero:
         workflow.save_training_batch(module, model, run.path / "train_batch.jpg")
     if settings.resume:
-        notice(describe_resumption(settings, read_epochs(run.last)))
+        notice(describe_resumption(settings, read_progress(run.last)))
     with interruptible(trainer):
         trainer.fit(task, datamodule=module, ckpt_path=str(run.last) if settings.resume else None)
     leave_process_group()
@@ -164,13 +206,16 @@ def leave_process_group() -> None:
         sys.exit(0)
 
 
-def build_trainer(workflow: Workflow, settings: TrainSettings, run: RunFolder, history: History) -> L.Trainer:
+def build_trainer(
+    workflow: Workflow, settings: TrainSettings, run: RunFolder, history: History, stop: StopSignals
+) -> L.Trainer:
     """The trainer of a run, with its records and checkpoints."""
     saving: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
     best = MovableCheckpoint(
         run.checkpoints, filename="best", monitor=f"val_{workflow.task.measure}", mode="max", **saving
     )
-    last = MovableCheckpoint(run.checkpoints, filename="last", **saving)  # after "best", whose best value it holds
+    command = f"nommer train {run.resume_options}"
+    last = LastCheckpoint(run.last, minutes=settings.checkpoint_minutes, stop=stop, command=command)  # after "best"
     terminal = sys.stderr.isatty()
     on_gpus = parse_device(settings.device, settings.devices)[0] == "cuda"
     return make_trainer(
@@ -191,9 +236,8 @@ def build_trainer(workflow: Workflow, settings: TrainSettings, run: RunFolder, h
 
 def conclude(workflow: Workflow, settings: TrainSettings, run: RunFolder, data: Data, task: Task) -> TrainingResult:
     """Judge the best epoch's weights the way `nommer evaluate` does, and write the model to use."""
-    best: dict[str, Any] = torch.load(run.best, map_location="cpu", weights_only=True)
-    task.load_state_dict(best["state_dict"])
-    epoch = read_epochs(run.best)
+    task.load_state_dict(open_checkpoint(run.best)["state_dict"])
+    epoch = read_progress(run.best).epochs
     model, first = cast("Model", task.model), settings.device.partition(",")[0]  # of several devices
     held_back = replace(data, splits={"val": data.splits["val"]})
     judgement = judge(
