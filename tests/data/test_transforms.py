@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from timm.data import create_transform
 from torchvision.transforms import v2
 
 from nommer.data.seeding import seeded
@@ -239,3 +240,28 @@ def test_what_is_seen_of_an_image_is_known_in_its_own_pixels(width, height, size
     down = (top + (bottom - top) * centres) / height * 255
     assert np.abs(cropped[:, inner, 0].mean(0) - across[inner]).max() < 1.5 + 255 / width
     assert np.abs(cropped[inner, :, 1].mean(1) - down[inner]).max() < 1.5 + 255 / height
+
+
+@pytest.mark.parametrize("options", [{}, {"auto_augment": "rand-m9-mstd0.5-inc1", "random_erasing": 1.0}])
+def test_training_images_are_timms_to_the_last_bit(options):
+    augmentation, preprocessing = Augmentation(**options), Preprocessing(image_size=64, std=(0.1, 0.2, 0.3))
+    reference = create_transform(
+        64,
+        is_training=True,
+        scale=augmentation.scale,
+        ratio=augmentation.ratio,
+        color_jitter=augmentation.color_jitter,
+        auto_augment=augmentation.auto_augment,
+        interpolation="bicubic",
+        mean=preprocessing.mean,
+        std=preprocessing.std,
+        re_prob=augmentation.random_erasing,
+        re_mode="pixel",
+    )
+    transform = augmentation.transform(preprocessing)
+    for seed in range(20):
+        image = random_image(60 + seed, 70, seed)
+        with seeded(seed):
+            expected = reference(image)
+        with seeded(seed):
+            assert torch.equal(transform(image), expected)

@@ -21,6 +21,9 @@ from nommer.errors import InputError
 ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 """Of the names of archives that are read, in lower case."""
 
+_SPELLED = (".zip", ".tar", ".tgz", ".arrow")
+"""One of these is in every path that leads into an archive or an Arrow file, in lower case."""
+
 _DAMAGED = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, OSError)
 
 
@@ -45,6 +48,9 @@ def find_archive(path: Path) -> tuple[Path, str] | None:
 
     To those by their ending come Arrow files.
     """
+    spelled = str(path).lower()
+    if not any(ending in spelled for ending in _SPELLED):  # asked of every image, most of which lie in folders
+        return None
     for place in (path, *path.parents):
         if (is_archive_name(place) or place.suffix == ".arrow") and place.is_file():
             return place, "" if place == path else path.relative_to(place).as_posix()

@@ -133,7 +133,7 @@ def to_rgb(image: Image.Image, *, background: tuple[int, int, int] = (255, 255, 
     Raises:
         ImageError: pixel values whose range is unknown (float images, 32-bit integers over 65,535).
     """
-    upright = ImageOps.exif_transpose(image) if has_sound_exif(image) else image
+    upright = ImageOps.exif_transpose(image) if _may_be_turned(image) else image
     if upright.mode == "F":
         raise ImageError("image", "float pixels: their range is unknown, save it as 8 or 16 bit")
     if upright.mode in _SIXTEEN_BIT_MODES:
@@ -152,6 +152,11 @@ def has_sound_exif(image: Image.Image) -> bool:
     except Exception:  # whatever the bytes make the parser do
         return False
     return True
+
+
+def _may_be_turned(image: Image.Image) -> bool:
+    """Whether an image has an orientation other than upright; one that is upright need not be copied."""
+    return has_sound_exif(image) and image.getexif().get(ExifTag.Orientation, 1) != 1
 
 
 def orientation_of(image: Image.Image) -> int:

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from nommer.data.cache import CacheFile, CacheKind, Decoded, DecodedCache
 from nommer.data.images import ImageError
 from nommer.data.loader import LateLoader, outlive_signals
-from nommer.data.seeding import EpochSampler, ShareSampler, seeded
+from nommer.data.seeding import EpochSampler, ShareSampler, seed_processor, seeded
 
 S = TypeVar("S")
 B = TypeVar("B")
@@ -64,14 +64,19 @@ class ImageDataset(Dataset[B], Generic[S, B]):
         Raises:
             ImageError: one of its files cannot be decoded (any more).
         """
+        with seeded(0):
+            return self._seeded(key)
+
+    def _seeded(self, key: int | tuple[int, int]) -> B:
         index, seed = key if isinstance(key, tuple) else (key, 0)
-        with seeded(seed):
-            return self.load(index)
+        seed_processor(seed)
+        return self.load(index)
 
     def __getitems__(self, keys: Sequence[int | tuple[int, int]]) -> list[B] | ImageError:
         """Samples of a batch, or the error of the first that has one: raised in a worker it would lose its sentence."""
         try:
-            return [self[key] for key in keys]
+            with seeded(0):
+                return [self._seeded(key) for key in keys]
         except ImageError as error:
             return error
 

@@ -22,13 +22,18 @@ def seed_all(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Run with the CPU's generators seeded, and leave them as they were found."""
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+def seed_processor(seed: int) -> None:
+    """Seed the CPU's generators; `torch.manual_seed` would also wake the GPUs."""
     random.seed(seed)
     np.random.seed(seed)
-    torch.default_generator.manual_seed(seed)  # `torch.manual_seed` would also wake the GPUs
+    torch.default_generator.manual_seed(seed)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Run with the CPU's generators seeded, and leave them as they were found; that takes longer than to seed again."""
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    seed_processor(seed)
     try:
         yield
     finally:

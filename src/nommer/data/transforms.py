@@ -3,15 +3,18 @@
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from itertools import chain
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from PIL import Image, ImageOps
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, Mixup, create_transform
 from timm.data.auto_augment import AugmentOp
+from timm.data.transforms import MaybeToTensor
 from torch import Tensor
-from torchvision.transforms import v2
+from torchvision.transforms import Normalize, v2
 
 from nommer.errors import InputError
 
@@ -57,13 +60,24 @@ class Normalisation:
 
     def normalise(self, image: Image.Image) -> Tensor:
         """Float32 (3, H, W) with `mean` and `std` applied."""
-        scaled = v2.functional.to_dtype(v2.functional.to_image(image), torch.float32, scale=True)
-        return v2.functional.normalize(scaled, list(self.mean), list(self.std)).as_subclass(Tensor)
+        scaled = to_pixels(image).to(torch.float32).mul_(1 / 255)
+        return scaled.sub_(per_channel(self.mean)).div_(per_channel(self.std))
 
     def denormalise(self, image: Tensor) -> Tensor:
         """Back from a normalised (3, H, W) tensor to values in 0 to 1, for showing."""
         mean, std = (torch.tensor(v, device=image.device).view(3, 1, 1) for v in (self.mean, self.std))
         return (image.float() * std + mean).clamp(0, 1)
+
+
+def to_pixels(image: Image.Image) -> Tensor:
+    """The (3, H, W) uint8 view of a copy of an RGB image's pixels."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+@lru_cache(maxsize=64)
+def per_channel(values: tuple[float, ...]) -> Tensor:
+    """A number per channel as a (channels, 1, 1) tensor, which nobody may change."""
+    return torch.tensor(values).view(-1, 1, 1)
 
 
 def fit_size(height: int, width: int, *, short_side: int | None, long_side: int | None) -> tuple[int, int]:
@@ -120,6 +134,8 @@ class Preprocessing(PixelOptions):
 
     def crop(self, image: Image.Image) -> Image.Image:
         """The part of an RGB image that the model sees, image_size x image_size."""
+        if image.size == (self.image_size, self.image_size) and self.crop_pct == 1:
+            return image
         mode = v2.InterpolationMode(self.interpolation)
         if self.crop_mode == "squash":
             return v2.functional.resize(image, [self.image_size, self.image_size], interpolation=mode)
@@ -153,6 +169,25 @@ def _limit_aspect(image: Image.Image) -> Image.Image:
 def posterise(image: Image.Image, bits: int, **_: Any) -> Image.Image:
     """Keep `bits` bits of every channel; keeping none leaves black, which timm asks for and Pillow refuses."""
     return ImageOps.posterize(image, min(bits, 8)) if bits > 0 else Image.new(image.mode, image.size)
+
+
+class ToNormalised:
+    """What timm's `MaybeToTensor` and torchvision's `Normalize` give, to the last bit, without their detours."""
+
+    def __init__(self, normalise: Normalize) -> None:
+        self.mean, self.std = (tuple(torch.as_tensor(values).tolist()) for values in (normalise.mean, normalise.std))
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """An RGB image as float32 (3, H, W)."""
+        scaled = to_pixels(image).contiguous().to(torch.float32).div_(255)
+        return scaled.sub_(per_channel(self.mean)).div_(per_channel(self.std))
+
+
+def _join_normalisation(transform: Any) -> None:
+    """Put one step in the place of the two that turn an image into a normalised tensor."""
+    steps = transform.transforms
+    place = next(number for number, step in enumerate(steps) if isinstance(step, MaybeToTensor))
+    steps[place : place + 2] = [ToNormalised(steps[place + 1])]
 
 
 def _operations(step: Any) -> Iterator[AugmentOp]:
@@ -229,6 +264,7 @@ class Augmentation:
             re_prob=self.random_erasing,
             re_mode="pixel",
         )
+        _join_normalisation(transform)
         for operation in chain.from_iterable(_operations(step) for step in transform.transforms):
             if operation.name.startswith("Posterize"):
                 operation.aug_fn = posterise
