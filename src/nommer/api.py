@@ -81,8 +81,8 @@ def train(
     workers: int | None = None,
     cache: CacheKind = "none",
     accumulate: int = 1,
-    val_fraction: float = 0.2,
     checkpoint_minutes: float = 30,
+    val_fraction: float = 0.2,
     on_bad_sample: Literal["auto", "error", "skip"] = "auto",
     pretrained: Path | str | None = None,
     resume: bool = False,
@@ -122,9 +122,9 @@ def train(
         cache: where decoded images are kept for all epochs and processes, with the same results: ram, disk (in the run
             folder), or none; it says how much they take, and refuses what does not fit.
         accumulate: steps whose gradients are added up before the weights change.
+        checkpoint_minutes: how old checkpoints/last.ckpt may become within an epoch; 0 saves after every step.
         val_fraction: share of each class that is held back where the data has no val folder.
         on_bad_sample: what to do with images that cannot be read: error refuses any, skip leaves them out and lists
-        checkpoint_minutes: how old checkpoints/last.ckpt may become within an epoch; 0 saves after every step.
             them, auto leaves out and lists at most 1 %.
         pretrained: run folder, model folder or published checkpoint whose weights to start from.
         resume: go on with the run in `out` from its last checkpoint, exactly; with more epochs if they are asked for.

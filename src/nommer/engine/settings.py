@@ -123,8 +123,8 @@ class TrainSettings:
     workers: int | None
     cache: CacheKind
     accumulate: int
-    val_fraction: float
     checkpoint_minutes: float
+    val_fraction: float
     on_bad_sample: Literal["auto", "error", "skip"]
     pretrained: Path | None
     resume: bool
@@ -146,9 +146,9 @@ class TrainSettings:
             check_minimum(name, getattr(self, name), 0)
         if not self.lr > 0:
             raise InputError(f"--lr must be above 0, got {self.lr}")
-        if not 0 < self.val_fraction < 1:
         if not self.checkpoint_minutes >= 0:
             raise InputError(f"--checkpoint-minutes must be 0 or more, got {self.checkpoint_minutes}")
+        if not 0 < self.val_fraction < 1:
             raise InputError(f"--val-fraction must be above 0 and below 1, got {self.val_fraction}")
         if self.model not in VARIANTS and not self.model.startswith(PEER):
             raise InputError(

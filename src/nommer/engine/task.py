@@ -50,21 +50,21 @@ class Task(L.LightningModule):
         self.optim, self.lr, self.seed = optim, lr, seed
         self.report: Report | None = None
         self.answers: dict[int, Any] = {}
-
-    @property
         self.losses = torch.zeros(2)
         """Of the epoch so far, in this process: the sum of the training loss over images, and the images."""
+
+    @property
     def score(self) -> float | None:
         """What the last validation gave for `measure`; None before the first one."""
         return None if self.report is None else getattr(self.report, self.measure)
 
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Make noise, drop path and mixing depend on (seed, epoch, process, batch) alone, so that resuming is exact."""
-        seed_all(derive_seed(self.seed, self.current_epoch, self.global_rank, batch_idx))
-
     def on_train_epoch_start(self) -> None:
         """Start the mean of the training loss; a run that goes on in the middle of an epoch goes on with it too."""
         self.losses = torch.zeros(2, device=self.device)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Make noise, drop path and mixing depend on (seed, epoch, process, batch) alone, so that resuming is exact."""
+        seed_all(derive_seed(self.seed, self.current_epoch, self.global_rank, batch_idx))
 
     def log_loss(self, loss: Tensor, images: int) -> Tensor:
         """Add the training loss of a batch to the epoch's mean, which is logged after its validation."""
@@ -81,6 +81,13 @@ class Task(L.LightningModule):
         self.report = report
         values = {f"val_{k}": float(v) for k, v in report.summary().items() if isinstance(v, float)}
         self.log_dict(values | {f"val_{self.measure}": float(self.score or 0.0)}, rank_zero_only=True)
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            total, images = self._everyones_losses().sum(0)
+            self.log("train_loss", total / images, prog_bar=True)
+
+    def _everyones_losses(self) -> Tensor:
+        """`losses` of every process: (processes, 2)."""
+        return cast("Tensor", self.all_gather(self.losses)).reshape(-1, 2)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The optimiser and a schedule over all steps of the run."""
@@ -93,18 +100,17 @@ class Task(L.LightningModule):
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},  # type: ignore[typeddict-item]  # timm's
         }
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the losses of an epoch that has only begun."""
+        checkpoint["losses"] = self._everyones_losses()
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Forget the schedule of the run so far: it is a function of the step, and there may be more epochs now."""
         checkpoint["lr_schedulers"] = []
+        if "losses" in checkpoint:  # of a run from before it could go on within an epoch
+            self.losses = checkpoint["losses"][self.global_rank].to(self.device)
 
     def on_train_start(self) -> None:
-        if self.trainer.state.fn == TrainerFn.FITTING:
-            total, images = self._everyones_losses().sum(0)
-            self.log("train_loss", total / images, prog_bar=True)
-
-    def _everyones_losses(self) -> Tensor:
-        """`losses` of every process: (processes, 2)."""
-        return cast("Tensor", self.all_gather(self.losses)).reshape(-1, 2)
         """Start, or go on, with the learning rate of this step."""
         for config in self.trainer.lr_scheduler_configs:
             self.lr_scheduler_step(config.scheduler, None)
@@ -112,9 +118,3 @@ class Task(L.LightningModule):
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """Timm's schedules count updates."""
         scheduler.step_update(num_updates=self.trainer.global_step)
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the losses of an epoch that has only begun."""
-        checkpoint["losses"] = self._everyones_losses()
-
-        if "losses" in checkpoint:  # of a run from before it could go on within an epoch
-            self.losses = checkpoint["losses"][self.global_rank].to(self.device)

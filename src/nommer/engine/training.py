@@ -20,9 +20,9 @@ from nommer.engine.callbacks import BestModel, EpochLines, History, ProgressBar
 from nommer.engine.checkpoint import MovableCheckpoint, open_checkpoint
 from nommer.engine.interruption import StopSignals, interruptible
 from nommer.engine.judging import judge
-from nommer.engine.run import RunFolder, check_outside, prepare_folder
 from nommer.engine.last_checkpoint import LastCheckpoint, Progress, read_progress
 from nommer.engine.lock import locked
+from nommer.engine.run import RunFolder, check_outside, prepare_folder
 from nommer.engine.settings import TrainSettings
 from nommer.engine.task import Report, Task
 from nommer.engine.trainer import count_processes, make_trainer, parse_device, quiet_lightning
@@ -52,13 +52,11 @@ class TrainingResult:
     """The pictures to look at, by file name."""
 
 
-def train_model(settings: TrainSettings) -> TrainingResult:
-    """Train as `settings` say; see `nommer.train`."""
 _CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 
 
-    parse_device(settings.device, settings.devices)
-    run = RunFolder(settings.out)
+def train_model(settings: TrainSettings) -> TrainingResult:
+    """Train as `settings` say; see `nommer.train`."""
     with StopSignals() as stop:
         return train_until(settings, stop)
 
@@ -69,6 +67,8 @@ def train_until(settings: TrainSettings, stop: StopSignals) -> TrainingResult:
     Raises:
         Stopped: it was; everything is saved.
     """
+    parse_device(settings.device, settings.devices)
+    run = RunFolder(settings.out)
     first = process_rank() == 0
     console.quiet = not first
     if first:
