@@ -200,9 +200,9 @@ class ImageData(L.LightningDataModule, Generic[S, B]):
         return LateLoader(
             dataset,
             num_workers=workers,
+            worker_init_fn=outlive_signals,
             persistent_workers=workers > 0,
             pin_memory=False,
             collate_fn=self.collate,
             **options,
         )
-            worker_init_fn=outlive_signals,
