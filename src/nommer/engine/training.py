@@ -19,6 +19,7 @@ from nommer.data.seeding import seed_all
 from nommer.engine.callbacks import BestModel, EpochLines, History, ProgressBar
 from nommer.engine.checkpoint import MovableCheckpoint, open_checkpoint
 from nommer.engine.interruption import StopSignals, interruptible
+from nommer.engine.cooling import Cooling
 from nommer.engine.judging import judge
 from nommer.engine.last_checkpoint import LastCheckpoint, Progress, read_progress
 from nommer.engine.lock import locked
@@ -218,6 +219,7 @@ def build_trainer(
     last = LastCheckpoint(run.last, minutes=settings.checkpoint_minutes, stop=stop, command=command)  # after "best"
     terminal = sys.stderr.isatty()
     on_gpus = parse_device(settings.device, settings.devices)[0] == "cuda"
+    cooling = [Cooling(settings.network)] if settings.network.cools else []
     return make_trainer(
         device=settings.device,
         devices=settings.devices,
@@ -226,7 +228,7 @@ def build_trainer(
         max_epochs=settings.epochs,
         accumulate_grad_batches=settings.accumulate,
         gradient_clip_val=settings.optim.clip_grad or None,
-        callbacks=[history, BestModel(run), ProgressBar() if terminal else EpochLines(), best, last],
+        callbacks=[history, BestModel(run), *cooling, ProgressBar() if terminal else EpochLines(), best, last],
         enable_progress_bar=terminal,
         logger=TensorBoardLogger(run.path, name="", version="tensorboard"),
         log_every_n_steps=1_000_000,
