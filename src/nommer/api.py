@@ -72,6 +72,7 @@ def train(
     epochs: int = 100,
     epoch_steps: int | None = None,
     batch_size: int | None = None,
+    compile: bool = False,  # noqa: A002 - the option's name, as elsewhere
     image_size: int | None = None,
     lr: float = 1e-3,
     device: str = "auto",
@@ -112,6 +113,7 @@ def train(
         batch_size: images per step and process. By default 64 for classification and 8 for segmentation, or all there
             are if fewer.
         image_size: side of the square input in pixels, 32 or more. By default 224, for smaller images their own size;
+        compile: have torch.compile translate the training step, which takes a minute or so at the start.
             for segmentation the side of the crops, by default 512, for smaller images theirs.
         lr: learning rate at its highest.
         device: auto, cpu, cuda, mps, or chosen ones as in cuda:0,1.
@@ -150,6 +152,7 @@ def evaluate(
     *,
     data: Path | str | None = None,
     classes: Path | str | None = None,
+    compile: bool = False,  # noqa: A002 - the option's name, as elsewhere
     split: SplitChoice = "auto",
     out: Path | str | None = None,
     batch_size: int | None = None,
@@ -169,6 +172,7 @@ def evaluate(
         classes: for masks, YAML or JSON file with names, values and colours. By default the run's own for its own
             data, else classes.yaml or classes.json in the data folder.
         split: which part to judge; auto takes val where there is one (also one that the run made), else everything.
+        compile: have torch.compile translate the network first; pays on a GPU and many images.
         out: folder for the results. By default a new one in the run folder.
         batch_size: images per step. By default as in the run, or 64.
         device: auto, cpu, cuda, cuda:1 or mps.

@@ -34,6 +34,8 @@ def frozen_batch_statistics(module: nn.Module) -> Iterator[None]:
 
 def recomputed_in_backward(block: nn.Module, x: TokensOrGrid) -> TokensOrGrid:
     """`block(x)`, whose activations are computed again in the backward pass instead of being kept."""
+    if torch.compiler.is_compiling():  # compiled, statistics change once, at the end of the forward pass
+        return checkpoint(block, x, use_reentrant=False)
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
         return nullcontext(), frozen_batch_statistics(block)

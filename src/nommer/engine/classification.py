@@ -45,10 +45,15 @@ class ClassificationTask(Task):
         if self.mixing is not None:
             images, targets = self.mixing(images, targets)
         smoothing = self.optim.label_smoothing or 0.0 if targets.ndim == 1 else 0.0
-        loss = F.cross_entropy(self.model(images).float(), targets, label_smoothing=smoothing)
+        logits = (self.compiled or self.model)(images)
+        loss = F.cross_entropy(logits.float(), targets, label_smoothing=smoothing)
         return self.log_loss(loss, len(images))
 
     def on_validation_epoch_start(self) -> None:
+    def compile_training(self) -> None:
+        """Compile the whole network."""
+        self.compiled = torch.compile(self.model.forward)
+
         """Start a new judgement."""
         super().on_validation_epoch_start()
         self.metrics.reset()

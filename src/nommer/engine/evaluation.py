@@ -1,6 +1,7 @@
 """Judging a model that is on disk, on labelled images that are too."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,14 +14,16 @@ from nommer.data.module import Loading
 from nommer.engine.judging import judge
 from nommer.engine.run import RunFolder, check_outside, results_folder, run_of
 from nommer.engine.settings import default_workers
+from nommer.engine.speed import check_compiler, compile_inference
 from nommer.engine.task import Report
-from nommer.engine.trainer import Precision, one_device, quiet_lightning
+from nommer.engine.trainer import Precision, one_device, parse_device, quiet_lightning
 from nommer.engine.workflow import Data, Judgement, Workflow
 from nommer.engine.workflows import WORKFLOWS
 from nommer.errors import InputError, check_minimum, refuse_options
+from nommer.heads.classification import Classifier
 from nommer.heads.detection import Detector
 from nommer.heads.inference import Inference
-from nommer.heads.storage import Model, load, task_of
+from nommer.heads.storage import Model, load, network_of, task_of
 from nommer.progress import notice
 
 SplitChoice = Literal["auto", "train", "val", "test", "all"]
@@ -38,6 +41,7 @@ class EvaluationSettings:
     batch_size: int | None
     device: str
     precision: Precision
+    compile: bool = False
     workers: int | None
     on_bad_sample: Literal["error", "skip"]
     overwrite: bool
@@ -65,6 +69,9 @@ class EvaluationSettings:
     def precision_of(self, run: RunFolder) -> Precision:
         """The number format asked for; "auto" is the run's own, so that the numbers are too."""
         recorded: Precision = run.read_config().get("precision", "auto")
+        if self.precision == "auto" and recorded == "16" and parse_device(self.device, 1)[0] == "cpu":
+            notice("the run's precision, 16, is for GPUs: on the CPU it is judged in 32")
+            return "32"
         return recorded if self.precision == "auto" else self.precision
 
 
@@ -134,11 +141,28 @@ def open_model_and_data(settings: EvaluationSettings) -> Opened:
     if settings.overwrite and settings.out:
         check_outside(root, settings.out)
     check_task(root, workflow, settings.classes_for(root, run))
-    read = workflow.read(root, classes=settings.classes_for(root, run), class_names=model.class_names)
+    read = read_for(model, workflow, root, settings.classes_for(root, run))
     name, chosen = choose_split(without_known_issues(read, run), settings.split, run=run)
     masks = model.network.has_masks if isinstance(model, Detector) else None
     data = workflow.audit(chosen, on_bad_sample=settings.on_bad_sample, training=False, masks=masks).data
     return Opened(model, workflow, run, root, name, data)
+
+
+def read_for(model: Model, workflow: Workflow, root: Path, classes: Path | None) -> Data:
+    """Find labelled images whose classes are the model's, by name or, where a classifier has ids too, by id.
+
+    Raises:
+        InputError: nothing there that fits a layout, or classes that the model lacks.
+    """
+    try:
+        return workflow.read(root, classes=classes, class_names=model.class_names)
+    except InputError:
+        if not (isinstance(model, Classifier) and model.class_ids):
+            raise
+        with suppress(InputError):
+            read = workflow.read(root, classes=classes, class_names=model.class_ids)
+            return replace(read, class_names=model.class_names)
+        raise
 
 
 def evaluate_model(settings: EvaluationSettings) -> EvaluationResult:
@@ -147,6 +171,10 @@ def evaluate_model(settings: EvaluationSettings) -> EvaluationResult:
     folder = results_folder(settings.model, "evaluate", settings.out, overwrite=settings.overwrite)
     RunFolder(folder).write_issues(opened.data.issues)
     opened.notice()
+    if settings.compile:
+        check_compiler()
+        network_of(opened.model, settings.model)  # an exported one is none
+        compile_inference(opened.model)
     judgement = opened.judge(opened.data, settings, folder)
     facts = {"model": str(settings.model), **opened.facts}
     opened.workflow.save_judgement(judgement, opened.model, opened.data, folder, facts=facts)

@@ -8,6 +8,7 @@ import lightning as L
 
 from nommer.data.module import ImageData
 from nommer.engine.interruption import interruptible
+from nommer.engine.speed import exact_float32
 from nommer.engine.task import Task
 from nommer.engine.trainer import Precision, make_trainer
 from nommer.engine.workflow import Judgement
@@ -34,7 +35,7 @@ def judge(
         enable_progress_bar=False,
         callbacks=list(callbacks),
     )
-    with interruptible(trainer):
+    with interruptible(trainer), exact_float32():
         trainer.validate(task, datamodule=data, verbose=False)
     if task.report is None:
         raise RuntimeError("validation ended without a report")

@@ -8,7 +8,7 @@ from timm.optim import create_optimizer_v2, get_optimizer_info
 from timm.scheduler import create_scheduler_v2
 from timm.scheduler.scheduler import Scheduler
 from torch import nn
-from torch.optim import Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from nommer.errors import InputError
 
@@ -16,6 +16,9 @@ Schedule = Literal["cosine", "poly", "steps"]
 
 _TIMMS = {"cosine": "cosine", "poly": "poly", "steps": "multistep"}
 """timm's names of the schedules."""
+
+_HAVE_FUSED: tuple[type[Optimizer], ...] = (Adam, AdamW, SGD)
+"""Optimisers that torch has as one kernel over all weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,11 +97,12 @@ class Optim:
         """The learning rate for `total_batch` images per step over all processes and accumulated steps."""
         return lr * total_batch / self.reference_batch if self.reference_batch else lr
 
-    def optimizer(self, network: nn.Module, lr: float) -> Optimizer:
-        """The optimiser over the parameters of `network`."""
+    def optimizer(self, network: nn.Module, lr: float, *, fused: bool = False) -> Optimizer:
+        """The optimiser over the parameters of `network`; with `fused` in one kernel where it has one."""
         known = get_optimizer_info(self.name.lower().split("_")[-1])
         options: dict[str, Any] = {"eps": self.eps} if known.has_eps else {}
         options |= {"betas": self.betas} if known.has_betas else {}
+        options |= {"fused": True} if fused and known.opt_class in _HAVE_FUSED else {}
         return create_optimizer_v2(
             network, self.name, lr=lr, weight_decay=self.weight_decay, layer_decay=self.layer_decay, **options
         )

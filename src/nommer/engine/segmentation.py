@@ -62,7 +62,7 @@ class SegmentationTask(Task):
     def training_step(self, batch: SegmentationBatch, batch_idx: int) -> Tensor:
         """Cross-entropy over the pixels of the batch, and as much again of the auxiliary head as its weight says."""
         network = cast("UPerNet", self.model.network)
-        logits, auxiliary = network.forward_with_auxiliary(batch.images)
+        logits, auxiliary = (self.compiled or network.forward_with_auxiliary)(batch.images)
         loss = self.loss(logits, batch.masks)
         if auxiliary is not None:
             loss = loss + self.auxiliary_weight * self.loss(auxiliary, batch.masks)
@@ -71,11 +71,20 @@ class SegmentationTask(Task):
     def loss(self, logits: Tensor, masks: Tensor) -> Tensor:
         """Mean over the pixels that count of (B, classes, H, W) scores; 0 where none does."""
         smoothing = self.optim.label_smoothing or 0.0
-        if (masks == IGNORE).all():
-            return logits.sum() * 0.0
-        return F.cross_entropy(
-            logits.float(), masks, weight=self.class_weights, ignore_index=IGNORE, label_smoothing=smoothing
+        nothing = (masks == IGNORE).all()  # asking for it in Python would make the GPU wait
+        some_class = 0 if self.class_weights is None else self.class_weights.argmax()
+        loss = F.cross_entropy(
+            logits.float(),
+            masks.masked_fill(nothing, some_class),
+            weight=self.class_weights,
+            ignore_index=IGNORE,
+            label_smoothing=smoothing,
         )
+        return torch.where(nothing, loss * 0.0, loss)
+
+    def compile_training(self) -> None:
+        """Compile the network with both heads."""
+        self.compiled = torch.compile(cast("UPerNet", self.model.network).forward_with_auxiliary)
 
     def on_validation_epoch_start(self) -> None:
         """Start a new judgement."""

@@ -16,6 +16,7 @@ from nommer.engine.optim import Optim
 from nommer.engine.trainer import Precision, count_processes, parse_device, resolve_precision
 from nommer.errors import InputError, check_minimum
 from nommer.heads.rcnn_protocol import RCNNProtocol
+from nommer.zoo import find_entry
 
 LARGEST_DEFAULT_CROP = 512
 
@@ -122,6 +123,7 @@ class TrainSettings:
     seed: int
     workers: int | None
     cache: CacheKind
+    compile: bool
     accumulate: int
     checkpoint_minutes: float
     val_fraction: float
@@ -183,7 +185,9 @@ class TrainSettings:
     def with_whole_paths(self) -> "TrainSettings":
         """With every path from the root on, so that they hold wherever the settings are read again."""
         paths = {name: getattr(self, name) for name in ("data", "out", "classes", "pretrained")}
-        return replace(self, **{name: path.absolute() for name, path in paths.items() if path is not None})
+        of_zoo = self.pretrained is not None and not self.pretrained.exists() and find_entry(self.pretrained)
+        kept = {None, self.pretrained if of_zoo else None}
+        return replace(self, **{name: path.absolute() for name, path in paths.items() if path not in kept})
 
     def normalisation(self, task: str) -> dict[str, Any]:
         """The options of `pixels` that are given, for a task that sees whole images.

@@ -1,6 +1,6 @@
 """What training has in common whatever is learned: optimiser, schedule and exact randomness, as a Lightning module."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Protocol, cast
 
 import lightning as L
@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from nommer.data.seeding import derive_seed, seed_all
 from nommer.engine.optim import Optim
+from nommer.engine.speed import channels_last
+from nommer.errors import InputError
 
 
 class Report(Protocol):
@@ -50,6 +52,8 @@ class Task(L.LightningModule):
         self.optim, self.lr, self.seed = optim, lr, seed
         self.report: Report | None = None
         self.answers: dict[int, Any] = {}
+        self.compiled: Callable[..., Any] | None = None
+        """The forward pass of training, where it is compiled; the model itself stays as it is and is judged so."""
         self.losses = torch.zeros(2)
         """Of the epoch so far, in this process: the sum of the training loss over images, and the images."""
 
@@ -68,9 +72,22 @@ class Task(L.LightningModule):
 
     def log_loss(self, loss: Tensor, images: int) -> Tensor:
         """Add the training loss of a batch to the epoch's mean, which is logged after its validation."""
-        counted = loss.new_tensor(images, dtype=torch.float32)
+        counted = loss.new_full((), images, dtype=torch.float32)
         self.losses = self.losses.to(loss.device) + torch.stack((loss.detach().float() * counted, counted))
         return loss
+
+    def compile_training(self) -> None:
+        """Compile the forward pass of training.
+
+        Raises:
+            InputError: the task cannot.
+        """
+        raise InputError("--compile: not for training on objects, whose images differ in size; evaluate can")
+
+    def configure_model(self) -> None:
+        """Lay the weights of convolutions out as the GPU's fast kernels want them."""
+        if self.trainer.strategy.root_device.type == "cuda":
+            channels_last(self.model)
 
     def on_validation_epoch_start(self) -> None:
         """Start a new judgement."""
@@ -93,7 +110,9 @@ class Task(L.LightningModule):
         """The optimiser and a schedule over all steps of the run."""
         epochs = self.trainer.max_epochs or 1
         steps = max(1, round(self.trainer.estimated_stepping_batches / epochs))
-        optimizer = self.optim.optimizer(cast("nn.Module", self.model.network), self.lr)
+        on_gpu, scaled = self.device.type == "cuda", self.trainer.precision == "16-mixed"
+        fused = on_gpu and not (scaled and self.optim.clip_grad)  # which would clip gradients that are still scaled
+        optimizer = self.optim.optimizer(cast("nn.Module", self.model.network), self.lr, fused=fused)
         scheduler = self.optim.scheduler(optimizer, self.lr, epochs=epochs, steps_per_epoch=steps)
         return {
             "optimizer": optimizer,

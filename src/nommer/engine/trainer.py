@@ -73,7 +73,13 @@ def torch_device(device: str) -> str:
 
 
 def resolve_precision(precision: Precision, accelerator: str) -> Precision:
-    """The precision that "auto" means: bfloat16 on a GPU that does it, float32 elsewhere."""
+    """The precision that "auto" means: bfloat16 on a GPU that does it, float32 elsewhere.
+
+    Raises:
+        InputError: float16 on a CPU.
+    """
+    if precision == "16" and accelerator == "cpu":
+        raise InputError("--precision 16: is for GPUs; on the CPU use bf16 or 32")
     if precision != "auto":
         return precision
     return "bf16" if accelerator == "cuda" and torch.cuda.is_bf16_supported() else "32"

@@ -26,6 +26,7 @@ from nommer.engine.lock import locked
 from nommer.engine.run import RunFolder, check_outside, prepare_folder
 from nommer.engine.settings import TrainSettings
 from nommer.engine.task import Report, Task
+from nommer.engine.speed import check_compiler, exact_float32
 from nommer.engine.trainer import count_processes, make_trainer, parse_device, quiet_lightning
 from nommer.engine.workflow import Data, Found, Workflow
 from nommer.engine.workflows import find_workflow
@@ -189,7 +190,7 @@ def fit_and_judge(
         workflow.save_training_batch(module, model, run.path / "train_batch.jpg")
     if settings.resume:
         notice(describe_resumption(settings, read_progress(run.last)))
-    with interruptible(trainer):
+    with interruptible(trainer), exact_float32():
         trainer.fit(task, datamodule=module, ckpt_path=str(run.last) if settings.resume else None)
     leave_process_group()
     history.draw(task)
@@ -198,6 +199,9 @@ def fit_and_judge(
 
 def leave_process_group() -> None:
     """After training the first process goes on alone; the others are done and end."""
+    if settings.compile:
+        check_compiler()
+        task.compile_training()
     if not torch.distributed.is_initialized():
         return
     rank = torch.distributed.get_rank()

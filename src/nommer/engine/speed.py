@@ -1,0 +1,66 @@
+"""What makes a network faster and changes nothing else: layout of weights, compilation; and the digits of float32."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from nommer.errors import InputError
+from nommer.heads.classification import Classifier
+from nommer.heads.segmentation import Segmenter
+
+COMPILERS = ("g++", "clang++", "cl")
+
+
+def channels_last(model: nn.Module) -> None:
+    """Lay the weights of convolutions out with the channels last, as token grids are; values and names stay.
+
+    Convolutions then take and give token grids as they are, and GPUs use the kernels that are made for them. Other
+    weights of four dimensions are no convolution kernels and keep their layout.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            module.to(memory_format=torch.channels_last)
+
+
+def compile_inference(model: Any) -> None:
+    """Have the forward pass of a classifier, segmenter or detector compiled from its first call on.
+
+    The method is replaced on this one object: modules, names of weights and hooks stay. Sizes that differ are compiled
+    again once or twice, then for any size.
+    """
+    network = model.network
+    method = {Classifier: "forward", Segmenter: "scores"}.get(type(model), "feature_maps")
+    setattr(network, method, torch.compile(getattr(network, method)))
+
+
+def check_compiler() -> None:
+    """Refuse to compile where torch would find no compiler.
+
+    Raises:
+        InputError: none of those that are looked for.
+    """
+    wanted = os.environ.get("CXX")
+    if not any(shutil.which(name) for name in ((wanted,) if wanted else COMPILERS)):
+        raise InputError(
+            f"--compile: torch needs a C++ compiler and there is none on the path "
+            f"(looked for {wanted or ', '.join(COMPILERS)}); install one or leave out --compile"
+        )
+
+
+@contextmanager
+def exact_float32() -> Iterator[None]:
+    """Compute float32 as float32 on a GPU too: by default cuDNN's convolutions would round products to TF32.
+
+    Who asks for `--precision 32` wants its digits; for speed there is bf16.
+    """
+    rounded = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = rounded
