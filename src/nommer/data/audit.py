@@ -11,7 +11,7 @@ from PIL import Image
 
 from nommer.data.archives import read_bytes
 from nommer.data.formats.folders import ClassFolders, Sample
-from nommer.data.formats.labelled import Issue, LabelledImages, S, Split
+from nommer.data.formats.labelled import Issue, LabelledImages, S, Split, content_of
 from nommer.data.images import ImageError, decode, has_sound_exif, image_errors, open_image, orientation_of
 from nommer.data.parallel import read_all
 from nommer.errors import InputError
@@ -97,6 +97,8 @@ class Audited:
     data: ClassFolders
     short_side: int
     """Median of the images' shorter side, in pixels."""
+    contents: Mapping[Path, str]
+    """What tells each file from any other, where files were read whole."""
 
 
 def audit(
@@ -127,7 +129,8 @@ def audit(
     if needs_every_class:
         _check_every_class(data, kept["train"])
     sides = [min(report.size) for report in reports if report.size]
-    return Audited(replace(data, splits=kept, issues=(*data.issues, *issues)), int(median(sides)))
+    contents = {report.path: content_of(report.digest) for report in reports}
+    return Audited(replace(data, splits=kept, issues=(*data.issues, *issues)), int(median(sides)), contents)
 
 
 def leave_out(

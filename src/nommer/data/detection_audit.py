@@ -3,15 +3,16 @@
 What is wrong with an object alone was listed on reading (`formats.objects`); here images are left out whole.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import median
 
 import numpy as np
 
 from nommer.data.audit import ImageReport, leave_out, read_images
 from nommer.data.formats.image_files import FIRST_SIDEWAYS
-from nommer.data.formats.labelled import Issue, Split, shorten
+from nommer.data.formats.labelled import Issue, Split, content_of, shorten
 from nommer.data.formats.objects import DetectionFolders, DetectionSample
 from nommer.errors import InputError
 
@@ -25,6 +26,8 @@ class AuditedDetection:
     """Median of the images' shorter side, in pixels."""
     class_objects: np.ndarray
     """(classes,) int64: objects, but for crowds, of each class in "train", or where there is none in everything."""
+    contents: Mapping[Path, str]
+    """What tells each image with its objects from any other, where images were read whole."""
 
 
 def audit_detection(
@@ -67,7 +70,8 @@ def audit_detection(
     _check_objects(data, counts, wanted=wanted, masks=masks, training=training)
     issues += _absent_classes(data, counts)
     side = int(median(min(sample.size) for sample in audited.samples()))
-    return AuditedDetection(replace(audited, issues=(*data.issues, *issues)), side, counts)
+    contents = {s.path: content_of(by_path[s.path].digest, s.objects.as_bytes()) for s in audited.samples()}
+    return AuditedDetection(replace(audited, issues=(*data.issues, *issues)), side, counts, contents)
 
 
 def find_error(sample: DetectionSample, image: ImageReport) -> str | None:

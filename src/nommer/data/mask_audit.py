@@ -1,7 +1,7 @@
 """Reads images and their masks once before anything is learned from them, and lists what is wrong with them."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
@@ -10,7 +10,7 @@ import numpy as np
 
 from nommer.data.audit import ImageReport, decodes_whole, leave_out, read_image
 from nommer.data.formats.image_files import FIRST_SIDEWAYS
-from nommer.data.formats.labelled import Issue, shorten
+from nommer.data.formats.labelled import Issue, content_of, shorten
 from nommer.data.formats.mask_pairs import MASK_ENDINGS, MaskSample
 from nommer.data.formats.masks import BINARY_HINT, MaskFolders
 from nommer.data.images import ImageError
@@ -55,6 +55,8 @@ class AuditedMasks:
     """Median of the images' shorter side, in pixels."""
     class_pixels: np.ndarray
     """(classes,) int64: labelled pixels of each class in "train", or in everything where there is no "train"."""
+    contents: Mapping[Path, str]
+    """What tells each image with its mask from any other, where images were read whole."""
 
 
 def audit_masks(
@@ -95,7 +97,10 @@ def audit_masks(
         _check_judgeable(data, _count(by_path, judged), training=training)
     issues += _absent_classes(data, counts)
     side = int(median(report.short_side for report in reports if not report.error))
-    return AuditedMasks(replace(audited, issues=(*data.issues, *issues)), side, counts[: len(data.class_names)])
+    contents = {report.path: content_of(report.image and report.image.digest, report.digest) for report in reports}
+    return AuditedMasks(
+        replace(audited, issues=(*data.issues, *issues)), side, counts[: len(data.class_names)], contents
+    )
 
 
 def read_pairs(data: MaskFolders, *, whole: bool | None = None) -> list[PairReport]:

@@ -50,11 +50,11 @@ class ClassificationTask(Task):
         loss = F.cross_entropy(logits.float(), targets, label_smoothing=smoothing)
         return self.log_loss(loss, len(images))
 
-    def on_validation_epoch_start(self) -> None:
     def compile_training(self) -> None:
         """Compile the whole network."""
         self.compiled = torch.compile(self.model.forward)
 
+    def on_validation_epoch_start(self) -> None:
         """Start a new judgement."""
         super().on_validation_epoch_start()
         self.metrics.reset()
@@ -103,7 +103,7 @@ class ClassificationWorkflow(Workflow):
     ) -> Found:
         """Decode every image once."""
         audited = audit(data, on_bad_sample=on_bad_sample, needs_every_class=training, reports=reports)
-        return Found(audited.data, audited.short_side)
+        return Found(audited.data, audited.short_side, contents=audited.contents)
 
     def resolve(self, settings: TrainSettings, found: Found) -> TrainSettings:
         """Image size from the data; patch, window, blocks and crop from the image size."""

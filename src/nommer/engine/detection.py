@@ -122,7 +122,7 @@ class DetectionWorkflow(Workflow):
     ) -> Found:
         """Decode every image once, check every object."""
         audited = audit_detection(data, on_bad_sample=on_bad_sample, training=training, masks=masks, reports=reports)
-        return Found(audited.data, audited.short_side)
+        return Found(audited.data, audited.short_side, contents=audited.contents)
 
     def resolve(self, settings: TrainSettings, found: Found) -> TrainSettings:
         """Image size from the data, sizes of the heads from the backbone; masks where the data have them."""

@@ -17,6 +17,7 @@ import yaml
 
 from nommer.data.formats.labelled import Issue
 from nommer.engine.lock import LOCK, check_unlocked
+from nommer.engine.resuming import changed_files, changed_settings, describe_changes
 from nommer.errors import InputError
 from nommer.files import sync_folder, to_json, write_json, write_text
 
@@ -86,25 +87,21 @@ class RunFolder:
         Raises:
             InputError: the settings that differ, each with both values; or the files that do.
         """
-        before, now = set(self.split.read_text(**_AS_WRITTEN).splitlines()), set(split.splitlines())
-        if before != now:
-            differing = [f"{row} is new" for row in sorted(now - before)]
-            differing += [f"{row} is gone" for row in sorted(before - now)]
-            raise InputError(
-                f"{self.path}: cannot resume, the data has changed: {'; '.join(differing[:5])}"
-                f"{f' and {len(differing) - 5} more' if len(differing) > 5 else ''}; start a new run"
-            )
+        changes = changed_files(self.split.read_text(**_AS_WRITTEN), split)
+        if changes:
+            shown = describe_changes(changes)
+            raise InputError(f"{self.path}: cannot resume, the data has changed: {shown}; start a new run")
         self._check_classes(classes)
         wanted, defaults = plain(settings), {name: _defaults(value) for name, value in settings.items()}
         started = _filled(self.read_config(), defaults)
-        differing = [k for k in wanted if k not in _FREE_ON_RESUME and wanted[k] != started.get(k)]
+        fixed = {name: value for name, value in wanted.items() if name not in _FREE_ON_RESUME}
+        differing = list(changed_settings(started, fixed))
         if wanted["epochs"] < started.get("epochs", 0):
-            differing.append("epochs")
+            differing.append(f"epochs: the run has {started['epochs']}, now {wanted['epochs']}")
         if differing:
-            shown = "; ".join(f"{key}: the run has {started.get(key)}, now {wanted[key]}" for key in differing)
             raise InputError(
-                f"{self.path}: cannot resume with other settings ({shown}); resume with {self.resume_options}, "
-                "or start a new run"
+                f"{self.path}: cannot resume with other settings ({'; '.join(differing)}); resume with "
+                f"{self.resume_options}, or start a new run"
             )
 
     @property
@@ -120,6 +117,18 @@ class RunFolder:
                     f"{self.path}: cannot resume, the {key} of the data have changed: the run has {learned[key]}, "
                     f"now {value}; start a new run"
                 )
+
+    def read_environment(self) -> dict[str, Any]:
+        """What `environment` told when the run was started; nothing where that cannot be read."""
+        try:
+            return dict(json.loads((self.path / ENVIRONMENT).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return {}
+
+    def sweep(self) -> None:
+        """Remove what a process that was killed had not yet put in place."""
+        for file in self.path.rglob(".*.tmp"):
+            file.unlink(missing_ok=True)
 
     def write_classes(self, classes: Mapping[str, Any]) -> None:
         """Write what the labels mean, as a workflow's `describe_classes` puts it."""
@@ -207,10 +216,7 @@ def check_outside(path: Path, out: Path) -> None:
 
 
 def _is_ours(path: Path) -> bool:
-    try:
-        return "nommer" in json.loads((path / ENVIRONMENT).read_text(encoding="utf-8"))["packages"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+    return "nommer" in RunFolder(path).read_environment().get("packages", {})
 
 
 def environment() -> dict[str, Any]:

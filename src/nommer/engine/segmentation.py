@@ -149,7 +149,7 @@ class SegmentationWorkflow(Workflow):
     ) -> Found:
         """Decode every image and mask once."""
         audited = audit_masks(data, on_bad_sample=on_bad_sample, training=training, reports=reports)
-        return Found(audited.data, audited.short_side, audited.class_pixels)
+        return Found(audited.data, audited.short_side, audited.class_pixels, audited.contents)
 
     def resolve(self, settings: TrainSettings, found: Found) -> TrainSettings:
         """Crop size from the data, patch, window and blocks from the crop size, decoder from the backbone."""

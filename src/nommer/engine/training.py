@@ -18,15 +18,16 @@ from nommer.data.formats.labelled import split_as_csv
 from nommer.data.seeding import seed_all
 from nommer.engine.callbacks import BestModel, EpochLines, History, ProgressBar
 from nommer.engine.checkpoint import MovableCheckpoint, open_checkpoint
-from nommer.engine.interruption import StopSignals, interruptible
 from nommer.engine.cooling import Cooling
+from nommer.engine.interruption import StopSignals, interruptible
 from nommer.engine.judging import judge
 from nommer.engine.last_checkpoint import LastCheckpoint, Progress, read_progress
 from nommer.engine.lock import locked
-from nommer.engine.run import RunFolder, check_outside, prepare_folder
+from nommer.engine.resuming import changed_settings
+from nommer.engine.run import RunFolder, check_outside, environment, prepare_folder
 from nommer.engine.settings import TrainSettings
-from nommer.engine.task import Report, Task
 from nommer.engine.speed import check_compiler, exact_float32
+from nommer.engine.task import Report, Task
 from nommer.engine.trainer import count_processes, make_trainer, parse_device, quiet_lightning
 from nommer.engine.workflow import Data, Found, Workflow
 from nommer.engine.workflows import find_workflow
@@ -82,10 +83,11 @@ def train_until(settings: TrainSettings, stop: StopSignals) -> TrainingResult:
     settings = workflow.resolve(settings, found)
     check_shares(settings, found.data)
     seed_all(settings.seed)
-    model = workflow.build_model(settings, found.data)
+    fresh = replace(settings, pretrained=None) if settings.resume else settings  # its own weights follow
+    model = workflow.build_model(fresh, found.data)
     with locked(run.path) if first else nullcontext():
         if first:
-            open_run(workflow, run, settings, found.data)
+            open_run(workflow, run, settings, found)
         notice(describe(settings, found.data, workflow.describe_size(settings)))
         with quiet_lightning(), explaining_full_disks(run):
             return fit_and_judge(workflow, settings, run, found, model, stop)
@@ -140,17 +142,28 @@ def check_shares(settings: TrainSettings, data: Data) -> None:
         raise InputError(f"{settings.data}: {images} validation images for {processes} processes; each needs one")
 
 
-def open_run(workflow: Workflow, run: RunFolder, settings: TrainSettings, data: Data) -> None:
+def open_run(workflow: Workflow, run: RunFolder, settings: TrainSettings, found: Found) -> None:
     """Make the run folder and write what is known before training; or check that the run may be resumed."""
-    split, classes = split_as_csv(data), workflow.describe_classes(data)
+    data = found.data
+    split, classes = split_as_csv(data, found.contents), workflow.describe_classes(data)
     written = settings.with_whole_paths()
     if settings.resume:
         run.check_resumable(vars(written), split, classes)
+        run.sweep()
+        notice_other_versions(run)
     prepare_folder(run.path, resume=settings.resume, overwrite=settings.overwrite)
     run.write_config({name: value for name, value in vars(written).items() if name not in ("resume", "overwrite")})
     run.write_issues(data.issues)
     run.write_split(split)
     run.write_classes(classes)
+
+
+def notice_other_versions(run: RunFolder) -> None:
+    """Say that a run goes on with other packages, or on another machine, than it was started with."""
+    changes = list(changed_settings(run.read_environment(), environment()))
+    versions = [change for change in changes if change.startswith(("packages.", "python", "torch_threads", "cuda"))]
+    if versions:
+        notice(f"other versions or devices: {'; '.join(versions)}; numbers may differ in their last digits")
 
 
 def describe(settings: TrainSettings, data: Data, size: str) -> str:
@@ -186,6 +199,9 @@ def fit_and_judge(
     trainer = build_trainer(workflow, settings, run, history, stop)
     lr = settings.optim.scaled_lr(settings.lr, (settings.batch_size or 1) * trainer.world_size * settings.accumulate)
     task = workflow.training_task(settings, model, lr=lr, found=found)
+    if settings.compile:
+        check_compiler()
+        task.compile_training()
     if trainer.is_global_zero:
         workflow.save_training_batch(module, model, run.path / "train_batch.jpg")
     if settings.resume:
@@ -199,9 +215,6 @@ def fit_and_judge(
 
 def leave_process_group() -> None:
     """After training the first process goes on alone; the others are done and end."""
-    if settings.compile:
-        check_compiler()
-        task.compile_training()
     if not torch.distributed.is_initialized():
         return
     rank = torch.distributed.get_rank()

@@ -27,6 +27,8 @@ class Found:
     """Median of the images' shorter side, in pixels."""
     class_pixels: np.ndarray = field(default_factory=lambda: np.zeros(0))
     """Training pixels of each class, where a task labels pixels."""
+    contents: Mapping[Path, str] = field(default_factory=dict)
+    """What tells each sample from any other, where it was read whole."""
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,12 @@
 """What all labelled data has in common: samples in splits, class names, and a list of what was found amiss."""
 
 import csv
+import hashlib
 import io
 import random
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shlex import quote
@@ -126,14 +127,24 @@ def shorten(names: Sequence[str], most: int = 20) -> str:
     return listed if len(names) <= most else f"{listed}, ... {len(names)} in all"
 
 
-def split_as_csv(data: LabelledImages[S]) -> str:
-    """The split as CSV text: file (relative to the data folder), split, and class or mask."""
+def split_as_csv(data: LabelledImages[S], contents: Mapping[Path, str] | None = None) -> str:
+    """The split as CSV text: file (relative to the data folder), split, class or mask, and what tells its content."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["file", "split", data.target])
+    rows.writerow(["file", "split", data.target, *([] if contents is None else ["content"])])
     for split, samples in data.splits.items():
-        rows.writerows([data.name_of(sample.path), split, data.target_of(sample)] for sample in samples)
+        for sample in samples:
+            told = [] if contents is None else [contents.get(sample.path, "")]
+            rows.writerow([data.name_of(sample.path), split, data.target_of(sample), *told])
     return text.getvalue()
+
+
+def content_of(*parts: str | bytes | None) -> str:
+    """What tells a file, or what belongs to a sample, from any other: 16 letters; "" where a part is not known."""
+    if any(part is None for part in parts):
+        return ""
+    joined = b"".join(part.encode() if isinstance(part, str) else part or b"" for part in parts)
+    return hashlib.sha256(joined).hexdigest()[:16]
 
 
 def read_split(root: Path, file: Path) -> dict[Split, set[Path]]:

@@ -66,6 +66,11 @@ class Objects:
         masks = tuple(mask for mask, kept in zip(self.masks, chosen, strict=True) if kept)
         return Objects(self.boxes[chosen], self.labels[chosen], self.crowd[chosen], self.areas[chosen], masks)
 
+    def as_bytes(self) -> bytes:
+        """All that is known of them."""
+        arrays = (self.boxes, self.labels, self.crowd, self.areas)
+        return b"".join([*(array.tobytes() for array in arrays), *(mask or b"-" for mask in self.masks)])
+
     @property
     def have_masks(self) -> np.ndarray:
         """(n,) bool: which of them have one."""
