@@ -8,6 +8,7 @@ from typing import Literal
 from nommer.data.cache import CacheKind
 from nommer.data.transforms import Augmentation, PixelOptions
 from nommer.deploy.onnx import ParityReport, export_onnx, parity_images
+from nommer.engine.aids import Aids, ClassificationOptions
 from nommer.engine.checking import CheckResult, check_data
 from nommer.engine.evaluation import (
     EvaluationResult,
@@ -20,7 +21,8 @@ from nommer.engine.inputs import images_to_compare
 from nommer.engine.network_options import NetworkOptions
 from nommer.engine.optim import Optim
 from nommer.engine.prediction import PredictionResult, PredictionSettings, predict_images
-from nommer.engine.run import results_folder, run_of
+from nommer.engine.replay import ReplayResult, replay_step
+from nommer.engine.run import RunFolder, results_folder, run_of
 from nommer.engine.settings import (
     DetectionOptions,
     SegmentationOptions,
@@ -92,6 +94,8 @@ def train(
     optim: Optim = Optim(),
     augment: Augmentation = Augmentation(),
     pixels: PixelOptions = PixelOptions(),
+    aids: Aids = Aids(),
+    classification: ClassificationOptions = ClassificationOptions(),
     segmentation: SegmentationOptions = SegmentationOptions(),
     detection: DetectionOptions = DetectionOptions(),
 ) -> TrainingResult:
@@ -135,6 +139,8 @@ def train(
         optim: optimiser and schedule.
         augment: random changes of the training images, for classification.
         pixels: how pixels are prepared.
+        aids: averaged weights, early stopping, frozen layers.
+        classification: what is done about classes of different size, for classification.
         segmentation: head, loss and random changes of images and masks, for segmentation.
         detection: heads, sizes and random changes of images and objects, for detection and instance segmentation.
 
@@ -145,6 +151,25 @@ def train(
         InputError: anything given that does not fit; the message says what was found and what to do.
     """
     return train_model(TrainSettings(**locals()))
+
+
+def replay(run: Path | str, *, device: str = "auto") -> ReplayResult:
+    """Do the step again at which a run was stopped because its loss or gradient was no number, layer by layer.
+
+    The same weights, the same images with the same random changes, the same noise; nothing is trained. A table of every
+    layer's output and gradient is written to nonfinite/layers.csv in the run folder.
+
+    Args:
+        run: run folder of the training that was stopped.
+        device: auto, cpu, cuda, cuda:1 or mps.
+
+    Returns:
+        What was seen of every tensor, and the first of them with a value that is no finite number.
+
+    Raises:
+        InputError: the run was not stopped so, or its data are others now.
+    """
+    return replay_step(RunFolder(Path(run)), device=device)
 
 
 def evaluate(

@@ -26,6 +26,7 @@ from nommer.screen import (
     show_explanations,
     show_export,
     show_predictions,
+    show_replay,
     show_training,
 )
 
@@ -195,6 +196,7 @@ def run(arguments: Sequence[str]) -> int:
 VERBS: dict[str, tuple[Callable[..., Any], Callable[[Any, Console], int]]] = {
     "check": (api.check, show_check),
     "train": (api.train, show_training),
+    "replay": (api.replay, show_replay),
     "evaluate": (api.evaluate, show_evaluation),
     "predict": (api.predict, show_predictions),
     "explain": (api.explain, show_explanations),

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from nommer.api import ExportResult
@@ -15,6 +15,7 @@ from nommer.engine.checking import CheckResult
 from nommer.engine.evaluation import EvaluationResult
 from nommer.engine.explaining import ExplanationResult
 from nommer.engine.prediction import Answer, PredictionResult
+from nommer.engine.replay import ReplayResult
 from nommer.engine.study import StudyResult
 from nommer.engine.study_effects import ALL_BLOCKS, AS_IT_IS, EVERYWHERE
 from nommer.engine.training import TrainingResult
@@ -24,6 +25,7 @@ from nommer.quickstart import DemoResult
 
 SOME_FAILED = 1
 _MOST_ROWS = 25
+_BEFORE = 8
 _ERROR = Text("error", style="red")
 
 
@@ -47,6 +49,26 @@ def show_training(result: TrainingResult, console: Console) -> int:
     """The judgement of the best epoch and where everything is."""
     console.print(summary_table(result.report.summary(), f"validation, best epoch {result.epoch}"))
     console.print(f"run folder {result.out}: model/, {result.plots}")
+    return 0
+
+
+def show_replay(result: ReplayResult, console: Console) -> int:
+    """Where the first value is that is no finite number, and what was before it."""
+    first = result.first
+    if first is None:
+        console.print("all values are finite this time: not the same device, precision or versions?")
+    else:
+        at = result.seen.index(first)
+        layer = Column("layer", overflow="fold")
+        table = Table("where", layer, "kind", "values", "not finite", "largest finite", title="the step, up to there")
+        for seen in result.seen[max(0, at - _BEFORE) : at + 1]:
+            table.add_row(
+                seen.where, seen.layer, seen.kind, f"{seen.values:,}", f"{seen.not_finite:,}", f"{seen.largest:.4g}"
+            )
+        console.print(table)
+        place = f"{first.layer} ({first.kind})" if first.kind else first.layer
+        console.print(f"first value that is no finite number: {first.where} {place}".rstrip())
+    console.print(f"{len(result.samples)} samples; every tensor in {result.table}")
     return 0
 
 

@@ -98,7 +98,18 @@ def test_the_other_verbs_take_configs_too(run, tmp_path, verb):
 def test_the_defaults_are_those_of_python(run):
     found, signature = settings_of(run), inspect.signature(api.train)
     for name, parameter in signature.parameters.items():
-        if name not in ("data", "out", "network", "optim", "augment", "pixels", "segmentation", "detection"):
+        if name not in (
+            "data",
+            "out",
+            "network",
+            "optim",
+            "augment",
+            "pixels",
+            "aids",
+            "classification",
+            "segmentation",
+            "detection",
+        ):
             assert found[name] == parameter.default, name
     assert found["augment"] == yaml.safe_load(
         yaml.safe_dump({k: list(v) if isinstance(v, tuple) else v for k, v in vars(Augmentation()).items()})

@@ -9,6 +9,7 @@ from nommer.data.cache import Decoded
 from nommer.data.formats.folders import Sample
 from nommer.data.images import decode
 from nommer.data.module import ImageData, ImageDataset, Loading
+from nommer.data.seeding import BalancedSampler, EpochSampler
 from nommer.data.transforms import Augmentation, Preprocessing
 
 
@@ -55,3 +56,9 @@ class ClassificationData(ImageData[Sample, ClassificationBatch]):
             loading=loading,
         )
         self.preprocessing = preprocessing
+
+    def train_sampler(self) -> EpochSampler:
+        """Each image once in an epoch, or as many of every class."""
+        if not self.loading.balanced:
+            return super().train_sampler()
+        return BalancedSampler([sample.label for sample in self.train.samples], **self._sampling())

@@ -99,6 +99,8 @@ class Loading:
     epoch_steps: int | None = None
     """Batches of a training epoch, out of an endless stream of shuffled passes. By default an epoch is one pass,
     without its last, incomplete batch."""
+    balanced: bool = False
+    """Whether a training epoch has as many samples of every class, where samples have one class each."""
     cache: CacheKind = "none"
     """Where decoded images are kept for the next epochs."""
     cache_folder: Path = Path()
@@ -174,9 +176,7 @@ class ImageData(L.LightningDataModule, Generic[S, B]):
 
     def train_sampler(self) -> EpochSampler:
         """This process's order and augmentation seeds, from the first epoch on."""
-        steps = self.loading.epoch_steps
-        length = None if steps is None else steps * self.loading.batch_size
-        return EpochSampler(len(self.train), seed=self.loading.seed, length=length, **self._process())
+        return EpochSampler(len(self.train), **self._sampling())
 
     def val_dataloader(self) -> DataLoader[B]:
         """Every validation image once, in order."""
@@ -191,6 +191,12 @@ class ImageData(L.LightningDataModule, Generic[S, B]):
 
     def _node(self) -> int:
         return self.trainer.node_rank if self.trainer else 0
+
+    def _sampling(self) -> dict[str, Any]:
+        """What every kind of sampler is told."""
+        steps = self.loading.epoch_steps
+        length = None if steps is None else steps * self.loading.batch_size
+        return {"seed": self.loading.seed, "length": length, **self._process()}
 
     def _process(self) -> dict[str, int]:
         return {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size} if self.trainer else {}

@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
+from nommer.engine.averaging import AveragedWeights
 from nommer.engine.plots import plot_curves, plot_nominations
 from nommer.engine.run import RunFolder
 from nommer.engine.task import Task
@@ -111,8 +112,8 @@ class History(L.Callback):
 class BestModel(L.Callback):
     """Writes `model/` whenever an epoch is better than all before, so that a stopped run leaves a model to use."""
 
-    def __init__(self, run: RunFolder) -> None:
-        self.run = run
+    def __init__(self, run: RunFolder, averaged: AveragedWeights | None = None) -> None:
+        self.run, self.averaged = run, averaged
         self.best = -math.inf
 
     def state_dict(self) -> dict[str, Any]:
@@ -131,7 +132,8 @@ class BestModel(L.Callback):
         self.best = task.score
         if trainer.is_global_zero:
             metrics = {"epoch": trainer.current_epoch + 1, **task.report.summary()}
-            save_model(self.run.model, cast("Model", task.model), metrics=metrics, version=version("nommer"))
+            model = cast("Model", self.averaged.model if self.averaged else task.model)
+            save_model(self.run.model, model, metrics=metrics, version=version("nommer"))
 
 
 class ProgressBar(RichProgressBar):

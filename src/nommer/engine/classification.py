@@ -35,9 +35,14 @@ class ClassificationTask(Task):
     measure, measure_name = "top1", "top-1"
     curves: ClassVar[Mapping[str, str]] = {"top-1": "top1", "mean per class": "mean_class_accuracy"}
 
-    def __init__(self, model: Classifier, *, mixing: Mixup | None = None, **options: Any) -> None:
+    class_weights: Tensor | None
+
+    def __init__(
+        self, model: Classifier, *, mixing: Mixup | None = None, class_weights: Tensor | None = None, **options: Any
+    ) -> None:
         super().__init__(model, **options)
         self.mixing = mixing
+        self.register_buffer("class_weights", class_weights, persistent=False)
         self.metrics = ClassificationMetrics(len(model.class_names))
 
     def training_step(self, batch: ClassificationBatch, batch_idx: int) -> Tensor:
@@ -47,7 +52,7 @@ class ClassificationTask(Task):
             images, targets = self.mixing(images, targets)
         smoothing = self.optim.label_smoothing or 0.0 if targets.ndim == 1 else 0.0
         logits = (self.compiled or self.model)(images)
-        loss = F.cross_entropy(logits.float(), targets, label_smoothing=smoothing)
+        loss = F.cross_entropy(logits.float(), targets, weight=self.class_weights, label_smoothing=smoothing)
         return self.log_loss(loss, len(images))
 
     def compile_training(self) -> None:
@@ -154,7 +159,11 @@ class ClassificationWorkflow(Workflow):
     def training_task(self, settings: TrainSettings, model: Classifier, *, lr: float, found: Found) -> Task:
         """Cross-entropy, with mixing where asked for."""
         mixing = settings.augment.mixing(len(model.class_names), settings.optim.label_smoothing or 0.0)
-        return ClassificationTask(model, optim=settings.optim, lr=lr, mixing=mixing, seed=settings.seed)
+        weighted = settings.classification.class_weights == "balanced"
+        weights = balanced_weights(found.data, len(model.class_names)) if weighted else None
+        return ClassificationTask(
+            model, optim=settings.optim, lr=lr, mixing=mixing, class_weights=weights, seed=settings.seed
+        )
 
     def judging_task(self, model: Classifier, data: Data, inference: Inference) -> Task:
         """Without an optimiser that matters."""
@@ -175,3 +184,12 @@ class ClassificationWorkflow(Workflow):
         present = {sample.label for sample in data.samples()}
         absent = [name for label, name in enumerate(data.class_names) if label not in present]
         return f"; {len(absent)} of the model's classes do not occur: {shorten(absent)}" if absent else ""
+
+
+def balanced_weights(data: Data, num_classes: int) -> Tensor:
+    """Weights that make every class count as much: images / (classes * images of the class).
+
+    Source: King and Zeng, "Logistic Regression in Rare Events Data", 2001; scikit-learn calls it "balanced".
+    """
+    counts = torch.bincount(torch.tensor([sample.label for sample in data.splits["train"]]), minlength=num_classes)
+    return counts.sum() / (num_classes * counts.clamp_min(1)).float()

@@ -126,7 +126,7 @@ class DetectionWorkflow(Workflow):
 
     def resolve(self, settings: TrainSettings, found: Found) -> TrainSettings:
         """Image size from the data, sizes of the heads from the backbone; masks where the data have them."""
-        for group in ("augment", "segmentation"):
+        for group in ("augment", "classification", "segmentation"):
             refuse_options(group, getattr(settings, group), self.name)
         settings.normalisation(self.name)
         if settings.image_size is not None:

@@ -153,7 +153,7 @@ class SegmentationWorkflow(Workflow):
 
     def resolve(self, settings: TrainSettings, found: Found) -> TrainSettings:
         """Crop size from the data, patch, window and blocks from the crop size, decoder from the backbone."""
-        for group in ("augment", "detection"):
+        for group in ("augment", "classification", "detection"):
             refuse_options(group, getattr(settings, group), self.name)
         settings.normalisation(self.name)
         settings = settings.resolved(

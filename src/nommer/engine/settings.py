@@ -11,6 +11,7 @@ from nommer.data.cache import CacheKind
 from nommer.data.joint_transforms import JointAugmentation
 from nommer.data.module import Loading
 from nommer.data.transforms import SMALL_IMAGE, Augmentation, PixelOptions
+from nommer.engine.aids import Aids, ClassificationOptions
 from nommer.engine.network_options import PEER, NetworkOptions
 from nommer.engine.optim import Optim
 from nommer.engine.trainer import Precision, count_processes, parse_device, resolve_precision
@@ -135,6 +136,8 @@ class TrainSettings:
     optim: Optim = field(default_factory=Optim)
     augment: Augmentation = field(default_factory=Augmentation)
     pixels: PixelOptions = field(default_factory=PixelOptions)
+    aids: Aids = field(default_factory=Aids)
+    classification: ClassificationOptions = field(default_factory=ClassificationOptions)
     segmentation: SegmentationOptions = field(default_factory=SegmentationOptions)
     detection: DetectionOptions = field(default_factory=DetectionOptions)
 
@@ -163,6 +166,8 @@ class TrainSettings:
         Raises:
             InputError: a batch that is larger than the data.
         """
+        if self.aids.freeze and self.pretrained is None:
+            raise InputError("--aids.freeze: without --pretrained the frozen layers would stay random; give both")
         processes = count_processes(self.device, self.devices)
         share = train_images // processes
         if share < 2:
@@ -209,6 +214,7 @@ class TrainSettings:
             workers=self.workers or 0,
             seed=self.seed,
             epoch_steps=self.epoch_steps * self.accumulate if self.epoch_steps else None,
+            balanced=self.classification.sampling == "balanced",
             cache=self.cache,
             cache_folder=self.out,
         )

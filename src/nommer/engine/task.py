@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from nommer.data.seeding import derive_seed, seed_all
 from nommer.engine.optim import Optim
@@ -52,6 +53,8 @@ class Task(L.LightningModule):
         self.optim, self.lr, self.seed = optim, lr, seed
         self.report: Report | None = None
         self.answers: dict[int, Any] = {}
+        self.watch_gradient: Callable[[Tensor], None] | None = None
+        """Shown the norm of the gradient before it was clipped, after which the weights change."""
         self.compiled: Callable[..., Any] | None = None
         """The forward pass of training, where it is compiled; the model itself stays as it is and is judged so."""
         self.losses = torch.zeros(2)
@@ -118,6 +121,21 @@ class Task(L.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},  # type: ignore[typeddict-item]  # timm's
         }
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip by the norm, and show it to who watches; frozen weights have no gradient."""
+        weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+        if gradient_clip_val:
+            norm = torch.nn.utils.clip_grad_norm_(weights, gradient_clip_val)
+        else:
+            norm = torch.nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
+        if self.watch_gradient is not None:
+            self.watch_gradient(norm)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the losses of an epoch that has only begun."""

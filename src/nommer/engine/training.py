@@ -16,9 +16,11 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 
 from nommer.data.formats.labelled import split_as_csv
 from nommer.data.seeding import seed_all
+from nommer.engine.aiding import aiding
+from nommer.engine.averaging import AveragedWeights
 from nommer.engine.callbacks import BestModel, EpochLines, History, ProgressBar
 from nommer.engine.checkpoint import MovableCheckpoint, open_checkpoint
-from nommer.engine.cooling import Cooling
+from nommer.engine.freezing import freeze
 from nommer.engine.interruption import StopSignals, interruptible
 from nommer.engine.judging import judge
 from nommer.engine.last_checkpoint import LastCheckpoint, Progress, read_progress
@@ -85,6 +87,7 @@ def train_until(settings: TrainSettings, stop: StopSignals) -> TrainingResult:
     seed_all(settings.seed)
     fresh = replace(settings, pretrained=None) if settings.resume else settings  # its own weights follow
     model = workflow.build_model(fresh, found.data)
+    freeze(model.network, settings.aids.freeze)
     with locked(run.path) if first else nullcontext():
         if first:
             open_run(workflow, run, settings, found)
@@ -234,9 +237,9 @@ def build_trainer(
     )
     command = f"nommer train {run.resume_options}"
     last = LastCheckpoint(run.last, minutes=settings.checkpoint_minutes, stop=stop, command=command)  # after "best"
+    averaged = AveragedWeights(settings.aids.ema) if settings.aids.ema else None
     terminal = sys.stderr.isatty()
     on_gpus = parse_device(settings.device, settings.devices)[0] == "cuda"
-    cooling = [Cooling(settings.network)] if settings.network.cools else []
     return make_trainer(
         device=settings.device,
         devices=settings.devices,
@@ -245,7 +248,15 @@ def build_trainer(
         max_epochs=settings.epochs,
         accumulate_grad_batches=settings.accumulate,
         gradient_clip_val=settings.optim.clip_grad or None,
-        callbacks=[history, BestModel(run), *cooling, ProgressBar() if terminal else EpochLines(), best, last],
+        callbacks=[
+            *([averaged] if averaged else []),
+            history,
+            BestModel(run, averaged),
+            *aiding(settings, run, workflow.task),
+            ProgressBar() if terminal else EpochLines(),
+            best,
+            last,
+        ],
         enable_progress_bar=terminal,
         logger=TensorBoardLogger(run.path, name="", version="tensorboard"),
         log_every_n_steps=1_000_000,

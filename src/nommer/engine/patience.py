@@ -1,0 +1,31 @@
+"""Early stopping, Lightning's, which a run that is resumed after it remembers."""
+
+import lightning as L
+from lightning.pytorch.callbacks import EarlyStopping
+
+from nommer.progress import notice
+
+
+class Patience(EarlyStopping):
+    """Ends a training whose models get no better.
+
+    Args:
+        measure: what Lightning calls the number that is to grow.
+        patience: epochs in a row without a better model.
+        min_delta: by how much a better one must be better.
+    """
+
+    def __init__(self, measure: str, *, patience: int, min_delta: float) -> None:
+        super().__init__(measure, min_delta=min_delta, patience=patience, mode="max", check_on_train_epoch_end=True)
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """A run that has stopped early stays so."""
+        if self.wait_count >= self.patience:
+            trainer.should_stop = True
+            notice(f"stopped early, after {self.patience} epochs without a better model: nothing to train")
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Stop, and say so."""
+        super().on_train_epoch_end(trainer, pl_module)
+        if self.wait_count >= self.patience:
+            notice(f"stopped early: {self.patience} epochs without a better model")
