@@ -12,6 +12,7 @@ from nommer.backbone.checkpoint import from_published, is_published
 from nommer.backbone.network import NomMer
 from nommer.backbone.stage import resample_position
 from nommer.backbone.variants import VARIANTS
+from nommer.zoo import CARD, WEIGHTS, Entry, entries, find_entry
 
 POSITION = "stages.2.pos_embed"
 
@@ -36,7 +37,33 @@ def _default_cfg() -> dict[str, Any]:
     }
 
 
-default_cfgs = generate_default_cfgs({f"{name}.untrained": _default_cfg() for name in VARIANTS})
+def _zoo_cfg(entry: Entry) -> dict[str, Any]:
+    """What timm asks of the weights of an entry of the zoo."""
+    description, folder = entry.description(), entry.verified()
+    architecture, preprocessing = description["architecture"], description["preprocessing"]
+    size = preprocessing["image_size"]
+    return _default_cfg() | {
+        "file": str(folder / WEIGHTS),
+        "architecture": entry.variant,
+        "tag": entry.tag,
+        "num_classes": len(description["class_names"]),
+        "input_size": (architecture["in_chans"], size, size),
+        **{name: preprocessing[name] for name in ("crop_pct", "interpolation")},
+        **{name: tuple(preprocessing[name]) for name in ("mean", "std")},
+        "label_names": tuple(description["class_names"]),
+        "license": "see the card",
+        "notes": (f"card: {folder / CARD}",),
+    }
+
+
+default_cfgs = generate_default_cfgs(
+    {f"{name}.untrained*": _default_cfg() for name in VARIANTS}
+    | {entry.name: _default_cfg() | {"file": str(entry.folder / WEIGHTS)} for entry in entries() if entry.folder}
+)
+"""By default nothing is loaded; the weights of the zoo are loaded with all that `_zoo_cfg` says of them."""
+
+_OF_TRAINING = {"num_classes", "drop_rate", "drop_path_rate"}
+"""What an entry's description of its network says that `pretrained=True` leaves to the caller."""
 
 
 def checkpoint_filter_fn(state_dict: Mapping[str, Tensor], model: NomMer) -> dict[str, Tensor]:
@@ -52,17 +79,27 @@ def create_nommer(variant: str, pretrained: bool = False, **kwargs: Any) -> nn.M
 
     Args:
         variant: a name of `VARIANTS`.
-        pretrained: load the weights that `pretrained_cfg_overlay={"file": ...}` names; without it timm refuses, for
-            none are published with this package yet.
+        pretrained: load the weights of the zoo's entry for this variant, or the one with the given tag
+            (`timm.create_model("nommer_nano.tiny_imagenet_200", pretrained=True)`), into the architecture that it was
+            trained with; or those that `pretrained_cfg_overlay={"file": ...}` names.
         **kwargs: fields of `NomMerConfig` to change, and timm's own options (`features_only`, `out_indices`, ...).
 
     Returns:
         A `NomMer`, or with `features_only` timm's wrapper that returns the list of its feature maps.
 
     Raises:
+        InputError: the zoo's entry is absent or damaged.
+        RuntimeError: there are no weights for this variant.
         TypeError: an option that neither timm nor `NomMerConfig` knows.
         ValueError: a value out of range.
     """
+    tag = kwargs.get("pretrained_cfg")
+    if pretrained and (tag is None or isinstance(tag, str)) and not kwargs.get("pretrained_cfg_overlay"):
+        entry = find_entry(f"{variant}.{tag}" if tag else variant)
+        if entry:
+            architecture = entry.description()["architecture"]
+            trained = {name: value for name, value in architecture.items() if name not in _OF_TRAINING}
+            kwargs = trained | kwargs | {"pretrained_cfg": _zoo_cfg(entry)}
 
     def build(**changes: Any) -> NomMer:
         return NomMer(replace(VARIANTS[variant], **changes))

@@ -13,7 +13,7 @@ from torch import Tensor
 from nommer.data.audit import audit, read_images
 from nommer.data.classification import ClassificationBatch, ClassificationData
 from nommer.data.formats.classification import read_classification
-from nommer.data.formats.folders import split_stratified
+from nommer.data.formats.folders import ClassFolders, split_stratified
 from nommer.data.formats.labelled import shorten
 from nommer.data.module import ImageData, Loading
 from nommer.data.transforms import Augmentation, Preprocessing
@@ -137,7 +137,8 @@ class ClassificationWorkflow(Workflow):
         network = build_network(settings, num_classes=len(data.class_names))
         if settings.pretrained is not None:
             transfer(network, data.class_names, settings.pretrained)
-        return Classifier(network, class_names=data.class_names, preprocessing=preprocessing)
+        ids = data.class_ids if isinstance(data, ClassFolders) else ()
+        return Classifier(network, class_names=data.class_names, preprocessing=preprocessing, class_ids=ids)
 
     def training_data(self, settings: TrainSettings, data: Data, model: Classifier) -> ImageData[Any, Any]:
         """Augmented batches, and validation images as they are."""

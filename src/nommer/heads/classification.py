@@ -19,18 +19,33 @@ from nommer.shapes import Images, Logits
 class Classifier(nn.Module):
     """A NomMer with class names and preprocessing; `forward` is the network's, `predict` takes images as they are.
 
+    Args:
+        network: the network.
+        class_names: its classes as people call them.
+        preprocessing: how images are prepared for it.
+        class_ids: what data call the classes besides, such as WordNet ids; none, or as many as names.
+
     Raises:
         InputError: as many class names as the network has outputs are needed.
     """
 
-    def __init__(self, network: nn.Module, *, class_names: Sequence[str], preprocessing: Preprocessing) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        class_names: Sequence[str],
+        preprocessing: Preprocessing,
+        class_ids: Sequence[str] = (),
+    ) -> None:
         super().__init__()
         if len(class_names) != network.num_classes:
             raise InputError(
                 f"the network has {network.num_classes} outputs but {len(class_names)} class names were given"
             )
         self.network = network
-        self.class_names = tuple(class_names)
+        if class_ids and len(class_ids) != len(class_names):
+            raise InputError(f"{len(class_names)} class names but {len(class_ids)} class ids were given")
+        self.class_names, self.class_ids = tuple(class_names), tuple(class_ids)
         self.preprocessing = preprocessing
 
     def forward(self, images: Images) -> Logits:

@@ -28,12 +28,10 @@ from nommer.heads.rcnn import RCNN
 from nommer.heads.rcnn_protocol import RCNNProtocol
 from nommer.heads.segmentation import Segmenter
 from nommer.heads.upernet import UPerNet
+from nommer.zoo import DESCRIPTION, WEIGHTS, entries, find_entry
 
 FORMAT = 1
 """Version of `model.json`; a reader refuses a newer one."""
-
-WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
-
 
 Model: TypeAlias = Classifier | Segmenter | Detector
 """What is saved and loaded."""
@@ -68,7 +66,8 @@ def save_model(folder: Path, model: Model, *, metrics: Mapping[str, Any], versio
 
 def _describe(model: Model) -> dict[str, Any]:
     if isinstance(model, Classifier):
-        return {"architecture": describe_network(model.network)}
+        ids = {"class_ids": list(model.class_ids)} if model.class_ids else {}
+        return {"architecture": describe_network(model.network)} | ids
     if isinstance(model, Detector):
         return _describe_detector(model)
     network = cast("UPerNet", model.network)
@@ -93,6 +92,8 @@ def load(path: str | Path) -> Model:
         InputError: nothing there, a damaged or foreign file, or weights that do not fit the description.
     """
     path = Path(path)
+    if not path.exists() and (entry := find_entry(path)):
+        return _load_folder(entry.verified())
     if path.is_file():
         return load_onnx(path) if path.suffix == ".onnx" else _load_published(path)
     for folder in (path, path / "model"):
@@ -105,8 +106,10 @@ def load(path: str | Path) -> Model:
     )
     if not path.exists():
         found = "does not exist"
+    names = ", ".join(entry.name for entry in entries())
+    of_zoo = f"; in the zoo there are {names}" if names else ""
     raise InputError(
-        f"{path}: {found}; expected a run folder, a folder with {DESCRIPTION} and {WEIGHTS}, or a checkpoint"
+        f"{path}: {found}; expected a run folder, a folder with {DESCRIPTION} and {WEIGHTS}, or a checkpoint{of_zoo}"
     )
 
 
@@ -130,7 +133,8 @@ def _load_folder(folder: Path) -> Model:
 def _build_classifier(description: Mapping[str, Any]) -> Classifier:
     network = build_network(description["architecture"])
     preprocessing = Preprocessing(**description["preprocessing"])
-    return Classifier(network, class_names=description["class_names"], preprocessing=preprocessing)
+    names, ids = description["class_names"], description.get("class_ids", ())
+    return Classifier(network, class_names=names, preprocessing=preprocessing, class_ids=ids)
 
 
 def _build_segmenter(description: Mapping[str, Any]) -> Segmenter:

@@ -3,7 +3,7 @@
 import random
 from collections import defaultdict
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -35,6 +35,9 @@ class ClassFolders(LabelledImages[Sample]):
     """Labelled images by split, with the class names that their labels index."""
 
     target: ClassVar[str] = "class"
+
+    class_ids: tuple[str, ...] = ()
+    """What the data call the classes where that is not their names, as WordNet ids."""
 
     def target_of(self, sample: Sample) -> str:
         """The name of the sample's class; "" where its label cannot be used."""
@@ -174,4 +177,4 @@ def split_stratified(data: ClassFolders, *, fraction: float, seed: int) -> Class
         raise InputError(
             f"{data.root}: no class has two images, so none can be held back for validation; add a val/ folder"
         )
-    return ClassFolders(data.root, data.class_names, data.splits | {"train": train, "val": val}, data.issues)
+    return replace(data, splits=data.splits | {"train": train, "val": val})

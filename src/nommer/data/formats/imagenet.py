@@ -7,7 +7,7 @@ models whose classes are the ids themselves are matched by these.
 import csv
 from collections import Counter
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
 
@@ -70,7 +70,7 @@ def read_imagenet(root: Path, class_names: tuple[str, ...] | None = None) -> Cla
     if lacking:
         shown = shorten([ids[label] for label in sorted(lacking)], 5)
         raise InputError(f"{root}: no training images of {len(lacking)} classes: {shown}; add them")
-    return unordered
+    return replace(unordered, class_ids=ids if ids != unordered.class_names else ())
 
 
 def _find(root: Path) -> _Place:

@@ -1,0 +1,96 @@
+"""The model zoo: trained models that come with the package, or lie beside it in the repository (`zoo/`).
+
+An entry is a folder called VARIANT.DATA with weights in half precision, their description and a card. `manifest.json`
+lists all entries, the best first, with the checksums of their files. Nothing is downloaded.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nommer.errors import InputError
+
+HOMES = (Path(__file__).parent, Path(__file__).parents[3] / "zoo")
+"""Where entries lie: in the package, or beside it in the repository."""
+
+MANIFEST = "manifest.json"
+WEIGHTS, DESCRIPTION, CARD = "model.safetensors", "model.json", "card.md"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A trained model of the zoo."""
+
+    name: str
+    """Variant and data, as in "nommer_nano.tiny_imagenet_200"."""
+    sha256: dict[str, str]
+    """Checksums of its files by name."""
+    size: int
+    """Bytes of its weights."""
+
+    @property
+    def variant(self) -> str:
+        """The variant of the network."""
+        return self.name.partition(".")[0]
+
+    @property
+    def tag(self) -> str:
+        """What it was trained on."""
+        return self.name.partition(".")[2]
+
+    @property
+    def folder(self) -> Path | None:
+        """Where it lies on this machine; None where it is absent."""
+        return next((home / self.name for home in HOMES if (home / self.name / DESCRIPTION).is_file()), None)
+
+    def verified(self) -> Path:
+        """Its folder, with files that are what they should be.
+
+        Raises:
+            InputError: it is absent, or a file is damaged.
+        """
+        folder = self.folder
+        if folder is None:
+            raise InputError(
+                f"{self.name}: its weights ({self.size / 1e6:.0f} MB) do not come with the package; they lie in the "
+                f"repository, in zoo/{self.name}: give that folder, or install from a clone (pip install -e .)"
+            )
+        for name, expected in self.sha256.items():
+            found = _checksum(folder / name)
+            if found != expected:
+                raise InputError(
+                    f"{folder / name}: is damaged or was changed: its SHA-256 is {found}, the manifest of the zoo has "
+                    f"{expected}; install nommer again, or take the file from the repository"
+                )
+        return folder
+
+    def description(self) -> dict[str, Any]:
+        """What `model.json` says: architecture, class names, preprocessing, metrics."""
+        return dict(json.loads((self.verified() / DESCRIPTION).read_text(encoding="utf-8")))
+
+
+def _checksum(file: Path) -> str:
+    try:
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read: {error.strerror}; install nommer again") from error
+
+
+def entries() -> list[Entry]:
+    """All entries, also those that are absent here, the best first."""
+    listed = json.loads((HOMES[0] / MANIFEST).read_text(encoding="utf-8"))
+    return [Entry(name, dict(said["sha256"]), int(said["bytes"])) for name, said in listed.items()]
+
+
+def find_entry(name: str | Path) -> Entry | None:
+    """The entry of this name, or the best one of the variant of this name that is here; None where there is none."""
+    found = [entry for entry in entries() if str(name) in (entry.name, entry.variant)]
+    return next((entry for entry in found if entry.folder), found[0] if found else None)
+
+
+def default_entry() -> Entry | None:
+    """The best entry that is on this machine; None where there is none."""
+    return next((entry for entry in entries() if entry.folder), None)
