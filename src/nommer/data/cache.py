@@ -7,13 +7,13 @@ that has no name and ends with the run, for "disk" one in the run folder.
 
 import errno
 import mmap
+import multiprocessing
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from threading import Lock
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -68,7 +68,7 @@ class DecodedCache:
     def _part(self, start: int, height: int, width: int, channels: int) -> Image.Image | np.ndarray:
         content = memoryview(self._bytes)[start : start + height * width * max(1, channels)]
         if channels:
-            return Image.frombuffer("RGB", (width, height), content, "raw", "RGB", 0, 1)
+            return Image.frombuffer("RGB", (width, height), content, "raw", "RGB", 0, 1)  # type: ignore[arg-type]
         return np.frombuffer(content, np.uint8).reshape(height, width).copy()  # for transforms may write
 
 
@@ -91,7 +91,9 @@ class CacheFile:
             self.path = f"/proc/{os.getpid()}/fd/{self._file}"
         else:
             self._file, self.path = tempfile.mkstemp(prefix="nommer-")
-        self._end, self._lock, self._room = 0, Lock(), None if (room := self.room()) is None else int(_MARGIN * room)
+        self._end = multiprocessing.get_context("fork" if hasattr(os, "fork") else None).Value("q", 0)
+        room = self.room()
+        self._room = None if room is None else int(_MARGIN * room)
 
     def close(self) -> None:
         """Give it up; who has it open keeps it until done."""
@@ -122,8 +124,8 @@ class CacheFile:
             for row, place in enumerate(places):
                 if place:
                     table[row] = place
-            start = self._append(b"\0" * (-self._end % 8) + table.tobytes())
-            start += -start % 8
+            self._append(b"\0" * (-self._end.value % 8))  # numbers must lie where 8 divides
+            start = self._append(table.tobytes())
             self._append(np.array([start, samples, parts], np.int64).tobytes())
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.ENOMEM, errno.EDQUOT):
@@ -145,10 +147,10 @@ class CacheFile:
 
     def _append(self, content: Any) -> int:
         content = memoryview(content).cast("B")
-        with self._lock:
-            start = self._end
-            self._end += len(content)
-        if self._room is not None and self._end > self._room:
+        with self._end.get_lock():
+            start = self._end.value
+            self._end.value += len(content)
+        if self._room is not None and start + len(content) > self._room:
             raise OSError(errno.ENOSPC, "larger than estimated")
         written = 0
         while written < len(content):

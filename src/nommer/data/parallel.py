@@ -1,17 +1,82 @@
 """Reading many files at a time."""
 
+import multiprocessing
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from itertools import chain
+from typing import Any, TypeVar
 
 from nommer.progress import track
 
 T = TypeVar("T")
 R = TypeVar("R")
 
+MOST = 16
+"""Processes or threads at a time."""
 
-def read_all(read: Callable[[T], R], files: Sequence[T], *, what: str) -> list[R]:
-    """`read` of each of `files`, in order, several at a time; `what` is shown while it lasts."""
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+FEW = 256
+"""Fewer files are read before processes have started."""
+
+_CHUNK = 64
+"""Files that a process is given at once."""
+
+_share: tuple[Callable[[Any], Any], Sequence[Any]]
+"""In a reading process: how to read, and all the files."""
+
+
+def read_all(read: Callable[[T], R], files: Sequence[T], *, what: str, processes: bool = True) -> list[R]:
+    """`read` of each of `files`, in order, several at a time.
+
+    Many files are read by processes, since with small images Python takes longer than the decoder, in one thread at a
+    time. They are forked, so `read` and `files` may be anything, and what `read` remembers is forgotten; its results,
+    and what it raises, must be picklable.
+
+    Args:
+        read: what is done with one file.
+        files: or whatever stands for them.
+        what: is shown while it lasts.
+        processes: whether processes may be used; not where `read` is to remember something.
+    """
+    number = count_readers()
+    if processes and len(files) >= FEW and number > 1 and _can_fork():
+        return list(track(_by_processes(read, files, number), total=len(files), what=what))
+    with ThreadPoolExecutor(number) as pool:
         return list(track(pool.map(read, files), total=len(files), what=what))
+
+
+def count_readers() -> int:
+    """Files that are read at a time: one per core that this process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(MOST, cores)
+
+
+def _can_fork() -> bool:
+    """Whether a process may be forked: not where systems advise against it, nor in one that may have no children."""
+    return sys.platform == "linux" and not multiprocessing.current_process().daemon
+
+
+def _by_processes(read: Callable[[T], R], files: Sequence[T], number: int) -> Iterator[R]:
+    chunk = max(1, min(_CHUNK, len(files) // (4 * number)))
+    parts = [(start, min(start + chunk, len(files))) for start in range(0, len(files), chunk)]
+    context = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(number, mp_context=context, initializer=_begin, initargs=(read, files)) as pool:
+        try:
+            yield from chain.from_iterable(pool.map(_read_part, parts))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _begin(read: Callable[[Any], Any], files: Sequence[Any]) -> None:
+    global _share  # noqa: PLW0603 - of this process alone, which does nothing else
+    _share = read, files
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that waits for it is told, too, and ends it
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _read_part(part: tuple[int, int]) -> list[Any]:
+    read, files = _share
+    return [read(file) for file in files[slice(*part)]]

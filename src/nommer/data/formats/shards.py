@@ -57,7 +57,8 @@ def read_shards(root: Path, class_names: tuple[str, ...] | None = None) -> Class
     entries: list[Entry] = []
     files = find_shards(root)
     issues = [] if root.is_file() else list(_beside(root, files))
-    for file, (found, left) in zip(files, read_all(_read_shard, files, what="reading shards"), strict=True):
+    read = read_all(_read_shard, files, what="reading shards", processes=False)  # what is in them is remembered
+    for file, (found, left) in zip(files, read, strict=True):
         split = "train" if file == root else _split(file, root)
         entries += (replace(entry, split=split) for entry in found)
         issues += left

@@ -1,0 +1,36 @@
+"""Files are read several at a time, in order, whatever reads them and whatever goes wrong."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from nommer.data.images import ImageError
+from nommer.data.parallel import FEW, count_readers, read_all
+
+
+@pytest.mark.parametrize("number", [0, 1, FEW - 1, FEW, 5 * FEW + 3])
+def test_results_are_in_order(number):
+    offset = 7  # which no other process could be sent
+    assert read_all(lambda value: value + offset, range(number), what="") == list(range(7, number + 7))
+
+
+@pytest.mark.skipif(count_readers() < 2, reason="one core")
+def test_many_files_are_read_by_processes_and_few_are_not():
+    assert set(read_all(lambda _: os.getpid(), range(FEW - 1), what="")) == {os.getpid()}
+    assert set(read_all(lambda _: os.getpid(), range(FEW), what="", processes=False)) == {os.getpid()}
+    several = set(read_all(lambda _: os.getpid(), range(FEW), what=""))
+    assert os.getpid() not in several
+    assert not any(Path(f"/proc/{process}").exists() for process in several), "they have ended"
+
+
+@pytest.mark.parametrize("number", [FEW - 1, FEW])
+def test_an_error_keeps_its_kind_and_its_sentence(number):
+    def read(value):
+        if value == 100:
+            raise ImageError("a.png", "is cut")
+        return value
+
+    with pytest.raises(ImageError, match=r"a\.png: is cut") as error:
+        read_all(read, range(number), what="")
+    assert error.value.reason == "is cut"
