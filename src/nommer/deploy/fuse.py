@@ -2,7 +2,7 @@
 
 - batch norms into the convolutions before them, also those of a segmenter's decoder;
 - block DCT (or pooling), grouped 1x1 convolution and batch norm into one strided grouped convolution;
-- grouped 1x1 convolution and inverse DCT into one transposed grouped convolution;
+- grouped 1x1 convolution and inverse DCT into one matrix per group;
 - the window context's bias, gathered from its table;
 - nomination by selecting instead of multiplying and adding;
 - on the CPU, weights packed for its matrix products, with the activation or residual addition after them (`packed`).
@@ -16,13 +16,14 @@ from itertools import pairwise
 from typing import TypeVar
 
 import torch
-from einops import einsum, rearrange
+from einops import rearrange
 from timm.layers import Mlp
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from nommer.backbone.block import Block
 from nommer.backbone.contexts import ConvolutionContext, SpectralContext, WindowContext
+from nommer.backbone.contexts.spectral import widen_blocks
 from nommer.backbone.layout import as_grid, as_maps, pad_maps
 from nommer.backbone.nominator import Nomination, Nominator
 from nommer.backbone.stem import Stem
@@ -134,29 +135,27 @@ class FusedWindowContext(WindowContext):
 
 
 class FusedSpectralContext(nn.Module):
-    """The global context with each transform and its neighbours merged into one kernel per group of channels."""
+    """The global context with each transform, its convolution and the batch norm multiplied out once."""
+
+    expand: Tensor
 
     def __init__(self, context: SpectralContext) -> None:
         super().__init__()
-        side, width = context.transform.block_size, context.norm.num_features
-        groups = context.compress.groups
+        side, width, groups = context.transform.block_size, context.norm.num_features, context.compress.groups
         self.block_size, self.attention = side, context.attention
-        basis = rearrange(context.transform.basis.double(), "f (j i) -> f j i", j=side)
-        squeeze = rearrange(context.compress.weight.double(), "o (c f) 1 1 -> o c f", f=len(basis))
+        exact, dtype = copy.deepcopy(context).double(), context.norm.weight.dtype
         merged = nn.Conv2d(width, width, side, stride=side, groups=groups, bias=False)
-        merged.weight = nn.Parameter(einsum(squeeze, basis, "o c f, f j i -> o c j i").to(context.norm.weight.dtype))
-        self.compress = fuse_conv_bn_eval(merged.eval(), context.norm)
-        widen = rearrange(context.expand.weight.double(), "(g c f) n 1 1 -> g n c f", g=groups, f=len(basis))
-        self.expand = nn.ConvTranspose2d(width, width, side, stride=side, groups=groups, bias=False)
-        kernel = rearrange(einsum(widen, basis, "g n c f, f j i -> g n c j i"), "g n c j i -> (g n) c j i")
-        self.expand.weight = nn.Parameter(kernel.to(context.norm.weight.dtype))
+        kernels = rearrange(exact.compress_kernels(), "g (j i c) o -> (g o) c j i", j=side, i=side)
+        merged.weight = nn.Parameter(kernels)
+        self.compress = fuse_conv_bn_eval(merged.eval(), exact.norm).to(dtype)
+        self.register_buffer("expand", exact.expand_kernels().detach().to(dtype))
 
     def forward(self, grid: TokenGrid) -> TokenGrid:
         """Context of every token from the whole image: (B, rows, columns, width), same shape out."""
         _, rows, columns, _ = grid.shape
         padded = pad_maps(as_maps(grid), self.block_size, "replicate")
         attended = self.attention(as_grid(self.compress(padded)))
-        return as_grid(self.expand(as_maps(attended)))[:, :rows, :columns]
+        return widen_blocks(attended, self.expand, self.block_size)[:, :rows, :columns]
 
 
 class FusedNominator(Nominator):

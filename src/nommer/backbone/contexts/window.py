@@ -44,8 +44,9 @@ class WindowContext(nn.Module):
         self.relative_position_index.copy_(relative_position_index(self.window_size))
 
     def position_bias(self) -> Float[Tensor, "1 heads tokens tokens"]:
-        """Bias of every (query, key) pair of a window."""
-        return rearrange(self.relative_position_bias_table[self.relative_position_index], "q k h -> 1 h q k")
+        """Bias of every (query, key) pair of a window, in the memory order that fused attention asks for."""
+        bias = self.relative_position_bias_table[self.relative_position_index]
+        return rearrange(bias, "q k h -> 1 h q k").contiguous()
 
     def padding_bias(self, grid: TokenGrid, rows: int, columns: int) -> Float[Tensor, "windows 1 1 tokens"]:
         """Minus infinity for the keys outside the first `rows` x `columns` of the padded `grid`, else 0."""
