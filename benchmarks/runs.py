@@ -115,7 +115,8 @@ def last_word(run: Run) -> str:
     if run.finished:
         return f"top-1 {json.loads((run.out / 'result.json').read_text())['top1']:.2%}"
     lines = run.out.with_suffix(".log").read_text(errors="replace").strip().splitlines()
-    return lines[-1].strip() if lines else "nothing"
+    errors = [line for line in lines if line.startswith("error: ")]
+    return (errors or lines or ["nothing"])[-1].strip()
 
 
 def say(line: str) -> None:

@@ -1,0 +1,82 @@
+"""The comparison of accuracy: every network of every suite can be trained by the recipe, and what is left of runs."""
+
+import importlib.util
+import json
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from nommer.cli import build_parser, normalise
+from nommer.data.formats.folders import ClassFolders
+from nommer.engine.settings import TrainSettings
+from nommer.engine.workflow import Found
+from nommer.engine.workflows import WORKFLOWS
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def script():
+    """A script of the benchmarks as a module, which imports its neighbours as when it is run."""
+    sys.path.insert(0, str(BENCHMARKS))
+
+    def load(name):
+        spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+        return module
+
+    yield load
+    sys.path.remove(str(BENCHMARKS))
+
+
+@pytest.fixture(scope="module")
+def parser():
+    return build_parser()
+
+
+@pytest.mark.parametrize("suite", ["small", "large", "settings"])
+def test_every_network_of_a_suite_is_built_by_its_recipe(script, parser, suite):
+    accuracy = script("accuracy")
+    names = tuple(map(str, range(200)))
+    data = ClassFolders(Path("data"), names, {"train": range(1000), "val": range(100)})
+    costs = {}
+    for name, told in accuracy.SUITES[suite].items():
+        words = ["train", "--data", "x", "--config", "tiny_imagenet_200", *shlex.split(told)]
+        chosen = parser.instantiate(parser.parse_args(normalise(words)))["train"]
+        settings = TrainSettings(**{key: value for key, value in chosen.items() if key != "config"})
+        workflow = WORKFLOWS["classification"]
+        settings = workflow.resolve(settings, Found(data, short_side=64))
+        with torch.device("meta"):
+            network = workflow.build_model(settings, data).network
+        assert network.num_classes == 200
+        costs[name] = accuracy.giga_macs(network, 64) if suite != "settings" else None
+    if suite != "settings":
+        ours = costs["nommer_nano"] if suite == "small" else costs["nommer_tiny"]
+        peers = {name: cost for name, cost in costs.items() if not name.startswith("nommer")}
+        assert all(ours / 2.1 < cost < 2.1 * ours for cost in peers.values()), costs
+
+
+def test_runs_are_started_skipped_reported_and_refused_with_other_arguments(script, tmp_path, coloured, capsys):
+    runs = script("runs")
+    told = ("--data", str(coloured), "--model", "nommer_micro", "--image-size", "32", "--workers", "0", "--device=cpu")
+    made = [runs.Run("some, net", 3, tmp_path, (*told, "--epochs", "1"))]
+    bad = runs.Run("bad", 0, tmp_path, ("--data", str(tmp_path / "nothing")))
+    assert runs.finish([*made, bad], jobs=2) == [bad]
+    assert made[0].out.name == "some-net-3"
+    assert json.loads((made[0].out / "result.json").read_text())["epoch"] == 1
+    said = capsys.readouterr().err
+    assert "some-net-3 is finished: top-1" in said
+    assert "bad-0 failed: error:" in said
+    assert runs.finish([runs.Run("some, net", 3, tmp_path, (*told, "--workers", "1", "--epochs", "1"))], jobs=1) == []
+    assert "1 of 1 runs are finished" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="was trained with other arguments"):
+        runs.finish([runs.Run("some, net", 3, tmp_path, (*told, "--epochs", "2"))], jobs=1)
+    accuracy = script("accuracy")
+    row = accuracy.collect(made)[0]
+    assert (row["epochs"], row["image_size"], len(row["seeds"][3]["curve"])) == (1, 32, 1)
+    assert "some, net (1)" in accuracy.as_table([row])
