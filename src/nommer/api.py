@@ -1,13 +1,11 @@
 """The verbs: one typed function each, which the command line and the YAML recipes call with the same names."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from nommer.data.cache import CacheKind
 from nommer.data.transforms import Augmentation, PixelOptions
-from nommer.deploy.onnx import ParityReport, export_onnx, parity_images
 from nommer.engine.aids import Aids, ClassificationOptions
 from nommer.engine.checking import CheckResult, check_data
 from nommer.engine.evaluation import (
@@ -17,12 +15,12 @@ from nommer.engine.evaluation import (
     evaluate_model,
 )
 from nommer.engine.explaining import ExplanationResult, ExplanationSettings, explain_files
-from nommer.engine.inputs import images_to_compare
+from nommer.engine.exporting import ExportResult, ExportSettings, FormatName, export_to_file
 from nommer.engine.network_options import NetworkOptions
 from nommer.engine.optim import Optim
 from nommer.engine.prediction import PredictionResult, PredictionSettings, predict_images
 from nommer.engine.replay import ReplayResult, replay_step
-from nommer.engine.run import RunFolder, results_folder, run_of
+from nommer.engine.run import RunFolder
 from nommer.engine.settings import (
     DetectionOptions,
     SegmentationOptions,
@@ -32,9 +30,7 @@ from nommer.engine.study import StudySettings, study_data
 from nommer.engine.trainer import Precision
 from nommer.engine.training import TrainingResult, train_model
 from nommer.errors import InputError, refuse_given
-from nommer.heads.detection import Detector
 from nommer.heads.inference import Inference
-from nommer.heads.storage import load, network_of
 
 
 def check(
@@ -191,7 +187,7 @@ def evaluate(
     """Judge a model on labelled images: accuracy or IoU, confusion, and more, per class and in pictures.
 
     Args:
-        model: run folder, model folder, exported model.onnx or published checkpoint.
+        model: run folder, model folder, exported model.onnx or model.pt2, or published checkpoint.
         data: folder of labelled images, laid out as for training; classes are matched by name. By default the run's
             own data.
         classes: for masks, YAML or JSON file with names, values and colours. By default the run's own for its own
@@ -235,7 +231,7 @@ def predict(
     """Answer images; one that cannot be read is answered by an error, the others all the same.
 
     Args:
-        model: run folder, model folder, exported model.onnx or published checkpoint.
+        model: run folder, model folder, exported model.onnx or model.pt2, or published checkpoint.
         images: files, folders (searched deeply) and glob patterns; - reads one per line from standard input.
         top: classes to name per image, most probable first, for classification. By default 5.
         out: folder for result.json, predictions.csv, annotated images; of a segmenter also the labels of all pixels as
@@ -334,18 +330,11 @@ def explain(
     return explain_files(ExplanationSettings(**given))
 
 
-@dataclass(frozen=True)
-class ExportResult:
-    """How closely the exported model follows, and where it is."""
-
-    report: ParityReport
-    out: Path
-
-
 def export(
     model: Path | str,
     *,
-    format: Literal["onnx"] = "onnx",  # noqa: A002 - the option's name, as elsewhere
+    format: FormatName = "onnx",  # noqa: A002 - the option's name, as elsewhere
+    dynamic_size: bool = False,
     data: Path | str | None = None,
     out: Path | str | None = None,
     overwrite: bool = False,
@@ -354,10 +343,12 @@ def export(
 
     Args:
         model: run folder, model folder or published checkpoint.
-        format: onnx, one file that holds class names and preprocessing in its metadata and takes any batch size; of a
-            segmenter, for windows of the size of the training crops.
+        format: onnx, or torch_export (a pt2 file); one file that holds class names and preprocessing in its metadata
+            and takes any batch size.
+        dynamic_size: let the file take images of any height and width from a smallest one; without, it takes those of
+            the model's own size, of a segmenter windows of the size of the training crops.
         data: folder with images (searched deeply) on which both are compared. By default the run's own data.
-        out: folder for model.onnx and parity.json. By default a new one in the run folder.
+        out: folder for model.onnx or model.pt2, and parity.json. By default a new one in the run folder.
         overwrite: delete an earlier export in `out`.
 
     Returns:
@@ -366,11 +357,4 @@ def export(
     Raises:
         InputError: anything given that does not fit, or an export that computes something else.
     """
-    loaded = load(model)
-    network_of(loaded, model)
-    if isinstance(loaded, Detector):
-        raise InputError(f"{model}: detectors cannot be exported yet, only classifiers and segmenters")
-    paths = images_to_compare(run_of(Path(model)), None if data is None else Path(data))
-    images = parity_images(loaded, paths)
-    folder = results_folder(Path(model), "export", out, overwrite=overwrite)
-    return ExportResult(export_onnx(loaded, images, folder), folder)
+    return export_to_file(ExportSettings(**{**locals(), "model": Path(model)}))

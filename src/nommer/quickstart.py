@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
-from nommer.api import ExportResult, evaluate, explain, export, predict, train
+from nommer.api import evaluate, explain, export, predict, train
 from nommer.data.samples import write_digits
 from nommer.data.transforms import Augmentation
 from nommer.engine.evaluation import EvaluationResult
 from nommer.engine.explaining import ExplanationResult
+from nommer.engine.exporting import ExportResult
 from nommer.engine.prediction import PredictionResult
 from nommer.engine.run import prepare_folder
 from nommer.engine.training import TrainingResult

@@ -8,12 +8,12 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from nommer.api import ExportResult
 from nommer.backbone.contexts import CONTEXTS
 from nommer.data.findings import by_kind
 from nommer.engine.checking import CheckResult
 from nommer.engine.evaluation import EvaluationResult
 from nommer.engine.explaining import ExplanationResult
+from nommer.engine.exporting import ExportResult
 from nommer.engine.prediction import Answer, PredictionResult
 from nommer.engine.replay import ReplayResult
 from nommer.engine.study import StudyResult
@@ -166,7 +166,7 @@ def _share_with_interval(row: dict[str, Any], name: str) -> str:
 def show_export(result: ExportResult, console: Console) -> int:
     """The parity report, and where the model is."""
     console.print(summary_table(result.report.to_dict(), "exported against PyTorch"))
-    console.print(f"model.onnx and parity.json in {result.out}")
+    console.print(f"the model and parity.json in {result.out}")
     return 0
 
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import nommer
-from nommer.deploy import onnx as deploy
+from nommer.deploy import capture
+from nommer.deploy.export import export_model
 from nommer.heads.exported import open_session
 from nommer.heads.storage import load
 
@@ -55,16 +56,16 @@ def test_predict_and_evaluate_take_the_exported_model(exported, trained, run, co
 def test_no_model_is_delivered_when_it_computes_something_else(trained, coloured, tmp_path, monkeypatch):
     model = load(trained)
     images = torch.randn(4, 3, 32, 32)
-    real = deploy.fuse
+    real = capture.fuse
 
     def wrong(model):
         fused = real(model)
         fused.network.head.bias += 0.01
         return fused
 
-    monkeypatch.setattr(deploy, "fuse", wrong)
+    monkeypatch.setattr(capture, "fuse", wrong)
     with pytest.raises(nommer.InputError, match="no model was delivered"):
-        deploy.export_onnx(model, images, tmp_path)
+        export_model(model, images, tmp_path)
     assert not json.loads((tmp_path / "parity.json").read_text())["passed"]
     assert {path.name for path in tmp_path.iterdir()} == {"parity.json"}
 

@@ -21,7 +21,7 @@ from nommer.errors import InputError
 from nommer.files import write_atomically, write_json
 from nommer.heads.classification import Classifier
 from nommer.heads.detection import Detector
-from nommer.heads.exported import OnnxNetwork, load_onnx
+from nommer.heads.exported import SUFFIXES, ExportedNetwork, load_exported
 from nommer.heads.networks import as_nominating, build_network, check_same_architecture, describe_network
 from nommer.heads.pyramid import NUM_MAPS, OnBackbone
 from nommer.heads.rcnn import RCNN
@@ -84,9 +84,10 @@ def _describe_detector(model: Detector) -> dict[str, Any]:
 
 
 def load(path: str | Path) -> Model:
-    """Load a model: a run folder, its `model/` folder, an exported `.onnx`, or a checkpoint in the published layout.
+    """Load a model: a run folder, its `model/` folder, an exported `.onnx` or `.pt2`, or a published checkpoint.
 
-    Nothing in the file is executed: weights are safetensors, and other people's `.pt` are read as plain tensors only.
+    Nothing in the file is executed: weights are safetensors, other people's `.pt` are read as plain tensors only, and a
+    `.pt2` is looked through first.
 
     Raises:
         InputError: nothing there, a damaged or foreign file, or weights that do not fit the description.
@@ -95,7 +96,7 @@ def load(path: str | Path) -> Model:
     if not path.exists() and (entry := find_entry(path)):
         return _load_folder(entry.verified())
     if path.is_file():
-        return load_onnx(path) if path.suffix == ".onnx" else _load_published(path)
+        return load_exported(path) if path.suffix in SUFFIXES else _load_published(path)
     for folder in (path, path / "model"):
         if (folder / DESCRIPTION).is_file():
             return _load_folder(folder)
@@ -193,7 +194,7 @@ def network_of(model: Model, source: str | Path) -> Any:
     Raises:
         InputError: `source` is an exported model, which holds no network that could be trained or looked into.
     """
-    if isinstance(model.network, OnnxNetwork):
+    if isinstance(model.network, ExportedNetwork):
         raise InputError(f"{source}: is an exported model; give the run folder or the model folder it was made from")
     return model.network.backbone if isinstance(model.network, OnBackbone) else model.network
 

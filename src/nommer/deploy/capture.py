@@ -1,0 +1,120 @@
+"""The computation of a model as one `torch.export` program: what every format of an export is written from."""
+
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import torch
+import torch.fx.experimental._config as tracing
+from torch import nn
+from torch.export import Dim, ExportedProgram
+
+from nommer.backbone.network import NomMer
+from nommer.deploy.any_size import for_any_size
+from nommer.deploy.fuse import fuse
+from nommer.errors import InputError
+from nommer.heads.classification import Classifier
+from nommer.heads.pyramid import OnBackbone
+from nommer.heads.segmentation import Segmenter
+from nommer.heads.storage import task_of
+from nommer.heads.upernet import enlarge
+from nommer.shapes import ClassMap, Images, PixelLogits
+
+Exportable = Classifier | Segmenter
+
+
+@dataclass(frozen=True)
+class ImageSize:
+    """What images an exported model takes: (batch, 3, height, width), any number of them."""
+
+    usual: int
+    """Side of the images that it was made for; the only one where the size is fixed."""
+    smallest: int | None = None
+    """Least height and width where any larger one will do; None where the size is fixed."""
+
+    @property
+    def examples(self) -> tuple[tuple[int, int], ...]:
+        """Heights and widths at which the exported model is compared."""
+        if self.smallest is None:
+            return ((self.usual, self.usual),)
+        low = max(self.smallest, 3 * self.usual // 4)
+        return ((max(self.usual, self.smallest),) * 2, (low + 1, low + low // 2), (2 * low + 3, low))
+
+
+def image_size(model: Exportable, *, dynamic: bool) -> ImageSize:
+    """The size of the images that `model` is exported for: its own, of a segmenter up to whole cells."""
+    side = model.preprocessing.image_size
+    if isinstance(model, Segmenter):
+        side = -(-side // model.network.stride) * model.network.stride
+    return ImageSize(side, _smallest(model) if dynamic else None)
+
+
+def _smallest(model: Exportable) -> int:
+    """More than one cell of the coarsest grid, one window and one block: tracing takes a single one for a constant."""
+    network: Any = model.network.backbone if isinstance(model.network, OnBackbone) else model.network
+    reductions = [info["reduction"] for info in network.feature_info]
+    if not isinstance(network, NomMer):
+        return int(2 * reductions[-1] + 1)
+    config = network.config
+    blocks = [size * reduction for size, reduction in zip(config.block_sizes, config.reductions, strict=False)]
+    return max(config.reductions[-1], config.window_size * config.reductions[len(blocks) - 1], *blocks) + 1
+
+
+def capture(model: Exportable, size: ImageSize) -> tuple[ExportedProgram, tuple[dict[int, Dim]]]:
+    """The program of the fused model, and its open dimensions as `torch.export` takes them.
+
+    Raises:
+        InputError: the network cannot be traced so that the size of the images stays open.
+    """
+    module: nn.Module = fuse(model)
+    open_sides = {0: Dim("batch", min=1)}
+    height, width = size.usual, size.usual
+    if size.smallest is not None:
+        module = for_any_size(module)
+        open_sides |= {2: Dim("height", min=size.smallest), 3: Dim("width", min=size.smallest)}
+        height, width = 2 * size.smallest - 17, 2 * size.smallest + 17  # sides that nothing divides
+    module = PixelsAndCells(module).eval() if isinstance(module, Segmenter) else module
+    shapes = (open_sides,)
+    try:
+        # Tracing would else take what happens to hold at the example's size, as how its memory lies, for a condition.
+        with tracing.patch(backed_size_oblivious=size.smallest is not None):
+            program = torch.export.export(
+                module,
+                (torch.zeros(2, 3, height, width),),
+                dynamic_shapes=shapes,
+                prefer_deferred_runtime_asserts_over_guards=size.smallest is not None,
+            )
+    except (RuntimeError, ValueError, AssertionError) as error:
+        if size.smallest is None:
+            raise
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"--dynamic-size: torch.export cannot trace this network for any size: {reason}") from error
+    return program, shapes
+
+
+def describe(model: Exportable, size: ImageSize, *, precision: str = "float32") -> dict[str, Any]:
+    """All that whoever runs the file must know: task, classes, preprocessing, and what images it takes."""
+    description: dict[str, Any] = {"task": task_of(model), "class_names": model.class_names}
+    if isinstance(model, Segmenter):
+        description |= {"colours": model.colours, "stride": model.network.stride}
+    description["preprocessing"] = model.preprocessing.to_dict()
+    description["input"] = {
+        "dynamic_batch": True,
+        "dynamic_size": size.smallest is not None,
+        "size": size.usual,
+        "smallest_size": size.smallest or size.usual,
+    }
+    return description | {"precision": precision, "nommer_version": version("nommer")}
+
+
+class PixelsAndCells(nn.Module):
+    """Both outputs of an exported segmenter."""
+
+    def __init__(self, model: Segmenter) -> None:
+        super().__init__()
+        self.network = model.network
+
+    def forward(self, images: Images) -> tuple[PixelLogits, ClassMap]:
+        """Class scores of every pixel (B, classes, H, W), and those of the cells that they come from."""
+        cells = self.network.scores(images)
+        return enlarge(cells, images, self.network.stride), cells
