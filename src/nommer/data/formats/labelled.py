@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from shlex import quote
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
@@ -108,8 +109,13 @@ class LabelledImages(ABC, Generic[S]):
 
     def name_of(self, path: Path) -> str:
         """A file as it is called relative to the data; in full where it lies elsewhere."""
-        base = base_of(self.root)
-        return (path.relative_to(base) if path.is_relative_to(base) else path.absolute()).as_posix()
+        base, spelled = self._base, path.as_posix()
+        return spelled[len(base) :] if spelled.startswith(base) else path.absolute().as_posix()
+
+    @cached_property
+    def _base(self) -> str:
+        base = base_of(self.root).as_posix()
+        return "" if base == "." else base.rstrip("/") + "/"
 
     @abstractmethod
     def target_of(self, sample: S) -> str:
