@@ -7,6 +7,8 @@ from typing import Literal
 from nommer.data.cache import CacheKind
 from nommer.data.transforms import Augmentation, PixelOptions
 from nommer.engine.aids import Aids, ClassificationOptions
+from nommer.engine.benchmark import BenchmarkResult, run_benchmark
+from nommer.engine.benchmark_settings import BenchmarkSettings
 from nommer.engine.checking import CheckResult, check_data
 from nommer.engine.evaluation import (
     EvaluationResult,
@@ -70,12 +72,12 @@ def train(
     epochs: int = 100,
     epoch_steps: int | None = None,
     batch_size: int | None = None,
-    compile: bool = False,  # noqa: A002 - the option's name, as elsewhere
     image_size: int | None = None,
     lr: float = 1e-3,
     device: str = "auto",
     devices: int = 1,
     precision: Precision = "auto",
+    compile: bool = False,  # noqa: A002 - the option's name, as elsewhere
     seed: int = 0,
     workers: int | None = None,
     cache: CacheKind = "none",
@@ -113,12 +115,12 @@ def train(
         batch_size: images per step and process. By default 64 for classification and 8 for segmentation, or all there
             are if fewer.
         image_size: side of the square input in pixels, 32 or more. By default 224, for smaller images their own size;
-        compile: have torch.compile translate the training step, which takes a minute or so at the start.
             for segmentation the side of the crops, by default 512, for smaller images theirs.
         lr: learning rate at its highest.
         device: auto, cpu, cuda, mps, or chosen ones as in cuda:0,1.
         devices: number of devices, one process each.
         precision: number format of the computation; auto is bf16 on a GPU that can and 32 elsewhere.
+        compile: have torch.compile translate the training step, which takes a minute or so at the start.
         seed: of weights, split, order, augmentation and noise: the same seed gives the same result on the same machine.
         workers: processes that decode images; 0 decodes in the training process. By default one per core but one.
         cache: where decoded images are kept for all epochs and processes, with the same results: ram, disk (in the run
@@ -173,12 +175,12 @@ def evaluate(
     *,
     data: Path | str | None = None,
     classes: Path | str | None = None,
-    compile: bool = False,  # noqa: A002 - the option's name, as elsewhere
     split: SplitChoice = "auto",
     out: Path | str | None = None,
     batch_size: int | None = None,
     device: str = "auto",
     precision: Precision = "auto",
+    compile: bool = False,  # noqa: A002 - the option's name, as elsewhere
     workers: int | None = None,
     on_bad_sample: Literal["error", "skip"] = "error",
     overwrite: bool = False,
@@ -193,12 +195,12 @@ def evaluate(
         classes: for masks, YAML or JSON file with names, values and colours. By default the run's own for its own
             data, else classes.yaml or classes.json in the data folder.
         split: which part to judge; auto takes val where there is one (also one that the run made), else everything.
-        compile: have torch.compile translate the network first; pays on a GPU and many images.
         out: folder for the results. By default a new one in the run folder.
         batch_size: images per step. By default as in the run, or 64.
         device: auto, cpu, cuda, cuda:1 or mps.
         precision: number format of the computation; auto is the run's own, and for other models bf16 on a GPU that can
             and 32 elsewhere.
+        compile: have torch.compile translate the network first; pays on a GPU and many images.
         workers: processes that decode images. By default one per core but one.
         on_bad_sample: what to do with images that cannot be read: error refuses any (but for those that training left
             out), skip leaves them out and lists them.
@@ -358,3 +360,50 @@ def export(
         InputError: anything given that does not fit, or an export that computes something else.
     """
     return export_to_file(ExportSettings(**{**locals(), "model": Path(model)}))
+
+
+def benchmark(
+    *,
+    models: str | Sequence[str] = "nommer_tiny",
+    peers: str | Sequence[str] = "swin_tiny_patch4_window7_224",
+    sizes: str | Sequence[int] = "224",
+    batches: str | Sequence[int] = "1,4",
+    precisions: str | Sequence[str] = "32",
+    backends: str | Sequence[str] = "eager,fused",
+    mode: Literal["inference", "training", "both"] = "inference",
+    device: str = "auto",
+    threads: int | None = None,
+    rounds: int = 20,
+    seconds: float = 2.0,
+    minutes: float = 10.0,
+    out: Path | str | None = None,
+    overwrite: bool = False,
+) -> BenchmarkResult:
+    """Measure how fast networks are and what memory they need, against networks of timm, in turns in one process.
+
+    Lists are written with commas. What cannot be run, too large for the memory for example, is a row that says so.
+
+    Args:
+        models: names in timm's registry, ours and others.
+        peers: networks to compare with; ratios are against the first.
+        sizes: sides of the square images in pixels; with several, time per image is drawn against them.
+        batches: images per call; 1 for the time that one image takes.
+        precisions: 32, bf16, 16 as train and evaluate compute (autocast); bf16-true, 16-true for weights in them too,
+            inference only.
+        backends: eager, compiled; for inference also fused, fused-compiled, and onnxruntime (in 32, on the CPU).
+        mode: inference, training (forward, backward and AdamW) or both.
+        device: auto, cpu, cuda, cuda:1 or mps.
+        threads: of the CPU. By default as many as torch takes.
+        rounds: times that each is measured at most.
+        seconds: time that each may take, warming up apart; 3 rounds are always measured where there are as many.
+        minutes: after so many, what is left is left out, and said to be.
+        out: folder for report.md, result.json and time_by_pixels.png. By default a new one, runs/benchmark.
+        overwrite: delete earlier results in `out`.
+
+    Returns:
+        All measurements, and the folder.
+
+    Raises:
+        InputError: anything given that does not fit; the message says what was found and what to do.
+    """
+    return run_benchmark(BenchmarkSettings(**{**locals(), "out": None if out is None else Path(out)}))

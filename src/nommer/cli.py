@@ -20,6 +20,7 @@ from nommer.errors import InputError
 from nommer.quickstart import demo
 from nommer.recipes import recipe_names, recipe_path
 from nommer.screen import (
+    show_benchmark,
     show_check,
     show_demo,
     show_evaluation,
@@ -201,6 +202,7 @@ VERBS: dict[str, tuple[Callable[..., Any], Callable[[Any, Console], int]]] = {
     "predict": (api.predict, show_predictions),
     "explain": (api.explain, show_explanations),
     "export": (api.export, show_export),
+    "benchmark": (api.benchmark, show_benchmark),
     "demo": (demo, show_demo),
 }
 """Each verb's function and how its result is shown."""

@@ -2,6 +2,8 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 from rich.console import Console
@@ -10,6 +12,8 @@ from rich.text import Text
 
 from nommer.backbone.contexts import CONTEXTS
 from nommer.data.findings import by_kind
+from nommer.engine.benchmark import BenchmarkResult
+from nommer.engine.benchmark_report import SHORT_COLUMNS, short_cells
 from nommer.engine.checking import CheckResult
 from nommer.engine.evaluation import EvaluationResult
 from nommer.engine.explaining import ExplanationResult
@@ -167,6 +171,19 @@ def show_export(result: ExportResult, console: Console) -> int:
     """The parity report, and where the model is."""
     console.print(summary_table(result.report.to_dict(), "exported against PyTorch"))
     console.print(f"the model and parity.json in {result.out}")
+    return 0
+
+
+def show_benchmark(result: BenchmarkResult, console: Console) -> int:
+    """A table per mode, precision and size, and where everything is."""
+    of_table = attrgetter("case.mode", "case.precision", "case.size")
+    for (mode, precision, size), rows in groupby(result.measurements, of_table):
+        table = Table(*SHORT_COLUMNS, title=f"{mode}, precision {precision}, {size} x {size}, {result.device}")
+        for row in rows:
+            table.add_row(*short_cells(row))
+        console.print(table)
+    written = ", ".join(sorted(path.name for path in result.out.iterdir() if path.name != "environment.json"))
+    console.print(f"{written} in {result.out}")
     return 0
 
 
