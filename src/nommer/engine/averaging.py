@@ -15,7 +15,7 @@ class AveragedWeights(L.Callback):
     one would copy the task with all its samples, on the CPU, and knows no warm-up.
 
     Args:
-        decay: of the average, once it has warmed up: at step n it is at most 1 - (1 + n) ** (-2 / 3).
+        decay: of the average, once it has warmed up: at step n it is at most 1 - n ** (-2 / 3).
     """
 
     def __init__(self, decay: float) -> None:

@@ -47,7 +47,14 @@ def frozen_modules(module: nn.Module) -> list[nn.Module]:
 class FrozenLayers(L.Callback):
     """Keeps frozen layers as in evaluation: batch norms with their statistics, no dropout, no drop path, no noise."""
 
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Set them, also after resuming."""
-        for module in frozen_modules(pl_module):
-            module.eval()
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Find them."""
+        self.frozen = frozen_modules(pl_module)
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Set them; an epoch that is resumed does not begin anew."""
+        for module in self.frozen:
+            if module.training:
+                module.eval()

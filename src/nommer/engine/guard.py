@@ -25,7 +25,8 @@ class Offence:
 
     `step.json` says where in the run it is and which samples its batches have, in the order and with the seeds of their
     random changes; a process of several other than the first adds its number to the name. `weights.safetensors` holds
-    parameters and buffers as they were before the weights would have changed.
+    parameters and buffers as they were before the weights would have changed; running statistics of batch norms, which
+    do not matter in training, have seen the step's images.
     """
 
     def __init__(self, run: RunFolder) -> None:

@@ -70,7 +70,7 @@ def read_settings(run: RunFolder) -> TrainSettings:
     parser.add_class_arguments(TrainSettings)
     given = {name: run.read_config().get(name) for name in TrainSettings.__dataclass_fields__}
     given |= {"resume": False, "overwrite": False}
-    return TrainSettings(**vars(parser.instantiate_classes(parser.parse_object(given))))
+    return TrainSettings(**vars(parser.instantiate(parser.parse_object(given))))
 
 
 def rebuild(settings: TrainSettings, offence: Offence) -> tuple[Task, ImageData[Any, Any]]:

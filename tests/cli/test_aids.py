@@ -1,0 +1,194 @@
+"""What helps a training along: averaged weights, early stopping, frozen layers, classes of different size."""
+
+import csv
+import json
+import signal
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+import nommer
+from nommer.cli import main
+from nommer.engine.averaging import AveragedWeights
+from nommer.engine.classification import ClassificationTask, balanced_weights
+
+DECAY = 0.8
+STOPPED = 130
+
+
+def rows(path):
+    with path.open(newline="") as stream:
+        return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(stream)]
+
+
+def checkpoint(run, name="last"):
+    return torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)
+
+
+def equal(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def network(state):
+    """The weights of the network in the `state_dict` of a checkpoint."""
+    return {name.removeprefix("model.network."): value for name, value in state.items() if "network" in name}
+
+
+@pytest.fixture(scope="module")
+def options(coloured, trained, train_options):
+    """All aids at once, with everything random switched on."""
+    given = [f"--aids.ema={DECAY}", "--aids.freeze=2", f"--pretrained={trained}", "--network.drop-path-rate=0.3"]
+    classes = ["--classification.sampling=balanced", "--classification.class-weights=balanced"]
+    return [
+        "train",
+        f"--data={coloured}",
+        *train_options,
+        *given,
+        *classes,
+        "--augment.random-erasing=0.5",
+        "--epochs=3",
+    ]
+
+
+@pytest.fixture(scope="module")
+def aided(tmp_path_factory, options):
+    """A run with all of them, and the weights after each of its steps."""
+    out, weights, update = tmp_path_factory.mktemp("aided") / "run", [], AveragedWeights.on_train_batch_end
+
+    def note(self, trainer, pl_module, *batch):
+        weights.append({name: value.double() for name, value in pl_module.model.network.state_dict().items()})
+        update(self, trainer, pl_module, *batch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(AveragedWeights, "on_train_batch_end", note)
+        assert main([*options, f"--out={out}"]) == 0
+    return out, weights
+
+
+def test_the_average_is_the_literal_one_and_warms_up(aided):
+    out, weights = aided
+    average = weights[0]
+    for step, now in enumerate(weights[1:], start=2):
+        decay = min(DECAY, 1 - step ** (-2 / 3))
+        average = {name: decay * average[name] + (1 - decay) * now[name] for name in average}
+    found = network(checkpoint(out)["state_dict"])
+    for name, value in average.items():
+        torch.testing.assert_close(found[name].double(), value, rtol=1e-5, atol=1e-6, check_dtype=False)
+    assert not equal(found, network(checkpoint(out)["current_model_state"]))
+    assert all(
+        torch.equal(value, weights[-1][name].to(value.dtype))
+        for name, value in network(checkpoint(out)["current_model_state"]).items()
+    )
+
+
+def test_what_is_judged_and_delivered_is_the_average(aided, run, tmp_path):
+    out, _ = aided
+    best = checkpoint(out, "best")
+    assert equal(network(best["state_dict"]), nommer.load(out).network.state_dict())
+    row = rows(out / "metrics.csv")[best["epoch"]]
+    run("evaluate", out, "--workers 0 --device cpu --out", tmp_path / "judged")
+    judged = json.loads((tmp_path / "judged" / "result.json").read_text())
+    assert judged["loss"] == pytest.approx(float(row["val_loss"]), abs=0)
+    assert judged["top1"] == float(row["val_top1"])
+
+
+def test_frozen_layers_stay_as_they_were_and_the_others_learn(aided, trained):
+    out, _ = aided
+    before, after = nommer.load(trained).network.state_dict(), network(checkpoint(out)["current_model_state"])
+    frozen = {name for name in before if name.startswith(("stem.", "stages.0.", "stages.1."))}
+    assert any("running_mean" in name for name in frozen)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert not changed & frozen, "batch norms' statistics neither"
+    assert {name for name, _ in nommer.load(trained).network.named_parameters()} - frozen <= changed
+
+
+def test_a_run_with_all_of_them_goes_on_bit_for_bit_within_an_epoch(aided, options, tmp_path, run):
+    whole, _ = aided
+    out, update = tmp_path / "run", AveragedWeights.on_train_batch_end
+
+    def stop(self, trainer, *others):
+        update(self, trainer, *others)
+        if trainer.global_step == 4:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(AveragedWeights, "on_train_batch_end", stop)
+        assert main([*options, f"--out={out}"]) == STOPPED
+    run(*options, "--resume --out", out)
+    assert rows(out / "metrics.csv") == rows(whole / "metrics.csv")
+    for name in ("last", "best"):
+        one, other = checkpoint(whole, name), checkpoint(out, name)
+        assert equal(one["state_dict"], other["state_dict"])
+        assert equal(one["current_model_state"], other["current_model_state"])
+    assert equal(nommer.load(whole).state_dict(), nommer.load(out).state_dict())
+
+
+def test_a_linear_probe_learns_the_classifier_alone(run, coloured, trained, train_options, tmp_path):
+    out = tmp_path / "run"
+    train = ("train --data", coloured, *train_options, "--epochs 1 --aids.freeze backbone --out", out)
+    printed = run(*train, "--pretrained", trained)
+    assert "frozen: 253,464 of 253,851 parameters" in printed.err
+    before, after = nommer.load(trained).network.state_dict(), network(checkpoint(out)["state_dict"])
+    assert {name for name in before if not torch.equal(before[name], after[name])} == {"head.weight", "head.bias"}
+
+
+def test_frozen_stages_of_a_segmenter_are_the_backbones(run, scenes, segment_options, segmented, tmp_path):
+    out = tmp_path / "run"
+    options = (*segment_options, "--epochs 1 --aids.ema 0.5 --aids.freeze backbone")
+    run("train --data", scenes, *options, "--pretrained", segmented, "--out", out)
+    before, after = nommer.load(segmented).network.state_dict(), network(checkpoint(out)["current_model_state"])
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed
+    assert not any(name.startswith("backbone.") for name in changed)
+    assert equal(network(checkpoint(out, "best")["state_dict"]), nommer.load(out).network.state_dict())
+
+
+def test_a_run_stops_early_and_stays_stopped(run, coloured, train_options, tmp_path):
+    out = tmp_path / "run"
+    train = ("train --data", coloured, *train_options, "--lr 1e-9 --epochs 9 --aids.patience 2 --out", out)
+    printed = run(*train)
+    assert "stopped early: 2 epochs without a better model" in printed.err
+    assert [row["epoch"] for row in rows(out / "metrics.csv")] == ["1", "2", "3"]
+    assert "best epoch 1" in printed.err
+    printed = run(*train, "--resume")
+    assert "stopped early, after 2 epochs without a better model: nothing to train" in printed.err
+    assert len(rows(out / "metrics.csv")) == 3
+
+
+def test_rare_classes_count_as_much_as_others(write_classes, tiny_classifier, tmp_path):
+    from nommer.data.formats.classification import read_classification  # noqa: PLC0415
+
+    write_classes(tmp_path / "train", {"blue": 6, "green": 2, "red": 1})
+    write_classes(tmp_path / "val", {"blue": 1, "green": 1, "red": 1})
+    weights = balanced_weights(read_classification(tmp_path, None), 3)
+    assert weights.tolist() == pytest.approx([9 / 18, 9 / 6, 9 / 3])
+    from nommer.engine.optim import Optim  # noqa: PLC0415
+
+    task = ClassificationTask(tiny_classifier(), optim=Optim(), lr=1.0, class_weights=weights)
+    from nommer.data.classification import ClassificationBatch  # noqa: PLC0415
+
+    batch = ClassificationBatch(torch.randn(3, 3, 32, 32), torch.tensor([0, 1, 2]), torch.arange(3))
+    each = F.cross_entropy(task.model(batch.images), batch.labels, reduction="none")
+    expected = (each * weights).sum() / weights.sum()
+    torch.testing.assert_close(task.training_step(batch, 0), expected)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("--aids.ema 1", "aids.ema must be above 0 and below 1, got 1.0"),
+        ("--aids.patience 0", "aids.patience must be 1 or more, got 0"),
+        ("--aids.min-delta 0.1", "aids.min_delta: does nothing without aids.patience; give both or none"),
+        ("--aids.freeze 5", "aids.freeze must be from 0 to 4, or backbone, got 5"),
+        ("--aids.freeze 2", "--aids.freeze: without --pretrained the frozen layers would stay random; give both"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(refused, coloured, train_options, tmp_path, given, message):
+    assert message in refused("train --data", coloured, *train_options, given, "--out", tmp_path / "run")
+
+
+def test_classes_of_different_size_are_for_classification(refused, scenes, segment_options, tmp_path):
+    train = ("train --data", scenes, *segment_options, "--out", tmp_path / "run")
+    message = refused(*train, "--classification.sampling balanced")
+    assert message == "--classification.sampling: does nothing for segmentation; leave it out"
