@@ -86,6 +86,7 @@ def train(
     val_fraction: float = 0.2,
     on_bad_sample: Literal["auto", "error", "skip"] = "auto",
     pretrained: Path | str | None = None,
+    reinit_head: bool = False,
     resume: bool = False,
     overwrite: bool = False,
     network: NetworkOptions = NetworkOptions(),
@@ -131,6 +132,8 @@ def train(
         on_bad_sample: what to do with images that cannot be read: error refuses any, skip leaves them out and lists
             them, auto leaves out and lists at most 1 %.
         pretrained: run folder, model folder or published checkpoint whose weights to start from.
+        reinit_head: start with a new classifier, as other classes than those of `pretrained` need; heads for pixels and
+            objects are new in any case.
         resume: go on with the run in `out` from its last checkpoint, exactly; with more epochs if they are asked for.
         overwrite: delete the run in `out` first.
         network: changes to the network.
@@ -218,7 +221,7 @@ def evaluate(
 
 def predict(
     model: Path | str,
-    images: Sequence[str],
+    images: Sequence[str] = (),
     *,
     top: int | None = None,
     out: Path | str | None = None,
@@ -233,7 +236,8 @@ def predict(
     """Answer images; one that cannot be read is answered by an error, the others all the same.
 
     Args:
-        model: run folder, model folder, exported model.onnx or model.pt2, or published checkpoint.
+        model: run folder, model folder, exported model.onnx or model.pt2, published checkpoint, or name of the zoo,
+            such as nommer_nano; leave it out for the best model of the zoo that is installed.
         images: files, folders (searched deeply) and glob patterns; - reads one per line from standard input.
         top: classes to name per image, most probable first, for classification. By default 5.
         out: folder for result.json, predictions.csv, annotated images; of a segmenter also the labels of all pixels as

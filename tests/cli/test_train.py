@@ -203,10 +203,15 @@ class TestPretrained:
         learned = [name for name in before if "running" not in name and "num_batches" not in name]
         assert max((before[name] - after[name]).abs().max().item() for name in learned) < 1e-6
 
-    def test_other_classes_get_a_new_classifier(self, run, trained, single, train_options, tmp_path):
+    def test_other_classes_get_a_new_classifier(self, run, refused, trained, single, train_options, tmp_path):
         options = ("--out", tmp_path / "run", *train_options, "--epochs 1 --lr 1e-12")
-        printed = run("train --data", single, "--pretrained", trained / "model", *options)
-        assert "its classifier for 3 other classes is replaced by a new one for 3" in printed.err
+        train = ("train --data", single, "--pretrained", trained / "model", *options)
+        message = refused(*train)
+        assert "has 3 other classes (blue, green, red) than the data, which have 3 (Käfer, with space, x)" in message
+        assert message.endswith("; with --reinit-head its classifier is replaced by a new one")
+        printed = run(*train, "--reinit-head").err.replace("\n", "")
+        assert "stages.0 (" in printed
+        assert "; new: head.weight (3, 128), there (3, 128); head.bias (3,), there (3,)" in printed
         before, after = weights(trained), weights(tmp_path / "run")
         assert torch.allclose(before["network.stem.conv.weight"], after["network.stem.conv.weight"], atol=1e-6)
         assert not torch.allclose(before["network.head.weight"], after["network.head.weight"], atol=1e-3)

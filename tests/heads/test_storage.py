@@ -67,6 +67,33 @@ def damage_shapes(folder):
     save_file(weights, folder / "model.safetensors")
 
 
+def spoil_weights(folder):
+    weights = load_file(folder / "model.safetensors")
+    weights["norm.weight"][5], weights["head.bias"][0] = float("nan"), float("inf")
+    save_file(weights, folder / "model.safetensors")
+
+
+def make_whole_numbers(folder):
+    weights = load_file(folder / "model.safetensors")
+    save_file(weights | {"norm.weight": weights["norm.weight"].long()}, folder / "model.safetensors")
+
+
+def enlarge(folder, **changes):
+    """Describe a network that would fill the memory, beside small weights."""
+    described = json.loads((folder / "model.json").read_text())["architecture"]
+    change(folder, architecture=described | changes)
+
+
+def write_header(folder, length, header):
+    (folder / "model.safetensors").write_bytes(length.to_bytes(8, "little") + header)
+
+
+def promise_data(folder):
+    """A header that tells of more than the file holds."""
+    header = b'{"a":{"dtype":"F32","shape":[1000000000],"data_offsets":[0,4000000000]}}'
+    write_header(folder, len(header), header)
+
+
 def cut_weights(folder):
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
@@ -92,6 +119,22 @@ def cut_weights(folder):
         (lambda f: change(f, preprocessing={"image_size": 5}), "image_size must be 32 pixels or more, got 5"),
         (lambda f: change(f, preprocessing={"mean": None}), "does not describe a model"),
         (lambda f: change(f, class_names=["a", "b"]), "the network has 3 outputs but 2 class names were given"),
+        (lambda f: write_header(f, 10**15, b"{}"), "cannot be read as safetensors"),
+        (lambda f: write_header(f, 2**64 - 1, b"{}"), "cannot be read as safetensors"),
+        (promise_data, "cannot be read as safetensors"),
+        (
+            spoil_weights,
+            "2 entries hold values that are no numbers (NaN or infinite): ",
+        ),
+        (make_whole_numbers, "norm.weight holds torch.int64, which the network does not"),
+        (lambda f: enlarge(f, embed_dim=10**9), "embed_dim 1000000000, but no entry of the weights is wider than"),
+        (lambda f: enlarge(f, depths=[1, 1, 10**9, 1]), "1000000003 blocks, but"),
+        (lambda f: (f / "model.json").write_text("[" * 100_000), "model.json: cannot be read as JSON"),
+        (lambda f: change(f, task="segmentation"), "does not describe a model: 'head'"),
+        (
+            lambda f: change(f, task="clairvoyance"),
+            "a model for the task 'clairvoyance', which this nommer does not know",
+        ),
         (
             damage_shapes,
             "3 entries do not fit the network: extra: expected none, found (1,); norm.bias: expected (128,)",

@@ -136,7 +136,7 @@ class ClassificationWorkflow(Workflow):
         preprocessing = Preprocessing(image_size=settings.image_size or 0, **vars(settings.pixels))
         network = build_network(settings, num_classes=len(data.class_names))
         if settings.pretrained is not None:
-            transfer(network, data.class_names, settings.pretrained)
+            transfer(network, data.class_names, settings.pretrained, reinit_head=settings.reinit_head)
         ids = data.class_ids if isinstance(data, ClassFolders) else ()
         return Classifier(network, class_names=data.class_names, preprocessing=preprocessing, class_ids=ids)
 

@@ -2,16 +2,21 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from nommer.backbone.network import NomMer
+from nommer.data.formats.labelled import shorten
 from nommer.engine.network_options import PEER
 from nommer.engine.settings import TrainSettings
+from nommer.errors import InputError
+from nommer.heads.classification import Classifier
 from nommer.heads.networks import build_timm, check_same_architecture
-from nommer.heads.storage import load, load_weights, network_of
+from nommer.heads.storage import Model, load, network_of, task_of
+from nommer.heads.weights import load_weights
 from nommer.progress import notice
 
 
@@ -27,6 +32,18 @@ def build_network(settings: TrainSettings, *, num_classes: int) -> nn.Module:
     return network
 
 
+def like_pretrained(settings: TrainSettings) -> TrainSettings:
+    """With patch, window and block sizes that are not given as the NomMer has them whose weights are to be taken."""
+    if settings.pretrained is None or settings.model.startswith(PEER):
+        return settings
+    other = network_of(load(settings.pretrained), settings.pretrained)
+    if not isinstance(other, NomMer):
+        return settings  # refused when the weights are taken, with both sides
+    sizes = ("patch_size", "window_size", "block_sizes")
+    taken = {name: getattr(other.config, name) for name in sizes if getattr(settings.network, name) is None}
+    return replace(settings, network=replace(settings.network, **taken))
+
+
 def _peer(settings: TrainSettings, *, num_classes: int) -> nn.Module:
     options = settings.network.timm or {}
     return build_timm(settings.model.removeprefix(PEER), num_classes=num_classes, options=options)
@@ -39,29 +56,44 @@ def count_features(settings: TrainSettings) -> int:
     return settings.network.config(settings.model, num_classes=0, image_size=settings.image_size or 0).widths[-1]
 
 
-def transfer(network: Any, class_names: tuple[str, ...], source: Path) -> None:
-    """Take over the weights of the classifier at `source`; its last layer only when the classes are the same.
+def transfer(network: Any, class_names: tuple[str, ...], source: Path, *, reinit_head: bool) -> None:
+    """Take over the weights of the model at `source`; with `reinit_head` without those of its classifier.
 
     Raises:
-        InputError: the networks differ in more than the classifier and the position embedding's size.
+        InputError: the networks differ in more than the classifier and the position embedding's size; or it has other
+            classes, or is for another task, without `reinit_head`.
     """
     model = load(source)
     other = network_of(model, source)
     check_same_architecture(network, other, source)
     if isinstance(network, NomMer):
         other.set_input_size(network.config.img_size)
-    if model.class_names == class_names:
-        notice(f"all weights taken from {source}")
+    if not reinit_head:
+        _check_same_head(model, class_names, source)
+        notice(f"all weights taken from {source}: {by_part(list(other.state_dict()))}")
         load_weights(network, other.state_dict(), source)
         return
-    notice(
-        f"weights taken from {source}; its classifier for {len(model.class_names)} other classes is replaced "
-        f"by a new one for {len(class_names)}"
-    )
+    before = {name: tuple(value.shape) for name, value in other.state_dict().items()}
     other.reset_classifier(0)
     classifier = {id(parameter) for parameter in network.get_classifier().parameters()}
     kept = {name: parameter.detach() for name, parameter in network.named_parameters() if id(parameter) in classifier}
+    new = [f"{name} {tuple(value.shape)}, there {before.get(name, 'none')}" for name, value in kept.items()]
+    notice(f"weights taken from {source}: {by_part(list(other.state_dict()))}; new: {'; '.join(new)}")
     load_weights(network, other.state_dict() | kept, source)
+
+
+def _check_same_head(model: Model, class_names: tuple[str, ...], source: Path) -> None:
+    if not isinstance(model, Classifier):
+        raise InputError(
+            f"--pretrained {source} is a model for {task_of(model)}, not for classification; with --reinit-head its "
+            "backbone is taken over, and the classifier is new"
+        )
+    if model.class_names != class_names:
+        raise InputError(
+            f"--pretrained {source} has {len(model.class_names)} other classes ({shorten(model.class_names, 5)}) than "
+            f"the data, which have {len(class_names)} ({shorten(class_names, 5)}); with --reinit-head its classifier "
+            "is replaced by a new one"
+        )
 
 
 def tell_loaded(loaded: Sequence[str], left: Sequence[str], source: Path) -> None:

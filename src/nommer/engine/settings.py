@@ -130,6 +130,7 @@ class TrainSettings:
     val_fraction: float
     on_bad_sample: Literal["auto", "error", "skip"]
     pretrained: Path | None
+    reinit_head: bool
     resume: bool
     overwrite: bool
     network: NetworkOptions = field(default_factory=NetworkOptions)
@@ -151,6 +152,8 @@ class TrainSettings:
             check_minimum(name, getattr(self, name), 0)
         if not self.lr > 0:
             raise InputError(f"--lr must be above 0, got {self.lr}")
+        if self.reinit_head and self.pretrained is None:
+            raise InputError("--reinit-head: does nothing without --pretrained; leave it out")
         if not self.checkpoint_minutes >= 0:
             raise InputError(f"--checkpoint-minutes must be 0 or more, got {self.checkpoint_minutes}")
         if not 0 < self.val_fraction < 1:

@@ -1,16 +1,12 @@
 """Models on disk: `model.safetensors` and `model.json`, read without executing anything; and published checkpoints."""
 
 import json
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
-from torch import Tensor, nn
+from safetensors.torch import save
 
 from nommer.backbone.checkpoint import from_published, is_published, published_config
 from nommer.backbone.network import NomMer
@@ -28,6 +24,7 @@ from nommer.heads.rcnn import RCNN
 from nommer.heads.rcnn_protocol import RCNNProtocol
 from nommer.heads.segmentation import Segmenter
 from nommer.heads.upernet import UPerNet
+from nommer.heads.weights import check_described, load_weights, read_checkpoint, read_safetensors
 from nommer.zoo import DESCRIPTION, WEIGHTS, entries, find_entry
 
 FORMAT = 1
@@ -116,7 +113,7 @@ def load(path: str | Path) -> Model:
 
 def _load_folder(folder: Path) -> Model:
     description = _read_description(folder / DESCRIPTION)
-    weights = _read_safetensors(folder / WEIGHTS)
+    weights = read_safetensors(folder / WEIGHTS)
     task = description.get("task", "classification")
     if task not in _BUILDERS:
         raise InputError(
@@ -124,8 +121,9 @@ def _load_folder(folder: Path) -> Model:
             f"(known: {', '.join(_BUILDERS)}); upgrade nommer"
         )
     try:
+        check_described(description["architecture"], weights)
         model = _BUILDERS[task](description)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{folder / DESCRIPTION}: does not describe a model: {error}") from error
     load_weights(model.network, weights, folder / WEIGHTS)
     return model.eval()
@@ -170,7 +168,7 @@ _BUILDERS: dict[str, Callable[[Mapping[str, Any]], Model]] = {
 def _read_description(path: Path) -> dict[str, Any]:
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read as JSON: {error}") from error
     if not isinstance(description, dict) or "format" not in description:
         raise InputError(f"{path}: is not the description of a nommer model")
@@ -179,13 +177,6 @@ def _read_description(path: Path) -> dict[str, Any]:
             f"{path}: written by a newer nommer (format {description['format']!r}, known: {FORMAT}); upgrade nommer"
         )
     return description
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{path}: cannot be read as safetensors: {error}") from error
 
 
 def network_of(model: Model, source: str | Path) -> Any:
@@ -206,23 +197,6 @@ def nommer_of(model: Model, source: str | Path) -> NomMer:
         InputError: `source` is an exported model, or one with a network that nominates nothing.
     """
     return as_nominating(network_of(model, source), source)
-
-
-def load_weights(network: nn.Module, weights: Mapping[str, Tensor], source: Path) -> None:
-    """Load a state dict that must fit exactly.
-
-    Raises:
-        InputError: names and shapes that differ; the message lists the first of them.
-    """
-    expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in weights.items()}
-    if expected != found:
-        differing = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
-        shown = "; ".join(
-            f"{n}: expected {expected.get(n, 'none')}, found {found.get(n, 'none')}" for n in differing[:5]
-        )
-        raise InputError(f"{source}: {len(differing)} entries do not fit the network: {shown}")
-    network.load_state_dict(weights)
 
 
 def load_backbone(network: OnBackbone, source: Path) -> tuple[list[str], list[str]]:
@@ -263,32 +237,3 @@ def _load_published(path: Path) -> Classifier:
     names = [f"class {index}" for index in range(network.num_classes)]
     image_size = max(network.config.position_grid) * network.config.reductions[2]
     return Classifier(network, class_names=names, preprocessing=Preprocessing(image_size=image_size)).eval()
-
-
-def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """Tensors of a `.safetensors` file, or of a `.pt`/`.pth` file that holds nothing but plain values.
-
-    A state dict under "model" or "state_dict", and a "module." prefix, are taken off.
-
-    Raises:
-        InputError: a file that cannot be read so, or whose pickle would run code.
-    """
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Detected pickle protocol")  # either it is read or it is refused
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    except Exception as error:  # whatever a damaged file makes the reader trip over
-        raise InputError(
-            f"{path}: is no checkpoint of plain tensors, or is cut short; anything else could run code when it is "
-            "loaded, and is refused"
-        ) from error
-    for key in ("model", "state_dict"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise InputError(f"{path}: is not a state dict (names to tensors)")
-    return {name.removeprefix("module."): value for name, value in content.items()}
