@@ -9,6 +9,7 @@ It is started once, loads what takes seconds to load, and forks a process for ev
 - `["after", seconds]`: SIGKILL after so long
 - `["signal", number, n]`: that signal when the n-th training step begins
 - `["full", bytes]`: no file may grow over so many bytes
+- `["count", name]`: none; how often `os.fsync` or `os.replace` was called is printed in the end
 """
 
 import ctypes
@@ -33,6 +34,20 @@ def count_down(owner, name, number, act):
         return original(*arguments, **options)
 
     setattr(owner, name, counted)
+
+
+def count_calls(name, act):
+    """What `act` returns; how often it called a function is printed."""
+    original, calls = getattr(os, name), []
+
+    def counted(*arguments, **options):
+        calls.append(1)
+        return original(*arguments, **options)
+
+    setattr(os, name, counted)
+    code = act()
+    sys.stderr.write(f"calls of {name}: {len(calls)}\n")
+    return code
 
 
 def kill():
@@ -76,8 +91,11 @@ def work(job):
         os.dup2(err.fileno(), 2)
     from nommer.cli import main  # noqa: PLC0415
 
-    if job.get("fault"):
-        prepare(*job["fault"])
+    kind, *what = job.get("fault") or [None]
+    if kind == "count":
+        return count_calls(what[0], lambda: main(job["arguments"]))
+    if kind is not None:
+        prepare(kind, *what)
     try:
         return main(job["arguments"])
     except SystemExit as end:

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import resource
+import signal
 
 import pytest
 import torch
@@ -37,6 +38,42 @@ def test_a_failure_midway_leaves_the_old_file_and_no_other(tmp_path, error):
     assert list(tmp_path.iterdir()) == [path]
 
 
+POINTS = {
+    "while writing": ("write", 1),
+    "before the file is flushed": ("fsync", 1),
+    "before it is renamed": ("replace", 1),
+    "before the folder is flushed": ("fsync", 2),
+}
+"""Where a process is killed: instead of the n-th call of this function."""
+
+
+@pytest.mark.parametrize(("name", "number"), POINTS.values(), ids=POINTS.keys())
+def test_a_process_killed_at_any_point_leaves_the_old_file_or_the_new_one(tmp_path, name, number):
+    path, left = tmp_path / "a.bin", [number]
+    path.write_bytes(b"old" * 10_000)
+    process = os.fork()
+    if process == 0:
+
+        def die(*arguments):
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        def write(stream):
+            stream.write(b"new" * 5_000)
+            stream.flush()
+            if name == "write":
+                die()
+            stream.write(b"new" * 5_000)
+
+        if name != "write":
+            setattr(os, name, die)
+        write_atomically(path, write)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -signal.SIGKILL
+    assert path.read_bytes() in (b"old" * 10_000, b"new" * 10_000)
+
+
 @pytest.fixture
 def small_disk():
     """No file of this process may grow over 100 kB."""
@@ -58,8 +95,9 @@ def save_checkpoint(path):
 def test_a_full_disk_costs_no_old_file(tmp_path, small_disk, save):
     path = tmp_path / "a.bin"
     path.write_bytes(b"old")
-    with pytest.raises(OSError, match=os.strerror(errno.EFBIG)):
+    with pytest.raises(OSError, match=os.strerror(errno.EFBIG)) as caught:
         save(path)
+    assert caught.value.filename == str(path)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 

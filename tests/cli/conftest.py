@@ -1,5 +1,6 @@
 """The command line, called as from a shell."""
 
+import csv
 import json
 import os
 import subprocess
@@ -8,13 +9,54 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
+import nommer
 from nommer.cli import main
 
 
 def split(arguments):
     """Text is split at spaces, paths stay whole: `run("train --epochs 1 --data", path)`."""
     return [part for a in arguments for part in (a.split() if isinstance(a, str) else [str(a)])]
+
+
+def rows(path):
+    with path.open(newline="") as stream:
+        return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(stream)]
+
+
+def checkpoint(run, name):
+    return torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)
+
+
+def same(one, other):
+    """Whether two nested structures of tensors and plain values are equal."""
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return one == other
+
+
+@pytest.fixture(scope="session")
+def check_same_run():
+    """Compare every number, picture and weight that two finished runs left."""
+
+    def check_same_run(one, other):
+        for name in ("metrics.csv", "nominations.csv"):
+            assert rows(one / name) == rows(other / name)
+        for name in ("curves.png", "nominations.png", "result.json", "predictions.csv"):
+            if (one / name).is_file():
+                assert (one / name).read_bytes() == (other / name).read_bytes(), name
+        for name in ("last", "best"):
+            left, right = checkpoint(one, name), checkpoint(other, name)
+            for part in ("epoch", "global_step", "state_dict", "optimizer_states", "losses"):
+                assert same(left[part], right[part]), (name, part)
+        assert same(nommer.load(one).state_dict(), nommer.load(other).state_dict())
+
+    return check_same_run
 
 
 @pytest.fixture
