@@ -12,6 +12,7 @@ from functools import reduce
 from operator import add, mul
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nommer.backbone.contexts import CONTEXTS
@@ -95,9 +96,20 @@ class Nominator(nn.Module):
 
     def forward(self, *contexts: TokenGrid) -> TokenGrid:
         """Per token the nominated context, (B, rows, columns, width)."""
-        weights = self.nomination(self.score(reduce(add, contexts)))
+        weights = self.nomination(self.scores(reduce(add, contexts)))
         of_each = weights.to(contexts[0].dtype).unsqueeze(-2).unbind(-1)
         return reduce(add, map(mul, of_each, contexts))
+
+    def scores(self, together: TokenGrid) -> NominationLogits:
+        """Linear scores of the contexts, (B, rows, columns, contexts).
+
+        A GPU's matrix products want a multiple of 8 outputs; there some more, of zero weights, are computed and dropped.
+        """
+        if not together.is_cuda:
+            return self.score(together)
+        missing = -self.score.out_features % 8
+        weight, bias = F.pad(self.score.weight, (0, 0, 0, missing)), F.pad(self.score.bias, (0, missing))
+        return F.linear(together, weight, bias)[..., : self.score.out_features]
 
 
 class ContextSum(nn.Module):

@@ -172,7 +172,7 @@ class FusedNominator(Nominator):
         together = contexts[0] + contexts[1]
         for context in contexts[2:]:
             together += context
-        weights = self.nomination(self.score(together))
+        weights = self.nomination(self.scores(together))
         *before, chosen = contexts
         for index, context in reversed(list(enumerate(before))):
             chosen = torch.where(weights[..., index : index + 1] > 0, context, chosen)
