@@ -103,7 +103,7 @@ class Nominator(nn.Module):
     def scores(self, together: TokenGrid) -> NominationLogits:
         """Linear scores of the contexts, (B, rows, columns, contexts).
 
-        A GPU's matrix products want a multiple of 8 outputs; there some more, of zero weights, are computed and dropped.
+        A GPU's matrix products want a multiple of 8 outputs; there a few of zero weights are added and dropped.
         """
         if not together.is_cuda:
             return self.score(together)
