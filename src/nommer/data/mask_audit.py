@@ -97,7 +97,9 @@ def audit_masks(
         _check_judgeable(data, _count(by_path, judged), training=training)
     issues += _absent_classes(data, counts)
     side = int(median(report.short_side for report in reports if not report.error))
-    contents = {report.path: content_of(report.image and report.image.digest, report.digest) for report in reports}
+    contents = {
+        report.path: content_of(report.image.digest if report.image else None, report.digest) for report in reports
+    }
     return AuditedMasks(
         replace(audited, issues=(*data.issues, *issues)), side, counts[: len(data.class_names)], contents
     )
