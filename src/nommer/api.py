@@ -17,7 +17,7 @@ from nommer.engine.evaluation import (
     evaluate_model,
 )
 from nommer.engine.explaining import ExplanationResult, ExplanationSettings, explain_files
-from nommer.engine.exporting import ExportResult, ExportSettings, FormatName, export_to_file
+from nommer.engine.exporting import ExportPrecision, ExportResult, ExportSettings, FormatName, export_to_file
 from nommer.engine.network_options import NetworkOptions
 from nommer.engine.optim import Optim
 from nommer.engine.prediction import PredictionResult, PredictionSettings, predict_images
@@ -341,6 +341,8 @@ def export(
     *,
     format: FormatName = "onnx",  # noqa: A002 - the option's name, as elsewhere
     dynamic_size: bool = False,
+    precision: ExportPrecision = "float32",
+    max_drop: float = 0.01,
     data: Path | str | None = None,
     out: Path | str | None = None,
     overwrite: bool = False,
@@ -353,8 +355,13 @@ def export(
             and takes any batch size.
         dynamic_size: let the file take images of any height and width from a smallest one; without, it takes those of
             the model's own size, of a segmenter windows of the size of the training crops.
+        precision: float32, or int8 (onnx only): 8-bit integers, calibrated on `data`; what accuracy that costs is
+            measured.
+        max_drop: largest loss, 0 to 1, with which a model in int8 is delivered: of top-1 accuracy or mean IoU where the
+            data is labelled, else the share of images with another answer.
         data: folder with images (searched deeply) on which both are compared. By default the run's own data.
-        out: folder for model.onnx or model.pt2, and parity.json. By default a new one in the run folder.
+        out: folder for model.onnx or model.pt2, parity.json, and of int8 quantisation.json. By default a new one in the
+            run folder.
         overwrite: delete an earlier export in `out`.
 
     Returns:

@@ -170,7 +170,9 @@ def _share_with_interval(row: dict[str, Any], name: str) -> str:
 def show_export(result: ExportResult, console: Console) -> int:
     """The parity report, and where the model is."""
     console.print(summary_table(result.report.to_dict(), "exported against PyTorch"))
-    console.print(f"the model and parity.json in {result.out}")
+    if result.quantisation is not None:
+        console.print(summary_table(result.quantisation.to_dict(), "8-bit integers against float32"))
+    console.print(f"the model and its reports in {result.out}")
     return 0
 
 

@@ -5,14 +5,17 @@ from pathlib import Path
 from typing import Literal
 
 from nommer.deploy.export import export_model
+from nommer.deploy.int8 import QuantisationReport
 from nommer.deploy.parity import ParityReport, parity_images
 from nommer.engine.inputs import images_to_compare
+from nommer.engine.quantising import quantise_export
 from nommer.engine.run import results_folder, run_of
 from nommer.errors import InputError
 from nommer.heads.detection import Detector
 from nommer.heads.storage import load, network_of
 
 FormatName = Literal["onnx", "torch_export"]
+ExportPrecision = Literal["float32", "int8"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,9 +25,17 @@ class ExportSettings:
     model: Path
     format: FormatName
     dynamic_size: bool
+    precision: ExportPrecision
+    max_drop: float
     data: Path | str | None
     out: Path | str | None
     overwrite: bool
+
+    def __post_init__(self) -> None:
+        if self.precision == "int8" and self.format != "onnx":
+            raise InputError(f"--precision int8 is for --format onnx only, got --format {self.format}")
+        if not 0 <= self.max_drop <= 1:
+            raise InputError(f"--max-drop must be from 0 to 1, got {self.max_drop}")
 
 
 @dataclass(frozen=True)
@@ -32,7 +43,10 @@ class ExportResult:
     """How closely the exported model follows, and where it is."""
 
     report: ParityReport
+    """Of the export in float32."""
     out: Path
+    quantisation: QuantisationReport | None = None
+    """Of an export in 8-bit integers."""
 
 
 def export_to_file(settings: ExportSettings) -> ExportResult:
@@ -41,8 +55,12 @@ def export_to_file(settings: ExportSettings) -> ExportResult:
     network_of(model, settings.model)
     if isinstance(model, Detector):
         raise InputError(f"{settings.model}: detectors cannot be exported yet, only classifiers and segmenters")
-    paths = images_to_compare(run_of(settings.model), None if settings.data is None else Path(settings.data))
+    data = None if settings.data is None else Path(settings.data)
+    paths = images_to_compare(run_of(settings.model), data)
     images = parity_images(model, paths)
     folder = results_folder(settings.model, "export", settings.out, overwrite=settings.overwrite)
     report = export_model(model, images, folder, format_name=settings.format, dynamic_size=settings.dynamic_size)
-    return ExportResult(report, folder)
+    if settings.precision == "float32":
+        return ExportResult(report, folder)
+    lost = quantise_export(model, settings.model, data, paths, folder, max_drop=settings.max_drop)
+    return ExportResult(report, folder, lost)

@@ -1,0 +1,121 @@
+"""An exported model in 8-bit integers, delivered only if it answers nearly as well as in float32."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from nommer.deploy import int8
+from nommer.deploy.capture import Exportable
+from nommer.deploy.int8 import QuantisationReport
+from nommer.deploy.parity import parity_images
+from nommer.engine.evaluation import EvaluationSettings, Opened, open_model_and_data
+from nommer.errors import InputError
+from nommer.files import write_json
+from nommer.heads.exported import load_exported
+from nommer.heads.inference import Inference
+from nommer.heads.segmentation import Segmenter
+from nommer.progress import notice
+
+_METRICS = {"classification": "top1", "segmentation": "miou"}
+"""What is judged, by task."""
+
+
+def quantise_export(
+    model: Exportable, source: Path, data: Path | None, paths: Sequence[Path], folder: Path, *, max_drop: float
+) -> QuantisationReport:
+    """Replace `folder/model.onnx` by the same in 8-bit integers, and write `folder/quantisation.json`.
+
+    Args:
+        model: the original.
+        source: where it was loaded from.
+        data: what to judge both on, by default the run's own data; where nothing is labelled only answers are compared.
+        paths: images to calibrate on, but for those that are judged, and to compare answers on.
+        folder: with a float32 export in ONNX.
+        max_drop: largest loss of top-1 accuracy or mean IoU; without labels, largest share of other answers.
+
+    Raises:
+        InputError: more is lost; then the report stays, but no model.
+    """
+    opened = _open_labelled(source, data)
+    file, candidate = folder / "model.onnx", folder / ".candidate.onnx"
+    dense = isinstance(model, Segmenter)
+    judged = set() if opened is None else {sample.path for sample in opened.data.samples()}
+    free = [path for path in paths if path not in judged] or list(paths)
+    wanted = int8.DENSE_CALIBRATION_IMAGES if dense else int8.CALIBRATION_IMAGES
+    seen = parity_images(model, free, wanted=wanted)
+    others = [path for path in paths if path in judged] or list(paths)
+    compared = parity_images(model, others, wanted=int8.DENSE_AGREEMENT_IMAGES if dense else int8.AGREEMENT_IMAGES)
+    try:
+        notice(f"quantising: {len(seen)} images to calibrate on")
+        int8.quantise(file, candidate, seen)
+        plain, quantised = load_exported(file), load_exported(candidate)
+        agreement = int8.agreement(plain, quantised, compared)
+        name, before, after = _judge(opened, plain, quantised)
+        drop = 1 - agreement if before is None or after is None else before - after
+        report = QuantisationReport(
+            calibration_images=len(seen),
+            images=len(compared),
+            agreement=agreement,
+            metric=name,
+            float32=before,
+            int8=after,
+            judged_images=len(judged),
+            drop=drop,
+            max_drop=max_drop,
+            passed=drop <= max_drop,
+        )
+        write_json(folder / "quantisation.json", report.to_dict())
+        if not report.passed:
+            file.unlink()
+            lost = f"loses {drop:.4f} of {name}" if name else f"gives {drop:.4f} of the images another answer"
+            raise InputError(
+                f"{folder / 'quantisation.json'}: the model in 8-bit integers {lost} (allowed {max_drop:g}); no model "
+                "was delivered; allow more with --max-drop, or export it with --precision float32"
+            )
+        candidate.replace(file)
+    finally:
+        candidate.unlink(missing_ok=True)
+    return report
+
+
+def _open_labelled(source: Path, data: Path | None) -> Opened | None:
+    """The data with labels, as `evaluate` takes them; None where there are no labels."""
+    try:
+        return open_model_and_data(_settings(source, data))
+    except InputError as error:
+        notice(f"nothing to judge 8-bit integers on ({error}): only answers are compared")
+        return None
+
+
+def _judge(
+    opened: Opened | None, plain: Exportable, quantised: Exportable
+) -> tuple[str | None, float | None, float | None]:
+    """The name of the metric, and what both models reach on the labelled data; Nones where there are none."""
+    if opened is None or opened.workflow.name not in _METRICS:
+        return None, None, None
+    name, settings = _METRICS[opened.workflow.name], _settings(Path(), None)
+    with TemporaryDirectory() as folder:
+        reports = [
+            replace(opened, model=model).judge(opened.data, settings, Path(folder)).report
+            for model in (plain, quantised)
+        ]
+    before, after = (float(getattr(report, name)) for report in reports)
+    return name, before, after
+
+
+def _settings(model: Path, data: Path | None) -> EvaluationSettings:
+    return EvaluationSettings(
+        model=model,
+        data=data,
+        classes=None,
+        split="auto",
+        out=None,
+        batch_size=None,
+        device="cpu",
+        precision="32",
+        workers=0,
+        on_bad_sample="skip",
+        overwrite=False,
+        inference=Inference(),
+    )
