@@ -23,7 +23,7 @@ from nommer.engine.replay import ReplayResult
 from nommer.engine.study import StudyResult
 from nommer.engine.study_effects import ALL_BLOCKS, AS_IT_IS, EVERYWHERE
 from nommer.engine.training import TrainingResult
-from nommer.nominations.images import ExplanationSummary
+from nommer.nominations.explanation import ExplanationSummary
 from nommer.predictions import Classification, Detections, Failure, SegmentationSummary
 from nommer.quickstart import DemoResult
 

@@ -27,6 +27,7 @@ from nommer.nominations.trace import NominationTrace, nominator_blocks
 BLOCKS = ["stage 1 block 1", "stage 2 block 1"]
 OPTIONS = "--workers 0 --device cpu"
 EVERYWHERE = {"blocks", "class", "gradient", "frequency", "neighbours", "between_blocks", "epochs", "interventions"}
+EVERYWHERE |= {"tokens"}
 KINDS = {"convolution", "window", "global", "mean", "chance", "second"}
 
 
@@ -259,6 +260,30 @@ def test_the_report_needs_no_network_and_says_what_was_done(studied):
     for colour in ("blue", "green", "red"):  # examples of different folders may have one name
         assert re.search(rf"val/{colour}/\S+\.png", words)
     assert shlex.join([Path(sys.argv[0]).name.replace("__main__.py", "nommer"), *sys.argv[1:]]) in words
+
+
+@pytest.mark.parametrize("folder", ["studied", "studied_pixels", "studied_objects"])
+def test_tokens_of_some_images_are_shown_with_what_they_see(request, run, folder):
+    out = request.getfixturevalue(folder)
+    rows, found = table(out, "tokens"), result(out)
+    assert len({row["file"] for row in rows}) == 3
+    for row in rows:
+        if row["block"] in BLOCKS:
+            assert row["sees_by"] in CONTEXTS
+            assert 0 < row["receptive_field"] <= 1
+        else:
+            assert (row["sees_by"], row["receptive_field"]) == ("attention", None)
+            assert 0 < row["largest_weight"] <= 1
+    page = (out / "report.html").read_text()
+    assert "What some tokens see" in page
+    said = [text for text in re.findall(r'alt="([^"]*)"', page) if text.startswith("The token at x ")]
+    assert len(said) == 3
+    for row in rows:
+        assert any(f"x {row['x']:.0f}, y {row['y']:.0f} sees" in text for text in said)
+    nominated = {row["sees_by"] for row in rows} - {"attention"}
+    shares = {c for c in CONTEXTS if any(row[c] > 0 for row in found["tables"]["blocks"])}
+    assert nominated <= shares
+    assert len(nominated) >= min(2, len(shares)) or folder != "studied"
 
 
 def test_regions_of_pixels_are_counted_exactly(studied_pixels, scenes):

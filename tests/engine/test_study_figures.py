@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from nommer.backbone.contexts import CONTEXTS
+from nommer.engine.study_examples import spread
 from nommer.engine.study_figures import (
     MOST_GROUPS,
     curves_figure,
@@ -15,7 +16,7 @@ from nommer.engine.study_figures import (
     shares_figure,
     shown_groups,
 )
-from nommer.engine.study_report import spread, with_interval
+from nommer.engine.study_report import with_interval
 from nommer.figures import figure_as_png
 
 
@@ -44,6 +45,9 @@ def test_shares_stand_where_the_numbers_are():
     assert marks(first, 0) == pytest.approx([0.8, 0.3])
     assert marks(second, 2) == [1.0]
     assert figure_as_png(figure).startswith(b"\x89PNG")
+    two = shares_figure(rows, "pixels", contexts=("convolution", "global"))
+    assert [text.get_text() for text in two.legends[0].get_texts()] == ["convolution", "global"]
+    assert marks(two.axes[0], 1) == [0.2, 0.7]
 
 
 def test_the_largest_groups_are_shown_in_their_order():
@@ -69,6 +73,7 @@ def test_lines_are_the_rows():
     rows = [{"epoch": epoch, "block": "b", **dict.fromkeys(CONTEXTS, epoch / 10)} for epoch in (1, 2, 3)]
     (axes,) = epochs_figure(rows).axes
     assert [list(line.get_ydata()) for line in axes.lines] == [[0.1, 0.2, 0.3]] * 3
+    assert len(epochs_figure(rows, ("window", "global")).axes[0].lines) == 2
     curves = [
         {"order": order, "way": way, "share_of_cells": at, "probability": at * 0.5}
         for order in ("one", "random order")

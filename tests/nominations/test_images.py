@@ -13,7 +13,8 @@ from nommer import NominationTrace
 from nommer.backbone.contexts import CONTEXTS
 from nommer.heads.networks import build_timm
 from nommer.nominations import images
-from nommer.nominations.images import Explanation, explain_images
+from nommer.nominations.explanation import Explanation
+from nommer.nominations.images import explain_images
 from nommer.nominations.render import CONTEXT_COLOURS, overlay
 from nommer.predictions import Failure
 

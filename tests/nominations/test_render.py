@@ -86,6 +86,9 @@ def test_a_context_whose_probability_vanishes_is_still_one_of_three():
         )
         (axes,) = [axes for axes in figure.axes if axes.get_title() == "entropy"]
         assert axes.get_xlabel() == mean
+        assert [text.get_text() for text in figure.legends[0].get_texts()] == list(contexts), "no others"
+        under = next(axes for axes in figure.axes if axes.get_title() == "nominated").get_xlabel()
+        assert ("0% global" in under) == ("global" in contexts)
 
 
 def test_the_entropy_map_is_dark_where_certain_and_bright_where_open():

@@ -21,7 +21,7 @@ from nommer.nominations import images
 from nommer.nominations.images import explain_images
 from nommer.nominations.intervention import intervene
 from nommer.nominations.sight import ATTENTION
-from nommer.nominations.tokens import Frame, OutsideError, parse_pixels, tokens_with_half
+from nommer.nominations.tokens import Frame, OutsideError, parse_pixels, tokens_with_half, typical_pixels
 from nommer.predictions import Failure
 
 BLOCKS = ["stage 1 block 1", "stage 2 block 1"]
@@ -41,6 +41,38 @@ def test_pixels_are_read_as_x_and_y():
     for wrong in ("120", "1,2,3", "a,b", "1.5,2", "-1,2", "", ","):
         with pytest.raises(InputError, match=r"--token .*: must be the x and y of a pixel of the image"):
             parse_pixels([wrong])
+
+
+def test_typical_tokens_lie_in_the_middle_of_what_nominates_each_context():
+    first, second = torch.zeros(8, 12, dtype=torch.uint8), torch.zeros(4, 6, dtype=torch.uint8)
+    first[2:7, 6:11] = 2  # the middle is the token at row 4, column 8
+    first[0, 0] = 2
+    second[3, 5] = 2  # a smaller share
+    frame = Frame((96, 64), (0.0, 0.0, 96.0, 64.0), (16, 24))
+    pixels = typical_pixels({"a": first, "b": second}, {"a": 2.0, "b": 4.0}, frame)
+    assert len(pixels) == 2, "no token nominates the window"
+    assert pixels[1] == (8.5 * 8, 4.5 * 8)
+    row, column = frame.place(pixels[0])
+    assert second[row // 4, column // 4] == 0, "in the block that nominates it for the larger share"
+    assert typical_pixels({"a": torch.ones(3, 5)}, {"a": 2.0}, Frame((10, 6), (0.0, 0.0, 10.0, 6.0), (6, 10))) == [
+        (5, 3)
+    ]
+
+
+@given(
+    width=st.integers(5, 300),
+    height=st.integers(5, 300),
+    size=st.integers(32, 96),
+    crop_pct=st.sampled_from([0.5, 0.875, 1.0]),
+    data=st.data(),
+)
+def test_a_point_of_the_input_has_a_pixel_that_is_seen(width, height, size, crop_pct, data):
+    preprocessing = Preprocessing(image_size=size, crop_pct=crop_pct, interpolation="bilinear")
+    frame = Frame((width, height), preprocessing.seen(height, width), (size, size))
+    row, column = (data.draw(st.integers(0, size - 1)) + 0.5 for _ in range(2))
+    found = frame.place(frame.pixel(row, column))
+    pixel = size / min(frame.box[2] - frame.box[0], frame.box[3] - frame.box[1])
+    assert all(abs(at + 0.5 - wanted) <= 1 + 1.5 * pixel for at, wanted in zip(found, (row, column), strict=True))
 
 
 @given(

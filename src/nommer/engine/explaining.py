@@ -17,8 +17,9 @@ from nommer.files import write_json
 from nommer.heads.classification import Classifier
 from nommer.heads.output import unique_names
 from nommer.heads.storage import nommer_of, task_of
+from nommer.nominations.explanation import Explanation, ExplanationSummary
 from nommer.nominations.faithfulness import sensitivity
-from nommer.nominations.images import Explanation, ExplanationSummary, explain_images
+from nommer.nominations.images import explain_images
 from nommer.nominations.tokens import parse_pixels
 from nommer.predictions import Classification, Failure
 from nommer.progress import track

@@ -3,7 +3,7 @@
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,23 +12,22 @@ from typing import Any
 from nommer.engine.evaluation import EvaluationSettings, Opened, open_model_and_data
 from nommer.engine.run import RunFolder, results_folder
 from nommer.engine.study_effects import draw_images, measure_effects
+from nommer.engine.study_examples import explain_examples, token_rows
 from nommer.engine.study_faithfulness import Faithfulness, measure_faithfulness
 from nommer.engine.study_pattern import Rows, observe
-from nommer.engine.study_report import Found, save_report, spread
+from nommer.engine.study_report import Found, save_report
 from nommer.engine.task import Report
 from nommer.engine.workflow import Data
 from nommer.errors import InputError, check_minimum
 from nommer.files import write_csv, write_json
 from nommer.heads.inference import Inference
 from nommer.heads.storage import nommer_of
-from nommer.nominations.images import Explanation, explain_images
+from nommer.nominations.explanation import Explanation
 from nommer.nominations.trace import holds_nominations
 from nommer.progress import notice
 
 MOST_IMAGES = 200
 """Images on which interventions are judged, by default."""
-
-_EXAMPLES = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +82,10 @@ def _study(opened: Opened, chosen: Data, settings: StudySettings, folder: Path) 
     pattern, judgement = observe(opened, settings, folder, seed=seed)
     effects = measure_effects(opened, chosen, settings, folder, seed=seed)
     faithfulness = measure_faithfulness(opened, chosen, settings, seed=seed)
+    examples = explain_examples(opened.model, chosen.samples())
+    tokens = token_rows(examples, str(opened.root))
     tables = {**pattern.tables, "interventions": effects.rows, **faithfulness.tables}
+    tables |= {"tokens": tokens} if tokens else {}
     absent = {**pattern.absent, **effects.absent, **faithfulness.absent}
     result = StudyResult(opened.workflow.name, judgement.report, tables, absent, folder)
     config = nommer_of(opened.model, settings.model).config
@@ -101,20 +103,21 @@ def _study(opened: Opened, chosen: Data, settings: StudySettings, folder: Path) 
         "measure": opened.workflow.task.measure,
         "measure_name": opened.workflow.task.measure_name,
     }
-    _write(result, opened, chosen, faithfulness, facts)
+    _write(result, opened, examples, faithfulness, facts)
     return result
 
 
 def _write(
-    result: StudyResult, opened: Opened, chosen: Data, faithfulness: Faithfulness, facts: dict[str, Any]
+    result: StudyResult,
+    opened: Opened,
+    examples: Sequence[Explanation],
+    faithfulness: Faithfulness,
+    facts: dict[str, Any],
 ) -> None:
     for name, rows in result.tables.items():
         write_csv(result.out / f"{name}.csv", rows)
     numbers = {**facts, "judgement": result.report.summary(), "tables": result.tables, "absent": result.absent}
     write_json(result.out / "result.json", numbers)
-    samples = chosen.samples()
-    paths = [samples[index].path for index in spread(len(samples), _EXAMPLES)]
-    examples = [found for found in explain_images(opened.model, paths) if isinstance(found, Explanation)]
     found = Found(
         result.tables,
         result.absent,

@@ -24,13 +24,14 @@ MOST_GROUPS = 20
 _MARKERS = {"convolution": "s", "window": "o", "global": "D"}
 
 
-def shares_figure(rows: Rows, unit: str, *, group: str = "group") -> Figure:
+def shares_figure(rows: Rows, unit: str, *, group: str = "group", contexts: Sequence[str] = CONTEXTS) -> Figure:
     """A panel per block: every group a line, on it the share of each context with its interval, and its probability.
 
     Args:
         rows: of one facet.
         unit: what is counted, "tokens" or "pixels".
         group: column whose values are the lines.
+        contexts: that the network has.
     """
     blocks = list(dict.fromkeys(row["block"] for row in rows)) if group != "block" else [""]
     groups = shown_groups(rows, unit, group)
@@ -40,7 +41,7 @@ def shares_figure(rows: Rows, unit: str, *, group: str = "group") -> Figure:
     panels = figure.subplots(down, columns, squeeze=False, sharey=True, sharex=True).flatten()
     for axes, block in zip(panels, blocks, strict=False):
         of_block = {row[group]: row for row in rows if block in ("", row["block"])}
-        _show_shares(axes, [of_block.get(name) for name in groups])
+        _show_shares(axes, [of_block.get(name) for name in groups], contexts)
         axes.set_title(block, fontsize=10)
         axes.set_yticks(range(len(groups)), groups, fontsize=9)
         axes.set_ylim(len(groups) - 0.5, -0.5)
@@ -48,7 +49,7 @@ def shares_figure(rows: Rows, unit: str, *, group: str = "group") -> Figure:
         axes.axis("off")
     figure.supxlabel(f"share of the {unit} (filled), mean probability (hollow)", fontsize=9)
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(CONTEXTS), fontsize=9)
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(contexts), fontsize=9)
     return figure
 
 
@@ -62,8 +63,8 @@ def shown_groups(rows: Rows, unit: str, group: str = "group") -> list[str]:
     return [name for name in (rising if counts.keys() <= set(rising) else counts) if name in largest]
 
 
-def _show_shares(axes: Axes, rows: Sequence[Mapping[str, Any] | None]) -> None:
-    for offset, context in zip((-0.18, 0, 0.18), CONTEXTS, strict=True):
+def _show_shares(axes: Axes, rows: Sequence[Mapping[str, Any] | None], contexts: Sequence[str]) -> None:
+    for offset, context in zip(np.linspace(-0.18, 0.18, len(contexts)), contexts, strict=True):
         known = [(place + offset, row) for place, row in enumerate(rows) if row is not None]
         values = np.array([row[context] for _, row in known])
         ends = [[row[f"{context}_{end}"] for _, row in known] for end in ("low", "high")]
@@ -93,8 +94,8 @@ def _show_shares(axes: Axes, rows: Sequence[Mapping[str, Any] | None]) -> None:
         axes.axhline(line - 0.5, color="grey", linewidth=0.4, alpha=0.5)
 
 
-def epochs_figure(rows: Rows) -> Figure:
-    """Shares over the epochs, a panel per block."""
+def epochs_figure(rows: Rows, contexts: Sequence[str] = CONTEXTS) -> Figure:
+    """Shares of the contexts that the network has over the epochs, a panel per block."""
     blocks = list(dict.fromkeys(row["block"] for row in rows))
     columns = min(2, len(blocks))
     down = -(-len(blocks) // columns)
@@ -102,7 +103,7 @@ def epochs_figure(rows: Rows) -> Figure:
     panels = figure.subplots(down, columns, squeeze=False, sharey=True, sharex=True).flatten()
     for axes, block in zip(panels, blocks, strict=False):
         of_block = [row for row in rows if row["block"] == block]
-        for context in CONTEXTS:
+        for context in contexts:
             axes.plot(
                 [row["epoch"] for row in of_block],
                 [row[context] for row in of_block],
@@ -120,7 +121,7 @@ def epochs_figure(rows: Rows) -> Figure:
     figure.supxlabel("epoch", fontsize=9)
     figure.supylabel("share of the tokens", fontsize=9)
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(CONTEXTS), fontsize=9)
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(contexts), fontsize=9)
     return figure
 
 

@@ -12,6 +12,7 @@ from nommer.backbone.contexts import CONTEXTS
 from nommer.data.transforms import Normalisation
 from nommer.engine import study_words as words
 from nommer.engine.study_effects import ALL_BLOCKS, AS_IT_IS, EVERYWHERE
+from nommer.engine.study_examples import say_tokens, short_name, shortened, spread
 from nommer.engine.study_faithfulness import Decisions
 from nommer.engine.study_figures import (
     MOST_GROUPS,
@@ -23,8 +24,7 @@ from nommer.engine.study_figures import (
     shown_groups,
 )
 from nommer.engine.study_pattern import Rows
-from nommer.nominations.cells import MEASURES
-from nommer.nominations.images import Explanation
+from nommer.nominations.explanation import Explanation
 from nommer.nominations.resampling import RESAMPLES
 from nommer.report import Page
 
@@ -92,12 +92,6 @@ def takeaway(found: Found) -> str:
     return " ".join(sentences)
 
 
-def spread(total: int, most: int) -> list[int]:
-    """At most so many numbers below `total`, as evenly as can be."""
-    count = min(total, most)
-    return [number * total // count for number in range(count)]
-
-
 def with_interval(row: Mapping[str, Any], name: str) -> str:
     """A number of a row with its interval."""
     low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
@@ -111,28 +105,34 @@ def _digits(value: float | None) -> str:
 
 
 def _tell_shares(page: Page, found: Found) -> None:
-    rows = found.tables["blocks"]
+    rows, contexts = found.tables["blocks"], found.facts["contexts"]
     page.section("How often each context is nominated", words.SHARES)
     page.figure(
-        shares_figure(rows, "tokens", group="block"),
+        shares_figure(rows, "tokens", group="block", contexts=contexts),
         caption="Share of the tokens that nominate each context, per block; hollow: its mean probability.",
-        alt=_say_shares(rows),
+        alt=_say_shares(rows, contexts),
     )
+    measures = [*shares_and_probabilities(contexts), "margin", "entropy"]
     page.table(
-        ["block", "tokens", *(name.replace("_", " of ") for name in MEASURES)],
-        [[row["block"], row["tokens"], *(with_interval(row, name) for name in MEASURES)] for row in rows],
+        ["block", "tokens", *(name.replace("_", " of ") for name in measures)],
+        [[row["block"], row["tokens"], *(with_interval(row, name) for name in measures)] for row in rows],
         caption="Shares, mean probabilities, margin and entropy with their intervals: blocks.csv.",
     )
     if "epochs" in found.tables:
         page.figure(
-            epochs_figure(found.tables["epochs"]),
+            epochs_figure(found.tables["epochs"], contexts),
             caption="Share of the tokens of the validation images over the epochs of training: epochs.csv.",
             alt="Lines of the share of each context per block over the epochs; the numbers are in epochs.csv.",
         )
 
 
-def _say_shares(rows: Rows) -> str:
-    said = (", ".join(f"{name} {row[name]:.1%}" for name in CONTEXTS) for row in rows)
+def shares_and_probabilities(contexts: Sequence[str]) -> list[str]:
+    """The columns of a table that tell how often contexts are nominated, and how probable they are."""
+    return [*contexts, *(f"probability_{context}" for context in contexts)]
+
+
+def _say_shares(rows: Rows, contexts: Sequence[str]) -> str:
+    said = (", ".join(f"{name} {row[name]:.1%}" for name in contexts) for row in rows)
     return "; ".join(f"{row['block']}: {shares}" for row, shares in zip(rows, said, strict=True))
 
 
@@ -141,10 +141,17 @@ def _show_examples(page: Page, found: Found) -> None:
         return
     page.section("Some images", "Some of the images that were drawn, and what every token of them nominates.")
     for explanation in found.explanations:
-        path, root = Path(explanation.prediction.source), Path(found.facts["data"])
-        name = str(path.relative_to(root) if path.is_relative_to(root) else path.name)
-        said = _say_shares([{"block": block, **shares} for block, shares in explanation.shares.items()])
-        page.figure(explanation.plot(), caption=name, alt=f"{name}. {said}")
+        name = short_name(explanation, found.facts["data"])
+        rows = [{"block": block, **shares} for block, shares in explanation.shares.items()]
+        page.figure(explanation.plot(), caption=name, alt=f"{name}. {_say_shares(rows, explanation.contexts)}")
+    with_tokens = [explanation for explanation in found.explanations if explanation.tokens]
+    if with_tokens:
+        page.section("What some tokens see", words.TOKENS)
+    for explanation in with_tokens:
+        name = short_name(explanation, found.facts["data"])
+        page.figure(
+            shortened(explanation).plot_tokens(), caption=f"{name}. Numbers: tokens.csv.", alt=say_tokens(explanation)
+        )
 
 
 def _tell_facet(page: Page, found: Found, name: str) -> None:
@@ -158,11 +165,11 @@ def _tell_facet(page: Page, found: Found, name: str) -> None:
     more = f" The {MOST_GROUPS} groups with the most {unit} of {groups}." if groups > MOST_GROUPS else ""
     drawn = f"Share of the {unit} of each group that nominate each context; hollow: its mean probability.{more}"
     page.figure(
-        shares_figure(rows, unit),
+        shares_figure(rows, unit, contexts=found.facts["contexts"]),
         caption=f"{drawn} All numbers: {name}.csv.",
         alt=f"Dots with intervals, a panel per block and a line per group; the numbers are in {name}.csv.",
     )
-    shown, measures = shown_groups(rows, unit), [*CONTEXTS, *(f"probability_{context}" for context in CONTEXTS)]
+    shown, measures = shown_groups(rows, unit), shares_and_probabilities(found.facts["contexts"])
     counted = [count for count in (unit, "images") if count in rows[0]]
     page.table(
         ["group", "block", *counted, *(name.replace("_", " of ") for name in measures)],

@@ -106,6 +106,18 @@ choices are: `probability` is the softmax of the scores, its mean over the token
 the nominated context is than the next one; `entropy` is 1 where all contexts are alike probable, and 0 where one is
 certain."""
 
+TOKENS = """\
+For every context that some token of an image nominates, one token in the middle of the largest area that does. In
+stages 1-2 it sees by the context that it nominates: the neighbours of a `convolution`, its own `window` with the
+weights of attention, or for `global` the compressed blocks of the whole image, each as strong as attention weighs it.
+In stages 3-4 it attends to all tokens (the last block of each stage is shown), as does the class token, where the
+network has one.
+
+Which pixels can influence the token at all follows from the nominations of all blocks before it, its own and those of
+the tokens that it sees: the coloured pixels are its receptive field after each block; from all others nothing reaches
+it. How strongly those inside do is told by the gradient. In large images a field may still be small: a token that
+nominates local contexts knows nothing of what is far away before stage 3."""
+
 AGREEMENT = """\
 `agreement` is how often two tokens nominate the same context. Some of that is chance: where nearly all tokens
 nominate one context, nearly all pairs agree. `by chance` is how often they would agree if every token nominated by
@@ -125,7 +137,8 @@ change, what is found on the same drawn images before and after. They say nothin
 images little: of rare classes and large objects there may be none among those drawn."""
 
 _PARTS = """ In the rows that name {first} or {second}, only tokens whose centre lies there nominate otherwise, in all
-blocks{near}; `share of pixels` says how much of the images that is."""
+blocks{near}; `share of pixels` says how much of the images that is. Where a part lies is known from the truth, which
+no model is told: if less is lost there than everywhere, or something is gained, nothing says that it could be had."""
 
 _NEAR = ", and near is under two tokens of the finest grid"
 
@@ -148,7 +161,8 @@ def effects(
 
 DECISIONS = """\
 For every cell of an 8 x 8 grid, the tokens in it, in all blocks, nominate their second choice, and the others what
-they did: how much less probable is the answer of the model then?"""
+they did: how much less probable is the answer of the model then? In a block of fewer tokens than cells, as small
+images have, it is the one token that the cell lies in, which several cells share; the map is coarser there."""
 
 CURVES = """\
 Cells of an 8 x 8 grid are deleted (become the mean colour) in the order of a map, the cells first that the map says

@@ -112,15 +112,15 @@ def nomination_figure(
         rows, columns = nominated[name].shape
         one_hot = torch.nn.functional.one_hot(nominated[name].long(), len(CONTEXTS))
         row[0].set_ylabel(f"{name}\n{rows} x {columns} tokens", fontsize=10)
-        _show_weights(row[0], overlay(shown, one_hot, spans[name]), one_hot)
-        _show_weights(row[1], overlay(shown, probabilities[name], spans[name]), probabilities[name])
+        _show_weights(row[0], overlay(shown, one_hot, spans[name]), one_hot, contexts)
+        _show_weights(row[1], overlay(shown, probabilities[name], spans[name]), probabilities[name], contexts)
         openness = entropy(probabilities[name].double(), contexts)
         row[2].imshow(_tint(shown, mpl.colormaps["cividis"](openness.numpy())[..., :3], spans[name]))
         row[2].set_xlabel(f"mean {openness.mean():.2f}", fontsize=9)
         if regions:
             _show_regions(row[3], regions.shares[name])
             _name_regions(row[3], regions, list(regions.shares[name]))
-    handles = [Patch(color=CONTEXT_COLOURS[name], label=name, alpha=_OPACITY) for name in CONTEXTS]
+    handles = [Patch(color=CONTEXT_COLOURS[name], label=name, alpha=_OPACITY) for name in contexts]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, title="context")
     figure.suptitle(title, fontsize=11)
     return figure
@@ -187,12 +187,10 @@ def _name_regions(axes: Axes, regions: Regions, parts: Sequence[str]) -> None:
     axes.scatter(places, range(len(names)), c=colours, marker="s", edgecolors="black", linewidths=0.5, clip_on=False)
 
 
-def _show_weights(axes: Axes, tinted: Image.Image, weights: Tensor) -> None:
+def _show_weights(axes: Axes, tinted: Image.Image, weights: Tensor, contexts: Sequence[str]) -> None:
     axes.imshow(tinted)
-    means = weights.double().mean((0, 1)).tolist()
-    axes.set_xlabel(
-        "\n".join(f"{mean:.0%} {context}" for context, mean in zip(CONTEXTS, means, strict=True)), fontsize=9
-    )
+    means = dict(zip(CONTEXTS, weights.double().mean((0, 1)).tolist(), strict=True))
+    axes.set_xlabel("\n".join(f"{means[context]:.0%} {context}" for context in contexts), fontsize=9)
 
 
 def visible(image: Image.Image, smallest: int = 256, largest: int = 768) -> Image.Image:

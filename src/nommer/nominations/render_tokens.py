@@ -34,7 +34,12 @@ Draw = Callable[[Axes], None]
 
 
 def token_figure(
-    image: Image.Image, tokens: Sequence[TokenSight], class_token: Sequence[TokenView], *, title: str
+    image: Image.Image,
+    tokens: Sequence[TokenSight],
+    class_token: Sequence[TokenView],
+    *,
+    title: str,
+    contexts: Sequence[str] = tuple(CONTEXT_COLOURS),
 ) -> Figure:
     """What every token sees in each block, which pixels can influence it, and what the class token sees.
 
@@ -43,6 +48,7 @@ def token_figure(
         tokens: at least one, all of this image.
         class_token: what it sees in the blocks of stage 4.
         title: written over the picture.
+        contexts: that the network has.
 
     Raises:
         ValueError: no token.
@@ -58,7 +64,7 @@ def token_figure(
     subfigures = figure.subfigures(len(parts), 1, height_ratios=heights, squeeze=False)
     for part, (name, panels) in zip(subfigures.flat, parts, strict=True):
         _draw_part(part, name, panels)
-    handles = [Patch(color=colour, label=kind) for kind, colour in KIND_COLOURS.items()]
+    handles = [Patch(color=KIND_COLOURS[kind], label=kind) for kind in (*contexts, ATTENTION)]
     figure.legend(handles=handles, loc="outside lower center", ncols=4, title=_READING, fontsize=9, title_fontsize=8)
     figure.suptitle(title, fontsize=11)
     return figure

@@ -1,13 +1,16 @@
 """Tokens that are named by a pixel of the image file, and what was found about them, in the file's own pixels."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from PIL import Image
+from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
+from nommer.backbone.contexts import CONTEXTS
 from nommer.errors import InputError
 from nommer.nominations.receptive import Place, gradient_fields, receptive_fields
 from nommer.nominations.sight import SightTrace, TokenView
@@ -66,9 +69,7 @@ class Frame:
             raise OutsideError(f"token {x},{y}: lies outside the image, which is {width} x {height} pixels")
         left, top, right, bottom = self.box
         if not (left <= x + 0.5 < right and top <= y + 0.5 < bottom):
-            first_x, last_x, first_y, last_y = (
-                math.ceil(edge - 0.5) - is_last for edge, is_last in ((left, 0), (right, 1), (top, 0), (bottom, 1))
-            )
+            first_x, first_y, last_x, last_y = self._ends()
             raise OutsideError(
                 f"token {x},{y}: lies in what the preprocessing cuts away; "
                 f"choose x from {first_x} to {last_x} and y from {first_y} to {last_y}"
@@ -76,10 +77,43 @@ class Frame:
         rows, columns = self.size
         return int((y + 0.5 - top) / (bottom - top) * rows), int((x + 0.5 - left) / (right - left) * columns)
 
+    def _ends(self) -> tuple[int, int, int, int]:
+        """First x and y, and last x and y, of the pixels that are seen."""
+        left, top, right, bottom = (math.ceil(edge - 0.5) for edge in self.box)
+        return left, top, right - 1, bottom - 1
+
+    def pixel(self, row: int | float, column: int | float) -> Pixel:
+        """The pixel of the image in which a point of the network's input lies, or the nearest that is seen."""
+        first_x, first_y, last_x, last_y = self._ends()
+        x, y = self.to_image(row, column)
+        return min(max(int(x), first_x), last_x), min(max(int(y), first_y), last_y)
+
     def to_image(self, row: int | float, column: int | float) -> tuple[float, float]:
         """Where a point of the network's input lies in the image, as x and y."""
         left, top, right, bottom = self.box
         return left + column / self.size[1] * (right - left), top + row / self.size[0] * (bottom - top)
+
+
+def typical_pixels(maps: Mapping[str, Tensor], strides: Mapping[str, float], frame: Frame) -> list[Pixel]:
+    """For every context that is nominated, in the order of `CONTEXTS`, a pixel in the middle of where it is.
+
+    That is the middle of the largest area of its kind, in the block that nominates it for the largest share of tokens.
+
+    Args:
+        maps: per nominator block (rows, columns) context indices.
+        strides: per block the pixels per token along one side, of the network's input.
+        frame: of the image.
+    """
+    pixels = []
+    for index in range(len(CONTEXTS)):
+        areas = {block: (map_ == index).numpy() for block, map_ in maps.items()}
+        block = max(areas, key=lambda block: areas[block].mean())
+        if areas[block].any():
+            depth = distance_transform_edt(np.pad(areas[block], 1))[1:-1, 1:-1]
+            deepest = np.argwhere(depth == depth.max())
+            row, column = deepest[((deepest - deepest.mean(0)) ** 2).sum(1).argmin()]
+            pixels.append(frame.pixel((row + 0.5) * strides[block], (column + 0.5) * strides[block]))
+    return list(dict.fromkeys(pixels))
 
 
 @dataclass(frozen=True, eq=False)
