@@ -12,6 +12,7 @@ from nommer.nominations.faithfulness import (
     STEPS,
     area,
     attributions,
+    cells_on_grid,
     context_maps,
     on_cells,
     probabilities,
@@ -59,6 +60,34 @@ def test_sensitivity_is_what_an_intervention_in_each_cell_does(tiny_classifier, 
         assert found[row, column].item() == pytest.approx((before - after).item(), abs=1e-6)
     assert found.abs().max() > 0
     assert torch.equal(probabilities(model, images[:1])[0, 1], before), "the model is as it was"
+
+
+@pytest.mark.parametrize("count", [1, 4, 7, 8, 9, 13, 16, 31])
+def test_every_cell_changes_some_token_and_every_token_is_changed_evenly(count):
+    cells = cells_on_grid(count, 16).view(GRID, GRID, count, 16)
+    assert cells.any((2, 3)).all()
+    times = cells.sum((0, 1))
+    assert (times == times[0]).all() if count >= GRID else times.max() - times.min() <= 1
+    assert (times == 1).all() == (count >= GRID), "tokens are shared only where there are fewer of them"
+    for cell in range(GRID):
+        tokens = cells[cell, 0].any(1).nonzero().flatten().tolist()
+        if count >= GRID:
+            assert tokens == [token for token in range(count) if int((token + 0.5) / count * GRID) == cell]
+        else:
+            assert tokens == [int((cell + 0.5) / GRID * count)]
+
+
+def test_all_blocks_are_changed_also_where_they_have_fewer_tokens_than_cells(tiny_classifier, images):
+    model, image = tiny_classifier(), images[0, :, :16, :16]  # 8 x 8 and 4 x 4 tokens
+    found = sensitivity(model, image, 1)
+    before = probabilities(model, image[None])[0, 1]
+    for row, column in ((0, 0), (3, 6)):
+        fine, coarse = torch.zeros(8, 8, dtype=torch.bool), torch.zeros(4, 4, dtype=torch.bool)
+        fine[row, column], coarse[row // 2, column // 2] = True, True
+        first = intervene(model, "second", blocks=["stage 1 block 1"], region=fine)
+        with first, intervene(model, "second", blocks=["stage 2 block 1"], region=coarse):
+            after = probabilities(model, image[None])[0, 1]
+        assert found[row, column].item() == pytest.approx((before - after).item(), abs=1e-6)
 
 
 def test_forcing_what_is_nominated_hangs_on_nothing(tiny_classifier, images):

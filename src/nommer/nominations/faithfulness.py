@@ -8,15 +8,18 @@ Source: Petsiuk, Das and Saenko, "RISE: Randomized Input Sampling for Explanatio
 
 import math
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torchvision.transforms.v2.functional import gaussian_blur
 
 from nommer.backbone.contexts import CONTEXTS
 from nommer.heads.classification import Classifier
+from nommer.heads.storage import nommer_of
+from nommer.nominations.cells import block_strides
 from nommer.nominations.intervention import intervene
 from nommer.nominations.trace import NominationTrace
 from nommer.shapes import Images
@@ -46,19 +49,43 @@ def sensitivity(
 ) -> Float[Tensor, "8 8"]:
     """How much less probable the answer is when the nominations in one cell of the image are changed, in all blocks.
 
+    Those are the tokens whose centre lies in the cell. In a block of fewer tokens than cells it is the one token that
+    the cell's centre lies in, which several cells share.
+
     Args:
         model: in evaluation mode.
         image: prepared.
         answer: index of the class that is answered.
         kind: what is nominated in the cell instead, as `intervene` has it.
     """
-    cells = torch.eye(GRID**2, dtype=torch.bool, device=image.device).view(-1, GRID, GRID)
+    height, width = image.shape[-2:]
+    cells = {
+        block: cells_on_grid(-(-height // stride), -(-width // stride))
+        for block, stride in block_strides(nommer_of(model, "the model")).items()
+    }
     changed = []
-    for regions in torch.split(cells, _BATCH):
-        with intervene(model, kind, region=regions):
+    for start in range(0, GRID**2, _BATCH):
+        with ExitStack() as interventions:
+            for block, of_block in cells.items():
+                regions = of_block[start : start + _BATCH]
+                interventions.enter_context(intervene(model, kind, blocks=[block], region=regions))
             changed.append(probabilities(model, image.expand(len(regions), -1, -1, -1))[:, answer])
     before = probabilities(model, image[None])[0, answer]
     return (before - torch.cat(changed)).view(GRID, GRID).cpu()
+
+
+def cells_on_grid(rows: int, columns: int) -> Bool[Tensor, "cells rows columns"]:
+    """The tokens of a grid that are changed with each of the 64 cells, row by row of cells."""
+    down, across = _cells_on_side(rows), _cells_on_side(columns)
+    return (down[:, None, :, None] & across[None, :, None, :]).flatten(0, 1)
+
+
+def _cells_on_side(count: int) -> Bool[Tensor, "8 tokens"]:
+    """Which of the tokens along a side belong to which cell along it."""
+    cells, tokens = torch.arange(GRID)[:, None], torch.arange(count)
+    if count >= GRID:
+        return (2 * tokens + 1) * GRID // (2 * count) == cells
+    return (2 * cells + 1) * count // (2 * GRID) == tokens
 
 
 @torch.inference_mode()
