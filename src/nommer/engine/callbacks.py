@@ -97,9 +97,10 @@ class History(L.Callback):
                 )
 
     def write(self) -> None:
-        """Write `metrics.csv` and `nominations.csv`."""
+        """Write `metrics.csv`, and `nominations.csv` where anything nominates."""
         write_text(self.run.metrics, as_csv(self.rows))
-        write_text(self.run.nominations, as_csv(self.nominations))
+        if self.nominations:
+            write_text(self.run.nominations, as_csv(self.nominations))
 
     def draw(self, task: Task) -> None:
         """Draw `curves.png` and `nominations.png`."""
