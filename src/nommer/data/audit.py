@@ -171,7 +171,7 @@ def _too_many(bad: Mapping[Path, str], total: int, policy: str, verb: str) -> st
 
 
 def _check_every_class(data: ClassFolders, train: tuple[Sample, ...]) -> None:
-    left = {sample.label for sample in train}
+    left = {label for sample in train for label in sample.classes}
     for label, name in enumerate(data.class_names):
         if label not in left:
             raise InputError(

@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import Literal
 
-from nommer.data.formats import classification, detection, folders, instance_maps, mask_layouts, tables
+from nommer.data.formats import classification, detection, folders, instance_maps, mask_layouts, several, tables
 from nommer.data.formats.labelled import check_folder
 from nommer.data.images import is_image_name, sub_folders, visible_files
 from nommer.errors import InputError
 
-Task = Literal["classification", "segmentation", "detection"]
+Task = Literal["classification", "multi-label classification", "segmentation", "detection"]
 
-LAYOUTS = f"{classification.LAYOUTS}\n{mask_layouts.LAYOUTS}\n{detection.LAYOUTS}"
+LAYOUTS = f"{classification.LAYOUTS}\n{several.LAYOUTS}\n{mask_layouts.LAYOUTS}\n{detection.LAYOUTS}"
 """Of all tasks."""
 
 
@@ -25,12 +25,12 @@ def find_task(root: Path, classes: Path | None = None) -> Task:
         InputError: no folder, or nothing in it that fits; the message shows the accepted layouts.
     """
     if classification.is_classification_alone(root):
-        return "classification"
+        return _one_or_several(root) if root.is_file() else "classification"
     check_folder(root, LAYOUTS)
     if (task := _by_layout(root, classes)) is not None:
         return task
     if tables.find_tables(root):
-        return "classification"
+        return _one_or_several(root)
     below = sub_folders(root)
     if len(below) == 1 and _by_layout(below[0], classes):
         raise InputError(f"{root}: the data lie one folder deeper; use {below[0]}")
@@ -40,6 +40,11 @@ def find_task(root: Path, classes: Path | None = None) -> Task:
     if any(is_image_name(path) for folder in below for path in visible_files(folder)):
         return "classification"
     raise InputError(f"{root}: found no folders of images; {LAYOUTS}")
+
+
+def _one_or_several(root: Path) -> Task:
+    """The task of tables and lists, by what they hold."""
+    return "multi-label classification" if tables.gives_several(root) else "classification"
 
 
 def _by_layout(root: Path, classes: Path | None) -> Task | None:

@@ -28,6 +28,13 @@ class Sample:
     label: int
     error: str | None = None
     """Why its label cannot be used, and is -1."""
+    labels: tuple[int, ...] | None = None
+    """Where images may have several classes, all of this one's; `label` is then the first of them, -1 without any."""
+
+    @property
+    def classes(self) -> tuple[int, ...]:
+        """All its classes."""
+        return (self.label,) if self.labels is None else self.labels
 
 
 @dataclass(frozen=True)
@@ -38,10 +45,12 @@ class ClassFolders(LabelledImages[Sample]):
 
     class_ids: tuple[str, ...] = ()
     """What the data call the classes where that is not their names, as WordNet ids."""
+    several: bool = False
+    """Whether an image may have several classes, or none."""
 
     def target_of(self, sample: Sample) -> str:
-        """The name of the sample's class; "" where its label cannot be used."""
-        return "" if sample.error else self.class_names[sample.label]
+        """The names of the sample's classes; "" where its label cannot be used."""
+        return "" if sample.error else ";".join(self.class_names[label] for label in sample.classes)
 
 
 def read_class_folders(root: Path, class_names: tuple[str, ...] | None = None) -> ClassFolders:

@@ -1,6 +1,6 @@
 """Image files whose class stands in a list, a table or an archive's record, not in the name of a folder."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,6 +25,13 @@ class Entry:
     split: Split = "train"
     error: str | None = None
     """Why its label cannot be used, and is "": a bad sample, for the audit to leave out or refuse."""
+    labels: tuple[str, ...] | None = None
+    """Where there may be several, all of them."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names, or numbers, of its classes."""
+        return (self.label,) if self.labels is None else self.labels
 
 
 def read_text(file: Path) -> str:
@@ -69,20 +76,31 @@ def collect(
     if class_names is None and "train" not in splits:
         raise InputError(f"{root}: holds {', '.join(sorted(splits))} images but none of train; add some")
     sound = [entry for entry in unique if not entry.error]
-    names = class_names or sort_labels({entry.label for entry in sound if entry.split == "train"})
+    names = class_names or sort_labels({name for e in sound if e.split == "train" for name in e.classes})
+    if not names and unique[0].labels is not None:
+        raise InputError(f"{root}: no training image has a class; expected at least two classes")
     if not names:
         raise InputError(f"{root}: no training image has a class; the first: {unique[0].where}: {unique[0].error}")
-    check_names(root, sort_labels({e.label for e in sound}), names, "the model's" if class_names else "the training")
+    found = sort_labels({name for e in sound for name in e.classes})
+    check_names(root, found, names, "the model's" if class_names else "the training")
     if len(names) < 2:
         raise InputError(f"{root}: every image is of class {names[0]!r}; expected at least two classes")
     numbers = {name: number for number, name in enumerate(names)}
     parts: dict[Split, list[Sample]] = {}
     for split in ("train", "val", "test"):
-        if part := [Sample(e.path, numbers.get(e.label, -1), e.error) for e in unique if e.split == split]:
+        if part := [sample_of(e, numbers) for e in unique if e.split == split]:
             parts[split] = part
     if "val" not in parts and "test" in parts:
         parts["val"] = parts.pop("test")
     return ClassFolders(root, names, {split: tuple(part) for split, part in parts.items()}, (*issues, *repeated))
+
+
+def sample_of(entry: Entry, numbers: Mapping[str, int]) -> Sample:
+    """An entry with the numbers of its classes."""
+    if entry.labels is None:
+        return Sample(entry.path, numbers.get(entry.label, -1), entry.error)
+    labels = tuple(sorted(numbers[name] for name in entry.labels))
+    return Sample(entry.path, labels[0] if labels else -1, entry.error, labels)
 
 
 def sort_labels(labels: Iterable[str]) -> tuple[str, ...]:
@@ -128,15 +146,22 @@ def _with_names(root: Path, entries: list[Entry]) -> list[Entry]:
     """
     folder = root if root.is_dir() else root.parent
     file = next((path for path in direct_files(folder) if path.name in NAME_FILES), None)
-    if file is None or not all(entry.label.isdecimal() for entry in entries if not entry.error):
+    if file is None or not all(name.isdecimal() for entry in entries if not entry.error for name in entry.classes):
         return entries
     names = [line.strip() for line in read_text(file).splitlines() if line.strip()]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(f"{file}: names {shorten(twice, 5)} more than once; every class needs a name of its own")
     for entry in entries:
-        if not entry.error and int(entry.label) >= len(names):
+        beyond = [] if entry.error else [name for name in entry.classes if int(name) >= len(names)]
+        if beyond:
             raise InputError(
-                f"{entry.where}: class {entry.label}, but {file} names {len(names)}, numbered from 0; add its name"
+                f"{entry.where}: class {beyond[0]}, but {file} names {len(names)}, numbered from 0; add its name"
             )
-    return [entry if entry.error else replace(entry, label=names[int(entry.label)]) for entry in entries]
+    return [entry if entry.error else _named(entry, names) for entry in entries]
+
+
+def _named(entry: Entry, names: Sequence[str]) -> Entry:
+    if entry.labels is None:
+        return replace(entry, label=names[int(entry.label)])
+    return replace(entry, labels=tuple(names[int(number)] for number in entry.labels))

@@ -11,6 +11,7 @@ Paths are relative to the file that names them, or absolute; they may lead into 
 import csv
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from nommer.data.archives import read_bytes
 from nommer.data.formats.folders import ClassFolders
 from nommer.data.formats.labelled import SPLIT_FOLDERS, Issue, Split, shorten, split_of
 from nommer.data.formats.listed import NAME_FILES, Entry, collect, read_text
+from nommer.data.formats.several import PLURAL_NAMES, TableRow, Tagging, find_tagging
 from nommer.data.images import direct_files, sub_folders
 from nommer.errors import InputError
 
@@ -79,7 +81,37 @@ def read_tables(root: Path, class_names: tuple[str, ...] | None = None) -> Class
             f"{root}: none of the {len(entries)} images listed is there; first: {first.path} ({first.where}); paths "
             "are taken relative to the file that names them"
         )
-    return collect(root, entries, class_names=class_names, issues=_unlabelled(root))
+    kinds = {entry.labels is None for entry in entries}
+    if len(kinds) > 1:
+        raise InputError(f"{root}: one of its lists gives images one class each, another several; write both alike")
+    in_order = class_names or (_named_in_columns(root) if kinds == {False} else None)
+    data = collect(root, entries, class_names=in_order, issues=_unlabelled(root))
+    return replace(data, several=kinds == {False})
+
+
+def gives_several(root: Path) -> bool:
+    """Whether the table, or the lists, at `root` may give an image several classes.
+
+    Raises:
+        InputError: a table that is not understood.
+    """
+    tables = (file for file in find_tables(root).values() if file.suffix.lower() in _TABLES)
+    return any(_read_table(file).tagging is not None for file in tables)
+
+
+def _named_in_columns(root: Path) -> tuple[str, ...] | None:
+    """The classes in the order of their columns, the same in every table; None where they stand in one column.
+
+    Raises:
+        InputError: tables with other columns.
+    """
+    found = {file: _read_table(file).tagging for file in find_tables(root).values() if file.suffix.lower() in _TABLES}
+    names = {file: tagging.names for file, tagging in found.items() if tagging is not None and tagging.names}
+    (first, expected), *others = [*names.items()] or [(root, None)]
+    for file, other in others:
+        if other != expected:
+            raise InputError(f"{file}: its classes are {shorten(other)}; expected {shorten(expected)}, as in {first}")
+    return expected
 
 
 def _lists(folder: Path) -> list[tuple[Split, Path]]:
@@ -123,17 +155,17 @@ def _has_labels(file: Path) -> bool:
 
 def _entries(file: Path, split: Split) -> Iterator[Entry]:
     rows = _table_rows(file) if file.suffix.lower() in _TABLES else _list_rows(file)
-    for where, path, label, own in rows:
+    for where, path, label, own, labels in rows:
         chosen = split if own is None else split_of(own)
         if chosen is None:
             known = ", ".join(name for names in SPLIT_FOLDERS.values() for name in names)
             raise InputError(f"{where}: split {own!r} is not known; expected one of {known}")
         whole = os.path.normpath(file.parent / path.replace("\\", "/"))  # "a/../b" and "b" are one image
-        yield Entry(where, Path(whole), label, chosen)
+        yield Entry(where, Path(whole), label if labels is None else ";".join(sorted(labels)), chosen, labels=labels)
 
 
-Row = tuple[str, str, str, str | None]
-"""Where it stands, path, label, and split where the table tells one."""
+Row = tuple[str, str, str, str | None, tuple[str, ...] | None]
+"""Where it stands, path, label, split where the table tells one, and all labels where there may be several."""
 
 
 def _list_rows(file: Path) -> Iterator[Row]:
@@ -144,13 +176,43 @@ def _list_rows(file: Path) -> Iterator[Row]:
         path, label = (text.rsplit("\t", 1) if "\t" in text else [*text.rsplit(None, 1), ""])[:2]
         if not label.strip():
             raise InputError(f"{file} line {number}: found {text!r}; expected a path, a space or tab, and a label")
-        yield f"{file} line {number}", path.strip(), label.strip(), None
+        yield f"{file} line {number}", path.strip(), label.strip(), None, None
 
 
-def _table_rows(file: Path) -> Iterator[Row]:
+@dataclass(frozen=True)
+class _Table:
+    """A CSV or TSV file that is understood."""
+
+    rows: list[TableRow]
+    columns: Mapping[str, int]
+    tagging: Tagging | None
+    may_lack: frozenset[str]
+    """Columns whose cells may be empty."""
+
+
+def _read_table(file: Path) -> _Table:
+    rows = list(_cell_rows(file))
+    if not rows:
+        return _Table([], {}, None, frozenset())
+    first = rows[0][1]
+    header = first if _is_header(first) else None
+    columns, listed = _columns(file, first), rows[1:] if header else rows
+    tagging = find_tagging(file, header, listed, columns)
+    if tagging is None and "label" not in columns:
+        known = ", ".join(LABEL_NAMES)
+        raise InputError(f"{file}: no column for the label; found {shorten(first)}; expected one called {known}")
+    plural = header is not None and "label" in columns and header[columns["label"]].lower() in PLURAL_NAMES
+    return _Table(listed, columns, tagging, frozenset(["label"] if plural else []))
+
+
+def _cell_rows(file: Path) -> Iterator[TableRow]:
+    """Every row that is not empty.
+
+    Raises:
+        InputError: one of another width than the first, or what is no table.
+    """
     text = read_text(file)
     rows = csv.reader(StringIO(text, newline=""), delimiter=_delimiter(file, text), strict=True)
-    columns: Mapping[str, int] | None = None
     width = 0
     try:
         for row in rows:
@@ -158,22 +220,23 @@ def _table_rows(file: Path) -> Iterator[Row]:
             if not any(cells):
                 continue
             where = f"{file} line {rows.line_num}"
-            if columns is None:
-                columns, width = _columns(file, cells), len(cells)
-                if _is_header(cells):
-                    continue
-            if len(cells) != width:
+            if width and len(cells) != width:
                 raise InputError(f"{where}: found {len(cells)} columns; expected {width}, as in the first row")
-            lacking = [name for name, column in columns.items() if not cells[column]]
-            if lacking:
-                raise InputError(f"{where}: its {lacking[0]} is empty; fill it in or remove the row")
-            yield where, *_picked(cells, columns)
+            width = len(cells)
+            yield where, cells
     except csv.Error as error:
         raise InputError(f"{file} line {rows.line_num}: cannot be read as a table: {error}") from error
 
 
-def _picked(cells: Sequence[str], columns: Mapping[str, int]) -> tuple[str, str, str | None]:
-    return cells[columns["path"]], cells[columns["label"]], cells[columns["split"]] if "split" in columns else None
+def _table_rows(file: Path) -> Iterator[Row]:
+    table = _read_table(file)
+    columns, tagging = table.columns, table.tagging
+    for where, cells in table.rows:
+        lacking = [name for name, column in columns.items() if not cells[column] and name not in table.may_lack]
+        if lacking:
+            raise InputError(f"{where}: its {lacking[0]} is empty; fill it in or remove the row")
+        label, split = (cells[columns[name]] if name in columns else None for name in ("label", "split"))
+        yield where, cells[columns["path"]], label or "", split, None if tagging is None else tagging.read(cells)
 
 
 def _delimiter(file: Path, text: str) -> str:
@@ -185,7 +248,7 @@ def _delimiter(file: Path, text: str) -> str:
 
 
 def _is_header(cells: Sequence[str]) -> bool:
-    return any(cell.lower() in (*PATH_NAMES, *LABEL_NAMES) for cell in cells)
+    return any(cell.lower() in (*PATH_NAMES, *LABEL_NAMES, *PLURAL_NAMES) for cell in cells)
 
 
 def _columns(file: Path, first: Sequence[str]) -> dict[str, int]:
@@ -203,14 +266,14 @@ def _columns(file: Path, first: Sequence[str]) -> dict[str, int]:
         return dict(zip(("path", "label", "split"), range(len(first)), strict=False))
     names = [cell.lower() for cell in first]
     found: dict[str, int] = {}
-    for what, known in (("path", PATH_NAMES), ("label", LABEL_NAMES), ("split", SPLIT_NAMES)):
+    for what, known in (("path", PATH_NAMES), ("label", (*LABEL_NAMES, *PLURAL_NAMES)), ("split", SPLIT_NAMES)):
         fitting = [column for column, name in enumerate(names) if name in known]
         if len(fitting) > 1:
             both = " and ".join(first[column] for column in fitting)
             raise InputError(f"{file}: the columns {both} may both be the {what}; rename or remove one")
         if fitting:
             found[what] = fitting[0]
-        elif what != "split":
+        elif what == "path":
             raise InputError(
                 f"{file}: no column for the {what}; found {shorten(first)}; expected one called {', '.join(known)}"
             )

@@ -1,0 +1,122 @@
+"""Tables that give an image several classes, or none: a column of 0 and 1 for each class, or all in one column.
+
+**Which it is** is found by what the table holds. Without a column of labels, two or more columns of nothing but 0 and 1
+are classes. A column of labels holds several where its name says so (`PLURAL_NAMES`), or where its cells are put
+together with `;` or `|` from parts that occur in other cells too; a sign that only ever stands between the same words
+may belong to the name of one class, and is refused.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nommer.data.formats.labelled import shorten
+from nommer.errors import InputError
+
+PLURAL_NAMES = ("labels", "classes", "tags", "categories")
+"""Names of columns that hold all classes of an image."""
+
+LAYOUTS = """accepted layouts for multi-label classification:
+  DATA.csv or DATA.tsv with columns path and labels, such as "cat;dog"   (or cat|dog; maybe split)
+  DATA.csv or DATA.tsv with a column path, and one of 0 and 1 per class  (maybe split)"""
+
+_SEPARATORS = (";", "|")
+_VALUES = {"0": False, "1": True, "0.0": False, "1.0": True}
+
+TableRow = tuple[str, list[str]]
+"""Where it stands, and its cells."""
+
+
+@dataclass(frozen=True)
+class Tagging:
+    """How a table tells the classes of an image."""
+
+    read: Callable[[Sequence[str]], tuple[str, ...]]
+    """From the cells of a row to the names of its classes."""
+    names: tuple[str, ...] = ()
+    """All classes in the order of their columns; none where these stand in one column."""
+
+
+def find_tagging(
+    file: Path, header: Sequence[str] | None, rows: Sequence[TableRow], columns: Mapping[str, int]
+) -> Tagging | None:
+    """How a table gives several classes; None for a table of one class per image.
+
+    Args:
+        file: the table, for messages.
+        header: its first row, if that names the columns.
+        rows: the others.
+        columns: where path, label and split stand, as far as they do.
+
+    Raises:
+        InputError: what cannot be told, or classes that are not 0 and 1.
+    """
+    if "label" not in columns:
+        return _columns_of_classes(file, header or (), rows, set(columns.values()))
+    column = columns["label"]
+    plural = header is not None and header[column].lower() in PLURAL_NAMES
+    cells = [row[column] for _, row in rows]
+    used = [sign for sign in _SEPARATORS if any(sign in cell for cell in cells)]
+    if not used and not plural:
+        return None
+    if len(used) > 1:
+        raise InputError(f"{file}: labels hold both ';' and '|'; put the classes of an image apart with one of them")
+    sign = used[0] if used else _SEPARATORS[0]
+    if not plural:
+        _check_recombined(file, cells, sign)
+    return Tagging(lambda row: _parts(row[column], sign))
+
+
+def _parts(cell: str, sign: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(part.strip() for part in cell.split(sign) if part.strip()))
+
+
+def _check_recombined(file: Path, cells: Sequence[str], sign: str) -> None:
+    """Refuse labels whose parts never occur without each other: `sign` may belong to their names.
+
+    Raises:
+        InputError: one of them.
+    """
+    kinds = sorted(set(cells))
+    occurring = Counter(part for cell in kinds for part in _parts(cell, sign))
+    put_together = [cell for cell in kinds if sign in cell]
+    if not any(occurring[part] > 1 for cell in put_together for part in _parts(cell, sign)):
+        raise InputError(
+            f"{file}: {put_together[0]!r} may be one class or several, for its parts occur in no other label; call the "
+            f"column {PLURAL_NAMES[0]} if it is several, or write it without {sign!r} if it is one"
+        )
+
+
+def _columns_of_classes(file: Path, header: Sequence[str], rows: Sequence[TableRow], taken: set[int]) -> Tagging | None:
+    """Columns of 0 and 1; None where there are none.
+
+    Raises:
+        InputError: another value beside them, or a name twice.
+    """
+    candidates = [column for column in range(len(header)) if column not in taken]
+    wrong = {column: _first_wrong(rows, column) for column in candidates}
+    binary = [column for column in candidates if wrong[column] is None]
+    if not rows or len(candidates) < 2 or not (binary or all(_is_signed(rows, column) for column in candidates)):
+        return None
+    for column in candidates:
+        if (found := wrong[column]) is not None:
+            where, value = found
+            raise InputError(
+                f"{where}: column {header[column]!r} holds {value!r}; expected 0 or 1 in every column beside path and "
+                "split, for each class one, or one column called label"
+            )
+    names = [header[column] for column in candidates]
+    twice = [name for name, count in Counter(names).items() if count > 1 or not name]
+    if twice:
+        raise InputError(f"{file}: the classes {shorten(twice)} have no name of their own; name each column once")
+    return Tagging(lambda row: tuple(header[column] for column in candidates if _VALUES[row[column]]), tuple(names))
+
+
+def _first_wrong(rows: Sequence[TableRow], column: int) -> tuple[str, str] | None:
+    return next(((where, row[column]) for where, row in rows if row[column] not in _VALUES), None)
+
+
+def _is_signed(rows: Sequence[TableRow], column: int) -> bool:
+    """Whether a column says -1 for no, as CelebA's do."""
+    return {row[column] for _, row in rows} <= {"-1", "1"}
