@@ -31,6 +31,8 @@ COLUMNS = (
 SHORT_COLUMNS = ("model", "backend", "batch", "images/s", "ms per image", "ratio", "MiB", "share")
 """Of these, what the screen has room for."""
 
+_LONGEST = 40
+
 _STYLES = {"eager": "-", "fused": "--", "compiled": "-.", "fused-compiled": ":", "onnxruntime": (0, (1, 3))}
 
 
@@ -81,6 +83,7 @@ def cells(row: "Measurement") -> list[str]:
 def short_cells(row: "Measurement") -> list[str]:
     """One measurement for the screen, medians alone."""
     model, backend, batch, speed, _, per_image, ratio, *rest = cells(row)
+    speed = f"{speed[:_LONGEST]}…" if len(speed) > _LONGEST else speed  # why there is none
     return [model, backend, batch, speed, per_image, ratio.partition(" ")[0], *rest]
 
 

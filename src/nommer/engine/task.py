@@ -113,8 +113,8 @@ class Task(L.LightningModule):
         """The optimiser and a schedule over all steps of the run."""
         epochs = self.trainer.max_epochs or 1
         steps = max(1, round(self.trainer.estimated_stepping_batches / epochs))
-        on_gpu, scaled = self.device.type == "cuda", self.trainer.precision == "16-mixed"
-        fused = on_gpu and not (scaled and self.optim.clip_grad)  # which would clip gradients that are still scaled
+        scaled = self.trainer.precision == "16-mixed"  # a fused optimiser would be given gradients that still are
+        fused = self.device.type == "cuda" and not scaled
         optimizer = self.optim.optimizer(cast("nn.Module", self.model.network), self.lr, fused=fused)
         scheduler = self.optim.scheduler(optimizer, self.lr, epochs=epochs, steps_per_epoch=steps)
         return {
