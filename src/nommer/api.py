@@ -247,7 +247,8 @@ def predict(
         pictures: write the annotated images too.
         overwrite: delete earlier results in `out`.
         inference: how a segmenter goes over an image: whole or in windows, at which scales, mirrored too.
-        threshold: least score of a detector's answers, 0 to 1. By default 0.05.
+        threshold: least score of a detector's answers, 0 to 1, by default 0.05; or where an image may have several
+            classes, least probability of one that is answered, by default 0.5.
         most: answers of a detector per image. By default 100.
 
     Returns:

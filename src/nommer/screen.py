@@ -79,7 +79,7 @@ def show_replay(result: ReplayResult, console: Console) -> int:
 def show_evaluation(result: EvaluationResult, console: Console) -> int:
     """The numbers, and the worst classes first."""
     console.print(summary_table(result.report.summary(), "evaluation"))
-    worst_by = next(name for name in ("iou", "box_ap", "recall") if name in result.per_class[0])
+    worst_by = next(name for name in ("iou", "box_ap", "ap", "recall") if name in result.per_class[0])
     rows = sorted(result.per_class, key=lambda row: (row[worst_by] is None, row[worst_by]))
     columns = [name for name in rows[0] if name != "predicted"]
     table = Table(*(_title(name) for name in columns), title=f"classes, lowest {_title(worst_by)} first")
@@ -117,9 +117,14 @@ def say_answer(prediction: Classification | SegmentationSummary | Detections) ->
         counts = Counter(prediction.class_names[label] for label in prediction.labels)
         named = [f"{count} {name}" for name, count in counts.most_common()]
     else:
-        shares = prediction.top(3) if isinstance(prediction, Classification) else list(prediction.shares.items())
+        shares = top_of(prediction) if isinstance(prediction, Classification) else list(prediction.shares.items())
         named = [f"{name} {share:.1%}" for name, share in shares]
     return (named[0], ", ".join(named[1:4])) if named else ("nothing", "")
+
+
+def top_of(prediction: Classification) -> list[tuple[str, float]]:
+    """The most probable classes; where an image may have several, the surest of those answered."""
+    return prediction.top(3 if prediction.threshold is None else min(4, len(prediction.chosen)))
 
 
 def show_explanations(result: ExplanationResult, console: Console) -> int:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from nommer.data.cache import Decoded
@@ -19,13 +20,15 @@ class ClassificationBatch(NamedTuple):
     images: Tensor
     """(B, 3, H, W) float32, normalised."""
     labels: Tensor
-    """(B,) int64 class indices."""
+    """(B,) int64 class indices; where an image may have several classes, (B, classes) float32 of 0 and 1."""
     indices: Tensor
     """(B,) int64 positions in the data set, to find the files again."""
 
 
 class ClassificationDataset(ImageDataset[Sample, ClassificationBatch]):
-    """Decodes, transforms and labels."""
+    """Decodes, transforms and labels; with `num_classes`, an image may have several of so many classes."""
+
+    num_classes: int | None = None
 
     def decode(self, index: int) -> Decoded:
         """The image."""
@@ -34,11 +37,21 @@ class ClassificationDataset(ImageDataset[Sample, ClassificationBatch]):
     def load(self, index: int) -> ClassificationBatch:
         """One image with its label."""
         (image,) = self.decoded(index)
-        return ClassificationBatch(self.transform(image), self.samples[index].label, index)  # type: ignore[arg-type]  # collated later
+        return ClassificationBatch(self.transform(image), self.label(index), index)  # type: ignore[arg-type]  # collated later
+
+    def label(self, index: int) -> int | Tensor:
+        """The class of one image, or with `num_classes` 0 or 1 for each."""
+        sample = self.samples[index]
+        if self.num_classes is None:
+            return sample.label
+        return torch.zeros(self.num_classes).index_fill(0, torch.tensor(sample.classes, dtype=torch.int64), 1.0)
 
 
 class ClassificationData(ImageData[Sample, ClassificationBatch]):
-    """Training and validation batches for every process of a run."""
+    """Training and validation batches for every process of a run.
+
+    `num_classes` is given where an image may have several classes.
+    """
 
     def __init__(
         self,
@@ -48,6 +61,7 @@ class ClassificationData(ImageData[Sample, ClassificationBatch]):
         preprocessing: Preprocessing,
         augmentation: Augmentation,
         loading: Loading,
+        num_classes: int | None = None,
     ) -> None:
         background = preprocessing.background
         super().__init__(
@@ -56,6 +70,7 @@ class ClassificationData(ImageData[Sample, ClassificationBatch]):
             loading=loading,
         )
         self.preprocessing = preprocessing
+        self.train.num_classes = self.val.num_classes = num_classes  # type: ignore[attr-defined]
 
     def train_sampler(self) -> EpochSampler:
         """Each image once in an epoch, or as many of every class."""

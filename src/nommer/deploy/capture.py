@@ -97,6 +97,8 @@ def describe(model: Exportable, size: ImageSize, *, precision: str = "float32") 
     description: dict[str, Any] = {"task": task_of(model), "class_names": model.class_names}
     if isinstance(model, Segmenter):
         description |= {"colours": model.colours, "stride": model.network.stride}
+    elif model.threshold is not None:
+        description["threshold"] = model.threshold
     description["preprocessing"] = model.preprocessing.to_dict()
     description["input"] = {
         "dynamic_batch": True,

@@ -75,21 +75,29 @@ class TaskCheck(ABC):
 
 
 class ClassificationCheck(TaskCheck):
-    """An image has one class."""
+    """An image has one class, or several."""
 
     unit = "images"
 
     def key(self, sample: Any, report: Any) -> Hashable:
-        """The class."""
-        return sample.label
+        """The classes."""
+        return sample.classes
 
     def count(self, data: Any, samples: Sequence[Any], facts: Facts) -> np.ndarray:
         """Images of each class."""
-        return np.bincount(np.array([sample.label for sample in samples], np.int64), minlength=len(data.class_names))
+        labels = [label for sample in samples for label in sample.classes]
+        return np.bincount(np.array(labels, np.int64), minlength=len(data.class_names))
 
     def draw(self, data: Any, sample: Any) -> tuple[Image.Image, str]:
-        """The image, and its class."""
-        return decode(sample.path), data.target_of(sample)
+        """The image, and its class or classes."""
+        return decode(sample.path), data.target_of(sample) or "no class"
+
+    def totals(self, data: Any, facts: Facts) -> dict[str, Any]:
+        """Where an image may have several classes, how many they have."""
+        if not data.several:
+            return {}
+        numbers = [len(sample.classes) for sample in data.samples() if not sample.error]
+        return {"classes per image": f"{np.mean(numbers):.2f}", "images without a class": numbers.count(0)}
 
 
 class SegmentationCheck(TaskCheck):
@@ -180,6 +188,7 @@ class DetectionCheck(TaskCheck):
 
 CHECKS: dict[str, TaskCheck] = {
     "classification": ClassificationCheck(),
+    "multi-label classification": ClassificationCheck(),
     "segmentation": SegmentationCheck(),
     "detection": DetectionCheck(),
 }

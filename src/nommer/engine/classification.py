@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -68,7 +68,7 @@ class ClassificationTask(Task):
         """Collect scores."""
         logits = self.model(batch.images)
         self.metrics.update(logits, batch.labels)
-        probabilities = logits.float().softmax(-1).cpu()
+        probabilities = cast("Classifier", self.model).probabilities(logits).cpu()
         self.answers.update(zip(batch.indices.tolist(), probabilities, strict=True))
 
     def on_validation_epoch_end(self) -> None:
@@ -148,13 +148,19 @@ class ClassificationWorkflow(Workflow):
             preprocessing=model.preprocessing,
             augmentation=settings.augment,
             loading=settings.loading(),
+            num_classes=count_several(data),
         )
 
     def judging_data(self, data: Data, model: Classifier, loading: Loading) -> ImageData[Any, Any]:
         """Batches of all samples."""
         samples = data.samples()
         return ClassificationData(
-            samples, samples, preprocessing=model.preprocessing, augmentation=Augmentation(), loading=loading
+            samples,
+            samples,
+            preprocessing=model.preprocessing,
+            augmentation=Augmentation(),
+            loading=loading,
+            num_classes=count_several(data),
         )
 
     def training_task(self, settings: TrainSettings, model: Classifier, *, lr: float, found: Found) -> Task:
@@ -182,9 +188,14 @@ class ClassificationWorkflow(Workflow):
 
     def absent_hint(self, data: Any) -> str:
         """Which of the model's classes no image is of."""
-        present = {sample.label for sample in data.samples()}
+        present = {label for sample in data.samples() for label in sample.classes}
         absent = [name for label, name in enumerate(data.class_names) if label not in present]
         return f"; {len(absent)} of the model's classes do not occur: {shorten(absent)}" if absent else ""
+
+
+def count_several(data: Any) -> int | None:
+    """How many classes there are, where an image may have several of them."""
+    return len(data.class_names) if data.several else None
 
 
 def balanced_weights(data: Data, num_classes: int) -> Tensor:

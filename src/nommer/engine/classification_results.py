@@ -70,5 +70,6 @@ def save_training_batch(data: ClassificationData, class_names: Sequence[str], pa
     shown = []
     for index, seed in islice(data.train_sampler(), _SHOWN):
         picture = to_pil_image(data.preprocessing.denormalise(data.train[(index, seed)].images))
-        shown.append((picture, class_names[data.train.samples[index].label], True))
+        named = ", ".join(class_names[label] for label in data.train.samples[index].classes)
+        shown.append((picture, named or "none", True))
     plot_grid(shown, path)

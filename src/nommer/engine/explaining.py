@@ -55,7 +55,7 @@ def explain_files(settings: ExplanationSettings) -> ExplanationResult:
     tokens = parse_pixels(settings.token)
     model, paths = load_to(settings.model, settings.device), list(find_images(read_list(settings.images)))
     nommer_of(model, settings.model)
-    if settings.sensitivity and not isinstance(model, Classifier):
+    if settings.sensitivity and not (isinstance(model, Classifier) and model.threshold is None):
         raise InputError(
             f"--sensitivity: follows the probability of one answer per image, but the model does {task_of(model)}; "
             "leave it out"

@@ -161,7 +161,9 @@ def plot_rows(
     save_figure(figure, path)
 
 
-def plot_precision_recall(precision: np.ndarray, names: Sequence[str], path: Path) -> None:
+def plot_precision_recall(
+    precision: np.ndarray, names: Sequence[str], path: Path, *, title: str = "boxes at IoU 0.5"
+) -> None:
     """Precision over recall of each class, (101, classes) with -1 where a class does not occur, and their mean."""
     figure = Figure(figsize=(6.4, 4.6), layout="constrained")
     axes = figure.subplots()
@@ -172,7 +174,7 @@ def plot_precision_recall(precision: np.ndarray, names: Sequence[str], path: Pat
     if occurring:
         axes.plot(recall, precision[:, occurring].mean(1), color="black", linewidth=2, label="mean of the classes")
         axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1))
-    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title="boxes at IoU 0.5")
+    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title=title)
     axes.grid(visible=True, alpha=0.3)
     save_figure(figure, path)
 

@@ -71,6 +71,8 @@ def predict_images(settings: PredictionSettings) -> PredictionResult:
 
 def classify(model: Classifier, paths: list[Path], folder: Path, settings: PredictionSettings) -> Sequence[Answer]:
     """Tables of the most probable classes, and annotated images."""
+    if settings.threshold is not None:
+        model.threshold = settings.threshold
     answers = model.predict_stream(paths, batch_size=settings.batch_size or 32)
     predictions = list(_tracked(answers, paths))
     save_predictions(predictions, folder, top=settings.top or 5)
@@ -109,6 +111,7 @@ class _Answering:
 
 ANSWERS = {
     "classification": _Answering(classify, frozenset({"top", "batch_size"})),
+    "multi-label classification": _Answering(classify, frozenset({"top", "batch_size", "threshold"})),
     "segmentation": _Answering(segment, frozenset({"inference"})),
     "detection": _Answering(detect, frozenset({"threshold", "most"})),
 }

@@ -11,7 +11,7 @@ from typing import Any
 
 from nommer.engine.evaluation import EvaluationSettings, Opened, open_model_and_data
 from nommer.engine.run import RunFolder, results_folder
-from nommer.engine.study_effects import draw_images, measure_effects
+from nommer.engine.study_effects import CHANGES, draw_images, measure_effects
 from nommer.engine.study_examples import explain_examples, token_rows
 from nommer.engine.study_faithfulness import Faithfulness, measure_faithfulness
 from nommer.engine.study_pattern import Rows, observe
@@ -63,6 +63,8 @@ def study_data(settings: StudySettings) -> StudyResult:
     opened = open_model_and_data(settings)
     path = settings.model
     nommer_of(opened.model, path)
+    if opened.workflow.name not in CHANGES:
+        raise InputError(f"--data: a study is not made of {opened.workflow.name}; explain single images instead")
     if not holds_nominations(opened.model):
         raise InputError(f"{path}: this network has no nominator, so there are no nominations to study")
     folder = results_folder(path, "explain", settings.out, overwrite=settings.overwrite)

@@ -5,11 +5,13 @@ from pathlib import Path
 from nommer.data.formats.find import find_task
 from nommer.engine.classification import ClassificationWorkflow
 from nommer.engine.detection import DetectionWorkflow
+from nommer.engine.multi_label import MultiLabelWorkflow
 from nommer.engine.segmentation import SegmentationWorkflow
 from nommer.engine.workflow import Workflow
 
 WORKFLOWS: dict[str, Workflow] = {
-    workflow.name: workflow for workflow in (ClassificationWorkflow(), SegmentationWorkflow(), DetectionWorkflow())
+    workflow.name: workflow
+    for workflow in (ClassificationWorkflow(), MultiLabelWorkflow(), SegmentationWorkflow(), DetectionWorkflow())
 }
 
 

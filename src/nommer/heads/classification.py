@@ -24,6 +24,7 @@ class Classifier(nn.Module):
         class_names: its classes as people call them.
         preprocessing: how images are prepared for it.
         class_ids: what data call the classes besides, such as WordNet ids; none, or as many as names.
+        threshold: where an image may have several classes or none, the probability (0 to 1) from which one is answered.
 
     Raises:
         InputError: as many class names as the network has outputs are needed.
@@ -36,6 +37,7 @@ class Classifier(nn.Module):
         class_names: Sequence[str],
         preprocessing: Preprocessing,
         class_ids: Sequence[str] = (),
+        threshold: float | None = None,
     ) -> None:
         super().__init__()
         if len(class_names) != network.num_classes:
@@ -47,6 +49,12 @@ class Classifier(nn.Module):
             raise InputError(f"{len(class_names)} class names but {len(class_ids)} class ids were given")
         self.class_names, self.class_ids = tuple(class_names), tuple(class_ids)
         self.preprocessing = preprocessing
+        self.threshold = threshold
+
+    def probabilities(self, logits: Logits) -> Logits:
+        """Probabilities of the classes: together 1; or where an image may have several, each for itself."""
+        scores = logits.float()
+        return scores.softmax(-1) if self.threshold is None else scores.sigmoid()
 
     def forward(self, images: Images) -> Logits:
         """Class scores (B, classes) of prepared images (B, 3, H, W)."""
@@ -74,7 +82,7 @@ class Classifier(nn.Module):
                     continue
                 probabilities = tuple(next(answers).tolist())
                 if math.isfinite(sum(probabilities)):
-                    yield Classification(source_name(source), self.class_names, probabilities)
+                    yield Classification(source_name(source), self.class_names, probabilities, self.threshold)
                 else:
                     yield Failure(source_name(source), "the model's scores are no numbers")
 
@@ -91,7 +99,7 @@ class Classifier(nn.Module):
         device = next((parameter.device for parameter in self.parameters()), torch.device("cpu"))
         self.eval()
         try:
-            return self(torch.stack(prepared).to(device)).float().softmax(-1).cpu()
+            return self.probabilities(self(torch.stack(prepared).to(device))).cpu()
         finally:
             self.train(was_training)
 

@@ -148,7 +148,8 @@ def _open_program(path: Path) -> tuple[Runtime, dict[str, str]]:
 def _classifier(runtime: Runtime, description: dict[str, Any]) -> Classifier:
     names = description["class_names"]
     preprocessing = Preprocessing(**description["preprocessing"])
-    return Classifier(ExportedNetwork(runtime, len(names)), class_names=names, preprocessing=preprocessing)
+    network, threshold = ExportedNetwork(runtime, len(names)), description.get("threshold")
+    return Classifier(network, class_names=names, preprocessing=preprocessing, threshold=threshold)
 
 
 def _segmenter(runtime: Runtime, description: dict[str, Any]) -> Segmenter:

@@ -24,7 +24,8 @@ def save_predictions(predictions: Sequence[Classification | Failure], folder: Pa
             rows.append(dict(zip(_COLUMNS, (prediction.source, "", "", "", prediction.error), strict=True)))
             continue
         for rank, (name, probability) in enumerate(prediction.top(top), start=1):
-            rows.append(dict(zip(_COLUMNS, (prediction.source, rank, name, f"{probability:.6f}", ""), strict=True)))
+            row = dict(zip(_COLUMNS, (prediction.source, rank, name, f"{probability:.6f}", ""), strict=True))
+            rows.append(row if prediction.threshold is None else row | {"answered": name in prediction.chosen})
     write_csv(folder / "predictions.csv", rows)
 
 

@@ -36,6 +36,8 @@ Model: TypeAlias = Classifier | Segmenter | Detector
 
 def task_of(model: Model) -> str:
     """What a model is for, as `model.json` names it."""
+    if isinstance(model, Classifier) and model.threshold is not None:
+        return "multi-label classification"
     return {Classifier: "classification", Segmenter: "segmentation", Detector: "detection"}[type(model)]
 
 
@@ -64,7 +66,8 @@ def save_model(folder: Path, model: Model, *, metrics: Mapping[str, Any], versio
 def _describe(model: Model) -> dict[str, Any]:
     if isinstance(model, Classifier):
         ids = {"class_ids": list(model.class_ids)} if model.class_ids else {}
-        return {"architecture": describe_network(model.network)} | ids
+        several = {} if model.threshold is None else {"threshold": model.threshold}
+        return {"architecture": describe_network(model.network)} | ids | several
     if isinstance(model, Detector):
         return _describe_detector(model)
     network = cast("UPerNet", model.network)
@@ -133,7 +136,8 @@ def _build_classifier(description: Mapping[str, Any]) -> Classifier:
     network = build_network(description["architecture"])
     preprocessing = Preprocessing(**description["preprocessing"])
     names, ids = description["class_names"], description.get("class_ids", ())
-    return Classifier(network, class_names=names, preprocessing=preprocessing, class_ids=ids)
+    threshold = description.get("threshold")
+    return Classifier(network, class_names=names, preprocessing=preprocessing, class_ids=ids, threshold=threshold)
 
 
 def _build_segmenter(description: Mapping[str, Any]) -> Segmenter:
@@ -159,6 +163,7 @@ def _build_detector(description: Mapping[str, Any]) -> Detector:
 
 _BUILDERS: dict[str, Callable[[Mapping[str, Any]], Model]] = {
     "classification": _build_classifier,
+    "multi-label classification": _build_classifier,
     "segmentation": _build_segmenter,
     "detection": _build_detector,
 }

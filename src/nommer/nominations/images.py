@@ -76,7 +76,9 @@ def explain_image(model: Classifier, image: Image.Image, *, name: str, tokens: S
             logits = model(model.preprocessing.normalise(seen)[None].to(device))
     finally:
         model.train(was_training)
-    prediction = Classification(name, model.class_names, tuple(logits.float().softmax(-1)[0].tolist()))
+    prediction = Classification(
+        name, model.class_names, tuple(model.probabilities(logits)[0].tolist()), model.threshold
+    )
     return Explanation(prediction=prediction, image=seen, **_observed(trace, sight, tokens, frame))
 
 

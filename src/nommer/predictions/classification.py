@@ -19,7 +19,16 @@ class Classification:
     class_names: tuple[str, ...]
     """Names of all classes, in the order of `probabilities`."""
     probabilities: tuple[float, ...]
-    """Softmax of the model's scores: from 0 to 1, together 1."""
+    """From 0 to 1: the softmax of the model's scores, together 1; or with a `threshold` the sigmoid of each."""
+    threshold: float | None = None
+    """Where an image may have several classes or none, the probability from which one is answered."""
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """Names of the classes answered: the most probable one; or with a `threshold` all that reach it, in order."""
+        if self.threshold is None:
+            return (self.name,)
+        return tuple(n for n, p in zip(self.class_names, self.probabilities, strict=True) if p >= self.threshold)
 
     @property
     def label(self) -> int:
@@ -42,8 +51,10 @@ class Classification:
         return ranked[:count]
 
     def to_dict(self, count: int = 5) -> dict[str, Any]:
-        """Plain values for JSON: the image and its `count` most probable classes."""
-        return {"image": self.source, "top": [{"class": name, "probability": p} for name, p in self.top(count)]}
+        """Plain values for JSON: the image, its `count` most probable classes, and those answered of several."""
+        top = [{"class": name, "probability": p} for name, p in self.top(count)]
+        several = {} if self.threshold is None else {"classes": list(self.chosen), "threshold": self.threshold}
+        return {"image": self.source, **several, "top": top}
 
     def plot(self, image: Image.Image, count: int = 3) -> Image.Image:
         """The image with its most probable classes written under it."""
@@ -51,7 +62,7 @@ class Classification:
         shown.thumbnail((640, 640))
         shown = shown if min(shown.size) >= 224 else shown.resize(enlarged(shown.size), Image.Resampling.NEAREST)
         font = ImageFont.load_default(LETTERS)
-        lines = [f"{probability:.1%}  {name}" for name, probability in self.top(count)]
+        lines = self._lines(count)
         width = max(shown.width, *(math.ceil(font.getlength(line)) + 2 * MARGIN for line in lines))
         sheet = Image.new("RGB", (width, shown.height + LINE * len(lines) + 2 * MARGIN), "white")
         sheet.paste(shown, (0, 0))
@@ -59,6 +70,13 @@ class Classification:
         for row, line in enumerate(lines):
             draw.text((MARGIN, shown.height + MARGIN + LINE * row), line, fill="black", font=font)
         return sheet
+
+    def _lines(self, count: int) -> list[str]:
+        """The most probable classes; where there may be several, those answered, or that there are none."""
+        if self.threshold is None:
+            return [f"{probability:.1%}  {name}" for name, probability in self.top(count)]
+        chosen = self.top(len(self.chosen))
+        return [f"{p:.1%}  {name}" for name, p in chosen] or [f"none of the classes reaches {self.threshold:.0%}"]
 
     def save(self, path: Path, image: Image.Image) -> None:
         """Write the annotated image to `path`."""

@@ -1,0 +1,150 @@
+"""Images with several classes each, from the table to every verb."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.metrics import average_precision_score, f1_score
+
+import nommer
+
+CLASSES = ("blue", "green", "red")
+
+
+def rows(path):
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """40 images of 32 x 32: a square in each channel that is among the classes; of every third none of one."""
+    root = tmp_path_factory.mktemp("several")
+    rng = np.random.default_rng(0)
+    lines = ["path,split,blue,green,red"]
+    for number in range(40):
+        chosen = rng.integers(0, 2, 3)
+        pixels = rng.integers(0, 60, (32, 32, 3))
+        for channel in range(3):
+            if chosen[channel]:
+                x, y = rng.integers(0, 16, 2)
+                pixels[y : y + 16, x : x + 16, 2 - channel] += 180
+        Image.fromarray(pixels.astype(np.uint8)).save(root / f"{number}.png")
+        split = "train" if number < 24 else "val"
+        lines.append(f"{number}.png,{split},{','.join(map(str, chosen))}")
+    (root / "data.csv").write_text("\n".join(lines))
+    return root / "data.csv"
+
+
+@pytest.fixture(scope="module")
+def trained_on_several(tmp_path_factory, table, shell):
+    out = tmp_path_factory.mktemp("run") / "run"
+    options = "--model nommer_micro --epochs 3 --batch-size 8 --workers 0 --device cpu --lr 2e-3"
+    done = shell("train --data", table, "--out", out, options)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def truth_and_probabilities(run):
+    found = rows(run / "predictions.csv")
+    truth = np.array([[name in row["classes"].split(";") for name in CLASSES] for row in found])
+    return truth, np.array([[float(row[f"p({name})"]) for name in CLASSES] for row in found])
+
+
+def test_the_judgement_is_scikit_learns(trained_on_several):
+    truth, scores = truth_and_probabilities(trained_on_several)
+    result = read(trained_on_several / "result.json")
+    assert result["images"] == len(truth) == 16
+    expected = [average_precision_score(truth[:, label], scores[:, label]) for label in range(3)]
+    assert [row["ap"] for row in result["per_class"]] == pytest.approx(expected, abs=1e-4)
+    assert result["mean_ap"] == pytest.approx(np.mean(expected), abs=1e-4)
+    answered = scores >= 0.5
+    assert result["macro_f1"] == pytest.approx(f1_score(truth, answered, average="macro", zero_division=0), abs=1e-6)
+    assert result["micro_f1"] == pytest.approx(f1_score(truth, answered, average="micro", zero_division=0), abs=1e-6)
+    assert result["exact_match"] == pytest.approx((truth == answered).all(1).mean(), abs=1e-6)
+    entropy = -np.where(truth, np.log(scores), np.log(1 - scores)).mean()
+    assert result["loss"] == pytest.approx(entropy, abs=1e-4)
+    assert [row["images"] for row in result["per_class"]] == truth.sum(0).tolist()
+
+
+def test_the_best_epoch_is_that_of_the_highest_map(trained_on_several):
+    metrics = rows(trained_on_several / "metrics.csv")
+    best = max(metrics, key=lambda row: float(row["val_mean_ap"]))
+    assert read(trained_on_several / "result.json")["epoch"] == int(best["epoch"])
+    for name in ("precision_recall.png", "val_predictions.jpg", "train_batch.jpg", "curves.png"):
+        assert (trained_on_several / name).is_file()
+    described = read(trained_on_several / "model" / "model.json")
+    assert (described["task"], described["threshold"]) == ("multi-label classification", 0.5)
+
+
+def test_evaluate_gives_the_same_numbers(run, trained_on_several, tmp_path):
+    printed = run("evaluate", trained_on_several, "--workers 0 --out", tmp_path / "judged")
+    assert "mean ap" in printed.out
+    judged, result = read(tmp_path / "judged" / "result.json"), read(trained_on_several / "result.json")
+    assert {name: judged[name] for name in judged if name != "model"} == {
+        name: value for name, value in result.items() if name != "epoch"
+    } | {"data": judged["data"]}
+
+
+def test_predictions_answer_all_classes_that_reach_the_threshold(run, trained_on_several, table, tmp_path):
+    images = table.parent / "3*.png"
+    run("predict", trained_on_several, images, "--threshold 0.3 --out", tmp_path / "answers")
+    for answer in read(tmp_path / "answers" / "result.json"):
+        above = {item["class"] for item in answer["top"] if item["probability"] >= 0.3}
+        assert set(answer["classes"]) == above
+        assert answer["threshold"] == 0.3
+    for row in rows(tmp_path / "answers" / "predictions.csv"):
+        assert row["answered"] == str(float(row["probability"]) >= 0.3)
+    (prediction,) = nommer.load(trained_on_several).predict(str(table.parent / "0.png"))
+    assert prediction.threshold == 0.5
+    assert 0 <= min(prediction.probabilities) <= max(prediction.probabilities) <= 1
+
+
+def test_an_exported_model_is_judged_the_same(run, trained_on_several, tmp_path):
+    run("export", trained_on_several, "--out", tmp_path / "exported")
+    run("evaluate", tmp_path / "exported" / "model.onnx", "--data", read_data(trained_on_several), "--workers 0",
+        "--split val --out", tmp_path / "judged")  # fmt: skip
+    judged, result = read(tmp_path / "judged" / "result.json"), read(trained_on_several / "result.json")
+    assert judged["mean_ap"] == pytest.approx(result["mean_ap"], abs=1e-4)
+    assert judged["threshold"] == 0.5
+
+
+def read_data(run):
+    return read(run / "result.json")["data"]
+
+
+def test_check_counts_every_class_of_an_image(run, table, tmp_path):
+    run("check", table, "--out", tmp_path / "checked")
+    summary = read(tmp_path / "checked" / "result.json")
+    listed = [row["class"] for row in rows(tmp_path / "checked" / "images.csv")]
+    assert str(listed.count("")) in json.dumps(summary)
+    assert any(";" in names for names in listed)
+
+
+def test_images_are_explained_and_a_study_is_refused(run, refused, trained_on_several, table, tmp_path):
+    run("explain", trained_on_several, table.parent / "0.png", "--out", tmp_path / "explained")
+    assert "multi-label" in refused("explain", trained_on_several, "--data", table, "--out", tmp_path / "study")
+    sentence = refused("explain", trained_on_several, table.parent / "0.png", "--sensitivity --out", tmp_path / "s")
+    assert "multi-label classification" in sentence
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--augment.mixup 0.5", "--augment.mixup: is for images of one class each"),
+        ("--classification.class-weights balanced", "does nothing for multi-label classification"),
+    ],
+)
+def test_what_needs_one_class_per_image_is_refused(refused, table, tmp_path, option, message):
+    assert message in refused("train --data", table, "--out", tmp_path / "run", option)
+
+
+def test_a_model_and_data_of_another_kind_do_not_go_together(refused, trained_on_several, coloured):
+    sentence = refused("evaluate", trained_on_several, "--data", coloured)
+    assert "is laid out for classification, but the model does multi-label classification" in sentence
