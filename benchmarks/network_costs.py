@@ -11,10 +11,9 @@ from typing import Any
 
 import timm
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
-import nommer  # noqa: F401 - registers the networks
 from nommer.backbone.variants import VARIANTS
+from nommer.engine.benchmark_models import giga_macs
 
 PUBLISHED = {"nommer_tiny": 5.4, "nommer_small": 10.1, "nommer_base": 17.6}
 
@@ -34,13 +33,6 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "k = 4, 4": {"block_sizes": [4, 4]},
     "k = 8, 8": {"block_sizes": [8, 8]},
 }
-
-
-def giga_macs(model: torch.nn.Module, size: int) -> float:
-    """Multiply-accumulates of one image of `size` x `size`, in units of 1e9 (convolutions, products, attention)."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model.eval()(torch.zeros(1, 3, size, size, device="meta"))
-    return counter.get_total_flops() / 2e9
 
 
 def costs(name: str, **options: Any) -> tuple[int, int, float]:

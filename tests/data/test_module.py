@@ -10,7 +10,7 @@ from nommer.data.module import Loading
 from nommer.data.segmentation import SegmentationData
 
 
-def module(root, *, rank=0, world=1, batch_size=4, **loading):
+def module(root, *, rank=0, world=1, batch_size=4, device="cpu", **loading):
     data = read_mask_folders(root)
     built = SegmentationData(
         data.splits["train"],
@@ -20,7 +20,8 @@ def module(root, *, rank=0, world=1, batch_size=4, **loading):
         augmentation=JointAugmentation(),
         loading=Loading(batch_size=batch_size, workers=0, **loading),
     )
-    built.trainer = SimpleNamespace(global_rank=rank, world_size=world)
+    strategy = SimpleNamespace(root_device=torch.device(device))
+    built.trainer = SimpleNamespace(global_rank=rank, world_size=world, strategy=strategy)
     return built
 
 
@@ -62,3 +63,9 @@ def test_one_process_sees_the_crops_that_several_see(masked):
         for key in shared.train_sampler():
             assert torch.equal(shared.train[key].images, alone.pop(key))
     assert not alone
+
+
+def test_batches_for_a_gpu_come_from_pinned_memory(masked):
+    for device in ("cpu", "cuda"):
+        data = module(masked, device=device)
+        assert {data.train_dataloader().pin_memory, data.val_dataloader().pin_memory} == {device == "cuda"}

@@ -192,6 +192,9 @@ class ImageData(L.LightningDataModule, Generic[S, B]):
     def _node(self) -> int:
         return self.trainer.node_rank if self.trainer else 0
 
+    def _for_gpu(self) -> bool:
+        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+
     def _sampling(self) -> dict[str, Any]:
         """What every kind of sampler is told."""
         steps = self.loading.epoch_steps
@@ -208,7 +211,7 @@ class ImageData(L.LightningDataModule, Generic[S, B]):
             num_workers=workers,
             worker_init_fn=outlive_signals,
             persistent_workers=workers > 0,
-            pin_memory=False,
+            pin_memory=self._for_gpu(),  # else every batch on its way to the GPU waits until that has done its work
             collate_fn=self.collate,
             **options,
         )

@@ -82,6 +82,8 @@ class Networks:
         plain = self.plain(case.model, case.size)
         if key not in self._built:
             network = fuse(plain) if key[1] and hasattr(plain, "config") else plain
+            if self.device.type == "cuda":
+                channels_last(network)
             if key[2]:
                 network = copy.deepcopy(network).to(dtype_of(case.precision))
             self._built[key] = network

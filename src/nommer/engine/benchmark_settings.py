@@ -102,7 +102,7 @@ class BenchmarkSettings:
         groups = [
             [
                 Case(model, backend, mode, precision, size, batch)
-                for model, backend in runners
+                for model, backend in dict.fromkeys(runners)
                 if _exists(backend, mode, precision)
             ]
             for size in self.sizes

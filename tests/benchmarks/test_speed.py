@@ -1,0 +1,45 @@
+"""The scripts beside `nommer benchmark`: the literal form is the same network, and a profile names its parts."""
+
+import json
+import sys
+
+import pytest
+import torch
+
+OPTIONS = "--models nommer_micro --peers test_resnet --sizes 64 --batches 2 --mode both --rounds 1 --seconds 0.1"
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_the_literal_form_computes_the_same(script):
+    literal = script("literal_form").LiteralNetwork("nommer_micro", 64).eval()
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = literal.network.eval()(images)
+        torch.testing.assert_close(literal(images), expected, rtol=1e-3, atol=1e-4)
+    literal.train()(images).sum().backward()
+    assert all(weight.grad is not None for weight in literal.parameters())
+
+
+def test_the_literal_form_is_a_row(script, monkeypatch, tmp_path):
+    options = [*OPTIONS.split(), "--backends", "eager", "--device", "cpu", "--out", str(tmp_path / "out")]
+    monkeypatch.setattr(sys, "argv", ["literal_form.py", *options])
+    script("literal_form").main()
+    rows = json.loads((tmp_path / "out" / "result.json").read_text())["measurements"]
+    literal = [row for row in rows if row["backend"] == "literal"]
+    assert [(row["model"], row["mode"], row["failure"]) for row in literal] == [
+        ("nommer_micro", "inference", None),
+        ("nommer_micro", "training", None),
+    ]
+    assert all(row["ratio"]["median"] > 0 for row in literal)
+
+
+@pytest.mark.parametrize("options", ["--fused", "--mode training"])
+def test_a_profile_names_the_parts(script, monkeypatch, capsys, options):
+    words = f"profile_network.py --model nommer_micro --size 64 --batch 2 --rows 30 {options}"
+    monkeypatch.setattr(sys, "argv", words.split())
+    script("profile_network").main()
+    printed = capsys.readouterr().out
+    for part in ("convolution context", "window context", "global context", "nominator", "MLP, stages 1-2", "stem"):
+        assert f"| {part} | " in printed
+    assert "| the call | " in printed
+    assert ("AdamW" in printed) == ("training" in options)
