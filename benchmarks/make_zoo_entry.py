@@ -108,7 +108,6 @@ def written(run: Path, entry: Path, name: str, found: dict) -> str:
         f"{config['network']['drop_path_rate']}; stem stride {config['network']['patch_size']}, windows of "
         f"{config['network']['window_size']}, DCT blocks of {config['network']['block_sizes']}"
     )
-    command = shlex.split(environment["command"])
     return CARD_TEMPLATE.read_text().format(
         name=name,
         variant=config["model"],
@@ -117,7 +116,7 @@ def written(run: Path, entry: Path, name: str, found: dict) -> str:
         macs=macs,
         epoch=metrics["epoch"],
         epochs=config["epochs"],
-        command=shlex.join(["nommer", *(word.replace(config["data"], "TINY") for word in command[1:])]),
+        command=as_written(environment["command"]),
         settings=settings,
         machine=environment["cuda"] or environment["platform"],
         packages=", ".join(f"{name} {environment['packages'][name]}" for name in ("nommer", "torch", "timm")),
@@ -126,6 +125,15 @@ def written(run: Path, entry: Path, name: str, found: dict) -> str:
         checksums="\n".join(f"- `{file}` {checksum(entry / file)}" for file in (zoo.WEIGHTS, zoo.DESCRIPTION)),
         **found,
     )
+
+
+def as_written(command: str) -> str:
+    """A run's command without the places of its machine."""
+    words = ["nommer", *shlex.split(command)[1:]]
+    for option, place in {"--data": "TINY", "--out": "runs/tiny_imagenet"}.items():
+        if option in words[:-1]:
+            words[words.index(option) + 1] = place
+    return shlex.join(words)
 
 
 def checksum(file: Path) -> str:

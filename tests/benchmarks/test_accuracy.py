@@ -1,9 +1,7 @@
 """The comparison of accuracy: every network of every suite can be trained by the recipe, and what is left of runs."""
 
-import importlib.util
 import json
 import shlex
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,24 +12,6 @@ from nommer.data.formats.folders import ClassFolders
 from nommer.engine.settings import TrainSettings
 from nommer.engine.workflow import Found
 from nommer.engine.workflows import WORKFLOWS
-
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-
-
-@pytest.fixture(scope="module")
-def script():
-    """A script of the benchmarks as a module, which imports its neighbours as when it is run."""
-    sys.path.insert(0, str(BENCHMARKS))
-
-    def load(name):
-        spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-        return module
-
-    yield load
-    sys.path.remove(str(BENCHMARKS))
 
 
 @pytest.fixture(scope="module")

@@ -129,7 +129,7 @@ def test_images_that_are_none_are_refused(refused, verb, trained, tmp_path):
     out = ("--out", tmp_path / "out")
     assert "no images in this folder" in refused(verb, trained, tmp_path, *out)
     assert "*.bmp: the pattern matches no file" in refused(verb, trained, f"{tmp_path}/*.bmp", *out)
-    nothing = {"predict": "the following arguments are required: images", "explain": "nothing to explain: name images"}
+    nothing = {"predict": "no images given; name files", "explain": "nothing to explain: name images"}
     assert refused(verb, trained, *out).startswith(nothing[verb])
     assert not (tmp_path / "out").exists()
 

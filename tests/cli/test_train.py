@@ -222,7 +222,8 @@ class TestPretrained:
         assert nommer.load(tmp_path / "run").network.config.img_size == (40, 40)
 
     def test_another_network_is_refused_with_the_difference(self, refused, trained, coloured, train_options, tmp_path):
-        options = ("--out", tmp_path / "run", *train_options, "--image-size 64")
+        sizes = "--image-size 64 --network.block-sizes [8,4] --network.window-size 8"
+        options = ("--out", tmp_path / "run", *train_options, sizes)
         assert refused("train --data", coloured, "--pretrained", trained, *options) == (
             f"--pretrained {trained} is another network, with block_sizes (4, 4) (now (8, 4)), window_size 4 (now 8); "
             "choose the --model and --network options that it has"

@@ -6,13 +6,15 @@ from pathlib import Path
 
 from nommer.data.formats.classification import is_classification_alone, read_classification
 from nommer.data.formats.labelled import read_split
-from nommer.data.images import find_images
+from nommer.data.images import find_images, is_image_name
 from nommer.deploy.fuse import fuse
 from nommer.engine.evaluation import data_of_run
 from nommer.engine.run import RunFolder
 from nommer.engine.trainer import torch_device
 from nommer.errors import InputError
 from nommer.heads.storage import Model, load
+from nommer.progress import notice
+from nommer.zoo import CARD, DESCRIPTION, default_entry, find_entry
 
 
 def images_to_compare(run: RunFolder, data: Path | None) -> list[Path]:
@@ -29,6 +31,32 @@ def images_to_compare(run: RunFolder, data: Path | None) -> list[Path]:
 def load_to(model: Path | str, device: str) -> Model:
     """The model at `model`, fused for inference, on one device."""
     return fuse(load(model)).to(torch_device(device))
+
+
+def or_of_zoo(model: Path | str, images: Sequence[str]) -> tuple[Path | str, Sequence[str]]:
+    """The model and the images to answer; where only images are given, the best model of the zoo that is here.
+
+    Raises:
+        InputError: only images, and no trained model comes with this installation.
+    """
+    images = [images] if isinstance(images, str | Path) else list(images)
+    alone = not images and not is_model(Path(model))
+    if not (alone or str(model) == "-" or is_image_name(Path(model))):
+        return model, images
+    entry = default_entry()
+    if entry is None:
+        raise InputError(
+            f"no model is given and none comes with this installation: name one, as in nommer predict MODEL {model}"
+        )
+    notice(f"no model is given, so it is {entry.name} of the zoo; what it knows and its limits: {entry.folder}/{CARD}")
+    return entry.name, [str(model), *images]
+
+
+def is_model(path: Path) -> bool:
+    """Whether a path is, by its looks, a model and no images: a folder or a file of one, or a name of the zoo."""
+    if path.is_dir():
+        return any((path / name).exists() for name in ("config.yaml", DESCRIPTION, "model"))
+    return not is_image_name(path) if path.is_file() else find_entry(path) is not None
 
 
 def read_list(images: Sequence[str]) -> list[str]:

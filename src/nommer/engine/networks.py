@@ -11,6 +11,7 @@ from torch import nn
 from nommer.backbone.network import NomMer
 from nommer.data.formats.labelled import shorten
 from nommer.engine.network_options import PEER
+from nommer.engine.run import RunFolder
 from nommer.engine.settings import TrainSettings
 from nommer.errors import InputError
 from nommer.heads.classification import Classifier
@@ -33,14 +34,19 @@ def build_network(settings: TrainSettings, *, num_classes: int) -> nn.Module:
 
 
 def like_pretrained(settings: TrainSettings) -> TrainSettings:
-    """With patch, window and block sizes that are not given as the NomMer has them whose weights are to be taken."""
+    """With patch, window and block sizes that are not given as the NomMer has them whose weights are to be taken.
+
+    On resuming they are those of the run: the weights that it started from may be gone.
+    """
     if settings.pretrained is None or settings.model.startswith(PEER):
         return settings
-    other = network_of(load(settings.pretrained), settings.pretrained)
-    if not isinstance(other, NomMer):
-        return settings  # refused when the weights are taken, with both sides
-    sizes = ("patch_size", "window_size", "block_sizes")
-    taken = {name: getattr(other.config, name) for name in sizes if getattr(settings.network, name) is None}
+    if settings.resume:
+        sizes = RunFolder(settings.out).read_config().get("network", {})
+    else:
+        other = network_of(load(settings.pretrained), settings.pretrained)
+        sizes = vars(other.config) if isinstance(other, NomMer) else {}  # others are refused, with both sides, later
+    names = ("patch_size", "window_size", "block_sizes")
+    taken = {name: sizes[name] for name in names if name in sizes and getattr(settings.network, name) is None}
     return replace(settings, network=replace(settings.network, **taken))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from nommer.data.images import find_images
-from nommer.engine.inputs import load_to, read_list
+from nommer.engine.inputs import load_to, or_of_zoo, read_list
 from nommer.engine.run import results_folder
 from nommer.errors import InputError, check_minimum, refuse_given, refuse_options
 from nommer.files import write_json
@@ -58,14 +58,15 @@ class PredictionResult:
 
 def predict_images(settings: PredictionSettings) -> PredictionResult:
     """Answer images, as `nommer.predict` describes."""
-    model, paths = load_to(settings.model, settings.device), list(find_images(read_list(settings.images)))
+    chosen, images = or_of_zoo(settings.model, settings.images)
+    model, paths = load_to(chosen, settings.device), list(find_images(read_list(images)))
     task = task_of(model)
     answer = ANSWERS[task]
     given = {name: getattr(settings, name) for name in ("top", "batch_size", "threshold", "most")}
     refuse_given(task, **{name: value for name, value in given.items() if name not in answer.options})
     if "inference" not in answer.options:
         refuse_options("inference", settings.inference, task)
-    folder = results_folder(Path(settings.model), "predict", settings.out, overwrite=settings.overwrite)
+    folder = results_folder(Path(chosen), "predict", settings.out, overwrite=settings.overwrite)
     return PredictionResult(answer.write(model, paths, folder, settings), folder)
 
 

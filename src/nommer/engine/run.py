@@ -236,12 +236,13 @@ def environment() -> dict[str, Any]:
 def results_folder(model: Path | None, verb: str, out: Path | str | None, *, overwrite: bool) -> Path:
     """The folder for results of `verb`: `out`, or a new one `<verb>`, `<verb>-2`, ... in the run folder.
 
-    For a model that is not in a run folder, the new one is made in the current folder; without a model, in `runs`.
+    For a model that is not in a run folder, the new one is made in the current folder; without a model, or for one of
+    the zoo, in `runs`.
     """
     if out is not None:
         prepare_folder(Path(out), overwrite=overwrite)
         return Path(out)
-    run = None if model is None else run_of(model)
+    run = None if model is None or not model.exists() else run_of(model)
     base = Path("runs") if run is None else run.path if run.config.is_file() else Path()
     candidate, number = base / verb, 2
     while candidate.exists():

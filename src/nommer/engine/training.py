@@ -25,6 +25,7 @@ from nommer.engine.interruption import StopSignals, interruptible
 from nommer.engine.judging import judge
 from nommer.engine.last_checkpoint import LastCheckpoint, Progress, read_progress
 from nommer.engine.lock import locked
+from nommer.engine.networks import like_pretrained
 from nommer.engine.resuming import changed_settings
 from nommer.engine.run import RunFolder, check_outside, environment, prepare_folder
 from nommer.engine.settings import TrainSettings
@@ -82,7 +83,7 @@ def train_until(settings: TrainSettings, stop: StopSignals) -> TrainingResult:
         check_outside(settings.data, settings.out)
     workflow = find_workflow(settings.data, settings.classes)
     found = find_data(workflow, settings)
-    settings = workflow.resolve(settings, found)
+    settings = workflow.resolve(like_pretrained(settings), found)
     check_shares(settings, found.data)
     seed_all(settings.seed)
     fresh = replace(settings, pretrained=None) if settings.resume else settings  # its own weights follow
