@@ -115,8 +115,9 @@ network has one.
 
 Which pixels can influence the token at all follows from the nominations of all blocks before it, its own and those of
 the tokens that it sees: the coloured pixels are its receptive field after each block; from all others nothing reaches
-it. How strongly those inside do is told by the gradient. In large images a field may still be small: a token that
-nominates local contexts knows nothing of what is far away before stage 3."""
+it. How strongly those inside do is told by the gradient. A token that nominates local contexts knows nothing of what is
+far away before stage 3, unless one of the tokens that it sees nominated `global` in a block before: then its field is
+the whole image too."""
 
 AGREEMENT = """\
 `agreement` is how often two tokens nominate the same context. Some of that is chance: where nearly all tokens
