@@ -161,7 +161,7 @@ class Bench:
         """Seconds per case and round."""
         if not calls:
             return {}
-        limits = {"rounds": self.settings.rounds, "seconds": self.settings.seconds}
+        limits: dict[str, Any] = {"rounds": self.settings.rounds, "seconds": self.settings.seconds}
         guarded: dict[Case, str] = {}
         with self.failing_into(guarded, next(iter(calls))):
             return time_in_turns(calls, expected, self.device, alone=next(iter(calls)).batch == 1, **limits)
@@ -212,7 +212,7 @@ class Bench:
             return Measurement(case, failure=failures.get(case, "not measured"))
         seconds, gmacs = Spread.of(times[case]), result.costs[case.model][f"gmacs_{case.size}"]
         operations = 2e9 * gmacs * case.batch * (TRAINING_WORK if case.mode == "training" else 1)
-        theirs = times.get(replace(case, model=result.reference, backend=reference_backend(case.backend)))
+        theirs = times.get(replace(case, model=result.reference or "", backend=reference_backend(case.backend)))
         ratio = Spread.of([their / our for their, our in zip(theirs, times[case], strict=True)]) if theirs else None
         return Measurement(
             case,

@@ -14,7 +14,6 @@ from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-import nommer  # noqa: F401 - registers the networks
 from nommer.deploy.fuse import fuse
 from nommer.engine.benchmark_settings import Case
 from nommer.engine.speed import channels_last
@@ -115,7 +114,7 @@ class Networks:
         images = self._images(case)
         labels = torch.arange(case.batch, device=self.device) % NUM_CLASSES
         forward = compiled(network) if "compiled" in case.backend else network
-        fused = {"fused": True} if self.device.type == "cuda" else {}
+        fused: dict[str, Any] = {"fused": True} if self.device.type == "cuda" else {}
         optimizer = create_optimizer_v2(network, "adamw", lr=1e-5, weight_decay=0.05, **fused)
         scaler = torch.GradScaler(self.device.type, enabled=case.precision == "16")
 
@@ -123,7 +122,7 @@ class Networks:
             optimizer.zero_grad(set_to_none=True)
             with self._autocast(case):
                 loss = F.cross_entropy(forward(images).float(), labels)
-            scaler.scale(loss).backward()
+            scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             scaler.step(optimizer)
             scaler.update()
 
