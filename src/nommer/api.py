@@ -18,6 +18,7 @@ from nommer.engine.evaluation import (
 )
 from nommer.engine.explaining import ExplanationResult, ExplanationSettings, explain_files
 from nommer.engine.exporting import ExportPrecision, ExportResult, ExportSettings, FormatName, export_to_file
+from nommer.engine.loggers import LoggerName
 from nommer.engine.network_options import NetworkOptions
 from nommer.engine.optim import Optim
 from nommer.engine.prediction import PredictionResult, PredictionSettings, predict_images
@@ -71,7 +72,7 @@ def train(
     classes: Path | str | None = None,
     epochs: int = 100,
     epoch_steps: int | None = None,
-    batch_size: int | None = None,
+    batch_size: int | Literal["auto"] | None = None,
     image_size: int | None = None,
     lr: float = 1e-3,
     device: str = "auto",
@@ -83,6 +84,8 @@ def train(
     cache: CacheKind = "none",
     accumulate: int = 1,
     checkpoint_minutes: float = 30,
+    time_limit: str | None = None,
+    loggers: tuple[LoggerName, ...] = (),
     val_fraction: float = 0.2,
     on_bad_sample: Literal["auto", "error", "skip"] = "auto",
     pretrained: Path | str | None = None,
@@ -113,8 +116,9 @@ def train(
             default classes.yaml or classes.json in the data folder.
         epochs: times that the training images are gone through.
         epoch_steps: steps that count as one epoch. By default as many as the training images fill.
-        batch_size: images per step and process. By default 64 for classification and 8 for segmentation, or all there
-            are if fewer.
+        batch_size: images per step and process; auto is the largest that fits into 90 % of a GPU's free memory or half
+            of a CPU's, at most a tenth of the training images. By default 64 for classification and 8 for segmentation,
+            or all there are if fewer.
         image_size: side of the square input in pixels, 32 or more. By default 224, for smaller images their own size;
             for segmentation the side of the crops, by default 512, for smaller images theirs.
         lr: learning rate at its highest.
@@ -128,6 +132,10 @@ def train(
             folder), or none; it says how much they take, and refuses what does not fit.
         accumulate: steps whose gradients are added up before the weights change.
         checkpoint_minutes: how old checkpoints/last.ckpt may become within an epoch; 0 saves after every step.
+        time_limit: duration such as 90s, 30m, 8h or 1d12h after which training is saved and stopped, so early that the
+            best model so far can still be judged; --resume goes on with a limit of its own.
+        loggers: wandb, mlflow or both, besides metrics.csv and TensorBoard; they are set up by their own environment
+            variables, such as WANDB_MODE and MLFLOW_TRACKING_URI.
         val_fraction: share of each class that is held back where the data has no val folder.
         on_bad_sample: what to do with images that cannot be read: error refuses any, skip leaves them out and lists
             them, auto leaves out and lists at most 1 %.

@@ -9,9 +9,10 @@ from nommer.engine.patience import Patience
 from nommer.engine.run import RunFolder
 from nommer.engine.settings import TrainSettings
 from nommer.engine.task import Task
+from nommer.engine.time_limit import TimeLimit
 
 
-def aiding(settings: TrainSettings, run: RunFolder, task: type[Task]) -> list[L.Callback]:
+def aiding(settings: TrainSettings, run: RunFolder, task: type[Task], limit: TimeLimit) -> list[L.Callback]:
     """The guard that every run has, and what was asked for besides averaging."""
     aids, helpers = settings.aids, list[L.Callback]([FiniteSteps(run, scaled=settings.precision == "16")])
     if settings.network.cools:
@@ -20,4 +21,4 @@ def aiding(settings: TrainSettings, run: RunFolder, task: type[Task]) -> list[L.
         helpers.append(FrozenLayers())
     if aids.patience is not None:
         helpers.append(Patience(f"val_{task.measure}", patience=aids.patience, min_delta=aids.min_delta))
-    return helpers
+    return [*helpers, limit]

@@ -117,7 +117,7 @@ class ClassificationWorkflow(Workflow):
         settings = settings.resolved(
             train_images=len(found.data.splits["train"]), largest_batch=self.largest_default_batch
         )
-        if (settings.batch_size or 0) % 2 and (settings.augment.mixup or settings.augment.cutmix):
+        if settings.images_per_step % 2 and (settings.augment.mixup or settings.augment.cutmix):
             raise InputError(
                 f"mixup and cutmix pair the images of a batch: --batch-size must be even, got {settings.batch_size}"
             )

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -42,6 +43,7 @@ class StopSignals:
     """
 
     def __init__(self) -> None:
+        self.started = time.monotonic()
         self.asked: int | None = None
         self.hint = ""
         """How to go on, for those who are stopped at once."""

@@ -1,16 +1,12 @@
 """The step at which a run was stopped because its numbers were none, done again layer by layer."""
 
 import json
-import warnings
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
-import torch
 from jsonargparse import ArgumentParser
-from lightning.fabric.utilities import move_data_to_device
-from torch import Tensor
 
 from nommer.data.images import ImageError
 from nommer.data.module import ImageData
@@ -20,14 +16,13 @@ from nommer.engine.guard import Offence
 from nommer.engine.layer_trace import LayerTrace, Seen
 from nommer.engine.run import RunFolder
 from nommer.engine.settings import TrainSettings
+from nommer.engine.steps import move, step_loss
 from nommer.engine.task import Task
 from nommer.engine.trainer import Precision, one_device, torch_device
 from nommer.engine.training import find_data
 from nommer.engine.workflows import find_workflow
 from nommer.errors import InputError
 from nommer.files import write_csv
-
-AUTOCAST = {"bf16": torch.bfloat16, "16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -77,7 +72,7 @@ def rebuild(settings: TrainSettings, offence: Offence) -> tuple[Task, ImageData[
     """The task with the weights before the step, and the training data."""
     workflow = find_workflow(settings.data, settings.classes)
     found = find_data(workflow, settings)
-    model = workflow.build_model(replace(settings, pretrained=None), found.data)
+    model = workflow.build_model(replace(settings, pretrained=None, reinit_head=False), found.data)
     freeze(model.network, settings.aids.freeze)
     state = safetensors.torch.load_file(offence.weights)
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
@@ -96,24 +91,16 @@ def replay_batches(
     for name, parameter in task.model.named_parameters():
         trace.look(parameter, "weights", name)
         parameter.grad = None
-    kind = torch.device(device).type
     for part in step["batches"]:
-        batch = move_data_to_device(load_batch(data, part["samples"]), device)
+        batch = move(load_batch(data, part["samples"]), device)
         trace.look(batch.images, "input")
         seed_all(derive_seed(task.seed, step["epoch"] - 1, step["rank"], part["batch"]))
-        with trace.recorded(task.model), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*self.trainer. reference is not registered.*")
-            with torch.autocast(kind, dtype=AUTOCAST.get(precision), enabled=precision in AUTOCAST):
-                loss = task.training_step(batch, part["batch"])
+        with trace.recorded(task.model):
+            loss = step_loss(task, batch, part["batch"], precision=precision)
             trace.look(loss, "loss")
-            loss_of(loss, len(step["batches"])).backward()  # type: ignore[no-untyped-call]
+            (loss / len(step["batches"])).backward()  # type: ignore[no-untyped-call]
     for name, parameter in task.model.named_parameters():
         trace.look(parameter.grad, "gradient", name)
-
-
-def loss_of(loss: Any, batches: int) -> Tensor:
-    """A batch's part of the loss of its step."""
-    return loss / batches
 
 
 def load_batch(data: ImageData[Any, Any], samples: list[dict[str, Any]]) -> Any:

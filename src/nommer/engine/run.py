@@ -22,7 +22,8 @@ from nommer.errors import InputError
 from nommer.files import sync_folder, to_json, write_json, write_text
 
 _FREE_ON_RESUME = frozenset(
-    {"resume", "overwrite", "epochs", "workers", "cache", "device", "out"} | {"checkpoint_minutes"}
+    {"resume", "overwrite", "epochs", "workers", "cache", "device", "out"}
+    | {"checkpoint_minutes", "time_limit", "loggers"}
 )
 """Settings that may differ when a run is resumed; `epochs` only upwards."""
 

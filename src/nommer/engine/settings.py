@@ -12,8 +12,10 @@ from nommer.data.joint_transforms import JointAugmentation
 from nommer.data.module import Loading
 from nommer.data.transforms import SMALL_IMAGE, Augmentation, PixelOptions
 from nommer.engine.aids import Aids, ClassificationOptions
+from nommer.engine.loggers import LoggerName
 from nommer.engine.network_options import PEER, NetworkOptions
 from nommer.engine.optim import Optim
+from nommer.engine.time_limit import parse_duration
 from nommer.engine.trainer import Precision, count_processes, parse_device, resolve_precision
 from nommer.errors import InputError, check_minimum
 from nommer.heads.rcnn_protocol import RCNNProtocol
@@ -115,7 +117,7 @@ class TrainSettings:
     classes: Path | None
     epochs: int
     epoch_steps: int | None
-    batch_size: int | None
+    batch_size: int | Literal["auto"] | None
     image_size: int | None
     lr: float
     device: str
@@ -133,6 +135,8 @@ class TrainSettings:
     reinit_head: bool
     resume: bool
     overwrite: bool
+    time_limit: str | None = None
+    loggers: tuple[LoggerName, ...] = ()
     network: NetworkOptions = field(default_factory=NetworkOptions)
     optim: Optim = field(default_factory=Optim)
     augment: Augmentation = field(default_factory=Augmentation)
@@ -146,10 +150,9 @@ class TrainSettings:
         for name in ("data", "out", "classes", "pretrained"):  # text is as good where the call comes from Python
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, Path(getattr(self, name)))
-        for name in ("epochs", "epoch_steps", "accumulate", "devices", "batch_size"):
-            check_minimum(name.replace("_", "-"), getattr(self, name), 1)
-        for name in ("seed", "workers"):
-            check_minimum(name, getattr(self, name), 0)
+        self._check_counts()
+        if self.time_limit is not None:
+            parse_duration(self.time_limit)
         if not self.lr > 0:
             raise InputError(f"--lr must be above 0, got {self.lr}")
         if self.reinit_head and self.pretrained is None:
@@ -162,6 +165,13 @@ class TrainSettings:
             raise InputError(
                 f"--model {self.model!r} is not known; choose from {', '.join(VARIANTS)}, or {PEER}NAME for one of timm"
             )
+
+    def _check_counts(self) -> None:
+        for name in ("epochs", "epoch_steps", "accumulate", "devices"):
+            check_minimum(name.replace("_", "-"), getattr(self, name), 1)
+        for name in ("seed", "workers"):
+            check_minimum(name, getattr(self, name), 0)
+        check_minimum("batch-size", None if self.batch_size == "auto" else self.batch_size, 1)
 
     def resolved(self, *, train_images: int, largest_batch: int) -> "TrainSettings":
         """With everything filled in that depends on the number of images and on the machine.
@@ -177,7 +187,8 @@ class TrainSettings:
             raise InputError(
                 f"{self.data}: {train_images} training images for {processes} processes; 2 each are needed"
             )
-        batch_size = self.batch_size or max(2, min(largest_batch, share - share % 2))
+        usual = max(2, min(largest_batch, share - share % 2))
+        batch_size = self.batch_size if isinstance(self.batch_size, int) else usual
         if batch_size > share and not self.epoch_steps:
             per = f" per process ({processes} processes)" if processes > 1 else ""
             raise InputError(
@@ -189,6 +200,11 @@ class TrainSettings:
             workers=default_workers() if self.workers is None else self.workers,
             precision=resolve_precision(self.precision, parse_device(self.device, self.devices)[0]),
         )
+
+    @property
+    def images_per_step(self) -> int:
+        """`batch_size`, once it is resolved."""
+        return self.batch_size if isinstance(self.batch_size, int) else 1
 
     def with_whole_paths(self) -> "TrainSettings":
         """With every path from the root on, so that they hold wherever the settings are read again."""
@@ -213,7 +229,7 @@ class TrainSettings:
     def loading(self) -> Loading:
         """How batches are put together, once everything is resolved."""
         return Loading(
-            batch_size=self.batch_size or 1,
+            batch_size=self.images_per_step,
             workers=self.workers or 0,
             seed=self.seed,
             epoch_steps=self.epoch_steps * self.accumulate if self.epoch_steps else None,

@@ -11,13 +11,13 @@ from typing import Any, cast
 
 import lightning as L
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning_utilities.core.rank_zero import rank_zero_only
 
 from nommer.data.formats.labelled import split_as_csv
 from nommer.data.seeding import seed_all
 from nommer.engine.aiding import aiding
 from nommer.engine.averaging import AveragedWeights
+from nommer.engine.batch_size import with_batch_size
 from nommer.engine.callbacks import BestModel, EpochLines, History, ProgressBar
 from nommer.engine.checkpoint import MovableCheckpoint, open_checkpoint
 from nommer.engine.freezing import freeze
@@ -25,12 +25,17 @@ from nommer.engine.interruption import StopSignals, interruptible
 from nommer.engine.judging import judge
 from nommer.engine.last_checkpoint import LastCheckpoint, Progress, read_progress
 from nommer.engine.lock import locked
+<<<<<<< ours
 from nommer.engine.networks import like_pretrained
+=======
+from nommer.engine.loggers import check_loggers, make_loggers
+>>>>>>> theirs
 from nommer.engine.resuming import changed_settings
-from nommer.engine.run import RunFolder, check_outside, environment, prepare_folder
+from nommer.engine.run import RunFolder, check_outside, environment, plain, prepare_folder
 from nommer.engine.settings import TrainSettings
 from nommer.engine.speed import check_compiler, exact_float32
 from nommer.engine.task import Report, Task
+from nommer.engine.time_limit import TimeLimit
 from nommer.engine.trainer import count_processes, make_trainer, parse_device, quiet_lightning
 from nommer.engine.workflow import Data, Found, Workflow
 from nommer.engine.workflows import find_workflow
@@ -74,6 +79,7 @@ def train_until(settings: TrainSettings, stop: StopSignals) -> TrainingResult:
         Stopped: it was; everything is saved.
     """
     parse_device(settings.device, settings.devices)
+    check_loggers(settings.loggers)
     run = RunFolder(settings.out)
     first = process_rank() == 0
     console.quiet = not first
@@ -83,10 +89,16 @@ def train_until(settings: TrainSettings, stop: StopSignals) -> TrainingResult:
         check_outside(settings.data, settings.out)
     workflow = find_workflow(settings.data, settings.classes)
     found = find_data(workflow, settings)
+<<<<<<< ours
     settings = workflow.resolve(like_pretrained(settings), found)
+=======
+    settings = workflow.resolve(with_batch_size(workflow, settings, found, run), found)
+>>>>>>> theirs
     check_shares(settings, found.data)
     seed_all(settings.seed)
-    fresh = replace(settings, pretrained=None) if settings.resume else settings  # its own weights follow
+    fresh = settings
+    if settings.resume:  # its own weights follow
+        fresh = replace(settings, pretrained=None, reinit_head=False)
     model = workflow.build_model(fresh, found.data)
     freeze(model.network, settings.aids.freeze)
     with locked(run.path) if first else nullcontext():
@@ -174,7 +186,7 @@ def describe(settings: TrainSettings, data: Data, size: str) -> str:
     """What is about to happen, in one line; `size` says how large the images are worked on."""
     sizes = ", ".join(f"{len(samples)} {split}" for split, samples in data.splits.items())
     accelerator, _ = parse_device(settings.device, settings.devices)
-    total = (settings.batch_size or 1) * count_processes(settings.device, settings.devices)
+    total = settings.images_per_step * count_processes(settings.device, settings.devices)
     steps, rest = divmod(len(data.splits["train"]), total)
     waiting = f" ({rest} images, others each time, wait for the next epoch)" if rest else ""
     if settings.epoch_steps:
@@ -200,8 +212,9 @@ def fit_and_judge(
     """Train, take the best epoch's weights, judge them and write everything down."""
     module = workflow.training_data(settings, found.data, model)
     history = History(run)
-    trainer = build_trainer(workflow, settings, run, history, stop)
-    lr = settings.optim.scaled_lr(settings.lr, (settings.batch_size or 1) * trainer.world_size * settings.accumulate)
+    limit = TimeLimit(settings.time_limit, stop)
+    trainer = build_trainer(workflow, settings, run, history, stop, limit)
+    lr = settings.optim.scaled_lr(settings.lr, settings.images_per_step * trainer.world_size * settings.accumulate)
     task = workflow.training_task(settings, model, lr=lr, found=found)
     if settings.compile:
         check_compiler()
@@ -210,26 +223,27 @@ def fit_and_judge(
         workflow.save_training_batch(module, model, run.path / "train_batch.jpg")
     if settings.resume:
         notice(describe_resumption(settings, read_progress(run.last)))
-    with interruptible(trainer), exact_float32():
+    with limit.observed(), interruptible(trainer), exact_float32():
         trainer.fit(task, datamodule=module, ckpt_path=str(run.last) if settings.resume else None)
-    leave_process_group()
+    leave_process_group(wait=not limit.reached)
     history.draw(task)
     return conclude(workflow, settings, run, found.data, task)
 
 
-def leave_process_group() -> None:
-    """After training the first process goes on alone; the others are done and end."""
+def leave_process_group(*, wait: bool) -> None:
+    """After training the first process goes on alone; the others are done and end, or have been ended."""
     if not torch.distributed.is_initialized():
         return
     rank = torch.distributed.get_rank()
-    torch.distributed.barrier()
+    if wait:
+        torch.distributed.barrier()
     torch.distributed.destroy_process_group()
     if rank > 0:
         sys.exit(0)
 
 
 def build_trainer(
-    workflow: Workflow, settings: TrainSettings, run: RunFolder, history: History, stop: StopSignals
+    workflow: Workflow, settings: TrainSettings, run: RunFolder, history: History, stop: StopSignals, limit: TimeLimit
 ) -> L.Trainer:
     """The trainer of a run, with its records and checkpoints."""
     saving: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
@@ -253,22 +267,26 @@ def build_trainer(
             *([averaged] if averaged else []),
             history,
             BestModel(run, averaged),
-            *aiding(settings, run, workflow.task),
+            *aiding(settings, run, workflow.task, limit),
             ProgressBar() if terminal else EpochLines(),
             best,
             last,
         ],
         enable_progress_bar=terminal,
-        logger=TensorBoardLogger(run.path, name="", version="tensorboard"),
+        logger=make_loggers(settings.loggers, run, settings=plain(vars(settings.with_whole_paths()))),
         log_every_n_steps=1_000_000,
         sync_batchnorm=workflow.synchronise_norms and on_gpus,
     )
 
 
 def conclude(workflow: Workflow, settings: TrainSettings, run: RunFolder, data: Data, task: Task) -> TrainingResult:
-    """Judge the best epoch's weights the way `nommer evaluate` does, and write the model to use."""
-    task.load_state_dict(open_checkpoint(run.best)["state_dict"])
-    epoch = read_progress(run.best).epochs
+    """Judge the best epoch's weights the way `nommer evaluate` does, and write the model to use.
+
+    Where time was up before any epoch was done, those are the last.
+    """
+    best = run.best if run.best.is_file() else run.last
+    task.load_state_dict(open_checkpoint(best)["state_dict"])
+    epoch = read_progress(best).epochs
     model, first = cast("Model", task.model), settings.device.partition(",")[0]  # of several devices
     held_back = replace(data, splits={"val": data.splits["val"]})
     judgement = judge(

@@ -1,0 +1,63 @@
+"""Where the numbers of a run go besides `metrics.csv`: TensorBoard always, others if asked for."""
+
+import json
+import os
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Literal
+
+from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from lightning_utilities.core.rank_zero import rank_zero_only
+
+from nommer.engine.run import RunFolder
+from nommer.errors import InputError
+from nommer.files import write_json
+
+LoggerName = Literal["wandb", "mlflow"]
+
+
+def check_loggers(names: tuple[LoggerName, ...]) -> None:
+    """Refuse what is not installed.
+
+    Raises:
+        InputError: the first that is not.
+    """
+    for name in names:
+        try:
+            version(name)
+        except PackageNotFoundError as error:
+            raise InputError(
+                f"--loggers {name}: is not installed; install it (pip install {name}) or leave it out"
+            ) from error
+
+
+def make_loggers(names: tuple[LoggerName, ...], run: RunFolder, *, settings: dict[str, Any]) -> list[Logger]:
+    """The loggers of a run, which keep their files in its folder; a run that goes on goes on in them too.
+
+    W&B takes its account, project and mode from its own environment variables, MLflow its server; without one MLflow
+    writes to `mlflow/`.
+
+    Args:
+        names: those besides TensorBoard's.
+        run: the run folder.
+        settings: what the others show of the run.
+    """
+    loggers: list[Logger] = [TensorBoardLogger(run.path, name="", version="tensorboard")]
+    file = run.path / "loggers.json"
+    known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    for name in names:
+        logger = _make(name, run, known.get(name))
+        logger.log_hyperparams(settings)
+        known[name] = logger.version if isinstance(logger, WandbLogger) else logger.run_id
+        loggers.append(logger)
+    if names and rank_zero_only.rank == 0:
+        write_json(file, known)
+    return loggers
+
+
+def _make(name: LoggerName, run: RunFolder, identity: str | None) -> WandbLogger | MLFlowLogger:
+    """One logger, of a run that it knows already by `identity` or of a new one."""
+    if name == "wandb":
+        project = os.environ.get("WANDB_PROJECT", "nommer")
+        return WandbLogger(name=run.path.name, save_dir=run.path, id=identity, project=project, resume="allow")
+    server = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{run.path.absolute() / 'mlflow.db'}"
+    return MLFlowLogger("nommer", run_name=run.path.name, tracking_uri=server, run_id=identity)
