@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentError, ArgumentParser
 
 from nommer.data.images import ImageError
 from nommer.data.module import ImageData
@@ -60,12 +60,19 @@ def replay_step(run: RunFolder, *, device: str) -> ReplayResult:
 
 
 def read_settings(run: RunFolder) -> TrainSettings:
-    """The settings of a run, resolved as they were."""
+    """The settings of a run, resolved as they were.
+
+    Raises:
+        InputError: another version wrote them.
+    """
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(TrainSettings)
     given = {name: run.read_config().get(name) for name in TrainSettings.__dataclass_fields__}
     given |= {"resume": False, "overwrite": False}
-    return TrainSettings(**vars(parser.instantiate(parser.parse_object(given))))
+    try:
+        return TrainSettings(**vars(parser.instantiate(parser.parse_object(given))))
+    except ArgumentError as error:
+        raise InputError(f"{run.config}: holds not all settings of this version of nommer ({error})") from error
 
 
 def rebuild(settings: TrainSettings, offence: Offence) -> tuple[Task, ImageData[Any, Any]]:

@@ -25,11 +25,8 @@ from nommer.engine.interruption import StopSignals, interruptible
 from nommer.engine.judging import judge
 from nommer.engine.last_checkpoint import LastCheckpoint, Progress, read_progress
 from nommer.engine.lock import locked
-<<<<<<< ours
-from nommer.engine.networks import like_pretrained
-=======
 from nommer.engine.loggers import check_loggers, make_loggers
->>>>>>> theirs
+from nommer.engine.networks import like_pretrained
 from nommer.engine.resuming import changed_settings
 from nommer.engine.run import RunFolder, check_outside, environment, plain, prepare_folder
 from nommer.engine.settings import TrainSettings
@@ -89,11 +86,8 @@ def train_until(settings: TrainSettings, stop: StopSignals) -> TrainingResult:
         check_outside(settings.data, settings.out)
     workflow = find_workflow(settings.data, settings.classes)
     found = find_data(workflow, settings)
-<<<<<<< ours
-    settings = workflow.resolve(like_pretrained(settings), found)
-=======
-    settings = workflow.resolve(with_batch_size(workflow, settings, found, run), found)
->>>>>>> theirs
+    settings = with_batch_size(workflow, like_pretrained(settings), found, run)
+    settings = workflow.resolve(settings, found)
     check_shares(settings, found.data)
     seed_all(settings.seed)
     fresh = settings
