@@ -61,6 +61,10 @@ def test_the_default_batch_fits_the_data_and_is_even(images, expected):
     assert resolve(TrainSettings(**DEFAULTS), images=images, short_side=32).batch_size == expected
 
 
+def test_networks_of_timm_are_called_with_a_colon_or_a_slash():
+    assert TrainSettings(**DEFAULTS | {"model": "timm/resnet18"}).model == "timm:resnet18"
+
+
 def test_everything_is_filled_in():
     settings = resolve(TrainSettings(**DEFAULTS), images=100, short_side=500)
     assert (settings.image_size, settings.batch_size) == (224, 64)

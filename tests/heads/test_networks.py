@@ -20,6 +20,8 @@ from nommer.heads.upernet import UPerNet
         lambda: timm.create_model("nommer_micro", fusion="softmax", compression="average"),
         lambda: build_timm("test_resnet", num_classes=5),
         lambda: build_timm("test_convnext", num_classes=0),
+        lambda: build_timm("test_vit", num_classes=5, options={"img_size": [64, 96], "patch_size": 8}),
+        lambda: build_timm("test_resnet", num_classes=5, options={"stem_stride": 2, "drop_path_rate": 0.1}),
         lambda: UPerNet(build_timm("test_efficientnet", num_classes=5), num_classes=3, decoder_channels=8).backbone,
     ],
 )
@@ -49,6 +51,38 @@ def test_swin_transformers_take_images_of_any_size():
     network = UPerNet(build_timm("swin_tiny_patch4_window7_224", num_classes=0), num_classes=3, decoder_channels=8)
     with torch.no_grad():
         assert network.eval()(torch.randn(1, 3, 70, 97)).shape == (1, 3, 70, 97)
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_convnext"])
+def test_a_stem_of_half_the_stride_halves_every_stride(name):
+    usual, halved = (build_timm(name, num_classes=3, options=options) for options in ({}, {"stem_stride": 2}))
+    assert halved.state_dict().keys() == usual.state_dict().keys()
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        sizes = [one.shape[-1] for one in halved.eval().forward_intermediates(images, intermediates_only=True)]
+    assert sizes == [64 // info["reduction"] for info in halved.feature_info]
+    assert sizes[-1] == 4
+    assert usual.feature_info[-1]["reduction"] == 32
+    segmenter = UPerNet(halved, num_classes=3, decoder_channels=8).eval()
+    with torch.no_grad():
+        assert segmenter(images).shape == (1, 3, 64, 64)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("test_resnet", {"pretrained": True}, "cannot be given pretrained True here"),
+        ("test_resnet", {"pretrained_cfg_overlay": "x"}, "cannot be given pretrained_cfg_overlay 'x' here"),
+        ("test_resnet", {"checkpoint_path": "/x.pth"}, "cannot be given checkpoint_path '/x.pth' here"),
+        ("test_resnet", {"block_args": {"a": 1}}, "cannot be given block_args .* here; only numbers, texts"),
+        ("test_resnet", {"windows": 4}, "timm cannot build test_resnet with windows 4: .*windows"),
+        ("test_vit", {"img_size": 64, "stem_stride": 2}, "cannot be given stem_stride 2; only 2, and of ResNets"),
+        ("test_resnet", {"stem_stride": 1}, "cannot be given stem_stride 1; only 2, and of ResNets"),
+    ],
+)
+def test_options_only_say_how_a_network_is_built(name, options, message):
+    with pytest.raises(InputError, match=message):
+        build_network({"timm": name, "num_classes": 3, "options": options})
 
 
 def test_what_is_no_known_network_cannot_be_described():
@@ -92,6 +126,18 @@ def test_what_nominates_nothing_is_refused_where_nominations_are_asked_for():
         InputError, match=r"x: its network is timm's test_resnet, which nominates nothing; give a model"
     ):
         as_nominating(NETWORKS["resnet"](), "x")
+
+
+def test_options_of_a_network_of_timm_may_differ_where_they_have_no_weights():
+    halved, dropping = (
+        build_timm("test_resnet", num_classes=3, options=options)
+        for options in ({"stem_stride": 2}, {"stem_stride": 2, "drop_path_rate": 0.2})
+    )
+    check_same_architecture(halved, dropping, Path("x"))
+    with pytest.raises(
+        InputError, match=r"with network timm:test_resnet with \{'stem_stride': 2\} \(now timm:test_res"
+    ):
+        check_same_architecture(NETWORKS["resnet"](), halved, Path("x"))
 
 
 def test_what_has_no_weights_may_differ():
