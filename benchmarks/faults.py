@@ -314,7 +314,7 @@ def main() -> None:
     for task in given.tasks:
         trial = Trial(task, data[task], given.out, processes, epochs=given.epochs)
         compared.append(compare(trial, chance, 3))
-        try_disks(trial, tallies, [100, 2000, 5000])
+        try_disks(trial, tallies, [100, 2000, 6000, 9000])
         try_faults(trial, tallies, chance, given.rounds)
         show(tallies, compared)
     processes.end()

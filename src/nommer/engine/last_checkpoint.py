@@ -76,9 +76,8 @@ class LastCheckpoint(Checkpoint):
         self._validation_pending = False
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """From here on a run can be saved, so signals wait until it is; Lightning's own answers are replaced."""
+        """Know how to go on, where there is something to go on from."""
         self.stop.hint = self._hint()
-        self.stop.defer()
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """From here on there is nothing to wait for."""
@@ -89,7 +88,12 @@ class LastCheckpoint(Checkpoint):
         self.stop.stop_deferring()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Go on with the batch after those that the checkpoint has seen."""
+        """Go on with the batch after those that the checkpoint has seen.
+
+        From here on a run can be saved, so signals wait until it is. Lightning has just put its own answers in place,
+        of which that to SIGTERM talks to the other processes from wherever it interrupts this one, and hangs.
+        """
+        self.stop.defer()
         self.saved = time.monotonic()
         loop, loader = trainer.fit_loop, cast("Any", trainer.train_dataloader)
         self._is_current = loop.is_resuming

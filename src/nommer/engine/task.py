@@ -107,7 +107,11 @@ class Task(L.LightningModule):
 
     def _everyones_losses(self) -> Tensor:
         """`losses` of every process: (processes, 2)."""
-        return cast("Tensor", self.all_gather(self.losses)).reshape(-1, 2)
+        everyones = [torch.zeros_like(self.losses) for _ in range(self.trainer.world_size)]
+        if len(everyones) == 1:
+            return self.losses[None]
+        torch.distributed.all_gather(everyones, self.losses)
+        return torch.stack(everyones)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The optimiser and a schedule over all steps of the run."""
