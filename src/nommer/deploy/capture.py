@@ -1,26 +1,39 @@
 """The computation of a model as one `torch.export` program: what every format of an export is written from."""
 
-from dataclasses import dataclass
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
 
 import torch
-import torch.fx.experimental._config as tracing
 from torch import nn
 from torch.export import Dim, ExportedProgram
+from torch.fx.experimental import _config
 
 from nommer.backbone.network import NomMer
 from nommer.deploy.any_size import for_any_size
 from nommer.deploy.fuse import fuse
+from nommer.deploy.objects import ObjectsOfOne
 from nommer.errors import InputError
 from nommer.heads.classification import Classifier
+from nommer.heads.detection import Detector
+from nommer.heads.exported import CELLS, OBJECTS, OUTPUT
 from nommer.heads.pyramid import OnBackbone
 from nommer.heads.segmentation import Segmenter
 from nommer.heads.storage import task_of
 from nommer.heads.upernet import enlarge
 from nommer.shapes import ClassMap, Images, PixelLogits
 
-Exportable = Classifier | Segmenter
+Exportable = Classifier | Segmenter | Detector
+
+
+tracing: Any = _config
+"""How torch traces; it has no types."""
+
+_OUTPUTS = {"classification": (OUTPUT,), "segmentation": (OUTPUT, CELLS), "detection": OBJECTS}
+"""Names of what comes out, by task."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +55,12 @@ class ImageSize:
 
 
 def image_size(model: Exportable, *, dynamic: bool) -> ImageSize:
-    """The size of the images that `model` is exported for: its own, of a segmenter up to whole cells."""
+    """The size of the images that `model` is exported for: its own, of a segmenter up to whole cells.
+
+    A detector's is open in any case, for every image has its own.
+    """
+    if isinstance(model, Detector):
+        return ImageSize(model.preprocessing.short_side, _smallest(model))
     side = model.preprocessing.image_size
     if isinstance(model, Segmenter):
         side = -(-side // model.network.stride) * model.network.stride
@@ -57,7 +75,8 @@ def _smallest(model: Exportable) -> int:
         return int(2 * reductions[-1] + 1)
     config = network.config
     blocks = [size * reduction for size, reduction in zip(config.block_sizes, config.reductions, strict=False)]
-    return max(config.reductions[-1], config.window_size * config.reductions[len(blocks) - 1], *blocks) + 1
+    least = 2 * config.reductions[-1] if isinstance(model, Detector) else config.reductions[-1]  # one more map
+    return max(least, config.window_size * config.reductions[len(blocks) - 1], *blocks) + 1
 
 
 def capture(model: Exportable, size: ImageSize) -> tuple[ExportedProgram, tuple[dict[int, Dim]]]:
@@ -67,20 +86,25 @@ def capture(model: Exportable, size: ImageSize) -> tuple[ExportedProgram, tuple[
         InputError: the network cannot be traced so that the size of the images stays open.
     """
     module: nn.Module = fuse(model)
-    open_sides = {0: Dim("batch", min=1)}
+    open_sides = {} if isinstance(model, Detector) else {0: Dim("batch", min=1)}
     height, width = size.usual, size.usual
     if size.smallest is not None:
         module = for_any_size(module)
         open_sides |= {2: Dim("height", min=size.smallest), 3: Dim("width", min=size.smallest)}
         height, width = 2 * size.smallest - 17, 2 * size.smallest + 17  # sides that nothing divides
-    module = PixelsAndCells(module).eval() if isinstance(module, Segmenter) else module
-    shapes = (open_sides,)
+    if isinstance(module, Segmenter | Detector):
+        module = (PixelsAndCells(module) if isinstance(module, Segmenter) else ObjectsOfOne(module)).eval()
+    shapes, example = (open_sides,), torch.zeros(2 if 0 in open_sides else 1, 3, height, width)
     try:
         # Tracing would else take what happens to hold at the example's size, as how its memory lies, for a condition.
-        with tracing.patch(backed_size_oblivious=size.smallest is not None):
+        with (
+            tracing.patch(backed_size_oblivious=size.smallest is not None),
+            torch.no_grad(),
+            without_torchvisions_warning(),
+        ):
             program = torch.export.export(
                 module,
-                (torch.zeros(2, 3, height, width),),
+                (example,),
                 dynamic_shapes=shapes,
                 prefer_deferred_runtime_asserts_over_guards=size.smallest is not None,
             )
@@ -92,16 +116,27 @@ def capture(model: Exportable, size: ImageSize) -> tuple[ExportedProgram, tuple[
     return program, shapes
 
 
+@contextmanager
+def without_torchvisions_warning() -> Iterator[None]:
+    """Leave out a warning that torchvision's suppression of doubles causes in torch, whenever it is traced."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`create_unbacked_symint`")
+        yield
+
+
 def describe(model: Exportable, size: ImageSize, *, precision: str = "float32") -> dict[str, Any]:
     """All that whoever runs the file must know: task, classes, preprocessing, and what images it takes."""
     description: dict[str, Any] = {"task": task_of(model), "class_names": model.class_names}
     if isinstance(model, Segmenter):
         description |= {"colours": model.colours, "stride": model.network.stride}
+    elif isinstance(model, Detector):
+        description |= {"category_ids": model.category_ids, "protocol": asdict(model.network.protocol)}
     elif model.threshold is not None:
         description["threshold"] = model.threshold
+    description["outputs"] = _OUTPUTS[description["task"]]
     description["preprocessing"] = model.preprocessing.to_dict()
     description["input"] = {
-        "dynamic_batch": True,
+        "dynamic_batch": not isinstance(model, Detector),
         "dynamic_size": size.smallest is not None,
         "size": size.usual,
         "smallest_size": size.smallest or size.usual,

@@ -9,25 +9,25 @@ from typing import Any
 import torch
 from torch.export import Dim, ExportedProgram
 
-from nommer.deploy.capture import Exportable, capture, describe, image_size
-from nommer.deploy.parity import ParityReport, compare
+from nommer.deploy.capture import Exportable, capture, describe, image_size, without_torchvisions_warning
+from nommer.deploy.parity import ParityReport, Prepared, compare
 from nommer.errors import InputError
 from nommer.files import write_json
-from nommer.heads.exported import CELLS, INPUT, METADATA, OUTPUT, load_exported
-from nommer.shapes import Images
+from nommer.heads.exported import INPUT, METADATA, load_exported
 
 
 def export_model(
-    model: Exportable, images: Images, folder: Path, *, format_name: str = "onnx", dynamic_size: bool = False
+    model: Exportable, images: Prepared, folder: Path, *, format_name: str = "onnx", dynamic_size: bool = False
 ) -> ParityReport:
     """Write `folder/model.onnx` (or `model.pt2`) and `folder/parity.json`.
 
     The file takes images (batch, 3, height, width) float32, prepared as its metadata say, with any batch size; height
-    and width are the model's own, or with `dynamic_size` any from the smallest that the metadata name.
+    and width are the model's own, or with `dynamic_size` any from the smallest that the metadata name. Of a detector it
+    takes one image of any such size at a time.
 
     Args:
-        model: a classifier or segmenter on the CPU.
-        images: (N, 3, size, size) prepared real images for the comparison, as of `parity_images`.
+        model: on the CPU.
+        images: prepared real images for the comparison, as of `parity_images`.
         folder: an existing folder.
         format_name: a name of `FORMATS`.
         dynamic_size: leave height and width open.
@@ -46,7 +46,7 @@ def export_model(
         if not report.passed:
             raise InputError(
                 f"{folder / 'parity.json'}: the exported model differs by {report.largest_difference:.2g} (allowed "
-                f"{report.tolerance:.0e}), same top-1 in {report.same_top1} of {report.runs}; no model was delivered"
+                f"{report.tolerance:.0e}), same answer in {report.same_top1} of {report.runs}; no model was delivered"
             )
         candidate.replace(folder / f"model{form.suffix}")
     finally:
@@ -58,15 +58,16 @@ def write_onnx(
     program: ExportedProgram, shapes: tuple[dict[int, Dim]], description: dict[str, Any], path: Path
 ) -> None:
     """One ONNX file, with `description` in its metadata."""
-    onnx = torch.onnx.export(
-        program,
-        dynamo=True,
-        input_names=[INPUT],
-        output_names=[OUTPUT, CELLS] if description["task"] == "segmentation" else [OUTPUT],
-        dynamic_shapes=shapes,
-        external_data=False,
-        verbose=False,
-    )
+    with without_torchvisions_warning():
+        onnx = torch.onnx.export(
+            program,
+            dynamo=True,
+            input_names=[INPUT],
+            output_names=list(description["outputs"]),
+            dynamic_shapes=shapes,
+            external_data=False,
+            verbose=False,
+        )
     if onnx is None:
         raise RuntimeError("the exporter returned no program")
     onnx.model.metadata_props[METADATA] = json.dumps(description)

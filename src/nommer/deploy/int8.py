@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from nommer.deploy.capture import Exportable
+from nommer.heads.classification import Classifier
 from nommer.heads.exported import INPUT, METADATA
 from nommer.heads.segmentation import Segmenter
 from nommer.shapes import Images
@@ -95,7 +95,7 @@ def quantise(source: Path, target: Path, images: Images) -> None:
 
 
 @torch.inference_mode()
-def agreement(reference: Exportable, quantised: Exportable, images: Images) -> float:
+def agreement(reference: Classifier | Segmenter, quantised: Classifier | Segmenter, images: Images) -> float:
     """Share of the images, of a segmenter of their pixels, that both give the same most probable class."""
     same = total = 0
     for part in torch.split(images, 1 if isinstance(reference, Segmenter) else 16):

@@ -13,6 +13,7 @@ from nommer.engine.run import results_folder, run_of
 from nommer.errors import InputError
 from nommer.heads.detection import Detector
 from nommer.heads.storage import load, network_of
+from nommer.progress import notice
 
 FormatName = Literal["onnx", "torch_export"]
 ExportPrecision = Literal["float32", "int8"]
@@ -54,7 +55,10 @@ def export_to_file(settings: ExportSettings) -> ExportResult:
     model = load(settings.model)
     network_of(model, settings.model)
     if isinstance(model, Detector):
-        raise InputError(f"{settings.model}: detectors cannot be exported yet, only classifiers and segmenters")
+        if settings.precision == "int8":
+            raise InputError(f"{settings.model}: --precision int8 is for classifiers and segmenters, not for detectors")
+        if model.network.has_masks:
+            notice("masks stay behind: the exported file finds classes and boxes")
     data = None if settings.data is None else Path(settings.data)
     paths = images_to_compare(run_of(settings.model), data)
     images = parity_images(model, paths)

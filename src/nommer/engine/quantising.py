@@ -4,14 +4,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import cast
+
+from torch import Tensor
 
 from nommer.deploy import int8
-from nommer.deploy.capture import Exportable
 from nommer.deploy.int8 import QuantisationReport
 from nommer.deploy.parity import parity_images
 from nommer.engine.evaluation import EvaluationSettings, Opened, open_model_and_data
 from nommer.errors import InputError
 from nommer.files import write_json
+from nommer.heads.classification import Classifier
 from nommer.heads.exported import load_exported
 from nommer.heads.inference import Inference
 from nommer.heads.segmentation import Segmenter
@@ -22,7 +25,13 @@ _METRICS = {"classification": "top1", "segmentation": "miou"}
 
 
 def quantise_export(
-    model: Exportable, source: Path, data: Path | None, paths: Sequence[Path], folder: Path, *, max_drop: float
+    model: Classifier | Segmenter,
+    source: Path,
+    data: Path | None,
+    paths: Sequence[Path],
+    folder: Path,
+    *,
+    max_drop: float,
 ) -> QuantisationReport:
     """Replace `folder/model.onnx` by the same in 8-bit integers, and write `folder/quantisation.json`.
 
@@ -43,13 +52,14 @@ def quantise_export(
     judged = set() if opened is None else {sample.path for sample in opened.data.samples()}
     free = [path for path in paths if path not in judged] or list(paths)
     wanted = int8.DENSE_CALIBRATION_IMAGES if dense else int8.CALIBRATION_IMAGES
-    seen = parity_images(model, free, wanted=wanted)
+    seen = cast("Tensor", parity_images(model, free, wanted=wanted))
     others = [path for path in paths if path in judged] or list(paths)
-    compared = parity_images(model, others, wanted=int8.DENSE_AGREEMENT_IMAGES if dense else int8.AGREEMENT_IMAGES)
+    wanted = int8.DENSE_AGREEMENT_IMAGES if dense else int8.AGREEMENT_IMAGES
+    compared = cast("Tensor", parity_images(model, others, wanted=wanted))
     try:
         notice(f"quantising: {len(seen)} images to calibrate on")
         int8.quantise(file, candidate, seen)
-        plain, quantised = load_exported(file), load_exported(candidate)
+        plain, quantised = (cast("Classifier | Segmenter", load_exported(path)) for path in (file, candidate))
         agreement = int8.agreement(plain, quantised, compared)
         name, before, after = _judge(opened, plain, quantised)
         drop = 1 - agreement if before is None or after is None else before - after
@@ -89,7 +99,7 @@ def _open_labelled(source: Path, data: Path | None) -> Opened | None:
 
 
 def _judge(
-    opened: Opened | None, plain: Exportable, quantised: Exportable
+    opened: Opened | None, plain: Classifier | Segmenter, quantised: Classifier | Segmenter
 ) -> tuple[str | None, float | None, float | None]:
     """The name of the metric, and what both models reach on the labelled data; Nones where there are none."""
     if opened is None or opened.workflow.name not in _METRICS:

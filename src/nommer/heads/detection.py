@@ -14,8 +14,8 @@ from nommer.data.images import ImageSource
 from nommer.errors import InputError
 from nommer.heads.classification import open_source, source_name
 from nommer.heads.object_masks import encode_pixels, paste_mask
-from nommer.heads.rcnn import RCNN
 from nommer.heads.rcnn import Image as ImageTensor
+from nommer.heads.rcnn import ObjectNetwork
 from nommer.predictions import Detections, Failure
 
 
@@ -34,7 +34,7 @@ class Detector(nn.Module):
 
     def __init__(
         self,
-        network: RCNN,
+        network: ObjectNetwork,
         *,
         class_names: Sequence[str],
         category_ids: Sequence[int],

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -9,12 +10,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nommer.data.box_transforms import BoxPreprocessing
 from nommer.data.joint_transforms import DensePreprocessing
 from nommer.data.transforms import Preprocessing
 from nommer.errors import InputError
 from nommer.heads.classification import Classifier
+from nommer.heads.detection import Detector
 from nommer.heads.inference import DenseNetwork
 from nommer.heads.programs import open_program
+from nommer.heads.rcnn import Image, ObjectNetwork
+from nommer.heads.rcnn_protocol import RCNNProtocol
 from nommer.heads.segmentation import Segmenter
 from nommer.shapes import ClassMap, Images, Logits, PixelLogits
 
@@ -24,6 +29,9 @@ METADATA = "nommer"
 INPUT, OUTPUT, CELLS = "images", "logits", "cells"
 """Names in the file. A segmenter has two outputs: class scores per pixel, and those per cell that they come from."""
 
+OBJECTS = ("boxes", "scores", "labels")
+"""Outputs of a detector: (n, 4) in pixels of the image that it is given, (n,), and (n,) classes counted from 0."""
+
 SUFFIXES = (".onnx", ".pt2")
 """Of the files that `load_exported` reads."""
 
@@ -32,8 +40,8 @@ SUFFIXES = (".onnx", ".pt2")
 class Runtime(Protocol):
     """What computes an exported model, on the CPU."""
 
-    def __call__(self, output: str, images: Tensor) -> Tensor:
-        """One output for images (B, 3, H, W) float32."""
+    def __call__(self, names: Sequence[str], images: Tensor) -> list[Tensor]:
+        """The outputs of these names for images (B, 3, H, W) float32."""
 
 
 def open_session(path: Path, *, threads: int | None = None) -> Any:
@@ -63,21 +71,22 @@ class OnnxRuntime:
     def __init__(self, session: Any) -> None:
         self.session = session
 
-    def __call__(self, output: str, images: Tensor) -> Tensor:
-        """One output for images (B, 3, H, W) float32."""
-        return torch.from_numpy(self.session.run([output], {INPUT: images.numpy()})[0])
+    def __call__(self, names: Sequence[str], images: Tensor) -> list[Tensor]:
+        """The outputs of these names for images (B, 3, H, W) float32."""
+        return [torch.from_numpy(output) for output in self.session.run(list(names), {INPUT: images.numpy()})]
 
 
 class ProgramRuntime:
     """A `torch.export` program."""
 
-    def __init__(self, module: nn.Module) -> None:
-        self.module = module
+    def __init__(self, module: nn.Module, names: Sequence[str]) -> None:
+        self.module, self.names = module, tuple(names)
 
-    def __call__(self, output: str, images: Tensor) -> Tensor:
-        """One output for images (B, 3, H, W) float32."""
-        outputs = self.module(images)
-        return outputs[(OUTPUT, CELLS).index(output)] if isinstance(outputs, tuple) else outputs
+    def __call__(self, names: Sequence[str], images: Tensor) -> list[Tensor]:
+        """The outputs of these names for images (B, 3, H, W) float32."""
+        found = self.module(images)
+        outputs = dict(zip(self.names, found if isinstance(found, tuple) else (found,), strict=True))
+        return [outputs[name] for name in names]
 
 
 class ExportedNetwork(nn.Module):
@@ -97,7 +106,12 @@ class ExportedNetwork(nn.Module):
 
     def run(self, output: str, images: Images) -> Tensor:
         """One output of the file."""
-        return self.runtime(output, images.float().cpu()).to(images.device)
+        (found,) = self.run_all((output,), images)
+        return found
+
+    def run_all(self, names: Sequence[str], images: Images) -> list[Tensor]:
+        """Several outputs of the file."""
+        return [output.to(images.device) for output in self.runtime(names, images.float().cpu())]
 
 
 class ExportedDenseNetwork(ExportedNetwork, DenseNetwork):
@@ -119,30 +133,55 @@ class ExportedDenseNetwork(ExportedNetwork, DenseNetwork):
         return cells[..., : -(-height // self.stride), : -(-width // self.stride)]
 
 
-def load_exported(path: Path) -> Classifier | Segmenter:
+class ExportedObjectNetwork(ExportedNetwork, ObjectNetwork):
+    """An exported detector's network; it takes one image at a time, of any size."""
+
+    def __init__(self, runtime: Runtime, num_classes: int, *, protocol: RCNNProtocol, smallest: int) -> None:
+        super().__init__(runtime, num_classes)
+        self.protocol, self.smallest, self.has_masks = protocol, smallest, False
+
+    def detect(self, images: Sequence[Image], *, threshold: float, most: int) -> list[dict[str, Tensor]]:
+        """The objects in each image, as `RCNN.detect`.
+
+        Raises:
+            InputError: a lower threshold, or more answers, than the file was written with.
+        """
+        if threshold < self.protocol.threshold or most > self.protocol.most:
+            raise InputError(
+                f"an exported model answers with scores of {self.protocol.threshold:g} or more, at most "
+                f"{self.protocol.most} times, got a threshold of {threshold:g} and {most} answers"
+            )
+        return [self._detect(image, threshold, most) for image in images]
+
+    def _detect(self, image: Image, threshold: float, most: int) -> dict[str, Tensor]:
+        height, width = image.shape[-2:]
+        below, beside = (max(0, self.smallest - side) for side in (height, width))
+        boxes, scores, labels = self.run_all(OBJECTS, F.pad(image[None], (0, beside, 0, below)))
+        boxes = boxes.minimum(torch.tensor([width, height] * 2).to(boxes))
+        kept = (scores > threshold).nonzero()[:most, 0]
+        return {"boxes": boxes[kept], "scores": scores[kept], "labels": labels[kept] + 1}
+
+
+def load_exported(path: Path) -> Classifier | Segmenter | Detector:
     """Load a model that `nommer export` wrote.
 
     Raises:
         InputError: a file that cannot be read, that would have to execute code, or that lacks the class names and the
             preprocessing.
     """
-    runtime, told = _open_onnx(path) if path.suffix == ".onnx" else _open_program(path)
+    runtime: Runtime
     try:
-        description = json.loads(told[METADATA])
-        build = _segmenter if description.get("task") == "segmentation" else _classifier
-        return build(runtime, description).eval()
+        if path.suffix == ".onnx":
+            session = open_session(path)
+            description = json.loads(session.get_modelmeta().custom_metadata_map[METADATA])
+            runtime = OnnxRuntime(session)
+        else:
+            module, told = open_program(path)
+            description = json.loads(told[METADATA])
+            runtime = ProgramRuntime(module, description["outputs"])
+        return _BUILDERS[description["task"]](runtime, description).eval()
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: was not written by `nommer export`, its metadata lack or spoil {error}") from error
-
-
-def _open_onnx(path: Path) -> tuple[Runtime, dict[str, str]]:
-    session = open_session(path)
-    return OnnxRuntime(session), session.get_modelmeta().custom_metadata_map
-
-
-def _open_program(path: Path) -> tuple[Runtime, dict[str, str]]:
-    module, extra = open_program(path)
-    return ProgramRuntime(module), extra
 
 
 def _classifier(runtime: Runtime, description: dict[str, Any]) -> Classifier:
@@ -157,3 +196,22 @@ def _segmenter(runtime: Runtime, description: dict[str, Any]) -> Segmenter:
     preprocessing = DensePreprocessing(**description["preprocessing"])
     network = ExportedDenseNetwork(runtime, len(names), stride=int(description["stride"]), size=description["input"])
     return Segmenter(network, class_names=names, colours=description["colours"], preprocessing=preprocessing)
+
+
+def _detector(runtime: Runtime, description: dict[str, Any]) -> Detector:
+    names, smallest = description["class_names"], int(description["input"]["smallest_size"])
+    protocol = RCNNProtocol.from_dict(description["protocol"])
+    return Detector(
+        ExportedObjectNetwork(runtime, len(names), protocol=protocol, smallest=smallest),
+        class_names=names,
+        category_ids=description["category_ids"],
+        preprocessing=BoxPreprocessing(**description["preprocessing"]),
+    )
+
+
+_BUILDERS: dict[str, Callable[[Runtime, dict[str, Any]], Classifier | Segmenter | Detector]] = {
+    "classification": _classifier,
+    "segmentation": _segmenter,
+    "detection": _detector,
+}
+"""How the model of each task is built from what runs it and what its metadata say."""

@@ -25,7 +25,7 @@ _FILES = re.compile(
 """The members that a program may have."""
 
 _OPERATIONS = re.compile(
-    r"torch\.ops\.aten\.(?!from_file)\w+\.\w+|torch\.sym_(min|max|not|int|float|ite|sum)"
+    r"torch\.ops\.aten\.(?!from_file)\w+\.\w+|torch\.ops\.torchvision\.(nms|roi_align)\.default|torch\.sym_(min|max|not|int|float|ite|sum)"
     r"|_operator\.(add|sub|mul|floordiv|truediv|mod|neg|pow|eq|ne|lt|le|gt|ge|and_|or_|not_|getitem)"
 )
 """What a program may call."""
@@ -66,7 +66,7 @@ def _check(content: bytes, path: Path) -> dict[str, str]:
     """
     from torch.export.pt2_archive import PT2ArchiveReader  # noqa: PLC0415 - not needed where nothing is loaded
 
-    with PT2ArchiveReader(io.BytesIO(content)) as archive:  # type: ignore[no-untyped-call]
+    with PT2ArchiveReader(io.BytesIO(content)) as archive:
         names = list(archive.get_file_names())
         for name in names:
             if not _FILES.fullmatch(name):

@@ -25,7 +25,19 @@ Image = Float[Tensor, "3 _ _"]
 """A prepared image; those of a batch may differ in size."""
 
 
-class RCNN(OnBackbone):
+class ObjectNetwork(nn.Module):
+    """What a detector asks of its network."""
+
+    num_classes: int
+    has_masks: bool
+    protocol: RCNNProtocol
+
+    def detect(self, images: Sequence[Image], *, threshold: float, most: int) -> list[dict[str, Tensor]]:
+        """The objects in each image; see `RCNN.detect`."""
+        raise NotImplementedError
+
+
+class RCNN(OnBackbone, ObjectNetwork):
     """A detector: prepared images of any size in, their objects out, or the losses in training.
 
     Args:

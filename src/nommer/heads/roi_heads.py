@@ -27,7 +27,7 @@ from nommer.heads.object_masks import crop_masks
 from nommer.heads.rcnn_protocol import RCNNProtocol, StageProtocol
 from nommer.heads.roi_pool import RoIPool
 
-_SMALLEST = 0.01
+SMALLEST_SIDE = 0.01
 """Least width and height of an answered box, in pixels as the network sees them."""
 
 Size = tuple[int, int]
@@ -284,7 +284,7 @@ class RoIHeads(nn.Module):
         at, labels = (probabilities[:, 1:] > threshold).nonzero().unbind(1)
         labels = labels + 1
         scores, boxes = probabilities[at, labels], boxes[at, labels if boxes.shape[1] > 1 else 0]
-        kept = remove_small_boxes(boxes, _SMALLEST)
+        kept = remove_small_boxes(boxes, SMALLEST_SIDE)
         kept = kept[batched_nms(boxes[kept], scores[kept], labels[kept], self.protocol.nms)[:most]]
         return Answers(boxes[kept], scores[kept], labels[kept])
 
