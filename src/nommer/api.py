@@ -22,6 +22,7 @@ from nommer.engine.loggers import LoggerName
 from nommer.engine.network_options import NetworkOptions
 from nommer.engine.optim import Optim
 from nommer.engine.prediction import PredictionResult, PredictionSettings, predict_images
+from nommer.engine.processes import SyncNorms
 from nommer.engine.replay import ReplayResult, replay_step
 from nommer.engine.run import RunFolder
 from nommer.engine.settings import (
@@ -80,6 +81,8 @@ def train(
     precision: Precision = "auto",
     compile: bool = False,  # noqa: A002 - the option's name, as elsewhere
     seed: int = 0,
+    nodes: int = 1,
+    sync_norms: SyncNorms = "auto",
     workers: int | None = None,
     cache: CacheKind = "none",
     accumulate: int = 1,
@@ -123,7 +126,9 @@ def train(
             for segmentation the side of the crops, by default 512, for smaller images theirs.
         lr: learning rate at its highest.
         device: auto, cpu, cuda, mps, or chosen ones as in cuda:0,1.
-        devices: number of devices, one process each.
+        devices: number of devices of each machine, one process each; of torchrun its own processes.
+        nodes: number of machines, each running this command, as torchrun and SLURM start it.
+        sync_norms: whether batch norms see the batches of all GPUs together; auto does for segmentation and detection.
         precision: number format of the computation; auto is bf16 on a GPU that can and 32 elsewhere.
         compile: have torch.compile translate the training step, which takes a minute or so at the start.
         seed: of weights, split, order, augmentation and noise: the same seed gives the same result on the same machine.

@@ -87,30 +87,6 @@ def test_nothing_is_written_outside_the_run_folder_and_no_network_is_asked(
     assert {path.name for path in tmp_path.iterdir()} == {"home", "cwd", "run"}
 
 
-@pytest.mark.slow
-def test_two_processes_count_every_validation_image_once(shell, run, write_classes, tmp_path):
-    data = tmp_path / "data"
-    write_classes(data / "train", {"blue": 8, "red": 8})
-    write_classes(data / "val", {"blue": 4, "red": 3}, seed=9)
-    options = "--model nommer_micro --epochs 2 --batch-size 4 --image-size 32 --workers 0 --device cpu --cache ram"
-    done = shell("train --data", data, "--out", tmp_path / "run", options, "--devices 2")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("validation, best epoch") == 1
-    assert done.stderr.count("epoch 1/2") == 1
-    assert "Warning" not in done.stderr
-    best = max(rows(tmp_path / "run" / "metrics.csv"), key=lambda row: float(row["val_top1"]))
-    found = result(tmp_path / "run")
-    assert found["images"] == 7
-    assert found["top1"] == pytest.approx(float(best["val_top1"]), abs=1e-6)
-    assert found["loss"] == pytest.approx(float(best["val_loss"]), abs=1e-4)
-    run("evaluate", tmp_path / "run", "--workers 0 --out", tmp_path / "alone")
-    assert result(tmp_path / "alone") == found
-    shares = rows(tmp_path / "run" / "nominations.csv")
-    assert all(
-        sum(float(row[name]) for name in ("convolution", "window", "global")) == pytest.approx(1) for row in shares
-    )
-
-
 @pytest.fixture(scope="session")
 def tiny_imagenet(tmp_path_factory):
     """Two classes of Tiny ImageNet, the second with images in greyscale; 40 images each."""

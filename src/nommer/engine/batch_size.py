@@ -15,7 +15,7 @@ from nommer.engine.freezing import freeze
 from nommer.engine.run import RunFolder
 from nommer.engine.settings import TrainSettings
 from nommer.engine.steps import move, step_loss
-from nommer.engine.trainer import count_processes, torch_device
+from nommer.engine.trainer import torch_device
 from nommer.engine.workflow import Found, Workflow
 from nommer.errors import InputError
 from nommer.progress import notice
@@ -41,7 +41,7 @@ def with_batch_size(workflow: Workflow, settings: TrainSettings, found: Found, r
         return settings
     if settings.resume:
         return replace(settings, batch_size=run.read_config().get("batch_size"))
-    if count_processes(settings.device, settings.devices) > 1:
+    if settings.processes > 1:
         raise InputError("--batch-size auto: is for a single process; give several the number that one finds")
     usual = workflow.resolve(replace(settings, batch_size=None), found)
     measure, free = _memory_of(torch_device(settings.device))

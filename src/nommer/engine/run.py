@@ -27,6 +27,9 @@ _FREE_ON_RESUME = frozenset(
 )
 """Settings that may differ when a run is resumed; `epochs` only upwards."""
 
+_LATER = {"nodes": 1, "sync_norms": "auto"}
+"""What runs were started with before there were these options."""
+
 
 ENVIRONMENT = "environment.json"
 """Stands in every folder of results, and tells that this package made it."""
@@ -94,7 +97,7 @@ class RunFolder:
             raise InputError(f"{self.path}: cannot resume, the data has changed: {shown}; start a new run")
         self._check_classes(classes)
         wanted, defaults = plain(settings), {name: _defaults(value) for name, value in settings.items()}
-        started = _filled(self.read_config(), defaults)
+        started = _LATER | _filled(self.read_config(), defaults)
         fixed = {name: value for name, value in wanted.items() if name not in _FREE_ON_RESUME}
         differing = list(changed_settings(started, fixed))
         if wanted["epochs"] < started.get("epochs", 0):

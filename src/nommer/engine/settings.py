@@ -15,6 +15,7 @@ from nommer.engine.aids import Aids, ClassificationOptions
 from nommer.engine.loggers import LoggerName
 from nommer.engine.network_options import PEER, NetworkOptions
 from nommer.engine.optim import Optim
+from nommer.engine.processes import SyncNorms
 from nommer.engine.time_limit import parse_duration
 from nommer.engine.trainer import Precision, count_processes, parse_device, resolve_precision
 from nommer.errors import InputError, check_minimum
@@ -135,6 +136,8 @@ class TrainSettings:
     reinit_head: bool
     resume: bool
     overwrite: bool
+    nodes: int = 1
+    sync_norms: SyncNorms = "auto"
     time_limit: str | None = None
     loggers: tuple[LoggerName, ...] = ()
     network: NetworkOptions = field(default_factory=NetworkOptions)
@@ -172,7 +175,7 @@ class TrainSettings:
             )
 
     def _check_counts(self) -> None:
-        for name in ("epochs", "epoch_steps", "accumulate", "devices"):
+        for name in ("epochs", "epoch_steps", "accumulate", "devices", "nodes"):
             check_minimum(name.replace("_", "-"), getattr(self, name), 1)
         for name in ("seed", "workers"):
             check_minimum(name, getattr(self, name), 0)
@@ -186,7 +189,7 @@ class TrainSettings:
         """
         if self.aids.freeze and self.pretrained is None:
             raise InputError("--aids.freeze: without --pretrained the frozen layers would stay random; give both")
-        processes = count_processes(self.device, self.devices)
+        processes = self.processes
         share = train_images // processes
         if share < 2:
             raise InputError(
@@ -210,6 +213,11 @@ class TrainSettings:
     def images_per_step(self) -> int:
         """`batch_size`, once it is resolved."""
         return self.batch_size if isinstance(self.batch_size, int) else 1
+
+    @property
+    def processes(self) -> int:
+        """Processes on all machines, one per device."""
+        return count_processes(self.device, self.devices) * self.nodes
 
     def with_whole_paths(self) -> "TrainSettings":
         """With every path from the root on, so that they hold wherever the settings are read again."""

@@ -86,7 +86,7 @@ def resolve_precision(precision: Precision, accelerator: str) -> Precision:
 
 
 def make_trainer(
-    *, device: str, devices: int, precision: Precision, out: Path, alone: bool = False, **options: Any
+    *, device: str, devices: int, precision: Precision, out: Path, nodes: int = 1, alone: bool = False, **options: Any
 ) -> L.Trainer:
     """A trainer that writes nowhere but where it is told, and whose checkpoints are atomic.
 
@@ -94,10 +94,11 @@ def make_trainer(
     """
     accelerator, chosen = parse_device(device, devices)
     started = 1 if alone else int(os.environ.get("WORLD_SIZE", "1"))
-    several = max(chosen if isinstance(chosen, int) else len(chosen), started) > 1
+    several = max(nodes * (chosen if isinstance(chosen, int) else len(chosen)), started) > 1
     return L.Trainer(
         accelerator={"cuda": "gpu"}.get(accelerator, accelerator),
         devices=chosen,
+        num_nodes=nodes,
         strategy="ddp" if several else "auto",
         precision=PRECISIONS[resolve_precision(precision, accelerator)],
         default_root_dir=out,
@@ -107,6 +108,9 @@ def make_trainer(
         num_sanity_val_steps=0,
         **options,
     )
+
+
+_LAUNCHER = "lightning.fabric.strategies.launchers.subprocess_script"
 
 
 @contextmanager
@@ -119,6 +123,7 @@ def quiet_lightning() -> Iterator[None]:
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.WARNING)
+    logging.getLogger(_LAUNCHER).setLevel(logging.INFO)  # says which of several processes died, and takes all down
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*The number of training batches.*")

@@ -27,13 +27,14 @@ from nommer.engine.last_checkpoint import LastCheckpoint, Progress, read_progres
 from nommer.engine.lock import locked
 from nommer.engine.loggers import check_loggers, make_loggers
 from nommer.engine.networks import like_pretrained
+from nommer.engine.processes import check_sync_norms, started_processes, synchronises_norms
 from nommer.engine.resuming import changed_settings
 from nommer.engine.run import RunFolder, check_outside, environment, plain, prepare_folder
 from nommer.engine.settings import TrainSettings
 from nommer.engine.speed import check_compiler, exact_float32
 from nommer.engine.task import Report, Task
 from nommer.engine.time_limit import TimeLimit
-from nommer.engine.trainer import count_processes, make_trainer, parse_device, quiet_lightning
+from nommer.engine.trainer import make_trainer, parse_device, quiet_lightning
 from nommer.engine.workflow import Data, Found, Workflow
 from nommer.engine.workflows import find_workflow
 from nommer.errors import InputError
@@ -75,7 +76,9 @@ def train_until(settings: TrainSettings, stop: StopSignals) -> TrainingResult:
     Raises:
         Stopped: it was; everything is saved.
     """
-    parse_device(settings.device, settings.devices)
+    settings = replace(settings, **started_processes(settings.devices, settings.nodes))
+    accelerator, _ = parse_device(settings.device, settings.devices)
+    check_sync_norms(settings.sync_norms, accelerator)
     check_loggers(settings.loggers)
     run = RunFolder(settings.out)
     first = process_rank() == 0
@@ -147,7 +150,7 @@ def check_shares(settings: TrainSettings, data: Data) -> None:
     Raises:
         InputError: both numbers.
     """
-    processes, images = count_processes(settings.device, settings.devices), len(data.splits["val"])
+    processes, images = settings.processes, len(data.splits["val"])
     if images < processes:
         raise InputError(f"{settings.data}: {images} validation images for {processes} processes; each needs one")
 
@@ -180,7 +183,7 @@ def describe(settings: TrainSettings, data: Data, size: str) -> str:
     """What is about to happen, in one line; `size` says how large the images are worked on."""
     sizes = ", ".join(f"{len(samples)} {split}" for split, samples in data.splits.items())
     accelerator, _ = parse_device(settings.device, settings.devices)
-    total = settings.images_per_step * count_processes(settings.device, settings.devices)
+    total = settings.images_per_step * settings.processes
     steps, rest = divmod(len(data.splits["train"]), total)
     waiting = f" ({rest} images, others each time, wait for the next epoch)" if rest else ""
     if settings.epoch_steps:
@@ -252,6 +255,7 @@ def build_trainer(
     return make_trainer(
         device=settings.device,
         devices=settings.devices,
+        nodes=settings.nodes,
         precision=settings.precision,
         out=run.path,
         max_epochs=settings.epochs,
@@ -269,7 +273,7 @@ def build_trainer(
         enable_progress_bar=terminal,
         logger=make_loggers(settings.loggers, run, settings=plain(vars(settings.with_whole_paths()))),
         log_every_n_steps=1_000_000,
-        sync_batchnorm=workflow.synchronise_norms and on_gpus,
+        sync_batchnorm=synchronises_norms(settings.sync_norms, usual=workflow.synchronise_norms and on_gpus),
     )
 
 

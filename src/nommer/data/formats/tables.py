@@ -107,11 +107,11 @@ def _named_in_columns(root: Path) -> tuple[str, ...] | None:
     """
     found = {file: _read_table(file).tagging for file in find_tables(root).values() if file.suffix.lower() in _TABLES}
     names = {file: tagging.names for file, tagging in found.items() if tagging is not None and tagging.names}
-    (first, expected), *others = [*names.items()] or [(root, None)]
-    for file, other in others:
+    for file, other in names.items():
+        first, expected = next(iter(names.items()))
         if other != expected:
             raise InputError(f"{file}: its classes are {shorten(other)}; expected {shorten(expected)}, as in {first}")
-    return expected
+    return next(iter(names.values()), None)
 
 
 def _lists(folder: Path) -> list[tuple[Split, Path]]:

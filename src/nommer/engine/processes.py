@@ -1,0 +1,41 @@
+"""Runs of several processes: what started them, and what they share."""
+
+import os
+from typing import Any, Literal, TypeAlias
+
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+
+from nommer.errors import InputError
+
+SyncNorms: TypeAlias = Literal["auto", "on", "off"]
+
+
+def started_processes(devices: int, nodes: int) -> dict[str, Any]:
+    """The options `devices` and `nodes`: as given, or under torchrun as that started this process.
+
+    Raises:
+        InputError: both are given, and differ.
+    """
+    if not TorchElasticEnvironment.detect():
+        return {"devices": devices, "nodes": nodes}
+    own = int(os.environ["LOCAL_WORLD_SIZE"])
+    started = {"devices": own, "nodes": int(os.environ["WORLD_SIZE"]) // own}
+    for name, given in (("devices", devices), ("nodes", nodes)):
+        if given not in (1, started[name]):
+            raise InputError(f"--{name} {given}: torchrun started {started[name]}; leave it out, or give both the same")
+    return started
+
+
+def check_sync_norms(sync_norms: SyncNorms, accelerator: str) -> None:
+    """Refuse what torch does not do.
+
+    Raises:
+        InputError: batch norms of a CPU are to see several batches.
+    """
+    if sync_norms == "on" and accelerator != "cuda":
+        raise InputError(f"--sync-norms on: torch synchronises batch norms on GPUs only, not on {accelerator}")
+
+
+def synchronises_norms(sync_norms: SyncNorms, *, usual: bool) -> bool:
+    """Whether batch norms see the batches of all processes; `usual` is what "auto" does."""
+    return usual if sync_norms == "auto" else sync_norms == "on"

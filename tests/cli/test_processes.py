@@ -1,0 +1,167 @@
+"""Several processes on one machine: started either way, judging alike, sharing gradients, ending together."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+OPTIONS = ["--model=nommer_micro", "--batch-size=3", "--image-size=32", "--workers=0", "--device=cpu"]
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
+
+
+@pytest.fixture
+def data(write_classes, tmp_path):
+    """16 training images, and 7 of validation: a number that neither two nor three processes share equally."""
+    write_classes(tmp_path / "data" / "train", {"blue": 8, "red": 8})
+    write_classes(tmp_path / "data" / "val", {"blue": 4, "red": 3}, seed=9)
+    return tmp_path / "data"
+
+
+def rows(path):
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def result(folder):
+    return {k: v for k, v in json.loads((folder / "result.json").read_text()).items() if k not in ("epoch", "model")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("started", ["torchrun 2", "devices 3"])
+def test_evaluation_is_the_same_for_any_number_of_processes(data, run, tmp_path, started):
+    kind, number = started.split()
+    begin = [*TORCHRUN, number, "-m", "nommer"] if kind == "torchrun" else [sys.executable, "-m", "nommer"]
+    more = [] if kind == "torchrun" else ["--devices", number]
+    command = [*begin, "train", "--data", data, "--out", tmp_path / "run", "--epochs", "1", "--cache", "ram"]
+    done = subprocess.run([*command, *OPTIONS, *more], capture_output=True, text=True, check=False, env=ENVIRONMENT)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("validation, best epoch") == 1
+    assert done.stderr.count("epoch 1/1") == 1
+    (epoch,) = rows(tmp_path / "run" / "metrics.csv")
+    found = result(tmp_path / "run")
+    assert found["images"] == 7
+    for name in ("top1", "mean_class_accuracy", "macro_f1", "calibration_error"):
+        assert float(epoch[f"val_{name}"]) == pytest.approx(found[name], abs=1e-6), name
+    assert float(epoch["val_loss"]) == pytest.approx(found["loss"], abs=1e-5)
+    run("evaluate", tmp_path / "run", "--workers 0 --out", tmp_path / "alone")
+    assert result(tmp_path / "alone") == found, "by one process"
+    for row in rows(tmp_path / "run" / "nominations.csv"):
+        assert sum(float(row[name]) for name in ("convolution", "window", "global")) == pytest.approx(1)
+
+
+def children(process):
+    """Processes that a process started, but for those that hold its resources."""
+    found = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return [int(child) for child in found if "train" in Path(f"/proc/{child}/cmdline").read_text()]
+
+
+def wait_for(what, seconds):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := what():
+            return found
+        time.sleep(0.2)
+    raise AssertionError("waited too long")
+
+
+def is_gone(process):
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes as Linux shows them")
+@pytest.mark.parametrize("killed", ["first", "second"])
+def test_a_process_that_is_killed_ends_the_run(data, tmp_path, killed):
+    out, log = tmp_path / "run", tmp_path / "log"
+    command = [sys.executable, "-m", "nommer", "train", "--data", str(data), "--out", str(out), "--epochs", "100000"]
+    with log.open("w") as stream:
+        first = subprocess.Popen([*command, *OPTIONS, "--devices", "2"], stderr=stream, stdout=stream, env=ENVIRONMENT)
+        try:
+            wait_for(lambda: (out / "checkpoints" / "last.ckpt").exists() or first.poll() is not None, 120)
+            (second,) = children(first.pid)
+            os.kill(first.pid if killed == "first" else second, signal.SIGKILL)
+            assert wait_for(lambda: first.poll() is not None, 60)
+            wait_for(lambda: is_gone(second), 60)
+        finally:
+            first.kill()
+    assert first.returncode != 0
+    said = log.read_text()
+    assert "error" in said.lower() or "terminated with code" in said, "nobody has to guess"
+    assert torch.load(out / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] >= 0, "what was saved is whole"
+
+
+GRADIENTS = """
+import sys
+import torch
+from torch.nn.functional import cross_entropy
+from torch.nn.parallel import DistributedDataParallel
+import nommer, timm
+
+torch.distributed.init_process_group("gloo")
+rank = torch.distributed.get_rank()
+torch.manual_seed(0)
+network = timm.create_model("nommer_micro", num_classes=5, img_size=32)
+images, labels = torch.randn(8, 3, 32, 32), torch.randint(5, (8,))
+norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+
+def gradients(model, part, batch_norm):
+    network.eval()
+    for norm in norms:
+        norm.train(batch_norm)
+        norm.reset_running_stats()
+    network.zero_grad()
+    torch.manual_seed(1)
+    cross_entropy(model(images[part]), labels[part]).backward()
+    return torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None]).clone()
+
+shared = DistributedDataParallel(network, find_unused_parameters=True)
+for batch_norm in (False, True):
+    whole = gradients(network, slice(None), batch_norm)
+    halves = gradients(shared, slice(4 * rank, 4 * rank + 4), batch_norm)
+    if rank == 0:
+        print("difference", float((whole - halves).norm() / whole.norm()), len(norms))
+torch.distributed.destroy_process_group()
+"""
+
+
+@pytest.mark.slow
+def test_two_batches_of_four_give_the_gradient_of_one_of_eight(tmp_path):
+    script = tmp_path / "gradients.py"
+    script.write_text(GRADIENTS)
+    command = [*TORCHRUN, "2", str(script)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=ENVIRONMENT)
+    assert done.returncode == 0, done.stderr
+    same, other = (line.split()[1:] for line in done.stdout.splitlines() if line.startswith("difference"))
+    assert float(same[0]) < 1e-5, "what batch norms know is the same"
+    assert int(same[1]) > 0
+    assert float(other[0]) > 1e-3, "batch norms see four images each, not eight"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--sync-norms on --device cpu", "--sync-norms on: torch synchronises batch norms on GPUs only, not on cpu"),
+        ("--nodes 0", "--nodes must be 1 or more, got 0"),
+        ("--nodes 20 --device cpu", "training images for 20 processes"),
+    ],
+)
+def test_what_cannot_be_is_refused(refused, coloured, tmp_path, options, message):
+    assert message in refused("train --data", coloured, "--out", tmp_path / "run", options)
+
+
+def test_torchrun_says_how_many_processes_there_are(refused, coloured, tmp_path, monkeypatch):
+    for name, value in {"TORCHELASTIC_RUN_ID": "1", "LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "4", "RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    sentence = refused("train --data", coloured, "--out", tmp_path / "run", "--devices 3")
+    assert "--devices 3: torchrun started 2" in sentence
