@@ -3,15 +3,23 @@
 import csv
 import json
 import signal
+from importlib.util import find_spec
 
 import pytest
 import torch
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.nn import functional as F
 
 import nommer
 from nommer.cli import main
+from nommer.data.classification import ClassificationBatch
+from nommer.data.formats.classification import read_classification
+from nommer.engine import batch_size
 from nommer.engine.averaging import AveragedWeights
 from nommer.engine.classification import ClassificationTask, balanced_weights
+from nommer.engine.optim import Optim
+from nommer.engine.time_limit import TimeLimit
 
 DECAY = 0.8
 STOPPED = 130
@@ -157,16 +165,13 @@ def test_a_run_stops_early_and_stays_stopped(run, coloured, train_options, tmp_p
 
 
 def test_rare_classes_count_as_much_as_others(write_classes, tiny_classifier, tmp_path):
-    from nommer.data.formats.classification import read_classification  # noqa: PLC0415
 
     write_classes(tmp_path / "train", {"blue": 6, "green": 2, "red": 1})
     write_classes(tmp_path / "val", {"blue": 1, "green": 1, "red": 1})
     weights = balanced_weights(read_classification(tmp_path, None), 3)
     assert weights.tolist() == pytest.approx([9 / 18, 9 / 6, 9 / 3])
-    from nommer.engine.optim import Optim  # noqa: PLC0415
 
     task = ClassificationTask(tiny_classifier(), optim=Optim(), lr=1.0, class_weights=weights)
-    from nommer.data.classification import ClassificationBatch  # noqa: PLC0415
 
     batch = ClassificationBatch(torch.randn(3, 3, 32, 32), torch.tensor([0, 1, 2]), torch.arange(3))
     each = F.cross_entropy(task.model(batch.images), batch.labels, reduction="none")
@@ -192,3 +197,81 @@ def test_classes_of_different_size_are_for_classification(refused, scenes, segme
     train = ("train --data", scenes, *segment_options, "--out", tmp_path / "run")
     message = refused(*train, "--classification.sampling balanced")
     assert message == "--classification.sampling: does nothing for segmentation; leave it out"
+
+
+class TestTimeLimit:
+    def test_a_run_whose_time_is_up_is_judged_and_goes_on_exactly(self, run, aided, options, tmp_path):
+        """The clock jumps in the middle of the second epoch."""
+        whole, _ = aided
+        out, look = tmp_path / "run", TimeLimit._look
+
+        def jump(self, trainer):
+            if trainer.global_step == 4:
+                self.deadline = 0.0
+            look(self, trainer)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(TimeLimit, "_look", jump)
+            printed = run(*options, "--time-limit 8h --out", out)
+        assert (
+            f"stopped by --time-limit 8h; {out / 'checkpoints/last.ckpt'} is from epoch 2, after its step 1"
+            in printed.err
+        )
+        assert "best epoch 1" in printed.err
+        assert json.loads((out / "result.json").read_text())["epoch"] == 1
+        assert nommer.load(out).class_names
+        run(*options, "--resume --out", out)
+        assert rows(out / "metrics.csv") == rows(whole / "metrics.csv")
+        assert equal(nommer.load(whole).state_dict(), nommer.load(out).state_dict())
+
+    def test_without_an_epoch_the_weights_as_they_are_are_judged(self, run, coloured, train_options, tmp_path):
+        out = tmp_path / "run"
+        printed = run("train --data", coloured, *train_options, "--time-limit 0.01s --out", out)
+        assert "last.ckpt is from epoch 1, after its step 1" in printed.err
+        last = network(checkpoint(out)["state_dict"])
+        assert equal(last, nommer.load(out).network.state_dict())
+        assert json.loads((out / "result.json").read_text())["epoch"] == 0
+
+
+class TestBatchSize:
+    def test_the_largest_that_fits_is_chosen_and_said_and_stays(self, run, coloured, train_options, tmp_path):
+        out = tmp_path / "run"
+        train = ("train --data", coloured, *train_options, "--batch-size auto --epochs 1 --out", out)
+        printed = run(*train)
+        assert "batch size 18: a tenth of the training images, or the usual number; a step takes about" in printed.err
+        assert yaml.safe_load((out / "config.yaml").read_text())["batch_size"] == 18
+        assert "all 1 epochs are done" in run(*train, "--resume").err
+
+    def test_memory_is_the_limit(self, run, coloured, train_options, tmp_path, monkeypatch):
+        monkeypatch.setattr(batch_size, "free_memory", lambda: 2 * 40.0 * 2**20)
+        monkeypatch.setattr(batch_size, "CLEAR_GROWTH", 8 * 2**20)
+        printed = run(
+            *("train --data", coloured, *train_options, "--batch-size auto --epochs 1 --image-size 96"),
+            *("--augment.mixup 0.5 --out", tmp_path / "run"),
+        )
+        chosen = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["batch_size"]
+        assert f"batch size {chosen}: the largest that fits" in printed.err
+        assert 2 <= chosen < 18
+        assert chosen % 2 == 0
+
+    def test_several_processes_are_told_to_give_a_number(self, refused, coloured, train_options, tmp_path):
+        train = ("train --data", coloured, *train_options, "--batch-size auto --devices 2 --out", tmp_path / "run")
+        assert refused(*train).startswith("--batch-size auto: is for a single process; give several the number")
+
+
+@pytest.mark.parametrize("name", ["wandb", "mlflow"])
+def test_a_logger_that_is_not_installed_is_refused(refused, coloured, train_options, tmp_path, name):
+    if find_spec(name) is not None:
+        pytest.skip(f"{name} is installed here")
+    message = refused("train --data", coloured, *train_options, f"--loggers [{name}] --out", tmp_path / "run")
+    assert message == f"--loggers {name}: is not installed; install it (pip install {name}) or leave it out"
+    assert not (tmp_path / "run").exists()
+
+
+def test_tensorboard_and_csv_hold_the_same_numbers(aided):
+    out, _ = aided
+    events = EventAccumulator(str(out / "tensorboard")).Reload()
+    for name in ("train_loss", "val_top1", "val_loss"):
+        assert [event.value for event in events.Scalars(name)] == pytest.approx(
+            [float(row[name]) for row in rows(out / "metrics.csv")], rel=1e-6
+        )

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nommer.data.seeding import EpochSampler, ShareSampler, derive_seed, seed_all, seeded
+from nommer.data.seeding import BalancedSampler, EpochSampler, ShareSampler, derive_seed, seed_all, seeded
 
 sizes, worlds, seeds = st.integers(0, 200), st.integers(1, 9), st.integers(0, 2**31)
 
@@ -133,3 +133,33 @@ def test_seeded_fixes_all_generators_and_leaves_them_as_they_were():
     with seeded(3):
         assert draws() == inside
     assert inside not in expected
+
+
+class TestBalanced:
+    @given(counts=st.lists(st.integers(1, 30), min_size=1, max_size=6), seed=seeds, epoch=st.integers(0, 9))
+    def test_every_class_comes_as_often_as_the_others(self, counts, seed, epoch):
+        labels = [label for label, count in enumerate(counts) for _ in range(count)]
+        sampler = BalancedSampler(labels, seed=seed)
+        sampler.set_epoch(epoch)
+        drawn = [index for index, _ in sampler]
+        assert len(drawn) == len(labels)
+        by_class = np.bincount([labels[index] for index in drawn], minlength=len(counts))
+        assert by_class.max() - by_class.min() <= 1
+        times = np.bincount(drawn, minlength=len(labels))
+        for label in range(len(counts)):
+            own = times[np.array(labels) == label]
+            assert own.max() - own.min() <= 1, "within a class each as often as the others"
+
+    @given(world=worlds, seed=seeds, seen=st.integers(0, 5))
+    def test_processes_share_it_and_go_on_within_an_epoch(self, world, seed, seen):
+        labels = [0] * 40 + [1] * 8 + [2] * 3
+        alone = list(BalancedSampler(labels, seed=seed))
+        shares = [list(BalancedSampler(labels, seed=seed, rank=rank, world_size=world)) for rank in range(world)]
+        assert [pair for pairs in zip(*shares, strict=True) for pair in pairs] == alone[: 51 // world * world]
+        resumed = BalancedSampler(labels, seed=seed, world_size=world)
+        resumed.skip(0, seen)
+        assert list(resumed) == shares[0][seen:]
+
+    def test_an_image_that_comes_again_is_changed_in_another_way(self):
+        drawn = list(BalancedSampler([0] * 40 + [1] * 2, seed=1))
+        assert len(set(drawn)) == len(drawn) > len({index for index, _ in drawn})
