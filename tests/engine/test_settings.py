@@ -34,10 +34,13 @@ DEFAULTS = {
     "seed": 0,
     "workers": None,
     "cache": "none",
+    "compile": False,
     "accumulate": 1,
+    "checkpoint_minutes": 30,
     "val_fraction": 0.2,
     "on_bad_sample": "auto",
     "pretrained": None,
+    "reinit_head": False,
     "resume": False,
     "overwrite": False,
 }
