@@ -40,12 +40,18 @@ def make_loggers(names: tuple[LoggerName, ...], run: RunFolder, *, settings: dic
         names: those besides TensorBoard's.
         run: the run folder.
         settings: what the others show of the run.
+
+    Raises:
+        InputError: one lacks something that it needs.
     """
     loggers: list[Logger] = [TensorBoardLogger(run.path, name="", version="tensorboard")]
     file = run.path / "loggers.json"
     known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     for name in names:
-        logger = _make(name, run, known.get(name))
+        try:
+            logger = _make(name, run, known.get(name))
+        except ModuleNotFoundError as error:
+            raise InputError(f"--loggers {name}: cannot be used: {error}") from error
         logger.log_hyperparams(settings)
         known[name] = logger.version if isinstance(logger, WandbLogger) else logger.run_id
         loggers.append(logger)
