@@ -12,6 +12,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from nommer.engine.averaging import AveragedWeights
+from nommer.engine.input_wait import InputWait
 from nommer.engine.plots import plot_curves, plot_nominations
 from nommer.engine.run import RunFolder
 from nommer.engine.task import Task
@@ -140,13 +141,22 @@ class BestModel(L.Callback):
 class ProgressBar(RichProgressBar):
     """Lightning's bar with the time left, without the version of its log."""
 
+    def __init__(self, waiting: InputWait) -> None:
+        super().__init__()
+        self.waiting = waiting
+
     def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
         """What stands behind the bar."""
-        return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
+        shown = {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
+        waiting = self.waiting.describe()
+        return shown | ({"input": waiting.partition(":")[0]} if waiting else {})
 
 
 class EpochLines(L.Callback):
     """One plain line per epoch with the time left, for output that is no terminal."""
+
+    def __init__(self, waiting: InputWait) -> None:
+        self.waiting = waiting
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Remember when and where the run began, to tell how much time is left."""
@@ -158,7 +168,8 @@ class EpochLines(L.Callback):
         done = trainer.current_epoch + 1
         left = (time.perf_counter() - self.start) / (done - self.first) * (epochs - done)
         validation = f"  val loss {values['val_loss']:.4f}" if "val_loss" in values else ""
+        waiting = f"  {said}" if (said := self.waiting.describe()) else ""
         notice(
             f"epoch {done}/{epochs}  train loss {values['train_loss']:.4f}{validation}  "
-            f"{task.measure_name} {values[f'val_{task.measure}']:.2%}  {left:.0f} s left"
+            f"{task.measure_name} {values[f'val_{task.measure}']:.2%}  {left:.0f} s left{waiting}"
         )

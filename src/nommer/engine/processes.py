@@ -1,9 +1,12 @@
 """Runs of several processes: what started them, and what they share."""
 
 import os
+import sys
 from typing import Any, Literal, TypeAlias
 
+import torch
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning_utilities.core.rank_zero import rank_zero_only
 
 from nommer.errors import InputError
 
@@ -26,6 +29,11 @@ def started_processes(devices: int, nodes: int) -> dict[str, Any]:
     return started
 
 
+def process_rank() -> int:
+    """This process's rank, before any process group exists."""
+    return int(getattr(rank_zero_only, "rank", None) or 0)
+
+
 def check_sync_norms(sync_norms: SyncNorms, accelerator: str) -> None:
     """Refuse what torch does not do.
 
@@ -39,3 +47,15 @@ def check_sync_norms(sync_norms: SyncNorms, accelerator: str) -> None:
 def synchronises_norms(sync_norms: SyncNorms, *, usual: bool) -> bool:
     """Whether batch norms see the batches of all processes; `usual` is what "auto" does."""
     return usual if sync_norms == "auto" else sync_norms == "on"
+
+
+def leave_process_group(*, wait: bool) -> None:
+    """After training the first process goes on alone; the others are done and end, or have been ended."""
+    if not torch.distributed.is_initialized():
+        return
+    rank = torch.distributed.get_rank()
+    if wait:
+        torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+    if rank > 0:
+        sys.exit(0)

@@ -11,7 +11,6 @@ from typing import Any, cast
 
 import lightning as L
 import torch
-from lightning_utilities.core.rank_zero import rank_zero_only
 
 from nommer.data.formats.labelled import split_as_csv
 from nommer.data.seeding import seed_all
@@ -21,13 +20,20 @@ from nommer.engine.batch_size import with_batch_size
 from nommer.engine.callbacks import BestModel, EpochLines, History, ProgressBar
 from nommer.engine.checkpoint import MovableCheckpoint, open_checkpoint
 from nommer.engine.freezing import freeze
+from nommer.engine.input_wait import InputWait
 from nommer.engine.interruption import StopSignals, interruptible
 from nommer.engine.judging import judge
 from nommer.engine.last_checkpoint import LastCheckpoint, Progress, read_progress
 from nommer.engine.lock import locked
 from nommer.engine.loggers import check_loggers, make_loggers
 from nommer.engine.networks import like_pretrained
-from nommer.engine.processes import check_sync_norms, started_processes, synchronises_norms
+from nommer.engine.processes import (
+    check_sync_norms,
+    leave_process_group,
+    process_rank,
+    started_processes,
+    synchronises_norms,
+)
 from nommer.engine.resuming import changed_settings
 from nommer.engine.run import RunFolder, check_outside, environment, plain, prepare_folder
 from nommer.engine.settings import TrainSettings
@@ -127,11 +133,6 @@ def explaining_full_disks(run: RunFolder) -> Iterator[None]:
         ) from error
 
 
-def process_rank() -> int:
-    """This process's rank, before any process group exists."""
-    return int(getattr(rank_zero_only, "rank", None) or 0)
-
-
 def find_data(workflow: Workflow, settings: TrainSettings) -> Found:
     """Read, audit and if need be split the data; tell what is left out."""
     data = workflow.read(settings.data, classes=settings.classes)
@@ -227,18 +228,6 @@ def fit_and_judge(
     return conclude(workflow, settings, run, found.data, task)
 
 
-def leave_process_group(*, wait: bool) -> None:
-    """After training the first process goes on alone; the others are done and end, or have been ended."""
-    if not torch.distributed.is_initialized():
-        return
-    rank = torch.distributed.get_rank()
-    if wait:
-        torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
-    if rank > 0:
-        sys.exit(0)
-
-
 def build_trainer(
     workflow: Workflow, settings: TrainSettings, run: RunFolder, history: History, stop: StopSignals, limit: TimeLimit
 ) -> L.Trainer:
@@ -250,7 +239,7 @@ def build_trainer(
     command = f"nommer train {run.resume_options}"
     last = LastCheckpoint(run.last, minutes=settings.checkpoint_minutes, stop=stop, command=command)  # after "best"
     averaged = AveragedWeights(settings.aids.ema) if settings.aids.ema else None
-    terminal = sys.stderr.isatty()
+    terminal, waiting = sys.stderr.isatty(), InputWait()
     on_gpus = parse_device(settings.device, settings.devices)[0] == "cuda"
     return make_trainer(
         device=settings.device,
@@ -266,7 +255,8 @@ def build_trainer(
             history,
             BestModel(run, averaged),
             *aiding(settings, run, workflow.task, limit),
-            ProgressBar() if terminal else EpochLines(),
+            waiting,
+            ProgressBar(waiting) if terminal else EpochLines(waiting),
             best,
             last,
         ],
