@@ -18,6 +18,9 @@ from pathlib import Path
 FREE = ("--device", "--workers", "--cache")
 """Options that may differ between the parts of a run."""
 
+MEASURES = {"top1": "top-1", "miou": "mIoU", "box_ap": "box AP"}
+"""The main number of a result, per task, and what people call it."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -111,9 +114,10 @@ def stop(active: dict[Run, subprocess.Popen]) -> None:
 
 
 def last_word(run: Run) -> str:
-    """The best accuracy of a finished run, or the last thing that another one has said."""
+    """The main number of a finished run, or the last thing that another one has said."""
     if run.finished:
-        return f"top-1 {json.loads((run.out / 'result.json').read_text())['top1']:.2%}"
+        result = json.loads((run.out / "result.json").read_text())
+        return ", ".join(f"{name} {result[measure]:.2%}" for measure, name in MEASURES.items() if measure in result)
     lines = run.out.with_suffix(".log").read_text(errors="replace").strip().splitlines()
     errors = [line for line in lines if line.startswith("error: ")]
     return (errors or lines or ["nothing"])[-1].strip()

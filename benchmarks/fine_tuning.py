@@ -1,0 +1,93 @@
+"""Segmentation and detection on photographs from a backbone of the zoo, against the same network from scratch.
+
+    python benchmarks/fine_tuning.py camvid CAMVID runs/fine_tuning --pretrained nommer_nano --seeds 0 1 2
+    python benchmarks/fine_tuning.py bccd BCCD runs/fine_tuning --pretrained nommer_nano --seeds 0 1 2
+
+CAMVID and BCCD are the folders that the recipes `camvid_nommer_nano` and `bccd_nommer_nano` name. Both trainings have
+that recipe, the same seed, data order, steps and network: stem stride, windows and DCT blocks are those of the entry.
+What stands after -- goes to every `nommer train`. The best epoch on the validation images is judged on the test images.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from compare_runs import called, numbers_of
+from runs import Run, finish, say
+
+import nommer
+from nommer.heads.storage import nommer_of
+
+RECIPES = {"camvid": "camvid_nommer_nano", "bccd": "bccd_nommer_nano"}
+
+
+def runs_of(told: argparse.Namespace, arguments: Sequence[str]) -> list[Run]:
+    """Per seed a training from scratch and one from the entry."""
+    config = nommer_of(nommer.load(told.pretrained), told.pretrained).config
+    same = ["--network.patch_size", str(config.patch_size), "--network.window_size", str(config.window_size)]
+    same += ["--network.block_sizes", json.dumps(list(config.block_sizes))]
+    common = ["--data", str(told.data), "--config", RECIPES[told.task], "--model", told.model, *same, *arguments]
+    return [
+        Run(f"{told.task} {name}", seed, told.out, (*common, *more))
+        for seed in told.seeds
+        for name, more in {"scratch": (), "pretrained": ("--pretrained", told.pretrained)}.items()
+    ]
+
+
+def judged(run: Run, told: argparse.Namespace) -> dict:
+    """The numbers on the test images."""
+    folder = run.out / "evaluate_test"
+    if not (folder / "result.json").is_file():
+        say(f"{run.out.name}: judging on the test images")
+        nommer.evaluate(run.out, split="test", out=folder, device=told.device, workers=told.workers, overwrite=True)
+    return json.loads((folder / "result.json").read_text())
+
+
+def as_table(runs: Sequence[Run], told: argparse.Namespace) -> str:
+    """Mean and deviation over the seeds of every number, per start."""
+    results: dict[str, list[dict]] = {}
+    for run in runs:
+        if run.finished:
+            results.setdefault(run.name, []).append(judged(run, told))
+    names = numbers_of({"result": next(iter(results.values()))[0]})
+    lines = ["| start | " + " | ".join(map(called, names)) + " |", "|" + "---|" * (1 + len(names))]
+    for start, found in results.items():
+        cells = []
+        for name in names:
+            values = [one[name] for one in found]
+            deviation = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
+            cells.append(f"{statistics.mean(values):.4f}{deviation}")
+        lines.append(f"| {start} ({len(found)}) | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    arguments = sys.argv[1:]
+    cut = arguments.index("--") if "--" in arguments else len(arguments)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("task", choices=list(RECIPES))
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--pretrained", default="nommer_nano", help="name of the zoo, run folder or model folder")
+    parser.add_argument("--model", default="nommer_nano", help="its variant")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time")
+    parser.add_argument("--minutes", type=float, help="stop after; another call goes on")
+    parser.add_argument("--device", default="auto", help="for the test images")
+    parser.add_argument("--workers", type=int, help="for the test images")
+    told = parser.parse_args(arguments[:cut])
+    runs = runs_of(told, arguments[cut + 1 :])
+    left = finish(runs, jobs=told.jobs, minutes=told.minutes)
+    if any(run.finished for run in runs):
+        table = as_table(runs, told)
+        (told.out / f"{told.task}.md").write_text(table)
+        print(table, end="")
+    if left:
+        sys.exit(f"not finished: {', '.join(run.out.name for run in left)}")
+
+
+if __name__ == "__main__":
+    main()
