@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import lightning as L
-import torch
 
 from nommer.data.formats.labelled import split_as_csv
 from nommer.data.seeding import seed_all
