@@ -7,7 +7,7 @@ It is started once, loads what takes seconds to load, and forks a process for ev
 - `["call", name, n]`: SIGKILL instead of the n-th call of `os.fsync` or `os.replace`
 - `["write", n]`: SIGKILL when the first half of the n-th checkpoint is written
 - `["after", seconds]`: SIGKILL after so long
-- `["signal", number, n]`: that signal when the n-th training step begins
+- `["signal", number, n]`: that signal, to all processes of the run, when the n-th training step begins
 - `["full", bytes]`: no file may grow over so many bytes
 - `["count", name]`: none; how often `os.fsync` or `os.replace` was called is printed in the end
 """
@@ -78,7 +78,7 @@ def prepare(kind, *what):
     elif kind == "after":
         threading.Timer(what[0], kill).start()
     elif kind == "signal":
-        count_down(Task, "on_train_batch_start", what[1], lambda: os.kill(os.getpid(), what[0]))
+        count_down(Task, "on_train_batch_start", what[1], lambda: os.killpg(0, what[0]))
     elif kind == "full":
         resource.setrlimit(resource.RLIMIT_FSIZE, (what[0], what[0]))
 
@@ -86,6 +86,7 @@ def prepare(kind, *what):
 def work(job):
     """What a forked process does; returns its exit code."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # ends with the process that forked it
+    os.setsid()  # as a terminal or a scheduler starts it: signals go to it and its workers
     with Path(job["err"]).open("wb") as err:
         os.dup2(err.fileno(), 1)
         os.dup2(err.fileno(), 2)

@@ -22,6 +22,7 @@ OPTIONS = [
 ]
 RUN_FOLDER = {
     *(
+        ".lock",
         "classes.json",
         "config.yaml",
         "confusion_matrix.png",

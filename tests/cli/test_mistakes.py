@@ -33,6 +33,8 @@ TRAIN_MISTAKES = {
     "crop": ("--pixels.crop-pct 2", "crop_pct must be above 0 and at most 1, got 2"),
     "drop path": ("--network.drop-path-rate 1", "drop_path_rate must be at least 0 and below 1, got 1"),
     "patch": ("--network.patch-size 3", "--network.patch-size: Expected one of 1, 2, 4. Got value: 3"),
+    "checkpoint minutes": ("--checkpoint-minutes -1", "--checkpoint-minutes must be 0 or more, got -1"),
+    "new head of nothing": ("--reinit-head", "--reinit-head: does nothing without --pretrained; leave it out"),
     "pretrained": ("--pretrained nowhere", "nowhere: does not exist; expected a run folder"),
     "config": (
         "--config nowhere.yaml",

@@ -7,8 +7,6 @@ import os
 import resource
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -261,23 +259,3 @@ def test_a_full_disk_costs_no_checkpoint(run, refused, interrupted):
     assert {path.name for path in (interrupted / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     run(*resume)
     assert len(rows(interrupted / "metrics.csv")) == 4
-
-
-@pytest.mark.slow
-def test_a_run_killed_at_any_moment_leaves_a_checkpoint_that_loads_and_goes_on(
-    whole, coloured, options, tmp_path, shell
-):
-    out = tmp_path / "run"
-    command = [sys.executable, "-m", "nommer", "train", "--data", str(coloured), "--out", str(out), *options]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": "1"}) as process:
-        deadline = time.monotonic() + 120
-        while not (out / "checkpoints" / "last.ckpt").exists() and time.monotonic() < deadline:
-            time.sleep(0.001)
-        process.kill()
-    assert process.returncode == -signal.SIGKILL
-    assert 0 <= checkpoint(out)["epoch"] <= 3
-    done = shell("train --resume --data", coloured, "--out", out, *options)
-    assert done.returncode == 0, done.stderr
-    assert rows(out / "metrics.csv") == rows(whole / "metrics.csv")
-    assert same(nommer.load(whole).state_dict(), nommer.load(out).state_dict())
-    assert not list(out.rglob("*.tmp"))

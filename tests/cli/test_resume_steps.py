@@ -1,8 +1,10 @@
 """A run that dies at any step goes on in a fresh process as if nothing had happened, whatever is learned."""
 
+import json
 import random
 
 import pytest
+from PIL import ImageDraw
 
 KILLED = -9
 
@@ -11,21 +13,48 @@ RANDOM = ["--network.drop-path-rate=0.3", "--epochs=3", "--checkpoint-minutes=0"
 
 
 @pytest.fixture(scope="module")
-def tasks(coloured, scenes, train_options, segment_options):
+def objects(tmp_path_factory, noisy):
+    """COCO's layout: 6 images of a disc to learn from, 3 to validate on."""
+    root = tmp_path_factory.mktemp("objects")
+    (root / "annotations").mkdir()
+    for split, count in (("train", 6), ("val", 3)):
+        (root / f"{split}2017").mkdir()
+        images, annotations = [], []
+        for number in range(count):
+            picture, box = noisy((120, 120, 120), seed=number + count), (4 * number, 2 * number, 16, 16)
+            ImageDraw.Draw(picture).ellipse((box[0], box[1], box[0] + 15, box[1] + 15), fill=(200, 40, 30))
+            picture.save(root / f"{split}2017" / f"{number}.png")
+            images.append({"id": number, "file_name": f"{number}.png", "width": 48, "height": 40})
+            annotations.append({"id": number, "image_id": number, "category_id": 1, "bbox": box, "area": 256})
+        content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "disc"}]}
+        (root / "annotations" / f"instances_{split}2017.json").write_text(json.dumps(content))
+    return root
+
+
+@pytest.fixture(scope="module")
+def tasks(coloured, scenes, objects, train_options, segment_options):
     """The options of a small run of every task, and how many steps it has."""
-    mixing = ["--augment.random-erasing=0.5", "--augment.mixup=0.5", "--aids.ema=0.9"]
+    mixing = ["--augment.random-erasing=0.5", "--augment.mixup=0.5", "--aids.ema=0.9", "--accumulate=2"]
+    small = [option for option in train_options if "size" not in option]
+    detection = [
+        "--batch-size=2",
+        "--detection.short-side=48",
+        "--detection.fpn-channels=8",
+        "--detection.box-channels=16",
+    ]
     return {
         "classification": ([f"--data={coloured}", *train_options, *mixing, *RANDOM], 9),
+        "detection": ([f"--data={objects}", *small, *detection, *RANDOM], 9),
         "segmentation": ([f"--data={scenes}", *segment_options, *RANDOM], 6),
     }
 
 
-@pytest.mark.parametrize("task", ["classification", "segmentation"])
+@pytest.mark.parametrize("task", ["classification", "segmentation", "detection"])
 def test_a_run_killed_at_a_random_step_goes_on_bit_for_bit(process, check_same_run, tasks, task, tmp_path):
     options, steps = tasks[task]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert process("train", *options, f"--out={whole}").code == 0
-    step = random.randrange(2, steps + 1)
+    step = random.randrange(3, steps + 1)
     assert process("train", *options, f"--out={killed}", fault=["step", step]).code == KILLED, step
     done = process("train", *options, f"--out={killed}", "--resume")
     assert done.code == 0, done.err

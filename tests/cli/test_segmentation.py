@@ -15,6 +15,7 @@ from PIL import Image
 import nommer
 
 RUN_FOLDER = {
+    ".lock",
     "checkpoints/best.ckpt",
     "checkpoints/last.ckpt",
     "classes.json",

@@ -15,6 +15,7 @@ import nommer
 from nommer.backbone.contexts import CONTEXTS
 
 RUN_FOLDER = {
+    ".lock",
     "calibration.png",
     "checkpoints/best.ckpt",
     "checkpoints/last.ckpt",
