@@ -192,7 +192,7 @@ class NomMer(nn.Module):
         """Multiply the position embedding by `scale`: drawn anew, it has this standard deviation."""
         for stage in self.stages:
             if isinstance(stage, PositionStage):
-                stage.pos_embed *= scale
+                stage.pos_embed.mul_(scale)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Parameter name patterns of the layers in order, for layer-wise learning-rate decay."""

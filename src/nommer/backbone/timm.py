@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import PretrainedCfg, build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
 from nommer.backbone.checkpoint import from_published, is_published
@@ -56,10 +56,10 @@ def _zoo_cfg(entry: Entry) -> dict[str, Any]:
     }
 
 
-default_cfgs = generate_default_cfgs(
-    {f"{name}.untrained*": _default_cfg() for name in VARIANTS}
-    | {entry.name: _default_cfg() | {"file": str(entry.folder / WEIGHTS)} for entry in entries() if entry.folder}
-)
+_CFGS: dict[str, dict[str, Any] | PretrainedCfg] = {f"{name}.untrained*": _default_cfg() for name in VARIANTS}
+_CFGS |= {entry.name: _default_cfg() | {"file": str(entry.folder / WEIGHTS)} for entry in entries() if entry.folder}
+
+default_cfgs = generate_default_cfgs(_CFGS)
 """By default nothing is loaded; the weights of the zoo are loaded with all that `_zoo_cfg` says of them."""
 
 _OF_TRAINING = {"num_classes", "drop_rate", "drop_path_rate"}
