@@ -71,7 +71,7 @@ def test_afterwards_the_model_is_as_it_was(model, images, kind):
 def test_hooks_are_gone_after_an_exception(model, images):
     with intervene(model, "mean"):
         assert hooks(model) == 2
-    with pytest.raises(RuntimeError, match="expected input"), intervene(model, "mean"):
+    with pytest.raises(RuntimeError), intervene(model, "mean"):  # in the words of whatever computes the convolution
         model(images[:, :2])
     assert hooks(model) == 0
 
