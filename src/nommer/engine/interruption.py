@@ -35,6 +35,10 @@ class Stopped(KeyboardInterrupt):
         return 128 + self.asked
 
 
+class TimeUp(Exception):  # noqa: N818 - no error
+    """A run has reached its time limit: everything is saved, and what there is may be judged."""
+
+
 class StopSignals:
     """While entered, signals that ask to stop are answered here: at once, or while deferred, where a run can save.
 
@@ -45,6 +49,8 @@ class StopSignals:
     def __init__(self) -> None:
         self.started = time.monotonic()
         self.asked: int | None = None
+        self.time_up = False
+        """Whether, in every process, it was the time limit that asked."""
         self.hint = ""
         """How to go on, for those who are stopped at once."""
         self._deferred = False

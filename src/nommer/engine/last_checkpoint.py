@@ -12,7 +12,7 @@ from torch import nn
 
 from nommer.data.seeding import EpochSampler
 from nommer.engine.checkpoint import open_checkpoint
-from nommer.engine.interruption import Stopped, StopSignals
+from nommer.engine.interruption import Stopped, StopSignals, TimeUp
 
 BEFORE_VALIDATION = 60.0
 """Seconds of training that are saved before a validation begins."""
@@ -164,6 +164,8 @@ class LastCheckpoint(Checkpoint):
 
     def _stop_if_asked(self, trainer: L.Trainer) -> None:
         if trainer.strategy.reduce_boolean_decision(self.stop.asked is not None, all=False):
+            if self.stop.time_up:
+                raise TimeUp
             asked = self.stop.asked or signal.SIGTERM  # where another process was asked
             raise Stopped(asked, f"stopped by {signal.Signals(asked).name}{self._hint()}")
 

@@ -75,7 +75,7 @@ class LayerTrace:
 
         def watch(tensor: Tensor) -> Tensor:
             if tensor.requires_grad:
-                tensor.register_hook(lambda gradient: self.look(gradient, "backward", layer, kind))  # type: ignore[no-untyped-call]  # type: ignore[no-untyped-call]
+                tensor.register_hook(lambda gradient: self.look(gradient, "backward", layer, kind))  # type: ignore[no-untyped-call]
             return tensor
 
         return hook

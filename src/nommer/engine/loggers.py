@@ -6,8 +6,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
-from lightning_utilities.core.rank_zero import rank_zero_only
 
+from nommer.engine.processes import process_rank
 from nommer.engine.run import RunFolder
 from nommer.errors import InputError
 from nommer.files import write_json
@@ -52,10 +52,11 @@ def make_loggers(names: tuple[LoggerName, ...], run: RunFolder, *, settings: dic
             logger = _make(name, run, known.get(name))
         except ModuleNotFoundError as error:
             raise InputError(f"--loggers {name}: cannot be used: {error}") from error
-        logger.log_hyperparams(settings)
+        if name not in known:  # MLflow keeps what a run was started with
+            logger.log_hyperparams(settings)
         known[name] = logger.version if isinstance(logger, WandbLogger) else logger.run_id
         loggers.append(logger)
-    if names and rank_zero_only.rank == 0:
+    if names and process_rank() == 0:
         write_json(file, known)
     return loggers
 

@@ -49,13 +49,12 @@ def synchronises_norms(sync_norms: SyncNorms, *, usual: bool) -> bool:
     return usual if sync_norms == "auto" else sync_norms == "on"
 
 
-def leave_process_group(*, wait: bool) -> None:
-    """After training the first process goes on alone; the others are done and end, or have been ended."""
+def leave_process_group() -> None:
+    """After training the first process goes on alone; the others are done and end."""
     if not torch.distributed.is_initialized():
         return
     rank = torch.distributed.get_rank()
-    if wait:
-        torch.distributed.barrier()
+    torch.distributed.barrier()
     torch.distributed.destroy_process_group()
     if rank > 0:
         sys.exit(0)

@@ -9,7 +9,7 @@ from typing import Any
 
 import lightning as L
 
-from nommer.engine.interruption import Stopped, StopSignals
+from nommer.engine.interruption import StopSignals, TimeUp
 from nommer.errors import InputError
 from nommer.progress import notice
 
@@ -40,7 +40,6 @@ class TimeLimit(L.Callback):
     def __init__(self, limit: str | None, stop: StopSignals) -> None:
         self.limit, self.stop = limit, stop
         self.deadline = stop.started + parse_duration(limit) if limit else float("inf")
-        self.reached = False
         self._judging = 0.0
         self._judged_from = 0.0
 
@@ -63,11 +62,11 @@ class TimeLimit(L.Callback):
         self._look(trainer)
 
     def _look(self, trainer: L.Trainer) -> None:
-        if self.limit is None or self.reached:
+        if self.limit is None or self.stop.time_up:
             return
         late = time.monotonic() + self._judging >= self.deadline
-        self.reached = trainer.strategy.reduce_boolean_decision(late, all=False)
-        if self.reached:
+        self.stop.time_up = trainer.strategy.reduce_boolean_decision(late, all=False)
+        if self.stop.time_up:
             self.stop.asked = self.stop.asked or signal.SIGTERM
 
     @contextmanager
@@ -75,7 +74,5 @@ class TimeLimit(L.Callback):
         """Let a training that this limit ended be one that ended."""
         try:
             yield
-        except Stopped:
-            if not self.reached:
-                raise
+        except TimeUp:
             notice(f"stopped by --time-limit {self.limit}{self.stop.hint}")

@@ -222,7 +222,7 @@ def fit_and_judge(
         notice(describe_resumption(settings, read_progress(run.last)))
     with limit.observed(), interruptible(trainer), exact_float32():
         trainer.fit(task, datamodule=module, ckpt_path=str(run.last) if settings.resume else None)
-    leave_process_group(wait=not limit.reached)
+    leave_process_group()
     history.draw(task)
     return conclude(workflow, settings, run, found.data, task)
 
