@@ -20,6 +20,9 @@ from nommer.shapes import FeatureMap, NextMap, TokenGrid
 
 Model = TypeVar("Model", bound=nn.Module)
 
+Side = int | torch.SymInt
+"""A number of cells, which may still be open."""
+
 Weights = Float[Tensor, "after before"]
 """What each cell after resampling, or pooling, along one side takes of each cell before."""
 
@@ -34,7 +37,7 @@ def for_any_size(model: Model) -> Model:
     return copied.eval()
 
 
-def bicubic_weights(before: int, after: int) -> Weights:
+def bicubic_weights(before: Side, after: Side) -> Weights:
     """Of bicubic, antialiased resampling from `before` to `after` cells, as `torch.nn.functional.interpolate` has it.
 
     Source: Keys, "Cubic convolution interpolation" (1981), with a = -0.5, widened where it shrinks.
@@ -48,7 +51,7 @@ def bicubic_weights(before: int, after: int) -> Weights:
     return weights / weights.sum(1, keepdim=True)
 
 
-def pooling_weights(before: int, after: int) -> Weights:
+def pooling_weights(before: Side, after: Side) -> Weights:
     """Of `adaptive_avg_pool2d` from `before` to `after` cells: the mean of those that each covers, in part or whole."""
     cells = torch.arange(after)
     first, last = cells * before // after, ((cells + 1) * before + after - 1) // after
@@ -56,7 +59,9 @@ def pooling_weights(before: int, after: int) -> Weights:
     return inside / (last - first)[:, None]
 
 
-def resample(maps: FeatureMap, rows: Weights, columns: Weights) -> NextMap:
+def resample(
+    maps: FeatureMap, rows: Float[Tensor, "next_rows rows"], columns: Float[Tensor, "next_columns columns"]
+) -> NextMap:
     """Maps (B, width, rows, columns) after both sides are multiplied by their weights."""
     return einsum(maps, rows.to(maps), columns.to(maps), "b w h v, y h, x v -> b w y x")
 
@@ -90,7 +95,7 @@ class OpenPool(nn.Module):
         return resample(maps, pooling_weights(rows, self.rows), pooling_weights(columns, self.columns))
 
 
-def _count(number: int) -> Tensor:
+def _count(number: Side) -> Tensor:
     """A number as a tensor, though it may still be open."""
     return torch.ones(()) * number
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torchvision.ops import nms, roi_align
 
 from nommer.backbone.layout import pad_maps
+from nommer.deploy.any_size import Side
 from nommer.heads.detection import Detector
 from nommer.heads.roi_heads import SMALLEST_SIDE
 from nommer.heads.roi_pool import RoIPool
@@ -39,7 +40,7 @@ class ObjectsOfOne(nn.Module):
             boxes = moved[:, 0]
         return self._best(moved, torch.stack(all_scores).mean(0).softmax(-1), far=height + width)
 
-    def _proposals(self, maps: list[Tensor], height: int, width: int) -> Tensor:
+    def _proposals(self, maps: list[Tensor], height: Side, width: Side) -> Tensor:
         """Boxes that may hold an object, (n, 4)."""
         part, protocol = self.network.proposals, self.network.protocol
         objectness, deltas = part.head(maps)
@@ -59,7 +60,7 @@ class ObjectsOfOne(nn.Module):
         found, likely, groups = found[large], torch.cat(scores)[large], torch.cat(levels)[large]
         return found[_nms(found, likely, groups, protocol.rpn_nms, far=height + width)[: protocol.proposals_test]]
 
-    def _best(self, boxes: Tensor, probabilities: Tensor, *, far: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _best(self, boxes: Tensor, probabilities: Tensor, *, far: Side) -> tuple[Tensor, Tensor, Tensor]:
         """All pairs of box and class above the threshold, without doubles, the best first."""
         protocol = self.network.protocol
         at, labels = (probabilities[:, 1:] > protocol.threshold).nonzero().unbind(1)
@@ -71,7 +72,7 @@ class ObjectsOfOne(nn.Module):
         return found[kept], scores[kept], labels[kept]
 
 
-def _inside(boxes: Tensor, height: int, width: int) -> Tensor:
+def _inside(boxes: Tensor, height: Side, width: Side) -> Tensor:
     """Boxes (..., 4) clipped to an image."""
     x, y = boxes[..., 0::2].clamp(0, width), boxes[..., 1::2].clamp(0, height)
     return torch.stack([x[..., 0], y[..., 0], x[..., 1], y[..., 1]], -1)
@@ -83,7 +84,7 @@ def _large(boxes: Tensor, least: float) -> Tensor:
     return (sides >= least).all(1).nonzero()[:, 0]
 
 
-def _nms(boxes: Tensor, scores: Tensor, groups: Tensor, overlap: float, *, far: int) -> Tensor:
+def _nms(boxes: Tensor, scores: Tensor, groups: Tensor, overlap: float, *, far: Side) -> Tensor:
     """`torchvision.ops.batched_nms`: groups are shifted `far` apart, so that they never overlap."""
     return nms(boxes + (groups * far)[:, None].to(boxes), scores, overlap)
 

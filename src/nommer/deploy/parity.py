@@ -102,7 +102,7 @@ def compare(reference: Exportable, exported: Exportable, images: Prepared, size:
         InputError: a detector that finds nothing in them, of which nothing could be compared.
     """
     if isinstance(reference, Detector) and isinstance(exported, Detector):
-        return _compare_objects(reference.eval(), exported, list(images))
+        return _compare_objects(reference.eval(), exported, list(images), size.smallest or 0)
     images = cast("Tensor", images)
     reference, dense = reference.eval(), isinstance(reference, Segmenter)
     batches, needed = (DENSE_BATCHES, 1 - ODD_PIXELS) if dense else (BATCHES, 1.0)
@@ -131,13 +131,15 @@ def compare(reference: Exportable, exported: Exportable, images: Prepared, size:
     )
 
 
-def _compare_objects(reference: Detector, exported: Detector, images: list[Tensor]) -> ParityReport:
+def _compare_objects(reference: Detector, exported: Detector, images: list[Tensor], smallest: int) -> ParityReport:
     """Objects one by one: of the same class at the same place with the same score, in the other's answer too."""
     largest, within, same, runs, sizes = 0.0, 0, 0, 0, []
     for factor in OBJECT_SCALES:
         for image in images:
-            sides = [max(32, round(factor * side)) for side in image.shape[-2:]]
-            seen = image if factor == 1 else F.interpolate(image[None], sides, mode="bilinear", antialias=True)[0]
+            sides = [max(smallest, round(factor * side)) for side in image.shape[-2:]]
+            seen = image
+            if sides != list(image.shape[-2:]):
+                seen = F.interpolate(image[None], sides, mode="bilinear", antialias=True)[0]
             protocol = reference.network.protocol
             expected, found = (
                 model.network.detect([seen], threshold=protocol.threshold, most=protocol.most)[0]

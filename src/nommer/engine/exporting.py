@@ -64,7 +64,7 @@ def export_to_file(settings: ExportSettings) -> ExportResult:
     images = parity_images(model, paths)
     folder = results_folder(settings.model, "export", settings.out, overwrite=settings.overwrite)
     report = export_model(model, images, folder, format_name=settings.format, dynamic_size=settings.dynamic_size)
-    if settings.precision == "float32":
+    if settings.precision == "float32" or isinstance(model, Detector):
         return ExportResult(report, folder)
     lost = quantise_export(model, settings.model, data, paths, folder, max_drop=settings.max_drop)
     return ExportResult(report, folder, lost)
