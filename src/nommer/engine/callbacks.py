@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
+from nommer.backbone.contexts import CONTEXTS
 from nommer.engine.averaging import AveragedWeights
 from nommer.engine.input_wait import InputWait
 from nommer.engine.plots import plot_curves, plot_nominations
@@ -108,7 +109,8 @@ class History(L.Callback):
         if self.rows:
             plot_curves(self.rows, task.curves, self.run.path / "curves.png")
         if self.nominations:
-            plot_nominations(self.nominations, self.run.path / "nominations.png")
+            contexts = self.trace.contexts if self.trace else CONTEXTS
+            plot_nominations(self.nominations, self.run.path / "nominations.png", contexts=contexts)
 
 
 class BestModel(L.Callback):

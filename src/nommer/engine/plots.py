@@ -42,17 +42,17 @@ def plot_curves(history: Sequence[Mapping[str, Any]], curves: Mapping[str, str],
     save_figure(figure, path)
 
 
-def plot_nominations(history: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Share of each context per nominator block over the epochs, on the validation images."""
+def plot_nominations(history: Sequence[Mapping[str, Any]], path: Path, *, contexts: Sequence[str] = CONTEXTS) -> None:
+    """Share of each context that the network has, per nominator block over the epochs, on the validation images."""
     blocks = list(dict.fromkeys(row["block"] for row in history))
     figure = Figure(figsize=(3.6 * max(2, len(blocks)), 3.4))
     for axes, block in zip(figure.subplots(1, len(blocks), squeeze=False, sharey=True)[0], blocks, strict=True):
         rows = [row for row in history if row["block"] == block]
         epochs = [row["epoch"] for row in rows]
-        stacked = [[float(row[context]) for row in rows] for context in CONTEXTS]
+        stacked = [[float(row[context]) for row in rows] for context in contexts]
         if len(epochs) == 1:
             epochs, stacked = [epochs[0] - 0.5, epochs[0] + 0.5], [values * 2 for values in stacked]
-        axes.stackplot(epochs, stacked, labels=CONTEXTS, colors=[CONTEXT_COLOURS[c] for c in CONTEXTS])
+        axes.stackplot(epochs, stacked, labels=contexts, colors=[CONTEXT_COLOURS[c] for c in contexts])
         axes.set(title=block, xlabel="epoch", ylim=(0, 1), xlim=(epochs[0], epochs[-1]))
     figure.axes[0].set_ylabel("share of tokens")
     figure.axes[-1].legend(loc="upper left", bbox_to_anchor=(1.02, 1), title="nominated context")
