@@ -30,8 +30,9 @@ def channels_last(model: nn.Module) -> None:
 def compile_inference(model: Any) -> None:
     """Have the forward pass of a classifier, segmenter or detector compiled from its first call on.
 
-    The method is replaced on this one object: modules, names of weights and hooks stay. Sizes that differ are compiled
-    again once or twice, then for any size.
+    The method is replaced on this one object: modules, names of weights and hooks stay. Batches of other lengths share
+    what is compiled; an image size that fills windows and blocks in another way is compiled anew, up to torch's limit
+    of eight, after which it runs uncompiled.
     """
     network = model.network
     method = {Classifier: "forward", Segmenter: "scores"}.get(type(model), "feature_maps")
