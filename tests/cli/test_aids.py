@@ -156,11 +156,11 @@ def test_a_run_stops_early_and_stays_stopped(run, coloured, train_options, tmp_p
     out = tmp_path / "run"
     train = ("train --data", coloured, *train_options, "--lr 1e-9 --epochs 9 --aids.patience 2 --out", out)
     printed = run(*train)
-    assert "stopped early: 2 epochs without a better model" in printed.err
+    assert "stopped early: 2 epochs after the best model so far" in printed.err
     assert [row["epoch"] for row in rows(out / "metrics.csv")] == ["1", "2", "3"]
     assert "best epoch 1" in printed.err
     printed = run(*train, "--resume")
-    assert "stopped early, after 2 epochs without a better model: nothing to train" in printed.err
+    assert "stopped early, 2 epochs after the best model so far: nothing to train" in printed.err
     assert len(rows(out / "metrics.csv")) == 3
 
 

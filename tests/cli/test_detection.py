@@ -352,3 +352,19 @@ def test_every_mistake_in_yolo_is_listed_and_the_rest_trains(run, tmp_path):
     lines = [issue for issue in issues if issue["file"].endswith("0.txt")]
     assert {f"line {number}" for number in range(1, 10)} == {issue["what"].split(":")[0] for issue in lines}
     assert any(issue["file"].endswith("none.txt") for issue in issues), "labels without an image"
+
+
+@pytest.mark.slow
+def test_training_aids_and_replay_are_for_detectors_too(run, coco, detected, tmp_path):
+    out = tmp_path / "run"
+    given = ("--pretrained", detected, "--aids.ema 0.5 --aids.freeze backbone --batch-size auto --time-limit 1h")
+    printed = run("train --data", coco, "--out", out, *OPTIONS, *given, "--epochs 1")
+    assert "batch size " in printed.err
+    before, after = nommer.load(detected).network.state_dict(), nommer.load(out).network.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed
+    assert not any(name.startswith("backbone.") for name in changed)
+    burst = tmp_path / "burst"
+    run("train --data", coco, "--out", burst, *OPTIONS, "--lr 1e30 --optim.clip-grad 0 --epochs 3", code=2)
+    printed = run("replay", burst, "--device cpu")
+    assert "first value that is no finite number: forward network." in printed.out

@@ -22,10 +22,10 @@ class Patience(EarlyStopping):
         """A run that has stopped early stays so."""
         if self.wait_count >= self.patience:
             trainer.should_stop = True
-            notice(f"stopped early, after {self.patience} epochs without a better model: nothing to train")
+            notice(f"stopped early, {self.patience} epochs after the best model so far: nothing to train")
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stop, and say so."""
         super().on_train_epoch_end(trainer, pl_module)
         if self.wait_count >= self.patience:
-            notice(f"stopped early: {self.patience} epochs without a better model")
+            notice(f"stopped early: {self.patience} epochs after the best model so far")
