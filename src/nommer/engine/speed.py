@@ -65,3 +65,18 @@ def exact_float32() -> Iterator[None]:
         yield
     finally:
         torch.backends.cudnn.allow_tf32 = rounded
+
+
+@contextmanager
+def sound_attention() -> Iterator[None]:
+    """Attention on a GPU without cuDNN's kernels, whose backward pass gives NaN for sequences like those of stage 3.
+
+    Known of sequences of 64 tokens (an image of 64 pixels, stem of stride 2) on H100 and H200 with torch 2.11 to 2.13:
+    https://github.com/pytorch/pytorch/issues/196678. Flash and memory-efficient attention take over.
+    """
+    enabled = torch.backends.cuda.cudnn_sdp_enabled()
+    torch.backends.cuda.enable_cudnn_sdp(enabled=False)
+    try:
+        yield
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(enabled=enabled)

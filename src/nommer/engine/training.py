@@ -36,7 +36,7 @@ from nommer.engine.processes import (
 from nommer.engine.resuming import changed_settings
 from nommer.engine.run import RunFolder, check_outside, environment, plain, prepare_folder
 from nommer.engine.settings import TrainSettings
-from nommer.engine.speed import check_compiler, exact_float32
+from nommer.engine.speed import check_compiler, exact_float32, sound_attention
 from nommer.engine.task import Report, Task
 from nommer.engine.time_limit import TimeLimit
 from nommer.engine.trainer import make_trainer, parse_device, quiet_lightning
@@ -220,7 +220,7 @@ def fit_and_judge(
         workflow.save_training_batch(module, model, run.path / "train_batch.jpg")
     if settings.resume:
         notice(describe_resumption(settings, read_progress(run.last)))
-    with limit.observed(), interruptible(trainer), exact_float32():
+    with limit.observed(), interruptible(trainer), exact_float32(), sound_attention():
         trainer.fit(task, datamodule=module, ckpt_path=str(run.last) if settings.resume else None)
     leave_process_group()
     history.draw(task)

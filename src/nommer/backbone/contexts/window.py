@@ -44,9 +44,8 @@ class WindowContext(nn.Module):
         self.relative_position_index.copy_(relative_position_index(self.window_size))
 
     def position_bias(self) -> Float[Tensor, "1 heads tokens tokens"]:
-        """Bias of every (query, key) pair of a window, in the memory order that fused attention asks for."""
-        bias = self.relative_position_bias_table[self.relative_position_index]
-        return rearrange(bias, "q k h -> 1 h q k").contiguous()
+        """Bias of every (query, key) pair of a window, keys next to each other in memory as fused attention asks."""
+        return self.relative_position_bias_table.T[:, self.relative_position_index][None]
 
     def padding_bias(self, grid: TokenGrid, rows: int, columns: int) -> Float[Tensor, "windows 1 1 tokens"]:
         """Minus infinity for the keys outside the first `rows` x `columns` of the padded `grid`, else 0."""
