@@ -99,13 +99,19 @@ def collect(runs: Sequence[Run]) -> list[dict]:
     return list(rows.values())
 
 
+def count(rows: list[dict]) -> None:
+    """Add parameters and multiply-accumulates to every row."""
+    for row in rows:
+        network = nommer.load(row["model"]).network
+        with torch.device("meta"):
+            row["giga_macs"] = giga_macs(build_network(describe_network(network)), row["image_size"])
+        row["parameters"] = sum(parameter.numel() for parameter in network.parameters())
+
+
 def measure(rows: list[dict], *, device: str, batch: int, rounds: int) -> None:
-    """Add parameters, multiply-accumulates and images per second, inferring and training, to every row."""
+    """Add images per second, inferring and training, to every row."""
     for row in rows:
         model, size = nommer.load(row["model"]), row["image_size"]
-        with torch.device("meta"):
-            row["giga_macs"] = giga_macs(build_network(describe_network(model.network)), size)
-        row["parameters"] = sum(parameter.numel() for parameter in model.network.parameters())
         speed = {"device": device, "size": size, "batch": batch, "rounds": rounds, "half": row["precision"] == "bf16"}
         say(f"{row['name']}: measuring speed")
         row["inferred_per_second"] = images_per_second(inference(nommer.fuse(model).network.to(device)), **speed)
@@ -157,7 +163,7 @@ def as_table(rows: list[dict]) -> str:
         seeds = list(row["seeds"].values())
         best, last = spread([s["top1"] for s in seeds]), spread([s["curve"][-1] for s in seeds])
         top5 = spread([seed["top5"] for seed in seeds]) if seeds[0]["top5"] is not None else "n/a"
-        costs = f"{row['parameters'] / 1e6:.2f} M | {row['giga_macs']:.2f}" if "giga_macs" in row else " | "
+        costs = f"{row['parameters'] / 1e6:.2f} M | {row['giga_macs']:.2f}"
         speeds = [f"{row[name]:,.0f}" if name in row else "" for name in ("inferred_per_second", "trained_per_second")]
         lines.append(f"| {row['name']} ({len(seeds)}) | {costs} | {' | '.join(speeds)} | {best} | {last} | {top5} |")
     return "\n".join(lines) + "\n"
@@ -171,7 +177,7 @@ def describe(rows: list[dict]) -> str:
     return (
         f"{size} x {size}, {images:,} training images, {row['epochs']} epochs, batches of {row['batch_size']}, "
         f"{row['precision']}, {machine}, {packages}; in brackets the number of seeds; top-1 and top-5 of the best "
-        f"epoch; speed on {row.get('measured_on', 'nothing')}."
+        f"epoch; speed {'on ' + row['measured_on'] if 'measured_on' in row else 'not measured'}."
     )
 
 
@@ -232,6 +238,7 @@ def main() -> None:
     ]
     left = finish(runs, jobs=told.jobs, minutes=told.minutes)
     rows = collect(runs)
+    count(rows)
     if rows and told.speed_rounds:
         measure(rows, device=told.speed_device, batch=told.speed_batch, rounds=told.speed_rounds)
         draw(rows, told.out / "accuracy.png")

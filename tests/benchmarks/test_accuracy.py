@@ -57,6 +57,7 @@ def test_runs_are_started_skipped_reported_and_refused_with_other_arguments(scri
     with pytest.raises(SystemExit, match="was trained with other arguments"):
         runs.finish([runs.Run("some, net", 3, tmp_path, (*told, "--epochs", "2"))], jobs=1)
     accuracy = script("accuracy")
-    row = accuracy.collect(made)[0]
+    (row,) = rows = accuracy.collect(made)
+    accuracy.count(rows)
     assert (row["epochs"], row["image_size"], len(row["seeds"][3]["curve"])) == (1, 32, 1)
     assert "some, net (1)" in accuracy.as_table([row])
