@@ -207,8 +207,7 @@ def draw(rows: list[dict], out: Path) -> None:
     panels[2].legend(fontsize=8)
     for panel in panels:
         panel.grid(visible=True, alpha=0.3)
-        panel.margins(x=0.2)
-        panel.set_xlim(left=0)
+        panel.set_xlim(0, 1.4 * panel.dataLim.xmax)  # names stand to the right of their points
     figure.savefig(out, dpi=110)
 
 
