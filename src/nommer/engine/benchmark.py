@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from nommer.engine.benchmark_report import save_plot, to_markdown
 from nommer.engine.benchmark_settings import BenchmarkSettings, Case, reference_backend
 from nommer.engine.benchmark_timing import Spread, matrix_peak, peak_memory, time_in_turns, warm_up
 from nommer.engine.run import environment, results_folder
-from nommer.engine.speed import check_compiler, exact_float32
+from nommer.engine.speed import check_compiler, exact_float32, sound_attention
 from nommer.files import write_json, write_text
 from nommer.progress import notice
 
@@ -111,7 +111,8 @@ def measure_all(settings: BenchmarkSettings, result: BenchmarkResult, bench: "Be
             left = f"left out: {settings.minutes:g} minutes were over"
             result.measurements.extend(Measurement(case, failure=left) for case in group)
         else:
-            result.measurements.extend(bench.measure([*group, *bench.literal_cases(group)], result))
+            with sound_attention() if first.mode == "training" else nullcontext():  # as the verbs do
+                result.measurements.extend(bench.measure([*group, *bench.literal_cases(group)], result))
         write_json(result.out / "result.json", {"environment": facts, **result.to_dict()})
         write_text(result.out / "report.md", to_markdown(result, facts))
 

@@ -74,7 +74,7 @@ def sound_attention() -> Iterator[None]:
     Known of sequences of 64 tokens (an image of 64 pixels, stem of stride 2) on H100 and H200 with torch 2.11 to 2.13:
     https://github.com/pytorch/pytorch/issues/196678. Flash and memory-efficient attention take over.
     """
-    enabled = torch.backends.cuda.cudnn_sdp_enabled()
+    enabled = torch.backends.cuda.cudnn_sdp_enabled()  # type: ignore[no-untyped-call]
     torch.backends.cuda.enable_cudnn_sdp(enabled=False)
     try:
         yield
