@@ -10,6 +10,7 @@ import torch
 import nommer
 from nommer.deploy import capture
 from nommer.deploy.export import export_model
+from nommer.engine import quantising
 from nommer.heads.exported import open_session
 from nommer.heads.storage import load
 
@@ -96,3 +97,29 @@ def test_export_and_use_leave_nothing_in_the_folder_for_temporary_files(trained,
         assert shell("predict", file, coloured / "val", "--out", tmp_path / "p", env=environment).returncode == 0
         left = {path.name for path in Path(temporary).rglob("*")}
     assert all(name.startswith("torchinductor_") for name in left)  # torch's own, an empty folder
+
+
+def test_integers_are_delivered_with_what_they_cost(trained, run, coloured, tmp_path):
+    out = run("export", trained, "--precision int8 --max-drop 0.5 --out", tmp_path / "int8").out
+    report = json.loads((tmp_path / "int8" / "quantisation.json").read_text())
+    assert report["passed"]
+    assert report["metric"] == "top1"
+    assert report["judged_images"] == 9
+    assert report["drop"] == pytest.approx(report["float32"] - report["int8"])
+    assert "8-bit integers against float32" in out
+    model = tmp_path / "int8" / "model.onnx"
+    told = json.loads(open_session(model).get_modelmeta().custom_metadata_map["nommer"])
+    assert (told["precision"], told["input"]["dynamic_batch"]) == ("int8", True)
+    run("evaluate", model, "--data", coloured, "--out", tmp_path / "judged", "--workers 0")
+    judged = json.loads((tmp_path / "judged" / "result.json").read_text())
+    assert judged["top1"] == pytest.approx(report["int8"])
+
+
+def test_integers_that_answer_otherwise_are_refused(trained, refused, tmp_path, monkeypatch):
+    monkeypatch.setattr(quantising, "_judge", lambda *_: ("top1", 0.9, 0.8))
+    said = refused("export", trained, "--precision int8 --max-drop 0.01 --out", tmp_path / "int8")
+    assert "no model was delivered; allow more with --max-drop" in said
+    assert not (tmp_path / "int8" / "model.onnx").exists()
+    assert not json.loads((tmp_path / "int8" / "quantisation.json").read_text())["passed"]
+    assert "for --format onnx only" in refused("export", trained, "--precision int8 --format torch_export")
+    assert "--max-drop must be from 0 to 1" in refused("export", trained, "--max-drop 2")

@@ -123,3 +123,20 @@ def test_images_for_the_comparison_are_evenly_chosen_and_readable(tiny_segmenter
         assert images.shape == (count, 3, 32, 32)
         with pytest.raises(InputError, match="none of the images looked at can be read; give --data"):
             parity_images(model, [tmp_path / "broken.png"])
+
+
+def test_a_program_for_any_size_answers_whole_images(tiny_segmenter, pictures, tmp_path, unchecked_shapes):
+    model = tiny_segmenter(image_size=37)
+    with unchecked_shapes():
+        report = export_model(
+            model, parity_images(model, pictures), tmp_path, format_name="torch_export", dynamic_size=True
+        )
+    assert report.passed
+    assert report.sizes[0] == (38, 38)
+    assert len(set(report.sizes)) == 3
+    loaded = load(tmp_path / "model.pt2")
+    assert loaded.network.fixed_size is None
+    chosen = [pictures[0], pictures[5]]
+    for one, other in zip(model.predict(chosen), loaded.predict(chosen), strict=True):
+        assert (one.labels != other.labels).mean() < 1e-3
+    assert loaded.network.scores(torch.zeros(1, 3, 9, 50)).shape == (1, 3, 5, 25)
