@@ -217,6 +217,26 @@ class TestPretrained:
         assert torch.allclose(before["network.stem.conv.weight"], after["network.stem.conv.weight"], atol=1e-6)
         assert not torch.allclose(before["network.head.weight"], after["network.head.weight"], atol=1e-3)
 
+    def test_a_model_for_another_task_gives_its_backbone(
+        self, run, refused, segmented, coloured, train_options, tmp_path
+    ):
+        train = (
+            "train --data",
+            coloured,
+            "--pretrained",
+            segmented,
+            *train_options,
+            "--epochs 1 --out",
+            tmp_path / "run",
+        )
+        message = refused(*train)
+        assert "is a model for segmentation, not for classification; with --reinit-head its backbone is" in message
+        printed = run(*train, "--lr 1e-12 --reinit-head").err.replace("\n", "")
+        assert "; new: norm.weight (128,), there none; norm.bias (128,), there none; head.weight (3, 128)," in printed
+        before, after = weights(segmented), weights(tmp_path / "run")
+        taken = before["network.backbone.stem.conv.weight"], after["network.stem.conv.weight"]
+        assert torch.allclose(*taken, atol=1e-6)
+
     def test_another_image_size_resamples_the_position(self, run, trained, coloured, train_options, tmp_path):
         options = ("--out", tmp_path / "run", *train_options, "--epochs 1 --image-size 40")
         run("train --data", coloured, "--pretrained", trained, *options)

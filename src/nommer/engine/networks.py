@@ -82,7 +82,9 @@ def transfer(network: Any, class_names: tuple[str, ...], source: Path, *, reinit
     before = {name: tuple(value.shape) for name, value in other.state_dict().items()}
     other.reset_classifier(0)
     classifier = {id(parameter) for parameter in network.get_classifier().parameters()}
-    kept = {name: parameter.detach() for name, parameter in network.named_parameters() if id(parameter) in classifier}
+    head = {name for name, parameter in network.named_parameters() if id(parameter) in classifier}
+    there = other.state_dict()  # of a backbone without what only a classifier has
+    kept = {name: value for name, value in network.state_dict().items() if name in head or name not in there}
     new = [f"{name} {tuple(value.shape)}, there {before.get(name, 'none')}" for name, value in kept.items()]
     notice(f"weights taken from {source}: {by_part(list(other.state_dict()))}; new: {'; '.join(new)}")
     load_weights(network, other.state_dict() | kept, source)
