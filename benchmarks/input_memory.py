@@ -43,7 +43,7 @@ def watch(command, epochs):
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:  # noqa: S603 - nommer itself
         for line in running.stderr:
             print(line, end="", file=sys.stderr)
-            if line.startswith("epoch ") and len(rows) < epochs:
+            if line.startswith("epoch ") and len(rows) < epochs - 1:  # after the last one, others begin to judge
                 first, *workers = tree(running.pid)
                 own, theirs = megabytes(first), sum(map(megabytes, workers))
                 rows.append({"epoch": len(rows) + 1, "training": own, "workers": theirs, "processes": len(workers)})
