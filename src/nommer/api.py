@@ -86,7 +86,7 @@ def train(
     workers: int | None = None,
     cache: CacheKind = "none",
     accumulate: int = 1,
-    checkpoint_minutes: float = 30,
+    checkpoint_minutes: float = 30.0,
     time_limit: str | None = None,
     loggers: tuple[LoggerName, ...] = (),
     val_fraction: float = 0.2,

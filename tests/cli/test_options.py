@@ -105,6 +105,7 @@ def test_the_defaults_are_those_of_python(run):
             "optim",
             "augment",
             "pixels",
+            "loggers",  # a tuple, which YAML writes as a list
             "aids",
             "classification",
             "segmentation",
