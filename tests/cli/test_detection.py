@@ -259,7 +259,7 @@ def test_the_same_command_gives_the_same_weights(run, coco, detected, tmp_path):
 def test_resuming_adds_epochs(run, coco, detected, tmp_path):
     shutil.copytree(detected, tmp_path / "run")
     printed = run("train --data", coco, "--out", tmp_path / "run", *OPTIONS, "--epochs=3 --resume")
-    assert "going on after epoch 2 of 3" in printed.err
+    assert "going on from the end of epoch 2 (of 3 epochs)" in printed.err
     assert [row["epoch"] for row in rows(tmp_path / "run" / "metrics.csv")] == ["1", "2", "3"]
 
 

@@ -120,7 +120,7 @@ def test_the_same_images_in_any_format_give_the_same_numbers(
 
     again = " ".join([*train_options, "--epochs=3", "--resume"])
     printed = run("train --data", data, "--out", out, again)
-    assert "going on after epoch 2 of 3" in printed.err
+    assert "going on from the end of epoch 2 (of 3 epochs)" in printed.err
     assert digest(place) == before
 
 

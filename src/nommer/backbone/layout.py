@@ -4,10 +4,18 @@ A token grid `(B, rows, columns, width)` and a channels-last NCHW tensor are the
 from one to the other costs nothing.
 """
 
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
 
 from nommer.shapes import FeatureMap, NextMap, TokenGrid
+
+if TYPE_CHECKING:
+    Side = int
+else:
+    Side = int | torch.SymInt
+"""Rows or columns; in an export for any size they are still open, and torch's types call them numbers all the same."""
 
 
 def as_maps(grid: TokenGrid) -> FeatureMap:
@@ -20,7 +28,7 @@ def as_grid(maps: FeatureMap) -> TokenGrid:
     return maps.permute(0, 2, 3, 1)
 
 
-def missing_to_multiple(size: int, multiple: int) -> int:
+def missing_to_multiple(size: Side, multiple: int) -> Side:
     """How much is missing from `size` to the next multiple of `multiple`: 0 when it divides evenly."""
     return (size + multiple - 1) // multiple * multiple - size  # a size that is still open divides evenly once padded
 

@@ -22,11 +22,12 @@ class Stem(nn.Module):
 
     def forward(self, images: Images) -> TokenGrid:
         """Images (B, channels, H, W) to tokens (B, ceil(H / patch_size), ceil(W / patch_size), width)."""
-        return as_grid(F.relu(self.norm(self.conv(self.filled(images)))))
+        return as_grid(F.relu(self.norm(self.conv(whole_patches(images, self.patch_size)))))
 
-    def filled(self, images: Images) -> NextMap:
-        """The images with whole patches everywhere, in channels-last memory."""
-        return pad_maps(images, self.patch_size, "constant").contiguous(memory_format=torch.channels_last)
+
+def whole_patches(images: Images, patch_size: int) -> NextMap:
+    """The images, padded with zeros at the right and bottom where patches do not fill them, in channels-last memory."""
+    return pad_maps(images, patch_size, "constant").contiguous(memory_format=torch.channels_last)
 
 
 class Downsample(nn.Module):

@@ -14,14 +14,11 @@ from einops import einsum
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from nommer.backbone.layout import as_grid, as_maps
+from nommer.backbone.layout import Side, as_grid, as_maps
 from nommer.backbone.stage import PositionStage
 from nommer.shapes import FeatureMap, NextMap, TokenGrid
 
 Model = TypeVar("Model", bound=nn.Module)
-
-Side = int | torch.SymInt
-"""A number of cells, which may still be open."""
 
 Weights = Float[Tensor, "after before"]
 """What each cell after resampling, or pooling, along one side takes of each cell before."""

@@ -13,7 +13,7 @@ The slow, literal twins are the modules themselves; the tests compare both.
 import copy
 from collections.abc import Callable
 from itertools import pairwise
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from einops import rearrange
@@ -26,7 +26,7 @@ from nommer.backbone.contexts import ConvolutionContext, SpectralContext, Window
 from nommer.backbone.contexts.spectral import widen_blocks
 from nommer.backbone.layout import as_grid, as_maps, pad_maps
 from nommer.backbone.nominator import Nomination, Nominator
-from nommer.backbone.stem import Stem
+from nommer.backbone.stem import Stem, whole_patches
 from nommer.deploy.packed import PackedConv2d, PackedLinear, can_pack, pack
 from nommer.heads.upernet import TolerantBatchNorm
 from nommer.shapes import Images, TokenGrid, TokensOrGrid
@@ -59,16 +59,16 @@ def _folded(module: nn.Module, conv: str, norm: str) -> nn.Conv2d:
     return fuse_conv_bn_eval(getattr(module, conv), getattr(module, norm))
 
 
-class FusedStem(Stem):
+class FusedStem(nn.Module):
     """The stem with its batch norm folded and the ReLU on the way out."""
 
     def __init__(self, stem: Stem) -> None:
-        nn.Module.__init__(self)
+        super().__init__()
         self.patch_size, self.conv = stem.patch_size, PackedConv2d(_folded(stem, "conv", "norm"), "relu")
 
     def forward(self, images: Images) -> TokenGrid:
         """Images (B, channels, H, W) to tokens (B, ceil(H / patch_size), ceil(W / patch_size), width)."""
-        return as_grid(self.conv(self.filled(images)))
+        return as_grid(self.conv(whole_patches(images, self.patch_size)))
 
 
 class FusedConvolutionContext(nn.Module):
@@ -91,18 +91,18 @@ class FusedMlp(nn.Module):
 
     def __init__(self, mlp: Mlp) -> None:
         super().__init__()
-        self.fc1, self.fc2 = PackedLinear(mlp.fc1, "gelu"), PackedLinear(mlp.fc2)
+        self.fc1, self.fc2 = PackedLinear(cast("nn.Linear", mlp.fc1), "gelu"), PackedLinear(cast("nn.Linear", mlp.fc2))
 
     def forward(self, x: TokensOrGrid, residual: TokensOrGrid | None = None) -> TokensOrGrid:
         """`mlp(x)`, or with a `residual` `mlp(x) + residual`."""
         return self.fc2(self.fc1(x), residual)
 
 
-class FusedBlock(Block):
+class FusedBlock(nn.Module):
     """The block without drop path, its second addition done by the MLP."""
 
     def __init__(self, block: Block) -> None:
-        nn.Module.__init__(self)
+        super().__init__()
         self.norm1, self.norm2, self.mixer, self.mlp = block.norm1, block.norm2, block.mixer, FusedMlp(block.mlp)
 
     def forward(self, x: TokensOrGrid) -> TokensOrGrid:

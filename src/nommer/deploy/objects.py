@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import nms, roi_align
 
-from nommer.backbone.layout import pad_maps
-from nommer.deploy.any_size import Side
+from nommer.backbone.layout import Side, pad_maps
 from nommer.heads.detection import Detector
 from nommer.heads.roi_heads import SMALLEST_SIDE
 from nommer.heads.roi_pool import RoIPool

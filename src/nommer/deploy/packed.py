@@ -7,7 +7,7 @@ weights once and does the activation or the addition on the way out, through the
 an export) each layer is the plain one that it is made from: its literal twin, with which the tests compare it.
 """
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +21,7 @@ _OPERATORS = torch.ops.mkldnn
 
 def _packs(dtype: torch.dtype) -> bool:
     """Whether oneDNN computes in this dtype on this processor."""
-    if not torch.backends.mkldnn.is_available() or not torch.backends.mkldnn.enabled:
+    if not torch._C._has_mkldnn or not torch.backends.mkldnn.enabled:
         return False
     return dtype == torch.float32 or (dtype == torch.bfloat16 and _OPERATORS._is_mkldnn_bf16_supported())
 
@@ -29,8 +29,8 @@ def _packs(dtype: torch.dtype) -> bool:
 class _Packed(nn.Module):
     """A layer with `weight` and `bias` that keeps its packed weight beside them, made when it is first used."""
 
-    weight: nn.Parameter
-    bias: nn.Parameter | None
+    weight: Tensor
+    bias: Tensor | None
     _packed: Tensor | None = None
 
     def packed(self, x: Tensor) -> Tensor | None:
@@ -50,7 +50,7 @@ class _Packed(nn.Module):
 
     def _apply(self, fn: Any, recurse: bool = True) -> "_Packed":
         self._packed = None  # of another device or dtype from now on
-        return super()._apply(fn, recurse)
+        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 
     def _load_from_state_dict(self, *args: Any, **options: Any) -> None:
         self._packed = None
@@ -114,7 +114,7 @@ class PackedConv2d(_Packed):
         return _OPERATORS._reorder_convolution_weight(weight, *where, list(x.shape))
 
 
-def can_pack(module: nn.Module) -> bool:
+def can_pack(module: nn.Module) -> TypeGuard[nn.Linear | nn.Conv2d]:
     """Whether this is a plain linear layer, or a plain convolution whose padding is a number of zeros."""
     if type(module) is nn.Conv2d:
         return module.padding_mode == "zeros" and not isinstance(module.padding, str)

@@ -11,6 +11,7 @@ import lightning as L
 from nommer.data.formats.find import find_task
 from nommer.data.formats.labelled import Split, read_split
 from nommer.data.module import Loading
+from nommer.deploy.fuse import fuse
 from nommer.engine.judging import judge
 from nommer.engine.run import RunFolder, check_outside, results_folder, run_of
 from nommer.engine.settings import default_workers
@@ -174,6 +175,8 @@ def evaluate_model(settings: EvaluationSettings) -> EvaluationResult:
     if settings.compile:
         check_compiler()
         network_of(opened.model, settings.model)  # an exported one is none
+    opened = replace(opened, model=fuse(opened.model))
+    if settings.compile:
         compile_inference(opened.model)
     judgement = opened.judge(opened.data, settings, folder)
     facts = {"model": str(settings.model), **opened.facts}

@@ -13,6 +13,7 @@ import lightning as L
 
 from nommer.data.formats.labelled import split_as_csv
 from nommer.data.seeding import seed_all
+from nommer.deploy.fuse import fuse
 from nommer.engine.aiding import aiding
 from nommer.engine.averaging import AveragedWeights
 from nommer.engine.batch_size import with_batch_size
@@ -274,16 +275,16 @@ def conclude(workflow: Workflow, settings: TrainSettings, run: RunFolder, data: 
     best = run.best if run.best.is_file() else run.last
     task.load_state_dict(open_checkpoint(best)["state_dict"])
     epoch = read_progress(best).epochs
-    model, first = cast("Model", task.model), settings.device.partition(",")[0]  # of several devices
+    model, first = cast("Model", task.model).cpu(), settings.device.partition(",")[0]  # of several devices
     held_back = replace(data, splits={"val": data.splits["val"]})
     judgement = judge(
-        workflow.judging_task(model, held_back, Inference()),
+        workflow.judging_task(fuse(model), held_back, Inference()),  # as `evaluate` judges
         workflow.judging_data(held_back, model, replace(settings.loading(), epoch_steps=None, cache="none")),
         device=first,
         precision=settings.precision,
         out=run.path,
     )
-    model, report = model.cpu().eval(), judgement.report
+    model, report = model.eval(), judgement.report
     save_model(run.model, model, metrics={"epoch": epoch, **report.summary()}, version=version("nommer"))
     facts = {"epoch": epoch, "data": str(settings.data), "split": "val"}
     workflow.save_judgement(judgement, model, held_back, run.path, facts=facts)

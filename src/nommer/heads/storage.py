@@ -79,7 +79,7 @@ def _describe_detector(model: Detector) -> dict[str, Any]:
     network = model.network
     head = {"masks": network.has_masks, "cascade": network.is_cascade, "protocol": asdict(network.protocol)}
     head |= {"fpn_channels": network.fpn_channels, "box_channels": network.box_channels}
-    architecture = describe_network(network.backbone)
+    architecture = describe_network(cast("Any", network.backbone))
     return {"architecture": architecture, "head": head, "category_ids": list(model.category_ids)}
 
 
