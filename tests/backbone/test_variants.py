@@ -63,11 +63,11 @@ def test_multiply_adds_include_attention_and_transforms():
     tokens, width, side = 56 * 56, 16, 7
     window = tokens * (3 + 1) * width**2 + 2 * tokens * side**2 * width  # projections, then scores and sums
     assert counts["stages.0.blocks.0.mixer.window"] == window
-    blocks, frequencies, pixels = 7 * 7, 4 * 4, 8 * 8
-    transforms = 2 * blocks * width * frequencies * pixels
-    squeezes = 2 * blocks * width * width * frequencies // 8
+    blocks, frequencies, pixels, groups = 7 * 7, 4 * 4, 8 * 8, 8
+    kernels = 2 * width * width // groups * frequencies * pixels  # transform and convolution, multiplied out
+    squeezes = 2 * blocks * width * width // groups * pixels
     attention = blocks * (3 + 1) * width**2 + 2 * blocks**2 * width
-    assert counts["stages.0.blocks.0.mixer.spectral"] == transforms + squeezes + attention
+    assert counts["stages.0.blocks.0.mixer.spectral"] == kernels + squeezes + attention
 
 
 @pytest.mark.parametrize("name", VARIANTS)

@@ -173,7 +173,7 @@ def test_the_judgement_is_that_of_evaluate(studied, run, trained, coloured, tmp_
     run("evaluate", trained, "--data", coloured, "--out", tmp_path / "e", OPTIONS)
     evaluated = result(tmp_path / "e")
     for name, value in result(studied)["judgement"].items():
-        assert evaluated[name] == value
+        assert evaluated[name] == pytest.approx(value, rel=1e-5), "but for rounding: evaluate fuses the network"
     effects = table(studied, "interventions")
     assert effects[0]["top1"] == pytest.approx(evaluated["top1"])
     assert {(row["block"], row["intervention"]) for row in effects[1:]} == {

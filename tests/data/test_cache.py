@@ -155,7 +155,7 @@ def test_processes_share_the_pixels(tmp_path, method):
     cache = DecodedCache(file.path)
     worker = context.Process(target=read_everything, args=(cache, results))
     worker.start()
-    total, grown = results.get(timeout=60)
+    total, grown = results.get(timeout=300)
     worker.join()
     assert total == 64 * 3
     assert grown < 64 * 512 * 512 * 3 / 1024 / 4, "50 MB are mapped, not copied"

@@ -98,9 +98,8 @@ def test_a_pixel_is_found_where_the_crop_puts_it(width, height, size, crop_pct, 
     assert 0 <= column < size
     assert cropped.sum() == 0 or cropped[row, column] >= 0.3 * cropped.max(), "0 where a large image is shrunk much"
     back = frame.to_image(row + 0.5, column + 0.5)
-    step = (frame.box[2] - frame.box[0]) / size
-    assert abs(back[0] - (x + 0.5)) <= step / 2 + 1e-6
-    assert abs(back[1] - (y + 0.5)) <= step / 2 + 1e-6
+    for at, wanted, first, last in zip(back, (x, y), frame.box[:2], frame.box[2:], strict=True):
+        assert abs(at - (wanted + 0.5)) <= (last - first) / size / 2 + 1e-6
 
 
 def test_what_lies_outside_is_refused_with_what_there_is():

@@ -32,7 +32,12 @@ Exportable = Classifier | Segmenter | Detector
 tracing: Any = _config
 """How torch traces; it has no types."""
 
-_OUTPUTS = {"classification": (OUTPUT,), "segmentation": (OUTPUT, CELLS), "detection": OBJECTS}
+_OUTPUTS = {
+    "classification": (OUTPUT,),
+    "multi-label classification": (OUTPUT,),
+    "segmentation": (OUTPUT, CELLS),
+    "detection": OBJECTS,
+}
 """Names of what comes out, by task."""
 
 

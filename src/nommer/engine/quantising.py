@@ -20,7 +20,7 @@ from nommer.heads.inference import Inference
 from nommer.heads.segmentation import Segmenter
 from nommer.progress import notice
 
-_METRICS = {"classification": "top1", "segmentation": "miou"}
+_METRICS = {"classification": "top1", "multi-label classification": "mean_ap", "segmentation": "miou"}
 """What is judged, by task."""
 
 

@@ -211,6 +211,7 @@ def _detector(runtime: Runtime, description: dict[str, Any]) -> Detector:
 
 _BUILDERS: dict[str, Callable[[Runtime, dict[str, Any]], Classifier | Segmenter | Detector]] = {
     "classification": _classifier,
+    "multi-label classification": _classifier,
     "segmentation": _segmenter,
     "detection": _detector,
 }

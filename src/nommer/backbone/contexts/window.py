@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from nommer.backbone.attention import MultiHeadAttention
-from nommer.backbone.layout import as_grid, as_maps, pad_maps
+from nommer.backbone.layout import Side, as_grid, as_maps, pad_maps
 from nommer.shapes import TokenGrid
 
 
@@ -47,7 +47,7 @@ class WindowContext(nn.Module):
         """Bias of every (query, key) pair of a window, keys next to each other in memory as fused attention asks."""
         return self.relative_position_bias_table.T[:, self.relative_position_index][None]
 
-    def padding_bias(self, grid: TokenGrid, rows: int, columns: int) -> Float[Tensor, "windows 1 1 tokens"]:
+    def padding_bias(self, grid: TokenGrid, rows: Side, columns: Side) -> Float[Tensor, "windows 1 1 tokens"]:
         """Minus infinity for the keys outside the first `rows` x `columns` of the padded `grid`, else 0."""
         batch, padded_rows, padded_columns, _ = grid.shape
         beside = torch.arange(padded_columns, device=grid.device) >= columns
