@@ -296,7 +296,6 @@ def test_mistakes_are_named(refused, detected, coco, segmented, tmp_path):
     assert "--image-size: for detection give" in refused("train --data", coco, *options, "--image-size 64")
     assert "--augment.hflip: does nothing for detection" in refused("train --data", coco, *options, "--augment.hflip 0")
     assert "no object has a mask" in refused("train --data", coco, *options, "--detection.masks true")
-    assert "detectors cannot be exported yet" in refused("export", detected)
     assert "--top: does nothing for detection" in refused("predict", detected, coco / "val2017", "--top 3")
     assert "--inference.flip: does nothing for detection" in refused("evaluate", detected, "--inference.flip true")
     assert "--threshold: does nothing for segmentation" in refused(
