@@ -28,7 +28,7 @@ from runs import Run, finish, say, spread
 from torch import nn
 
 import nommer
-from nommer.engine.optim import Optim
+from nommer.engine.training.optim import Optim
 from nommer.heads.networks import build_network, describe_network
 
 SWIN = "--model timm:swin_tiny_patch4_window7_224 --network.timm"

@@ -17,10 +17,10 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-import nommer.engine.benchmark as engine
 from nommer import cli
 from nommer.backbone.nominator import gumbel_noise, one_hot_maximum
-from nommer.engine.benchmark_models import build
+from nommer.engine.benchmark import benchmark as engine
+from nommer.engine.benchmark.models import build
 from nommer.screen import show_benchmark
 
 REFERENCE = Path(__file__).resolve().parents[1] / "tests" / "reference.py"

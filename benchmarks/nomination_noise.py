@@ -18,8 +18,8 @@ from nommer.backbone.nominator import Nomination
 from nommer.data.images import decode
 from nommer.data.masks import read_mask
 from nommer.engine.evaluation import data_of_run
-from nommer.engine.metrics import SegmentationMetrics
 from nommer.engine.run import run_of
+from nommer.engine.tasks.metrics import SegmentationMetrics
 from nommer.engine.workflows import find_workflow
 from nommer.heads.inference import Inference
 

@@ -19,9 +19,9 @@ from torch import nn
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from nommer.engine.benchmark_models import Networks
-from nommer.engine.benchmark_settings import Case
-from nommer.engine.benchmark_timing import warm_up
+from nommer.engine.benchmark.models import Networks
+from nommer.engine.benchmark.settings import Case
+from nommer.engine.benchmark.timing import warm_up
 
 PARTS = {
     r"stem": "stem",

@@ -6,10 +6,9 @@ from typing import Literal
 
 from nommer.data.cache import CacheKind
 from nommer.data.transforms import Augmentation, PixelOptions
-from nommer.engine.aids import Aids, ClassificationOptions
-from nommer.engine.benchmark import BenchmarkResult, run_benchmark
-from nommer.engine.benchmark_settings import BenchmarkSettings
-from nommer.engine.checking import CheckResult, check_data
+from nommer.engine.benchmark.benchmark import BenchmarkResult, run_benchmark
+from nommer.engine.benchmark.settings import BenchmarkSettings
+from nommer.engine.checking.check import CheckResult, check_data
 from nommer.engine.evaluation import (
     EvaluationResult,
     EvaluationSettings,
@@ -18,21 +17,22 @@ from nommer.engine.evaluation import (
 )
 from nommer.engine.explaining import ExplanationResult, ExplanationSettings, explain_files
 from nommer.engine.exporting import ExportPrecision, ExportResult, ExportSettings, FormatName, export_to_file
-from nommer.engine.loggers import LoggerName
 from nommer.engine.network_options import NetworkOptions
-from nommer.engine.optim import Optim
 from nommer.engine.prediction import PredictionResult, PredictionSettings, predict_images
 from nommer.engine.processes import SyncNorms
-from nommer.engine.replay import ReplayResult, replay_step
 from nommer.engine.run import RunFolder
 from nommer.engine.settings import (
     DetectionOptions,
     SegmentationOptions,
     TrainSettings,
 )
-from nommer.engine.study import StudySettings, study_data
+from nommer.engine.study.study import StudySettings, study_data
 from nommer.engine.trainer import Precision
-from nommer.engine.training import TrainingResult, train_model
+from nommer.engine.training.aids import Aids, ClassificationOptions
+from nommer.engine.training.loggers import LoggerName
+from nommer.engine.training.optim import Optim
+from nommer.engine.training.replay import ReplayResult, replay_step
+from nommer.engine.training.train import TrainingResult, train_model
 from nommer.errors import InputError, refuse_given
 from nommer.heads.inference import Inference
 

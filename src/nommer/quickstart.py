@@ -12,7 +12,7 @@ from nommer.engine.explaining import ExplanationResult
 from nommer.engine.exporting import ExportResult
 from nommer.engine.prediction import PredictionResult
 from nommer.engine.run import prepare_folder
-from nommer.engine.training import TrainingResult
+from nommer.engine.training.train import TrainingResult
 from nommer.recipes import read_recipe
 
 

@@ -12,17 +12,17 @@ from rich.text import Text
 
 from nommer.backbone.contexts import CONTEXTS
 from nommer.data.findings import by_kind
-from nommer.engine.benchmark import BenchmarkResult
-from nommer.engine.benchmark_report import SHORT_COLUMNS, short_cells
-from nommer.engine.checking import CheckResult
+from nommer.engine.benchmark.benchmark import BenchmarkResult
+from nommer.engine.benchmark.report import SHORT_COLUMNS, short_cells
+from nommer.engine.checking.check import CheckResult
 from nommer.engine.evaluation import EvaluationResult
 from nommer.engine.explaining import ExplanationResult
 from nommer.engine.exporting import ExportResult
 from nommer.engine.prediction import Answer, PredictionResult
-from nommer.engine.replay import ReplayResult
-from nommer.engine.study import StudyResult
-from nommer.engine.study_effects import ALL_BLOCKS, AS_IT_IS, EVERYWHERE
-from nommer.engine.training import TrainingResult
+from nommer.engine.study.effects import ALL_BLOCKS, AS_IT_IS, EVERYWHERE
+from nommer.engine.study.study import StudyResult
+from nommer.engine.training.replay import ReplayResult
+from nommer.engine.training.train import TrainingResult
 from nommer.nominations.explanation import ExplanationSummary
 from nommer.predictions import Classification, Detections, Failure, SegmentationSummary
 from nommer.quickstart import DemoResult

@@ -6,11 +6,11 @@ import pytest
 import torch
 from PIL import Image
 
-from nommer.engine.benchmark import Bench, BenchmarkResult, name_failure
-from nommer.engine.benchmark_models import Networks, build, giga_macs
-from nommer.engine.benchmark_report import to_markdown
-from nommer.engine.benchmark_settings import BenchmarkSettings, Case, listed
-from nommer.engine.benchmark_timing import Spread, matrix_peak, peak_memory, time_in_turns
+from nommer.engine.benchmark.benchmark import Bench, BenchmarkResult, name_failure
+from nommer.engine.benchmark.models import Networks, build, giga_macs
+from nommer.engine.benchmark.report import to_markdown
+from nommer.engine.benchmark.settings import BenchmarkSettings, Case, listed
+from nommer.engine.benchmark.timing import Spread, matrix_peak, peak_memory, time_in_turns
 
 FAST = "--device cpu --rounds 2 --seconds 0.2"
 

@@ -12,7 +12,7 @@ from PIL import Image
 import nommer
 from nommer.backbone.checkpoint import to_published
 from nommer.backbone.variants import VARIANTS
-from nommer.engine.metrics import ClassificationMetrics
+from nommer.engine.tasks.metrics import ClassificationMetrics
 from nommer.heads.storage import save_model
 
 NUMBERS = ("images", "loss", "top1", "top5", "mean_class_accuracy", "macro_f1", "calibration_error", "confusion")

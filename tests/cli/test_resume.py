@@ -16,7 +16,7 @@ import yaml
 
 import nommer
 from nommer.cli import main
-from nommer.engine.callbacks import History
+from nommer.engine.training.callbacks import History
 
 STOPPED = 130
 

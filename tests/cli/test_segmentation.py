@@ -162,7 +162,7 @@ class TestResume:
     def test_a_run_that_was_killed_ends_as_if_it_had_not_been(self, shell, run, scenes, segment_options, tmp_path):
         options = [*segment_options, "--epochs=3"]
         run("train --data", scenes, "--out", tmp_path / "whole", *options)
-        stop = "import nommer.engine.callbacks as c, os, signal\n"
+        stop = "import nommer.engine.training.callbacks as c, os, signal\n"
         stop += "old = c.EpochLines.on_train_epoch_start if hasattr(c.EpochLines, 'on_train_epoch_start') else None\n"
         stop += "def kill(self, trainer, module):\n"
         stop += "    if trainer.current_epoch == 2: os.kill(os.getpid(), signal.SIGKILL)\n"

@@ -16,8 +16,8 @@ from PIL import Image
 import nommer
 from nommer.backbone.contexts import CONTEXTS
 from nommer.cli import main
-from nommer.engine import study, study_faithfulness, study_pattern
-from nommer.engine.study_parts import region_seen
+from nommer.engine.study import faithfulness, pattern, study
+from nommer.engine.study.parts import region_seen
 from nommer.heads import inference
 from nommer.heads.storage import nommer_of, save_model
 from nommer.nominations.faithfulness import sensitivity
@@ -385,7 +385,7 @@ def test_pixels_and_objects_of_a_forced_model_show_nothing_else(run, segmented, 
 
 def test_a_large_image_is_seen_whole_and_shrunk(run, segmented, scenes, tmp_path, monkeypatch):
 
-    monkeypatch.setattr(study_pattern, "WHOLE_PIXELS", 1000)
+    monkeypatch.setattr(pattern, "WHOLE_PIXELS", 1000)
     monkeypatch.setattr(inference, "WHOLE_PIXELS", 1000)
     run("explain", segmented, "--data", scenes, "--out", tmp_path / "out", "--most-images 1", OPTIONS)
     found = result(tmp_path / "out")
@@ -431,7 +431,7 @@ def test_what_is_stopped_leaves_nothing_behind(run, trained, coloured, tmp_path,
 @pytest.mark.slow
 def test_without_captum_the_other_orders_are_compared(run, trained, coloured, tmp_path, monkeypatch):
 
-    monkeypatch.setattr(study_faithfulness, "find_spec", lambda name: None)
+    monkeypatch.setattr(faithfulness, "find_spec", lambda name: None)
     printed = run("explain", trained, "--data", coloured, "--most-images 2 --out", tmp_path / "out", OPTIONS)
     assert "pip install 'nommer[explain]'" in printed.out
     orders = {row["order"] for row in table(tmp_path / "out", "areas")}

@@ -11,8 +11,8 @@ from nommer.data.formats.folders import ClassFolders, Sample
 from nommer.data.joint_transforms import DensePreprocessing
 from nommer.data.transforms import Augmentation, PixelOptions
 from nommer.engine.network_options import NetworkOptions
-from nommer.engine.segmentation import median_weights
 from nommer.engine.settings import SegmentationOptions, TrainSettings, default_crop, default_image_size
+from nommer.engine.tasks.segmentation import median_weights
 from nommer.engine.trainer import parse_device, resolve_precision
 from nommer.engine.workflow import Found
 from nommer.engine.workflows import WORKFLOWS

@@ -9,8 +9,8 @@ from torch import Tensor
 from nommer.data.images import find_images
 from nommer.engine.inputs import load_to, read_list
 from nommer.engine.run import results_folder
-from nommer.engine.study import StudyResult
-from nommer.engine.study_figures import sensitivity_figure
+from nommer.engine.study.figures import sensitivity_figure
+from nommer.engine.study.study import StudyResult
 from nommer.errors import InputError
 from nommer.figures import save_figure
 from nommer.files import write_json

@@ -11,13 +11,13 @@ from nommer.data.cache import CacheKind
 from nommer.data.joint_transforms import JointAugmentation
 from nommer.data.module import Loading
 from nommer.data.transforms import SMALL_IMAGE, Augmentation, PixelOptions
-from nommer.engine.aids import Aids, ClassificationOptions
-from nommer.engine.loggers import LoggerName
 from nommer.engine.network_options import PEER, NetworkOptions
-from nommer.engine.optim import Optim
 from nommer.engine.processes import SyncNorms
-from nommer.engine.time_limit import parse_duration
 from nommer.engine.trainer import Precision, count_processes, parse_device, resolve_precision
+from nommer.engine.training.aids import Aids, ClassificationOptions
+from nommer.engine.training.loggers import LoggerName
+from nommer.engine.training.optim import Optim
+from nommer.engine.training.time_limit import parse_duration
 from nommer.errors import InputError, check_minimum
 from nommer.heads.rcnn_protocol import RCNNProtocol
 from nommer.zoo import find_entry

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from nommer.data.formats.find import find_task
-from nommer.engine.classification import ClassificationWorkflow
-from nommer.engine.detection import DetectionWorkflow
-from nommer.engine.multi_label import MultiLabelWorkflow
-from nommer.engine.segmentation import SegmentationWorkflow
+from nommer.engine.tasks.classification import ClassificationWorkflow
+from nommer.engine.tasks.detection import DetectionWorkflow
+from nommer.engine.tasks.multi_label import MultiLabelWorkflow
+from nommer.engine.tasks.segmentation import SegmentationWorkflow
 from nommer.engine.workflow import Workflow
 
 WORKFLOWS: dict[str, Workflow] = {

@@ -1,0 +1,1 @@
+"""The verb `benchmark`: speed and memory against peers in one run."""

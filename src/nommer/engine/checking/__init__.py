@@ -1,0 +1,1 @@
+"""The verb `check`: reading a data set whole, and its report."""

@@ -1,0 +1,78 @@
+"""A run that ends in time: saved so that it can go on, and judged as far as it came."""
+
+import re
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import lightning as L
+
+from nommer.engine.training.interruption import StopSignals, TimeUp
+from nommer.errors import InputError
+from nommer.progress import notice
+
+_UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of a duration such as "90s", "30m", "8h" or "1d12h30m".
+
+    Raises:
+        InputError: it is none, or nothing.
+    """
+    parts = re.findall(r"(\d+(?:\.\d+)?)([dhms])", text)
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if "".join(number + unit for number, unit in parts) != text or not seconds:
+        raise InputError(f"--time-limit {text!r} is no duration; give one such as 90s, 30m, 8h or 1d12h")
+    return seconds
+
+
+class TimeLimit(L.Callback):
+    """Asks for a stop when time is up, but for what the last validation took: the best model is judged once more.
+
+    Args:
+        limit: duration of the whole command, data and judgement with it; None for no limit.
+        stop: who is asked, and knows when the command began.
+    """
+
+    def __init__(self, limit: str | None, stop: StopSignals) -> None:
+        self.limit, self.stop = limit, stop
+        self.deadline = stop.started + parse_duration(limit) if limit else float("inf")
+        self._judging = 0.0
+        self._judged_from = 0.0
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the clock of a validation."""
+        self._judged_from = time.monotonic()
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Keep what it took."""
+        self._judging = time.monotonic() - self._judged_from
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Look at the clock; who saves comes after."""
+        self._look(trainer)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Look at the clock."""
+        self._look(trainer)
+
+    def _look(self, trainer: L.Trainer) -> None:
+        if self.limit is None or self.stop.time_up:
+            return
+        late = time.monotonic() + self._judging >= self.deadline
+        self.stop.time_up = trainer.strategy.reduce_boolean_decision(late, all=False)
+        if self.stop.time_up:
+            self.stop.asked = self.stop.asked or signal.SIGTERM
+
+    @contextmanager
+    def observed(self) -> Iterator[None]:
+        """Let a training that this limit ended be one that ended."""
+        try:
+            yield
+        except TimeUp:
+            notice(f"stopped by --time-limit {self.limit}{self.stop.hint}")

@@ -1,0 +1,294 @@
+"""One training run, from data on disk to a judged model in a run folder."""
+
+import errno
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, cast
+
+import lightning as L
+
+from nommer.data.formats.labelled import split_as_csv
+from nommer.data.seeding import seed_all
+from nommer.deploy.fuse import fuse
+from nommer.engine.checkpoint import MovableCheckpoint, open_checkpoint
+from nommer.engine.judging import judge
+from nommer.engine.lock import locked
+from nommer.engine.networks import like_pretrained
+from nommer.engine.processes import (
+    check_sync_norms,
+    leave_process_group,
+    process_rank,
+    started_processes,
+    synchronises_norms,
+)
+from nommer.engine.resuming import changed_settings
+from nommer.engine.run import RunFolder, check_outside, environment, plain, prepare_folder
+from nommer.engine.settings import TrainSettings
+from nommer.engine.speed import check_compiler, exact_float32, sound_attention
+from nommer.engine.task import Report, Task
+from nommer.engine.trainer import make_trainer, parse_device, quiet_lightning
+from nommer.engine.training.aiding import aiding
+from nommer.engine.training.averaging import AveragedWeights
+from nommer.engine.training.batch_size import with_batch_size
+from nommer.engine.training.callbacks import BestModel, EpochLines, History, ProgressBar
+from nommer.engine.training.freezing import freeze
+from nommer.engine.training.input_wait import InputWait
+from nommer.engine.training.interruption import StopSignals, interruptible
+from nommer.engine.training.last_checkpoint import LastCheckpoint, Progress, read_progress
+from nommer.engine.training.loggers import check_loggers, make_loggers
+from nommer.engine.training.time_limit import TimeLimit
+from nommer.engine.workflow import Data, Found, Workflow
+from nommer.engine.workflows import find_workflow
+from nommer.errors import InputError
+from nommer.heads.inference import Inference
+from nommer.heads.storage import Model, save_model
+from nommer.progress import console, notice
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a finished run has to show."""
+
+    out: Path
+    """The run folder; `nommer.load(out)` loads the model."""
+    task: str
+    """The task that the data is for, such as "classification"."""
+    report: Report
+    """Judgement of the best epoch's model on the validation images."""
+    epoch: int
+    """The best epoch by top-1, or mIoU, on the validation images; the first of equals."""
+    model: Model
+    """The best epoch's model, in evaluation mode on the CPU."""
+    plots: str
+    """The pictures to look at, by file name."""
+
+
+_CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+
+
+def train_model(settings: TrainSettings) -> TrainingResult:
+    """Train as `settings` say; see `nommer.train`."""
+    with StopSignals() as stop:
+        return train_until(settings, stop)
+
+
+def train_until(settings: TrainSettings, stop: StopSignals) -> TrainingResult:
+    """Train, unless it is asked for a stop.
+
+    Raises:
+        Stopped: it was; everything is saved.
+    """
+    settings = replace(settings, **started_processes(settings.devices, settings.nodes))
+    accelerator, _ = parse_device(settings.device, settings.devices)
+    check_sync_norms(settings.sync_norms, accelerator)
+    check_loggers(settings.loggers)
+    run = RunFolder(settings.out)
+    first = process_rank() == 0
+    console.quiet = not first
+    if first:
+        run.check(resume=settings.resume, overwrite=settings.overwrite)
+    if settings.overwrite:
+        check_outside(settings.data, settings.out)
+    workflow = find_workflow(settings.data, settings.classes)
+    found = find_data(workflow, settings)
+    settings = with_batch_size(workflow, like_pretrained(settings), found, run)
+    settings = workflow.resolve(settings, found)
+    check_shares(settings, found.data)
+    seed_all(settings.seed)
+    fresh = settings
+    if settings.resume:  # its own weights follow
+        fresh = replace(settings, pretrained=None, reinit_head=False)
+    model = workflow.build_model(fresh, found.data)
+    freeze(model.network, settings.aids.freeze)
+    with locked(run.path) if first else nullcontext():
+        if first:
+            open_run(workflow, run, settings, found)
+        notice(describe(settings, found.data, workflow.describe_size(settings)))
+        with quiet_lightning(), explaining_full_disks(run):
+            return fit_and_judge(workflow, settings, run, found, model, stop)
+
+
+@contextmanager
+def explaining_full_disks(run: RunFolder) -> Iterator[None]:
+    """Say what is left, and how to go on, where the run folder can no longer be written to.
+
+    Raises:
+        InputError: in the place of the system's error.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _CANNOT_WRITE:
+            raise
+        saved = run.last.is_file()
+        left = f"{run.last} is whole, from {read_progress(run.last)}" if saved else "nothing was saved yet"
+        then = f"go on with: nommer train {run.resume_options}" if saved else "start again with --overwrite"
+        raise InputError(
+            f"{error.filename or run.path}: cannot be written: {error.strerror}; {left}; make room, or see to the "
+            f"permissions, and {then}"
+        ) from error
+
+
+def find_data(workflow: Workflow, settings: TrainSettings) -> Found:
+    """Read, audit and if need be split the data; tell what is left out."""
+    data = workflow.read(settings.data, classes=settings.classes)
+    found = workflow.audit(data, on_bad_sample=settings.on_bad_sample, training=True, masks=settings.detection.masks)
+    data = found.data
+    if "val" not in data.splits:
+        data = workflow.split(data, fraction=settings.val_fraction, seed=settings.seed)
+    if data.issues:
+        notice(f"{len(data.issues)} issues in the data, {data.left_out} files left out: see data_issues.jsonl")
+    return replace(found, data=data)
+
+
+def check_shares(settings: TrainSettings, data: Data) -> None:
+    """Refuse more processes than there are validation images.
+
+    Raises:
+        InputError: both numbers.
+    """
+    processes, images = settings.processes, len(data.splits["val"])
+    if images < processes:
+        raise InputError(f"{settings.data}: {images} validation images for {processes} processes; each needs one")
+
+
+def open_run(workflow: Workflow, run: RunFolder, settings: TrainSettings, found: Found) -> None:
+    """Make the run folder and write what is known before training; or check that the run may be resumed."""
+    data = found.data
+    split, classes = split_as_csv(data, found.contents), workflow.describe_classes(data)
+    written = settings.with_whole_paths()
+    if settings.resume:
+        run.check_resumable(vars(written), split, classes)
+        run.sweep()
+        notice_other_versions(run)
+    prepare_folder(run.path, resume=settings.resume, overwrite=settings.overwrite)
+    run.write_config({name: value for name, value in vars(written).items() if name not in ("resume", "overwrite")})
+    run.write_issues(data.issues)
+    run.write_split(split)
+    run.write_classes(classes)
+
+
+def notice_other_versions(run: RunFolder) -> None:
+    """Say that a run goes on with other packages, or on another machine, than it was started with."""
+    changes = list(changed_settings(run.read_environment(), environment()))
+    versions = [change for change in changes if change.startswith(("packages.", "python", "torch_threads", "cuda"))]
+    if versions:
+        notice(f"other versions or devices: {'; '.join(versions)}; numbers may differ in their last digits")
+
+
+def describe(settings: TrainSettings, data: Data, size: str) -> str:
+    """What is about to happen, in one line; `size` says how large the images are worked on."""
+    sizes = ", ".join(f"{len(samples)} {split}" for split, samples in data.splits.items())
+    accelerator, _ = parse_device(settings.device, settings.devices)
+    total = settings.images_per_step * settings.processes
+    steps, rest = divmod(len(data.splits["train"]), total)
+    waiting = f" ({rest} images, others each time, wait for the next epoch)" if rest else ""
+    if settings.epoch_steps:
+        steps, waiting = settings.epoch_steps * settings.accumulate, ""
+    return (
+        f"{settings.model}: {len(data.class_names)} classes, {sizes} images of {settings.data}; "
+        f"{size}, {settings.epochs} epochs of {steps} steps of {total} images{waiting}, "
+        f"{accelerator}, precision {settings.precision}, run folder {settings.out}"
+    )
+
+
+def describe_resumption(settings: TrainSettings, done: Progress) -> str:
+    """Where a resumed run goes on, or that there is nothing left to do."""
+    if done.epochs < settings.epochs:
+        return f"going on from {done} (of {settings.epochs} epochs)"
+    nothing = f"all {done.epochs} epochs are done: nothing to train"
+    return f"{nothing}; a larger --epochs goes on from here, on its own schedule"
+
+
+def fit_and_judge(
+    workflow: Workflow, settings: TrainSettings, run: RunFolder, found: Found, model: Model, stop: StopSignals
+) -> TrainingResult:
+    """Train, take the best epoch's weights, judge them and write everything down."""
+    module = workflow.training_data(settings, found.data, model)
+    history = History(run)
+    limit = TimeLimit(settings.time_limit, stop)
+    trainer = build_trainer(workflow, settings, run, history, stop, limit)
+    lr = settings.optim.scaled_lr(settings.lr, settings.images_per_step * trainer.world_size * settings.accumulate)
+    task = workflow.training_task(settings, model, lr=lr, found=found)
+    if settings.compile:
+        check_compiler()
+        task.compile_training()
+    if trainer.is_global_zero:
+        workflow.save_training_batch(module, model, run.path / "train_batch.jpg")
+    if settings.resume:
+        notice(describe_resumption(settings, read_progress(run.last)))
+    with limit.observed(), interruptible(trainer), exact_float32(), sound_attention():
+        trainer.fit(task, datamodule=module, ckpt_path=str(run.last) if settings.resume else None)
+    leave_process_group()
+    history.draw(task)
+    return conclude(workflow, settings, run, found.data, task)
+
+
+def build_trainer(
+    workflow: Workflow, settings: TrainSettings, run: RunFolder, history: History, stop: StopSignals, limit: TimeLimit
+) -> L.Trainer:
+    """The trainer of a run, with its records and checkpoints."""
+    saving: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
+    best = MovableCheckpoint(
+        run.checkpoints, filename="best", monitor=f"val_{workflow.task.measure}", mode="max", **saving
+    )
+    command = f"nommer train {run.resume_options}"
+    last = LastCheckpoint(run.last, minutes=settings.checkpoint_minutes, stop=stop, command=command)  # after "best"
+    averaged = AveragedWeights(settings.aids.ema) if settings.aids.ema else None
+    terminal, waiting = sys.stderr.isatty(), InputWait()
+    on_gpus = parse_device(settings.device, settings.devices)[0] == "cuda"
+    return make_trainer(
+        device=settings.device,
+        devices=settings.devices,
+        nodes=settings.nodes,
+        precision=settings.precision,
+        out=run.path,
+        max_epochs=settings.epochs,
+        accumulate_grad_batches=settings.accumulate,
+        gradient_clip_val=settings.optim.clip_grad or None,
+        callbacks=[
+            *([averaged] if averaged else []),
+            history,
+            BestModel(run, averaged),
+            *aiding(settings, run, workflow.task, limit),
+            waiting,
+            ProgressBar(waiting) if terminal else EpochLines(waiting),
+            best,
+            last,
+        ],
+        enable_progress_bar=terminal,
+        logger=make_loggers(settings.loggers, run, settings=plain(vars(settings.with_whole_paths()))),
+        log_every_n_steps=1_000_000,
+        sync_batchnorm=synchronises_norms(settings.sync_norms, usual=workflow.synchronise_norms and on_gpus),
+    )
+
+
+def conclude(workflow: Workflow, settings: TrainSettings, run: RunFolder, data: Data, task: Task) -> TrainingResult:
+    """Judge the best epoch's weights the way `nommer evaluate` does, and write the model to use.
+
+    Where time was up before any epoch was done, those are the last.
+    """
+    best = run.best if run.best.is_file() else run.last
+    task.load_state_dict(open_checkpoint(best)["state_dict"])
+    epoch = read_progress(best).epochs
+    model, first = cast("Model", task.model).cpu(), settings.device.partition(",")[0]  # of several devices
+    held_back = replace(data, splits={"val": data.splits["val"]})
+    judgement = judge(
+        workflow.judging_task(fuse(model), held_back, Inference()),  # as `evaluate` judges
+        workflow.judging_data(held_back, model, replace(settings.loading(), epoch_steps=None, cache="none")),
+        device=first,
+        precision=settings.precision,
+        out=run.path,
+    )
+    model, report = model.eval(), judgement.report
+    save_model(run.model, model, metrics={"epoch": epoch, **report.summary()}, version=version("nommer"))
+    facts = {"epoch": epoch, "data": str(settings.data), "split": "val"}
+    workflow.save_judgement(judgement, model, held_back, run.path, facts=facts)
+    score = getattr(report, task.measure)
+    notice(f"best epoch {epoch}: {task.measure_name} {score:.2%} on {report.images} validation images")
+    plots = ", ".join(name for name in workflow.plots.split(", ") if (run.path / name).is_file())
+    return TrainingResult(run.path, workflow.name, report, epoch, model, plots)
