@@ -1,4 +1,4 @@
-"""The command line: every verb of `api.py`, its signature as the schema, through jsonargparse."""
+"""The command line: every verb of `api`, its signature as the schema, through jsonargparse."""
 
 import inspect
 import re

@@ -190,7 +190,7 @@ def test_a_full_device_says_what_helps(run, trained, tmp_path, monkeypatch):
     def full(*arguments, **options):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
-    monkeypatch.setattr("nommer.api.evaluate_model", full)
+    monkeypatch.setattr("nommer.api.using.evaluate_model", full)
     monkeypatch.setitem(VERBS, "evaluate", (api.evaluate, VERBS["evaluate"][1]))
     printed = run("evaluate", trained, "--out", tmp_path / "out", code=2)
     assert printed.err.startswith("error: the memory of the device is full; use a smaller --batch-size")
