@@ -2,6 +2,7 @@
 
 import multiprocessing
 import pickle
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -139,10 +140,10 @@ def own_memory():
     return next(int(line.split()[1]) for line in lines if line.startswith("Anonymous:"))
 
 
-def read_everything(cache, results):
+def read_everything(cache):
     before = own_memory()
     total = sum(cache.get(index)[0].getpixel((0, 0))[0] for index in range(64))
-    results.put((total, own_memory() - before))
+    return total, own_memory() - before
 
 
 @pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="asks Linux what memory is shared")
@@ -150,13 +151,9 @@ def read_everything(cache, results):
 def test_processes_share_the_pixels(tmp_path, method):
     picture = Image.new("RGB", (512, 512), (3, 4, 5))
     file = fill(tmp_path, [picture] * 64)
-    context = multiprocessing.get_context(method)
-    results = context.Queue()
     cache = DecodedCache(file.path)
-    worker = context.Process(target=read_everything, args=(cache, results))
-    worker.start()
-    total, grown = results.get(timeout=300)
-    worker.join()
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context(method)) as pool:
+        total, grown = pool.submit(read_everything, cache).result()  # at once, should the process die
     assert total == 64 * 3
     assert grown < 64 * 512 * 512 * 3 / 1024 / 4, "50 MB are mapped, not copied"
     assert len(pickle.dumps(cache)) < 200
