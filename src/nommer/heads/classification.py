@@ -2,21 +2,19 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
-from nommer.data.images import ImageError, ImageSource, open_any
+from nommer.data.images import ImageSource
 from nommer.data.transforms import Preprocessing
 from nommer.errors import InputError
+from nommer.heads.recogniser import NO_NUMBERS, Recogniser, source_name, sources_of
 from nommer.predictions import Classification, Failure
 from nommer.shapes import Images, Logits
 
 
-class Classifier(nn.Module):
+class Classifier(Recogniser):
     """A NomMer with class names and preprocessing; `forward` is the network's, `predict` takes images as they are.
 
     Args:
@@ -30,6 +28,8 @@ class Classifier(nn.Module):
         InputError: as many class names as the network has outputs are needed.
     """
 
+    preprocessing: Preprocessing
+
     def __init__(
         self,
         network: nn.Module,
@@ -39,17 +39,14 @@ class Classifier(nn.Module):
         class_ids: Sequence[str] = (),
         threshold: float | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(network, class_names=class_names, preprocessing=preprocessing)
         if len(class_names) != network.num_classes:
             raise InputError(
                 f"the network has {network.num_classes} outputs but {len(class_names)} class names were given"
             )
-        self.network = network
         if class_ids and len(class_ids) != len(class_names):
             raise InputError(f"{len(class_names)} class names but {len(class_ids)} class ids were given")
-        self.class_names, self.class_ids = tuple(class_names), tuple(class_ids)
-        self.preprocessing = preprocessing
-        self.threshold = threshold
+        self.class_ids, self.threshold = tuple(class_ids), threshold
 
     def probabilities(self, logits: Logits) -> Logits:
         """Probabilities of the classes: together 1; or where an image may have several, each for itself."""
@@ -67,8 +64,7 @@ class Classifier(nn.Module):
 
         An image that cannot be decoded gets a `Failure`; the others are answered all the same.
         """
-        sources = [images] if isinstance(images, str | Path | Image.Image | np.ndarray) else list(images)
-        return list(self.predict_stream(sources, batch_size=batch_size))
+        return list(self.predict_stream(sources_of(images), batch_size=batch_size))
 
     def predict_stream(self, sources: Sequence[ImageSource], *, batch_size: int) -> Iterator[Classification | Failure]:
         """As `predict`, one answer after the other, with one batch of images in memory."""
@@ -84,34 +80,11 @@ class Classifier(nn.Module):
                 if math.isfinite(sum(probabilities)):
                     yield Classification(source_name(source), self.class_names, probabilities, self.threshold)
                 else:
-                    yield Failure(source_name(source), "the model's scores are no numbers")
-
-    def prepare(self, source: ImageSource) -> Tensor | Failure:
-        """An image as the network takes it, (3, size, size) float32; a `Failure` if it cannot be decoded."""
-        image = open_source(source, self.preprocessing.background)
-        return image if isinstance(image, Failure) else self.preprocessing(image)
+                    yield Failure(source_name(source), NO_NUMBERS)
 
     @torch.inference_mode()
     def _probabilities(self, prepared: list[Tensor]) -> Tensor:
         if not prepared:
             return torch.empty(0, len(self.class_names))
-        was_training = self.training
-        device = next((parameter.device for parameter in self.parameters()), torch.device("cpu"))
-        self.eval()
-        try:
-            return self.probabilities(self(torch.stack(prepared).to(device))).cpu()
-        finally:
-            self.train(was_training)
-
-
-def source_name(source: ImageSource) -> str:
-    """The path of an image file, or "image" for one given in memory."""
-    return str(source) if isinstance(source, str | Path) else "image"
-
-
-def open_source(source: ImageSource, background: tuple[int, int, int]) -> Image.Image | Failure:
-    """A source as an RGB image, what is transparent on `background`; a `Failure` if it cannot be decoded."""
-    try:
-        return open_any(source, background=background)
-    except ImageError as error:
-        return Failure(source_name(source), error.reason)
+        with self.evaluating():
+            return self.probabilities(self(torch.stack(prepared).to(self.device))).cpu()

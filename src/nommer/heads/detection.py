@@ -2,24 +2,22 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from nommer.data.box_transforms import BoxPreprocessing, Target
 from nommer.data.images import ImageSource
 from nommer.errors import InputError
-from nommer.heads.classification import open_source, source_name
 from nommer.heads.object_masks import encode_pixels, paste_mask
 from nommer.heads.rcnn import Image as ImageTensor
 from nommer.heads.rcnn import ObjectNetwork
+from nommer.heads.recogniser import Recogniser, sources_of
 from nommer.predictions import Detections, Failure
 
 
-class Detector(nn.Module):
+class Detector(Recogniser):
     """A network with class names, category ids and preprocessing; `predict` takes images as they are.
 
     Args:
@@ -32,6 +30,9 @@ class Detector(nn.Module):
         InputError: not as many names or category ids as the network has classes, or a category id twice.
     """
 
+    network: ObjectNetwork
+    preprocessing: BoxPreprocessing
+
     def __init__(
         self,
         network: ObjectNetwork,
@@ -40,16 +41,13 @@ class Detector(nn.Module):
         category_ids: Sequence[int],
         preprocessing: BoxPreprocessing,
     ) -> None:
-        super().__init__()
+        super().__init__(network, class_names=class_names, preprocessing=preprocessing)
         for what, given in (("class names", class_names), ("category ids", category_ids)):
             if len(given) != network.num_classes:
                 raise InputError(f"the network has {network.num_classes} classes but {len(given)} {what} were given")
         if len(set(category_ids)) < len(category_ids):
             raise InputError(f"every class must have a category id of its own, got {list(category_ids)}")
-        self.network = network
-        self.class_names = tuple(class_names)
         self.category_ids = tuple(int(number) for number in category_ids)
-        self.preprocessing = preprocessing
 
     def forward(
         self, images: Sequence[ImageTensor], targets: Sequence[Target] | None = None
@@ -76,29 +74,19 @@ class Detector(nn.Module):
         Raises:
             InputError: a value out of range.
         """
-        sources = [images] if isinstance(images, str | Path | Image.Image | np.ndarray) else list(images)
-        return list(self.predict_stream(sources, threshold=threshold, most=most))
+        return list(self.predict_stream(sources_of(images), threshold=threshold, most=most))
 
     def predict_stream(
         self, sources: Sequence[ImageSource], *, threshold: float | None = None, most: int | None = None
     ) -> Iterator[Detections | Failure]:
         """As `predict`, one answer after the other, with one image in memory."""
-        for source in sources:
-            image = open_source(source, self.preprocessing.background)
-            if isinstance(image, Failure):
-                yield image
-                continue
+
+        def answer(name: str, image: Image.Image) -> Detections | None:
             size, prepared = (image.height, image.width), self.preprocessing(image)
             found = self.detect(prepared, size=size, threshold=threshold, most=most)
-            if found is None:
-                yield Failure(source_name(source), "the model's scores are no numbers")
-            else:
-                yield replace(found, source=source_name(source))
+            return None if found is None else replace(found, source=name)
 
-    def prepare(self, source: ImageSource) -> Tensor | Failure:
-        """An image as the network takes it, (3, h, w) float32; a `Failure` if it cannot be decoded."""
-        image = open_source(source, self.preprocessing.background)
-        return image if isinstance(image, Failure) else self.preprocessing(image)
+        return self.answer_each(sources, answer)
 
     @torch.inference_mode()
     def detect(
@@ -121,15 +109,11 @@ class Detector(nn.Module):
             raise InputError(f"threshold must be from 0 to 1, got {threshold}")
         if most < 1:
             raise InputError(f"most must be 1 or more, got {most}")
-        device = next((parameter.device for parameter in self.parameters()), torch.device("cpu"))
-        was_training = self.training
-        self.eval()
         try:
-            (found,) = self.network.detect([image.to(device)], threshold=threshold, most=most)
+            with self.evaluating():
+                (found,) = self.network.detect([image.to(self.device)], threshold=threshold, most=most)
         except FloatingPointError:
             return None
-        finally:
-            self.train(was_training)
         return self._at_size(found, (image.shape[-2], image.shape[-1]), size)
 
     def _at_size(self, found: dict[str, Tensor], seen: tuple[int, int], size: tuple[int, int]) -> Detections:

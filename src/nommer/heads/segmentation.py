@@ -1,25 +1,24 @@
 """A semantic segmenter: the network, the names and colours of its classes, and how its images are prepared."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from nommer.data.images import ImageSource
 from nommer.data.joint_transforms import DensePreprocessing
 from nommer.data.masks import IGNORE
 from nommer.errors import InputError
-from nommer.heads.classification import open_source, source_name
 from nommer.heads.inference import DenseNetwork, Inference, score_bands
+from nommer.heads.recogniser import Recogniser, sources_of
 from nommer.predictions import Failure, Segmentation
 from nommer.shapes import BandScores, Images, PixelLogits
 
 
-class Segmenter(nn.Module):
+class Segmenter(Recogniser):
     """A dense network with class names, colours and preprocessing; `predict` takes images as they are.
 
     Args:
@@ -32,6 +31,9 @@ class Segmenter(nn.Module):
         InputError: not as many names or colours as the network has outputs, or too many classes.
     """
 
+    network: DenseNetwork
+    preprocessing: DensePreprocessing
+
     def __init__(
         self,
         network: DenseNetwork,
@@ -40,16 +42,13 @@ class Segmenter(nn.Module):
         colours: Sequence[Sequence[int]],
         preprocessing: DensePreprocessing,
     ) -> None:
-        super().__init__()
+        super().__init__(network, class_names=class_names, preprocessing=preprocessing)
         for what, given in (("class names", class_names), ("colours", colours)):
             if len(given) != network.num_classes:
                 raise InputError(f"the network has {network.num_classes} outputs but {len(given)} {what} were given")
         if len(class_names) > IGNORE:  # labels are 8 bits, and one value is for pixels that count for nothing
             raise InputError(f"a segmenter tells at most {IGNORE} classes apart, got {len(class_names)}")
-        self.network = network
-        self.class_names = tuple(class_names)
         self.colours = tuple((int(red), int(green), int(blue)) for red, green, blue in colours)
-        self.preprocessing = preprocessing
 
     def forward(self, images: Images) -> PixelLogits:
         """Class scores (B, classes, H, W) of prepared images (B, 3, H, W)."""
@@ -78,28 +77,18 @@ class Segmenter(nn.Module):
 
         An image that cannot be decoded gets a `Failure`; the others are answered all the same.
         """
-        sources = [images] if isinstance(images, str | Path | Image.Image | np.ndarray) else list(images)
-        return list(self.predict_stream(sources, inference=inference))
+        return list(self.predict_stream(sources_of(images), inference=inference))
 
     def predict_stream(
         self, sources: Sequence[ImageSource], *, inference: Inference = Inference()
     ) -> Iterator[Segmentation | Failure]:
         """As `predict`, one answer after the other, with one image in memory."""
-        for source in sources:
-            image = open_source(source, self.preprocessing.background)
-            if isinstance(image, Failure):
-                yield image
-                continue
-            labels = self.label(self.preprocessing(image)[None], size=(image.height, image.width), inference=inference)
-            if labels is None:
-                yield Failure(source_name(source), "the model's scores are no numbers")
-            else:
-                yield Segmentation(source_name(source), self.class_names, self.colours, labels)
 
-    def prepare(self, source: ImageSource) -> Tensor | Failure:
-        """An image as the network takes it, (3, h, w) float32; a `Failure` if it cannot be decoded."""
-        image = open_source(source, self.preprocessing.background)
-        return image if isinstance(image, Failure) else self.preprocessing(image)
+        def answer(name: str, image: Image.Image) -> Segmentation | None:
+            labels = self.label(self.preprocessing(image)[None], size=(image.height, image.width), inference=inference)
+            return None if labels is None else Segmentation(name, self.class_names, self.colours, labels)
+
+        return self.answer_each(sources, answer)
 
     @torch.inference_mode()
     def label(self, image: Images, *, size: tuple[int, int], inference: Inference = Inference()) -> np.ndarray | None:
@@ -108,15 +97,11 @@ class Segmenter(nn.Module):
         Returns:
             None where the network's scores are no numbers.
         """
-        device = next((parameter.device for parameter in self.parameters()), torch.device("cpu"))
-        labels, was_training = np.empty(size, np.uint8), self.training
-        self.eval()
-        try:
-            for start, scores in self.score_bands(image.to(device), size=size, inference=inference):
+        labels = np.empty(size, np.uint8)
+        with self.evaluating():
+            for start, scores in self.score_bands(image.to(self.device), size=size, inference=inference):
                 best, classes = scores.max(0)
                 if not best.isfinite().all():
                     return None
                 labels[start : start + len(classes)] = classes.to(torch.uint8).cpu().numpy()
-        finally:
-            self.train(was_training)
         return labels

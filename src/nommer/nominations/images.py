@@ -13,9 +13,10 @@ from torch import Tensor
 from nommer.backbone.contexts import CONTEXTS
 from nommer.backbone.network import NomMer
 from nommer.data.images import ImageSource
-from nommer.heads.classification import Classifier, open_source, source_name
+from nommer.heads.classification import Classifier
 from nommer.heads.detection import Detector
 from nommer.heads.inference import WHOLE_PIXELS, Inference
+from nommer.heads.recogniser import open_source, source_name
 from nommer.heads.segmentation import Segmenter
 from nommer.heads.storage import nommer_of
 from nommer.nominations.cells import block_strides, cells_of, pixel_tokens
@@ -66,16 +67,11 @@ def explain_image(model: Classifier, image: Image.Image, *, name: str, tokens: S
     Raises:
         OutsideError: one of the `tokens` is no part of what the model sees.
     """
-    device, was_training = next(model.parameters()).device, model.training
     seen = model.preprocessing.crop(image)
     frame = Frame(image.size, model.preprocessing.seen(image.height, image.width), (seen.height, seen.width))
     places = [frame.place(pixel) for pixel in tokens]
-    model.eval()
-    try:
-        with NominationTrace(model, keep_maps=True) as trace, _sight(model, places) as sight:
-            logits = model(model.preprocessing.normalise(seen)[None].to(device))
-    finally:
-        model.train(was_training)
+    with model.evaluating(), NominationTrace(model, keep_maps=True) as trace, _sight(model, places) as sight:
+        logits = model(model.preprocessing.normalise(seen)[None].to(model.device))
     prediction = Classification(
         name, model.class_names, tuple(model.probabilities(logits)[0].tolist()), model.threshold
     )

@@ -1,0 +1,101 @@
+"""What the models of all tasks share: from images as they are to the network's input, and an answer for each."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from nommer.data.images import ImageError, ImageSource, open_any
+from nommer.predictions import Failure
+
+Answer = TypeVar("Answer")
+
+NO_NUMBERS = "the model's scores are no numbers"
+
+
+@runtime_checkable
+class ImagePreparation(Protocol):
+    """From a decoded image to the network's input."""
+
+    @property
+    def background(self) -> tuple[int, int, int]:
+        """Colour (0-255) under transparent pixels."""
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """An RGB image as float32 (3, h, w), normalised."""
+
+
+class Recogniser(nn.Module):
+    """A network with class names and preprocessing; siblings say what it answers.
+
+    Args:
+        network: the network.
+        class_names: its classes as people call them.
+        preprocessing: how images are prepared for it.
+    """
+
+    preprocessing: ImagePreparation
+
+    def __init__(self, network: nn.Module, *, class_names: Sequence[str], preprocessing: ImagePreparation) -> None:
+        super().__init__()
+        self.network = network
+        self.class_names = tuple(class_names)
+        self.preprocessing = preprocessing
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next((parameter.device for parameter in self.parameters()), torch.device("cpu"))
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """In evaluation mode while it is open, and afterwards in the mode from before."""
+        was_training = self.training
+        self.eval()
+        try:
+            yield
+        finally:
+            self.train(was_training)
+
+    def prepare(self, source: ImageSource) -> Tensor | Failure:
+        """An image as the network takes it, (3, h, w) float32; a `Failure` if it cannot be decoded."""
+        image = open_source(source, self.preprocessing.background)
+        return image if isinstance(image, Failure) else self.preprocessing(image)
+
+    def answer_each(
+        self, sources: Sequence[ImageSource], answer: Callable[[str, Image.Image], Answer | None]
+    ) -> Iterator[Answer | Failure]:
+        """The answers of `answer` to the name and the decoded image of every source, with one image in memory.
+
+        What cannot be decoded, or is answered by None for scores that are no numbers, gets a `Failure`.
+        """
+        for source in sources:
+            name, image = source_name(source), open_source(source, self.preprocessing.background)
+            if isinstance(image, Failure):
+                yield image
+                continue
+            answered = answer(name, image)
+            yield Failure(name, NO_NUMBERS) if answered is None else answered
+
+
+def sources_of(images: ImageSource | Sequence[ImageSource]) -> Sequence[ImageSource]:
+    """One image or many as many."""
+    return [images] if isinstance(images, str | Path | Image.Image | np.ndarray) else list(images)
+
+
+def source_name(source: ImageSource) -> str:
+    """The path of an image file, or "image" for one given in memory."""
+    return str(source) if isinstance(source, str | Path) else "image"
+
+
+def open_source(source: ImageSource, background: tuple[int, int, int]) -> Image.Image | Failure:
+    """A source as an RGB image, what is transparent on `background`; a `Failure` if it cannot be decoded."""
+    try:
+        return open_any(source, background=background)
+    except ImageError as error:
+        return Failure(source_name(source), error.reason)
