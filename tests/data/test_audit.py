@@ -94,7 +94,7 @@ def test_a_training_class_of_which_nothing_is_left_is_refused(folders):
     data = read_class_folders(folders)
     with pytest.raises(InputError, match="no image of class 'red' can be read"):
         audit(data, on_bad_sample="skip")
-    assert len(audit(data, on_bad_sample="skip", needs_every_class=False).data.splits["train"]) == 3
+    assert len(audit(data, on_bad_sample="skip", training=False).data.splits["train"]) == 3
 
 
 @pytest.mark.parametrize("split", ["train", "val"])

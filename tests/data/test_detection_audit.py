@@ -47,7 +47,7 @@ def test_good_data_pass_unchanged_with_what_the_audit_learned(root, herd, digest
             assert audited.short_side == 32
             assert not told(audited.data)
     expected = [sum(i == wanted for part in herd["train"].values() for i, _ in part) for wanted in (3, 7)]
-    assert audited.class_objects.tolist() == expected
+    assert audited.class_counts.tolist() == expected
     assert digest(root) == before
 
 
@@ -179,7 +179,7 @@ def test_nothing_to_learn_from_is_refused_with_the_likely_cause(change):
         InputError, match=r"is left to learn in the training images; 10 were dropped, the first because: .* box"
     ):
         audit_detection(data)
-    assert audit_detection(data, training=False).class_objects.tolist() == [0, 0]
+    assert audit_detection(data, training=False).class_counts.tolist() == [0, 0]
 
 
 def test_crowds_alone_are_nothing_to_learn_from(change):
@@ -209,5 +209,5 @@ def test_more_than_255_objects_in_an_image_are_all_kept(tmp_path):
         values = np.kron(np.arange(1, 601).reshape(20, 30), np.ones((2, 2))).astype(np.uint16)
         Image.fromarray(values).save(tmp_path / f"labels/{number}.png")
     audited = audit_detection(read_detection(tmp_path))
-    assert audited.class_objects.tolist() == [1200]
+    assert audited.class_counts.tolist() == [1200]
     assert not audited.data.issues

@@ -39,8 +39,8 @@ def test_good_data_pass_unchanged_with_what_the_audit_learned(masked, digest):
             assert audited.data == data
             assert audited.short_side == 32
     labels = [np.asarray(Image.open(sample.mask)) for sample in data.splits["train"]]
-    assert audited.class_pixels.tolist() == np.bincount(np.stack(labels).ravel(), minlength=3).tolist()
-    assert audited.class_pixels.dtype == np.int64
+    assert audited.class_counts.tolist() == np.bincount(np.stack(labels).ravel(), minlength=3).tolist()
+    assert audited.class_counts.dtype == np.int64
     assert digest(masked) == before
 
 
@@ -48,7 +48,7 @@ def test_classes_are_counted_in_all_splits_where_none_is_for_training(masked):
     (masked / "images" / "train").rename(masked / "images" / "test")
     (masked / "masks" / "train").rename(masked / "masks" / "test")
     data = read_mask_folders(masked, class_names=("class 0", "class 1", "class 2"))
-    assert audit_masks(data, training=False).class_pixels.sum() == 9 * 40 * 32
+    assert audit_masks(data, training=False).class_counts.sum() == 9 * 40 * 32
 
 
 def spoil_image(root):
@@ -183,7 +183,7 @@ def test_masks_of_nothing_leave_training_but_not_judging(masked):
 def test_classes_that_never_occur_are_one_line(masked):
     (masked / "classes.yaml").write_text("names: [a, b, c, d, e]")
     audited = audit_masks(read_mask_folders(masked), on_bad_sample="error")
-    assert audited.class_pixels[3:].tolist() == [0, 0]
+    assert audited.class_counts[3:].tolist() == [0, 0]
     assert issues_of(audited.data) == {("masked", "2 of 5 classes do not occur in the masks: d, e", "kept")}
 
 
@@ -208,7 +208,7 @@ def test_binaries_under_class_names_alone_are_explained(masked):
         audit_masks(read_mask_folders(masked))
     assert "nothing but 'background' in the training masks; 255 usually marks one class of two" in str(caught.value)
     (masked / "classes.yaml").write_text("classes: [{name: background, value: 0}, {name: crack, value: 255}]")
-    assert audit_masks(read_mask_folders(masked)).class_pixels.tolist() == [6 * 640, 6 * 640]
+    assert audit_masks(read_mask_folders(masked)).class_counts.tolist() == [6 * 640, 6 * 640]
 
     for path in masked.glob("masks/val/*.png"):
         save(np.repeat(np.array([[0, 255]], np.uint8), 32, 0).repeat(20, 1), path)
@@ -222,7 +222,7 @@ def test_binaries_under_class_names_alone_are_explained(masked):
     (masked / "classes.yaml").write_text("classes: [background, crack]\nignore: 255")
     data = read_mask_folders(masked)
     judged = replace(data, splits={"val": data.splits["val"]})
-    assert audit_masks(judged, training=False).class_pixels.tolist() == [3 * 640, 0]
+    assert audit_masks(judged, training=False).class_counts.tolist() == [3 * 640, 0]
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -208,7 +208,6 @@ class TestSegmentation:
 
 
 def test_resampling_is_left_to_the_task_unless_it_is_given():
-    assert "interpolation" not in TrainSettings(**DEFAULTS).normalisation("segmentation")
-    given = TrainSettings(**DEFAULTS, pixels=PixelOptions(interpolation="bicubic")).normalisation("segmentation")
-    assert given["interpolation"] == "bicubic"
-    assert DensePreprocessing(**TrainSettings(**DEFAULTS).normalisation("segmentation")).interpolation == "bilinear"
+    for pixels, expected in ((PixelOptions(), "bilinear"), (PixelOptions(interpolation="bicubic"), "bicubic")):
+        resolved = TrainSettings(**DEFAULTS, pixels=pixels).for_whole_images("segmentation")
+        assert DensePreprocessing(**resolved.normalisation).interpolation == expected

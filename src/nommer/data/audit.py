@@ -2,11 +2,12 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Generic, TypeVar
 
+import numpy as np
 from PIL import Image
 
 from nommer.data.archives import read_bytes
@@ -16,6 +17,8 @@ from nommer.data.images import ImageError, decode, has_sound_exif, image_errors,
 from nommer.data.parallel import read_all
 from nommer.errors import InputError
 from nommer.progress import notice
+
+D = TypeVar("D", bound=LabelledImages[Any])
 
 DECODE_LIMIT = 50_000
 """Data sets of up to this many images are decoded whole before training; of larger ones the headers are read."""
@@ -91,29 +94,32 @@ def decodes_whole(count: int) -> bool:
 
 
 @dataclass(frozen=True)
-class Audited:
+class Audited(Generic[D]):
     """Data without its bad images, and what the audit learned."""
 
-    data: ClassFolders
+    data: D
     short_side: int
     """Median of the images' shorter side, in pixels."""
-    contents: Mapping[Path, str]
-    """What tells each file from any other, where files were read whole."""
+    contents: Mapping[Path, str] = field(default_factory=dict)
+    """What tells each image with its label from any other, where images were read whole."""
+    class_counts: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    """(classes,) int64: of each class the labelled pixels, or the objects but for crowds, in "train", or in everything
+    where there is no "train"; nothing where whole images have classes."""
 
 
 def audit(
     data: ClassFolders,
     *,
     on_bad_sample: str = "auto",
-    needs_every_class: bool = True,
+    training: bool = True,
     reports: Sequence[ImageReport] | None = None,
-) -> Audited:
+) -> Audited[ClassFolders]:
     """Leave out and list the images that cannot be read.
 
     Args:
         data: labelled files.
         on_bad_sample: "error" refuses any bad image; "skip" leaves them out; "auto" leaves out up to 1 % of all.
-        needs_every_class: refuse data in which a class has no readable training image left.
+        training: the data are to be learned from: refuse those in which a class has no readable training image left.
         reports: what `read_images` found in them, where they were read before.
 
     Raises:
@@ -126,7 +132,7 @@ def audit(
     kept = leave_out(data, bad, on_bad_sample, verb="read")
     issues = [Issue(str(path), error, "left out") for path, error in bad.items()]
     issues += [remark for report in reports for remark in report.remarks]
-    if needs_every_class:
+    if training:
         _check_every_class(data, kept["train"])
     sides = [min(report.size) for report in reports if report.size]
     contents = {report.path: content_of(report.digest) for report in reports}

@@ -3,31 +3,17 @@
 What is wrong with an object alone was listed on reading (`formats.objects`); here images are left out whole.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from statistics import median
 
 import numpy as np
 
-from nommer.data.audit import ImageReport, leave_out, read_images
+from nommer.data.audit import Audited, ImageReport, leave_out, read_images
 from nommer.data.formats.image_files import FIRST_SIDEWAYS
 from nommer.data.formats.labelled import Issue, Split, content_of, shorten
 from nommer.data.formats.objects import DetectionFolders, DetectionSample
 from nommer.errors import InputError
-
-
-@dataclass(frozen=True)
-class AuditedDetection:
-    """Data without its bad images, and what the audit learned."""
-
-    data: DetectionFolders
-    short_side: int
-    """Median of the images' shorter side, in pixels."""
-    class_objects: np.ndarray
-    """(classes,) int64: objects, but for crowds, of each class in "train", or where there is none in everything."""
-    contents: Mapping[Path, str]
-    """What tells each image with its objects from any other, where images were read whole."""
 
 
 def audit_detection(
@@ -37,7 +23,7 @@ def audit_detection(
     training: bool = True,
     masks: bool | None = None,
     reports: Sequence[ImageReport] | None = None,
-) -> AuditedDetection:
+) -> Audited[DetectionFolders]:
     """Leave out and list the images that cannot be used; with masks, also drop and list the objects that have none.
 
     Args:
@@ -71,7 +57,7 @@ def audit_detection(
     issues += _absent_classes(data, counts)
     side = int(median(min(sample.size) for sample in audited.samples()))
     contents = {s.path: content_of(by_path[s.path].digest, s.objects.as_bytes()) for s in audited.samples()}
-    return AuditedDetection(replace(audited, issues=(*data.issues, *issues)), side, counts, contents)
+    return Audited(replace(audited, issues=(*data.issues, *issues)), side, contents, counts)
 
 
 def find_error(sample: DetectionSample, image: ImageReport) -> str | None:

@@ -1,14 +1,14 @@
 """Reads images and their masks once before anything is learned from them, and lists what is wrong with them."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 
-from nommer.data.audit import ImageReport, decodes_whole, leave_out, read_image
+from nommer.data.audit import Audited, ImageReport, decodes_whole, leave_out, read_image
 from nommer.data.formats.image_files import FIRST_SIDEWAYS
 from nommer.data.formats.labelled import Issue, content_of, shorten
 from nommer.data.formats.mask_pairs import MASK_ENDINGS, MaskSample
@@ -46,26 +46,13 @@ class PairReport:
         return self.error is None and not self.counts[:IGNORE].any()
 
 
-@dataclass(frozen=True)
-class AuditedMasks:
-    """Data without its bad pairs, and what the audit learned."""
-
-    data: MaskFolders
-    short_side: int
-    """Median of the images' shorter side, in pixels."""
-    class_pixels: np.ndarray
-    """(classes,) int64: labelled pixels of each class in "train", or in everything where there is no "train"."""
-    contents: Mapping[Path, str]
-    """What tells each image with its mask from any other, where images were read whole."""
-
-
 def audit_masks(
     data: MaskFolders,
     *,
     on_bad_sample: str = "auto",
     training: bool = True,
     reports: Sequence[PairReport] | None = None,
-) -> AuditedMasks:
+) -> Audited[MaskFolders]:
     """Leave out and list the images that cannot be used, for their own or their mask's sake.
 
     Args:
@@ -100,9 +87,8 @@ def audit_masks(
     contents = {
         report.path: content_of(report.image.digest if report.image else None, report.digest) for report in reports
     }
-    return AuditedMasks(
-        replace(audited, issues=(*data.issues, *issues)), side, counts[: len(data.class_names)], contents
-    )
+    counts = counts[: len(data.class_names)]
+    return Audited(replace(audited, issues=(*data.issues, *issues)), side, contents, counts)
 
 
 def read_pairs(data: MaskFolders, *, whole: bool | None = None) -> list[PairReport]:

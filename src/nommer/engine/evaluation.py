@@ -18,7 +18,7 @@ from nommer.engine.settings import default_workers
 from nommer.engine.speed import check_compiler, compile_inference
 from nommer.engine.task import Report
 from nommer.engine.trainer import Precision, one_device, parse_device, quiet_lightning
-from nommer.engine.workflow import Data, Judgement, Workflow
+from nommer.engine.workflow import Auditing, Data, Judgement, Workflow
 from nommer.engine.workflows import WORKFLOWS
 from nommer.errors import InputError, check_minimum, refuse_options
 from nommer.heads.classification import Classifier
@@ -145,7 +145,8 @@ def open_model_and_data(settings: EvaluationSettings) -> Opened:
     read = read_for(model, workflow, root, settings.classes_for(root, run))
     name, chosen = choose_split(without_known_issues(read, run), settings.split, run=run)
     masks = model.network.has_masks if isinstance(model, Detector) else None
-    data = workflow.audit(chosen, on_bad_sample=settings.on_bad_sample, training=False, masks=masks).data
+    how = Auditing(on_bad_sample=settings.on_bad_sample, training=False, masks=masks)
+    data = workflow.audit(chosen, how).data
     return Opened(model, workflow, run, root, name, data)
 
 

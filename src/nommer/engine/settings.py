@@ -24,6 +24,9 @@ from nommer.zoo import find_entry
 
 LARGEST_DEFAULT_CROP = 512
 
+_CROPPING = ("crop_pct", "crop_mode")
+"""Options of `pixels` that are for tasks which crop."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentationOptions:
@@ -226,18 +229,22 @@ class TrainSettings:
         kept = {None, self.pretrained if of_zoo else None}
         return replace(self, **{name: path.absolute() for name, path in paths.items() if path not in kept})
 
-    def normalisation(self, task: str) -> dict[str, Any]:
-        """The options of `pixels` that are given, for a task that sees whole images.
+    def for_whole_images(self, task: str) -> "TrainSettings":
+        """With `pixels` filled in for a task that sees whole images.
 
         Raises:
-            InputError: one that crops is given.
+            InputError: an option that crops is given.
         """
         unset = PixelOptions()
-        for name in ("crop_pct", "crop_mode"):
+        for name in _CROPPING:
             if getattr(self.pixels, name) != getattr(unset, name):
                 raise InputError(f"--pixels.{name.replace('_', '-')}: is not for {task}, which sees whole images")
-        given = {name: value for name, value in vars(self.pixels).items() if value is not None}
-        return {name: value for name, value in given.items() if name not in ("crop_pct", "crop_mode")}
+        return replace(self, pixels=replace(self.pixels, interpolation=self.pixels.interpolation or "bilinear"))
+
+    @property
+    def normalisation(self) -> dict[str, Any]:
+        """The options of `pixels` for a task that sees whole images, once they are resolved."""
+        return {name: value for name, value in vars(self.pixels).items() if name not in _CROPPING}
 
     def loading(self) -> Loading:
         """How batches are put together, once everything is resolved."""

@@ -2,33 +2,41 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-
+from nommer.data.audit import Audited
 from nommer.data.formats.labelled import LabelledImages
 from nommer.data.module import ImageData, Loading
 from nommer.engine.settings import TrainSettings
 from nommer.engine.task import Report, Task
+from nommer.errors import refuse_options
 from nommer.heads.inference import Inference
 from nommer.heads.storage import Model
 
 Data = LabelledImages[Any]
 
+TASK_OPTIONS = ("augment", "classification", "segmentation", "detection")
+"""Groups of settings that are for some tasks only."""
 
-@dataclass(frozen=True)
-class Found:
-    """Data that was read and audited."""
 
-    data: Data
-    short_side: int
-    """Median of the images' shorter side, in pixels."""
-    class_pixels: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    """Training pixels of each class, where a task labels pixels."""
-    contents: Mapping[Path, str] = field(default_factory=dict)
-    """What tells each sample from any other, where it was read whole."""
+Found = Audited[Any]
+"""Data that was read and audited."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Auditing:
+    """How data are audited."""
+
+    on_bad_sample: str
+    """What is done about samples that cannot be used: "error", "skip" or "auto", as the verbs have it."""
+    training: bool
+    """Whether they are to be learned from, or judged on."""
+    masks: bool | None = None
+    """Of objects, whether their masks are wanted; by default where most have one."""
+    reports: Sequence[Any] | None = None
+    """What `Workflow.inspect` found; by default the samples are read now."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,8 @@ class Workflow(ABC):
 
     name: ClassVar[str]
     task: ClassVar[type[Task]]
+    options: ClassVar[frozenset[str]]
+    """Which of `TASK_OPTIONS` do something for this task."""
     largest_default_batch: ClassVar[int]
     has_inference: ClassVar[bool] = False
     """Whether there are several ways to go over an image."""
@@ -66,28 +76,24 @@ class Workflow(ABC):
         """Read every sample whole, and tell what was found in each, in their order; `audit` takes it."""
 
     @abstractmethod
-    def audit(
-        self,
-        data: Data,
-        *,
-        on_bad_sample: str,
-        training: bool,
-        masks: bool | None = None,
-        reports: Sequence[Any] | None = None,
-    ) -> Found:
-        """Read every sample once, and leave out and list what cannot be used.
+    def audit(self, data: Any, how: Auditing) -> Found:
+        """Read every sample once, and leave out and list what cannot be used."""
 
-        Args:
-            data: what was read.
-            on_bad_sample: "error", "skip" or "auto", as the verbs have it.
-            training: whether it is to be learned from, or judged on.
-            masks: of objects, whether their masks are wanted; by default where most have one.
-            reports: what `inspect` found; by default the samples are read now.
+    def resolve(self, settings: TrainSettings, found: Found) -> TrainSettings:
+        """Settings with everything filled in that depends on task, data and machine.
+
+        Raises:
+            InputError: options of other tasks, or anything else that does not fit.
         """
+        for group in TASK_OPTIONS:
+            if group not in self.options:
+                refuse_options(group, getattr(settings, group), self.name)
+        images = len(found.data.splits["train"])
+        return self.fill_in(settings.resolved(train_images=images, largest_batch=self.largest_default_batch), found)
 
     @abstractmethod
-    def resolve(self, settings: TrainSettings, found: Found) -> TrainSettings:
-        """Settings with the task's defaults filled in; refuses those of other tasks."""
+    def fill_in(self, settings: TrainSettings, found: Found) -> TrainSettings:
+        """Settings with what depends on the task and its data."""
 
     def describe_size(self, settings: TrainSettings) -> str:
         """How large images are worked on, in words."""

@@ -11,7 +11,7 @@ from nommer.data.formats.labelled import SPLIT_FOLDERS, Issue
 from nommer.engine.checking.report import write_report
 from nommer.engine.checking.tasks import CHECKS, Facts
 from nommer.engine.run import RunFolder, check_outside, results_folder
-from nommer.engine.workflow import Data, Workflow
+from nommer.engine.workflow import Auditing, Data, Workflow
 from nommer.engine.workflows import find_workflow
 from nommer.errors import InputError
 from nommer.files import write_csv, write_json
@@ -92,7 +92,7 @@ def audit_issues(workflow: Workflow, data: Data, reports: Sequence[Any]) -> tupl
     refusal = None
     for policy in ("auto", "skip"):
         try:
-            found = workflow.audit(data, on_bad_sample=policy, training=True, reports=reports)
+            found = workflow.audit(data, Auditing(on_bad_sample=policy, training=True, reports=reports))
             if "val" not in found.data.splits:
                 workflow.split(found.data, fraction=VAL_FRACTION, seed=0)
         except InputError as error:

@@ -1,6 +1,6 @@
 """Image classification in the engine: the Lightning module, and what the verbs ask of the task."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -23,8 +23,8 @@ from nommer.engine.task import Task
 from nommer.engine.tasks.classification_results import save_judgement, save_training_batch
 from nommer.engine.tasks.metrics import ClassificationMetrics
 from nommer.engine.training.optim import Optim
-from nommer.engine.workflow import Data, Found, Judgement, Workflow
-from nommer.errors import InputError, refuse_options
+from nommer.engine.workflow import Auditing, Data, Found, Judgement, Workflow
+from nommer.errors import InputError
 from nommer.heads.classification import Classifier
 from nommer.heads.inference import Inference
 
@@ -80,6 +80,7 @@ class ClassificationWorkflow(Workflow):
     """Images in folders, one per class."""
 
     name, task = "classification", ClassificationTask
+    options = frozenset({"augment", "classification"})
     largest_default_batch = 64
     plots = "curves.png, confusion_matrix.png, nominations.png, val_predictions.jpg"
 
@@ -97,26 +98,12 @@ class ClassificationWorkflow(Workflow):
         """Every image, whole."""
         return read_images([sample.path for sample in data.samples()], whole=True)
 
-    def audit(
-        self,
-        data: Any,
-        *,
-        on_bad_sample: str,
-        training: bool,
-        masks: bool | None = None,
-        reports: Sequence[Any] | None = None,
-    ) -> Found:
+    def audit(self, data: Any, how: Auditing) -> Found:
         """Decode every image once."""
-        audited = audit(data, on_bad_sample=on_bad_sample, needs_every_class=training, reports=reports)
-        return Found(audited.data, audited.short_side, contents=audited.contents)
+        return audit(data, on_bad_sample=how.on_bad_sample, training=how.training, reports=how.reports)
 
-    def resolve(self, settings: TrainSettings, found: Found) -> TrainSettings:
+    def fill_in(self, settings: TrainSettings, found: Found) -> TrainSettings:
         """Image size from the data; patch, window, blocks and crop from the image size."""
-        refuse_options("segmentation", settings.segmentation, self.name)
-        refuse_options("detection", settings.detection, self.name)
-        settings = settings.resolved(
-            train_images=len(found.data.splits["train"]), largest_batch=self.largest_default_batch
-        )
         if settings.images_per_step % 2 and (settings.augment.mixup or settings.augment.cutmix):
             raise InputError(
                 f"mixup and cutmix pair the images of a batch: --batch-size must be even, got {settings.batch_size}"

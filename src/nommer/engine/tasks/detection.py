@@ -23,8 +23,8 @@ from nommer.engine.task import Task
 from nommer.engine.tasks.detection_metrics import ImageAnswer, judge_detections
 from nommer.engine.tasks.detection_results import save_judgement, save_training_batch
 from nommer.engine.training.optim import Optim
-from nommer.engine.workflow import Data, Found, Judgement, Workflow
-from nommer.errors import InputError, refuse_options
+from nommer.engine.workflow import Auditing, Data, Found, Judgement, Workflow
+from nommer.errors import InputError
 from nommer.heads.detection import Detector
 from nommer.heads.inference import Inference
 from nommer.heads.rcnn import RCNN
@@ -93,6 +93,7 @@ class DetectionWorkflow(Workflow):
     """Images and the objects in them."""
 
     name, task = "detection", DetectionTask
+    options = frozenset({"detection"})
     largest_default_batch = 4
     synchronise_norms = True
     plots = "curves.png, precision_recall.png, confusion_matrix.png, nominations.png, val_predictions.jpg"
@@ -111,29 +112,15 @@ class DetectionWorkflow(Workflow):
         """Every image, whole."""
         return read_images([sample.path for sample in data.samples() if not sample.error], whole=True)
 
-    def audit(
-        self,
-        data: Any,
-        *,
-        on_bad_sample: str,
-        training: bool,
-        masks: bool | None = None,
-        reports: Sequence[Any] | None = None,
-    ) -> Found:
+    def audit(self, data: Any, how: Auditing) -> Found:
         """Decode every image once, check every object."""
-        audited = audit_detection(data, on_bad_sample=on_bad_sample, training=training, masks=masks, reports=reports)
-        return Found(audited.data, audited.short_side, contents=audited.contents)
+        return audit_detection(data, **vars(how))
 
-    def resolve(self, settings: TrainSettings, found: Found) -> TrainSettings:
+    def fill_in(self, settings: TrainSettings, found: Found) -> TrainSettings:
         """Image size from the data, sizes of the heads from the backbone; masks where the data have them."""
-        for group in ("augment", "classification", "segmentation"):
-            refuse_options(group, getattr(settings, group), self.name)
-        settings.normalisation(self.name)
+        settings = settings.for_whole_images(self.name)
         if settings.image_size is not None:
             raise InputError("--image-size: for detection give --detection.short-side and --detection.long-side")
-        settings = settings.resolved(
-            train_images=len(found.data.splits["train"]), largest_batch=self.largest_default_batch
-        )
         data: Any = found.data
         short = settings.detection.short_side or min(800, found.short_side)
         network = settings.network.resolved(settings.model, short)
@@ -142,7 +129,6 @@ class DetectionWorkflow(Workflow):
         return replace(
             settings,
             image_size=None,
-            pixels=replace(settings.pixels, interpolation=settings.pixels.interpolation or "bilinear"),
             optim=settings.optim.resolved(schedule="steps", label_smoothing=0.0),
             detection=settings.detection.resolved(features=features, short_side=found.short_side, masks=data.has_masks),
         )
@@ -172,7 +158,7 @@ class DetectionWorkflow(Workflow):
             network,
             class_names=data.class_names,
             category_ids=data.category_ids,
-            preprocessing=BoxPreprocessing(short_side=short, long_side=long, **settings.normalisation(self.name)),
+            preprocessing=BoxPreprocessing(short_side=short, long_side=long, **settings.normalisation),
         )
 
     def training_data(self, settings: TrainSettings, data: Any, model: Detector) -> ImageData[Any, Any]:

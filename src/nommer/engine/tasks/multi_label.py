@@ -16,7 +16,7 @@ from nommer.engine.tasks.multi_label_metrics import MultiLabelMetrics
 from nommer.engine.tasks.multi_label_results import save_judgement
 from nommer.engine.training.optim import Optim
 from nommer.engine.workflow import Data, Found, Judgement
-from nommer.errors import InputError, refuse_options
+from nommer.errors import InputError
 from nommer.heads.classification import Classifier
 from nommer.heads.inference import Inference
 
@@ -46,16 +46,16 @@ class MultiLabelWorkflow(ClassificationWorkflow):
     """Images in a table, with any number of classes each."""
 
     name, task = "multi-label classification", MultiLabelTask
+    options = frozenset({"augment"})
     plots = "curves.png, precision_recall.png, nominations.png, val_predictions.jpg"
 
-    def resolve(self, settings: TrainSettings, found: Found) -> TrainSettings:
+    def fill_in(self, settings: TrainSettings, found: Found) -> TrainSettings:
         """As for one class each, without what needs one class each."""
-        refuse_options("classification", settings.classification, self.name)
         for name in ("mixup", "cutmix"):
             if getattr(settings.augment, name):
                 raise InputError(f"--augment.{name}: is for images of one class each; leave it out")
         smoothing = settings.optim.label_smoothing or 0.0
-        return super().resolve(replace(settings, optim=replace(settings.optim, label_smoothing=smoothing)), found)
+        return super().fill_in(replace(settings, optim=replace(settings.optim, label_smoothing=smoothing)), found)
 
     def build_model(self, settings: TrainSettings, data: Data) -> Classifier:
         """The network with its classifier, which answers every class that is probable enough."""

@@ -1,6 +1,6 @@
 """Semantic segmentation in the engine: the Lightning module, and what the verbs ask of the task."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -23,8 +23,7 @@ from nommer.engine.task import Task
 from nommer.engine.tasks.metrics import SegmentationMetrics
 from nommer.engine.tasks.segmentation_results import save_judgement, save_training_batch
 from nommer.engine.training.optim import Optim
-from nommer.engine.workflow import Data, Found, Judgement, Workflow
-from nommer.errors import refuse_options
+from nommer.engine.workflow import Auditing, Data, Found, Judgement, Workflow
 from nommer.heads.inference import Inference
 from nommer.heads.output import describe_labels
 from nommer.heads.segmentation import Segmenter
@@ -113,6 +112,7 @@ class SegmentationWorkflow(Workflow):
     """Images and masks."""
 
     name, task = "segmentation", SegmentationTask
+    options = frozenset({"segmentation"})
     largest_default_batch = 8
     has_inference = True
     synchronise_norms = True
@@ -138,33 +138,18 @@ class SegmentationWorkflow(Workflow):
         """Every image with its mask, whole."""
         return read_pairs(data, whole=True)
 
-    def audit(
-        self,
-        data: Any,
-        *,
-        on_bad_sample: str,
-        training: bool,
-        masks: bool | None = None,
-        reports: Sequence[Any] | None = None,
-    ) -> Found:
+    def audit(self, data: Any, how: Auditing) -> Found:
         """Decode every image and mask once."""
-        audited = audit_masks(data, on_bad_sample=on_bad_sample, training=training, reports=reports)
-        return Found(audited.data, audited.short_side, audited.class_pixels, audited.contents)
+        return audit_masks(data, on_bad_sample=how.on_bad_sample, training=how.training, reports=how.reports)
 
-    def resolve(self, settings: TrainSettings, found: Found) -> TrainSettings:
+    def fill_in(self, settings: TrainSettings, found: Found) -> TrainSettings:
         """Crop size from the data, patch, window and blocks from the crop size, decoder from the backbone."""
-        for group in ("augment", "classification", "detection"):
-            refuse_options(group, getattr(settings, group), self.name)
-        settings.normalisation(self.name)
-        settings = settings.resolved(
-            train_images=len(found.data.splits["train"]), largest_batch=self.largest_default_batch
-        )
+        settings = settings.for_whole_images(self.name)
         image_size = settings.image_size or default_crop(settings.segmentation.short_side or found.short_side)
         network = settings.network.resolved(settings.model, image_size)
         settings = replace(settings, image_size=image_size, network=network)
         return replace(
             settings,
-            pixels=replace(settings.pixels, interpolation=settings.pixels.interpolation or "bilinear"),
             optim=settings.optim.resolved(schedule="poly", label_smoothing=0.0),
             segmentation=settings.segmentation.resolved(count_features(settings)),
         )
@@ -186,7 +171,7 @@ class SegmentationWorkflow(Workflow):
             image_size=settings.image_size or 0,
             short_side=options.short_side,
             long_side=options.long_side,
-            **settings.normalisation(self.name),
+            **settings.normalisation,
         )
         return Segmenter(network, class_names=data.class_names, colours=data.colours, preprocessing=preprocessing)
 
@@ -215,7 +200,7 @@ class SegmentationWorkflow(Workflow):
     def training_task(self, settings: TrainSettings, model: Segmenter, *, lr: float, found: Found) -> Task:
         """Cross-entropy of both heads, weighted by class where asked for."""
         options = settings.segmentation
-        weights = median_weights(found.class_pixels) if options.class_weights == "median" else None
+        weights = median_weights(found.class_counts) if options.class_weights == "median" else None
         return SegmentationTask(
             model,
             auxiliary_weight=options.auxiliary_weight,

@@ -41,7 +41,7 @@ from nommer.engine.training.interruption import StopSignals, interruptible
 from nommer.engine.training.last_checkpoint import LastCheckpoint, Progress, read_progress
 from nommer.engine.training.loggers import check_loggers, make_loggers
 from nommer.engine.training.time_limit import TimeLimit
-from nommer.engine.workflow import Data, Found, Workflow
+from nommer.engine.workflow import Auditing, Data, Found, Workflow
 from nommer.engine.workflows import find_workflow
 from nommer.errors import InputError
 from nommer.heads.inference import Inference
@@ -136,7 +136,8 @@ def explaining_full_disks(run: RunFolder) -> Iterator[None]:
 def find_data(workflow: Workflow, settings: TrainSettings) -> Found:
     """Read, audit and if need be split the data; tell what is left out."""
     data = workflow.read(settings.data, classes=settings.classes)
-    found = workflow.audit(data, on_bad_sample=settings.on_bad_sample, training=True, masks=settings.detection.masks)
+    how = Auditing(on_bad_sample=settings.on_bad_sample, training=True, masks=settings.detection.masks)
+    found = workflow.audit(data, how)
     data = found.data
     if "val" not in data.splits:
         data = workflow.split(data, fraction=settings.val_fraction, seed=settings.seed)
