@@ -94,6 +94,13 @@ def test_fewer_activations_are_kept(create, draw):
     assert kept[1] < kept[0] / 2
 
 
+def test_synchronised_batch_norms_can_be_recomputed(create, draw):
+    model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(create()).train()
+    model.set_grad_checkpointing()
+    model(draw(2, 3, 64, 64)).sum().backward()
+    assert int(model.stages[0].blocks[0].mixer.convolution.norm1.num_batches_tracked) == 1
+
+
 def test_batch_statistics_count_again_after_a_recomputation_that_failed(create, draw):
     model = create().train()
     model.set_grad_checkpointing()

@@ -20,11 +20,12 @@ def frozen_batch_statistics(module: nn.Module) -> Iterator[None]:
     """Leave the running statistics of batch norms as they are: a recomputed forward pass must not count twice.
 
     The batch norms go on tracking, with momentum 0: the recomputation must save the same tensors as the first pass.
+    They count in copies, for synchronised ones insist on counting.
     """
     norms = [norm for norm in module.modules() if isinstance(norm, _BatchNorm)]
     before = [(norm, norm.momentum, norm.num_batches_tracked) for norm in norms]
-    for norm in norms:
-        norm.momentum, norm.num_batches_tracked = 0.0, None
+    for norm, _, batches in before:
+        norm.momentum, norm.num_batches_tracked = 0.0, None if batches is None else batches.clone()
     try:
         yield
     finally:

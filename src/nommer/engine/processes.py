@@ -34,16 +34,6 @@ def process_rank() -> int:
     return int(getattr(rank_zero_only, "rank", None) or 0)
 
 
-def check_sync_norms(sync_norms: SyncNorms, accelerator: str) -> None:
-    """Refuse what torch does not do.
-
-    Raises:
-        InputError: batch norms of a CPU are to see several batches.
-    """
-    if sync_norms == "on" and accelerator != "cuda":
-        raise InputError(f"--sync-norms on: torch synchronises batch norms on GPUs only, not on {accelerator}")
-
-
 def synchronises_norms(sync_norms: SyncNorms, *, usual: bool) -> bool:
     """Whether batch norms see the batches of all processes; `usual` is what "auto" does."""
     return usual if sync_norms == "auto" else sync_norms == "on"

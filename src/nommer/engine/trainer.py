@@ -12,6 +12,7 @@ import lightning as L
 import torch
 
 from nommer.engine.checkpoint import AtomicCheckpointIO
+from nommer.engine.training.shared_norms import SharedNorms
 from nommer.errors import InputError
 
 Precision = Literal["auto", "32", "bf16", "16"]
@@ -86,11 +87,20 @@ def resolve_precision(precision: Precision, accelerator: str) -> Precision:
 
 
 def make_trainer(
-    *, device: str, devices: int, precision: Precision, out: Path, nodes: int = 1, alone: bool = False, **options: Any
+    *,
+    device: str,
+    devices: int,
+    precision: Precision,
+    out: Path,
+    nodes: int = 1,
+    alone: bool = False,
+    share_norms: bool = False,
+    **options: Any,
 ) -> L.Trainer:
     """A trainer that writes nowhere but where it is told, and whose checkpoints are atomic.
 
-    With `alone` it takes no notice of other processes that were started with this one.
+    With `alone` it takes no notice of other processes that were started with this one; with `share_norms`, batch norms
+    see the batches of all.
     """
     accelerator, chosen = parse_device(device, devices)
     started = 1 if alone else int(os.environ.get("WORLD_SIZE", "1"))
@@ -102,7 +112,7 @@ def make_trainer(
         strategy="ddp" if several else "auto",
         precision=PRECISIONS[resolve_precision(precision, accelerator)],
         default_root_dir=out,
-        plugins=[AtomicCheckpointIO()],
+        plugins=[AtomicCheckpointIO(), *([SharedNorms(on_gpus=accelerator == "cuda")] if share_norms else [])],
         use_distributed_sampler=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,

@@ -59,7 +59,7 @@ class Workflow(ABC):
     has_inference: ClassVar[bool] = False
     """Whether there are several ways to go over an image."""
     synchronise_norms: ClassVar[bool] = False
-    """Whether batch norms see the batches of all GPUs together."""
+    """Whether batch norms see the batches of all processes together."""
     plots: ClassVar[str]
     """The pictures that a run shows, by file name."""
 

@@ -19,7 +19,6 @@ from nommer.engine.judging import judge
 from nommer.engine.lock import locked
 from nommer.engine.networks import like_pretrained
 from nommer.engine.processes import (
-    check_sync_norms,
     leave_process_group,
     process_rank,
     started_processes,
@@ -83,8 +82,6 @@ def train_until(settings: TrainSettings, stop: StopSignals) -> TrainingResult:
         Stopped: it was; everything is saved.
     """
     settings = replace(settings, **started_processes(settings.devices, settings.nodes))
-    accelerator, _ = parse_device(settings.device, settings.devices)
-    check_sync_norms(settings.sync_norms, accelerator)
     check_loggers(settings.loggers)
     run = RunFolder(settings.out)
     first = process_rank() == 0
@@ -241,13 +238,13 @@ def build_trainer(
     last = LastCheckpoint(run.last, minutes=settings.checkpoint_minutes, stop=stop, command=command)  # after "best"
     averaged = AveragedWeights(settings.aids.ema) if settings.aids.ema else None
     terminal, waiting = sys.stderr.isatty(), InputWait()
-    on_gpus = parse_device(settings.device, settings.devices)[0] == "cuda"
     return make_trainer(
         device=settings.device,
         devices=settings.devices,
         nodes=settings.nodes,
         precision=settings.precision,
         out=run.path,
+        share_norms=synchronises_norms(settings.sync_norms, usual=workflow.synchronise_norms),
         max_epochs=settings.epochs,
         accumulate_grad_batches=settings.accumulate,
         gradient_clip_val=settings.optim.clip_grad or None,
@@ -264,7 +261,6 @@ def build_trainer(
         enable_progress_bar=terminal,
         logger=make_loggers(settings.loggers, run, settings=plain(vars(settings.with_whole_paths()))),
         log_every_n_steps=1_000_000,
-        sync_batchnorm=synchronises_norms(settings.sync_norms, usual=workflow.synchronise_norms and on_gpus),
     )
 
 
