@@ -1,13 +1,15 @@
 """Runs `nommer` in fresh processes that faults happen to, for tests and for `benchmarks/faults.py`.
 
 It is started once, loads what takes seconds to load, and forks a process for every line of JSON on its standard input:
-`{"arguments": [...], "fault": [kind, ...], "err": FILE}`. It answers with the exit code, negative for a signal. Faults:
+`{"arguments": [...], "fault": [kind, ...], "err": FILE}`; with `"processes": n` n of them, as torchrun starts them, of
+which the fault happens to the one of `"rank"`. It answers with the exit codes, negative for a signal. Faults:
 
 - `["step", n]`: SIGKILL when the n-th training step begins
 - `["call", name, n]`: SIGKILL instead of the n-th call of `os.fsync` or `os.replace`
 - `["write", n]`: SIGKILL when the first half of the n-th checkpoint is written
 - `["after", seconds]`: SIGKILL after so long
 - `["signal", number, n]`: that signal, to all processes of the run, when the n-th training step begins
+- `["loss", n]`: the n-th training loss is infinite
 - `["full", bytes]`: no file may grow over so many bytes
 - `["count", name]`: none; how often `os.fsync` or `os.replace` was called is printed in the end
 """
@@ -17,9 +19,11 @@ import json
 import os
 import resource
 import signal
+import socket
 import sys
 import threading
 import time
+import traceback
 from pathlib import Path
 
 
@@ -79,20 +83,35 @@ def prepare(kind, *what):
         threading.Timer(what[0], kill).start()
     elif kind == "signal":
         count_down(Task, "on_train_batch_start", what[1], lambda: os.killpg(0, what[0]))
+    elif kind == "loss":
+        log_loss, calls = Task.log_loss, iter(range(1, 1_000_000))
+        Task.log_loss = lambda *given: log_loss(*given) + (float("inf") if next(calls) == what[0] else 0)
     elif kind == "full":
         resource.setrlimit(resource.RLIMIT_FSIZE, (what[0], what[0]))
 
 
-def work(job):
+def join(rank, processes, port):
+    """Be one of several processes that torchrun would have started."""
+    from lightning_utilities.core.rank_zero import rank_zero_only  # noqa: PLC0415 - loaded by then
+
+    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": port, "GROUP_RANK": 0}
+    ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
+    os.environ.update({name: str(value) for name, value in (where | ranks).items()})
+    rank_zero_only.rank = rank
+
+
+def work(job, rank, port):
     """What a forked process does; returns its exit code."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # ends with the process that forked it
     os.setsid()  # as a terminal or a scheduler starts it: signals go to it and its workers
-    with Path(job["err"]).open("wb") as err:
+    with Path(job["err"]).open("ab") as err:
         os.dup2(err.fileno(), 1)
         os.dup2(err.fileno(), 2)
     from nommer.cli import main  # noqa: PLC0415
 
-    kind, *what = job.get("fault") or [None]
+    if job.get("processes", 1) > 1:
+        join(rank, job["processes"], port)
+    kind, *what = (job.get("fault") or [None]) if rank == job.get("rank", 0) else [None]
     if kind == "count":
         return count_calls(what[0], lambda: main(job["arguments"]))
     if kind is not None:
@@ -111,18 +130,35 @@ def serve():
     torch.set_num_threads(1)
     for line in sys.stdin:
         job, started = json.loads(line), time.monotonic()
-        process = os.fork()
-        if process == 0:
-            code = 70
-            try:
-                code = work(job)
-            finally:
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(code)
-        code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-        sys.stdout.write(json.dumps({"code": code, "seconds": time.monotonic() - started}) + "\n")
+        Path(job["err"]).write_bytes(b"")
+        port = free_port()
+        processes = [fork(job, rank, port) for rank in range(job.get("processes", 1))]
+        codes = [os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in processes]
+        answer = {"code": codes[0], "codes": codes, "seconds": time.monotonic() - started}
+        sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def fork(job, rank, port):
+    """The id of a new process that does the job."""
+    process = os.fork()
+    if process == 0:
+        code = 70
+        try:
+            code = work(job, rank, port)
+        except Exception:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    return process
 
 
 if __name__ == "__main__":

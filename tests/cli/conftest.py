@@ -94,14 +94,17 @@ def refused(run):
 
 @pytest.fixture(scope="session")
 def process(tmp_path_factory):
-    """Run a command in a fresh process that a fault (of `tests/faults.py`) happens to; returns its code and output."""
+    """Run a command in a fresh process that a fault (of `tests/faults.py`) happens to; returns its code and output.
+
+    With `processes` it is run by so many, and the fault happens to the one of `rank`.
+    """
     err = tmp_path_factory.mktemp("process") / "err.txt"
     command = [sys.executable, str(Path(__file__).parents[1] / "faults.py")]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, **pipes) as server:
 
-        def process(*arguments, fault=None):
-            job = {"arguments": split(arguments), "fault": fault, "err": str(err)}
+        def process(*arguments, fault=None, processes=1, rank=0):
+            job = {"arguments": split(arguments), "fault": fault, "err": str(err), "processes": processes, "rank": rank}
             server.stdin.write(f"{json.dumps(job)}\n")
             server.stdin.flush()
             return SimpleNamespace(**json.loads(server.stdout.readline()), err=err.read_text())

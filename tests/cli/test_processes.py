@@ -39,7 +39,7 @@ def result(folder):
 def test_evaluation_is_the_same_for_any_number_of_processes(data, run, tmp_path, started):
     kind, number = started.split()
     begin = [*TORCHRUN, number, "-m", "nommer"] if kind == "torchrun" else [sys.executable, "-m", "nommer"]
-    more = [] if kind == "torchrun" else ["--devices", number]
+    more = ["--sync-norms", "on"] if kind == "torchrun" else ["--devices", number]
     command = [*begin, "train", "--data", data, "--out", tmp_path / "run", "--epochs", "1", "--cache", "ram"]
     done = subprocess.run([*command, *OPTIONS, *more], capture_output=True, text=True, check=False, env=ENVIRONMENT)
     assert done.returncode == 0, done.stderr
@@ -102,35 +102,47 @@ def test_a_process_that_is_killed_ends_the_run(data, tmp_path, killed):
 
 
 GRADIENTS = """
-import sys
 import torch
 from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 import nommer, timm
+from nommer.engine.training.shared_norms import SharedNorms
 
 torch.distributed.init_process_group("gloo")
 rank = torch.distributed.get_rank()
 torch.manual_seed(0)
-network = timm.create_model("nommer_micro", num_classes=5, img_size=32)
-images, labels = torch.randn(8, 3, 32, 32), torch.randint(5, (8,))
+network = timm.create_model("nommer_micro", num_classes=5, img_size=32).double()
+images, labels = 3 * torch.randn(8, 3, 32, 32).double() + 7, torch.randint(5, (8,))
 norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
 
-def gradients(model, part, batch_norm):
+def gradients(model, part, share, batch_norm):
     network.eval()
     for norm in norms:
         norm.train(batch_norm)
         norm.reset_running_stats()
     network.zero_grad()
-    torch.manual_seed(1)
-    cross_entropy(model(images[part]), labels[part]).backward()
-    return torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None]).clone()
+    (cross_entropy(model(images[part]), labels[part], reduction="sum") / share).backward()
+    gradient = torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
+    return gradient.clone(), torch.cat([b.double().flatten() for b in network.buffers() if b.numel() < 999])
 
-shared = DistributedDataParallel(network, find_unused_parameters=True)
-for batch_norm in (False, True):
-    whole = gradients(network, slice(None), batch_norm)
-    halves = gradients(shared, slice(4 * rank, 4 * rank + 4), batch_norm)
-    if rank == 0:
-        print("difference", float((whole - halves).norm() / whole.norm()), len(norms))
+def compare(name, border, batch_norm):
+    part = slice(0, border) if rank == 0 else slice(border, 8)
+    own = DistributedDataParallel(network, find_unused_parameters=True, broadcast_buffers=False)
+    for whole, halves in zip(alone[batch_norm], gradients(own, part, 4, batch_norm)):
+        if rank == 0:
+            print(name, float((whole - halves).norm() / whole.norm()))
+
+names = list(network.state_dict())
+alone = {batch_norm: gradients(network, slice(None), 8, batch_norm) for batch_norm in (False, True)}
+compare("fixed", 4, False)
+compare("own", 4, True)
+shared = SharedNorms(on_gpus=False)
+shared.apply(network)
+compare("shared", 4, True)
+compare("unequal", 3, True)
+assert list(network.state_dict()) == names
+shared.revert(network)
+assert {type(norm) for norm in norms} == {torch.nn.BatchNorm2d}
 torch.distributed.destroy_process_group()
 """
 
@@ -142,16 +154,34 @@ def test_two_batches_of_four_give_the_gradient_of_one_of_eight(tmp_path):
     command = [*TORCHRUN, "2", str(script)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=ENVIRONMENT)
     assert done.returncode == 0, done.stderr
-    same, other = (line.split()[1:] for line in done.stdout.splitlines() if line.startswith("difference"))
-    assert float(same[0]) < 1e-5, "what batch norms know is the same"
-    assert int(same[1]) > 0
-    assert float(other[0]) > 1e-3, "batch norms see four images each, not eight"
+    found = {}
+    for line in done.stdout.splitlines():
+        name, difference = line.split()
+        found.setdefault(name, []).append(float(difference))
+    assert found["fixed"][0] < 1e-9, "what batch norms know is the same"
+    assert found["own"][0] > 1e-3, "batch norms see four images each, not eight"
+    for name in ("shared", "unequal"):
+        gradient, statistics = found[name]
+        assert gradient < 1e-9, name
+        assert statistics < 1e-9, name
+
+
+def test_a_loss_that_is_no_number_in_one_process_stops_all_at_that_step(process, data, tmp_path):
+    command = ["train", "--data", data, "--out", tmp_path / "run", "--epochs=2", *OPTIONS]
+    done = process(*command, fault=["loss", 2], processes=2, rank=1)
+    assert done.codes == [2, 2], done.err
+    folder = tmp_path / "run" / "nonfinite"
+    assert "the training loss of process 1 (of 2, from 0 on) became inf in epoch 1, step 2" in done.err
+    assert f"{folder / 'step-1.json'} names its samples" in done.err
+    first, guilty = (json.loads((folder / name).read_text())["batches"][0] for name in ("step.json", "step-1.json"))
+    assert guilty["loss"] == "inf"
+    assert float(first["loss"]) < 10
+    assert len({sample["file"] for sample in first["samples"] + guilty["samples"]}) == 6
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--sync-norms on --device cpu", "--sync-norms on: torch synchronises batch norms on GPUs only, not on cpu"),
         ("--nodes 0", "--nodes must be 1 or more, got 0"),
         ("--nodes 20 --device cpu", "training images for 20 processes"),
     ],

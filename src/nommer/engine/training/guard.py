@@ -1,7 +1,7 @@
 """Stopping at the first step whose loss or gradient is no number, before it spoils the weights.
 
 The norm of the gradient is what clipping computes anyway; that it is looked at is the one time per step that the
-processor waits for the device.
+processor waits for the device. Of several processes all stop if one has to.
 """
 
 from itertools import islice
@@ -11,6 +11,7 @@ from typing import Any, cast
 import lightning as L
 import safetensors.torch
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from nommer.data.module import ImageData
@@ -66,22 +67,34 @@ class FiniteSteps(L.Callback):
         """Take notice of a step that is about to be taken.
 
         Raises:
-            InputError: its losses, or the norm of its gradient, are no numbers.
+            InputError: its losses, in any process, or the norm of its gradient, are no numbers.
         """
         losses, self.losses = torch.stack(self.losses), []
         seen = losses if self.scaled else torch.cat([losses, norm.detach().reshape(1).to(losses)])
-        if bool(torch.isfinite(seen).all()):
+        if trainer.strategy.reduce_boolean_decision(bool(torch.isfinite(seen).all())):
             return
         self._write(trainer, [float(loss) for loss in losses], float(norm))
-        bad = next((float(loss) for loss in losses if not loss.isfinite()), None)
-        what = f"the training loss became {bad}" if bad is not None else f"the gradient's norm became {float(norm)}"
+        what, where = self._blame([float(loss) for loss in losses if not loss.isfinite()], float(norm))
         last = self.run.last
         raise InputError(
             f"{what} in epoch {trainer.current_epoch + 1}, step {trainer.global_step + 1}, which was not taken; "
-            f"{Offence(self.run).folder} names its samples, and `nommer replay {self.run.path}` shows in which layer "
+            f"{where} names its samples, and `nommer replay {self.run.path}` shows in which layer "
             f"it begins; {f'{last} is the last good checkpoint' if last.is_file() else 'there is no checkpoint yet'}; "
             "lower --lr in a new run, or use --precision 32 if it is 16"
         )
+
+    def _blame(self, losses: list[float], norm: float) -> tuple[str, Path]:
+        """What was no number, of which process, and where its samples are named; once every process has named them."""
+        offence, everyones = Offence(self.run), [losses]
+        if dist.is_initialized():
+            everyones = [[] for _ in range(dist.get_world_size())]
+            dist.all_gather_object(everyones, losses)
+        guilty = [(rank, bad[0]) for rank, bad in enumerate(everyones) if bad]
+        if not guilty:
+            return f"the gradient's norm became {norm}", offence.folder
+        rank, bad = guilty[0]
+        process = f" of process {rank} (of {len(everyones)}, from 0 on)" if len(everyones) > 1 else ""
+        return f"the training loss{process} became {bad}", offence.step(rank) if process else offence.folder
 
     def _write(self, trainer: L.Trainer, losses: list[float], norm: float) -> None:
         """Write down what is needed to do the step again."""
