@@ -6,8 +6,9 @@
     python benchmarks/accuracy.py settings data/tiny_imagenet_20 runs/settings --config tiny_imagenet_20
 
 What stands after -- goes to every `nommer train`: -- --device cuda --epochs 30. A run whose folder is finished is not
-trained again, one that was stopped goes on. Of the runs that are finished, OUT/results.json gets all numbers,
-OUT/table.md the table and OUT/accuracy.png the plots. Speed is measured alone, when no run is active.
+trained again, one that was stopped goes on; --jobs 0 trains nothing. Of the runs that are finished, OUT/results.json
+gets all numbers, OUT/table.md the table and OUT/accuracy.png the plots. Speed is measured when no run is active, on
+--speed-device, which need not be where the runs were trained: of a run, its architecture is enough.
 """
 
 import argparse
@@ -22,14 +23,16 @@ from pathlib import Path
 import torch
 import yaml
 from compare_runs import read_run
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from network_costs import giga_macs
 from runs import Run, finish, say, spread
 from torch import nn
 
 import nommer
+from nommer import zoo
 from nommer.engine.training.optim import Optim
-from nommer.heads.networks import build_network, describe_network
+from nommer.heads.networks import build_network
 
 SWIN = "--model timm:swin_tiny_patch4_window7_224 --network.timm"
 SUITES: dict[str, dict[str, str]] = {
@@ -86,8 +89,8 @@ def collect(runs: Sequence[Run]) -> list[dict]:
         row["image_size"], row["epochs"] = settings["image_size"], settings["epochs"]
         row["precision"], row["batch_size"] = settings["precision"], settings["batch_size"]
         row["environment"] = {name: started[name] for name in ("packages", "cuda", "platform")}
-        row["training_images"] = sum(",train," in line for line in (run.out / "split.csv").read_text().splitlines())
-        row["model"] = str(run.out)
+        row["steps"] = int(found["curve"][-1]["step"])
+        row["architecture"] = json.loads((run.out / "model" / zoo.DESCRIPTION).read_text())["architecture"]
         row["seeds"][run.seed] = {
             "top1": found["result"]["top1"],
             "top5": found["result"]["top5"],
@@ -102,22 +105,37 @@ def collect(runs: Sequence[Run]) -> list[dict]:
 def count(rows: list[dict]) -> None:
     """Add parameters and multiply-accumulates to every row."""
     for row in rows:
-        network = nommer.load(row["model"]).network
         with torch.device("meta"):
-            row["giga_macs"] = giga_macs(build_network(describe_network(network)), row["image_size"])
+            network = build_network(row["architecture"])
+            row["giga_macs"] = giga_macs(network, row["image_size"])
         row["parameters"] = sum(parameter.numel() for parameter in network.parameters())
 
 
 def measure(rows: list[dict], *, device: str, batch: int, rounds: int) -> None:
-    """Add images per second, inferring and training, to every row."""
+    """Add images per second, inferring and training, to every row; weights do not matter to them.
+
+    On a CPU it is one thread's own time, so that other work on the machine counts for little.
+    """
+    torch.set_num_threads(1)
     for row in rows:
-        model, size = nommer.load(row["model"]), row["image_size"]
-        speed = {"device": device, "size": size, "batch": batch, "rounds": rounds, "half": row["precision"] == "bf16"}
+        half = device == "cuda" and row["precision"] == "bf16"
+        speed = {"device": device, "size": row["image_size"], "batch": batch, "rounds": rounds, "half": half}
         say(f"{row['name']}: measuring speed")
-        row["inferred_per_second"] = images_per_second(inference(nommer.fuse(model).network.to(device)), **speed)
-        classes = model.network.num_classes
-        row["trained_per_second"] = images_per_second(training(model.network.to(device), classes), **speed)
-        row["measured_on"] = torch.cuda.get_device_name() if device == "cuda" else f"{torch.get_num_threads()} threads"
+        network = build_network(row["architecture"])
+        row["inferred_per_second"] = images_per_second(inference(nommer.fuse(network).to(device)), **speed)
+        step = training(network.to(device), network.num_classes)
+        row["trained_per_second"] = images_per_second(step, **speed)
+        machine = torch.cuda.get_device_name() if device == "cuda" else "one CPU core"
+        row["measured_on"] = f"{machine}, {'bf16' if half else 'float32'}, batches of {batch}"
+
+
+def remember(rows: list[dict], written: Path) -> None:
+    """Take over the speeds that an earlier call has measured."""
+    before = {row["name"]: row for row in json.loads(written.read_text())} if written.is_file() else {}
+    for row in rows:
+        for name in ("inferred_per_second", "trained_per_second", "measured_on"):
+            if name in before.get(row["name"], {}):
+                row[name] = before[row["name"]][name]
 
 
 def inference(network: nn.Module) -> Callable[[torch.Tensor], object]:
@@ -145,13 +163,14 @@ def images_per_second(
 ) -> float:
     """Median over `rounds` batches, after three to warm up."""
     images, seconds = torch.randn(batch, 3, size, size, device=device), []
+    clock = time.perf_counter if device == "cuda" else time.process_time
     for _ in range(rounds + 3):
-        start = time.perf_counter()
+        start = clock()
         with torch.autocast(device, torch.bfloat16, enabled=half):
             call(images)
         if device == "cuda":
             torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - start)
+        seconds.append(clock() - start)
     return batch / statistics.median(seconds[3:])
 
 
@@ -172,43 +191,65 @@ def as_table(rows: list[dict]) -> str:
 def describe(rows: list[dict]) -> str:
     """What the numbers of the table are of."""
     row = rows[0]
+    steps = round(row["steps"] / row["epochs"])
     packages = ", ".join(f"{name} {row['environment']['packages'][name]}" for name in ("nommer", "torch", "timm"))
-    size, images, machine = row["image_size"], row["training_images"], row["environment"]["cuda"] or "CPU"
+    size, machine = row["image_size"], row["environment"]["cuda"] or "CPU"
     return (
-        f"{size} x {size}, {images:,} training images, {row['epochs']} epochs, batches of {row['batch_size']}, "
-        f"{row['precision']}, {machine}, {packages}; in brackets the number of seeds; top-1 and top-5 of the best "
-        f"epoch; speed {'on ' + row['measured_on'] if 'measured_on' in row else 'not measured'}."
+        f"{size} x {size}, {row['epochs']} epochs of {steps} steps of {row['batch_size']} images, {row['precision']}, "
+        f"{machine}, {packages}; in brackets the number of seeds; top-1 and top-5 of the best epoch; speed "
+        f"{'on ' + row['measured_on'] if 'measured_on' in row else 'not measured'}."
     )
 
 
 def draw(rows: list[dict], out: Path) -> None:
-    """Accuracy against multiply-accumulates, against time of inference, and over the time of training."""
-    figure = Figure(figsize=(15, 5), layout="constrained")
+    """Accuracy against multiply-accumulates, against time of inference, and over the time of training.
+
+    NomMers are stars and whole lines, other networks squares and broken lines; bars are standard deviations over seeds.
+    """
+    figure = Figure(figsize=(16, 5.4), layout="constrained")
     panels = figure.subplots(1, 3, width_ratios=(1, 1, 1.2))
-    costs = {
-        "GMACs per image": lambda row: row["giga_macs"],
-        "inference, ms per image": lambda row: 1000 / row["inferred_per_second"],
-    }
-    for row in rows:
-        tops = [100 * seed["top1"] for seed in row["seeds"].values()]
-        mean, deviation = statistics.mean(tops), statistics.stdev(tops) if len(tops) > 1 else 0.0
-        peer = "timm:" in row["arguments"]
-        style = {"marker": "s" if peer else "o", "color": f"C{rows.index(row) % 10}"}
-        for panel, (label, cost) in zip(panels[:2], costs.items(), strict=True):
-            panel.errorbar(cost(row), mean, yerr=deviation, capsize=3, **style)
-            panel.annotate(row["name"], (cost(row), mean), xytext=(6, 4), textcoords="offset points", fontsize=8)
-            panel.set(xlabel=label, ylabel="top-1 of the best epoch, %")
-        curves = [seed["curve"] for seed in row["seeds"].values()]
-        middle = [100 * statistics.mean(values) for values in zip(*curves, strict=False)]
-        minutes = row["training_images"] / row["trained_per_second"] / 60
-        times = [minutes * (epoch + 1) for epoch in range(len(middle))]
-        panels[2].plot(times, middle, "--" if peer else "-", color=style["color"], label=row["name"])
-    panels[2].set(xlabel="minutes of computing for training, at the measured speed", ylabel="validation top-1, %")
-    panels[2].legend(fontsize=8)
+    places: list[dict[str, tuple[float, float]]] = [{}, {}]
+    for number, row in enumerate(rows):
+        seeds, ours = list(row["seeds"].values()), "timm:" not in row["arguments"]
+        style = {"color": f"C{number % 10}", "marker": "*" if ours else "s", "markersize": 15 if ours else 6}
+        tops = [100 * seed["top1"] for seed in seeds]
+        best, deviation = statistics.mean(tops), statistics.stdev(tops) if len(tops) > 1 else None
+        costs = row["giga_macs"], 1000 / row["inferred_per_second"]
+        for panel, cost, of_panel in zip(panels[:2], costs, places, strict=True):
+            panel.errorbar(cost, best, yerr=deviation, capsize=4, **style)
+            of_panel[row["name"]] = (cost, best)
+        curve = [100 * statistics.mean(values) for values in zip(*(seed["curve"] for seed in seeds), strict=False)]
+        epoch = row["steps"] * row["batch_size"] / row["epochs"] / row["trained_per_second"] / 60
+        minutes = [epoch * (number + 1) for number in range(len(curve))]
+        line = {"linestyle": "-" if ours else "--", "linewidth": 2.5 if ours else 1.2, "markevery": [-1]}
+        panels[2].plot(minutes, curve, label=row["name"], **line, **style)
+    for panel, label, of_panel in zip(panels, ("GMACs per image", "inference, ms per image"), places, strict=False):
+        panel.set(xlabel=label, ylabel="top-1 of the best epoch, %")
+        panel.margins(y=0.1)
+        panel.set_xlim(0, 1.45 * max(x for x, _ in of_panel.values()))  # names stand to the right of their points
+        write_names(panel, of_panel)
+    panels[2].set(xlabel="minutes of training, validation left out", ylabel="top-1, %", xlim=(0, None))
+    panels[2].legend(loc="lower right")
     for panel in panels:
         panel.grid(visible=True, alpha=0.3)
-        panel.set_xlim(0, 1.4 * panel.dataLim.xmax)  # names stand to the right of their points
+    trained = f"{rows[0]['precision']} on {rows[0]['environment']['cuda'] or 'the CPU'}"
+    figure.suptitle(f"trained in {trained}; times are those of {rows[0]['measured_on']}", fontsize=10)
     figure.savefig(out, dpi=110)
+
+
+def write_names(panel: Axes, places: dict[str, tuple[float, float]]) -> None:
+    """Write a name beside each point, higher than it where it would lie on the name of another."""
+    width, (low, high) = panel.get_xlim()[1], panel.get_ylim()
+    written: list[tuple[float, float]] = []
+    for name, (x, y) in sorted(places.items(), key=lambda item: item[1][1]):
+        height, gap = y, 0.045 * (high - low)
+        while any(abs(x - left) < 0.35 * width and abs(height - above) < gap for left, above in written):
+            height += gap / 4
+        written.append((x, height))
+        color, weight = f"C{list(places).index(name) % 10}", "bold" if name.startswith("nommer") else "normal"
+        line = {"arrowstyle": "-", "color": color, "alpha": 0.4}
+        where = {"xy": (x, y), "xytext": (x + 0.035 * width, height), "va": "center"}
+        panel.annotate(name, **where, color=color, fontsize=9, fontweight=weight, arrowprops=line)
 
 
 def main() -> None:
@@ -221,11 +262,11 @@ def main() -> None:
     parser.add_argument("--config", required=True, help="recipe, or YAML file with the settings of every run")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--only", nargs="+", help="names of the suite")
-    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time; 0: none, report what is finished")
     parser.add_argument("--minutes", type=float, help="stop after; another call goes on")
     parser.add_argument("--speed-device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--speed-batch", type=int, default=256 if torch.cuda.is_available() else 16)
-    parser.add_argument("--speed-rounds", type=int, default=10, help="0 measures no speed, and draws nothing")
+    parser.add_argument("--speed-rounds", type=int, default=10, help="0: take those of an earlier call, if any")
     told = parser.parse_args(arguments[:cut])
     common, suite = ["--data", str(told.data), "--config", told.config], SUITES[told.suite]
     if unknown := set(told.only or ()) - suite.keys():
@@ -238,10 +279,13 @@ def main() -> None:
     left = finish(runs, jobs=told.jobs, minutes=told.minutes)
     rows = collect(runs)
     count(rows)
-    if rows and told.speed_rounds:
+    if told.speed_rounds:
         measure(rows, device=told.speed_device, batch=told.speed_batch, rounds=told.speed_rounds)
-        draw(rows, told.out / "accuracy.png")
+    else:
+        remember(rows, told.out / "results.json")
     if rows:
+        if all("trained_per_second" in row for row in rows):
+            draw(rows, told.out / "accuracy.png")
         (told.out / "results.json").write_text(json.dumps(rows, indent=1))
         (told.out / "table.md").write_text(f"{describe(rows)}\n\n{as_table(rows)}")
         print((told.out / "table.md").read_text(), end="")

@@ -76,11 +76,13 @@ def without_free(arguments: Sequence[str]) -> list[str]:
 
 
 def finish(runs: Sequence[Run], *, jobs: int, minutes: float | None = None) -> list[Run]:
-    """Train what is not finished, `jobs` at a time; after `minutes` stop, so that another call goes on.
+    """Train what is not finished, `jobs` at a time, none if 0; after `minutes` stop, so that another call goes on.
 
     Returns:
         The runs that are still not finished.
     """
+    if not jobs:
+        return [run for run in runs if not run.finished]
     for run in runs:
         run.check()
     until = time.monotonic() + 60 * minutes if minutes else float("inf")

@@ -61,3 +61,18 @@ def test_runs_are_started_skipped_reported_and_refused_with_other_arguments(scri
     accuracy.count(rows)
     assert (row["epochs"], row["image_size"], len(row["seeds"][3]["curve"])) == (1, 32, 1)
     assert "some, net (1)" in accuracy.as_table([row])
+    accuracy.measure(rows, device="cpu", batch=2, rounds=1)
+    accuracy.draw(rows, tmp_path / "accuracy.png")
+    assert (tmp_path / "accuracy.png").stat().st_size > 10_000
+    (tmp_path / "results.json").write_text(json.dumps(rows))
+    (again,) = found = accuracy.collect(made)
+    accuracy.remember(found, tmp_path / "results.json")
+    assert again["trained_per_second"] == row["trained_per_second"] > 0
+    assert "one CPU core, float32, batches of 2" in accuracy.describe(rows)
+
+
+def test_nothing_is_trained_with_no_jobs(script, tmp_path):
+    runs = script("runs")
+    left = runs.Run("left", 0, tmp_path / "runs", ("--data", "x"))
+    assert runs.finish([left], jobs=0) == [left]
+    assert not (tmp_path / "runs").exists()
