@@ -35,7 +35,7 @@ _ERROR = Text("error", style="red")
 
 def show_check(result: CheckResult, console: Console) -> int:
     """The numbers, the kinds of findings, and where to look."""
-    console.print(summary_table(result.summary, f"data for {result.task}"))
+    console.print(summary_table(result.summary, f"data for {result.task}" if result.task else "data"))
     for finding in result.findings:
         if finding.severity == "fatal":
             console.print(Text("cannot be used", style="red"), finding.what)

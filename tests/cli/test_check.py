@@ -259,7 +259,7 @@ def test_the_folder_follows_the_rules_of_other_verbs(run, refused, coloured, tmp
     assert not (data / "runs").exists()
 
 
-def test_names_that_are_not_utf_8(run, refused, photos, tmp_path):
+def test_names_that_are_not_utf_8(run, photos, tmp_path):
     image = next(photos.rglob("*.png"))
     shutil.copy(image, image.with_name("f\udcfc.png"))  # drawn as a problem: it is in both splits
     shutil.copy(image, photos / ("val" if image.is_relative_to(photos / "train") else "train") / image.parent.name)
@@ -269,13 +269,67 @@ def test_names_that_are_not_utf_8(run, refused, photos, tmp_path):
     assert sum("f\udcfc.png" in line for line in lines) == 1
     for folder in photos.glob(f"*/{image.parent.name}"):
         folder.rename(folder.with_name("k\udce4t"))
-    assert r"the name of class 'k\udce4t' is not UTF-8; rename it" in refused("check", photos)
+    run("check", photos, "--out", tmp_path / "out", "--overwrite", code=2)
+    assert r"the name of class 'k\udce4t' is not UTF-8; rename it" in {
+        what.partition(": ")[2] for _, what, _ in found(tmp_path / "out", "fatal")
+    }
 
 
-def test_data_that_cannot_even_be_read_are_the_users_mistake(run, refused, tmp_path):
-    assert "no such folder; accepted layouts" in refused("check", tmp_path / ["nowhere", "--out"][0])
-    (tmp_path / "empty").mkdir()
-    assert "found no folders of images" in refused("check", tmp_path / "empty")
+def test_mistakes_in_the_call_leave_no_report(refused, photos, scenes, tmp_path):
+    assert "no such folder; accepted layouts" in refused("check", tmp_path / "nowhere", "--out", tmp_path / "out")
+    file = tmp_path / "nowhere.yaml"
+    for data in (photos, scenes):
+        assert f"{file}: " in refused("check", data, "--classes", file, "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_labels_that_cannot_be_read_are_reported(run, photos, tmp_path):
+    """Also what can be said of the images alone; nothing is read of data that may be of any kind."""
+    (photos / "train" / "yellow").mkdir()
+    (photos / "train/blue/cut.png").write_bytes((photos / "train/blue/blue-3.png").read_bytes()[:500])
+    out = tmp_path / "out"
+    printed = run("check", photos, "--out", out, code=2)
+    assert {path.name for path in out.iterdir()} == FILES
+    why = "this class folder holds no images; add some or remove the folder"
+    ((name, what, done),) = found(out, "fatal")
+    assert (name, done) == ("photos", "cannot be used")
+    assert what.endswith(why)
+    assert why in " ".join(printed.out.split())
+    assert found(out, "problem") == {("cut.png", "cannot be decoded: image file is truncated", "left out")}
+    facts = result(out)
+    assert (facts["task"], facts["code"], facts["images found"], facts["unreadable images"]) == (
+        "classification",
+        2,
+        28,
+        1,
+    )
+    assert len(rows(out)) == 28
+    page = (out / "report.html").read_text()
+    assert "Training would refuse these data." in page
+    assert why in page
+    assert "train/blue/cut.png" in page
+
+
+@pytest.mark.parametrize("kind", ["archive", "table", "folder"])
+def test_data_that_fit_nothing_are_reported(run, photos, tmp_path, kind):
+    if kind == "archive":
+        data = Path(shutil.make_archive(str(tmp_path / "photos"), "zip", photos))
+        data.write_bytes(data.read_bytes()[:-100])
+        expected = "cannot be read as an archive: File is not a zip file; pack it again"
+    elif kind == "table":
+        data = tmp_path / "labels.csv"
+        image = next(photos.rglob("*.png"))
+        data.write_text(f"path,label\n{image},a\n{image},b\n")
+        expected = "is of class 'b', but of 'a'"
+    else:
+        data = tmp_path / "empty"
+        data.mkdir()
+        expected = "found no folders of images; accepted layouts"
+    run("check", data, "--out", tmp_path / "out", code=2)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
+    ((_, what, _),) = found(tmp_path / "out")
+    assert expected in what
+    assert expected.replace("'", "&#39;") in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_data_that_cannot_be_split_are_refused_as_training_would(run, tmp_path, write_classes):

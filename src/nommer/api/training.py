@@ -28,7 +28,8 @@ def check(
     """Look at labelled images before anything is learned from them; every file is read whole, none is changed.
 
     Exit code: 0 where nothing is amiss but for notes; 1 for problems: something is left out, dropped or clipped, or the
-    same image has two labels or is in two splits; 2 where training would refuse the data.
+    same image has two labels or is in two splits; 2 where training would refuse the data, also for labels that cannot
+    be read at all. Whatever is found, the report is written; mistakes in the call are code 2 without one.
 
     Args:
         data: labelled images in any format that `train` takes.
@@ -40,7 +41,7 @@ def check(
         What was found, the gravest first, and the folder.
 
     Raises:
-        InputError: nothing there that fits a layout, or anything given that does not fit.
+        InputError: there is no such folder or file, or anything else given that does not fit.
     """
     root, file, folder = (None if path is None else Path(path) for path in (data, classes, out))
     return check_data(root or Path(), classes=file, out=folder, overwrite=overwrite)

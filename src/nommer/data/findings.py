@@ -60,7 +60,7 @@ class Duplicate:
         may_part = self.splits == ("train", "train") and "val" not in data.splits
         labels = "with the same label"
         if not self.same_target:
-            named = len(set(self.targets)) == 2
+            named = len(set(self.targets)) == 2 and data.target == "class"
             labels = (
                 f"which is {self.targets[0]!r}, while this is {self.targets[1]!r}" if named else "whose labels differ"
             )

@@ -1,17 +1,23 @@
 """Looking at a data set before anything is learned from it: `nommer check`. Files are read, never changed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nommer.data.audit import ImageReport
+from nommer.data.audit import ImageReport, read_images
 from nommer.data.findings import SEVERITIES, Finding, find_duplicates, find_imbalance, find_small, graded
 from nommer.data.formats.labelled import SPLIT_FOLDERS, Issue
-from nommer.engine.checking.report import write_report
+from nommer.data.images import is_folder, is_image_name, visible_files
+from nommer.engine.checking.report import write_refusal, write_report
 from nommer.engine.checking.tasks import CHECKS, Facts
+<<<<<<< Updated upstream
 from nommer.engine.run import RunFolder, check_outside, results_folder
 from nommer.engine.workflow import Auditing, Data, Workflow
+=======
+from nommer.engine.run import RunFolder, check_folder, check_outside, results_folder
+from nommer.engine.workflow import Data, Workflow
+>>>>>>> Stashed changes
 from nommer.engine.workflows import find_workflow
 from nommer.errors import InputError
 from nommer.files import write_csv, write_json
@@ -28,7 +34,7 @@ class CheckResult:
     """What was found in a data set, and where it is written."""
 
     task: str
-    """What the data are for, such as "classification"."""
+    """What the data are for, such as "classification"; "" where that cannot be told."""
     summary: dict[str, Any]
     """Numbers about the data, by name."""
     findings: tuple[Finding, ...]
@@ -39,8 +45,13 @@ class CheckResult:
     @property
     def code(self) -> int:
         """0 where there are but notes, 1 where there is a problem, 2 where training would refuse the data."""
-        grades = {finding.severity for finding in self.findings}
-        return USELESS if "fatal" in grades else PROBLEMS if "problem" in grades else FINE
+        return code_of(self.findings)
+
+
+def code_of(findings: Sequence[Finding]) -> int:
+    """The exit code, by the gravest of the findings."""
+    grades = {finding.severity for finding in findings}
+    return USELESS if "fatal" in grades else PROBLEMS if "problem" in grades else FINE
 
 
 def check_data(root: Path, *, classes: Path | None, out: Path | None, overwrite: bool) -> CheckResult:
@@ -48,17 +59,65 @@ def check_data(root: Path, *, classes: Path | None, out: Path | None, overwrite:
     _refuse_inside(root, Path("runs", "check") if out is None else out)
     if out is not None and overwrite:
         check_outside(root, out)
-    workflow = find_workflow(root, classes)
-    data = _in_order(workflow.read(root, classes=classes))
+    if out is not None:
+        check_folder(out, overwrite=overwrite)  # before much is read
+    task = ""
+    try:
+        workflow = find_workflow(root, classes)
+        task = workflow.name
+        data = _in_order(workflow.read(root, classes=classes))
+    except InputError as error:
+        if not root.exists() or (classes is not None and str(classes) in str(error)):  # the call is mistaken
+            raise
+        return _refused(root, task, str(error), results_folder(None, "check", out, overwrite=overwrite))
     facts = Facts.of(data, workflow.inspect(data))
     findings = find_all(workflow, data, facts)
     folder = results_folder(None, "check", out, overwrite=overwrite)
     result = CheckResult(workflow.name, summarise(workflow.name, data, facts, findings), tuple(findings), folder)
-    RunFolder(folder).write_issues(findings)
-    write_csv(folder / "images.csv", list(image_rows(data, facts)))
-    write_json(folder / "result.json", {"data": str(root), "task": result.task, "code": result.code, **result.summary})
+    _write(folder, root, result.task, result.summary, findings, image_rows(data, facts))
     write_report(data, facts, result.task, result.summary, findings, folder / "report.html")
     return result
+
+
+def _refused(root: Path, task: str, why: str, folder: Path) -> CheckResult:
+    """What is told of data that contradict themselves or fit nothing: why, and what can be said of their images alone.
+
+    Args:
+        root: the data.
+        task: what they are for; "" where that cannot be told, and then nothing is read.
+        why: the sentence with which training would refuse them.
+        folder: for what is found.
+    """
+    images = read_images(_image_files(root) if task else [], whole=True)
+    findings = [Finding(str(root), why, "cannot be used", "fatal")]
+    findings += [Finding(str(image.path), image.error, "left out", "problem") for image in images if image.error]
+    summary = {"images found": len(images), "unreadable images": sum(bool(image.error) for image in images)}
+    rows = [{"file": image.path.as_posix(), "split": "", "label": "", **_file_facts(image)} for image in images]
+    _write(folder, root, task, summary, findings, rows)
+    write_refusal(root, summary, findings, images, folder / "report.html")
+    return CheckResult(task, summary, tuple(findings), folder)
+
+
+def _image_files(root: Path) -> list[Path]:
+    """Every image file below a folder or in an archive, where they can be listed."""
+    try:
+        return [path for path in visible_files(root) if is_image_name(path)] if is_folder(root) else []
+    except InputError:  # of which `why` tells
+        return []
+
+
+def _write(
+    folder: Path,
+    root: Path,
+    task: str,
+    summary: Mapping[str, Any],
+    findings: Sequence[Finding],
+    rows: Sequence[Mapping[str, Any]],
+) -> None:
+    """Everything but the page."""
+    RunFolder(folder).write_issues(findings)
+    write_csv(folder / "images.csv", list(rows))
+    write_json(folder / "result.json", {"data": str(root), "task": task, "code": code_of(findings), **summary})
 
 
 def _in_order(data: Data) -> Data:
@@ -140,20 +199,21 @@ def image_rows(data: Data, facts: Facts) -> list[dict[str, Any]]:
     for split, part in data.splits.items():
         for sample in part:
             image = facts.images.get(sample.path) or ImageReport(sample.path, error=getattr(sample, "error", None))
-            width, height = image.size or (None, None)
-            rows.append(
-                {
-                    "file": data.name_of(sample.path),
-                    "split": split,
-                    data.target: data.target_of(sample),
-                    "width": width,
-                    "height": height,
-                    "orientation": image.orientation,
-                    "mode": image.mode,
-                    "format": image.format,
-                    "bytes": image.file_bytes,
-                    "sha256": image.digest,
-                    "error": image.error,
-                }
-            )
+            told = {"file": data.name_of(sample.path), "split": split, data.target: data.target_of(sample)}
+            rows.append(told | _file_facts(image))
     return rows
+
+
+def _file_facts(image: ImageReport) -> dict[str, Any]:
+    """What is known of an image file."""
+    width, height = image.size or (None, None)
+    return {
+        "width": width,
+        "height": height,
+        "orientation": image.orientation,
+        "mode": image.mode,
+        "format": image.format,
+        "bytes": image.file_bytes,
+        "sha256": image.digest,
+        "error": image.error,
+    }

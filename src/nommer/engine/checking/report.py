@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
+from nommer.data.audit import ImageReport
 from nommer.data.findings import Finding, by_kind
 from nommer.data.formats.labelled import LabelledImages
 from nommer.data.images import ImageError, decode
@@ -51,10 +52,29 @@ def write_report(
     page.table(["", "value"], [[name, value] for name, value in summary.items()], caption=str(data.root))
     _add_findings(page, data, findings, task)
     _add_classes(page, data, facts, task)
-    _add_images(page, facts)
+    _add_images(page, list(facts.images.values()))
     _add_samples(page, data, facts, task)
     page.section("Next")
     page.command(f"nommer train --data {data.root} --out runs/{data.root.stem}")
+    page.save(path)
+
+
+def write_refusal(
+    root: Path, summary: Mapping[str, Any], findings: Sequence[Finding], images: Sequence[ImageReport], path: Path
+) -> None:
+    """Write `report.html` of data whose labels could not be read."""
+    page = Page(f"Data check: {root.name}", summary=VERDICTS["fatal"])
+    page.table(["", "value"], [[name, value] for name, value in summary.items()], caption=str(root))
+    page.section("What was found")
+    refusal, *unreadable = findings
+    page.text(refusal.what)
+    if unreadable:
+        rows = [[Path(kind[0].file).relative_to(root), len(kind), kind[0].what] for kind in by_kind(unreadable)]
+        page.table(["for example", "images", "what"], rows, caption="Images that cannot be read.")
+    if images:
+        _add_images(page, images)
+    page.section("Next", "Mend what is said above, then look again; labels are only looked at once they can be read.")
+    page.command(f"nommer check {root}")
     page.save(path)
 
 
@@ -176,8 +196,8 @@ def class_figure(names: Sequence[str], counts: Mapping[str, np.ndarray], unit: s
     return figure
 
 
-def _add_images(page: Page, facts: Facts) -> None:
-    read = [image for image in facts.images.values() if image.size and not image.error]
+def _add_images(page: Page, images: Sequence[ImageReport]) -> None:
+    read = [image for image in images if image.size and not image.error]
     page.section("Image files")
     if not read:
         return
