@@ -11,13 +11,8 @@ from nommer.data.formats.labelled import SPLIT_FOLDERS, Issue
 from nommer.data.images import is_folder, is_image_name, visible_files
 from nommer.engine.checking.report import write_refusal, write_report
 from nommer.engine.checking.tasks import CHECKS, Facts
-<<<<<<< Updated upstream
-from nommer.engine.run import RunFolder, check_outside, results_folder
-from nommer.engine.workflow import Auditing, Data, Workflow
-=======
 from nommer.engine.run import RunFolder, check_folder, check_outside, results_folder
-from nommer.engine.workflow import Data, Workflow
->>>>>>> Stashed changes
+from nommer.engine.workflow import Auditing, Data, Workflow
 from nommer.engine.workflows import find_workflow
 from nommer.errors import InputError
 from nommer.files import write_csv, write_json
