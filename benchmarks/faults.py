@@ -10,7 +10,6 @@ Random choices depend on --seed alone. Needs Linux.
 """
 
 import argparse
-import csv
 import json
 import os
 import random
@@ -22,10 +21,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image, ImageDraw
+from made_data import make_data
 from safetensors.torch import load_file
+from same_runs import differences, rows
 
 SERVER = Path(__file__).resolve().parents[1] / "tests" / "faults.py"
 
@@ -50,51 +49,6 @@ OPTIONS = {
 }
 
 
-def draw(seed: int) -> tuple[Image.Image, Image.Image, tuple[int, int, int, int]]:
-    """An image with a disc, its mask, and the disc's box (x, y, width, height)."""
-    noise = np.random.default_rng(seed)
-    image = Image.fromarray(noise.integers(80, 160, (40, 48, 3)).astype(np.uint8))
-    mask, side = Image.new("L", image.size), 16
-    x, y = int(noise.integers(0, 48 - side)), int(noise.integers(0, 40 - side))
-    ImageDraw.Draw(image).ellipse((x, y, x + side, y + side), fill=(200, 60, 60))
-    ImageDraw.Draw(mask).ellipse((x, y, x + side, y + side), fill=1)
-    return image, mask, (x, y, side, side)
-
-
-def make_data(root: Path) -> dict[str, Path]:
-    """Data of every task: 18 (of objects and masks 9) images to learn from and 6 to validate on."""
-    for split, count in (("train", 18), ("val", 6)):
-        for number in range(count):
-            image, mask, _ = draw(number + 100 * len(split))
-            folder = root / "classification" / split / ("red", "plain")[number % 2]
-            folder.mkdir(parents=True, exist_ok=True)
-            (image if number % 2 == 0 else image.convert("L").convert("RGB")).save(folder / f"{number}.png")
-            if number < 9:
-                for kind, picture in (("images", image), ("masks", mask)):
-                    (root / "segmentation" / kind / split).mkdir(parents=True, exist_ok=True)
-                    picture.save(root / "segmentation" / kind / split / f"{number}.png")
-    classes = [{"name": "ground", "value": 0}, {"name": "disc", "value": 1}]
-    (root / "segmentation" / "classes.yaml").write_text(json.dumps({"classes": classes}))
-    for split, count in (("train", 9), ("val", 6)):
-        make_objects(root / "detection", split, count)
-    return {task: root / task for task in OPTIONS}
-
-
-def make_objects(root: Path, split: str, count: int) -> None:
-    """One split of COCO's layout."""
-    (root / f"{split}2017").mkdir(parents=True)
-    (root / "annotations").mkdir(exist_ok=True)
-    images, annotations = [], []
-    for number in range(count):
-        image, _, box = draw(number + 100 * len(split))
-        image.save(root / f"{split}2017" / f"{number}.png")
-        images.append({"id": number + 1, "file_name": f"{number}.png", "width": 48, "height": 40})
-        sizes = {"bbox": box, "area": box[2] * box[3], "iscrowd": 0}
-        annotations.append({"id": number + 1, "image_id": number + 1, "category_id": 1, **sizes})
-    content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "disc"}]}
-    (root / "annotations" / f"instances_{split}2017.json").write_text(json.dumps(content))
-
-
 class Processes:
     """Starts `nommer` in fresh processes, with faults."""
 
@@ -116,37 +70,6 @@ class Processes:
         """No more of them."""
         self.server.stdin.close()
         self.server.wait()
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    """A table without the time that it took."""
-    with path.open(newline="") as stream:
-        return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(stream)]
-
-
-def same(one: object, other: object) -> bool:
-    """Whether two nested structures of tensors and plain values are equal, to the last bit."""
-    if isinstance(one, torch.Tensor):
-        return torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(same, one, other))
-    return one == other
-
-
-def differences(one: Path, other: Path) -> list[str]:
-    """In what two finished runs differ: nothing, if all is well."""
-    found = [name for name in ("metrics.csv", "nominations.csv") if rows(one / name) != rows(other / name)]
-    found += [
-        name for name in ("curves.png", "result.json") if (one / name).read_bytes() != (other / name).read_bytes()
-    ]
-    for name in ("last", "best"):
-        left, right = (torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True) for run in (one, other))
-        parts = ("epoch", "global_step", "state_dict", "optimizer_states")
-        found += [f"{part} of {name}.ckpt" for part in parts if not same(left[part], right[part])]
-    weights = [load_file(run / "model" / "model.safetensors") for run in (one, other)]
-    return found if same(*weights) else [*found, "model.safetensors"]
 
 
 @dataclass
