@@ -31,7 +31,7 @@ from torch import nn
 
 import nommer
 from nommer import zoo
-from nommer.engine.training.optim import Optim
+from nommer.engine.optim import Optim
 from nommer.heads.networks import build_network
 
 SWIN = "--model timm:swin_tiny_patch4_window7_224 --network.timm"

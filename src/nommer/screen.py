@@ -12,7 +12,7 @@ from rich.text import Text
 
 from nommer.backbone.contexts import CONTEXTS
 from nommer.data.findings import by_kind
-from nommer.engine.benchmark.benchmark import BenchmarkResult
+from nommer.engine.benchmark.results import BenchmarkResult
 from nommer.engine.benchmark.report import SHORT_COLUMNS, short_cells
 from nommer.engine.checking.check import CheckResult
 from nommer.engine.evaluation import EvaluationResult

@@ -15,10 +15,10 @@ import nommer
 from nommer.cli import main
 from nommer.data.classification import ClassificationBatch
 from nommer.data.formats.classification import read_classification
+from nommer.engine.optim import Optim
 from nommer.engine.tasks.classification import ClassificationTask, balanced_weights
 from nommer.engine.training import batch_size
 from nommer.engine.training.averaging import AveragedWeights
-from nommer.engine.training.optim import Optim
 from nommer.engine.training.time_limit import TimeLimit
 
 DECAY = 0.8

@@ -6,7 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from nommer.engine.benchmark.benchmark import Bench, BenchmarkResult, name_failure
+from nommer.engine.benchmark.benchmark import Bench, name_failure
+from nommer.engine.benchmark.results import BenchmarkResult
 from nommer.engine.benchmark.models import Networks, build, giga_macs
 from nommer.engine.benchmark.report import to_markdown
 from nommer.engine.benchmark.settings import BenchmarkSettings, Case, listed

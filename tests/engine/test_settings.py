@@ -11,7 +11,7 @@ from nommer.data.formats.folders import ClassFolders, Sample
 from nommer.data.joint_transforms import DensePreprocessing
 from nommer.data.transforms import Augmentation, PixelOptions
 from nommer.engine.network_options import NetworkOptions
-from nommer.engine.settings import SegmentationOptions, TrainSettings, default_crop, default_image_size
+from nommer.engine.settings import SegmentationOptions, TrainSettings, default_crop, default_image_size, parse_duration
 from nommer.engine.tasks.segmentation import median_weights
 from nommer.engine.trainer import parse_device, resolve_precision
 from nommer.engine.workflow import Found
@@ -211,3 +211,16 @@ def test_resampling_is_left_to_the_task_unless_it_is_given():
     for pixels, expected in ((PixelOptions(), "bilinear"), (PixelOptions(interpolation="bicubic"), "bicubic")):
         resolved = TrainSettings(**DEFAULTS, pixels=pixels).for_whole_images("segmentation")
         assert DensePreprocessing(**resolved.normalisation).interpolation == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("30m", 1800), ("8h", 28_800), ("1d12h", 129_600), ("1.5h", 5400)]
+)
+def test_durations_are_said_in_words(text, seconds):
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "8", "8 h", "h", "8h!", "0s", "1:00:00", "-1h"])
+def test_other_words_are_no_duration(text):
+    with pytest.raises(InputError, match=f"--time-limit '{text}' is no duration; give one such as 90s, 30m, 8h"):
+        parse_duration(text)

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from nommer.engine.benchmark.benchmark import BenchmarkResult, run_benchmark
+from nommer.engine.benchmark.benchmark import run_benchmark
+from nommer.engine.benchmark.results import BenchmarkResult
 from nommer.engine.benchmark.settings import BenchmarkSettings
 from nommer.engine.exporting import ExportPrecision, ExportResult, ExportSettings, FormatName, export_to_file
 

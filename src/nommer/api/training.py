@@ -5,15 +5,14 @@ from typing import Literal
 
 from nommer.data.cache import CacheKind
 from nommer.data.transforms import Augmentation, PixelOptions
+from nommer.engine.aids import Aids, ClassificationOptions
 from nommer.engine.checking.check import CheckResult, check_data
 from nommer.engine.network_options import NetworkOptions
+from nommer.engine.optim import Optim
 from nommer.engine.processes import SyncNorms
 from nommer.engine.run import RunFolder
-from nommer.engine.settings import DetectionOptions, SegmentationOptions, TrainSettings
+from nommer.engine.settings import DetectionOptions, LoggerName, SegmentationOptions, TrainSettings
 from nommer.engine.trainer import Precision
-from nommer.engine.training.aids import Aids, ClassificationOptions
-from nommer.engine.training.loggers import LoggerName
-from nommer.engine.training.optim import Optim
 from nommer.engine.training.replay import ReplayResult, replay_step
 from nommer.engine.training.train import TrainingResult, train_model
 

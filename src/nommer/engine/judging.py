@@ -7,10 +7,10 @@ from typing import Any
 import lightning as L
 
 from nommer.data.module import ImageData
+from nommer.engine.interruption import interruptible
 from nommer.engine.speed import exact_float32
 from nommer.engine.task import Task
 from nommer.engine.trainer import Precision, make_trainer
-from nommer.engine.training.interruption import interruptible
 from nommer.engine.workflow import Judgement
 
 

@@ -1,6 +1,7 @@
 """Everything a training run is told, and what is filled in from the data."""
 
 import os
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -11,18 +12,22 @@ from nommer.data.cache import CacheKind
 from nommer.data.joint_transforms import JointAugmentation
 from nommer.data.module import Loading
 from nommer.data.transforms import SMALL_IMAGE, Augmentation, PixelOptions
+from nommer.engine.aids import Aids, ClassificationOptions
 from nommer.engine.network_options import PEER, NetworkOptions
+from nommer.engine.optim import Optim
 from nommer.engine.processes import SyncNorms
 from nommer.engine.trainer import Precision, count_processes, parse_device, resolve_precision
-from nommer.engine.training.aids import Aids, ClassificationOptions
-from nommer.engine.training.loggers import LoggerName
-from nommer.engine.training.optim import Optim
-from nommer.engine.training.time_limit import parse_duration
 from nommer.errors import InputError, check_minimum
 from nommer.heads.rcnn_protocol import RCNNProtocol
 from nommer.zoo import find_entry
 
+LoggerName = Literal["wandb", "mlflow"]
+"""Where the numbers of a run may go besides `metrics.csv` and TensorBoard."""
+
 LARGEST_DEFAULT_CROP = 512
+
+_UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
+"""Seconds of the units of a duration."""
 
 _CROPPING = ("crop_pct", "crop_mode")
 """Options of `pixels` that are for tasks which crop."""
@@ -273,3 +278,16 @@ def default_workers() -> int:
     """Decoding processes: one per core that this process may use but one, at most 8."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(8, cores - 1))
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of a duration such as "90s", "30m", "8h" or "1d12h30m".
+
+    Raises:
+        InputError: it is none, or nothing.
+    """
+    parts = re.findall(r"(\d+(?:\.\d+)?)([dhms])", text)
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if "".join(number + unit for number, unit in parts) != text or not seconds:
+        raise InputError(f"--time-limit {text!r} is no duration; give one such as 90s, 30m, 8h or 1d12h")
+    return seconds

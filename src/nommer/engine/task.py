@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from nommer.data.seeding import derive_seed, seed_all
+from nommer.engine.optim import Optim
 from nommer.engine.speed import channels_last
-from nommer.engine.training.optim import Optim
 from nommer.errors import InputError
 
 

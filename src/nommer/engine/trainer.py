@@ -12,7 +12,7 @@ import lightning as L
 import torch
 
 from nommer.engine.checkpoint import AtomicCheckpointIO
-from nommer.engine.training.shared_norms import SharedNorms
+from nommer.engine.shared_norms import SharedNorms
 from nommer.errors import InputError
 
 Precision = Literal["auto", "32", "bf16", "16"]

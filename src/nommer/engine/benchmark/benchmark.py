@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import nn
 
 from nommer.engine.benchmark.models import Networks, Step, dtype_of, giga_macs
 from nommer.engine.benchmark.report import save_plot, to_markdown
+from nommer.engine.benchmark.results import BenchmarkResult, Measurement
 from nommer.engine.benchmark.settings import BenchmarkSettings, Case, reference_backend
 from nommer.engine.benchmark.timing import Spread, matrix_peak, peak_memory, time_in_turns, warm_up
 from nommer.engine.run import environment, results_folder
@@ -21,62 +22,6 @@ from nommer.progress import notice
 
 TRAINING_WORK = 3
 """Work of a training step in forward passes: the backward pass computes two gradients per product."""
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """What was found for one case; `failure` says why there is nothing."""
-
-    case: Case
-    failure: str | None = None
-    seconds: Spread | None = None
-    """Of a call: a batch through the network, or a training step."""
-    ratio: Spread | None = None
-    """How many times as fast as the first peer in the same backend, round by round."""
-    memory: int | None = None
-    """Bytes held at most: weights and the optimiser's state, and what is added during a call."""
-    share: float | None = None
-    """Part of the machine's fastest matrix product, in the same number format, that the network's own products make."""
-
-    @property
-    def images_per_second(self) -> float | None:
-        """Throughput."""
-        return None if self.seconds is None else self.case.batch / self.seconds.median
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON takes it."""
-        spreads = {name: asdict(value) if value else None for name, value in self._spreads().items()}
-        numbers = {
-            "images_per_second": self.images_per_second,
-            "memory_bytes": self.memory,
-            "share_of_peak": self.share,
-        }
-        return asdict(self.case) | spreads | numbers | {"failure": self.failure}
-
-    def _spreads(self) -> dict[str, Spread | None]:
-        return {"seconds": self.seconds, "ratio": self.ratio}
-
-
-@dataclass(frozen=True)
-class BenchmarkResult:
-    """All measurements, and where they are written."""
-
-    out: Path
-    device: str
-    """The processor or GPU by name."""
-    measurements: list[Measurement] = field(default_factory=list)
-    peaks: dict[str, float] = field(default_factory=dict)
-    """Operations per second of the fastest matrix product, per precision."""
-    costs: dict[str, dict[str, float]] = field(default_factory=dict)
-    """Parameters of each network, and its GMACs per image size."""
-    reference: str | None = None
-    """The peer that the others are compared with."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON takes it."""
-        rows = [measurement.to_dict() for measurement in self.measurements]
-        return vars(self) | {"out": str(self.out), "measurements": rows}
-
 
 Builders = dict[str, Callable[[int], nn.Module]]
 

@@ -1,20 +1,18 @@
-"""What `nommer benchmark` found: tables in Markdown, and time per image against pixels."""
+"""Tables of what `nommer benchmark` found, in Markdown, and time per image against pixels."""
 
 import math
 from collections.abc import Mapping
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, NullLocator
 
+from nommer.engine.benchmark.results import BenchmarkResult, Measurement
 from nommer.engine.benchmark.settings import Case
 from nommer.figures import save_figure
-
-if TYPE_CHECKING:
-    from nommer.engine.benchmark.benchmark import BenchmarkResult, Measurement
 
 COLUMNS = (
     "model",
@@ -36,7 +34,7 @@ _LONGEST = 40
 _STYLES = {"eager": "-", "fused": "--", "compiled": "-.", "fused-compiled": ":", "onnxruntime": (0, (1, 3))}
 
 
-def to_markdown(result: "BenchmarkResult", facts: Mapping[str, Any]) -> str:
+def to_markdown(result: BenchmarkResult, facts: Mapping[str, Any]) -> str:
     """The tables with everything that is needed to measure them again."""
     packages, settings = facts["packages"], facts["settings"]
     lines = [
@@ -63,7 +61,7 @@ def to_markdown(result: "BenchmarkResult", facts: Mapping[str, Any]) -> str:
     return "\n".join([*lines, *_growth(result)])
 
 
-def cells(row: "Measurement") -> list[str]:
+def cells(row: Measurement) -> list[str]:
     """One measurement as the cells of a table."""
     case = row.case
     known = [case.model, case.backend, str(case.batch)]
@@ -80,7 +78,7 @@ def cells(row: "Measurement") -> list[str]:
     ]
 
 
-def short_cells(row: "Measurement") -> list[str]:
+def short_cells(row: Measurement) -> list[str]:
     """One measurement for the screen, medians alone."""
     model, backend, batch, speed, _, per_image, ratio, *rest = cells(row)
     speed = f"{speed[:_LONGEST]}…" if len(speed) > _LONGEST else speed  # why there is none
@@ -92,12 +90,12 @@ def _ms(seconds: float) -> str:
     return f"{milliseconds:.{max(0, 2 - int(math.log10(max(milliseconds, 1e-3))))}f}"
 
 
-def _peaks(result: "BenchmarkResult") -> list[str]:
+def _peaks(result: BenchmarkResult) -> list[str]:
     rows = [_line([name, f"{peak / 1e12:.3g}"]) for name, peak in result.peaks.items()]
     return [*_table(("precision", "matrix product, TFLOP/s")), *rows, ""]
 
 
-def _costs(result: "BenchmarkResult") -> list[str]:
+def _costs(result: BenchmarkResult) -> list[str]:
     sizes = list(dict.fromkeys(key for costs in result.costs.values() for key in costs if key != "parameters"))
     titles = [f"GMACs at {key.removeprefix('gmacs_')}" for key in sizes]
     rows = [
@@ -109,7 +107,7 @@ def _costs(result: "BenchmarkResult") -> list[str]:
     return [*_table(("model", "parameters, M", *titles)), *rows, ""]
 
 
-def _growth(result: "BenchmarkResult") -> list[str]:
+def _growth(result: BenchmarkResult) -> list[str]:
     """Time per image in times of that at the smallest size, where there are several sizes."""
     curves = {name: curve for name, curve in time_by_size(result).items() if len(curve) > 1}
     if not curves:
@@ -125,7 +123,7 @@ def _growth(result: "BenchmarkResult") -> list[str]:
     return [*lines, "", f"Pixels grow by {pixels}. See time_by_pixels.png.", ""]
 
 
-def time_by_size(result: "BenchmarkResult") -> dict[tuple[str, str], dict[int, float]]:
+def time_by_size(result: BenchmarkResult) -> dict[tuple[str, str], dict[int, float]]:
     """Seconds per image by size, per model and backend, of the first mode, precision and batch that were measured."""
     found: dict[tuple[str, str], dict[int, float]] = {}
     first: Case | None = result.measurements[0].case if result.measurements else None
@@ -137,7 +135,7 @@ def time_by_size(result: "BenchmarkResult") -> dict[tuple[str, str], dict[int, f
     return found
 
 
-def save_plot(result: "BenchmarkResult", path: Path) -> None:
+def save_plot(result: BenchmarkResult, path: Path) -> None:
     """Time per image against the side of the image; nothing where only one size was measured."""
     curves = {name: curve for name, curve in time_by_size(result).items() if len(curve) > 1}
     if not curves:

@@ -18,11 +18,11 @@ from nommer.data.formats.labelled import shorten
 from nommer.data.module import ImageData, Loading
 from nommer.data.transforms import Augmentation, Preprocessing
 from nommer.engine.networks import build_network, transfer
+from nommer.engine.optim import Optim
 from nommer.engine.settings import TrainSettings, default_image_size
 from nommer.engine.task import Task
 from nommer.engine.tasks.classification_results import save_judgement, save_training_batch
 from nommer.engine.tasks.metrics import ClassificationMetrics
-from nommer.engine.training.optim import Optim
 from nommer.engine.workflow import Auditing, Data, Found, Judgement, Workflow
 from nommer.errors import InputError
 from nommer.heads.classification import Classifier

@@ -18,11 +18,11 @@ from nommer.data.formats.labelled import split_randomly
 from nommer.data.formats.objects import DetectionFolders, DetectionSample
 from nommer.data.module import ImageData, Loading
 from nommer.engine.networks import build_network, count_features, tell_loaded
+from nommer.engine.optim import Optim
 from nommer.engine.settings import TrainSettings
 from nommer.engine.task import Task
 from nommer.engine.tasks.detection_metrics import ImageAnswer, judge_detections
 from nommer.engine.tasks.detection_results import save_judgement, save_training_batch
-from nommer.engine.training.optim import Optim
 from nommer.engine.workflow import Auditing, Data, Found, Judgement, Workflow
 from nommer.errors import InputError
 from nommer.heads.detection import Detector

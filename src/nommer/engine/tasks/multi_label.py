@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nommer.data.classification import ClassificationBatch
+from nommer.engine.optim import Optim
 from nommer.engine.settings import TrainSettings
 from nommer.engine.task import Task
 from nommer.engine.tasks.classification import ClassificationTask, ClassificationWorkflow
 from nommer.engine.tasks.multi_label_metrics import MultiLabelMetrics
 from nommer.engine.tasks.multi_label_results import save_judgement
-from nommer.engine.training.optim import Optim
 from nommer.engine.workflow import Data, Found, Judgement
 from nommer.errors import InputError
 from nommer.heads.classification import Classifier

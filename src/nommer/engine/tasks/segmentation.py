@@ -18,11 +18,11 @@ from nommer.data.masks import IGNORE
 from nommer.data.module import ImageData, Loading
 from nommer.data.segmentation import SegmentationBatch, SegmentationData
 from nommer.engine.networks import build_network, count_features, tell_loaded
+from nommer.engine.optim import Optim
 from nommer.engine.settings import TrainSettings, default_crop
 from nommer.engine.task import Task
 from nommer.engine.tasks.metrics import SegmentationMetrics
 from nommer.engine.tasks.segmentation_results import save_judgement, save_training_batch
-from nommer.engine.training.optim import Optim
 from nommer.engine.workflow import Auditing, Data, Found, Judgement, Workflow
 from nommer.heads.inference import Inference
 from nommer.heads.output import describe_labels

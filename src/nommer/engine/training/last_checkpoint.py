@@ -12,7 +12,7 @@ from torch import nn
 
 from nommer.data.seeding import EpochSampler
 from nommer.engine.checkpoint import open_checkpoint
-from nommer.engine.training.interruption import Stopped, StopSignals, TimeUp
+from nommer.engine.interruption import Stopped, StopSignals, TimeUp
 
 BEFORE_VALIDATION = 60.0
 """Seconds of training that are saved before a validation begins."""

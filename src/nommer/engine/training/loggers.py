@@ -3,16 +3,15 @@
 import json
 import os
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Literal
+from typing import Any
 
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
 from nommer.engine.processes import process_rank
 from nommer.engine.run import RunFolder
+from nommer.engine.settings import LoggerName
 from nommer.errors import InputError
 from nommer.files import write_json
-
-LoggerName = Literal["wandb", "mlflow"]
 
 
 def check_loggers(names: tuple[LoggerName, ...]) -> None:

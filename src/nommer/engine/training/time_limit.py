@@ -1,6 +1,5 @@
 """A run that ends in time: saved so that it can go on, and judged as far as it came."""
 
-import re
 import signal
 import time
 from collections.abc import Iterator
@@ -9,24 +8,9 @@ from typing import Any
 
 import lightning as L
 
-from nommer.engine.training.interruption import StopSignals, TimeUp
-from nommer.errors import InputError
+from nommer.engine.interruption import StopSignals, TimeUp
+from nommer.engine.settings import parse_duration
 from nommer.progress import notice
-
-_UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
-
-
-def parse_duration(text: str) -> float:
-    """Seconds of a duration such as "90s", "30m", "8h" or "1d12h30m".
-
-    Raises:
-        InputError: it is none, or nothing.
-    """
-    parts = re.findall(r"(\d+(?:\.\d+)?)([dhms])", text)
-    seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
-    if "".join(number + unit for number, unit in parts) != text or not seconds:
-        raise InputError(f"--time-limit {text!r} is no duration; give one such as 90s, 30m, 8h or 1d12h")
-    return seconds
 
 
 class TimeLimit(L.Callback):

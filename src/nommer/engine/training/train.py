@@ -15,6 +15,7 @@ from nommer.data.formats.labelled import split_as_csv
 from nommer.data.seeding import seed_all
 from nommer.deploy.fuse import fuse
 from nommer.engine.checkpoint import MovableCheckpoint, open_checkpoint
+from nommer.engine.interruption import StopSignals, interruptible
 from nommer.engine.judging import judge
 from nommer.engine.lock import locked
 from nommer.engine.networks import like_pretrained
@@ -36,7 +37,6 @@ from nommer.engine.training.batch_size import with_batch_size
 from nommer.engine.training.callbacks import BestModel, EpochLines, History, ProgressBar
 from nommer.engine.training.freezing import freeze
 from nommer.engine.training.input_wait import InputWait
-from nommer.engine.training.interruption import StopSignals, interruptible
 from nommer.engine.training.last_checkpoint import LastCheckpoint, Progress, read_progress
 from nommer.engine.training.loggers import check_loggers, make_loggers
 from nommer.engine.training.time_limit import TimeLimit

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nommer.engine.training.optim import Optim
+from nommer.engine.optim import Optim
 from nommer.errors import InputError
 from nommer.recipes import read_recipe
 
