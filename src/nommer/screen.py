@@ -12,8 +12,8 @@ from rich.text import Text
 
 from nommer.backbone.contexts import CONTEXTS
 from nommer.data.findings import by_kind
-from nommer.engine.benchmark.results import BenchmarkResult
 from nommer.engine.benchmark.report import SHORT_COLUMNS, short_cells
+from nommer.engine.benchmark.results import BenchmarkResult
 from nommer.engine.checking.check import CheckResult
 from nommer.engine.evaluation import EvaluationResult
 from nommer.engine.explaining import ExplanationResult
@@ -174,7 +174,10 @@ def _share_with_interval(row: dict[str, Any], name: str) -> str:
 
 def show_export(result: ExportResult, console: Console) -> int:
     """The parity report, and where the model is."""
-    console.print(summary_table(result.report.to_dict(), "exported against PyTorch"))
+    numbers = {name: value for name, value in result.report.to_dict().items() if name != "left_out"}
+    console.print(summary_table(numbers, "exported against PyTorch"))
+    for what in result.report.left_out:
+        console.print(f"not in the file: {what}")
     if result.quantisation is not None:
         console.print(summary_table(result.quantisation.to_dict(), "8-bit integers against float32"))
     console.print(f"the model and its reports in {result.out}")

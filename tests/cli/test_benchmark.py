@@ -7,9 +7,9 @@ import torch
 from PIL import Image
 
 from nommer.engine.benchmark.benchmark import Bench, name_failure
-from nommer.engine.benchmark.results import BenchmarkResult
 from nommer.engine.benchmark.models import Networks, build, giga_macs
 from nommer.engine.benchmark.report import to_markdown
+from nommer.engine.benchmark.results import BenchmarkResult
 from nommer.engine.benchmark.settings import BenchmarkSettings, Case, listed
 from nommer.engine.benchmark.timing import Spread, matrix_peak, peak_memory, time_in_turns
 
@@ -114,6 +114,14 @@ def settings(tmp_path):
         (
             "--backends fast",
             "--backends: must be among eager, fused, compiled, fused-compiled, onnxruntime, got 'fast'",
+        ),
+        (
+            "--mode training --backends fused",
+            "--precisions 32: cannot be measured with --mode training and --backends fused: training is eager or",
+        ),
+        (
+            "--backends onnxruntime --precisions 32,bf16",
+            "--precisions bf16: cannot be measured with --mode inference and --backends onnxruntime: training is ea",
         ),
         ("--batches ,", "--batches: nothing is given; name at least one"),
         ("--rounds 0", "--rounds must be 1 or more, got 0"),

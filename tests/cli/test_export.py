@@ -1,16 +1,19 @@
 """`nommer export`: the model elsewhere, with proof."""
 
+import errno
 import json
+import os
+import shutil
 import tempfile
 from pathlib import Path
 
+import onnx
 import pytest
-import torch
 
 import nommer
 from nommer.deploy import capture
-from nommer.deploy.export import export_model
 from nommer.engine import quantising
+from nommer.engine.exporting import ExportSettings, delivery
 from nommer.heads.exported import open_session
 from nommer.heads.storage import load
 
@@ -40,23 +43,37 @@ def test_the_file_tells_classes_and_preprocessing(exported, trained):
     assert not isinstance(session.get_inputs()[0].shape[0], int)
 
 
-def test_predict_and_evaluate_take_the_exported_model(exported, trained, run, coloured, tmp_path):
+def test_predict_and_evaluate_take_the_exported_model(exported, trained, run, refused, coloured, tmp_path):
     file = exported.out / "model.onnx"
     run("evaluate", file, "--data", coloured, "--out", tmp_path / "onnx", "--workers 0")
     run("evaluate", trained, "--data", coloured, "--out", tmp_path / "torch", "--workers 0")
     ours, theirs = (json.loads((tmp_path / name / "result.json").read_text()) for name in ("onnx", "torch"))
     assert ours["confusion"] == theirs["confusion"]
     assert ours["loss"] == pytest.approx(theirs["loss"], abs=1e-5)
-    run("predict", file, coloured, "--out", tmp_path / "answers", "--pictures false")
+    assert (ours["precision"], ours["runtime"]) == ("32", "ONNX Runtime on the CPU")
+    assert (theirs["precision"], theirs["runtime"]) == ("32", "PyTorch, fused, on cpu")
+    assert "is an exported model, whose precision is float32" in refused("predict", file, coloured, "--precision bf16")
+    said = run("predict", file, coloured, "--out", tmp_path / "answers", "--pictures false").err
+    assert "precision 32, ONNX Runtime on the CPU" in said
+    assert json.loads((tmp_path / "answers" / "environment.json").read_text())["precision"] == "32"
     answers = json.loads((tmp_path / "answers" / "result.json").read_text())
     paths = [answer["image"] for answer in answers]
     for answer, expected in zip(answers, load(trained).predict(paths), strict=True):
         assert answer["top"][0]["probability"] == pytest.approx(expected.probability, abs=1e-5)
 
 
-def test_no_model_is_delivered_when_it_computes_something_else(trained, coloured, tmp_path, monkeypatch):
-    model = load(trained)
-    images = torch.randn(4, 3, 32, 32)
+def test_an_earlier_export_stays_until_a_new_one_has_passed(exported, trained, process, refused, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    shutil.copytree(exported.out, out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+
+    def left():
+        assert {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()} == before
+        return {path.name for path in out.glob("attempt/*")}
+
+    command = ("export", trained, "--overwrite --out", out)
+    assert process(*command, fault=["call", "replace", 3]).code == -9  # parity.json is there, the model is not
+    assert left() == {".candidate.onnx", "parity.json"}
     real = capture.fuse
 
     def wrong(model):
@@ -65,10 +82,56 @@ def test_no_model_is_delivered_when_it_computes_something_else(trained, coloured
         return fused
 
     monkeypatch.setattr(capture, "fuse", wrong)
-    with pytest.raises(nommer.InputError, match="no model was delivered"):
-        export_model(model, images, tmp_path)
-    assert not json.loads((tmp_path / "parity.json").read_text())["passed"]
-    assert {path.name for path in tmp_path.iterdir()} == {"parity.json"}
+    assert "no model was delivered" in refused(*command)
+    assert left() == {"parity.json"}
+    assert not json.loads((out / "attempt" / "parity.json").read_text())["passed"]
+
+
+def test_what_goes_wrong_while_exporting_leaves_nothing_half_written(tmp_path):
+    settings = ExportSettings(
+        model=tmp_path, format="onnx", dynamic_size=False, precision="float32", max_drop=None, data=None,
+        out=tmp_path / "out", overwrite=True,
+    )  # fmt: skip
+
+    def deliver(content, error=None):
+        with delivery(settings) as (_, made):
+            (made / "model.onnx").write_text(content)
+            if error:
+                raise error
+
+    with pytest.raises(OSError, match=r"No space left on device: '.*/attempt'"):
+        deliver("half", OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+    assert not (tmp_path / "out").exists()  # so that the same command can be given again
+    deliver("first")
+    with pytest.raises(KeyboardInterrupt):
+        deliver("half", KeyboardInterrupt())
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"model.onnx", "environment.json"}
+    assert (tmp_path / "out" / "model.onnx").read_text() == "first"
+    (tmp_path / "out" / "quantisation.json").write_text("of the first")
+    deliver("second")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == names
+    assert (tmp_path / "out" / "model.onnx").read_text() == "second"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda told: told.clear(), "was not written by `nommer export`, its metadata lack or spoil 'task'"),
+        (lambda told: told.update(format=2), "written by a newer nommer (format 2, known: 1); upgrade nommer"),
+        (lambda told: told.update(task="depth"), "a model for the task 'depth', which this nommer does not know"),
+        (lambda told: told.update(class_names=["red"]), "gives scores of 3 classes, but its metadata name 1"),
+        (lambda told: told["preprocessing"].update(image_size=48), "cannot compute images of shape (9, 3, 48, 48)"),
+    ],
+)
+def test_a_file_whose_metadata_were_changed_is_refused(exported, refused, coloured, tmp_path, change, message):
+    model = onnx.load(str(exported.out / "model.onnx"))
+    told = json.loads(model.metadata_props[0].value)
+    change(told)
+    model.metadata_props[0].value = json.dumps(told)
+    onnx.save(model, str(tmp_path / "model.onnx"))
+    command = ("predict", tmp_path / "model.onnx", coloured / "val", "--out", tmp_path / "answers")
+    assert message in refused(*command)
 
 
 def test_an_exported_model_is_refused_where_a_network_is_needed(exported, coloured, refused, tmp_path):
@@ -83,10 +146,12 @@ def test_an_exported_model_is_refused_where_a_network_is_needed(exported, colour
     )
 
 
-def test_foreign_onnx_files_are_refused(refused, coloured, tmp_path):
+def test_foreign_and_cut_onnx_files_are_refused(exported, refused, coloured, tmp_path):
     broken = tmp_path / "broken.onnx"
-    broken.write_bytes(b"no graph")
-    assert "cannot be read as an ONNX model" in refused("predict", broken, coloured)
+    whole = (exported.out / "model.onnx").read_bytes()
+    for content in (b"", b"no graph", whole[: len(whole) // 2]):
+        broken.write_bytes(content)
+        assert "broken.onnx: cannot be read as an ONNX model" in refused("predict", broken, coloured)
 
 
 def test_export_and_use_leave_nothing_in_the_folder_for_temporary_files(trained, coloured, shell, tmp_path):
@@ -119,7 +184,11 @@ def test_integers_that_answer_otherwise_are_refused(trained, refused, tmp_path, 
     monkeypatch.setattr(quantising, "_judge", lambda *_: ("top1", 0.9, 0.8))
     said = refused("export", trained, "--precision int8 --max-drop 0.01 --out", tmp_path / "int8")
     assert "no model was delivered; allow more with --max-drop" in said
-    assert not (tmp_path / "int8" / "model.onnx").exists()
-    assert not json.loads((tmp_path / "int8" / "quantisation.json").read_text())["passed"]
+    left = tmp_path / "int8" / "attempt"
+    assert {path.name for path in left.iterdir()} == {"parity.json", "quantisation.json"}
+    assert {path.name for path in left.parent.iterdir()} == {"attempt", "environment.json"}
+    assert not json.loads((left / "quantisation.json").read_text())["passed"]
     assert "for --format onnx only" in refused("export", trained, "--precision int8 --format torch_export")
-    assert "--max-drop must be from 0 to 1" in refused("export", trained, "--max-drop 2")
+    assert "--max-drop must be from 0 to 1" in refused("export", trained, "--precision int8 --max-drop 2")
+    assert "--max-drop is for --precision int8 only" in refused("export", trained, "--max-drop 0.1")
+    assert "--precision: Expected one of ('float32', 'int8')" in refused("export", trained, "--precision bf16")

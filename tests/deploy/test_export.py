@@ -76,12 +76,13 @@ def test_it_answers_as_the_model_does_with_a_sliding_window(exported, pictures):
             assert one.source == other.source
 
 
-def test_it_answers_images_of_any_size(exported, pictures):
+def test_it_answers_images_of_any_size_and_says_that_it_pads_small_ones(exported, pictures, capsys):
     loaded = load(exported[1] / "model.onnx")
     answers = loaded.predict([*pictures, "nowhere.png", np.zeros((1, 90, 3), np.uint8)])
     assert isinstance(answers[-2], Failure)
     assert answers[-1].labels.shape == (1, 90)
     assert [answer.labels.shape for answer in answers[:2]] == [(70, 50), (65, 59)]
+    assert capsys.readouterr().err.count("smaller ones are padded with zeros") == 1
 
 
 def test_it_says_what_it_cannot_do(exported, pictures, tmp_path):

@@ -1,5 +1,6 @@
 """Exported detectors: the same objects from another runtime, at any size."""
 
+import copy
 import json
 
 import numpy as np
@@ -10,7 +11,7 @@ from nommer import InputError, load
 from nommer.backbone.network import NomMer
 from nommer.backbone.variants import VARIANTS
 from nommer.data.box_transforms import BoxPreprocessing
-from nommer.deploy.capture import image_size
+from nommer.deploy.capture import ImageSize, image_size, left_out
 from nommer.deploy.export import export_model
 from nommer.deploy.parity import compare
 from nommer.heads.detection import Detector
@@ -49,7 +50,17 @@ def test_the_report_is_about_objects_in_images_of_several_sizes(exported):
     assert report.runs > 50
     assert report.within_tolerance >= 0.99 * report.runs
     assert len(report.sizes) >= 3
-    assert json.loads((file.parent / "parity.json").read_text())["passed"]
+    written = json.loads((file.parent / "parity.json").read_text())
+    assert written["passed"]
+    assert "batches: one image at a time" in written["left_out"]
+
+
+def test_masks_are_told_to_stay_behind(detector):
+    network = RCNN(NomMer(VARIANTS["nommer_micro"]), num_classes=2, fpn_channels=8, box_channels=16, masks=True)
+    masked = copy.copy(detector)
+    masked._modules = detector._modules | {"network": network}
+    added = set(left_out(masked, ImageSize(80, 65))) - set(left_out(detector, ImageSize(80, 65)))
+    assert added == {"masks of the objects: the file finds classes and boxes"}
 
 
 def test_it_answers_as_the_model_does_at_any_size_and_says_what_it_cannot_do(exported, detector, prepared, noisy):

@@ -16,7 +16,7 @@ def export(
     format: FormatName = "onnx",  # noqa: A002 - the option's name, as elsewhere
     dynamic_size: bool = False,
     precision: ExportPrecision = "float32",
-    max_drop: float = 0.01,
+    max_drop: float | None = None,
     data: Path | str | None = None,
     out: Path | str | None = None,
     overwrite: bool = False,
@@ -32,11 +32,11 @@ def export(
         precision: float32, or int8 (onnx only): 8-bit integers, calibrated on `data`; what accuracy that costs is
             measured.
         max_drop: largest loss, 0 to 1, with which a model in int8 is delivered: of top-1 accuracy or mean IoU where the
-            data is labelled, else the share of images with another answer.
+            data is labelled, else the share of images with another answer. By default 0.01.
         data: folder with images (searched deeply) on which both are compared. By default the run's own data.
         out: folder for model.onnx or model.pt2, parity.json, and of int8 quantisation.json. By default a new one in the
             run folder.
-        overwrite: delete an earlier export in `out`.
+        overwrite: put this export in the place of an earlier one in `out`, which goes when this one has passed.
 
     Returns:
         The parity report, and the folder.

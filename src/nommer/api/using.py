@@ -72,6 +72,7 @@ def predict(
     inference: Inference = Inference(),
     threshold: float | None = None,
     most: int | None = None,
+    precision: Precision = "auto",
 ) -> PredictionResult:
     """Answer images; one that cannot be read is answered by an error, the others all the same.
 
@@ -90,6 +91,8 @@ def predict(
         threshold: least score of a detector's answers, 0 to 1, by default 0.05; or where an image may have several
             classes, least probability of one that is answered, by default 0.5.
         most: answers of a detector per image. By default 100.
+        precision: number format of the computation; auto is the run's own, and for other models bf16 on a GPU that can
+            and 32 elsewhere.
 
     Returns:
         One answer per image, and the folder.

@@ -19,7 +19,7 @@ from nommer.deploy.objects import ObjectsOfOne
 from nommer.errors import InputError
 from nommer.heads.classification import Classifier
 from nommer.heads.detection import Detector
-from nommer.heads.exported import CELLS, OBJECTS, OUTPUT
+from nommer.heads.exported import CELLS, FORMAT, OBJECTS, OUTPUT
 from nommer.heads.pyramid import OnBackbone
 from nommer.heads.segmentation import Segmenter
 from nommer.heads.storage import task_of
@@ -131,14 +131,16 @@ def without_torchvisions_warning() -> Iterator[None]:
 
 def describe(model: Exportable, size: ImageSize, *, precision: str = "float32") -> dict[str, Any]:
     """All that whoever runs the file must know: task, classes, preprocessing, and what images it takes."""
-    description: dict[str, Any] = {"task": task_of(model), "class_names": model.class_names}
+    description: dict[str, Any] = {"format": FORMAT, "task": task_of(model), "class_names": model.class_names}
     if isinstance(model, Segmenter):
         description |= {"colours": model.colours, "stride": model.network.stride}
     elif isinstance(model, Detector):
         description |= {"category_ids": model.category_ids, "protocol": asdict(model.network.protocol)}
-    elif model.threshold is not None:
-        description["threshold"] = model.threshold
+    else:
+        description |= {"class_ids": model.class_ids} if model.class_ids else {}
+        description |= {} if model.threshold is None else {"threshold": model.threshold}
     description["outputs"] = _OUTPUTS[description["task"]]
+    description["left_out"] = left_out(model, size)
     description["preprocessing"] = model.preprocessing.to_dict()
     description["input"] = {
         "dynamic_batch": not isinstance(model, Detector),
@@ -147,6 +149,20 @@ def describe(model: Exportable, size: ImageSize, *, precision: str = "float32") 
         "smallest_size": size.smallest or size.usual,
     }
     return description | {"precision": precision, "nommer_version": version("nommer")}
+
+
+def left_out(model: Exportable, size: ImageSize) -> tuple[str, ...]:
+    """What `predict` and `evaluate` do for the file, and other runtimes have to; and what is not there at all."""
+    found = ["decoding, resizing and normalising images, as `preprocessing` says"]
+    if isinstance(model, Detector):
+        if model.network.has_masks:
+            found.append("masks of the objects: the file finds classes and boxes")
+        return (*found, "bringing boxes to the size of the original image", "batches: one image at a time")
+    if isinstance(model, Segmenter):
+        if size.smallest is None:
+            found.append(f"going over larger images in windows of {size.usual} x {size.usual} pixels")
+        return (*found, "bringing scores to the size of the original image")
+    return found[0], f"the {'softmax' if model.threshold is None else 'sigmoid'} of the scores"
 
 
 class PixelsAndCells(nn.Module):

@@ -1,8 +1,9 @@
 """A model as one file that tells its classes and preprocessing, delivered only if it computes the same."""
 
+import io
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch.export import Dim, ExportedProgram
 from nommer.deploy.capture import Exportable, capture, describe, image_size, without_torchvisions_warning
 from nommer.deploy.parity import ParityReport, Prepared, compare
 from nommer.errors import InputError
-from nommer.files import write_json
+from nommer.files import write_atomically, write_json
 from nommer.heads.exported import INPUT, METADATA, load_exported
 
 
@@ -35,13 +36,15 @@ def export_model(
     Raises:
         InputError: the exported model does not follow (then the report is written, but no model), or the network cannot
             be traced for any size.
+        OSError: the disk is full, ...; no model is left.
     """
     form, size = FORMATS[format_name], image_size(model, dynamic=dynamic_size)
     candidate = folder / f".candidate{form.suffix}"
     try:
         program, shapes = capture(model, size)
-        form.write(program, shapes, describe(model, size), candidate)
-        report = compare(model, load_exported(candidate), images, size)
+        description = describe(model, size)
+        form.write(program, shapes, description, candidate)
+        report = replace(compare(model, load_exported(candidate), images, size), left_out=description["left_out"])
         write_json(folder / "parity.json", report.to_dict())
         if not report.passed:
             raise InputError(
@@ -71,7 +74,7 @@ def write_onnx(
     if onnx is None:
         raise RuntimeError("the exporter returned no program")
     onnx.model.metadata_props[METADATA] = json.dumps(description)
-    onnx.save(path)
+    write_atomically(path, lambda stream: stream.write(onnx.model_proto.SerializeToString()))
 
 
 def write_program(
@@ -82,7 +85,9 @@ def write_program(
         for name in ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "from_node", "custom"):
             node.meta.pop(name, None)
     program.example_inputs = None
-    torch.export.save(program, path, extra_files={METADATA: json.dumps(description)})
+    content = io.BytesIO()
+    torch.export.save(program, content, extra_files={METADATA: json.dumps(description)})
+    write_atomically(path, lambda stream: stream.write(content.getbuffer()))
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,8 @@ class ParityReport:
     needed: float
     """Share of the answers that must be the same."""
     passed: bool
+    left_out: tuple[str, ...] = ()
+    """What the model does beyond what was exported and compared: left to whoever runs the file, or not there at all."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -12,12 +12,13 @@ from nommer.data.formats.find import find_task
 from nommer.data.formats.labelled import Split, read_split
 from nommer.data.module import Loading
 from nommer.deploy.fuse import fuse
+from nommer.engine.computing import computation_of, precision_for
 from nommer.engine.judging import judge
 from nommer.engine.run import RunFolder, check_outside, results_folder, run_of
 from nommer.engine.settings import default_workers
 from nommer.engine.speed import check_compiler, compile_inference
 from nommer.engine.task import Report
-from nommer.engine.trainer import Precision, one_device, parse_device, quiet_lightning
+from nommer.engine.trainer import Precision, one_device, quiet_lightning
 from nommer.engine.workflow import Auditing, Data, Judgement, Workflow
 from nommer.engine.workflows import WORKFLOWS
 from nommer.errors import InputError, check_minimum, refuse_options
@@ -67,14 +68,6 @@ class EvaluationSettings:
         batch_size = self.batch_size or run.read_config().get("batch_size") or largest_batch
         return Loading(batch_size=batch_size, workers=workers)
 
-    def precision_of(self, run: RunFolder) -> Precision:
-        """The number format asked for; "auto" is the run's own, so that the numbers are too."""
-        recorded: Precision = run.read_config().get("precision", "auto")
-        if self.precision == "auto" and recorded == "16" and parse_device(self.device, 1)[0] == "cpu":
-            notice("the run's precision, 16, is for GPUs: on the CPU it is judged in 32")
-            return "32"
-        return recorded if self.precision == "auto" else self.precision
-
 
 @dataclass(frozen=True)
 class EvaluationResult:
@@ -99,6 +92,8 @@ class Opened:
     """Of the data."""
     split: str
     data: Data
+    precision: Precision
+    """In which it is computed; never auto."""
 
     @property
     def facts(self) -> dict[str, str]:
@@ -121,7 +116,7 @@ class Opened:
                     data, self.model, settings.loading(self.run, self.workflow.largest_default_batch)
                 ),
                 device=one_device(settings.device),
-                precision=settings.precision_of(self.run),
+                precision=self.precision,
                 out=out,
                 callbacks=callbacks,
             )
@@ -138,6 +133,7 @@ def open_model_and_data(settings: EvaluationSettings) -> Opened:
     if not workflow.has_inference:
         refuse_options("inference", settings.inference, workflow.name)
     run = run_of(settings.model)
+    precision = precision_for(model, settings.precision, run, settings.device)
     root = settings.data or data_of_run(run)
     if settings.overwrite and settings.out:
         check_outside(root, settings.out)
@@ -147,7 +143,7 @@ def open_model_and_data(settings: EvaluationSettings) -> Opened:
     masks = model.network.has_masks if isinstance(model, Detector) else None
     how = Auditing(on_bad_sample=settings.on_bad_sample, training=False, masks=masks)
     data = workflow.audit(chosen, how).data
-    return Opened(model, workflow, run, root, name, data)
+    return Opened(model, workflow, run, root, name, data, precision)
 
 
 def read_for(model: Model, workflow: Workflow, root: Path, classes: Path | None) -> Data:
@@ -179,8 +175,10 @@ def evaluate_model(settings: EvaluationSettings) -> EvaluationResult:
     opened = replace(opened, model=fuse(opened.model))
     if settings.compile:
         compile_inference(opened.model)
+    computation = computation_of(opened.model, opened.precision, settings.device)
+    computation.notice()
     judgement = opened.judge(opened.data, settings, folder)
-    facts = {"model": str(settings.model), **opened.facts}
+    facts = {"model": str(settings.model), **opened.facts, **computation.to_dict()}
     opened.workflow.save_judgement(judgement, opened.model, opened.data, folder, facts=facts)
     per_class = judgement.report.per_class(opened.model.class_names)
     return EvaluationResult(opened.workflow.name, judgement.report, per_class, folder)

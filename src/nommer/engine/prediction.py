@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from nommer.data.images import find_images
+from nommer.engine.computing import autocast, computation_of, precision_for
 from nommer.engine.inputs import load_to, or_of_zoo, read_list
-from nommer.engine.run import results_folder
+from nommer.engine.run import ENVIRONMENT, environment, results_folder, run_of
+from nommer.engine.speed import exact_float32
+from nommer.engine.trainer import Precision, torch_device
 from nommer.errors import InputError, check_minimum, refuse_given, refuse_options
 from nommer.files import write_json
 from nommer.heads.classification import Classifier
@@ -39,6 +42,7 @@ class PredictionSettings:
     inference: Inference
     threshold: float | None
     most: int | None
+    precision: Precision = "auto"
 
     def __post_init__(self) -> None:
         for name in ("top", "batch_size", "most"):
@@ -66,8 +70,13 @@ def predict_images(settings: PredictionSettings) -> PredictionResult:
     refuse_given(task, **{name: value for name, value in given.items() if name not in answer.options})
     if "inference" not in answer.options:
         refuse_options("inference", settings.inference, task)
+    precision = precision_for(model, settings.precision, run_of(Path(chosen)), settings.device)
+    computation = computation_of(model, precision, settings.device)
     folder = results_folder(Path(chosen), "predict", settings.out, overwrite=settings.overwrite)
-    return PredictionResult(answer.write(model, paths, folder, settings), folder)
+    write_json(folder / ENVIRONMENT, environment() | computation.to_dict())
+    computation.notice()
+    with autocast(torch_device(settings.device), precision), exact_float32():
+        return PredictionResult(answer.write(model, paths, folder, settings), folder)
 
 
 def classify(model: Classifier, paths: list[Path], folder: Path, settings: PredictionSettings) -> Sequence[Answer]:

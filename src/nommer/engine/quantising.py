@@ -107,7 +107,7 @@ def _judge(
     name, settings = _METRICS[opened.workflow.name], _settings(Path(), None)
     with TemporaryDirectory() as folder:
         reports = [
-            replace(opened, model=model).judge(opened.data, settings, Path(folder)).report
+            replace(opened, model=model, precision="32").judge(opened.data, settings, Path(folder)).report
             for model in (plain, quantised)
         ]
     before, after = (float(getattr(report, name)) for report in reports)

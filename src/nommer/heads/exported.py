@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -21,6 +21,7 @@ from nommer.heads.programs import open_program
 from nommer.heads.rcnn import Image, ObjectNetwork
 from nommer.heads.rcnn_protocol import RCNNProtocol
 from nommer.heads.segmentation import Segmenter
+from nommer.progress import notice
 from nommer.shapes import ClassMap, Images, Logits, PixelLogits
 
 METADATA = "nommer"
@@ -32,6 +33,9 @@ INPUT, OUTPUT, CELLS = "images", "logits", "cells"
 OBJECTS = ("boxes", "scores", "labels")
 """Outputs of a detector: (n, 4) in pixels of the image that it is given, (n,), and (n,) classes counted from 0."""
 
+FORMAT = 1
+"""Version of the metadata; a reader refuses a newer one. Files without one are older and of the first."""
+
 SUFFIXES = (".onnx", ".pt2")
 """Of the files that `load_exported` reads."""
 
@@ -39,6 +43,9 @@ SUFFIXES = (".onnx", ".pt2")
 @runtime_checkable
 class Runtime(Protocol):
     """What computes an exported model, on the CPU."""
+
+    name: str
+    """As people call it."""
 
     def __call__(self, names: Sequence[str], images: Tensor) -> list[Tensor]:
         """The outputs of these names for images (B, 3, H, W) float32."""
@@ -55,18 +62,19 @@ def open_session(path: Path, *, threads: int | None = None) -> Any:
     """
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime  # noqa: PLC0415
-    from onnxruntime.capi import onnxruntime_pybind11_state as state  # noqa: PLC0415
 
     try:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except (state.Fail, state.InvalidGraph, state.InvalidProtobuf, state.NoSuchFile) as error:
+    except Exception as error:  # its own have no common base, and a damaged file may raise nearly any of them
         raise InputError(f"{path}: cannot be read as an ONNX model: {error}") from error
 
 
 class OnnxRuntime:
     """An ONNX model."""
+
+    name = "ONNX Runtime"
 
     def __init__(self, session: Any) -> None:
         self.session = session
@@ -79,6 +87,8 @@ class OnnxRuntime:
 class ProgramRuntime:
     """A `torch.export` program."""
 
+    name = "PyTorch's program of torch.export"
+
     def __init__(self, module: nn.Module, names: Sequence[str]) -> None:
         self.module, self.names = module, tuple(names)
 
@@ -90,12 +100,18 @@ class ProgramRuntime:
 
 
 class ExportedNetwork(nn.Module):
-    """An exported model as a module: images (B, 3, H, W) float32 to logits, on the CPU."""
+    """An exported model as a module: images (B, 3, H, W) float32 to logits, on the CPU.
 
-    def __init__(self, runtime: Runtime, num_classes: int) -> None:
+    Raises:
+        InputError: what the file computes fails, or is not what its metadata say.
+    """
+
+    def __init__(self, runtime: Runtime, description: Mapping[str, Any], path: Path) -> None:
         super().__init__()
-        self.num_classes = num_classes
-        self.runtime = runtime
+        self.runtime, self.path, self._padded = runtime, path, False
+        self.num_classes = len(description["class_names"])
+        self.precision = str(description["precision"])
+        """Number format of its products: float32 or int8."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "ExportedNetwork":
         return self  # what runs it never changes
@@ -104,6 +120,15 @@ class ExportedNetwork(nn.Module):
         """Class scores of prepared images (B, 3, H, W): (B, classes), of a segmenter (B, classes, H, W)."""
         return self.run(OUTPUT, images)
 
+    def notice_padding(self, side: int) -> None:
+        """Say once that an image is padded because the file takes none with a side of less than `side` pixels."""
+        if not self._padded:
+            self._padded = True
+            notice(
+                f"{self.path}: takes images of {side} x {side} pixels or more; smaller ones are padded with zeros, and "
+                "their answers differ from those of the model it was made from"
+            )
+
     def run(self, output: str, images: Images) -> Tensor:
         """One output of the file."""
         (found,) = self.run_all((output,), images)
@@ -111,15 +136,28 @@ class ExportedNetwork(nn.Module):
 
     def run_all(self, names: Sequence[str], images: Images) -> list[Tensor]:
         """Several outputs of the file."""
-        return [output.to(images.device) for output in self.runtime(names, images.float().cpu())]
+        try:
+            found = self.runtime(names, images.float().cpu())
+        except Exception as error:  # whatever a runtime may raise of a file that was changed, or of a wrong size
+            shape, reason = tuple(images.shape), str(error).strip().partition("\n")[0]
+            raise InputError(f"{self.path}: cannot compute images of shape {shape}: {reason}") from error
+        for name, output in zip(names, found, strict=True):
+            classes = output.shape[1] if name in (OUTPUT, CELLS) else self.num_classes
+            if classes != self.num_classes:
+                raise InputError(
+                    f"{self.path}: gives scores of {classes} classes, but its metadata name {self.num_classes}; "
+                    "export the model again"
+                )
+        return [output.to(images.device) for output in found]
 
 
 class ExportedDenseNetwork(ExportedNetwork, DenseNetwork):
     """An exported segmenter's network; it takes images of one size, or of any size from a smallest one."""
 
-    def __init__(self, runtime: Runtime, num_classes: int, *, stride: int, size: dict[str, Any]) -> None:
-        super().__init__(runtime, num_classes)
-        self.stride, self.smallest = stride, int(size["smallest_size"])
+    def __init__(self, runtime: Runtime, description: Mapping[str, Any], path: Path) -> None:
+        super().__init__(runtime, description, path)
+        size = description["input"]
+        self.stride, self.smallest = int(description["stride"]), int(size["smallest_size"])
         self.fixed_size = None if size["dynamic_size"] else int(size["size"])
 
     def scores(self, images: Images) -> ClassMap:
@@ -129,6 +167,8 @@ class ExportedDenseNetwork(ExportedNetwork, DenseNetwork):
         """
         height, width = images.shape[-2:]
         below, beside = (max(0, self.smallest - side) for side in (height, width))
+        if below or beside:
+            self.notice_padding(self.smallest)
         cells = self.run(CELLS, F.pad(images, (0, beside, 0, below)) if below or beside else images)
         return cells[..., : -(-height // self.stride), : -(-width // self.stride)]
 
@@ -136,9 +176,10 @@ class ExportedDenseNetwork(ExportedNetwork, DenseNetwork):
 class ExportedObjectNetwork(ExportedNetwork, ObjectNetwork):
     """An exported detector's network; it takes one image at a time, of any size."""
 
-    def __init__(self, runtime: Runtime, num_classes: int, *, protocol: RCNNProtocol, smallest: int) -> None:
-        super().__init__(runtime, num_classes)
-        self.protocol, self.smallest, self.has_masks = protocol, smallest, False
+    def __init__(self, runtime: Runtime, description: Mapping[str, Any], path: Path) -> None:
+        super().__init__(runtime, description, path)
+        self.protocol, self.has_masks = RCNNProtocol.from_dict(description["protocol"]), False
+        self.smallest = int(description["input"]["smallest_size"])
 
     def detect(self, images: Sequence[Image], *, threshold: float, most: int) -> list[dict[str, Tensor]]:
         """The objects in each image, as `RCNN.detect`.
@@ -156,6 +197,8 @@ class ExportedObjectNetwork(ExportedNetwork, ObjectNetwork):
     def _detect(self, image: Image, threshold: float, most: int) -> dict[str, Tensor]:
         height, width = image.shape[-2:]
         below, beside = (max(0, self.smallest - side) for side in (height, width))
+        if below or beside:
+            self.notice_padding(self.smallest)
         boxes, scores, labels = self.run_all(OBJECTS, F.pad(image[None], (0, beside, 0, below)))
         boxes = boxes.minimum(torch.tensor([width, height] * 2).to(boxes))
         kept = (scores > threshold).nonzero()[:most, 0]
@@ -173,43 +216,66 @@ def load_exported(path: Path) -> Classifier | Segmenter | Detector:
     try:
         if path.suffix == ".onnx":
             session = open_session(path)
-            description = json.loads(session.get_modelmeta().custom_metadata_map[METADATA])
+            description = _read(session.get_modelmeta().custom_metadata_map[METADATA], path)
             runtime = OnnxRuntime(session)
         else:
             module, told = open_program(path)
-            description = json.loads(told[METADATA])
+            description = _read(told[METADATA], path)
             runtime = ProgramRuntime(module, description["outputs"])
-        return _BUILDERS[description["task"]](runtime, description).eval()
-    except (KeyError, TypeError, ValueError) as error:
+        return _BUILDERS[description["task"]](runtime, description, path).eval()
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: was not written by `nommer export`, its metadata lack or spoil {error}") from error
 
 
-def _classifier(runtime: Runtime, description: dict[str, Any]) -> Classifier:
-    names = description["class_names"]
-    preprocessing = Preprocessing(**description["preprocessing"])
-    network, threshold = ExportedNetwork(runtime, len(names)), description.get("threshold")
-    return Classifier(network, class_names=names, preprocessing=preprocessing, threshold=threshold)
+def _read(text: str, path: Path) -> dict[str, Any]:
+    """The metadata.
+
+    Raises:
+        InputError: a newer nommer wrote them, or they are for a task that this one does not know.
+    """
+    description = json.loads(text)
+    if not isinstance(description, dict):
+        raise TypeError("everything")
+    found = description.get("format", FORMAT)
+    if found != FORMAT:
+        raise InputError(f"{path}: written by a newer nommer (format {found!r}, known: {FORMAT}); upgrade nommer")
+    if description["task"] not in _BUILDERS:
+        raise InputError(
+            f"{path}: a model for the task {description['task']!r}, which this nommer does not know "
+            f"(known: {', '.join(_BUILDERS)}); upgrade nommer"
+        )
+    return description
 
 
-def _segmenter(runtime: Runtime, description: dict[str, Any]) -> Segmenter:
-    names = description["class_names"]
-    preprocessing = DensePreprocessing(**description["preprocessing"])
-    network = ExportedDenseNetwork(runtime, len(names), stride=int(description["stride"]), size=description["input"])
-    return Segmenter(network, class_names=names, colours=description["colours"], preprocessing=preprocessing)
+def _classifier(runtime: Runtime, description: dict[str, Any], path: Path) -> Classifier:
+    return Classifier(
+        ExportedNetwork(runtime, description, path),
+        class_names=description["class_names"],
+        class_ids=description.get("class_ids", ()),
+        preprocessing=Preprocessing(**description["preprocessing"]),
+        threshold=description.get("threshold"),
+    )
 
 
-def _detector(runtime: Runtime, description: dict[str, Any]) -> Detector:
-    names, smallest = description["class_names"], int(description["input"]["smallest_size"])
-    protocol = RCNNProtocol.from_dict(description["protocol"])
+def _segmenter(runtime: Runtime, description: dict[str, Any], path: Path) -> Segmenter:
+    return Segmenter(
+        ExportedDenseNetwork(runtime, description, path),
+        class_names=description["class_names"],
+        colours=description["colours"],
+        preprocessing=DensePreprocessing(**description["preprocessing"]),
+    )
+
+
+def _detector(runtime: Runtime, description: dict[str, Any], path: Path) -> Detector:
     return Detector(
-        ExportedObjectNetwork(runtime, len(names), protocol=protocol, smallest=smallest),
-        class_names=names,
+        ExportedObjectNetwork(runtime, description, path),
+        class_names=description["class_names"],
         category_ids=description["category_ids"],
         preprocessing=BoxPreprocessing(**description["preprocessing"]),
     )
 
 
-_BUILDERS: dict[str, Callable[[Runtime, dict[str, Any]], Classifier | Segmenter | Detector]] = {
+_BUILDERS: dict[str, Callable[[Runtime, dict[str, Any], Path], Classifier | Segmenter | Detector]] = {
     "classification": _classifier,
     "multi-label classification": _classifier,
     "segmentation": _segmenter,

@@ -69,6 +69,9 @@ class DenseNetwork(nn.Module):
         """Class scores (B, classes, ceil(H / stride), ceil(W / stride)) of normalised images (B, 3, H, W)."""
         raise NotImplementedError
 
+    def notice_padding(self, side: int) -> None:
+        """Called where an image is padded because the network takes none with a side of less than `side` pixels."""
+
 
 @torch.inference_mode()
 def score_bands(
@@ -221,6 +224,8 @@ def _across(network: DenseNetwork, band: Images, lefts: list[int], side: int) ->
 def _pad(image: Images, network: DenseNetwork) -> NextImages:
     """The image with zeros at the right and bottom, up to whole cells, and to one window where its size is fixed."""
     height, width = (max(side, network.fixed_size or 0) for side in image.shape[-2:])
+    if (height, width) != image.shape[-2:]:
+        network.notice_padding(network.fixed_size or 0)
     bottom, right = (-(-side // network.stride) * network.stride for side in (height, width))
     if (bottom, right) == image.shape[-2:]:
         return image

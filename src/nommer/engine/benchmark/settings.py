@@ -85,6 +85,18 @@ class BenchmarkSettings:
         half = [name for name in self.precisions if name.startswith("16")]
         if half and parse_device(self.device, 1)[0] == "cpu":
             raise InputError(f"--precisions {half[0]}: is for GPUs; on the CPU use bf16 or 32")
+        self._check_backends()
+
+    def _check_backends(self) -> None:
+        """Something can be run in each precision."""
+        if "onnxruntime" in self.backends and parse_device(self.device, 1)[0] != "cpu":
+            raise InputError("--backends onnxruntime: is for the CPU; use --device cpu or leave it out")
+        for precision in self.precisions:
+            if not any(_exists(backend, mode, precision) for mode in MODES[self.mode] for backend in self.backends):
+                raise InputError(
+                    f"--precisions {precision}: cannot be measured with --mode {self.mode} and --backends "
+                    f"{','.join(self.backends)}: training is eager or compiled, in 32, bf16 or 16; onnxruntime in 32"
+                )
 
     @property
     def torch_device(self) -> str:
