@@ -32,6 +32,7 @@ from nommer.files import write_atomically, write_json, write_text
 from nommer.heads.networks import build_network, describe_network
 
 TAG = "tiny_imagenet_200"
+TERMS = "for non-commercial research and education only, as the images of ImageNet that they were learned from"
 KEPT = ("running_mean", "running_var")
 """Statistics of batch norms: small, and with a range that half precision may not have."""
 
@@ -148,6 +149,7 @@ def register(name: str, entry: Path, top1: float) -> None:
     listed[name] = {
         "top1": round(top1, 4),
         "bytes": (entry / zoo.WEIGHTS).stat().st_size,
+        "terms": TERMS,
         "sha256": {file: checksum(entry / file) for file in (zoo.WEIGHTS, zoo.DESCRIPTION)},
     }
     ordered = dict(sorted(listed.items(), key=lambda item: -item[1]["top1"]))

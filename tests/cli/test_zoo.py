@@ -125,6 +125,14 @@ def test_a_changed_file_is_refused_at_each_load(of_made, refused, image):
         with pytest.raises(InputError, match="is damaged or was changed"):
             load(NAME)
     assert refused("predict", NAME, image).startswith(message)
+    assert refused("predict", image).endswith("install nommer again, or take the file from the repository")
+    weights.unlink()
+    with pytest.raises(InputError, match=f"{zoo.WEIGHTS}: cannot be read: No such file"):
+        nommer.load(NAME)
+    for damage in ("", "[]", '{"a": {}}'):
+        (of_made.home / zoo.MANIFEST).write_text(damage)
+        with pytest.raises(InputError, match=r"manifest\.json: is damaged, or was changed by hand"):
+            nommer.load(NAME)
 
 
 def test_an_entry_beside_the_package_is_found_and_its_absence_explained(of_made, tmp_path):
@@ -140,7 +148,8 @@ def test_an_entry_beside_the_package_is_found_and_its_absence_explained(of_made,
 def test_predict_needs_no_model(of_made, run, refused, image, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     printed = run("predict", image)
-    assert f"no model is given, so it is {NAME} of the zoo" in printed.err
+    assert f"no model is given, so it is {NAME} of the zoo: whatever an image shows" in printed.err
+    assert f"the weights of {NAME} are for non-commercial research and education only" in printed.err
     assert any(name in printed.out for name in NAMES)
     assert (tmp_path / "runs" / "predict" / "predictions.csv").is_file()
     (tmp_path / "photos").mkdir()

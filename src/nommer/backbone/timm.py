@@ -51,7 +51,7 @@ def _zoo_cfg(entry: Entry) -> dict[str, Any]:
         **{name: preprocessing[name] for name in ("crop_pct", "interpolation")},
         **{name: tuple(preprocessing[name]) for name in ("mean", "std")},
         "label_names": tuple(description["class_names"]),
-        "license": "see the card",
+        "license": entry.terms,
         "notes": (f"card: {folder / CARD}",),
     }
 

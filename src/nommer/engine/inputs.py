@@ -4,13 +4,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from nommer.data.formats.classification import is_classification_alone, read_classification
+from nommer.data.formats.classification import is_classification_alone
 from nommer.data.formats.labelled import read_split
 from nommer.data.images import find_images, is_image_name
 from nommer.deploy.fuse import fuse
 from nommer.engine.evaluation import data_of_run
 from nommer.engine.run import RunFolder
 from nommer.engine.trainer import torch_device
+from nommer.engine.workflows import find_workflow
 from nommer.errors import InputError
 from nommer.heads.storage import Model, load
 from nommer.progress import notice
@@ -23,8 +24,11 @@ def images_to_compare(run: RunFolder, data: Path | None) -> list[Path]:
         listed = read_split(data_of_run(run), run.split)
         return sorted(path for paths in listed.values() for path in paths)
     root = data or data_of_run(run)
-    if is_classification_alone(root):
-        return [sample.path for sample in read_classification(root).samples()]
+    try:  # data with masks hold those too, which are images but none to answer
+        return [sample.path for sample in find_workflow(root).read(root, classes=None).samples()]
+    except InputError:
+        if is_classification_alone(root):  # an archive, or a table
+            raise
     return list(find_images([str(root)]))
 
 
@@ -48,7 +52,11 @@ def or_of_zoo(model: Path | str, images: Sequence[str]) -> tuple[Path | str, Seq
         raise InputError(
             f"no model is given and none comes with this installation: name one, as in nommer predict MODEL {model}"
         )
-    notice(f"no model is given, so it is {entry.name} of the zoo; what it knows and its limits: {entry.folder}/{CARD}")
+    classes = len(entry.description()["class_names"])
+    notice(
+        f"no model is given, so it is {entry.name} of the zoo: whatever an image shows, it answers one of its "
+        f"{classes} classes, on its own validation images rightly for {entry.top1:.0%}; its limits: {entry.folder}/{CARD}"
+    )
     return entry.name, [str(model), *images]
 
 

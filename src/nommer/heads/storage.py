@@ -25,6 +25,7 @@ from nommer.heads.rcnn_protocol import RCNNProtocol
 from nommer.heads.segmentation import Segmenter
 from nommer.heads.upernet import UPerNet
 from nommer.heads.weights import check_described, load_weights, read_checkpoint, read_safetensors
+from nommer.progress import notice
 from nommer.zoo import DESCRIPTION, WEIGHTS, entries, find_entry
 
 FORMAT = 1
@@ -94,7 +95,9 @@ def load(path: str | Path) -> Model:
     """
     path = Path(path)
     if not path.exists() and (entry := find_entry(path)):
-        return _load_folder(entry.verified())
+        folder = entry.verified()
+        notice(f"the weights of {entry.name} are {entry.terms}")
+        return _load_folder(folder)
     if path.is_file():
         return load_exported(path) if path.suffix in SUFFIXES else _load_published(path)
     for folder in (path, path / "model"):

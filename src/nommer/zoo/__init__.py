@@ -29,6 +29,10 @@ class Entry:
     """Checksums of its files by name."""
     size: int
     """Bytes of its weights."""
+    top1: float
+    """Part of the validation images that it answers rightly."""
+    terms: str
+    """On what terms its weights may be used."""
 
     @property
     def variant(self) -> str:
@@ -80,9 +84,20 @@ def _checksum(file: Path) -> str:
 
 
 def entries() -> list[Entry]:
-    """All entries, also those that are absent here, the best first."""
-    listed = json.loads((HOMES[0] / MANIFEST).read_text(encoding="utf-8"))
-    return [Entry(name, dict(said["sha256"]), int(said["bytes"])) for name, said in listed.items()]
+    """All entries, also those that are absent here, the best first.
+
+    Raises:
+        InputError: the manifest cannot be read.
+    """
+    manifest = HOMES[0] / MANIFEST
+    try:
+        listed = json.loads(manifest.read_text(encoding="utf-8"))
+        return [
+            Entry(name, dict(said["sha256"]), int(said["bytes"]), float(said["top1"]), str(said["terms"]))
+            for name, said in listed.items()
+        ]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{manifest}: is damaged, or was changed by hand: {error}; install nommer again") from error
 
 
 def find_entry(name: str | Path) -> Entry | None:
