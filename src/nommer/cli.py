@@ -5,6 +5,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from functools import cache
 from importlib.metadata import version
 from io import TextIOWrapper
 from pathlib import Path
@@ -64,8 +65,9 @@ def plainly(message: str) -> str:
     return message
 
 
+@cache
 def build_parser() -> Parser:
-    """The parser of all verbs."""
+    """The parser of all verbs, made once: that takes longer than parsing."""
     parser = Parser(prog="nommer", description="Visual recognition with the NomMer network.")
     parser.add_argument("--version", action="version", version=f"nommer {version('nommer')}")
     verbs = parser.add_subcommands(required=True, dest="verb")

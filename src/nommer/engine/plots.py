@@ -104,14 +104,31 @@ def plot_calibration(probabilities: Tensor, labels: Tensor, path: Path, *, bins:
 def plot_grid(pictures: Sequence[tuple[Image.Image, str, bool]], path: Path, *, columns: int = 8) -> None:
     """Pictures with a caption each; the caption of a mistake (third entry False) is red."""
     rows = -(-len(pictures) // columns)
-    figure = Figure(figsize=(1.7 * columns, 2.0 * rows))
-    grid = figure.subplots(rows, columns, squeeze=False).flatten()
-    for axes in grid:
-        axes.axis("off")
-    for axes, (picture, caption, correct) in zip(grid, pictures, strict=False):
-        axes.imshow(picture)
-        axes.set_title(caption, fontsize=8, color="black" if correct else "#c00000")
+    figure, axes = _sheet(rows, columns, cell=(1.7, 2.0))
+    for index, (picture, caption, correct) in enumerate(pictures):
+        colour = "black" if correct else "#c00000"
+        centre = (1.7 * (index % columns + 0.5), 2.0 * (index // columns) + 1.2)
+        _place(axes, picture, caption, centre, (1.5, 1.5), fontsize=8, color=colour)
     save_figure(figure, path)
+
+
+def _sheet(rows: int, columns: int, *, cell: tuple[float, float]) -> tuple[Figure, Axes]:
+    """A figure with one pair of axes in inches, downwards: axes for each picture take many times as long to draw."""
+    width, height = columns * cell[0], rows * cell[1]
+    figure = Figure(figsize=(width, height))
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0), autoscale_on=False)
+    axes.axis("off")
+    return figure, axes
+
+
+def _place(
+    axes: Axes, picture: Image.Image, caption: str, centre: tuple[float, float], most: tuple[float, float], **text: Any
+) -> None:
+    """Draw a picture around `centre` as large as `most` (width, height) allows, and its caption above."""
+    scale = min(most[0] / picture.width, most[1] / picture.height) / 2
+    (x, y), across, down = centre, scale * picture.width, scale * picture.height
+    axes.imshow(picture, extent=(x - across, x + across, y + down, y - down))
+    axes.text(x, y - down - 0.06, caption, ha="center", va="bottom", **text)
 
 
 def plot_bars(
@@ -144,20 +161,18 @@ def plot_rows(
 ) -> None:
     """Rows of pictures with a caption each, and under them what the colours of masks mean."""
     columns = max((len(row) for row in rows), default=1)
-    figure = Figure(figsize=(3.6 * columns, 3.0 * max(1, len(rows))), layout="constrained")
-    grid = figure.subplots(max(1, len(rows)), columns, squeeze=False)
-    for axes in grid.flat:
-        axes.axis("off")
-    for row, panels in zip(rows, grid, strict=False):
-        for axes, (picture, caption) in zip(panels, row, strict=False):
-            axes.imshow(picture.convert("RGB"))
-            axes.set_title(shortened(caption), fontsize=9)
+    figure, axes = _sheet(max(1, len(rows)), columns, cell=(3.6, 3.0))
+    for number, row in enumerate(rows):
+        for column, (picture, caption) in enumerate(row):
+            centre = (3.6 * (column + 0.5), 3.0 * number + 1.65)
+            _place(axes, picture.convert("RGB"), shortened(caption), centre, (3.4, 2.6), fontsize=9)
     if legend:
         patches = [
             Patch(facecolor=_as_rgb(colour), edgecolor="grey", label=name)
             for name, colour in list(legend.items())[:_MOST_LABELLED]
         ]
-        figure.legend(handles=patches, loc="outside lower center", ncols=min(6, len(patches)), fontsize=9)
+        below = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "ncols": min(6, len(patches)), "fontsize": 9}
+        figure.legend(handles=patches, **below)
     save_figure(figure, path)
 
 
