@@ -11,7 +11,7 @@ import yaml
 
 from nommer import api
 from nommer.cli import VERBS, build_parser, main, normalise
-from nommer.data.box_transforms import MULTI_SCALE, BoxAugmentation
+from nommer.data.box_transforms import BoxAugmentation
 from nommer.data.formats.folders import ClassFolders
 from nommer.data.formats.masks import MaskFolders
 from nommer.data.formats.objects import DetectionFolders
@@ -22,6 +22,9 @@ from nommer.engine.workflow import Found
 from nommer.engine.workflows import WORKFLOWS
 from nommer.heads.rcnn_protocol import RCNNProtocol
 from nommer.recipes import recipe_names, recipe_path
+
+MULTI_SCALE = (480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800)
+"""Short sides of the published multi-scale training, in pixels."""
 
 PARAMETERS = {"tiny": 22_455_804, "small": 41_532_388, "base": 73_404_900}
 

@@ -12,7 +12,6 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from nommer.data.box_transforms import (
-    MULTI_SCALE,
     BoxAugmentation,
     BoxPreprocessing,
     CropWithin,
@@ -171,10 +170,6 @@ def test_one_of_the_short_sides_is_taken():
     shapes = {tuple(fit(torch.zeros(3, 50, 75)).shape[1:]) for _ in range(30)}
     assert shapes == {(30, 45), (60, 90)}
     assert fit(torch.zeros(3, 10, 100)).shape[2] == 100
-
-
-def test_the_published_scales():
-    assert MULTI_SCALE == (480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800)
 
 
 @given(st.integers(1, 3000), st.integers(1, 3000), st.integers(32, 900), st.integers(0, 900))

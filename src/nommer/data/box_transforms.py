@@ -15,9 +15,6 @@ from nommer.data.joint_transforms import photometric_distortion
 from nommer.data.transforms import Normalisation, fit_size
 from nommer.errors import InputError
 
-MULTI_SCALE = tuple(range(480, 801, 32))
-"""Short sides of the published multi-scale training, in pixels."""
-
 _COARSE = (400, 500, 600)
 """Short sides before the crop of the published resize-or-crop policy, in pixels."""
 _COARSE_LONG_SIDE = 4200
