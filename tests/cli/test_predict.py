@@ -242,3 +242,15 @@ def test_from_python_with_text_for_paths(trained, images, tmp_path):
     assert (tmp_path / "e" / "b.png").exists()
     with pytest.raises(nommer.InputError, match="no images given; name files, folders or patterns"):
         nommer.predict(trained, [])
+
+
+def test_the_precision_is_chosen_and_told(trained, run, refused, coloured, tmp_path):
+    image = next(coloured.rglob("*.png"))
+    command = ("predict", trained, image, "--pictures false")
+    assert "precision 32, PyTorch, fused, on cpu" in run(*command, "--out", tmp_path / "32").err
+    assert "precision bf16, PyTorch" in run(*command, "--precision bf16 --out", tmp_path / "bf16").err
+    assert json.loads((tmp_path / "bf16" / "environment.json").read_text())["precision"] == "bf16"
+    one, other = (json.loads((tmp_path / name / "result.json").read_text())[0]["top"] for name in ("32", "bf16"))
+    assert [entry["class"] for entry in one] == [entry["class"] for entry in other]
+    assert 0 < abs(one[0]["probability"] - other[0]["probability"]) < 0.02
+    assert "--precision 16: is for GPUs" in refused(*command, "--precision 16 --out", tmp_path / "16")
