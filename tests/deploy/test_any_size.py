@@ -4,7 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from nommer.deploy.any_size import bicubic_weights, for_any_size, pooling_weights
+from nommer.backbone.resampling import bicubic_weights, pooling_weights
+from nommer.deploy.any_size import for_any_size
 
 
 @pytest.mark.parametrize(("before", "after"), [(14, 14), (14, 7), (14, 9), (14, 20), (3, 1), (2, 13), (5, 6)])

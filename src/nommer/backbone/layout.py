@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
+from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 from nommer.shapes import FeatureMap, NextMap, TokenGrid
 
@@ -36,10 +37,14 @@ def missing_to_multiple(size: Side, multiple: int) -> Side:
 def pad_maps(maps: FeatureMap, multiple: int, mode: str) -> NextMap:
     """Pad maps at the right and bottom until both sides are a multiple of `multiple`.
 
-    Returns `maps` itself, untouched, when nothing is missing; where the size is still open, in an export for any size,
-    they are padded whatever is missing.
+    Returns `maps` itself, untouched, when nothing is missing; where the size is still open (compiled or exported for
+    any size) they are padded whatever is missing.
     `mode` is a mode of `torch.nn.functional.pad`: "constant" (zeros) or "replicate".
     """
     bottom, right = (missing_to_multiple(size, multiple) for size in maps.shape[-2:])
-    open_size = isinstance(bottom, torch.SymInt) or isinstance(right, torch.SymInt)
-    return F.pad(maps, (0, right, 0, bottom), mode=mode) if open_size or bottom or right else maps
+    if statically_known_true(bottom == 0) and statically_known_true(right == 0):
+        return maps
+    if mode == "replicate" and torch.compiler.is_compiling():  # its backward pass cannot be compiled for an open size
+        maps = torch.cat((maps, maps[:, :, -1:].expand(-1, -1, bottom, -1)), 2)
+        return torch.cat((maps, maps[..., -1:].expand(-1, -1, -1, right)), 3)
+    return F.pad(maps, (0, right, 0, bottom), mode=mode)

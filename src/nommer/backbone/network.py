@@ -71,7 +71,7 @@ class NomMer(nn.Module):
 
     def stage_outputs(self, images: Images) -> Iterator[TokensOrGrid]:
         """Outputs of the stages in order: grids (B, rows, columns, width); stage 4's a sequence, class token first."""
-        if min(images.shape[-2:]) < 1:
+        if images.shape[-2] < 1 or images.shape[-1] < 1:
             raise ValueError(f"images must have at least one pixel a side, got {tuple(images.shape)}")
         x = self.stem(images)
         for stage in self.stages:

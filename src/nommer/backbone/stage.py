@@ -7,10 +7,12 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.fx.experimental.symbolic_shapes import statically_known_true
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from nommer.backbone.layout import as_grid, as_maps
+from nommer.backbone.resampling import bicubic_weights, resample
 from nommer.backbone.stem import Downsample
 from nommer.shapes import NextTokensOrGrid, TokenGrid, Tokens, TokensOrGrid
 
@@ -117,7 +119,12 @@ def resample_position(position: Tensor, grid_size: tuple[int, int]) -> Float[Ten
 
     Bicubic and antialiased, in float32 at least, as timm's `resample_abs_pos_embed`.
     """
-    if position.shape[1:3] == torch.Size(grid_size):
+    if all(statically_known_true(have == want) for have, want in zip(position.shape[1:3], grid_size, strict=True)):
         return position
     maps = as_maps(position).to(torch.promote_types(position.dtype, torch.float32))
-    return as_grid(F.interpolate(maps, size=grid_size, mode="bicubic", antialias=True)).to(position.dtype)
+    if torch.compiler.is_compiling():  # the size may be open
+        sides = zip(maps.shape[2:], grid_size, strict=True)
+        resampled = resample(maps, *(bicubic_weights(before, after, maps.device) for before, after in sides))
+    else:
+        resampled = F.interpolate(maps, size=grid_size, mode="bicubic", antialias=True)
+    return as_grid(resampled).to(position.dtype)
