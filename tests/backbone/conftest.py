@@ -1,8 +1,5 @@
 """Fixtures for the tests of the network: the literal reference, seeded images, models with lively weights."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 import timm
 import torch
@@ -10,15 +7,13 @@ from torch import nn
 
 import nommer  # noqa: F401  registers the models
 from nommer.backbone.nominator import Nomination
+from tests import reference
 
 
-@pytest.fixture(scope="session")
-def reference():
+@pytest.fixture(scope="session", name="reference")
+def _reference():
     """The literal reference of every part, `tests/reference.py`."""
-    spec = importlib.util.spec_from_file_location("reference", Path(__file__).parents[1] / "reference.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return reference
 
 
 @pytest.fixture(scope="package", autouse=True)

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
 
 from nommer.data import cache as cache_module
@@ -24,6 +23,7 @@ from nommer.data.module import Loading
 from nommer.data.segmentation import SegmentationData
 from nommer.data.transforms import Augmentation, Preprocessing
 from nommer.errors import InputError
+from tests.runs import same
 
 LOADING = Loading(batch_size=4, workers=0, seed=1)
 
@@ -71,16 +71,6 @@ def tasks(tmp_path, coloured, masked, herd, write_herd):
 
 def batches(data):
     return [*data.train_dataloader(), *data.val_dataloader()]
-
-
-def same(one, other):
-    if isinstance(one, torch.Tensor):
-        return torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(same, one, other))
-    return one == other
 
 
 @pytest.mark.parametrize("kind", ["ram", "disk"])

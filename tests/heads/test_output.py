@@ -1,7 +1,6 @@
 """Predictions on disk."""
 
 import csv
-import gc
 import json
 import weakref
 from pathlib import Path
@@ -95,7 +94,6 @@ def test_the_pixels_of_one_image_are_held_at_a_time(tmp_path):
             alive.append(weakref.ref(answer))
             yield Path(answer.source), answer
             del answer
-            gc.collect()
             assert sum(reference() is not None for reference in alive) <= 1
 
     kept = save_segmentations(answers(), tmp_path, pictures=False, background=(0, 0, 0))

@@ -78,8 +78,7 @@ def test_with_torchvisions_numbers_it_answers_as_torchvisions_own(tiny_rcnn):
         assert torch.allclose(pasted, other["masks"], atol=1e-4)
 
 
-@pytest.mark.parametrize("cascade", [False, True])
-@pytest.mark.parametrize("masks", [False, True])
+@pytest.mark.parametrize(("cascade", "masks"), [(False, False), (True, True)])
 def test_the_loss_falls_on_one_image(tiny_rcnn, make_target, cascade, masks):
     network = tiny_rcnn(cascade=cascade, masks=masks, fpn_channels=16, box_channels=32).train()
     target = make_target(BOXES, LABELS, (64, 64))

@@ -59,32 +59,29 @@ def test_typical_tokens_lie_in_the_middle_of_what_nominates_each_context():
     ]
 
 
-@given(
-    width=st.integers(5, 300),
-    height=st.integers(5, 300),
-    size=st.integers(32, 96),
-    crop_pct=st.sampled_from([0.5, 0.875, 1.0]),
-    data=st.data(),
-)
-def test_a_point_of_the_input_has_a_pixel_that_is_seen(width, height, size, crop_pct, data):
+@st.composite
+def framed(draw, *, smallest):
+    """A preprocessing, and the frame of an image of any size that it sees."""
+    width, height = draw(st.integers(smallest, 300)), draw(st.integers(smallest, 300))
+    size, crop_pct = draw(st.integers(32, 96)), draw(st.sampled_from([0.5, 0.875, 1.0]))
     preprocessing = Preprocessing(image_size=size, crop_pct=crop_pct, interpolation="bilinear")
-    frame = Frame((width, height), preprocessing.seen(height, width), (size, size))
+    return preprocessing, Frame((width, height), preprocessing.seen(height, width), (size, size))
+
+
+@given(made=framed(smallest=5), data=st.data())
+def test_a_point_of_the_input_has_a_pixel_that_is_seen(made, data):
+    preprocessing, frame = made
+    size = preprocessing.image_size
     row, column = (data.draw(st.integers(0, size - 1)) + 0.5 for _ in range(2))
     found = frame.place(frame.pixel(row, column))
     pixel = size / min(frame.box[2] - frame.box[0], frame.box[3] - frame.box[1])
     assert all(abs(at + 0.5 - wanted) <= 1 + 1.5 * pixel for at, wanted in zip(found, (row, column), strict=True))
 
 
-@given(
-    width=st.integers(20, 300),
-    height=st.integers(20, 300),
-    size=st.integers(32, 96),
-    crop_pct=st.sampled_from([0.5, 0.875, 1.0]),
-    data=st.data(),
-)
-def test_a_pixel_is_found_where_the_crop_puts_it(width, height, size, crop_pct, data):
-    preprocessing = Preprocessing(image_size=size, crop_pct=crop_pct, interpolation="bilinear")
-    frame = Frame((width, height), preprocessing.seen(height, width), (size, size))
+@given(made=framed(smallest=20), data=st.data())
+def test_a_pixel_is_found_where_the_crop_puts_it(made, data):
+    preprocessing, frame = made
+    (width, height), size = frame.image, preprocessing.image_size
     x, y = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
     marked = np.zeros((height, width, 3), np.uint8)
     marked[y, x] = 255

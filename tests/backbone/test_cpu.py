@@ -1,0 +1,110 @@
+"""The faster ways on the CPU against torch's own: values and gradients in float32, and where they leave off."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from nommer.backbone import attention as attention_module
+from nommer.backbone import linear as linear_module
+from nommer.backbone.attention import attend
+from nommer.backbone.linear import Linear
+
+pytestmark = pytest.mark.usefixtures("unchecked")
+
+
+def close(found, expected):
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5 * expected.abs().max().item())
+
+
+def gradients(function, inputs, cotangent):
+    """The value of a function of some tensors, and its gradients."""
+    leaves = [tensor.detach().clone().requires_grad_() for tensor in inputs]
+    out = function(*leaves)
+    (out * cotangent).sum().backward()
+    return out.detach(), [leaf.grad for leaf in leaves]
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """How often oneDNN's product was called."""
+    made, product = [], linear_module._product
+    monkeypatch.setattr(linear_module, "_product", lambda *args: made.append(1) or product(*args))
+    return made
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(2, 5, 7, 24), (3, 24), (1, 49, 24)], ids=str)
+def test_linear_is_torchs_in_value_and_gradients(draw, calls, shape, bias):
+    layer = Linear(24, 40, bias=bias)
+    x, cotangent = draw(*shape), draw(40, *shape[:-1], seed=1).movedim(0, -1)  # a gradient that lies another way
+    weights = [layer.weight, layer.bias] if bias else [layer.weight]
+
+    def ours(x, *weights):
+        named = dict(zip(("weight", "bias"), weights, strict=False))
+        return torch.func.functional_call(layer, named, x)
+
+    value, found = gradients(ours, [x, *weights], cotangent)
+    expected, wanted = gradients(F.linear, [x, *weights], cotangent)
+    assert len(calls) == 2
+    close(value, expected)
+    for one, other in zip(found, wanted, strict=True):
+        close(one, other)
+    with torch.no_grad():
+        close(layer(x), F.linear(x, layer.weight, layer.bias))
+    assert len(calls) == 3
+
+
+def test_linear_leaves_other_computations_to_torch(draw, calls):
+    layer, x = Linear(8, 4), draw(3, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer(x).dtype == torch.bfloat16
+    assert Linear(8, 4).double()(x.double()).dtype == torch.float64
+    assert layer(x[0]).shape == (4,)
+    assert layer(x[:0]).shape == (0, 4)
+    program = torch.export.export(layer, (x,))
+    assert all("mkldnn" not in str(node.target) for node in program.graph.nodes)
+    close(torch.func.vmap(layer)(x), layer(x))
+    assert len(calls) == 1
+
+
+def test_linear_has_gradients_of_gradients(draw):
+    layer, x = Linear(6, 5), draw(3, 6).requires_grad_()
+
+    def penalty(layer):
+        gradient = torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)[0]
+        return torch.autograd.grad(gradient.square().sum(), [layer.weight, x])
+
+    plain = nn.Linear(6, 5)
+    plain.load_state_dict(layer.state_dict())
+    for found, expected in zip(penalty(layer), penalty(plain), strict=True):
+        close(found, expected)
+
+
+@pytest.mark.parametrize("biases", ["one", "each", "none of its own gradient"])
+def test_attention_head_by_head_is_fused_attention_in_value_and_gradients(draw, monkeypatch, biases):
+    qkv, cotangent = draw(6, 9, 3 * 2 * 16), draw(6, 9, 32, seed=1)
+    bias = draw(6 if biases == "each" else 1, 2, 9, 9, seed=2)
+    if biases == "each":
+        bias[:3, :, :, 5:] = -torch.inf  # keys that are padding
+    inputs = [qkv] if biases.startswith("none") else [qkv, bias]
+
+    def found(qkv, bias=bias):
+        return attend(qkv, 2, bias)
+
+    value, grads = gradients(found, inputs, cotangent)
+    assert attention_module.head_by_head_is_faster(qkv, 2)
+    monkeypatch.setattr(attention_module, "head_by_head_is_faster", lambda *_: False)
+    expected, wanted = gradients(found, inputs, cotangent)
+    close(value, expected)
+    for one, other in zip(grads, wanted, strict=True):
+        close(one, other)
+
+
+def test_attention_leaves_long_sequences_and_other_computations_to_fused_attention(draw):
+    faster = attention_module.head_by_head_is_faster
+    assert not faster(draw(1, 64, 3 * 16), 2)  # more scores than queries, keys and values
+    assert not faster(draw(1, 8, 3 * 16).bfloat16(), 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not faster(draw(1, 8, 3 * 16), 2)
+    assert faster(draw(1, 8, 3 * 16), 2)
