@@ -45,6 +45,8 @@ def show_check(result: CheckResult, console: Console) -> int:
         for kind in kinds[:_MOST_ROWS]:
             table.add_row(kind[0].severity, str(len(kind)), kind[0].file, kind[0].what, kind[0].done)
         console.print(table)
+    if len(kinds) > _MOST_ROWS:
+        console.print(f"{len(kinds) - _MOST_ROWS} more kinds in report.html")
     console.print(f"report.html, data_issues.jsonl, images.csv, result.json in {result.out}")
     return result.code
 

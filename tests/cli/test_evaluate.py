@@ -175,12 +175,16 @@ def test_other_data_with_the_same_file_names_is_judged_whole(run, write_classes,
     assert json.loads((tmp_path / "result" / "result.json").read_text())["images"] == 16
 
 
-def test_what_training_left_out_evaluation_leaves_out_too(run, refused, write_classes, train_options, tmp_path):
+def test_what_training_left_out_evaluation_leaves_out_too(
+    run, refused, write_classes, train_options, tmp_path, monkeypatch
+):
     data = write_classes(tmp_path / "data" / "train", {"blue": 6, "red": 6}).parent
     write_classes(data / "val", {"blue": 3, "red": 3})
     bad = data / "val" / "red" / "red-0.png"
     bad.write_bytes(bad.read_bytes()[:100])
-    run("train --data", data, "--out", tmp_path / "run", *train_options, "--on-bad-sample skip")
+    monkeypatch.chdir(tmp_path)
+    run("train --data data --out run", *train_options, "--on-bad-sample skip")
+    monkeypatch.chdir(data)  # wherever the run and its data are named from
     printed = run("evaluate", tmp_path / "run", "--out", tmp_path / "result")
     assert "1 issues, 1 files left out" in printed.err
     assert json.loads((tmp_path / "result" / "result.json").read_text())["images"] == 5

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import shutil
 from importlib.metadata import version
 from pathlib import Path
 
@@ -182,13 +183,17 @@ def test_bad_images_are_left_out_listed_and_counted(run, single, train_options, 
     bad = single / "with space" / "with space-0.png"
     bad.write_bytes(bad.read_bytes()[:300])
     (single / "x" / "notes.txt").write_text("a note")
+    for number in range(1, 5):  # one of which is held back
+        shutil.copy(single / "x" / "x-0.png", single / "x" / f"x-{number}.png")
     before = digest(single)
     printed = run("train --data", single, "--out", tmp_path / "run", *train_options, "--epochs 1 --on-bad-sample skip")
-    assert "2 issues in the data, 2 files left out: see data_issues.jsonl" in printed.err
+    assert "validation images that are training images too, and so judged too well: 1" in printed.err
+    assert "3 issues in the data, 2 files left out: see data_issues.jsonl" in printed.err
     issues = [json.loads(line) for line in (tmp_path / "run" / "data_issues.jsonl").read_text().splitlines()]
-    assert {(Path(issue["file"]).name, issue["done"]) for issue in issues} == {
-        ("with space-0.png", "left out"),
-        ("notes.txt", "left out"),
+    assert {(Path(issue["file"]).parent.name, issue["done"]) for issue in issues} == {
+        ("with space", "left out"),
+        ("x", "left out"),
+        ("x", "kept"),
     }
     assert "truncated" in next(issue["what"] for issue in issues if issue["file"] == str(bad))
     assert len(rows(tmp_path / "run" / "split.csv")) == 24

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from nommer.data.findings import by_kind, find_duplicates, find_imbalance, find_small, graded
+from nommer.data.findings import by_kind, find_alike, find_duplicates, find_imbalance, find_leaks, find_small, graded
 from nommer.data.formats.folders import ClassFolders, Sample
 from nommer.data.formats.labelled import Issue
 
@@ -41,6 +41,14 @@ def test_the_same_image_twice_is_a_problem_where_validation_is_held_back_from_tr
     )
 
 
+def test_images_to_be_judged_on_are_looked_for_among_those_to_learn_from():
+    data = labelled(train=[("1", 0), ("2", 0)], val=[("3", 1), ("4", 0), ("5", 0)])
+    contents = {"1": "x", "2": "", "3": "x", "4": "", "5": "y"}
+    found = find_leaks(data, {ROOT / name: content for name, content in contents.items()})
+    assert found == [Issue(str(ROOT / "3"), "the same image as 1, which is in train", "kept")]
+    assert find_leaks(data, {}) == []
+
+
 def test_files_that_could_not_be_read_are_not_compared():
     assert duplicates(labelled(train=[("1", 0), ("2", 0)]), {"1": "x"}) == []
 
@@ -67,6 +75,11 @@ def test_what_loses_data_is_a_problem(what, done, severity):
 def test_small_images_are_named():
     (found,) = find_small({Path("a.png"): (31, 200), Path("b.png"): (32, 32)})
     assert (found.file, found.what, found.severity) == ("a.png", "31 x 200 pixels: a side is under 32", "note")
+
+
+def test_names_of_classes_that_are_nearly_the_same():
+    (found,) = find_alike(ROOT, ["Cat", "cat ", "dog", "c at", "dogs"])
+    assert (found.what, found.severity) == ("classes of nearly the same name: 'Cat', 'cat ', 'c at'", "note")
 
 
 def test_imbalance_and_classes_that_are_never_judged():

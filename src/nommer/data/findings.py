@@ -6,6 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+from unicodedata import normalize
 
 from nommer.data.formats.labelled import Issue, LabelledImages, Split, shorten
 
@@ -113,6 +114,21 @@ def find_duplicates(
     return found
 
 
+def find_leaks(data: LabelledImages[Any], contents: Mapping[Path, str]) -> list[Issue]:
+    """Every image to be judged on that is also there to be learned from.
+
+    Args:
+        data: the samples, in splits.
+        contents: what tells each sample from any other; "" where that is not known.
+    """
+    learned = {contents.get(sample.path, ""): sample.path for sample in data.splits.get("train", ())}
+    return [
+        Issue(str(sample.path), f"the same image as {data.name_of(first)}, which is in train", "kept")
+        for sample in data.splits.get("val", ())
+        if (content := contents.get(sample.path)) and (first := learned.get(content))
+    ]
+
+
 def find_small(sizes: Mapping[Path, tuple[int, int]]) -> list[Finding]:
     """Images that are smaller than the network takes."""
     return [
@@ -120,6 +136,15 @@ def find_small(sizes: Mapping[Path, tuple[int, int]]) -> list[Finding]:
         for path, (width, height) in sizes.items()
         if min(width, height) < SMALLEST_SIDE
     ]
+
+
+def find_alike(root: Path, names: Sequence[str]) -> list[Finding]:
+    """Classes whose names differ in nothing but case, spaces or how letters are encoded, and may be one by mistake."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        groups["".join(normalize("NFKC", name).casefold().split())].append(name)
+    alike = (", ".join(map(repr, group)) for group in groups.values() if len(group) > 1)
+    return [Finding(str(root), f"classes of nearly the same name: {group}", "kept", "note") for group in alike]
 
 
 def find_imbalance(root: Path, names: Sequence[str], counts: Mapping[Split, Sequence[int]], unit: str) -> list[Finding]:

@@ -237,7 +237,7 @@ class Augmentation:
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"augment.{name} must be from 0 to 1, got {getattr(self, name)}")
         for name in ("color_jitter", "mixup", "cutmix"):
-            if getattr(self, name) < 0:
+            if not getattr(self, name) >= 0:
                 raise InputError(f"augment.{name} must be 0 or more, got {getattr(self, name)}")
         low, high = self.scale
         if not 0 < low <= high <= 1:

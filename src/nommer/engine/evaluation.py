@@ -217,10 +217,9 @@ def without_known_issues(data: Data, run: RunFolder) -> Data:
     if not is_data_of_run(data, run):
         return data
     known = {issue.file: issue for issue in run.read_issues() if issue.done.startswith("left out")}
-    again = [
-        replace(known[str(s.path)], done="left out, as in training") for s in data.samples() if str(s.path) in known
-    ]
-    splits = {split: tuple(s for s in part if str(s.path) not in known) for split, part in data.splits.items()}
+    files = {sample.path: str(sample.path.absolute()) for sample in data.samples()}
+    again = [replace(known[file], done="left out, as in training") for file in files.values() if file in known]
+    splits = {split: tuple(s for s in part if files[s.path] not in known) for split, part in data.splits.items()}
     return replace(data, splits=splits, issues=(*data.issues, *again))
 
 

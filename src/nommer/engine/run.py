@@ -149,8 +149,8 @@ class RunFolder:
         return [Issue(**json.loads(line)) for line in lines]
 
     def write_issues(self, issues: Iterable[Issue]) -> None:
-        """Write one line per thing found in the data."""
-        lines = (to_json(asdict(issue)) for issue in issues)
+        """Write one line per thing found in the data, with the whole path of its file."""
+        lines = (to_json(asdict(issue) | {"file": str(Path(issue.file).absolute())}) for issue in issues)
         write_text(self.path / "data_issues.jsonl", "".join(f"{line}\n" for line in lines))
 
 

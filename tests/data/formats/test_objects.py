@@ -47,6 +47,13 @@ def test_boxes_that_are_none_are_dropped_one_by_one(box, what):
     assert issues == [(f"line 2: {what}", "dropped")]
 
 
+def test_what_is_there_twice_is_listed_and_used():
+    first, again, other = (RawObject(f"line {n}", label, (1, 2, 3, 4)) for n, label in enumerate((0, 0, 1), start=1))
+    objects, issues = make(first, again, other)
+    assert len(objects) == 3
+    assert issues == [("line 2: the same class and box as line 1", "both are used")]
+
+
 def test_boxes_that_reach_outside_are_clipped_and_listed():
     objects, issues = make(boxed(-3.5, 5, 45, 33, area=7))
     assert objects.boxes.tolist() == [[0, 5, 40, 32]]
@@ -69,10 +76,10 @@ def test_a_little_more_than_rounding_is_listed():
 def test_areas_are_the_given_ones_or_those_of_masks_or_of_boxes():
     objects, issues = make(
         boxed(1, 1, 30, 30, area=5.5, segmentation=[SQUARE]),
-        boxed(1, 1, 30, 30, segmentation=[SQUARE]),
+        boxed(1, 1, 30, 31, segmentation=[SQUARE]),
         boxed(1, 1, 3, 4),
-        boxed(1, 1, 3, 4, area="many"),
-        boxed(1, 1, 3, 4, area=-1),
+        boxed(2, 1, 4, 4, area="many"),
+        boxed(3, 1, 5, 4, area=-1),
     )
     assert objects.areas.tolist() == [5.5, 100, 6, 6, 6]
     assert objects.have_masks.tolist() == [True, True, False, False, False]

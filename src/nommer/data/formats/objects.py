@@ -125,6 +125,7 @@ def make_objects(raw: Sequence[RawObject], size: tuple[int, int], *, file: Path,
         issues: gets a line about every object that was changed or dropped.
     """
     found = []
+    known: dict[tuple[int, bool, Box, bytes | None], str] = {}
     for item in raw:
 
         def tell(what: str, done: str, where: str = item.where) -> None:
@@ -133,6 +134,10 @@ def make_objects(raw: Sequence[RawObject], size: tuple[int, int], *, file: Path,
         mask = encode_mask(item.segmentation, size, tell)
         box = _sound_box(item, mask, size, tell)
         if box is not None:
+            what = item.label, item.crowd, box, mask
+            if what in known:
+                tell(f"the same class and box as {known[what]}", "both are used")
+            known.setdefault(what, item.where)
             found.append((box, item.label, item.crowd, _area(item.area, mask, box, size), mask))
     boxes, labels, crowd, areas, masks = zip(*found, strict=True) if found else ((), (), (), (), ())
     return Objects(

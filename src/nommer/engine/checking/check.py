@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nommer.data.audit import ImageReport, read_images
-from nommer.data.findings import SEVERITIES, Finding, find_duplicates, find_imbalance, find_small, graded
+from nommer.data.findings import SEVERITIES, Finding, find_alike, find_duplicates, find_imbalance, find_small, graded
 from nommer.data.formats.labelled import SPLIT_FOLDERS, Issue
 from nommer.data.images import is_folder, is_image_name, visible_files
 from nommer.engine.checking.report import write_refusal, write_report
@@ -137,6 +137,7 @@ def find_all(workflow: Workflow, data: Data, facts: Facts) -> list[Finding]:
     findings += [twin.as_finding(data) for twin in find_duplicates(data, digests, targets)]
     findings += find_small({path: image.size for path, image in facts.images.items() if image.size and not image.error})
     counts = {split: task.count(data, facts.usable(part), facts).tolist() for split, part in data.splits.items()}
+    findings += find_alike(data.root, data.class_names)
     findings += find_imbalance(data.root, data.class_names, counts, task.unit)
     return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
 

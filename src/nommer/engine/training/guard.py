@@ -124,8 +124,9 @@ def samples_of(trainer: L.Trainer, batch: int) -> list[dict[str, Any]]:
     data: ImageData[Any, Any] = trainer.datamodule  # type: ignore[attr-defined]
     sampler, size = data.train_sampler(), data.loading.batch_size
     sampler.set_epoch(trainer.current_epoch)
-    keys = islice(iter(sampler), batch * size, (batch + 1) * size)
-    return [{"file": str(data.train.samples[index].path), "index": index, "seed": seed} for index, seed in keys]
+    keys = list(islice(iter(sampler), batch * size, (batch + 1) * size))
+    paths = (data.train.samples[index].path.absolute() for index, _ in keys)
+    return [{"file": str(path), "index": index, "seed": seed} for path, (index, seed) in zip(paths, keys, strict=True)]
 
 
 def state_of(model: nn.Module) -> dict[str, Tensor]:

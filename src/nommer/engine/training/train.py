@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import lightning as L
 
+from nommer.data.findings import find_leaks
 from nommer.data.formats.labelled import split_as_csv
 from nommer.data.seeding import seed_all
 from nommer.deploy.fuse import fuse
@@ -138,6 +139,10 @@ def find_data(workflow: Workflow, settings: TrainSettings) -> Found:
     data = found.data
     if "val" not in data.splits:
         data = workflow.split(data, fraction=settings.val_fraction, seed=settings.seed)
+    leaks = find_leaks(data, found.contents)
+    if leaks:
+        notice(f"validation images that are training images too, and so judged too well: {len(leaks)}")
+        data = replace(data, issues=(*data.issues, *leaks))
     if data.issues:
         notice(f"{len(data.issues)} issues in the data, {data.left_out} files left out: see data_issues.jsonl")
     return replace(found, data=data)
