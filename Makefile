@@ -9,10 +9,10 @@ quickstart: $(VENV)/.installed  ## install, then train, evaluate, predict and ex
 	$(BIN)/nommer demo --overwrite
 
 test: $(VENV)/.installed-dev  ## every test
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist worksteal
 
 test-fast: $(VENV)/.installed-dev  ## the tests that take seconds
-	$(BIN)/pytest -n 2 -m "not slow"
+	$(BIN)/pytest -n 2 --dist worksteal -m "not slow"
 
 check: $(VENV)/.installed-dev  ## what CI checks besides the tests
 	$(BIN)/ruff check
