@@ -1,16 +1,30 @@
 """The block that every stage repeats: mix, then MLP, each pre-norm and residual (paper section 3.1)."""
 
-from timm.layers import DropPath, Mlp
+import torch.nn.functional as F
+from timm.layers import DropPath
 from torch import nn
 
+from nommer.backbone.linear import Linear
 from nommer.shapes import TokensOrGrid
+
+
+class Mlp(nn.Module):
+    """Linear, GELU (erf), Linear, `ratio` times as wide in between."""
+
+    def __init__(self, width: int, *, ratio: int) -> None:
+        super().__init__()
+        self.fc1 = Linear(width, ratio * width)
+        self.fc2 = Linear(ratio * width, width)
+
+    def forward(self, x: TokensOrGrid) -> TokensOrGrid:
+        """Tokens in, tokens out, in the same arrangement."""
+        return self.fc2(F.gelu(self.fc1(x)))
 
 
 class Block(nn.Module):
     """`x = x + drop_path(mixer(norm(x)))`, then `x = x + drop_path(mlp(norm(x)))`.
 
     `mixer` is `NominatedContext` in stages 1-2 and `GlobalAttention` in stages 3-4.
-    The MLP is Linear, GELU (erf), Linear.
     """
 
     def __init__(self, width: int, mixer: nn.Module, *, mlp_ratio: int, drop_path: float) -> None:
@@ -18,7 +32,7 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(width)
         self.mixer = mixer
         self.norm2 = nn.LayerNorm(width)
-        self.mlp = Mlp(width, hidden_features=mlp_ratio * width)
+        self.mlp = Mlp(width, ratio=mlp_ratio)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: TokensOrGrid) -> TokensOrGrid:

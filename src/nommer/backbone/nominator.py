@@ -10,12 +10,14 @@ To compare with, contexts may be fewer, and fused in two other ways: mixed by `M
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from operator import add, mul
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nommer.backbone.contexts import CONTEXTS
+from nommer.backbone.cpu import at_work_on_cpu, wants_gradient
 from nommer.shapes import NominationLogits, NominationWeights, TokenGrid
 
 
@@ -96,9 +98,10 @@ class Nominator(nn.Module):
 
     def forward(self, *contexts: TokenGrid) -> TokenGrid:
         """Per token the nominated context, (B, rows, columns, width)."""
-        weights = self.nomination(self.scores(reduce(add, contexts)))
-        of_each = weights.to(contexts[0].dtype).unsqueeze(-2).unbind(-1)
-        return reduce(add, map(mul, of_each, contexts))
+        weights = self.nomination(self.scores(reduce(add, contexts))).to(contexts[0].dtype)
+        if at_work_on_cpu(weights, *contexts) and wants_gradient(weights, *contexts):
+            return _Weighted.apply(weights, *contexts)
+        return weighted_sum(weights, *contexts)
 
     def scores(self, together: TokenGrid) -> NominationLogits:
         """Linear scores of the contexts, (B, rows, columns, contexts).
@@ -110,6 +113,30 @@ class Nominator(nn.Module):
         missing = -self.score.out_features % 8
         weight, bias = F.pad(self.score.weight, (0, 0, 0, missing)), F.pad(self.score.bias, (0, missing))
         return F.linear(together, weight, bias)[..., : self.score.out_features]
+
+
+def weighted_sum(weights: NominationWeights, *contexts: TokenGrid) -> TokenGrid:
+    """Every context by its weight, added up."""
+    return reduce(add, map(mul, weights.unsqueeze(-2).unbind(-1), contexts))
+
+
+class _Weighted(torch.autograd.Function):
+    """`weighted_sum` with fewer grids in between: added in place, and the weights' gradients as rows by rows."""
+
+    @staticmethod
+    def forward(ctx: Any, weights: Tensor, *contexts: Tensor) -> Tensor:
+        ctx.save_for_backward(weights, *contexts)
+        of_each = weights.unsqueeze(-2).unbind(-1)
+        together = contexts[0] * of_each[0]
+        for context, weight in zip(contexts[1:], of_each[1:], strict=True):
+            together.addcmul_(context, weight)
+        return together
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
+        weights, *contexts = ctx.saved_tensors
+        of_weights = torch.stack([torch.linalg.vecdot(gradient, context) for context in contexts], dim=-1)
+        return of_weights, *(gradient * weight for weight in weights.unsqueeze(-2).unbind(-1))
 
 
 class ContextSum(nn.Module):

@@ -13,15 +13,14 @@ The slow, literal twins are the modules themselves; the tests compare both.
 import copy
 from collections.abc import Callable
 from itertools import pairwise
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import torch
 from einops import rearrange
-from timm.layers import Mlp
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from nommer.backbone.block import Block
+from nommer.backbone.block import Block, Mlp
 from nommer.backbone.contexts import ConvolutionContext, SpectralContext, WindowContext
 from nommer.backbone.contexts.spectral import widen_blocks
 from nommer.backbone.layout import as_grid, as_maps, pad_maps
@@ -91,7 +90,7 @@ class FusedMlp(nn.Module):
 
     def __init__(self, mlp: Mlp) -> None:
         super().__init__()
-        self.fc1, self.fc2 = PackedLinear(cast("nn.Linear", mlp.fc1), "gelu"), PackedLinear(cast("nn.Linear", mlp.fc2))
+        self.fc1, self.fc2 = PackedLinear(mlp.fc1, "gelu"), PackedLinear(mlp.fc2)
 
     def forward(self, x: TokensOrGrid, residual: TokensOrGrid | None = None) -> TokensOrGrid:
         """`mlp(x)`, or with a `residual` `mlp(x) + residual`."""

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nommer.backbone.linear import Linear
+
 Activation = Literal["none", "relu", "gelu"]
 
 _ACTIVATIONS = {"none": lambda x: x, "relu": F.relu, "gelu": F.gelu}
@@ -118,7 +120,7 @@ def can_pack(module: nn.Module) -> TypeGuard[nn.Linear | nn.Conv2d]:
     """Whether this is a plain linear layer, or a plain convolution whose padding is a number of zeros."""
     if type(module) is nn.Conv2d:
         return module.padding_mode == "zeros" and not isinstance(module.padding, str)
-    return type(module) is nn.Linear
+    return type(module) in (nn.Linear, Linear)
 
 
 def pack(module: nn.Linear | nn.Conv2d, activation: Activation = "none") -> "PackedLinear | PackedConv2d":
