@@ -1,6 +1,5 @@
 """The command line, called as from a shell."""
 
-import csv
 import json
 import os
 import subprocess
@@ -9,35 +8,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import torch
 
 import nommer
 from nommer.cli import main
+from tests.runs import checkpoint, rows, same
 
 
 def split(arguments):
     """Text is split at spaces, paths stay whole: `run("train --epochs 1 --data", path)`."""
     return [part for a in arguments for part in (a.split() if isinstance(a, str) else [str(a)])]
-
-
-def rows(path):
-    with path.open(newline="") as stream:
-        return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(stream)]
-
-
-def checkpoint(run, name):
-    return torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)
-
-
-def same(one, other):
-    """Whether two nested structures of tensors and plain values are equal."""
-    if isinstance(one, torch.Tensor):
-        return torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(same, one, other))
-    return one == other
 
 
 @pytest.fixture(scope="session")
