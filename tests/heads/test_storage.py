@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import signal
 
 import pytest
 import torch
@@ -46,6 +47,28 @@ def test_the_description_tells_what_one_wants_to_know(saved):
     assert description["metrics"] == {"top1": 0.5}
     assert description["preprocessing"]["image_size"] == 32
     assert description["architecture"]["embed_dim"] == 16
+
+
+@pytest.mark.parametrize(("name", "number"), [(name, number) for name in ("replace", "fsync") for number in (1, 2, 3)])
+def test_numbers_never_stand_beside_weights_that_they_are_not_of(saved, tiny_classifier, name, number):
+    """A process that replaces a model is killed instead of the n-th call of a function."""
+    folder, old = saved
+    new = tiny_classifier(old.class_names, seed=4, global_pool="avg")
+    numbers = {0.5: old, 0.75: new}
+    process = os.fork()
+    if process == 0:
+        calls = iter(range(1, 100))
+        original = getattr(os, name)
+        setattr(os, name, lambda *a: original(*a) if next(calls) < number else os.kill(os.getpid(), signal.SIGKILL))
+        save_model(folder, new, metrics={"top1": 0.75}, version="1.2.3")
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -signal.SIGKILL
+    weights = load(folder).network.state_dict()
+    told = json.loads((folder / "model.json").read_text())["metrics"].get("top1")
+    owners = [numbers[told]] if told else [old, new]
+    assert any(all(torch.equal(value, weights[key]) for key, value in m.network.state_dict().items()) for m in owners)
+    save_model(folder, new, metrics={"top1": 0.75}, version="1.2.3")
+    assert torch.equal(load(folder).network.head.weight, new.network.head.weight)
 
 
 def test_a_folder_is_found_as_itself_and_in_its_run(saved):

@@ -45,12 +45,16 @@ def task_of(model: Model) -> str:
 def save_model(folder: Path, model: Model, *, metrics: Mapping[str, Any], version: str) -> None:
     """Write a model to use into `folder` (made if need be): weights and all that prediction needs to know.
 
+    Where one is replaced, its numbers go first and the new ones come last: at no moment, whatever becomes of this
+    process, numbers stand beside weights that they are not of.
+
     Raises:
         InputError: an exported model, which holds no weights to save.
     """
     network_of(model, folder)
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: value.detach().cpu().contiguous() for name, value in model.network.state_dict().items()}
+    _withdraw_numbers(folder / DESCRIPTION)
     write_atomically(folder / WEIGHTS, lambda stream: stream.write(save(weights)))
     description = {
         "format": FORMAT,
@@ -62,6 +66,15 @@ def save_model(folder: Path, model: Model, *, metrics: Mapping[str, Any], versio
         "metrics": dict(metrics),
     }
     write_json(folder / DESCRIPTION, description)
+
+
+def _withdraw_numbers(path: Path) -> None:
+    """Take the numbers out of a description whose weights are about to be replaced; one that is none is removed."""
+    if path.is_file():
+        try:
+            write_json(path, _read_description(path) | {"metrics": {}})
+        except InputError:
+            path.unlink()
 
 
 def _describe(model: Model) -> dict[str, Any]:
