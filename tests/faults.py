@@ -9,6 +9,7 @@ which the fault happens to the one of `"rank"`. It answers with the exit codes, 
 - `["write", n]`: SIGKILL when the first half of the n-th checkpoint is written
 - `["after", seconds]`: SIGKILL after so long
 - `["signal", number, n]`: that signal, to all processes of the run, when the n-th training step begins
+- `["read"]`: SIGKILL when the training and validation data are read
 - `["loss", n]`: the n-th training loss is infinite
 - `["full", bytes]`: no file may grow over so many bytes
 - `["count", name]`: none; how often `os.fsync` or `os.replace` was called is printed in the end
@@ -58,6 +59,20 @@ def kill():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def half_written(save, number):
+    """`torch.save`, but for its `number`-th call, which ends with the process when half of it is written."""
+    left = [number]
+
+    def half(content, stream):
+        left[0] -= 1
+        save(content, stream)
+        if left[0] == 0:
+            stream.truncate(stream.tell() // 2)
+            kill()
+
+    return half
+
+
 def prepare(kind, *what):
     """Let the fault happen in this process."""
     import torch  # noqa: PLC0415 - loaded by then
@@ -69,20 +84,15 @@ def prepare(kind, *what):
     elif kind == "call":
         count_down(os, what[0], what[1], kill)
     elif kind == "write":
-        save, left = torch.save, [what[0]]
-
-        def half(content, stream):
-            left[0] -= 1
-            save(content, stream)
-            if left[0] == 0:
-                stream.truncate(stream.tell() // 2)
-                kill()
-
-        torch.save = half
+        torch.save = half_written(torch.save, what[0])
     elif kind == "after":
         threading.Timer(what[0], kill).start()
     elif kind == "signal":
         count_down(Task, "on_train_batch_start", what[1], lambda: os.killpg(0, what[0]))
+    elif kind == "read":
+        from nommer.engine.training import opening  # noqa: PLC0415
+
+        count_down(opening, "find_data", 1, kill)
     elif kind == "loss":
         log_loss, calls = Task.log_loss, iter(range(1, 1_000_000))
         Task.log_loss = lambda *given: log_loss(*given) + (float("inf") if next(calls) == what[0] else 0)

@@ -14,6 +14,8 @@ import torch
 
 OPTIONS = ["--model=nommer_micro", "--batch-size=3", "--image-size=32", "--workers=0", "--device=cpu"]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
+TOLD = ("epoch", "model", "precision", "runtime")
+"""What the one or the other verb says besides of a result."""
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
 
 
@@ -31,7 +33,7 @@ def rows(path):
 
 
 def result(folder):
-    return {k: v for k, v in json.loads((folder / "result.json").read_text()).items() if k not in ("epoch", "model")}
+    return {k: v for k, v in json.loads((folder / "result.json").read_text()).items() if k not in TOLD}
 
 
 @pytest.mark.slow
@@ -166,9 +168,25 @@ def test_two_batches_of_four_give_the_gradient_of_one_of_eight(tmp_path):
         assert statistics < 1e-9, name
 
 
-def test_a_loss_that_is_no_number_in_one_process_stops_all_at_that_step(process, data, tmp_path):
+@pytest.mark.parametrize("mistake", ["data", "folder"])
+def test_the_first_process_reads_the_data_for_all_and_its_error_reaches_them(process, data, tmp_path, mistake):
+    out = tmp_path / "run"
+    if mistake == "data":
+        (data / "train" / "blue" / "broken.png").write_bytes(b"no image")
+    else:
+        out.mkdir()
+        (out / "mine.txt").touch()
+    command = ["train", "--data", data, "--out", out, "--on-bad-sample=error", "--devices=2", *OPTIONS]
+    done = process(*command, fault=["read"], processes=2, rank=1)
+    assert done.codes == [2, 2], done.err
+    (sentence,) = {line for line in done.err.splitlines() if line.startswith("error: ")}
+    assert ("broken.png" if mistake == "data" else "exists and is not empty") in sentence
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_a_loss_that_is_no_number_in_one_process_stops_all_at_that_step(process, data, tmp_path, strategy):
     command = ["train", "--data", data, "--out", tmp_path / "run", "--epochs=2", *OPTIONS]
-    done = process(*command, fault=["loss", 2], processes=2, rank=1)
+    done = process(*command, "--strategy", strategy, fault=["loss", 2], processes=2, rank=1)
     assert done.codes == [2, 2], done.err
     folder = tmp_path / "run" / "nonfinite"
     assert "the training loss of process 1 (of 2, from 0 on) became inf in epoch 1, step 2" in done.err
@@ -182,8 +200,14 @@ def test_a_loss_that_is_no_number_in_one_process_stops_all_at_that_step(process,
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (
+            "--strategy fsdp",
+            "--strategy fsdp: is for several processes and this is one; give --devices, or leave it out",
+        ),
+        ("--strategy fsdp --devices 2 --optim.name lamb", "--optim.name adamw, adam, sgd, not lamb"),
         ("--nodes 0", "--nodes must be 1 or more, got 0"),
-        ("--nodes 20 --device cpu", "training images for 20 processes"),
+        ("--nodes 2", "--nodes 2: processes of other machines have to be started by torchrun or srun"),
+        ("--devices 20 --device cpu", "training images for 20 processes"),
     ],
 )
 def test_what_cannot_be_is_refused(refused, coloured, tmp_path, options, message):

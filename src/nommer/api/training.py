@@ -9,7 +9,7 @@ from nommer.engine.aids import Aids, ClassificationOptions
 from nommer.engine.checking.check import CheckResult, check_data
 from nommer.engine.network_options import NetworkOptions
 from nommer.engine.optim import Optim
-from nommer.engine.processes import SyncNorms
+from nommer.engine.processes import Strategy, SyncNorms
 from nommer.engine.run import RunFolder
 from nommer.engine.settings import DetectionOptions, LoggerName, SegmentationOptions, TrainSettings
 from nommer.engine.trainer import Precision
@@ -64,6 +64,7 @@ def train(
     seed: int = 0,
     nodes: int = 1,
     sync_norms: SyncNorms = "auto",
+    strategy: Strategy = "auto",
     workers: int | None = None,
     cache: CacheKind = "none",
     accumulate: int = 1,
@@ -110,6 +111,8 @@ def train(
         devices: number of devices of each machine, one process each; of torchrun its own processes.
         nodes: number of machines, each running this command, as torchrun and SLURM start it.
         sync_norms: whether batch norms see the batches of all processes; auto does for segmentation and detection.
+        strategy: how several processes train: ddp, each with all weights, or fsdp, each with a part of weights,
+            gradients and the optimiser's state; auto is ddp.
         precision: number format of the computation; auto is bf16 on a GPU that can and 32 elsewhere.
         compile: have torch.compile translate the training step, which takes a minute or so at the start.
         seed: of weights, split, order, augmentation and noise: the same seed gives the same result on the same machine.

@@ -2,24 +2,30 @@
 
 import os
 import sys
+import warnings
 from typing import Any, Literal, TypeAlias
 
 import torch
-from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.fabric.plugins.environments import ClusterEnvironment, SLURMEnvironment, TorchElasticEnvironment
 from lightning_utilities.core.rank_zero import rank_zero_only
 
 from nommer.errors import InputError
 
 SyncNorms: TypeAlias = Literal["auto", "on", "off"]
 
+Strategy: TypeAlias = Literal["auto", "ddp", "fsdp"]
+"""How several processes train one model: each with all weights, or with a part of them."""
+
 
 def started_processes(devices: int, nodes: int) -> dict[str, Any]:
     """The options `devices` and `nodes`: as given, or under torchrun as that started this process.
 
     Raises:
-        InputError: both are given, and differ.
+        InputError: both are given, and differ; or several nodes, and nobody started processes on them.
     """
     if not TorchElasticEnvironment.detect():
+        if nodes > 1 and started_by() is None:
+            raise InputError(f"--nodes {nodes}: processes of other machines have to be started by torchrun or srun")
         return {"devices": devices, "nodes": nodes}
     own = int(os.environ["LOCAL_WORLD_SIZE"])
     started = {"devices": own, "nodes": int(os.environ["WORLD_SIZE"]) // own}
@@ -27,6 +33,14 @@ def started_processes(devices: int, nodes: int) -> dict[str, Any]:
         if given not in (1, started[name]):
             raise InputError(f"--{name} {given}: torchrun started {started[name]}; leave it out, or give both the same")
     return started
+
+
+def started_by() -> ClusterEnvironment | None:
+    """What started this process and its siblings, torchrun or SLURM; None where Lightning is to start them."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*`srun` command is available.*")  # but need not be used
+        kinds = [kind for kind in (TorchElasticEnvironment, SLURMEnvironment) if kind.detect()]
+    return kinds[0]() if kinds else None
 
 
 def process_rank() -> int:

@@ -27,7 +27,7 @@ _FREE_ON_RESUME = frozenset(
 )
 """Settings that may differ when a run is resumed; `epochs` only upwards."""
 
-_LATER = {"nodes": 1, "sync_norms": "auto"}
+_LATER = {"nodes": 1, "sync_norms": "auto", "strategy": "auto"}
 """What runs were started with before there were these options."""
 
 

@@ -15,7 +15,8 @@ from nommer.data.transforms import SMALL_IMAGE, Augmentation, PixelOptions
 from nommer.engine.aids import Aids, ClassificationOptions
 from nommer.engine.network_options import PEER, NetworkOptions
 from nommer.engine.optim import Optim
-from nommer.engine.processes import SyncNorms
+from nommer.engine.processes import Strategy, SyncNorms
+from nommer.engine.sharding import check_shardable
 from nommer.engine.trainer import Precision, count_processes, parse_device, resolve_precision
 from nommer.errors import InputError, check_minimum
 from nommer.heads.rcnn_protocol import RCNNProtocol
@@ -146,6 +147,7 @@ class TrainSettings:
     overwrite: bool
     nodes: int = 1
     sync_norms: SyncNorms = "auto"
+    strategy: Strategy = "auto"
     time_limit: str | None = None
     loggers: tuple[LoggerName, ...] = ()
     network: NetworkOptions = field(default_factory=NetworkOptions)
@@ -197,6 +199,8 @@ class TrainSettings:
         """
         if self.aids.freeze and self.pretrained is None:
             raise InputError("--aids.freeze: without --pretrained the frozen layers would stay random; give both")
+        if self.strategy == "fsdp":
+            check_shardable(self.processes, self.optim.name, precision=self.precision, compiled=self.compile)
         processes = self.processes
         share = train_images // processes
         if share < 2:

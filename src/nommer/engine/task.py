@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from nommer.data.seeding import derive_seed, seed_all
 from nommer.engine.optim import Optim
+from nommer.engine.sharding import Sharding, full
 from nommer.engine.speed import channels_last
 from nommer.errors import InputError
 
@@ -88,9 +89,16 @@ class Task(L.LightningModule):
         raise InputError("--compile: not for training on objects, whose images differ in size; evaluate can")
 
     def configure_model(self) -> None:
-        """Lay the weights of convolutions out as the GPU's fast kernels want them."""
-        if self.trainer.strategy.root_device.type == "cuda":
+        """Spread the weights over processes, or lay those of convolutions out as the GPU's fast kernels want them."""
+        if isinstance(self.trainer.strategy, Sharding):
+            self.trainer.strategy.shard(self.model)
+        elif self.trainer.strategy.root_device.type == "cuda":
             channels_last(self.model)
+
+    def whole_model(self) -> nn.Module:
+        """The model with the weights that learn; where these are sharded, every process has to ask for it."""
+        strategy = self.trainer.strategy
+        return strategy.gather() if isinstance(strategy, Sharding) else self.model
 
     def on_validation_epoch_start(self) -> None:
         """Start a new judgement."""
@@ -139,7 +147,7 @@ class Task(L.LightningModule):
         else:
             norm = torch.nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
         if self.watch_gradient is not None:
-            self.watch_gradient(norm)
+            self.watch_gradient(full(norm))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the losses of an epoch that has only begun."""

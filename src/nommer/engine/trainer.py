@@ -12,6 +12,7 @@ import lightning as L
 import torch
 
 from nommer.engine.checkpoint import AtomicCheckpointIO
+from nommer.engine.sharding import Sharding
 from nommer.engine.shared_norms import SharedNorms
 from nommer.errors import InputError
 
@@ -95,21 +96,22 @@ def make_trainer(
     nodes: int = 1,
     alone: bool = False,
     share_norms: bool = False,
+    shard: bool = False,
     **options: Any,
 ) -> L.Trainer:
     """A trainer that writes nowhere but where it is told, and whose checkpoints are atomic.
 
     With `alone` it takes no notice of other processes that were started with this one; with `share_norms`, batch norms
-    see the batches of all.
+    see the batches of all; with `shard`, every process keeps a part of the weights.
     """
     accelerator, chosen = parse_device(device, devices)
     started = 1 if alone else int(os.environ.get("WORLD_SIZE", "1"))
-    several = max(nodes * (chosen if isinstance(chosen, int) else len(chosen)), started) > 1
+    processes = max(nodes * (chosen if isinstance(chosen, int) else len(chosen)), started)
     return L.Trainer(
         accelerator={"cuda": "gpu"}.get(accelerator, accelerator),
         devices=chosen,
         num_nodes=nodes,
-        strategy="ddp" if several else "auto",
+        strategy=Sharding(processes) if shard else "ddp" if processes > 1 else "auto",
         precision=PRECISIONS[resolve_precision(precision, accelerator)],
         default_root_dir=out,
         plugins=[AtomicCheckpointIO(), *([SharedNorms(on_gpus=accelerator == "cuda")] if share_norms else [])],
@@ -136,6 +138,7 @@ def quiet_lightning() -> Iterator[None]:
     logging.getLogger(_LAUNCHER).setLevel(logging.INFO)  # says which of several processes died, and takes all down
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
         warnings.filterwarnings("ignore", message=".*The number of training batches.*")
         warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
         warnings.filterwarnings("ignore", message=".*resuming from a checkpoint that ended before the epoch ended.*")

@@ -7,6 +7,8 @@ import torch.distributed as dist
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
+from nommer.engine.task import Task
+
 
 class AveragedWeights(L.Callback):
     """Averages the model after every step; validation, the best model and `state_dict` of checkpoints are the average.
@@ -46,7 +48,7 @@ class AveragedWeights(L.Callback):
         """Add the weights, if they have changed."""
         if self.average is not None and trainer.global_step > self.step:
             self.step = trainer.global_step
-            self.average.update(pl_module.model, step=self.step)
+            self.average.update(cast("Task", pl_module).whole_model(), step=self.step)
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Let the average be judged; the first process's, as batch norms' statistics may differ between them."""
@@ -77,7 +79,7 @@ class AveragedWeights(L.Callback):
         self.model.load_state_dict(
             {name.removeprefix("model."): v for name, v in averaged.items() if name[:6] == "model."}
         )
-        pl_module.load_state_dict(checkpoint["current_model_state"])
+        trainer.strategy.load_model_state_dict({"state_dict": checkpoint["current_model_state"]})
 
     def state_dict(self) -> dict[str, Any]:
         """The step of the last update."""

@@ -134,9 +134,9 @@ class BestModel(L.Callback):
         if task.report is None or task.score is None or task.score <= self.best:
             return
         self.best = task.score
+        model = cast("Model", self.averaged.model if self.averaged else task.whole_model())
         if trainer.is_global_zero:
             metrics = {"epoch": trainer.current_epoch + 1, **task.report.summary()}
-            model = cast("Model", self.averaged.model if self.averaged else task.model)
             save_model(self.run.model, model, metrics=metrics, version=version("nommer"))
 
 

@@ -114,8 +114,9 @@ class FiniteSteps(L.Callback):
             ],
         }
         write_json(offence.step(trainer.global_rank), facts)
+        model = task.whole_model()
         if trainer.is_global_zero:
-            tensors = safetensors.torch.save(state_of(task.model))
+            tensors = safetensors.torch.save(state_of(model))
             write_atomically(offence.weights, lambda stream: stream.write(tensors))
 
 

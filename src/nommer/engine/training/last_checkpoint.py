@@ -13,6 +13,7 @@ from torch import nn
 from nommer.data.seeding import EpochSampler
 from nommer.engine.checkpoint import open_checkpoint
 from nommer.engine.interruption import Stopped, StopSignals, TimeUp
+from nommer.engine.sharding import local
 
 BEFORE_VALIDATION = 60.0
 """Seconds of training that are saved before a validation begins."""
@@ -176,5 +177,5 @@ class LastCheckpoint(Checkpoint):
 
 
 def has_finite_weights(module: nn.Module) -> bool:
-    """Whether all parameters are numbers."""
-    return all(bool(parameter.isfinite().all()) for parameter in module.parameters())
+    """Whether all parameters are numbers, of sharded ones this process's part."""
+    return all(bool(local(parameter).isfinite().all()) for parameter in module.parameters())

@@ -18,8 +18,8 @@ from nommer.engine.trainer import Precision, one_device, torch_device
 from nommer.engine.training.freezing import freeze, frozen_modules
 from nommer.engine.training.guard import Offence
 from nommer.engine.training.layer_trace import LayerTrace, Seen
+from nommer.engine.training.opening import find_data
 from nommer.engine.training.steps import move, step_loss
-from nommer.engine.training.train import find_data
 from nommer.engine.workflows import find_workflow
 from nommer.errors import InputError
 from nommer.files import write_csv

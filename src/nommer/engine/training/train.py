@@ -3,7 +3,7 @@
 import errno
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -11,14 +11,12 @@ from typing import Any, cast
 
 import lightning as L
 
-from nommer.data.findings import find_leaks
-from nommer.data.formats.labelled import split_as_csv
 from nommer.data.seeding import seed_all
 from nommer.deploy.fuse import fuse
 from nommer.engine.checkpoint import MovableCheckpoint, open_checkpoint
 from nommer.engine.interruption import StopSignals, interruptible
 from nommer.engine.judging import judge
-from nommer.engine.lock import locked
+from nommer.engine.meeting import Meeting, left_by_the_first
 from nommer.engine.networks import like_pretrained
 from nommer.engine.processes import (
     leave_process_group,
@@ -26,9 +24,9 @@ from nommer.engine.processes import (
     started_processes,
     synchronises_norms,
 )
-from nommer.engine.resuming import changed_settings
-from nommer.engine.run import RunFolder, check_outside, environment, plain, prepare_folder
+from nommer.engine.run import RunFolder, check_outside, plain
 from nommer.engine.settings import TrainSettings
+from nommer.engine.sharding import WholeWeights
 from nommer.engine.speed import check_compiler, exact_float32, sound_attention
 from nommer.engine.task import Report, Task
 from nommer.engine.trainer import make_trainer, parse_device, quiet_lightning
@@ -40,8 +38,9 @@ from nommer.engine.training.freezing import freeze
 from nommer.engine.training.input_wait import InputWait
 from nommer.engine.training.last_checkpoint import LastCheckpoint, Progress, read_progress
 from nommer.engine.training.loggers import check_loggers, make_loggers
+from nommer.engine.training.opening import check_shares, look_first, open_run
 from nommer.engine.training.time_limit import TimeLimit
-from nommer.engine.workflow import Auditing, Data, Found, Workflow
+from nommer.engine.workflow import Data, Found, Workflow
 from nommer.engine.workflows import find_workflow
 from nommer.errors import InputError
 from nommer.heads.inference import Inference
@@ -87,12 +86,11 @@ def train_until(settings: TrainSettings, stop: StopSignals) -> TrainingResult:
     run = RunFolder(settings.out)
     first = process_rank() == 0
     console.quiet = not first
-    if first:
-        run.check(resume=settings.resume, overwrite=settings.overwrite)
     if settings.overwrite:
         check_outside(settings.data, settings.out)
+    meeting = Meeting(settings.processes, parse_device(settings.device, settings.devices)[0])
     workflow = find_workflow(settings.data, settings.classes)
-    found = find_data(workflow, settings)
+    found = left_by_the_first() or meeting.by_the_first(lambda: look_first(workflow, run, settings))
     settings = with_batch_size(workflow, like_pretrained(settings), found, run)
     settings = workflow.resolve(settings, found)
     check_shares(settings, found.data)
@@ -102,11 +100,11 @@ def train_until(settings: TrainSettings, stop: StopSignals) -> TrainingResult:
         fresh = replace(settings, pretrained=None, reinit_head=False)
     model = workflow.build_model(fresh, found.data)
     freeze(model.network, settings.aids.freeze)
-    with locked(run.path) if first else nullcontext():
-        if first:
-            open_run(workflow, run, settings, found)
+    with ExitStack() as stack:
+        if first or meeting.group is not None:
+            meeting.by_the_first(lambda: open_run(workflow, run, settings, found, until=stack))
         notice(describe(settings, found.data, workflow.describe_size(settings)))
-        with quiet_lightning(), explaining_full_disks(run):
+        with quiet_lightning(), explaining_full_disks(run), meeting.leaving(found, run.path):
             return fit_and_judge(workflow, settings, run, found, model, stop)
 
 
@@ -129,58 +127,6 @@ def explaining_full_disks(run: RunFolder) -> Iterator[None]:
             f"{error.filename or run.path}: cannot be written: {error.strerror}; {left}; make room, or see to the "
             f"permissions, and {then}"
         ) from error
-
-
-def find_data(workflow: Workflow, settings: TrainSettings) -> Found:
-    """Read, audit and if need be split the data; tell what is left out."""
-    data = workflow.read(settings.data, classes=settings.classes)
-    how = Auditing(on_bad_sample=settings.on_bad_sample, training=True, masks=settings.detection.masks)
-    found = workflow.audit(data, how)
-    data = found.data
-    if "val" not in data.splits:
-        data = workflow.split(data, fraction=settings.val_fraction, seed=settings.seed)
-    leaks = find_leaks(data, found.contents)
-    if leaks:
-        notice(f"validation images that are training images too, and so judged too well: {len(leaks)}")
-        data = replace(data, issues=(*data.issues, *leaks))
-    if data.issues:
-        notice(f"{len(data.issues)} issues in the data, {data.left_out} files left out: see data_issues.jsonl")
-    return replace(found, data=data)
-
-
-def check_shares(settings: TrainSettings, data: Data) -> None:
-    """Refuse more processes than there are validation images.
-
-    Raises:
-        InputError: both numbers.
-    """
-    processes, images = settings.processes, len(data.splits["val"])
-    if images < processes:
-        raise InputError(f"{settings.data}: {images} validation images for {processes} processes; each needs one")
-
-
-def open_run(workflow: Workflow, run: RunFolder, settings: TrainSettings, found: Found) -> None:
-    """Make the run folder and write what is known before training; or check that the run may be resumed."""
-    data = found.data
-    split, classes = split_as_csv(data, found.contents), workflow.describe_classes(data)
-    written = settings.with_whole_paths()
-    if settings.resume:
-        run.check_resumable(vars(written), split, classes)
-        run.sweep()
-        notice_other_versions(run)
-    prepare_folder(run.path, resume=settings.resume, overwrite=settings.overwrite)
-    run.write_config({name: value for name, value in vars(written).items() if name not in ("resume", "overwrite")})
-    run.write_issues(data.issues)
-    run.write_split(split)
-    run.write_classes(classes)
-
-
-def notice_other_versions(run: RunFolder) -> None:
-    """Say that a run goes on with other packages, or on another machine, than it was started with."""
-    changes = list(changed_settings(run.read_environment(), environment()))
-    versions = [change for change in changes if change.startswith(("packages.", "python", "torch_threads", "cuda"))]
-    if versions:
-        notice(f"other versions or devices: {'; '.join(versions)}; numbers may differ in their last digits")
 
 
 def describe(settings: TrainSettings, data: Data, size: str) -> str:
@@ -242,6 +188,7 @@ def build_trainer(
     command = f"nommer train {run.resume_options}"
     last = LastCheckpoint(run.last, minutes=settings.checkpoint_minutes, stop=stop, command=command)  # after "best"
     averaged = AveragedWeights(settings.aids.ema) if settings.aids.ema else None
+    shards = settings.strategy == "fsdp"
     terminal, waiting = sys.stderr.isatty(), InputWait()
     return make_trainer(
         device=settings.device,
@@ -250,11 +197,12 @@ def build_trainer(
         precision=settings.precision,
         out=run.path,
         share_norms=synchronises_norms(settings.sync_norms, usual=workflow.synchronise_norms),
+        shard=shards,
         max_epochs=settings.epochs,
         accumulate_grad_batches=settings.accumulate,
         gradient_clip_val=settings.optim.clip_grad or None,
         callbacks=[
-            *([averaged] if averaged else []),
+            *([averaged] if averaged else [WholeWeights()] if shards else []),
             history,
             BestModel(run, averaged),
             *aiding(settings, run, workflow.task, limit),
