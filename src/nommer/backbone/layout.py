@@ -44,7 +44,8 @@ def pad_maps(maps: FeatureMap, multiple: int, mode: str) -> NextMap:
     bottom, right = (missing_to_multiple(size, multiple) for size in maps.shape[-2:])
     if statically_known_true(bottom == 0) and statically_known_true(right == 0):
         return maps
-    if mode == "replicate" and torch.compiler.is_compiling():  # its backward pass cannot be compiled for an open size
+    if mode == "replicate" and torch.compiler.is_compiling() and not torch.compiler.is_exporting():
+        # its backward pass cannot be compiled for an open size
         maps = torch.cat((maps, maps[:, :, -1:].expand(-1, -1, bottom, -1)), 2)
         return torch.cat((maps, maps[..., -1:].expand(-1, -1, -1, right)), 3)
     return F.pad(maps, (0, right, 0, bottom), mode=mode)
