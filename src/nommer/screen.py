@@ -194,6 +194,10 @@ def show_benchmark(result: BenchmarkResult, console: Console) -> int:
         for row in rows:
             table.add_row(*short_cells(row))
         console.print(table)
+    peaks = ", ".join(f"{peak / 1e12:.3g} TFLOP/s in {name}" for name, peak in result.peaks.items())
+    if result.reference:
+        console.print(f"ratio: times as fast as {result.reference} in the same backend (fused: in its plain form)")
+    console.print(f"share: of the fastest matrix product, {peaks}; MiB: at most in memory")
     written = ", ".join(sorted(path.name for path in result.out.iterdir() if path.name != "environment.json"))
     console.print(f"{written} in {result.out}")
     return 0

@@ -66,6 +66,8 @@ class ExportResult:
 
 def export_to_file(settings: ExportSettings) -> ExportResult:
     """Export a model, as `nommer.export` describes."""
+    if settings.out is not None:
+        check_folder(Path(settings.out), overwrite=settings.overwrite)  # before much is read
     model = load(settings.model)
     network_of(model, settings.model)
     if isinstance(model, Detector) and settings.precision == "int8":

@@ -100,7 +100,7 @@ def _costs(result: BenchmarkResult) -> list[str]:
     titles = [f"GMACs at {key.removeprefix('gmacs_')}" for key in sizes]
     rows = [
         _line(
-            [name, f"{costs['parameters'] / 1e6:.1f}", *(f"{costs[key]:.2f}" if key in costs else "" for key in sizes)]
+            [name, f"{costs['parameters'] / 1e6:.1f}", *(f"{costs[key]:.3g}" if key in costs else "" for key in sizes)]
         )
         for name, costs in result.costs.items()
     ]
@@ -113,7 +113,10 @@ def _growth(result: BenchmarkResult) -> list[str]:
     if not curves:
         return []
     sizes = sorted({size for curve in curves.values() for size in curve})
-    lines = [f"## Time per image, in times of that at {sizes[0]}", "", *_table(("model", "backend", *map(str, sizes)))]
+    case = result.measurements[0].case
+    of = f"{case.mode}, precision {case.precision}, batch {case.batch}"
+    heading = f"## Time per image, in times of that at {sizes[0]} ({of})"
+    lines = [heading, "", *_table(("model", "backend", *map(str, sizes)))]
     for (model, backend), curve in curves.items():
         first = curve[min(curve)]
         lines.append(
