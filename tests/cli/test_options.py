@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from nommer import api
-from nommer.cli import VERBS, build_parser, main, normalise
+from nommer.cli import VERBS, build_parser, find_config, main, normalise
 from nommer.data.box_transforms import BoxAugmentation
 from nommer.data.formats.folders import ClassFolders
 from nommer.data.formats.masks import MaskFolders
@@ -170,8 +170,9 @@ class TestRecipes:
             assert sum(parameter.numel() for parameter in model.parameters()) == PARAMETERS[variant]
         settings.optim.optimizer(model.network, settings.lr)
 
-    @pytest.mark.parametrize("name", recipe_names())
-    def test_is_found_by_name_with_and_without_ending(self, name):
+    def test_is_found_by_name_with_and_without_ending(self):
+        for name in recipe_names():
+            assert find_config(name) == find_config(f"{name}.yaml") == str(recipe_path(name))
         assert self.parsed(name) == self.parsed(f"{name}.yaml") == self.parsed(name, "--config={}")
         assert self.parsed(name) == self.parsed(recipe_path(name))
 
