@@ -49,7 +49,7 @@ class Sharding(ModelParallelStrategy):
         processes: of the run, on all machines.
     """
 
-    lightning_restore_optimizer = True  # type: ignore[assignment]  # as other strategies do
+    lightning_restore_optimizer = True  # as other strategies do
 
     def __init__(self, processes: int) -> None:
         super().__init__(data_parallel_size=processes, tensor_parallel_size=1, save_distributed_checkpoint=False)
@@ -95,8 +95,8 @@ class Sharding(ModelParallelStrategy):
         Statistics of batch norms are those of the first process, as with other strategies.
         """
         sharded = dict(self._sharded.named_parameters())
-        for name, whole in self._whole.named_parameters():
-            whole.copy_(full(sharded[name]))
+        for name, weight in self._whole.named_parameters():
+            weight.copy_(full(sharded[name]))
         buffers = dict(self._sharded.named_buffers())
         for name, whole in self._whole.named_buffers():
             whole.copy_(buffers[name])

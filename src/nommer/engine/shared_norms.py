@@ -84,7 +84,7 @@ class SharedNormAct(SharedNorm):
         return cast("Tensor", self.act(self.drop(super().forward(maps))))
 
 
-@torch.compiler.disable  # what processes exchange is outside of any compiled pass
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # what processes exchange is outside of any compiled pass
 def everyones_statistics(maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Values per channel over the maps of all processes, and their mean and variance (width,), at least in float32.
 

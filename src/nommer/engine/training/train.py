@@ -88,7 +88,8 @@ def train_until(settings: TrainSettings, stop: StopSignals) -> TrainingResult:
     console.quiet = not first
     if settings.overwrite:
         check_outside(settings.data, settings.out)
-    meeting = Meeting(settings.processes, parse_device(settings.device, settings.devices)[0])
+    with quiet_lightning():
+        meeting = Meeting(settings.processes, parse_device(settings.device, settings.devices)[0])
     workflow = find_workflow(settings.data, settings.classes)
     found = left_by_the_first() or meeting.by_the_first(lambda: look_first(workflow, run, settings))
     settings = with_batch_size(workflow, like_pretrained(settings), found, run)
