@@ -191,4 +191,4 @@ def test_integers_that_answer_otherwise_are_refused(trained, refused, tmp_path, 
     assert "for --format onnx only" in refused("export", trained, "--precision int8 --format torch_export")
     assert "--max-drop must be from 0 to 1" in refused("export", trained, "--precision int8 --max-drop 2")
     assert "--max-drop is for --precision int8 only" in refused("export", trained, "--max-drop 0.1")
-    assert "--precision: Expected one of ('float32', 'int8')" in refused("export", trained, "--precision bf16")
+    assert "--precision: Expected one of 'float32', 'int8'" in refused("export", trained, "--precision bf16")
