@@ -107,7 +107,7 @@ def _write(
     task: str,
     summary: Mapping[str, Any],
     findings: Sequence[Finding],
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[dict[str, Any]],
 ) -> None:
     """Everything but the page."""
     RunFolder(folder).write_issues(findings)

@@ -1,9 +1,7 @@
 """One training run, from data on disk to a judged model in a run folder."""
 
-import errno
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -35,6 +33,7 @@ from nommer.engine.training.averaging import AveragedWeights
 from nommer.engine.training.batch_size import with_batch_size
 from nommer.engine.training.callbacks import BestModel, EpochLines, History, ProgressBar
 from nommer.engine.training.freezing import freeze
+from nommer.engine.training.full_disks import explaining_full_disks
 from nommer.engine.training.input_wait import InputWait
 from nommer.engine.training.last_checkpoint import LastCheckpoint, Progress, read_progress
 from nommer.engine.training.loggers import check_loggers, make_loggers
@@ -42,7 +41,6 @@ from nommer.engine.training.opening import check_shares, look_first, open_run
 from nommer.engine.training.time_limit import TimeLimit
 from nommer.engine.workflow import Data, Found, Workflow
 from nommer.engine.workflows import find_workflow
-from nommer.errors import InputError
 from nommer.heads.inference import Inference
 from nommer.heads.storage import Model, save_model
 from nommer.progress import console, notice
@@ -64,9 +62,6 @@ class TrainingResult:
     """The best epoch's model, in evaluation mode on the CPU."""
     plots: str
     """The pictures to look at, by file name."""
-
-
-_CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 
 
 def train_model(settings: TrainSettings) -> TrainingResult:
@@ -107,27 +102,6 @@ def train_until(settings: TrainSettings, stop: StopSignals) -> TrainingResult:
         notice(describe(settings, found.data, workflow.describe_size(settings)))
         with quiet_lightning(), explaining_full_disks(run), meeting.leaving(found, run.path):
             return fit_and_judge(workflow, settings, run, found, model, stop)
-
-
-@contextmanager
-def explaining_full_disks(run: RunFolder) -> Iterator[None]:
-    """Say what is left, and how to go on, where the run folder can no longer be written to.
-
-    Raises:
-        InputError: in the place of the system's error.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _CANNOT_WRITE:
-            raise
-        saved = run.last.is_file()
-        left = f"{run.last} is whole, from {read_progress(run.last)}" if saved else "nothing was saved yet"
-        then = f"go on with: nommer train {run.resume_options}" if saved else "start again with --overwrite"
-        raise InputError(
-            f"{error.filename or run.path}: cannot be written: {error.strerror}; {left}; make room, or see to the "
-            f"permissions, and {then}"
-        ) from error
 
 
 def describe(settings: TrainSettings, data: Data, size: str) -> str:
