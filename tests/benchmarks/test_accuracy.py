@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from nommer.data.formats.folders import ClassFolders
 from nommer.engine.settings import TrainSettings
 from nommer.engine.workflow import Found
 from nommer.engine.workflows import WORKFLOWS
+from nommer.recipes import recipe_names
 
 
 @pytest.fixture(scope="module")
@@ -76,3 +78,17 @@ def test_nothing_is_trained_with_no_jobs(script, tmp_path):
     left = runs.Run("left", 0, tmp_path / "runs", ("--data", "x"))
     assert runs.finish([left], jobs=0) == [left]
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_hours_of_the_published_recipes_follow_from_one_speed(script, monkeypatch, capsys):
+    hours = script("recipe_hours")
+    monkeypatch.setattr(hours, "SIZES", ("nommer_tiny",))
+    monkeypatch.setattr(sys, "argv", ["recipe_hours.py", "--images-per-second", "1892"])
+    hours.main()
+    said = capsys.readouterr().out
+    assert "| `imagenet1k` | 409.97 M | 5.5, 60 h |" in said
+    published = {
+        name.split("_nommer")[0] for name in recipe_names() if name.startswith(("imagenet1k", "ade20k", "coco"))
+    }
+    assert published == set(hours.IMAGES)
