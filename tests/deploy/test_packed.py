@@ -82,3 +82,38 @@ def test_what_is_no_plain_layer_is_not_packed():
     assert not can_pack(nn.Conv2d(2, 2, 3, padding=1, padding_mode="reflect"))
     with pytest.raises(ValueError, match="relu or none"):
         pack(nn.Conv2d(2, 2, 1), "gelu")
+
+
+@torch.no_grad()
+def test_compiled_layers_give_the_very_numbers_at_several_sizes_and_with_new_weights():
+    torch.manual_seed(3)
+    torch.compiler.reset()
+    conv, linear = pack(nn.Conv2d(8, 8, 3, padding=1), "relu"), pack(nn.Linear(8, 8), "gelu")
+
+    def network(maps):
+        return linear(conv(maps, maps).permute(0, 2, 3, 1) * 2)
+
+    graphs = []
+
+    def backend(graph, _inputs):
+        graphs.append([str(node.target) for node in graph.graph.nodes])
+        return graph
+
+    compiled = torch.compile(network, fullgraph=True, backend=backend)
+    for size in ((5, 7), (9, 6), (4, 12)):
+        maps = torch.randn(2, 8, *size).contiguous(memory_format=torch.channels_last)
+        found = compiled(maps)
+        assert torch.equal(found, network(maps))
+        assert found.stride() == network(maps).stride()
+    assert sum("packed_layer" in name for name in graphs[0]) == 2
+    linear.load_state_dict(nn.Linear(8, 8).state_dict())
+    assert torch.equal(compiled(maps), network(maps))
+    torch.compiler.reset()
+
+
+@torch.no_grad()
+def test_an_export_holds_plain_layers():
+    layer, x = pack(nn.Linear(8, 4), "gelu"), torch.randn(2, 8)
+    program = torch.export.export(layer, (x,))
+    assert not [node for node in program.graph.nodes if "packed_layer" in str(node.target)]
+    close(program.module()(x), layer(x))

@@ -3,8 +3,9 @@
 torch's own layers bring float32 weights into that order again at every call, or (linear layers) use a library that is
 slower on many processors; and they write what an activation or an addition then reads again. Here oneDNN packs the
 weights once and does the activation or the addition on the way out, through the same operators that torch.compile uses
-(`torch.ops.mkldnn`). Where they do not apply (another device or dtype, autocast, gradients, tracing for a compiler or
-an export) each layer is the plain one that it is made from: its literal twin, with which the tests compare it.
+(`torch.ops.mkldnn`); in what torch.compile makes, each layer is one operator (`opaque`). Where they do not apply
+(another device or dtype, autocast, gradients, an export) each layer is the plain one that it is made from: its literal
+twin, with which the tests compare it.
 """
 
 from typing import Any, Literal, TypeGuard
@@ -14,18 +15,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nommer.backbone.linear import Linear
+from nommer.deploy.opaque import packed_layer, register
 
 Activation = Literal["none", "relu", "gelu"]
 
 _ACTIVATIONS = {"none": lambda x: x, "relu": F.relu, "gelu": F.gelu}
 _OPERATORS = torch.ops.mkldnn
+_HAS_BF16 = torch._C._has_mkldnn and _OPERATORS._is_mkldnn_bf16_supported()
 
 
 def _packs(dtype: torch.dtype) -> bool:
     """Whether oneDNN computes in this dtype on this processor."""
     if not torch._C._has_mkldnn or not torch.backends.mkldnn.enabled:
         return False
-    return dtype == torch.float32 or (dtype == torch.bfloat16 and _OPERATORS._is_mkldnn_bf16_supported())
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and _HAS_BF16)
 
 
 class _Packed(nn.Module):
@@ -35,17 +38,43 @@ class _Packed(nn.Module):
     bias: Tensor | None
     _packed: Tensor | None = None
 
-    def packed(self, x: Tensor) -> Tensor | None:
-        """The packed weight, or None where the plain layer has to do for `x`."""
-        if torch.compiler.is_compiling() or x.device.type != "cpu" or x.dtype != self.weight.dtype:
-            return None
+    def __init__(self) -> None:
+        super().__init__()
+        self._number = register(self)
+
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """What the layer makes of `x`, plus a `residual` of the same shape."""
+        if not self.applies(x):
+            return self.plain(x, residual)
+        if torch.compiler.is_compiling():
+            return packed_layer(x, residual, self._number)
+        return self.compute(x, residual)
+
+    def applies(self, x: Tensor) -> bool:
+        """Whether packed weights apply to `x`; else the plain layer has to do."""
+        if torch.compiler.is_exporting() or x.device.type != "cpu" or x.dtype != self.weight.dtype:
+            return False
         if torch.is_autocast_enabled("cpu") or not _packs(x.dtype):
-            return None
-        if torch.is_grad_enabled() and (x.requires_grad or self.weight.requires_grad):
-            return None
+            return False
+        return not (torch.is_grad_enabled() and (x.requires_grad or self.weight.requires_grad))
+
+    def packed(self, x: Tensor) -> Tensor:
+        """The packed weight, made for the first `x`."""
         if self._packed is None:
             self._packed = self._pack(x)
         return self._packed
+
+    def plain(self, x: Tensor, residual: Tensor | None) -> Tensor:
+        """The literal twin of `compute`."""
+        raise NotImplementedError
+
+    def compute(self, x: Tensor, residual: Tensor | None) -> Tensor:
+        """What the layer makes of `x` by its packed weight."""
+        raise NotImplementedError
+
+    def shaped(self, x: Tensor) -> Tensor:
+        """A tensor of the shape and layout that comes out."""
+        raise NotImplementedError
 
     def _pack(self, x: Tensor) -> Tensor:
         raise NotImplementedError
@@ -62,6 +91,10 @@ class _Packed(nn.Module):
         """Without the packed weight, which can be neither copied nor stored."""
         return self.__dict__ | {"_packed": None}
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._number = register(self)
+
 
 class PackedLinear(_Packed):
     """`activation(linear(x))`, or with a `residual` `linear(x) + residual`."""
@@ -71,15 +104,21 @@ class PackedLinear(_Packed):
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.weight, self.bias, self.activation = linear.weight, linear.bias, activation
 
-    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+    def plain(self, x: Tensor, residual: Tensor | None) -> Tensor:
         """(..., in_features) to (..., out_features), of which `residual` has the shape."""
+        out = _ACTIVATIONS[self.activation](F.linear(x, self.weight, self.bias))
+        return out if residual is None else out + residual
+
+    def compute(self, x: Tensor, residual: Tensor | None) -> Tensor:
+        """As `plain`."""
         packed = self.packed(x)
-        if packed is None:
-            out = _ACTIVATIONS[self.activation](F.linear(x, self.weight, self.bias))
-            return out if residual is None else out + residual
         if residual is not None:
             return _OPERATORS._linear_pointwise.binary(x, residual, packed, self.bias, "add")
         return _OPERATORS._linear_pointwise(x, packed, self.bias, self.activation, [], "none")
+
+    def shaped(self, x: Tensor) -> Tensor:
+        """(..., out_features)."""
+        return x.new_empty(*x.shape[:-1], self.out_features)
 
     def _pack(self, x: Tensor) -> Tensor:
         return _OPERATORS._reorder_linear_weight(self.weight.detach().contiguous())
@@ -94,12 +133,14 @@ class PackedConv2d(_Packed):
         self.kernel_size, self.stride, self.padding = conv.kernel_size, conv.stride, conv.padding
         self.dilation, self.groups = conv.dilation, conv.groups
 
-    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+    def plain(self, x: Tensor, residual: Tensor | None) -> Tensor:
         """(B, channels, H, W) to what the convolution makes of it, of which `residual` has the shape."""
+        out = F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+        return _ACTIVATIONS[self.activation](out if residual is None else out + residual)
+
+    def compute(self, x: Tensor, residual: Tensor | None) -> Tensor:
+        """As `plain`."""
         packed, where = self.packed(x), (self.padding, self.stride, self.dilation, self.groups)
-        if packed is None:
-            out = F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
-            return _ACTIVATIONS[self.activation](out if residual is None else out + residual)
         if residual is None:
             return _OPERATORS._convolution_pointwise(x, packed, self.bias, *where, self.activation, [], "")
         if x.dtype != torch.float32 and self.groups > 1:  # add_relu is not there for it
@@ -109,6 +150,11 @@ class PackedConv2d(_Packed):
         return _OPERATORS._convolution_pointwise.binary(
             x, residual, packed, self.bias, *where, "add", 1.0, then, [], ""
         )
+
+    def shaped(self, x: Tensor) -> Tensor:
+        """What a convolution gives, in the layout of `x`."""
+        weight = x.new_empty(self.weight.shape)
+        return F.conv2d(x, weight, None, self.stride, self.padding, self.dilation, self.groups)
 
     def _pack(self, x: Tensor) -> Tensor:
         weight = self.weight.detach()

@@ -1,0 +1,46 @@
+"""Packed layers inside what torch.compile makes: one operator for each, which the compiler does not look into.
+
+Packed weights are no tensors that a compiler can take apart, so a graph holds the layer's number in their place.
+"""
+
+from itertools import count
+from typing import Protocol, runtime_checkable
+from weakref import WeakValueDictionary
+
+import torch
+from torch import Tensor
+
+
+@runtime_checkable
+class Layer(Protocol):
+    """A layer with packed weights."""
+
+    def compute(self, x: Tensor, residual: Tensor | None) -> Tensor:
+        """What it makes of `x`, by its packed weights."""
+        ...
+
+    def shaped(self, x: Tensor) -> Tensor:
+        """A tensor of the shape and layout that comes out."""
+        ...
+
+
+_LAYERS: WeakValueDictionary[int, Layer] = WeakValueDictionary()
+_NUMBERS = count()
+
+
+def register(layer: Layer) -> int:
+    """The number by which a graph knows `layer`, as long as it exists."""
+    number = next(_NUMBERS)
+    _LAYERS[number] = layer
+    return number
+
+
+@torch.library.custom_op("nommer::packed_layer", mutates_args=())
+def packed_layer(x: Tensor, residual: Tensor | None, number: int) -> Tensor:
+    """`compute` of the layer of this number."""
+    return _LAYERS[number].compute(x, residual)
+
+
+@packed_layer.register_fake
+def _(x: Tensor, residual: Tensor | None, number: int) -> Tensor:
+    return _LAYERS[number].shaped(x)
