@@ -1,6 +1,5 @@
 """What helps a training along: averaged weights, early stopping, frozen layers, classes of different size."""
 
-import csv
 import json
 import signal
 from importlib.util import find_spec
@@ -20,22 +19,10 @@ from nommer.engine.tasks.classification import ClassificationTask, balanced_weig
 from nommer.engine.training import batch_size
 from nommer.engine.training.averaging import AveragedWeights
 from nommer.engine.training.time_limit import TimeLimit
+from tests.runs import checkpoint, rows, same
 
 DECAY = 0.8
 STOPPED = 130
-
-
-def rows(path):
-    with path.open(newline="") as stream:
-        return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(stream)]
-
-
-def checkpoint(run, name="last"):
-    return torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)
-
-
-def equal(one, other):
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 def network(state):
@@ -83,7 +70,7 @@ def test_the_average_is_the_literal_one_and_warms_up(aided):
     found = network(checkpoint(out)["state_dict"])
     for name, value in average.items():
         torch.testing.assert_close(found[name].double(), value, rtol=1e-5, atol=1e-6, check_dtype=False)
-    assert not equal(found, network(checkpoint(out)["current_model_state"]))
+    assert not same(found, network(checkpoint(out)["current_model_state"]))
     assert all(
         torch.equal(value, weights[-1][name].to(value.dtype))
         for name, value in network(checkpoint(out)["current_model_state"]).items()
@@ -93,7 +80,7 @@ def test_the_average_is_the_literal_one_and_warms_up(aided):
 def test_what_is_judged_and_delivered_is_the_average(aided, run, tmp_path):
     out, _ = aided
     best = checkpoint(out, "best")
-    assert equal(network(best["state_dict"]), nommer.load(out).network.state_dict())
+    assert same(network(best["state_dict"]), nommer.load(out).network.state_dict())
     row = rows(out / "metrics.csv")[best["epoch"]]
     run("evaluate", out, "--workers 0 --device cpu --out", tmp_path / "judged")
     judged = json.loads((tmp_path / "judged" / "result.json").read_text())
@@ -127,9 +114,9 @@ def test_a_run_with_all_of_them_goes_on_bit_for_bit_within_an_epoch(aided, optio
     assert rows(out / "metrics.csv") == rows(whole / "metrics.csv")
     for name in ("last", "best"):
         one, other = checkpoint(whole, name), checkpoint(out, name)
-        assert equal(one["state_dict"], other["state_dict"])
-        assert equal(one["current_model_state"], other["current_model_state"])
-    assert equal(nommer.load(whole).state_dict(), nommer.load(out).state_dict())
+        assert same(one["state_dict"], other["state_dict"])
+        assert same(one["current_model_state"], other["current_model_state"])
+    assert same(nommer.load(whole).state_dict(), nommer.load(out).state_dict())
 
 
 def test_a_linear_probe_learns_the_classifier_alone(run, coloured, trained, train_options, tmp_path):
@@ -149,7 +136,7 @@ def test_frozen_stages_of_a_segmenter_are_the_backbones(run, scenes, segment_opt
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed
     assert not any(name.startswith("backbone.") for name in changed)
-    assert equal(network(checkpoint(out, "best")["state_dict"]), nommer.load(out).network.state_dict())
+    assert same(network(checkpoint(out, "best")["state_dict"]), nommer.load(out).network.state_dict())
 
 
 def test_a_run_stops_early_and_stays_stopped(run, coloured, train_options, tmp_path):
@@ -222,14 +209,14 @@ class TestTimeLimit:
         assert nommer.load(out).class_names
         run(*options, "--resume --out", out)
         assert rows(out / "metrics.csv") == rows(whole / "metrics.csv")
-        assert equal(nommer.load(whole).state_dict(), nommer.load(out).state_dict())
+        assert same(nommer.load(whole).state_dict(), nommer.load(out).state_dict())
 
     def test_without_an_epoch_the_weights_as_they_are_are_judged(self, run, coloured, train_options, tmp_path):
         out = tmp_path / "run"
         printed = run("train --data", coloured, *train_options, "--time-limit 0.01s --out", out)
         assert "last.ckpt is from epoch 1, after its step 1" in printed.err
         last = network(checkpoint(out)["state_dict"])
-        assert equal(last, nommer.load(out).network.state_dict())
+        assert same(last, nommer.load(out).network.state_dict())
         assert json.loads((out / "result.json").read_text())["epoch"] == 0
 
 

@@ -1,6 +1,5 @@
 """`nommer evaluate`: one path of evaluation, classes by name, the same numbers wherever they are asked for."""
 
-import csv
 import json
 import shutil
 import signal
@@ -14,6 +13,7 @@ from nommer.backbone.checkpoint import to_published
 from nommer.backbone.variants import VARIANTS
 from nommer.engine.tasks.metrics import ClassificationMetrics
 from nommer.heads.storage import save_model
+from tests.runs import rows
 
 NUMBERS = ("images", "loss", "top1", "top5", "mean_class_accuracy", "macro_f1", "calibration_error", "confusion")
 
@@ -21,11 +21,6 @@ NUMBERS = ("images", "loss", "top1", "top5", "mean_class_accuracy", "macro_f1", 
 def result(folder):
     found = json.loads((folder / "result.json").read_text())
     return {name: found[name] for name in NUMBERS}
-
-
-def rows(path):
-    with path.open(newline="") as stream:
-        return list(csv.DictReader(stream))
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +166,7 @@ def test_other_data_with_the_same_file_names_is_judged_whole(run, write_classes,
     data = write_classes(tmp_path / "data", {"blue": 6, "red": 6})
     other = write_classes(tmp_path / "other", {"blue": 8, "red": 8}, seed=9)
     run("train --data", data, "--out", tmp_path / "run", *train_options)
-    run("evaluate", tmp_path / "run", "--data", other, "--out", tmp_path / "result")
+    run("evaluate", tmp_path / "run", "--data", other, "--out", tmp_path / "result", "--workers 0")
     assert json.loads((tmp_path / "result" / "result.json").read_text())["images"] == 16
 
 
@@ -185,12 +180,12 @@ def test_what_training_left_out_evaluation_leaves_out_too(
     monkeypatch.chdir(tmp_path)
     run("train --data data --out run", *train_options, "--on-bad-sample skip")
     monkeypatch.chdir(data)  # wherever the run and its data are named from
-    printed = run("evaluate", tmp_path / "run", "--out", tmp_path / "result")
+    printed = run("evaluate", tmp_path / "run", "--out", tmp_path / "result", "--workers 0")
     assert "1 issues, 1 files left out" in printed.err
     assert json.loads((tmp_path / "result" / "result.json").read_text())["images"] == 5
     assert "left out, as in training" in (tmp_path / "result" / "data_issues.jsonl").read_text()
     moved = tmp_path / "moved"
     data.rename(moved)
     assert "1 of 6 images cannot be read" in refused(
-        "evaluate", tmp_path / "run", "--data", moved, "--out", tmp_path / "x"
+        "evaluate", tmp_path / "run", "--data", moved, "--out", tmp_path / "x", "--workers 0"
     )

@@ -1,6 +1,5 @@
 """Several processes on one machine: started either way, judging alike, sharing gradients, ending together."""
 
-import csv
 import json
 import os
 import signal
@@ -11,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
+
+from tests.runs import rows
 
 OPTIONS = ["--model=nommer_micro", "--batch-size=3", "--image-size=32", "--workers=0", "--device=cpu"]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -25,11 +26,6 @@ def data(write_classes, tmp_path):
     write_classes(tmp_path / "data" / "train", {"blue": 8, "red": 8})
     write_classes(tmp_path / "data" / "val", {"blue": 4, "red": 3}, seed=9)
     return tmp_path / "data"
-
-
-def rows(path):
-    with path.open(newline="") as stream:
-        return list(csv.DictReader(stream))
 
 
 def result(folder):

@@ -1,7 +1,6 @@
 """What holds for every command: writes only where it is told, asks no network, gives one number however it is run."""
 
 import contextlib
-import csv
 import json
 import os
 import pty
@@ -21,11 +20,6 @@ SHARED = Path(__file__).resolve().parents[3] / "shared"
 
 def files(folder):
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
-
-
-def rows(path):
-    with path.open(newline="") as stream:
-        return list(csv.DictReader(stream))
 
 
 def result(folder):
@@ -75,6 +69,8 @@ def test_nothing_is_written_outside_the_run_folder_and_no_network_is_asked(
         ["evaluate", out],
         ["predict", out, images],
         ["explain", out, images],
+        ["export", out, "--out", f"{out}/exported"],
+        ["predict", f"{out}/exported/model.onnx", images, "--out", f"{out}/answers"],
     ]
     command = [sys.executable, "-c", NETWORK_GUARD, json.dumps(commands)]
     done = subprocess.run(command, cwd=homes["cwd"], env=environment, capture_output=True, text=True, check=False)

@@ -1,6 +1,5 @@
 """A run that was interrupted goes on exactly, or says why it cannot; a run folder is never lost by mistake."""
 
-import csv
 import errno
 import json
 import os
@@ -17,28 +16,9 @@ import yaml
 import nommer
 from nommer.cli import main
 from nommer.engine.training.callbacks import History
+from tests.runs import checkpoint, rows, same
 
 STOPPED = 130
-
-
-def rows(path):
-    with path.open(newline="") as stream:
-        return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(stream)]
-
-
-def checkpoint(run, name="last"):
-    return torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)
-
-
-def same(one, other):
-    """Whether two nested structures of tensors and plain values are equal."""
-    if isinstance(one, torch.Tensor):
-        return torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(same, one, other))
-    return one == other
 
 
 def resume_options(run):

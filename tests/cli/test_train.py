@@ -1,6 +1,5 @@
 """`nommer train`, as a user runs it: what it leaves behind, and that it can be repeated exactly."""
 
-import csv
 import json
 import math
 import shutil
@@ -14,6 +13,7 @@ from PIL import Image
 
 import nommer
 from nommer.backbone.contexts import CONTEXTS
+from tests.runs import rows, same
 
 RUN_FOLDER = {
     ".lock",
@@ -40,17 +40,8 @@ RUN_FOLDER = {
 }
 
 
-def rows(path):
-    with path.open(newline="") as stream:
-        return list(csv.DictReader(stream))
-
-
 def weights(run):
     return nommer.load(run).state_dict()
-
-
-def same(one, other):
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_the_run_folder_holds_what_is_promised(trained):
@@ -123,10 +114,7 @@ def test_the_config_repeats_the_run_bit_for_bit(run, trained, tmp_path):
     first, again = (yaml.safe_load((folder / "config.yaml").read_text()) for folder in (trained, tmp_path / "again"))
     assert first | {"out": None} == again | {"out": None}
     assert None not in {first[name] for name in ("batch_size", "image_size", "workers")}, "all resolved"
-    numbers = [
-        [{k: v for k, v in r.items() if k != "seconds"} for r in rows(f / "metrics.csv")]
-        for f in (trained, tmp_path / "again")
-    ]
+    numbers = [rows(f / "metrics.csv") for f in (trained, tmp_path / "again")]
     assert numbers[0] == numbers[1]
 
 
