@@ -2,18 +2,20 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nommer.errors import InputError
 from nommer.heads.classification import Classifier
 from nommer.heads.segmentation import Segmenter
 
 COMPILERS = ("g++", "clang++", "cl")
+
+Output = TypeVar("Output")
 
 
 def channels_last(model: nn.Module) -> None:
@@ -27,16 +29,30 @@ def channels_last(model: nn.Module) -> None:
             module.to(memory_format=torch.channels_last)
 
 
+def compiled(forward: Callable[[Tensor], Output]) -> Callable[[Tensor], Output]:
+    """A function of images (B, channels, H, W), compiled at its first call.
+
+    Every image size is compiled for itself, up to torch's limit of eight, after which it runs uncompiled: code for any
+    size takes torch minutes to generate (`docs/performance.md`). Batches of any length share what is compiled.
+    """
+    translated: Any = torch.compile(forward)
+
+    def call(images: Tensor) -> Output:
+        torch._dynamo.mark_static(images, [2, 3])
+        output: Output = translated(images)
+        return output
+
+    return call
+
+
 def compile_inference(model: Any) -> None:
     """Have the forward pass of a classifier, segmenter or detector compiled from its first call on.
 
-    The method is replaced on this one object: modules, names of weights and hooks stay. Batches of other lengths share
-    what is compiled; an image size that fills windows and blocks in another way is compiled anew, up to torch's limit
-    of eight, after which it runs uncompiled.
+    The method is replaced on this one object: modules, names of weights and hooks stay. See `compiled`.
     """
     network = model.network
     method = {Classifier: "forward", Segmenter: "scores"}.get(type(model), "feature_maps")
-    setattr(network, method, torch.compile(getattr(network, method)))
+    setattr(network, method, compiled(getattr(network, method)))
 
 
 def check_compiler() -> None:

@@ -20,6 +20,7 @@ from nommer.data.transforms import Augmentation, Preprocessing
 from nommer.engine.networks import build_network, transfer
 from nommer.engine.optim import Optim
 from nommer.engine.settings import TrainSettings, default_image_size
+from nommer.engine.speed import compiled
 from nommer.engine.task import Task
 from nommer.engine.tasks.classification_results import save_judgement, save_training_batch
 from nommer.engine.tasks.metrics import ClassificationMetrics
@@ -57,7 +58,7 @@ class ClassificationTask(Task):
 
     def compile_training(self) -> None:
         """Compile the whole network."""
-        self.compiled = torch.compile(self.model.forward)
+        self.compiled = compiled(self.model.forward)
 
     def on_validation_epoch_start(self) -> None:
         """Start a new judgement."""

@@ -20,6 +20,7 @@ from nommer.data.segmentation import SegmentationBatch, SegmentationData
 from nommer.engine.networks import build_network, count_features, tell_loaded
 from nommer.engine.optim import Optim
 from nommer.engine.settings import TrainSettings, default_crop
+from nommer.engine.speed import compiled
 from nommer.engine.task import Task
 from nommer.engine.tasks.metrics import SegmentationMetrics
 from nommer.engine.tasks.segmentation_results import save_judgement, save_training_batch
@@ -83,7 +84,7 @@ class SegmentationTask(Task):
 
     def compile_training(self) -> None:
         """Compile the network with both heads."""
-        self.compiled = torch.compile(cast("UPerNet", self.model.network).forward_with_auxiliary)
+        self.compiled = compiled(cast("UPerNet", self.model.network).forward_with_auxiliary)
 
     def on_validation_epoch_start(self) -> None:
         """Start a new judgement."""
