@@ -10,39 +10,35 @@ import argparse
 import json
 import statistics
 import sys
-from pathlib import Path
 
 from network_costs import ABLATIONS, costs
-from runs import Run, finish, spread
+from runs import Run, finish, parse, spread
 
 CHOSEN = ("as published", "softmax", "sum", "convolution", "window", "global", "average pooling")
 
 
-def runs_of(name: str, arguments: argparse.Namespace) -> list[Run]:
+def runs_of(name: str, arguments: argparse.Namespace, more: list[str]) -> list[Run]:
     """One ablation's trainings, one per seed."""
     told = ["--data", str(arguments.data), "--model", arguments.model, "--epochs", str(arguments.epochs)]
     told += ["--batch-size", str(arguments.batch_size), "--lr", str(arguments.lr), "--workers", "1"]
     told += ["--image-size", str(arguments.image_size)] if arguments.image_size else []
     for option, value in ABLATIONS[name].items():
         told += [f"--network.{option}", json.dumps(value) if isinstance(value, list) else value]
-    return [Run(name, seed, arguments.out, tuple(told)) for seed in arguments.seeds]
+    return [Run(name, seed, arguments.out, (*told, *more)) for seed in arguments.seeds]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path)
-    parser.add_argument("out", type=Path)
     parser.add_argument("--model", default="nommer_pico")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--image-size", type=int)
     parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--only", nargs="+", choices=list(ABLATIONS), default=CHOSEN)
-    arguments = parser.parse_args()
-    runs = {name: runs_of(name, arguments) for name in arguments.only}
-    if left := finish([run for of_name in runs.values() for run in of_name], jobs=arguments.jobs):
+    arguments, more = parse(parser)
+    runs = {name: runs_of(name, arguments, more) for name in arguments.only}
+    every = [run for of_name in runs.values() for run in of_name]
+    if left := finish(every, jobs=arguments.jobs, minutes=arguments.minutes):
         sys.exit(f"not finished: {', '.join(run.out.name for run in left)}")
     table = []
     for name, of_name in runs.items():

@@ -26,7 +26,7 @@ from compare_runs import read_run
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from network_costs import giga_macs
-from runs import Run, finish, say, spread
+from runs import Run, finish, parse, say, spread
 from torch import nn
 
 import nommer
@@ -253,26 +253,19 @@ def write_names(panel: Axes, places: dict[str, tuple[float, float]]) -> None:
 
 
 def main() -> None:
-    arguments = sys.argv[1:]
-    cut = arguments.index("--") if "--" in arguments else len(arguments)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("suite", choices=list(SUITES))
-    parser.add_argument("data", type=Path)
-    parser.add_argument("out", type=Path)
     parser.add_argument("--config", required=True, help="recipe, or YAML file with the settings of every run")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--only", nargs="+", help="names of the suite")
-    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time; 0: none, report what is finished")
-    parser.add_argument("--minutes", type=float, help="stop after; another call goes on")
     parser.add_argument("--speed-device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--speed-batch", type=int, default=256 if torch.cuda.is_available() else 16)
     parser.add_argument("--speed-rounds", type=int, default=10, help="0: take those of an earlier call, if any")
-    told = parser.parse_args(arguments[:cut])
+    told, more = parse(parser)
     common, suite = ["--data", str(told.data), "--config", told.config], SUITES[told.suite]
     if unknown := set(told.only or ()) - suite.keys():
         parser.error(f"--only: not in {told.suite}: {', '.join(sorted(unknown))}; there are {', '.join(suite)}")
     runs = [
-        Run(name, seed, told.out, (*common, *shlex.split(suite[name]), *arguments[cut + 1 :]))
+        Run(name, seed, told.out, (*common, *shlex.split(suite[name]), *more))
         for seed in told.seeds
         for name in told.only or suite
     ]

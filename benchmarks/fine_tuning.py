@@ -13,10 +13,9 @@ import json
 import statistics
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from compare_runs import called, numbers_of
-from runs import Run, finish, say
+from runs import Run, finish, parse, say
 
 import nommer
 from nommer.heads.storage import nommer_of
@@ -65,21 +64,14 @@ def as_table(runs: Sequence[Run], told: argparse.Namespace) -> str:
 
 
 def main() -> None:
-    arguments = sys.argv[1:]
-    cut = arguments.index("--") if "--" in arguments else len(arguments)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("task", choices=list(RECIPES))
-    parser.add_argument("data", type=Path)
-    parser.add_argument("out", type=Path)
     parser.add_argument("--pretrained", default="nommer_nano", help="name of the zoo, run folder or model folder")
     parser.add_argument("--model", default="nommer_nano", help="its variant")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time")
-    parser.add_argument("--minutes", type=float, help="stop after; another call goes on")
     parser.add_argument("--device", default="auto", help="for the test images")
     parser.add_argument("--workers", type=int, help="for the test images")
-    told = parser.parse_args(arguments[:cut])
-    runs = runs_of(told, arguments[cut + 1 :])
+    told, more = parse(parser)
+    runs = runs_of(told, more)
     left = finish(runs, jobs=told.jobs, minutes=told.minutes)
     if any(run.finished for run in runs):
         table = as_table(runs, told)

@@ -4,6 +4,7 @@ What the benchmarks that train share. A run's folder is OUT/NAME-SEED, with its 
 command in OUT/NAME-SEED.args.
 """
 
+import argparse
 import json
 import shlex
 import signal
@@ -67,6 +68,18 @@ class Run:
             log.write(f"$ {shlex.join(command)}\n")
             log.flush()
             return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)  # noqa: S603
+
+
+def parse(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, list[str]]:
+    """What the command line says to a benchmark, and after `--` to every training."""
+    arguments = sys.argv[1:]
+    cut = arguments.index("--") if "--" in arguments else len(arguments)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time; 0: none, report what is finished")
+    parser.add_argument("--minutes", type=float, help="stop after; another call goes on")
+    return parser.parse_args(arguments[:cut]), arguments[cut + 1 :]
 
 
 def without_free(arguments: Sequence[str]) -> list[str]:
