@@ -92,7 +92,7 @@ class _Packed(nn.Module):
         return self.__dict__ | {"_packed": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
         self._number = register(self)
 
 
