@@ -171,8 +171,8 @@ def plot_rows(
             Patch(facecolor=_as_rgb(colour), edgecolor="grey", label=name)
             for name, colour in list(legend.items())[:_MOST_LABELLED]
         ]
-        below = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "ncols": min(6, len(patches)), "fontsize": 9}
-        figure.legend(handles=patches, **below)
+        columns = min(6, len(patches))
+        figure.legend(handles=patches, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=columns, fontsize=9)
     save_figure(figure, path)
 
 
