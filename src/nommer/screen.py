@@ -147,6 +147,8 @@ def show_explanations(result: ExplanationResult, console: Console) -> int:
     console.print(f"a picture per image in {result.out}")
     if (result.out / "tokens").is_dir():
         console.print(f"what the tokens see in {result.out / 'tokens'}")
+    if (result.out / "sensitivity").is_dir():
+        console.print(f"where the answers hang on what is nominated in {result.out / 'sensitivity'}")
     return exit_code(result.explanations)
 
 

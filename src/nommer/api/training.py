@@ -86,14 +86,14 @@ def train(
     segmentation: SegmentationOptions = SegmentationOptions(),
     detection: DetectionOptions = DetectionOptions(),
 ) -> TrainingResult:
-    """Train on labelled images; what they are labelled with is what is learned: classes of images, or of pixels.
+    """Train on labelled images; what they are labelled with is learned: classes of images or pixels, or objects.
 
     Args:
         data: for classification a folder with train/CLASS/ and val/CLASS/ (val may be called valid, validation or
             test), or with CLASS/ alone, which is then split; an archive of these, a table of paths and labels, lists,
             ImageNet's own layouts, WebDataset shards or a Hugging Face dataset on disk. For segmentation images and
             masks, as images/train and masks/train, train/images and train/masks, images/ and masks/ with lists or
-            alone, or as ADE20K, CamVid or VOC have them.
+            alone, or as ADE20K, CamVid or VOC have them. For detection COCO, YOLO or VOC data, or maps of instances.
         model: variant of the network: nommer_tiny, nommer_small, nommer_base, nommer_nano, nommer_pico or
             nommer_micro; or timm:NAME, a network of timm without pretrained weights, to compare with.
         out: run folder, made by this command.
@@ -102,8 +102,8 @@ def train(
         epochs: times that the training images are gone through.
         epoch_steps: steps that count as one epoch. By default as many as the training images fill.
         batch_size: images per step and process; auto is the largest that fits into 90 % of a GPU's free memory or half
-            of a CPU's, at most a tenth of the training images. By default 64 for classification and 8 for segmentation,
-            or all there are if fewer.
+            of a CPU's, at most a tenth of the training images. By default 64 for classification, 8 for segmentation
+            and 4 for detection, or all there are if fewer.
         image_size: side of the square input in pixels, 32 or more. By default 224, for smaller images their own size;
             for segmentation the side of the crops, by default 512, for smaller images theirs.
         lr: learning rate at its highest.

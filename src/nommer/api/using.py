@@ -29,7 +29,7 @@ def evaluate(
     overwrite: bool = False,
     inference: Inference = Inference(),
 ) -> EvaluationResult:
-    """Judge a model on labelled images: accuracy or IoU, confusion, and more, per class and in pictures.
+    """Judge a model on labelled images: accuracy, IoU or average precision, and more, per class and in pictures.
 
     Args:
         model: run folder, model folder, exported model.onnx or model.pt2, or published checkpoint.

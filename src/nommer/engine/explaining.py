@@ -93,5 +93,7 @@ def _save_sensitivity(model: Classifier, result: Explanation, folder: Path, name
     found = sensitivity(model, image, answer.class_names.index(answer.name))
     caption = f"{name}: {answer.name} ({answer.probability:.0%})"
     (folder / "sensitivity").mkdir(exist_ok=True)
-    save_figure(sensitivity_figure([(result.image, found, caption)]), folder / "sensitivity" / f"{name}.png")
+    figure = sensitivity_figure([(result.image, found, caption)])
+    figure.supxlabel("by how much the answer is less probable\nwhere tokens nominate their second choice", fontsize=8)
+    save_figure(figure, folder / "sensitivity" / f"{name}.png")
     return found

@@ -181,7 +181,8 @@ def sensitivity_figure(pictures: Sequence[tuple[Image.Image, Tensor, str]]) -> F
     """Images with what their decisions hang on over them, (image, (cells, cells) drop of probability, caption) each."""
     columns = min(3, len(pictures))
     rows = -(-len(pictures) // columns)
-    figure = Figure(figsize=(1.2 + 1.55 * columns, 0.2 + 1.85 * rows), layout="constrained")
+    side = 1.55 if len(pictures) > 1 else 4.0
+    figure = Figure(figsize=(1.2 + side * columns, 0.2 + (side + 0.3) * rows), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
     limit = max(float(map_.abs().max()) for _, map_, _ in pictures) or 1.0
     shown: Any = None
