@@ -1,18 +1,14 @@
 """Semantic segmentation as a user runs it: train, resume, evaluate, predict, explain, export."""
 
-import csv
 import json
-import os
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 import nommer
+from tests.runs import rows, same
 
 RUN_FOLDER = {
     ".lock",
@@ -45,11 +41,6 @@ RESULTS = {"confusion_matrix.png", "data_issues.jsonl", "environment.json", "iou
 }
 
 
-def rows(path):
-    with path.open(newline="") as stream:
-        return list(csv.DictReader(stream))
-
-
 def result(folder):
     found = json.loads((folder / "result.json").read_text())
     return {name: found[name] for name in NUMBERS}
@@ -57,10 +48,6 @@ def result(folder):
 
 def weights(run):
     return nommer.load(run).state_dict()
-
-
-def same(one, other):
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 class TestTrain:
@@ -92,13 +79,12 @@ class TestTrain:
         assert answer.labels.shape == (47, 61)
         assert sum(answer.shares.values()) == pytest.approx(1)
 
-    def test_the_same_command_gives_the_same_weights(self, run, segmented, scenes, segment_options, tmp_path):
+    def test_the_same_command_gives_the_same_weights_and_touches_no_files_of_the_user(
+        self, run, segmented, scenes, segment_options, digest, tmp_path
+    ):
+        before = digest(scenes)
         run("train --data", scenes, "--out", tmp_path / "again", *segment_options)
         assert same(weights(tmp_path / "again"), weights(segmented))
-
-    def test_the_users_files_are_not_touched(self, run, scenes, segment_options, digest, tmp_path):
-        before = digest(scenes)
-        run("train --data", scenes, "--out", tmp_path / "run", *segment_options, "--epochs=1")
         assert digest(scenes) == before
 
     @pytest.mark.slow
@@ -121,25 +107,28 @@ class TestTrain:
         run("evaluate", tmp_path / "run", "--out", tmp_path / "out", "--workers 0")
         assert result(tmp_path / "out") == result(tmp_path / "run")
 
-    def test_one_epoch_may_have_any_number_of_steps(self, run, scenes, segment_options, tmp_path):
-        run("train --data", scenes, "--out", tmp_path / "run", *segment_options, "--epoch-steps 5 --epochs 2")
-        assert [row["step"] for row in rows(tmp_path / "run" / "metrics.csv")] == ["5", "10"]
-
     @pytest.mark.parametrize(
-        "options",
+        ("options", "steps"),
         [
-            "--segmentation.class-weights median",
-            "--segmentation.auxiliary-weight 0",
-            "--segmentation.short-side 36 --segmentation.long-side 44",
-            "--batch-size 1",
-            "--segmentation.augment.photometric false --segmentation.augment.scale [1.0,1.0]",
-            "--model timm:test_resnet",
+            ("--segmentation.class-weights median --segmentation.short-side 36 --segmentation.long-side 44", "2"),
+            ("--batch-size 1 --segmentation.augment.photometric false --segmentation.augment.scale [1.0,1.0]", "6"),
+            ("--segmentation.auxiliary-weight 0 --epoch-steps 5", "5"),
         ],
     )
-    def test_options_are_obeyed_and_evaluation_agrees(self, run, scenes, segment_options, tmp_path, options):
+    def test_options_are_obeyed_and_evaluation_agrees(self, run, scenes, segment_options, tmp_path, options, steps):
         run("train --data", scenes, "--out", tmp_path / "run", *segment_options, "--epochs=1", options)
+        assert [row["step"] for row in rows(tmp_path / "run" / "metrics.csv")] == [steps]
         run("evaluate", tmp_path / "run", "--out", tmp_path / "out", "--workers 0")
         assert result(tmp_path / "out") == result(tmp_path / "run")
+
+    def test_a_network_of_timm_is_trained_and_judged_and_nominates_nothing(
+        self, run, refused, scenes, segment_options, tmp_path
+    ):
+        out = tmp_path / "run"
+        run("train --data", scenes, "--out", out, *segment_options, "--epochs=1 --model timm:test_resnet")
+        run("evaluate", out, "--out", tmp_path / "out", "--workers 0")
+        assert result(tmp_path / "out") == result(out)
+        assert "nominates nothing" in refused("explain", out, scenes / "images" / "val")
 
     def test_the_backbone_of_a_classifier_is_taken_over(self, run, trained, scenes, segment_options, tmp_path):
         printed = run("train --data", scenes, "--out", tmp_path / "run", *segment_options, "--pretrained", trained)
@@ -150,62 +139,42 @@ class TestTrain:
 
 
 class TestResume:
-    def test_goes_on_bit_for_bit(self, run, scenes, segmented, segment_options, tmp_path):
-        part = [*segment_options, "--epochs=1"]
-        run("train --data", scenes, "--out", tmp_path / "run", *part, "--optim.warmup-epochs 0.2")
-        run("train --data", scenes, "--out", tmp_path / "whole", *segment_options, "--optim.warmup-epochs 0.2")
-        again = [*segment_options, "--optim.warmup-epochs 0.2", "--resume"]
-        printed = run("train --data", scenes, "--out", tmp_path / "run", *again)
-        assert "going on from the end of epoch 1 (of 2 epochs)" in printed.err
-        assert len(rows(tmp_path / "run" / "metrics.csv")) == 2
+    """That it goes on bit for bit after it was killed is in test_resume_steps.py."""
 
-    def test_a_run_that_was_killed_ends_as_if_it_had_not_been(self, shell, run, scenes, segment_options, tmp_path):
-        options = [*segment_options, "--epochs=3"]
-        run("train --data", scenes, "--out", tmp_path / "whole", *options)
-        stop = "import nommer.engine.training.callbacks as c, os, signal\n"
-        stop += "old = c.EpochLines.on_train_epoch_start if hasattr(c.EpochLines, 'on_train_epoch_start') else None\n"
-        stop += "def kill(self, trainer, module):\n"
-        stop += "    if trainer.current_epoch == 2: os.kill(os.getpid(), signal.SIGKILL)\n"
-        stop += "c.EpochLines.on_train_epoch_start = kill\n"
-        stop += "from nommer.cli import main; import sys; main(sys.argv[1:])\n"
-        (tmp_path / "killed.py").write_text(stop)
-        arguments = ["train", "--data", str(scenes), "--out", str(tmp_path / "run"), *options]
-        command = [sys.executable, tmp_path / "killed.py", *arguments]
-        threads = os.environ | {"OMP_NUM_THREADS": "1"}  # as many as here: sums are rounded in another order with more
-        killed = subprocess.run(command, capture_output=True, check=False, env=threads)
-        assert killed.returncode == -9, killed.stderr.decode()
-        run(*arguments, "--resume")
-        assert same(weights(tmp_path / "run"), weights(tmp_path / "whole"))
-        columns = ("epoch", "step", "lr", "train_loss", "val_loss", "val_miou")
-        for found, expected in zip(
-            rows(tmp_path / "run" / "metrics.csv"), rows(tmp_path / "whole" / "metrics.csv"), strict=True
-        ):
-            assert [found[name] for name in columns] == [expected[name] for name in columns]
+    def test_epochs_are_added(self, run, scenes, segmented, segment_options, tmp_path):
+        out = shutil.copytree(segmented, tmp_path / "run")
+        printed = run("train --data", scenes, "--out", out, *segment_options, "--epochs=3 --resume")
+        assert "going on from the end of epoch 2 (of 3 epochs)" in printed.err
+        assert [row["epoch"] for row in rows(out / "metrics.csv")] == ["1", "2", "3"]
 
-    def test_changed_masks_lists_are_refused(self, refused, run, write_scenes, segment_options, tmp_path):
-        data = write_scenes(tmp_path / "data", {"train": 6, "val": 2})
-        run("train --data", data, "--out", tmp_path / "run", *segment_options, "--epochs=1")
+    @pytest.fixture
+    def moved(self, segmented, scenes, tmp_path):
+        """Copies of a run and of its data, to change."""
+        data, out = shutil.copytree(scenes, tmp_path / "data"), shutil.copytree(segmented, tmp_path / "run")
+        config = (out / "config.yaml").read_text()
+        (out / "config.yaml").write_text(config.replace(str(scenes), str(data)))
+        return data, out
+
+    def test_changed_masks_lists_are_refused(self, refused, moved, segment_options):
+        data, out = moved
         (data / "images" / "train" / "5.png").unlink()
         (data / "masks" / "train" / "5.png").unlink()
-        sentence = refused("train --data", data, "--out", tmp_path / "run", *segment_options, "--epochs=2", "--resume")
+        sentence = refused("train --data", data, "--out", out, *segment_options, "--epochs=3", "--resume")
         assert "images/train/5.png" in sentence
         assert "is gone" in sentence
 
-    @pytest.mark.parametrize("change", ["order", "ignored", "colour"])
-    def test_a_changed_class_file_is_refused(self, refused, run, write_scenes, segment_options, tmp_path, change):
-        data = write_scenes(tmp_path / "data", {"train": 6, "val": 2})
-        run("train --data", data, "--out", tmp_path / "run", *segment_options, "--epochs=1")
-        classes = json.loads((data / "classes.yaml").read_text())
-        if change == "order":
-            classes["classes"].reverse()
-        elif change == "ignored":
-            classes["ignore"] = [255, 77]
-        else:
-            classes["classes"][0]["color"] = [1, 2, 3]
-        (data / "classes.yaml").write_text(json.dumps(classes))
-        sentence = refused("train --data", data, "--out", tmp_path / "run", *segment_options, "--epochs=2", "--resume")
-        assert "cannot resume, the" in sentence
-        assert "of the data have changed" in sentence or "the data has changed" in sentence
+    def test_a_changed_class_file_is_refused(self, refused, moved, segment_options):
+        data, out = moved
+        before = json.loads((data / "classes.yaml").read_text())
+        first, *others = before["classes"]
+        for change, said in (
+            ({"classes": before["classes"][::-1]}, "data has changed: images/train/0.png is another file than it was"),
+            ({"ignore": [255, 77]}, "values of the data have changed: the run has "),
+            ({"classes": [first | {"color": [1, 2, 3]}, *others]}, "classes of the data have changed: the run has "),
+        ):
+            (data / "classes.yaml").write_text(json.dumps(before | change))
+            sentence = refused("train --data", data, "--out", out, *segment_options, "--epochs=3", "--resume")
+            assert f"cannot resume, the {said}" in sentence
 
 
 class TestEvaluate:
@@ -368,7 +337,3 @@ class TestMistakes:
         for options in ("--top 3", "--batch-size 4"):
             name = options.partition(" ")[0]
             assert f"{name}: does nothing for segmentation" in refused("predict", segmented, scenes / "images", options)
-
-    def test_a_network_of_timm_nominates_nothing(self, run, refused, scenes, segment_options, tmp_path):
-        run("train --data", scenes, "--out", tmp_path / "run", *segment_options, "--epochs=1 --model timm:test_resnet")
-        assert "nominates nothing" in refused("explain", tmp_path / "run", scenes / "images" / "val")
