@@ -81,7 +81,7 @@ def test_a_run_in_half_precision_is_judged_in_full_on_the_cpu(run, trained, tmp_
     recorded = RunFolder.read_config
     monkeypatch.setattr(RunFolder, "read_config", lambda folder: recorded(folder) | {"precision": "16"})
     printed = run("evaluate", trained, "--device cpu --workers 0 --out", tmp_path / "out")
-    assert "the run's precision, 16, is for GPUs: on the CPU it is judged in 32" in printed.err
+    assert "the run's precision, 16, is for GPUs: on the CPU it computes in 32" in printed.err
 
 
 def test_channels_last_moves_no_value_and_only_convolutions(tiny_classifier):
