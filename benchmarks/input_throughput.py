@@ -1,6 +1,6 @@
 """Images per second that one core loads: nommer's input against torchvision's and timm's, on the same files.
 
-    python benchmarks/input_throughput.py DATA --size 64 --out RESULTS.json
+    python benchmarks/input_throughput.py DATA --size 64 --out RESULTS.json --plot RATES.png
 
 All go through the same images in turns, each turn in another order; numbers are medians of the turns. torchvision's is
 what `ImageFolder` does (`default_loader` and its classic transforms), with the same transforms as nommer's; timm's is
@@ -16,6 +16,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 import torch
+from matplotlib.figure import Figure
 from timm.data import create_transform
 from torchvision import transforms
 from torchvision.datasets.folder import default_loader
@@ -24,6 +25,9 @@ from nommer.data.classification import ClassificationData
 from nommer.data.formats.classification import read_classification
 from nommer.data.module import Loading
 from nommer.data.transforms import Augmentation, Preprocessing
+from nommer.figures import save_figure
+
+COLOURS = {"nommer": "#0072b2", "nommer --cache ram": "#56b4e9"}
 
 
 def torchvision_training(augmentation, preprocessing):
@@ -125,6 +129,23 @@ def measure(kinds, number, rounds):
     return found
 
 
+def plot(found, path, title):
+    """A bar per variant, in a panel per purpose: the median of the turns, and the slowest and fastest."""
+    figure = Figure(figsize=(11, 3.2), layout="constrained")
+    figure.suptitle(title, fontsize=10)
+    for axes, (purpose, numbers) in zip(figure.subplots(1, len(found)), found.items(), strict=True):
+        middle = [median(values) for values in numbers.values()]
+        ends = [(mid - min(values), max(values) - mid) for mid, values in zip(middle, numbers.values(), strict=True)]
+        colours = [COLOURS.get(name, "#999999") for name in numbers]
+        bars = axes.barh(list(numbers), middle, xerr=list(zip(*ends, strict=True)), color=colours, capsize=3)
+        axes.bar_label(bars, [f"{value:,.0f} " for value in middle], label_type="center", fontsize=8)
+        axes.invert_yaxis()
+        axes.set_xscale("log")
+        axes.set_xlabel("images per second and core")
+        axes.set_title(purpose, fontsize=10)
+    save_figure(figure, path)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("data", type=Path)
@@ -132,6 +153,7 @@ def main():
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--out", type=Path, help="JSON file of all numbers")
+    parser.add_argument("--plot", type=Path, help="PNG file of the rates")
     settings = parser.parse_args()
     torch.set_num_threads(1)
     samples = read_classification(settings.data).samples()
@@ -145,6 +167,8 @@ def main():
         for name, values in numbers.items():
             ratios = [value / other for value, other in zip(values, first, strict=True)]
             print(f"| {purpose}, {name} | {median(values):,.0f} | {median(ratios):.2f} |")
+    if settings.plot:
+        plot(found, settings.plot, f"{len(samples)} images for {settings.size} x {settings.size} pixels")
     if settings.out:
         settings.out.write_text(json.dumps({"images": len(samples), "size": settings.size, "rates": found}, indent=1))
 
