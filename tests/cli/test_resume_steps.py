@@ -7,6 +7,7 @@ share the weights.
 import csv
 import json
 import random
+import signal
 
 import pytest
 import torch
@@ -55,6 +56,19 @@ def tasks(coloured, scenes, objects, train_options, segment_options):
         "detection": ([f"--data={objects}", *small, *detection, *RANDOM], 9, 1),
         "segmentation": ([f"--data={scenes}", *segment_options, "--batch-size=1", *RANDOM], 9, 2),
     }
+
+
+@pytest.fixture
+def process(process):
+    """As everywhere, but for a known fault of FSDP (docs/many-processes.md): rarely, memory of a process is damaged."""
+
+    def watched(*arguments, **options):
+        done = process(*arguments, **options)
+        if "--strategy=fsdp" in arguments and -signal.SIGABRT in done.codes:
+            pytest.xfail(f"a process of an FSDP run aborted: {done.err[-2000:]}")
+        return done
+
+    return watched
 
 
 @pytest.mark.parametrize("task", ["classification", "segmentation", "detection"])

@@ -111,8 +111,8 @@ def train(
         devices: number of devices of each machine, one process each; of torchrun its own processes.
         nodes: number of machines, each running this command, as torchrun and SLURM start it.
         sync_norms: whether batch norms see the batches of all processes; auto does for segmentation and detection.
-        strategy: how several processes train: ddp, each with all weights, or fsdp, each with a part of weights,
-            gradients and the optimiser's state; auto is ddp.
+        strategy: how several processes train: ddp, each with all weights, or fsdp (experimental), each with a part of
+            weights, gradients and the optimiser's state; auto is ddp.
         precision: number format of the computation; auto is bf16 on a GPU that can and 32 elsewhere.
         compile: have torch.compile translate the training step, which takes a minute or so at the start.
         seed: of weights, split, order, augmentation and noise: the same seed gives the same result on the same machine.
