@@ -131,16 +131,18 @@ def measure(kinds, number, rounds):
 
 def plot(found, path, title):
     """A bar per variant, in a panel per purpose: the median of the turns, and the slowest and fastest."""
-    figure = Figure(figsize=(11, 3.2), layout="constrained")
+    figure = Figure(figsize=(12, 2.6), layout="constrained")
     figure.suptitle(title, fontsize=10)
     for axes, (purpose, numbers) in zip(figure.subplots(1, len(found)), found.items(), strict=True):
         middle = [median(values) for values in numbers.values()]
         ends = [(mid - min(values), max(values) - mid) for mid, values in zip(middle, numbers.values(), strict=True)]
         colours = [COLOURS.get(name, "#999999") for name in numbers]
         bars = axes.barh(list(numbers), middle, xerr=list(zip(*ends, strict=True)), color=colours, capsize=3)
-        axes.bar_label(bars, [f"{value:,.0f} " for value in middle], label_type="center", fontsize=8)
+        axes.bar_label(bars, [f"{value:,.0f}" for value in middle], padding=4, fontsize=8)
+        axes.set_xlim(0, 1.25 * max(max(values) for values in numbers.values()))
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+        axes.locator_params(axis="x", nbins=4)
         axes.invert_yaxis()
-        axes.set_xscale("log")
         axes.set_xlabel("images per second and core")
         axes.set_title(purpose, fontsize=10)
     save_figure(figure, path)
