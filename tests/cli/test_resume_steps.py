@@ -4,7 +4,6 @@ The segmenter is learned by two processes with synchronised batch norms, of whic
 share the weights.
 """
 
-import csv
 import json
 import random
 import signal
@@ -12,6 +11,8 @@ import signal
 import pytest
 import torch
 from PIL import ImageDraw
+
+from tests.runs import rows
 
 KILLED = -9
 
@@ -109,8 +110,3 @@ def compare_with_unsharded(sharded, done, out):
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     files = [{file.relative_to(run) for file in run.rglob("*") if "events" not in file.name} for run in (sharded, out)]
     assert files[0] == files[1]
-
-
-def rows(path):
-    with path.open(newline="") as stream:
-        return list(csv.DictReader(stream))
