@@ -1,11 +1,12 @@
-"""An entry of the model zoo from a run on Tiny ImageNet: half precision, checked on the validation images, with a card.
+"""An entry of the model zoo from a run: half precision, checked on images that were not trained on, with a card.
 
-    python benchmarks/make_zoo_entry.py runs/large/nommer_nano-0 --data ../shared/data/tiny_imagenet_200
-    python benchmarks/make_zoo_entry.py runs/large/nommer_tiny-0 --data ../shared/data/tiny_imagenet_200 --beside
+    python benchmarks/make_zoo_entry.py runs/large/nommer_nano-0 --origin tiny_imagenet_200 --data TINY
+    python benchmarks/make_zoo_entry.py runs/bccd --origin bccd --data BCCD
+    python benchmarks/make_zoo_entry.py runs/dsb2018 --origin dsb2018 --data DSB2018
 
 The run's model is evaluated as it was trained and in half precision, both computed in float32; the entry is written
-only if top-1 differs by --bound at most. It goes into the package (`src/nommer/zoo/`), with --beside into `zoo/` of the
-repository, and its checksums into the manifest, which is ordered by top-1.
+only if its main number differs by --bound at most. It goes into the package (`src/nommer/zoo/`), with --beside into
+`zoo/` of the repository, for large weights, and its checksums into the manifest.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import shlex
 import shutil
 import sys
 import tempfile
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,20 +29,46 @@ from safetensors.torch import load_file, save
 import nommer
 from nommer import zoo
 from nommer.data.formats.imagenet import read_imagenet
-from nommer.engine.evaluation import EvaluationResult
 from nommer.files import write_atomically, write_json, write_text
+from nommer.heads.classification import Classifier
 from nommer.heads.networks import build_network, describe_network
 
-TAG = "tiny_imagenet_200"
-TERMS = "for non-commercial research and education only, as the images of ImageNet that they were learned from"
+
+@dataclass(frozen=True)
+class Origin:
+    """What a model was trained on; the text of its card is `zoo_cards/ORIGIN.md`."""
+
+    terms: str
+    """On what terms the weights may be used, as it goes on after "the weights of X are"."""
+    split: str
+    """Part that the numbers are of."""
+    measure: str
+    """Main number of `result.json`."""
+    called: str
+    """What people call it."""
+
+
+ORIGINS = {
+    "tiny_imagenet_200": Origin(
+        "for non-commercial research and education only, as the images of ImageNet that they were learned from",
+        "val",
+        "top1",
+        "top-1",
+    ),
+    "bccd": Origin(
+        "under the Apache License 2.0, learned from images under the MIT licence", "test", "box_ap", "box AP"
+    ),
+    "dsb2018": Origin(
+        "under the Apache License 2.0, learned from images in the public domain (CC0)", "val", "mask_ap", "mask AP"
+    ),
+}
+CARDS = Path(__file__).with_name("zoo_cards")
 KEPT = ("running_mean", "running_var")
 """Statistics of batch norms: small, and with a range that half precision may not have."""
 
-CARD_TEMPLATE = Path(__file__).with_name("zoo_card.md")
 
-
-def halved(run: Path, folder: Path, data: Path) -> None:
-    """Write the run's model into `folder`, in half precision, with the WordNet ids of its classes."""
+def halved(run: Path, folder: Path, told: argparse.Namespace) -> None:
+    """Write the run's model into `folder`, in half precision; of ImageNet with the WordNet ids of its classes."""
     folder.mkdir(parents=True)
     weights = load_file(run / "model" / zoo.WEIGHTS)
     half = {
@@ -52,80 +80,95 @@ def halved(run: Path, folder: Path, data: Path) -> None:
         sys.exit(f"not finite in half precision: {', '.join(broken)}")
     write_atomically(folder / zoo.WEIGHTS, lambda stream: stream.write(save(half)))
     description = json.loads((run / "model" / zoo.DESCRIPTION).read_text())
-    names = tuple(description["class_names"])
-    found = read_imagenet(data)
-    if found.class_names != names:
-        sys.exit(f"{data}: has other classes than {run}")
-    write_json(folder / zoo.DESCRIPTION, description | {"class_ids": list(found.class_ids)})
+    if told.origin == "tiny_imagenet_200":
+        found = read_imagenet(told.data)
+        if found.class_names != tuple(description["class_names"]):
+            sys.exit(f"{told.data}: has other classes than {run}")
+        description["class_ids"] = list(found.class_ids)
+    write_json(folder / zoo.DESCRIPTION, description)
 
 
-def judged(model: Path, data: Path, scratch: Path, told: argparse.Namespace) -> tuple[EvaluationResult, list[str]]:
-    """The evaluation on the validation images in float32, and the answer to each."""
-    out = scratch / model.name
-    result = nommer.evaluate(
-        model, data=data, split="val", out=out, precision="32", device=told.device, workers=told.workers, batch_size=256
+def judged(model: Path, scratch: Path, told: argparse.Namespace) -> dict:
+    """The numbers on images that were not trained on, in float32; of a classifier also each answer and the classes."""
+    out, split = scratch / model.name, ORIGINS[told.origin].split
+    nommer.evaluate(
+        model, data=told.data, split=split, out=out, precision="32", device=told.device, workers=told.workers
     )
-    with (out / "predictions.csv").open(newline="") as stream:
-        return result, [row["predicted"] for row in csv.DictReader(stream)]
+    found = json.loads((out / "result.json").read_text())
+    for kept in ("predictions", "per_class"):
+        with (out / f"{kept}.csv").open(newline="") as stream:
+            found[kept] = list(csv.DictReader(stream))
+    return found
 
 
 def numbers(run: Path, entry: Path, told: argparse.Namespace) -> dict:
     """What the card says of accuracy, and refuses what half precision changed by more than the bound."""
+    origin = ORIGINS[told.origin]
     with tempfile.TemporaryDirectory() as scratch:
-        full, full_answers = judged(run / "model", told.data, Path(scratch), told)
-        half, half_answers = judged(entry, told.data, Path(scratch), told)
-    change = abs(full.report.top1 - half.report.top1)
-    if change > told.bound:
-        sys.exit(f"half precision changes top-1 by {change:.2%}, more than {told.bound:.2%}: {full.report.top1:.2%} to "
-                 f"{half.report.top1:.2%}; nothing is written")  # fmt: skip
-    worst = sorted(half.per_class, key=lambda row: row["recall"])[:5]
+        full, half = (judged(model, Path(scratch), told) for model in (run / "model", entry))
+    before, after = full[origin.measure], half[origin.measure]
+    if abs(before - after) > told.bound:
+        sys.exit(f"half precision changes {origin.called} by {abs(before - after):.2%}, more than {told.bound:.2%}: "
+                 f"{before:.2%} to {after:.2%}; nothing is written")  # fmt: skip
+    return {"full": full, "half": half} | (classified(full, half) if "top1" in half else {})
+
+
+def classified(full: dict, half: dict) -> dict:
+    """What is said of a classifier besides its numbers."""
+    pairs = zip(full["predictions"], half["predictions"], strict=True)
+    worst = sorted(half["per_class"], key=lambda row: float(row["recall"]))[:5]
     return {
-        "images": half.report.images,
-        "top1": half.report.top1,
-        "top5": half.report.top5,
-        "full_top1": full.report.top1,
-        "full_top5": full.report.top5,
-        "same": sum(map(str.__eq__, full_answers, half_answers)) / len(full_answers),
-        "calibration": half.report.calibration_error,
-        "wrong": 1 - half.report.top1,
-        "worst": ", ".join(f"{row['class']} ({row['recall']:.0%})" for row in worst),
+        "same": sum(one["predicted"] == other["predicted"] for one, other in pairs) / len(half["predictions"]),
+        "wrong": 1 - half["top1"],
+        "worst": ", ".join(f"{row['class']} ({float(row['recall']):.0%})" for row in worst),
     }
 
 
-def written(run: Path, entry: Path, name: str, found: dict) -> str:
+def trained_how(config: dict, *, classifies: bool) -> str:
+    """The settings of a run in a sentence."""
+    optim, network = config["optim"], config["network"]
+    said = [
+        f"{config['epochs']} epochs of batches of {config['batch_size']}, precision {config['precision']}, "
+        f"{optim['name']}, learning rate {config['lr']}, weight decay {optim['weight_decay']}"
+    ]
+    if classifies:
+        augment = config["augment"]
+        said.append(
+            f"label smoothing {optim['label_smoothing']}, random crops {augment['scale']}, mixup {augment['mixup']} "
+            f"and cutmix {augment['cutmix']} with probability {augment['mixup_prob']}"
+        )
+    said.append(
+        f"drop path {network['drop_path_rate']}; stem stride {network['patch_size']}, windows of "
+        f"{network['window_size']}, DCT blocks of {network['block_sizes']}"
+    )
+    return ", ".join(said)
+
+
+def written(run: Path, entry: Path, name: str, told: argparse.Namespace, found: dict) -> str:
     """The card."""
     config = yaml.safe_load((run / "config.yaml").read_text())
     environment = json.loads((run / "environment.json").read_text())
     metrics = json.loads((entry / zoo.DESCRIPTION).read_text())["metrics"]
-    network = nommer.load(entry).network
-    with torch.device("meta"):
-        macs = giga_macs(build_network(describe_network(network)), config["image_size"])
-    optim, augment = config["optim"], config["augment"]
-    settings = (
-        f"{config['epochs']} epochs of batches of {config['batch_size']}, {config['precision']}, {optim['name']}, "
-        f"learning rate {config['lr']}, weight decay {optim['weight_decay']}, label smoothing "
-        f"{optim['label_smoothing']}, random crops {augment['scale']}, mixup {augment['mixup']} and cutmix "
-        f"{augment['cutmix']} with probability {augment['mixup_prob']}, drop path "
-        f"{config['network']['drop_path_rate']}; stem stride {config['network']['patch_size']}, windows of "
-        f"{config['network']['window_size']}, DCT blocks of {config['network']['block_sizes']}"
-    )
-    return CARD_TEMPLATE.read_text().format(
+    model = nommer.load(entry)
+    if isinstance(model, Classifier):
+        with torch.device("meta"):
+            found["macs"] = giga_macs(build_network(describe_network(model.network)), config["image_size"])
+    return (CARDS / f"{told.origin}.md").read_text().format(
         name=name,
         variant=config["model"],
         size=config["image_size"],
-        parameters=sum(parameter.numel() for parameter in network.parameters()) / 1e6,
-        macs=macs,
+        parameters=sum(parameter.numel() for parameter in model.network.parameters()) / 1e6,
         epoch=metrics["epoch"],
         epochs=config["epochs"],
         command=as_written(environment["command"]),
-        settings=settings,
+        settings=trained_how(config, classifies=isinstance(model, Classifier)),
         machine=environment["cuda"] or environment["platform"],
         packages=", ".join(f"{name} {environment['packages'][name]}" for name in ("nommer", "torch", "timm")),
         seed=config["seed"],
         evaluated=f"{datetime.now(UTC):%Y-%m-%d}",
         checksums="\n".join(f"- `{file}` {checksum(entry / file)}" for file in (zoo.WEIGHTS, zoo.DESCRIPTION)),
         **found,
-    )
+    )  # fmt: skip
 
 
 def as_written(command: str) -> str:
@@ -142,42 +185,46 @@ def checksum(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def register(name: str, entry: Path, top1: float) -> None:
-    """Put the entry into the manifest, the best first."""
+def register(name: str, entry: Path, origin: Origin, score: float) -> None:
+    """Put the entry into the manifest: classifiers first, of each task the best first."""
     manifest = zoo.HOMES[0] / zoo.MANIFEST
     listed = json.loads(manifest.read_text())
     listed[name] = {
-        "top1": round(top1, 4),
+        "task": json.loads((entry / zoo.DESCRIPTION).read_text())["task"],
+        "measure": origin.called,
+        "score": round(score, 4),
         "bytes": (entry / zoo.WEIGHTS).stat().st_size,
-        "terms": TERMS,
+        "terms": origin.terms,
         "sha256": {file: checksum(entry / file) for file in (zoo.WEIGHTS, zoo.DESCRIPTION)},
     }
-    ordered = dict(sorted(listed.items(), key=lambda item: -item[1]["top1"]))
+    ordered = dict(sorted(listed.items(), key=lambda item: (item[1]["task"], -item[1]["score"])))
     write_text(manifest, f"{json.dumps(ordered, indent=1)}\n")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--data", type=Path, required=True, help="folder of Tiny ImageNet")
+    parser.add_argument("--origin", choices=list(ORIGINS), required=True, help="what it was trained on")
+    parser.add_argument("--data", type=Path, required=True, help="its folder")
     parser.add_argument("--beside", action="store_true", help="into zoo/ of the repository, for large weights")
-    parser.add_argument("--bound", type=float, default=0.002, help="largest change of top-1 by half precision")
+    parser.add_argument("--bound", type=float, default=0.002, help="largest change of the main number")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--workers", type=int)
     told = parser.parse_args()
     variant = yaml.safe_load((told.run / "config.yaml").read_text())["model"]
-    name = f"{variant}.{TAG}"
+    name, origin = f"{variant}.{told.origin}", ORIGINS[told.origin]
     with tempfile.TemporaryDirectory() as scratch:
         made = Path(scratch) / name
-        halved(told.run, made, told.data)
+        halved(told.run, made, told)
         found = numbers(told.run, made, told)
-        write_text(made / zoo.CARD, written(told.run, made, name, found))
+        full, half = (found[which][origin.measure] for which in ("full", "half"))
+        write_text(made / zoo.CARD, written(told.run, made, name, told, found))
         target = zoo.HOMES[1 if told.beside else 0] / name
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(made, target)
-    register(name, target, found["top1"])
-    print(f"{target}: {(target / zoo.WEIGHTS).stat().st_size / 1e6:.1f} MB, top-1 {found['top1']:.2%} "
-          f"(float32 {found['full_top1']:.2%}), same answer in {found['same']:.2%}")  # fmt: skip
+    register(name, target, origin, half)
+    size = (target / zoo.WEIGHTS).stat().st_size / 1e6
+    print(f"{target}: {size:.1f} MB, {origin.called} {half:.2%} (float32 {full:.2%})")
 
 
 if __name__ == "__main__":

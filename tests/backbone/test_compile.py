@@ -2,8 +2,6 @@
 
 import pytest
 import torch
-from torch._dynamo.testing import CompileCounterWithBackend
-from torch.fx.experimental import _config as tracing
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -62,21 +60,3 @@ def test_compile_with_the_default_backend(create, draw, name, size):
     model, images = create(name), draw(1, 3, *size)
     compiled = torch.compile(model, fullgraph=True)
     assert_close(compiled(images), model(images))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("training", [False, True], ids=["inference", "training"])
-def test_two_graphs_serve_all_sizes(create, draw, training):
-    """The second leaves sizes open, where torch is told not to take how memory happens to lie for a condition."""
-    model, counter = create(num_classes=10), CompileCounterWithBackend("aot_eager")
-    compiled = torch.compile(model, fullgraph=True, backend=counter)
-    parameters = [weight for name, weight in model.named_parameters() if "nominator" not in name]  # no noise: not used
-    for size in [(64, 64), PADDED, (160, 96), (225, 223), (33, 57), (448, 64), (64, 64)]:
-        images, found = draw(2, 3, *size), []
-        for network in (compiled, model):
-            with tracing.patch(backed_size_oblivious=True), torch.set_grad_enabled(training):
-                scores = network(images)
-            gradients = torch.autograd.grad(scores.square().mean(), parameters) if training else ()
-            found.append([scores, *gradients])
-        torch.testing.assert_close(*found, rtol=1e-3, atol=1e-5)
-    assert counter.frame_count == 2

@@ -16,7 +16,7 @@ import nommer
 from nommer import InputError, zoo
 from nommer.cli import main
 from nommer.heads.rcnn import RCNN
-from nommer.heads.storage import load_backbone
+from nommer.heads.storage import load_backbone, task_of
 
 IDS = {"n01": "goldfish, Carassius auratus", "n02": "bullfrog", "n03": "tabby, tabby cat", "n04": "wok", "n05": "alp"}
 IDS |= {"n06": "acorn"}
@@ -56,7 +56,8 @@ def made(tmp_path_factory, tiny_imagenet, train_options, script):
     (home / "manifest.json").write_text("{}")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(zoo, "HOMES", (home, folder / "beside"))
-        patch.setattr(sys, "argv", ["x", str(run), "--data", str(tiny_imagenet), "--workers", "0", "--bound", "1"])
+        options = ["--origin", "tiny_imagenet_200", "--workers", "0", "--bound", "1"]
+        patch.setattr(sys, "argv", ["x", str(run), "--data", str(tiny_imagenet), *options])
         script("make_zoo_entry").main()
     return SimpleNamespace(run=run, home=home, entry=home / NAME, data=tiny_imagenet)
 
@@ -87,7 +88,7 @@ def test_an_entry_is_half_the_size_and_says_what_it_is(made):
     assert "## Limits" in card
     listed = json.loads((made.home / "manifest.json").read_text())[NAME]
     assert all(f"`{file}` {checksum}" in card for file, checksum in listed["sha256"].items())
-    assert f"top-1, top-5 of the 18 validation images | {listed['top1']:.2%}" in card
+    assert f"top-1, top-5 of the 18 validation images | {listed['score']:.2%}" in card
 
 
 def test_names_load_the_same_network_everywhere(of_made):
@@ -205,7 +206,7 @@ def test_classes_are_matched_by_name_and_by_id(of_made, write_classes, tmp_path)
 
 
 def test_timm_knows_which_networks_have_weights():
-    here = {entry.name for entry in zoo.entries() if entry.folder}
+    here = {entry.name for entry in zoo.classifiers() if entry.folder}
     assert set(timm.list_models("nommer*", pretrained=True)) == here
 
 
@@ -219,6 +220,12 @@ def test_every_entry_is_whole_has_a_card_and_real_names(entry):
     assert not any(name.startswith("n0") for name in description["class_names"])
     card = (folder / zoo.CARD).read_text()
     assert all(checksum in card for checksum in entry.sha256.values())
-    network = timm.create_model(entry.name, pretrained=True)
-    assert network.num_classes == len(description["class_names"]) == len(set(description["class_names"]))
-    assert nommer.load(entry.name).network.config == network.config
+    names, model = description["class_names"], nommer.load(entry.name)
+    assert model.class_names == tuple(names)
+    assert len(set(names)) == len(names)
+    assert task_of(model) == entry.task
+    if entry.task == "classification":
+        assert timm.create_model(entry.name, pretrained=True).config == model.network.config
+    else:
+        with pytest.raises(RuntimeError, match="Invalid pretrained tag"):
+            timm.create_model(entry.name, pretrained=True)

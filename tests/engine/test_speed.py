@@ -1,11 +1,15 @@
-"""`compiled`: the numbers of the plain network, one compilation for each size and none for each length of a batch."""
+"""`compiled` and `compile_blocks`: the numbers of the plain network, and how often torch compiles."""
+
+import copy
 
 import pytest
 import torch
+from timm import create_model
 from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
 
-from nommer.engine.speed import compiled
+from nommer.backbone.nominator import Nomination
+from nommer.engine.speed import compile_blocks, compiled
 
 
 @torch.no_grad()
@@ -21,3 +25,37 @@ def test_each_size_is_compiled_once_and_serves_batches_of_any_length(monkeypatch
         torch.testing.assert_close(forward(images), network(images))
         assert counter.frame_count == compilations
     torch.compiler.reset()
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # torch's own, hidden without pytest
+@pytest.mark.parametrize("training", [False, True], ids=["inference", "training"])
+def test_blocks_are_compiled_for_open_sizes(monkeypatch, training):
+    """Grids that are one window, or one block, and large ones are graphs of their own; then there are no more."""
+    torch.compiler.reset()
+    model, graphs = create_model("nommer_micro", num_classes=10), CompileCounterWithBackend("aot_eager")
+    torch_compile, how = torch.compile, {"fullgraph": True, "backend": graphs}
+    monkeypatch.setattr(torch, "compile", lambda call, dynamic, options: torch_compile(call, dynamic=dynamic, **how))
+    for module in model.modules():
+        if isinstance(module, Nomination):
+            module.noise = torch.zeros_like  # drawn otherwise by compiled code
+    plain = copy.deepcopy(model)
+    assert compile_blocks(model)
+    counts = []
+    for size in [(64, 64), (97, 131), (225, 223), (33, 57), (448, 64), (224, 224), (300, 170), (61, 333)]:
+        images, found = torch.randn(2, 3, *size), []
+        for network in (model, plain):
+            with torch.set_grad_enabled(training):
+                scores = network(images)
+            weights = [weight for name, weight in network.named_parameters() if "score" not in name]
+            gradients = torch.autograd.grad(scores.square().mean(), weights) if training else ()
+            found.append([scores, *gradients])
+        torch.testing.assert_close(*found, rtol=1e-3, atol=1e-5)
+        counts.append(graphs.frame_count)
+    torch.compiler.reset()
+    assert counts[3:] == [counts[3]] * 5
+    assert counts[3] <= 20
+
+
+def test_a_network_without_blocks_is_left_as_it_is():
+    assert not compile_blocks(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()))

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 
-from nommer.shapes import FeatureMap, NextMap, TokenGrid
+from nommer.shapes import FeatureMap, NextGrid, NextMap, TokenGrid
 
 if TYPE_CHECKING:
     Side = int
@@ -41,11 +41,23 @@ def pad_maps(maps: FeatureMap, multiple: int, mode: str) -> NextMap:
     any size) they are padded whatever is missing.
     `mode` is a mode of `torch.nn.functional.pad`: "constant" (zeros) or "replicate".
     """
-    bottom, right = (missing_to_multiple(size, multiple) for size in maps.shape[-2:])
+    rows, columns = maps.shape[-2:]
+    bottom, right = missing_to_multiple(rows, multiple), missing_to_multiple(columns, multiple)
     if statically_known_true(bottom == 0) and statically_known_true(right == 0):
         return maps
     if mode == "replicate" and torch.compiler.is_compiling() and not torch.compiler.is_exporting():
-        # its backward pass cannot be compiled for an open size
-        maps = torch.cat((maps, maps[:, :, -1:].expand(-1, -1, bottom, -1)), 2)
-        return torch.cat((maps, maps[..., -1:].expand(-1, -1, -1, right)), 3)
+        below = torch.arange(rows + bottom, device=maps.device) >= rows
+        beside = torch.arange(columns + right, device=maps.device) >= columns
+        maps = torch.where(below[:, None], maps[:, :, -1, None], F.pad(maps, (0, 0, 0, bottom)))
+        return torch.where(beside, maps[..., -1, None], F.pad(maps, (0, right)))
     return F.pad(maps, (0, right, 0, bottom), mode=mode)
+
+
+def crop_grid(grid: TokenGrid, rows: Side, columns: Side) -> NextGrid:
+    """The first `rows` x `columns` of a grid that was padded; itself, untouched, when it has no more."""
+    more_rows, more_columns = grid.shape[1] - rows, grid.shape[2] - columns
+    if statically_known_true(more_rows == 0) and statically_known_true(more_columns == 0):
+        return grid
+    if torch.compiler.is_compiling() and not torch.compiler.is_exporting():
+        return F.pad(grid, (0, 0, 0, -more_columns, 0, -more_rows))  # a slice's backward pass cannot be compiled open
+    return grid[:, :rows, :columns]

@@ -12,7 +12,7 @@ from nommer.backbone.checkpoint import from_published, is_published
 from nommer.backbone.network import NomMer
 from nommer.backbone.stage import resample_position
 from nommer.backbone.variants import VARIANTS
-from nommer.zoo import CARD, WEIGHTS, Entry, entries, find_entry
+from nommer.zoo import CARD, WEIGHTS, Entry, classifiers, find_entry
 
 POSITION = "stages.2.pos_embed"
 
@@ -57,7 +57,7 @@ def _zoo_cfg(entry: Entry) -> dict[str, Any]:
 
 
 _CFGS: dict[str, dict[str, Any] | PretrainedCfg] = {f"{name}.untrained*": _default_cfg() for name in VARIANTS}
-_CFGS |= {entry.name: _default_cfg() | {"file": str(entry.folder / WEIGHTS)} for entry in entries() if entry.folder}
+_CFGS |= {entry.name: _default_cfg() | {"file": str(entry.folder / WEIGHTS)} for entry in classifiers() if entry.folder}
 
 default_cfgs = generate_default_cfgs(_CFGS)
 """By default nothing is loaded; the weights of the zoo are loaded with all that `_zoo_cfg` says of them."""
@@ -96,7 +96,7 @@ def create_nommer(variant: str, pretrained: bool = False, **kwargs: Any) -> nn.M
     tag = kwargs.get("pretrained_cfg")
     if pretrained and (tag is None or isinstance(tag, str)) and not kwargs.get("pretrained_cfg_overlay"):
         entry = find_entry(f"{variant}.{tag}" if tag else variant)
-        if entry:
+        if entry in classifiers():
             architecture = entry.description()["architecture"]
             trained = {name: value for name, value in architecture.items() if name not in _OF_TRAINING}
             kwargs = trained | kwargs | {"pretrained_cfg": _zoo_cfg(entry)}

@@ -23,7 +23,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from nommer.backbone.block import Block, Mlp
 from nommer.backbone.contexts import ConvolutionContext, SpectralContext, WindowContext
 from nommer.backbone.contexts.spectral import widen_blocks
-from nommer.backbone.layout import as_grid, as_maps, pad_maps
+from nommer.backbone.layout import as_grid, as_maps, crop_grid, pad_maps
 from nommer.backbone.nominator import Nomination, Nominator
 from nommer.backbone.stem import Stem, whole_patches
 from nommer.deploy.packed import PackedConv2d, PackedLinear, can_pack, pack
@@ -154,7 +154,7 @@ class FusedSpectralContext(nn.Module):
         _, rows, columns, _ = grid.shape
         padded = pad_maps(as_maps(grid), self.block_size, "replicate")
         attended = self.attention(as_grid(self.compress(padded)))
-        return widen_blocks(attended, self.expand, self.block_size)[:, :rows, :columns]
+        return crop_grid(widen_blocks(attended, self.expand, self.block_size), rows, columns)
 
 
 class FusedNominator(Nominator):

@@ -55,7 +55,7 @@ def or_of_zoo(model: Path | str, images: Sequence[str]) -> tuple[Path | str, Seq
     known = len(entry.description()["class_names"])
     notice(
         f"no model is given, so it is {entry.name} of the zoo: whatever an image shows, it answers one of its {known} "
-        f"classes, on its own validation images rightly for {entry.top1:.0%}; its limits: {entry.folder}/{CARD}"
+        f"classes, on its own validation images rightly for {entry.score:.0%}; its limits: {entry.folder}/{CARD}"
     )
     return entry.name, [str(model), *images]
 

@@ -2,18 +2,27 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
+from nommer.backbone.network import NomMer
+from nommer.backbone.stage import Stage
 from nommer.errors import InputError
 from nommer.heads.classification import Classifier
 from nommer.heads.segmentation import Segmenter
 
 COMPILERS = ("g++", "clang++", "cl")
+
+_OPEN_SIZES = ("force_layout_optimization", "strict_output_strides")
+"""Options of torch's compiler without which the backward pass of a convolution fixes the size of its images: the first
+keeps it from asking for the order of strides that are open, the second has views take the strides that they had."""
+
+_MOST_GRAPHS = 64
+"""How often blocks of one class may be compiled: per stage, drop path and mode, and for grids of a single part."""
 
 Output = TypeVar("Output")
 
@@ -30,10 +39,10 @@ def channels_last(model: nn.Module) -> None:
 
 
 def compiled(forward: Callable[[Tensor], Output]) -> Callable[[Tensor], Output]:
-    """A function of images (B, channels, H, W), compiled at its first call.
+    """A function of images (B, channels, H, W), compiled as a whole at its first call.
 
-    Every image size is compiled for itself, up to torch's limit of eight, after which it runs uncompiled: code for any
-    size takes torch minutes to generate (`docs/performance.md`). Batches of any length share what is compiled.
+    Every image size is compiled for itself, up to torch's limit of eight, after which it runs uncompiled; for images of
+    many sizes there is `compile_blocks`. Batches of any length share what is compiled.
     """
     translated: Any = torch.compile(forward)
 
@@ -45,12 +54,36 @@ def compiled(forward: Callable[[Tensor], Output]) -> Callable[[Tensor], Output]:
     return call
 
 
+def compile_blocks(model: nn.Module) -> bool:
+    """Have the parts of a NomMer in `model` compiled at their first call: stem, downsampling and every block.
+
+    Sizes stay open, so a few graphs serve images of all sizes, in training too. Of the whole network torch does not
+    generate such code in useful time: its sizes are nested roundings, while those of each part are new symbols.
+
+    Returns:
+        Whether there is a NomMer in `model`.
+    """
+    network = next((module for module in model.modules() if isinstance(module, NomMer)), None)
+    if network is None:
+        return False
+    options = {name: True for name in _OPEN_SIZES if hasattr(torch._inductor.config, name)}
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _MOST_GRAPHS)
+    stages = cast("Iterable[Stage]", network.stages)
+    parts = [network.stem, *(part for stage in stages for part in (stage.downsample, *stage.blocks))]
+    for part in parts:
+        part.compile(dynamic=True, options=options)
+    return True
+
+
 def compile_inference(model: Any) -> None:
     """Have the forward pass of a classifier, segmenter or detector compiled from its first call on.
 
-    The method is replaced on this one object: modules, names of weights and hooks stay. See `compiled`.
+    A classifier's images have one size; the others' have many, so there it is the blocks of a NomMer, and of another
+    network the whole, for each size. Modules, names of weights and hooks stay. See `compiled` and `compile_blocks`.
     """
     network = model.network
+    if not isinstance(model, Classifier) and compile_blocks(network):
+        return
     method = {Classifier: "forward", Segmenter: "scores"}.get(type(model), "feature_maps")
     setattr(network, method, compiled(getattr(network, method)))
 

@@ -14,7 +14,6 @@ from nommer.data.seeding import derive_seed, seed_all
 from nommer.engine.optim import Optim
 from nommer.engine.sharding import Sharding, full
 from nommer.engine.speed import channels_last
-from nommer.errors import InputError
 
 
 class Report(Protocol):
@@ -86,7 +85,7 @@ class Task(L.LightningModule):
         Raises:
             InputError: the task cannot.
         """
-        raise InputError("--compile: not for training on objects, whose images differ in size; evaluate can")
+        raise NotImplementedError
 
     def configure_model(self) -> None:
         """Spread the weights over processes, or lay those of convolutions out as the GPU's fast kernels want them."""

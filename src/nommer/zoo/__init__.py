@@ -1,7 +1,7 @@
 """The model zoo: trained models that come with the package, or lie beside it in the repository (`zoo/`).
 
-An entry is a folder called VARIANT.DATA with weights in half precision, their description and a card. `manifest.json`
-lists all entries, the best first, with the checksums of their files. Nothing is downloaded.
+An entry is a folder called VARIANT.DATA with weights in half precision, their description and a card: a classifier, or
+a detector on such a network. `manifest.json` lists all entries with the checksums of their files; no downloads.
 """
 
 import hashlib
@@ -25,12 +25,16 @@ class Entry:
 
     name: str
     """Variant and data, as in "nommer_nano.tiny_imagenet_200"."""
+    task: str
+    """What it does, as `model.json` has it: "classification" or "detection"."""
     sha256: dict[str, str]
     """Checksums of its files by name."""
     size: int
     """Bytes of its weights."""
-    top1: float
-    """Part of the validation images that it answers rightly."""
+    measure: str
+    """What `score` is of, as people call it: "top-1", "box AP"."""
+    score: float
+    """Its main number on images that it was not trained on; of a classifier the part that it answers rightly."""
     terms: str
     """On what terms its weights may be used."""
 
@@ -84,7 +88,7 @@ def _checksum(file: Path) -> str:
 
 
 def entries() -> list[Entry]:
-    """All entries, also those that are absent here, the best first.
+    """All entries, also those that are absent here: the classifiers first, of each task the best first.
 
     Raises:
         InputError: the manifest cannot be read.
@@ -93,19 +97,33 @@ def entries() -> list[Entry]:
     try:
         listed = json.loads(manifest.read_text(encoding="utf-8"))
         return [
-            Entry(name, dict(said["sha256"]), int(said["bytes"]), float(said["top1"]), str(said["terms"]))
+            Entry(
+                name=name,
+                task=str(said["task"]),
+                sha256=dict(said["sha256"]),
+                size=int(said["bytes"]),
+                measure=str(said["measure"]),
+                score=float(said["score"]),
+                terms=str(said["terms"]),
+            )
             for name, said in listed.items()
         ]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{manifest}: is damaged, or was changed by hand: {error}; install nommer again") from error
 
 
+def classifiers() -> list[Entry]:
+    """The entries that classify, the best first; their networks are those that timm knows as pretrained."""
+    return [entry for entry in entries() if entry.task == "classification"]
+
+
 def find_entry(name: str | Path) -> Entry | None:
-    """The entry of this name, or the best one of the variant of this name that is here; None where there is none."""
-    found = [entry for entry in entries() if str(name) in (entry.name, entry.variant)]
+    """The entry of this name, or the best classifier of that variant that is here; None where there is none."""
+    named = [entry for entry in entries() if entry.name == str(name)]
+    found = named or [entry for entry in classifiers() if entry.variant == str(name)]
     return next((entry for entry in found if entry.folder), found[0] if found else None)
 
 
 def default_entry() -> Entry | None:
-    """The best entry that is on this machine; None where there is none."""
-    return next((entry for entry in entries() if entry.folder), None)
+    """The best classifier that is on this machine; None where there is none."""
+    return next((entry for entry in classifiers() if entry.folder), None)

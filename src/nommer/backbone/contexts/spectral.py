@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from nommer.backbone.attention import GlobalAttention
 from nommer.backbone.compression import BlockTransform
-from nommer.backbone.layout import as_grid, as_maps, pad_maps
+from nommer.backbone.layout import as_grid, as_maps, crop_grid, pad_maps
 from nommer.shapes import NextGrid, TokenGrid
 
 GROUPS = 8
@@ -50,7 +50,7 @@ class SpectralContext(nn.Module):
         padded = as_grid(pad_maps(as_maps(grid), self.transform.block_size, "replicate"))
         blocks = squeeze_blocks(padded, self.compress_kernels(), self.transform.block_size)
         attended = self.attention(as_grid(self.norm(as_maps(blocks))))
-        return widen_blocks(attended, self.expand_kernels(), self.transform.block_size)[:, :rows, :columns]
+        return crop_grid(widen_blocks(attended, self.expand_kernels(), self.transform.block_size), rows, columns)
 
     def compress_kernels(self) -> GroupKernels:
         """Transform, then `compress`: from the tokens of a block to one."""

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from nommer.backbone.attention import MultiHeadAttention
-from nommer.backbone.layout import Side, as_grid, as_maps, pad_maps
+from nommer.backbone.layout import Side, as_grid, as_maps, crop_grid, pad_maps
 from nommer.shapes import TokenGrid
 
 
@@ -70,4 +70,4 @@ class WindowContext(nn.Module):
         attended = self.attention(windows, bias)
         height, width = padded.shape[1] // side, padded.shape[2] // side
         whole = rearrange(attended, "(b h w) (y x) c -> b (h y) (w x) c", h=height, w=width, y=side)
-        return whole[:, :rows, :columns]
+        return crop_grid(whole, rows, columns)

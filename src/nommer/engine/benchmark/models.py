@@ -157,8 +157,13 @@ def num_bytes(network: nn.Module) -> int:
 def _onnxruntime(network: nn.Module, images: Tensor) -> Step:
     """Run an ONNX file of the network in ONNX Runtime, with as many threads as torch has."""
     with TemporaryDirectory(prefix="nommer-") as folder:
-        path = Path(folder) / "model.onnx"
-        torch.onnx.export(network, (images,), path, dynamo=True, external_data=False, verbose=False)
-        session = open_session(path, threads=torch.get_num_threads())
+        session = open_session(write_onnx(network, images, Path(folder)), threads=torch.get_num_threads())
     given = {session.get_inputs()[0].name: images.numpy()}
     return lambda: session.run(None, given)
+
+
+def write_onnx(network: nn.Module, images: Tensor, folder: Path) -> Path:
+    """An ONNX file of the network, by torch's exporter, for images of this shape."""
+    path = folder / "model.onnx"
+    torch.onnx.export(network, (images,), path, dynamo=True, external_data=False, verbose=False)
+    return path

@@ -20,6 +20,7 @@ from nommer.data.module import ImageData, Loading
 from nommer.engine.networks import build_network, count_features, tell_loaded
 from nommer.engine.optim import Optim
 from nommer.engine.settings import TrainSettings
+from nommer.engine.speed import compile_blocks
 from nommer.engine.task import Task
 from nommer.engine.tasks.detection_metrics import ImageAnswer, judge_detections
 from nommer.engine.tasks.detection_results import save_judgement, save_training_batch
@@ -57,6 +58,16 @@ class DetectionTask(Task):
         total = torch.stack(list(losses.values())).sum()
         return self.log_loss(total, len(batch.images))
 
+    def compile_training(self) -> None:
+        """Compile the blocks of the backbone, with sizes left open, for batches differ in them.
+
+        Raises:
+            InputError: the backbone is no NomMer.
+        """
+        if not compile_blocks(self.model):
+            raise InputError("--compile: for training on objects, whose images differ in size, only with a NomMer; "
+                             "leave it out")  # fmt: skip
+
     def validation_step(self, batch: DetectionBatch, batch_idx: int) -> None:
         """Answer one image at its own size, the way `predict` answers it.
 
@@ -65,7 +76,8 @@ class DetectionTask(Task):
         """
         index = int(batch.indices[0])
         sample = self.samples[index]
-        found = self.model.detect(batch.images[0], size=batch.sizes[0])
+        with torch.compiler.set_stance("force_eager"):  # judged as it is, also where training is compiled
+            found = self.model.detect(batch.images[0], size=batch.sizes[0])
         if found is None:
             raise InputError(f"{sample.path}: the model's scores for this image are no numbers; lower --lr")
         self.answers[index] = ImageAnswer.of(found, sample, self.truth.category_ids)
