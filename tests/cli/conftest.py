@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 import nommer
 from nommer.cli import main
@@ -102,3 +103,19 @@ def shell():
         return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, **options)
 
     return shell
+
+
+@pytest.fixture
+def whole_graphs(monkeypatch, unchecked):
+    """Compile as is, without generating code; anything that is no whole graph is an error."""
+    torch.compiler.reset()
+    calls = []
+
+    def compile_whole(function, *, dynamic=None, options=None):
+        calls.append(function)
+        return torch_compile(function, fullgraph=True, backend="eager", dynamic=dynamic)
+
+    torch_compile = torch.compile
+    monkeypatch.setattr(torch, "compile", compile_whole)
+    yield calls
+    torch.compiler.reset()

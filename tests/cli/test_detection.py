@@ -213,6 +213,33 @@ def test_evaluate_gives_the_numbers_that_training_ended_with(run, detected, tmp_
     assert {entry["image_id"] for entry in found} <= {110, 111, 112, 113}
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # torch's own, hidden without pytest
+def test_blocks_are_compiled_for_images_of_many_sizes(run, refused, detected, coco, whole_graphs, tmp_path):
+    """Training is judged uncompiled; a backbone without blocks cannot be trained so."""
+    run("evaluate", detected, "--compile --out", tmp_path / "out", "--workers 0")
+    parts = len(whole_graphs)
+    assert parts > 8
+    judged, told = numbers(tmp_path / "out"), numbers(detected)
+    assert judged["box_ap"] == pytest.approx(told["box_ap"], abs=1e-3)
+    run("train --data", coco, "--compile --out", tmp_path / "run", *OPTIONS)
+    assert len(whole_graphs) == 2 * parts
+    assert (
+        nommer.load(tmp_path / "run").network.state_dict().keys() == nommer.load(detected).network.state_dict().keys()
+    )
+    peer = (
+        "--epochs=1",
+        "--epoch-steps=1",
+        "--batch-size=2",
+        "--workers=0",
+        "--device=cpu",
+        "--model=timm:test_resnet",
+    )
+    message = refused("train --data", coco, "--compile --out", tmp_path / "peer", *peer)
+    assert (
+        message == "--compile: for training on objects, whose images differ in size, only with a NomMer; leave it out"
+    )
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format_goes_through_every_verb(run, tmp_path, name):
     data, out = FORMATS[name](tmp_path / "data"), tmp_path / "run"
