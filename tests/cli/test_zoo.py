@@ -225,7 +225,9 @@ def test_every_entry_is_whole_has_a_card_and_real_names(entry):
     assert len(set(names)) == len(names)
     assert task_of(model) == entry.task
     if entry.task == "classification":
-        assert timm.create_model(entry.name, pretrained=True).config == model.network.config
+        network = timm.create_model(entry.name, pretrained=True)
+        assert network.num_classes == len(names)
+        assert network.config == model.network.config
     else:
         with pytest.raises(RuntimeError, match="Invalid pretrained tag"):
             timm.create_model(entry.name, pretrained=True)

@@ -114,7 +114,7 @@ def train(
         strategy: how several processes train: ddp, each with all weights, or fsdp (experimental), each with a part of
             weights, gradients and the optimiser's state; auto is ddp.
         precision: number format of the computation; auto is bf16 on a GPU that can and 32 elsewhere.
-        compile: have torch.compile translate the training step, which takes a minute or so at the start.
+        compile: have torch.compile translate the training step, which takes one to five minutes at the start.
         seed: of weights, split, order, augmentation and noise: the same seed gives the same result on the same machine.
         workers: processes that decode images; 0 decodes in the training process. By default one per core but one.
         cache: where decoded images are kept for all epochs and processes, with the same results: ram, disk (in the run

@@ -96,7 +96,7 @@ def create_nommer(variant: str, pretrained: bool = False, **kwargs: Any) -> nn.M
     tag = kwargs.get("pretrained_cfg")
     if pretrained and (tag is None or isinstance(tag, str)) and not kwargs.get("pretrained_cfg_overlay"):
         entry = find_entry(f"{variant}.{tag}" if tag else variant)
-        if entry in classifiers():
+        if entry and entry.task == "classification":
             architecture = entry.description()["architecture"]
             trained = {name: value for name, value in architecture.items() if name not in _OF_TRAINING}
             kwargs = trained | kwargs | {"pretrained_cfg": _zoo_cfg(entry)}
