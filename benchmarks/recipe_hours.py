@@ -1,6 +1,6 @@
 """GPU hours that the published recipes would take, estimated from one measured training speed, as a Markdown table.
 
-    python benchmarks/recipe_hours.py --images-per-second 1892
+    python benchmarks/recipe_hours.py --images-per-second 1894
 
 The estimate: a training does as many multiply-accumulates per second as `nommer_tiny` does at 224 x 224 where it trains
 --images-per-second, so hours = images x GMACs of an image's forward pass / (images per second x GMACs of `nommer_tiny`)

@@ -53,6 +53,7 @@ _PLAINLY: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r'Parser key "([\w.]+)":', lambda found: f"--{found[1].replace('_', '-')}:"),
     (r"are required: \w+\.(\w+)", r"are required: \1"),
     (r"a <class '(\w+)'>", r"\1"),
+    (r"Expected tuple\. Got value: (.*)", r"Expected a list in brackets, [\1]. Got value: \1"),
     (r"a typing\.Literal\[([^\]]*)\]", r"one of \1"),
 )
 """How jsonargparse puts things, and how they are said to people."""

@@ -84,7 +84,7 @@ def test_nothing_is_trained_with_no_jobs(script, tmp_path):
 def test_hours_of_the_published_recipes_follow_from_one_speed(script, monkeypatch, capsys):
     hours = script("recipe_hours")
     monkeypatch.setattr(hours, "SIZES", ("nommer_tiny",))
-    monkeypatch.setattr(sys, "argv", ["recipe_hours.py", "--images-per-second", "1892"])
+    monkeypatch.setattr(sys, "argv", ["recipe_hours.py", "--images-per-second", "1894"])
     hours.main()
     said = capsys.readouterr().out
     assert "| `imagenet1k` | 409.97 M | 5.5, 60 h |" in said

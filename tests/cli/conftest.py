@@ -107,15 +107,22 @@ def shell():
 
 @pytest.fixture
 def whole_graphs(monkeypatch, unchecked):
-    """Compile as is, without generating code; anything that is no whole graph is an error."""
+    """Compile as is, without generating code; anything that is no whole graph is an error.
+
+    Holds the functions that were to be compiled, and the graphs that were made of them when they were called.
+    """
     torch.compiler.reset()
-    calls = []
+    found = SimpleNamespace(functions=[], graphs=[])
 
     def compile_whole(function, *, dynamic=None, options=None):
-        calls.append(function)
-        return torch_compile(function, fullgraph=True, backend="eager", dynamic=dynamic)
+        found.functions.append(function)
+        return torch_compile(function, fullgraph=True, backend=keep, dynamic=dynamic)
+
+    def keep(graph, _):
+        found.graphs.append(graph)
+        return graph.forward
 
     torch_compile = torch.compile
     monkeypatch.setattr(torch, "compile", compile_whole)
-    yield calls
+    yield found
     torch.compiler.reset()

@@ -113,11 +113,11 @@ def settings(tmp_path):
         ("--precisions 32,16", "--precisions 16: is for GPUs; on the CPU use bf16 or 32"),
         (
             "--backends fast",
-            "--backends: must be among eager, fused, compiled, fused-compiled, onnxruntime, got 'fast'",
+            "--backends: must be among eager, fused, compiled, fused-compiled, blocks, fused-blocks, onnxruntime, got",
         ),
         (
             "--mode training --backends fused",
-            "--precisions 32: cannot be measured with --mode training and --backends fused: training is eager or",
+            "--precisions 32: cannot be measured with --mode training and --backends fused: training is eager,",
         ),
         (
             "--backends onnxruntime --precisions 32,bf16",
@@ -178,6 +178,27 @@ def test_compiled_networks_take_turns_with_compiled_peers(settings, tmp_path, mo
     ours, theirs = Bench(settings(), torch.device("cpu"), {}).measure(group, result)
     assert ours.failure is theirs.failure is None
     assert ours.ratio.median == pytest.approx(theirs.seconds.median / ours.seconds.median)
+
+
+def test_blocks_take_turns_with_plain_peers_in_training(settings, tmp_path, monkeypatch, unchecked):
+    calls, module_compile = [], torch.nn.Module.compile
+    monkeypatch.setattr(
+        torch.nn.Module, "compile", lambda part, **_: calls.append(part) or module_compile(part, backend="eager")
+    )
+    result = BenchmarkResult(tmp_path, "a CPU", reference="test_resnet")
+    (group,) = settings(backends="blocks", batches="2", mode="training").groups()
+    assert [(case.model, case.backend) for case in group] == [("nommer_micro", "blocks"), ("test_resnet", "eager")]
+    ours, theirs = Bench(settings(), torch.device("cpu"), {}).measure(group, result)
+    assert ours.failure is theirs.failure is None
+    assert ours.ratio.median == pytest.approx(theirs.seconds.median / ours.seconds.median)
+    assert len(calls) > len(build("nommer_micro", 32).stages)  # stem and every part of the stages
+
+
+def test_only_a_nommer_has_such_blocks(settings, tmp_path):
+    result = BenchmarkResult(tmp_path, "a CPU", reference=None)
+    (group,) = settings(models="test_resnet", peers="", backends="blocks").groups()
+    (row,) = Bench(settings(), torch.device("cpu"), {}).measure(group, result)
+    assert row.failure == "InputError: test_resnet: only the blocks of a NomMer are compiled with sizes open"
 
 
 @pytest.mark.slow

@@ -23,6 +23,7 @@ TRAIN_MISTAKES = {
     "odd batch": ("--batch-size 3 --augment.mixup 1", "--batch-size must be even, got 3"),
     "no number": ("--epochs many", "--epochs: Expected int. Got value: many"),
     "no such choice": ("--precision 64", "--precision: Expected one of 'auto', '32', 'bf16', '16'. Got value: 64"),
+    "no list": ("--loggers wandb", "--loggers: Expected a list in brackets, [wandb]. Got value: wandb"),
     "no such option": ("--learning-rate 1", "unrecognized arguments: --learning-rate 1"),
     "no such device": ("--device gpu", "--device 'gpu' is not known; use auto, cpu, cuda, cuda:0, cuda:0,1 or mps"),
     "device number": ("--device cpu:1", "only cuda devices have numbers"),

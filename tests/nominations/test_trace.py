@@ -210,7 +210,7 @@ def test_every_model_can_be_traced(build, images, kind):
 def test_a_compiled_model_is_traced_whether_it_ran_before_or_not(tiny_classifier, images):
     torch.compiler.reset()
     model = tiny_classifier()
-    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
     with NominationTrace(model, keep_norms=True) as plain:
         expected = model(images)
     for _ in range(2):  # before it ran, and after
@@ -232,7 +232,7 @@ def test_a_model_compiled_in_place_is_traced_too(tiny_classifier, images):
     torch.compiler.reset()
     model = tiny_classifier()
     expected = model(images)
-    model.compile(backend="aot_eager", fullgraph=True)
+    model.compile(backend="eager", fullgraph=True)
     model(images)
     with NominationTrace(model) as trace:
         assert torch.equal(model(images), expected)

@@ -24,7 +24,7 @@ def export(
     """Export a model for other runtimes; nothing is delivered unless it computes the same on real images.
 
     Args:
-        model: run folder, model folder or published checkpoint.
+        model: run folder, model folder, published checkpoint, or name of the zoo, such as nommer_nano.
         format: onnx, or torch_export (a pt2 file); one file that holds class names and preprocessing in its metadata
             and takes any batch size.
         dynamic_size: let the file take images of any height and width from a smallest one; without, it takes those of
@@ -75,7 +75,8 @@ def benchmark(
         batches: images per call; 1 for the time that one image takes.
         precisions: 32, bf16, 16 as train and evaluate compute (autocast); bf16-true, 16-true for weights in them too,
             inference only.
-        backends: eager, compiled; for inference also fused, fused-compiled, and onnxruntime (in 32, on the CPU).
+        backends: eager, compiled for the size at hand, blocks (of a NomMer, compiled with sizes open); for inference
+            also fused, fused-compiled, fused-blocks, and onnxruntime (in 32, on the CPU).
         mode: inference, training (forward, backward and AdamW) or both.
         device: auto, cpu, cuda, cuda:1 or mps.
         threads: of the CPU. By default as many as torch takes.

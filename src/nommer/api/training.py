@@ -128,7 +128,8 @@ def train(
         val_fraction: share of each class that is held back where the data has no val folder.
         on_bad_sample: what to do with images that cannot be read: error refuses any, skip leaves them out and lists
             them, auto leaves out and lists at most 1 %.
-        pretrained: run folder, model folder or published checkpoint whose weights to start from.
+        pretrained: run folder, model folder, published checkpoint, or name of the zoo, such as nommer_nano, whose
+            weights to start from.
         reinit_head: start with a new classifier, as other classes than those of `pretrained` need; heads for pixels and
             objects are new in any case.
         resume: go on with the run in `out` from its last checkpoint, exactly; with more epochs if they are asked for.

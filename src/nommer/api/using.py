@@ -32,7 +32,8 @@ def evaluate(
     """Judge a model on labelled images: accuracy, IoU or average precision, and more, per class and in pictures.
 
     Args:
-        model: run folder, model folder, exported model.onnx or model.pt2, or published checkpoint.
+        model: run folder, model folder, exported model.onnx or model.pt2, published checkpoint, or name of the zoo,
+            such as nommer_nano.
         data: folder of labelled images, laid out as for training; classes are matched by name. By default the run's
             own data.
         classes: for masks, YAML or JSON file with names, values and colours. By default the run's own for its own
@@ -129,7 +130,7 @@ def explain(
     set, and what becomes of the model's numbers and answers where others are nominated instead.
 
     Args:
-        model: run folder, model folder or published checkpoint.
+        model: run folder, model folder, published checkpoint, or name of the zoo, such as nommer_nano.
         images: files, folders (searched deeply) and glob patterns; - reads one per line from standard input.
         token: X,Y of a pixel of the images, several times for several: what the token that it lies in sees in every
             block, with which weights, and which pixels can influence it, as a picture in tokens/ and in result.json.

@@ -116,19 +116,19 @@ def create_nommer(variant: str, pretrained: bool = False, **kwargs: Any) -> nn.M
 
 @register_model
 def nommer_tiny(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """NomMer-T: 22.5 M parameters, 5.4 GMACs at 224 x 224."""
+    """NomMer-T: 22.5 M parameters, 5.4 GMACs (paper) at 224 x 224."""
     return create_nommer("nommer_tiny", pretrained, **kwargs)
 
 
 @register_model
 def nommer_small(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """NomMer-S: 41.5 M parameters, 10.1 GMACs at 224 x 224."""
+    """NomMer-S: 41.5 M parameters, 10.1 GMACs (paper) at 224 x 224."""
     return create_nommer("nommer_small", pretrained, **kwargs)
 
 
 @register_model
 def nommer_base(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """NomMer-B: 73.4 M parameters, 17.6 GMACs at 224 x 224."""
+    """NomMer-B: 73.4 M parameters, 17.6 GMACs (paper) at 224 x 224."""
     return create_nommer("nommer_base", pretrained, **kwargs)
 
 

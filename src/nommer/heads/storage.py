@@ -98,7 +98,7 @@ def _describe_detector(model: Detector) -> dict[str, Any]:
 
 
 def load(path: str | Path) -> Model:
-    """Load a model: a run folder, its `model/` folder, an exported `.onnx` or `.pt2`, or a published checkpoint.
+    """Load a model: run folder, `model/` folder, exported `.onnx` or `.pt2`, published checkpoint, or name of the zoo.
 
     Nothing in the file is executed: weights are safetensors, other people's `.pt` are read as plain tensors only, and a
     `.pt2` is looked through first.

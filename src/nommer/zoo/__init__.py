@@ -49,6 +49,11 @@ class Entry:
         return self.name.partition(".")[2]
 
     @property
+    def classifies(self) -> bool:
+        """Whether it is a classifier, which is what timm and a bare variant ask for."""
+        return self.task == "classification"
+
+    @property
     def folder(self) -> Path | None:
         """Where it lies on this machine; None where it is absent."""
         return next((home / self.name for home in HOMES if (home / self.name / DESCRIPTION).is_file()), None)
@@ -114,13 +119,14 @@ def entries() -> list[Entry]:
 
 def classifiers() -> list[Entry]:
     """The entries that classify, the best first; their networks are those that timm knows as pretrained."""
-    return [entry for entry in entries() if entry.task == "classification"]
+    return [entry for entry in entries() if entry.classifies]
 
 
 def find_entry(name: str | Path) -> Entry | None:
     """The entry of this name, or the best classifier of that variant that is here; None where there is none."""
-    named = [entry for entry in entries() if entry.name == str(name)]
-    found = named or [entry for entry in classifiers() if entry.variant == str(name)]
+    known = entries()
+    named = [entry for entry in known if entry.name == str(name)]
+    found = named or [entry for entry in known if entry.classifies and entry.variant == str(name)]
     return next((entry for entry in found if entry.folder), found[0] if found else None)
 
 

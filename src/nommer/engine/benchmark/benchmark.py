@@ -13,7 +13,7 @@ from torch import nn
 from nommer.engine.benchmark.models import Networks, Step, dtype_of, giga_macs
 from nommer.engine.benchmark.report import save_plot, to_markdown
 from nommer.engine.benchmark.results import BenchmarkResult, Measurement
-from nommer.engine.benchmark.settings import BenchmarkSettings, Case, reference_backend
+from nommer.engine.benchmark.settings import BenchmarkSettings, Case, is_compiled, reference_backend
 from nommer.engine.benchmark.timing import Spread, matrix_peak, peak_memory, time_in_turns, warm_up
 from nommer.engine.run import environment, results_folder
 from nommer.engine.speed import check_compiler, exact_float32, sound_attention
@@ -35,7 +35,7 @@ def run_benchmark(settings: BenchmarkSettings, *, literal: Builders | None = Non
             they take turns with the others as the backend "literal", in float32.
     """
     device = torch.device(settings.torch_device)
-    if any("compiled" in backend for backend in settings.backends):
+    if any(is_compiled(backend) for backend in settings.backends):
         check_compiler()
     folder = results_folder(None, "benchmark", settings.out, overwrite=settings.overwrite)
     result = BenchmarkResult(folder, device_name(device), reference=next(iter(settings.peers), None))
@@ -140,7 +140,7 @@ class Bench:
 
     def tidy_up(self, cases: list[Case]) -> None:
         """Forget compiled graphs, each of which is for one group, and give memory back."""
-        if any("compiled" in case.backend for case in cases):
+        if any(is_compiled(case.backend) for case in cases):
             torch.compiler.reset()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()

@@ -16,7 +16,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from nommer.deploy.fuse import fuse
 from nommer.engine.benchmark.settings import Case
-from nommer.engine.speed import channels_last
+from nommer.engine.speed import channels_last, compile_blocks
+from nommer.errors import InputError
 from nommer.heads.exported import open_session
 
 DTYPES = {"32": torch.float32, "bf16": torch.bfloat16, "16": torch.float16}
@@ -96,7 +97,7 @@ class Networks:
         """
         if case.mode == "training":
             return self._training(case)
-        network = self.inference(case)
+        network = with_open_sizes(self.inference(case), case)
         images = self._images(case)
         if case.backend == "onnxruntime":
             return _onnxruntime(network, images), lambda: num_bytes(network)
@@ -110,7 +111,7 @@ class Networks:
         return infer, lambda: num_bytes(network)
 
     def _training(self, case: Case) -> tuple[Step, Callable[[], int]]:
-        network = self.plain(case.model, case.size).train()
+        network = with_open_sizes(self.plain(case.model, case.size).train(), case)
         images = self._images(case)
         labels = torch.arange(case.batch, device=self.device) % NUM_CLASSES
         forward = compiled(network) if "compiled" in case.backend else network
@@ -146,6 +147,20 @@ class Networks:
 def compiled(network: nn.Module) -> Callable[[Tensor], Tensor]:
     """The forward pass, to be compiled for one size at its first call."""
     return cast("Callable[[Tensor], Tensor]", torch.compile(network.forward, dynamic=False))
+
+
+def with_open_sizes(network: nn.Module, case: Case) -> nn.Module:
+    """A copy whose blocks are compiled at their first call, where the backend says so; else the network.
+
+    Raises:
+        InputError: it has no blocks of a NomMer.
+    """
+    if "blocks" not in case.backend:
+        return network
+    copied = copy.deepcopy(network)
+    if not compile_blocks(copied):
+        raise InputError(f"{case.model}: only the blocks of a NomMer are compiled with sizes open")
+    return copied
 
 
 def num_bytes(network: nn.Module) -> int:

@@ -31,7 +31,15 @@ SHORT_COLUMNS = ("model", "backend", "batch", "images/s", "ms per image", "ratio
 
 _LONGEST = 40
 
-_STYLES = {"eager": "-", "fused": "--", "compiled": "-.", "fused-compiled": ":", "onnxruntime": (0, (1, 3))}
+_STYLES = {
+    "eager": "-",
+    "fused": "--",
+    "compiled": "-.",
+    "fused-compiled": ":",
+    "blocks": (0, (3, 1, 1, 1, 1, 1)),
+    "fused-blocks": (0, (5, 1)),
+    "onnxruntime": (0, (1, 3)),
+}
 
 
 def to_markdown(result: BenchmarkResult, facts: Mapping[str, Any]) -> str:

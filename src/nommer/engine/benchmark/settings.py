@@ -10,7 +10,7 @@ from timm.models import is_model
 from nommer.engine.trainer import parse_device, torch_device
 from nommer.errors import InputError, check_minimum
 
-Backend = Literal["eager", "fused", "compiled", "fused-compiled", "onnxruntime"]
+Backend = Literal["eager", "fused", "compiled", "fused-compiled", "blocks", "fused-blocks", "onnxruntime"]
 NumberFormat = Literal["32", "bf16", "16", "bf16-true", "16-true"]
 Mode = Literal["inference", "training"]
 
@@ -21,6 +21,14 @@ MODES: dict[str, tuple[Mode, ...]] = {
 }
 
 SMALLEST_SIZE = 32
+
+_OF_PEERS = {
+    "fused": "eager",
+    "fused-compiled": "compiled",
+    "blocks": "eager",
+    "fused-blocks": "eager",
+    "literal": "eager",
+}
 
 
 @dataclass(frozen=True)
@@ -95,7 +103,8 @@ class BenchmarkSettings:
             if not any(_exists(backend, mode, precision) for mode in MODES[self.mode] for backend in self.backends):
                 raise InputError(
                     f"--precisions {precision}: cannot be measured with --mode {self.mode} and --backends "
-                    f"{','.join(self.backends)}: training is eager or compiled, in 32, bf16 or 16; onnxruntime in 32"
+                    f"{','.join(self.backends)}: training is eager, compiled or blocks, in 32, bf16 or 16; "
+                    "onnxruntime in 32"
                 )
 
     @property
@@ -106,11 +115,7 @@ class BenchmarkSettings:
     def groups(self) -> list[list[Case]]:
         """What is measured in turns: the cases that differ in nothing but model and backend."""
         runners = [(name, backend) for name in self.models for backend in self.backends]
-        runners += [(name, backend) for name in self.peers for backend in self.backends if "fused" not in backend]
-        if "fused" in self.backends and "eager" not in self.backends:  # what the fused ones are compared with
-            runners += [(name, "eager") for name in self.peers]
-        if "fused-compiled" in self.backends and "compiled" not in self.backends:
-            runners += [(name, "compiled") for name in self.peers]
+        runners += [(name, reference_backend(backend)) for name in self.peers for backend in self.backends]
         groups = [
             [
                 Case(model, backend, mode, precision, size, batch)
@@ -128,13 +133,18 @@ class BenchmarkSettings:
 def _exists(backend: str, mode: Mode, precision: str) -> bool:
     """What is fused or exported is for inference only; what is exported computes in float32."""
     if mode == "training":
-        return backend in ("eager", "compiled") and not precision.endswith("true")
+        return backend in ("eager", "compiled", "blocks") and not precision.endswith("true")
     return backend != "onnxruntime" or precision == "32"
 
 
 def reference_backend(backend: str) -> str:
-    """The backend of a peer that a backend is compared with: only NomMer can be fused."""
-    return {"fused": "eager", "fused-compiled": "compiled", "literal": "eager"}.get(backend, backend)
+    """The backend of a peer that a backend is compared with: only NomMer can be fused or compiled by blocks."""
+    return _OF_PEERS.get(backend, backend)
+
+
+def is_compiled(backend: str) -> bool:
+    """Whether torch's compiler is needed."""
+    return "compiled" in backend or "blocks" in backend
 
 
 def listed(value: Any) -> tuple[Any, ...]:

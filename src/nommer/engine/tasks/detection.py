@@ -51,6 +51,8 @@ class DetectionTask(Task):
     ) -> None:
         super().__init__(model, **options)
         self.truth, self.samples = truth
+        self.training_compiled = False
+        """Whether the blocks are compiled in place to be trained; the model is judged as it is even so."""
 
     def training_step(self, batch: DetectionBatch, batch_idx: int) -> Tensor:
         """The sum of the losses of proposals, boxes, classes and masks."""
@@ -67,6 +69,7 @@ class DetectionTask(Task):
         if not compile_blocks(self.model):
             raise InputError("--compile: for training on objects, whose images differ in size, only with a NomMer; "
                              "leave it out")  # fmt: skip
+        self.training_compiled = True
 
     def validation_step(self, batch: DetectionBatch, batch_idx: int) -> None:
         """Answer one image at its own size, the way `predict` answers it.
@@ -76,7 +79,7 @@ class DetectionTask(Task):
         """
         index = int(batch.indices[0])
         sample = self.samples[index]
-        with torch.compiler.set_stance("force_eager"):  # judged as it is, also where training is compiled
+        with torch.compiler.set_stance("force_eager" if self.training_compiled else "default"):
             found = self.model.detect(batch.images[0], size=batch.sizes[0])
         if found is None:
             raise InputError(f"{sample.path}: the model's scores for this image are no numbers; lower --lr")
