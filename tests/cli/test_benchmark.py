@@ -180,6 +180,7 @@ def test_compiled_networks_take_turns_with_compiled_peers(settings, tmp_path, mo
     assert ours.ratio.median == pytest.approx(theirs.seconds.median / ours.seconds.median)
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # torch's own, hidden without pytest
 def test_blocks_take_turns_with_plain_peers_in_training(settings, tmp_path, monkeypatch, unchecked):
     calls, module_compile = [], torch.nn.Module.compile
     monkeypatch.setattr(
