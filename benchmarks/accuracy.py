@@ -92,6 +92,7 @@ def collect(runs: Sequence[Run]) -> list[dict]:
         row["steps"] = int(found["curve"][-1]["step"])
         row["architecture"] = json.loads((run.out / "model" / zoo.DESCRIPTION).read_text())["architecture"]
         row["seeds"][run.seed] = {
+            "machine": started["cuda"] or "CPU",
             "top1": found["result"]["top1"],
             "top5": found["result"]["top5"],
             "loss": found["result"]["loss"],
@@ -193,12 +194,17 @@ def describe(rows: list[dict]) -> str:
     row = rows[0]
     steps = round(row["steps"] / row["epochs"])
     packages = ", ".join(f"{name} {row['environment']['packages'][name]}" for name in ("nommer", "torch", "timm"))
-    size, machine = row["image_size"], row["environment"]["cuda"] or "CPU"
+    size = row["image_size"]
     return (
         f"{size} x {size}, {row['epochs']} epochs of {steps} steps of {row['batch_size']} images, {row['precision']}, "
-        f"{machine}, {packages}; in brackets the number of seeds; top-1 and top-5 of the best epoch; speed "
+        f"{machines(rows)}, {packages}; in brackets the number of seeds; top-1 and top-5 of the best epoch; speed "
         f"{'on ' + row['measured_on'] if 'measured_on' in row else 'not measured'}."
     )
+
+
+def machines(rows: list[dict]) -> str:
+    """Where the runs were trained."""
+    return " and ".join(dict.fromkeys(seed["machine"] for row in rows for seed in row["seeds"].values()))
 
 
 def draw(rows: list[dict], out: Path) -> None:
@@ -232,7 +238,7 @@ def draw(rows: list[dict], out: Path) -> None:
     panels[2].legend(loc="lower right")
     for panel in panels:
         panel.grid(visible=True, alpha=0.3)
-    trained = f"{rows[0]['precision']} on {rows[0]['environment']['cuda'] or 'the CPU'}"
+    trained = f"{rows[0]['precision']} on {machines(rows)}"
     figure.suptitle(f"trained in {trained}; times are those of {rows[0]['measured_on']}", fontsize=10)
     figure.savefig(out, dpi=110)
 
