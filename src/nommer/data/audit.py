@@ -11,9 +11,10 @@ import numpy as np
 from PIL import Image
 
 from nommer.data.archives import read_bytes
+from nommer.data.exif import has_sound_exif, orientation_of
 from nommer.data.formats.folders import ClassFolders, Sample
 from nommer.data.formats.labelled import Issue, LabelledImages, S, Split, content_of
-from nommer.data.images import ImageError, decode, has_sound_exif, image_errors, open_image, orientation_of
+from nommer.data.images import ImageError, image_errors, open_image, to_rgb
 from nommer.data.parallel import read_all
 from nommer.errors import InputError
 from nommer.progress import notice
@@ -59,19 +60,25 @@ def read_image(path: Path, *, whole: bool) -> ImageReport:
             with image_errors(path):
                 content = read_bytes(path)
             facts = {"file_bytes": len(content), "digest": hashlib.sha256(content).hexdigest()}
-            decode(path, content=content)
         with image_errors(path), open_image(path, content) as image:
-            sound = has_sound_exif(image)  # asked once: Pillow complains but the first time
-            facts |= {"size": image.size, "mode": image.mode, "format": image.format or ""}
-            facts["orientation"] = orientation_of(image)
-            facts["remarks"] = tuple(find_remarks(image, path, sound_exif=sound))
-            return ImageReport(path, **facts)
+            header = _read_header(image, path)
+            if whole:
+                to_rgb(image)
+            return ImageReport(path, **header, **facts)
     except ImageError as error:
         return ImageReport(path, error=error.reason, **facts)
 
 
-def find_remarks(image: Image.Image, path: Path, *, sound_exif: bool) -> Iterator[Issue]:
-    """What an image holds that is not used."""
+def _read_header(image: Image.Image, path: Path) -> dict[str, Any]:
+    """What an image tells of itself once it is opened."""
+    remarks = tuple(find_remarks(image, path))
+    kind = {"mode": image.mode, "format": image.format or ""}
+    return {"size": image.size, "orientation": orientation_of(image), "remarks": remarks, **kind}
+
+
+def find_remarks(image: Image.Image, path: Path) -> Iterator[Issue]:
+    """What an open image holds that is not used; asked before the rest, for Pillow complains but the first time."""
+    sound_exif = has_sound_exif(image)
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":
         yield Issue(str(path), f"{frames} frames or pages", "the first one is used")

@@ -10,7 +10,7 @@ from statistics import median
 import numpy as np
 
 from nommer.data.audit import Audited, ImageReport, leave_out, read_images
-from nommer.data.formats.image_files import FIRST_SIDEWAYS
+from nommer.data.exif import FIRST_SIDEWAYS
 from nommer.data.formats.labelled import Issue, Split, content_of, shorten
 from nommer.data.formats.objects import DetectionFolders, DetectionSample
 from nommer.errors import InputError

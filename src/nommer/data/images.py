@@ -15,10 +15,10 @@ from threading import Lock
 from typing import NoReturn, TypeAlias
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
-from PIL.ExifTags import Base as ExifTag
+from PIL import Image, UnidentifiedImageError
 
 from nommer.data.archives import find_archive, folders_in, open_archive, read_bytes
+from nommer.data.exif import load_upright
 from nommer.errors import InputError
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "AVIF", "JPEG2000")
@@ -123,17 +123,18 @@ def decode(
         ImageError: the file is missing, unreadable, no image of a known format, cut short, or over `MAX_PIXELS`.
     """
     with image_errors(path), open_image(path, content) as image:
-        image.load()
         return to_rgb(image, background=background)
 
 
 def to_rgb(image: Image.Image, *, background: tuple[int, int, int] = (255, 255, 255)) -> Image.Image:
     """An open PIL image as 8-bit RGB, turned as its EXIF orientation says; damaged EXIF data is taken for none.
 
+    Use inside `image_errors`, for it fails as Pillow does where the pixels cannot be read.
+
     Raises:
         ImageError: pixel values whose range is unknown (float images, 32-bit integers over 65,535).
     """
-    upright = ImageOps.exif_transpose(image) if _may_be_turned(image) else image
+    upright = load_upright(image)
     if upright.mode == "F":
         raise ImageError("image", "float pixels: their range is unknown, save it as 8 or 16 bit")
     if upright.mode in _SIXTEEN_BIT_MODES:
@@ -143,26 +144,6 @@ def to_rgb(image: Image.Image, *, background: tuple[int, int, int] = (255, 255, 
         under = Image.new("RGBA", rgba.size, (*background, 255))
         return Image.alpha_composite(under, rgba).convert("RGB")
     return upright.convert("RGB")
-
-
-def has_sound_exif(image: Image.Image) -> bool:
-    """Whether the EXIF data of an image, if any, can be read."""
-    try:
-        image.getexif()
-    except Exception:  # whatever the bytes make the parser do
-        return False
-    return True
-
-
-def _may_be_turned(image: Image.Image) -> bool:
-    """Whether an image has an orientation other than upright; one that is upright need not be copied."""
-    return has_sound_exif(image) and image.getexif().get(ExifTag.Orientation, 1) != 1
-
-
-def orientation_of(image: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8; 1 also for what is none of these, which turns nothing."""
-    found = image.getexif().get(ExifTag.Orientation) if has_sound_exif(image) else None
-    return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
 
 def _scale_sixteen_bits(image: Image.Image) -> Image.Image:

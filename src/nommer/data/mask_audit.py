@@ -8,13 +8,13 @@ from statistics import median
 
 import numpy as np
 
-from nommer.data.audit import Audited, ImageReport, decodes_whole, leave_out, read_image
-from nommer.data.formats.image_files import FIRST_SIDEWAYS
+from nommer.data.audit import Audited, ImageReport, decodes_whole, find_remarks, leave_out, read_image
+from nommer.data.exif import FIRST_SIDEWAYS
 from nommer.data.formats.labelled import Issue, content_of, shorten
 from nommer.data.formats.mask_pairs import MASK_ENDINGS, MaskSample
 from nommer.data.formats.masks import BINARY_HINT, MaskFolders
-from nommer.data.images import ImageError
-from nommer.data.masks import IGNORE, MaskEncoding, check_size, read_pixels, to_labels
+from nommer.data.images import ImageError, image_errors, open_image
+from nommer.data.masks import IGNORE, MaskEncoding, check_size, pixels_of, to_labels
 from nommer.data.parallel import read_all
 from nommer.errors import InputError
 
@@ -161,12 +161,15 @@ def read_pair(sample: MaskSample, encoding: MaskEncoding, *, whole: bool) -> Pai
         reason = f"has no mask: expected {sample.mask} (or with {', '.join(MASK_ENDINGS)} behind the name)"
         return PairReport(sample.path, error=reason, image=report)
     try:
-        pixels = read_pixels(sample.mask, by_colour=encoding.by_colour)
+        with image_errors(sample.mask), open_image(sample.mask) as mask:
+            found = tuple(find_remarks(mask, sample.mask))
+            pixels = pixels_of(mask, by_colour=encoding.by_colour)
         check_fit(sample.mask, pixels.values.shape, report)
         labels = to_labels(sample.mask, pixels, encoding)
     except ImageError as error:
         return PairReport(sample.path, error=f"its mask {error}", image=report)
-    remarks = (*report.remarks, *_remarks(sample, report, pixels.values.dtype.itemsize > 1 and not pixels.in_colour))
+    is_wide = pixels.values.dtype.itemsize > 1 and not pixels.in_colour
+    remarks = (*report.remarks, *_remarks(sample, report, is_wide), *found)
     counts = np.bincount(labels.ravel(), minlength=IGNORE + 1)
     digest = hashlib.sha256(labels.tobytes()).hexdigest()
     return PairReport(sample.path, min(report.size), counts, remarks=remarks, image=report, digest=digest)
@@ -195,4 +198,3 @@ def _remarks(sample: MaskSample, image: ImageReport, is_wide: bool) -> Iterator[
         yield Issue(str(sample.path), f"EXIF orientation {image.orientation}", done)
     if is_wide:
         yield Issue(str(sample.mask), "16-bit mask", "its values are used as they are")
-    yield from read_image(sample.mask, whole=False).remarks

@@ -10,9 +10,10 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-from nommer.data.images import ImageError, has_sound_exif, image_errors, open_image
+from nommer.data.exif import load_upright
+from nommer.data.images import ImageError, image_errors, open_image
 
 IGNORE = 255
 """The label of pixels that count for nothing, in training as in judging; hence there are at most 255 classes."""
@@ -128,15 +129,22 @@ def read_pixels(path: Path, *, by_colour: bool = False) -> MaskPixels:
         ImageError: the file cannot be decoded, is compressed with loss, or holds what no mask does.
     """
     with image_errors(path), open_image(path) as image:
-        if image.format in _LOSSY:
-            raise ImageError(path, "is a JPEG, whose compression changes the values of a mask; save masks as PNG")
-        largest = _largest_in_file(image)
-        upright = ImageOps.exif_transpose(image) if has_sound_exif(image) else image
-        upright.load()
-        bare = _without_alpha(upright)
-        if by_colour and bare.mode in ("1", "L", "P"):
-            return _pixels(bare.convert("RGB"))
-        return _pixels(bare if largest is None else _as_stored(bare, largest))
+        return pixels_of(image, by_colour=by_colour)
+
+
+def pixels_of(image: Image.Image, *, by_colour: bool = False) -> MaskPixels:
+    """What `read_pixels` gives, of a file that is open; use inside `image_errors`.
+
+    Raises:
+        ImageError: the file is compressed with loss, or holds what no mask does.
+    """
+    if image.format in _LOSSY:
+        raise ImageError("mask", "is a JPEG, whose compression changes the values of a mask; save masks as PNG")
+    largest = _largest_in_file(image)
+    bare = _without_alpha(load_upright(image))
+    if by_colour and bare.mode in ("1", "L", "P"):
+        return _pixels(bare.convert("RGB"))
+    return _pixels(bare if largest is None else _as_stored(bare, largest))
 
 
 def _largest_in_file(image: Image.Image) -> int | None:

@@ -4,12 +4,10 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path, PurePosixPath
 
+from nommer.data.exif import FIRST_SIDEWAYS, orientation_of
 from nommer.data.formats.labelled import SPLIT_FOLDERS, Split
-from nommer.data.images import ImageError, image_errors, is_image_name, open_image, orientation_of, visible_files
+from nommer.data.images import ImageError, image_errors, is_image_name, open_image, visible_files
 from nommer.data.parallel import read_all
-
-FIRST_SIDEWAYS = 5
-"""EXIF orientations from this one on turn an image by a quarter."""
 
 UNKNOWN_SIZE = (0, 0)
 """Of an image that cannot be opened."""
