@@ -218,6 +218,9 @@ def test_splits_that_do_not_fit_are_refused(write_classes, tmp_path):
     write_classes(tmp_path / "flat", {"val": 3})
     with pytest.raises(InputError, match="val: holds images but no class folders"):
         read_class_folders(tmp_path / "flat")
+    write_classes(tmp_path / "all flat", {"train": 3, "valid": 2})
+    with pytest.raises(InputError, match="train: holds images but no class folders, as the other splits do not either"):
+        read_class_folders(tmp_path / "all flat")
     for name in ("train", "val", "valid"):
         write_classes(tmp_path / "two" / name, {"blue": 2, "red": 2})
     with pytest.raises(InputError, match="both val and valid hold val images"):
@@ -226,6 +229,11 @@ def test_splits_that_do_not_fit_are_refused(write_classes, tmp_path):
         write_classes(tmp_path / "untrained" / name, {"blue": 2, "red": 2})
     with pytest.raises(InputError, match="holds test, val but no train folder"):
         read_class_folders(tmp_path / "untrained")
+
+
+def test_a_class_may_be_called_like_a_split_beside_others(write_classes, tmp_path):
+    write_classes(tmp_path, {"bus": 2, "car": 2, "train": 2})
+    assert read_class_folders(tmp_path).class_names == ("bus", "car", "train")
 
 
 def test_what_lies_beside_the_splits_is_listed(write_classes, tmp_path):

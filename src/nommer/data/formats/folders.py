@@ -90,7 +90,7 @@ def split_folders(root: Path, *, needs_train: bool = False) -> dict[Split, Path]
     """The folder of every split; `root` for "train" where there are none.
 
     Raises:
-        InputError: two for one split, none for "train" where that is needed, or one without class folders.
+        InputError: two for one split, none for "train" where that is needed, or some without class folders.
     """
     found: dict[Split, Path] = {}
     flat: list[Path] = []
@@ -105,6 +105,8 @@ def split_folders(root: Path, *, needs_train: bool = False) -> dict[Split, Path]
         else:
             found[split] = folder
     found = found or split_archives(root)
+    if not found and flat and all(split_of(folder.name) for folder in sub_folders(root)):
+        raise InputError(f"{flat[0]}: holds images but no class folders, as the other splits do not either; {LAYOUTS}")
     if not found:
         return {"train": root}
     if flat:
