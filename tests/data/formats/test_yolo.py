@@ -65,6 +65,28 @@ def test_a_test_split_that_is_not_there_is_listed(root):
     assert told(data) == [("data.yaml", "test: images/test is not there", "no images are taken from it")]
 
 
+def test_a_test_split_without_images_is_listed(root):
+    (root / "images/test").mkdir()
+    data = describe(root, "names: {3: a, 7: b}\ntrain: images/train\nval: images/val\ntest: images/test")
+    assert told(data) == [("data.yaml", "test: images/test holds no images", "no images are taken from it")]
+    assert counts(data) == {"train": 6, "val": 3}
+
+
+def test_a_list_may_be_relative_to_itself_wherever_the_data_are_seen_from(root, monkeypatch):
+    (root / "images/train/list.txt").write_text("train0.png\ntrain1.png\n")
+    (root / "data.yaml").write_text("names: {3: a, 7: b}\ntrain: images/train/list.txt\nval: images/val")
+    for place, seen in ((root.parent, Path("data")), (root, Path()), (root, root)):
+        monkeypatch.chdir(place)
+        data = read_yolo(seen)
+        assert [s.path.name for s in data.splits["train"]] == ["train0.png", "train1.png"]
+        assert all(s.path.exists() for s in data.samples())
+
+
+def test_names_are_what_is_written(root):
+    data = describe(root, "names: [010, 1:30, 7, 0, a]\ntrain: images/train")
+    assert data.class_names == ("010", "1:30", "7", "0", "a")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -81,9 +103,18 @@ def test_a_test_split_that_is_not_there_is_listed(root):
         ("names: [a, b]\nnc: 3\ntrain: images/train", "nc is 3, but there are 2 names"),
         ("names: [a, b]\ntrain: ''\nval: ''", "leads to no images"),
         ("names: [a, b\ntrain: images/train", "cannot be read as YAML"),
+        ("names: {3: a, 3: b}\ntrain: images/train", "the key '3' is there twice"),
+        ("names: [NO, SE]\ntrain: images/train", "a class is called False; names must be text or whole numbers"),
+        ("names: [a, null]\ntrain: images/train", "a class is called None"),
+        ("names: [a, 1.5]\ntrain: images/train", "a class is called 1.5"),
+        ("names: [a, ' ']\ntrain: images/train", "a class is called ' '"),
+        ("names: {3: a, 7: b}\ntrain: images/train\nval: empty", "val: empty holds no images of a kind that is read"),
+        ("names: {3: a, 7: b}\ntrain: images/train\nval: empty/a.txt", "val: empty/a.txt holds no images"),
     ],
 )
 def test_descriptions_that_are_not_understood_are_refused(root, text, message):
+    (root / "empty").mkdir()
+    (root / "empty/a.txt").touch()
     with pytest.raises(InputError, match=f"data.yaml: .*{message}"):
         describe(root, text)
 
@@ -101,6 +132,9 @@ def test_other_yaml_files_describe_nothing(tmp_path):
         find_description(tmp_path)
     (tmp_path / "data.yaml").write_text("names: [a]\ntrain: images")
     assert find_description(tmp_path) == tmp_path / "data.yaml"
+
+
+BEHIND = "numbers behind the class, expected 4 of a box or those of a polygon"
 
 
 @pytest.fixture
@@ -128,6 +162,18 @@ def test_boxes_and_polygons_become_pixels(one):
     assert not issues
 
 
+@pytest.mark.parametrize("points", [".45 .45 .55 .5 .6 .58", ".45 .45 2 .55 .5 2 .6 .58 1"])
+def test_of_objects_with_key_points_the_boxes_are_used(one, tmp_path, points):
+    (tmp_path / "data.yaml").write_text("names: [sheep, dog]\ntrain: images\nkpt_shape: [3, 2]")
+    sample, issues = one(f"1 0.5 0.5 0.25 0.5 {points}\n0 0.5 0.5\n")
+    assert sample.objects.boxes.tolist() == [pytest.approx([15, 5, 25, 15])]
+    assert not sample.objects.have_masks.any()
+    assert issues == [
+        ("data.yaml", "kpt_shape: objects have key points", "their boxes alone are used"),
+        ("a.txt", f"line 2: 2 {BEHIND}", "dropped"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("line", "what", "done"),
     [
@@ -144,7 +190,8 @@ def test_boxes_and_polygons_become_pixels(one):
         ("0 1.5 0.5 0.2 0.2", "line 1: box [56, 8, 64, 12] lies outside the image of 40 x 20 pixels", "dropped"),
         ("0 20 10 8 4", "line 1: box [640, 160, 960, 240] lies outside the image of 40 x 20 pixels", "dropped"),
         ("0 1 0.5 0.2 0.2", "line 1: box [36, 8, 44, 12] reaches outside the image of 40 x 20 pixels", "clipped"),
-        ("0 .1 .1 .3 .1 .3 .6 .1", "line 1: polygon 1 has an odd number of coordinates, 7", "polygon dropped"),
+        ("0 .1 .1 .3 .1 .3 .6 .1", f"line 1: 7 {BEHIND}; remove the last if it is a confidence", "dropped"),
+        ("0 .5 .5 .2 .2 .93", f"line 1: 5 {BEHIND}; remove the last if it is a confidence", "dropped"),
     ],
 )
 def test_what_is_wrong_with_a_line_is_listed(one, line, what, done):

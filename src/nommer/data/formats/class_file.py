@@ -60,7 +60,7 @@ def load_class_file(path: Path) -> Any:
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix.lower() == ".json":
             return json.loads(text, object_pairs_hook=_mapping)
-        return yaml.load(text, _Loader)  # noqa: S506 - it is a safe one
+        return yaml.load(text, UniqueKeys)  # noqa: S506 - it is a safe one
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except OSError as error:
@@ -69,8 +69,8 @@ def load_class_file(path: Path) -> Any:
         raise InputError(f"{path}: is no valid YAML or JSON: {' '.join(str(error).split())}") from error
 
 
-class _Loader(yaml.SafeLoader):
-    """Refuses keys that are there twice, of which YAML's own loaders keep the last."""
+class UniqueKeys(yaml.SafeLoader):
+    """A loader of YAML that refuses keys that are there twice, of which YAML's own loaders keep the last."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """A mapping, not yet made of Python's objects."""

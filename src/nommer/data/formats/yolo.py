@@ -1,7 +1,7 @@
 """Objects in YOLO's text files: one per image, a line per object, coordinates as shares of the image's sides."""
 
 import os
-from collections.abc import Iterator
+import re
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from nommer.data.formats.class_file import UniqueKeys
 from nommer.data.formats.image_files import UNKNOWN_SIZE, upright_sizes
 from nommer.data.formats.labelled import Issue, Split, shorten
 from nommer.data.formats.objects import DetectionFolders, DetectionSample, RawObject, make_objects, to_id, to_number
@@ -46,9 +47,20 @@ def _describes(path: Path) -> bool:
 
 def _load(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        return yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)  # noqa: S506 - it is a safe one
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise InputError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
+
+
+class _Loader(UniqueKeys):
+    """Takes for numbers only what people would: 010 and 1:30, which YAML takes for 8 and 90, stay text."""
+
+
+def _whole_number(_: yaml.SafeLoader, node: yaml.ScalarNode) -> int | str:
+    return int(node.value) if re.fullmatch(r"-?(0|[1-9]\d*)", node.value) else str(node.value)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _whole_number)
 
 
 def read_yolo(root: Path) -> DetectionFolders:
@@ -82,12 +94,22 @@ def _names(file: Path, content: Any) -> dict[int, str]:
     if not numbered or any(number is None or number < 0 for number in numbered):
         expected = "a list of class names, or numbers before names as in {0: cat, 1: dog}"
         raise InputError(f"{file}: names must be {expected}, got {names!r}")
+    odd = [name for name in numbered.values() if not _is_name(name)]
+    if odd:
+        raise InputError(
+            f"{file}: a class is called {odd[0]!r}; names must be text or whole numbers, so write it in quotes"
+        )
     named = {number: str(numbered[number]) for number in sorted(n for n in numbered if n is not None)}
     if len(set(named.values())) < len(named):
         raise InputError(f"{file}: two classes have the same name: {shorten(list(named.values()))}; each needs its own")
     if content.get("nc", len(named)) != len(named):
         raise InputError(f"{file}: nc is {content['nc']}, but there are {len(named)} names; correct one of them")
     return named
+
+
+def _is_name(name: Any) -> bool:
+    """Whether a class may be called so; YAML takes NO for False and an empty place for None."""
+    return isinstance(name, int | str) and not isinstance(name, bool) and bool(str(name).strip())
 
 
 @dataclass
@@ -99,21 +121,24 @@ class _Places:
     content: dict[str, Any]
 
     def images(self, split: Split, issues: list[Issue]) -> list[Path]:
-        """The images of a split, each once; without any where a test split is named but absent.
+        """The images of a split, each once; without any where a test split is named but absent or empty.
 
         Raises:
-            InputError: a folder or list that is not there, or leads out of the folder of the data.
+            InputError: a folder or list that is not there, holds no images, or leads out of the folder of the data.
         """
         values = [self.content[key] for key in _KEYS[split] if self.content.get(key)][:1]
         found: dict[Path, None] = {}
         for value in values[0] if values and isinstance(values[0], list) else values:
             place = self._resolve(str(value))
-            if place is None and split == "test":
-                issues.append(Issue(str(self.file), f"test: {value} is not there", "no images are taken from it"))
-                continue
-            if place is None:
-                raise InputError(f"{self.file}: {split}: {value} is not below {self.root}; correct the path")
-            found |= dict.fromkeys(self._listed(place) if place.is_file() else _images_in(place, issues))
+            here = [] if place is None else self._listed(place) if place.is_file() else _images_in(place, issues)
+            if here:
+                found |= dict.fromkeys(here)
+            elif split == "test":
+                what = f"test: {value} is not there" if place is None else f"test: {value} holds no images"
+                issues.append(Issue(str(self.file), what, "no images are taken from it"))
+            else:
+                lack = f"is not below {self.root}" if place is None else "holds no images of a kind that is read"
+                raise InputError(f"{self.file}: {split}: {value} {lack}; correct the path")
         outside = [path for path in found if not path.is_relative_to(self.root)]
         if outside:
             raise InputError(
@@ -133,12 +158,15 @@ class _Places:
         inside = [self.root / path.relative_to(home) for path in plain if path.is_relative_to(home)]
         return next((path for path in inside if path.exists()), None)
 
-    def _listed(self, file: Path) -> Iterator[Path]:
+    def _listed(self, file: Path) -> list[Path]:
         """The images that a list names, one a line, relative to the list or to the data."""
-        for line in file.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines():
-            if line.strip():
-                place = self._resolve(line.strip()) or self._resolve(str(file.parent / line.strip()))
-                yield place or self.root / line.strip().lstrip("./")
+        lines = map(str.strip, file.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines())
+        folder = file.parent.relative_to(self.root)
+        return [
+            self._resolve(line) or self._resolve(str(folder / line)) or self.root / line.lstrip("./")
+            for line in lines
+            if line
+        ]
 
 
 def _images_in(folder: Path, issues: list[Issue]) -> list[Path]:
@@ -163,7 +191,11 @@ class _Reader:
 
     def __init__(self, places: _Places, labels: dict[int, int]) -> None:
         self.places, self.labels = places, labels
+        self.has_key_points = bool(places.content.get("kpt_shape"))
         self.issues: list[Issue] = []
+        if self.has_key_points:
+            what = "kpt_shape: objects have key points"
+            self.issues.append(Issue(str(places.file), what, "their boxes alone are used"))
         self.splits: dict[Path, Split] = {}
         """Of the images so far."""
 
@@ -213,12 +245,14 @@ class _Reader:
         if not line.strip():
             return None
         category, *values = map(to_number, line.split())
+        del values[4 if self.has_key_points else len(values) :]
         label = self.labels.get(int(category)) if category.is_integer() else None
         where = f"line {number}"
         if label is None:
             what = f"{where}: class {line.split(maxsplit=1)[0]} is none of {ranges(self.labels)}"
-        elif len(values) < 4:
+        elif len(values) < 4 or len(values) % 2:
             what = f"{where}: {len(values)} numbers behind the class, expected 4 of a box or those of a polygon"
+            what += "; remove the last if it is a confidence" if len(values) > 4 else ""
         else:
             return _raw_object(where, label, values, size)
         self.issues.append(Issue(str(file), what, "dropped"))
