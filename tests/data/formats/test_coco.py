@@ -177,7 +177,26 @@ def test_sizes_that_are_wrong_are_kept_for_the_audit(change):
     assert data.splits["train"][0].size == (400, 32)
 
 
-@pytest.mark.parametrize("entry", [{"id": 9}, {"id": 9, "file_name": ""}, {"id": 1.5, "file_name": "x.png"}, {}])
+def test_names_may_stand_at_the_end_of_an_address_as_lvis_has_them(change):
+    def edit(content):
+        for image in content["images"]:
+            image["coco_url"] = f"http://images.cocodataset.org/train2017/{image.pop('file_name')}"
+
+    data, issues = change(edit)
+    assert [s.path.name for s in data.splits["train"]] == [f"train{n}.png" for n in range(6)]
+    assert not issues
+
+
+def test_groups_of_any_kind_are_no_mistake(change):
+    data, issues = change(lambda content: content["categories"][0].update(supercategory=["animal"]))
+    assert data.class_names == ("sheep", "dog")
+    assert not issues
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [{"id": 9}, {"id": 9, "file_name": ""}, {"id": 1.5, "file_name": "x.png"}, {"id": 2**63, "file_name": "x.png"}, {}],
+)
 def test_images_without_name_or_id_are_dropped(change, entry):
     _, issues = change(lambda content: content["images"].append(entry))
     ((_, what, done),) = issues
@@ -197,6 +216,11 @@ def test_images_without_name_or_id_are_dropped(change, entry):
         (lambda c: c.pop("annotations"), "lacks images or annotations; expected both"),
         (lambda c: c.pop("images"), "lacks images or annotations; expected both"),
         (lambda c: c.update(images={}), "expected lists of images, annotations and categories"),
+        (lambda c: c["images"].clear(), "lists no images; correct the file, or remove it"),
+        (
+            lambda c: [image.update(id=f"{image['id']}-x") for image in c["images"]],
+            "none of the 6 images listed can be used; first: .*train0.png.* needs a whole number as id",
+        ),
         (lambda c: c["annotations"].append(7), "expected lists of images, annotations and categories"),
     ],
 )

@@ -1,5 +1,7 @@
 """Image files by the names that annotations give them, and their sizes from their headers."""
 
+from unicodedata import normalize
+
 import pytest
 from PIL import Image
 
@@ -28,6 +30,15 @@ def test_nothing_outside_the_data_is_found(tmp_path):
     for name in ("../secret.png", str(tmp_path / "secret.png")):
         assert images.find(tmp_path / "data/train.json", "train", name) is None
         assert images.missing(name).is_relative_to(tmp_path / "data")
+
+
+def test_names_are_found_however_their_letters_are_encoded(tmp_path):
+    for number, (stored, named) in enumerate((("NFD", "NFC"), ("NFC", "NFD"))):
+        path = tmp_path / normalize(stored, f"caf\u00e9{number}.jpg")
+        path.touch()
+        images = ImageFiles(tmp_path)
+        assert images.find(tmp_path / "train.json", "train", normalize(named, path.name)) == path
+        assert path not in images.unused()
 
 
 def test_files_that_nobody_names_are_known_where_others_are_used(tmp_path):

@@ -22,6 +22,9 @@ from nommer.data.formats.objects import (
 from nommer.data.masks import ranges
 from nommer.errors import InputError
 
+_LARGEST_ID = 2**63 - 1
+"""Of an image: ids become 64-bit integers."""
+
 
 @dataclass(frozen=True)
 class Category:
@@ -62,7 +65,7 @@ def _categories(path: Path, content: dict[str, Any], issues: list[Issue]) -> lis
         InputError: there are none, or they cannot be told apart.
     """
     entries = content.get("categories", [])
-    groups = {entry.get("supercategory") for entry in entries}
+    groups = [entry.get("supercategory") for entry in entries]
     used = {to_id(entry.get("category_id")) for entry in content["annotations"]}
     found = []
     for entry in entries:
@@ -130,7 +133,7 @@ class _Reader:
         """The images, each file once, and which file every image id stands for.
 
         Raises:
-            InputError: none of them is there.
+            InputError: the file lists none that can be used, or none of them is there.
         """
         listed: dict[Path, _Image] = {}
         ids: dict[int, Path] = {}
@@ -151,15 +154,24 @@ class _Reader:
                 listed[image.path] = replace(image, error=error.format(other.path.name))
             listed.setdefault(image.path, image)
             ids.setdefault(image.image_id, image.path)
-        if listed and not any(str(path) in images.used for path in listed):
+        if not listed:
+            raise InputError(f"{self.path}: {self._lack_of_images()}; correct the file, or remove it")
+        if not any(str(path) in images.used for path in listed):
             raise InputError(
                 f"{self.path}: none of its {len(listed)} images are in {images.root}; first: {next(iter(listed)).name}"
             )
         return list(listed.values()), ids
 
+    def _lack_of_images(self) -> str:
+        entries = self.content["images"]
+        if not entries:
+            return "lists no images"
+        first = f"{str(entries[0])[:80]} needs a whole number as id and a file_name"
+        return f"none of the {len(entries)} images listed can be used; first: {first}"
+
     def _image(self, entry: dict[str, Any], images: ImageFiles, split: Split) -> _Image | None:
-        image_id, name = to_id(entry.get("id")), entry.get("file_name")
-        if image_id is None or not isinstance(name, str) or not name:
+        image_id, name = to_id(entry.get("id")), entry.get("file_name") or _end_of_url(entry)
+        if image_id is None or abs(image_id) > _LARGEST_ID or not isinstance(name, str) or not name:
             self.tell(f"image {shorten([str(entry)[:80]])} needs a whole number as id and a file_name", "dropped")
             return None
         width, height = to_id(entry.get("width")), to_id(entry.get("height"))
@@ -196,6 +208,11 @@ class _Reader:
         repeated = earlier == entry
         self.tell(f"{where}: its id is used twice", "dropped, being the same" if repeated else "both are used")
         return repeated
+
+
+def _end_of_url(entry: dict[str, Any]) -> str:
+    """Folder and name at the end of the address that LVIS gives in place of a file name."""
+    return "/".join(str(entry.get("coco_url") or "").split("/")[-2:])
 
 
 def _raw_object(entry: dict[str, Any], label: int, where: str) -> RawObject:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path, PurePosixPath
+from unicodedata import normalize
 
 from nommer.data.exif import FIRST_SIDEWAYS, orientation_of
 from nommer.data.formats.labelled import SPLIT_FOLDERS, Split
@@ -32,7 +33,8 @@ class ImageFiles:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.files = {str(path) for path in visible_files(root) if is_image_name(path)}
+        self.files = {normalize("NFC", str(path)): str(path) for path in visible_files(root) if is_image_name(path)}
+        """Paths as they are on disk by how they are usually spelled."""
         self.used: set[str] = set()
 
     def find(self, annotations: Path, split: Split, name: str) -> Path | None:
@@ -40,8 +42,8 @@ class ImageFiles:
         plain = name.replace("\\", "/")
         for tail in dict.fromkeys((plain, plain.rpartition("/")[2])):
             for folder in self._folders(annotations, split):
-                path = str(folder / tail)
-                if path in self.files:
+                path = self.files.get(normalize("NFC", str(folder / tail)))
+                if path is not None:
                     self.used.add(path)
                     return Path(path)
         return None
@@ -63,4 +65,4 @@ class ImageFiles:
     def unused(self) -> list[Path]:
         """Those beside others that were found."""
         folders = {str(Path(path).parent) for path in self.used}
-        return sorted(path for path in map(Path, self.files - self.used) if str(path.parent) in folders)
+        return sorted(path for path in map(Path, set(self.files.values()) - self.used) if str(path.parent) in folders)
