@@ -245,6 +245,22 @@ class TestHuggingFace:
         with pytest.raises(InputError, match=r"unsupervised: no split is called so"):
             read_classification(saved)
 
+    @pytest.mark.parametrize(
+        ("feature", "values", "found"),
+        [
+            ("labels", [[0], [1, 0]], r"its label is \[0\], list; expected one class"),
+            ("float", [0.5, 1.5], "its label is 0.5, float; expected one class"),
+        ],
+    )
+    def test_what_is_no_class_is_refused(self, tmp_path, noisy, feature, values, found):
+        datasets = pytest.importorskip("datasets")
+        kinds = {"labels": [datasets.ClassLabel(names=["a", "b"])], "float": datasets.Value("float32")}
+        features = datasets.Features({"image": datasets.Image(), "label": kinds[feature]})
+        rows = [{"image": noisy((200, 40, 30)), "label": value} for value in values]
+        datasets.Dataset.from_list(rows, features=features).save_to_disk(tmp_path / "saved")
+        with pytest.raises(InputError, match=rf"arrow/000000: {found}"):
+            read_classification(tmp_path / "saved")
+
     def test_rows_without_a_class(self, saved):
         import datasets  # noqa: PLC0415
 

@@ -73,6 +73,11 @@ def _entries(folder: Path, split: Split) -> Iterator[Entry]:
             if label is None or (names and label == _UNLABELLED):
                 yield Entry(str(where), where, "", split, f"no class: its {column} is {label}")
                 continue
+            if not isinstance(label, int | str):
+                raise InputError(
+                    f"{where}: its {column} is {label}, {type(label).__name__}; expected one class, as a whole number "
+                    "or text; write several classes per image into a table"
+                )
             if names and not 0 <= label < len(names):
                 raise InputError(f"{where}: its {column} is {label}; expected a class")
             yield Entry(str(where), where, names[label] if names else str(label), split)
