@@ -1,12 +1,14 @@
 """Files are read several at a time, in order, whatever reads them and whatever goes wrong."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 from nommer.data.images import ImageError
 from nommer.data.parallel import FEW, count_readers, read_all
+from nommer.errors import InputError
 
 
 @pytest.mark.parametrize("number", [0, 1, FEW - 1, FEW, 5 * FEW + 3])
@@ -22,6 +24,17 @@ def test_many_files_are_read_by_processes_and_few_are_not():
     several = set(read_all(lambda _: os.getpid(), range(FEW), what=""))
     assert os.getpid() not in several
     assert not any(Path(f"/proc/{process}").exists() for process in several), "they have ended"
+
+
+@pytest.mark.skipif(count_readers() < 2, reason="one core")
+def test_a_process_that_is_killed_is_told_in_a_sentence():
+    def read(value):
+        if value == 100:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return value
+
+    with pytest.raises(InputError, match=r"a process that read .* was ended by the system, most likely for want"):
+        read_all(read, range(FEW), what="")
 
 
 @pytest.mark.parametrize("number", [FEW - 1, FEW])

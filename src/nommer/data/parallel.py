@@ -6,9 +6,10 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from itertools import chain
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
+from nommer.errors import InputError
 from nommer.progress import track
 
 T = TypeVar("T")
@@ -39,6 +40,9 @@ def read_all(read: Callable[[T], R], files: Sequence[T], *, what: str, processes
         files: or whatever stands for them.
         what: is shown while it lasts.
         processes: whether processes may be used; not where `read` is to remember something.
+
+    Raises:
+        InputError: a reading process was ended by the system.
     """
     number = count_readers()
     if processes and len(files) >= FEW and number > 1 and _can_fork():
@@ -63,8 +67,17 @@ def _by_processes(read: Callable[[T], R], files: Sequence[T], number: int) -> It
     parts = [(start, min(start + chunk, len(files))) for start in range(0, len(files), chunk)]
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(number, mp_context=context, initializer=_begin, initargs=(read, files)) as pool:
+        done = 0
         try:
-            yield from chain.from_iterable(pool.map(_read_part, parts))
+            for results in pool.map(_read_part, parts):
+                yield from results
+                done += len(results)
+        except BrokenProcessPool as error:
+            first = getattr(files[done], "path", files[done])
+            raise InputError(
+                f"{first}: a process that read this file, or one of those after it, was ended by the system, most "
+                "likely for want of memory; free some, or make very large images smaller"
+            ) from error
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
