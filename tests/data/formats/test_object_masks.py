@@ -94,6 +94,29 @@ def test_polygons_that_reach_outside_are_clipped_and_listed():
     assert encode([[-0.04, 10, 10, 10, 10, 20]])[1] == [], "rounding"
 
 
+def test_polygons_are_cut_at_the_border_not_bent():
+    counts, found = encode([[50, 50, 150, 50, 50, 150]], size=(100, 100))
+    assert found == [("polygon 1 reaches outside the image of 100 x 100 pixels", "clipped")]
+    assert decode(counts, size=(100, 100))[50:, 50:].all()
+    assert decode(counts, size=(100, 100)).sum() == 2500
+    far, _ = encode([[-1e300, 10, 10, 10, 10, 20, -1e300, 20]])
+    assert decode(far).sum() == 100
+
+
+@given(
+    st.lists(st.tuples(st.floats(-60, 100), st.floats(-60, 100)), min_size=3, max_size=8),
+)
+def test_what_is_cut_off_a_polygon_is_what_lies_outside(points):
+    flat = [value for point in points for value in point]
+    whole = coco_masks.decode(coco_masks.merge(coco_masks.frPyObjects([[v + 60 for v in flat]], 200, 200)))
+    expected = whole[60:92, 60:100]
+    counts, found = encode([flat])
+    if counts is None:
+        assert expected.sum() <= 60, found
+    else:
+        assert (decode(counts) != expected).sum() <= 60, "but for rounding along the edges"
+
+
 @pytest.mark.parametrize(
     ("runs", "what"),
     [

@@ -9,6 +9,9 @@ from faster_coco_eval.core import mask as coco_masks
 TOLERANCE = 1e-3
 """By how much of the image's side a box or polygon may reach outside without being listed: rounding does that."""
 
+_FAR = 1e9
+"""Points farther away than this, in pixels, are taken to lie here, for sums with them to stay finite."""
+
 _SMALLEST_AREA = 1e-6
 """Of a polygon, in square pixels."""
 
@@ -65,14 +68,13 @@ def _check_runs(runs: dict[str, Any], size: tuple[int, int], tell: Callable[[str
 def _sound_polygon(
     part: Any, number: int, size: tuple[int, int], tell: Callable[[str, str], None]
 ) -> list[float] | None:
-    """A polygon's coordinates, clipped where it reaches outside the image, or None where it is none."""
+    """A polygon's coordinates, cut where it reaches outside the image, or None where it is none."""
     points = _points(part)
     if isinstance(points, str):
         problem = points
     else:
-        clipped = points.clip(0, size)
-        if (np.abs(points - clipped) / size).max() <= TOLERANCE:
-            clipped = points
+        is_inside = (np.abs(points - points.clip(0, size)) / size).max() <= TOLERANCE
+        clipped = points if is_inside else _cut(points.clip(-_FAR, _FAR), size)
         if area(clipped) >= _SMALLEST_AREA:
             if clipped is not points:
                 tell(f"polygon {number} reaches outside the image of {size[0]} x {size[1]} pixels", "clipped")
@@ -97,9 +99,26 @@ def _points(part: Any) -> np.ndarray | str:
     return points if np.isfinite(points).all() else "has coordinates that are not finite"
 
 
+def _cut(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The (m, 2) corners of what lies inside the image of a polygon, cut at one border after the other.
+
+    After Sutherland and Hodgman, "Reentrant polygon clipping", 1974. Parts that a border separates stay connected, by
+    lines along it that enclose nothing; m is 0 where nothing lies inside.
+    """
+    for axis, sign, border in ((0, 1, 0), (1, 1, 0), (0, -1, size[0]), (1, -1, size[1])):
+        depth = sign * (points[:, axis] - border)
+        following, depth_of_following = np.roll(points, -1, axis=0), np.roll(depth, -1)
+        crosses = (depth >= 0) != (depth_of_following >= 0)
+        share = np.divide(depth, depth - depth_of_following, out=np.zeros_like(depth), where=crosses)
+        crossings = points + share[:, None] * (following - points)
+        crossings[:, axis] = border
+        points = np.stack([points, crossings], 1)[np.stack([depth >= 0, crosses], 1)]
+    return points
+
+
 def area(points: np.ndarray) -> float:
     """Of the polygon through (n, 2) points, in square pixels; one that crosses itself may have none."""
-    x, y = (points - points[0]).T
+    x, y = (points - points[:1]).T
     return abs(float(x[:-1] @ y[1:] - x[1:] @ y[:-1])) / 2
 
 
