@@ -145,6 +145,15 @@ def test_an_orientation_behind_the_pixels_turns_too(tmp_path, reads, late):
     assert decode(path).size == (5, 9)
 
 
+@pytest.mark.parametrize("name", ["a.tif", "a.png", "a.jpg", "a.webp"])
+@pytest.mark.parametrize("whole", [True, False])
+def test_sizes_of_images_that_lie_on_their_side_mean_the_same_in_every_format(tmp_path, name, whole):
+    Image.new("RGB", (40, 20)).save(tmp_path / name, exif=sideways())
+    report = read_image(tmp_path / name, whole=whole)
+    assert (report.size, report.orientation) == ((40, 20), 6)
+    assert upright_size(tmp_path / name) == decode(tmp_path / name).size == (20, 40)
+
+
 def test_a_png_whose_chunks_lead_nowhere_keeps_its_place(tmp_path):
     Image.fromarray(blocks()).save(tmp_path / "a.png")
     content = (tmp_path / "a.png").read_bytes()

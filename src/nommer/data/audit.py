@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from nommer.data.archives import read_bytes
-from nommer.data.exif import has_sound_exif, orientation_of
+from nommer.data.exif import has_sound_exif, orientation_of, stored_size
 from nommer.data.formats.folders import ClassFolders, Sample
 from nommer.data.formats.labelled import Issue, LabelledImages, S, Split, content_of
 from nommer.data.images import ImageError, image_errors, open_image, to_rgb
@@ -73,7 +73,7 @@ def _read_header(image: Image.Image, path: Path) -> dict[str, Any]:
     """What an image tells of itself once it is opened."""
     remarks = tuple(find_remarks(image, path))
     kind = {"mode": image.mode, "format": image.format or ""}
-    return {"size": image.size, "orientation": orientation_of(image), "remarks": remarks, **kind}
+    return {"size": stored_size(image), "orientation": orientation_of(image), "remarks": remarks, **kind}
 
 
 def find_remarks(image: Image.Image, path: Path) -> Iterator[Issue]:

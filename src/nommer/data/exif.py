@@ -36,6 +36,12 @@ def orientation_of(image: Image.Image) -> int:
     return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
 
+def stored_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height as an image that is only opened is stored; Pillow gives those of a TIFF as it will be turned."""
+    is_turned = image.format == "TIFF" and orientation_of(image) >= FIRST_SIDEWAYS
+    return image.size[::-1] if is_turned else image.size
+
+
 def has_sound_exif(image: Image.Image) -> bool:
     """Whether the EXIF data of an open image, if any, can be read; fails as Pillow does where pixels come first."""
     if _has_late_exif(image):

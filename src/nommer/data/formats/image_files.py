@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from unicodedata import normalize
 
-from nommer.data.exif import FIRST_SIDEWAYS, orientation_of
+from nommer.data.exif import FIRST_SIDEWAYS, orientation_of, stored_size
 from nommer.data.formats.labelled import SPLIT_FOLDERS, Split
 from nommer.data.images import ImageError, image_errors, is_image_name, open_image, visible_files
 from nommer.data.parallel import read_all
@@ -18,7 +18,8 @@ def upright_size(path: Path) -> tuple[int, int]:
     """Width and height by an image's header, turned as its EXIF orientation says; `UNKNOWN_SIZE` without one."""
     try:
         with image_errors(path), open_image(path) as image:
-            return image.size[::-1] if orientation_of(image) >= FIRST_SIDEWAYS else image.size
+            size = stored_size(image)
+            return size[::-1] if orientation_of(image) >= FIRST_SIDEWAYS else size
     except ImageError:
         return UNKNOWN_SIZE
 
