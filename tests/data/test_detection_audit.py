@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from nommer.data.detection_audit import audit_detection
+from nommer.data.findings import find_leaks
 from nommer.data.formats.detection import read_detection
 from nommer.errors import InputError
 
@@ -49,6 +50,14 @@ def test_good_data_pass_unchanged_with_what_the_audit_learned(root, herd, digest
     expected = [sum(i == wanted for part in herd["train"].values() for i, _ in part) for wanted in (3, 7)]
     assert audited.class_counts.tolist() == expected
     assert digest(root) == before
+
+
+def test_the_same_image_is_found_in_two_splits_though_its_objects_differ(root):
+    first, second = root / "train2017/train0.png", root / "val2017/val0.png"
+    second.write_bytes(first.read_bytes())
+    audited = audit_detection(read_detection(root))
+    assert audited.contents[first] != audited.contents[second]
+    assert str(second) in [issue.file for issue in find_leaks(audited.data, audited.digests)]
 
 
 @pytest.mark.parametrize("layout", ["coco", "roboflow", "yolo", "yolo polygons", "voc", "maps"])

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nommer.data.findings import find_leaks
 from nommer.data.formats.masks import read_mask_folders
 from nommer.data.mask_audit import audit_masks
 from nommer.data.masks import IGNORE
@@ -42,6 +43,13 @@ def test_good_data_pass_unchanged_with_what_the_audit_learned(masked, digest):
     assert audited.class_counts.tolist() == np.bincount(np.stack(labels).ravel(), minlength=3).tolist()
     assert audited.class_counts.dtype == np.int64
     assert digest(masked) == before
+
+
+def test_the_same_image_is_found_in_two_splits_though_its_mask_differs(masked):
+    (masked / "images/val/6.png").write_bytes((masked / "images/train/0.png").read_bytes())
+    audited = audit_masks(read_mask_folders(masked))
+    leaks = find_leaks(audited.data, audited.digests)
+    assert [issue.file for issue in leaks] == [str(masked / "images/val/6.png")]
 
 
 def test_classes_are_counted_in_all_splits_where_none_is_for_training(masked):

@@ -1,7 +1,7 @@
 """Reads the images once before anything is learned from them, and lists what is wrong; files are never changed."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
@@ -109,6 +109,8 @@ class Audited(Generic[D]):
     """Median of the images' shorter side, in pixels."""
     contents: Mapping[Path, str] = field(default_factory=dict)
     """What tells each image with its label from any other, where images were read whole."""
+    digests: Mapping[Path, str] = field(default_factory=dict)
+    """SHA-256 of each image file, where they were read whole; of samples whose labels differ it may be the same."""
     class_counts: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     """(classes,) int64: of each class the labelled pixels, or the objects but for crowds, in "train", or in everything
     where there is no "train"; nothing where whole images have classes."""
@@ -143,7 +145,13 @@ def audit(
         _check_every_class(data, kept["train"])
     sides = [min(report.size) for report in reports if report.size]
     contents = {report.path: content_of(report.digest) for report in reports}
-    return Audited(replace(data, splits=kept, issues=(*data.issues, *issues)), int(median(sides)), contents)
+    audited = replace(data, splits=kept, issues=(*data.issues, *issues))
+    return Audited(audited, int(median(sides)), contents, digests_of(reports))
+
+
+def digests_of(reports: Iterable[ImageReport]) -> dict[Path, str]:
+    """The hash of each file that was read whole."""
+    return {report.path: report.digest for report in reports if report.digest}
 
 
 def leave_out(

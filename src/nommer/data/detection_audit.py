@@ -9,7 +9,7 @@ from statistics import median
 
 import numpy as np
 
-from nommer.data.audit import Audited, ImageReport, leave_out, read_images
+from nommer.data.audit import Audited, ImageReport, digests_of, leave_out, read_images
 from nommer.data.exif import FIRST_SIDEWAYS
 from nommer.data.formats.labelled import Issue, Split, content_of, shorten
 from nommer.data.formats.objects import DetectionFolders, DetectionSample
@@ -57,7 +57,7 @@ def audit_detection(
     issues += _absent_classes(data, counts)
     side = int(median(min(sample.size) for sample in audited.samples()))
     contents = {s.path: content_of(by_path[s.path].digest, s.objects.as_bytes()) for s in audited.samples()}
-    return Audited(replace(audited, issues=(*data.issues, *issues)), side, contents, counts)
+    return Audited(replace(audited, issues=(*data.issues, *issues)), side, contents, digests_of(read), counts)
 
 
 def find_error(sample: DetectionSample, image: ImageReport) -> str | None:

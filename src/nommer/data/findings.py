@@ -114,18 +114,18 @@ def find_duplicates(
     return found
 
 
-def find_leaks(data: LabelledImages[Any], contents: Mapping[Path, str]) -> list[Issue]:
-    """Every image to be judged on that is also there to be learned from.
+def find_leaks(data: LabelledImages[Any], digests: Mapping[Path, str]) -> list[Issue]:
+    """Every image to be judged on that is also there to be learned from, whatever it is labelled with.
 
     Args:
         data: the samples, in splits.
-        contents: what tells each sample from any other; "" where that is not known.
+        digests: hash of each image file, where that is known.
     """
-    learned = {contents.get(sample.path, ""): sample.path for sample in data.splits.get("train", ())}
+    learned = {digests.get(sample.path, ""): sample.path for sample in data.splits.get("train", ())}
     return [
         Issue(str(sample.path), f"the same image as {data.name_of(first)}, which is in train", "kept")
         for sample in data.splits.get("val", ())
-        if (content := contents.get(sample.path)) and (first := learned.get(content))
+        if (digest := digests.get(sample.path)) and (first := learned.get(digest))
     ]
 
 

@@ -8,7 +8,7 @@ from statistics import median
 
 import numpy as np
 
-from nommer.data.audit import Audited, ImageReport, decodes_whole, find_remarks, leave_out, read_image
+from nommer.data.audit import Audited, ImageReport, decodes_whole, digests_of, find_remarks, leave_out, read_image
 from nommer.data.exif import FIRST_SIDEWAYS
 from nommer.data.formats.labelled import Issue, content_of, shorten
 from nommer.data.formats.mask_pairs import MASK_ENDINGS, MaskSample
@@ -87,8 +87,9 @@ def audit_masks(
     contents = {
         report.path: content_of(report.image.digest if report.image else None, report.digest) for report in reports
     }
+    digests = digests_of(report.image for report in reports if report.image)
     counts = counts[: len(data.class_names)]
-    return Audited(replace(audited, issues=(*data.issues, *issues)), side, contents, counts)
+    return Audited(replace(audited, issues=(*data.issues, *issues)), side, contents, digests, counts)
 
 
 def read_pairs(data: MaskFolders, *, whole: bool | None = None) -> list[PairReport]:

@@ -28,7 +28,7 @@ def find_data(workflow: Workflow, settings: TrainSettings) -> Found:
     data = found.data
     if "val" not in data.splits:
         data = workflow.split(data, fraction=settings.val_fraction, seed=settings.seed)
-    leaks = find_leaks(data, found.contents)
+    leaks = find_leaks(data, found.digests)
     if leaks:
         notice(f"validation images that are training images too, and so judged too well: {len(leaks)}")
         data = replace(data, issues=(*data.issues, *leaks))
