@@ -67,6 +67,20 @@ def test_files_that_cannot_be_read_are_for_the_audit_to_tell(root, text, reason)
     assert not len(sample.objects)
 
 
+def test_a_size_left_empty_is_read_from_the_image(root, voc_text):
+    rewrite(root, voc_text([("dog", (1, 1, 9, 9))]).replace("<width>40</width>", "<width> </width>"))
+    sample = read_voc(root).splits["train"][0]
+    assert (sample.size, sample.error, len(sample.objects)) == ((40, 32), None, 1)
+
+
+def test_an_object_without_a_name_is_dropped(root, voc_text):
+    rewrite(root, voc_text([("", (1, 1, 9, 9)), ("dog", (1, 1, 9, 9))]))
+    data = read_voc(root)
+    assert told(data) == [("train0.xml", "object 1 has no name", "dropped")]
+    assert "" not in data.class_names
+    assert len(data.splits["train"][0].objects) == 1
+
+
 def test_a_size_that_lacks_is_read_from_the_image(root, voc_text):
     rewrite(root, voc_text([("dog", (1, 1, 9, 9))], size=(0, 0)))
     rewrite(root, voc_text([("dog", (1, 1, 9, 9))], size=(320, 400)), "train1")

@@ -57,7 +57,7 @@ def read_voc(root: Path) -> DetectionFolders:
         raise InputError(f"{root}: found no images with XML files; accepted are\n{LAYOUTS}")
     images, annotations = folders
     by_split, issues = _describe(root, images, annotations)
-    names = tuple(sorted({name for part in by_split.values() for image in part for name, _ in image.objects}))
+    names = tuple(sorted({name for part in by_split.values() for image in part for name, _ in image.objects if name}))
     origin = _origin(root, [image for part in by_split.values() for image in part], issues)
     reader = _Reader(names, origin, issues)
     splits: dict[Split, tuple[DetectionSample, ...]] = {}
@@ -109,7 +109,8 @@ def _read(image: Described) -> Described:
         return image
     try:
         tree = ElementTree.parse(image.file).getroot()  # noqa: S314 - expat loads no entities and bounds their growth
-        width, height = (int(to_number(tree.findtext(f"size/{side}", "0").strip())) for side in ("width", "height"))
+        sides = (tree.findtext(f"size/{side}") or "" for side in ("width", "height"))
+        width, height = (int(to_number(side.strip() or "0")) for side in sides)
     except (OSError, ValueError, OverflowError, ElementTree.ParseError) as error:
         return Described(image.path, image.file, error=f"its annotation {image.file} cannot be read: {error}")
     objects = tuple(_object(entry) for entry in tree.iter("object"))
@@ -151,10 +152,12 @@ class _Reader:
             self.issues.append(
                 Issue(str(image.file), "no such annotation file", "its image is taken to have no objects")
             )
-        raw = [
-            RawObject(f"object {number} ({name})", self.names.index(name), self._box(corners))
-            for number, (name, corners) in enumerate(image.objects, start=1)
-        ]
+        raw = []
+        for number, (name, corners) in enumerate(image.objects, start=1):
+            if name:
+                raw.append(RawObject(f"object {number} ({name})", self.names.index(name), self._box(corners)))
+            else:
+                self.issues.append(Issue(str(image.file), f"object {number} has no name", "dropped"))
         usable = raw if size != UNKNOWN_SIZE else []
         objects = make_objects(usable, size, file=image.file, issues=self.issues)
         return DetectionSample(image.path, objects, self.number, size, image.error)
