@@ -190,6 +190,15 @@ def test_images_to_predict_may_lie_in_archives(tmp_path, noisy):
     assert decode(archive / "b" / "2.png").size == (48, 40)
 
 
+@pytest.mark.parametrize("ending", [".tar", ".tar.gz"])
+def test_tars_put_one_behind_the_other_are_refused_not_read_in_part(tmp_path, ending):
+    sound = pack(tmp_path / f"sound{ending}", CONTENT)
+    (tmp_path / f"two{ending}").write_bytes(sound.read_bytes() * 2)
+    with pytest.raises(InputError, match=rf"two{ending}: cannot be read as an archive: more follows behind its end"):
+        visible_files(tmp_path / f"two{ending}")
+    assert visible_files(sound)
+
+
 @pytest.mark.parametrize("harm", ["header", "cut in a header", "cut between files"])
 def test_a_tar_that_ends_too_early_is_refused_not_read_in_part(tmp_path, harm):
     sound = pack(tmp_path / "sound.tar", CONTENT)

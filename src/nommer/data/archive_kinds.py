@@ -198,10 +198,17 @@ def _sound(archive: Path, name: str) -> str:
 
 
 def _check_end(tar: IO[bytes], offset: int) -> None:
-    """Refuse a tar whose last header found is not followed by the mark of its end; `tarfile` stops there in silence."""
+    """Refuse a tar that is not read to its end, where `tarfile` stops in silence.
+
+    So it does at a header that makes no sense, in place of the mark of the end, and at that mark though another archive
+    may follow.
+    """
     tar.seek(offset)
     if tar.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
         raise tarfile.ReadError(f"damaged, or cut, at byte {offset:,}: what follows there cannot be read")
+    while block := tar.read(1 << 20):
+        if block.strip(tarfile.NUL):
+            raise tarfile.ReadError(f"more follows behind its end, at byte {offset:,}, such as a second archive")
 
 
 def _target(link: tarfile.TarInfo) -> str:
