@@ -63,6 +63,7 @@ def test_files_that_could_not_be_read_are_not_compared():
         ("test: images/test is not there", "no images are taken from it", "problem"),
         ("file name does not end as an image's", "left out", "note"),
         ("file name does not end as a shard's", "left out", "note"),
+        (".heic images are not read", "left out; convert to JPEG or PNG", "problem"),
         ("lies beside the shards", "left out", "problem"),
         ("3 frames or pages", "the first one is used", "note"),
         ("has no objects", "used, as background alone", "note"),

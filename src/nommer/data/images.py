@@ -48,6 +48,9 @@ EXTENSIONS = frozenset(
 )
 """File name endings (lower case) by which images are found in folders."""
 
+UNREAD_EXTENSIONS = frozenset([".heic", ".heif", ".jxl", ".dng", ".nef", ".cr2", ".arw", ".dcm", ".tga", ".psd"])
+"""File name endings (lower case) of images that are not read, which people may take for read."""
+
 MAX_PIXELS = 178_956_970
 """Largest image decoded, in pixels; Pillow's own limit against decompression bombs."""
 

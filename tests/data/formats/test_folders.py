@@ -83,6 +83,15 @@ def test_what_is_left_out_is_listed(tmp_path):
     }
 
 
+def test_images_of_a_kind_that_is_not_read_are_told_from_other_files(tmp_path):
+    data = read_class_folders(touch(tmp_path, "a/1.jpg", "a/2.HEIC", "b/1.jpg", "b/notes.txt"))
+    assert [(Path(issue.file).name, issue.what, issue.done) for issue in data.issues] == [
+        ("2.HEIC", ".heic images are not read", "left out; convert to JPEG or PNG"),
+        ("notes.txt", "file name does not end as an image's", "left out"),
+    ]
+    assert data.left_out == 2
+
+
 def test_unicode_and_spaces_in_names(tmp_path):
     touch(tmp_path, "schöne Käfer/ein Käfer.jpg", "猫/1 (2).jpg")
     assert read_class_folders(tmp_path).class_names == ("schöne Käfer", "猫")

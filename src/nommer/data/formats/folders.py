@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from nommer.data.archives import find_archive, is_archive_name, pass_over_wrappers
-from nommer.data.formats.labelled import Issue, LabelledImages, Split, check_folder, check_names, split_of
+from nommer.data.formats.labelled import Issue, LabelledImages, Split, check_folder, check_names, no_image, split_of
 from nommer.data.images import direct_files, is_folder, is_image_name, sub_folders, visible_files
 from nommer.errors import InputError
 
@@ -79,7 +79,7 @@ def read_class_folders(root: Path, class_names: tuple[str, ...] | None = None) -
         check_names(folder, found, names, "the model's" if class_names else "the training")
         samples, ignored = _list_samples(folder, names, must_fill=split == "train" and class_names is None)
         splits[split] = tuple(samples)
-        issues += [Issue(str(path), "file name does not end as an image's", "left out") for path in ignored]
+        issues += [no_image(path) for path in ignored]
         issues += [Issue(str(path), "lies in no class folder", "left out") for path in _stray_images(folder)]
         if not samples:
             raise InputError(f"{folder}: no images in the class folders of this split; {LAYOUTS}")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from nommer.data.archives import pass_over_wrappers
 from nommer.data.formats.folders import ClassFolders, split_archives
-from nommer.data.formats.labelled import Issue, Split, check_names, shorten
+from nommer.data.formats.labelled import Issue, Split, check_names, no_image, shorten
 from nommer.data.formats.listed import Entry, collect, read_text
 from nommer.data.images import direct_files, is_folder, is_image_name, sub_folders, visible_files
 from nommer.errors import InputError
@@ -101,7 +101,7 @@ def _entries(place: _Place, split: Split, folder: Path, issues: list[Issue]) -> 
                 if is_image_name(path):
                     yield Entry(str(child), path, child.name, split)
                 elif not path.name.endswith("_boxes.txt"):
-                    issues.append(Issue(str(path), "file name does not end as an image's", "left out"))
+                    issues.append(no_image(path))
     elif solution is not None:
         yield from _listed(solution, folder, split, issues)
     elif split == "test":

@@ -14,7 +14,7 @@ from shlex import quote
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 from nommer.data.archives import find_archive
-from nommer.data.images import is_folder, sub_folders
+from nommer.data.images import UNREAD_EXTENSIONS, is_folder, sub_folders
 from nommer.errors import InputError
 
 Split = Literal["train", "val", "test"]
@@ -68,6 +68,13 @@ class Issue:
     file: str
     what: str
     done: str
+
+
+def no_image(path: Path) -> Issue:
+    """That a file among images is not read, by its name's ending."""
+    if path.suffix.lower() in UNREAD_EXTENSIONS:
+        return Issue(str(path), f"{path.suffix.lower()} images are not read", "left out; convert to JPEG or PNG")
+    return Issue(str(path), "file name does not end as an image's", "left out")
 
 
 class HasPath(Protocol):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from unicodedata import normalize
 
-from nommer.data.formats.labelled import HasPath, Issue, Split, shorten
+from nommer.data.formats.labelled import HasPath, Issue, Split, no_image, shorten
 from nommer.data.formats.mask_layouts import LAYOUTS, Layout, Part
 from nommer.data.images import is_image_name, visible_files
 from nommer.errors import InputError
@@ -113,7 +113,7 @@ def by_key(folder: Path, what: str) -> tuple[dict[Key, Path], list[Issue]]:
     issues = []
     for path in visible_files(folder):
         if not is_image_name(path):
-            issues.append(Issue(str(path), "file name does not end as an image's", "left out"))
+            issues.append(no_image(path))
             continue
         key = tuple(normalize("NFC", part) for part in path.relative_to(folder).with_suffix("").parts)
         if key in found:

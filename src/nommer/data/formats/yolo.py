@@ -11,7 +11,7 @@ import yaml
 
 from nommer.data.formats.class_file import UniqueKeys
 from nommer.data.formats.image_files import UNKNOWN_SIZE, upright_sizes
-from nommer.data.formats.labelled import Issue, Split, shorten
+from nommer.data.formats.labelled import Issue, Split, no_image, shorten
 from nommer.data.formats.objects import DetectionFolders, DetectionSample, RawObject, make_objects, to_id, to_number
 from nommer.data.images import is_image_name, visible_files
 from nommer.data.masks import ranges
@@ -173,7 +173,7 @@ def _images_in(folder: Path, issues: list[Issue]) -> list[Path]:
     """The images in a folder; other files there are listed, but for labels beside their images."""
     files = visible_files(folder)
     odd = [path for path in files if not is_image_name(path) and path.suffix.lower() != ".txt"]
-    issues += [Issue(str(path), "file name does not end as an image's", "left out") for path in odd]
+    issues += [no_image(path) for path in odd]
     return [path for path in files if is_image_name(path)]
 
 
