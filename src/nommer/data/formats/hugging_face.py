@@ -73,14 +73,25 @@ def _entries(folder: Path, split: Split) -> Iterator[Entry]:
             if label is None or (names and label == _UNLABELLED):
                 yield Entry(str(where), where, "", split, f"no class: its {column} is {label}")
                 continue
-            if not isinstance(label, int | str):
-                raise InputError(
-                    f"{where}: its {column} is {label}, {type(label).__name__}; expected one class, as a whole number "
-                    "or text; write several classes per image into a table"
-                )
-            if names and not 0 <= label < len(names):
-                raise InputError(f"{where}: its {column} is {label}; expected a class")
-            yield Entry(str(where), where, names[label] if names else str(label), split)
+            yield Entry(str(where), where, _class_of(f"{where}: its {column} is {label}", label, names), split)
+
+
+def _class_of(what: str, label: Any, names: list[str]) -> str:
+    """The class that a row's label stands for.
+
+    Raises:
+        InputError: `what`, and that it is none.
+    """
+    if not isinstance(label, int | str):
+        raise InputError(
+            f"{what}, {type(label).__name__}; expected one class, as a whole number or text; write several classes per "
+            "image into a table"
+        )
+    if not names or isinstance(label, str):
+        return str(label)
+    if not 0 <= label < len(names):
+        raise InputError(f"{what}; expected a class")
+    return names[label]
 
 
 def _arrow_files(folder: Path) -> list[Path]:
