@@ -11,6 +11,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, NoReturn
 
+import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, set_parsing_settings
 from rich.console import Console
 from torch import OutOfMemoryError
@@ -33,6 +34,9 @@ from nommer.screen import (
 )
 
 USER_ERROR = 2
+
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""Of YAML, as jsonargparse chooses it."""
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
@@ -143,13 +147,19 @@ def find_config(name: str) -> str:
     """The file of settings that `name` is, or that the recipe of this name is.
 
     Raises:
-        InputError: neither.
+        InputError: neither, or no YAML in UTF-8.
     """
     found = Path(name) if Path(name).is_file() else recipe_path(name)
     if found is None:
         raise InputError(
             f"--config {name}: no such file, and no recipe of this name; recipes: {', '.join(recipe_names())}"
         )
+    try:
+        yaml.load(found.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - it is a safe one
+    except UnicodeDecodeError as error:
+        raise InputError(f"--config {found}: is no text in UTF-8 ({error}); save it as UTF-8") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"--config {found}: Problems parsing config: {' '.join(str(error).split())}") from error
     return str(found)
 
 

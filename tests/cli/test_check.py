@@ -1,6 +1,7 @@
 """`nommer check`: what it finds in data of every task, what it writes, its exit code; it never changes a file."""
 
 import csv
+import html
 import json
 import shutil
 from pathlib import Path
@@ -111,6 +112,15 @@ def test_every_problem_of_classification(run, photos, noisy, tmp_path):
     assert "Training would refuse these data." in page
     assert "which is &#39;blue&#39;, while this is &#39;red&#39;" in page
     assert "wrong.png" in page
+
+
+def test_the_command_to_go_on_with_can_be_copied(run, photos, tmp_path, monkeypatch):
+    home = tmp_path / "my photos"
+    shutil.copytree(photos, home)
+    monkeypatch.chdir(home)
+    run("check .", "--out", tmp_path / "out")
+    page = html.unescape((tmp_path / "out" / "report.html").read_text())
+    assert "nommer train --data . --out 'runs/my photos'" in page
 
 
 def test_problems_that_training_lives_with_are_code_1(run, photos, tmp_path):

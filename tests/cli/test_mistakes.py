@@ -88,6 +88,21 @@ def test_a_config_file_that_does_not_fit_is_refused(refused, coloured, tmp_path,
     assert not (tmp_path / "run").exists()
 
 
+def test_a_config_file_in_another_encoding_is_refused_by_its_name(refused, coloured, tmp_path):
+    config = tmp_path / "a.yaml"
+    config.write_text("epochs: 3\n", encoding="utf-16")
+    found = refused("train --data", coloured, "--out", tmp_path / "run", "--config", config)
+    assert found.startswith(f"--config {config}: is no text in UTF-8 (")
+
+
+def test_a_network_of_timm_that_takes_one_size_is_refused_before_anything_is_written(refused, coloured, tmp_path):
+    options = "--model timm:deit_tiny_patch16_224 --image-size 64 --workers 0 --device cpu"
+    found = refused("train --data", coloured, "--out", tmp_path / "run", options)
+    assert found.startswith("--model timm:deit_tiny_patch16_224: does not take images of 64 x 64: ")
+    assert "or build it for this one: --network.timm '{img_size: 64}'" in found
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("verb", ["evaluate", "predict", "explain"])
 def test_models_that_are_none_are_refused(refused, verb, tmp_path, coloured):
     images = () if verb == "evaluate" else (coloured,)

@@ -45,7 +45,7 @@ def test_settings_reach_the_optimiser(tiny_classifier):
     assert optimizer.param_groups[0]["betas"] == (0.8, 0.95)
     assert optimizer.param_groups[0]["eps"] == 1e-6
     assert optimizer.param_groups[0]["lr"] == 2e-3
-    for name in ("sgd", "lamb", "lion"):
+    for name in ("sgd", "lamb", "lion", "adan"):
         Optim(name=name).optimizer(network, 1e-3)
 
 
@@ -153,9 +153,11 @@ def test_what_is_not_given_depends_on_the_task():
         ({"milestones": (0,)}, "optim.milestones must be rising numbers above 0, got (0,)"),
         ({"betas": (0.9, 1.0)}, "optim.betas must be two numbers, at least 0 and below 1, got (0.9, 1.0)"),
         ({"betas": (0.9,)}, "optim.betas must be two numbers"),
+        ({"name": "adan", "betas": (0.9, 0.95)}, "optim.betas: adan has 3 of them, at their own values; leave betas"),
         ({"layer_decay": 0}, "optim.layer_decay must be above 0 and at most 1, got 0"),
         ({"reference_batch": 0}, "optim.reference_batch must be 1 or more, got 0"),
         ({"name": "adamm"}, "optim.name 'adamm' is no optimiser of timm"),
+        ({"name": "adahessian"}, "optim.name 'adahessian' needs second derivatives"),
     ],
 )
 def test_values_out_of_range_are_named(options, message):

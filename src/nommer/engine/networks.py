@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from nommer.backbone.network import NomMer
@@ -53,6 +54,26 @@ def like_pretrained(settings: TrainSettings) -> TrainSettings:
 def _peer(settings: TrainSettings, *, num_classes: int) -> nn.Module:
     options = settings.network.timm or {}
     return build_timm(settings.model.removeprefix(PEER), num_classes=num_classes, options=options)
+
+
+def check_peer_size(settings: TrainSettings) -> None:
+    """See that a network of timm takes images of the run's size, before anything is written.
+
+    Raises:
+        InputError: it does not.
+    """
+    if not settings.model.startswith(PEER) or settings.image_size is None:
+        return
+    size = settings.image_size
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        network = _peer(settings, num_classes=0).eval()
+        try:
+            network(torch.zeros(1, 3, size, size))
+        except (AssertionError, RuntimeError, ValueError) as error:
+            raise InputError(
+                f"--model {settings.model}: does not take images of {size} x {size}: {error}; give the --image-size "
+                f"that it is built for, or build it for this one: --network.timm '{{img_size: {size}}}'"
+            ) from error
 
 
 def count_features(settings: TrainSettings) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from timm.optim import create_optimizer_v2, get_optimizer_info
+from timm.optim import OptimInfo, create_optimizer_v2, get_optimizer_info
 from timm.scheduler import create_scheduler_v2
 from timm.scheduler.scheduler import Scheduler
 from torch import nn
@@ -34,7 +34,7 @@ class Optim:
     weight_decay: float = 0.05
     """Not applied to biases, norms, embeddings and bias tables."""
     betas: tuple[float, float] = (0.9, 0.999)
-    """Averaging factors of Adam-like optimisers."""
+    """Averaging factors of Adam-like optimisers; one with another number of them has its own defaults."""
     eps: float = 1e-8
     """Term in the denominator of Adam-like optimisers."""
     clip_grad: float = 5.0
@@ -82,9 +82,19 @@ class Optim:
         if self.reference_batch is not None and self.reference_batch < 1:
             raise InputError(f"optim.reference_batch must be 1 or more, got {self.reference_batch}")
         try:
-            get_optimizer_info(self.name.lower().split("_")[-1])  # "lookahead_" may stand before the name
+            known = self._info()
         except ValueError:
             raise InputError(f"optim.name {self.name!r} is no optimiser of timm; adamw is the usual one") from None
+        if known.second_order:
+            raise InputError(f"optim.name {self.name!r} needs second derivatives, which training does not compute; "
+                             "adamw is the usual one")  # fmt: skip
+        if known.has_betas and known.num_betas != 2 and self.betas != type(self).betas:
+            raise InputError(f"optim.betas: {known.name} has {known.num_betas} of them, at their own values; leave "
+                             "betas out")  # fmt: skip
+
+    def _info(self) -> OptimInfo:
+        """What timm knows of the optimiser; "lookahead_" may stand before its name."""
+        return get_optimizer_info(self.name.lower().split("_")[-1])
 
     def resolved(self, *, schedule: Schedule, label_smoothing: float) -> "Optim":
         """With what is not given filled in, as it is usual for a task."""
@@ -99,9 +109,9 @@ class Optim:
 
     def optimizer(self, network: nn.Module, lr: float, *, fused: bool = False) -> Optimizer:
         """The optimiser over the parameters of `network`; with `fused` in one kernel where it has one."""
-        known = get_optimizer_info(self.name.lower().split("_")[-1])
+        known = self._info()
         options: dict[str, Any] = {"eps": self.eps} if known.has_eps else {}
-        options |= {"betas": self.betas} if known.has_betas else {}
+        options |= {"betas": self.betas} if known.has_betas and known.num_betas == len(self.betas) else {}
         options |= {"fused": True} if fused and known.opt_class in _HAVE_FUSED else {}
         return create_optimizer_v2(
             network, self.name, lr=lr, weight_decay=self.weight_decay, layer_decay=self.layer_decay, **options

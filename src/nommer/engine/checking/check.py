@@ -1,5 +1,6 @@
 """Looking at a data set before anything is learned from it: `nommer check`. Files are read, never changed."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,21 +65,30 @@ def check_data(root: Path, *, classes: Path | None, out: Path | None, overwrite:
     except InputError as error:
         if not root.exists() or (classes is not None and str(classes) in str(error)):  # the call is mistaken
             raise
-        return _refused(root, task, str(error), results_folder(None, "check", out, overwrite=overwrite))
+        return _refused(root, classes, task, str(error), results_folder(None, "check", out, overwrite=overwrite))
     facts = Facts.of(data, workflow.inspect(data))
     findings = find_all(workflow, data, facts)
     folder = results_folder(None, "check", out, overwrite=overwrite)
     result = CheckResult(workflow.name, summarise(workflow.name, data, facts, findings), tuple(findings), folder)
     _write(folder, root, result.task, result.summary, findings, image_rows(data, facts))
-    write_report(data, facts, result.task, result.summary, findings, folder / "report.html")
+    command = _command("train", "--data", root, classes=classes, out=Path("runs", root.resolve().stem))
+    write_report(data, facts, result.task, result.summary, findings, folder / "report.html", command)
     return result
 
 
-def _refused(root: Path, task: str, why: str, folder: Path) -> CheckResult:
+def _command(*words: str | Path, classes: Path | None, out: Path | None = None) -> str:
+    """A command of nommer, to be copied as it stands."""
+    options = {"--classes": classes, "--out": out}
+    given = [word for option, value in options.items() if value is not None for word in (option, value)]
+    return shlex.join(map(str, ("nommer", *words, *given)))
+
+
+def _refused(root: Path, classes: Path | None, task: str, why: str, folder: Path) -> CheckResult:
     """What is told of data that contradict themselves or fit nothing: why, and what can be said of their images alone.
 
     Args:
         root: the data.
+        classes: the file of their classes, where one was given.
         task: what they are for; "" where that cannot be told, and then nothing is read.
         why: the sentence with which training would refuse them.
         folder: for what is found.
@@ -89,7 +99,8 @@ def _refused(root: Path, task: str, why: str, folder: Path) -> CheckResult:
     summary = {"images found": len(images), "unreadable images": sum(bool(image.error) for image in images)}
     rows = [{"file": image.path.as_posix(), "split": "", "label": "", **_file_facts(image)} for image in images]
     _write(folder, root, task, summary, findings, rows)
-    write_refusal(root, summary, findings, images, folder / "report.html")
+    command = _command("check", root, classes=classes)
+    write_refusal(root, summary, findings, images, folder / "report.html", command)
     return CheckResult(task, summary, tuple(findings), folder)
 
 

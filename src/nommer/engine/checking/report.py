@@ -45,8 +45,9 @@ def write_report(
     summary: Mapping[str, Any],
     findings: Sequence[Finding],
     path: Path,
+    command: str,
 ) -> None:
-    """Write `report.html`."""
+    """Write `report.html`; `command` is what to do next."""
     verdict = VERDICTS[findings[0].severity if findings else ""]
     page = Page(f"Data check: {data.root.name}", summary=f"{verdict} {_in_a_sentence(task, summary)}")
     page.table(["", "value"], [[name, value] for name, value in summary.items()], caption=str(data.root))
@@ -55,14 +56,19 @@ def write_report(
     _add_images(page, list(facts.images.values()))
     _add_samples(page, data, facts, task)
     page.section("Next")
-    page.command(f"nommer train --data {data.root} --out runs/{data.root.stem}")
+    page.command(command)
     page.save(path)
 
 
 def write_refusal(
-    root: Path, summary: Mapping[str, Any], findings: Sequence[Finding], images: Sequence[ImageReport], path: Path
+    root: Path,
+    summary: Mapping[str, Any],
+    findings: Sequence[Finding],
+    images: Sequence[ImageReport],
+    path: Path,
+    command: str,
 ) -> None:
-    """Write `report.html` of data whose labels could not be read."""
+    """Write `report.html` of data whose labels could not be read; `command` is what to do next."""
     page = Page(f"Data check: {root.name}", summary=VERDICTS["fatal"])
     page.table(["", "value"], [[name, value] for name, value in summary.items()], caption=str(root))
     page.section("What was found")
@@ -74,7 +80,7 @@ def write_refusal(
     if images:
         _add_images(page, images)
     page.section("Next", "Mend what is said above, then look again; labels are only looked at once they can be read.")
-    page.command(f"nommer check {root}")
+    page.command(command)
     page.save(path)
 
 

@@ -17,7 +17,7 @@ from nommer.data.formats.folders import ClassFolders, split_stratified
 from nommer.data.formats.labelled import shorten
 from nommer.data.module import ImageData, Loading
 from nommer.data.transforms import Augmentation, Preprocessing
-from nommer.engine.networks import build_network, transfer
+from nommer.engine.networks import build_network, check_peer_size, transfer
 from nommer.engine.optim import Optim
 from nommer.engine.settings import TrainSettings, default_image_size
 from nommer.engine.speed import compiled
@@ -111,6 +111,7 @@ class ClassificationWorkflow(Workflow):
             )
         image_size = settings.image_size or default_image_size(found.short_side)
         filled = Preprocessing(image_size=image_size, **vars(settings.pixels))
+        check_peer_size(replace(settings, image_size=image_size))
         return replace(
             settings,
             image_size=image_size,

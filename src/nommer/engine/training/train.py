@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import lightning as L
+import torch
 
 from nommer.data.seeding import seed_all
 from nommer.deploy.fuse import fuse
@@ -212,7 +213,8 @@ def conclude(workflow: Workflow, settings: TrainSettings, run: RunFolder, data: 
     model, report = model.eval(), judgement.report
     save_model(run.model, model, metrics={"epoch": epoch, **report.summary()}, version=version("nommer"))
     facts = {"epoch": epoch, "data": str(settings.data), "split": "val"}
-    workflow.save_judgement(judgement, model, held_back, run.path, facts=facts)
+    with torch.compiler.set_stance("force_eager"):  # also a model whose blocks were compiled to be trained
+        workflow.save_judgement(judgement, model, held_back, run.path, facts=facts)
     score = getattr(report, task.measure)
     notice(f"best epoch {epoch}: {task.measure_name} {score:.2%} on {report.images} validation images")
     plots = ", ".join(name for name in workflow.plots.split(", ") if (run.path / name).is_file())
