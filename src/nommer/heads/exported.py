@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -212,23 +213,31 @@ def load_exported(path: Path) -> Classifier | Segmenter | Detector:
         InputError: a file that cannot be read, that would have to execute code, or that lacks the class names and the
             preprocessing.
     """
-    runtime: Runtime
+    told, run_by = _open(path)
     try:
-        if path.suffix == ".onnx":
-            session = open_session(path)
-            description = _read(session.get_modelmeta().custom_metadata_map[METADATA], path)
-            runtime = OnnxRuntime(session)
-        else:
-            module, told = open_program(path)
-            description = _read(told[METADATA], path)
-            runtime = ProgramRuntime(module, description["outputs"])
-        return _BUILDERS[description["task"]](runtime, description, path).eval()
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        description = _read(told[METADATA])
+        return _BUILDERS[description["task"]](run_by(description["outputs"]), description, path).eval()
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except (AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: was not written by `nommer export`, its metadata lack or spoil {error}") from error
 
 
-def _read(text: str, path: Path) -> dict[str, Any]:
-    """The metadata.
+def _open(path: Path) -> tuple[Mapping[str, str], Callable[[Sequence[str]], Runtime]]:
+    """The metadata of a file by their keys, and what runs it, by the names of its outputs.
+
+    Raises:
+        InputError: a file that cannot be read, or that would have to execute code.
+    """
+    if path.suffix == ".onnx":
+        session = open_session(path)
+        return session.get_modelmeta().custom_metadata_map, lambda _names: OnnxRuntime(session)
+    module, told = open_program(path)
+    return told, partial(ProgramRuntime, module)
+
+
+def _read(text: str) -> dict[str, Any]:
+    """The metadata of nommer.
 
     Raises:
         InputError: a newer nommer wrote them, or they are for a task that this one does not know.
@@ -238,10 +247,10 @@ def _read(text: str, path: Path) -> dict[str, Any]:
         raise TypeError("everything")
     found = description.get("format", FORMAT)
     if found != FORMAT:
-        raise InputError(f"{path}: written by a newer nommer (format {found!r}, known: {FORMAT}); upgrade nommer")
+        raise InputError(f"written by a newer nommer (format {found!r}, known: {FORMAT}); upgrade nommer")
     if description["task"] not in _BUILDERS:
         raise InputError(
-            f"{path}: a model for the task {description['task']!r}, which this nommer does not know "
+            f"a model for the task {description['task']!r}, which this nommer does not know "
             f"(known: {', '.join(_BUILDERS)}); upgrade nommer"
         )
     return description
