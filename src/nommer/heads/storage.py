@@ -134,7 +134,7 @@ def _load_folder(folder: Path) -> Model:
     description = _read_description(folder / DESCRIPTION)
     weights = read_safetensors(folder / WEIGHTS)
     task = description.get("task", "classification")
-    if task not in _BUILDERS:
+    if not isinstance(task, str) or task not in _BUILDERS:
         raise InputError(
             f"{folder / DESCRIPTION}: a model for the task {task!r}, which this nommer does not know "
             f"(known: {', '.join(_BUILDERS)}); upgrade nommer"
@@ -142,7 +142,7 @@ def _load_folder(folder: Path) -> Model:
     try:
         check_described(description["architecture"], weights)
         model = _BUILDERS[task](description)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{folder / DESCRIPTION}: does not describe a model: {error}") from error
     load_weights(model.network, weights, folder / WEIGHTS)
     return model.eval()
