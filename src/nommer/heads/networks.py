@@ -27,6 +27,9 @@ _REFUSED = {"num_classes", "features_only", "checkpoint_path", "cache_dir", "scr
 
 _PLAIN = (bool, int, float, str)
 
+_TRIPPED = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What constructors in timm raise for options that make no sense, which they do not check."""
+
 
 def describe_network(network: nn.Module) -> dict[str, Any]:
     """What `build_network` needs to build the same network again, as plain values.
@@ -83,7 +86,7 @@ def build_timm(name: str, *, num_classes: int, options: Mapping[str, Any] = Mapp
     _check_options(name, given)
     try:
         network: Any = timm.create_model(name, pretrained=False, num_classes=num_classes, **{**defaults, **given})
-    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+    except _TRIPPED as error:
         shown = ", ".join(f"{option} {value!r}" for option, value in given.items())
         raise InputError(f"timm cannot build {name} with {shown or 'its own settings'}: {error}") from error
     if "stem_stride" in options:
