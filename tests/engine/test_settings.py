@@ -11,7 +11,16 @@ from nommer.data.formats.folders import ClassFolders, Sample
 from nommer.data.joint_transforms import DensePreprocessing
 from nommer.data.transforms import Augmentation, PixelOptions
 from nommer.engine.network_options import NetworkOptions
-from nommer.engine.settings import SegmentationOptions, TrainSettings, default_crop, default_image_size, parse_duration
+from nommer.engine.optim import Optim
+from nommer.engine.settings import (
+    ClassificationOptions,
+    DetectionOptions,
+    SegmentationOptions,
+    TrainSettings,
+    default_crop,
+    default_image_size,
+    parse_duration,
+)
 from nommer.engine.tasks.segmentation import median_weights
 from nommer.engine.trainer import parse_device, resolve_precision
 from nommer.engine.workflow import Found
@@ -211,6 +220,21 @@ def test_resampling_is_left_to_the_task_unless_it_is_given():
     for pixels, expected in ((PixelOptions(), "bilinear"), (PixelOptions(interpolation="bicubic"), "bicubic")):
         resolved = TrainSettings(**DEFAULTS, pixels=pixels).for_whole_images("segmentation")
         assert DensePreprocessing(**resolved.normalisation).interpolation == expected
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: Optim(schedule="Poly"), "optim.schedule must be cosine, poly or steps, got 'Poly'"),
+        (lambda: SegmentationOptions(class_weights=None), "segmentation.class_weights must be none or median, got None"),
+        (lambda: DetectionOptions(head="Cascade"), "detection.head must be plain or cascade, got 'Cascade'"),
+        (lambda: ClassificationOptions(sampling=1), "classification.sampling must be shuffled or balanced, got 1"),
+    ],
+)
+def test_words_that_an_option_does_not_know_are_refused(build, message):
+    with pytest.raises(InputError) as caught:
+        build()
+    assert str(caught.value) == message
 
 
 @pytest.mark.parametrize(

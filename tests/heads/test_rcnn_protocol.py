@@ -56,3 +56,9 @@ def test_comes_back_from_json():
 def test_numbers_that_make_no_sense_are_refused(changes, message):
     with pytest.raises(InputError, match=message):
         RCNNProtocol(**changes)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_another_loss_is_refused():
+    with pytest.raises(InputError, match="box_loss must be l1 or giou, got 'GIoU'"):
+        RCNNProtocol(box_loss="GIoU")

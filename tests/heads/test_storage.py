@@ -141,6 +141,8 @@ def cut_weights(folder):
         (lambda f: change(f, architecture={"colour": 7}), "does not describe a model"),
         (lambda f: change(f, architecture=None), "does not describe a model"),
         (lambda f: change(f, preprocessing={"image_size": 5}), "image_size must be 32 pixels or more, got 5"),
+        (lambda f: change(f, preprocessing={"crop_mode": "squish"}), "crop_mode must be center or squash, got 'squish'"),
+        (lambda f: change(f, preprocessing={"interpolation": ["nearest"]}), "interpolation must be bicubic, bilinear or"),
         (lambda f: change(f, preprocessing={"mean": None}), "does not describe a model"),
         (lambda f: change(f, class_names=["a", "b"]), "the network has 3 outputs but 2 class names were given"),
         (lambda f: write_header(f, 10**15, b"{}"), "cannot be read as safetensors"),

@@ -16,7 +16,7 @@ from timm.data.transforms import MaybeToTensor
 from torch import Tensor
 from torchvision.transforms import Normalize, v2
 
-from nommer.errors import InputError
+from nommer.errors import InputError, check_words
 
 _LONGEST_ASPECT = 4
 """Longer images are cropped to this aspect ratio before resizing, which a centre crop does not see but memory does."""
@@ -45,6 +45,7 @@ class Normalisation:
     """Colour (0-255) under transparent pixels."""
 
     def __post_init__(self) -> None:
+        check_words(self)
         for name in ("mean", "std", "background"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
             if len(getattr(self, name)) != 3:

@@ -10,7 +10,7 @@ from timm.scheduler.scheduler import Scheduler
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from nommer.errors import InputError
+from nommer.errors import InputError, check_words
 
 Schedule = Literal["cosine", "poly", "steps"]
 
@@ -60,6 +60,7 @@ class Optim:
     """Share of the target that is spread over all classes. By default 0.1 for classification, 0 for segmentation."""
 
     def __post_init__(self) -> None:
+        check_words(self, "optim.")
         object.__setattr__(self, "betas", tuple(self.betas))
         if self.milestones is not None:
             object.__setattr__(self, "milestones", _rising(self.milestones))

@@ -18,7 +18,7 @@ from nommer.engine.optim import Optim
 from nommer.engine.processes import Strategy, SyncNorms
 from nommer.engine.sharding import check_shardable
 from nommer.engine.trainer import Precision, count_processes, parse_device, resolve_precision
-from nommer.errors import InputError, check_minimum
+from nommer.errors import InputError, check_minimum, check_words
 from nommer.heads.rcnn_protocol import RCNNProtocol
 from nommer.zoo import find_entry
 
@@ -60,6 +60,7 @@ class SegmentationOptions:
     """Random changes of image and mask together."""
 
     def __post_init__(self) -> None:
+        check_words(self, "segmentation.")
         for name in ("decoder_channels", "auxiliary_channels", "short_side", "long_side"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise InputError(f"segmentation.{name} must be 1 or more, got {getattr(self, name)}")
@@ -100,6 +101,7 @@ class DetectionOptions:
     """How proposals and boxes are sampled, matched and chosen."""
 
     def __post_init__(self) -> None:
+        check_words(self, "detection.")
         for name in ("short_side", "long_side", "fpn_channels", "box_channels"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise InputError(f"detection.{name} must be 1 or more, got {getattr(self, name)}")

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from nommer.errors import InputError
+from nommer.errors import InputError, check_words
 from nommer.shapes import BandScores, ClassMap, Images, ImageScores, NextImages
 
 WHOLE_PIXELS = 2**21
@@ -46,8 +46,7 @@ class Inference:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scales", tuple(self.scales))
-        if self.mode not in ("auto", "whole", "slide"):
-            raise InputError(f"inference.mode must be auto, whole or slide, got {self.mode!r}")
+        check_words(self, "inference.")
         if self.window is not None and self.window < 32:
             raise InputError(f"inference.window must be 32 pixels or more, got {self.window}")
         if not 0 <= self.overlap <= 0.9:

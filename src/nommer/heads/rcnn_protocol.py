@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from nommer.errors import InputError
+from nommer.errors import InputError, check_words
 
 Deviations = tuple[float, float, float, float]
 """Of the four numbers that move a box: centre (x, y), logarithm of width and height."""
@@ -110,6 +110,7 @@ class RCNNProtocol:
     """Least probability of a pixel of a mask."""
 
     def __post_init__(self) -> None:
+        check_words(self)
         self._check_ranges()
         if self.rpn_negative_iou > self.rpn_positive_iou:
             raise InputError(
