@@ -1,6 +1,7 @@
 """Exported segmenters: the same answers from another runtime, with the same windows. Classifiers: tests/cli."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from nommer import InputError, load
 from nommer.deploy import export as module
 from nommer.deploy.capture import image_size
 from nommer.deploy.export import Format, export_model
-from nommer.deploy.parity import DENSE_BATCHES, compare, parity_images
+from nommer.deploy.parity import DENSE_BATCHES, compare, parity_images, prepare_some
 from nommer.heads.inference import Inference
 from nommer.heads.segmentation import Segmenter
 from nommer.heads.storage import network_of, save_model
@@ -124,6 +125,30 @@ def test_images_for_the_comparison_are_evenly_chosen_and_readable(tiny_segmenter
         assert images.shape == (count, 3, 32, 32)
         with pytest.raises(InputError, match="none of the images looked at can be read; give --data"):
             parity_images(model, [tmp_path / "broken.png"])
+
+
+@pytest.mark.parametrize(("count", "wanted"), [(63, 32), (255, 128), (33, 32), (10, 32), (1, 4)])
+def test_images_are_chosen_over_the_whole_range(tiny_classifier, monkeypatch, count, wanted):
+    """The files of a folder are in the order of their classes."""
+    model, paths = tiny_classifier(), [Path(f"{number}.png") for number in range(count)]
+    monkeypatch.setattr(model, "prepare", lambda path: torch.zeros(3, 32, 32))
+    numbers = [int(path.stem) for path in prepare_some(model, paths, wanted)]
+    assert len(numbers) == min(count, wanted)
+    gaps = np.diff([*numbers, count])
+    assert gaps.max() - gaps.min() <= 1
+
+
+def test_what_cannot_be_read_is_replaced_from_the_whole_range_too(tiny_classifier, monkeypatch):
+    model, paths = tiny_classifier(), [Path(f"{number}.png") for number in range(100)]
+    looked_at = []
+
+    def prepare(path):
+        looked_at.append(int(path.stem))
+        return Failure(str(path), "cut") if len(looked_at) <= 10 else torch.zeros(3, 32, 32)
+
+    monkeypatch.setattr(model, "prepare", prepare)
+    assert len(prepare_some(model, paths, 10)) == 10
+    assert looked_at == [*range(0, 100, 10), *range(1, 100, 10)]
 
 
 def test_a_program_for_any_size_answers_whole_images(tiny_segmenter, pictures, tmp_path, unchecked_shapes):

@@ -25,6 +25,8 @@ CALIBRATION_IMAGES, DENSE_CALIBRATION_IMAGES = 128, 16
 AGREEMENT_IMAGES, DENSE_AGREEMENT_IMAGES = 256, 16
 """Other images, on which the answers of both are compared."""
 
+_BITS = 8
+
 _NARROW = 8
 """Linear layers with fewer outputs stay in float32: they cost nothing, and the nominators' decide between contexts."""
 
@@ -33,9 +35,13 @@ _NARROW = 8
 class QuantisationReport:
     """What an exported model in 8-bit integers costs, on real images."""
 
+    weight_bits: int
+    """8, or 7 where the exporting processor would overflow at 8; a file of 8 may overflow on processors like that."""
     calibration_images: int
     images: int
-    """Images whose answers are compared, none of them used for calibration where there are enough."""
+    """Images whose answers are compared."""
+    seen_images: int
+    """Of these, how many were used for calibration: none, but where fewer than that many others are there."""
     agreement: float
     """Share of these images, of a segmenter of their pixels, with the same most probable class as in float32."""
     metric: str | None
@@ -79,7 +85,7 @@ def quantise(source: Path, target: Path, images: Images) -> None:
             quant_format=QuantFormat.QDQ,
             nodes_to_quantize=_heavy_nodes(onnx.load(str(prepared)).graph),
             per_channel=True,
-            reduce_range=not _has_vnni(),
+            reduce_range=weight_bits() < _BITS,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
@@ -129,7 +135,7 @@ def _heavy_nodes(graph: Any) -> list[str]:
     return [node.name for node in graph.node if is_heavy(node)]
 
 
-def _has_vnni() -> bool:
-    """Whether this processor adds up products of 8-bit integers without overflowing 16 bits in between."""
+def weight_bits() -> int:
+    """Bits of a quantised weight: 8 where this processor adds up products without overflowing 16 bits in between."""
     capability = torch.backends.cpu.get_cpu_capability()
-    return "AVX512" in capability and torch.cpu._is_vnni_supported()
+    return _BITS if "AVX512" in capability and torch.cpu._is_vnni_supported() else _BITS - 1

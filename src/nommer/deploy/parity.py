@@ -77,23 +77,42 @@ class ParityReport:
         return asdict(self)
 
 
-def parity_images(model: Exportable, paths: Sequence[Path], *, wanted: int | None = None) -> Prepared:
-    """Some of the images in `paths`, evenly chosen, as the exported model takes them.
-
-    Of a segmenter their middle; of a detector each at its own size.
+def parity_images(model: Exportable, paths: Sequence[Path]) -> Prepared:
+    """The images of `prepare_some` on which a model is compared.
 
     Raises:
         InputError: none of those looked at can be read.
     """
-    wanted = wanted or (PARITY_IMAGES if isinstance(model, Classifier) else DENSE_PARITY_IMAGES)
-    prepared = (model.prepare(path) for path in paths[:: max(1, len(paths) // wanted)])
-    images = list(islice((image for image in prepared if isinstance(image, Tensor)), wanted))
+    wanted = PARITY_IMAGES if isinstance(model, Classifier) else DENSE_PARITY_IMAGES
+    images = list(prepare_some(model, paths, wanted).values())
+    return images if isinstance(model, Detector) else torch.stack(images)
+
+
+def prepare_some(model: Exportable, paths: Sequence[Path], wanted: int) -> dict[Path, Tensor]:
+    """So many of the images in `paths`, or all, evenly chosen, each (3, height, width) as the exported model takes it.
+
+    Of a segmenter their middle; of a detector each at its own size. Where some cannot be read, others take their place.
+
+    Raises:
+        InputError: none of those looked at can be read.
+    """
+    chosen = set(_evenly(len(paths), wanted))
+    rest = [path for index, path in enumerate(paths) if index not in chosen]
+    looked_at = [paths[index] for index in sorted(chosen)] + [rest[index] for index in _evenly(len(rest), wanted)]
+    prepared = ((path, model.prepare(path)) for path in looked_at)
+    images = dict(islice(((path, image) for path, image in prepared if isinstance(image, Tensor)), wanted))
     if not images:
         raise InputError("none of the images looked at can be read; give --data with images to compare on")
     if isinstance(model, Detector):
         return images
     side = image_size(model, dynamic=False).usual
-    return torch.stack([center_crop(image, [side, side]) for image in images])
+    return {path: center_crop(image, [side, side]) for path, image in images.items()}
+
+
+def _evenly(count: int, wanted: int) -> list[int]:
+    """So many indices of `count` things, or all where there are no more, at even distances from the first on."""
+    chosen = min(wanted, count)
+    return [number * count // chosen for number in range(chosen)]
 
 
 @torch.inference_mode()

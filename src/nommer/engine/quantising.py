@@ -1,16 +1,17 @@
 """An exported model in 8-bit integers, delivered only if it answers nearly as well as in float32."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import cast
 
+import torch
 from torch import Tensor
 
 from nommer.deploy import int8
 from nommer.deploy.int8 import QuantisationReport
-from nommer.deploy.parity import parity_images
+from nommer.deploy.parity import prepare_some
 from nommer.engine.evaluation import EvaluationSettings, Opened, open_model_and_data
 from nommer.errors import InputError
 from nommer.files import write_json
@@ -48,24 +49,20 @@ def quantise_export(
     """
     opened = _open_labelled(source, data)
     file, candidate = folder / "model.onnx", folder / ".candidate.onnx"
-    dense = isinstance(model, Segmenter)
     judged = set() if opened is None else {sample.path for sample in opened.data.samples()}
-    free = [path for path in paths if path not in judged] or list(paths)
-    wanted = int8.DENSE_CALIBRATION_IMAGES if dense else int8.CALIBRATION_IMAGES
-    seen = cast("Tensor", parity_images(model, free, wanted=wanted))
-    others = [path for path in paths if path in judged] or list(paths)
-    wanted = int8.DENSE_AGREEMENT_IMAGES if dense else int8.AGREEMENT_IMAGES
-    compared = cast("Tensor", parity_images(model, others, wanted=wanted))
+    seen, compared = _choose_images(model, paths, judged)
     try:
         notice(f"quantising: {len(seen)} images to calibrate on")
-        int8.quantise(file, candidate, seen)
+        int8.quantise(file, candidate, torch.stack(list(seen.values())))
         plain, quantised = (cast("Classifier | Segmenter", load_exported(path)) for path in (file, candidate))
-        agreement = int8.agreement(plain, quantised, compared)
+        agreement = int8.agreement(plain, quantised, torch.stack(list(compared.values())))
         name, before, after = _judge(opened, plain, quantised)
         drop = 1 - agreement if before is None or after is None else before - after
         report = QuantisationReport(
+            weight_bits=int8.weight_bits(),
             calibration_images=len(seen),
             images=len(compared),
+            seen_images=len(seen.keys() & compared.keys()),
             agreement=agreement,
             metric=name,
             float32=before,
@@ -87,6 +84,22 @@ def quantise_export(
     finally:
         candidate.unlink(missing_ok=True)
     return report
+
+
+def _choose_images(
+    model: Classifier | Segmenter, paths: Sequence[Path], judged: Set[Path]
+) -> tuple[dict[Path, Tensor], dict[Path, Tensor]]:
+    """Prepared images to calibrate on, and those to compare answers on: others, where there are as many.
+
+    The former are not among the `judged` and the latter are, where there are any such.
+    """
+    dense = isinstance(model, Segmenter)
+    free = [path for path in paths if path not in judged] or paths
+    seen = prepare_some(model, free, int8.DENSE_CALIBRATION_IMAGES if dense else int8.CALIBRATION_IMAGES)
+    compared = [path for path in paths if path in judged] or paths
+    others = [path for path in compared if path not in seen]
+    wanted = int8.DENSE_AGREEMENT_IMAGES if dense else int8.AGREEMENT_IMAGES
+    return seen, prepare_some(model, others if len(others) >= len(seen) else compared, wanted)
 
 
 def _open_labelled(source: Path, data: Path | None) -> Opened | None:
