@@ -10,7 +10,7 @@ from onnxruntime import InferenceSession
 
 from nommer import InputError, load
 from nommer.deploy import export as module
-from nommer.deploy.capture import image_size
+from nommer.deploy.capture import ImageSize, capture, image_size
 from nommer.deploy.export import Format, export_model
 from nommer.deploy.parity import DENSE_BATCHES, compare, parity_images, prepare_some
 from nommer.heads.inference import Inference
@@ -166,3 +166,20 @@ def test_a_program_for_any_size_answers_whole_images(tiny_segmenter, pictures, t
     for one, other in zip(model.predict(chosen), loaded.predict(chosen), strict=True):
         assert (one.labels != other.labels).mean() < 1e-3
     assert loaded.network.scores(torch.zeros(1, 3, 9, 50)).shape == (1, 3, 5, 25)
+
+
+def test_the_smallest_patches_are_traced_for_any_size(tiny_classifier, unchecked_shapes):
+    """Their smallest size is less than the number that makes the traced sides odd."""
+    model = tiny_classifier(patch_size=1, window_size=7, block_sizes=(8, 4))
+    size = image_size(model, dynamic=True)
+    assert size.smallest == 15
+    with unchecked_shapes(), torch.no_grad():
+        program = capture(model, size)[0].module()
+        for sides in ((15, 15), (40, 31)):
+            images = torch.randn(1, 3, *sides)
+            assert torch.allclose(program(images), model(images), atol=1e-5)
+
+
+@pytest.mark.parametrize("smallest", [15, 17, 29, 57])
+def test_no_side_is_traced_below_the_smallest(smallest):
+    assert smallest <= min(ImageSize(32, smallest).traced)

@@ -41,6 +41,10 @@ _OUTPUTS = {
 """Names of what comes out, by task."""
 
 
+_ODD = 17
+"""By which the sides that are traced differ from twice the smallest."""
+
+
 @dataclass(frozen=True)
 class ImageSize:
     """What images an exported model takes: (batch, 3, height, width), any number of them."""
@@ -57,6 +61,14 @@ class ImageSize:
             return ((self.usual, self.usual),)
         low = max(self.smallest, 3 * self.usual // 4)
         return ((max(self.usual, self.smallest),) * 2, (low + 1, low + low // 2), (2 * low + 3, low))
+
+    @property
+    def traced(self) -> tuple[int, int]:
+        """Height and width at which the model is traced; where they are open, sides that nothing divides."""
+        if self.smallest is None:
+            return self.usual, self.usual
+        low = max(self.smallest, _ODD)
+        return 2 * low - _ODD, 2 * low + _ODD
 
 
 def image_size(model: Exportable, *, dynamic: bool) -> ImageSize:
@@ -92,14 +104,12 @@ def capture(model: Exportable, size: ImageSize) -> tuple[ExportedProgram, tuple[
     """
     module: nn.Module = fuse(model)
     open_sides = {} if isinstance(model, Detector) else {0: Dim("batch", min=1)}
-    height, width = size.usual, size.usual
     if size.smallest is not None:
         module = for_any_size(module)
         open_sides |= {2: Dim("height", min=size.smallest), 3: Dim("width", min=size.smallest)}
-        height, width = 2 * size.smallest - 17, 2 * size.smallest + 17  # sides that nothing divides
     if isinstance(module, Segmenter | Detector):
         module = (PixelsAndCells(module) if isinstance(module, Segmenter) else ObjectsOfOne(module)).eval()
-    shapes, example = (open_sides,), torch.zeros(2 if 0 in open_sides else 1, 3, height, width)
+    shapes, example = (open_sides,), torch.zeros(2 if 0 in open_sides else 1, 3, *size.traced)
     try:
         # Tracing would else take what happens to hold at the example's size, as how its memory lies, for a condition.
         with (
