@@ -3,6 +3,7 @@
 The window context adds a bias to the scores; the global context and the blocks of stages 3-4 do not.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,7 +11,6 @@ import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from nommer.backbone.cpu import at_work_on_cpu
 from nommer.backbone.linear import Linear
@@ -74,28 +74,27 @@ class _HeadByHead(torch.autograd.Function):
 
     With P = softmax(S) of the scores S = Q K^T scale + bias, and G the gradient of P V: the gradient of V is P^T G,
     that of S is D = P (G V^T - sum_keys(P G V^T)), of the bias D summed over the sequences that share it, of Q
-    D K scale and of K D^T Q scale.
+    D K scale and of K D^T Q scale. Gradients of these gradients are autograd's own, of the literal form.
     """
 
     @staticmethod
-    def forward(ctx: Any, qkv: Tensor, heads: int, bias: Tensor | None) -> Tensor:
+    def forward(ctx: Any, qkv: Tensor, heads: int, bias: Tensor) -> Tensor:
         parts = rearrange(qkv, "b n (part h d) -> b n part h d", part=3, h=heads)
         scale, attended = parts.shape[-1] ** -0.5, torch.empty_like(parts[:, :, 0])
         kept = []
         for head in range(heads):
             query, key, value = parts[:, :, :, head].unbind(2)
-            start, beta = (qkv.new_zeros(()), 0) if bias is None else (bias[:, head], 1)
-            weights = torch.baddbmm(start, query, key.mT, beta=beta, alpha=scale).softmax(-1)
+            weights = torch.baddbmm(bias[:, head], query, key.mT, alpha=scale).softmax(-1)
             attended[:, :, head] = weights @ value
             kept.append(weights)
-        ctx.save_for_backward(qkv, *kept)
-        ctx.bias_shape = None if bias is None else bias.shape
+        ctx.save_for_backward(qkv, bias, *kept)
         return attended.flatten(2)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        qkv, *kept = ctx.saved_tensors
+        qkv, bias, *kept = ctx.saved_tensors
+        if torch.is_grad_enabled():  # somebody wants the gradients of what this gives
+            return _differentiable_gradients(ctx.needs_input_grad, qkv, len(kept), bias, gradient)
         parts = rearrange(qkv, "b n (part h d) -> b n part h d", part=3, h=len(kept))
         scale, of_parts, of_bias = parts.shape[-1] ** -0.5, torch.empty_like(parts), []
         of_attended = rearrange(gradient, "b n (h d) -> b n h d", h=len(kept))
@@ -108,5 +107,25 @@ class _HeadByHead(torch.autograd.Function):
             of_parts[:, :, 1, head] = (of_scores.mT @ query).mul_(scale)
             of_parts[:, :, 2, head] = weights.mT @ of_result
             if ctx.needs_input_grad[2]:
-                of_bias.append(of_scores.sum_to_size(ctx.bias_shape[0], *weights.shape[1:]))
+                of_bias.append(of_scores.sum_to_size(bias.shape[0], *weights.shape[1:]))
         return of_parts.flatten(2), None, torch.stack(of_bias, dim=1) if of_bias else None
+
+
+def _differentiable_gradients(
+    needed: Sequence[bool], qkv: Tensor, heads: int, bias: Tensor, gradient: Tensor
+) -> tuple[Tensor | None, ...]:
+    """What `_HeadByHead.backward` gives, in a form that can be differentiated again.
+
+    Args:
+        needed: which of the three arguments of `_HeadByHead` want a gradient.
+        qkv: its first argument.
+        heads: its second one.
+        bias: its third one.
+        gradient: of what it gave.
+    """
+    query, key, value = rearrange(qkv, "b n (part h d) -> part b h n d", part=3, h=heads)
+    weights = (query @ key.mT * query.shape[-1] ** -0.5 + bias).softmax(-1)
+    attended = rearrange(weights @ value, "b h n d -> b n (h d)")
+    inputs = [tensor for tensor, wanted in zip((qkv, None, bias), needed, strict=True) if wanted]
+    found = iter(torch.autograd.grad(attended, inputs, gradient, create_graph=True))
+    return tuple(next(found) if wanted else None for wanted in needed)
