@@ -4,10 +4,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.autograd import forward_ad
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from nommer.backbone import attention as attention_module
 from nommer.backbone import linear as linear_module
 from nommer.backbone.attention import attend
+from nommer.backbone.contexts.window import WindowContext
 from nommer.backbone.linear import Linear
 
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -101,6 +105,24 @@ def test_attention_head_by_head_is_fused_attention_in_value_and_gradients(draw, 
         close(one, other)
 
 
+@pytest.mark.parametrize("each", [False, True])
+def test_attention_has_gradients_of_gradients(draw, monkeypatch, each):
+    qkv, bias = draw(3, 5, 3 * 2 * 4).double(), draw(3 if each else 1, 2, 5, 5, seed=1).double()
+    bias[:, :, :, 4:] = -torch.inf if each else 0.3  # keys that are padding
+    leaves = [qkv.requires_grad_(), bias.requires_grad_()]
+
+    def penalty():
+        found = torch.autograd.grad(attend(qkv, 2, bias).square().sum(), leaves, create_graph=True)
+        return torch.autograd.grad(sum(one.square().sum() for one in found), leaves)
+
+    assert attention_module.head_by_head_is_faster(qkv, 2)
+    found = penalty()
+    monkeypatch.setattr(attention_module, "head_by_head_is_faster", lambda *_: False)
+    with sdpa_kernel(SDPBackend.MATH):
+        for one, other in zip(found, penalty(), strict=True):
+            torch.testing.assert_close(one, other)
+
+
 def test_attention_leaves_long_sequences_and_other_computations_to_fused_attention(draw):
     faster = attention_module.head_by_head_is_faster
     assert not faster(draw(1, 64, 3 * 16), 2)  # more scores than queries, keys and values
@@ -108,3 +130,39 @@ def test_attention_leaves_long_sequences_and_other_computations_to_fused_attenti
     with torch.autocast("cpu", torch.bfloat16):
         assert not faster(draw(1, 8, 3 * 16), 2)
     assert faster(draw(1, 8, 3 * 16), 2)
+
+
+@pytest.fixture
+def window():
+    """A window context whose linear layers and attention have faster ways, and what it is given."""
+    torch.manual_seed(0)
+    return WindowContext(16, heads=2, window_size=4).requires_grad_(False), torch.randn(1, 8, 8, 16)
+
+
+def test_what_counts_operations_sees_them_all(window):
+    module, x = window
+    counts = []
+    for device in ("cpu", "meta"):
+        with FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+            module.to(device)(x.to(device))  # torch's counter does not know fused attention on the CPU
+        counts.append(counter.get_total_flops())
+    assert counts[0] == counts[1] == 2 * 64 * (4 * 16**2 + 2 * 16 * 16)
+
+
+def test_a_profile_shows_the_faster_ways(window, calls):
+    module, x = window
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]), torch.no_grad():
+        module(x)
+    assert len(calls) == 2
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script`:FutureWarning")  # of torch's own code
+@pytest.mark.parametrize("enabled", [True, False])
+def test_forward_derivatives_are_those_of_differences(window, enabled):
+    module, x = window
+    direction, step = torch.randn_like(x), 1e-2
+    with torch.no_grad():
+        expected = (module(x + step * direction) - module(x - step * direction)) / (2 * step)
+    with forward_ad.dual_level(), torch.set_grad_enabled(enabled), sdpa_kernel(SDPBackend.MATH):
+        tangent = forward_ad.unpack_dual(module(forward_ad.make_dual(x, direction))).tangent
+    torch.testing.assert_close(tangent, expected, rtol=1e-2, atol=1e-2 * expected.abs().max().item())

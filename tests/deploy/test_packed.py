@@ -6,6 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.autograd import forward_ad
+from torch.utils.flop_counter import FlopCounterMode
 
 from nommer.deploy.packed import can_pack, pack
 
@@ -71,6 +73,23 @@ def test_gradients_autocast_and_export_take_the_plain_layer():
         assert packed(x).dtype == torch.bfloat16
     program = torch.export.export(packed, (x.detach(),))
     assert all("mkldnn" not in str(node.target) for node in program.graph.nodes)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script`:FutureWarning")  # of torch's own code
+@torch.no_grad()
+def test_what_looks_into_the_computation_finds_the_plain_layer():
+    torch.manual_seed(4)
+    linear, conv, x = nn.Linear(8, 4), nn.Conv2d(3, 5, 3), torch.randn(3, 8)
+    for layer, given, products in ((linear, x, 3 * 8 * 4), (conv, torch.randn(1, 3, 6, 6), 16 * 27 * 5)):
+        packed = pack(layer)
+        packed(given)
+        with FlopCounterMode(display=False) as counter:
+            packed(given)
+        assert counter.get_total_flops() == 2 * products
+        with forward_ad.dual_level():
+            tangent = forward_ad.unpack_dual(packed(forward_ad.make_dual(given, given))).tangent
+        close(tangent, layer(given) - layer(torch.zeros_like(given)))
+    close(torch.func.vmap(pack(linear))(x), linear(x))
 
 
 def test_what_is_no_plain_layer_is_not_packed():

@@ -52,6 +52,7 @@ FOREIGN = "was not written by `nommer export`, its metadata lack or spoil "
 
 
 @pytest.mark.usefixtures("unchecked")  # which would refuse a list for an object before the code does
+@pytest.mark.usefixtures("unchecked")  # which would refuse a list for an object before the code does
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

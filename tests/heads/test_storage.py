@@ -123,6 +123,7 @@ def cut_weights(folder):
 
 
 @pytest.mark.usefixtures("unchecked")  # which would refuse a list for an object before the code does
+@pytest.mark.usefixtures("unchecked")  # which would refuse a list for an object before the code does
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -157,6 +158,13 @@ def cut_weights(folder):
         (lambda f: enlarge(f, depths=[1, 1, 10**9, 1]), "1000000003 blocks, but"),
         (lambda f: (f / "model.json").write_text("[" * 100_000), "model.json: cannot be read as JSON"),
         (lambda f: change(f, task="segmentation"), "does not describe a model: 'head'"),
+        (lambda f: change(f, task=[]), "a model for the task [], which this nommer does not know"),
+        (lambda f: change(f, architecture=[]), "model.json: does not describe a model: 'list' object has no"),
+        (lambda f: change(f, architecture="x"), "model.json: does not describe a model: 'str' object has no"),
+        (
+            lambda f: change(f, task="detection", head={"protocol": []}),
+            "model.json: does not describe a model: 'list' object has no",
+        ),
         (lambda f: change(f, task=[]), "a model for the task [], which this nommer does not know"),
         (lambda f: change(f, architecture=[]), "model.json: does not describe a model: 'list' object has no"),
         (lambda f: change(f, architecture="x"), "model.json: does not describe a model: 'str' object has no"),

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 _PLAIN = (Tensor, nn.Parameter)
 
@@ -9,13 +10,20 @@ _PLAIN = (Tensor, nn.Parameter)
 def at_work_on_cpu(*tensors: Tensor) -> bool:
     """Whether these are plain tensors of one dtype on the CPU, outside of compilers, exports, transforms and autocast.
 
-    All of those look into what is computed, and know torch's own operators best.
+    All of those look into what is computed, and know torch's own operators best. So do forward differentiation and
+    modes that are called in the place of every operator, as one that counts its work.
     """
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+    if torch.compiler.is_compiling() or _looked_into():
         return False
     if any(type(tensor) not in _PLAIN or tensor.device.type != "cpu" for tensor in tensors):
         return False
     return len({tensor.dtype for tensor in tensors}) == 1 and not torch.is_autocast_enabled("cpu")
+
+
+def _looked_into() -> bool:
+    """Whether a transform, a mode that is called for every operator, or forward differentiation is going on."""
+    transformed = torch._C._are_functorch_transforms_active() or torch._C._len_torch_dispatch_stack() > 0
+    return transformed or forward_ad._current_level >= 0
 
 
 def wants_gradient(*tensors: Tensor | None) -> bool:

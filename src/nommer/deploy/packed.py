@@ -4,7 +4,7 @@ torch's own layers bring float32 weights into that order again at every call, or
 slower on many processors; and they write what an activation or an addition then reads again. Here oneDNN packs the
 weights once and does the activation or the addition on the way out, through the same operators that torch.compile uses
 (`torch.ops.mkldnn`); in what torch.compile makes, each layer is one operator (`opaque`). Where they do not apply
-(another device or dtype, autocast, gradients, an export) each layer is the plain one that it is made from: its literal
+(another device or dtype, autocast, gradients, an export, a count of operations) each layer is the plain one that it is made from: its literal
 twin, with which the tests compare it.
 """
 
@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nommer.backbone.cpu import at_work_on_cpu, wants_gradient
 from nommer.backbone.linear import Linear
 from nommer.deploy.opaque import packed_layer, register
 
@@ -52,11 +53,11 @@ class _Packed(nn.Module):
 
     def applies(self, x: Tensor) -> bool:
         """Whether packed weights apply to `x`; else the plain layer has to do."""
-        if torch.compiler.is_exporting() or x.device.type != "cpu" or x.dtype != self.weight.dtype:
+        if torch.compiler.is_exporting() or not _packs(x.dtype) or wants_gradient(x, self.weight):
             return False
-        if torch.is_autocast_enabled("cpu") or not _packs(x.dtype):
-            return False
-        return not (torch.is_grad_enabled() and (x.requires_grad or self.weight.requires_grad))
+        if not torch.compiler.is_compiling():
+            return at_work_on_cpu(x, self.weight)
+        return x.device.type == "cpu" and x.dtype == self.weight.dtype and not torch.is_autocast_enabled("cpu")
 
     def packed(self, x: Tensor) -> Tensor:
         """The packed weight, made for the first `x`."""
