@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from nommer import InputError
 from nommer.heads import inference as module
@@ -133,6 +135,25 @@ def test_windows_cover_every_cell_and_overlap_enough(cells, side, overlap):
     for one, other in pairwise(starts):
         assert one < other
         assert side - (other - one) >= min(side - 1, side * overlap - 1e-9)
+
+
+class NoDoubles(TorchDispatchMode):
+    """No float64 but on the CPU: as on Apple's GPUs, whose place the meta device takes."""
+
+    def __torch_dispatch__(self, operator, _types, args=(), kwargs=None):
+        found = operator(*args, **(kwargs or {}))
+        for tensor in tree_leaves(found):
+            if isinstance(tensor, torch.Tensor):
+                assert tensor.device.type == "cpu" or tensor.dtype != torch.float64, operator
+        return found
+
+
+@pytest.mark.parametrize("options", [{"mode": "whole"}, {"mode": "slide"}, {"scales": (0.5, 1.0), "flip": True}])
+def test_devices_without_float64_are_not_asked_for_it_nor_waited_for(monkeypatch, options):
+    monkeypatch.setattr(module, "_BAND", 5000)
+    with NoDoubles(), torch.device("meta"):
+        scores = infer(Constant(), torch.empty(1, 3, 96, 70), (50, 61), **options)
+    assert (scores.device.type, scores.dtype, scores.shape) == ("meta", torch.float32, (3, 50, 61))
 
 
 # ---- what follows from it --------------------------------------------------------------------------------------------

@@ -162,18 +162,23 @@ class _View:
     def rows(self, start: int, stop: int) -> BandScores:
         """Scores of the rows of pixels from `start` up to `stop`, (classes, rows, W)."""
         upper, lower, weight = self._between(start, stop, axis=0)
-        self._keep(int(upper[0]), int(lower[-1]))
-        wide = self._widen(self.kept[:, : int(lower[-1]) + 1 - self.first])
-        enlarged = torch.lerp(wide[:, upper - self.first], wide[:, lower - self.first], weight[:, None])
+        first, last = int(upper[0]), int(lower[-1])
+        self._keep(first, last)
+        wide = self._widen(self.kept[:, : last + 1 - first])
+        above, below, weight = (part.to(wide.device) for part in (upper - first, lower - first, weight))
+        enlarged = torch.lerp(wide[:, above], wide[:, below], weight[:, None])
         return enlarged.flip(-1) if self.mirrored else enlarged
 
     def _widen(self, cells: ImageScores) -> BandScores:
-        left, right, weight = self._between(0, self.size[1], axis=1)
+        left, right, weight = (part.to(cells.device) for part in self._between(0, self.size[1], axis=1))
         return torch.lerp(cells[..., left], cells[..., right], weight)
 
     def _between(self, start: int, stop: int, *, axis: int) -> tuple[Tensor, Tensor, Tensor]:
-        """For pixels from `start` up to `stop`: the cells before and after, and the weight of the latter."""
-        pixels = torch.arange(start, stop, dtype=torch.float64, device=self.kept.device)
+        """For pixels from `start` up to `stop`: the cells before and after, and the weight of the latter; on the CPU.
+
+        There they cost no waiting for a GPU, and Apple's have no float64.
+        """
+        pixels = torch.arange(start, stop, dtype=torch.float64, device="cpu")
         position = ((pixels + 0.5) * self.cells_per_pixel[axis] - 0.5).clamp(0, self.cells[axis] - 1)
         before = position.floor().long()
         return before, (before + 1).clamp_max(self.cells[axis] - 1), (position - before).float()

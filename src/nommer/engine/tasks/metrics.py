@@ -183,14 +183,16 @@ class SegmentationMetrics(nn.Module):
         self.images = SumMetric()
 
     def update(self, labels: Tensor, truth: Tensor, loss: Tensor) -> ImageScore:
-        """Add an image: predicted and true labels (H, W), and the sum of its pixels' cross-entropies.
+        """Add an image: predicted and true labels (H, W), and its pixels' cross-entropies, summed in any parts.
+
+        They are put together on the CPU: Apple's GPUs have no float64.
 
         Returns:
             The image's own numbers.
         """
-        confusion: Tensor = self.confusion(labels.flatten().long(), truth.flatten().long())
+        confusion: Tensor = self.confusion(labels.flatten().long(), truth.flatten().long()).cpu()
         self.images.update(1)
-        self.loss.update(loss)
+        self.loss.update(loss.cpu().double().sum())
         pixels = int(confusion.sum())
         if not pixels:
             return ImageScore(0, None, None)

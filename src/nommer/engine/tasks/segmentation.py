@@ -94,14 +94,14 @@ class SegmentationTask(Task):
     def validation_step(self, batch: SegmentationBatch, batch_idx: int) -> Tensor:
         """Judge one image at its own size, the way `predict` answers it, and return its labels (H, W)."""
         truth = batch.masks[0]
-        labels, loss = torch.empty_like(truth), torch.zeros((), dtype=torch.float64, device=truth.device)
+        labels, losses = torch.empty_like(truth), []
         for start, scores in self.model.score_bands(
             batch.images, size=(truth.shape[0], truth.shape[1]), inference=self.inference
         ):
             rows = slice(start, start + scores.shape[1])
             labels[rows] = scores.argmax(0)
-            loss += F.cross_entropy(scores[None], truth[None, rows], ignore_index=IGNORE, reduction="sum")
-        self.answers[int(batch.indices[0])] = self.metrics.update(labels, truth, loss)
+            losses.append(F.cross_entropy(scores[None], truth[None, rows], ignore_index=IGNORE, reduction="sum"))
+        self.answers[int(batch.indices[0])] = self.metrics.update(labels, truth, torch.stack(losses))
         return labels
 
     def on_validation_epoch_end(self) -> None:
