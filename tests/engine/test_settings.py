@@ -226,7 +226,7 @@ def test_resampling_is_left_to_the_task_unless_it_is_given():
     ("build", "message"),
     [
         (lambda: Optim(schedule="Poly"), "optim.schedule must be cosine, poly or steps, got 'Poly'"),
-        (lambda: SegmentationOptions(class_weights=None), "segmentation.class_weights must be none or median, got None"),
+        (lambda: SegmentationOptions(class_weights=0), "segmentation.class_weights must be none or median, got 0"),
         (lambda: DetectionOptions(head="Cascade"), "detection.head must be plain or cascade, got 'Cascade'"),
         (lambda: ClassificationOptions(sampling=1), "classification.sampling must be shuffled or balanced, got 1"),
     ],

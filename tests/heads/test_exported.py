@@ -51,8 +51,7 @@ def test_the_small_file_is_a_model(write):
 FOREIGN = "was not written by `nommer export`, its metadata lack or spoil "
 
 
-@pytest.mark.usefixtures("unchecked")  # which would refuse a list for an object before the code does
-@pytest.mark.usefixtures("unchecked")  # which would refuse a list for an object before the code does
+@pytest.mark.usefixtures("unchecked")  # the checks would refuse a list for an object before the code does
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

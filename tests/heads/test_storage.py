@@ -122,8 +122,7 @@ def cut_weights(folder):
     path.write_bytes(path.read_bytes()[:-100])
 
 
-@pytest.mark.usefixtures("unchecked")  # which would refuse a list for an object before the code does
-@pytest.mark.usefixtures("unchecked")  # which would refuse a list for an object before the code does
+@pytest.mark.usefixtures("unchecked")  # the checks would refuse a list for an object before the code does
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -142,8 +141,8 @@ def cut_weights(folder):
         (lambda f: change(f, architecture={"colour": 7}), "does not describe a model"),
         (lambda f: change(f, architecture=None), "does not describe a model"),
         (lambda f: change(f, preprocessing={"image_size": 5}), "image_size must be 32 pixels or more, got 5"),
-        (lambda f: change(f, preprocessing={"crop_mode": "squish"}), "crop_mode must be center or squash, got 'squish'"),
-        (lambda f: change(f, preprocessing={"interpolation": ["nearest"]}), "interpolation must be bicubic, bilinear or"),
+        (lambda f: change(f, preprocessing={"crop_mode": "squish"}), "crop_mode must be center or squash, got"),
+        (lambda f: change(f, preprocessing={"interpolation": ["nearest"]}), "interpolation must be bicubic, bilin"),
         (lambda f: change(f, preprocessing={"mean": None}), "does not describe a model"),
         (lambda f: change(f, class_names=["a", "b"]), "the network has 3 outputs but 2 class names were given"),
         (lambda f: write_header(f, 10**15, b"{}"), "cannot be read as safetensors"),
@@ -158,13 +157,6 @@ def cut_weights(folder):
         (lambda f: enlarge(f, depths=[1, 1, 10**9, 1]), "1000000003 blocks, but"),
         (lambda f: (f / "model.json").write_text("[" * 100_000), "model.json: cannot be read as JSON"),
         (lambda f: change(f, task="segmentation"), "does not describe a model: 'head'"),
-        (lambda f: change(f, task=[]), "a model for the task [], which this nommer does not know"),
-        (lambda f: change(f, architecture=[]), "model.json: does not describe a model: 'list' object has no"),
-        (lambda f: change(f, architecture="x"), "model.json: does not describe a model: 'str' object has no"),
-        (
-            lambda f: change(f, task="detection", head={"protocol": []}),
-            "model.json: does not describe a model: 'list' object has no",
-        ),
         (lambda f: change(f, task=[]), "a model for the task [], which this nommer does not know"),
         (lambda f: change(f, architecture=[]), "model.json: does not describe a model: 'list' object has no"),
         (lambda f: change(f, architecture="x"), "model.json: does not describe a model: 'str' object has no"),

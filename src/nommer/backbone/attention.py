@@ -126,6 +126,6 @@ def _differentiable_gradients(
     query, key, value = rearrange(qkv, "b n (part h d) -> part b h n d", part=3, h=heads)
     weights = (query @ key.mT * query.shape[-1] ** -0.5 + bias).softmax(-1)
     attended = rearrange(weights @ value, "b h n d -> b n (h d)")
-    inputs = [tensor for tensor, wanted in zip((qkv, None, bias), needed, strict=True) if wanted]
+    inputs = [tensor for tensor, wanted in ((qkv, needed[0]), (bias, needed[2])) if wanted]
     found = iter(torch.autograd.grad(attended, inputs, gradient, create_graph=True))
     return tuple(next(found) if wanted else None for wanted in needed)

@@ -4,8 +4,8 @@ torch's own layers bring float32 weights into that order again at every call, or
 slower on many processors; and they write what an activation or an addition then reads again. Here oneDNN packs the
 weights once and does the activation or the addition on the way out, through the same operators that torch.compile uses
 (`torch.ops.mkldnn`); in what torch.compile makes, each layer is one operator (`opaque`). Where they do not apply
-(another device or dtype, autocast, gradients, an export, a count of operations) each layer is the plain one that it is made from: its literal
-twin, with which the tests compare it.
+(another device or dtype, autocast, gradients, an export, a count of operations) each layer is the plain one that it is
+made from: its literal twin, with which the tests compare it.
 """
 
 from typing import Any, Literal, TypeGuard
