@@ -34,6 +34,31 @@ def test_names_are_unique_whatever_the_files_are_called():
     assert unique_names(paths) == ["x", "x-2", "x-2-2", "x-3", "ü 1"]
 
 
+def test_names_differ_in_more_than_small_and_capital_letters():
+    paths = [Path(name) for name in ("a/IMG.png", "b/img.png", "c/Img-2.png", "d/IMG.png")]
+    assert unique_names(paths) == ["IMG", "img-2", "Img-2-2", "IMG-3"]
+
+
+def test_many_files_of_one_name_are_named_in_no_time():
+    """As scene_0001/image.png and so on; each looks for a free number no more than once."""
+    paths = [CountedPath(f"{number}/image.png") for number in range(2_000)]
+    names = unique_names(paths)
+    assert (names[0], names[-1]) == ("image", "image-2000")
+    assert len(set(names)) == len(paths)
+    assert max(path.asked for path in paths) < 10
+
+
+class CountedPath(type(Path())):
+    """A path that counts how often it is asked for its name."""
+
+    asked = 0
+
+    @property
+    def stem(self):
+        self.asked += 1
+        return super().stem
+
+
 def test_pictures_of_the_answered_images_only(tmp_path, noisy):
     for name in ("a.png", "b.png"):
         noisy((200, 0, 0), size=(300, 240)).save(tmp_path / name)

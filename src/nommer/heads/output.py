@@ -1,7 +1,6 @@
 """Predictions on disk: tables and annotated images, labels as images, objects as COCO and YOLO write them."""
 
 from collections.abc import Iterable, Sequence
-from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -70,10 +69,10 @@ def save_segmentations(
     kinds = ("index", "palette", "overlays") if pictures else ("index", "palette")
     for kind in kinds:
         (folder / kind).mkdir()
-    taken: set[str] = set()
+    names = _UniqueNames()
     summaries: list[SegmentationSummary | Failure] = []
     for path, answer in answers:
-        name = f"{_unique_name(path, taken)}.png"
+        name = f"{names.of(path)}.png"
         if isinstance(answer, Failure):
             summaries.append(answer)
             continue
@@ -111,10 +110,10 @@ def save_detections(
     """
     for kind in ("labels", "images") if pictures else ("labels",):
         (folder / kind).mkdir()
-    taken: set[str] = set()
+    names = _UniqueNames()
     kept: list[Detections | Failure] = []
     for path, answer in answers:
-        name = _unique_name(path, taken)
+        name = names.of(path)
         kept.append(answer)
         if isinstance(answer, Failure):
             continue
@@ -169,11 +168,25 @@ def _share_rows(summaries: Sequence[SegmentationSummary | Failure]) -> list[dict
 
 def unique_names(paths: Sequence[Path]) -> list[str]:
     """A name for each file's result: its own without the ending, and a number behind it where that is taken."""
-    taken: set[str] = set()
-    return [_unique_name(path, taken) for path in paths]
+    names = _UniqueNames()
+    return [names.of(path) for path in paths]
 
 
-def _unique_name(path: Path, taken: set[str]) -> str:
-    name = next(name for name in chain([path.stem], (f"{path.stem}-{i}" for i in count(2))) if name not in taken)
-    taken.add(name)
-    return name
+class _UniqueNames:
+    """Names for files of results, none twice; small and capital letters are one, as some disks take them.
+
+    A name is the file's own without the ending, where that is taken with the least free number behind it.
+    """
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+        self._next: dict[str, int] = {}
+
+    def of(self, path: Path) -> str:
+        """The name for the result of this file."""
+        name, stem = path.stem, path.stem.casefold()
+        while name.casefold() in self._taken:
+            number = self._next.get(stem, 2)
+            name, self._next[stem] = f"{path.stem}-{number}", number + 1
+        self._taken.add(name.casefold())
+        return name
