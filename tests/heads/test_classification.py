@@ -83,6 +83,20 @@ def test_the_model_stays_in_the_mode_it_was_in(tiny_classifier, files):
     assert next(model.parameters()).grad_fn is None
 
 
+def test_what_was_held_in_evaluation_while_training_stays_so(tiny_classifier, files):
+    model = tiny_classifier().train()
+    held = next(module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d))
+    held.eval()
+    model.predict(files[0])
+    assert [module for module in model.modules() if not module.training] == [held]
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_batches_have_images(tiny_classifier, files, batch_size):
+    with pytest.raises(InputError, match=f"batch-size must be 1 or more, got {batch_size}"):
+        tiny_classifier().predict(files, batch_size=batch_size)
+
+
 def test_as_many_names_as_outputs(tiny_classifier):
     model = tiny_classifier()
     with pytest.raises(InputError, match="the network has 3 outputs but 2 class names were given"):

@@ -12,6 +12,7 @@ from PIL import Image
 from nommer import NominationTrace
 from nommer.backbone.contexts import CONTEXTS
 from nommer.heads.networks import build_timm
+from nommer.heads.recogniser import NO_NUMBERS
 from nommer.nominations import images
 from nommer.nominations.explanation import Explanation
 from nommer.nominations.images import explain_images
@@ -52,6 +53,12 @@ def test_the_model_stays_in_the_mode_it_was_in(tiny_classifier, picture):
     model = tiny_classifier().train()
     assert isinstance(next(explain_images(model, [picture])), Explanation)
     assert all(module.training for module in model.modules())
+
+
+def test_scores_that_are_no_numbers_are_explained_by_nothing(tiny_classifier, picture):
+    model = tiny_classifier()
+    model.network.head.weight.data.fill_(torch.nan)
+    assert next(explain_images(model, [picture])) == Failure(str(picture), NO_NUMBERS)
 
 
 @pytest.mark.parametrize("size", [(32, 32), (256, 256), (100, 70)])

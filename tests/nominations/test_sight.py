@@ -199,3 +199,10 @@ def test_fused_networks_see_the_same(network, images):
         assert one.kind == other.kind
         assert torch.equal(one.support, other.support)
         assert one.weights is None or torch.allclose(one.weights, other.weights, atol=1e-4)
+
+
+def test_a_network_that_nominates_nothing_is_refused_and_left_as_it_was():
+    network = NomMer(NomMerConfig(embed_dim=16, depths=(1, 1, 1, 1), num_heads=(2, 2, 2, 4), contexts=("window",)))
+    with pytest.raises(ValueError, match="nothing nominates in this NomMer"), SightTrace(network, [(0, 0)]):
+        pass
+    assert hooks(network) == 0

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from nommer.data.images import ImageSource
 from nommer.data.transforms import Preprocessing
-from nommer.errors import InputError
-from nommer.heads.recogniser import NO_NUMBERS, Recogniser, source_name, sources_of
+from nommer.errors import InputError, check_minimum
+from nommer.heads.recogniser import NO_NUMBERS, Recogniser, evaluating, source_name, sources_of
 from nommer.predictions import Classification, Failure
 from nommer.shapes import Images, Logits
 
@@ -68,6 +68,7 @@ class Classifier(Recogniser):
 
     def predict_stream(self, sources: Sequence[ImageSource], *, batch_size: int) -> Iterator[Classification | Failure]:
         """As `predict`, one answer after the other, with one batch of images in memory."""
+        check_minimum("batch-size", batch_size, 1)
         for start in range(0, len(sources), batch_size):
             group = sources[start : start + batch_size]
             prepared = [self.prepare(source) for source in group]
@@ -86,5 +87,5 @@ class Classifier(Recogniser):
     def _probabilities(self, prepared: list[Tensor]) -> Tensor:
         if not prepared:
             return torch.empty(0, len(self.class_names))
-        with self.evaluating():
+        with evaluating(self):
             return self.probabilities(self(torch.stack(prepared).to(self.device))).cpu()

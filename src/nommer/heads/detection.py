@@ -13,7 +13,7 @@ from nommer.errors import InputError
 from nommer.heads.object_masks import encode_pixels, paste_mask
 from nommer.heads.rcnn import Image as ImageTensor
 from nommer.heads.rcnn import ObjectNetwork
-from nommer.heads.recogniser import Recogniser, sources_of
+from nommer.heads.recogniser import Recogniser, evaluating, sources_of
 from nommer.predictions import Detections, Failure
 
 
@@ -110,7 +110,7 @@ class Detector(Recogniser):
         if most < 1:
             raise InputError(f"most must be 1 or more, got {most}")
         try:
-            with self.evaluating():
+            with evaluating(self):
                 (found,) = self.network.detect([image.to(self.device)], threshold=threshold, most=most)
         except FloatingPointError:
             return None

@@ -52,16 +52,6 @@ class Recogniser(nn.Module):
         """Where the weights are."""
         return next((parameter.device for parameter in self.parameters()), torch.device("cpu"))
 
-    @contextmanager
-    def evaluating(self) -> Iterator[None]:
-        """In evaluation mode while it is open, and afterwards in the mode from before."""
-        was_training = self.training
-        self.eval()
-        try:
-            yield
-        finally:
-            self.train(was_training)
-
     def prepare(self, source: ImageSource) -> Tensor | Failure:
         """An image as the network takes it, (3, h, w) float32; a `Failure` if it cannot be decoded."""
         image = open_source(source, self.preprocessing.background)
@@ -81,6 +71,18 @@ class Recogniser(nn.Module):
                 continue
             answered = answer(name, image)
             yield Failure(name, NO_NUMBERS) if answered is None else answered
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """`model` in evaluation mode while it is open, and afterwards each of its modules in the mode from before."""
+    before = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in before:
+            module.training = training
 
 
 def sources_of(images: ImageSource | Sequence[ImageSource]) -> Sequence[ImageSource]:

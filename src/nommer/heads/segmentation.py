@@ -13,7 +13,7 @@ from nommer.data.joint_transforms import DensePreprocessing
 from nommer.data.masks import IGNORE
 from nommer.errors import InputError
 from nommer.heads.inference import DenseNetwork, Inference, score_bands
-from nommer.heads.recogniser import Recogniser, sources_of
+from nommer.heads.recogniser import Recogniser, evaluating, sources_of
 from nommer.predictions import Failure, Segmentation
 from nommer.shapes import BandScores, Images, PixelLogits
 
@@ -98,7 +98,7 @@ class Segmenter(Recogniser):
             None where the network's scores are no numbers.
         """
         labels = np.empty(size, np.uint8)
-        with self.evaluating():
+        with evaluating(self):
             for start, scores in self.score_bands(image.to(self.device), size=size, inference=inference):
                 best, classes = scores.max(0)
                 if not best.isfinite().all():

@@ -16,7 +16,7 @@ from nommer.data.images import ImageSource
 from nommer.heads.classification import Classifier
 from nommer.heads.detection import Detector
 from nommer.heads.inference import WHOLE_PIXELS, Inference
-from nommer.heads.recogniser import open_source, source_name
+from nommer.heads.recogniser import NO_NUMBERS, evaluating, open_source, source_name
 from nommer.heads.segmentation import Segmenter
 from nommer.heads.storage import nommer_of
 from nommer.nominations.cells import block_strides, cells_of, pixel_tokens
@@ -61,8 +61,10 @@ def explain_images(
 
 
 @torch.inference_mode()
-def explain_image(model: Classifier, image: Image.Image, *, name: str, tokens: Sequence[Pixel] = ()) -> Explanation:
-    """Explain a classifier's answer to one image.
+def explain_image(
+    model: Classifier, image: Image.Image, *, name: str, tokens: Sequence[Pixel] = ()
+) -> Explanation | Failure:
+    """Explain a classifier's answer to one image; a `Failure` where its scores are no numbers.
 
     Raises:
         OutsideError: one of the `tokens` is no part of what the model sees.
@@ -70,11 +72,12 @@ def explain_image(model: Classifier, image: Image.Image, *, name: str, tokens: S
     seen = model.preprocessing.crop(image)
     frame = Frame(image.size, model.preprocessing.seen(image.height, image.width), (seen.height, seen.width))
     places = [frame.place(pixel) for pixel in tokens]
-    with model.evaluating(), NominationTrace(model, keep_maps=True) as trace, _sight(model, places) as sight:
+    with evaluating(model), NominationTrace(model, keep_maps=True) as trace, _sight(model, places) as sight:
         logits = model(model.preprocessing.normalise(seen)[None].to(model.device))
-    prediction = Classification(
-        name, model.class_names, tuple(model.probabilities(logits)[0].tolist()), model.threshold
-    )
+    probabilities = model.probabilities(logits)[0]
+    if not probabilities.isfinite().all():
+        return Failure(name, NO_NUMBERS)
+    prediction = Classification(name, model.class_names, tuple(probabilities.tolist()), model.threshold)
     return Explanation(prediction=prediction, image=seen, **_observed(trace, sight, tokens, frame))
 
 
@@ -92,7 +95,7 @@ def explain_pixels(
     with NominationTrace(model, keep_maps=True) as trace, _sight(model, places) as sight:
         labels = model.label(prepared[None], size=(seen.height, seen.width), inference=Inference(mode="whole"))
     if labels is None:
-        return Failure(name, "the model's scores are no numbers")
+        return Failure(name, NO_NUMBERS)
     return Explanation(
         prediction=Segmentation(name, model.class_names, model.colours, labels),
         image=seen,
@@ -116,7 +119,7 @@ def explain_objects(
     with NominationTrace(model, keep_maps=True) as trace, _sight(model, places) as sight:
         found = model.detect(prepared, size=size)
     if found is None:
-        return Failure(name, "the model's scores are no numbers")
+        return Failure(name, NO_NUMBERS)
     found = replace(found.at_least(SURE), source=name)
     inside = np.zeros(size, bool)
     for index in range(len(found)):

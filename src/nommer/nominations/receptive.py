@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from nommer.backbone.network import NomMer
 from nommer.backbone.nominator import NominatedContext
 from nommer.backbone.stage import BlockSequence
+from nommer.heads.recogniser import evaluating
 from nommer.shapes import Images
 
 Place = tuple[int, int]
@@ -97,21 +98,17 @@ def gradient_fields(
         places: pixels (row, column).
     """
     last = max(stage for stage, _, mixer in mixers(network) if isinstance(mixer, NominatedContext))
-    stride, fields, was_training = network.config.reductions[last], [], network.training
-    network.eval()
-    try:
-        with torch.inference_mode(mode=False), torch.enable_grad():
-            pixels = images.clone().requires_grad_()
-            grid = network.stem(pixels)
-            for stage in network.stages[: last + 1]:
-                grid = stage(grid)
-            for row, column in places:
-                token = grid[0, row // stride, column // stride].sum()
-                (gradient,) = torch.autograd.grad(token, pixels, retain_graph=True)
-                strength = gradient[0].abs().sum(0).float()
-                fields.append(strength / strength.sum().clamp_min(torch.finfo(torch.float32).tiny))
-    finally:
-        network.train(was_training)
+    stride, fields = network.config.reductions[last], []
+    with evaluating(network), torch.inference_mode(mode=False), torch.enable_grad():
+        pixels = images.clone().requires_grad_()
+        grid = network.stem(pixels)
+        for stage in network.stages[: last + 1]:
+            grid = stage(grid)
+        for row, column in places:
+            token = grid[0, row // stride, column // stride].sum()
+            (gradient,) = torch.autograd.grad(token, pixels, retain_graph=True)
+            strength = gradient[0].abs().sum(0).float()
+            fields.append(strength / strength.sum().clamp_min(torch.finfo(torch.float32).tiny))
     return torch.stack(fields).cpu()
 
 

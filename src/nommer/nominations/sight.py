@@ -101,10 +101,12 @@ class SightTrace(AbstractContextManager["SightTrace"]):
     def __enter__(self) -> "SightTrace":
         if not self.places:
             return self
+        blocks = nominator_blocks(self.network)  # raises before any hook is there
         self._open.enter_context(without_compilation(self.network))
         self._hook(self.network.stem, self._keep_images)
         for stage, name, mixer in mixers(self.network):
             if isinstance(mixer, NominatedContext):
+                self._hook(blocks[name], partial(self._keep_nominated, name))
                 self._hook_contexts(stage, name, mixer)
             else:
                 self._hook(mixer, partial(self._keep_attention, stage, name))
@@ -169,7 +171,6 @@ class SightTrace(AbstractContextManager["SightTrace"]):
         self._open.callback(module.register_forward_hook(hook).remove)
 
     def _hook_contexts(self, stage: int, name: str, mixer: NominatedContext) -> None:
-        self._hook(nominator_blocks(self.network)[name], partial(self._keep_nominated, name))
         for context, keep in (("window", self._keep_window), ("spectral", self._keep_compressed)):
             if context in mixer.modules_of_contexts:
                 self._hook(getattr(mixer, context).attention, partial(keep, stage, name))
