@@ -41,10 +41,10 @@ def demo(out: Path | str = Path("runs/demo"), epochs: int = 10, overwrite: bool 
         The result of every verb.
 
     Raises:
-        InputError: `out` exists.
+        InputError: `out` exists, or holds another run than the demo's.
     """
     out = Path(out)
-    prepare_folder(out, overwrite=overwrite)
+    prepare_folder(out, overwrite=overwrite, replaced=out / "run")
     data = write_digits(out / "digits")
     started = perf_counter()
     recipe = read_recipe("digits_nommer_pico") | {"epochs": epochs}

@@ -215,6 +215,19 @@ def test_overwrite_does_not_delete_the_data(refused, trained, coloured, options,
     assert digest(out) == before
 
 
+@pytest.mark.parametrize("verb", ["check", "evaluate", "predict", "explain", "export"])
+def test_no_other_verb_overwrites_a_run(refused, trained, coloured, tmp_path, digest, verb):
+    out = tmp_path / "run"
+    shutil.copytree(trained, out)
+    before = digest(out)
+    images = (coloured / "val" / "red",) if verb in ("predict", "explain") else ()
+    for model in (trained, out):
+        message = refused(verb, coloured if verb == "check" else model, *images, "--out", out, "--overwrite")
+        assert message.startswith(f"{out}: ")
+        assert "holds a training run" in message or "which --overwrite would delete" in message
+    assert digest(out) == before
+
+
 def test_a_run_folder_that_cannot_be_made_is_refused(refused, coloured, options, tmp_path):
     (tmp_path / "file").touch()
     train = ("train --data", coloured, *options, "--out")

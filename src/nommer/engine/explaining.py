@@ -60,7 +60,7 @@ def explain_files(settings: ExplanationSettings) -> ExplanationResult:
             f"--sensitivity: follows the probability of one answer per image, but the model does {task_of(model)}; "
             "leave it out"
         )
-    folder = results_folder(Path(settings.model), "explain", settings.out, overwrite=settings.overwrite)
+    folder = results_folder(Path(settings.model), "explain", settings.out, overwrite=settings.overwrite, images=paths)
     explanations = track(explain_images(model, paths, tokens=tokens), total=len(paths), what="explaining")
     results: list[ExplanationSummary | Failure] = []
     written = []

@@ -14,7 +14,15 @@ from nommer.deploy.int8 import QuantisationReport
 from nommer.deploy.parity import ParityReport, parity_images
 from nommer.engine.inputs import images_to_compare
 from nommer.engine.quantising import quantise_export
-from nommer.engine.run import ENVIRONMENT, check_folder, environment, held, results_folder, run_of
+from nommer.engine.run import (
+    ENVIRONMENT,
+    check_folder,
+    check_inputs_outside,
+    environment,
+    held,
+    results_folder,
+    run_of,
+)
 from nommer.errors import InputError
 from nommer.files import sync_folder, write_json
 from nommer.heads.detection import Detector
@@ -74,6 +82,8 @@ def export_to_file(settings: ExportSettings) -> ExportResult:
         raise InputError(f"{settings.model}: --precision int8 is for classifiers and segmenters, not for detectors")
     data = None if settings.data is None else Path(settings.data)
     paths = images_to_compare(run_of(settings.model), data)
+    if settings.out is not None and settings.overwrite:
+        check_inputs_outside(settings.model, paths, Path(settings.out))
     images = parity_images(model, paths)
     say_sizes(model, dynamic=settings.dynamic_size)
     with delivery(settings) as (out, folder):

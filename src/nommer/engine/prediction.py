@@ -72,7 +72,7 @@ def predict_images(settings: PredictionSettings) -> PredictionResult:
         refuse_options("inference", settings.inference, task)
     precision = precision_for(model, settings.precision, run_of(Path(chosen)), settings.device)
     computation = computation_of(model, precision, settings.device)
-    folder = results_folder(Path(chosen), "predict", settings.out, overwrite=settings.overwrite)
+    folder = results_folder(Path(chosen), "predict", settings.out, overwrite=settings.overwrite, images=paths)
     write_json(folder / ENVIRONMENT, environment() | computation.to_dict())
     computation.notice()
     with autocast(torch_device(settings.device), precision), exact_float32():

@@ -56,14 +56,15 @@ class RunFolder:
         """Refuse at once what would be refused after the data has been read, which may take long.
 
         Raises:
-            InputError: the folder exists (unless `resume` or `overwrite`), there is nothing to resume, or another run
-                is writing there.
+            InputError: the folder exists (unless `resume` or `overwrite`) or holds other runs, there is nothing to
+                resume, or another run is writing there.
         """
         check_unlocked(self.path)
         if resume and overwrite:
             raise InputError("--resume and --overwrite exclude each other: choose one")
         if not resume:
-            check_folder(self.path, overwrite=overwrite, hint=", or --resume to go on with a run")
+            hint = ", or --resume to go on with a run"
+            check_folder(self.path, overwrite=overwrite, replaced=self.path, hint=hint)
         elif not (self.last.is_file() and self.config.is_file()):
             raise InputError(f"{self.path}: nothing to resume, {self.last} does not exist; drop --resume to start")
 
@@ -159,15 +160,16 @@ def run_of(model: Path) -> RunFolder:
     return RunFolder(model.parent if model.name == "model" and (model.parent / "config.yaml").is_file() else model)
 
 
-def prepare_folder(path: Path, *, resume: bool = False, overwrite: bool = False) -> None:
+def prepare_folder(path: Path, *, resume: bool = False, overwrite: bool = False, replaced: Path | None = None) -> None:
     """Make a folder for results, with an `environment.json`; only with `overwrite` one that holds something is emptied.
 
     Raises:
-        InputError: the folder holds something (unless `resume` or `overwrite`), is a file, or cannot be made.
+        InputError: the folder holds something (unless `resume` or `overwrite`) or a run other than `replaced`, is a
+            file, or cannot be made.
     """
     try:
         if not resume:
-            check_folder(path, overwrite=overwrite)
+            check_folder(path, overwrite=overwrite, replaced=replaced)
             empty(path)
         path.mkdir(parents=True, exist_ok=True)
         sync_folder(path.parent)
@@ -190,16 +192,27 @@ def held(path: Path) -> list[Path]:
     return [item for item in path.iterdir() if item.name != LOCK] if path.exists() else []
 
 
-def check_folder(path: Path, *, overwrite: bool, hint: str = "") -> None:
-    """Refuse a folder that holds something; with `overwrite`, only one that this package did not make.
+def check_folder(path: Path, *, overwrite: bool, replaced: Path | None = None, hint: str = "") -> None:
+    """Refuse a folder that holds something; with `overwrite`, only one with a run or that this package did not make.
+
+    Args:
+        path: the folder.
+        overwrite: whether what it holds may be deleted.
+        replaced: the one run that may be deleted, if nobody writes there; where it is `path`, the caller has made sure.
+        hint: what else to do about a folder that holds something.
 
     Raises:
         InputError: it may not be used; the message says what to do.
     """
     if path.exists() and not path.is_dir():
         raise InputError(f"{path}: is a file; choose another --out")
+    if replaced != path:
+        check_unlocked(path if replaced is None else replaced)
     if not held(path):
         return
+    for run in runs_in(path):
+        if run != replaced:
+            raise InputError(f"{path}: holds a training run, {run}, which may not be deleted; choose another --out")
     if not overwrite:
         raise InputError(f"{path}: exists and is not empty; choose another --out or use --overwrite{hint}")
     if not _is_ours(path):
@@ -217,6 +230,26 @@ def check_outside(path: Path, out: Path) -> None:
     """
     if path.resolve().is_relative_to(out.resolve()):
         raise InputError(f"{path}: lies in {out}, which --overwrite would delete; choose another --out")
+
+
+def check_inputs_outside(model: Path | None, images: Iterable[Path], out: Path) -> None:
+    """Refuse to overwrite a folder that holds the model or an image; a model of the zoo is in none.
+
+    Raises:
+        InputError: the first that lies in `out`.
+    """
+    for path in images if model is None or not model.exists() else (model, *images):
+        check_outside(path, out)
+
+
+def runs_in(path: Path) -> list[Path]:
+    """The run folders in a folder of results, itself included; none in a folder that this package did not make."""
+    folders = sorted(file.parent for file in path.rglob(ENVIRONMENT)) if _is_ours(path) else []
+    return [folder for folder in folders if _is_run(RunFolder(folder))]
+
+
+def _is_run(folder: RunFolder) -> bool:
+    return folder.config.is_file() or folder.checkpoints.is_dir()
 
 
 def _is_ours(path: Path) -> bool:
@@ -237,13 +270,20 @@ def environment() -> dict[str, Any]:
     }
 
 
-def results_folder(model: Path | None, verb: str, out: Path | str | None, *, overwrite: bool) -> Path:
+def results_folder(
+    model: Path | None, verb: str, out: Path | str | None, *, overwrite: bool, images: Iterable[Path] = ()
+) -> Path:
     """The folder for results of `verb`: `out`, or a new one `<verb>`, `<verb>-2`, ... in the run folder.
 
     For a model that is not in a run folder, the new one is made in the current folder; without a model, or for one of
     the zoo, in `runs`.
+
+    Raises:
+        InputError: `out` may not be used; or it would be emptied, and the model or one of the `images` lies in it.
     """
     if out is not None:
+        if overwrite:
+            check_inputs_outside(model, images, Path(out))
         prepare_folder(Path(out), overwrite=overwrite)
         return Path(out)
     run = None if model is None or not model.exists() else run_of(model)

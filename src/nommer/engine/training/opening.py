@@ -66,7 +66,7 @@ def open_run(workflow: Workflow, run: RunFolder, settings: TrainSettings, found:
         run.check_resumable(vars(written), split, classes)
         run.sweep()
         notice_other_versions(run)
-    prepare_folder(run.path, resume=settings.resume, overwrite=settings.overwrite)
+    prepare_folder(run.path, resume=settings.resume, overwrite=settings.overwrite, replaced=run.path)
     run.write_config({name: value for name, value in vars(written).items() if name not in ("resume", "overwrite")})
     run.write_issues(data.issues)
     run.write_split(split)
