@@ -1,12 +1,14 @@
 """`--compile`: the same weights under the same names, whole graphs, and validation that still sees nominations."""
 
+import shutil
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 import nommer
 from nommer.engine import speed
-from nommer.engine.run import RunFolder
+from nommer.engine.run import RunFolder, prepare_folder
 from nommer.engine.speed import channels_last, check_compiler, exact_float32
 from nommer.errors import InputError
 
@@ -54,6 +56,19 @@ def test_mistakes_are_told(refused, coloured, trained, tmp_path, monkeypatch, tr
     monkeypatch.setenv("CXX", "no-such-compiler")
     missing = refused("train --data", coloured, "--compile --out", tmp_path / "run", *train_options)
     assert missing.startswith("--compile: torch needs a C++ compiler and there is none on the path (looked for no-such")
+
+
+def test_what_cannot_be_compiled_deletes_nothing(
+    refused, coloured, trained, tmp_path, monkeypatch, train_options, digest
+):
+    out, results = tmp_path / "run", tmp_path / "results"
+    shutil.copytree(trained, out)
+    prepare_folder(results)
+    before = digest(tmp_path)
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    for command in (("train --data", coloured, "--out", out, *train_options), ("evaluate", trained, "--out", results)):
+        assert "there is none on the path" in refused(*command, "--compile --overwrite --device cpu")
+    assert digest(tmp_path) == before
 
 
 def test_a_compiler_is_found_by_its_usual_names(monkeypatch):

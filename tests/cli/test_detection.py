@@ -230,6 +230,7 @@ def test_blocks_are_compiled_for_images_of_many_sizes(run, refused, detected, co
     message = refused("train --data", coco, "--compile --out", tmp_path / "peer", *OPTIONS, "--model=timm:test_resnet")
     told = "--compile: for training on objects, whose images differ in size, only with a NomMer; leave it out"
     assert message == told
+    assert not (tmp_path / "peer").exists(), "it was refused before anything was deleted"
 
 
 @pytest.mark.parametrize("name", FORMATS)

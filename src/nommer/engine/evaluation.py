@@ -165,13 +165,14 @@ def read_for(model: Model, workflow: Workflow, root: Path, classes: Path | None)
 
 def evaluate_model(settings: EvaluationSettings) -> EvaluationResult:
     """Judge a model on disk, as `nommer.evaluate` describes."""
+    if settings.compile:
+        check_compiler()
     opened = open_model_and_data(settings)
+    if settings.compile:
+        network_of(opened.model, settings.model)  # an exported one is none
     folder = results_folder(settings.model, "evaluate", settings.out, overwrite=settings.overwrite)
     RunFolder(folder).write_issues(opened.data.issues)
     opened.notice()
-    if settings.compile:
-        check_compiler()
-        network_of(opened.model, settings.model)  # an exported one is none
     opened = replace(opened, model=fuse(opened.model))
     if settings.compile:
         compile_inference(opened.model)

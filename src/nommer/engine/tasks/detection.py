@@ -17,6 +17,7 @@ from nommer.data.formats.detection import as_coco, read_detection
 from nommer.data.formats.labelled import split_randomly
 from nommer.data.formats.objects import DetectionFolders, DetectionSample
 from nommer.data.module import ImageData, Loading
+from nommer.engine.network_options import PEER
 from nommer.engine.networks import build_network, count_features, tell_loaded
 from nommer.engine.optim import Optim
 from nommer.engine.settings import TrainSettings
@@ -61,15 +62,8 @@ class DetectionTask(Task):
         return self.log_loss(total, len(batch.images))
 
     def compile_training(self) -> None:
-        """Compile the blocks of the backbone, with sizes left open, for batches differ in them.
-
-        Raises:
-            InputError: the backbone is no NomMer.
-        """
-        if not compile_blocks(self.model):
-            raise InputError("--compile: for training on objects, whose images differ in size, only with a NomMer; "
-                             "leave it out")  # fmt: skip
-        self.training_compiled = True
+        """Compile the blocks of the backbone, a NomMer, with sizes left open, for batches differ in them."""
+        self.training_compiled = compile_blocks(self.model)
 
     def validation_step(self, batch: DetectionBatch, batch_idx: int) -> None:
         """Answer one image at its own size, the way `predict` answers it.
@@ -132,7 +126,14 @@ class DetectionWorkflow(Workflow):
         return audit_detection(data, **vars(how))
 
     def fill_in(self, settings: TrainSettings, found: Found) -> TrainSettings:
-        """Image size from the data, sizes of the heads from the backbone; masks where the data have them."""
+        """Image size from the data, sizes of the heads from the backbone; masks where the data have them.
+
+        Raises:
+            InputError: an option for images that are cropped, or a backbone without blocks that is to be compiled.
+        """
+        if settings.compile and settings.model.startswith(PEER):
+            raise InputError("--compile: for training on objects, whose images differ in size, only with a NomMer; "
+                             "leave it out")  # fmt: skip
         settings = settings.for_whole_images(self.name)
         if settings.image_size is not None:
             raise InputError("--image-size: for detection give --detection.short-side and --detection.long-side")

@@ -79,6 +79,8 @@ def train_until(settings: TrainSettings, stop: StopSignals) -> TrainingResult:
     """
     settings = replace(settings, **started_processes(settings.devices, settings.nodes))
     check_loggers(settings.loggers)
+    if settings.compile:
+        check_compiler()
     run = RunFolder(settings.out)
     first = process_rank() == 0
     console.quiet = not first
@@ -140,7 +142,6 @@ def fit_and_judge(
     lr = settings.optim.scaled_lr(settings.lr, settings.images_per_step * trainer.world_size * settings.accumulate)
     task = workflow.training_task(settings, model, lr=lr, found=found)
     if settings.compile:
-        check_compiler()
         task.compile_training()
     if trainer.is_global_zero:
         workflow.save_training_batch(module, model, run.path / "train_batch.jpg")
