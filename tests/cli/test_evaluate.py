@@ -11,6 +11,7 @@ from PIL import Image
 import nommer
 from nommer.backbone.checkpoint import to_published
 from nommer.backbone.variants import VARIANTS
+from nommer.engine.run import RunFolder
 from nommer.engine.tasks.metrics import ClassificationMetrics
 from nommer.heads.storage import save_model
 from tests.runs import rows
@@ -184,6 +185,11 @@ def test_what_training_left_out_evaluation_leaves_out_too(
     assert "1 issues, 1 files left out" in printed.err
     assert json.loads((tmp_path / "result" / "result.json").read_text())["images"] == 5
     assert "left out, as in training" in (tmp_path / "result" / "data_issues.jsonl").read_text()
+    (tmp_path / "link").symlink_to(data)
+    run("evaluate", tmp_path / "run", "--data", tmp_path / "link", "--out", tmp_path / "linked", "--workers 0")
+    assert result(tmp_path / "linked") == result(tmp_path / "result")
+    (issue,) = RunFolder(tmp_path / "linked").read_issues()
+    assert (issue.file, issue.done) == (str(tmp_path / "link" / "val/red/red-0.png"), "left out, as in training")
     moved = tmp_path / "moved"
     data.rename(moved)
     assert "1 of 6 images cannot be read" in refused(

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from nommer.data.formats.labelled import Issue
 from nommer.engine.lock import locked
 from nommer.engine.run import ENVIRONMENT, RunFolder, check_folder, environment, prepare_folder, results_folder
 from nommer.errors import InputError
@@ -83,3 +84,13 @@ def test_overwrite_does_not_delete_the_model_or_the_images(tmp_path, monkeypatch
     monkeypatch.chdir(out)
     results_folder(elsewhere.with_name("nommer_nano"), "predict", out, overwrite=True, images=[elsewhere])
     assert {path.name for path in out.iterdir()} == {ENVIRONMENT}
+
+
+def test_issues_are_read_as_they_were_written_whatever_the_file_is_called(tmp_path):
+    names = ("a b.png", "a\u2028b\u0085c\x1cd.png", "a\nb\r.png", "f\udcfc.png")
+    issues = [Issue(str(tmp_path / name), "is damaged", "left out") for name in names]
+    run = RunFolder(tmp_path)
+    assert run.read_issues() == []
+    for written in (issues, []):
+        run.write_issues(written)
+        assert run.read_issues() == written

@@ -217,10 +217,16 @@ def without_known_issues(data: Data, run: RunFolder) -> Data:
     """The run's own data without the images that training left out, each listed again; other data as it is."""
     if not is_data_of_run(data, run):
         return data
-    known = {issue.file: issue for issue in run.read_issues() if issue.done.startswith("left out")}
-    files = {sample.path: str(sample.path.absolute()) for sample in data.samples()}
-    again = [replace(known[file], done="left out, as in training") for file in files.values() if file in known]
-    splits = {split: tuple(s for s in part if files[s.path] not in known) for split, part in data.splits.items()}
+    trained_on = replace(data, root=Path(run.read_config().get("data", data.root)))
+    left_out = [issue for issue in run.read_issues() if issue.done.startswith("left out")]
+    known = {trained_on.name_of(Path(issue.file)): issue for issue in left_out}
+    names = {sample.path: data.name_of(sample.path) for sample in data.samples()}
+    again = [
+        replace(known[name], file=str(path), done="left out, as in training")
+        for path, name in names.items()
+        if name in known
+    ]
+    splits = {split: tuple(s for s in part if names[s.path] not in known) for split, part in data.splits.items()}
     return replace(data, splits=splits, issues=(*data.issues, *again))
 
 

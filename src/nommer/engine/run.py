@@ -146,8 +146,10 @@ class RunFolder:
     def read_issues(self) -> list[Issue]:
         """What `write_issues` wrote; nothing where there is no such file."""
         file = self.path / "data_issues.jsonl"
-        lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-        return [Issue(**json.loads(line)) for line in lines]
+        lines = (
+            file.read_text(encoding="utf-8").split("\n") if file.is_file() else []
+        )  # names may hold other separators
+        return [Issue(**json.loads(line)) for line in lines if line]
 
     def write_issues(self, issues: Iterable[Issue]) -> None:
         """Write one line per thing found in the data, with the whole path of its file."""
