@@ -66,6 +66,22 @@ def test_a_training_replaces_its_run_and_the_demo_its_own(run_folder, tmp_path):
     assert {path.name for path in (tmp_path / "demo").iterdir()} == {ENVIRONMENT}
 
 
+def test_a_run_without_a_checkpoint_is_started_again(run_folder):
+    run = RunFolder(run_folder)
+    with pytest.raises(InputError, match=r"or use --overwrite, or --resume to go on with a run$"):
+        run.check(resume=False, overwrite=False)
+    run.check(resume=True, overwrite=False)
+    run.last.unlink()
+    with pytest.raises(InputError, match=r"choose another --out or use --overwrite$"):
+        run.check(resume=False, overwrite=False)
+    with pytest.raises(InputError) as caught:
+        run.check(resume=True, overwrite=False)
+    assert str(caught.value) == (
+        f"{run_folder}: nothing to resume, {run.last} does not exist; start again with --overwrite, without --resume"
+    )
+    run.check(resume=False, overwrite=True)
+
+
 def test_results_are_not_put_where_a_run_is_being_made(tmp_path):
     with locked(tmp_path / "out"), pytest.raises(InputError, match="out: a run is writing there"):
         check_folder(tmp_path / "out", overwrite=False)

@@ -62,11 +62,14 @@ class RunFolder:
         check_unlocked(self.path)
         if resume and overwrite:
             raise InputError("--resume and --overwrite exclude each other: choose one")
+        resumable = self.last.is_file() and self.config.is_file()
         if not resume:
-            hint = ", or --resume to go on with a run"
+            hint = ", or --resume to go on with a run" if resumable else ""
             check_folder(self.path, overwrite=overwrite, replaced=self.path, hint=hint)
-        elif not (self.last.is_file() and self.config.is_file()):
-            raise InputError(f"{self.path}: nothing to resume, {self.last} does not exist; drop --resume to start")
+        elif not resumable:
+            missing = self.config if self.last.is_file() else self.last
+            how = "start again with --overwrite, without --resume" if _is_ours(self.path) else "drop --resume to start"
+            raise InputError(f"{self.path}: nothing to resume, {missing} does not exist; {how}")
 
     def write_config(self, settings: Mapping[str, Any]) -> None:
         """Write all settings, resolved, so that `--config` repeats the run."""
@@ -146,9 +149,8 @@ class RunFolder:
     def read_issues(self) -> list[Issue]:
         """What `write_issues` wrote; nothing where there is no such file."""
         file = self.path / "data_issues.jsonl"
-        lines = (
-            file.read_text(encoding="utf-8").split("\n") if file.is_file() else []
-        )  # names may hold other separators
+        text = file.read_text(encoding="utf-8") if file.is_file() else ""
+        lines = text.split("\n")  # and at nothing else, for names may hold other separators of lines
         return [Issue(**json.loads(line)) for line in lines if line]
 
     def write_issues(self, issues: Iterable[Issue]) -> None:
