@@ -1,6 +1,7 @@
 """The run folder: what may be deleted to make room for results, and by whom."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -110,3 +111,27 @@ def test_issues_are_read_as_they_were_written_whatever_the_file_is_called(tmp_pa
     for written in (issues, []):
         run.write_issues(written)
         assert run.read_issues() == written
+
+
+def test_a_new_folder_is_given_to_one_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    mkdir = Path.mkdir
+
+    def too_late(path, *arguments, **options):
+        if path.name in ("check", "check-2"):  # another process makes it once it was seen to be free
+            mkdir(path, exist_ok=True)
+        mkdir(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "mkdir", too_late)
+    assert results_folder(None, "check", None, overwrite=False) == Path("runs/check-3")
+    assert not list((tmp_path / "runs" / "check").iterdir())
+
+
+@pytest.mark.parametrize("name", ["runs", "away"])
+def test_a_new_folder_that_cannot_be_made_is_refused(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").symlink_to("away")
+    if name == "away":
+        (tmp_path / name).touch()
+    with pytest.raises(InputError, match=r"runs/check: cannot be made: .*; choose another --out"):
+        results_folder(None, "check", None, overwrite=False)

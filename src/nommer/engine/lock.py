@@ -32,16 +32,27 @@ if hasattr(os, "register_at_fork"):
 
 
 @contextmanager
+def telling_what_cannot_be_made(folder: Path) -> Iterator[None]:
+    """While a folder for results is being made.
+
+    Raises:
+        InputError: in the place of the system's error.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made: {error.strerror}; choose another --out") from error
+
+
+@contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Be the only one who writes into `folder`, made if need be; on systems without such locks, that is said.
 
     Raises:
         InputError: another run is writing there, the message says which; or the folder cannot be made.
     """
-    try:
+    with telling_what_cannot_be_made(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be made: {error.strerror}; choose another --out") from error
     with _holding(folder, os.O_RDWR | os.O_CREAT) as descriptor:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)

@@ -6,6 +6,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -16,7 +17,7 @@ import torch
 import yaml
 
 from nommer.data.formats.labelled import Issue
-from nommer.engine.lock import LOCK, check_unlocked
+from nommer.engine.lock import LOCK, check_unlocked, telling_what_cannot_be_made
 from nommer.engine.resuming import changed_files, changed_settings, describe_changes
 from nommer.errors import InputError
 from nommer.files import sync_folder, to_json, write_json, write_text
@@ -171,15 +172,13 @@ def prepare_folder(path: Path, *, resume: bool = False, overwrite: bool = False,
         InputError: the folder holds something (unless `resume` or `overwrite`) or a run other than `replaced`, is a
             file, or cannot be made.
     """
-    try:
+    with telling_what_cannot_be_made(path):
         if not resume:
             check_folder(path, overwrite=overwrite, replaced=replaced)
             empty(path)
         path.mkdir(parents=True, exist_ok=True)
         sync_folder(path.parent)
         write_json(path / ENVIRONMENT, environment())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be made: {error.strerror}; choose another --out") from error
 
 
 def empty(path: Path) -> None:
@@ -292,11 +291,21 @@ def results_folder(
         return Path(out)
     run = None if model is None or not model.exists() else run_of(model)
     base = Path("runs") if run is None else run.path if run.config.is_file() else Path()
-    candidate, number = base / verb, 2
-    while candidate.exists():
-        candidate, number = base / f"{verb}-{number}", number + 1
-    prepare_folder(candidate)
-    return candidate
+    with telling_what_cannot_be_made(base / verb):
+        base.mkdir(parents=True, exist_ok=True)
+        folder = _new_folder(base, verb)
+    prepare_folder(folder)
+    return folder
+
+
+def _new_folder(base: Path, name: str) -> Path:
+    """Make `name`, or else `name-2`, `name-3`, ...: the first that nobody else has made, even at the same moment."""
+    folder, number = base / name, 2
+    while True:
+        with suppress(FileExistsError):
+            folder.mkdir()
+            return folder
+        folder, number = base / f"{name}-{number}", number + 1
 
 
 def _defaults(group: Any) -> Any:

@@ -80,11 +80,7 @@ class Task(L.LightningModule):
         return loss
 
     def compile_training(self) -> None:
-        """Compile the forward pass of training.
-
-        Raises:
-            InputError: the task cannot.
-        """
+        """Compile the forward pass of training."""
         raise NotImplementedError
 
     def configure_model(self) -> None:
