@@ -4,11 +4,21 @@ import csv
 import io
 
 import pytest
+import torch
 
 from nommer.engine.run import RunFolder
 from nommer.engine.training.callbacks import History
 from nommer.errors import InputError
 from nommer.files import as_csv
+
+
+def save_progress(path, *, epochs, batches):
+    """A checkpoint that holds nothing but how far the run was."""
+    loops = {
+        "epoch_progress": {"current": {"started": epochs + (batches > 0), "processed": epochs}},
+        "epoch_loop.batch_progress": {"current": {"processed": batches}},
+    }
+    torch.save({"state_dict": {}, "loops": {"fit_loop": loops}, "epoch": epochs}, path)
 
 
 @pytest.mark.parametrize(
@@ -21,13 +31,15 @@ from nommer.files import as_csv
 def test_a_loss_that_is_no_number_stops_and_names_the_last_good_checkpoint(tmp_path, values, what):
     history = History(RunFolder(tmp_path))
     history.check_losses({"train_loss": 1.0, "val_loss": 2.0}, 3)
-    with pytest.raises(InputError) as caught:
-        history.check_losses(values, 3)
-    assert str(caught.value).startswith(
-        f"the {what} in epoch 3; {tmp_path / 'checkpoints/last.ckpt'} is from epoch 2; "
-    )
-    with pytest.raises(InputError, match="there is no checkpoint yet"):
-        history.check_losses(values, 1)
+    for epoch in (1, 3):
+        with pytest.raises(InputError, match=f"the {what} in epoch {epoch}; there is no checkpoint yet; lower --lr"):
+            history.check_losses(values, epoch)
+    history.run.checkpoints.mkdir()
+    for epoch, batches, where in ((3, 0, "the end of epoch 2"), (1, 5, "epoch 1, after its step 5")):
+        save_progress(history.run.last, epochs=epoch - 1, batches=batches)
+        with pytest.raises(InputError) as caught:
+            history.check_losses(values, epoch)
+        assert str(caught.value).startswith(f"the {what} in epoch {epoch}; {history.run.last} is from {where}; lower")
 
 
 def test_a_table_has_a_column_for_every_key_of_any_row():

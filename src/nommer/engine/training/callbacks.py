@@ -17,6 +17,7 @@ from nommer.engine.run import RunFolder
 from nommer.engine.task import Task
 from nommer.engine.training.averaging import AveragedWeights
 from nommer.engine.training.input_wait import InputWait
+from nommer.engine.training.last_checkpoint import read_progress
 from nommer.errors import InputError
 from nommer.files import as_csv, write_text
 from nommer.heads.storage import Model, save_model
@@ -92,7 +93,8 @@ class History(L.Callback):
         """
         for name, what in (("train_loss", "training"), ("val_loss", "validation")):
             if not math.isfinite(values.get(name, 0.0)):
-                good = f"{self.run.last} is from epoch {epoch - 1}" if epoch > 1 else "there is no checkpoint yet"
+                last = self.run.last
+                good = f"{last} is from {read_progress(last)}" if last.is_file() else "there is no checkpoint yet"
                 raise InputError(
                     f"the {what} loss became {values[name]} in epoch {epoch}; {good}; "
                     "lower --lr, or use --precision 32 if it is 16"
