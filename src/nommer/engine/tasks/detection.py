@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from nommer.backbone.network import NomMer
 from nommer.data.audit import read_images
 from nommer.data.box_transforms import BoxAugmentation, BoxPreprocessing
 from nommer.data.detection import DetectionBatch, DetectionData
@@ -17,7 +18,6 @@ from nommer.data.formats.detection import as_coco, read_detection
 from nommer.data.formats.labelled import split_randomly
 from nommer.data.formats.objects import DetectionFolders, DetectionSample
 from nommer.data.module import ImageData, Loading
-from nommer.engine.network_options import PEER
 from nommer.engine.networks import build_network, count_features, tell_loaded
 from nommer.engine.optim import Optim
 from nommer.engine.settings import TrainSettings
@@ -126,14 +126,7 @@ class DetectionWorkflow(Workflow):
         return audit_detection(data, **vars(how))
 
     def fill_in(self, settings: TrainSettings, found: Found) -> TrainSettings:
-        """Image size from the data, sizes of the heads from the backbone; masks where the data have them.
-
-        Raises:
-            InputError: an option for images that are cropped, or a backbone without blocks that is to be compiled.
-        """
-        if settings.compile and settings.model.startswith(PEER):
-            raise InputError("--compile: for training on objects, whose images differ in size, only with a NomMer; "
-                             "leave it out")  # fmt: skip
+        """Image size from the data, sizes of the heads from the backbone; masks where the data have them."""
         settings = settings.for_whole_images(self.name)
         if settings.image_size is not None:
             raise InputError("--image-size: for detection give --detection.short-side and --detection.long-side")
@@ -156,11 +149,19 @@ class DetectionWorkflow(Workflow):
         return f"{learned}, sides of {options.short_side} to {options.long_side} pixels"
 
     def build_model(self, settings: TrainSettings, data: Any) -> Detector:
-        """The backbone with fresh or given weights, everything else with fresh ones."""
+        """The backbone with fresh or given weights, everything else with fresh ones.
+
+        Raises:
+            InputError: the backbone is to be compiled and is no NomMer.
+        """
         options = settings.detection
         short, long = options.short_side or 800, options.long_side or 1333
+        backbone = build_network(replace(settings, image_size=short), num_classes=0)
+        if settings.compile and not isinstance(backbone, NomMer):
+            raise InputError("--compile: for training on objects, whose images differ in size, only with a NomMer; "
+                             "leave it out")  # fmt: skip
         network = RCNN(
-            build_network(replace(settings, image_size=short), num_classes=0),
+            backbone,
             num_classes=len(data.class_names),
             masks=bool(options.masks),
             cascade=options.head == "cascade",
