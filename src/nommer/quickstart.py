@@ -10,8 +10,8 @@ from nommer.data.transforms import Augmentation
 from nommer.engine.evaluation import EvaluationResult
 from nommer.engine.explaining import ExplanationResult
 from nommer.engine.exporting import ExportResult
+from nommer.engine.folders import prepare_folder
 from nommer.engine.prediction import PredictionResult
-from nommer.engine.run import prepare_folder
 from nommer.engine.training.train import TrainingResult
 from nommer.recipes import read_recipe
 

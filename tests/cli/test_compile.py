@@ -8,7 +8,8 @@ import torch.nn.functional as F
 
 import nommer
 from nommer.engine import speed
-from nommer.engine.run import RunFolder, prepare_folder
+from nommer.engine.folders import prepare_folder
+from nommer.engine.run import RunFolder
 from nommer.engine.speed import channels_last, check_compiler, exact_float32
 from nommer.errors import InputError
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from nommer.data.formats.labelled import Issue
+from nommer.engine.folders import ENVIRONMENT, check_folder, environment, prepare_folder
 from nommer.engine.lock import locked
-from nommer.engine.run import ENVIRONMENT, RunFolder, check_folder, environment, prepare_folder, results_folder
+from nommer.engine.run import RunFolder, results_folder
 from nommer.errors import InputError
 
 

@@ -13,8 +13,9 @@ from nommer.data.formats.labelled import Split, read_split
 from nommer.data.module import Loading
 from nommer.deploy.fuse import fuse
 from nommer.engine.computing import computation_of, precision_for
+from nommer.engine.folders import check_outside
 from nommer.engine.judging import judge
-from nommer.engine.run import RunFolder, check_outside, results_folder, run_of
+from nommer.engine.run import RunFolder, results_folder, run_of
 from nommer.engine.settings import default_workers
 from nommer.engine.speed import check_compiler, compile_inference
 from nommer.engine.task import Report

@@ -12,17 +12,10 @@ from nommer.deploy.capture import image_size
 from nommer.deploy.export import export_model
 from nommer.deploy.int8 import QuantisationReport
 from nommer.deploy.parity import ParityReport, parity_images
+from nommer.engine.folders import ENVIRONMENT, check_folder, environment, held
 from nommer.engine.inputs import images_to_compare
 from nommer.engine.quantising import quantise_export
-from nommer.engine.run import (
-    ENVIRONMENT,
-    check_folder,
-    check_inputs_outside,
-    environment,
-    held,
-    results_folder,
-    run_of,
-)
+from nommer.engine.run import check_inputs_outside, results_folder, run_of
 from nommer.errors import InputError
 from nommer.files import sync_folder, write_json
 from nommer.heads.detection import Detector

@@ -7,8 +7,9 @@ from typing import Any, TypeVar
 
 from nommer.data.images import find_images
 from nommer.engine.computing import autocast, computation_of, precision_for
+from nommer.engine.folders import ENVIRONMENT, environment
 from nommer.engine.inputs import load_to, or_of_zoo, read_list
-from nommer.engine.run import ENVIRONMENT, environment, results_folder, run_of
+from nommer.engine.run import results_folder, run_of
 from nommer.engine.speed import exact_float32
 from nommer.engine.trainer import Precision, torch_device
 from nommer.errors import InputError, check_minimum, refuse_given, refuse_options

@@ -1,26 +1,21 @@
 """The run folder: everything that a training run leaves behind, and nothing outside it."""
 
 import json
-import platform
 import shlex
-import shutil
-import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, is_dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
 from nommer.data.formats.labelled import Issue
-from nommer.engine.lock import LOCK, check_unlocked, telling_what_cannot_be_made
+from nommer.engine.folders import CHECKPOINTS, CONFIG, check_folder, check_outside, is_ours, prepare_folder
+from nommer.engine.lock import check_unlocked, telling_what_cannot_be_made
 from nommer.engine.resuming import changed_files, changed_settings, describe_changes
 from nommer.errors import InputError
-from nommer.files import sync_folder, to_json, write_json, write_text
+from nommer.files import to_json, write_json, write_text
 
 _FREE_ON_RESUME = frozenset(
     {"resume", "overwrite", "epochs", "workers", "cache", "device", "out"}
@@ -32,9 +27,6 @@ _LATER = {"nodes": 1, "sync_norms": "auto", "strategy": "auto"}
 """What runs were started with before there were these options."""
 
 
-ENVIRONMENT = "environment.json"
-"""Stands in every folder of results, and tells that this package made it."""
-
 _AS_WRITTEN: Any = {"encoding": "utf-8", "errors": "surrogateescape"}
 
 
@@ -43,11 +35,11 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.checkpoints = path / "checkpoints"
+        self.checkpoints = path / CHECKPOINTS
         self.last = self.checkpoints / "last.ckpt"
         self.best = self.checkpoints / "best.ckpt"
         self.model = path / "model"
-        self.config = path / "config.yaml"
+        self.config = path / CONFIG
         self.split = path / "split.csv"
         self.classes = path / "classes.json"
         self.metrics = path / "metrics.csv"
@@ -69,7 +61,7 @@ class RunFolder:
             check_folder(self.path, overwrite=overwrite, replaced=self.path, hint=hint)
         elif not resumable:
             missing = self.config if self.last.is_file() else self.last
-            how = "start again with --overwrite, without --resume" if _is_ours(self.path) else "drop --resume to start"
+            how = "start again with --overwrite, without --resume" if is_ours(self.path) else "drop --resume to start"
             raise InputError(f"{self.path}: nothing to resume, {missing} does not exist; {how}")
 
     def write_config(self, settings: Mapping[str, Any]) -> None:
@@ -127,13 +119,6 @@ class RunFolder:
                     f"now {value}; start a new run"
                 )
 
-    def read_environment(self) -> dict[str, Any]:
-        """What `environment` told when the run was started; nothing where that cannot be read."""
-        try:
-            return dict(json.loads((self.path / ENVIRONMENT).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
-            return {}
-
     def sweep(self) -> None:
         """Remove what a process that was killed had not yet put in place."""
         for file in self.path.rglob(".*.tmp"):
@@ -165,76 +150,6 @@ def run_of(model: Path) -> RunFolder:
     return RunFolder(model.parent if model.name == "model" and (model.parent / "config.yaml").is_file() else model)
 
 
-def prepare_folder(path: Path, *, resume: bool = False, overwrite: bool = False, replaced: Path | None = None) -> None:
-    """Make a folder for results, with an `environment.json`; only with `overwrite` one that holds something is emptied.
-
-    Raises:
-        InputError: the folder holds something (unless `resume` or `overwrite`) or a run other than `replaced`, is a
-            file, or cannot be made.
-    """
-    with telling_what_cannot_be_made(path):
-        if not resume:
-            check_folder(path, overwrite=overwrite, replaced=replaced)
-            empty(path)
-        path.mkdir(parents=True, exist_ok=True)
-        sync_folder(path.parent)
-        write_json(path / ENVIRONMENT, environment())
-
-
-def empty(path: Path) -> None:
-    """Delete everything in a folder, if there is one, but the lock of the run that is to be in it."""
-    for item in held(path):
-        if item.is_dir() and not item.is_symlink():
-            shutil.rmtree(item)
-        else:
-            item.unlink()
-
-
-def held(path: Path) -> list[Path]:
-    """What is in a folder, if there is one, but for a lock."""
-    return [item for item in path.iterdir() if item.name != LOCK] if path.exists() else []
-
-
-def check_folder(path: Path, *, overwrite: bool, replaced: Path | None = None, hint: str = "") -> None:
-    """Refuse a folder that holds something; with `overwrite`, only one with a run or that this package did not make.
-
-    Args:
-        path: the folder.
-        overwrite: whether what it holds may be deleted.
-        replaced: the one run that may be deleted, if nobody writes there; where it is `path`, the caller has made sure.
-        hint: what else to do about a folder that holds something.
-
-    Raises:
-        InputError: it may not be used; the message says what to do.
-    """
-    if path.exists() and not path.is_dir():
-        raise InputError(f"{path}: is a file; choose another --out")
-    if replaced != path:
-        check_unlocked(path if replaced is None else replaced)
-    if not held(path):
-        return
-    for run in runs_in(path):
-        if run != replaced:
-            raise InputError(f"{path}: holds a training run, {run}, which may not be deleted; choose another --out")
-    if not overwrite:
-        raise InputError(f"{path}: exists and is not empty; choose another --out or use --overwrite{hint}")
-    if not _is_ours(path):
-        raise InputError(
-            f"{path}: --overwrite deletes only folders that nommer made, and no {ENVIRONMENT} in this one says so; "
-            "empty it yourself or choose another --out"
-        )
-
-
-def check_outside(path: Path, out: Path) -> None:
-    """Refuse to overwrite a folder that holds what is about to be read.
-
-    Raises:
-        InputError: `path` lies in `out`.
-    """
-    if path.resolve().is_relative_to(out.resolve()):
-        raise InputError(f"{path}: lies in {out}, which --overwrite would delete; choose another --out")
-
-
 def check_inputs_outside(model: Path | None, images: Iterable[Path], out: Path) -> None:
     """Refuse to overwrite a folder that holds the model or an image; a model of the zoo is in none.
 
@@ -243,34 +158,6 @@ def check_inputs_outside(model: Path | None, images: Iterable[Path], out: Path) 
     """
     for path in images if model is None or not model.exists() else (model, *images):
         check_outside(path, out)
-
-
-def runs_in(path: Path) -> list[Path]:
-    """The run folders in a folder of results, itself included; none in a folder that this package did not make."""
-    folders = sorted(file.parent for file in path.rglob(ENVIRONMENT)) if _is_ours(path) else []
-    return [folder for folder in folders if _is_run(RunFolder(folder))]
-
-
-def _is_run(folder: RunFolder) -> bool:
-    return folder.config.is_file() or folder.checkpoints.is_dir()
-
-
-def _is_ours(path: Path) -> bool:
-    return "nommer" in RunFolder(path).read_environment().get("packages", {})
-
-
-def environment() -> dict[str, Any]:
-    """The command, when, with which versions, on what machine."""
-    packages = ("nommer", "torch", "torchvision", "timm", "lightning", "numpy", "pillow")
-    return {
-        "command": shlex.join(sys.argv),
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "python": sys.version.split()[0],
-        "platform": platform.platform(),
-        "packages": {name: version(name) for name in packages},
-        "torch_threads": torch.get_num_threads(),
-        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-    }
 
 
 def results_folder(

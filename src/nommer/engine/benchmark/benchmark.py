@@ -15,7 +15,8 @@ from nommer.engine.benchmark.report import save_plot, to_markdown
 from nommer.engine.benchmark.results import BenchmarkResult, Measurement
 from nommer.engine.benchmark.settings import BenchmarkSettings, Case, is_compiled, reference_backend
 from nommer.engine.benchmark.timing import Spread, matrix_peak, peak_memory, time_in_turns, warm_up
-from nommer.engine.run import environment, results_folder
+from nommer.engine.folders import environment
+from nommer.engine.run import results_folder
 from nommer.engine.speed import check_compiler, exact_float32, sound_attention
 from nommer.files import write_json, write_text
 from nommer.progress import notice

@@ -12,7 +12,8 @@ from nommer.data.formats.labelled import SPLIT_FOLDERS, Issue
 from nommer.data.images import is_folder, is_image_name, visible_files
 from nommer.engine.checking.report import write_refusal, write_report
 from nommer.engine.checking.tasks import CHECKS, Facts
-from nommer.engine.run import RunFolder, check_folder, check_outside, results_folder
+from nommer.engine.folders import check_folder, check_outside
+from nommer.engine.run import RunFolder, results_folder
 from nommer.engine.workflow import Auditing, Data, Workflow
 from nommer.engine.workflows import find_workflow
 from nommer.errors import InputError

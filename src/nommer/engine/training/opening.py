@@ -5,9 +5,10 @@ from dataclasses import replace
 
 from nommer.data.findings import find_leaks
 from nommer.data.formats.labelled import split_as_csv
+from nommer.engine.folders import environment, prepare_folder, read_environment
 from nommer.engine.lock import locked
 from nommer.engine.resuming import changed_settings
-from nommer.engine.run import RunFolder, environment, prepare_folder
+from nommer.engine.run import RunFolder
 from nommer.engine.settings import TrainSettings
 from nommer.engine.workflow import Auditing, Data, Found, Workflow
 from nommer.errors import InputError
@@ -75,7 +76,7 @@ def open_run(workflow: Workflow, run: RunFolder, settings: TrainSettings, found:
 
 def notice_other_versions(run: RunFolder) -> None:
     """Say that a run goes on with other packages, or on another machine, than it was started with."""
-    changes = list(changed_settings(run.read_environment(), environment()))
+    changes = list(changed_settings(read_environment(run.path), environment()))
     versions = [change for change in changes if change.startswith(("packages.", "python", "torch_threads", "cuda"))]
     if versions:
         notice(f"other versions or devices: {'; '.join(versions)}; numbers may differ in their last digits")

@@ -13,6 +13,7 @@ import torch
 from nommer.data.seeding import seed_all
 from nommer.deploy.fuse import fuse
 from nommer.engine.checkpoint import MovableCheckpoint, open_checkpoint
+from nommer.engine.folders import check_outside
 from nommer.engine.interruption import StopSignals, interruptible
 from nommer.engine.judging import judge
 from nommer.engine.meeting import Meeting, left_by_the_first
@@ -23,7 +24,7 @@ from nommer.engine.processes import (
     started_processes,
     synchronises_norms,
 )
-from nommer.engine.run import RunFolder, check_outside, plain
+from nommer.engine.run import RunFolder, plain
 from nommer.engine.settings import TrainSettings
 from nommer.engine.sharding import WholeWeights
 from nommer.engine.speed import check_compiler, exact_float32, sound_attention
