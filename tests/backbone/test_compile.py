@@ -20,10 +20,10 @@ def assert_close(actual, expected):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(("size", "strict"), [((64, 64), False), (PADDED, False), (PADDED, True)], ids=str)
-def test_export(create, draw, size, strict):
+@pytest.mark.parametrize("size", [(64, 64), PADDED], ids=str)
+def test_export(create, draw, size):
     model, images = create(num_classes=10), draw(2, 3, *size)
-    program = torch.export.export(model, (images,), strict=strict)
+    program = torch.export.export(model, (images,))
     other = draw(2, 3, *size, seed=1)
     assert_close(program.module()(other), model(other))
     assert not [node for node in program.graph.nodes if "rand" in str(node.target)]
