@@ -9,7 +9,7 @@ pytestmark = pytest.mark.slow
 
 SMALL = [
     *("--model=nommer_micro", "--epochs=1", "--epoch-steps=15", "--workers=0", "--device=cpu"),
-    *("--detection.short-side=64", "--detection.long-side=96", "--detection.fpn-channels=16"),
+    *("--detection.short-side=96", "--detection.long-side=160", "--detection.fpn-channels=16"),
 ]
 
 
