@@ -44,11 +44,30 @@ set_parsing_settings(docstring_parse_attribute_docstrings=True)
 class Parser(ArgumentParser):
     """jsonargparse's parser, whose errors are one sentence and a hint."""
 
+    settings_file: str | None = None
+    """The file that is being read, if any."""
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the error and exit with code 2."""
-        sentence = plainly(" ".join(str(message).split()))
+        where = f"--config {self.settings_file}: " if self.settings_file else ""
+        sentence = where + plainly(" ".join(str(message).split()))
         sys.stderr.write(f"error: {sentence}\nsee: {self.prog.replace(' [options]', '')} --help\n")
         sys.exit(USER_ERROR)
+
+
+class SettingsFile(ActionConfigFile):
+    """A file of settings, checked as soon as it is read, so that an error names the file."""
+
+    def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
+        """Take the file's settings over, or end with an error."""
+        parser.settings_file = values
+        try:
+            super().__call__(parser, cfg, values, option_string)
+            parser.validate(cfg, skip_required=True)
+        except (TypeError, KeyError) as error:
+            parser.error(str(error))
+        finally:
+            parser.settings_file = None
 
 
 _UNION = r"Does not validate against .*? Errors: - (.*?)(?: - Expected .*?)? Given value type: .*? Given value:"
@@ -87,7 +106,7 @@ def verb_parser(verb: str, function: Callable[..., Any]) -> Parser:
     hints = f"{recipes}Add --debug to see where an error comes from."
     parser = Parser(description=f"{first_line(function)} {hints}")
     parser.add_argument(
-        "--config", action=ActionConfigFile, help="YAML file, or name of a recipe, with any of these settings"
+        "--config", action=SettingsFile, help="YAML file, or name of a recipe, with any of these settings"
     )
     parameters = inspect.signature(function).parameters
     images, token = parameters.get("images"), parameters.get("token")
