@@ -39,6 +39,10 @@ class Run:
         """The run folder."""
         return self.folder / f"{self.name.replace(', ', '-').replace(' ', '_')}-{self.seed}"
 
+    def beside(self, ending: str) -> Path:
+        """The file of this ending next to the run folder, whose name may have a dot."""
+        return self.out.with_name(self.out.name + ending)
+
     @property
     def finished(self) -> bool:
         """Whether it is trained and judged."""
@@ -50,7 +54,7 @@ class Run:
         Raises:
             SystemExit: both.
         """
-        written, now = self.out.with_suffix(".args"), shlex.join(without_free(self.arguments))
+        written, now = self.beside(".args"), shlex.join(without_free(self.arguments))
         before = written.read_text().strip() if written.is_file() else None
         if self.out.exists() and before not in (None, now):
             sys.exit(
@@ -64,7 +68,7 @@ class Run:
         how = "--resume" if (self.out / "checkpoints" / "last.ckpt").is_file() else "--overwrite"
         command = [sys.executable, "-m", "nommer", "train", *self.arguments]
         command += ["--out", str(self.out), "--seed", str(self.seed), how]
-        with self.out.with_suffix(".log").open("a") as log:
+        with self.beside(".log").open("a") as log:
             log.write(f"$ {shlex.join(command)}\n")
             log.flush()
             return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)  # noqa: S603
@@ -133,7 +137,7 @@ def last_word(run: Run) -> str:
     if run.finished:
         result = json.loads((run.out / "result.json").read_text())
         return ", ".join(f"{name} {result[measure]:.2%}" for measure, name in MEASURES.items() if measure in result)
-    lines = run.out.with_suffix(".log").read_text(errors="replace").strip().splitlines()
+    lines = run.beside(".log").read_text(errors="replace").strip().splitlines()
     errors = [line for line in lines if line.startswith("error: ")]
     return (errors or lines or ["nothing"])[-1].strip()
 

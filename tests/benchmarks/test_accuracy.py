@@ -46,23 +46,24 @@ def test_every_network_of_a_suite_is_built_by_its_recipe(script, parser, suite):
 def test_runs_are_started_skipped_reported_and_refused_with_other_arguments(script, tmp_path, coloured, capsys):
     runs = script("runs")
     told = ("--data", str(coloured), "--model", "nommer_micro", "--image-size", "32", "--workers", "0", "--device=cpu")
-    made = [runs.Run("some, net", 3, tmp_path, (*told, "--epochs", "1"))]
+    made = [runs.Run("a, b 0.5", 3, tmp_path, (*told, "--epochs", "1"))]
     bad = runs.Run("bad", 0, tmp_path, ("--data", str(tmp_path / "nothing")))
     assert runs.finish([*made, bad], jobs=2) == [bad]
-    assert made[0].out.name == "some-net-3"
+    assert made[0].out.name == "a-b_0.5-3"
     assert json.loads((made[0].out / "result.json").read_text())["epoch"] == 1
+    assert (tmp_path / "a-b_0.5-3.log").read_text().count("top-1") > 0
     said = capsys.readouterr().err
-    assert "some-net-3 is finished: top-1" in said
+    assert "a-b_0.5-3 is finished: top-1" in said
     assert "bad-0 failed: error:" in said
-    assert runs.finish([runs.Run("some, net", 3, tmp_path, (*told, "--workers", "1", "--epochs", "1"))], jobs=1) == []
+    assert runs.finish([runs.Run("a, b 0.5", 3, tmp_path, (*told, "--workers", "1", "--epochs", "1"))], jobs=1) == []
     assert "1 of 1 runs are finished" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="was trained with other arguments"):
-        runs.finish([runs.Run("some, net", 3, tmp_path, (*told, "--epochs", "2"))], jobs=1)
+        runs.finish([runs.Run("a, b 0.5", 3, tmp_path, (*told, "--epochs", "2"))], jobs=1)
     accuracy = script("accuracy")
     (row,) = rows = accuracy.collect(made)
     accuracy.count(rows)
     assert (row["epochs"], row["image_size"], len(row["seeds"][3]["curve"])) == (1, 32, 1)
-    assert "some, net (1)" in accuracy.as_table([row])
+    assert "a, b 0.5 (1)" in accuracy.as_table([row])
     accuracy.measure(rows, device="cpu", batch=2, rounds=1)
     accuracy.draw(rows, tmp_path / "accuracy.png")
     assert (tmp_path / "accuracy.png").stat().st_size > 10_000
