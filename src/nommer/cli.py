@@ -62,7 +62,7 @@ class SettingsFile(ActionConfigFile):
         """Take the file's settings over, or end with an error."""
         parser.settings_file = values
         try:
-            super().__call__(parser, cfg, values, option_string)
+            self.apply_config(parser, cfg, self.dest, values)
             parser.validate(cfg, skip_required=True)
         except (TypeError, KeyError) as error:
             parser.error(str(error))

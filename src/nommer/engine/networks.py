@@ -17,7 +17,7 @@ from nommer.engine.settings import TrainSettings
 from nommer.errors import InputError
 from nommer.heads.classification import Classifier
 from nommer.heads.networks import build_timm, check_same_architecture
-from nommer.heads.storage import Model, load, network_of, task_of
+from nommer.heads.storage import Model, load, network_of, read_model, task_of
 from nommer.heads.weights import load_weights
 from nommer.progress import notice
 
@@ -44,7 +44,7 @@ def like_pretrained(settings: TrainSettings) -> TrainSettings:
     if settings.resume:
         sizes = RunFolder(settings.out).read_config().get("network", {})
     else:
-        other = network_of(load(settings.pretrained), settings.pretrained)
+        other = network_of(read_model(settings.pretrained), settings.pretrained)
         sizes = vars(other.config) if isinstance(other, NomMer) else {}  # others are refused, with both sides, later
     names = ("patch_size", "window_size", "block_sizes")
     taken = {name: sizes[name] for name in names if name in sizes and getattr(settings.network, name) is None}

@@ -106,11 +106,18 @@ def load(path: str | Path) -> Model:
     Raises:
         InputError: nothing there, a damaged or foreign file, or weights that do not fit the description.
     """
+    entry = None if Path(path).exists() else find_entry(path)
+    model = read_model(path)
+    if entry:
+        notice(f"the weights of {entry.name} are {entry.terms}")
+    return model
+
+
+def read_model(path: str | Path) -> Model:
+    """Load as `load` does, with its errors, without telling the terms of weights of the zoo."""
     path = Path(path)
     if not path.exists() and (entry := find_entry(path)):
-        folder = entry.verified()
-        notice(f"the weights of {entry.name} are {entry.terms}")
-        return _load_folder(folder)
+        return _load_folder(entry.verified())
     if path.is_file():
         return load_exported(path) if path.suffix in SUFFIXES else _load_published(path)
     for folder in (path, path / "model"):
