@@ -3,6 +3,7 @@
     python benchmarks/tiny_imagenet_subset.py ../shared/data/tiny_imagenet_200 data/tiny_imagenet_20
     python benchmarks/accuracy.py small data/tiny_imagenet_20 runs/small --config tiny_imagenet_20 --seeds 0 1 2
     python benchmarks/accuracy.py large ../shared/data/tiny_imagenet_200 runs/large --config tiny_imagenet_200 --jobs 2
+    python benchmarks/accuracy.py stride_4 data/tiny_imagenet_20 runs/stride_4 --config tiny_imagenet_20 -- --epochs 24
     python benchmarks/accuracy.py settings data/tiny_imagenet_20 runs/settings --config tiny_imagenet_20
 
 What stands after -- goes to every `nommer train`: -- --device cuda --epochs 30. A run whose folder is finished is not
@@ -46,6 +47,11 @@ SUITES: dict[str, dict[str, str]] = {
         "swin, width 48": f"{SWIN} '{{img_size: 64, patch_size: 2, window_size: 8, embed_dim: 48, "
         "depths: [2, 2, 4, 2], num_heads: [2, 4, 8, 16], drop_path_rate: 0.0}'",
     },
+    "stride_4": {
+        "nommer_pico": "--model nommer_pico --network.patch_size 4",
+        "resnet10t": "--model timm:resnet10t",
+        "convnext_atto": "--model timm:convnext_atto",
+    },
     "large": {
         "nommer_nano": "--model nommer_nano",
         "nommer_tiny": "--model nommer_tiny",
@@ -74,7 +80,8 @@ SUITES: dict[str, dict[str, str]] = {
     },
 }
 """What is compared: a name, and what `nommer train` is told besides the recipe. Strides of the stages are 2, 4, 8, 16
-everywhere (deit_tiny has 8 x 8 tokens throughout), so that the networks see an image at the same resolutions."""
+everywhere (deit_tiny has 8 x 8 tokens throughout), in "stride_4" 4, 8, 16, 32, so that the networks of a suite see an
+image at the same resolutions."""
 
 
 def collect(runs: Sequence[Run]) -> list[dict]:
