@@ -20,7 +20,7 @@ from nommer.engine.sharding import check_shardable
 from nommer.engine.trainer import Precision, count_processes, parse_device, resolve_precision
 from nommer.errors import InputError, check_minimum, check_words
 from nommer.heads.rcnn_protocol import RCNNProtocol
-from nommer.zoo import find_entry
+from nommer.zoo import entry_meant_by
 
 LoggerName = Literal["wandb", "mlflow"]
 """Where the numbers of a run may go besides `metrics.csv` and TensorBoard."""
@@ -236,7 +236,7 @@ class TrainSettings:
     def with_whole_paths(self) -> "TrainSettings":
         """With every path from the root on, so that they hold wherever the settings are read again."""
         paths = {name: getattr(self, name) for name in ("data", "out", "classes", "pretrained")}
-        of_zoo = self.pretrained is not None and not self.pretrained.exists() and find_entry(self.pretrained)
+        of_zoo = self.pretrained is not None and entry_meant_by(self.pretrained)
         kept = {None, self.pretrained if of_zoo else None}
         return replace(self, **{name: path.absolute() for name, path in paths.items() if path not in kept})
 

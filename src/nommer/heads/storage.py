@@ -26,7 +26,7 @@ from nommer.heads.segmentation import Segmenter
 from nommer.heads.upernet import UPerNet
 from nommer.heads.weights import check_described, load_weights, read_checkpoint, read_safetensors
 from nommer.progress import notice
-from nommer.zoo import DESCRIPTION, WEIGHTS, entries, find_entry
+from nommer.zoo import DESCRIPTION, WEIGHTS, entries, entry_meant_by
 
 FORMAT = 1
 """Version of `model.json`; a reader refuses a newer one."""
@@ -106,9 +106,8 @@ def load(path: str | Path) -> Model:
     Raises:
         InputError: nothing there, a damaged or foreign file, or weights that do not fit the description.
     """
-    entry = None if Path(path).exists() else find_entry(path)
     model = read_model(path)
-    if entry:
+    if entry := entry_meant_by(Path(path)):
         notice(f"the weights of {entry.name} are {entry.terms}")
     return model
 
@@ -116,7 +115,7 @@ def load(path: str | Path) -> Model:
 def read_model(path: str | Path) -> Model:
     """Load as `load` does, with its errors, without telling the terms of weights of the zoo."""
     path = Path(path)
-    if not path.exists() and (entry := find_entry(path)):
+    if entry := entry_meant_by(path):
         return _load_folder(entry.verified())
     if path.is_file():
         return load_exported(path) if path.suffix in SUFFIXES else _load_published(path)

@@ -130,6 +130,11 @@ def find_entry(name: str | Path) -> Entry | None:
     return next((entry for entry in found if entry.folder), found[0] if found else None)
 
 
+def entry_meant_by(path: Path) -> Entry | None:
+    """The entry that a path is the name of; None where something of this name exists, or there is no such entry."""
+    return None if path.exists() else find_entry(path)
+
+
 def default_entry() -> Entry | None:
     """The best classifier that is on this machine; None where there is none."""
     return next((entry for entry in classifiers() if entry.folder), None)
