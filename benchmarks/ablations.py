@@ -1,9 +1,11 @@
-"""Ablations of the network, each trained by the same command on the same data, seed and steps, as a Markdown table.
+"""Ablations of the network, each trained by the same command on the same data, seed and steps, as a
+Markdown table.
 
     python benchmarks/tiny_imagenet_subset.py ../shared/data/tiny_imagenet_200 data/tiny_imagenet_20
     python benchmarks/ablations.py data/tiny_imagenet_20 runs/ablations --epochs 20 --seeds 0 1 2
 
-A run whose folder is finished is not trained again, one that was stopped goes on. Their folders are OUT/NAME-SEED.
+A run whose folder is finished is not trained again, one that was stopped goes on. Their folders are
+OUT/NAME-SEED.
 """
 
 import argparse
@@ -19,7 +21,14 @@ CHOSEN = ("as published", "softmax", "sum", "convolution", "window", "global", "
 
 def runs_of(name: str, arguments: argparse.Namespace, more: list[str]) -> list[Run]:
     """One ablation's trainings, one per seed."""
-    told = ["--data", str(arguments.data), "--model", arguments.model, "--epochs", str(arguments.epochs)]
+    told = [
+        "--data",
+        str(arguments.data),
+        "--model",
+        arguments.model,
+        "--epochs",
+        str(arguments.epochs),
+    ]
     told += ["--batch-size", str(arguments.batch_size), "--lr", str(arguments.lr), "--workers", "1"]
     told += ["--image-size", str(arguments.image_size)] if arguments.image_size else []
     for option, value in ABLATIONS[name].items():
@@ -44,10 +53,21 @@ def main() -> None:
     for name, of_name in runs.items():
         found = [json.loads((run.out / "result.json").read_text()) for run in of_name]
         parameters, head, macs = costs(arguments.model, **ABLATIONS[name])
-        top1, loss = spread([one["top1"] for one in found]), statistics.mean(one["loss"] for one in found)
-        table.append(f"| {name} | {(parameters - head) / 1e6:.2f} M | {macs:.2f} | {top1} | {loss:.3f} |")
-    print(f"{arguments.model}, {arguments.epochs} epochs, seeds {', '.join(map(str, arguments.seeds))}\n")
-    print("| network | parameters without classifier | GMACs at 224 | top-1 | loss |\n|---|---|---|---|---|")
+        top1, loss = (
+            spread([one["top1"] for one in found]),
+            statistics.mean(one["loss"] for one in found),
+        )
+        table.append(
+            f"| {name} | {(parameters - head) / 1e6:.2f} M | {macs:.2f} | {top1} | {loss:.3f} |"
+        )
+    print(
+        f"{arguments.model}, {arguments.epochs} epochs, seeds "
+        f"{', '.join(map(str, arguments.seeds))}\n"
+    )
+    print(
+        "| network | parameters without classifier | GMACs at 224 | top-1 | loss "
+        "|\n|---|---|---|---|---|"
+    )
     print("\n".join(table))
 
 

@@ -1,15 +1,19 @@
-"""NomMer and networks of timm trained by one recipe: the same data, augmentation, steps and seeds; tables and plots.
+"""NomMer and networks of timm trained by one recipe: the same data, augmentation, steps and seeds.
+
+Tables and plots.
 
     python benchmarks/tiny_imagenet_subset.py ../shared/data/tiny_imagenet_200 data/tiny_imagenet_20
-    python benchmarks/accuracy.py small data/tiny_imagenet_20 runs/small --config tiny_imagenet_20 --seeds 0 1 2
-    python benchmarks/accuracy.py large ../shared/data/tiny_imagenet_200 runs/large --config tiny_imagenet_200 --jobs 2
-    python benchmarks/accuracy.py stride_4 data/tiny_imagenet_20 runs/stride_4 --config tiny_imagenet_20 -- --epochs 24
-    python benchmarks/accuracy.py settings data/tiny_imagenet_20 runs/settings --config tiny_imagenet_20
+    python benchmarks/accuracy.py small data/tiny_imagenet_20 runs/small --config tiny_imagenet_20
+    --seeds 0 1 2 python benchmarks/accuracy.py large ../shared/data/tiny_imagenet_200 runs/large
+    --config tiny_imagenet_200 --jobs 2 python benchmarks/accuracy.py stride_4 data/tiny_imagenet_20
+    runs/stride_4 --config tiny_imagenet_20 -- --epochs 24 python benchmarks/accuracy.py settings
+    data/tiny_imagenet_20 runs/settings --config tiny_imagenet_20
 
-What stands after -- goes to every `nommer train`: -- --device cuda --epochs 30. A run whose folder is finished is not
-trained again, one that was stopped goes on; --jobs 0 trains nothing. Of the runs that are finished, OUT/results.json
-gets all numbers, OUT/table.md the table and OUT/accuracy.png the plots. Speed is measured when no run is active, on
---speed-device, which need not be where the runs were trained: of a run, its architecture is enough.
+What stands after -- goes to every `nommer train`: -- --device cuda --epochs 30. A run whose folder
+is finished is not trained again, one that was stopped goes on; --jobs 0 trains nothing. Of the runs
+that are finished, OUT/results.json gets all numbers, OUT/table.md the table and OUT/accuracy.png
+the plots. Speed is measured when no run is active, on --speed-device, which need not be where the
+runs were trained: of a run, its architecture is enough.
 """
 
 import argparse
@@ -43,14 +47,21 @@ def collect(runs: Sequence[Run]) -> list[dict]:
     for run in runs:
         if not run.finished:
             continue
-        found, settings = read_run(run.out, "."), yaml.safe_load((run.out / "config.yaml").read_text())
+        found, settings = (
+            read_run(run.out, "."),
+            yaml.safe_load((run.out / "config.yaml").read_text()),
+        )
         started = json.loads((run.out / "environment.json").read_text())
-        row = rows.setdefault(run.name, {"name": run.name, "arguments": shlex.join(run.arguments), "seeds": {}})
+        row = rows.setdefault(
+            run.name, {"name": run.name, "arguments": shlex.join(run.arguments), "seeds": {}}
+        )
         row["image_size"], row["epochs"] = settings["image_size"], settings["epochs"]
         row["precision"], row["batch_size"] = settings["precision"], settings["batch_size"]
         row["environment"] = {name: started[name] for name in ("packages", "cuda", "platform")}
         row["steps"] = int(found["curve"][-1]["step"])
-        row["architecture"] = json.loads((run.out / "model" / zoo.DESCRIPTION).read_text())["architecture"]
+        row["architecture"] = json.loads((run.out / "model" / zoo.DESCRIPTION).read_text())[
+            "architecture"
+        ]
         row["seeds"][run.seed] = {
             "machine": started["cuda"] or "CPU",
             "top1": found["result"]["top1"],
@@ -80,10 +91,18 @@ def measure(rows: list[dict], *, device: str, batch: int, rounds: int) -> None:
     torch.set_num_threads(1)
     for row in rows:
         half = device == "cuda" and row["precision"] == "bf16"
-        speed = {"device": device, "size": row["image_size"], "batch": batch, "rounds": rounds, "half": half}
+        speed = {
+            "device": device,
+            "size": row["image_size"],
+            "batch": batch,
+            "rounds": rounds,
+            "half": half,
+        }
         say(f"{row['name']}: measuring speed")
         network = build_network(row["architecture"])
-        row["inferred_per_second"] = images_per_second(inference(nommer.fuse(network).to(device)), **speed)
+        row["inferred_per_second"] = images_per_second(
+            inference(nommer.fuse(network).to(device)), **speed
+        )
         step = training(network.to(device), network.num_classes)
         row["trained_per_second"] = images_per_second(step, **speed)
         machine = torch.cuda.get_device_name() if device == "cuda" else "one CPU core"
@@ -92,7 +111,9 @@ def measure(rows: list[dict], *, device: str, batch: int, rounds: int) -> None:
 
 def remember(rows: list[dict], written: Path) -> None:
     """Take over the speeds that an earlier call has measured."""
-    before = {row["name"]: row for row in json.loads(written.read_text())} if written.is_file() else {}
+    before = (
+        {row["name"]: row for row in json.loads(written.read_text())} if written.is_file() else {}
+    )
     for row in rows:
         for name in ("inferred_per_second", "trained_per_second", "measured_on"):
             if name in before.get(row["name"], {}):
@@ -120,7 +141,13 @@ def training(network: nn.Module, classes: int) -> Callable[[torch.Tensor], objec
 
 
 def images_per_second(
-    call: Callable[[torch.Tensor], object], *, device: str, size: int, batch: int, rounds: int, half: bool
+    call: Callable[[torch.Tensor], object],
+    *,
+    device: str,
+    size: int,
+    batch: int,
+    rounds: int,
+    half: bool,
 ) -> float:
     """Median over `rounds` batches, after three to warm up."""
     images, seconds = torch.randn(batch, 3, size, size, device=device), []
@@ -137,15 +164,26 @@ def images_per_second(
 
 def as_table(rows: list[dict]) -> str:
     """The rows as Markdown, the best first."""
-    lines = ["| network | parameters | GMACs | images/s, inference | images/s, training | top-1 | last epoch | top-5 |"]
+    lines = [
+        "| network | parameters | GMACs | images/s, inference | images/s, training | top-1 | last "
+        "epoch | top-5 |"
+    ]
     lines.append("|" + "---|" * 8)
-    for row in sorted(rows, key=lambda row: -statistics.mean(seed["top1"] for seed in row["seeds"].values())):
+    for row in sorted(
+        rows, key=lambda row: -statistics.mean(seed["top1"] for seed in row["seeds"].values())
+    ):
         seeds = list(row["seeds"].values())
         best, last = spread([s["top1"] for s in seeds]), spread([s["curve"][-1] for s in seeds])
         top5 = spread([seed["top5"] for seed in seeds]) if seeds[0]["top5"] is not None else "n/a"
         costs = f"{row['parameters'] / 1e6:.2f} M | {row['giga_macs']:.2f}"
-        speeds = [f"{row[name]:,.0f}" if name in row else "" for name in ("inferred_per_second", "trained_per_second")]
-        lines.append(f"| {row['name']} ({len(seeds)}) | {costs} | {' | '.join(speeds)} | {best} | {last} | {top5} |")
+        speeds = [
+            f"{row[name]:,.0f}" if name in row else ""
+            for name in ("inferred_per_second", "trained_per_second")
+        ]
+        lines.append(
+            f"| {row['name']} ({len(seeds)}) | {costs} | {' | '.join(speeds)} | {best} | {last} | "
+            f"{top5} |"
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -153,53 +191,80 @@ def describe(rows: list[dict]) -> str:
     """What the numbers of the table are of."""
     row = rows[0]
     steps = round(row["steps"] / row["epochs"])
-    packages = ", ".join(f"{name} {row['environment']['packages'][name]}" for name in ("nommer", "torch", "timm"))
+    packages = ", ".join(
+        f"{name} {row['environment']['packages'][name]}" for name in ("nommer", "torch", "timm")
+    )
     size = row["image_size"]
     return (
-        f"{size} x {size}, {row['epochs']} epochs of {steps} steps of {row['batch_size']} images, {row['precision']}, "
-        f"{machines(rows)}, {packages}; in brackets the number of seeds; top-1 and top-5 of the best epoch; speed "
+        f"{size} x {size}, {row['epochs']} epochs of {steps} steps of {row['batch_size']} images, "
+        f"{row['precision']}, "
+        f"{machines(rows)}, {packages}; in brackets the number of seeds; top-1 and top-5 of the "
+        "best epoch; speed "
         f"{'on ' + row['measured_on'] if 'measured_on' in row else 'not measured'}."
     )
 
 
 def machines(rows: list[dict]) -> str:
     """Where the runs were trained."""
-    return " and ".join(dict.fromkeys(seed["machine"] for row in rows for seed in row["seeds"].values()))
+    return " and ".join(
+        dict.fromkeys(seed["machine"] for row in rows for seed in row["seeds"].values())
+    )
 
 
 def draw(rows: list[dict], out: Path) -> None:
-    """Accuracy against multiply-accumulates, against time of inference, and over the time of training.
+    """Accuracy against multiply-accumulates, against time of inference, and over the time of
+    training.
 
-    NomMers are stars and whole lines, other networks squares and broken lines; bars are standard deviations over seeds.
+    NomMers are stars and whole lines, other networks squares and broken lines; bars are standard
+    deviations over seeds.
     """
     figure = Figure(figsize=(16, 5.4), layout="constrained")
     panels = figure.subplots(1, 3, width_ratios=(1, 1, 1.2))
     places: list[dict[str, tuple[float, float]]] = [{}, {}]
     for number, row in enumerate(rows):
         seeds, ours = list(row["seeds"].values()), "timm:" not in row["arguments"]
-        style = {"color": f"C{number % 10}", "marker": "*" if ours else "s", "markersize": 15 if ours else 6}
+        style = {
+            "color": f"C{number % 10}",
+            "marker": "*" if ours else "s",
+            "markersize": 15 if ours else 6,
+        }
         tops = [100 * seed["top1"] for seed in seeds]
         best, deviation = statistics.mean(tops), statistics.stdev(tops) if len(tops) > 1 else None
         costs = row["giga_macs"], 1000 / row["inferred_per_second"]
         for panel, cost, of_panel in zip(panels[:2], costs, places, strict=True):
             panel.errorbar(cost, best, yerr=deviation, capsize=4, **style)
             of_panel[row["name"]] = (cost, best)
-        curve = [100 * statistics.mean(values) for values in zip(*(seed["curve"] for seed in seeds), strict=False)]
+        curve = [
+            100 * statistics.mean(values)
+            for values in zip(*(seed["curve"] for seed in seeds), strict=False)
+        ]
         epoch = row["steps"] * row["batch_size"] / row["epochs"] / row["trained_per_second"] / 60
         minutes = [epoch * (number + 1) for number in range(len(curve))]
-        line = {"linestyle": "-" if ours else "--", "linewidth": 2.5 if ours else 1.2, "markevery": [-1]}
+        line = {
+            "linestyle": "-" if ours else "--",
+            "linewidth": 2.5 if ours else 1.2,
+            "markevery": [-1],
+        }
         panels[2].plot(minutes, curve, label=row["name"], **line, **style)
-    for panel, label, of_panel in zip(panels, ("GMACs per image", "inference, ms per image"), places, strict=False):
+    for panel, label, of_panel in zip(
+        panels, ("GMACs per image", "inference, ms per image"), places, strict=False
+    ):
         panel.set(xlabel=label, ylabel="top-1 of the best epoch, %")
         panel.margins(y=0.1)
-        panel.set_xlim(0, 1.45 * max(x for x, _ in of_panel.values()))  # names stand to the right of their points
+        panel.set_xlim(
+            0, 1.45 * max(x for x, _ in of_panel.values())
+        )  # names stand to the right of their points
         write_names(panel, of_panel)
-    panels[2].set(xlabel="minutes of training, validation left out", ylabel="top-1, %", xlim=(0, None))
+    panels[2].set(
+        xlabel="minutes of training, validation left out", ylabel="top-1, %", xlim=(0, None)
+    )
     panels[2].legend(loc="lower right")
     for panel in panels:
         panel.grid(visible=True, alpha=0.3)
     trained = f"{rows[0]['precision']} on {machines(rows)}"
-    figure.suptitle(f"trained in {trained}; times are those of {rows[0]['measured_on']}", fontsize=10)
+    figure.suptitle(
+        f"trained in {trained}; times are those of {rows[0]['measured_on']}", fontsize=10
+    )
     figure.savefig(out, dpi=110)
 
 
@@ -209,27 +274,41 @@ def write_names(panel: Axes, places: dict[str, tuple[float, float]]) -> None:
     written: list[tuple[float, float]] = []
     for name, (x, y) in sorted(places.items(), key=lambda item: item[1][1]):
         height, gap = y, 0.045 * (high - low)
-        while any(abs(x - left) < 0.35 * width and abs(height - above) < gap for left, above in written):
+        while any(
+            abs(x - left) < 0.35 * width and abs(height - above) < gap for left, above in written
+        ):
             height += gap / 4
         written.append((x, height))
-        color, weight = f"C{list(places).index(name) % 10}", "bold" if name.startswith("nommer") else "normal"
+        color, weight = (
+            f"C{list(places).index(name) % 10}",
+            "bold" if name.startswith("nommer") else "normal",
+        )
         line = {"arrowstyle": "-", "color": color, "alpha": 0.4}
         where = {"xy": (x, y), "xytext": (x + 0.035 * width, height), "va": "center"}
         panel.annotate(name, **where, color=color, fontsize=9, fontweight=weight, arrowprops=line)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("suite", choices=list(SUITES))
-    parser.add_argument("--config", required=True, help="recipe, or YAML file with the settings of every run")
+    parser.add_argument(
+        "--config", required=True, help="recipe, or YAML file with the settings of every run"
+    )
     parser.add_argument("--only", nargs="+", help="names of the suite")
     parser.add_argument("--speed-device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--speed-batch", type=int, default=256 if torch.cuda.is_available() else 16)
-    parser.add_argument("--speed-rounds", type=int, default=10, help="0: take those of an earlier call, if any")
+    parser.add_argument(
+        "--speed-rounds", type=int, default=10, help="0: take those of an earlier call, if any"
+    )
     told, more = parse(parser)
     common, suite = ["--data", str(told.data), "--config", told.config], SUITES[told.suite]
     if unknown := set(told.only or ()) - suite.keys():
-        parser.error(f"--only: not in {told.suite}: {', '.join(sorted(unknown))}; there are {', '.join(suite)}")
+        parser.error(
+            f"--only: not in {told.suite}: {', '.join(sorted(unknown))}; there are "
+            f"{', '.join(suite)}"
+        )
     runs = [
         Run(name, seed, told.out, (*common, *shlex.split(suite[name]), *more))
         for seed in told.seeds

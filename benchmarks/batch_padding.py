@@ -1,9 +1,12 @@
-"""How far a detector's answers depend on padding: each image alone, and in a batch with one of twice its sides.
+"""How far a detector's answers depend on padding.
+
+Each image alone, and in a batch with one of twice its sides.
 
     python benchmarks/batch_padding.py runs/dsb2018 DSB2018/images --images 20
 
-`predict`, `evaluate` and validation never batch: this is about batches of one's own (`model.network(images)`).
-Answers above --threshold are matched at IoU 0.5; the table has their scores' and boxes' largest and median differences.
+`predict`, `evaluate` and validation never batch: this is about batches of one's own
+(`model.network(images)`). Answers above --threshold are matched at IoU 0.5; the table has their
+scores' and boxes' largest and median differences.
 """
 
 import argparse
@@ -17,7 +20,9 @@ import nommer
 from nommer.data.images import decode, find_images
 
 
-def answers(network: torch.nn.Module, images: list[torch.Tensor], threshold: float) -> dict[str, torch.Tensor]:
+def answers(
+    network: torch.nn.Module, images: list[torch.Tensor], threshold: float
+) -> dict[str, torch.Tensor]:
     """Of the first image."""
     with torch.inference_mode():
         return network.detect(images, threshold=threshold, most=100)[0]
@@ -47,9 +52,13 @@ def main() -> None:
             alone_only += len(best) - len(pairs)
             batch_only += len(batch["boxes"]) - len({j for _, j in pairs})
         else:
-            alone_only, batch_only = alone_only + len(alone["boxes"]), batch_only + len(batch["boxes"])
+            alone_only, batch_only = (
+                alone_only + len(alone["boxes"]),
+                batch_only + len(batch["boxes"]),
+            )
     print(
-        "| answers in both | alone only | in the batch only | score, median (largest) | box, pixels, median (largest) |"
+        "| answers in both | alone only | in the batch only | score, median (largest) | box, "
+        "pixels, median (largest) |"
     )
     print("|---|---|---|---|---|")
     score = f"{np.median(scores):.4f} ({max(scores):.3f})" if scores else "-"

@@ -1,10 +1,14 @@
-"""Two or more runs on the same data side by side: validation curves, and numbers of an evaluation as bars and a table.
+"""Two or more runs on the same data side by side.
 
-    python benchmarks/compare_runs.py runs/camvid runs/camvid_peer --evaluation evaluate --out docs/images/camvid.png
+Validation curves, and numbers of an evaluation as bars and a table.
 
-Every run is a folder of `nommer train`, with the folder of `nommer evaluate` in it that --evaluation names ("." for the
-training's own last judgement). The task is told from the run: segmentation is compared by the IoU of every class,
-detection by its average precisions, overall and of every class.
+    python benchmarks/compare_runs.py runs/camvid runs/camvid_peer --evaluation evaluate --out
+    docs/images/camvid.png
+
+Every run is a folder of `nommer train`, with the folder of `nommer evaluate` in it that
+--evaluation names ("." for the training's own last judgement). The task is told from the run:
+segmentation is compared by the IoU of every class, detection by its average precisions, overall and
+of every class.
 """
 
 import argparse
@@ -31,7 +35,10 @@ def read_run(run: Path, evaluation: str) -> dict:
 
 
 def bars_of(run: dict) -> dict[str, float]:
-    """What is drawn as bars: IoU per class, or the average precisions and, of several classes, each one's."""
+    """What is drawn as bars.
+
+    IoU per class, or the average precisions and, of several classes, each one's.
+    """
     if "miou" in run["result"]:
         return {row["class"]: float(row["iou"] or "nan") for row in run["per_class"]}
     bars = {called(name): run["result"][name] for name in numbers_of(run)}
@@ -57,13 +64,27 @@ def draw(runs: list[dict], out: Path) -> None:
     name = called(main)
     for number, run in enumerate(runs):
         steps = [int(row["step"]) for row in run["curve"]]
-        (line,) = curves.plot(steps, [float(row[f"val_{main}"]) for row in run["curve"]], marker=".", label=run["name"])
+        (line,) = curves.plot(
+            steps,
+            [float(row[f"val_{main}"]) for row in run["curve"]],
+            marker=".",
+            label=run["name"],
+        )
         if "val_mask_ap" in run["curve"][0]:
             masks = [float(row["val_mask_ap"]) for row in run["curve"]]
-            curves.plot(steps, masks, marker=".", linestyle="--", color=line.get_color(), label=f"{run['name']}, masks")
+            curves.plot(
+                steps,
+                masks,
+                marker=".",
+                linestyle="--",
+                color=line.get_color(),
+                label=f"{run['name']}, masks",
+            )
         bars = bars_of(run)
         positions = [index + (number - (len(runs) - 1) / 2) * width for index in range(len(bars))]
-        axes.bar(positions, list(bars.values()), width, label=f"{run['name']}, {run['result'][main]:.1%}")
+        axes.bar(
+            positions, list(bars.values()), width, label=f"{run['name']}, {run['result'][main]:.1%}"
+        )
     curves.set(xlabel="step", ylabel=f"validation {name}", ylim=0, title="validation")
     axes.set_xticks(range(len(bars)), bars, rotation=45, ha="right")
     axes.set(title=f"{runs[0]['result']['split']}, {name} in the legend")
@@ -84,7 +105,11 @@ def main() -> None:
     numbers = numbers_of(runs[0])
     print("| model | " + " | ".join(numbers) + " |\n|" + "---|" * (1 + len(numbers)))
     for run in runs:
-        print(f"| {run['name']} | " + " | ".join(f"{run['result'][name]:.4f}" for name in numbers) + " |")
+        print(
+            f"| {run['name']} | "
+            + " | ".join(f"{run['result'][name]:.4f}" for name in numbers)
+            + " |"
+        )
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
 # ruff: noqa: S311, S603, S607 - nothing here is a secret, and commands are its own
-"""Kills, stops and starves small trainings in every way, lets them go on, and compares them with undisturbed ones.
+"""Kills, stops and starves small trainings in every way, lets them go on, and compares them with
+undisturbed ones.
 
     python benchmarks/faults.py --out runs/faults --rounds 10 --epochs 6
 
-makes the tables of `docs/faults.md`: what was tried, how often, and whether anything was lost; and for each task how a
-run that was killed at random steps compares with one that was not. Data are made; networks are the smallest. Every run
-is a process of its own. Full and read-only disks are real ones where there are the rights to mount them.
-Random choices depend on --seed alone. Needs Linux.
+makes the tables of `docs/faults.md`: what was tried, how often, and whether anything was lost; and
+for each task how a run that was killed at random steps compares with one that was not. Data are
+made; networks are the smallest. Every run is a process of its own. Full and read-only disks are
+real ones where there are the rights to mount them. Random choices depend on --seed alone. Needs
+Linux.
 """
 
 import argparse
@@ -37,7 +39,12 @@ COMMON = [
 ]
 
 OPTIONS = {
-    "classification": ["--batch-size=6", "--image-size=32", "--augment.mixup=0.5", "--augment.random-erasing=0.5"],
+    "classification": [
+        "--batch-size=6",
+        "--image-size=32",
+        "--augment.mixup=0.5",
+        "--augment.random-erasing=0.5",
+    ],
     "segmentation": [
         *("--batch-size=3", "--image-size=32"),
         *("--segmentation.decoder-channels=8", "--segmentation.auxiliary-channels=4"),
@@ -86,7 +93,9 @@ class Tally:
 class Trial:
     """Runs of one task: one that ran through, and others that faults happened to."""
 
-    def __init__(self, task: str, data: Path, out: Path, processes: Processes, *, epochs: int) -> None:
+    def __init__(
+        self, task: str, data: Path, out: Path, processes: Processes, *, epochs: int
+    ) -> None:
         self.task, self.out, self.processes, self.epochs = task, out / task, processes, epochs
         self.options = [f"--data={data}", *COMMON, *OPTIONS[task], f"--epochs={epochs}"]
         self.whole = self.out / "whole"
@@ -145,18 +154,26 @@ def try_faults(trial: Trial, tallies: dict[str, Tally], chance: random.Random, r
     for _ in range(rounds):
         step = chance.randint(1, trial.steps)
         trial.fail(tally("kill -9 at a random step"), ["step", step], expected={-9})
-        trial.fail(tally("kill -9 after a random time"), ["after", chance.uniform(0.3, 3.0)], expected={-9, 0})
+        trial.fail(
+            tally("kill -9 after a random time"),
+            ["after", chance.uniform(0.3, 3.0)],
+            expected={-9, 0},
+        )
         for name, said in (
             ("fsync", "kill -9 instead of flushing a file or folder"),
             ("replace", "kill -9 instead of renaming"),
         ):
             trial.fail(tally(said), ["call", name, chance.randint(1, calls[name])], expected={-9})
         trial.fail(
-            tally("kill -9 in the middle of a checkpoint"), ["write", chance.randint(1, trial.steps)], expected={-9}
+            tally("kill -9 in the middle of a checkpoint"),
+            ["write", chance.randint(1, trial.steps)],
+            expected={-9},
         )
         asked = chance.choice([signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
         fault = ["signal", asked, chance.randint(1, trial.steps)]
-        trial.fail(tally("Ctrl-C, SIGTERM or SIGUSR1 at a random step"), fault, expected={128 + asked})
+        trial.fail(
+            tally("Ctrl-C, SIGTERM or SIGUSR1 at a random step"), fault, expected={128 + asked}
+        )
     for size in (20_000, 1_000_000):
         trial.fail(tally("no file may grow (RLIMIT_FSIZE)"), ["full", size], expected={2})
 
@@ -166,7 +183,8 @@ def mounted(folder: Path, options: str) -> bool:
     folder.mkdir(parents=True, exist_ok=True)
     command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
     return (
-        shutil.which("mount") is not None and subprocess.run(command, capture_output=True, check=False).returncode == 0
+        shutil.which("mount") is not None
+        and subprocess.run(command, capture_output=True, check=False).returncode == 0
     )
 
 
@@ -177,7 +195,9 @@ def try_disks(trial: Trial, tallies: dict[str, Tally], sizes: list[int]) -> None
         if not mounted(disk, f"size={size}k"):
             return
         run = disk / "run"
-        tally = tallies.setdefault("a full disk (tmpfs), later larger", Tally("a full disk (tmpfs), later larger"))
+        tally = tallies.setdefault(
+            "a full disk (tmpfs), later larger", Tally("a full disk (tmpfs), later larger")
+        )
         try:
             code, said = trial.processes.train(*trial.options, f"--out={run}")
             subprocess.run(["mount", "-o", "remount,size=200m", str(disk)], check=True)
@@ -187,7 +207,8 @@ def try_disks(trial: Trial, tallies: dict[str, Tally], sizes: list[int]) -> None
     if mounted(disk, "size=200m"):
         run = disk / "run"
         tally = tallies.setdefault(
-            "a disk that is read-only, later writable", Tally("a disk that is read-only, later writable")
+            "a disk that is read-only, later writable",
+            Tally("a disk that is read-only, later writable"),
         )
         try:
             code, _ = trial.processes.train(
@@ -216,17 +237,35 @@ def compare(trial: Trial, chance: random.Random, times: int) -> dict[str, object
     found = differences(trial.whole, run)
     last = [rows(folder / "metrics.csv")[-1] for folder in (trial.whole, run)]
     measure = next(name for name in last[0] if name in ("val_top1", "val_miou", "val_box_ap"))
-    row = {"task": trial.task, "steps": trial.steps, "killed after step": ", ".join(map(str, killed))}
-    row |= {f"train loss, {how}": last[index]["train_loss"] for index, how in enumerate(("whole", "killed"))}
-    row |= {f"{measure}, {how}": last[index][measure] for index, how in enumerate(("whole", "killed"))}
+    row = {
+        "task": trial.task,
+        "steps": trial.steps,
+        "killed after step": ", ".join(map(str, killed)),
+    }
+    row |= {
+        f"train loss, {how}": last[index]["train_loss"]
+        for index, how in enumerate(("whole", "killed"))
+    }
+    row |= {
+        f"{measure}, {how}": last[index][measure] for index, how in enumerate(("whole", "killed"))
+    }
     return row | {"differs in": ", ".join(found) or "nothing"}
 
 
 def main() -> None:
     """Try everything and print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder for the runs; must not exist")
-    parser.add_argument("--rounds", type=int, default=10, help="times that every kind of fault happens to every task")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for the runs; must not exist"
+    )
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=10,
+        help="times that every kind of fault happens to every task",
+    )
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tasks", nargs="+", default=list(OPTIONS), choices=list(OPTIONS))
@@ -251,7 +290,10 @@ def show(tallies: dict[str, Tally], compared: list[dict[str, object]]) -> None:
     for tally in tallies.values():
         codes = ", ".join(f"{code} ({count})" for code, count in sorted(tally.codes.items()))
         after = ", ".join(f"{what} ({count})" for what, count in tally.outcomes.most_common())
-        print(f"| {tally.name} | {tally.tried} | {codes} | {after} | {'; '.join(tally.lost) or 'nothing'} |")
+        print(
+            f"| {tally.name} | {tally.tried} | {codes} | {after} | "
+            f"{'; '.join(tally.lost) or 'nothing'} |"
+        )
     for row in compared:
         print()
         print("\n".join(f"- {name}: {value}" for name, value in row.items()), flush=True)

@@ -1,11 +1,14 @@
-"""Segmentation and detection on photographs from a backbone of the zoo, against the same network from scratch.
+"""Segmentation and detection on photographs from a backbone of the zoo, against the same network
+from scratch.
 
-    python benchmarks/fine_tuning.py camvid CAMVID runs/fine_tuning --pretrained nommer_nano --seeds 0 1 2
-    python benchmarks/fine_tuning.py bccd BCCD runs/fine_tuning --pretrained nommer_nano --seeds 0 1 2
+    python benchmarks/fine_tuning.py camvid CAMVID runs/fine_tuning --pretrained nommer_nano --seeds
+    0 1 2 python benchmarks/fine_tuning.py bccd BCCD runs/fine_tuning --pretrained nommer_nano
+    --seeds 0 1 2
 
-CAMVID and BCCD are the folders that the recipes `camvid_nommer_nano` and `bccd_nommer_nano` name. Both trainings have
-that recipe, the same seed, data order, steps and network: stem stride, windows and DCT blocks are those of the entry.
-What stands after -- goes to every `nommer train`. The best epoch on the validation images is judged on the test images.
+CAMVID and BCCD are the folders that the recipes `camvid_nommer_nano` and `bccd_nommer_nano` name.
+Both trainings have that recipe, the same seed, data order, steps and network: stem stride, windows
+and DCT blocks are those of the entry. What stands after -- goes to every `nommer train`. The best
+epoch on the validation images is judged on the test images.
 """
 
 import argparse
@@ -26,9 +29,23 @@ RECIPES = {"camvid": "camvid_nommer_nano", "bccd": "bccd_nommer_nano"}
 def runs_of(told: argparse.Namespace, arguments: Sequence[str]) -> list[Run]:
     """Per seed a training from scratch and one from the entry."""
     config = nommer_of(nommer.load(told.pretrained), told.pretrained).config
-    same = ["--network.patch_size", str(config.patch_size), "--network.window_size", str(config.window_size)]
+    same = [
+        "--network.patch_size",
+        str(config.patch_size),
+        "--network.window_size",
+        str(config.window_size),
+    ]
     same += ["--network.block_sizes", json.dumps(list(config.block_sizes))]
-    common = ["--data", str(told.data), "--config", RECIPES[told.task], "--model", told.model, *same, *arguments]
+    common = [
+        "--data",
+        str(told.data),
+        "--config",
+        RECIPES[told.task],
+        "--model",
+        told.model,
+        *same,
+        *arguments,
+    ]
     return [
         Run(f"{told.task} {name}", seed, told.out, (*common, *more))
         for seed in told.seeds
@@ -41,7 +58,14 @@ def judged(run: Run, told: argparse.Namespace) -> dict:
     folder = run.out / "evaluate_test"
     if not (folder / "result.json").is_file():
         say(f"{run.out.name}: judging on the test images")
-        nommer.evaluate(run.out, split="test", out=folder, device=told.device, workers=told.workers, overwrite=True)
+        nommer.evaluate(
+            run.out,
+            split="test",
+            out=folder,
+            device=told.device,
+            workers=told.workers,
+            overwrite=True,
+        )
     return json.loads((folder / "result.json").read_text())
 
 
@@ -64,9 +88,13 @@ def as_table(runs: Sequence[Run], told: argparse.Namespace) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("task", choices=list(RECIPES))
-    parser.add_argument("--pretrained", default="nommer_nano", help="name of the zoo, run folder or model folder")
+    parser.add_argument(
+        "--pretrained", default="nommer_nano", help="name of the zoo, run folder or model folder"
+    )
     parser.add_argument("--model", default="nommer_nano", help="its variant")
     parser.add_argument("--device", default="auto", help="for the test images")
     parser.add_argument("--workers", type=int, help="for the test images")

@@ -1,10 +1,13 @@
-"""Images per second that one core loads: nommer's input against torchvision's and timm's, on the same files.
+"""Images per second that one core loads.
+
+Nommer's input against torchvision's and timm's, on the same files.
 
     python benchmarks/input_throughput.py DATA --size 64 --out RESULTS.json --plot RATES.png
 
-All go through the same images in turns, each turn in another order; numbers are medians of the turns. torchvision's is
-what `ImageFolder` does (`default_loader` and its classic transforms), with the same transforms as nommer's; timm's is
-its own `create_transform` behind the same loader. "Pillow" only opens, decodes and converts to RGB.
+All go through the same images in turns, each turn in another order; numbers are medians of the
+turns. torchvision's is what `ImageFolder` does (`default_loader` and its classic transforms), with
+the same transforms as nommer's; timm's is its own `create_transform` behind the same loader.
+"Pillow" only opens, decodes and converts to RGB.
 """
 
 import argparse
@@ -36,7 +39,10 @@ def torchvision_training(augmentation, preprocessing):
     return transforms.Compose(
         [
             transforms.RandomResizedCrop(
-                preprocessing.image_size, augmentation.scale, augmentation.ratio, transforms.InterpolationMode.BICUBIC
+                preprocessing.image_size,
+                augmentation.scale,
+                augmentation.ratio,
+                transforms.InterpolationMode.BICUBIC,
             ),
             transforms.RandomHorizontalFlip(augmentation.hflip),
             transforms.ColorJitter(strength, strength, strength),
@@ -83,14 +89,18 @@ def variants(samples, preprocessing, folder):
     """What is compared, by purpose and name: each loads the images of some indices."""
     augmentation, paths = Augmentation(), [str(sample.path) for sample in samples]
     options = {"preprocessing": preprocessing, "augmentation": augmentation}
-    plain = ClassificationData(samples, samples, loading=Loading(batch_size=64, workers=0), **options)
+    plain = ClassificationData(
+        samples, samples, loading=Loading(batch_size=64, workers=0), **options
+    )
     loading = Loading(batch_size=64, workers=0, cache="ram", cache_folder=folder)
     cached = ClassificationData(samples, samples, loading=loading, **options)
     cached.prepare_data()
     cached.setup("fit")
     timms = {"mean": preprocessing.mean, "std": preprocessing.std, "interpolation": "bicubic"}
     size = preprocessing.image_size
-    training = create_transform(size, is_training=True, scale=augmentation.scale, color_jitter=0.2, **timms)
+    training = create_transform(
+        size, is_training=True, scale=augmentation.scale, color_jitter=0.2, **timms
+    )
     judging = create_transform(size, is_training=False, crop_pct=preprocessing.crop_pct, **timms)
     return {
         "decoding": {
@@ -105,7 +115,9 @@ def variants(samples, preprocessing, folder):
             "nommer --cache ram": in_batches(cached.val, training=False),
         },
         "training": {
-            "torchvision": one_by_one(behind_loader(paths, torchvision_training(augmentation, preprocessing))),
+            "torchvision": one_by_one(
+                behind_loader(paths, torchvision_training(augmentation, preprocessing))
+            ),
             "timm": one_by_one(behind_loader(paths, training)),
             "nommer": in_batches(plain.train, training=True),
             "nommer --cache ram": in_batches(cached.train, training=True),
@@ -130,14 +142,22 @@ def measure(kinds, number, rounds):
 
 
 def plot(found, path, title):
-    """A bar per variant, in a panel per purpose: the median of the turns, and the slowest and fastest."""
+    """A bar per variant, in a panel per purpose.
+
+    The median of the turns, and the slowest and fastest.
+    """
     figure = Figure(figsize=(12, 2.6), layout="constrained")
     figure.suptitle(title, fontsize=10)
     for axes, (purpose, numbers) in zip(figure.subplots(1, len(found)), found.items(), strict=True):
         middle = [median(values) for values in numbers.values()]
-        ends = [(mid - min(values), max(values) - mid) for mid, values in zip(middle, numbers.values(), strict=True)]
+        ends = [
+            (mid - min(values), max(values) - mid)
+            for mid, values in zip(middle, numbers.values(), strict=True)
+        ]
         colours = [COLOURS.get(name, "#999999") for name in numbers]
-        bars = axes.barh(list(numbers), middle, xerr=list(zip(*ends, strict=True)), color=colours, capsize=3)
+        bars = axes.barh(
+            list(numbers), middle, xerr=list(zip(*ends, strict=True)), color=colours, capsize=3
+        )
         axes.bar_label(bars, [f"{value:,.0f}" for value in middle], padding=4, fontsize=8)
         axes.set_xlim(0, 1.25 * max(max(values) for values in numbers.values()))
         axes.xaxis.set_major_formatter("{x:,.0f}")
@@ -151,7 +171,9 @@ def plot(found, path, title):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("data", type=Path)
-    parser.add_argument("--size", type=int, default=64, help="side of the network's input in pixels")
+    parser.add_argument(
+        "--size", type=int, default=64, help="side of the network's input in pixels"
+    )
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--out", type=Path, help="JSON file of all numbers")
@@ -163,16 +185,25 @@ def main():
     with TemporaryDirectory() as folder:
         kinds = variants(samples, Preprocessing(image_size=settings.size), Path(folder))
         found = measure(kinds, len(samples), settings.rounds)
-    print(f"| images per second and core, {settings.size} pixels | median | of the first |\n|---|---|---|")
+    print(
+        f"| images per second and core, {settings.size} pixels | median | of the first "
+        "|\n|---|---|---|"
+    )
     for purpose, numbers in found.items():
         first = next(iter(numbers.values()))
         for name, values in numbers.items():
             ratios = [value / other for value, other in zip(values, first, strict=True)]
             print(f"| {purpose}, {name} | {median(values):,.0f} | {median(ratios):.2f} |")
     if settings.plot:
-        plot(found, settings.plot, f"{len(samples)} images for {settings.size} x {settings.size} pixels")
+        plot(
+            found,
+            settings.plot,
+            f"{len(samples)} images for {settings.size} x {settings.size} pixels",
+        )
     if settings.out:
-        settings.out.write_text(json.dumps({"images": len(samples), "size": settings.size, "rates": found}, indent=1))
+        settings.out.write_text(
+            json.dumps({"images": len(samples), "size": settings.size, "rates": found}, indent=1)
+        )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,14 @@
-"""`nommer benchmark` with another row: the network as `tests/reference.py` writes it, equation by equation.
+"""`nommer benchmark` with another row.
 
-    python benchmarks/literal_form.py --models nommer_tiny --batches 4 --mode both --out runs/literal
+The network as `tests/reference.py` writes it, equation by equation.
 
-Takes the options of `nommer benchmark`. The row "literal" computes in float32 with the reference's own functions, loops
-over windows, shifts and coefficients included; only its loop over single tokens, which finds the first maximum, and the
-table of relative positions, which the network keeps too, are replaced, since Python alone would be measured there.
+    python benchmarks/literal_form.py --models nommer_tiny --batches 4 --mode both --out
+    runs/literal
+
+Takes the options of `nommer benchmark`. The row "literal" computes in float32 with the reference's
+own functions, loops over windows, shifts and coefficients included; only its loop over single
+tokens, which finds the first maximum, and the table of relative positions, which the network keeps
+too, are replaced, since Python alone would be measured there.
 """
 
 import functools
@@ -46,7 +50,9 @@ def relative_rows(positions: tuple[tuple[int, int], ...], side: int) -> Tensor:
         return between[..., 0] * (2 * side - 1) + between[..., 1]
 
 
-def position_bias(rows: Any, positions: list[tuple[int, int]], table: Tensor, *, side: int) -> Tensor:
+def position_bias(
+    rows: Any, positions: list[tuple[int, int]], table: Tensor, *, side: int
+) -> Tensor:
     """As `reference.position_bias`, the rows looked up once."""
     return table[rows(tuple(positions), side)].permute(2, 0, 1)
 
@@ -78,13 +84,23 @@ class LiteralNetwork(nn.Module):
         """Rows and columns of the tokens in every block that nominates."""
         config: Any = self.network.config
         height, width = images.shape[-2:]
-        return [config.grid_size(height, width, stage) for stage in range(2) for _ in range(config.depths[stage])]
+        return [
+            config.grid_size(height, width, stage)
+            for stage in range(2)
+            for _ in range(config.depths[stage])
+        ]
 
 
 def main() -> None:
     settings = cli.build_parser().parse_args(cli.normalise(["benchmark", *sys.argv[1:]])).benchmark
-    given = {name: value for name, value in vars(settings).items() if name != "config" and not name.startswith("_")}
-    chosen = engine.BenchmarkSettings(**given | {"out": Path(given["out"]) if given["out"] else None})
+    given = {
+        name: value
+        for name, value in vars(settings).items()
+        if name != "config" and not name.startswith("_")
+    }
+    chosen = engine.BenchmarkSettings(
+        **given | {"out": Path(given["out"]) if given["out"] else None}
+    )
     ours = [name for name in chosen.models if name.startswith("nommer")]
     literal = {name: functools.partial(LiteralNetwork, name) for name in ours}
     show_benchmark(engine.run_benchmark(chosen, literal=literal), Console())

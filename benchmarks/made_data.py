@@ -25,7 +25,9 @@ def make_data(root: Path) -> dict[str, Path]:
             image, mask, _ = draw(number + 100 * len(split))
             folder = root / "classification" / split / ("red", "plain")[number % 2]
             folder.mkdir(parents=True, exist_ok=True)
-            (image if number % 2 == 0 else image.convert("L").convert("RGB")).save(folder / f"{number}.png")
+            (image if number % 2 == 0 else image.convert("L").convert("RGB")).save(
+                folder / f"{number}.png"
+            )
             if number < 9:
                 for kind, picture in (("images", image), ("masks", mask)):
                     (root / "segmentation" / kind / split).mkdir(parents=True, exist_ok=True)
@@ -48,5 +50,9 @@ def make_objects(root: Path, split: str, count: int) -> None:
         images.append({"id": number + 1, "file_name": f"{number}.png", "width": 48, "height": 40})
         sizes = {"bbox": box, "area": box[2] * box[3], "iscrowd": 0}
         annotations.append({"id": number + 1, "image_id": number + 1, "category_id": 1, **sizes})
-    content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "disc"}]}
+    content = {
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "disc"}],
+    }
     (root / "annotations" / f"instances_{split}2017.json").write_text(json.dumps(content))

@@ -1,12 +1,15 @@
-"""An entry of the model zoo from a run: half precision, checked on images that were not trained on, with a card.
+"""An entry of the model zoo from a run.
 
-    python benchmarks/make_zoo_entry.py runs/large/nommer_nano-0 --origin tiny_imagenet_200 --data TINY
-    python benchmarks/make_zoo_entry.py runs/bccd --origin bccd --data BCCD
-    python benchmarks/make_zoo_entry.py runs/dsb2018 --origin dsb2018 --data DSB2018
+Half precision, checked on images that were not trained on, with a card.
 
-The run's model is evaluated as it was trained and in half precision, both computed in float32; the entry is written
-only if its main number differs by --bound at most. It goes into the package (`src/nommer/zoo/`), with --beside into
-`zoo/` of the repository, for large weights, and its checksums into the manifest.
+    python benchmarks/make_zoo_entry.py runs/large/nommer_nano-0 --origin tiny_imagenet_200 --data
+    TINY python benchmarks/make_zoo_entry.py runs/bccd --origin bccd --data BCCD python
+    benchmarks/make_zoo_entry.py runs/dsb2018 --origin dsb2018 --data DSB2018
+
+The run's model is evaluated as it was trained and in half precision, both computed in float32; the
+entry is written only if its main number differs by --bound at most. It goes into the package
+(`src/nommer/zoo/`), with --beside into `zoo/` of the repository, for large weights, and its
+checksums into the manifest.
 """
 
 import argparse
@@ -50,16 +53,23 @@ class Origin:
 
 ORIGINS = {
     "tiny_imagenet_200": Origin(
-        "for non-commercial research and education only, as the images of ImageNet that they were learned from",
+        "for non-commercial research and education only, as the images of ImageNet that they were "
+        "learned from",
         "val",
         "top1",
         "top-1",
     ),
     "bccd": Origin(
-        "under the Apache License 2.0, learned from images under the MIT licence", "test", "box_ap", "box AP"
+        "under the Apache License 2.0, learned from images under the MIT licence",
+        "test",
+        "box_ap",
+        "box AP",
     ),
     "dsb2018": Origin(
-        "under the Apache License 2.0, learned from images in the public domain (CC0)", "val", "mask_ap", "mask AP"
+        "under the Apache License 2.0, learned from images in the public domain (CC0)",
+        "val",
+        "mask_ap",
+        "mask AP",
     ),
 }
 CARDS = Path(__file__).with_name("zoo_cards")
@@ -68,7 +78,10 @@ KEPT = ("running_mean", "running_var")
 
 
 def halved(run: Path, folder: Path, told: argparse.Namespace) -> None:
-    """Write the run's model into `folder`, in half precision; of ImageNet with the WordNet ids of its classes."""
+    """Write the run's model into `folder`, in half precision.
+
+    Of ImageNet with the WordNet ids of its classes.
+    """
     folder.mkdir(parents=True)
     weights = load_file(run / "model" / zoo.WEIGHTS)
     half = {
@@ -89,10 +102,19 @@ def halved(run: Path, folder: Path, told: argparse.Namespace) -> None:
 
 
 def judged(model: Path, scratch: Path, told: argparse.Namespace) -> dict:
-    """The numbers on images that were not trained on, in float32; of a classifier also each answer and the classes."""
+    """The numbers on images that were not trained on, in float32.
+
+    Of a classifier also each answer and the classes.
+    """
     out, split = scratch / model.name, ORIGINS[told.origin].split
     nommer.evaluate(
-        model, data=told.data, split=split, out=out, precision="32", device=told.device, workers=told.workers
+        model,
+        data=told.data,
+        split=split,
+        out=out,
+        precision="32",
+        device=told.device,
+        workers=told.workers,
     )
     found = json.loads((out / "result.json").read_text())
     for kept in ("predictions", "per_class"):
@@ -102,7 +124,9 @@ def judged(model: Path, scratch: Path, told: argparse.Namespace) -> dict:
 
 
 def numbers(run: Path, entry: Path, told: argparse.Namespace) -> dict:
-    """What the card says of accuracy, and refuses what half precision changed by more than the bound."""
+    """What the card says of accuracy, and refuses what half precision changed by more than the
+    bound.
+    """
     origin = ORIGINS[told.origin]
     with tempfile.TemporaryDirectory() as scratch:
         full, half = (judged(model, Path(scratch), told) for model in (run / "model", entry))
@@ -118,7 +142,8 @@ def classified(full: dict, half: dict) -> dict:
     pairs = zip(full["predictions"], half["predictions"], strict=True)
     worst = sorted(half["per_class"], key=lambda row: float(row["recall"]))[:5]
     return {
-        "same": sum(one["predicted"] == other["predicted"] for one, other in pairs) / len(half["predictions"]),
+        "same": sum(one["predicted"] == other["predicted"] for one, other in pairs)
+        / len(half["predictions"]),
         "wrong": 1 - half["top1"],
         "worst": ", ".join(f"{row['class']} ({float(row['recall']):.0%})" for row in worst),
     }
@@ -128,13 +153,15 @@ def trained_how(config: dict, *, classifies: bool) -> str:
     """The settings of a run in a sentence."""
     optim, network = config["optim"], config["network"]
     said = [
-        f"{config['epochs']} epochs of batches of {config['batch_size']}, precision {config['precision']}, "
+        f"{config['epochs']} epochs of batches of {config['batch_size']}, precision "
+        f"{config['precision']}, "
         f"{optim['name']}, learning rate {config['lr']}, weight decay {optim['weight_decay']}"
     ]
     if classifies:
         augment = config["augment"]
         said.append(
-            f"label smoothing {optim['label_smoothing']}, random crops {augment['scale']}, mixup {augment['mixup']} "
+            f"label smoothing {optim['label_smoothing']}, random crops {augment['scale']}, mixup "
+            f"{augment['mixup']} "
             f"and cutmix {augment['cutmix']} with probability {augment['mixup_prob']}"
         )
     said.append(
@@ -152,7 +179,9 @@ def written(run: Path, entry: Path, name: str, told: argparse.Namespace, found: 
     model = nommer.load(entry)
     if isinstance(model, Classifier):
         with torch.device("meta"):
-            found["macs"] = giga_macs(build_network(describe_network(model.network)), config["image_size"])
+            found["macs"] = giga_macs(
+                build_network(describe_network(model.network)), config["image_size"]
+            )
     return (CARDS / f"{told.origin}.md").read_text().format(
         name=name,
         variant=config["model"],
@@ -202,12 +231,20 @@ def register(name: str, entry: Path, origin: Origin, score: float) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", type=Path)
-    parser.add_argument("--origin", choices=list(ORIGINS), required=True, help="what it was trained on")
+    parser.add_argument(
+        "--origin", choices=list(ORIGINS), required=True, help="what it was trained on"
+    )
     parser.add_argument("--data", type=Path, required=True, help="its folder")
-    parser.add_argument("--beside", action="store_true", help="into zoo/ of the repository, for large weights")
-    parser.add_argument("--bound", type=float, default=0.002, help="largest change of the main number")
+    parser.add_argument(
+        "--beside", action="store_true", help="into zoo/ of the repository, for large weights"
+    )
+    parser.add_argument(
+        "--bound", type=float, default=0.002, help="largest change of the main number"
+    )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--workers", type=int)
     told = parser.parse_args()

@@ -1,4 +1,5 @@
-"""Parameters and multiply-accumulates per variant, or of the ablations of one variant, as a Markdown table.
+"""Parameters and multiply-accumulates per variant, or of the ablations of one variant, as a
+Markdown table.
 
 python benchmarks/network_costs.py
 python benchmarks/network_costs.py --ablations nommer_tiny
@@ -55,11 +56,16 @@ def rows(variant: str | None) -> Iterator[tuple[str, tuple[int, int, float], Any
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--ablations", metavar="VARIANT", choices=list(VARIANTS))
     variant = parser.parse_args().ablations
     what = "ablation" if variant else "variant"
-    print(f"nommer {version('nommer')}: {f'{variant}, ' if variant else ''}224 x 224 pixels, 1000 classes\n")
+    print(
+        f"nommer {version('nommer')}: {f'{variant}, ' if variant else ''}224 x 224 pixels, 1000 "
+        "classes\n"
+    )
     print(f"| {what} | trainable parameters | without classifier | GMACs | GMACs (paper) |")
     print("|---|---|---|---|---|")
     for name, (total, head, macs), published in rows(variant):

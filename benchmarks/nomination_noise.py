@@ -1,10 +1,11 @@
-"""What a segmenter scores with the nominations of evaluation (the best context) and with those of training (sampled).
+"""What a segmenter scores with the nominations of evaluation (the best context) and with those of
+training (sampled).
 
     python benchmarks/nomination_noise.py runs/camvid --split val
 
-Training draws contexts with Gumbel noise, evaluation takes the best one: where the two disagree often, the layers after
-the nominator see inputs in evaluation that they were not trained on. Images are gone over whole and in windows of the
-size of the training crops, whose grids need no padding.
+Training draws contexts with Gumbel noise, evaluation takes the best one: where the two disagree
+often, the layers after the nominator see inputs in evaluation that they were not trained on. Images
+are gone over whole and in windows of the size of the training crops, whose grids need no padding.
 """
 
 import argparse
@@ -36,7 +37,9 @@ def judge(model: nommer.Segmenter, samples: list, encoding, mode: str) -> tuple[
         truth = read_mask(sample.mask, encoding)
         prepared = model.preprocessing(decode(sample.path))[None]
         labels = model.label(prepared, size=truth.shape, inference=Inference(mode=mode))
-        metrics.update(torch.from_numpy(labels), torch.from_numpy(truth.astype(np.int64)), torch.zeros(()))
+        metrics.update(
+            torch.from_numpy(labels), torch.from_numpy(truth.astype(np.int64)), torch.zeros(())
+        )
     report = metrics.compute()
     return report.miou, report.pixel_accuracy
 

@@ -2,7 +2,8 @@
 
 python benchmarks/parity_errors.py ../shared/parity
 
-The folder holds those numbers and `parity.py`, which makes their inputs; limits as in the tests of parity.
+The folder holds those numbers and `parity.py`, which makes their inputs; limits as in the tests of
+parity.
 """
 
 import importlib.util
@@ -27,9 +28,14 @@ def main() -> None:
     parity = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(parity)
     keys = [
-        pair for pair in json.loads((folder / "nommer_tiny_keys.json").read_text()) if not pair[0].endswith(CONSTANTS)
+        pair
+        for pair in json.loads((folder / "nommer_tiny_keys.json").read_text())
+        if not pair[0].endswith(CONSTANTS)
     ]
-    published = {key: torch.from_numpy(np.asarray(parity.published_tensor(key, tuple(shape)))) for key, shape in keys}
+    published = {
+        key: torch.from_numpy(np.asarray(parity.published_tensor(key, tuple(shape))))
+        for key, shape in keys
+    }
     config = replace(published_config(published), drop_path_rate=0.0)
     model = NomMer(config).eval()
     model.load_state_dict(from_published(published))
@@ -64,8 +70,12 @@ def evaluate(model: NomMer, images: torch.Tensor, expected: dict) -> list[tuple]
 
 def train(model: NomMer, images: torch.Tensor, expected: dict, parity: object) -> list[tuple]:
     """Loss and gradients in training mode with the published noise, float64."""
-    for block, module in enumerate(module for module in model.modules() if isinstance(module, Nomination)):
-        module.noise = lambda logits, block=block: torch.from_numpy(parity.gumbel_noise(block, tuple(logits.shape)))
+    for block, module in enumerate(
+        module for module in model.modules() if isinstance(module, Nomination)
+    ):
+        module.noise = lambda logits, block=block: torch.from_numpy(
+            parity.gumbel_noise(block, tuple(logits.shape))
+        )
     loss = (model(images) * torch.from_numpy(parity.loss_weights())).sum()
     loss.backward()
     gradients = to_published({name: parameter.grad for name, parameter in model.named_parameters()})

@@ -1,11 +1,13 @@
 """Where the time of a network goes: by the part of the network, and by the kind of operator.
 
     python benchmarks/profile_network.py --model nommer_tiny --fused --batch 4
-    python benchmarks/profile_network.py --model nommer_tiny --mode training --precision bf16 --device cuda --batch 64
-    python benchmarks/profile_network.py --model swin_tiny_patch4_window7_224 --trace trace.json
+    python benchmarks/profile_network.py --model nommer_tiny --mode training --precision bf16
+    --device cuda --batch 64 python benchmarks/profile_network.py --model
+    swin_tiny_patch4_window7_224 --trace trace.json
 
-Parts are those of the forward pass, operators those of the whole call. On a GPU it is the GPU's time. With --trace the
-whole record is written for chrome://tracing. The profiler makes small operators look slower than they are.
+Parts are those of the forward pass, operators those of the whole call. On a GPU it is the GPU's
+time. With --trace the whole record is written for chrome://tracing. The profiler makes small
+operators look slower than they are.
 """
 
 import argparse
@@ -47,7 +49,9 @@ def marked(network: nn.Module) -> Iterator[None]:
     """Mark the parts of a network in what the profiler records."""
     with ExitStack() as hooks:
         for name, module in network.named_modules():
-            part = next((part for pattern, part in PARTS.items() if re.fullmatch(pattern, name)), None)
+            part = next(
+                (part for pattern, part in PARTS.items() if re.fullmatch(pattern, name)), None
+            )
             if part:
                 hooks.enter_context(mark(module, f"part: {part}"))
         yield
@@ -70,11 +74,15 @@ def mark(module: nn.Module, label: str) -> Iterator[None]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", default="nommer_tiny")
     parser.add_argument("--fused", action="store_true")
     parser.add_argument("--mode", choices=["inference", "training"], default="inference")
-    parser.add_argument("--precision", choices=["32", "bf16", "16", "bf16-true", "16-true"], default="32")
+    parser.add_argument(
+        "--precision", choices=["32", "bf16", "16", "bf16-true", "16-true"], default="32"
+    )
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--device", default="cpu")
@@ -83,9 +91,15 @@ def main() -> None:
     options = parser.parse_args()
     networks, on_gpu = Networks(options.device), options.device.startswith("cuda")
     backend = "fused" if options.fused else "eager"
-    case = Case(options.model, backend, options.mode, options.precision, options.size, options.batch)
+    case = Case(
+        options.model, backend, options.mode, options.precision, options.size, options.batch
+    )
     step, _ = networks.step(case)
-    network = networks.inference(case) if options.mode == "inference" else networks.plain(case.model, case.size)
+    network = (
+        networks.inference(case)
+        if options.mode == "inference"
+        else networks.plain(case.model, case.size)
+    )
     network.train(options.mode == "training")
     seconds = warm_up(step, networks.device)
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
@@ -119,7 +133,9 @@ def print_tables(events: Any, where: str, rows: int) -> None:
         for name, time in sorted(found.items(), key=lambda item: -item[1])[:rows]:
             print(f"| {name} | {time:.2f} | {time / total:.1%} |")
         rest = total - sum(found.values())
-        print(f"| all else | {rest:.2f} | {rest / total:.1%} |\n| the call | {total:.2f} | 100% |\n")
+        print(
+            f"| all else | {rest:.2f} | {rest / total:.1%} |\n| the call | {total:.2f} | 100% |\n"
+        )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """Where the time of an exported network goes in ONNX Runtime, by kind of operator, beside a peer.
 
-    python benchmarks/profile_onnx.py --models nommer_tiny,swin_tiny_patch4_window7_224 --batch 4 --threads 2
+    python benchmarks/profile_onnx.py --models nommer_tiny,swin_tiny_patch4_window7_224 --batch 4
+    --threads 2
 
-A NomMer is exported fused, as `nommer benchmark` does it. Times are of ONNX Runtime's own profiler, per call; names are
-those of the operators after its optimisation.
+A NomMer is exported fused, as `nommer benchmark` does it. Times are of ONNX Runtime's own profiler,
+per call; names are those of the operators after its optimisation.
 """
 
 import argparse
@@ -23,7 +24,9 @@ CALLS = 10
 
 def profiled(model: str, told: argparse.Namespace) -> tuple[Counter[str], Counter[str]]:
     """Milliseconds per call, and calls, of every kind of operator."""
-    network = Networks("cpu").inference(Case(model, "onnxruntime", "inference", "32", told.size, told.batch))
+    network = Networks("cpu").inference(
+        Case(model, "onnxruntime", "inference", "32", told.size, told.batch)
+    )
     images = torch.randn(told.batch, 3, told.size, told.size)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.enable_profiling = told.threads, True
@@ -33,7 +36,11 @@ def profiled(model: str, told: argparse.Namespace) -> tuple[Counter[str], Counte
         for _ in range(CALLS):
             session.run(None, {session.get_inputs()[0].name: images.numpy()})
         events = json.loads(Path(session.end_profiling()).read_text())
-    nodes = [event for event in events if event.get("cat") == "Node" and event["name"].endswith("_kernel_time")]
+    nodes = [
+        event
+        for event in events
+        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time")
+    ]
     nodes = nodes[len(nodes) // CALLS :]  # the first call warms up
     times: Counter[str] = Counter()
     for node in nodes:
@@ -42,7 +49,9 @@ def profiled(model: str, told: argparse.Namespace) -> tuple[Counter[str], Counte
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--models", default="nommer_tiny,swin_tiny_patch4_window7_224")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--size", type=int, default=224)

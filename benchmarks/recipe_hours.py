@@ -1,11 +1,13 @@
-"""GPU hours that the published recipes would take, estimated from one measured training speed, as a Markdown table.
+"""GPU hours that the published recipes would take, estimated from one measured training speed, as a
+Markdown table.
 
     python benchmarks/recipe_hours.py --images-per-second 1894
 
-The estimate: a training does as many multiply-accumulates per second as `nommer_tiny` does at 224 x 224 where it trains
---images-per-second, so hours = images x GMACs of an image's forward pass / (images per second x GMACs of `nommer_tiny`)
-/ 3600. It leaves out validation and loading, and what dense and small work (upsampling, matching, proposals, memory
-that is full) runs slower at; so it is a lower bound rather than a forecast.
+The estimate: a training does as many multiply-accumulates per second as `nommer_tiny` does at 224 x
+224 where it trains --images-per-second, so hours = images x GMACs of an image's forward pass /
+(images per second x GMACs of `nommer_tiny`) / 3600. It leaves out validation and loading, and what
+dense and small work (upsampling, matching, proposals, memory that is full) runs slower at; so it is
+a lower bound rather than a forecast.
 """
 
 import argparse
@@ -39,7 +41,10 @@ def backbone(variant: str) -> nn.Module:
 
 
 class Maps(nn.Module):
-    """The part of a detector that sees the image: backbone, pyramid and the convolutions that propose."""
+    """The part of a detector that sees the image.
+
+    Backbone, pyramid and the convolutions that propose.
+    """
 
     def __init__(self, detector: RCNN) -> None:
         super().__init__()
@@ -51,7 +56,10 @@ class Maps(nn.Module):
 
 
 class Regions(nn.Module):
-    """The part of a detector that sees regions: as many as are sampled in a step, masks for those that hold objects."""
+    """The part of a detector that sees regions.
+
+    As many as are sampled in a step, masks for those that hold objects.
+    """
 
     def __init__(self, detector: RCNN) -> None:
         super().__init__()
@@ -62,7 +70,9 @@ class Regions(nn.Module):
         heads, channels = self.detector.roi_heads, self.detector.fpn_channels
         samples = heads.protocol.roi_samples
         for stage in heads.stages:
-            stage.predictor(stage.head(images.new_zeros(samples, channels, *[heads.protocol.box_cells] * 2)))
+            stage.predictor(
+                stage.head(images.new_zeros(samples, channels, *[heads.protocol.box_cells] * 2))
+            )
         masked = round(samples * heads.protocol.roi_positive_share)
         cells = images.new_zeros(masked, channels, *[heads.protocol.mask_cells] * 2)
         heads.mask_head.predictor(heads.mask_head.head(cells))
@@ -75,27 +85,43 @@ def costs(variant: str) -> dict[str, float]:
             "imagenet1k": giga_macs(timm.create_model(variant), 224),
             "ade20k_upernet_160k": giga_macs(UPerNet(backbone(variant), num_classes=150), 512),
         }
-        protocols = {"mask": RCNNProtocol(), "cascade": RCNNProtocol(box_loss="giou", box_convolutions=4)}
+        protocols = {
+            "mask": RCNNProtocol(),
+            "cascade": RCNNProtocol(box_loss="giou", box_convolutions=4),
+        }
         for name, protocol in protocols.items():
             cascade = name == "cascade"
-            detector = RCNN(backbone(variant), num_classes=80, masks=True, cascade=cascade, protocol=protocol)
+            detector = RCNN(
+                backbone(variant), num_classes=80, masks=True, cascade=cascade, protocol=protocol
+            )
             macs = giga_macs(Maps(detector), COCO_SIDE) + giga_macs(Regions(detector), COCO_SIDE)
             found |= {f"coco_{name}_rcnn_{length}": macs for length in ("1x", "3x")}
     return found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
-        "--images-per-second", type=float, required=True, help="nommer_tiny in training, 224 x 224, measured"
+        "--images-per-second",
+        type=float,
+        required=True,
+        help="nommer_tiny in training, 224 x 224, measured",
     )
     speed = parser.parse_args().images_per_second
     of_all = {variant: costs(variant) for variant in SIZES}
     rate = speed * of_all["nommer_tiny"]["imagenet1k"]
-    print(f"{rate:,.0f} GMACs of forward passes per second while training; GMACs of an image, GPU hours\n")
+    print(
+        f"{rate:,.0f} GMACs of forward passes per second while training; GMACs of an image, GPU "
+        "hours\n"
+    )
     print(f"| recipe | images | {' | '.join(SIZES)} |\n|---|---|---|---|---|")
     for recipe, images in IMAGES.items():
-        cells = [f"{macs[recipe]:,.1f}, {images * macs[recipe] / rate / 3600:,.0f} h" for macs in of_all.values()]
+        cells = [
+            f"{macs[recipe]:,.1f}, {images * macs[recipe] / rate / 3600:,.0f} h"
+            for macs in of_all.values()
+        ]
         print(f"| `{recipe}` | {images / 1e6:.2f} M | {' | '.join(cells)} |")
 
 

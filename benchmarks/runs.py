@@ -1,7 +1,9 @@
-"""Many trainings: each a process of `nommer train`, a few at a time; finished ones are skipped, stopped ones go on.
+"""Many trainings: each a process of `nommer train`, a few at a time.
 
-What the benchmarks that train share. A run's folder is OUT/NAME-SEED, with its output in OUT/NAME-SEED.log and its
-command in OUT/NAME-SEED.args.
+Finished ones are skipped, stopped ones go on.
+
+What the benchmarks that train share. A run's folder is OUT/NAME-SEED, with its output in
+OUT/NAME-SEED.log and its command in OUT/NAME-SEED.args.
 """
 
 import argparse
@@ -58,7 +60,8 @@ class Run:
         before = written.read_text().strip() if written.is_file() else None
         if self.out.exists() and before not in (None, now):
             sys.exit(
-                f"{self.out}: was trained with other arguments\n  then: {before}\n  now:  {now}\nchoose another OUT"
+                f"{self.out}: was trained with other arguments\n  then: {before}\n  now:  "
+                f"{now}\nchoose another OUT"
             )
         self.folder.mkdir(parents=True, exist_ok=True)
         written.write_text(f"{now}\n")
@@ -81,19 +84,25 @@ def parse(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, list[str
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time; 0: none, report what is finished")
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="trainings at a time; 0: none, report what is finished"
+    )
     parser.add_argument("--minutes", type=float, help="stop after; another call goes on")
     return parser.parse_args(arguments[:cut]), arguments[cut + 1 :]
 
 
 def without_free(arguments: Sequence[str]) -> list[str]:
     """Arguments without the options that may differ, given as two words each."""
-    skipped = {place + step for place, word in enumerate(arguments) if word in FREE for step in (0, 1)}
+    skipped = {
+        place + step for place, word in enumerate(arguments) if word in FREE for step in (0, 1)
+    }
     return [word for place, word in enumerate(arguments) if place not in skipped]
 
 
 def finish(runs: Sequence[Run], *, jobs: int, minutes: float | None = None) -> list[Run]:
-    """Train what is not finished, `jobs` at a time, none if 0; after `minutes` stop, so that another call goes on.
+    """Train what is not finished, `jobs` at a time, none if 0.
+
+    After `minutes` stop, so that another call goes on.
 
     Returns:
         The runs that are still not finished.
@@ -113,7 +122,10 @@ def finish(runs: Sequence[Run], *, jobs: int, minutes: float | None = None) -> l
                 say(f"{waiting.pop(0).out.name} starts")
             time.sleep(0.5)
             for run in [run for run, process in active.items() if process.poll() is not None]:
-                say(f"{run.out.name} {'is finished' if run.finished else 'failed'}: {last_word(run)}")
+                say(
+                    f"{run.out.name} {'is finished' if run.finished else 'failed'}: "
+                    f"{last_word(run)}"
+                )
                 del active[run]
     finally:
         stop(active)
@@ -121,7 +133,10 @@ def finish(runs: Sequence[Run], *, jobs: int, minutes: float | None = None) -> l
 
 
 def stop(active: dict[Run, subprocess.Popen]) -> None:
-    """Let runs that are not finished leave what they have, as on Ctrl-C; they go on from their last epoch."""
+    """Let runs that are not finished leave what they have, as on Ctrl-C.
+
+    They go on from their last epoch.
+    """
     for process in active.values():
         process.send_signal(signal.SIGINT)
     for run, process in active.items():
@@ -136,7 +151,11 @@ def last_word(run: Run) -> str:
     """The main number of a finished run, or the last thing that another one has said."""
     if run.finished:
         result = json.loads((run.out / "result.json").read_text())
-        return ", ".join(f"{name} {result[measure]:.2%}" for measure, name in MEASURES.items() if measure in result)
+        return ", ".join(
+            f"{name} {result[measure]:.2%}"
+            for measure, name in MEASURES.items()
+            if measure in result
+        )
     lines = run.beside(".log").read_text(errors="replace").strip().splitlines()
     errors = [line for line in lines if line.startswith("error: ")]
     return (errors or lines or ["nothing"])[-1].strip()

@@ -45,6 +45,6 @@ SUITES: dict[str, dict[str, str]] = {
         "softmax": "--network.fusion softmax",
     },
 }
-"""What is compared: a name, and what `nommer train` is told besides the recipe. Strides of the stages are 2, 4, 8, 16
-everywhere (deit_tiny has 8 x 8 tokens throughout), in "stride_4" 4, 8, 16, 32, so that the networks of a suite see an
-image at the same resolutions."""
+"""What is compared: a name, and what `nommer train` is told besides the recipe. Strides of the
+stages are 2, 4, 8, 16 everywhere (deit_tiny has 8 x 8 tokens throughout), in "stride_4" 4, 8, 16,
+32, so that the networks of a suite see an image at the same resolutions."""

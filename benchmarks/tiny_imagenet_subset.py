@@ -1,10 +1,12 @@
-"""Twenty fixed classes of Tiny ImageNet as class folders: 500 training and 50 validation images each, 64 x 64.
+"""Twenty fixed classes of Tiny ImageNet as class folders.
+
+500 training and 50 validation images each, 64 x 64.
 
     python benchmarks/tiny_imagenet_subset.py ../shared/data/tiny_imagenet_200 data/tiny_imagenet_20
 
-The classes are every tenth of the 200 in the order of their WordNet ids; a folder is called by the first of the class's
-names. SOURCE is the folder with train.tar.gz, val.tar.gz, wnids.txt and words.txt. The images must not be passed on
-(ImageNet's terms).
+The classes are every tenth of the 200 in the order of their WordNet ids; a folder is called by the
+first of the class's names. SOURCE is the folder with train.tar.gz, val.tar.gz, wnids.txt and
+words.txt. The images must not be passed on (ImageNet's terms).
 """
 
 import argparse
@@ -31,9 +33,16 @@ def unpack(source: Path, out: Path) -> None:
         for member in archive:
             path = Path(member.name)
             if path.suffix == ".JPEG" and path.parts[-3] in names:
-                (out / "train" / names[path.parts[-3]] / path.name).write_bytes(archive.extractfile(member).read())
+                (out / "train" / names[path.parts[-3]] / path.name).write_bytes(
+                    archive.extractfile(member).read()
+                )
     with tarfile.open(source / "val.tar.gz") as archive:
-        rows = archive.extractfile("tiny-imagenet-200/val/val_annotations.txt").read().decode().splitlines()
+        rows = (
+            archive.extractfile("tiny-imagenet-200/val/val_annotations.txt")
+            .read()
+            .decode()
+            .splitlines()
+        )
         for file, wnid, *_ in (row.split("\t") for row in rows):
             if wnid in names:
                 image = archive.extractfile(f"tiny-imagenet-200/val/images/{file}").read()
@@ -48,7 +57,10 @@ def main() -> None:
     if arguments.out.exists():
         parser.error(f"{arguments.out} exists already; choose another folder")
     unpack(arguments.source, arguments.out)
-    print(f"{len(list(arguments.out.rglob('*.JPEG')))} images of {len(class_names(arguments.source))} classes")
+    print(
+        f"{len(list(arguments.out.rglob('*.JPEG')))} images of "
+        f"{len(class_names(arguments.source))} classes"
+    )
 
 
 if __name__ == "__main__":

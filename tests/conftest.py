@@ -25,16 +25,27 @@ settings.load_profile("nommer")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
-COLOURS = {"blue": (30, 40, 200), "green": (40, 190, 50), "red": (200, 40, 30), "yellow": (200, 190, 40)}
+COLOURS = {
+    "blue": (30, 40, 200),
+    "green": (40, 190, 50),
+    "red": (200, 40, 30),
+    "yellow": (200, 190, 40),
+}
 """Classes of the synthetic images, and the colour that tells each."""
 
 
 @pytest.fixture(scope="session")
 def parity():
-    """The published implementation's numbers and the functions that make their inputs; skips where they are absent."""
+    """The published implementation's numbers and the functions that make their inputs.
+
+    Skips where they are absent.
+    """
     folder = SHARED / "parity"
     if not folder.is_dir() and os.environ.get("NOMMER_NEEDS_REFERENCE"):
-        pytest.fail("the parity files (../shared/parity) are not beside this checkout, and this run needs them")
+        pytest.fail(
+            "the parity files (../shared/parity) are not beside this checkout, and this run needs "
+            "them"
+        )
     if not folder.is_dir():
         pytest.skip("the parity files (../shared/parity) are not beside this checkout")
     spec = importlib.util.spec_from_file_location("parity", folder / "parity.py")
@@ -75,7 +86,9 @@ def _noisy():
 
 @pytest.fixture(scope="session")
 def write_classes():
-    """Write `folder/CLASS/CLASS-NUMBER.png` for each class (a name of `COLOURS`, or any other) and number of images."""
+    """Write `folder/CLASS/CLASS-NUMBER.png` for each class (a name of `COLOURS`, or any other) and
+    number of images.
+    """
 
     def write(folder, counts, *, seed=0):
         for index, (name, count) in enumerate(counts.items()):
@@ -83,7 +96,9 @@ def write_classes():
             target.mkdir(parents=True, exist_ok=True)
             colour = COLOURS.get(name, tuple(COLOURS.values())[index % len(COLOURS)])
             for number in range(count):
-                noisy(colour, seed=seed + 1000 * index + number).save(target / f"{name}-{number}.png")
+                noisy(colour, seed=seed + 1000 * index + number).save(
+                    target / f"{name}-{number}.png"
+                )
         return folder
 
     return write
@@ -99,12 +114,17 @@ def coloured(tmp_path_factory, write_classes):
 
 
 SCENE_CLASSES = {"ground": (90, 90, 90), "ball": (200, 40, 30), "sky": (40, 60, 200)}
-"""Classes of the synthetic scenes, and the colour that tells each, in images and in pictures of masks."""
+"""Classes of the synthetic scenes, and the colour that tells each, in images and in pictures of
+masks.
+"""
 
 
 @pytest.fixture(scope="session")
 def draw_scene():
-    """A scene as (image, labels (height, width) uint8): sky over ground and a ball; the outermost pixels are 255."""
+    """A scene as (image, labels (height, width) uint8): sky over ground and a ball.
+
+    The outermost pixels are 255.
+    """
 
     def draw(seed, *, size=(48, 40)):
         random = np.random.default_rng(seed)
@@ -112,7 +132,9 @@ def draw_scene():
         labels = np.where(rows < random.integers(8, size[1] // 2), 2, 0)
         centre, radius = random.integers(12, min(size) - 8, 2), random.integers(6, 11)
         labels[(rows - centre[0]) ** 2 + (columns - centre[1]) ** 2 < radius**2] = 1
-        pixels = np.array(list(SCENE_CLASSES.values()))[labels] + random.integers(-30, 31, (*labels.shape, 3))
+        pixels = np.array(list(SCENE_CLASSES.values()))[labels] + random.integers(
+            -30, 31, (*labels.shape, 3)
+        )
         image = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
         labels[[0, -1]], labels[:, [0, -1]] = 255, 255
         return image, labels.astype(np.uint8)
@@ -122,7 +144,9 @@ def draw_scene():
 
 @pytest.fixture(scope="session")
 def write_scenes(draw_scene):
-    """Write `root/images/SPLIT/N.png` and `root/masks/SPLIT/N.png` for each split and number, and `classes.yaml`."""
+    """Write `root/images/SPLIT/N.png` and `root/masks/SPLIT/N.png` for each split and number, and
+    `classes.yaml`.
+    """
 
     def write(root, counts, *, size=(48, 40), seed=0):
         for split, count in counts.items():
@@ -151,13 +175,27 @@ def scenes(tmp_path_factory, write_scenes):
 @pytest.fixture(scope="session")
 def segment_options():
     """The fewest and smallest of everything, as options of `nommer train` on scenes."""
-    sizes = ["--image-size=32", "--segmentation.decoder-channels=8", "--segmentation.auxiliary-channels=4"]
-    return ["--model=nommer_micro", "--epochs=2", "--batch-size=3", *sizes, "--workers=0", "--device=cpu"]
+    sizes = [
+        "--image-size=32",
+        "--segmentation.decoder-channels=8",
+        "--segmentation.auxiliary-channels=4",
+    ]
+    return [
+        "--model=nommer_micro",
+        "--epochs=2",
+        "--batch-size=3",
+        *sizes,
+        "--workers=0",
+        "--device=cpu",
+    ]
 
 
 @pytest.fixture(scope="session")
 def segmented(tmp_path_factory, scenes, segment_options):
-    """A run folder of a micro segmenter on `scenes`, trained through the command line; to be read only."""
+    """A run folder of a micro segmenter on `scenes`, trained through the command line.
+
+    To be read only.
+    """
     from nommer.cli import main  # noqa: PLC0415 - Lightning takes seconds, which not every test needs
 
     out = tmp_path_factory.mktemp("segmented") / "run"
@@ -171,7 +209,10 @@ def digest():
 
     def digest(folder):
         files = sorted(path for path in folder.rglob("*") if path.is_file())
-        return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+        return {
+            str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in files
+        }
 
     return digest
 
@@ -179,12 +220,22 @@ def digest():
 @pytest.fixture(scope="session")
 def train_options():
     """The fewest and smallest of everything, as options of `nommer train`."""
-    return ["--model=nommer_micro", "--epochs=2", "--batch-size=6", "--image-size=32", "--workers=0", "--device=cpu"]
+    return [
+        "--model=nommer_micro",
+        "--epochs=2",
+        "--batch-size=6",
+        "--image-size=32",
+        "--workers=0",
+        "--device=cpu",
+    ]
 
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory, coloured, train_options):
-    """A run folder of a micro network on `coloured`, trained through the command line; to be read only."""
+    """A run folder of a micro network on `coloured`, trained through the command line.
+
+    To be read only.
+    """
     from nommer.cli import main  # noqa: PLC0415 - Lightning takes seconds, which not every test needs
 
     out = tmp_path_factory.mktemp("trained") / "run"
@@ -200,34 +251,49 @@ def tiny_classifier():
         torch.manual_seed(seed)
         network = NetworkOptions(**options).for_image_size(32)
         config = network.config("nommer_micro", num_classes=len(names), image_size=32)
-        return Classifier(NomMer(config), class_names=names, preprocessing=Preprocessing(image_size=32)).eval()
+        return Classifier(
+            NomMer(config), class_names=names, preprocessing=Preprocessing(image_size=32)
+        ).eval()
 
     return build
 
 
 @pytest.fixture(scope="session")
 def tiny_segmenter(enliven_norms):
-    """A fresh micro segmenter with given class names, or another backbone, in evaluation mode with lively outputs."""
+    """A fresh micro segmenter with given class names, or another backbone, in evaluation mode with
+    lively outputs.
+    """
     from nommer.data.joint_transforms import DensePreprocessing  # noqa: PLC0415
     from nommer.heads.segmentation import Segmenter  # noqa: PLC0415
     from nommer.heads.upernet import UPerNet  # noqa: PLC0415
 
-    def build(names=("ground", "ball", "sky"), *, seed=0, image_size=32, backbone=None, **preprocessing):
+    def build(
+        names=("ground", "ball", "sky"), *, seed=0, image_size=32, backbone=None, **preprocessing
+    ):
         torch.manual_seed(seed)
         network = NetworkOptions().for_image_size(image_size)
         config = network.config("nommer_micro", num_classes=0, image_size=image_size)
-        network = UPerNet(backbone or NomMer(config), num_classes=len(names), decoder_channels=8, auxiliary_channels=4)
+        network = UPerNet(
+            backbone or NomMer(config),
+            num_classes=len(names),
+            decoder_channels=8,
+            auxiliary_channels=4,
+        )
         torch.nn.init.normal_(network.classifier[-1].weight)
         colours = [(40 * i % 256, 255 - 60 * i % 256, 90 * i % 256) for i in range(len(names))]
         prepared = DensePreprocessing(image_size=image_size, **preprocessing)
-        return Segmenter(enliven_norms(network), class_names=names, colours=colours, preprocessing=prepared).eval()
+        return Segmenter(
+            enliven_norms(network), class_names=names, colours=colours, preprocessing=prepared
+        ).eval()
 
     return build
 
 
 @pytest.fixture(scope="session")
 def enliven_norms():
-    """Give batch norms statistics and scales as after training, so that each of them matters to the output."""
+    """Give batch norms statistics and scales as after training, so that each of them matters to the
+    output.
+    """
 
     def enliven(network, seed=0):
         generator = torch.Generator().manual_seed(seed)
@@ -256,7 +322,9 @@ def unchecked():
 
 @pytest.fixture(scope="session")
 def script():
-    """A script of the benchmarks by its name, as a module that finds its neighbours as when it is run."""
+    """A script of the benchmarks by its name, as a module that finds its neighbours as when it is
+    run.
+    """
     folder = Path(__file__).resolve().parents[1] / "benchmarks"
     sys.path.insert(0, str(folder))
     yield importlib.import_module

@@ -1,14 +1,16 @@
 """Runs `nommer` in fresh processes that faults happen to, for tests and for `benchmarks/faults.py`.
 
-It is started once, loads what takes seconds to load, and forks a process for every line of JSON on its standard input:
-`{"arguments": [...], "fault": [kind, ...], "err": FILE}`; with `"processes": n` n of them, as torchrun starts them, of
-which the fault happens to the one of `"rank"`. It answers with the exit codes, negative for a signal. Faults:
+It is started once, loads what takes seconds to load, and forks a process for every line of JSON on
+its standard input: `{"arguments": [...], "fault": [kind, ...], "err": FILE}`; with `"processes": n`
+n of them, as torchrun starts them, of which the fault happens to the one of `"rank"`. It answers
+with the exit codes, negative for a signal. Faults:
 
 - `["step", n]`: SIGKILL when the n-th training step begins
 - `["call", name, n]`: SIGKILL instead of the n-th call of `os.fsync` or `os.replace`
 - `["write", n]`: SIGKILL when the first half of the n-th checkpoint is written
 - `["after", seconds]`: SIGKILL after so long
-- `["signal", number, n]`: that signal, to all processes of the run, when the n-th training step begins
+- `["signal", number, n]`: that signal, to all processes of the run, when the n-th training step
+  begins
 - `["read"]`: SIGKILL when the training and validation data are read
 - `["loss", n]`: the n-th training loss is infinite
 - `["full", bytes]`: no file may grow over so many bytes
@@ -60,7 +62,9 @@ def kill():
 
 
 def half_written(save, number):
-    """`torch.save`, but for its `number`-th call, which ends with the process when half of it is written."""
+    """`torch.save`, but for its `number`-th call, which ends with the process when half of it is
+    written.
+    """
     left = [number]
 
     def half(content, stream):
@@ -95,7 +99,9 @@ def prepare(kind, *what):
         count_down(opening, "find_data", 1, kill)
     elif kind == "loss":
         log_loss, calls = Task.log_loss, iter(range(1, 1_000_000))
-        Task.log_loss = lambda *given: log_loss(*given) + (float("inf") if next(calls) == what[0] else 0)
+        Task.log_loss = lambda *given: (
+            log_loss(*given) + (float("inf") if next(calls) == what[0] else 0)
+        )
     elif kind == "full":
         resource.setrlimit(resource.RLIMIT_FSIZE, (what[0], what[0]))
 
@@ -104,8 +110,18 @@ def join(rank, processes, port):
     """Be one of several processes that torchrun would have started."""
     from lightning_utilities.core.rank_zero import rank_zero_only  # noqa: PLC0415 - loaded by then
 
-    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": port, "GROUP_RANK": 0}
-    ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
+    where = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+        "TORCHELASTIC_RUN_ID": port,
+        "GROUP_RANK": 0,
+    }
+    ranks = {
+        "RANK": rank,
+        "LOCAL_RANK": rank,
+        "WORLD_SIZE": processes,
+        "LOCAL_WORLD_SIZE": processes,
+    }
     os.environ.update({name: str(value) for name, value in (where | ranks).items()})
     rank_zero_only.rank = rank
 

@@ -1,7 +1,10 @@
-"""The network written again, slowly and literally, from the paper's equations: what the fast modules are compared with.
+"""The network written again, slowly and literally, from the paper's equations.
 
-Plain torch in float64, loops and explicit sums, nothing of `nommer`. `weights` are a module's parameters and buffers by
-name. A token grid is (B, rows, columns, width); the reference never works on a padded grid where it can be avoided.
+What the fast modules are compared with.
+
+Plain torch in float64, loops and explicit sums, nothing of `nommer`. `weights` are a module's
+parameters and buffers by name. A token grid is (B, rows, columns, width); the reference never works
+on a padded grid where it can be avoided.
 """
 
 import math
@@ -11,10 +14,13 @@ import torch
 
 def part(weights, name):
     """The weights below `name`, by the rest of their names."""
-    return {key[len(name) + 1 :]: value for key, value in weights.items() if key.startswith(f"{name}.")}
+    return {
+        key[len(name) + 1 :]: value for key, value in weights.items() if key.startswith(f"{name}.")
+    }
 
 
-# ---- elementary ------------------------------------------------------------------------------------------------------
+# ---- elementary
+# ------------------------------------------------------------------------------------------------------
 
 
 def linear(x, weights):
@@ -24,7 +30,10 @@ def linear(x, weights):
 
 def layer_norm(x, weights):
     centred = x - x.mean(-1, keepdim=True)
-    return centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt() * weights["weight"] + weights["bias"]
+    return (
+        centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt() * weights["weight"]
+        + weights["bias"]
+    )
 
 
 def batch_norm(grid, weights, *, training):
@@ -65,18 +74,23 @@ def convolution_3x3(grid, weight, bias=None):
     return out
 
 
-# ---- attention -------------------------------------------------------------------------------------------------------
+# ---- attention
+# -------------------------------------------------------------------------------------------------------
 
 
 def attention(tokens, weights, *, heads, bias=None):
-    """Self-attention of (N, width) tokens of one image or window; `bias[head]` (N, N) is added to the scaled scores."""
+    """Self-attention of (N, width) tokens of one image or window.
+
+    `bias[head]` (N, N) is added to the scaled scores.
+    """
     width = tokens.shape[-1]
     head_dim = width // heads
     qkv = linear(tokens, part(weights, "qkv"))
     outputs = []
     for head in range(heads):
         query, key, value = (
-            qkv[:, kind * width + head * head_dim : kind * width + (head + 1) * head_dim] for kind in range(3)
+            qkv[:, kind * width + head * head_dim : kind * width + (head + 1) * head_dim]
+            for kind in range(3)
         )
         scores = query @ key.T * head_dim**-0.5
         if bias is not None:
@@ -88,34 +102,52 @@ def attention(tokens, weights, *, heads, bias=None):
 
 def global_attention(x, weights, *, heads):
     """Every token of an image attends to all of them; `x` is a grid or a sequence."""
-    images = [attention(image.reshape(-1, x.shape[-1]), weights, heads=heads).reshape(image.shape) for image in x]
+    images = [
+        attention(image.reshape(-1, x.shape[-1]), weights, heads=heads).reshape(image.shape)
+        for image in x
+    ]
     return torch.stack(images)
 
 
 def position_bias(positions, table, *, side):
-    """Bias (heads, N, N) between tokens at `positions` (y, x) of a window: one row of the table per pair."""
+    """Bias (heads, N, N) between tokens at `positions` (y, x) of a window.
+
+    One row of the table per pair.
+    """
     rows = [
-        [(y1 - y2 + side - 1) * (2 * side - 1) + (x1 - x2 + side - 1) for y2, x2 in positions] for y1, x1 in positions
+        [(y1 - y2 + side - 1) * (2 * side - 1) + (x1 - x2 + side - 1) for y2, x2 in positions]
+        for y1, x1 in positions
     ]
     return table[torch.tensor(rows)].permute(2, 0, 1)
 
 
 def window_context(grid, weights, *, heads, side):
-    """Attention among the real tokens of each window: a window at the border is smaller, nothing is padded."""
+    """Attention among the real tokens of each window.
+
+    A window at the border is smaller, nothing is padded.
+    """
     batch, rows, columns, _ = grid.shape
     out = torch.zeros_like(grid)
     for top in range(0, rows, side):
         for left in range(0, columns, side):
-            positions = [(y, x) for y in range(side) for x in range(side) if top + y < rows and left + x < columns]
+            positions = [
+                (y, x)
+                for y in range(side)
+                for x in range(side)
+                if top + y < rows and left + x < columns
+            ]
             bias = position_bias(positions, weights["relative_position_bias_table"], side=side)
             ys, xs = (torch.tensor(axis) for axis in zip(*positions, strict=True))
             for image in range(batch):
                 tokens = grid[image, top + ys, left + xs]
-                out[image, top + ys, left + xs] = attention(tokens, part(weights, "attention"), heads=heads, bias=bias)
+                out[image, top + ys, left + xs] = attention(
+                    tokens, part(weights, "attention"), heads=heads, bias=bias
+                )
     return out
 
 
-# ---- the other contexts ----------------------------------------------------------------------------------------------
+# ---- the other contexts
+# ----------------------------------------------------------------------------------------------
 
 
 def convolution_context(grid, weights, *, training):
@@ -130,16 +162,22 @@ def convolution_context(grid, weights, *, training):
 def cosines(v, u, j, i, k):
     """What pixel (j, i) and coefficient (v, u) of a k x k block have to do with each other."""
     scale = [math.sqrt(0.5) if frequency == 0 else 1.0 for frequency in (v, u)]
-    product = math.cos((2 * j + 1) * v * math.pi / (2 * k)) * math.cos((2 * i + 1) * u * math.pi / (2 * k))
+    product = math.cos((2 * j + 1) * v * math.pi / (2 * k)) * math.cos(
+        (2 * i + 1) * u * math.pi / (2 * k)
+    )
     return 2 * scale[0] * scale[1] / k * product
 
 
 def block_dct(grid, *, k, kept):
-    """(B, rows, columns, c) to (B, rows / k, columns / k, c * kept^2), channels ordered (channel, v, u)."""
+    """(B, rows, columns, c) to (B, rows / k, columns / k, c * kept^2), channels ordered (channel,
+    v, u).
+    """
     coefficients = []
     for v in range(kept):
         for u in range(kept):
-            terms = [cosines(v, u, j, i, k) * grid[:, j::k, i::k] for j in range(k) for i in range(k)]
+            terms = [
+                cosines(v, u, j, i, k) * grid[:, j::k, i::k] for j in range(k) for i in range(k)
+            ]
             coefficients.append(torch.stack(terms).sum(0))
     return torch.stack(coefficients, -1).flatten(-2)
 
@@ -151,7 +189,11 @@ def inverse_block_dct(coefficients, *, k, kept):
     grid = coefficients.new_zeros(batch, rows * k, columns * k, channels // kept**2)
     for j in range(k):
         for i in range(k):
-            terms = [cosines(v, u, j, i, k) * frequencies[..., v, u] for v in range(kept) for u in range(kept)]
+            terms = [
+                cosines(v, u, j, i, k) * frequencies[..., v, u]
+                for v in range(kept)
+                for u in range(kept)
+            ]
             grid[:, j::k, i::k] = torch.stack(terms).sum(0)
     return grid
 
@@ -178,12 +220,19 @@ def inverse_block_averages(coefficients, *, k, kept):
 
 
 def cells_of(k, kept):
-    """Positions (j, i) of every cell [v][u] when the k rows and columns of a block are dealt out to kept in order."""
+    """Positions (j, i) of every cell [v][u] when the k rows and columns of a block are dealt out to
+    kept in order.
+    """
     dealt = [[p for p in range(k) if math.floor(p * kept / k) == cell] for cell in range(kept)]
-    return [[[(j, i) for j in dealt[v] for i in dealt[u]] for u in range(kept)] for v in range(kept)]
+    return [
+        [[(j, i) for j in dealt[v] for i in dealt[u]] for u in range(kept)] for v in range(kept)
+    ]
 
 
-COMPRESSIONS = {"dct": (block_dct, inverse_block_dct), "average": (block_averages, inverse_block_averages)}
+COMPRESSIONS = {
+    "dct": (block_dct, inverse_block_dct),
+    "average": (block_averages, inverse_block_averages),
+}
 
 
 def spectral_context(grid, weights, *, heads, k, training, kept=None, compression="dct"):
@@ -200,7 +249,8 @@ def spectral_context(grid, weights, *, heads, k, training, kept=None, compressio
     return expand(coefficients, k=k, kept=kept)[:, :rows, :columns]
 
 
-# ---- nomination ------------------------------------------------------------------------------------------------------
+# ---- nomination
+# ------------------------------------------------------------------------------------------------------
 
 
 def first_maximum(scores):
@@ -233,10 +283,14 @@ def mix(contexts, weights):
 
 def nominated_context(grid, weights, *, heads, side, k, training, noise=None, **ablation):
     """`ablation`: contexts, fusion, compression and kept, as published where they are not given."""
-    compression = {name: value for name, value in ablation.items() if name in ("compression", "kept")}
+    compression = {
+        name: value for name, value in ablation.items() if name in ("compression", "kept")
+    }
     of_global = {"heads": heads, "k": k, "training": training} | compression
     every = {
-        "convolution": lambda: convolution_context(grid, part(weights, "convolution"), training=training),
+        "convolution": lambda: convolution_context(
+            grid, part(weights, "convolution"), training=training
+        ),
         "window": lambda: window_context(grid, part(weights, "window"), heads=heads, side=side),
         "global": lambda: spectral_context(grid, part(weights, "spectral"), **of_global),
     }
@@ -248,11 +302,15 @@ def nominated_context(grid, weights, *, heads, side, k, training, noise=None, **
     return nominate(contexts, part(weights, "nominator"), noise=noise)
 
 
-# ---- the whole -------------------------------------------------------------------------------------------------------
+# ---- the whole
+# -------------------------------------------------------------------------------------------------------
 
 
 def stem(images, weights, *, stride, training):
-    """A patch of stride x stride pixels makes a token; pixels missing at the right and bottom count as zero."""
+    """A patch of stride x stride pixels makes a token.
+
+    Pixels missing at the right and bottom count as zero.
+    """
     batch, channels, height, width = images.shape
     rows, columns = math.ceil(height / stride), math.ceil(width / stride)
     filled = images.new_zeros(batch, channels, rows * stride, columns * stride)
@@ -263,10 +321,14 @@ def stem(images, weights, *, stride, training):
 
 
 def downsample(grid, weights):
-    """3x3 convolution, the maximum of every 2x2 (of what there is of it at an odd border), layer norm."""
+    """3x3 convolution, the maximum of every 2x2 (of what there is of it at an odd border), layer
+    norm.
+    """
     maps = convolution_3x3(grid, weights["conv.weight"], weights["conv.bias"])
     rows = [
-        torch.stack([maps[:, y : y + 2, x : x + 2].amax((1, 2)) for x in range(0, maps.shape[2], 2)], 1)
+        torch.stack(
+            [maps[:, y : y + 2, x : x + 2].amax((1, 2)) for x in range(0, maps.shape[2], 2)], 1
+        )
         for y in range(0, maps.shape[1], 2)
     ]
     return layer_norm(torch.stack(rows, 1), part(weights, "norm"))
@@ -280,7 +342,18 @@ def block(x, weights, mixer):
 
 
 def network(
-    images, weights, *, heads, side, block_sizes, depths, stride, training=False, noises=(), kept=None, **ablation
+    images,
+    weights,
+    *,
+    heads,
+    side,
+    block_sizes,
+    depths,
+    stride,
+    training=False,
+    noises=(),
+    kept=None,
+    **ablation,
 ):
     """Class scores; the position embedding must have the size of the images' stage-3 grid."""
     noises = iter(noises)
@@ -298,9 +371,16 @@ def network(
             def mixer(x, weights, stage=stage):
                 if stage >= 2:
                     return global_attention(x, weights, heads=heads[stage])
-                settings = {"heads": heads[stage], "side": side, "k": block_sizes[stage], "training": training}
+                settings = {
+                    "heads": heads[stage],
+                    "side": side,
+                    "k": block_sizes[stage],
+                    "training": training,
+                }
                 settings |= ablation | ({"kept": kept[stage]} if kept else {})
-                return nominated_context(x, weights, noise=next(noises, None) if training else None, **settings)
+                return nominated_context(
+                    x, weights, noise=next(noises, None) if training else None, **settings
+                )
 
             x = block(x, part(own, f"blocks.{index}"), mixer)
     return linear(layer_norm(x, part(weights, "norm"))[:, 0], part(weights, "head"))

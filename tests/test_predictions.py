@@ -8,7 +8,14 @@ import pytest
 from faster_coco_eval.core import mask as coco_masks
 from PIL import Image
 
-from nommer.predictions import Classification, Detections, Failure, Segmentation, SegmentationSummary, class_colour
+from nommer.predictions import (
+    Classification,
+    Detections,
+    Failure,
+    Segmentation,
+    SegmentationSummary,
+    class_colour,
+)
 
 
 @pytest.fixture
@@ -63,7 +70,9 @@ def test_the_picture_is_as_wide_as_the_longest_class_name():
 def segmentation():
     """Three classes, one of them absent; 6 x 4 pixels."""
     labels = np.array([[0, 0, 0, 2, 2, 2]] * 3 + [[2] * 6], np.uint8)
-    return Segmentation("a b/ü.png", ("ant", "bee", "cow"), ((255, 0, 0), (0, 255, 0), (0, 0, 255)), labels)
+    return Segmentation(
+        "a b/ü.png", ("ant", "bee", "cow"), ((255, 0, 0), (0, 255, 0), (0, 0, 255)), labels
+    )
 
 
 def test_shares_of_the_classes_that_occur_add_to_one_largest_first(segmentation):
@@ -74,7 +83,9 @@ def test_shares_of_the_classes_that_occur_add_to_one_largest_first(segmentation)
         "width": 6,
         "shares": {"cow": 0.625, "ant": 0.375},
     }
-    assert segmentation.summary() == SegmentationSummary("a b/ü.png", 4, 6, {"cow": 0.625, "ant": 0.375})
+    assert segmentation.summary() == SegmentationSummary(
+        "a b/ü.png", 4, 6, {"cow": 0.625, "ant": 0.375}
+    )
 
 
 def test_labels_as_grey_and_as_palette_images_keep_their_values(segmentation, tmp_path):
@@ -138,7 +149,9 @@ def pixels():
 def detections(pixels):
     encoded = tuple(coco_masks.encode(np.asfortranarray(mask))["counts"] for mask in pixels)
     boxes, scores = np.array([[3.0, 2, 9, 6], [9.6, 0, 12, 2.4]]), np.array([0.9, 0.4])
-    return Detections("a b/ü.png", ("ant", "bee"), (8, 12), boxes, scores, np.array([1, 0]), encoded)
+    return Detections(
+        "a b/ü.png", ("ant", "bee"), (8, 12), boxes, scores, np.array([1, 0]), encoded
+    )
 
 
 def test_objects_as_plain_values(detections):
@@ -165,7 +178,9 @@ def test_objects_as_coco_results(detections, pixels):
 
 
 def test_objects_as_yolo_labels(detections):
-    assert detections.to_yolo() == ("1 0.500000 0.500000 0.500000 0.500000\n0 0.900000 0.150000 0.200000 0.300000\n")
+    assert detections.to_yolo() == (
+        "1 0.500000 0.500000 0.500000 0.500000\n0 0.900000 0.150000 0.200000 0.300000\n"
+    )
 
 
 def test_pixels_and_areas_of_objects_with_masks_and_without(detections, pixels):
@@ -188,7 +203,15 @@ def test_objects_with_at_least_a_score(detections):
 
 @pytest.mark.parametrize("masks", [True, False])
 def test_nothing_found(masks):
-    nothing = Detections("x", ("ant",), (8, 12), np.zeros((0, 4)), np.zeros(0), np.zeros(0, int), () if masks else None)
+    nothing = Detections(
+        "x",
+        ("ant",),
+        (8, 12),
+        np.zeros((0, 4)),
+        np.zeros(0),
+        np.zeros(0, int),
+        () if masks else None,
+    )
     assert nothing.to_dict()["objects"] == []
     assert nothing.to_coco(1, [1]) == []
     assert nothing.to_yolo() == ""
@@ -217,7 +240,9 @@ def test_the_picture_shows_boxes_masks_and_names_in_the_classes_colours(detectio
 @pytest.mark.parametrize("size", [(1, 1), (1, 2000), (2000, 3), (3000, 2000)])
 def test_pictures_of_objects_in_images_of_any_size(size):
     box = np.array([[0.0, 0, *size]])
-    answer = Detections("x", ("a class with a very long name",), size[::-1], box, np.ones(1), np.zeros(1, int))
+    answer = Detections(
+        "x", ("a class with a very long name",), size[::-1], box, np.ones(1), np.zeros(1, int)
+    )
     assert max(answer.plot(Image.new("RGB", size)).size) <= 1280
 
 
@@ -231,11 +256,18 @@ def test_of_many_objects_a_picture_shows_no_names_and_one_class_has_a_colour_per
     def picture(count, names, **options):
         boxes = np.array(
             [
-                [10.0 * (i % 30) + 1, 30.0 * (i // 30) + 25, 10.0 * (i % 30) + 6, 30.0 * (i // 30) + 30]
+                [
+                    10.0 * (i % 30) + 1,
+                    30.0 * (i // 30) + 25,
+                    10.0 * (i % 30) + 6,
+                    30.0 * (i // 30) + 30,
+                ]
                 for i in range(count)
             ]
         )
-        found = Detections("x.png", names, (300, 300), boxes, np.ones(count), np.zeros(count, np.int64))
+        found = Detections(
+            "x.png", names, (300, 300), boxes, np.ones(count), np.zeros(count, np.int64)
+        )
         return np.asarray(found.plot(Image.new("RGB", (300, 300)), **options))
 
     def has_letters(pixels):
@@ -246,6 +278,8 @@ def test_of_many_objects_a_picture_shows_no_names_and_one_class_has_a_colour_per
     assert has_letters(picture(5, two, with_scores=False))
     assert not has_letters(picture(40, two)), "they would hide the picture"
     assert has_letters(picture(5, one))
-    assert not has_letters(picture(5, one, with_scores=False)), "the name of the only class says nothing"
+    assert not has_letters(picture(5, one, with_scores=False)), (
+        "the name of the only class says nothing"
+    )
     assert len({tuple(colour) for colour in picture(61, one).reshape(-1, 3)}) > 30
     assert len({tuple(colour) for colour in picture(61, two).reshape(-1, 3)}) == 2

@@ -50,7 +50,10 @@ def page():
     page.figure(line_plot(), caption="Share per epoch.", alt="a line that rises from 0 to 1")
     page.table(
         ["block", *(f"column {number}" for number in range(20))],
-        [[f"stage {stage} block 1", *(0.123456 * number for number in range(20))] for stage in (1, 2)],
+        [
+            [f"stage {stage} block 1", *(0.123456 * number for number in range(20))]
+            for stage in (1, 2)
+        ],
         caption="Every number.",
     )
     page.section("Pictures")
@@ -63,8 +66,17 @@ def test_nothing_is_asked_of_the_network_or_of_scripts(page):
     elements = Elements(page)
     policy = next(meta["content"] for meta in elements.of("meta") if "http-equiv" in meta)
     assert policy.startswith("default-src 'none'")
-    assert not [tag for tag, _ in elements.found if tag in ("script", "link", "iframe", "object", "video", "audio")]
-    sources = [value for _, found in elements.found for name, value in found.items() if name in ("src", "href")]
+    assert not [
+        tag
+        for tag, _ in elements.found
+        if tag in ("script", "link", "iframe", "object", "video", "audio")
+    ]
+    sources = [
+        value
+        for _, found in elements.found
+        for name, value in found.items()
+        if name in ("src", "href")
+    ]
     assert sources
     assert all(source.startswith(("data:image/", "#")) for source in sources)
     assert not re.search(r"url\(|@import|https?:", page.html())
@@ -118,7 +130,11 @@ def test_backticks_mark_code():
 
 def test_values_are_shown_as_people_write_them():
     page = Page("numbers")
-    page.table(["name", "share", "known"], [["a", 0.123456, True], ["b", None, False], ["c", 3, True]], caption="")
+    page.table(
+        ["name", "share", "known"],
+        [["a", 0.123456, True], ["b", None, False], ["c", 3, True]],
+        caption="",
+    )
     elements = Elements(page)
     assert elements.texts[-12:] == [
         "name",
@@ -135,7 +151,9 @@ def test_values_are_shown_as_people_write_them():
         "True",
     ]
     assert [found.get("class") for found in elements.of("td")] == ["number", None] * 3
-    assert [found.get("class") for found in elements.of("th")] == [None, "number", None] + [None] * 3
+    assert [found.get("class") for found in elements.of("th")] == [None, "number", None] + [
+        None
+    ] * 3
 
 
 def test_a_table_without_rows_still_has_its_columns():
@@ -202,7 +220,9 @@ def test_the_same_content_gives_the_same_file(tmp_path):
 def browser():
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if found is None:
-        pytest.skip("no headless Chromium on this machine (Debian: apt install chromium-headless-shell)")
+        pytest.skip(
+            "no headless Chromium on this machine (Debian: apt install chromium-headless-shell)"
+        )
     return found
 
 
@@ -213,8 +233,16 @@ def measured(browser, page, width, folder, numbers):
       document.title = {numbers}.join(" ");
     }}</script>"""
     frame = f'<iframe style="width:{width}px;height:800px;border:0" srcdoc="{html.escape(page.html())}"></iframe>'
-    (folder / "outer.html").write_text(f"<!doctype html><title></title>{frame}{ask}", encoding="utf-8")
-    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}", "--dump-dom"]
+    (folder / "outer.html").write_text(
+        f"<!doctype html><title></title>{frame}{ask}", encoding="utf-8"
+    )
+    options = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        f"--user-data-dir={folder / 'profile'}",
+        "--dump-dom",
+    ]
     command = [browser, *options, f"file://{folder}/outer.html"]
     dumped = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
     return re.search("<title>(.*?)</title>", dumped.stdout)[1].split()
@@ -229,14 +257,18 @@ def test_the_page_is_as_wide_as_the_screen(browser, page, tmp_path, width):
       page.querySelector(".scroll").clientWidth,
       [...page.images].every(image => image.naturalWidth > 0),
     ]"""
-    page_width, widest, table_width, box_width, loaded = measured(browser, page, width, tmp_path, ask)
+    page_width, widest, table_width, box_width, loaded = measured(
+        browser, page, width, tmp_path, ask
+    )
     assert float(page_width) <= width
     assert float(widest) <= width
     assert loaded == "true"
     assert int(table_width) > int(box_width), "a table of 21 columns scrolls in its own box"
 
 
-def test_a_wide_figure_scrolls_in_its_own_box_instead_of_being_shrunk_until_nobody_can_read_it(browser, tmp_path):
+def test_a_wide_figure_scrolls_in_its_own_box_instead_of_being_shrunk_until_nobody_can_read_it(
+    browser, tmp_path
+):
     page, wide = Page("wide"), Figure(figsize=(16, 4))
     wide.subplots().plot([0, 1])
     page.figure(wide, caption="sixteen inches", alt="a line")

@@ -1,7 +1,8 @@
 """Visual recognition with the NomMer network: train, judge, understand and use.
 
-After `import nommer` the networks stand in timm's registry: `timm.create_model("nommer_tiny")`. The verbs (`train`,
-`evaluate`, `predict`, `explain`, `export`, `demo`) are the command line's, with the same names for the same settings.
+After `import nommer` the networks stand in timm's registry: `timm.create_model("nommer_tiny")`. The
+verbs (`train`, `evaluate`, `predict`, `explain`, `export`, `demo`) are the command line's, with the
+same names for the same settings.
 """
 
 from importlib import import_module
@@ -36,7 +37,9 @@ _LAZY = {
     "predict": "nommer.api",
     "train": "nommer.api",
 }
-"""Where a name comes from that is imported only when it is used: whoever wants the network alone waits for nothing."""
+"""Where a name comes from that is imported only when it is used: whoever wants the network alone
+waits for nothing.
+"""
 
 __all__ = [
     "Classifier",

@@ -58,7 +58,9 @@ class Parser(ArgumentParser):
 class SettingsFile(ActionConfigFile):
     """A file of settings, checked as soon as it is read, so that an error names the file."""
 
-    def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
+    def __call__(
+        self, parser: Any, cfg: Any, values: Any, option_string: str | None = None
+    ) -> None:
         """Take the file's settings over, or end with an error."""
         parser.settings_file = values
         try:
@@ -106,7 +108,9 @@ def verb_parser(verb: str, function: Callable[..., Any]) -> Parser:
     hints = f"{recipes}Add --debug to see where an error comes from."
     parser = Parser(description=f"{first_line(function)} {hints}")
     parser.add_argument(
-        "--config", action=SettingsFile, help="YAML file, or name of a recipe, with any of these settings"
+        "--config",
+        action=SettingsFile,
+        help="YAML file, or name of a recipe, with any of these settings",
     )
     parameters = inspect.signature(function).parameters
     images, token = parameters.get("images"), parameters.get("token")
@@ -130,7 +134,10 @@ def first_line(function: Callable[..., Any]) -> str:
 
 
 def _spell_with_dashes(parser: Parser) -> None:
-    """Let options be written as elsewhere, `--batch-size`; with underscores they are understood too."""
+    """Let options be written as elsewhere, `--batch-size`.
+
+    With underscores they are understood too.
+    """
     for action in parser._actions:
         dashed = [option.replace("_", "-") for option in action.option_strings]
         action.option_strings = list(dict.fromkeys(dashed))
@@ -148,10 +155,15 @@ def normalise(arguments: Sequence[str]) -> list[str]:
     }
     spelled: list[str] = []
     for position, argument in enumerate(arguments):
-        name, following = argument.removeprefix("--").replace("-", "_"), arguments[position + 1 : position + 2]
+        name, following = (
+            argument.removeprefix("--").replace("-", "_"),
+            arguments[position + 1 : position + 2],
+        )
         if argument.startswith("--") and name in flags and following not in (["true"], ["false"]):
             spelled.append(f"{argument}=true")
-        elif argument.startswith("--print-config"):  # the one option that jsonargparse knows by its exact spelling
+        elif argument.startswith(
+            "--print-config"
+        ):  # the one option that jsonargparse knows by its exact spelling
             spelled.append(argument.replace("--print-config", "--print_config"))
         elif spelled and spelled[-1] == "--config":
             spelled.append(find_config(argument))
@@ -171,19 +183,27 @@ def find_config(name: str) -> str:
     found = Path(name) if Path(name).is_file() else recipe_path(name)
     if found is None:
         raise InputError(
-            f"--config {name}: no such file, and no recipe of this name; recipes: {', '.join(recipe_names())}"
+            f"--config {name}: no such file, and no recipe of this name; recipes: "
+            f"{', '.join(recipe_names())}"
         )
     try:
         yaml.load(found.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - it is a safe one
     except UnicodeDecodeError as error:
-        raise InputError(f"--config {found}: is no text in UTF-8 ({error}); save it as UTF-8") from error
+        raise InputError(
+            f"--config {found}: is no text in UTF-8 ({error}); save it as UTF-8"
+        ) from error
     except yaml.YAMLError as error:
-        raise InputError(f"--config {found}: Problems parsing config: {' '.join(str(error).split())}") from error
+        raise InputError(
+            f"--config {found}: Problems parsing config: {' '.join(str(error).split())}"
+        ) from error
     return str(found)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb; returns the exit code: 0, 1 when some images failed or data have problems, 2 for mistakes."""
+    """Run one verb; returns the exit code.
+
+    0, 1 when some images failed or data have problems, 2 for mistakes.
+    """
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     for stream in (sys.stdout, sys.stderr):
@@ -208,7 +228,8 @@ def explain_error(error: Exception) -> str:
     """One sentence: what happened, and what to do."""
     if isinstance(error, OutOfMemoryError):
         return (
-            "the memory of the device is full; use a smaller --batch-size (with --accumulate for the same total) or "
+            "the memory of the device is full; use a smaller --batch-size (with --accumulate for "
+            "the same total) or "
             "--image-size, or --network.grad-checkpointing true"
         )
     if isinstance(error, OSError) and error.filename and error.strerror:
@@ -223,7 +244,9 @@ def run(arguments: Sequence[str]) -> int:
     verb = chosen.pop("verb")
     settings = {name: value for name, value in chosen[verb].items() if name != "config"}
     function, show = VERBS[verb]
-    return show(function(**settings), Console(markup=False, emoji=False))  # names of files and classes are no markup
+    return show(
+        function(**settings), Console(markup=False, emoji=False)
+    )  # names of files and classes are no markup
 
 
 VERBS: dict[str, tuple[Callable[..., Any], Callable[[Any, Console], int]]] = {

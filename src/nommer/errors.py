@@ -6,7 +6,10 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 
 class InputError(ValueError):
-    """Something given by the user does not fit: one sentence with what was found, what was expected, what to do."""
+    """Something given by the user does not fit.
+
+    One sentence with what was found, what was expected, what to do.
+    """
 
 
 def check_minimum(option: str, value: float | None, minimum: int) -> None:
@@ -20,7 +23,8 @@ def check_minimum(option: str, value: float | None, minimum: int) -> None:
 
 
 def check_words(options: Any, prefix: str = "") -> None:
-    """Refuse what the type of a dataclass's field does not name, where that is a `Literal`, with None or without.
+    """Refuse what the type of a dataclass's field does not name, where that is a `Literal`, with
+    None or without.
 
     Args:
         options: the dataclass.
@@ -33,7 +37,9 @@ def check_words(options: Any, prefix: str = "") -> None:
         words, found = _words(field.type), getattr(options, field.name)
         if words and found not in words:
             *first, last = (str(word) for word in words if word is not None)
-            raise InputError(f"{prefix}{field.name} must be {', '.join(first)} or {last}, got {found!r}")
+            raise InputError(
+                f"{prefix}{field.name} must be {', '.join(first)} or {last}, got {found!r}"
+            )
 
 
 def _words(kind: Any) -> tuple[Any, ...]:
@@ -64,4 +70,6 @@ def refuse_options(name: str, options: Any, task: str) -> None:
     unset = type(options)()
     given = [field for field in vars(options) if getattr(options, field) != getattr(unset, field)]
     if given:
-        raise InputError(f"--{name}.{given[0].replace('_', '-')}: does nothing for {task}; leave it out")
+        raise InputError(
+            f"--{name}.{given[0].replace('_', '-')}: does nothing for {task}; leave it out"
+        )

@@ -1,4 +1,6 @@
-"""Figures of matplotlib as files and as text, whatever stands in the names that are written on them."""
+"""Figures of matplotlib as files and as text, whatever stands in the names that are written on
+them.
+"""
 
 import io
 import warnings

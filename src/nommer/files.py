@@ -13,8 +13,8 @@ from typing import IO, Any
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Replace the file `path` by what `write` puts into a binary stream, or leave it as it was.
 
-    The content goes to a temporary file in the same folder, is flushed to disk, and then renamed; so whoever reads
-    `path` at any moment, also after a crash, sees a whole file.
+    The content goes to a temporary file in the same folder, is flushed to disk, and then renamed;
+    so whoever reads `path` at any moment, also after a crash, sees a whole file.
 
     Raises:
         OSError: the folder is read-only, the disk is full, ...; the old file is still there.
@@ -37,7 +37,10 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace the text file `path` (UTF-8) atomically; bytes of file names that are no UTF-8 stay what they are."""
+    """Replace the text file `path` (UTF-8) atomically.
+
+    Bytes of file names that are no UTF-8 stay what they are.
+    """
     write_atomically(path, lambda stream: stream.write(text.encode(errors="surrogateescape")))
 
 
@@ -47,8 +50,15 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def to_json(value: Any, *, indent: int | None = None) -> str:
-    """JSON text as UTF-8 can hold it: what a file name has that is no UTF-8 is written as an escape."""
-    return json.dumps(value, indent=indent, ensure_ascii=False).encode(errors="backslashreplace").decode()
+    """JSON text as UTF-8 can hold it.
+
+    What a file name has that is no UTF-8 is written as an escape.
+    """
+    return (
+        json.dumps(value, indent=indent, ensure_ascii=False)
+        .encode(errors="backslashreplace")
+        .decode()
+    )
 
 
 def as_csv(rows: Sequence[dict[str, Any]]) -> str:

@@ -19,7 +19,10 @@ def notice(text: str) -> None:
 
 
 def track(items: Iterable[T], *, total: int, what: str) -> Iterator[T]:
-    """Go through `items`, showing how far it is; about ten plain lines where the output is no terminal."""
+    """Go through `items`, showing how far it is.
+
+    About ten plain lines where the output is no terminal.
+    """
     if sys.stderr.isatty():
         yield from rich_track(items, total=total, description=what, console=console, transient=True)
         return

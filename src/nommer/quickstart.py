@@ -29,8 +29,11 @@ class DemoResult:
     """Duration of the training."""
 
 
-def demo(out: Path | str = Path("runs/demo"), epochs: int = 10, overwrite: bool = False) -> DemoResult:
-    """Train, evaluate, predict, explain and export on 1,797 scans of handwritten digits that come with scikit-learn.
+def demo(
+    out: Path | str = Path("runs/demo"), epochs: int = 10, overwrite: bool = False
+) -> DemoResult:
+    """Train, evaluate, predict, explain and export on 1,797 scans of handwritten digits that come
+    with scikit-learn.
 
     Args:
         out: folder for the images, the run and its results.

@@ -1,7 +1,7 @@
 """A report for people: one HTML file that needs no network, no script and no other file.
 
-It reads on a wide screen, on a phone and on paper, in light and in dark, and by a screen reader. What is said is put
-together by the verbs; here is only how it looks. The template is `report.html`.
+It reads on a wide screen, on a phone and on paper, in light and in dark, and by a screen reader.
+What is said is put together by the verbs; here is only how it looks. The template is `report.html`.
 """
 
 import base64
@@ -48,7 +48,9 @@ class _Picture:
     enlarged: bool = False
     """Whether its pixels are to be seen as squares."""
     least: int | None = None
-    """Pixels of the screen below which it scrolls in its own box; None for one that is shrunk to any screen."""
+    """Pixels of the screen below which it scrolls in its own box; None for one that is shrunk to
+    any screen.
+    """
     kind: str = "picture"
 
 
@@ -74,7 +76,11 @@ class _Text:
     @property
     def paragraphs(self) -> list[list[str]]:
         """What blank lines divide, each as what backticks divide: words and code in turn."""
-        return [paragraph.split("`") for paragraph in self.text.strip().split("\n\n") if paragraph.strip()]
+        return [
+            paragraph.split("`")
+            for paragraph in self.text.strip().split("\n\n")
+            if paragraph.strip()
+        ]
 
 
 @dataclass(frozen=True)
@@ -84,9 +90,12 @@ class _Section:
 
 
 class Page:
-    """A page that grows from top to bottom: text, figures, pictures, tables and commands, in sections.
+    """A page that grows from top to bottom.
 
-    Everything given is text, never HTML; in a text, blank lines divide paragraphs and `backticks` mark code.
+    Text, figures, pictures, tables and commands, in sections.
+
+    Everything given is text, never HTML; in a text, blank lines divide paragraphs and `backticks`
+    mark code.
 
     Args:
         title: heading of the page, and name of its window.
@@ -114,8 +123,9 @@ class Page:
     def figure(self, figure: Figure, *, caption: str, alt: str) -> None:
         """Add a figure of matplotlib, as SVG, or as PNG where that would be large.
 
-        A phone shows a figure about 360 pixels wide: one of up to 7 inches stays readable. A wider one is shrunk to
-        three quarters of its size, and scrolls in its own box where the screen is narrower still.
+        A phone shows a figure about 360 pixels wide: one of up to 7 inches stays readable. A wider
+        one is shrunk to three quarters of its size, and scrolls in its own box where the screen is
+        narrower still.
 
         Args:
             figure: at its own size, which is shrunk where the screen is smaller.
@@ -146,7 +156,9 @@ class Page:
         shown = image.convert("RGB")
         shown.thumbnail((_LARGEST_SIDE, _LARGEST_SIDE))
         data, kind = _encode(shown, "png"), "png"
-        if len(data) > _LARGEST_PNG and len(smaller := _encode(shown, "jpeg", quality=90)) < len(data):
+        if len(data) > _LARGEST_PNG and len(smaller := _encode(shown, "jpeg", quality=90)) < len(
+            data
+        ):
             data, kind = smaller, "jpeg"
         factor = max(1, _SMALLEST_SIDE // max(shown.size))
         self._add_picture(data, kind, shown.width * factor, caption, alt, enlarged=factor > 1)
@@ -156,7 +168,8 @@ class Page:
 
         Args:
             columns: their headings; the first column names the rows.
-            rows: as many values each; None is shown as n/a, floats with four digits, all else as `str` has it.
+            rows: as many values each; None is shown as n/a, floats with four digits, all else as
+                `str` has it.
             caption: what the numbers are.
 
         Raises:
@@ -164,10 +177,15 @@ class Page:
         """
         for row in rows:
             if len(row) != len(columns):
-                raise ValueError(f"a row of {len(row)} values in a table of {len(columns)} columns: {row}")
+                raise ValueError(
+                    f"a row of {len(row)} values in a table of {len(columns)} columns: {row}"
+                )
         numeric = [all(_is_number(row[index]) for row in rows) for index in range(len(columns))]
         heads, *body = (
-            [_Cell(_as_text(value), is_number) for value, is_number in zip(row, numeric, strict=True)]
+            [
+                _Cell(_as_text(value), is_number)
+                for value, is_number in zip(row, numeric, strict=True)
+            ]
             for row in (columns, *rows)
         )
         self._add(_Table(heads, body, caption))
@@ -178,7 +196,10 @@ class Page:
             files("nommer").joinpath("report.html").read_text(encoding="utf-8")
         )
         whole = template.render(
-            title=self._title, summary=self._summary.paragraphs, opening=self._opening, sections=self._sections
+            title=self._title,
+            summary=self._summary.paragraphs,
+            opening=self._opening,
+            sections=self._sections,
         )
         return whole.encode(errors="backslashreplace").decode() + "\n"
 

@@ -35,7 +35,9 @@ _ERROR = Text("error", style="red")
 
 def show_check(result: CheckResult, console: Console) -> int:
     """The numbers, the kinds of findings, and where to look."""
-    console.print(summary_table(result.summary, f"data for {result.task}" if result.task else "data"))
+    console.print(
+        summary_table(result.summary, f"data for {result.task}" if result.task else "data")
+    )
     for finding in result.findings:
         if finding.severity == "fatal":
             console.print(Text("cannot be used", style="red"), finding.what)
@@ -43,7 +45,9 @@ def show_check(result: CheckResult, console: Console) -> int:
     if kinds:
         table = Table("severity", "count", "for example", "what", "done", title="findings by kind")
         for kind in kinds[:_MOST_ROWS]:
-            table.add_row(kind[0].severity, str(len(kind)), kind[0].file, kind[0].what, kind[0].done)
+            table.add_row(
+                kind[0].severity, str(len(kind)), kind[0].file, kind[0].what, kind[0].done
+            )
         console.print(table)
     if len(kinds) > _MOST_ROWS:
         console.print(f"{len(kinds) - _MOST_ROWS} more kinds in report.html")
@@ -62,14 +66,29 @@ def show_replay(result: ReplayResult, console: Console) -> int:
     """Where the first value is that is no finite number, and what was before it."""
     first = result.first
     if first is None:
-        console.print("all values are finite this time: not the same device, precision or versions?")
+        console.print(
+            "all values are finite this time: not the same device, precision or versions?"
+        )
     else:
         at = result.seen.index(first)
         layer = Column("layer", overflow="fold")
-        table = Table("where", layer, "kind", "values", "not finite", "largest finite", title="the step, up to there")
+        table = Table(
+            "where",
+            layer,
+            "kind",
+            "values",
+            "not finite",
+            "largest finite",
+            title="the step, up to there",
+        )
         for seen in result.seen[max(0, at - _BEFORE) : at + 1]:
             table.add_row(
-                seen.where, seen.layer, seen.kind, f"{seen.values:,}", f"{seen.not_finite:,}", f"{seen.largest:.4g}"
+                seen.where,
+                seen.layer,
+                seen.kind,
+                f"{seen.values:,}",
+                f"{seen.not_finite:,}",
+                f"{seen.largest:.4g}",
             )
         console.print(table)
         place = f"{first.layer} ({first.kind})" if first.kind else first.layer
@@ -81,10 +100,14 @@ def show_replay(result: ReplayResult, console: Console) -> int:
 def show_evaluation(result: EvaluationResult, console: Console) -> int:
     """The numbers, and the worst classes first."""
     console.print(summary_table(result.report.summary(), "evaluation"))
-    worst_by = next(name for name in ("iou", "box_ap", "ap", "recall") if name in result.per_class[0])
+    worst_by = next(
+        name for name in ("iou", "box_ap", "ap", "recall") if name in result.per_class[0]
+    )
     rows = sorted(result.per_class, key=lambda row: (row[worst_by] is None, row[worst_by]))
     columns = [name for name in rows[0] if name != "predicted"]
-    table = Table(*(_title(name) for name in columns), title=f"classes, lowest {_title(worst_by)} first")
+    table = Table(
+        *(_title(name) for name in columns), title=f"classes, lowest {_title(worst_by)} first"
+    )
     for row in rows[:_MOST_ROWS]:
         table.add_row(*(_show(row[name]) for name in columns))
     console.print(table)
@@ -108,7 +131,9 @@ def show_predictions(result: PredictionResult, console: Console) -> int:
             first, then = say_answer(prediction)
             table.add_row(prediction.source, first, then)
     console.print(table)
-    written = ", ".join(sorted(path.name for path in result.out.iterdir() if path.name != "environment.json"))
+    written = ", ".join(
+        sorted(path.name for path in result.out.iterdir() if path.name != "environment.json")
+    )
     console.print(f"{written} in {result.out}")
     return exit_code(result.predictions)
 
@@ -119,7 +144,11 @@ def say_answer(prediction: Classification | SegmentationSummary | Detections) ->
         counts = Counter(prediction.class_names[label] for label in prediction.labels)
         named = [f"{count} {name}" for name, count in counts.most_common()]
     else:
-        shares = top_of(prediction) if isinstance(prediction, Classification) else list(prediction.shares.items())
+        shares = (
+            top_of(prediction)
+            if isinstance(prediction, Classification)
+            else list(prediction.shares.items())
+        )
         named = [f"{name} {share:.1%}" for name, share in shares]
     return (named[0], ", ".join(named[1:4])) if named else ("nothing", "")
 
@@ -130,7 +159,10 @@ def top_of(prediction: Classification) -> list[tuple[str, float]]:
 
 
 def show_explanations(result: ExplanationResult, console: Console) -> int:
-    """The share of each context per nominator block, over all images; of a data set also whether it matters."""
+    """The share of each context per nominator block, over all images.
+
+    Of a data set also whether it matters.
+    """
     if result.study is not None:
         return show_study(result.study, console)
     explained = [item for item in result.explanations if isinstance(item, ExplanationSummary)]
@@ -138,22 +170,30 @@ def show_explanations(result: ExplanationResult, console: Console) -> int:
         console.print(_ERROR, f"{failed.source}: {failed.error}")
     if explained:
         table = Table(
-            "block", *next(iter(explained[0].shares.values())), title=f"nominated contexts, {len(explained)} images"
+            "block",
+            *next(iter(explained[0].shares.values())),
+            title=f"nominated contexts, {len(explained)} images",
         )
         for block in explained[0].shares:
             rows = [item.shares[block] for item in explained]
-            table.add_row(block, *(f"{sum(row[name] for row in rows) / len(rows):.1%}" for name in rows[0]))
+            table.add_row(
+                block, *(f"{sum(row[name] for row in rows) / len(rows):.1%}" for name in rows[0])
+            )
         console.print(table)
     console.print(f"a picture per image in {result.out}")
     if (result.out / "tokens").is_dir():
         console.print(f"what the tokens see in {result.out / 'tokens'}")
     if (result.out / "sensitivity").is_dir():
-        console.print(f"where the answers hang on what is nominated in {result.out / 'sensitivity'}")
+        console.print(
+            f"where the answers hang on what is nominated in {result.out / 'sensitivity'}"
+        )
     return exit_code(result.explanations)
 
 
 def show_study(result: StudyResult, console: Console) -> int:
-    """Shares with their intervals, and what becomes of the model's number where all blocks nominate otherwise."""
+    """Shares with their intervals, and what becomes of the model's number where all blocks nominate
+    otherwise.
+    """
     table = Table("block", *CONTEXTS, title="nominated contexts, with 95 % intervals over images")
     for row in result.tables["blocks"]:
         table.add_row(row["block"], *(_share_with_interval(row, context) for context in CONTEXTS))
@@ -163,10 +203,14 @@ def show_study(result: StudyResult, console: Console) -> int:
     table = Table("blocks", "nominate", _title(measure), "change", title="does it matter?")
     for row in effects:
         if row["block"] in (AS_IT_IS, ALL_BLOCKS) and row["part"] == EVERYWHERE:
-            table.add_row(*(_show(row.get(name)) for name in ("block", "intervention", measure, "change")))
+            table.add_row(
+                *(_show(row.get(name)) for name in ("block", "intervention", measure, "change"))
+            )
     console.print(table)
     for why in dict.fromkeys(result.absent.values()):
-        console.print(f"not there: {', '.join(n for n, w in result.absent.items() if w == why)}: {why}")
+        console.print(
+            f"not there: {', '.join(n for n, w in result.absent.items() if w == why)}: {why}"
+        )
     console.print(f"report.html, result.json and a CSV file per table in {result.out}")
     return 0
 
@@ -183,7 +227,9 @@ def show_export(result: ExportResult, console: Console) -> int:
     for what in result.report.left_out:
         console.print(f"not in the file: {what}")
     if result.quantisation is not None:
-        console.print(summary_table(result.quantisation.to_dict(), "8-bit integers against float32"))
+        console.print(
+            summary_table(result.quantisation.to_dict(), "8-bit integers against float32")
+        )
     console.print(f"the model and its reports in {result.out}")
     return 0
 
@@ -192,15 +238,22 @@ def show_benchmark(result: BenchmarkResult, console: Console) -> int:
     """A table per mode, precision and size, and where everything is."""
     of_table = attrgetter("case.mode", "case.precision", "case.size")
     for (mode, precision, size), rows in groupby(result.measurements, of_table):
-        table = Table(*SHORT_COLUMNS, title=f"{mode}, precision {precision}, {size} x {size}, {result.device}")
+        table = Table(
+            *SHORT_COLUMNS, title=f"{mode}, precision {precision}, {size} x {size}, {result.device}"
+        )
         for row in rows:
             table.add_row(*short_cells(row))
         console.print(table)
     peaks = ", ".join(f"{peak / 1e12:.3g} TFLOP/s in {name}" for name, peak in result.peaks.items())
     if result.reference:
-        console.print(f"ratio: times as fast as {result.reference} in the same backend (fused: in its plain form)")
+        console.print(
+            f"ratio: times as fast as {result.reference} in the same backend (fused: in its plain "
+            "form)"
+        )
     console.print(f"share: of the fastest matrix product, {peaks}; MiB: at most in memory")
-    written = ", ".join(sorted(path.name for path in result.out.iterdir() if path.name != "environment.json"))
+    written = ", ".join(
+        sorted(path.name for path in result.out.iterdir() if path.name != "environment.json")
+    )
     console.print(f"{written} in {result.out}")
     return 0
 
@@ -212,7 +265,9 @@ def show_demo(result: DemoResult, console: Console) -> int:
     show_explanations(result.explanation, console)
     show_export(result.export, console)
     top1 = result.training.report.summary()["top1"]
-    console.print(f"\ntrained in {result.seconds:.0f} s; top-1 {top1:.2%} of 360 held back digits; see")
+    console.print(
+        f"\ntrained in {result.seconds:.0f} s; top-1 {top1:.2%} of 360 held back digits; see"
+    )
     run = result.training.out
     for path, what in (
         (run / "curves.png", "how it learned"),

@@ -50,10 +50,14 @@ NextTokensOrGrid: TypeAlias = Float[Tensor, "batch *next_tokens next_width"]
 """Tokens in any arrangement that come out in another number and width than those that went in."""
 
 NominationLogits: TypeAlias = Float[Tensor, "batch rows columns contexts"]
-"""One score per token and context, in the order convolution, window, global; as published all three."""
+"""One score per token and context, in the order convolution, window, global; as published all
+three.
+"""
 
 NominationWeights: TypeAlias = Float[Tensor, "batch rows columns contexts"]
-"""The choice of a context per token, one-hot as published, in the order convolution, window, global."""
+"""The choice of a context per token, one-hot as published, in the order convolution, window,
+global.
+"""
 
 Nominations: TypeAlias = Integer[Tensor, "batch rows columns"]
 """Index of the nominated context per token: 0 convolution, 1 window, 2 global."""

@@ -1,4 +1,7 @@
-"""Fixtures for the tests of the network: the literal reference, seeded images, models with lively weights."""
+"""Fixtures for the tests of the network.
+
+The literal reference, seeded images, models with lively weights.
+"""
 
 import pytest
 import timm
@@ -56,13 +59,17 @@ def enliven(module, seed=0):
     generator = torch.Generator().manual_seed(seed)
 
     def normal(tensor, std, mean=0.0):
-        tensor.copy_(mean + std * torch.randn(tensor.shape, generator=generator, dtype=torch.float64))
+        tensor.copy_(
+            mean + std * torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
+        )
 
     for part in module.modules():
         for name, parameter in part.named_parameters(recurse=False):
             norm_scale = isinstance(part, nn.BatchNorm2d | nn.LayerNorm) and name == "weight"
             fan_in = parameter[0].numel() if parameter.ndim > 1 else 25
-            normal(parameter, 0.2 if norm_scale else min(1.0, fan_in**-0.5), 1.0 if norm_scale else 0.0)
+            normal(
+                parameter, 0.2 if norm_scale else min(1.0, fan_in**-0.5), 1.0 if norm_scale else 0.0
+            )
         if isinstance(part, nn.BatchNorm2d):
             normal(part.running_mean, 0.2)
             normal(part.running_var, 0.1, 1.0)
@@ -86,13 +93,18 @@ def create():
 
 
 class Recorder:
-    """What the nominators of a model chose, in the order in which they ran: (B, rows, columns, 3) each."""
+    """What the nominators of a model chose, in the order in which they ran.
+
+    (B, rows, columns, 3) each.
+    """
 
     def __init__(self, model):
         self.weights = []
         for module in model.modules():
             if isinstance(module, Nomination):
-                module.register_forward_hook(lambda _module, _inputs, output: self.weights.append(output.detach()))
+                module.register_forward_hook(
+                    lambda _module, _inputs, output: self.weights.append(output.detach())
+                )
 
 
 @pytest.fixture(scope="session")

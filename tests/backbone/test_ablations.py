@@ -1,4 +1,7 @@
-"""Ablations of the paper: configurations of the same modules, each against its literal form; the default untouched."""
+"""Ablations of the paper: configurations of the same modules, each against its literal form.
+
+The default untouched.
+"""
 
 import copy
 import json
@@ -39,7 +42,11 @@ ABLATIONS = {
     "r 2, 1": {"kept_coefficients": (2, 1)},
     "average of 3, 4": {"compression": "average", "kept_coefficients": (3, 4)},
 }
-NOMINATOR_WEIGHTS, LAST_WEIGHTS, NEXT_DRAWN = [-0.01236, 0.014316, -0.012821], [-9.2e-05, 0.025663, 0.004681], 0.974131
+NOMINATOR_WEIGHTS, LAST_WEIGHTS, NEXT_DRAWN = (
+    [-0.01236, 0.014316, -0.012821],
+    [-9.2e-05, 0.025663, 0.004681],
+    0.974131,
+)
 """What seed 0 has always drawn for nommer_micro."""
 
 each = pytest.mark.parametrize("ablation", ABLATIONS)
@@ -49,12 +56,16 @@ def parameters(model):
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-# ---- the literal forms -----------------------------------------------------------------------------------------------
+# ---- the literal forms
+# -----------------------------------------------------------------------------------------------
 
 
 def assert_same_gradients(module, expected, images):
     weights = {name: buffer.clone() for name, buffer in module.named_buffers()}
-    weights |= {name: parameter.detach().clone().requires_grad_() for name, parameter in module.named_parameters()}
+    weights |= {
+        name: parameter.detach().clone().requires_grad_()
+        for name, parameter in module.named_parameters()
+    }
     ours, theirs = images.clone().requires_grad_(), images.clone().requires_grad_()
     out, reference = module(ours), expected(theirs, weights)
     torch.testing.assert_close(out, reference, rtol=1e-9, atol=1e-9)
@@ -62,8 +73,12 @@ def assert_same_gradients(module, expected, images):
     reference.square().sum().backward()
     torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-8, atol=1e-8)
     for name, parameter in module.named_parameters():
-        found, wanted = (torch.zeros_like(p) if p.grad is None else p.grad for p in (parameter, weights[name]))
-        torch.testing.assert_close(found, wanted, rtol=1e-8, atol=1e-8, msg=lambda text, name=name: f"{name}: {text}")
+        found, wanted = (
+            torch.zeros_like(p) if p.grad is None else p.grad for p in (parameter, weights[name])
+        )
+        torch.testing.assert_close(
+            found, wanted, rtol=1e-8, atol=1e-8, msg=lambda text, name=name: f"{name}: {text}"
+        )
 
 
 @pytest.mark.usefixtures("float64")
@@ -71,7 +86,13 @@ def assert_same_gradients(module, expected, images):
 @each
 def test_every_ablation_is_its_literal_form(reference, draw, enliven, ablation, training):
     config = NomMerConfig(
-        **{"embed_dim": 8, "depths": (1, 2, 1, 1), "num_heads": (1, 2, 2, 4), "num_classes": 5, "img_size": (35, 43)},
+        **{
+            "embed_dim": 8,
+            "depths": (1, 2, 1, 1),
+            "num_heads": (1, 2, 2, 4),
+            "num_classes": 5,
+            "img_size": (35, 43),
+        },
         **{"patch_size": 2, "window_size": 4, "block_sizes": (6, 5)} | ABLATIONS[ablation],
     )
     module, noises = enliven(NomMer(config)).train(training), []
@@ -79,25 +100,43 @@ def test_every_ablation_is_its_literal_form(reference, draw, enliven, ablation, 
         nomination.noise = lambda logits: noises.append(gumbel_noise(logits)) or noises[-1]
 
     def expected(x, weights):
-        sizes = {"heads": config.num_heads, "side": 4, "block_sizes": (6, 5), "depths": config.depths, "stride": 2}
-        options = {"contexts": config.contexts, "fusion": config.fusion, "compression": config.compression}
-        return reference.network(x, weights, noises=noises, training=training, kept=config.kept, **sizes, **options)
+        sizes = {
+            "heads": config.num_heads,
+            "side": 4,
+            "block_sizes": (6, 5),
+            "depths": config.depths,
+            "stride": 2,
+        }
+        options = {
+            "contexts": config.contexts,
+            "fusion": config.fusion,
+            "compression": config.compression,
+        }
+        return reference.network(
+            x, weights, noises=noises, training=training, kept=config.kept, **sizes, **options
+        )
 
     assert_same_gradients(module, expected, draw(2, 3, 35, 43))
 
 
-# ---- compression -----------------------------------------------------------------------------------------------------
+# ---- compression
+# -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize(("size", "kept"), [(8, 4), (4, 2), (4, 4), (6, 2), (8, 1)])
 def test_average_pooling_is_average_pooling(draw, size, kept):
-    transform, grid = BlockTransform(size, kept=kept, compression="average"), draw(2, 2 * size, 3 * size, 3)
+    transform, grid = (
+        BlockTransform(size, kept=kept, compression="average"),
+        draw(2, 2 * size, 3 * size, 3),
+    )
     cell = size // kept
     pooled = F.avg_pool2d(grid.permute(0, 3, 1, 2), cell)
     back = transform.inverse(transform(grid)).permute(0, 3, 1, 2)
     torch.testing.assert_close(back, F.interpolate(pooled, scale_factor=cell, mode="nearest"))
-    own = transform(grid).unflatten(-1, (3, kept, kept)) / cell  # (B, blocks, blocks, channels, v, u)
+    own = (
+        transform(grid).unflatten(-1, (3, kept, kept)) / cell
+    )  # (B, blocks, blocks, channels, v, u)
     torch.testing.assert_close(own.permute(0, 3, 1, 4, 2, 5).reshape(pooled.shape), pooled)
 
 
@@ -120,7 +159,8 @@ def test_as_many_coefficients_as_tokens_lose_nothing(draw):
         torch.testing.assert_close(transform.inverse(transform(grid)), grid)
 
 
-# ---- the same classes, no more parameters than needed ----------------------------------------------------------------
+# ---- the same classes, no more parameters than needed
+# ----------------------------------------------------------------
 
 
 def test_the_default_is_the_published_network():
@@ -156,15 +196,26 @@ def test_parameters_are_those_of_the_contexts_that_are_left(create):
     mixers = [stage.blocks[0].mixer for stage in whole.stages[:2]]
     every = {
         name: sum(parameters(getattr(mixer, module)) for mixer in mixers)
-        for name, module in {"convolution": "convolution", "window": "window", "global": "spectral"}.items()
+        for name, module in {
+            "convolution": "convolution",
+            "window": "window",
+            "global": "spectral",
+        }.items()
     }
-    nominators = {count: sum(count * (mixer.nominator.score.in_features + 1) for mixer in mixers) for count in (2, 3)}
+    nominators = {
+        count: sum(count * (mixer.nominator.score.in_features + 1) for mixer in mixers)
+        for count in (2, 3)
+    }
     rest = parameters(whole) - sum(every.values()) - nominators[3]
     for name, options in ABLATIONS.items():
         contexts = options.get("contexts", CONTEXTS)
-        scores = 0 if len(contexts) == 1 or options.get("fusion") == "sum" else nominators[len(contexts)]
+        scores = (
+            0 if len(contexts) == 1 or options.get("fusion") == "sum" else nominators[len(contexts)]
+        )
         if "kept_coefficients" not in options:
-            assert parameters(create(**options)) == rest + scores + sum(every[context] for context in contexts), name
+            assert parameters(create(**options)) == rest + scores + sum(
+                every[context] for context in contexts
+            ), name
     assert parameters(create(kept_coefficients=(2, 1))) < parameters(whole)
 
 
@@ -187,7 +238,10 @@ def test_a_single_context_has_no_nominator_and_no_scores(create, draw):
     grid = draw(1, 8, 8, 16)
     assert torch.equal(mixer(grid), mixer.window(grid))
     assert not holds_nominations(model)
-    with pytest.raises(ValueError, match="nothing nominates in this NomMer: its network has a single context, or sums"):
+    with pytest.raises(
+        ValueError,
+        match="nothing nominates in this NomMer: its network has a single context, or sums",
+    ):
         NominationTrace(model)
     with (
         pytest.raises(ValueError, match="nothing nominates in this NomMer"),
@@ -202,14 +256,17 @@ def test_every_mixer_is_of_the_same_class(create):
         assert {type(mixer) for mixer in mixers} == {NominatedContext}
 
 
-# ---- everything a network can do, each ablation can ------------------------------------------------------------------
+# ---- everything a network can do, each ablation can
+# ------------------------------------------------------------------
 
 
 @each
 def test_trains_every_parameter(create, draw, ablation):
     model = create(**ABLATIONS[ablation]).train()
     model(draw(2, 3, 97, 131)).square().sum().backward()
-    assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
+    assert [
+        name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()
+    ] == []
 
 
 @each
@@ -257,11 +314,17 @@ def test_a_description_and_a_state_dict_make_the_same_network(create, draw, abla
 
 
 def test_timm_builds_ablations_as_features_too(draw):
-    model = timm.create_model("nommer_nano", fusion="sum", contexts=["convolution", "global"], features_only=True)
-    assert [tuple(map_.shape) for map_ in model.eval()(draw(1, 3, 64, 64))][:2] == [(1, 48, 16, 16), (1, 96, 8, 8)]
+    model = timm.create_model(
+        "nommer_nano", fusion="sum", contexts=["convolution", "global"], features_only=True
+    )
+    assert [tuple(map_.shape) for map_ in model.eval()(draw(1, 3, 64, 64))][:2] == [
+        (1, 48, 16, 16),
+        (1, 96, 8, 8),
+    ]
 
 
-# ---- what is recorded of them ----------------------------------------------------------------------------------------
+# ---- what is recorded of them
+# ----------------------------------------------------------------------------------------
 
 
 def test_a_mixture_draws_no_noise_and_is_the_same_in_training(draw):
@@ -285,7 +348,9 @@ def test_of_a_mixture_the_largest_weight_counts(create, draw):
         assert trace.counts()[row].tolist() == torch.bincount(best.flatten(), minlength=3).tolist()
 
 
-@pytest.mark.parametrize("contexts", [("window", "global"), ("convolution", "global"), ("convolution", "window")])
+@pytest.mark.parametrize(
+    "contexts", [("window", "global"), ("convolution", "global"), ("convolution", "window")]
+)
 @pytest.mark.parametrize("prepare", [lambda model: model, fuse], ids=["plain", "fused"])
 @torch.no_grad()
 def test_of_two_contexts_everything_keeps_its_name(create, draw, contexts, prepare):
@@ -297,7 +362,9 @@ def test_of_two_contexts_everything_keeps_its_name(create, draw, contexts, prepa
         values = [trace.shares()[name], found.shares, found.probabilities, found.norms]
         assert [value[absent] for value in values] == [0.0] * 4
         assert sum(found.shares.values()) == pytest.approx(1)
-        assert set(trace.maps(name).unique().tolist()) <= {CONTEXTS.index(context) for context in contexts}
+        assert set(trace.maps(name).unique().tolist()) <= {
+            CONTEXTS.index(context) for context in contexts
+        }
         assert trace.probabilities(name).shape[-1] == 3
         likely = trace.probabilities(name)
         in_bits = torch.special.entr(likely).sum(-1).mean().item() / math.log(2)
@@ -309,7 +376,9 @@ def test_of_two_contexts_everything_keeps_its_name(create, draw, contexts, prepa
         assert trace.shares()["stage 2 block 1"][context] == 1
     with intervene(model, "mean"), NominationTrace(model) as trace:
         model(images)
-    assert trace.shares()["stage 1 block 1"] == pytest.approx({**dict.fromkeys(contexts, 0.5), absent: 0})
+    assert trace.shares()["stage 1 block 1"] == pytest.approx(
+        {**dict.fromkeys(contexts, 0.5), absent: 0}
+    )
     message = f"stage 1 block 1 has no {absent} context, only {contexts[0]}, {contexts[1]}"
     with pytest.raises(ValueError, match=message), intervene(model, absent):
         model(images)

@@ -1,4 +1,6 @@
-"""Gradient checkpointing changes what is kept in memory and nothing else, batch norm statistics included."""
+"""Gradient checkpointing changes what is kept in memory and nothing else, batch norm statistics
+included.
+"""
 
 import copy
 
@@ -19,7 +21,12 @@ def train_step(model, images, recorder, *, checkpointing, autocast=False):
     return scores, [p.grad for p in model.parameters()], nominations, model.state_dict()
 
 
-NAMES = ["nommer_micro", "nommer_nano", "nommer_tiny", pytest.param("nommer_base", marks=pytest.mark.slow)]
+NAMES = [
+    "nommer_micro",
+    "nommer_nano",
+    "nommer_tiny",
+    pytest.param("nommer_base", marks=pytest.mark.slow),
+]
 
 
 @pytest.mark.parametrize("autocast", [False, True])
@@ -46,7 +53,9 @@ def test_recomputation_nominates_the_same_contexts(create, record, draw):
     recorder = record(model)
     model.set_grad_checkpointing()
     model(draw(2, 3, 64, 64)).square().mean().backward()
-    first, second, again_second, again_first = recorder.weights  # recomputed from the last block to the first
+    first, second, again_second, again_first = (
+        recorder.weights
+    )  # recomputed from the last block to the first
     assert torch.equal(first, again_first)
     assert torch.equal(second, again_second)
 
@@ -54,7 +63,9 @@ def test_recomputation_nominates_the_same_contexts(create, record, draw):
 def calls_of_blocks(model, images, *, backward):
     counts = []
     handles = [
-        m.register_forward_pre_hook(lambda *_: counts.append(1)) for m in model.modules() if isinstance(m, Block)
+        m.register_forward_pre_hook(lambda *_: counts.append(1))
+        for m in model.modules()
+        if isinstance(m, Block)
     ]
     scores = model(images)
     if backward:

@@ -30,7 +30,9 @@ def test_export(create, draw, size):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("options", [{"num_classes": 10}, {"features_only": True}], ids=["scores", "features"])
+@pytest.mark.parametrize(
+    "options", [{"num_classes": 10}, {"features_only": True}], ids=["scores", "features"]
+)
 def test_export_with_a_batch_of_any_size(create, draw, options):
     model = create(**options)
     shapes = ({0: torch.export.Dim("batch", min=1, max=64)},)

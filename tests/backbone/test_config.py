@@ -1,4 +1,6 @@
-"""A configuration that cannot be built is refused, with the field's name, what was found and what is allowed."""
+"""A configuration that cannot be built is refused, with the field's name, what was found and what
+is allowed.
+"""
 
 import dataclasses
 
@@ -53,7 +55,11 @@ def test_a_value_out_of_range_is_refused_by_name(field, value):
     with pytest.raises(ValueError, match=rf"^{field}.* must .*got") as error:
         NomMerConfig(**{field: value})
     found = value[-1] if field == "num_heads" and value[0] == 5 else value
-    assert str(value) in str(error.value) or str(found) in str(error.value) or "got 5" in str(error.value)
+    assert (
+        str(value) in str(error.value)
+        or str(found) in str(error.value)
+        or "got 5" in str(error.value)
+    )
 
 
 def test_the_widths_that_a_message_names_are_those_of_the_stage():
@@ -70,19 +76,25 @@ def test_an_option_that_does_not_exist_is_refused(option):
 def test_timm_hands_bad_values_to_the_configuration():
     with pytest.raises(ValueError, match="patch_size must be 4, 2 or 1, got 16"):
         timm.create_model("nommer_micro", patch_size=16)
-    with pytest.raises(ValueError, match="global_pool must be one of 'token', 'avg', '', got 'max'"):
+    with pytest.raises(
+        ValueError, match="global_pool must be one of 'token', 'avg', '', got 'max'"
+    ):
         timm.create_model("nommer_micro").reset_classifier(5, global_pool="max")
 
 
 def test_options_that_would_change_nothing_are_refused():
     with pytest.raises(
-        ValueError, match=r"fusion must be left out where there is one context \(window\), got 'softmax'"
+        ValueError,
+        match=r"fusion must be left out where there is one context \(window\), got 'softmax'",
     ):
         NomMerConfig(contexts=["window"], fusion="softmax")
-    with pytest.raises(ValueError, match="compression must be left out without the global context, got 'average'"):
+    with pytest.raises(
+        ValueError, match="compression must be left out without the global context, got 'average'"
+    ):
         NomMerConfig(contexts=["window", "convolution"], compression="average")
     with pytest.raises(
-        ValueError, match=r"kept_coefficients must be left out without the global context, got \(1, 1\)"
+        ValueError,
+        match=r"kept_coefficients must be left out without the global context, got \(1, 1\)",
     ):
         NomMerConfig(contexts=["window"], kept_coefficients=(1, 1))
 
@@ -102,8 +114,12 @@ def test_only_several_contexts_that_are_not_summed_nominate():
 
 
 def test_lists_and_single_numbers_are_taken_as_tuples():
-    config = NomMerConfig(depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 4], block_sizes=[4, 4], img_size=64)
-    assert config == NomMerConfig(depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 4), block_sizes=(4, 4), img_size=(64, 64))
+    config = NomMerConfig(
+        depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 4], block_sizes=[4, 4], img_size=64
+    )
+    assert config == NomMerConfig(
+        depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 4), block_sizes=(4, 4), img_size=(64, 64)
+    )
     assert hash(config) == hash(dataclasses.replace(config))
 
 

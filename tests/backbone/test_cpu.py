@@ -1,4 +1,7 @@
-"""The faster ways on the CPU against torch's own: values and gradients in float32, and where they leave off."""
+"""The faster ways on the CPU against torch's own.
+
+Values and gradients in float32, and where they leave off.
+"""
 
 import pytest
 import torch
@@ -41,7 +44,10 @@ def calls(monkeypatch):
 @pytest.mark.parametrize("shape", [(2, 5, 7, 24), (3, 24), (1, 49, 24)], ids=str)
 def test_linear_is_torchs_in_value_and_gradients(draw, calls, shape, bias):
     layer = Linear(24, 40, bias=bias)
-    x, cotangent = draw(*shape), draw(40, *shape[:-1], seed=1).movedim(0, -1)  # a gradient that lies another way
+    x, cotangent = (
+        draw(*shape),
+        draw(40, *shape[:-1], seed=1).movedim(0, -1),
+    )  # a gradient that lies another way
     weights = [layer.weight, layer.bias] if bias else [layer.weight]
 
     def ours(x, *weights):
@@ -86,7 +92,9 @@ def test_linear_has_gradients_of_gradients(draw):
 
 
 @pytest.mark.parametrize("biases", ["one", "each", "none of its own gradient"])
-def test_attention_head_by_head_is_fused_attention_in_value_and_gradients(draw, monkeypatch, biases):
+def test_attention_head_by_head_is_fused_attention_in_value_and_gradients(
+    draw, monkeypatch, biases
+):
     qkv, cotangent = draw(6, 9, 3 * 2 * 16), draw(6, 9, 32, seed=1)
     bias = draw(6 if biases == "each" else 1, 2, 9, 9, seed=2)
     if biases == "each":
@@ -143,8 +151,14 @@ def test_what_counts_operations_sees_them_all(window):
     module, x = window
     counts = []
     for device in ("cpu", "meta"):
-        with FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
-            module.to(device)(x.to(device))  # torch's counter does not know fused attention on the CPU
+        with (
+            FlopCounterMode(display=False) as counter,
+            torch.no_grad(),
+            sdpa_kernel(SDPBackend.MATH),
+        ):
+            module.to(device)(
+                x.to(device)
+            )  # torch's counter does not know fused attention on the CPU
         counts.append(counter.get_total_flops())
     assert counts[0] == counts[1] == 2 * 64 * (4 * 16**2 + 2 * 16 * 16)
 
@@ -165,4 +179,6 @@ def test_forward_derivatives_are_those_of_differences(window, enabled):
         expected = (module(x + step * direction) - module(x - step * direction)) / (2 * step)
     with forward_ad.dual_level(), torch.set_grad_enabled(enabled), sdpa_kernel(SDPBackend.MATH):
         tangent = forward_ad.unpack_dual(module(forward_ad.make_dual(x, direction))).tangent
-    torch.testing.assert_close(tangent, expected, rtol=1e-2, atol=1e-2 * expected.abs().max().item())
+    torch.testing.assert_close(
+        tangent, expected, rtol=1e-2, atol=1e-2 * expected.abs().max().item()
+    )

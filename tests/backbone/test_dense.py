@@ -1,4 +1,7 @@
-"""The network as the backbone of other people's dense models: a step of training and a prediction each."""
+"""The network as the backbone of other people's dense models.
+
+A step of training and a prediction each.
+"""
 
 import pytest
 import segmentation_models_pytorch as smp
@@ -22,7 +25,9 @@ def step(parameters, loss):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("decoder", [smp.Unet, smp.FPN, smp.UPerNet], ids=lambda decoder: decoder.__name__)
+@pytest.mark.parametrize(
+    "decoder", [smp.Unet, smp.FPN, smp.UPerNet], ids=lambda decoder: decoder.__name__
+)
 def test_segmentation_models_pytorch_trains_a_step(draw, name, decoder):
     model = decoder(f"tu-{name}", encoder_weights=None, classes=4).train()
     size = (96, 160)
@@ -89,9 +94,18 @@ def target(size, boxes):
 def test_torchvision_mask_rcnn_trains_a_step_and_predicts(draw, detector, name):
     model = detector(name).train()
     images = [draw(3, 97, 131).sigmoid(), draw(3, 120, 90).sigmoid()]
-    targets = [target((97, 131), [(10, 10, 60, 70), (50, 20, 120, 90)]), target((120, 90), [(5, 5, 80, 110)])]
+    targets = [
+        target((97, 131), [(10, 10, 60, 70), (50, 20, 120, 90)]),
+        target((120, 90), [(5, 5, 80, 110)]),
+    ]
     losses = model(images, targets)
-    assert set(losses) == {"loss_classifier", "loss_box_reg", "loss_mask", "loss_objectness", "loss_rpn_box_reg"}
+    assert set(losses) == {
+        "loss_classifier",
+        "loss_box_reg",
+        "loss_mask",
+        "loss_objectness",
+        "loss_rpn_box_reg",
+    }
     assert all(loss.isfinite() for loss in losses.values())
     assert step(list(model.backbone.body.named_parameters()), sum(losses.values())) == []
     with torch.no_grad():

@@ -1,4 +1,6 @@
-"""Memory and shapes: grids stay channels-last without copies, and the shapes in the signatures are really checked."""
+"""Memory and shapes: grids stay channels-last without copies, and the shapes in the signatures are
+really checked.
+"""
 
 import jaxtyping
 import pytest
@@ -17,8 +19,12 @@ from nommer.backbone.variants import VARIANTS
 def test_grids_are_contiguous_channels_last_from_block_to_block(create, draw, size):
     model, seen = create("nommer_nano"), []
     for name, module in model.named_modules():
-        if isinstance(module, Block) or (name.endswith(("stem", "downsample")) and not isinstance(module, nn.Identity)):
-            module.register_forward_hook(lambda _m, _i, output, name=name: seen.append((name, output)))
+        if isinstance(module, Block) or (
+            name.endswith(("stem", "downsample")) and not isinstance(module, nn.Identity)
+        ):
+            module.register_forward_hook(
+                lambda _m, _i, output, name=name: seen.append((name, output))
+            )
     model(draw(2, 3, *size))
     assert len(seen) == 1 + 3 + 7
     assert [name for name, output in seen if not output.is_contiguous()] == []
@@ -30,11 +36,15 @@ def test_convolutions_and_batch_norms_work_in_channels_last(create, draw, size):
     model, seen = create("nommer_nano"), []
     for name, module in model.named_modules():
         if isinstance(module, nn.Conv2d | nn.BatchNorm2d):
-            module.register_forward_hook(lambda _m, inputs, output, name=name: seen.append((name, inputs[0], output)))
+            module.register_forward_hook(
+                lambda _m, inputs, output, name=name: seen.append((name, inputs[0], output))
+            )
     model(draw(2, 3, *size))
     assert len(seen) == 2 + 2 * 7 + 3
     last = torch.channels_last
-    wrong = [name for name, *maps in seen if not all(m.is_contiguous(memory_format=last) for m in maps)]
+    wrong = [
+        name for name, *maps in seen if not all(m.is_contiguous(memory_format=last) for m in maps)
+    ]
     assert wrong == []
 
 
@@ -76,7 +86,10 @@ def is_checked():
     [
         (ConvolutionContext(8, expansion=2), torch.zeros(1, 4, 8)),
         (build_mixer(VARIANTS["nommer_micro"], stage=0), torch.zeros(4, 4, 16)),
-        (Block(8, nn.Identity(), mlp_ratio=2, drop_path=0.0), torch.zeros(1, 4, 8, dtype=torch.int64)),
+        (
+            Block(8, nn.Identity(), mlp_ratio=2, drop_path=0.0),
+            torch.zeros(1, 4, 8, dtype=torch.int64),
+        ),
         (Block(8, nn.Flatten(2), mlp_ratio=2, drop_path=0.0), None),
     ],
     ids=["rank", "batch missing", "integers", "not a tensor"],

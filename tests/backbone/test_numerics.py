@@ -1,4 +1,7 @@
-"""Half precision, randomness and reproducibility: exactly one context is nominated, whatever the numbers are."""
+"""Half precision, randomness and reproducibility.
+
+Exactly one context is nominated, whatever the numbers are.
+"""
 
 import math
 
@@ -24,7 +27,8 @@ def indices(nomination, rows):
     return weights.argmax(-1).flatten().tolist()
 
 
-# ---- nomination ------------------------------------------------------------------------------------------------------
+# ---- nomination
+# ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -41,7 +45,12 @@ def test_ties_go_to_the_first(dtype, training):
 def test_scores_beyond_the_range_of_the_precision_nominate_one_context(dtype, training):
     nomination = Nomination().train(training)
     infinite, largest = math.inf, torch.finfo(dtype).max
-    rows = [[-infinite, infinite, 0], [infinite, -infinite, infinite], [-infinite] * 3, [0, -largest, largest]]
+    rows = [
+        [-infinite, infinite, 0],
+        [infinite, -infinite, infinite],
+        [-infinite] * 3,
+        [0, -largest, largest],
+    ]
     chosen = indices(nomination, torch.tensor(rows, dtype=dtype))
     assert chosen[0] == 1
     assert chosen[1] in (0, 2)
@@ -50,7 +59,9 @@ def test_scores_beyond_the_range_of_the_precision_nominate_one_context(dtype, tr
 
 @pytest.mark.parametrize("dtype", HALVES)
 def test_a_score_that_overflows_has_a_finite_gradient(dtype):
-    logits = torch.tensor([[[[math.inf, 3.0, -math.inf], [1.0, 2.0, 3.0]]]], dtype=dtype, requires_grad=True)
+    logits = torch.tensor(
+        [[[[math.inf, 3.0, -math.inf], [1.0, 2.0, 3.0]]]], dtype=dtype, requires_grad=True
+    )
     weights = Nomination().train()(logits)
     (weights * torch.arange(3.0)).sum().backward()
     assert logits.grad.isfinite().all()
@@ -98,16 +109,20 @@ def test_large_activations_under_autocast_nominate_one_context(draw, dtype, trai
         assert nominator.score(sum(contexts)).isinf().any() == (dtype == torch.float16)
         nominated = nominator(*contexts)
     assert_one_hot(seen[0])
-    chosen = torch.stack(contexts, -1).gather(-1, seen[0].argmax(-1)[..., None, None].expand(1, 8, 8, 64, 1))[..., 0]
+    chosen = torch.stack(contexts, -1).gather(
+        -1, seen[0].argmax(-1)[..., None, None].expand(1, 8, 8, 64, 1)
+    )[..., 0]
     assert torch.equal(nominated, chosen)
 
 
-# ---- noise -----------------------------------------------------------------------------------------------------------
+# ---- noise
+# -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("logits", "noise"),
-    [(dtype, torch.float32) for dtype in (*HALVES, torch.float32)] + [(torch.float64, torch.float64)],
+    [(dtype, torch.float32) for dtype in (*HALVES, torch.float32)]
+    + [(torch.float64, torch.float64)],
 )
 def test_noise_is_drawn_in_float32_at_least(logits, noise):
     drawn = gumbel_noise(torch.zeros(4, 8, 8, 3, dtype=logits))
@@ -120,7 +135,9 @@ def test_noise_is_drawn_in_float32_at_least(logits, noise):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
 @pytest.mark.parametrize("uniform", [0.0, 1.0])
 def test_noise_is_finite_for_the_most_extreme_uniforms(monkeypatch, dtype, uniform):
-    monkeypatch.setattr(torch, "rand", lambda shape, **options: torch.full(shape, uniform, **options))
+    monkeypatch.setattr(
+        torch, "rand", lambda shape, **options: torch.full(shape, uniform, **options)
+    )
     noise = gumbel_noise(torch.zeros(1, 2, 2, 3, dtype=dtype))
     assert noise.isfinite().all()
     assert (noise > 10).all() if uniform else (noise < -4).all()
@@ -139,7 +156,8 @@ def test_contexts_are_nominated_as_often_as_the_softmax_says():
     torch.testing.assert_close(weights.mean((0, 1, 2)), logits.softmax(-1), rtol=0, atol=0.005)
 
 
-# ---- whole network ---------------------------------------------------------------------------------------------------
+# ---- whole network
+# ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [(64, 64), (97, 131)], ids=str)
@@ -156,7 +174,9 @@ def test_autocast(create, record, draw, dtype, training, size):
         assert_one_hot(weights)
     if training:
         scores.float().square().mean().backward()
-        assert all(p.grad.isfinite().all() and p.grad.dtype == torch.float32 for p in model.parameters())
+        assert all(
+            p.grad.isfinite().all() and p.grad.dtype == torch.float32 for p in model.parameters()
+        )
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -210,7 +230,10 @@ def seeded_step(model, images, seed):
 
 
 def test_the_same_seed_gives_the_same_outputs_and_gradients(create, draw):
-    model, images = create(drop_path_rate=0.3, drop_rate=0.1, num_classes=5).train(), draw(4, 3, 64, 64)
+    model, images = (
+        create(drop_path_rate=0.3, drop_rate=0.1, num_classes=5).train(),
+        draw(4, 3, 64, 64),
+    )
     first, again, other = (seeded_step(model, images, seed) for seed in (1, 1, 2))
     assert all(map(torch.equal, first, again))
     assert not torch.equal(first[0], other[0])

@@ -18,7 +18,11 @@ def published(parity):
     """A full published state dict, constants included, with the values of the parity files."""
     keys = json.loads((parity.folder / "nommer_tiny_keys.json").read_text())
     constant = ("dct_conv_8x8.weight", "idct_conv.0.weight", "relative_position_index")
-    learned = {key: parity.published_tensor(key, tuple(shape)) for key, shape in keys if not key.endswith(constant)}
+    learned = {
+        key: parity.published_tensor(key, tuple(shape))
+        for key, shape in keys
+        if not key.endswith(constant)
+    }
     constants = {key: torch.zeros(shape) for key, shape in keys if key.endswith(constant)}
     return {key: torch.from_numpy(np.asarray(value)) for key, value in learned.items()} | constants
 
@@ -36,13 +40,21 @@ def evaluated(parity, published):
     nominated, outputs, handles = [], {}, []
     for module in model.modules():
         if isinstance(module, Nomination):
-            handles.append(module.register_forward_hook(lambda _m, _i, out: nominated.append(out.sum((0, 1, 2)))))
+            handles.append(
+                module.register_forward_hook(
+                    lambda _m, _i, out: nominated.append(out.sum((0, 1, 2)))
+                )
+            )
     for i, stage in enumerate(model.stages):
         handles.append(
-            stage.register_forward_hook(lambda _m, _i, out, i=i: outputs.update({f"transformer{i + 1}": out}))
+            stage.register_forward_hook(
+                lambda _m, _i, out, i=i: outputs.update({f"transformer{i + 1}": out})
+            )
         )
         handles.append(
-            stage.downsample.register_forward_hook(lambda _m, _i, out, i=i: outputs.update({f"merge{i}": out}))
+            stage.downsample.register_forward_hook(
+                lambda _m, _i, out, i=i: outputs.update({f"merge{i}": out})
+            )
         )
     with torch.no_grad():
         logits = model(torch.from_numpy(parity.images()).double())
@@ -77,14 +89,18 @@ def test_training_loss_and_gradients(parity, published):
     model = build(published, drop_path_rate=0.0).train()
     nominations = [module for module in model.modules() if isinstance(module, Nomination)]
     for block, module in enumerate(nominations):
-        module.noise = lambda logits, block=block: torch.from_numpy(parity.gumbel_noise(block, tuple(logits.shape)))
+        module.noise = lambda logits, block=block: torch.from_numpy(
+            parity.gumbel_noise(block, tuple(logits.shape))
+        )
     logits = model(torch.from_numpy(parity.images()).double())
     loss = (logits * torch.from_numpy(parity.loss_weights())).sum()
     loss.backward()
     gradients = to_published({name: parameter.grad for name, parameter in model.named_parameters()})
     assert abs(loss.item() - float(parity.train["loss"])) < 1e-6
     assert (logits.detach() - torch.from_numpy(parity.train["logits"])).abs().max() < 1e-6
-    for key, norm, total in zip(*(parity.train[name] for name in ("keys", "grad_norm", "grad_sum")), strict=True):
+    for key, norm, total in zip(
+        *(parity.train[name] for name in ("keys", "grad_norm", "grad_sum")), strict=True
+    ):
         assert gradients[key].norm().item() == pytest.approx(norm, rel=1e-3), key
         assert gradients[key].sum().item() == pytest.approx(total, rel=1e-3, abs=1e-3 * norm), key
 
@@ -96,7 +112,9 @@ def test_round_trip_is_exact(published):
     assert back.keys() == published.keys()
     assert all(back[key].shape == value.shape for key, value in published.items())
     assert all(torch.equal(value, ours[key]) for key, value in from_published(back).items())
-    assert all(torch.equal(value, to_published(from_published(back))[key]) for key, value in back.items())
+    assert all(
+        torch.equal(value, to_published(from_published(back))[key]) for key, value in back.items()
+    )
 
 
 def test_constants_of_a_wrong_shape_are_refused(published):
@@ -111,9 +129,12 @@ def test_unknown_keys_are_refused(published):
 
 
 @pytest.mark.parametrize(
-    ("changes", "missing"), [({"contexts": ["window", "global"]}, "convolution"), ({"fusion": "sum"}, "nominator")]
+    ("changes", "missing"),
+    [({"contexts": ["window", "global"]}, "convolution"), ({"fusion": "sum"}, "nominator")],
 )
 def test_ablations_have_no_published_layout(changes, missing):
     model = NomMer(replace(VARIANTS["nommer_micro"], **changes))
-    with pytest.raises(ValueError, match=f"stages.0.blocks.0 has no {missing}, which the published layout needs"):
+    with pytest.raises(
+        ValueError, match=f"stages.0.blocks.0 has no {missing}, which the published layout needs"
+    ):
         to_published(model.state_dict())

@@ -1,4 +1,7 @@
-"""Images of any size: what padding must not change, what features come out, position embeddings at other grids."""
+"""Images of any size.
+
+What padding must not change, what features come out, position embeddings at other grids.
+"""
 
 import math
 
@@ -39,7 +42,9 @@ def test_every_size_gives_scores_and_four_feature_maps(create, draw, size):
 @given(height=st.integers(1, 99), width=st.integers(1, 99), patch_size=st.sampled_from([1, 2, 4]))
 @torch.no_grad()
 def test_grids_are_rounded_up(create, draw, height, width, patch_size):
-    model = create(patch_size=patch_size, img_size=64, num_classes=3, window_size=4, block_sizes=(4, 3))
+    model = create(
+        patch_size=patch_size, img_size=64, num_classes=3, window_size=4, block_sizes=(4, 3)
+    )
     final, features = model.forward_intermediates(draw(1, 3, height, width))
     strides = [patch_size * 2**stage for stage in range(4)]
     assert [tuple(f.shape[2:]) for f in features] == grids((height, width), strides)
@@ -100,11 +105,15 @@ def test_what_pads_a_window_is_never_attended_to(enliven, draw, monkeypatch, gri
 
 
 @torch.no_grad()
-def test_a_window_cut_by_the_border_has_other_attention_than_zeros_would_give(enliven, draw, monkeypatch):
+def test_a_window_cut_by_the_border_has_other_attention_than_zeros_would_give(
+    enliven, draw, monkeypatch
+):
     context = enliven(WindowContext(8, heads=2, window_size=7))
     x = draw(1, 9, 13, 8)
     expected = context(x)
-    monkeypatch.setattr(WindowContext, "padding_bias", lambda self, grid, _rows, _columns: grid.new_zeros(1))
+    monkeypatch.setattr(
+        WindowContext, "padding_bias", lambda self, grid, _rows, _columns: grid.new_zeros(1)
+    )
     unmasked = context(x)
     assert torch.allclose(unmasked[:, :7, :7], expected[:, :7, :7], atol=1e-6)
     assert not torch.allclose(unmasked[:, 7:], expected[:, 7:], atol=1e-2)
@@ -150,7 +159,9 @@ def test_other_input_channels(create, draw, in_chans):
 
 
 @pytest.mark.parametrize(("num_classes", "channels"), [(0, 128), (7, 7)])
-@pytest.mark.parametrize(("global_pool", "tokens"), [("token", ()), ("avg", ()), ("", (1 + 2 * 3,))])
+@pytest.mark.parametrize(
+    ("global_pool", "tokens"), [("token", ()), ("avg", ()), ("", (1 + 2 * 3,))]
+)
 @torch.no_grad()
 def test_classes_and_pooling(create, draw, num_classes, channels, global_pool, tokens):
     model, images = create(num_classes=num_classes, global_pool=global_pool), draw(2, 3, 64, 96)
@@ -184,11 +195,13 @@ def test_dropout_before_the_classifier_acts_in_training_only(create, draw):
     assert 0.3 < (model.train()(images) == 0).float().mean() < 0.7
 
 
-# ---- position embedding ----------------------------------------------------------------------------------------------
+# ---- position embedding
+# ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("img_size", "patch_size", "grid"), [(224, 4, (14, 14)), ((97, 131), 4, (7, 9)), ((32, 64), 1, (8, 16))]
+    ("img_size", "patch_size", "grid"),
+    [(224, 4, (14, 14)), ((97, 131), 4, (7, 9)), ((32, 64), 1, (8, 16))],
 )
 def test_position_embedding_has_the_grid_of_the_image_size(create, img_size, patch_size, grid):
     model = create(img_size=img_size, patch_size=patch_size)
@@ -203,7 +216,9 @@ def test_position_embedding_at_its_own_grid_is_untouched(draw):
 @pytest.mark.parametrize("grid", [(7, 9), (20, 28), (1, 1), (14, 15)], ids=str)
 def test_position_embedding_is_resampled_bicubically(draw, grid):
     position = draw(1, 14, 14, 8)
-    expected = F.interpolate(position.permute(0, 3, 1, 2), size=grid, mode="bicubic", antialias=True)
+    expected = F.interpolate(
+        position.permute(0, 3, 1, 2), size=grid, mode="bicubic", antialias=True
+    )
     torch.testing.assert_close(resample_position(position, grid), expected.permute(0, 2, 3, 1))
     constant = torch.full((1, 14, 14, 2), 3.0)
     torch.testing.assert_close(resample_position(constant, grid), torch.full((1, *grid, 2), 3.0))
@@ -212,7 +227,9 @@ def test_position_embedding_is_resampled_bicubically(draw, grid):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_position_embedding_is_resampled_in_float32(draw, dtype):
     position = draw(1, 14, 14, 8).to(dtype)
-    assert torch.equal(resample_position(position, (7, 9)), resample_position(position.float(), (7, 9)).to(dtype))
+    assert torch.equal(
+        resample_position(position, (7, 9)), resample_position(position.float(), (7, 9)).to(dtype)
+    )
 
 
 def test_resampled_position_embedding_learns(create, draw):

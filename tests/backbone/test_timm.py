@@ -54,7 +54,8 @@ def assert_equal(first, second):
     assert all(map(torch.equal, first, second))
 
 
-# ---- registry and configuration --------------------------------------------------------------------------------------
+# ---- registry and configuration
+# --------------------------------------------------------------------------------------
 
 
 def test_the_family_is_registered():
@@ -78,11 +79,14 @@ def test_pretrained_cfg_describes_the_network(name):
 
 
 def test_pretrained_weights_are_refused_clearly():
-    with pytest.raises(RuntimeError, match=r"No pretrained weights exist for nommer_micro. Use `pretrained=False`"):
+    with pytest.raises(
+        RuntimeError, match=r"No pretrained weights exist for nommer_micro. Use `pretrained=False`"
+    ):
         timm.create_model("nommer_micro", pretrained=True)
 
 
-# ---- shapes over the family ------------------------------------------------------------------------------------------
+# ---- shapes over the family
+# ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -107,7 +111,9 @@ def test_shapes_of_features(name):
     assert model.feature_info.module_name() == [f"stages.{stage}" for stage in range(4)]
     features = model(torch.empty(2, 3, *SIZE, device="meta"))
     expected = zip(model.feature_info.channels(), GRIDS, strict=True)
-    assert [tuple(f.shape) for f in features] == [(2, channels, *grid) for channels, grid in expected]
+    assert [tuple(f.shape) for f in features] == [
+        (2, channels, *grid) for channels, grid in expected
+    ]
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -115,7 +121,10 @@ def test_without_classifier_and_pooling(name):
     images = torch.empty(2, 3, *SIZE, device="meta")
     width = 8 * VARIANTS[name].embed_dim
     reset = on_meta(name)
-    for options, shape in (({"num_classes": 0}, (2, width)), ({"num_classes": 0, "global_pool": ""}, (2, 7, width))):
+    for options, shape in (
+        ({"num_classes": 0}, (2, width)),
+        ({"num_classes": 0, "global_pool": ""}, (2, 7, width)),
+    ):
         model = on_meta(name, **options)
         assert not any(key.startswith("head.") for key in model.state_dict())
         assert model(images).shape == shape
@@ -123,7 +132,8 @@ def test_without_classifier_and_pooling(name):
         assert reset(images).shape == shape
 
 
-# ---- forward ---------------------------------------------------------------------------------------------------------
+# ---- forward
+# ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -148,7 +158,8 @@ def test_every_parameter_gets_a_gradient(create, images, name):
         assert parameter.grad.any(), key
 
 
-# ---- intermediates ---------------------------------------------------------------------------------------------------
+# ---- intermediates
+# ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -158,16 +169,28 @@ def test_intermediates_end_in_the_features(shared, images, name):
     final, intermediates = model.forward_intermediates(images)
     assert torch.equal(final, model.forward_features(images))
     widths = [VARIANTS[name].embed_dim * 2**stage for stage in range(4)]
-    assert [tuple(f.shape) for f in intermediates] == [(2, w, *g) for w, g in zip(widths, GRIDS, strict=True)]
+    assert [tuple(f.shape) for f in intermediates] == [
+        (2, w, *g) for w, g in zip(widths, GRIDS, strict=True)
+    ]
     normed = model.forward_intermediates(images, norm=True, intermediates_only=True)
     assert_equal(normed[:3], intermediates[:3])
     assert torch.equal(normed[3].flatten(2).transpose(1, 2), final[:, 1:])
-    assert torch.allclose(model.norm(intermediates[3].permute(0, 2, 3, 1)), normed[3].permute(0, 2, 3, 1))
+    assert torch.allclose(
+        model.norm(intermediates[3].permute(0, 2, 3, 1)), normed[3].permute(0, 2, 3, 1)
+    )
 
 
 @pytest.mark.parametrize(
     ("indices", "taken"),
-    [(None, [0, 1, 2, 3]), (1, [3]), (2, [2, 3]), ([0], [0]), ([-1, 0], [3, 0]), ((1, -2), [1, 2]), ([2, 2], [2, 2])],
+    [
+        (None, [0, 1, 2, 3]),
+        (1, [3]),
+        (2, [2, 3]),
+        ([0], [0]),
+        ([-1, 0], [3, 0]),
+        ((1, -2), [1, 2]),
+        ([2, 2], [2, 2]),
+    ],
     ids=str,
 )
 @torch.no_grad()
@@ -189,7 +212,9 @@ def test_stopping_early_runs_no_later_stage(create, images):
     model = create()
     expected = model.forward_intermediates(images, [0, 1], intermediates_only=True)
     for stage in model.stages[2:]:
-        stage.register_forward_hook(lambda *_: pytest.fail("a stage after the last one asked for ran"))
+        stage.register_forward_hook(
+            lambda *_: pytest.fail("a stage after the last one asked for ran")
+        )
     stopped = model.forward_intermediates(images, [0, 1], stop_early=True, intermediates_only=True)
     assert_equal(stopped, expected)
     with pytest.raises(ValueError, match="intermediates_only=True"):
@@ -216,8 +241,16 @@ def test_output_format(shared, images):
 def test_prefix_tokens(shared, images):
     model = shared()
     final, pairs = model.forward_intermediates(images, norm=True, return_prefix_tokens=True)
-    assert_equal([f for f, _ in pairs], model.forward_intermediates(images, norm=True, intermediates_only=True))
-    assert [tuple(prefix.shape) for _, prefix in pairs] == [(2, 0, 16), (2, 0, 32), (2, 0, 64), (2, 1, 128)]
+    assert_equal(
+        [f for f, _ in pairs],
+        model.forward_intermediates(images, norm=True, intermediates_only=True),
+    )
+    assert [tuple(prefix.shape) for _, prefix in pairs] == [
+        (2, 0, 16),
+        (2, 0, 32),
+        (2, 0, 64),
+        (2, 1, 128),
+    ]
     assert torch.equal(pairs[3][1], final[:, :1])
 
 
@@ -231,7 +264,8 @@ def test_the_class_token_takes_part_in_stage_4(create, images):
     assert not torch.allclose(before[3], after[3])
 
 
-# ---- features only, pruning ------------------------------------------------------------------------------------------
+# ---- features only, pruning
+# ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -240,16 +274,22 @@ def test_features_are_the_intermediates(shared, images, name):
     features = timm.create_model(name, features_only=True).eval()
     state = {f"model.{key}": value for key, value in shared(name).state_dict().items()}
     features.load_state_dict({key: state[key] for key in features.state_dict()})
-    assert_equal(features(images), shared(name).forward_intermediates(images, intermediates_only=True))
+    assert_equal(
+        features(images), shared(name).forward_intermediates(images, intermediates_only=True)
+    )
 
 
-@pytest.mark.parametrize(("out_indices", "taken"), [((1, 3), [1, 3]), ((0,), [0]), ((-2,), [2]), (2, [2, 3])], ids=str)
+@pytest.mark.parametrize(
+    ("out_indices", "taken"), [((1, 3), [1, 3]), ((0,), [0]), ((-2,), [2]), (2, [2, 3])], ids=str
+)
 @torch.no_grad()
 def test_a_subset_of_the_features(create, images, out_indices, taken):
     model = create(features_only=True, out_indices=out_indices)
     assert model.feature_info.channels() == [16 * 2**stage for stage in taken]
     assert model.feature_info.reduction() == [4 * 2**stage for stage in taken]
-    assert [tuple(f.shape[1:]) for f in model(images)] == [(16 * 2**stage, *GRIDS[stage]) for stage in taken]
+    assert [tuple(f.shape[1:]) for f in model(images)] == [
+        (16 * 2**stage, *GRIDS[stage]) for stage in taken
+    ]
     assert len(model.model.stages) == max(taken) + 1
     assert not any("head" in key or key.startswith("norm") for key in model.model.state_dict())
 
@@ -280,7 +320,8 @@ def test_pruning_only_what_is_asked(create, images):
     assert isinstance(model.norm, nn.Identity)
 
 
-# ---- classifier ------------------------------------------------------------------------------------------------------
+# ---- classifier
+# ------------------------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
@@ -308,7 +349,8 @@ def test_reset_classifier_keeps_device_and_precision(create):
     assert model.get_classifier().weight.device.type == "meta"
 
 
-# ---- optimisers ------------------------------------------------------------------------------------------------------
+# ---- optimisers
+# ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("coarse", [False, True])
@@ -318,10 +360,14 @@ def test_layers_are_grouped_in_data_order(name, coarse):
     layer = group_parameters(model, model.group_matcher(coarse=coarse), reverse=True)
     assert layer.keys() == {key for key, _ in model.named_parameters()}
     depths = VARIANTS[name].depths
-    assert max(layer.values()) + 1 == 1 + (4 if coarse else sum(depths)) + 1  # stem, stages or blocks, head
+    assert (
+        max(layer.values()) + 1 == 1 + (4 if coarse else sum(depths)) + 1
+    )  # stem, stages or blocks, head
     assert layer["stem.conv.weight"] == layer["stem.norm.bias"] == 0
     assert layer["head.weight"] == layer["head.bias"] == max(layer.values())
-    assert layer["norm.weight"] == layer["head.weight"] - (not coarse)  # with the last block, as timm has it
+    assert layer["norm.weight"] == layer["head.weight"] - (
+        not coarse
+    )  # with the last block, as timm has it
     for stage in range(4):
         prefix = f"stages.{stage}."
         first = min(number for key, number in layer.items() if key.startswith(prefix))
@@ -335,11 +381,19 @@ def test_layers_are_grouped_in_data_order(name, coarse):
 
 def test_layer_decay_grows_towards_the_head(create):
     model = create()
-    groups = param_groups_layer_decay(model, no_weight_decay_list=model.no_weight_decay(), layer_decay=0.5)
+    groups = param_groups_layer_decay(
+        model, no_weight_decay_list=model.no_weight_decay(), layer_decay=0.5
+    )
     scale = {id(p): group["lr_scale"] for group in groups for p in group["params"]}
     assert len(scale) == len(list(model.parameters()))
-    order = ["stem.conv.weight", *(f"stages.{stage}.blocks.0.norm1.weight" for stage in range(4)), "head.weight"]
-    assert [scale[id(model.get_parameter(key))] for key in order] == [0.5**n for n in (5, 4, 3, 2, 1, 0)]
+    order = [
+        "stem.conv.weight",
+        *(f"stages.{stage}.blocks.0.norm1.weight" for stage in range(4)),
+        "head.weight",
+    ]
+    assert [scale[id(model.get_parameter(key))] for key in order] == [
+        0.5**n for n in (5, 4, 3, 2, 1, 0)
+    ]
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -357,14 +411,19 @@ def test_embeddings_and_bias_tables_are_not_decayed(name):
 
 def test_timm_builds_an_optimiser_that_steps(create, images):
     model = create(num_classes=5).train()
-    optimiser = create_optimizer_v2(model, opt="adamw", lr=1e-3, weight_decay=0.05, layer_decay=0.75)
+    optimiser = create_optimizer_v2(
+        model, opt="adamw", lr=1e-3, weight_decay=0.05, layer_decay=0.75
+    )
     before = copy.deepcopy(model.state_dict())
     model(images).square().mean().backward()
     optimiser.step()
-    assert all(not torch.equal(before[key], parameter) for key, parameter in model.named_parameters())
+    assert all(
+        not torch.equal(before[key], parameter) for key, parameter in model.named_parameters()
+    )
 
 
-# ---- construction and storage ----------------------------------------------------------------------------------------
+# ---- construction and storage
+# ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", [*OURS, "nommer_tiny"])
@@ -393,7 +452,9 @@ def test_construction_on_the_meta_device_then_a_checkpoint(shared, images, name)
     for module in model.modules():
         for key, buffer in module.named_buffers(recurse=False):
             if buffer.is_meta:
-                module.register_buffer(key, torch.empty_like(buffer, device="cpu"), persistent=False)
+                module.register_buffer(
+                    key, torch.empty_like(buffer, device="cpu"), persistent=False
+                )
     assert len(reinit_non_persistent_buffers(model)) == 3 * sum(VARIANTS[name].depths[:2])
     assert torch.equal(model(images), shared(name)(images))
 
@@ -401,7 +462,9 @@ def test_construction_on_the_meta_device_then_a_checkpoint(shared, images, name)
 def test_new_weights_differ_from_model_to_model():
     first, second = (timm.create_model("nommer_micro") for _ in range(2))
     drawn = [key for key, p in first.named_parameters() if p.std() > 0]
-    assert not any(torch.equal(first.get_parameter(key), second.get_parameter(key)) for key in drawn)
+    assert not any(
+        torch.equal(first.get_parameter(key), second.get_parameter(key)) for key in drawn
+    )
     assert {"stages.2.pos_embed", "head.weight", "stem.conv.weight"} <= set(drawn)
 
 
@@ -421,7 +484,9 @@ def test_safetensors_round_trip(shared, images, tmp_path):
     model = timm.create_model("nommer_micro").eval()
     model.load_state_dict(load_file(tmp_path / "model.safetensors"))
     assert torch.equal(model(images), shared()(images))
-    by_path = timm.create_model("nommer_micro", checkpoint_path=str(tmp_path / "model.safetensors")).eval()
+    by_path = timm.create_model(
+        "nommer_micro", checkpoint_path=str(tmp_path / "model.safetensors")
+    ).eval()
     assert torch.equal(by_path(images), shared()(images))
 
 
@@ -447,7 +512,9 @@ def test_timm_loads_weights_from_a_file(shared, images, tmp_path, layout):
     features = timm.create_model("nommer_micro", features_only=True, **overlay).eval()
     assert_equal(features(images), shared().forward_intermediates(images, intermediates_only=True))
     grey = timm.create_model("nommer_micro", in_chans=1, num_classes=5, **overlay).eval()
-    torch.testing.assert_close(grey.stem.conv.weight, state["stem.conv.weight"].sum(1, keepdim=True))
+    torch.testing.assert_close(
+        grey.stem.conv.weight, state["stem.conv.weight"].sum(1, keepdim=True)
+    )
     assert torch.equal(grey.norm.weight, state["norm.weight"])
     assert grey(images[:, :1]).shape == (2, 5)
     smaller = timm.create_model("nommer_micro", img_size=SIZE, **overlay).eval()

@@ -37,7 +37,11 @@ def test_number_of_parameters_is_exact(name):
 @pytest.mark.parametrize("name", VARIANTS)
 def test_constants_are_buffers_and_stay_out_of_the_state_dict(name):
     model = on_meta(name)
-    constants = {key for key, _ in model.named_buffers() if key.endswith((".basis", ".relative_position_index"))}
+    constants = {
+        key
+        for key, _ in model.named_buffers()
+        if key.endswith((".basis", ".relative_position_index"))
+    }
     blocks = sum(VARIANTS[name].depths[:2])
     assert len(constants) == 2 * blocks
     assert not constants & {key for key, _ in model.named_parameters()}
@@ -58,13 +62,18 @@ def test_multiply_adds_include_attention_and_transforms():
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             model(torch.empty(1, 3, 224, 224))
     counts = {
-        module.removeprefix("NomMer."): sum(ops.values()) / 2 for module, ops in counter.get_flop_counts().items()
+        module.removeprefix("NomMer."): sum(ops.values()) / 2
+        for module, ops in counter.get_flop_counts().items()
     }
     tokens, width, side = 56 * 56, 16, 7
-    window = tokens * (3 + 1) * width**2 + 2 * tokens * side**2 * width  # projections, then scores and sums
+    window = (
+        tokens * (3 + 1) * width**2 + 2 * tokens * side**2 * width
+    )  # projections, then scores and sums
     assert counts["stages.0.blocks.0.mixer.window"] == window
     blocks, frequencies, pixels, groups = 7 * 7, 4 * 4, 8 * 8, 8
-    kernels = 2 * width * width // groups * frequencies * pixels  # transform and convolution, multiplied out
+    kernels = (
+        2 * width * width // groups * frequencies * pixels
+    )  # transform and convolution, multiplied out
     squeezes = 2 * blocks * width * width // groups * pixels
     attention = blocks * (3 + 1) * width**2 + 2 * blocks**2 * width
     assert counts["stages.0.blocks.0.mixer.spectral"] == kernels + squeezes + attention
@@ -79,7 +88,9 @@ def test_drop_path_grows_linearly_over_all_blocks(name):
 
 
 def test_published_drop_path_rates():
-    rates = {name: config.drop_path_rate for name, config in VARIANTS.items() if config.drop_path_rate}
+    rates = {
+        name: config.drop_path_rate for name, config in VARIANTS.items() if config.drop_path_rate
+    }
     assert rates == {"nommer_tiny": 0.1, "nommer_small": 0.3, "nommer_base": 0.5}
 
 
@@ -118,5 +129,8 @@ def test_biases_stand_where_the_paper_has_them():
 
 def test_mlp_widths():
     model = on_meta("nommer_tiny")
-    ratios = [stage.blocks[0].mlp.fc1.out_features / stage.blocks[0].mlp.fc1.in_features for stage in model.stages]
+    ratios = [
+        stage.blocks[0].mlp.fc1.out_features / stage.blocks[0].mlp.fc1.in_features
+        for stage in model.stages
+    ]
     assert ratios == [2, 2, 2, 1]

@@ -1,4 +1,7 @@
-"""The comparison of accuracy: every network of every suite can be trained by the recipe, and what is left of runs."""
+"""The comparison of accuracy.
+
+Every network of every suite can be trained by the recipe, and what is left of runs.
+"""
 
 import json
 import shlex
@@ -43,9 +46,21 @@ def test_every_network_of_a_suite_is_built_by_its_recipe(script, parser, suite):
         assert all(ours / 2.1 < cost < 2.1 * ours for cost in peers.values()), costs
 
 
-def test_runs_are_started_skipped_reported_and_refused_with_other_arguments(script, tmp_path, coloured, capsys):
+def test_runs_are_started_skipped_reported_and_refused_with_other_arguments(
+    script, tmp_path, coloured, capsys
+):
     runs = script("runs")
-    told = ("--data", str(coloured), "--model", "nommer_micro", "--image-size", "32", "--workers", "0", "--device=cpu")
+    told = (
+        "--data",
+        str(coloured),
+        "--model",
+        "nommer_micro",
+        "--image-size",
+        "32",
+        "--workers",
+        "0",
+        "--device=cpu",
+    )
     made = [runs.Run("a, b 0.5", 3, tmp_path, (*told, "--epochs", "1"))]
     bad = runs.Run("bad", 0, tmp_path, ("--data", str(tmp_path / "nothing")))
     assert runs.finish([*made, bad], jobs=2) == [bad]
@@ -55,7 +70,12 @@ def test_runs_are_started_skipped_reported_and_refused_with_other_arguments(scri
     said = capsys.readouterr().err
     assert "a-b_0.5-3 is finished: top-1" in said
     assert "bad-0 failed: error:" in said
-    assert runs.finish([runs.Run("a, b 0.5", 3, tmp_path, (*told, "--workers", "1", "--epochs", "1"))], jobs=1) == []
+    assert (
+        runs.finish(
+            [runs.Run("a, b 0.5", 3, tmp_path, (*told, "--workers", "1", "--epochs", "1"))], jobs=1
+        )
+        == []
+    )
     assert "1 of 1 runs are finished" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="was trained with other arguments"):
         runs.finish([runs.Run("a, b 0.5", 3, tmp_path, (*told, "--epochs", "2"))], jobs=1)
@@ -90,6 +110,8 @@ def test_hours_of_the_published_recipes_follow_from_one_speed(script, monkeypatc
     said = capsys.readouterr().out
     assert "| `imagenet1k` | 409.97 M | 5.5, 60 h |" in said
     published = {
-        name.split("_nommer")[0] for name in recipe_names() if name.startswith(("imagenet1k", "ade20k", "coco"))
+        name.split("_nommer")[0]
+        for name in recipe_names()
+        if name.startswith(("imagenet1k", "ade20k", "coco"))
     }
     assert published == set(hours.IMAGES)

@@ -1,4 +1,7 @@
-"""The scripts beside `nommer benchmark`: the literal form is the same network, and a profile names its parts."""
+"""The scripts beside `nommer benchmark`.
+
+The literal form is the same network, and a profile names its parts.
+"""
 
 import json
 import sys
@@ -21,7 +24,15 @@ def test_the_literal_form_computes_the_same(script):
 
 
 def test_the_literal_form_is_a_row(script, monkeypatch, tmp_path):
-    options = [*OPTIONS.split(), "--backends", "eager", "--device", "cpu", "--out", str(tmp_path / "out")]
+    options = [
+        *OPTIONS.split(),
+        "--backends",
+        "eager",
+        "--device",
+        "cpu",
+        "--out",
+        str(tmp_path / "out"),
+    ]
     monkeypatch.setattr(sys, "argv", ["literal_form.py", *options])
     script("literal_form").main()
     rows = json.loads((tmp_path / "out" / "result.json").read_text())["measurements"]
@@ -39,7 +50,14 @@ def test_a_profile_names_the_parts(script, monkeypatch, capsys, options):
     monkeypatch.setattr(sys, "argv", words.split())
     script("profile_network").main()
     printed = capsys.readouterr().out
-    for part in ("convolution context", "window context", "global context", "nominator", "MLP, stages 1-2", "stem"):
+    for part in (
+        "convolution context",
+        "window context",
+        "global context",
+        "nominator",
+        "MLP, stages 1-2",
+        "stem",
+    ):
         assert f"| {part} | " in printed
     assert "| the call | " in printed
     assert ("AdamW" in printed) == ("training" in options)

@@ -41,7 +41,10 @@ def check_same_run():
 
 @pytest.fixture
 def run(capsys, monkeypatch):
-    """Run a command in this process and expect an exit code; returns what it printed as `out` and `err`."""
+    """Run a command in this process and expect an exit code.
+
+    Returns what it printed as `out` and `err`.
+    """
     monkeypatch.setenv("COLUMNS", "200")
 
     def run(*arguments, code=0):
@@ -59,7 +62,10 @@ def run(capsys, monkeypatch):
 
 @pytest.fixture
 def refused(run):
-    """Run a command that is the user's mistake: exit code 2, one sentence, no traceback; returns the sentence."""
+    """Run a command that is the user's mistake: exit code 2, one sentence, no traceback.
+
+    Returns the sentence.
+    """
 
     def refused(*arguments):
         printed = run(*arguments, code=2)
@@ -74,7 +80,9 @@ def refused(run):
 
 @pytest.fixture(scope="session")
 def process(tmp_path_factory):
-    """Run a command in a fresh process that a fault (of `tests/faults.py`) happens to; returns its code and output.
+    """Run a command in a fresh process that a fault (of `tests/faults.py`) happens to.
+
+    Returns its code and output.
 
     With `processes` it is run by so many, and the fault happens to the one of `rank`.
     """
@@ -84,7 +92,13 @@ def process(tmp_path_factory):
     with subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, **pipes) as server:
 
         def process(*arguments, fault=None, processes=1, rank=0):
-            job = {"arguments": split(arguments), "fault": fault, "err": str(err), "processes": processes, "rank": rank}
+            job = {
+                "arguments": split(arguments),
+                "fault": fault,
+                "err": str(err),
+                "processes": processes,
+                "rank": rank,
+            }
             server.stdin.write(f"{json.dumps(job)}\n")
             server.stdin.flush()
             return SimpleNamespace(**json.loads(server.stdout.readline()), err=err.read_text())
@@ -100,7 +114,9 @@ def shell():
     def shell(*arguments, **options):
         command = [sys.executable, "-m", "nommer", *split(arguments)]
         environment = os.environ | {"OMP_NUM_THREADS": "1"} | options.pop("env", {})
-        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, **options)
+        return subprocess.run(
+            command, capture_output=True, text=True, check=False, env=environment, **options
+        )
 
     return shell
 
@@ -109,7 +125,8 @@ def shell():
 def whole_graphs(monkeypatch, unchecked):
     """Compile as is, without generating code; anything that is no whole graph is an error.
 
-    Holds the functions that were to be compiled, and the graphs that were made of them when they were called.
+    Holds the functions that were to be compiled, and the graphs that were made of them when they
+    were called.
     """
     torch.compiler.reset()
     found = SimpleNamespace(functions=[], graphs=[])

@@ -1,4 +1,7 @@
-"""Ablations of the network through the real command line: trained, saved, loaded, judged, explained, exported."""
+"""Ablations of the network through the real command line.
+
+Trained, saved, loaded, judged, explained, exported.
+"""
 
 import csv
 import json
@@ -17,7 +20,10 @@ ABLATIONS = {
     "convolution": (["--network.contexts", "[convolution]"], {"contexts": ["convolution"]}),
     "window": (["--network.contexts", "[window]"], {"contexts": ["window"]}),
     "global": (["--network.contexts", "[global]"], {"contexts": ["global"]}),
-    "two": (["--network.contexts", "[global, convolution]"], {"contexts": ["convolution", "global"]}),
+    "two": (
+        ["--network.contexts", "[global, convolution]"],
+        {"contexts": ["convolution", "global"]},
+    ),
     "softmax": (["--network.fusion", "softmax"], {"fusion": "softmax"}),
     "sum": (["--network.fusion", "sum"], {"fusion": "sum"}),
     "average": (["--network.compression", "average"], {"compression": "average"}),
@@ -36,7 +42,20 @@ def ablated(tmp_path_factory, coloured, train_options):
         out = folder / name
         if not out.exists():
             with redirect_stdout(StringIO()) as printed:
-                assert main(["train", "--data", str(coloured), "--out", str(out), *options, *ABLATIONS[name][0]]) == 0
+                assert (
+                    main(
+                        [
+                            "train",
+                            "--data",
+                            str(coloured),
+                            "--out",
+                            str(out),
+                            *options,
+                            *ABLATIONS[name][0],
+                        ]
+                    )
+                    == 0
+                )
             (folder / f"{name}.txt").write_text(printed.getvalue())
         return out
 
@@ -55,7 +74,12 @@ def test_is_trained_saved_and_loaded_by_the_same_command(ablated, name):
     loaded = plain(describe_network(nommer.load(out).network))
     assert all(saved[field] == loaded[field] == value for field, value in told.items())
     assert all(set(config[field]) == set(value) for field, value in told.items())
-    rest = {"contexts": list(CONTEXTS), "fusion": "nomination", "compression": "dct", "kept_coefficients": None}
+    rest = {
+        "contexts": list(CONTEXTS),
+        "fusion": "nomination",
+        "compression": "dct",
+        "kept_coefficients": None,
+    }
     assert all(loaded[field] == value for field, value in rest.items() if field not in told)
 
 
@@ -63,7 +87,9 @@ def test_is_trained_saved_and_loaded_by_the_same_command(ablated, name):
 def test_is_judged_as_at_the_end_of_training(ablated, run, coloured, tmp_path, name):
     out = ablated(name)
     run("evaluate", out, "--data", coloured, "--out", tmp_path / "judged", "--workers 0")
-    judged, trained = (json.loads((path / "result.json").read_text()) for path in (tmp_path / "judged", out))
+    judged, trained = (
+        json.loads((path / "result.json").read_text()) for path in (tmp_path / "judged", out)
+    )
     assert judged["loss"] == trained["loss"]
 
 
@@ -88,7 +114,9 @@ def test_what_does_not_nominate_is_not_explained(ablated, refused, coloured, tmp
     message = refused("explain", out, coloured / "val" / "red", "--out", tmp_path / "explained")
     contexts = ", ".join(ABLATIONS[name][1].get("contexts", CONTEXTS))
     fusion = ABLATIONS[name][1].get("fusion", "nomination")
-    assert message.startswith(f"{out}: nothing nominates in its network (contexts {contexts}, fusion {fusion}); give a")
+    assert message.startswith(
+        f"{out}: nothing nominates in its network (contexts {contexts}, fusion {fusion}); give a"
+    )
     assert not (tmp_path / "explained").exists()
 
 
@@ -101,7 +129,12 @@ def test_is_exported_with_a_passed_report(ablated, run, tmp_path, name):
 
 def test_a_segmenter_is_ablated_by_the_same_options(run, scenes, segment_options, tmp_path):
     out = tmp_path / "run"
-    options = [*segment_options, "--epochs=1", "--network.fusion=sum", "--network.compression=average"]
+    options = [
+        *segment_options,
+        "--epochs=1",
+        "--network.fusion=sum",
+        "--network.compression=average",
+    ]
     run("train --data", scenes, "--out", out, *options)
     backbone = nommer.load(out).network.backbone
     assert (backbone.config.fusion, backbone.config.compression) == ("sum", "average")
@@ -111,8 +144,14 @@ def test_a_segmenter_is_ablated_by_the_same_options(run, scenes, segment_options
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--network.contexts=[]"], "--network: contexts must be one or more of convolution, window, global"),
-        (["--network.contexts=[window,window]"], "--network: contexts must be one or more of convolution, window, glo"),
+        (
+            ["--network.contexts=[]"],
+            "--network: contexts must be one or more of convolution, window, global",
+        ),
+        (
+            ["--network.contexts=[window,window]"],
+            "--network: contexts must be one or more of convolution, window, glo",
+        ),
         (["--network.contexts=[spectral]"], "spectral"),
         (["--network.fusion=mean"], "mean"),
         (
@@ -125,17 +164,27 @@ def test_a_segmenter_is_ablated_by_the_same_options(run, scenes, segment_options
         ),
         (
             ["--network.kept-coefficients=[9,1]"],
-            "--network: kept_coefficients must be 2 numbers from 1 to the block_sizes (4, 4), got (9, 1)",
+            "--network: kept_coefficients must be 2 numbers from 1 to the block_sizes (4, 4), got "
+            "(9, 1)",
         ),
-        (["--model=timm:test_resnet", "--network.fusion=sum"], "--network.fusion: does nothing for a network of timm"),
+        (
+            ["--model=timm:test_resnet", "--network.fusion=sum"],
+            "--network.fusion: does nothing for a network of timm",
+        ),
     ],
 )
-def test_options_that_make_no_network_are_refused(refused, coloured, train_options, tmp_path, options, message):
-    assert message in refused("train --data", coloured, "--out", tmp_path / "run", *train_options, *options)
+def test_options_that_make_no_network_are_refused(
+    refused, coloured, train_options, tmp_path, options, message
+):
+    assert message in refused(
+        "train --data", coloured, "--out", tmp_path / "run", *train_options, *options
+    )
     assert not (tmp_path / "run").exists()
 
 
-def test_weights_of_another_ablation_are_refused(ablated, refused, coloured, train_options, tmp_path):
+def test_weights_of_another_ablation_are_refused(
+    ablated, refused, coloured, train_options, tmp_path
+):
     source = ablated("softmax")
     told = refused(
         "train --data",
@@ -147,10 +196,15 @@ def test_weights_of_another_ablation_are_refused(ablated, refused, coloured, tra
         source,
         "--network.fusion=sum",
     )
-    assert "is another network, with fusion softmax (now sum); choose the --model and --network options" in told
+    assert (
+        "is another network, with fusion softmax (now sum); choose the --model and --network "
+        "options" in told
+    )
 
 
 @pytest.mark.parametrize(("name", "drawn"), [("two", "nominations.png, "), ("window", "")])
 def test_only_pictures_that_are_there_are_named(ablated, name, drawn):
     printed = ablated(name).with_suffix(".txt").read_text()
-    assert f"curves.png, confusion_matrix.png, {drawn}val_predictions.jpg" in " ".join(printed.split())
+    assert f"curves.png, confusion_matrix.png, {drawn}val_predictions.jpg" in " ".join(
+        printed.split()
+    )

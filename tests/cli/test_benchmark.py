@@ -1,4 +1,7 @@
-"""`nommer benchmark`: what it measures, what it writes, and what it says of what cannot be measured."""
+"""`nommer benchmark`.
+
+What it measures, what it writes, and what it says of what cannot be measured.
+"""
 
 import json
 
@@ -55,7 +58,9 @@ def test_training_needs_more_than_inference(result):
         if (row["backend"], row["precision"], row["batch"]) == ("eager", "32", 2)
     }
     for model in ("nommer_micro", "test_resnet"):
-        assert of[model, "training", 64]["memory_bytes"] > of[model, "inference", 64]["memory_bytes"]
+        assert (
+            of[model, "training", 64]["memory_bytes"] > of[model, "inference", 64]["memory_bytes"]
+        )
 
 
 def test_the_report_can_be_read_and_repeated(measured, result):
@@ -83,7 +88,10 @@ def test_lists_come_as_text_or_as_lists(tmp_path):
 
 def test_fused_models_are_compared_with_plain_peers(settings):
     groups = settings(backends="fused").groups()
-    assert [(case.model, case.backend) for case in groups[0]] == [("nommer_micro", "fused"), ("test_resnet", "eager")]
+    assert [(case.model, case.backend) for case in groups[0]] == [
+        ("nommer_micro", "fused"),
+        ("test_resnet", "eager"),
+    ]
 
 
 @pytest.fixture
@@ -109,19 +117,25 @@ def settings(tmp_path):
         ("--sizes 16", "--sizes: must be whole numbers of 32 or more, got '16'"),
         ("--sizes 224,x", "--sizes: must be whole numbers of 32 or more, got 'x'"),
         ("--batches 0", "--batches: must be whole numbers of 1 or more, got '0'"),
-        ("--precisions 64", "--precisions: must be among 32, bf16, 16, bf16-true, 16-true, got '64'"),
+        (
+            "--precisions 64",
+            "--precisions: must be among 32, bf16, 16, bf16-true, 16-true, got '64'",
+        ),
         ("--precisions 32,16", "--precisions 16: is for GPUs; on the CPU use bf16 or 32"),
         (
             "--backends fast",
-            "--backends: must be among eager, fused, compiled, fused-compiled, blocks, fused-blocks, onnxruntime, got",
+            "--backends: must be among eager, fused, compiled, fused-compiled, blocks, "
+            "fused-blocks, onnxruntime, got",
         ),
         (
             "--mode training --backends fused",
-            "--precisions 32: cannot be measured with --mode training and --backends fused: training is eager,",
+            "--precisions 32: cannot be measured with --mode training and --backends fused: "
+            "training is eager,",
         ),
         (
             "--backends onnxruntime --precisions 32,bf16",
-            "--precisions bf16: cannot be measured with --mode inference and --backends onnxruntime: training is ea",
+            "--precisions bf16: cannot be measured with --mode inference and --backends "
+            "onnxruntime: training is ea",
         ),
         ("--batches ,", "--batches: nothing is given; name at least one"),
         ("--rounds 0", "--rounds must be 1 or more, got 0"),
@@ -150,7 +164,11 @@ def test_what_cannot_be_run_is_a_row_that_says_so(settings, tmp_path, monkeypatc
     assert (ours.failure, ours.seconds, ours.ratio) == ("out of memory", None, None)
     assert theirs.failure is None
     assert theirs.seconds.median > 0
-    facts = {"packages": {"torch": "2", "timm": "1"}, "settings": {"rounds": 1, "seconds": 1}, "torch_threads": 1}
+    facts = {
+        "packages": {"torch": "2", "timm": "1"},
+        "settings": {"rounds": 1, "seconds": 1},
+        "torch_threads": 1,
+    }
     report = to_markdown(result, facts | {"started": "today", "command": "nommer"})
     assert "| nommer_micro | eager | 1 | out of memory |" in report
     assert name_failure(ValueError("two\nlines")) == "ValueError: two lines"
@@ -158,7 +176,8 @@ def test_what_cannot_be_run_is_a_row_that_says_so(settings, tmp_path, monkeypatc
 
 def test_what_is_left_when_time_is_over_is_left_out(run, tmp_path):
     run(
-        "benchmark --models nommer_micro --peers test_resnet --sizes 32 --batches 1 --minutes 1e-9 --out",
+        "benchmark --models nommer_micro --peers test_resnet --sizes 32 --batches 1 --minutes 1e-9 "
+        "--out",
         tmp_path / "out",
         FAST,
     )
@@ -166,13 +185,22 @@ def test_what_is_left_when_time_is_over_is_left_out(run, tmp_path):
     assert {row["failure"] for row in rows} == {"left out: 1e-09 minutes were over"}
 
 
-def test_compiled_networks_take_turns_with_compiled_peers(settings, tmp_path, monkeypatch, unchecked):
+def test_compiled_networks_take_turns_with_compiled_peers(
+    settings, tmp_path, monkeypatch, unchecked
+):
     torch_compile = torch.compile
     monkeypatch.setattr(
-        torch, "compile", lambda function, **options: torch_compile(function, backend="eager", **options)
+        torch,
+        "compile",
+        lambda function, **options: torch_compile(function, backend="eager", **options),
     )
     result = BenchmarkResult(tmp_path, "a CPU", reference="test_resnet")
-    chosen = {"models": "test_convnext", "backends": "fused-compiled", "batches": "2", "precisions": "bf16"}
+    chosen = {
+        "models": "test_convnext",
+        "backends": "fused-compiled",
+        "batches": "2",
+        "precisions": "bf16",
+    }
     (group,) = settings(**chosen).groups()
     assert [case.backend for case in group] == ["fused-compiled", "compiled"]
     ours, theirs = Bench(settings(), torch.device("cpu"), {}).measure(group, result)
@@ -185,7 +213,10 @@ def test_blocks_take_turns_with_plain_peers_in_training(settings, tmp_path, monk
     monkeypatch.setattr(torch.nn.Module, "compile", lambda part, **_: calls.append(part))
     result = BenchmarkResult(tmp_path, "a CPU", reference="test_resnet")
     (group,) = settings(backends="blocks", batches="2", mode="training").groups()
-    assert [(case.model, case.backend) for case in group] == [("nommer_micro", "blocks"), ("test_resnet", "eager")]
+    assert [(case.model, case.backend) for case in group] == [
+        ("nommer_micro", "blocks"),
+        ("test_resnet", "eager"),
+    ]
     ours, theirs = Bench(settings(), torch.device("cpu"), {}).measure(group, result)
     assert ours.failure is theirs.failure is None
     assert ours.ratio.median == pytest.approx(theirs.seconds.median / ours.seconds.median)
@@ -196,7 +227,10 @@ def test_only_a_nommer_has_such_blocks(settings, tmp_path):
     result = BenchmarkResult(tmp_path, "a CPU", reference=None)
     (group,) = settings(models="test_resnet", peers="", backends="blocks").groups()
     (row,) = Bench(settings(), torch.device("cpu"), {}).measure(group, result)
-    assert row.failure == "InputError: test_resnet: only the blocks of a NomMer are compiled with sizes open"
+    assert (
+        row.failure
+        == "InputError: test_resnet: only the blocks of a NomMer are compiled with sizes open"
+    )
 
 
 @pytest.mark.slow
@@ -229,7 +263,9 @@ def test_turns_are_taken():
     found = time_in_turns(calls, expected, torch.device("cpu"), rounds=5, seconds=1, alone=True)
     assert "".join(order) == "ababababab"
     assert all(len(times) == 5 for times in found.values())
-    slow = time_in_turns(calls, dict.fromkeys("ab", 10.0), torch.device("cpu"), rounds=9, seconds=1, alone=True)
+    slow = time_in_turns(
+        calls, dict.fromkeys("ab", 10.0), torch.device("cpu"), rounds=9, seconds=1, alone=True
+    )
     assert all(len(times) == 3 for times in slow.values())
     assert Spread.of([3.0]) == Spread(3.0, 3.0, 3.0)
     assert Spread.of([1.0, 2.0, 3.0]) == Spread(1.5, 2.0, 2.5)

@@ -31,7 +31,11 @@ def test_the_archives_ask_to_be_unpacked(refused, shared_data, tmp_path):
 
 def test_is_read_as_its_readme_says(camvid):
     data = read_mask_folders(camvid)
-    assert {split: len(samples) for split, samples in data.splits.items()} == {"train": 367, "val": 101, "test": 233}
+    assert {split: len(samples) for split, samples in data.splits.items()} == {
+        "train": 367,
+        "val": 101,
+        "test": 233,
+    }
     assert data.class_names == (
         *("Sky", "Building", "Pole", "Road", "Pavement", "Tree"),
         *("SignSymbol", "Fence", "Car", "Pedestrian", "Bicyclist"),

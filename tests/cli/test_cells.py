@@ -1,4 +1,7 @@
-"""Blood cells (boxes) and nuclei (masks) beside the checkout: their recipes for a few steps, and the verbs."""
+"""Blood cells (boxes) and nuclei (masks) beside the checkout.
+
+Their recipes for a few steps, and the verbs.
+"""
 
 import json
 import tarfile
@@ -18,7 +21,11 @@ def result(folder):
 
 
 def numbers(folder):
-    return {name: value for name, value in result(folder).items() if name.startswith(("box_", "mask_", "best_"))}
+    return {
+        name: value
+        for name, value in result(folder).items()
+        if name.startswith(("box_", "mask_", "best_"))
+    }
 
 
 def test_bccd_trains_evaluates_predicts_and_explains(run, shared_data, tmp_path):
@@ -30,14 +37,23 @@ def test_bccd_trains_evaluates_predicts_and_explains(run, shared_data, tmp_path)
     assert (found["images"], found["objects"]) == (87, 967 + 87 + 83)
     assert found["box_ar"] > 0
     issues = [json.loads(line) for line in (out / "data_issues.jsonl").read_text().splitlines()]
-    assert sorted(issue["file"].split("/")[-1] for issue in issues) == ["BloodImage_00338.xml", "BloodImage_00343.xml"]
+    assert sorted(issue["file"].split("/")[-1] for issue in issues) == [
+        "BloodImage_00338.xml",
+        "BloodImage_00343.xml",
+    ]
     run("evaluate", out, "--workers 0 --out", tmp_path / "again")
     assert numbers(tmp_path / "again") == numbers(out)
     run("evaluate", out, "--split test --workers 0 --out", tmp_path / "test")
-    assert (result(tmp_path / "test")["images"], result(tmp_path / "test")["objects"]) == (72, 805 + 71 + 69)
+    assert (result(tmp_path / "test")["images"], result(tmp_path / "test")["objects"]) == (
+        72,
+        805 + 71 + 69,
+    )
     images = sorted((data / "JPEGImages").iterdir())[:2]
     run("predict", out, *images, "--threshold 0.01 --out", tmp_path / "predicted")
-    assert {entry["height"] for entry in json.loads((tmp_path / "predicted" / "result.json").read_text())} == {480}
+    assert {
+        entry["height"]
+        for entry in json.loads((tmp_path / "predicted" / "result.json").read_text())
+    } == {480}
     run("explain", out, images[0], "--out", tmp_path / "explained")
     assert (tmp_path / "explained" / f"{images[0].stem}.png").is_file()
 

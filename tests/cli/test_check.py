@@ -1,4 +1,7 @@
-"""`nommer check`: what it finds in data of every task, what it writes, its exit code; it never changes a file."""
+"""`nommer check`: what it finds in data of every task, what it writes, its exit code.
+
+It never changes a file.
+"""
 
 import csv
 import html
@@ -37,9 +40,16 @@ def rows(out):
 
 
 def state(root):
-    """Everything about the files below a folder that a program may change, but for when they were read."""
+    """Everything about the files below a folder that a program may change, but for when they were
+    read.
+    """
     return {
-        path.relative_to(root).as_posix(): (facts.st_mtime_ns, facts.st_size, facts.st_mode, facts.st_ino)
+        path.relative_to(root).as_posix(): (
+            facts.st_mtime_ns,
+            facts.st_size,
+            facts.st_mode,
+            facts.st_ino,
+        )
         for path in [root, *root.rglob("*")]
         for facts in [path.lstat()]
     }
@@ -55,7 +65,13 @@ def test_data_in_order(run, coloured, tmp_path):
     assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
     assert issues(tmp_path / "out") == []
     facts = result(tmp_path / "out")
-    assert (facts["task"], facts["code"], facts["images"], facts["train images"], facts["classes"]) == (
+    assert (
+        facts["task"],
+        facts["code"],
+        facts["images"],
+        facts["train images"],
+        facts["classes"],
+    ) == (
         "classification",
         0,
         27,
@@ -73,7 +89,9 @@ def test_every_problem_of_classification(run, photos, noisy, tmp_path):
     shutil.copy(photos / "train/blue/blue-0.png", photos / "val/blue/leak.png")
     shutil.copy(photos / "train/blue/blue-1.png", photos / "train/red/wrong.png")
     shutil.copy(photos / "train/green/green-1.png", photos / "train/green/twin.png")
-    (photos / "train/blue/cut.png").write_bytes((photos / "train/blue/blue-3.png").read_bytes()[:500])
+    (photos / "train/blue/cut.png").write_bytes(
+        (photos / "train/blue/blue-3.png").read_bytes()[:500]
+    )
     (photos / "train/blue/notes.txt").write_text("x")
     noisy((40, 190, 50), size=(20, 90)).save(photos / "train/green/small.png")
     exif = Image.Exif()
@@ -86,10 +104,15 @@ def test_every_problem_of_classification(run, photos, noisy, tmp_path):
         ("cut.png", "cannot be decoded: image file is truncated", "left out"),
         (
             "leak.png",
-            "the same image as train/blue/blue-0.png, with the same label; one is in train, one in val",
+            "the same image as train/blue/blue-0.png, with the same label; one is in train, one in "
+            "val",
             "kept",
         ),
-        ("wrong.png", "the same image as train/blue/blue-1.png, which is 'blue', while this is 'red'", "kept"),
+        (
+            "wrong.png",
+            "the same image as train/blue/blue-1.png, which is 'blue', while this is 'red'",
+            "kept",
+        ),
     }
     assert found(out, "note") == {
         ("notes.txt", "file name does not end as an image's", "left out"),
@@ -97,14 +120,29 @@ def test_every_problem_of_classification(run, photos, noisy, tmp_path):
         ("small.png", "20 x 90 pixels: a side is under 32", "enlarged"),
     }
     (refusal,) = found(out, "fatal")
-    assert "1 of 34 images cannot be read (at most 1% is left out without being asked to)" in refusal[1]
+    assert (
+        "1 of 34 images cannot be read (at most 1% is left out without being asked to)"
+        in refusal[1]
+    )
     assert "1 of 34 images cannot be read" in printed.out
     facts = result(out)
-    assert (facts["unreadable images"], facts["turned by EXIF"], facts["problems"], facts["notes"]) == (1, 1, 4, 3)
+    assert (
+        facts["unreadable images"],
+        facts["turned by EXIF"],
+        facts["problems"],
+        facts["notes"],
+    ) == (1, 1, 4, 3)
     files = {row["file"]: row for row in rows(out)}
     assert len(files) == 34
-    grey, turned, cut = (files[f] for f in ("val/green/grey.png", "val/green/turned.jpg", "train/blue/cut.png"))
-    assert (grey["mode"], grey["format"], grey["class"], grey["split"]) == ("L", "PNG", "green", "val")
+    grey, turned, cut = (
+        files[f] for f in ("val/green/grey.png", "val/green/turned.jpg", "train/blue/cut.png")
+    )
+    assert (grey["mode"], grey["format"], grey["class"], grey["split"]) == (
+        "L",
+        "PNG",
+        "green",
+        "val",
+    )
     assert (turned["width"], turned["height"], turned["orientation"]) == ("60", "40", "6")
     assert cut["error"] == "cannot be decoded: image file is truncated"
     assert files["train/red/wrong.png"]["sha256"] == files["train/blue/blue-1.png"]["sha256"]
@@ -139,7 +177,9 @@ def test_classes_of_which_nothing_can_be_read_are_reported_as_empty(run, photos,
         path.write_bytes(path.read_bytes()[:100])
     out = tmp_path / "out"
     run("check", photos, "--out", out, code=2)
-    assert ("photos", "1 of 3 classes have no validation images: blue", "kept") in found(out, "note")
+    assert ("photos", "1 of 3 classes have no validation images: blue", "kept") in found(
+        out, "note"
+    )
 
 
 def test_a_sample_whose_class_makes_no_sense_is_listed(run, photos, tmp_path):
@@ -192,9 +232,13 @@ def test_problems_of_objects(run, herd_coco, tmp_path):
     out = tmp_path / "out"
     run("check", herd_coco, "--out", out, code=1)
     problems = found(out, "problem")
-    assert any("reaches outside the image" in what and done == "clipped" for _, what, done in problems)
+    assert any(
+        "reaches outside the image" in what and done == "clipped" for _, what, done in problems
+    )
     assert any("no area" in what and done == "dropped" for _, what, done in problems)
-    assert any(name == first[1].name and what.startswith("the same image as") for name, what, _ in problems)
+    assert any(
+        name == first[1].name and what.startswith("the same image as") for name, what, _ in problems
+    )
     facts = result(out)
     assert facts["task"] == "detection"
     assert facts["objects"] > 0
@@ -207,15 +251,26 @@ def herd_coco(tmp_path):
     root = tmp_path / "herd"
     for split, count in (("train", 4), ("val", 2)):
         (root / f"{split}2017").mkdir(parents=True)
-        content = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "cow"}, {"id": 2, "name": "dog"}]}
+        content = {
+            "images": [],
+            "annotations": [],
+            "categories": [{"id": 1, "name": "cow"}, {"id": 2, "name": "dog"}],
+        }
         for number in range(count):
             image = Image.new("RGB", (60, 40), (90, 90, 90 + number + 10 * len(split)))
             image.paste((200, 40, 30), (5 + number, 5, 20 + number, 25))
             image.paste((30, 40, 200), (30, 10, 50, 30 - number))
             image.save(root / f"{split}2017" / f"{number}.png")
-            content["images"].append({"id": number, "file_name": f"{number}.png", "width": 60, "height": 40})
+            content["images"].append(
+                {"id": number, "file_name": f"{number}.png", "width": 60, "height": 40}
+            )
             for category, box in ((1, [5 + number, 5, 15, 20]), (2, [30, 10, 20, 20 - number])):
-                entry = {"id": len(content["annotations"]), "image_id": number, "category_id": category, "bbox": box}
+                entry = {
+                    "id": len(content["annotations"]),
+                    "image_id": number,
+                    "category_id": category,
+                    "bbox": box,
+                }
                 content["annotations"].append(entry | {"iscrowd": 0, "area": box[2] * box[3]})
         (root / "annotations").mkdir(exist_ok=True)
         (root / "annotations" / f"instances_{split}2017.json").write_text(json.dumps(content))
@@ -246,7 +301,10 @@ def test_other_formats(run, coloured, tmp_path, kind):
         data = shutil.make_archive(str(tmp_path / "photos"), "zip", coloured)
     else:
         data = tmp_path / "labels.csv"
-        lines = [f"{path},{path.parent.name},{path.parent.parent.name}" for path in sorted(coloured.rglob("*.png"))]
+        lines = [
+            f"{path},{path.parent.name},{path.parent.parent.name}"
+            for path in sorted(coloured.rglob("*.png"))
+        ]
         data.write_text("\n".join(["path,label,split", *lines]))
     run("check", data, "--out", tmp_path / "out")
     assert result(tmp_path / "out")["images"] == 27
@@ -261,7 +319,9 @@ def test_the_folder_follows_the_rules_of_other_verbs(run, refused, coloured, tmp
     assert "exists and is not empty" in refused("check", coloured, "--out runs/check")
     run("check", coloured, "--out runs/check --overwrite")
     data = shutil.copytree(coloured, tmp_path / "photos")
-    assert "lies in the data, which are never written to" in refused("check", data, "--out photos/check")
+    assert "lies in the data, which are never written to" in refused(
+        "check", data, "--out photos/check"
+    )
     assert "lies in " in refused("check", data, "--out", tmp_path, "--overwrite")
     assert not (data / "check").exists()
     monkeypatch.chdir(data)
@@ -272,7 +332,10 @@ def test_the_folder_follows_the_rules_of_other_verbs(run, refused, coloured, tmp
 def test_names_that_are_not_utf_8(run, photos, tmp_path):
     image = next(photos.rglob("*.png"))
     shutil.copy(image, image.with_name("f\udcfc.png"))  # drawn as a problem: it is in both splits
-    shutil.copy(image, photos / ("val" if image.is_relative_to(photos / "train") else "train") / image.parent.name)
+    shutil.copy(
+        image,
+        photos / ("val" if image.is_relative_to(photos / "train") else "train") / image.parent.name,
+    )
     image.unlink()
     run("check", photos, "--out", tmp_path / "out", code=1)
     lines = (tmp_path / "out" / "images.csv").read_text(errors="surrogateescape").splitlines()
@@ -286,7 +349,9 @@ def test_names_that_are_not_utf_8(run, photos, tmp_path):
 
 
 def test_mistakes_in_the_call_leave_no_report(refused, photos, scenes, tmp_path):
-    assert "no such folder; accepted layouts" in refused("check", tmp_path / "nowhere", "--out", tmp_path / "out")
+    assert "no such folder; accepted layouts" in refused(
+        "check", tmp_path / "nowhere", "--out", tmp_path / "out"
+    )
     file = tmp_path / "nowhere.yaml"
     for data in (photos, scenes):
         assert f"{file}: " in refused("check", data, "--classes", file, "--out", tmp_path / "out")
@@ -296,7 +361,9 @@ def test_mistakes_in_the_call_leave_no_report(refused, photos, scenes, tmp_path)
 def test_labels_that_cannot_be_read_are_reported(run, photos, tmp_path):
     """Also what can be said of the images alone; nothing is read of data that may be of any kind."""
     (photos / "train" / "yellow").mkdir()
-    (photos / "train/blue/cut.png").write_bytes((photos / "train/blue/blue-3.png").read_bytes()[:500])
+    (photos / "train/blue/cut.png").write_bytes(
+        (photos / "train/blue/blue-3.png").read_bytes()[:500]
+    )
     out = tmp_path / "out"
     printed = run("check", photos, "--out", out, code=2)
     assert {path.name for path in out.iterdir()} == FILES
@@ -305,7 +372,9 @@ def test_labels_that_cannot_be_read_are_reported(run, photos, tmp_path):
     assert (name, done) == ("photos", "cannot be used")
     assert what.endswith(why)
     assert why in " ".join(printed.out.split())
-    assert found(out, "problem") == {("cut.png", "cannot be decoded: image file is truncated", "left out")}
+    assert found(out, "problem") == {
+        ("cut.png", "cannot be decoded: image file is truncated", "left out")
+    }
     facts = result(out)
     assert (facts["task"], facts["code"], facts["images found"], facts["unreadable images"]) == (
         "classification",

@@ -1,4 +1,6 @@
-"""`--compile`: the same weights under the same names, whole graphs, and validation that still sees nominations."""
+"""`--compile`: the same weights under the same names, whole graphs, and validation that still sees
+nominations.
+"""
 
 import shutil
 
@@ -26,8 +28,13 @@ def test_a_compiled_run_is_the_same_run(run, trained, whole_graphs, tmp_path):
     plain, compiled = nommer.load(trained).state_dict(), nommer.load(tmp_path / "run").state_dict()
     assert len(whole_graphs.functions) == 1 <= len(whole_graphs.graphs)
     assert plain.keys() == compiled.keys()
-    torch.testing.assert_close(compiled, plain, rtol=1e-3, atol=1e-4)  # compiled, torch's own linear layers compute
-    checkpoints = (torch.load(r / "checkpoints/last.ckpt", weights_only=True) for r in (trained, tmp_path / "run"))
+    torch.testing.assert_close(
+        compiled, plain, rtol=1e-3, atol=1e-4
+    )  # compiled, torch's own linear layers compute
+    checkpoints = (
+        torch.load(r / "checkpoints/last.ckpt", weights_only=True)
+        for r in (trained, tmp_path / "run")
+    )
     one, other = (list(checkpoint["state_dict"]) for checkpoint in checkpoints)
     assert one == other
     assert read(trained, "nominations.csv") == read(tmp_path / "run", "nominations.csv")
@@ -35,13 +42,20 @@ def test_a_compiled_run_is_the_same_run(run, trained, whole_graphs, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_segmenter_is_trained_with_both_heads_in_one_graph(run, scenes, segmented, whole_graphs, tmp_path):
+def test_a_segmenter_is_trained_with_both_heads_in_one_graph(
+    run, scenes, segmented, whole_graphs, tmp_path
+):
     run("train --config", segmented / "config.yaml", "--compile --epochs 1 --out", tmp_path / "run")
     assert [function.__name__ for function in whole_graphs.functions] == ["forward_with_auxiliary"]
-    assert nommer.load(segmented).state_dict().keys() == nommer.load(tmp_path / "run").state_dict().keys()
+    assert (
+        nommer.load(segmented).state_dict().keys()
+        == nommer.load(tmp_path / "run").state_dict().keys()
+    )
 
 
-@pytest.mark.parametrize(("kind", "graphs"), [("trained", 1), pytest.param("segmented", PARTS, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("kind", "graphs"), [("trained", 1), pytest.param("segmented", PARTS, marks=pytest.mark.slow)]
+)
 def test_evaluation_is_the_same(run, request, whole_graphs, tmp_path, kind, graphs):
     """A classifier is one graph, a segmenter's images have many sizes."""
     model = request.getfixturevalue(kind)
@@ -51,12 +65,18 @@ def test_evaluation_is_the_same(run, request, whole_graphs, tmp_path, kind, grap
 
 
 def test_mistakes_are_told(refused, coloured, trained, tmp_path, monkeypatch, train_options):
-    half = refused("train --data", coloured, "--precision 16 --out", tmp_path / "run", *train_options)
+    half = refused(
+        "train --data", coloured, "--precision 16 --out", tmp_path / "run", *train_options
+    )
     assert half == "--precision 16: is for GPUs; on the CPU use bf16 or 32"
-    assert refused("evaluate", trained, "--device cpu --precision 16 --out", tmp_path / "out") == half
+    assert (
+        refused("evaluate", trained, "--device cpu --precision 16 --out", tmp_path / "out") == half
+    )
     monkeypatch.setenv("CXX", "no-such-compiler")
     missing = refused("train --data", coloured, "--compile --out", tmp_path / "run", *train_options)
-    assert missing.startswith("--compile: torch needs a C++ compiler and there is none on the path (looked for no-such")
+    assert missing.startswith(
+        "--compile: torch needs a C++ compiler and there is none on the path (looked for no-such"
+    )
 
 
 def test_what_cannot_be_compiled_deletes_nothing(
@@ -67,14 +87,21 @@ def test_what_cannot_be_compiled_deletes_nothing(
     prepare_folder(results)
     before = digest(tmp_path)
     monkeypatch.setenv("CXX", "no-such-compiler")
-    for command in (("train --data", coloured, "--out", out, *train_options), ("evaluate", trained, "--out", results)):
-        assert "there is none on the path" in refused(*command, "--compile --overwrite --device cpu")
+    for command in (
+        ("train --data", coloured, "--out", out, *train_options),
+        ("evaluate", trained, "--out", results),
+    ):
+        assert "there is none on the path" in refused(
+            *command, "--compile --overwrite --device cpu"
+        )
     assert digest(tmp_path) == before
 
 
 def test_a_compiler_is_found_by_its_usual_names(monkeypatch):
     monkeypatch.delenv("CXX", raising=False)
-    monkeypatch.setattr(speed.shutil, "which", lambda name: "/bin/clang++" if name == "clang++" else None)
+    monkeypatch.setattr(
+        speed.shutil, "which", lambda name: "/bin/clang++" if name == "clang++" else None
+    )
     check_compiler()
     monkeypatch.setattr(speed.shutil, "which", lambda name: None)
     with pytest.raises(InputError, match=r"looked for g\+\+, clang\+\+, cl"):
@@ -83,14 +110,19 @@ def test_a_compiler_is_found_by_its_usual_names(monkeypatch):
 
 def test_a_run_in_half_precision_is_judged_in_full_on_the_cpu(run, trained, tmp_path, monkeypatch):
     recorded = RunFolder.read_config
-    monkeypatch.setattr(RunFolder, "read_config", lambda folder: recorded(folder) | {"precision": "16"})
+    monkeypatch.setattr(
+        RunFolder, "read_config", lambda folder: recorded(folder) | {"precision": "16"}
+    )
     printed = run("evaluate", trained, "--device cpu --workers 0 --out", tmp_path / "out")
     assert "the run's precision, 16, is for GPUs: on the CPU it computes in 32" in printed.err
 
 
 def test_channels_last_moves_no_value_and_only_convolutions(tiny_classifier):
     model, images = tiny_classifier(), torch.randn(2, 3, 32, 32)
-    before, scores = {name: value.clone() for name, value in model.state_dict().items()}, model(images)
+    before, scores = (
+        {name: value.clone() for name, value in model.state_dict().items()},
+        model(images),
+    )
     channels_last(model)
     after = model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)

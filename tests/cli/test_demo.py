@@ -21,7 +21,13 @@ def test_demo_learns_the_digits_and_says_where_to_look(tmp_path, capsys):
     }
     assert len(json.loads((run / "predict" / "result.json").read_text())) == 10
     assert len(list((run / "explain").glob("*.png"))) == 10
-    for name in ("curves.png", "confusion_matrix.png", "nominations.png", "val_predictions.jpg", "train_batch.jpg"):
+    for name in (
+        "curves.png",
+        "confusion_matrix.png",
+        "nominations.png",
+        "val_predictions.jpg",
+        "train_batch.jpg",
+    ):
         with Image.open(run / name) as picture:
             assert min(picture.size) > 200, name
     assert f"top-1 {result['top1']:.2%} of 360 held back digits" in " ".join(shown.split())

@@ -1,4 +1,7 @@
-"""Detection and instance segmentation as a user runs them: formats, train, resume, evaluate, predict, explain."""
+"""Detection and instance segmentation as a user runs them.
+
+Formats, train, resume, evaluate, predict, explain.
+"""
 
 import json
 import shutil
@@ -17,7 +20,14 @@ CLASSES = {17: ("disc", (200, 40, 30)), 44: ("box", (40, 60, 200))}
 """By COCO category id, which have holes: name and colour."""
 
 OPTIONS = [
-    *("--model=nommer_micro", "--epochs=2", "--epoch-steps=2", "--batch-size=2", "--workers=0", "--device=cpu"),
+    *(
+        "--model=nommer_micro",
+        "--epochs=2",
+        "--epoch-steps=2",
+        "--batch-size=2",
+        "--workers=0",
+        "--device=cpu",
+    ),
     *("--detection.short-side=48", "--detection.fpn-channels=8", "--detection.box-channels=16"),
 ]
 RUN_FOLDER = {
@@ -31,7 +41,14 @@ RUN_FOLDER = {
         "detections.json",
         "environment.json",
     ),
-    *("metrics.csv", "nominations.csv", "nominations.png", "per_class.csv", "precision_recall.png", "predictions.csv"),
+    *(
+        "metrics.csv",
+        "nominations.csv",
+        "nominations.png",
+        "per_class.csv",
+        "precision_recall.png",
+        "predictions.csv",
+    ),
     *("result.json", "split.csv", "train_batch.jpg", "val_predictions.jpg", "model/model.json"),
     *("checkpoints/best.ckpt", "checkpoints/last.ckpt", "model/model.safetensors"),
 }
@@ -45,7 +62,11 @@ def draw(seed, size=(64, 48)):
     for identifier, (name, colour) in CLASSES.items():
         if seed % 4 == 3:  # some images show nothing
             continue
-        x, y, side = int(random.integers(1, size[0] - 20)), int(random.integers(1, size[1] - 20)), 16
+        x, y, side = (
+            int(random.integers(1, size[0] - 20)),
+            int(random.integers(1, size[1] - 20)),
+            16,
+        )
         shape = pen.ellipse if name == "disc" else pen.rectangle
         shape((x, y, x + side - 1, y + side - 1), fill=colour)
         objects.append((identifier, x, y, side, side))
@@ -57,7 +78,8 @@ def polygon(x, y, width, height):
 
 
 def write_coco(root, *, masks):
-    """As COCO ships: `train2017/`, `val2017/`, `annotations/instances_*2017.json` and other annotations beside.
+    """As COCO ships: `train2017/`, `val2017/`, `annotations/instances_*2017.json` and other
+    annotations beside.
 
     With masks, most are polygons and one is a crowd in run lengths.
     """
@@ -66,17 +88,35 @@ def write_coco(root, *, masks):
         (root / f"{split}2017").mkdir()
         content = {
             "info": {"description": "COCO 2017 Dataset", "version": "1.0", "year": 2017},
-            "licenses": [{"url": "http://creativecommons.org/licenses/by/2.0/", "id": 4, "name": "Attribution"}],
+            "licenses": [
+                {
+                    "url": "http://creativecommons.org/licenses/by/2.0/",
+                    "id": 4,
+                    "name": "Attribution",
+                }
+            ],
         }
         content["images"], content["annotations"] = images, annotations = [], []
-        content["categories"] = [{"id": i, "name": name, "supercategory": "x"} for i, (name, _) in CLASSES.items()]
+        content["categories"] = [
+            {"id": i, "name": name, "supercategory": "x"} for i, (name, _) in CLASSES.items()
+        ]
         for seed in seeds:
             image, objects = draw(seed)
             name = f"{seed:012}.jpg"
             image.save(root / f"{split}2017" / name, quality=95)
-            entry = {"license": 4, "file_name": name, "coco_url": f"http://images.cocodataset.org/{split}2017/{name}"}
-            entry |= {"height": image.height, "width": image.width, "date_captured": "2013-11-14 17:02:52"}
-            images.append(entry | {"flickr_url": f"http://farm7.staticflickr.com/{name}", "id": 100 + seed})
+            entry = {
+                "license": 4,
+                "file_name": name,
+                "coco_url": f"http://images.cocodataset.org/{split}2017/{name}",
+            }
+            entry |= {
+                "height": image.height,
+                "width": image.width,
+                "date_captured": "2013-11-14 17:02:52",
+            }
+            images.append(
+                entry | {"flickr_url": f"http://farm7.staticflickr.com/{name}", "id": 100 + seed}
+            )
             for identifier, x, y, width, height in objects:
                 annotation = {"segmentation": polygon(x, y, width, height)} if masks else {}
                 annotation |= {"area": width * height, "iscrowd": 0, "image_id": 100 + seed}
@@ -84,7 +124,10 @@ def write_coco(root, *, masks):
                 annotations.append(annotation | {"id": len(annotations) + 7})
         if masks and split == "train":
             column = 48  # counts run down the columns; the first two are the crowd
-            crowd = {"segmentation": {"counts": [0, 2 * column, 62 * column], "size": [48, 64]}, "iscrowd": 1}
+            crowd = {
+                "segmentation": {"counts": [0, 2 * column, 62 * column], "size": [48, 64]},
+                "iscrowd": 1,
+            }
             crowd |= {"area": 2 * column, "image_id": 100, "bbox": [0, 0, 2, 48], "category_id": 17}
             annotations.append(crowd | {"id": 900100000017})
         (root / "annotations" / f"instances_{split}2017.json").write_text(json.dumps(content))
@@ -94,11 +137,16 @@ def write_coco(root, *, masks):
 
 
 def write_roboflow(root):
-    """As Roboflow exports COCO: a folder per split with images and `_annotations.coco.json`, and a group of classes."""
+    """As Roboflow exports COCO.
+
+    A folder per split with images and `_annotations.coco.json`, and a group of classes.
+    """
     write_coco(root / "coco", masks=True)
     for split, folder in (("train", "train"), ("val", "valid")):
         shutil.move(root / "coco" / f"{split}2017", root / folder)
-        content = json.loads((root / "coco" / "annotations" / f"instances_{split}2017.json").read_text())
+        content = json.loads(
+            (root / "coco" / "annotations" / f"instances_{split}2017.json").read_text()
+        )
         content["categories"].insert(0, {"id": 0, "name": "shapes", "supercategory": "none"})
         for entry in content["categories"][1:]:
             entry["supercategory"] = "shapes"
@@ -112,7 +160,11 @@ def write_yolo(root, *, masks=False):
 
     def row(number, x, y, width, height):
         across, down = (x, x + width, x + width, x), (y, y, y + height, y + height)
-        corners = [value for corner in zip(across, down, strict=True) for value in (corner[0] / 64, corner[1] / 48)]
+        corners = [
+            value
+            for corner in zip(across, down, strict=True)
+            for value in (corner[0] / 64, corner[1] / 48)
+        ]
         box = [(x + width / 2) / 64, (y + height / 2) / 48, width / 64, height / 48]
         return " ".join(map(str, [number, *(corners if masks else box)]))
 
@@ -125,7 +177,9 @@ def write_yolo(root, *, masks=False):
             image.save(root / "images" / split / f"{seed}.png")
             lines = [row(list(CLASSES).index(identifier), *box) for identifier, *box in objects]
             (root / "labels" / split / f"{seed}.txt").write_text("\n".join(lines))
-    (root / "data.yaml").write_text(json.dumps({"train": "images/train", "val": "images/val", "names": names}))
+    (root / "data.yaml").write_text(
+        json.dumps({"train": "images/train", "val": "images/val", "names": names})
+    )
     return root
 
 
@@ -145,10 +199,17 @@ def write_voc(root):
                 item = ElementTree.SubElement(annotation, "object")
                 ElementTree.SubElement(item, "name").text = CLASSES[i][0]
                 box = ElementTree.SubElement(item, "bndbox")
-                for name, value in (("xmin", x + 1), ("ymin", y + 1), ("xmax", x + w), ("ymax", y + h)):
+                for name, value in (
+                    ("xmin", x + 1),
+                    ("ymin", y + 1),
+                    ("xmax", x + w),
+                    ("ymax", y + h),
+                ):
                     ElementTree.SubElement(box, name).text = str(value)
             ElementTree.ElementTree(annotation).write(root / "Annotations" / f"{seed:06}.xml")
-        (root / "ImageSets" / "Main" / f"{split}.txt").write_text("\n".join(f"{seed:06}" for seed in seeds))
+        (root / "ImageSets" / "Main" / f"{split}.txt").write_text(
+            "\n".join(f"{seed:06}" for seed in seeds)
+        )
     return root
 
 
@@ -197,7 +258,9 @@ def detected(tmp_path_factory, coco):
 
 
 def test_the_run_folder_holds_what_is_promised(detected):
-    found = {path.relative_to(detected).as_posix() for path in detected.rglob("*") if path.is_file()}
+    found = {
+        path.relative_to(detected).as_posix() for path in detected.rglob("*") if path.is_file()
+    }
     assert {name for name in found if not name.startswith("tensorboard/")} == RUN_FOLDER
     described = json.loads((detected / "model" / "model.json").read_text())
     assert (described["task"], described["class_names"]) == ("detection", ["disc", "box"])
@@ -213,8 +276,12 @@ def test_evaluate_gives_the_numbers_that_training_ended_with(run, detected, tmp_
     assert {entry["image_id"] for entry in found} <= {110, 111, 112, 113}
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # torch's own, hidden without pytest
-def test_blocks_are_compiled_for_images_of_many_sizes(run, refused, detected, coco, whole_graphs, tmp_path):
+@pytest.mark.filterwarnings(
+    "ignore:The .grad attribute of a Tensor:UserWarning"
+)  # torch's own, hidden without pytest
+def test_blocks_are_compiled_for_images_of_many_sizes(
+    run, refused, detected, coco, whole_graphs, tmp_path
+):
     """Training is judged uncompiled; a backbone without blocks cannot be trained so."""
     run("evaluate", detected, "--compile --out", tmp_path / "out", "--workers 0")
     parts = len(whole_graphs.functions)
@@ -225,9 +292,18 @@ def test_blocks_are_compiled_for_images_of_many_sizes(run, refused, detected, co
     run("train --data", coco, "--compile --out", tmp_path / "run", *OPTIONS)
     assert len(whole_graphs.functions) == 2 * parts
     assert len(whole_graphs.graphs) >= parts
-    one, other = (nommer.load(folder).network.state_dict() for folder in (tmp_path / "run", detected))
+    one, other = (
+        nommer.load(folder).network.state_dict() for folder in (tmp_path / "run", detected)
+    )
     assert one.keys() == other.keys()
-    message = refused("train --data", coco, "--compile --out", tmp_path / "peer", *OPTIONS, "--model=timm:test_resnet")
+    message = refused(
+        "train --data",
+        coco,
+        "--compile --out",
+        tmp_path / "peer",
+        *OPTIONS,
+        "--model=timm:test_resnet",
+    )
     told = "--compile: for training on objects, whose images differ in size, only with a NomMer; leave it out"
     assert message == told
     assert not (tmp_path / "peer").exists(), "it was refused before anything was deleted"
@@ -246,7 +322,9 @@ def test_every_format_goes_through_every_verb(run, tmp_path, name):
     run("evaluate", out, "--out", tmp_path / "evaluated", "--workers 0")
     assert numbers(tmp_path / "evaluated") == found
     image = next(
-        path for path in data.rglob("*10.*") if path.suffix in (".jpg", ".png") and path.parent.name != "labels"
+        path
+        for path in data.rglob("*10.*")
+        if path.suffix in (".jpg", ".png") and path.parent.name != "labels"
     )
     run("predict", out, image, "--out", tmp_path / "predicted", "--threshold 0.01")
     (answer,) = json.loads((tmp_path / "predicted" / "result.json").read_text())
@@ -259,7 +337,8 @@ def test_every_format_goes_through_every_verb(run, tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    "options", ["--detection.head cascade", "--model timm:test_resnet", "--detection.augment.hflip 0"]
+    "options",
+    ["--detection.head cascade", "--model timm:test_resnet", "--detection.augment.hflip 0"],
 )
 def test_options_are_obeyed(run, coco, tmp_path, options):
     run("train --data", coco, "--out", tmp_path / "run", *OPTIONS, "--epochs=1", options)
@@ -269,7 +348,10 @@ def test_options_are_obeyed(run, coco, tmp_path, options):
 
 def test_the_same_command_gives_the_same_weights(run, coco, detected, tmp_path):
     run("train --data", coco, "--out", tmp_path / "again", *OPTIONS)
-    found, expected = nommer.load(tmp_path / "again").state_dict(), nommer.load(detected).state_dict()
+    found, expected = (
+        nommer.load(tmp_path / "again").state_dict(),
+        nommer.load(detected).state_dict(),
+    )
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
@@ -277,7 +359,16 @@ def test_predict_writes_boxes_in_every_way(run, detected, coco, tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"no image")
     image = coco / "val2017" / "000000000010.jpg"
     options = "--threshold 0.01 --most 5"
-    run("predict", detected, image, tmp_path / "broken.jpg", "--out", tmp_path / "out", options, code=1)
+    run(
+        "predict",
+        detected,
+        image,
+        tmp_path / "broken.jpg",
+        "--out",
+        tmp_path / "out",
+        options,
+        code=1,
+    )
     good, bad = json.loads((tmp_path / "out" / "result.json").read_text())
     assert 0 < len(good["objects"]) <= 5
     assert "error" in bad
@@ -303,15 +394,27 @@ def test_explain_tells_objects_from_background(run, detected, coco, tmp_path):
 
 def test_mistakes_are_named(refused, detected, coco, segmented, tmp_path):
     options = ("--out", tmp_path / "run", *OPTIONS)
-    assert "--image-size: for detection give" in refused("train --data", coco, *options, "--image-size 64")
-    assert "--augment.hflip: does nothing for detection" in refused("train --data", coco, *options, "--augment.hflip 0")
-    assert "no object has a mask" in refused("train --data", coco, *options, "--detection.masks true")
-    assert "--top: does nothing for detection" in refused("predict", detected, coco / "val2017", "--top 3")
-    assert "--inference.flip: does nothing for detection" in refused("evaluate", detected, "--inference.flip true")
+    assert "--image-size: for detection give" in refused(
+        "train --data", coco, *options, "--image-size 64"
+    )
+    assert "--augment.hflip: does nothing for detection" in refused(
+        "train --data", coco, *options, "--augment.hflip 0"
+    )
+    assert "no object has a mask" in refused(
+        "train --data", coco, *options, "--detection.masks true"
+    )
+    assert "--top: does nothing for detection" in refused(
+        "predict", detected, coco / "val2017", "--top 3"
+    )
+    assert "--inference.flip: does nothing for detection" in refused(
+        "evaluate", detected, "--inference.flip true"
+    )
     assert "--threshold: does nothing for segmentation" in refused(
         "predict", segmented, coco / "val2017", "--threshold 0.5"
     )
-    assert "--threshold must be from 0 to 1, got 2" in refused("predict", detected, coco / "val2017", "--threshold 2")
+    assert "--threshold must be from 0 to 1, got 2" in refused(
+        "predict", detected, coco / "val2017", "--threshold 2"
+    )
     assert not (tmp_path / "run").exists()
 
 
@@ -319,7 +422,10 @@ def test_every_mistake_in_coco_is_listed_and_the_rest_trains(run, tmp_path):
     data, out = write_coco(tmp_path / "data", masks=True), tmp_path / "run"
     path = data / "annotations" / "instances_train2017.json"
     content = json.loads(path.read_text())
-    like = content["annotations"][0] | {"segmentation": polygon(20, 20, 16, 16), "bbox": [20, 20, 16, 16]}
+    like = content["annotations"][0] | {
+        "segmentation": polygon(20, 20, 16, 16),
+        "bbox": [20, 20, 16, 16],
+    }
     mistakes = [
         {"bbox": [5, 5, 0, 10]},
         {"bbox": [30, 30, -10, -10]},
@@ -343,14 +449,26 @@ def test_every_mistake_in_coco_is_listed_and_the_rest_trains(run, tmp_path):
     issues = [json.loads(line) for line in (out / "data_issues.jsonl").read_text().splitlines()]
     assert path.read_bytes() == before
     for number, mistake in enumerate(mistakes):
-        named = [issue for issue in issues if str((like | {"id": 500 + number} | mistake)["id"]) in issue["what"]]
+        named = [
+            issue
+            for issue in issues
+            if str((like | {"id": 500 + number} | mistake)["id"]) in issue["what"]
+        ]
         assert named, f"{mistake} is not in {issues}"
-    assert any(issue["what"].startswith("4 of 9 objects have no mask") for issue in issues), "the last, and 3 before"
+    assert any(issue["what"].startswith("4 of 9 objects have no mask") for issue in issues), (
+        "the last, and 3 before"
+    )
 
 
 def test_every_mistake_in_yolo_is_listed_and_the_rest_trains(run, tmp_path):
     data, out = write_yolo(tmp_path / "data"), tmp_path / "run"
-    mistakes = ["0 0.5 0.5 0 0.2", "0 0.5 0.5 -0.1 0.2", "0 nan 0.5 0.2 0.2", "0 0.95 0.5 0.4 0.2", "7 0.5 0.5 0.2 0.2"]
+    mistakes = [
+        "0 0.5 0.5 0 0.2",
+        "0 0.5 0.5 -0.1 0.2",
+        "0 nan 0.5 0.2 0.2",
+        "0 0.95 0.5 0.4 0.2",
+        "7 0.5 0.5 0.2 0.2",
+    ]
     mistakes += ["0 0.5 0.5", "0 0.1 0.1 0.2 0.2 0.3", "zero 0.5 0.5 0.2 0.2", "0 2.5 2.5 0.1 0.1"]
     (data / "labels" / "train" / "0.txt").write_text(
         "\n".join([*mistakes, "0 0.5 0.5 0.4 0.4", "1 0.5 0.8 0.2 0.4004"])
@@ -359,21 +477,38 @@ def test_every_mistake_in_yolo_is_listed_and_the_rest_trains(run, tmp_path):
     run("train --data", data, "--out", out, *OPTIONS, "--epochs=1")
     issues = [json.loads(line) for line in (out / "data_issues.jsonl").read_text().splitlines()]
     lines = [issue for issue in issues if issue["file"].endswith("0.txt")]
-    assert {f"line {number}" for number in range(1, 10)} == {issue["what"].split(":")[0] for issue in lines}
+    assert {f"line {number}" for number in range(1, 10)} == {
+        issue["what"].split(":")[0] for issue in lines
+    }
     assert any(issue["file"].endswith("none.txt") for issue in issues), "labels without an image"
 
 
 @pytest.mark.slow
 def test_training_aids_and_replay_are_for_detectors_too(run, coco, detected, tmp_path):
     out = tmp_path / "run"
-    given = ("--pretrained", detected, "--aids.ema 0.5 --aids.freeze backbone --batch-size auto --time-limit 1h")
+    given = (
+        "--pretrained",
+        detected,
+        "--aids.ema 0.5 --aids.freeze backbone --batch-size auto --time-limit 1h",
+    )
     printed = run("train --data", coco, "--out", out, *OPTIONS, *given, "--epochs 1")
     assert "batch size " in printed.err
-    before, after = nommer.load(detected).network.state_dict(), nommer.load(out).network.state_dict()
+    before, after = (
+        nommer.load(detected).network.state_dict(),
+        nommer.load(out).network.state_dict(),
+    )
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed
     assert not any(name.startswith("backbone.") for name in changed)
     burst = tmp_path / "burst"
-    run("train --data", coco, "--out", burst, *OPTIONS, "--lr 1e30 --optim.clip-grad 0 --epochs 3", code=2)
+    run(
+        "train --data",
+        coco,
+        "--out",
+        burst,
+        *OPTIONS,
+        "--lr 1e30 --optim.clip-grad 0 --epochs 3",
+        code=2,
+    )
     printed = run("replay", burst, "--device cpu")
     assert "first value that is no finite number: forward network." in printed.out

@@ -1,4 +1,6 @@
-"""`nommer evaluate`: one path of evaluation, classes by name, the same numbers wherever they are asked for."""
+"""`nommer evaluate`: one path of evaluation, classes by name, the same numbers wherever they are
+asked for.
+"""
 
 import json
 import shutil
@@ -16,7 +18,16 @@ from nommer.engine.tasks.metrics import ClassificationMetrics
 from nommer.heads.storage import save_model
 from tests.runs import rows
 
-NUMBERS = ("images", "loss", "top1", "top5", "mean_class_accuracy", "macro_f1", "calibration_error", "confusion")
+NUMBERS = (
+    "images",
+    "loss",
+    "top1",
+    "top5",
+    "mean_class_accuracy",
+    "macro_f1",
+    "calibration_error",
+    "confusion",
+)
 
 
 def result(folder):
@@ -29,7 +40,15 @@ def single_run(tmp_path_factory, write_classes, train_options):
     """A run on class folders alone, which it split itself; (run folder, data)."""
     root = tmp_path_factory.mktemp("single")
     data = write_classes(root / "data", {"blue": 7, "green": 7, "red": 7})
-    arguments = ["train", "--data", str(data), "--out", str(root / "run"), *train_options, "--epochs=1"]
+    arguments = [
+        "train",
+        "--data",
+        str(data),
+        "--out",
+        str(root / "run"),
+        *train_options,
+        "--epochs=1",
+    ]
     assert nommer.cli.main(arguments) == 0
     return root / "run", data
 
@@ -59,11 +78,20 @@ def test_gives_them_for_a_split_that_the_run_made_too(run, single_run, tmp_path)
     assert result(out)["images"] == 3
     for number, model in enumerate((out, out / "model")):
         for extra in ((), ("--data", data)):
-            run("evaluate", model, "--out", tmp_path / f"{number}{len(extra)}", "--workers 0", *extra)
+            run(
+                "evaluate",
+                model,
+                "--out",
+                tmp_path / f"{number}{len(extra)}",
+                "--workers 0",
+                *extra,
+            )
             assert result(tmp_path / f"{number}{len(extra)}") == result(out)
 
 
-@pytest.mark.parametrize("options", ["--batch-size 1", "--batch-size 4", "--workers 1", "--split val"])
+@pytest.mark.parametrize(
+    "options", ["--batch-size 1", "--batch-size 4", "--workers 1", "--split val"]
+)
 def test_batches_and_workers_do_not_matter(run, trained, tmp_path, options):
     run("evaluate", trained, "--out", tmp_path / "out", "--workers 0", options)
     found, expected = result(tmp_path / "out"), result(trained)
@@ -96,10 +124,20 @@ def test_classes_are_matched_by_name_whatever_their_order(run, trained, tmp_path
     model.network.head.weight.data = model.network.head.weight.data[order]
     model.network.head.bias.data = model.network.head.bias.data[order]
     turned = nommer.Classifier(
-        model.network, class_names=[model.class_names[i] for i in order], preprocessing=model.preprocessing
+        model.network,
+        class_names=[model.class_names[i] for i in order],
+        preprocessing=model.preprocessing,
     )
     save_model(tmp_path / "turned", turned, metrics={}, version="0")
-    run("evaluate", tmp_path / "turned", "--data", coloured, "--out", tmp_path / "out", "--workers 0")
+    run(
+        "evaluate",
+        tmp_path / "turned",
+        "--data",
+        coloured,
+        "--out",
+        tmp_path / "out",
+        "--workers 0",
+    )
     assert result(tmp_path / "out")["top1"] == result(trained)["top1"]
     expected, found = result(trained)["confusion"], result(tmp_path / "out")["confusion"]
     assert found == [[expected[i][j] for j in order] for i in order]
@@ -107,7 +145,9 @@ def test_classes_are_matched_by_name_whatever_their_order(run, trained, tmp_path
 
 def test_data_may_have_fewer_classes_than_the_model(run, trained, tmp_path, write_classes):
     write_classes(tmp_path / "data", {"red": 4, "blue": 2})
-    printed = run("evaluate", trained, "--data", tmp_path / "data", "--out", tmp_path / "out", "--workers 0")
+    printed = run(
+        "evaluate", trained, "--data", tmp_path / "data", "--out", tmp_path / "out", "--workers 0"
+    )
     assert [sum(row) for row in result(tmp_path / "out")["confusion"]] == [2, 0, 4]
     green = next(row for row in rows(tmp_path / "out" / "per_class.csv") if row["class"] == "green")
     assert (green["images"], green["recall"]) == ("0", "")
@@ -126,7 +166,9 @@ def test_bad_images_are_an_error_or_left_out_and_listed(run, refused, trained, c
     assert "red-0.png" in (tmp_path / "out" / "data_issues.jsonl").read_text()
 
 
-def test_results_go_into_the_run_folder_under_a_new_name_each_time(run, trained, tmp_path, monkeypatch, coloured):
+def test_results_go_into_the_run_folder_under_a_new_name_each_time(
+    run, trained, tmp_path, monkeypatch, coloured
+):
     monkeypatch.chdir(tmp_path)
     own = tmp_path / "run"
     shutil.copytree(trained, own)
@@ -145,12 +187,22 @@ def test_a_published_checkpoint_is_judged_like_any_model(run, tmp_path, write_cl
     network.reset_classifier(2)
     torch.save(to_published(network.state_dict()), tmp_path / "published.pth")
     data = write_classes(tmp_path / "data", {"class 0": 2, "class 1": 2})
-    run("evaluate", tmp_path / "published.pth", "--data", data, "--out", tmp_path / "out", "--workers 0")
+    run(
+        "evaluate",
+        tmp_path / "published.pth",
+        "--data",
+        data,
+        "--out",
+        tmp_path / "out",
+        "--workers 0",
+    )
     assert result(tmp_path / "out")["images"] == 4
 
 
 def test_a_stop_from_the_keyboard_ends_quietly(run, trained, tmp_path, monkeypatch):
-    monkeypatch.setattr(ClassificationMetrics, "compute", lambda self: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(
+        ClassificationMetrics, "compute", lambda self: signal.raise_signal(signal.SIGINT)
+    )
     printed = run("evaluate", trained, "--out", tmp_path / "out", "--workers 0", code=130)
     assert printed.err.splitlines()[-1] == "stopped"
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, "Ctrl-C works again"
@@ -163,7 +215,9 @@ def test_from_python_with_text_for_paths(trained, tmp_path):
     assert found.out == tmp_path / "out"
 
 
-def test_other_data_with_the_same_file_names_is_judged_whole(run, write_classes, train_options, tmp_path):
+def test_other_data_with_the_same_file_names_is_judged_whole(
+    run, write_classes, train_options, tmp_path
+):
     data = write_classes(tmp_path / "data", {"blue": 6, "red": 6})
     other = write_classes(tmp_path / "other", {"blue": 8, "red": 8}, seed=9)
     run("train --data", data, "--out", tmp_path / "run", *train_options)
@@ -186,10 +240,21 @@ def test_what_training_left_out_evaluation_leaves_out_too(
     assert json.loads((tmp_path / "result" / "result.json").read_text())["images"] == 5
     assert "left out, as in training" in (tmp_path / "result" / "data_issues.jsonl").read_text()
     (tmp_path / "link").symlink_to(data)
-    run("evaluate", tmp_path / "run", "--data", tmp_path / "link", "--out", tmp_path / "linked", "--workers 0")
+    run(
+        "evaluate",
+        tmp_path / "run",
+        "--data",
+        tmp_path / "link",
+        "--out",
+        tmp_path / "linked",
+        "--workers 0",
+    )
     assert result(tmp_path / "linked") == result(tmp_path / "result")
     (issue,) = RunFolder(tmp_path / "linked").read_issues()
-    assert (issue.file, issue.done) == (str(tmp_path / "link" / "val/red/red-0.png"), "left out, as in training")
+    assert (issue.file, issue.done) == (
+        str(tmp_path / "link" / "val/red/red-0.png"),
+        "left out, as in training",
+    )
     moved = tmp_path / "moved"
     data.rename(moved)
     assert "1 of 6 images cannot be read" in refused(

@@ -28,7 +28,11 @@ def test_export_delivers_a_model_with_a_passed_report(exported):
     assert report["largest_difference"] <= report["tolerance"] == 1e-4
     assert report["same_top1"] == report["runs"] == report["images"] * len(report["batches"])
     assert (exported.out / "model.onnx").stat().st_size > 100_000
-    assert {path.name for path in exported.out.iterdir()} == {"model.onnx", "parity.json", "environment.json"}
+    assert {path.name for path in exported.out.iterdir()} == {
+        "model.onnx",
+        "parity.json",
+        "environment.json",
+    }
 
 
 def test_the_file_tells_classes_and_preprocessing(exported, trained):
@@ -41,16 +45,22 @@ def test_the_file_tells_classes_and_preprocessing(exported, trained):
     assert not isinstance(session.get_inputs()[0].shape[0], int)
 
 
-def test_predict_and_evaluate_take_the_exported_model(exported, trained, run, refused, coloured, tmp_path):
+def test_predict_and_evaluate_take_the_exported_model(
+    exported, trained, run, refused, coloured, tmp_path
+):
     file = exported.out / "model.onnx"
     run("evaluate", file, "--data", coloured, "--out", tmp_path / "onnx", "--workers 0")
     run("evaluate", trained, "--data", coloured, "--out", tmp_path / "torch", "--workers 0")
-    ours, theirs = (json.loads((tmp_path / name / "result.json").read_text()) for name in ("onnx", "torch"))
+    ours, theirs = (
+        json.loads((tmp_path / name / "result.json").read_text()) for name in ("onnx", "torch")
+    )
     assert ours["confusion"] == theirs["confusion"]
     assert ours["loss"] == pytest.approx(theirs["loss"], abs=1e-5)
     assert (ours["precision"], ours["runtime"]) == ("32", "ONNX Runtime on the CPU")
     assert (theirs["precision"], theirs["runtime"]) == ("32", "PyTorch, fused, on cpu")
-    assert "is an exported model, whose precision is float32" in refused("predict", file, coloured, "--precision bf16")
+    assert "is an exported model, whose precision is float32" in refused(
+        "predict", file, coloured, "--precision bf16"
+    )
     said = run("predict", file, coloured, "--out", tmp_path / "answers", "--pictures false").err
     assert "precision 32, ONNX Runtime on the CPU" in said
     assert json.loads((tmp_path / "answers" / "environment.json").read_text())["precision"] == "32"
@@ -62,7 +72,9 @@ def test_predict_and_evaluate_take_the_exported_model(exported, trained, run, re
 
 @pytest.fixture
 def written(exported, monkeypatch):
-    """Exports write the exported model again, at once, instead of capturing the model that they are given."""
+    """Exports write the exported model again, at once, instead of capturing the model that they are
+    given.
+    """
 
     def write(program, shapes, description, path):
         shutil.copy(exported.out / "model.onnx", path)
@@ -72,7 +84,9 @@ def written(exported, monkeypatch):
 
 
 @pytest.mark.usefixtures("written")
-def test_an_earlier_export_stays_until_a_new_one_has_passed(exported, trained, coloured, process, refused, tmp_path):
+def test_an_earlier_export_stays_until_a_new_one_has_passed(
+    exported, trained, coloured, process, refused, tmp_path
+):
     out = tmp_path / "out"
     shutil.copytree(exported.out, out)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
@@ -123,14 +137,31 @@ def test_what_goes_wrong_while_exporting_leaves_nothing_half_written(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda told: told.clear(), "was not written by `nommer export`, its metadata lack or spoil 'task'"),
-        (lambda told: told.update(format=2), "written by a newer nommer (format 2, known: 1); upgrade nommer"),
-        (lambda told: told.update(task="depth"), "a model for the task 'depth', which this nommer does not know"),
-        (lambda told: told.update(class_names=["red"]), "gives scores of 3 classes, but its metadata name 1"),
-        (lambda told: told["preprocessing"].update(image_size=48), "cannot compute images of shape (9, 3, 48, 48)"),
+        (
+            lambda told: told.clear(),
+            "was not written by `nommer export`, its metadata lack or spoil 'task'",
+        ),
+        (
+            lambda told: told.update(format=2),
+            "written by a newer nommer (format 2, known: 1); upgrade nommer",
+        ),
+        (
+            lambda told: told.update(task="depth"),
+            "a model for the task 'depth', which this nommer does not know",
+        ),
+        (
+            lambda told: told.update(class_names=["red"]),
+            "gives scores of 3 classes, but its metadata name 1",
+        ),
+        (
+            lambda told: told["preprocessing"].update(image_size=48),
+            "cannot compute images of shape (9, 3, 48, 48)",
+        ),
     ],
 )
-def test_a_file_whose_metadata_were_changed_is_refused(exported, refused, coloured, tmp_path, change, message):
+def test_a_file_whose_metadata_were_changed_is_refused(
+    exported, refused, coloured, tmp_path, change, message
+):
     model = onnx.load(str(exported.out / "model.onnx"))
     told = json.loads(model.metadata_props[0].value)
     change(told)
@@ -140,11 +171,15 @@ def test_a_file_whose_metadata_were_changed_is_refused(exported, refused, colour
     assert message in refused(*command)
 
 
-def test_an_exported_model_is_refused_where_a_network_is_needed(exported, coloured, refused, tmp_path):
+def test_an_exported_model_is_refused_where_a_network_is_needed(
+    exported, coloured, refused, tmp_path
+):
     file = exported.out / "model.onnx"
     image = next(coloured.rglob("*.png"))
     assert "is an exported model" in refused("explain", file, image, "--out", tmp_path / "e")
-    assert "is an exported model" in refused("explain", file, "--data", coloured, "--workers 0 --out", tmp_path / "e")
+    assert "is an exported model" in refused(
+        "explain", file, "--data", coloured, "--workers 0 --out", tmp_path / "e"
+    )
     assert "is an exported model" in refused("export", file, "--data", coloured)
     options = ["--model nommer_micro --image-size 32 --epochs 1 --workers 0"]
     assert "is an exported model" in refused(
@@ -157,7 +192,9 @@ def test_foreign_and_cut_onnx_files_are_refused(exported, refused, coloured, tmp
     whole = (exported.out / "model.onnx").read_bytes()
     for content in (b"", b"no graph", whole[: len(whole) // 2]):
         broken.write_bytes(content)
-        assert "broken.onnx: cannot be read as an ONNX model" in refused("predict", broken, coloured)
+        assert "broken.onnx: cannot be read as an ONNX model" in refused(
+            "predict", broken, coloured
+        )
 
 
 def test_integers_are_delivered_with_what_they_cost(trained, run, coloured, tmp_path):
@@ -185,7 +222,13 @@ def test_integers_that_answer_otherwise_are_refused(trained, refused, tmp_path, 
     assert {path.name for path in left.iterdir()} == {"parity.json", "quantisation.json"}
     assert {path.name for path in left.parent.iterdir()} == {"attempt", "environment.json"}
     assert not json.loads((left / "quantisation.json").read_text())["passed"]
-    assert "for --format onnx only" in refused("export", trained, "--precision int8 --format torch_export")
-    assert "--max-drop must be from 0 to 1" in refused("export", trained, "--precision int8 --max-drop 2")
+    assert "for --format onnx only" in refused(
+        "export", trained, "--precision int8 --format torch_export"
+    )
+    assert "--max-drop must be from 0 to 1" in refused(
+        "export", trained, "--precision int8 --max-drop 2"
+    )
     assert "--max-drop is for --precision int8 only" in refused("export", trained, "--max-drop 0.1")
-    assert "--precision: Expected one of 'float32', 'int8'" in refused("export", trained, "--precision bf16")
+    assert "--precision: Expected one of 'float32', 'int8'" in refused(
+        "export", trained, "--precision bf16"
+    )

@@ -76,10 +76,16 @@ def as_hugging_face(root, to):
     datasets = pytest.importorskip("datasets")
     datasets.disable_progress_bars()
     names = sorted({file.parts[1] for file in files(root)})
-    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=names)})
+    features = datasets.Features(
+        {"image": datasets.Image(), "label": datasets.ClassLabel(names=names)}
+    )
     parts = {
         split: datasets.Dataset.from_list(
-            [{"image": str(root / f), "label": names.index(f.parts[1])} for f in files(root) if f.parts[0] == split],
+            [
+                {"image": str(root / f), "label": names.index(f.parts[1])}
+                for f in files(root)
+                if f.parts[0] == split
+            ],
             features=features,
         )
         for split in ("train", "val")
@@ -126,7 +132,9 @@ def test_the_same_images_in_any_format_give_the_same_numbers(
 
 
 @pytest.mark.slow
-def test_training_with_workers_reads_archives_as_training_without(run, coloured, trained, train_options, tmp_path):
+def test_training_with_workers_reads_archives_as_training_without(
+    run, coloured, trained, train_options, tmp_path
+):
     for number, write in enumerate((as_zip, as_tars)):
         place = tmp_path / str(number)
         place.mkdir()
@@ -162,7 +170,9 @@ def test_data_without_splits_are_split_alike_in_any_format(run, coloured, train_
     for number, data in enumerate((folder, archive, tmp_path / "labels.csv")):
         run("train --data", data, "--out", tmp_path / str(number), " ".join(train_options))
         lines = (tmp_path / str(number) / "split.csv").read_text().splitlines()[1:]
-        held.append(sorted(line.split(",")[0].rpartition("/")[2] for line in lines if ",val," in line))
+        held.append(
+            sorted(line.split(",")[0].rpartition("/")[2] for line in lines if ",val," in line)
+        )
     assert held[0] == held[1]
     assert len(held[2]) == len(held[0])
     run("evaluate", tmp_path / "2", "--workers=0 --out", tmp_path / "evaluated")
@@ -174,7 +184,9 @@ def test_mistakes_are_one_sentence(refused, coloured, tmp_path):
     table.write_text(f"path,colour\n{coloured}/train/red/red-0.png,red\n")
     out = ("--out", tmp_path / "run")
     assert "no column for the label; found path, colour" in refused("train --data", table, *out)
-    assert "no-labels.csv: no such folder" in refused("train --data", table.with_name("no-labels.csv"), *out)
+    assert "no-labels.csv: no such folder" in refused(
+        "train --data", table.with_name("no-labels.csv"), *out
+    )
     archive = tmp_path / "photos.zip"
     archive.write_bytes(b"PK")
     assert "photos.zip: cannot be read as an archive" in refused("train --data", archive, *out)
@@ -186,5 +198,10 @@ def test_a_changed_table_is_not_resumed(run, refused, coloured, train_options, t
     run("train --data", data, "--out", out, " ".join(train_options))
     rows = data.read_text().splitlines()
     data.write_text("\n".join([*rows[:1], rows[1].replace(",blue,", ",red,"), *rows[2:]]))
-    sentence = refused("train --data", data, "--out", out, " ".join(train_options), "--epochs=3 --resume")
-    assert "the data has changed: photos/train/blue/blue-0.png is now train, red, was train, blue" in sentence
+    sentence = refused(
+        "train --data", data, "--out", out, " ".join(train_options), "--epochs=3 --resume"
+    )
+    assert (
+        "the data has changed: photos/train/blue/blue-0.png is now train, red, was train, blue"
+        in sentence
+    )

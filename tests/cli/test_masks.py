@@ -27,7 +27,8 @@ def ade20k(tmp_path, draw_scene):
             )
     rows = ["Idx\tRatio\tTrain\tVal\tStuff\tName"]
     rows += [
-        f"{value}\t0.1\t1\t1\t0\t{name}" for value, name in enumerate(("wall", "building, edifice", "sky"), start=1)
+        f"{value}\t0.1\t1\t1\t0\t{name}"
+        for value, name in enumerate(("wall", "building, edifice", "sky"), start=1)
     ]
     (root / "objectInfo150.txt").write_text("\n".join(rows) + "\n")
     return root
@@ -36,15 +37,36 @@ def ade20k(tmp_path, draw_scene):
 def test_the_ade20k_recipe_trains_on_its_layout(run, ade20k, tmp_path):
     """Those of the other variants differ in `model` and `network.drop_path_rate` alone."""
     recipes = {name: f"ade20k_upernet_160k_nommer_{name}" for name in ("tiny", "small", "base")}
-    settings, *others = (yaml.safe_load(recipe_path(recipe).read_text()) for recipe in recipes.values())
+    settings, *others = (
+        yaml.safe_load(recipe_path(recipe).read_text()) for recipe in recipes.values()
+    )
     for other in others:
         other["network"]["drop_path_rate"] = settings["network"]["drop_path_rate"]
         assert other | {"model": settings["model"]} == settings
     settings["network"]["drop_path_rate"] = 0.1
-    settings["segmentation"] |= {"decoder_channels": 8, "auxiliary_channels": 4, "short_side": 48, "long_side": 192}
-    settings |= {"model": "nommer_micro", "image_size": 48, "epochs": 1, "epoch_steps": 3, "workers": 0}
+    settings["segmentation"] |= {
+        "decoder_channels": 8,
+        "auxiliary_channels": 4,
+        "short_side": 48,
+        "long_side": 192,
+    }
+    settings |= {
+        "model": "nommer_micro",
+        "image_size": 48,
+        "epochs": 1,
+        "epoch_steps": 3,
+        "workers": 0,
+    }
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(settings))
-    run("train --data", ade20k, "--config", tmp_path / "small.yaml", "--out", tmp_path / "run", "--device cpu")
+    run(
+        "train --data",
+        ade20k,
+        "--config",
+        tmp_path / "small.yaml",
+        "--out",
+        tmp_path / "run",
+        "--device cpu",
+    )
     model = nommer.load(tmp_path / "run")
     assert model.class_names[:3] == ("wall", "building", "sky"), "the first of several synonyms"
     assert model.preprocessing.short_side == 48
@@ -52,7 +74,9 @@ def test_the_ade20k_recipe_trains_on_its_layout(run, ade20k, tmp_path):
     assert result["pixels"] == 3 * 78 * 62, "the pixels with value 0 do not count"
     views = "--inference.mode whole --inference.scales [0.5,0.75,1.0,1.25,1.5,1.75] --inference.flip true"
     run("evaluate", tmp_path / "run", "--workers 0 --out", tmp_path / "multi", views)
-    assert json.loads((tmp_path / "multi" / "result.json").read_text())["pixels"] == result["pixels"]
+    assert (
+        json.loads((tmp_path / "multi" / "result.json").read_text())["pixels"] == result["pixels"]
+    )
 
 
 def rgb_masks(root):
@@ -87,21 +111,29 @@ def lists(root):
         (root / f"{split}.txt").write_text("\n".join(dict.fromkeys(names)) + "\n")
 
 
-def test_the_same_masks_in_another_guise_train_the_same(run, write_scenes, segment_options, segmented, tmp_path):
+def test_the_same_masks_in_another_guise_train_the_same(
+    run, write_scenes, segment_options, segmented, tmp_path
+):
     root = write_scenes(tmp_path / "data", {"train": 6, "val": 3})
     rgb_masks(root)
     run("train --data", root, "--out", tmp_path / "run", *segment_options)
-    found, expected = (json.loads((folder / "result.json").read_text()) for folder in (tmp_path / "run", segmented))
+    found, expected = (
+        json.loads((folder / "result.json").read_text()) for folder in (tmp_path / "run", segmented)
+    )
     assert found["confusion"] == expected["confusion"]
 
 
 @pytest.mark.parametrize("change", [palette_masks, lists])
-def test_the_same_masks_in_another_guise_are_read_the_same(run, write_scenes, scenes, segmented, tmp_path, change):
+def test_the_same_masks_in_another_guise_are_read_the_same(
+    run, write_scenes, scenes, segmented, tmp_path, change
+):
     root = write_scenes(tmp_path / "data", {"train": 6, "val": 3})
     change(root)
     for name, data in (("found", root), ("expected", scenes)):
         run("evaluate", segmented, "--data", data, "--split all --workers 0 --out", tmp_path / name)
-    found, expected = (json.loads((tmp_path / name / "result.json").read_text()) for name in ("found", "expected"))
+    found, expected = (
+        json.loads((tmp_path / name / "result.json").read_text()) for name in ("found", "expected")
+    )
     assert found["images"] == 9
     assert found["confusion"] == expected["confusion"]
 
@@ -124,7 +156,8 @@ def test_masks_in_colour_with_a_class_file_elsewhere_go_through_every_verb(
     run("evaluate", tmp_path / "run", "--workers 0 --out", tmp_path / "out")
     run("export", tmp_path / "run", "--format torch_export --out", tmp_path / "exported")
     found, expected = (
-        json.loads((folder / "result.json").read_text()) for folder in (tmp_path / "out", tmp_path / "run")
+        json.loads((folder / "result.json").read_text())
+        for folder in (tmp_path / "out", tmp_path / "run")
     )
     assert found["confusion"] == expected["confusion"]
 
@@ -134,7 +167,10 @@ MISTAKES = {
         lambda root: replace_mask(root, Image.new("L", (48, 40), 9)),
         ("value 9", "1,920 pixels", "expected 0-2"),
     ),
-    "another size": (lambda root: replace_mask(root, Image.new("L", (40, 48))), ("40 x 48", "48 x 40")),
+    "another size": (
+        lambda root: replace_mask(root, Image.new("L", (40, 48))),
+        ("40 x 48", "48 x 40"),
+    ),
     "16 bits beyond the classes": (
         lambda root: replace_mask(root, Image.fromarray(np.full((40, 48), 700, np.uint16))),
         ("value 700", "expected 0-2"),
@@ -169,11 +205,15 @@ def jpeg(path):
 
 
 @pytest.mark.parametrize("case", MISTAKES)
-def test_a_mistake_names_the_file_and_nothing_is_written(refused, write_scenes, segment_options, tmp_path, case):
+def test_a_mistake_names_the_file_and_nothing_is_written(
+    refused, write_scenes, segment_options, tmp_path, case
+):
     root = write_scenes(tmp_path / "data", {"train": 6, "val": 2})
     make, expected = MISTAKES[case]
     path = make(root)
-    sentence = refused("train --data", root, "--out", tmp_path / "run", *segment_options, "--on-bad-sample error")
+    sentence = refused(
+        "train --data", root, "--out", tmp_path / "run", *segment_options, "--on-bad-sample error"
+    )
     assert str(path) in sentence
     for part in expected:
         assert part in sentence
@@ -188,7 +228,10 @@ def test_what_is_left_out_is_listed_and_counted(run, write_scenes, segment_optio
     (root / "masks" / "train" / "extra.png").write_bytes(bad.read_bytes())
     options = [*segment_options, "--epochs=1", "--on-bad-sample skip"]
     printed = run("train --data", root, "--out", tmp_path / "run", *options)
-    issues = [json.loads(line) for line in (tmp_path / "run" / "data_issues.jsonl").read_text().splitlines()]
+    issues = [
+        json.loads(line)
+        for line in (tmp_path / "run" / "data_issues.jsonl").read_text().splitlines()
+    ]
     left_out = [issue for issue in issues if issue["done"].startswith("left out")]
     assert len(left_out) == 3
     assert "3 files left out" in printed.err
@@ -202,7 +245,9 @@ def test_binary_masks_are_explained(run, write_scenes, tmp_path):
     root = write_scenes(tmp_path / "data", {"train": 4, "val": 2})
     (root / "classes.yaml").unlink()
     for path in (root / "masks").rglob("*.png"):
-        Image.fromarray(np.where(np.array(Image.open(path)) == 1, 255, 0).astype(np.uint8)).save(path)
+        Image.fromarray(np.where(np.array(Image.open(path)) == 1, 255, 0).astype(np.uint8)).save(
+            path
+        )
     printed = run("train --data", root, "--out", tmp_path / "run", code=2)
     assert "0 and 255" in printed.err
     assert "{name: object, value: 255}" in printed.err

@@ -1,4 +1,7 @@
-"""The user's mistakes: one sentence that names what is wrong and what to do, exit code 2, and nothing left behind."""
+"""The user's mistakes.
+
+One sentence that names what is wrong and what to do, exit code 2, and nothing left behind.
+"""
 
 import json
 import os
@@ -19,29 +22,65 @@ TRAIN_MISTAKES = {
     ),
     "no epochs": ("--epochs 0", "--epochs must be 1 or more, got 0"),
     "small image": ("--image-size 31", "image_size must be 32 pixels or more, got 31"),
-    "large batch": ("--batch-size 19", "--batch-size 19 is larger than the 18 training images; use 18 or less"),
+    "large batch": (
+        "--batch-size 19",
+        "--batch-size 19 is larger than the 18 training images; use 18 or less",
+    ),
     "odd batch": ("--batch-size 3 --augment.mixup 1", "--batch-size must be even, got 3"),
     "no number": ("--epochs many", "--epochs: Expected int. Got value: many"),
-    "no such choice": ("--precision 64", "--precision: Expected one of 'auto', '32', 'bf16', '16'. Got value: 64"),
-    "no list": ("--loggers wandb", "--loggers: Expected a list in brackets, [wandb]. Got value: wandb"),
+    "no such choice": (
+        "--precision 64",
+        "--precision: Expected one of 'auto', '32', 'bf16', '16'. Got value: 64",
+    ),
+    "no list": (
+        "--loggers wandb",
+        "--loggers: Expected a list in brackets, [wandb]. Got value: wandb",
+    ),
     "no such option": ("--learning-rate 1", "unrecognized arguments: --learning-rate 1"),
-    "no such device": ("--device gpu", "--device 'gpu' is not known; use auto, cpu, cuda, cuda:0, cuda:0,1 or mps"),
+    "no such device": (
+        "--device gpu",
+        "--device 'gpu' is not known; use auto, cpu, cuda, cuda:0, cuda:0,1 or mps",
+    ),
     "device number": ("--device cpu:1", "only cuda devices have numbers"),
-    "smoothing": ("--optim.label-smoothing 1", "optim.label_smoothing must be at least 0 and below 1, got 1"),
+    "smoothing": (
+        "--optim.label-smoothing 1",
+        "optim.label_smoothing must be at least 0 and below 1, got 1",
+    ),
     "optimiser": ("--optim.name adamm", "optim.name 'adamm' is no optimiser of timm"),
-    "policy": ("--augment.auto-augment rainbow", "augment.auto_augment 'rainbow' is no policy of timm"),
-    "scale": ("--augment.scale [0.9,0.1]", "augment.scale must be two numbers with 0 < low <= high <= 1"),
+    "policy": (
+        "--augment.auto-augment rainbow",
+        "augment.auto_augment 'rainbow' is no policy of timm",
+    ),
+    "scale": (
+        "--augment.scale [0.9,0.1]",
+        "augment.scale must be two numbers with 0 < low <= high <= 1",
+    ),
     "crop": ("--pixels.crop-pct 2", "crop_pct must be above 0 and at most 1, got 2"),
-    "drop path": ("--network.drop-path-rate 1", "drop_path_rate must be at least 0 and below 1, got 1"),
-    "patch": ("--network.patch-size 3", "--network.patch-size: Expected one of 1, 2, 4. Got value: 3"),
-    "checkpoint minutes": ("--checkpoint-minutes -1", "--checkpoint-minutes must be 0 or more, got -1"),
-    "new head of nothing": ("--reinit-head", "--reinit-head: does nothing without --pretrained; leave it out"),
+    "drop path": (
+        "--network.drop-path-rate 1",
+        "drop_path_rate must be at least 0 and below 1, got 1",
+    ),
+    "patch": (
+        "--network.patch-size 3",
+        "--network.patch-size: Expected one of 1, 2, 4. Got value: 3",
+    ),
+    "checkpoint minutes": (
+        "--checkpoint-minutes -1",
+        "--checkpoint-minutes must be 0 or more, got -1",
+    ),
+    "new head of nothing": (
+        "--reinit-head",
+        "--reinit-head: does nothing without --pretrained; leave it out",
+    ),
     "pretrained": ("--pretrained nowhere", "nowhere: does not exist; expected a run folder"),
     "config": (
         "--config nowhere.yaml",
         "--config nowhere.yaml: no such file, and no recipe of this name; recipes: ade20k",
     ),
-    "recipe": ("--config=imagenet1k_nommer_huge", "imagenet1k_nommer_huge: no such file, and no recipe of this name"),
+    "recipe": (
+        "--config=imagenet1k_nommer_huge",
+        "imagenet1k_nommer_huge: no such file, and no recipe of this name",
+    ),
 }
 
 
@@ -62,12 +101,16 @@ def test_train_needs_data(refused, tmp_path):
     )
 
 
-def test_bad_images_stop_training_before_anything_is_written(refused, write_classes, tmp_path, train_options):
+def test_bad_images_stop_training_before_anything_is_written(
+    refused, write_classes, tmp_path, train_options
+):
     write_classes(tmp_path / "data", {"blue": 4, "red": 4})
     bad = tmp_path / "data" / "red" / "red-2.png"
     bad.write_bytes(bad.read_bytes()[:200])
     message = refused("train --data", tmp_path / "data", "--out", tmp_path / "run", *train_options)
-    assert message.startswith(f"1 of 8 images cannot be read (at most 1% is left out without being asked to): {bad}: ")
+    assert message.startswith(
+        f"1 of 8 images cannot be read (at most 1% is left out without being asked to): {bad}: "
+    )
     assert not (tmp_path / "run").exists()
 
 
@@ -77,13 +120,18 @@ def test_bad_images_stop_training_before_anything_is_written(refused, write_clas
         ("colour: red", "Option 'colour' is not accepted"),
         ("optim:\n  momentum: 3", "Group 'optim' does not accept option 'momentum'"),
         ("epochs: [1, 2]", "--epochs: Expected int. Got value: [1, 2]"),
-        ("epochs: 3\n  lr: 1", "Problems parsing config: mapping values are not allowed in this context"),
+        (
+            "epochs: 3\n  lr: 1",
+            "Problems parsing config: mapping values are not allowed in this context",
+        ),
         ("just text", "Unexpected config: just text"),
     ],
 )
 def test_a_config_file_that_does_not_fit_is_refused(refused, coloured, tmp_path, yaml, message):
     (tmp_path / "a.yaml").write_text(yaml)
-    found = refused("train --data", coloured, "--out", tmp_path / "run", "--config", tmp_path / "a.yaml")
+    found = refused(
+        "train --data", coloured, "--out", tmp_path / "run", "--config", tmp_path / "a.yaml"
+    )
     assert found.startswith(f"--config {tmp_path / 'a.yaml'}: {message}")
     assert not (tmp_path / "run").exists()
 
@@ -95,7 +143,9 @@ def test_a_config_file_in_another_encoding_is_refused_by_its_name(refused, colou
     assert found.startswith(f"--config {config}: is no text in UTF-8 (")
 
 
-def test_a_network_of_timm_that_takes_one_size_is_refused_before_anything_is_written(refused, coloured, tmp_path):
+def test_a_network_of_timm_that_takes_one_size_is_refused_before_anything_is_written(
+    refused, coloured, tmp_path
+):
     options = "--model timm:deit_tiny_patch16_224 --image-size 64 --workers 0 --device cpu"
     found = refused("train --data", coloured, "--out", tmp_path / "run", options)
     assert found.startswith("--model timm:deit_tiny_patch16_224: does not take images of 64 x 64: ")
@@ -112,18 +162,23 @@ def test_models_that_are_none_are_refused(refused, verb, tmp_path, coloured):
     assert "is no checkpoint of plain tensors" in refused(verb, tmp_path / "a.pt", *images)
 
 
-def test_evaluate_names_the_mistake(refused, trained, tiny_classifier, coloured, tmp_path, write_classes):
+def test_evaluate_names_the_mistake(
+    refused, trained, tiny_classifier, coloured, tmp_path, write_classes
+):
     options = ("--out", tmp_path / "out", "--workers 0")
     assert "has no split 'test'; found train, val; choose with --split" in refused(
         "evaluate", trained, "--split test", *options
     )
-    assert "--batch-size must be 1 or more, got 0" in refused("evaluate", trained, "--batch-size 0", *options)
+    assert "--batch-size must be 1 or more, got 0" in refused(
+        "evaluate", trained, "--batch-size 0", *options
+    )
     assert "--workers must be 0 or more, got -1" in refused(
         "evaluate", trained, "--out", tmp_path / "out", "--workers -1"
     )
     write_classes(tmp_path / "other", {"blue": 1, "violet": 1})
     assert refused("evaluate", trained, "--data", tmp_path / "other", *options) == (
-        f"{tmp_path / 'other'}: class violet is not among the model's classes; found 2: blue, violet; "
+        f"{tmp_path / 'other'}: class violet is not among the model's classes; found 2: blue, "
+        "violet; "
         "expected 3: blue, green, red"
     )
     save_model(tmp_path / "apart", tiny_classifier(), metrics={}, version="0")
@@ -147,7 +202,10 @@ def test_images_that_are_none_are_refused(refused, verb, trained, tmp_path):
     out = ("--out", tmp_path / "out")
     assert "no images in this folder" in refused(verb, trained, tmp_path, *out)
     assert "*.bmp: the pattern matches no file" in refused(verb, trained, f"{tmp_path}/*.bmp", *out)
-    nothing = {"predict": "no images given; name files", "explain": "nothing to explain: name images"}
+    nothing = {
+        "predict": "no images given; name files",
+        "explain": "nothing to explain: name images",
+    }
     assert refused(verb, trained, *out).startswith(nothing[verb])
     assert not (tmp_path / "out").exists()
 
@@ -166,7 +224,9 @@ def test_results_are_overwritten_only_when_told(run, refused, verb, trained, col
     run(*command)
     before = (tmp_path / "out" / "result.json").read_text()
     (tmp_path / "out" / "mark").touch()
-    assert refused(*command).startswith(f"{tmp_path / 'out'}: exists and is not empty; choose another --out")
+    assert refused(*command).startswith(
+        f"{tmp_path / 'out'}: exists and is not empty; choose another --out"
+    )
     assert (tmp_path / "out" / "mark").exists()
     run(*command, "--overwrite")
     assert not (tmp_path / "out" / "mark").exists()
@@ -198,7 +258,9 @@ def test_an_error_of_the_system_is_one_line(run, trained, tmp_path, monkeypatch)
     monkeypatch.setattr("nommer.engine.prediction.save_predictions", full)
     Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
     printed = run("predict", trained, tmp_path / "a.png", "--out", tmp_path / "out", code=2)
-    assert printed.err.splitlines()[1:] == ["error: [Errno 28] No space left on device (--debug shows where)"]
+    assert printed.err.splitlines()[1:] == [
+        "error: [Errno 28] No space left on device (--debug shows where)"
+    ]
     assert json.loads((tmp_path / "out" / "environment.json").read_text())["command"]
 
 
@@ -209,14 +271,18 @@ def test_a_full_device_says_what_helps(run, trained, tmp_path, monkeypatch):
     monkeypatch.setattr("nommer.api.using.evaluate_model", full)
     monkeypatch.setitem(VERBS, "evaluate", (api.evaluate, VERBS["evaluate"][1]))
     printed = run("evaluate", trained, "--out", tmp_path / "out", code=2)
-    assert printed.err.startswith("error: the memory of the device is full; use a smaller --batch-size")
+    assert printed.err.startswith(
+        "error: the memory of the device is full; use a smaller --batch-size"
+    )
 
 
 def test_an_image_that_goes_bad_after_the_audit_stops_training_with_its_name(
     refused, write_classes, tmp_path, train_options, monkeypatch
 ):
     write_classes(tmp_path / "data", {"blue": 6, "red": 6})
-    monkeypatch.setattr("nommer.data.audit.DECODE_LIMIT", 0)  # as with very many images, only headers are read before
+    monkeypatch.setattr(
+        "nommer.data.audit.DECODE_LIMIT", 0
+    )  # as with very many images, only headers are read before
     bad = tmp_path / "data" / "red" / "red-2.png"
     bad.write_bytes(bad.read_bytes()[:-500])
     for workers in ("0", "1"):

@@ -20,7 +20,10 @@ def read(path):
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
-    """40 images of 32 x 32: a square in each channel that is among the classes; of every third none of one."""
+    """40 images of 32 x 32: a square in each channel that is among the classes.
+
+    Of every third none of one.
+    """
     root = tmp_path_factory.mktemp("several")
     rng = np.random.default_rng(0)
     lines = ["path,split,blue,green,red"]
@@ -60,8 +63,12 @@ def test_the_judgement_is_scikit_learns(trained_on_several):
     assert [row["ap"] for row in result["per_class"]] == pytest.approx(expected, abs=1e-4)
     assert result["mean_ap"] == pytest.approx(np.mean(expected), abs=1e-4)
     answered = scores >= 0.5
-    assert result["macro_f1"] == pytest.approx(f1_score(truth, answered, average="macro", zero_division=0), abs=1e-6)
-    assert result["micro_f1"] == pytest.approx(f1_score(truth, answered, average="micro", zero_division=0), abs=1e-6)
+    assert result["macro_f1"] == pytest.approx(
+        f1_score(truth, answered, average="macro", zero_division=0), abs=1e-6
+    )
+    assert result["micro_f1"] == pytest.approx(
+        f1_score(truth, answered, average="micro", zero_division=0), abs=1e-6
+    )
     assert result["exact_match"] == pytest.approx((truth == answered).all(1).mean(), abs=1e-6)
     entropy = -np.where(truth, np.log(scores), np.log(1 - scores)).mean()
     assert result["loss"] == pytest.approx(entropy, abs=1e-4)
@@ -81,13 +88,20 @@ def test_the_best_epoch_is_that_of_the_highest_map(trained_on_several):
 def test_evaluate_gives_the_same_numbers(run, trained_on_several, tmp_path):
     printed = run("evaluate", trained_on_several, "--workers 0 --out", tmp_path / "judged")
     assert "mean ap" in printed.out
-    judged, result = read(tmp_path / "judged" / "result.json"), read(trained_on_several / "result.json")
-    assert {name: judged[name] for name in judged if name not in ("model", "precision", "runtime")} == {
-        name: value for name, value in result.items() if name != "epoch"
-    } | {"data": judged["data"]}
+    judged, result = (
+        read(tmp_path / "judged" / "result.json"),
+        read(trained_on_several / "result.json"),
+    )
+    assert {
+        name: judged[name] for name in judged if name not in ("model", "precision", "runtime")
+    } == {name: value for name, value in result.items() if name != "epoch"} | {
+        "data": judged["data"]
+    }
 
 
-def test_predictions_answer_all_classes_that_reach_the_threshold(run, trained_on_several, table, tmp_path):
+def test_predictions_answer_all_classes_that_reach_the_threshold(
+    run, trained_on_several, table, tmp_path
+):
     images = table.parent / "3*.png"
     run("predict", trained_on_several, images, "--threshold 0.3 --out", tmp_path / "answers")
     for answer in read(tmp_path / "answers" / "result.json"):
@@ -105,7 +119,10 @@ def test_an_exported_model_is_judged_the_same(run, trained_on_several, tmp_path)
     run("export", trained_on_several, "--out", tmp_path / "exported")
     run("evaluate", tmp_path / "exported" / "model.onnx", "--data", read_data(trained_on_several), "--workers 0",
         "--split val --out", tmp_path / "judged")  # fmt: skip
-    judged, result = read(tmp_path / "judged" / "result.json"), read(trained_on_several / "result.json")
+    judged, result = (
+        read(tmp_path / "judged" / "result.json"),
+        read(trained_on_several / "result.json"),
+    )
     assert judged["mean_ap"] == pytest.approx(result["mean_ap"], abs=1e-4)
     assert judged["threshold"] == 0.5
 
@@ -122,10 +139,16 @@ def test_check_counts_every_class_of_an_image(run, table, tmp_path):
     assert any(";" in names for names in listed)
 
 
-def test_images_are_explained_and_a_study_is_refused(run, refused, trained_on_several, table, tmp_path):
+def test_images_are_explained_and_a_study_is_refused(
+    run, refused, trained_on_several, table, tmp_path
+):
     run("explain", trained_on_several, table.parent / "0.png", "--out", tmp_path / "explained")
-    assert "multi-label" in refused("explain", trained_on_several, "--data", table, "--out", tmp_path / "study")
-    sentence = refused("explain", trained_on_several, table.parent / "0.png", "--sensitivity --out", tmp_path / "s")
+    assert "multi-label" in refused(
+        "explain", trained_on_several, "--data", table, "--out", tmp_path / "study"
+    )
+    sentence = refused(
+        "explain", trained_on_several, table.parent / "0.png", "--sensitivity --out", tmp_path / "s"
+    )
     assert "multi-label classification" in sentence
 
 
@@ -142,4 +165,6 @@ def test_what_needs_one_class_per_image_is_refused(refused, table, tmp_path, opt
 
 def test_a_model_and_data_of_another_kind_do_not_go_together(refused, trained_on_several, coloured):
     sentence = refused("evaluate", trained_on_several, "--data", coloured)
-    assert "is laid out for classification, but the model does multi-label classification" in sentence
+    assert (
+        "is laid out for classification, but the model does multi-label classification" in sentence
+    )

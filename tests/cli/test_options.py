@@ -72,8 +72,17 @@ def test_flags_stand_alone_or_with_a_value(run, spelled, value):
 
 
 def test_a_flag_does_not_swallow_what_follows():
-    assert normalise(["predict", "run", "--overwrite", "a.png"]) == ["predict", "run", "--overwrite=true", "a.png"]
-    assert normalise(["train", "--resume", "--overwrite"]) == ["train", "--resume=true", "--overwrite=true"]
+    assert normalise(["predict", "run", "--overwrite", "a.png"]) == [
+        "predict",
+        "run",
+        "--overwrite=true",
+        "a.png",
+    ]
+    assert normalise(["train", "--resume", "--overwrite"]) == [
+        "train",
+        "--resume=true",
+        "--overwrite=true",
+    ]
 
 
 def test_print_config_is_a_config(run, tmp_path):
@@ -94,8 +103,14 @@ def test_what_stands_after_the_config_wins(run, tmp_path):
 def test_the_other_verbs_take_configs_too(run, tmp_path, verb):
     (tmp_path / "a.yaml").write_text(f"out: {tmp_path / 'out'}\noverwrite: true\n")
     images = () if verb == "evaluate" else ("a.png",)
-    shown = yaml.safe_load(run(verb, "--config", tmp_path / "a.yaml", "model", *images, "--print_config").out)
-    assert (shown["model"], shown["out"], shown["overwrite"]) == ("model", str(tmp_path / "out"), True)
+    shown = yaml.safe_load(
+        run(verb, "--config", tmp_path / "a.yaml", "model", *images, "--print_config").out
+    )
+    assert (shown["model"], shown["out"], shown["overwrite"]) == (
+        "model",
+        str(tmp_path / "out"),
+        True,
+    )
 
 
 def test_the_defaults_are_those_of_python(run):
@@ -116,7 +131,9 @@ def test_the_defaults_are_those_of_python(run):
         ):
             assert found[name] == parameter.default, name
     assert found["augment"] == yaml.safe_load(
-        yaml.safe_dump({k: list(v) if isinstance(v, tuple) else v for k, v in vars(Augmentation()).items()})
+        yaml.safe_dump(
+            {k: list(v) if isinstance(v, tuple) else v for k, v in vars(Augmentation()).items()}
+        )
     )
 
 
@@ -128,14 +145,22 @@ def masks(classes):
     """Data with masks of so many classes."""
     encoding = MaskEncoding({value: value for value in range(classes)})
     return MaskFolders(
-        Path("data"), tuple(map(str, range(classes))), {}, colours=((0, 0, 0),) * classes, encoding=encoding
+        Path("data"),
+        tuple(map(str, range(classes))),
+        {},
+        colours=((0, 0, 0),) * classes,
+        encoding=encoding,
     )
 
 
 def objects(classes):
     """Data with boxes and masks of so many classes."""
     return DetectionFolders(
-        Path("data"), tuple(map(str, range(classes))), {}, category_ids=tuple(range(1, classes + 1)), has_masks=True
+        Path("data"),
+        tuple(map(str, range(classes))),
+        {},
+        category_ids=tuple(range(1, classes + 1)),
+        has_masks=True,
     )
 
 
@@ -156,7 +181,9 @@ class TestRecipes:
 
     @pytest.mark.parametrize("name", recipe_names())
     def test_parses_resolves_and_builds_its_model(self, name):
-        task = next((task for start, task in self.TASKS.items() if name.startswith(start)), "classification")
+        task = next(
+            (task for start, task in self.TASKS.items() if name.startswith(start)), "classification"
+        )
         made = {"segmentation": masks(150), "detection": objects(80)}
         data = made.get(task, ClassFolders(Path("data"), tuple(map(str, range(1000))), {}))
         data = replace(data, splits={"train": range(100_000)})
@@ -178,22 +205,40 @@ class TestRecipes:
 
     @pytest.mark.parametrize("name", recipe_names())
     def test_says_its_command_and_what_to_expect(self, name):
-        header = [line for line in recipe_path(name).read_text().splitlines() if line.startswith("#")]
+        header = [
+            line for line in recipe_path(name).read_text().splitlines() if line.startswith("#")
+        ]
         assert any("nommer " in line for line in header)
         assert any(line.startswith("# Expected") for line in header)
 
-    @pytest.mark.parametrize(("variant", "drop_path"), [("tiny", 0.1), ("small", 0.3), ("base", 0.5)])
+    @pytest.mark.parametrize(
+        ("variant", "drop_path"), [("tiny", 0.1), ("small", 0.3), ("base", 0.5)]
+    )
     def test_the_imagenet_recipes_hold_the_published_numbers(self, variant, drop_path):
         settings = self.parsed(f"imagenet1k_nommer_{variant}")
         optim, augment = settings.optim, settings.augment
-        assert (settings.model, settings.image_size, settings.epochs) == (f"nommer_{variant}", 224, 320)
+        assert (settings.model, settings.image_size, settings.epochs) == (
+            f"nommer_{variant}",
+            224,
+            320,
+        )
         assert settings.batch_size * 8 == 1024
         assert optim.scaled_lr(settings.lr, 1024) == pytest.approx(1e-3)
-        assert (optim.name, optim.eps, optim.betas, optim.weight_decay) == ("adamw", 1e-8, (0.9, 0.999), 0.05)
+        assert (optim.name, optim.eps, optim.betas, optim.weight_decay) == (
+            "adamw",
+            1e-8,
+            (0.9, 0.999),
+            0.05,
+        )
         assert (optim.warmup_epochs, optim.clip_grad, optim.label_smoothing) == (20, 5.0, 0.1)
         assert settings.lr * optim.warmup_factor == pytest.approx(5e-7)
         assert settings.lr * optim.min_factor == pytest.approx(5e-6)
-        assert (augment.mixup, augment.cutmix, augment.mixup_prob, augment.mixup_switch_prob) == (0.8, 1.0, 1.0, 0.5)
+        assert (augment.mixup, augment.cutmix, augment.mixup_prob, augment.mixup_switch_prob) == (
+            0.8,
+            1.0,
+            1.0,
+            0.5,
+        )
         assert (augment.auto_augment, augment.color_jitter) == ("rand-m9-mstd0.5-inc1", 0.4)
         assert (augment.random_erasing, augment.scale, augment.hflip) == (0.25, (0.08, 1.0), 0.5)
         assert augment.ratio == pytest.approx((3 / 4, 4 / 3))
@@ -207,13 +252,31 @@ class TestRecipes:
     def test_the_ade20k_recipes_hold_the_published_numbers(self, variant):
         settings = self.parsed(f"ade20k_upernet_160k_nommer_{variant}")
         optim, options = settings.optim, settings.segmentation
-        assert (settings.model, settings.image_size, settings.batch_size * 8) == (f"nommer_{variant}", 512, 16)
+        assert (settings.model, settings.image_size, settings.batch_size * 8) == (
+            f"nommer_{variant}",
+            512,
+            16,
+        )
         assert (settings.epochs, settings.epoch_steps, settings.lr) == (10, 16_000, 6e-5)
-        assert (optim.name, optim.betas, optim.weight_decay, optim.clip_grad) == ("adamw", (0.9, 0.999), 0.01, 0)
-        assert (optim.schedule, optim.power, optim.min_factor, optim.warmup_factor) == ("poly", 1.0, 0.0, 1e-6)
+        assert (optim.name, optim.betas, optim.weight_decay, optim.clip_grad) == (
+            "adamw",
+            (0.9, 0.999),
+            0.01,
+            0,
+        )
+        assert (optim.schedule, optim.power, optim.min_factor, optim.warmup_factor) == (
+            "poly",
+            1.0,
+            0.0,
+            1e-6,
+        )
         assert optim.label_smoothing == 0
         assert settings.network.drop_path_rate == 0.3
-        assert (options.decoder_channels, options.auxiliary_channels, options.auxiliary_weight) == (512, 256, 0.4)
+        assert (options.decoder_channels, options.auxiliary_channels, options.auxiliary_weight) == (
+            512,
+            256,
+            0.4,
+        )
         assert (options.dropout, options.short_side, options.long_side, options.class_weights) == (
             0.1,
             512,
@@ -234,8 +297,17 @@ class TestRecipes:
     def test_the_coco_recipes_hold_the_published_numbers(self, head, schedule, variant):
         settings = self.parsed(f"coco_{head}_rcnn_{schedule}_nommer_{variant}")
         optim, options = settings.optim, settings.detection
-        assert (settings.model, settings.batch_size * 8, settings.lr) == (f"nommer_{variant}", 16, 1e-4)
-        assert (optim.name, optim.betas, optim.weight_decay, optim.clip_grad) == ("adamw", (0.9, 0.999), 0.05, 0)
+        assert (settings.model, settings.batch_size * 8, settings.lr) == (
+            f"nommer_{variant}",
+            16,
+            1e-4,
+        )
+        assert (optim.name, optim.betas, optim.weight_decay, optim.clip_grad) == (
+            "adamw",
+            (0.9, 0.999),
+            0.05,
+            0,
+        )
         assert (optim.schedule, optim.warmup_factor) == ("steps", 1e-3)
         assert optim.warmup_epochs * 117_266 / 16 == pytest.approx(500, abs=1)
         epochs, milestones = {"1x": (12, (8, 11)), "3x": (36, (27, 33))}[schedule]
@@ -254,7 +326,13 @@ class TestRecipes:
 
     def test_trains_on_small_data_through_the_real_command_line(self, run, coloured, tmp_path):
         options = "--model nommer_micro --image-size 32 --epochs 1 --batch-size 6 --workers 0 --device cpu"
-        run("train --config imagenet1k_nommer_tiny --data", coloured, "--out", tmp_path / "run", options)
+        run(
+            "train --config imagenet1k_nommer_tiny --data",
+            coloured,
+            "--out",
+            tmp_path / "run",
+            options,
+        )
         config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
         assert config["augment"]["auto_augment"] == "rand-m9-mstd0.5-inc1"
         assert config["optim"]["reference_batch"] == 512
@@ -262,6 +340,9 @@ class TestRecipes:
 
 
 def test_debug_may_stand_anywhere(capsys, tmp_path):
-    for arguments in (["--debug", "evaluate", str(tmp_path)], ["evaluate", "--debug", str(tmp_path)]):
+    for arguments in (
+        ["--debug", "evaluate", str(tmp_path)],
+        ["evaluate", "--debug", str(tmp_path)],
+    ):
         assert main(arguments) == 2
         assert "Traceback" in capsys.readouterr().err

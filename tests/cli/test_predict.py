@@ -85,9 +85,20 @@ def test_top_limits_the_classes_and_pictures_can_be_left_out(run, trained, image
 
 @pytest.mark.parametrize("verb", ["predict", "explain"])
 def test_files_folders_patterns_and_lists(run, trained, images, tmp_path, monkeypatch, verb):
-    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{images / 'a [1].png'}\n\n{images / 'b.jpg'}\r\n"))
+    monkeypatch.setattr(
+        sys, "stdin", io.StringIO(f"{images / 'a [1].png'}\n\n{images / 'b.jpg'}\r\n")
+    )
     pattern = tmp_path / "*" / "*.jpg"
-    run(verb, trained, images / "deep", pattern, "-", images / "a [1].png", "--out", tmp_path / "out")
+    run(
+        verb,
+        trained,
+        images / "deep",
+        pattern,
+        "-",
+        images / "a [1].png",
+        "--out",
+        tmp_path / "out",
+    )
     assert [answer["image"] for answer in answers(tmp_path / "out")] == [
         str(images / name) for name in ("deep/c.tif", "b.jpg", "a [1].png")
     ]
@@ -95,7 +106,9 @@ def test_files_folders_patterns_and_lists(run, trained, images, tmp_path, monkey
 
 @pytest.mark.parametrize("verb", ["predict", "explain"])
 def test_a_file_that_does_not_exist_is_that_files_error(run, trained, images, tmp_path, verb):
-    run(verb, trained, tmp_path / "nowhere.png", images / "b.jpg", "--out", tmp_path / "out", code=1)
+    run(
+        verb, trained, tmp_path / "nowhere.png", images / "b.jpg", "--out", tmp_path / "out", code=1
+    )
     first, second = answers(tmp_path / "out")
     assert first == {"image": str(tmp_path / "nowhere.png"), "error": "file does not exist"}
     assert second["top"]
@@ -103,7 +116,15 @@ def test_a_file_that_does_not_exist_is_that_files_error(run, trained, images, tm
 
 def test_batches_do_not_matter(run, trained, coloured, tmp_path):
     for size in (1, 4, 32):
-        run("predict", trained, coloured / "val", "--batch-size", str(size), "--out", tmp_path / str(size))
+        run(
+            "predict",
+            trained,
+            coloured / "val",
+            "--batch-size",
+            str(size),
+            "--out",
+            tmp_path / str(size),
+        )
     first, *others = (answers(tmp_path / str(size)) for size in (1, 4, 32))
     for other in others:
         for one, two in zip(first, other, strict=True):
@@ -113,7 +134,9 @@ def test_batches_do_not_matter(run, trained, coloured, tmp_path):
             }
 
 
-def test_results_go_into_the_run_folder_or_the_current_one(run, trained, tmp_path, monkeypatch, coloured):
+def test_results_go_into_the_run_folder_or_the_current_one(
+    run, trained, tmp_path, monkeypatch, coloured
+):
     image = coloured / "val" / "red" / "red-0.png"
     own = tmp_path / "run"
     shutil.copytree(trained, own)
@@ -124,7 +147,10 @@ def test_results_go_into_the_run_folder_or_the_current_one(run, trained, tmp_pat
         assert (own / verb / "result.json").exists()
     assert list((tmp_path / "cwd").iterdir()) == []
     torch.manual_seed(0)
-    torch.save(to_published(nommer.NomMer(VARIANTS["nommer_micro"]).state_dict()), tmp_path / "published.pth")
+    torch.save(
+        to_published(nommer.NomMer(VARIANTS["nommer_micro"]).state_dict()),
+        tmp_path / "published.pth",
+    )
     run("predict", tmp_path / "published.pth", image)
     (answer,) = answers(tmp_path / "cwd" / "predict")
     assert len(answer["top"]) == 5
@@ -133,7 +159,10 @@ def test_results_go_into_the_run_folder_or_the_current_one(run, trained, tmp_pat
 
 def test_explain_writes_the_shares_that_the_trace_counts(run, trained, images, tmp_path):
     printed = run("explain", trained, images, "--out", tmp_path / "out", code=1)
-    model, found = nommer.load(trained), {answer["image"]: answer for answer in answers(tmp_path / "out")}
+    model, found = (
+        nommer.load(trained),
+        {answer["image"]: answer for answer in answers(tmp_path / "out")},
+    )
     assert "truncated" in found[str(images / "cut.png")]["error"]
     shares = {block: [] for block in ("stage 1 block 1", "stage 2 block 1")}
     for name in ("a [1].png", "b.jpg", "deep/c.tif"):
@@ -184,13 +213,17 @@ def test_the_picture_shows_the_contexts_that_are_nominated(run, tiny_classifier,
 
 
 def test_names_are_shown_as_they_are(run, tiny_classifier, tmp_path, noisy):
-    save_model(tmp_path / "model", tiny_classifier(("[b]", ":cat:", "x [/y]")), metrics={}, version="0")
+    save_model(
+        tmp_path / "model", tiny_classifier(("[b]", ":cat:", "x [/y]")), metrics={}, version="0"
+    )
     folder = tmp_path / "a["
     folder.mkdir()
     noisy((1, 2, 3)).save(folder / "red] :dog:.png")
     (folder / "bold].png").write_text("no image")
     for verb in ("predict", "explain"):
-        printed = run(verb, tmp_path / "model", folder, "--out", tmp_path / "out [i]", "--overwrite", code=1)
+        printed = run(
+            verb, tmp_path / "model", folder, "--out", tmp_path / "out [i]", "--overwrite", code=1
+        )
         shown = " ".join(printed.out.split())
         assert "bold].png" in shown
         assert "out [i]" in shown
@@ -215,7 +248,9 @@ def test_the_maps_of_one_image_at_a_time_are_held(trained, noisy, tmp_path, monk
     (tmp_path / "images").mkdir()
     for index in range(5):
         noisy((40, 190, 50), size=(40, 40)).save(tmp_path / "images" / f"{index}.png")
-    found = nommer.explain(trained, [str(tmp_path / "images")], out=tmp_path / "e", device="cpu").explanations
+    found = nommer.explain(
+        trained, [str(tmp_path / "images")], out=tmp_path / "e", device="cpu"
+    ).explanations
     assert len(alive) == 5
     assert max(alive) <= 2, "one, and the next"
     for written, kept in zip(answers(tmp_path / "e"), found, strict=True):
@@ -248,9 +283,16 @@ def test_the_precision_is_chosen_and_told(trained, run, refused, coloured, tmp_p
     image = next(coloured.rglob("*.png"))
     command = ("predict", trained, image, "--pictures false")
     assert "precision 32, PyTorch, fused, on cpu" in run(*command, "--out", tmp_path / "32").err
-    assert "precision bf16, PyTorch" in run(*command, "--precision bf16 --out", tmp_path / "bf16").err
+    assert (
+        "precision bf16, PyTorch" in run(*command, "--precision bf16 --out", tmp_path / "bf16").err
+    )
     assert json.loads((tmp_path / "bf16" / "environment.json").read_text())["precision"] == "bf16"
-    one, other = (json.loads((tmp_path / name / "result.json").read_text())[0]["top"] for name in ("32", "bf16"))
+    one, other = (
+        json.loads((tmp_path / name / "result.json").read_text())[0]["top"]
+        for name in ("32", "bf16")
+    )
     assert [entry["class"] for entry in one] == [entry["class"] for entry in other]
     assert 0 < abs(one[0]["probability"] - other[0]["probability"]) < 0.02
-    assert "--precision 16: is for GPUs" in refused(*command, "--precision 16 --out", tmp_path / "16")
+    assert "--precision 16: is for GPUs" in refused(
+        *command, "--precision 16 --out", tmp_path / "16"
+    )

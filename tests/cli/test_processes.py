@@ -1,4 +1,7 @@
-"""Several processes on one machine: started either way, judging alike, sharing gradients, ending together."""
+"""Several processes on one machine.
+
+Started either way, judging alike, sharing gradients, ending together.
+"""
 
 import json
 import os
@@ -13,7 +16,13 @@ import torch
 
 from tests.runs import rows
 
-OPTIONS = ["--model=nommer_micro", "--batch-size=3", "--image-size=32", "--workers=0", "--device=cpu"]
+OPTIONS = [
+    "--model=nommer_micro",
+    "--batch-size=3",
+    "--image-size=32",
+    "--workers=0",
+    "--device=cpu",
+]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 TOLD = ("epoch", "model", "precision", "runtime")
 """What the one or the other verb says besides of a result."""
@@ -22,24 +31,46 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 
 @pytest.fixture
 def data(write_classes, tmp_path):
-    """16 training images, and 7 of validation: a number that neither two nor three processes share equally."""
+    """16 training images, and 7 of validation.
+
+    A number that neither two nor three processes share equally.
+    """
     write_classes(tmp_path / "data" / "train", {"blue": 8, "red": 8})
     write_classes(tmp_path / "data" / "val", {"blue": 4, "red": 3}, seed=9)
     return tmp_path / "data"
 
 
 def result(folder):
-    return {k: v for k, v in json.loads((folder / "result.json").read_text()).items() if k not in TOLD}
+    return {
+        k: v for k, v in json.loads((folder / "result.json").read_text()).items() if k not in TOLD
+    }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("started", ["torchrun 2", "devices 3"])
 def test_evaluation_is_the_same_for_any_number_of_processes(data, run, tmp_path, started):
     kind, number = started.split()
-    begin = [*TORCHRUN, number, "-m", "nommer"] if kind == "torchrun" else [sys.executable, "-m", "nommer"]
+    begin = (
+        [*TORCHRUN, number, "-m", "nommer"]
+        if kind == "torchrun"
+        else [sys.executable, "-m", "nommer"]
+    )
     more = ["--sync-norms", "on"] if kind == "torchrun" else ["--devices", number]
-    command = [*begin, "train", "--data", data, "--out", tmp_path / "run", "--epochs", "1", "--cache", "ram"]
-    done = subprocess.run([*command, *OPTIONS, *more], capture_output=True, text=True, check=False, env=ENVIRONMENT)
+    command = [
+        *begin,
+        "train",
+        "--data",
+        data,
+        "--out",
+        tmp_path / "run",
+        "--epochs",
+        "1",
+        "--cache",
+        "ram",
+    ]
+    done = subprocess.run(
+        [*command, *OPTIONS, *more], capture_output=True, text=True, check=False, env=ENVIRONMENT
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("validation, best epoch") == 1
     assert done.stderr.count("epoch 1/1") == 1
@@ -52,7 +83,9 @@ def test_evaluation_is_the_same_for_any_number_of_processes(data, run, tmp_path,
     run("evaluate", tmp_path / "run", "--workers 0 --out", tmp_path / "alone")
     assert result(tmp_path / "alone") == found, "by one process"
     for row in rows(tmp_path / "run" / "nominations.csv"):
-        assert sum(float(row[name]) for name in ("convolution", "window", "global")) == pytest.approx(1)
+        assert sum(
+            float(row[name]) for name in ("convolution", "window", "global")
+        ) == pytest.approx(1)
 
 
 def children(process):
@@ -82,11 +115,27 @@ def is_gone(process):
 @pytest.mark.parametrize("killed", ["first", "second"])
 def test_a_process_that_is_killed_ends_the_run(data, tmp_path, killed):
     out, log = tmp_path / "run", tmp_path / "log"
-    command = [sys.executable, "-m", "nommer", "train", "--data", str(data), "--out", str(out), "--epochs", "100000"]
+    command = [
+        sys.executable,
+        "-m",
+        "nommer",
+        "train",
+        "--data",
+        str(data),
+        "--out",
+        str(out),
+        "--epochs",
+        "100000",
+    ]
     with log.open("w") as stream:
-        first = subprocess.Popen([*command, *OPTIONS, "--devices", "2"], stderr=stream, stdout=stream, env=ENVIRONMENT)
+        first = subprocess.Popen(
+            [*command, *OPTIONS, "--devices", "2"], stderr=stream, stdout=stream, env=ENVIRONMENT
+        )
         try:
-            wait_for(lambda: (out / "checkpoints" / "last.ckpt").exists() or first.poll() is not None, 120)
+            wait_for(
+                lambda: (out / "checkpoints" / "last.ckpt").exists() or first.poll() is not None,
+                120,
+            )
             (second,) = children(first.pid)
             os.kill(first.pid if killed == "first" else second, signal.SIGKILL)
             assert wait_for(lambda: first.poll() is not None, 60)
@@ -96,7 +145,9 @@ def test_a_process_that_is_killed_ends_the_run(data, tmp_path, killed):
     assert first.returncode != 0
     said = log.read_text()
     assert "error" in said.lower() or "terminated with code" in said, "nobody has to guess"
-    assert torch.load(out / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] >= 0, "what was saved is whole"
+    assert torch.load(out / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] >= 0, (
+        "what was saved is whole"
+    )
 
 
 GRADIENTS = """
@@ -165,14 +216,25 @@ def test_two_batches_of_four_give_the_gradient_of_one_of_eight(tmp_path):
 
 
 @pytest.mark.parametrize("mistake", ["data", "folder"])
-def test_the_first_process_reads_the_data_for_all_and_its_error_reaches_them(process, data, tmp_path, mistake):
+def test_the_first_process_reads_the_data_for_all_and_its_error_reaches_them(
+    process, data, tmp_path, mistake
+):
     out = tmp_path / "run"
     if mistake == "data":
         (data / "train" / "blue" / "broken.png").write_bytes(b"no image")
     else:
         out.mkdir()
         (out / "mine.txt").touch()
-    command = ["train", "--data", data, "--out", out, "--on-bad-sample=error", "--devices=2", *OPTIONS]
+    command = [
+        "train",
+        "--data",
+        data,
+        "--out",
+        out,
+        "--on-bad-sample=error",
+        "--devices=2",
+        *OPTIONS,
+    ]
     done = process(*command, fault=["read"], processes=2, rank=1)
     assert done.codes == [2, 2], done.err
     (sentence,) = {line for line in done.err.splitlines() if line.startswith("error: ")}
@@ -180,14 +242,21 @@ def test_the_first_process_reads_the_data_for_all_and_its_error_reaches_them(pro
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
-def test_a_loss_that_is_no_number_in_one_process_stops_all_at_that_step(process, data, tmp_path, strategy):
+def test_a_loss_that_is_no_number_in_one_process_stops_all_at_that_step(
+    process, data, tmp_path, strategy
+):
     command = ["train", "--data", data, "--out", tmp_path / "run", "--epochs=2", *OPTIONS]
     done = process(*command, "--strategy", strategy, fault=["loss", 2], processes=2, rank=1)
     assert done.codes == [2, 2], done.err
     folder = tmp_path / "run" / "nonfinite"
-    assert "the training loss of process 1 (of 2, from 0 on) became inf in epoch 1, step 2" in done.err
+    assert (
+        "the training loss of process 1 (of 2, from 0 on) became inf in epoch 1, step 2" in done.err
+    )
     assert f"{folder / 'step-1.json'} names its samples" in done.err
-    first, guilty = (json.loads((folder / name).read_text())["batches"][0] for name in ("step.json", "step-1.json"))
+    first, guilty = (
+        json.loads((folder / name).read_text())["batches"][0]
+        for name in ("step.json", "step-1.json")
+    )
     assert guilty["loss"] == "inf"
     assert float(first["loss"]) < 10
     assert len({sample["file"] for sample in first["samples"] + guilty["samples"]}) == 6
@@ -198,11 +267,18 @@ def test_a_loss_that_is_no_number_in_one_process_stops_all_at_that_step(process,
     [
         (
             "--strategy fsdp",
-            "--strategy fsdp: is for several processes and this is one; give --devices, or leave it out",
+            "--strategy fsdp: is for several processes and this is one; give --devices, or leave "
+            "it out",
         ),
-        ("--strategy fsdp --devices 2 --optim.name lamb", "--optim.name adamw, adam, sgd, not lamb"),
+        (
+            "--strategy fsdp --devices 2 --optim.name lamb",
+            "--optim.name adamw, adam, sgd, not lamb",
+        ),
         ("--nodes 0", "--nodes must be 1 or more, got 0"),
-        ("--nodes 2", "--nodes 2: processes of other machines have to be started by torchrun or srun"),
+        (
+            "--nodes 2",
+            "--nodes 2: processes of other machines have to be started by torchrun or srun",
+        ),
         ("--devices 20 --device cpu", "training images for 20 processes"),
     ],
 )
@@ -211,7 +287,12 @@ def test_what_cannot_be_is_refused(refused, coloured, tmp_path, options, message
 
 
 def test_torchrun_says_how_many_processes_there_are(refused, coloured, tmp_path, monkeypatch):
-    for name, value in {"TORCHELASTIC_RUN_ID": "1", "LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "4", "RANK": "0"}.items():
+    for name, value in {
+        "TORCHELASTIC_RUN_ID": "1",
+        "LOCAL_WORLD_SIZE": "2",
+        "WORLD_SIZE": "4",
+        "RANK": "0",
+    }.items():
         monkeypatch.setenv(name, value)
     sentence = refused("train --data", coloured, "--out", tmp_path / "run", "--devices 3")
     assert "--devices 3: torchrun started 2" in sentence

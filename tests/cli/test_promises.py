@@ -1,4 +1,7 @@
-"""What holds for every command: writes only where it is told, asks no network, gives one number however it is run."""
+"""What holds for every command.
+
+Writes only where it is told, asks no network, gives one number however it is run.
+"""
 
 import contextlib
 import json
@@ -24,12 +27,18 @@ def files(folder):
 
 def result(folder):
     found = json.loads((folder / "result.json").read_text())
-    return {name: found[name] for name in ("images", "loss", "top1", "macro_f1", "calibration_error", "confusion")}
+    return {
+        name: found[name]
+        for name in ("images", "loss", "top1", "macro_f1", "calibration_error", "confusion")
+    }
 
 
 @pytest.fixture
 def short_path():
-    """A folder for TMPDIR: processes meet at sockets in it, whose paths may have at most some 100 characters."""
+    """A folder for TMPDIR.
+
+    Processes meet at sockets in it, whose paths may have at most some 100 characters.
+    """
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         yield Path(folder)
 
@@ -59,9 +68,15 @@ def test_nothing_is_written_outside_the_run_folder_and_no_network_is_asked(
         homes[name].mkdir()
     before = digest(coloured)
     environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "MPL", "TORCH", "HF_"))
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("XDG_", "MPL", "TORCH", "HF_"))
     }
-    environment |= {"HOME": str(homes["home"]), "TMPDIR": str(homes["temporary"]), "OMP_NUM_THREADS": "1"}
+    environment |= {
+        "HOME": str(homes["home"]),
+        "TMPDIR": str(homes["temporary"]),
+        "OMP_NUM_THREADS": "1",
+    }
     out, images = str(tmp_path / "run"), str(coloured / "val" / "red")
     commands = [
         ["train", "--data", str(coloured), "--out", out, *train_options, "--workers=1"],
@@ -73,12 +88,18 @@ def test_nothing_is_written_outside_the_run_folder_and_no_network_is_asked(
         ["predict", f"{out}/exported/model.onnx", images, "--out", f"{out}/answers"],
     ]
     command = [sys.executable, "-c", NETWORK_GUARD, json.dumps(commands)]
-    done = subprocess.run(command, cwd=homes["cwd"], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=homes["cwd"], env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert digest(coloured) == before
     assert files(homes["cwd"]) == set()
-    assert all(name.startswith("torchinductor_") for name in files(homes["temporary"]))  # torch's own, an empty folder
-    others = {name for name in files(homes["home"]) if "matplotlib" not in name}  # its own cache of fonts
+    assert all(
+        name.startswith("torchinductor_") for name in files(homes["temporary"])
+    )  # torch's own, an empty folder
+    others = {
+        name for name in files(homes["home"]) if "matplotlib" not in name
+    }  # its own cache of fonts
     assert others <= {".cache", ".config"}
     assert {path.name for path in tmp_path.iterdir()} == {"home", "cwd", "run"}
 
@@ -134,7 +155,17 @@ def test_real_images_from_training_to_explanation(run, tiny_imagenet, tmp_path):
 
 @pytest.mark.slow
 def test_on_a_terminal_a_bar_shows_how_far_it_is(coloured, train_options, tmp_path):
-    command = [sys.executable, "-m", "nommer", "train", "--data", coloured, "--out", tmp_path / "run", *train_options]
+    command = [
+        sys.executable,
+        "-m",
+        "nommer",
+        "train",
+        "--data",
+        coloured,
+        "--out",
+        tmp_path / "run",
+        *train_options,
+    ]
     ours, theirs = pty.openpty()
     environment = os.environ | {"TERM": "xterm", "COLUMNS": "160", "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(

@@ -47,15 +47,28 @@ def test_replay_shows_in_which_layer_it_begins(run, burst):
     with (burst / "nonfinite" / "layers.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     first = next(row for row in rows if int(row["not_finite"]))
-    assert f"first value that is no finite number: forward {first['layer']} ({first['kind']})" in printed.out
+    assert (
+        f"first value that is no finite number: forward {first['layer']} ({first['kind']})"
+        in printed.out
+    )
     assert first["layer"].startswith("network.stages.0.")
     before = rows[: rows.index(first)]
     assert {row["where"] for row in before} == {"weights", "input", "forward"}
-    assert {row["where"] for row in rows} == {"weights", "input", "forward", "loss", "backward", "gradient"}
+    assert {row["where"] for row in rows} == {
+        "weights",
+        "input",
+        "forward",
+        "loss",
+        "backward",
+        "gradient",
+    }
 
 
 def test_the_losses_of_the_replay_are_those_of_the_run(run, burst, tmp_path, monkeypatch):
-    """The same images with the same random changes and the same noise: of a step that is finite, to the last bit."""
+    """The same images with the same random changes and the same noise.
+
+    Of a step that is finite, to the last bit.
+    """
     finite = []
     check = FiniteSteps.check
 
@@ -94,13 +107,25 @@ def test_the_last_good_checkpoint_stays(run, refused, trained, tmp_path, monkeyp
 def test_a_segmenters_step_too(run, refused, scenes, segment_options, tmp_path, monkeypatch):
     out = tmp_path / "run"
     monkeypatch.chdir(scenes.parent)  # where the data are called by a part of their path
-    refused("train --data", scenes.name, *segment_options, "--lr 1e30 --optim.clip-grad 0 --epochs 4 --out", out)
-    assert "first value that is no finite number: forward network." in run("replay", out, "--device cpu").out
+    refused(
+        "train --data",
+        scenes.name,
+        *segment_options,
+        "--lr 1e30 --optim.clip-grad 0 --epochs 4 --out",
+        out,
+    )
+    assert (
+        "first value that is no finite number: forward network."
+        in run("replay", out, "--device cpu").out
+    )
 
 
 def test_there_must_be_something_to_replay(refused, trained):
     message = refused("replay", trained)
-    assert message == f"{trained}: nothing to replay, {trained / 'nonfinite'} does not exist: no step was refused"
+    assert (
+        message
+        == f"{trained}: nothing to replay, {trained / 'nonfinite'} does not exist: no step was refused"
+    )
 
 
 def test_other_data_are_refused(refused, burst, tmp_path):
@@ -111,4 +136,6 @@ def test_other_data_are_refused(refused, burst, tmp_path):
     (out / "nonfinite" / "step.json").write_text(json.dumps(step))
     index = step["batches"][0]["samples"][0]["index"]
     message = refused("replay", out, "--device cpu")
-    assert message.startswith(f"cannot replay, the data has changed: training image {index} was gone.png, now ")
+    assert message.startswith(
+        f"cannot replay, the data has changed: training image {index} was gone.png, now "
+    )

@@ -1,4 +1,7 @@
-"""A run that was interrupted goes on exactly, or says why it cannot; a run folder is never lost by mistake."""
+"""A run that was interrupted goes on exactly, or says why it cannot.
+
+A run folder is never lost by mistake.
+"""
 
 import errno
 import json
@@ -71,7 +74,8 @@ def test_a_stopped_run_has_its_last_epoch_its_curves_and_a_model_to_use(stopped)
     weights = checkpoint(stopped, "best")["state_dict"]
     model = nommer.load(stopped)
     assert all(
-        torch.equal(value, weights[f"model.network.{name}"]) for name, value in model.network.state_dict().items()
+        torch.equal(value, weights[f"model.network.{name}"])
+        for name, value in model.network.state_dict().items()
     )
 
 
@@ -104,7 +108,9 @@ def test_the_best_value_survives_although_the_run_was_moved(run, stopped, interr
     before = next(state for name, state in last["callbacks"].items() if "val_top1" in name)
     assert before["dirpath"] == str(stopped / "checkpoints")
     run("train --resume --config", interrupted / "config.yaml", "--out", interrupted)
-    after = next(state for name, state in checkpoint(interrupted)["callbacks"].items() if "val_top1" in name)
+    after = next(
+        state for name, state in checkpoint(interrupted)["callbacks"].items() if "val_top1" in name
+    )
     assert after["dirpath"] == str(interrupted / "checkpoints")
     assert list(after["best_k_models"]) == [str(interrupted / "checkpoints" / "best.ckpt")]
     assert after["best_model_score"] >= before["best_model_score"]
@@ -122,23 +128,30 @@ def test_a_run_from_before_there_was_an_option_goes_on(run, whole, interrupted):
     assert rows(interrupted / "metrics.csv") == rows(whole / "metrics.csv")
 
 
-def test_other_settings_are_refused_with_the_difference(refused, interrupted, coloured, options, digest):
+def test_other_settings_are_refused_with_the_difference(
+    refused, interrupted, coloured, options, digest
+):
     before = digest(interrupted)
     resume = ("train --resume --data", coloured, "--out", interrupted, *options)
     message = refused(*resume, "--lr 0.5 --optim.weight-decay 0.1")
     assert message.startswith(
-        f"{interrupted}: cannot resume with other settings (lr: the run has 0.001, now 0.5; optim.weight_decay: "
+        f"{interrupted}: cannot resume with other settings (lr: the run has 0.001, now 0.5; "
+        "optim.weight_decay: "
         "the run has 0.05, now 0.1); resume with"
     )
     again = f"resume with --config {interrupted / 'config.yaml'} --out {interrupted} --resume"
     assert message.endswith(f"{again}, or start a new run")
     assert "(epochs: the run has 4, now 3)" in refused(*resume, "--epochs 3")
     assert "(devices: the run has 1, now 2)" in refused(*resume, "--devices 2")
-    assert refused(*resume, "--overwrite") == "--resume and --overwrite exclude each other: choose one"
+    assert (
+        refused(*resume, "--overwrite") == "--resume and --overwrite exclude each other: choose one"
+    )
     assert digest(interrupted) == before
 
 
-def test_other_data_are_refused_with_the_difference(refused, interrupted, coloured, options, tmp_path, noisy):
+def test_other_data_are_refused_with_the_difference(
+    refused, interrupted, coloured, options, tmp_path, noisy
+):
     changed = tmp_path / "changed"
     shutil.copytree(coloured, changed)
     assert "cannot resume with other settings (data: the run has" in refused(
@@ -155,7 +168,10 @@ def test_other_data_are_refused_with_the_difference(refused, interrupted, colour
     )
     (changed / "train" / "red" / "new.png").rename(changed / "train" / "blue" / "blue-0.png")
     message = refused("train --resume --data", changed, "--out", interrupted, *options)
-    assert "the data has changed: train/blue/blue-0.png is another file than it was, or labelled otherwise;" in message
+    assert (
+        "the data has changed: train/blue/blue-0.png is another file than it was, or labelled "
+        "otherwise;" in message
+    )
 
 
 def test_a_finished_run_says_so_and_keeps_its_model(run, trained, tmp_path):
@@ -163,7 +179,10 @@ def test_a_finished_run_says_so_and_keeps_its_model(run, trained, tmp_path):
     shutil.copytree(trained, finished)
     before = nommer.load(finished).state_dict()
     printed = run("train --resume --config", finished / "config.yaml", "--out", finished)
-    assert "all 2 epochs are done: nothing to train; a larger --epochs goes on from here" in printed.err
+    assert (
+        "all 2 epochs are done: nothing to train; a larger --epochs goes on from here"
+        in printed.err
+    )
     assert same(nommer.load(finished).state_dict(), before)
     assert rows(finished / "metrics.csv") == rows(trained / "metrics.csv")
     run("train --resume --config", finished / "config.yaml", "--out", finished, "--epochs 3")
@@ -173,7 +192,8 @@ def test_a_finished_run_says_so_and_keeps_its_model(run, trained, tmp_path):
 def test_there_must_be_something_to_resume(refused, coloured, options, tmp_path):
     message = refused("train --resume --data", coloured, "--out", tmp_path / "run", *options)
     assert message == (
-        f"{tmp_path / 'run'}: nothing to resume, {tmp_path / 'run/checkpoints/last.ckpt'} does not exist; "
+        f"{tmp_path / 'run'}: nothing to resume, {tmp_path / 'run/checkpoints/last.ckpt'} does not "
+        "exist; "
         "drop --resume to start"
     )
     assert not (tmp_path / "run").exists()
@@ -194,7 +214,9 @@ def test_a_run_folder_that_exists_is_refused_and_overwritten_only_when_told(
     assert len(rows(out / "metrics.csv")) == 1
 
 
-@pytest.mark.parametrize("content", ["config.yaml", "result.json", "thesis.tex", "environment.json"])
+@pytest.mark.parametrize(
+    "content", ["config.yaml", "result.json", "thesis.tex", "environment.json"]
+)
 def test_overwrite_deletes_no_folder_of_the_user(refused, coloured, options, tmp_path, content):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / content).write_text("{}")
@@ -209,9 +231,15 @@ def test_overwrite_does_not_delete_the_data(refused, trained, coloured, options,
     shutil.copytree(coloured, out / "data")
     before = digest(out)
     message = refused("train --overwrite --data", out / "data", "--out", out, *options)
-    assert message == f"{out / 'data'}: lies in {out}, which --overwrite would delete; choose another --out"
+    assert (
+        message
+        == f"{out / 'data'}: lies in {out}, which --overwrite would delete; choose another --out"
+    )
     message = refused("evaluate", trained, "--overwrite --data", out / "data", "--out", out)
-    assert message == f"{out / 'data'}: lies in {out}, which --overwrite would delete; choose another --out"
+    assert (
+        message
+        == f"{out / 'data'}: lies in {out}, which --overwrite would delete; choose another --out"
+    )
     assert digest(out) == before
 
 
@@ -222,7 +250,9 @@ def test_no_other_verb_overwrites_a_run(refused, trained, coloured, tmp_path, di
     before = digest(out)
     images = (coloured / "val" / "red",) if verb in ("predict", "explain") else ()
     for model in (trained, out):
-        message = refused(verb, coloured if verb == "check" else model, *images, "--out", out, "--overwrite")
+        message = refused(
+            verb, coloured if verb == "check" else model, *images, "--out", out, "--overwrite"
+        )
         assert message.startswith(f"{out}: ")
         assert "holds a training run" in message or "which --overwrite would delete" in message
     assert digest(out) == before
@@ -231,8 +261,13 @@ def test_no_other_verb_overwrites_a_run(refused, trained, coloured, tmp_path, di
 def test_a_run_folder_that_cannot_be_made_is_refused(refused, coloured, options, tmp_path):
     (tmp_path / "file").touch()
     train = ("train --data", coloured, *options, "--out")
-    assert refused(*train, tmp_path / "file") == f"{tmp_path / 'file'}: is a file; choose another --out"
-    assert "cannot be made: Not a directory; choose another --out" in refused(*train, tmp_path / "file" / "run")
+    assert (
+        refused(*train, tmp_path / "file")
+        == f"{tmp_path / 'file'}: is a file; choose another --out"
+    )
+    assert "cannot be made: Not a directory; choose another --out" in refused(
+        *train, tmp_path / "file" / "run"
+    )
 
 
 def test_a_full_disk_costs_no_checkpoint(run, refused, interrupted):
@@ -245,10 +280,15 @@ def test_a_full_disk_costs_no_checkpoint(run, refused, interrupted):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     last = interrupted / "checkpoints" / "last.ckpt"
     assert message == (
-        f"{last}: cannot be written: {os.strerror(errno.EFBIG)}; {last} is whole, from the end of epoch 2; make room, "
-        f"or see to the permissions, and go on with: nommer {' '.join(map(str, resume_options(interrupted)))}"
+        f"{last}: cannot be written: {os.strerror(errno.EFBIG)}; {last} is whole, from the end of "
+        "epoch 2; make room, "
+        "or see to the permissions, and go on with: nommer "
+        f"{' '.join(map(str, resume_options(interrupted)))}"
     )
     assert checkpoint(interrupted)["epoch"] == 1
-    assert {path.name for path in (interrupted / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert {path.name for path in (interrupted / "checkpoints").iterdir()} == {
+        "best.ckpt",
+        "last.ckpt",
+    }
     run(*resume)
     assert len(rows(interrupted / "metrics.csv")) == 4

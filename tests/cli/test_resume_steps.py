@@ -1,7 +1,8 @@
-"""A run that dies at any step goes on in a fresh process as if nothing had happened, whatever is learned.
+"""A run that dies at any step goes on in a fresh process as if nothing had happened, whatever is
+learned.
 
-The segmenter is learned by two processes with synchronised batch norms, of which one dies; the classifier by two that
-share the weights.
+The segmenter is learned by two processes with synchronised batch norms, of which one dies; the
+classifier by two that share the weights.
 """
 
 import json
@@ -31,12 +32,23 @@ def objects(tmp_path_factory, noisy):
         (root / f"{split}2017").mkdir()
         images, annotations = [], []
         for number in range(count):
-            picture, box = noisy((120, 120, 120), seed=number + count), (4 * number, 2 * number, 16, 16)
-            ImageDraw.Draw(picture).ellipse((box[0], box[1], box[0] + 15, box[1] + 15), fill=(200, 40, 30))
+            picture, box = (
+                noisy((120, 120, 120), seed=number + count),
+                (4 * number, 2 * number, 16, 16),
+            )
+            ImageDraw.Draw(picture).ellipse(
+                (box[0], box[1], box[0] + 15, box[1] + 15), fill=(200, 40, 30)
+            )
             picture.save(root / f"{split}2017" / f"{number}.png")
             images.append({"id": number, "file_name": f"{number}.png", "width": 48, "height": 40})
-            annotations.append({"id": number, "image_id": number, "category_id": 1, "bbox": box, "area": 256})
-        content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "disc"}]}
+            annotations.append(
+                {"id": number, "image_id": number, "category_id": 1, "bbox": box, "area": 256}
+            )
+        content = {
+            "images": images,
+            "annotations": annotations,
+            "categories": [{"id": 1, "name": "disc"}],
+        }
         (root / "annotations" / f"instances_{split}2017.json").write_text(json.dumps(content))
     return root
 
@@ -44,7 +56,12 @@ def objects(tmp_path_factory, noisy):
 @pytest.fixture(scope="module")
 def tasks(coloured, scenes, objects, train_options, segment_options):
     """The options of a small run of every task, how many steps it has, and how many processes."""
-    mixing = ["--augment.random-erasing=0.5", "--augment.mixup=0.5", "--aids.ema=0.9", "--accumulate=2"]
+    mixing = [
+        "--augment.random-erasing=0.5",
+        "--augment.mixup=0.5",
+        "--aids.ema=0.9",
+        "--accumulate=2",
+    ]
     small = [option for option in train_options if "size" not in option]
     detection = [
         "--batch-size=2",
@@ -61,7 +78,10 @@ def tasks(coloured, scenes, objects, train_options, segment_options):
 
 @pytest.fixture
 def process(process):
-    """As everywhere, but for a known fault of FSDP (docs/many-processes.md): rarely, memory of a process is damaged."""
+    """As everywhere, but for a known fault of FSDP (docs/many-processes.md).
+
+    Rarely, memory of a process is damaged.
+    """
 
     def watched(*arguments, **options):
         done = process(*arguments, **options)
@@ -73,13 +93,17 @@ def process(process):
 
 
 @pytest.mark.parametrize("task", ["classification", "segmentation", "detection"])
-def test_a_run_killed_at_a_random_step_goes_on_bit_for_bit(process, check_same_run, tasks, task, tmp_path):
+def test_a_run_killed_at_a_random_step_goes_on_bit_for_bit(
+    process, check_same_run, tasks, task, tmp_path
+):
     options, steps, processes = tasks[task]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     done = process("train", *options, f"--out={whole}", processes=processes)
     assert done.code == 0, done.err
     step, rank = random.randrange(3, steps + 1), random.randrange(processes)
-    died = process("train", *options, f"--out={killed}", fault=["step", step], processes=processes, rank=rank)
+    died = process(
+        "train", *options, f"--out={killed}", fault=["step", step], processes=processes, rank=rank
+    )
     assert died.codes[rank] == KILLED, (step, rank)
     assert 0 not in died.codes, "the others end with an error"
     done = process("train", *options, f"--out={killed}", "--resume", processes=processes)
@@ -88,14 +112,18 @@ def test_a_run_killed_at_a_random_step_goes_on_bit_for_bit(process, check_same_r
     if "--strategy=fsdp" in options:
         options.remove("--strategy=fsdp")
         compare_with_unsharded(
-            whole, process("train", *options, f"--out={tmp_path / 'ddp'}", processes=2), tmp_path / "ddp"
+            whole,
+            process("train", *options, f"--out={tmp_path / 'ddp'}", processes=2),
+            tmp_path / "ddp",
         )
 
 
 def compare_with_unsharded(sharded, done, out):
     """The same files with the same numbers, but for rounding."""
     assert done.code == 0, done.err
-    left, right = (torch.load(run / "checkpoints" / "last.ckpt", weights_only=True) for run in (sharded, out))
+    left, right = (
+        torch.load(run / "checkpoints" / "last.ckpt", weights_only=True) for run in (sharded, out)
+    )
     for part in ("state_dict", "current_model_state"):
         assert list(left[part]) == list(right[part])
         for name, value in right[part].items():
@@ -105,8 +133,15 @@ def compare_with_unsharded(sharded, done, out):
     assert mine["state"].keys() == theirs["state"].keys()
     for number, values in theirs["state"].items():
         for name, value in values.items():
-            torch.testing.assert_close(mine["state"][number][name], value, rtol=1e-3, atol=1e-6, msg=name)
-    losses = [[float(row["train_loss"]) for row in rows(run / "metrics.csv")] for run in (sharded, out)]
+            torch.testing.assert_close(
+                mine["state"][number][name], value, rtol=1e-3, atol=1e-6, msg=name
+            )
+    losses = [
+        [float(row["train_loss"]) for row in rows(run / "metrics.csv")] for run in (sharded, out)
+    ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
-    files = [{file.relative_to(run) for file in run.rglob("*") if "events" not in file.name} for run in (sharded, out)]
+    files = [
+        {file.relative_to(run) for file in run.rglob("*") if "events" not in file.name}
+        for run in (sharded, out)
+    ]
     assert files[0] == files[1]

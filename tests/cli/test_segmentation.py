@@ -34,7 +34,13 @@ RUN_FOLDER = {
     "val_predictions.jpg",
 }
 NUMBERS = ("images", "pixels", "loss", "miou", "mean_accuracy", "pixel_accuracy", "confusion")
-RESULTS = {"confusion_matrix.png", "data_issues.jsonl", "environment.json", "iou.png", "per_class.csv"} | {
+RESULTS = {
+    "confusion_matrix.png",
+    "data_issues.jsonl",
+    "environment.json",
+    "iou.png",
+    "per_class.csv",
+} | {
     "predictions.csv",
     "result.json",
     "val_predictions.jpg",
@@ -52,7 +58,11 @@ def weights(run):
 
 class TestTrain:
     def test_the_run_folder_holds_what_is_promised(self, segmented):
-        found = {path.relative_to(segmented).as_posix() for path in segmented.rglob("*") if path.is_file()}
+        found = {
+            path.relative_to(segmented).as_posix()
+            for path in segmented.rglob("*")
+            if path.is_file()
+        }
         assert {name for name in found if not name.startswith("tensorboard/")} == RUN_FOLDER
         for name in RUN_FOLDER:
             if name.endswith((".png", ".jpg")):
@@ -69,8 +79,15 @@ class TestTrain:
         assert described["task"] == "segmentation"
         assert described["class_names"] == ["ground", "ball", "sky"]
         assert described["metrics"]["miou"] == found["miou"]
-        assert sum(int(row["pixels"]) for row in rows(segmented / "predictions.csv")) == found["pixels"]
-        assert [row["class"] for row in rows(segmented / "per_class.csv")] == ["ground", "ball", "sky"]
+        assert (
+            sum(int(row["pixels"]) for row in rows(segmented / "predictions.csv"))
+            == found["pixels"]
+        )
+        assert [row["class"] for row in rows(segmented / "per_class.csv")] == [
+            "ground",
+            "ball",
+            "sky",
+        ]
         assert sum(map(sum, found["confusion"])) == found["pixels"] == 3 * 46 * 38
 
     def test_the_model_loads_and_segments_at_the_images_own_size(self, segmented, draw_scene):
@@ -90,18 +107,32 @@ class TestTrain:
     @pytest.mark.slow
     def test_learns_scenes_in_seconds(self, run, write_scenes, tmp_path):
         data = write_scenes(tmp_path / "data", {"train": 16, "val": 6})
-        options = (
-            "--model nommer_micro --image-size 32 --batch-size 4 --epochs 3 --epoch-steps 40 --lr 3e-3 --workers 0"
+        options = "--model nommer_micro --image-size 32 --batch-size 4 --epochs 3 --epoch-steps 40 --lr 3e-3 --workers 0"
+        run(
+            "train --data",
+            data,
+            "--out",
+            tmp_path / "run",
+            options,
+            "--segmentation.decoder-channels 16",
         )
-        run("train --data", data, "--out", tmp_path / "run", options, "--segmentation.decoder-channels 16")
         assert result(tmp_path / "run")["miou"] > 0.7
 
-    def test_data_without_a_split_is_split_the_same_way_again(self, run, write_scenes, segment_options, tmp_path):
+    def test_data_without_a_split_is_split_the_same_way_again(
+        self, run, write_scenes, segment_options, tmp_path
+    ):
         write_scenes(tmp_path / "source", {"train": 10})
         for kind in ("images", "masks"):
             shutil.copytree(tmp_path / "source" / kind / "train", tmp_path / "data" / kind)
         shutil.copy(tmp_path / "source" / "classes.yaml", tmp_path / "data")
-        run("train --data", tmp_path / "data", "--out", tmp_path / "run", *segment_options, "--epochs=1")
+        run(
+            "train --data",
+            tmp_path / "data",
+            "--out",
+            tmp_path / "run",
+            *segment_options,
+            "--epochs=1",
+        )
         split = rows(tmp_path / "run" / "split.csv")
         assert sorted(row["split"] for row in split) == ["train"] * 8 + ["val"] * 2
         run("evaluate", tmp_path / "run", "--out", tmp_path / "out", "--workers 0")
@@ -110,13 +141,31 @@ class TestTrain:
     @pytest.mark.parametrize(
         ("options", "steps"),
         [
-            ("--segmentation.class-weights median --segmentation.short-side 36 --segmentation.long-side 44", "2"),
-            ("--batch-size 1 --segmentation.augment.photometric false --segmentation.augment.scale [1.0,1.0]", "6"),
+            (
+                "--segmentation.class-weights median --segmentation.short-side 36 "
+                "--segmentation.long-side 44",
+                "2",
+            ),
+            (
+                "--batch-size 1 --segmentation.augment.photometric false "
+                "--segmentation.augment.scale [1.0,1.0]",
+                "6",
+            ),
             ("--segmentation.auxiliary-weight 0 --epoch-steps 5", "5"),
         ],
     )
-    def test_options_are_obeyed_and_evaluation_agrees(self, run, scenes, segment_options, tmp_path, options, steps):
-        run("train --data", scenes, "--out", tmp_path / "run", *segment_options, "--epochs=1", options)
+    def test_options_are_obeyed_and_evaluation_agrees(
+        self, run, scenes, segment_options, tmp_path, options, steps
+    ):
+        run(
+            "train --data",
+            scenes,
+            "--out",
+            tmp_path / "run",
+            *segment_options,
+            "--epochs=1",
+            options,
+        )
         assert [row["step"] for row in rows(tmp_path / "run" / "metrics.csv")] == [steps]
         run("evaluate", tmp_path / "run", "--out", tmp_path / "out", "--workers 0")
         assert result(tmp_path / "out") == result(tmp_path / "run")
@@ -125,13 +174,30 @@ class TestTrain:
         self, run, refused, scenes, segment_options, tmp_path
     ):
         out = tmp_path / "run"
-        run("train --data", scenes, "--out", out, *segment_options, "--epochs=1 --model timm:test_resnet")
+        run(
+            "train --data",
+            scenes,
+            "--out",
+            out,
+            *segment_options,
+            "--epochs=1 --model timm:test_resnet",
+        )
         run("evaluate", out, "--out", tmp_path / "out", "--workers 0")
         assert result(tmp_path / "out") == result(out)
         assert "nominates nothing" in refused("explain", out, scenes / "images" / "val")
 
-    def test_the_backbone_of_a_classifier_is_taken_over(self, run, trained, scenes, segment_options, tmp_path):
-        printed = run("train --data", scenes, "--out", tmp_path / "run", *segment_options, "--pretrained", trained)
+    def test_the_backbone_of_a_classifier_is_taken_over(
+        self, run, trained, scenes, segment_options, tmp_path
+    ):
+        printed = run(
+            "train --data",
+            scenes,
+            "--out",
+            tmp_path / "run",
+            *segment_options,
+            "--pretrained",
+            trained,
+        )
         assert f"weights of the backbone taken from {trained}: stem (" in printed.err
         for part in ("stages.0 (", "stages.3 (", "left there: norm (2), head (2)"):
             assert part in printed.err
@@ -150,7 +216,10 @@ class TestResume:
     @pytest.fixture
     def moved(self, segmented, scenes, tmp_path):
         """Copies of a run and of its data, to change."""
-        data, out = shutil.copytree(scenes, tmp_path / "data"), shutil.copytree(segmented, tmp_path / "run")
+        data, out = (
+            shutil.copytree(scenes, tmp_path / "data"),
+            shutil.copytree(segmented, tmp_path / "run"),
+        )
         config = (out / "config.yaml").read_text()
         (out / "config.yaml").write_text(config.replace(str(scenes), str(data)))
         return data, out
@@ -159,7 +228,9 @@ class TestResume:
         data, out = moved
         (data / "images" / "train" / "5.png").unlink()
         (data / "masks" / "train" / "5.png").unlink()
-        sentence = refused("train --data", data, "--out", out, *segment_options, "--epochs=3", "--resume")
+        sentence = refused(
+            "train --data", data, "--out", out, *segment_options, "--epochs=3", "--resume"
+        )
         assert "images/train/5.png" in sentence
         assert "is gone" in sentence
 
@@ -168,12 +239,20 @@ class TestResume:
         before = json.loads((data / "classes.yaml").read_text())
         first, *others = before["classes"]
         for change, said in (
-            ({"classes": before["classes"][::-1]}, "data has changed: images/train/0.png is another file than it was"),
+            (
+                {"classes": before["classes"][::-1]},
+                "data has changed: images/train/0.png is another file than it was",
+            ),
             ({"ignore": [255, 77]}, "values of the data have changed: the run has "),
-            ({"classes": [first | {"color": [1, 2, 3]}, *others]}, "classes of the data have changed: the run has "),
+            (
+                {"classes": [first | {"color": [1, 2, 3]}, *others]},
+                "classes of the data have changed: the run has ",
+            ),
         ):
             (data / "classes.yaml").write_text(json.dumps(before | change))
-            sentence = refused("train --data", data, "--out", out, *segment_options, "--epochs=3", "--resume")
+            sentence = refused(
+                "train --data", data, "--out", out, *segment_options, "--epochs=3", "--resume"
+            )
             assert f"cannot resume, the {said}" in sentence
 
 
@@ -218,7 +297,15 @@ class TestEvaluate:
         classes = json.loads((tmp_path / "data" / "classes.yaml").read_text())
         classes["classes"].reverse()
         (tmp_path / "data" / "classes.yaml").write_text(json.dumps(classes))
-        run("evaluate", segmented, "--data", tmp_path / "data", "--out", tmp_path / "out", "--workers 0")
+        run(
+            "evaluate",
+            segmented,
+            "--data",
+            tmp_path / "data",
+            "--out",
+            tmp_path / "out",
+            "--workers 0",
+        )
         assert result(tmp_path / "out") == result(segmented)
 
     def test_classes_that_the_model_lacks_are_refused(self, refused, segmented, scenes, tmp_path):
@@ -237,7 +324,9 @@ class TestEvaluate:
             "evaluate", trained, "--data", scenes
         )
 
-    def test_a_bad_mask_is_refused_or_left_out_and_listed(self, run, refused, segmented, scenes, tmp_path):
+    def test_a_bad_mask_is_refused_or_left_out_and_listed(
+        self, run, refused, segmented, scenes, tmp_path
+    ):
         shutil.copytree(scenes, tmp_path / "data")
         bad = tmp_path / "data" / "masks" / "val" / "1.png"
         Image.new("L", (48, 40), 7).save(bad)
@@ -246,7 +335,10 @@ class TestEvaluate:
         assert "7" in sentence
         skip = "--workers 0 --on-bad-sample skip"
         run("evaluate", segmented, "--data", tmp_path / "data", "--out", tmp_path / "out", skip)
-        issues = [json.loads(line) for line in (tmp_path / "out" / "data_issues.jsonl").read_text().splitlines()]
+        issues = [
+            json.loads(line)
+            for line in (tmp_path / "out" / "data_issues.jsonl").read_text().splitlines()
+        ]
         assert any(issue["done"] == "left out" for issue in issues)
         assert result(tmp_path / "out")["images"] == 2
 
@@ -264,20 +356,33 @@ class TestPredict:
         with Image.open(tmp_path / "out" / "overlays" / "0.png") as overlay:
             assert min(overlay.size) >= 200
         legend = json.loads((tmp_path / "out" / "classes.json").read_text())
-        assert [(entry["label"], entry["name"]) for entry in legend] == [(0, "ground"), (1, "ball"), (2, "sky")]
+        assert [(entry["label"], entry["name"]) for entry in legend] == [
+            (0, "ground"),
+            (1, "ball"),
+            (2, "sky"),
+        ]
         good, bad = json.loads((tmp_path / "out" / "result.json").read_text())
         assert sum(good["shares"].values()) == pytest.approx(1)
         assert "not an image" in bad["error"]
         assert "not an image" in printed.out
 
     def test_pictures_can_be_left_out(self, run, segmented, scenes, tmp_path):
-        run("predict", segmented, scenes / "images" / "val", "--out", tmp_path / "out", "--pictures false")
+        run(
+            "predict",
+            segmented,
+            scenes / "images" / "val",
+            "--out",
+            tmp_path / "out",
+            "--pictures false",
+        )
         assert not (tmp_path / "out" / "overlays").exists()
         assert len(list((tmp_path / "out" / "index").iterdir())) == 3
 
 
 def test_explain_shows_contexts_per_class(run, segmented, scenes, tmp_path):
-    printed = run("explain", segmented, scenes / "images" / "val" / "0.png", "--out", tmp_path / "out")
+    printed = run(
+        "explain", segmented, scenes / "images" / "val" / "0.png", "--out", tmp_path / "out"
+    )
     (found,) = json.loads((tmp_path / "out" / "result.json").read_text())
     assert "stage 1 block 1" in printed.out
     for classes in found["shares_per_class"].values():
@@ -291,7 +396,13 @@ def test_explain_shows_contexts_per_class(run, segmented, scenes, tmp_path):
 def test_an_exported_segmenter_answers_the_same(run, segmented, scenes, tmp_path):
     run("export", segmented, "--out", tmp_path / "onnx")
     assert json.loads((tmp_path / "onnx" / "parity.json").read_text())["passed"]
-    run("predict", tmp_path / "onnx" / "model.onnx", scenes / "images" / "val", "--out", tmp_path / "out")
+    run(
+        "predict",
+        tmp_path / "onnx" / "model.onnx",
+        scenes / "images" / "val",
+        "--out",
+        tmp_path / "out",
+    )
     slide = "--inference.mode slide"
     run("predict", segmented, scenes / "images" / "val", "--out", tmp_path / "expected", slide)
     for path in sorted((tmp_path / "out" / "index").iterdir()):
@@ -305,8 +416,14 @@ class TestMistakes:
         [
             ("--augment.hflip 0.1", "--augment.hflip: does nothing for segmentation"),
             ("--pixels.crop-pct 0.5", "--pixels.crop-pct: is not for segmentation"),
-            ("--segmentation.dropout 1", "segmentation.dropout must be at least 0 and below 1, got 1"),
-            ("--segmentation.augment.scale [2,1]", "augment.scale must be two numbers with 0 < low <= high"),
+            (
+                "--segmentation.dropout 1",
+                "segmentation.dropout must be at least 0 and below 1, got 1",
+            ),
+            (
+                "--segmentation.augment.scale [2,1]",
+                "augment.scale must be two numbers with 0 < low <= high",
+            ),
             ("--model timm:resnet_of_nobody", "timm has no network called 'resnet_of_nobody'"),
             (
                 "--model timm:resnet18 --network.window-size 7",
@@ -314,18 +431,26 @@ class TestMistakes:
             ),
         ],
     )
-    def test_options_that_do_not_fit(self, refused, scenes, segment_options, tmp_path, options, expected):
-        sentence = refused("train --data", scenes, "--out", tmp_path / "run", *segment_options, options)
+    def test_options_that_do_not_fit(
+        self, refused, scenes, segment_options, tmp_path, options, expected
+    ):
+        sentence = refused(
+            "train --data", scenes, "--out", tmp_path / "run", *segment_options, options
+        )
         assert expected in sentence
         assert not (tmp_path / "run").exists()
 
-    def test_options_of_segmentation_do_nothing_for_classes(self, refused, coloured, trained, train_options, tmp_path):
+    def test_options_of_segmentation_do_nothing_for_classes(
+        self, refused, coloured, trained, train_options, tmp_path
+    ):
         options = [*train_options, "--segmentation.dropout=0.2"]
         assert "--segmentation.dropout: does nothing for classification" in refused(
             "train --data", coloured, "--out", tmp_path / "run", *options
         )
         for verb in (["evaluate", trained], ["predict", trained, coloured]):
-            assert "--inference.flip: does nothing for classification" in refused(*verb, "--inference.flip true")
+            assert "--inference.flip: does nothing for classification" in refused(
+                *verb, "--inference.flip true"
+            )
 
     def test_what_fits_no_task_is_told_what_would(self, run, tmp_path):
         (tmp_path / "data").mkdir()
@@ -336,4 +461,6 @@ class TestMistakes:
     def test_options_of_classification_do_nothing_for_pixels(self, refused, segmented, scenes):
         for options in ("--top 3", "--batch-size 4"):
             name = options.partition(" ")[0]
-            assert f"{name}: does nothing for segmentation" in refused("predict", segmented, scenes / "images", options)
+            assert f"{name}: does nothing for segmentation" in refused(
+                "predict", segmented, scenes / "images", options
+            )

@@ -35,7 +35,9 @@ def test_a_signal_saves_stops_and_the_run_goes_on_bit_for_bit(
     process, check_same_run, options, whole, tmp_path, asked, step, where
 ):
     out = tmp_path / "run"
-    stopped = process("train", *options, f"--out={out}", "--workers=1", fault=["signal", asked, step])
+    stopped = process(
+        "train", *options, f"--out={out}", "--workers=1", fault=["signal", asked, step]
+    )
     assert stopped.code == 128 + asked, stopped.err
     printed = stopped.err.replace("\n", "")
     assert f"{asked.name}: saving after this step, then stopping" in printed
@@ -50,7 +52,9 @@ def test_a_signal_saves_stops_and_the_run_goes_on_bit_for_bit(
     check_same_run(whole, out)
 
 
-def test_a_second_run_in_the_same_folder_is_refused_and_changes_nothing(refused, whole, options, digest, tmp_path):
+def test_a_second_run_in_the_same_folder_is_refused_and_changes_nothing(
+    refused, whole, options, digest, tmp_path
+):
     out = tmp_path / "run"
     shutil.copytree(whole, out)
     with locked(out):

@@ -1,4 +1,7 @@
-"""`nommer explain RUN --data DATA`: the working pattern of a data set, of every task, through the command line."""
+"""`nommer explain RUN --data DATA`.
+
+The working pattern of a data set, of every task, through the command line.
+"""
 
 import csv
 import json
@@ -27,7 +30,16 @@ from nommer.nominations.trace import NominationTrace, nominator_blocks
 
 BLOCKS = ["stage 1 block 1", "stage 2 block 1"]
 OPTIONS = "--workers 0 --device cpu"
-EVERYWHERE = {"blocks", "class", "gradient", "frequency", "neighbours", "between_blocks", "epochs", "interventions"}
+EVERYWHERE = {
+    "blocks",
+    "class",
+    "gradient",
+    "frequency",
+    "neighbours",
+    "between_blocks",
+    "epochs",
+    "interventions",
+}
 EVERYWHERE |= {"tokens"}
 KINDS = {"convolution", "window", "global", "mean", "chance", "second"}
 
@@ -35,7 +47,9 @@ KINDS = {"convolution", "window", "global", "mean", "chance", "second"}
 def table(folder, name):
     """The rows of a table, its numbers as numbers."""
     with (folder / f"{name}.csv").open(newline="") as stream:
-        return [{key: number(value) for key, value in row.items()} for row in csv.DictReader(stream)]
+        return [
+            {key: number(value) for key, value in row.items()} for row in csv.DictReader(stream)
+        ]
 
 
 def number(text):
@@ -60,7 +74,9 @@ class Addresses(HTMLParser):
     def handle_starttag(self, tag, attributes):
         assert tag not in ("script", "iframe", "object", "embed", "base")
         self.found += [
-            value for key, value in attributes if key in ("src", "srcset", "href", "data", "action", "poster")
+            value
+            for key, value in attributes
+            if key in ("src", "srcset", "href", "data", "action", "poster")
         ]
 
     def handle_data(self, data):
@@ -101,7 +117,12 @@ def boxed(tmp_path_factory):
             lines = []
             for label, (left, upper, right, lower) in BOXES.items() if index < 2 else ():
                 pixels[upper:lower, left:right, label] = 220
-                values = ((left + right) / 2 / 64, (upper + lower) / 2 / 48, (right - left) / 64, (lower - upper) / 48)
+                values = (
+                    (left + right) / 2 / 64,
+                    (upper + lower) / 2 / 48,
+                    (right - left) / 64,
+                    (lower - upper) / 48,
+                )
                 lines.append(" ".join(map(str, (label, *values))))
             Image.fromarray(pixels).save(root / "images" / split / f"{index}.png")
             (root / "labels" / split / f"{index}.txt").write_text("\n".join(lines))
@@ -112,8 +133,19 @@ def boxed(tmp_path_factory):
 def detected(tmp_path_factory, boxed):
     """A detector trained for moments, to be read only."""
     out = tmp_path_factory.mktemp("detected") / "run"
-    sizes = ["--detection.short-side=48", "--detection.fpn-channels=8", "--detection.box-channels=16"]
-    options = ["--model=nommer_micro", "--epochs=1", "--batch-size=3", "--workers=0", "--device=cpu", *sizes]
+    sizes = [
+        "--detection.short-side=48",
+        "--detection.fpn-channels=8",
+        "--detection.box-channels=16",
+    ]
+    options = [
+        "--model=nommer_micro",
+        "--epochs=1",
+        "--batch-size=3",
+        "--workers=0",
+        "--device=cpu",
+        *sizes,
+    ]
     assert main(["train", "--data", str(boxed), "--out", str(out), *options]) == 0
     return out
 
@@ -166,18 +198,24 @@ def test_what_cannot_be_had_is_said(studied):
 
 
 def test_shares_are_those_that_training_wrote_down(studied, trained):
-    """The weights of the best epoch nominate on the validation images what training's own record says."""
+    """The weights of the best epoch nominate on the validation images what training's own record
+    says.
+    """
     recorded = table(trained, "nominations")
     assert table(studied, "epochs") == recorded
     best = json.loads((trained / "model" / "model.json").read_text())["metrics"]["epoch"]
     for row in table(studied, "blocks"):
         (same,) = [r for r in recorded if (r["epoch"], r["block"]) == (best, row["block"])]
-        assert [row[name] for name in CONTEXTS] == pytest.approx([same[name] for name in CONTEXTS], abs=1e-3)
+        assert [row[name] for name in CONTEXTS] == pytest.approx(
+            [same[name] for name in CONTEXTS], abs=1e-3
+        )
         assert all(row[f"{name}_low"] <= row[name] <= row[f"{name}_high"] for name in CONTEXTS)
 
 
 def test_the_judgement_is_that_of_evaluate(studied, run, trained, coloured, tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluation, "fuse", lambda model: model)  # in which `evaluate` rounds in another order
+    monkeypatch.setattr(
+        evaluation, "fuse", lambda model: model
+    )  # in which `evaluate` rounds in another order
     run("evaluate", trained, "--data", coloured, "--out", tmp_path / "e", OPTIONS)
     evaluated = result(tmp_path / "e")
     judgement = result(studied)["judgement"]
@@ -190,7 +228,9 @@ def test_the_judgement_is_that_of_evaluate(studied, run, trained, coloured, tmp_
 
 
 @pytest.mark.usefixtures("_no_report")
-def test_a_model_that_must_nominate_the_global_context_shows_nothing_else(run, trained, coloured, tmp_path):
+def test_a_model_that_must_nominate_the_global_context_shows_nothing_else(
+    run, trained, coloured, tmp_path
+):
     model = only_nominates(nommer.load(trained), "global")
     save_model(tmp_path / "model", model, metrics={}, version="0")
     out = tmp_path / "out"
@@ -206,8 +246,12 @@ def test_a_model_that_must_nominate_the_global_context_shows_nothing_else(run, t
     forced = [row for row in table(out, "interventions") if row["intervention"] == "global"]
     assert len(forced) == 3
     for row in forced:
-        assert (row["change"], row["changed_answers"], row["probability_change"]) == (0, 0, 0), "forcing what is so"
-    other = [row for row in table(out, "interventions") if row["intervention"] in ("window", "mean")]
+        assert (row["change"], row["changed_answers"], row["probability_change"]) == (0, 0, 0), (
+            "forcing what is so"
+        )
+    other = [
+        row for row in table(out, "interventions") if row["intervention"] in ("window", "mean")
+    ]
     assert all(row["probability_change"] != 0 for row in other)
     assert (
         "no nominations.csv" in result(out)["absent"]["epochs"]
@@ -216,11 +260,22 @@ def test_a_model_that_must_nominate_the_global_context_shows_nothing_else(run, t
 
 
 def test_interventions_leave_the_model_as_it_was(studied):
-    """The last judgement is with all blocks changed; the curves after it begin at the model's own probabilities."""
-    curves = [row for row in table(studied, "curves") if row["way"] == "deletion" and row["share_of_cells"] == 0]
+    """The last judgement is with all blocks changed.
+
+    The curves after it begin at the model's own probabilities.
+    """
+    curves = [
+        row
+        for row in table(studied, "curves")
+        if row["way"] == "deletion" and row["share_of_cells"] == 0
+    ]
     assert len({round(row["probability"], 6) for row in curves}) == 1
     assert {row["order"] for row in curves} == {
-        *("nominations that matter", "share of the global context", "probability of the global context"),
+        *(
+            "nominations that matter",
+            "share of the global context",
+            "probability of the global context",
+        ),
         *("integrated gradients", "gradient", "random order"),
     }
     areas = table(studied, "areas")
@@ -241,7 +296,15 @@ def test_the_same_seed_gives_the_same_study(studied, trained, coloured, tmp_path
 @pytest.mark.usefixtures("_no_report")
 def test_interventions_are_judged_on_as_many_images_as_asked_for(run, trained, coloured, tmp_path):
     out = tmp_path / "out"
-    printed = run("explain", trained, "--data", coloured, "--most-images 4 --seed 5 --split train --out", out, OPTIONS)
+    printed = run(
+        "explain",
+        trained,
+        "--data",
+        coloured,
+        "--most-images 4 --seed 5 --split train --out",
+        out,
+        OPTIONS,
+    )
     assert "18 images of" in printed.err
     assert "interventions on 4 of them (--most-images), drawn with seed 5" in printed.err
     found = result(out)
@@ -270,7 +333,10 @@ def test_the_report_needs_no_network_and_says_what_was_done(studied):
     assert all(row["block"] in words for row in table(studied, "blocks"))
     for colour in ("blue", "green", "red"):  # examples of different folders may have one name
         assert re.search(rf"val/{colour}/\S+\.png", words)
-    assert shlex.join([Path(sys.argv[0]).name.replace("__main__.py", "nommer"), *sys.argv[1:]]) in words
+    assert (
+        shlex.join([Path(sys.argv[0]).name.replace("__main__.py", "nommer"), *sys.argv[1:]])
+        in words
+    )
 
 
 @pytest.mark.parametrize("folder", ["studied", "studied_pixels", "studied_objects"])
@@ -287,7 +353,9 @@ def test_tokens_of_some_images_are_shown_with_what_they_see(request, run, folder
             assert 0 < row["largest_weight"] <= 1
     page = (out / "report.html").read_text()
     assert "What some tokens see" in page
-    said = [text for text in re.findall(r'alt="([^"]*)"', page) if text.startswith("The token at x ")]
+    said = [
+        text for text in re.findall(r'alt="([^"]*)"', page) if text.startswith("The token at x ")
+    ]
     assert len(said) == 3
     for row in rows:
         assert any(f"x {row['x']:.0f}, y {row['y']:.0f} sees" in text for text in said)
@@ -302,20 +370,27 @@ def test_regions_of_pixels_are_counted_exactly(studied_pixels, scenes):
     assert set(found["tables"]) == EVERYWHERE | {"distance", "size"}
     assert "no class is called background" in found["absent"]["part"]
     assert "classifier" in found["absent"]["curves"]
-    masks = [np.asarray(Image.open(path)) for path in sorted((scenes / "masks" / "val").glob("*.png"))]
+    masks = [
+        np.asarray(Image.open(path)) for path in sorted((scenes / "masks" / "val").glob("*.png"))
+    ]
     counts = sum(np.bincount(mask[mask != 255], minlength=3) for mask in masks)
     for row in found["tables"]["class"]:
         assert row["pixels"] == counts[["ground", "ball", "sky"].index(row["group"])]
         assert row["images"] == 3
     for name in ("distance", "size"):
         for block in BLOCKS:
-            assert sum(row["pixels"] for row in found["tables"][name] if row["block"] == block) == counts.sum()
+            assert (
+                sum(row["pixels"] for row in found["tables"][name] if row["block"] == block)
+                == counts.sum()
+            )
     effects = found["tables"]["interventions"]
     assert effects[0]["miou"] == found["judgement"]["miou"]
     assert effects[0]["miou_low"] <= effects[0]["miou"] <= effects[0]["miou_high"]
     shares = {row["part"]: row["share_of_pixels"] for row in effects if "share_of_pixels" in row}
     assert set(shares) == {"near borders", "away from borders"}
-    assert sum(shares.values()) == pytest.approx(counts.sum() / (3 * 48 * 40)), "ignored pixels are in no part"
+    assert sum(shares.values()) == pytest.approx(counts.sum() / (3 * 48 * 40)), (
+        "ignored pixels are in no part"
+    )
     assert {row["intervention"] for row in effects if row["part"] == "near borders"} == KINDS
     assert all(0 <= row["changed_pixels"] <= 1 for row in effects[1:])
     assert any(row["changed_pixels"] > 0 for row in effects[1:])
@@ -335,19 +410,33 @@ def test_regions_of_objects_are_counted_exactly(studied_objects):
         assert classes == {"a": areas[0], "b": areas[1]}
         sizes = {row["group"]: row["pixels"] for row in tables["size"] if row["block"] == block}
         assert sizes == {"small": sum(areas)}
-        distances = {row["group"]: row["pixels"] for row in tables["distance"] if row["block"] == block}
+        distances = {
+            row["group"]: row["pixels"] for row in tables["distance"] if row["block"] == block
+        }
         inside = sum(count for group, count in distances.items() if group.startswith("inside"))
         assert inside == sum(areas)
-        assert sum(distances.values()) == 2 * 64 * 48, "the third image has no border to be far from"
-        whole, weights = {r["block"]: r for r in tables["blocks"]}[block], {n: r["pixels"] for n, r in parts.items()}
+        assert sum(distances.values()) == 2 * 64 * 48, (
+            "the third image has no border to be far from"
+        )
+        whole, weights = (
+            {r["block"]: r for r in tables["blocks"]}[block],
+            {n: r["pixels"] for n, r in parts.items()},
+        )
         for context in CONTEXTS:
-            mean = sum(parts[name][context] * weight for name, weight in weights.items()) / sum(weights.values())
+            mean = sum(parts[name][context] * weight for name, weight in weights.items()) / sum(
+                weights.values()
+            )
             assert whole[context] == pytest.approx(mean), "all tokens are of the same size here"
     effects = tables["interventions"]
     assert effects[0]["box_ap"] == found["judgement"]["box_ap"]
-    for part, share in (("objects", sum(areas) / (3 * 64 * 48)), ("background", 1 - sum(areas) / (3 * 64 * 48))):
+    for part, share in (
+        ("objects", sum(areas) / (3 * 64 * 48)),
+        ("background", 1 - sum(areas) / (3 * 64 * 48)),
+    ):
         rows = [row for row in effects if row["part"] == part]
-        assert {(row["block"], row["intervention"]) for row in rows} == {("all blocks", kind) for kind in KINDS}
+        assert {(row["block"], row["intervention"]) for row in rows} == {
+            ("all blocks", kind) for kind in KINDS
+        }
         assert [row["share_of_pixels"] for row in rows] == pytest.approx([share] * len(rows))
     assert "objects or background, only tokens whose centre" in " ".join(
         Addresses((studied_objects / "report.html").read_text()).words
@@ -357,7 +446,10 @@ def test_regions_of_objects_are_counted_exactly(studied_objects):
 @pytest.mark.parametrize("name", ["detected", "segmented"])
 def test_an_intervention_in_a_part_changes_the_tokens_of_that_part_alone(request, noisy, name):
     model = only_nominates(nommer.load(request.getfixturevalue(name)), "window").eval()
-    prepared, inside = model.preprocessing(noisy((90, 90, 90), size=(70, 50))), np.zeros((50, 70), bool)
+    prepared, inside = (
+        model.preprocessing(noisy((90, 90, 90), size=(70, 50))),
+        np.zeros((50, 70), bool),
+    )
     inside[11:31, 17:70] = True
     height, width = prepared.shape[1:]
     rows, columns = ((np.arange(n) + 0.5) * own / n for n, own in ((height, 50), (width, 70)))
@@ -374,20 +466,32 @@ def test_an_intervention_in_a_part_changes_the_tokens_of_that_part_alone(request
         centres = [np.arange(count) * stride + stride // 2 for count in nominated.shape]
         padded = np.zeros([(count + 1) * stride for count in nominated.shape], bool)
         padded[:height, :width] = seen
-        expected = np.where(padded[np.ix_(*centres)], CONTEXTS.index("global"), CONTEXTS.index("window"))
+        expected = np.where(
+            padded[np.ix_(*centres)], CONTEXTS.index("global"), CONTEXTS.index("window")
+        )
         assert (nominated == expected).all(), "the padding is in no part"
         assert len(np.unique(nominated)) == 2
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("_no_report")
-def test_pixels_and_objects_of_a_forced_model_show_nothing_else(run, segmented, scenes, detected, boxed, tmp_path):
+def test_pixels_and_objects_of_a_forced_model_show_nothing_else(
+    run, segmented, scenes, detected, boxed, tmp_path
+):
     for number, (path, data) in enumerate(((segmented, scenes), (detected, boxed))):
         model = only_nominates(nommer.load(path), "window")
         save_model(tmp_path / f"model{number}", model, metrics={}, version="0")
         out = tmp_path / f"out{number}"
         run("explain", tmp_path / f"model{number}", "--data", data, "--out", out, OPTIONS)
-        for name in ("blocks", "class", "distance", "size", "gradient", "frequency", *(["part"] if number else [])):
+        for name in (
+            "blocks",
+            "class",
+            "distance",
+            "size",
+            "gradient",
+            "frequency",
+            *(["part"] if number else []),
+        ):
             assert {row["window"] for row in table(out, name)} == {1}
         forced = [row for row in table(out, "interventions") if row["intervention"] == "window"]
         assert {row["change"] for row in forced} == {0}
@@ -398,7 +502,16 @@ def test_a_large_image_is_seen_whole_and_shrunk(run, segmented, scenes, tmp_path
 
     monkeypatch.setattr(pattern, "WHOLE_PIXELS", 1000)
     monkeypatch.setattr(inference, "WHOLE_PIXELS", 1000)
-    run("explain", segmented, "--data", scenes, "--out", tmp_path / "out", "--most-images 1", OPTIONS)
+    run(
+        "explain",
+        segmented,
+        "--data",
+        scenes,
+        "--out",
+        tmp_path / "out",
+        "--most-images 1",
+        OPTIONS,
+    )
     found = result(tmp_path / "out")
     assert found["shrunk"] == 3
     assert "too large to be seen whole" in found["absent"]["parts"]
@@ -418,12 +531,16 @@ def test_one_images_decision_is_shown_where_it_hangs_on_nominations(
     prepared = model.prepare(image)
     (answer,) = model.predict(image)
     expected = sensitivity(model.eval(), prepared, model.class_names.index(answer.name))
-    assert torch.allclose(torch.tensor(found["sensitivity"]), expected, atol=1e-4), "the explained model is fused"
+    assert torch.allclose(torch.tensor(found["sensitivity"]), expected, atol=1e-4), (
+        "the explained model is fused"
+    )
     with Image.open(out / "sensitivity" / "red-0.png") as picture:
         assert min(picture.size) > 100
     told = refused("explain", segmented, image, "--sensitivity --device cpu --out", tmp_path / "no")
     assert "--sensitivity: follows the probability of one answer per image" in told
-    assert "only for images" in refused("explain", trained, "--data", coloured, "--sensitivity --out", tmp_path / "no")
+    assert "only for images" in refused(
+        "explain", trained, "--data", coloured, "--sensitivity --out", tmp_path / "no"
+    )
     assert not (tmp_path / "no").exists()
 
 
@@ -432,7 +549,9 @@ def test_what_is_stopped_leaves_nothing_behind(run, trained, coloured, tmp_path,
         raise KeyboardInterrupt
 
     monkeypatch.setattr(study, "measure_effects", stop)
-    printed = run("explain", trained, "--data", coloured, "--out", tmp_path / "out", OPTIONS, code=130)
+    printed = run(
+        "explain", trained, "--data", coloured, "--out", tmp_path / "out", OPTIONS, code=130
+    )
     assert "stopped" in printed.err
     assert not (tmp_path / "out").exists()
     model = nommer.load(trained)
@@ -441,10 +560,14 @@ def test_what_is_stopped_leaves_nothing_behind(run, trained, coloured, tmp_path,
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("_no_report")
-def test_without_captum_the_other_orders_are_compared(run, trained, coloured, tmp_path, monkeypatch):
+def test_without_captum_the_other_orders_are_compared(
+    run, trained, coloured, tmp_path, monkeypatch
+):
 
     monkeypatch.setattr(faithfulness, "find_spec", lambda name: None)
-    printed = run("explain", trained, "--data", coloured, "--most-images 2 --out", tmp_path / "out", OPTIONS)
+    printed = run(
+        "explain", trained, "--data", coloured, "--most-images 2 --out", tmp_path / "out", OPTIONS
+    )
     assert "pip install 'nommer[explain]'" in printed.out
     orders = {row["order"] for row in table(tmp_path / "out", "areas")}
     assert "random order" in orders
@@ -459,21 +582,41 @@ def test_mistakes_are_named(refused, trained, segmented, coloured, scenes, tmp_p
     assert refused("explain", trained, *out) == (
         "nothing to explain: name images (files, folders, patterns), or a data set with --data"
     )
-    for option in ("--most-images 3", "--split val", "--seed 1", "--workers 0", "--batch-size 2", "--precision 32"):
+    for option in (
+        "--most-images 3",
+        "--split val",
+        "--seed 1",
+        "--workers 0",
+        "--batch-size 2",
+        "--precision 32",
+    ):
         found = refused("explain", trained, image, *out, option)
-        assert found == f"{option.split()[0]}: does nothing for images, only with --data; leave it out"
+        assert (
+            found == f"{option.split()[0]}: does nothing for images, only with --data; leave it out"
+        )
     data = ("--data", coloured, OPTIONS, *out)
-    assert "--most-images must be 1 or more, got 0" in refused("explain", trained, "--most-images 0", *data)
-    assert "is laid out for classification, but the model does segmentation" in refused("explain", segmented, *data)
+    assert "--most-images must be 1 or more, got 0" in refused(
+        "explain", trained, "--most-images 0", *data
+    )
+    assert "is laid out for classification, but the model does segmentation" in refused(
+        "explain", segmented, *data
+    )
     assert "has no split 'test'" in refused("explain", trained, "--split test", *data)
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow
-def test_a_network_that_nominates_nothing_is_refused(run, refused, coloured, tmp_path, train_options):
-    for name, option in (("peer", "--model timm:test_resnet"), ("one", "--network.contexts [global]")):
+def test_a_network_that_nominates_nothing_is_refused(
+    run, refused, coloured, tmp_path, train_options
+):
+    for name, option in (
+        ("peer", "--model timm:test_resnet"),
+        ("one", "--network.contexts [global]"),
+    ):
         options = [o for o in train_options if name == "one" or not o.startswith("--model")]
         run("train --data", coloured, "--out", tmp_path / name, *options, option)
-        found = refused("explain", tmp_path / name, "--data", coloured, OPTIONS, "--out", tmp_path / "out")
+        found = refused(
+            "explain", tmp_path / name, "--data", coloured, OPTIONS, "--out", tmp_path / "out"
+        )
         assert "nominat" in found or "NomMer" in found
     assert not (tmp_path / "out").exists()

@@ -55,7 +55,10 @@ def test_the_run_folder_holds_what_is_promised(trained):
 
 
 def test_the_tables_of_a_run_agree(trained):
-    metrics, result = rows(trained / "metrics.csv"), json.loads((trained / "result.json").read_text())
+    metrics, result = (
+        rows(trained / "metrics.csv"),
+        json.loads((trained / "result.json").read_text()),
+    )
     assert [row["epoch"] for row in metrics] == ["1", "2"]
     assert [row["step"] for row in metrics] == ["3", "6"]
     best = max(metrics, key=lambda row: float(row["val_top1"]))
@@ -94,7 +97,9 @@ def test_the_environment_and_the_issues_are_recorded(trained):
     assert (trained / "data_issues.jsonl").read_text() == ""
 
 
-def test_what_is_shown_is_what_is_written_in_plain_lines(run, coloured, train_options, tmp_path, digest):
+def test_what_is_shown_is_what_is_written_in_plain_lines(
+    run, coloured, train_options, tmp_path, digest
+):
     before = digest(coloured)
     printed = run("train --data", coloured, "--out", tmp_path / "run", *train_options)
     assert digest(coloured) == before, "the user's files stay as they are"
@@ -104,16 +109,23 @@ def test_what_is_shown_is_what_is_written_in_plain_lines(run, coloured, train_op
     lines = printed.err.splitlines()
     assert lines[0].startswith("nommer_micro: 3 classes, 18 train, 9 val images of ")
     assert [line.split("  ")[0] for line in lines[1:3]] == ["epoch 1/2", "epoch 2/2"]
-    assert lines[3].startswith(f"best epoch {result['epoch']}: top-1 {result['top1']:.2%} on 9 validation images")
+    assert lines[3].startswith(
+        f"best epoch {result['epoch']}: top-1 {result['top1']:.2%} on 9 validation images"
+    )
     assert len(lines) == 4
 
 
 def test_the_config_repeats_the_run_bit_for_bit(run, trained, tmp_path):
     run("train --config", trained / "config.yaml", "--out", tmp_path / "again")
     assert same(weights(trained), weights(tmp_path / "again"))
-    first, again = (yaml.safe_load((folder / "config.yaml").read_text()) for folder in (trained, tmp_path / "again"))
+    first, again = (
+        yaml.safe_load((folder / "config.yaml").read_text())
+        for folder in (trained, tmp_path / "again")
+    )
     assert first | {"out": None} == again | {"out": None}
-    assert None not in {first[name] for name in ("batch_size", "image_size", "workers")}, "all resolved"
+    assert None not in {first[name] for name in ("batch_size", "image_size", "workers")}, (
+        "all resolved"
+    )
     numbers = [rows(f / "metrics.csv") for f in (trained, tmp_path / "again")]
     assert numbers[0] == numbers[1]
 
@@ -128,13 +140,17 @@ def test_workers_and_a_cache_do_not_change_the_result_and_the_seed_does(run, tra
     assert not same(weights(trained), weights(tmp_path / "other"))
 
 
-def test_every_augmentation_and_option_of_the_optimiser_works_together(run, coloured, train_options, tmp_path):
+def test_every_augmentation_and_option_of_the_optimiser_works_together(
+    run, coloured, train_options, tmp_path
+):
     run(
         "train --data", coloured, "--out", tmp_path / "run", *train_options,
         "--epochs 1 --accumulate 2 --precision bf16",
         "--augment.mixup 0.8 --augment.cutmix 1 --augment.random_erasing 0.5 --augment.vflip 0.5",
-        "--augment.auto-augment rand-m9-mstd0.5-inc1 --augment.scale [0.08,1] --optim.layer-decay 0.7",
-        "--optim.name lamb --optim.clip-grad 0 --network.drop-path-rate 0.2 --network.drop_rate 0.1",
+        "--augment.auto-augment rand-m9-mstd0.5-inc1 --augment.scale [0.08,1] --optim.layer-decay "
+        "0.7",
+        "--optim.name lamb --optim.clip-grad 0 --network.drop-path-rate 0.2 --network.drop_rate "
+        "0.1",
         "--network.global-pool avg --network.grad-checkpointing true --pixels.crop-mode squash",
     )  # fmt: skip
     config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
@@ -144,7 +160,9 @@ def test_every_augmentation_and_option_of_the_optimiser_works_together(run, colo
     assert (model.network.config.global_pool, model.network.config.drop_path_rate) == ("avg", 0.2)
     assert model.preprocessing.crop_mode == "squash"
     assert math.isfinite(float(rows(tmp_path / "run" / "metrics.csv")[0]["train_loss"]))
-    assert rows(tmp_path / "run" / "metrics.csv")[0]["step"] == "2", "three batches are two steps of at most two"
+    assert rows(tmp_path / "run" / "metrics.csv")[0]["step"] == "2", (
+        "three batches are two steps of at most two"
+    )
 
 
 @pytest.fixture
@@ -159,7 +177,11 @@ def test_class_folders_alone_are_split_by_the_seed(run, single, train_options, t
     split = rows(out / "split.csv")
     held = {row["file"] for row in split if row["split"] == "val"}
     assert len(split) == 25
-    assert [sum(name in file for file in held) for name in ("Käfer/", "with space/", "x/")] == [2, 3, 1]
+    assert [sum(name in file for file in held) for name in ("Käfer/", "with space/", "x/")] == [
+        2,
+        3,
+        1,
+    ]
     assert nommer.load(out).class_names == ("Käfer", "with space", "x")
     assert len(json.loads((out / "result.json").read_text())["confusion"]) == 3
     again = tmp_path / "again"
@@ -174,10 +196,22 @@ def test_bad_images_are_left_out_listed_and_counted(run, single, train_options, 
     for number in range(1, 5):  # one of which is held back
         shutil.copy(single / "x" / "x-0.png", single / "x" / f"x-{number}.png")
     before = digest(single)
-    printed = run("train --data", single, "--out", tmp_path / "run", *train_options, "--epochs 1 --on-bad-sample skip")
-    assert "validation images that are training images too, and so judged too well: 1" in printed.err
+    printed = run(
+        "train --data",
+        single,
+        "--out",
+        tmp_path / "run",
+        *train_options,
+        "--epochs 1 --on-bad-sample skip",
+    )
+    assert (
+        "validation images that are training images too, and so judged too well: 1" in printed.err
+    )
     assert "3 issues in the data, 2 files left out: see data_issues.jsonl" in printed.err
-    issues = [json.loads(line) for line in (tmp_path / "run" / "data_issues.jsonl").read_text().splitlines()]
+    issues = [
+        json.loads(line)
+        for line in (tmp_path / "run" / "data_issues.jsonl").read_text().splitlines()
+    ]
     assert {(Path(issue["file"]).parent.name, issue["done"]) for issue in issues} == {
         ("with space", "left out"),
         ("x", "left out"),
@@ -189,7 +223,9 @@ def test_bad_images_are_left_out_listed_and_counted(run, single, train_options, 
 
 
 class TestPretrained:
-    def test_the_same_classes_take_all_weights(self, run, trained, coloured, train_options, tmp_path):
+    def test_the_same_classes_take_all_weights(
+        self, run, trained, coloured, train_options, tmp_path
+    ):
         options = ("--out", tmp_path / "run", *train_options, "--epochs 1 --lr 1e-12")
         printed = run("train --data", coloured, "--pretrained", trained, *options)
         assert f"all weights taken from {trained}" in printed.err
@@ -197,18 +233,27 @@ class TestPretrained:
         learned = [name for name in before if "running" not in name and "num_batches" not in name]
         assert max((before[name] - after[name]).abs().max().item() for name in learned) < 1e-6
 
-    def test_other_classes_get_a_new_classifier(self, run, refused, trained, single, train_options, tmp_path):
+    def test_other_classes_get_a_new_classifier(
+        self, run, refused, trained, single, train_options, tmp_path
+    ):
         options = ("--out", tmp_path / "run", *train_options, "--epochs 1 --lr 1e-12")
         train = ("train --data", single, "--pretrained", trained / "model", *options)
         message = refused(*train)
-        assert "has 3 other classes (blue, green, red) than the data, which have 3 (Käfer, with space, x)" in message
+        assert (
+            "has 3 other classes (blue, green, red) than the data, which have 3 (Käfer, with "
+            "space, x)" in message
+        )
         assert message.endswith("; with --reinit-head its classifier is replaced by a new one")
         printed = run(*train, "--reinit-head").err.replace("\n", "")
         assert "stages.0 (" in printed
         assert "; new: head.weight (3, 128), there (3, 128); head.bias (3,), there (3,)" in printed
         before, after = weights(trained), weights(tmp_path / "run")
-        assert torch.allclose(before["network.stem.conv.weight"], after["network.stem.conv.weight"], atol=1e-6)
-        assert not torch.allclose(before["network.head.weight"], after["network.head.weight"], atol=1e-3)
+        assert torch.allclose(
+            before["network.stem.conv.weight"], after["network.stem.conv.weight"], atol=1e-6
+        )
+        assert not torch.allclose(
+            before["network.head.weight"], after["network.head.weight"], atol=1e-3
+        )
 
     def test_a_model_for_another_task_gives_its_backbone(
         self, run, refused, segmented, coloured, train_options, tmp_path
@@ -223,37 +268,54 @@ class TestPretrained:
             tmp_path / "run",
         )
         message = refused(*train)
-        assert "is a model for segmentation, not for classification; with --reinit-head its backbone is" in message
+        assert (
+            "is a model for segmentation, not for classification; with --reinit-head its backbone "
+            "is" in message
+        )
         printed = run(*train, "--lr 1e-12 --reinit-head").err.replace("\n", "")
-        assert "; new: norm.weight (128,), there none; norm.bias (128,), there none; head.weight (3, 128)," in printed
+        assert (
+            "; new: norm.weight (128,), there none; norm.bias (128,), there none; head.weight (3, "
+            "128)," in printed
+        )
         before, after = weights(segmented), weights(tmp_path / "run")
         taken = before["network.backbone.stem.conv.weight"], after["network.stem.conv.weight"]
         assert torch.allclose(*taken, atol=1e-6)
 
-    def test_another_image_size_resamples_the_position(self, run, trained, coloured, train_options, tmp_path):
+    def test_another_image_size_resamples_the_position(
+        self, run, trained, coloured, train_options, tmp_path
+    ):
         options = ("--out", tmp_path / "run", *train_options, "--epochs 1 --image-size 40")
         run("train --data", coloured, "--pretrained", trained, *options)
         assert nommer.load(tmp_path / "run").network.config.img_size == (40, 40)
 
-    def test_another_network_is_refused_with_the_difference(self, refused, trained, coloured, train_options, tmp_path):
+    def test_another_network_is_refused_with_the_difference(
+        self, refused, trained, coloured, train_options, tmp_path
+    ):
         sizes = "--image-size 64 --network.block-sizes [8,4] --network.window-size 8"
         options = ("--out", tmp_path / "run", *train_options, sizes)
         assert refused("train --data", coloured, "--pretrained", trained, *options) == (
-            f"--pretrained {trained} is another network, with block_sizes (4, 4) (now (8, 4)), window_size 4 (now 8); "
+            f"--pretrained {trained} is another network, with block_sizes (4, 4) (now (8, 4)), "
+            "window_size 4 (now 8); "
             "choose the --model and --network options that it has"
         )
         assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("steps", ["several steps", "one step"])
-def test_a_loss_that_is_no_number_ends_with_a_clear_error(refused, coloured, train_options, tmp_path, steps):
+def test_a_loss_that_is_no_number_ends_with_a_clear_error(
+    refused, coloured, train_options, tmp_path, steps
+):
     batch = "--batch-size 6" if steps == "several steps" else "--batch-size 18"
     options = (*train_options, "--lr 1e30 --optim.clip-grad 0 --optim.warmup-factor 1", batch)
     message = refused("train --data", coloured, "--out", tmp_path / "run", *options)
     if steps == "several steps":
-        assert message.startswith("the training loss became nan in epoch 1, step 2, which was not taken; ")
+        assert message.startswith(
+            "the training loss became nan in epoch 1, step 2, which was not taken; "
+        )
     else:
-        assert message.startswith("the validation loss became nan in epoch 1; there is no checkpoint yet; lower --lr")
+        assert message.startswith(
+            "the validation loss became nan in epoch 1; there is no checkpoint yet; lower --lr"
+        )
     assert not list(tmp_path.rglob("*.ckpt"))
 
 

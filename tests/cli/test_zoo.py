@@ -1,4 +1,7 @@
-"""The model zoo: entries made by their script, loaded by name, verified each time; and the entries of this checkout."""
+"""The model zoo: entries made by their script, loaded by name, verified each time.
+
+And the entries of this checkout.
+"""
 
 import json
 import shutil
@@ -18,7 +21,13 @@ from nommer.cli import main
 from nommer.heads.rcnn import RCNN
 from nommer.heads.storage import load_backbone, task_of
 
-IDS = {"n01": "goldfish, Carassius auratus", "n02": "bullfrog", "n03": "tabby, tabby cat", "n04": "wok", "n05": "alp"}
+IDS = {
+    "n01": "goldfish, Carassius auratus",
+    "n02": "bullfrog",
+    "n03": "tabby, tabby cat",
+    "n04": "wok",
+    "n05": "alp",
+}
 IDS |= {"n06": "acorn"}
 NAMES = ("goldfish", "bullfrog", "tabby", "wok", "alp", "acorn")
 NAME = "nommer_micro.tiny_imagenet_200"
@@ -80,8 +89,13 @@ def image(tmp_path, noisy):
 def test_an_entry_is_half_the_size_and_says_what_it_is(made):
     whole, half = load_file(made.run / "model" / zoo.WEIGHTS), load_file(made.entry / zoo.WEIGHTS)
     assert {value.dtype for value in half.values() if value.ndim > 1} == {torch.float16}
-    assert all(value.dtype == torch.float32 for name, value in half.items() if name.endswith("running_var"))
-    assert all(torch.allclose(whole[name].float(), half[name].float(), atol=1e-2, rtol=1e-3) for name in whole)
+    assert all(
+        value.dtype == torch.float32 for name, value in half.items() if name.endswith("running_var")
+    )
+    assert all(
+        torch.allclose(whole[name].float(), half[name].float(), atol=1e-2, rtol=1e-3)
+        for name in whole
+    )
     card = (made.entry / zoo.CARD).read_text()
     assert "ImageNet's terms allow non-commercial research" in card
     assert "nommer train --data TINY --out runs/tiny_imagenet --model=nommer_micro" in card
@@ -112,9 +126,13 @@ def test_pretrained_weights_suit_other_uses(of_made):
     assert other(torch.randn(2, 1, 64, 64)).shape == (2, 7)
     entry = load_file(of_made.entry / zoo.WEIGHTS)
     assert torch.equal(other.stages[3].cls_token, entry["stages.3.cls_token"].float())
-    maps = timm.create_model("nommer_micro", pretrained=True, features_only=True)(torch.randn(1, 3, 32, 32))
+    maps = timm.create_model("nommer_micro", pretrained=True, features_only=True)(
+        torch.randn(1, 3, 32, 32)
+    )
     assert [tuple(one.shape[-2:]) for one in maps] == [(16, 16), (8, 8), (4, 4), (2, 2)]
-    assert timm.create_model("nommer_micro").config.patch_size == 4, "without weights it is the published network"
+    assert timm.create_model("nommer_micro").config.patch_size == 4, (
+        "without weights it is the published network"
+    )
 
 
 def test_a_changed_file_is_refused_at_each_load(of_made, refused, image):
@@ -126,7 +144,9 @@ def test_a_changed_file_is_refused_at_each_load(of_made, refused, image):
         with pytest.raises(InputError, match="is damaged or was changed"):
             load(NAME)
     assert refused("predict", NAME, image).startswith(message)
-    assert refused("predict", image).endswith("install nommer again, or take the file from the repository")
+    assert refused("predict", image).endswith(
+        "install nommer again, or take the file from the repository"
+    )
     weights.unlink()
     with pytest.raises(InputError, match=f"{zoo.WEIGHTS}: cannot be read: No such file"):
         nommer.load(NAME)
@@ -140,9 +160,14 @@ def test_an_entry_beside_the_package_is_found_and_its_absence_explained(of_made,
     shutil.move(of_made.entry, tmp_path / "beside" / NAME)
     assert nommer.load(NAME).class_names[0] == "goldfish"
     shutil.rmtree(tmp_path / "beside")
-    with pytest.raises(InputError, match=f"{NAME}: its weights .* do not come with the package; they lie in the repos"):
+    with pytest.raises(
+        InputError,
+        match=f"{NAME}: its weights .* do not come with the package; they lie in the repos",
+    ):
         nommer.load(NAME)
-    with pytest.raises(InputError, match=f"nowhere: does not exist; .*; in the zoo there are {NAME}"):
+    with pytest.raises(
+        InputError, match=f"nowhere: does not exist; .*; in the zoo there are {NAME}"
+    ):
         nommer.load("nowhere")
 
 
@@ -150,7 +175,9 @@ def test_predict_needs_no_model(of_made, run, refused, image, tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     printed = run("predict", image)
     assert f"no model is given, so it is {NAME} of the zoo: whatever an image shows" in printed.err
-    assert f"the weights of {NAME} are for non-commercial research and education only" in printed.err
+    assert (
+        f"the weights of {NAME} are for non-commercial research and education only" in printed.err
+    )
     assert any(name in printed.out for name in NAMES)
     assert (tmp_path / "runs" / "predict" / "predictions.csv").is_file()
     (tmp_path / "photos").mkdir()
@@ -165,19 +192,30 @@ def test_predict_needs_no_model(of_made, run, refused, image, tmp_path, monkeypa
 
 def test_a_training_starts_from_an_entry_and_takes_its_sizes(of_made, run, coloured, tmp_path):
     options = (
-        "--model nommer_micro --epochs 1 --image-size 64 --batch-size 6 --workers 0 --device cpu --out",
+        "--model nommer_micro --epochs 1 --image-size 64 --batch-size 6 --workers 0 --device cpu "
+        "--out",
         tmp_path / "a",
     )
     printed = run("train --data", coloured, "--pretrained", NAME, "--reinit-head", *options)
     network = nommer.load(tmp_path / "a").network
-    assert (network.config.window_size, network.config.block_sizes, network.config.img_size) == (4, (4, 4), (64, 64))
-    assert printed.err.count("are for non-commercial research and education only") == 1, "it is told once"
+    assert (network.config.window_size, network.config.block_sizes, network.config.img_size) == (
+        4,
+        (4, 4),
+        (64, 64),
+    )
+    assert printed.err.count("are for non-commercial research and education only") == 1, (
+        "it is told once"
+    )
     assert f"pretrained: {NAME}" in (tmp_path / "a" / "config.yaml").read_text()
 
 
-def test_segmentation_and_detection_take_its_backbone(of_made, run, scenes, segment_options, tmp_path):
+def test_segmentation_and_detection_take_its_backbone(
+    of_made, run, scenes, segment_options, tmp_path
+):
     options = ("--epochs=1 --out", tmp_path / "run")
-    printed = run("train --data", scenes, *segment_options, *options, "--pretrained", "nommer_micro")
+    printed = run(
+        "train --data", scenes, *segment_options, *options, "--pretrained", "nommer_micro"
+    )
     assert "stages.0" in printed.err
     assert nommer.load(tmp_path / "run").network.backbone.config.patch_size == 2
     config = replace(nommer.load(NAME).network.config, num_classes=0, img_size=64)
@@ -192,7 +230,8 @@ def test_classes_are_matched_by_name_and_by_id(of_made, write_classes, tmp_path)
     by_name = write_classes(tmp_path / "names", dict.fromkeys(reversed(NAMES), 2))
     options = {"workers": 0, "device": "cpu"}
     first, second = (
-        nommer.evaluate(NAME, data=data, out=tmp_path / data.name / "e", **options) for data in (by_id, by_name)
+        nommer.evaluate(NAME, data=data, out=tmp_path / data.name / "e", **options)
+        for data in (by_id, by_name)
     )
     assert first.report.images == 12
     assert [row["class"] for row in first.per_class] == list(NAMES)
@@ -202,7 +241,8 @@ def test_classes_are_matched_by_name_and_by_id(of_made, write_classes, tmp_path)
         nommer.evaluate(NAME, data=tmp_path / "others", **options)
 
 
-# ---- the entries of this checkout ------------------------------------------------------------------------------------
+# ---- the entries of this checkout
+# ------------------------------------------------------------------------------------
 
 
 def test_timm_knows_which_networks_have_weights():
@@ -216,7 +256,9 @@ def test_every_entry_is_whole_has_a_card_and_real_names(entry):
         pytest.skip(f"{entry.name} is not in this checkout")
     folder, description = entry.verified(), entry.description()
     assert (folder / zoo.WEIGHTS).stat().st_size == entry.size <= 50e6
-    assert entry.size <= 10e6 or folder.parent == zoo.HOMES[1], "large weights lie beside the package"
+    assert entry.size <= 10e6 or folder.parent == zoo.HOMES[1], (
+        "large weights lie beside the package"
+    )
     assert not any(name.startswith("n0") for name in description["class_names"])
     card = (folder / zoo.CARD).read_text()
     assert all(checksum in card for checksum in entry.sha256.values())

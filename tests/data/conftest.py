@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-PAINT = np.array([(200, 40, 30), (40, 190, 50), (30, 40, 200), (200, 190, 40), (120, 30, 160)], np.uint8)
+PAINT = np.array(
+    [(200, 40, 30), (40, 190, 50), (30, 40, 200), (200, 190, 40), (120, 30, 160)], np.uint8
+)
 """The colour of every class in the made images."""
 
 
@@ -37,14 +39,18 @@ def _paint():
 
 @pytest.fixture(scope="session")
 def write_pair():
-    """Write the image of some labels, and their mask with values that `values` gives for each label."""
+    """Write the image of some labels, and their mask with values that `values` gives for each
+    label.
+    """
 
     def write(image, mask, labels=None, *, seed=0, values=None):
         labels = make_labels(seed) if labels is None else labels
         for path in (image, mask):
             path.parent.mkdir(parents=True, exist_ok=True)
         paint(labels).save(image)
-        Image.fromarray(labels if values is None else np.asarray(values, np.uint8)[labels]).save(mask)
+        Image.fromarray(labels if values is None else np.asarray(values, np.uint8)[labels]).save(
+            mask
+        )
         return labels
 
     return write
@@ -79,14 +85,19 @@ HERD = {3: "sheep", 7: "dog"}
 
 
 def make_herd(counts, *, size=(40, 32)):
-    """What is in the images of each split: NAME -> [(category id, (left, upper, right, lower)), ...], whole pixels."""
+    """What is in the images of each split.
+
+    NAME -> [(category id, (left, upper, right, lower)), ...], whole pixels.
+    """
     herd = {}
     for split, count in counts.items():
         herd[split] = {}
         for number in range(count):
             rng = np.random.default_rng(len(split) * 100 + number)
             cells = rng.permutation(4)[: number % 4 if number else 3]
-            places = [(int(cell % 2) * size[0] // 2, int(cell // 2) * size[1] // 2) for cell in cells]
+            places = [
+                (int(cell % 2) * size[0] // 2, int(cell // 2) * size[1] // 2) for cell in cells
+            ]
             herd[split][f"{split}{number}"] = [
                 (3 if (number + n) % 3 else 7, (x + 1 + n, y + 2, x + 13 + n, y + 10 + n))
                 for n, (x, y) in enumerate(places)
@@ -110,7 +121,11 @@ def polygon_of(box):
 
 def coco_content(images, *, first_image=1, first_annotation=1, size=(40, 32), masks=True):
     """The content of a COCO file about images NAME -> objects."""
-    content = {"images": [], "annotations": [], "categories": [{"id": i, "name": name} for i, name in HERD.items()]}
+    content = {
+        "images": [],
+        "annotations": [],
+        "categories": [{"id": i, "name": name} for i, name in HERD.items()],
+    }
     for image_id, (name, objects) in enumerate(images.items(), start=first_image):
         entry = {"id": image_id, "file_name": f"{name}.png", "width": size[0], "height": size[1]}
         content["images"].append(entry)
@@ -147,7 +162,10 @@ def write_coco(root, herd):
         first = 100 * len(split)
         content = coco_content(images, first_image=first, first_annotation=10 * first)
         write_json(root / "annotations" / f"instances_{split}2017.json", content)
-        captions = {"images": content["images"], "annotations": [{"id": 1, "image_id": first, "caption": "a herd"}]}
+        captions = {
+            "images": content["images"],
+            "annotations": [{"id": 1, "image_id": first, "caption": "a herd"}],
+        }
         write_json(root / "annotations" / f"captions_{split}2017.json", captions)
 
 
@@ -168,7 +186,9 @@ def write_yolo(root, herd, *, polygons=False, size=(40, 32)):
     names = {number: HERD.get(number, f"class {number}") for number in HERD}
     root.mkdir(parents=True, exist_ok=True)
     paths = {split: f"images/{split}" for split in herd}
-    (root / "data.yaml").write_text(json.dumps({"path": "../datasets/herd", **paths, "names": names}))
+    (root / "data.yaml").write_text(
+        json.dumps({"path": "../datasets/herd", **paths, "names": names})
+    )
     for split, images in herd.items():
         save_images(root / "images" / split, images)
         (root / "labels" / split).mkdir(parents=True, exist_ok=True)
@@ -210,7 +230,9 @@ def write_voc(root, herd):
         save_images(root / "JPEGImages", images)
         (root / "ImageSets/Main" / f"{split}.txt").write_text("\n".join(images))
         for name, objects in images.items():
-            written = [(HERD[category], (box[0] + 1, box[1] + 1, *box[2:])) for category, box in objects]
+            written = [
+                (HERD[category], (box[0] + 1, box[1] + 1, *box[2:])) for category, box in objects
+            ]
             (root / "Annotations" / f"{name}.xml").write_text(voc_text(written))
 
 

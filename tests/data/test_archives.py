@@ -1,4 +1,7 @@
-"""Archives: members are read as files are, by many at once; what is damaged or leads out is refused."""
+"""Archives: members are read as files are, by many at once.
+
+What is damaged or leads out is refused.
+"""
 
 import io
 import multiprocessing
@@ -13,11 +16,23 @@ import pytest
 from nommer.data import archive_kinds
 from nommer.data.archives import find_archive, open_archive, read_bytes
 from nommer.data.formats.find import find_task
-from nommer.data.images import ImageError, decode, direct_files, find_images, is_folder, sub_folders, visible_files
+from nommer.data.images import (
+    ImageError,
+    decode,
+    direct_files,
+    find_images,
+    is_folder,
+    sub_folders,
+    visible_files,
+)
 from nommer.errors import InputError
 
 ENDINGS = ["zip", "tar", "tar.gz", "tgz", "tar.bz2", "tar.xz"]
-CONTENT = {f"{folder}/{n}.bin": bytes([n]) * (1000 + n) for folder in ("a", "a/deep", "b") for n in range(20)}
+CONTENT = {
+    f"{folder}/{n}.bin": bytes([n]) * (1000 + n)
+    for folder in ("a", "a/deep", "b")
+    for n in range(20)
+}
 
 TAR_MODES = {".tar": "", ".gz": "gz", ".tgz": "gz", ".bz2": "bz2", ".xz": "xz"}
 
@@ -47,7 +62,9 @@ def read_all(paths):
 
 def test_members_are_found_and_read_as_files_in_folders_are(archive):
     assert visible_files(archive) == sorted(archive / name for name in CONTENT)
-    assert visible_files(archive / "a" / "deep") == sorted(archive / "a" / "deep" / f"{n}.bin" for n in range(20))
+    assert visible_files(archive / "a" / "deep") == sorted(
+        archive / "a" / "deep" / f"{n}.bin" for n in range(20)
+    )
     assert sub_folders(archive) == [archive / "a", archive / "b"]
     assert sub_folders(archive / "a") == [archive / "a" / "deep"]
     assert len(direct_files(archive / "a")) == 20
@@ -92,16 +109,27 @@ def test_a_folder_called_like_an_archive_is_a_folder(tmp_path):
 @pytest.mark.parametrize("name", ["../out.png", "a/../../out.png", "/etc/out.png", ".."])
 def test_names_that_lead_out_are_refused(tmp_path, ending, name):
     archive = pack(tmp_path / f"data.{ending}", {"a/1.png": b"", name: b"x"})
-    with pytest.raises(InputError, match=r"holds '.*', a name that leads out of the archive; pack it again without"):
+    with pytest.raises(
+        InputError, match=r"holds '.*', a name that leads out of the archive; pack it again without"
+    ):
         visible_files(archive)
     assert not (tmp_path.parent / "out.png").exists()
 
 
 def test_dots_inside_names_are_resolved_and_hidden_files_are_not_seen(tmp_path):
-    names = {"./a/1.png": b"1", "b/../c/2.png": b"2", ".git/3.png": b"", "a/._1.png": b"", "__MACOSX/a/1.png": b""}
+    names = {
+        "./a/1.png": b"1",
+        "b/../c/2.png": b"2",
+        ".git/3.png": b"",
+        "a/._1.png": b"",
+        "__MACOSX/a/1.png": b"",
+    }
     for ending in ("zip", "tar"):
         archive = pack(tmp_path / f"data.{ending}", names)
-        assert [path.relative_to(archive).as_posix() for path in visible_files(archive)] == ["a/1.png", "c/2.png"]
+        assert [path.relative_to(archive).as_posix() for path in visible_files(archive)] == [
+            "a/1.png",
+            "c/2.png",
+        ]
         assert read_bytes(archive / "c" / "2.png") == b"2"
 
 
@@ -123,7 +151,9 @@ def test_a_damaged_member_is_one_bad_image(tmp_path):
     content[start + 40] ^= 255
     archive.write_bytes(content)
     assert read_bytes(archive / "a" / "1.png") == b"1" * 5000
-    with pytest.raises(ImageError, match=r"a/2.png: cannot be decoded: the archive is damaged here"):
+    with pytest.raises(
+        ImageError, match=r"a/2.png: cannot be decoded: the archive is damaged here"
+    ):
         decode(archive / "a" / "2.png")
 
 
@@ -134,7 +164,8 @@ def test_encrypted_members_are_bad_images(tmp_path):
         content[content.index(mark) + offset] |= 1
     archive.write_bytes(content)
     with pytest.raises(
-        ImageError, match=r"1.png: cannot be decoded: encrypted; pack the archive again without a passw"
+        ImageError,
+        match=r"1.png: cannot be decoded: encrypted; pack the archive again without a passw",
     ):
         decode(archive / "1.png")
 
@@ -145,10 +176,13 @@ def test_too_large_is_refused_before_it_fills_the_memory(tmp_path, monkeypatch):
     members = {"small.png": b"", "large.png": bytes(200_000)}
     for ending in ("zip", "tar"):
         archive = pack(tmp_path / f"data.{ending}", members)
-        with pytest.raises(ImageError, match=r"large.png: .*too large: 200,000 bytes, over the limit of 5,000"):
+        with pytest.raises(
+            ImageError, match=r"large.png: .*too large: 200,000 bytes, over the limit of 5,000"
+        ):
             decode(archive / "large.png")
     with pytest.raises(
-        InputError, match=r"decompresses to more than .* held in memory; unpack it, or pack it as a plain"
+        InputError,
+        match=r"decompresses to more than .* held in memory; unpack it, or pack it as a plain",
     ):
         visible_files(pack(tmp_path / "data.tar.gz", members))
 
@@ -168,7 +202,9 @@ def test_links_in_a_tar_lead_to_what_it_holds(tmp_path):
             link.type, link.linkname = kind, target
             archive.addfile(link)
     assert read_bytes(path / "hard.png") == read_bytes(path / "a" / "soft.png") == b"one"
-    with pytest.raises(ImageError, match=r"out.png: cannot be decoded: a link to what the archive does not hold"):
+    with pytest.raises(
+        ImageError, match=r"out.png: cannot be decoded: a link to what the archive does not hold"
+    ):
         decode(path / "out.png")
 
 
@@ -183,7 +219,10 @@ def test_an_archive_that_changes_is_read_anew(tmp_path):
 def test_images_to_predict_may_lie_in_archives(tmp_path, noisy):
     stream = io.BytesIO()
     noisy((200, 0, 0)).save(stream, "PNG")
-    archive = pack(tmp_path / "data.tar.gz", {"a/1.png": stream.getvalue(), "b/2.png": stream.getvalue(), "b/x": b""})
+    archive = pack(
+        tmp_path / "data.tar.gz",
+        {"a/1.png": stream.getvalue(), "b/2.png": stream.getvalue(), "b/x": b""},
+    )
     assert list(find_images([str(archive)])) == [archive / "a" / "1.png", archive / "b" / "2.png"]
     assert list(find_images([str(archive / "b")])) == [archive / "b" / "2.png"]
     assert list(find_images([str(archive / "b" / "2.png")])) == [Path(archive) / "b" / "2.png"]
@@ -194,7 +233,9 @@ def test_images_to_predict_may_lie_in_archives(tmp_path, noisy):
 def test_tars_put_one_behind_the_other_are_refused_not_read_in_part(tmp_path, ending):
     sound = pack(tmp_path / f"sound{ending}", CONTENT)
     (tmp_path / f"two{ending}").write_bytes(sound.read_bytes() * 2)
-    with pytest.raises(InputError, match=rf"two{ending}: cannot be read as an archive: more follows behind its end"):
+    with pytest.raises(
+        InputError, match=rf"two{ending}: cannot be read as an archive: more follows behind its end"
+    ):
         visible_files(tmp_path / f"two{ending}")
     assert visible_files(sound)
 
@@ -210,7 +251,9 @@ def test_a_tar_that_ends_too_early_is_refused_not_read_in_part(tmp_path, harm):
     else:
         del content[place + (100 if harm == "cut in a header" else 0) :]
     (tmp_path / "harmed.tar").write_bytes(content)
-    with pytest.raises(InputError, match=rf"harmed.tar: cannot be read as an archive: .*at byte {place:,}"):
+    with pytest.raises(
+        InputError, match=rf"harmed.tar: cannot be read as an archive: .*at byte {place:,}"
+    ):
         visible_files(tmp_path / "harmed.tar")
 
 
@@ -241,13 +284,17 @@ def test_a_name_that_is_there_twice_is_refused(tmp_path, ending, again):
         with tarfile.open(whole, f"w:{TAR_MODES[whole.suffix]}") as archive:
             for name in ("a/1.png", "a/2.png", again):
                 archive.addfile(tarfile.TarInfo(name))
-    with pytest.raises(InputError, match=rf"data.{ending}: holds 'a/1.png' more than once; keep one"):
+    with pytest.raises(
+        InputError, match=rf"data.{ending}: holds 'a/1.png' more than once; keep one"
+    ):
         visible_files(whole)
 
 
 def test_a_zip_with_backslashes_is_refused_in_words(tmp_path):
     archive = pack(tmp_path / "data.zip", {"cat\\1.png": b"1", "dog\\2.png": b"2"})
-    with pytest.raises(InputError, match=r"holds cat\\1.png, a name with backslashes where zip has slashes"):
+    with pytest.raises(
+        InputError, match=r"holds cat\\1.png, a name with backslashes where zip has slashes"
+    ):
         visible_files(archive)
     fine = pack(tmp_path / "fine.zip", {"cat/1.png": b"1", "cat/odd\\name.png": b"2"})
     assert len(visible_files(fine)) == 2

@@ -43,7 +43,10 @@ def test_bad_images_are_refused_unless_asked_otherwise(folders):
     cut(folders / "train/blue/blue-0.png")
     (folders / "val/red/red-1.png").write_text("no image")
     data = read_class_folders(folders)
-    for policy, limit in (("error", "none is allowed"), ("auto", "at most 1% is left out without being asked to")):
+    for policy, limit in (
+        ("error", "none is allowed"),
+        ("auto", "at most 1% is left out without being asked to"),
+    ):
         with pytest.raises(InputError) as caught:
             audit(data, on_bad_sample=policy)
         message = str(caught.value)
@@ -59,7 +62,13 @@ def test_skip_leaves_out_and_lists(folders, digest):
     (folders / "val/red/list.txt").write_text("no image")
     before = digest(folders)
     audited = audit(read_class_folders(folders), on_bad_sample="skip").data
-    assert names(audited.splits["train"]) == ["blue-1.png", "blue-2.png", "red-0.png", "red-1.png", "red-2.png"]
+    assert names(audited.splits["train"]) == [
+        "blue-1.png",
+        "blue-2.png",
+        "red-0.png",
+        "red-1.png",
+        "red-2.png",
+    ]
     assert names(audited.splits["val"]) == ["blue-0.png", "blue-1.png", "red-0.png"]
     assert {(Path(issue.file).name, issue.done) for issue in audited.issues} == {
         ("blue-0.png", "left out"),
@@ -102,11 +111,16 @@ def test_a_split_of_which_nothing_is_left_is_refused(folders, split):
     for path in (folders / split).rglob("*.png"):
         cut(path)
     count = {"train": 6, "val": 4}[split]
-    with pytest.raises(InputError, match=f"none of the {count} images of '{split}' can be read; first: .*blue-0.png: "):
+    with pytest.raises(
+        InputError,
+        match=f"none of the {count} images of '{split}' can be read; first: .*blue-0.png: ",
+    ):
         audit(read_class_folders(folders), on_bad_sample="skip")
 
 
-@pytest.mark.filterwarnings("ignore:Corrupt EXIF data:UserWarning")  # Pillow's word to whoever reads such a file
+@pytest.mark.filterwarnings(
+    "ignore:Corrupt EXIF data:UserWarning"
+)  # Pillow's word to whoever reads such a file
 def test_what_is_not_used_of_a_good_image_is_listed(folders, noisy):
     pictures = [noisy((0, 0, 200), seed=seed) for seed in range(3)]
     pictures[0].save(folders / "train/blue/moving.gif", save_all=True, append_images=pictures[1:])
@@ -140,7 +154,9 @@ def test_the_audit_leaves_pythons_filters_of_warnings_alone(tmp_path, write_clas
         assert image.size == (48, 40)
 
 
-@pytest.mark.parametrize(("value", "orientation"), [(0, 1), (1, 1), (6, 6), (8, 8), (9, 1), (65535, 1)])
+@pytest.mark.parametrize(
+    ("value", "orientation"), [(0, 1), (1, 1), (6, 6), (8, 8), (9, 1), (65535, 1)]
+)
 def test_orientations_that_there_are_not_turn_nothing(tmp_path, value, orientation):
     image = Image.new("RGB", (60, 40))
     exif = image.getexif()

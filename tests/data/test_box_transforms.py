@@ -1,4 +1,7 @@
-"""Images and their objects stay together through every change; what is left of an object too small goes."""
+"""Images and their objects stay together through every change.
+
+What is left of an object too small goes.
+"""
 
 import pickle
 
@@ -30,7 +33,9 @@ EXACT = {"interpolation": "nearest", "mean": (0, 0, 0), "std": (1, 1, 1)}
 
 
 def scene(size=(120, 90), *, boxes=((10, 8, 50, 40), (60, 20, 100, 80), (20, 50, 55, 85))):
-    """An image (size is width, height) in which the n-th object has the grey n + 1, and the objects."""
+    """An image (size is width, height) in which the n-th object has the grey n + 1, and the
+    objects.
+    """
     pixels = np.zeros((size[1], size[0]), np.uint8)
     masks = np.zeros((len(boxes), size[1], size[0]), np.uint8)
     for number, (left, upper, right, lower) in enumerate(boxes):
@@ -55,7 +60,9 @@ AUGMENTATIONS = {
     "scales": BoxAugmentation(short_sides=(40, 77, 130)),
     "jitter": BoxAugmentation(scale_jitter=(0.3, 3.0)),
     "crop": BoxAugmentation(resize_or_crop=True),
-    "all": BoxAugmentation(vflip=0.5, short_sides=(40, 77), resize_or_crop=True, scale_jitter=(0.5, 2.0)),
+    "all": BoxAugmentation(
+        vflip=0.5, short_sides=(40, 77), resize_or_crop=True, scale_jitter=(0.5, 2.0)
+    ),
 }
 
 
@@ -74,12 +81,18 @@ def test_boxes_and_masks_lie_where_the_objects_are(augmentation, size):
         assert objects["image_id"] == 7
         assert objects["masks"].shape[1:] == shown.shape
         assert not set(shown.unique().tolist()) - {0, 1, 2, 3}
-        for box, label, mask in zip(objects["boxes"], objects["labels"], objects["masks"], strict=True):
+        for box, label, mask in zip(
+            objects["boxes"], objects["labels"], objects["masks"], strict=True
+        ):
             seen += 1
             rows, columns = np.nonzero((shown == label).numpy())
             tight = torch.tensor([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
-            assert (box - tight).abs().max() <= 2, "the nearest pixel is up to half a pixel away, at each resizing"
-            assert (mask.bool() != (shown == label)).float().mean() < 0.02, "of two nearest pixels any may be taken"
+            assert (box - tight).abs().max() <= 2, (
+                "the nearest pixel is up to half a pixel away, at each resizing"
+            )
+            assert (mask.bool() != (shown == label)).float().mean() < 0.02, (
+                "of two nearest pixels any may be taken"
+            )
         for label in set(shown.unique().tolist()) - {0} - set(objects["labels"].tolist()):
             rows, columns = np.nonzero((shown == label).numpy())
             assert min(np.ptp(rows), np.ptp(columns)) <= 2, "only slivers are let go"
@@ -88,9 +101,13 @@ def test_boxes_and_masks_lie_where_the_objects_are(augmentation, size):
 
 def test_a_flip_is_the_literal_one():
     image, target = scene()
-    transform = BoxAugmentation(hflip=1.0).transform(BoxPreprocessing(short_side=90, long_side=200, **EXACT))
+    transform = BoxAugmentation(hflip=1.0).transform(
+        BoxPreprocessing(short_side=90, long_side=200, **EXACT)
+    )
     changed, objects = transform(image, target)
-    assert torch.equal(greys(changed), torch.from_numpy(np.array(image)[:, ::-1, 0].astype(np.int64)))
+    assert torch.equal(
+        greys(changed), torch.from_numpy(np.array(image)[:, ::-1, 0].astype(np.int64))
+    )
     left, upper, right, lower = target["boxes"].unbind(1)
     assert torch.equal(objects["boxes"], torch.stack([120 - right, upper, 120 - left, lower], 1))
     assert torch.equal(objects["masks"], target["masks"].flip(2))
@@ -102,7 +119,9 @@ def test_nothing_changes_without_augmentation():
     changed, objects = BoxAugmentation(hflip=0).transform(preprocessing)(image, target)
     assert torch.equal(changed, preprocessing(image))
     assert torch.equal(objects["boxes"], target["boxes"] * 2)
-    assert torch.equal(objects["masks"], target["masks"].repeat_interleave(2, 1).repeat_interleave(2, 2))
+    assert torch.equal(
+        objects["masks"], target["masks"].repeat_interleave(2, 1).repeat_interleave(2, 2)
+    )
     judged, same = WholeImage(preprocessing)(image, target)
     assert torch.equal(judged, changed)
     assert same is target
@@ -123,14 +142,18 @@ def test_no_objects_are_no_trouble():
     image, target = scene(boxes=())
     target["masks"] = torch.zeros(0, 90, 120, dtype=torch.uint8)
     for augmentation in AUGMENTATIONS.values():
-        changed, objects = augmentation.transform(BoxPreprocessing(short_side=64, long_side=160))(image, target)
+        changed, objects = augmentation.transform(BoxPreprocessing(short_side=64, long_side=160))(
+            image, target
+        )
         assert objects["boxes"].shape == (0, 4)
         assert objects["masks"].shape == (0, *changed.shape[1:])
         assert objects["labels"].shape == (0,)
 
 
 def test_an_object_of_which_nothing_is_left_goes_with_its_label_and_mask():
-    image, target = scene((200, 200), boxes=((0, 0, 4, 4), (90, 90, 110, 110), (196, 196, 200, 200)))
+    image, target = scene(
+        (200, 200), boxes=((0, 0, 4, 4), (90, 90, 110, 110), (196, 196, 200, 200))
+    )
     transform = BoxAugmentation(scale_jitter=(4.0, 4.0)).transform(
         BoxPreprocessing(short_side=200, long_side=200, **EXACT)
     )
@@ -220,9 +243,18 @@ def test_transforms_travel_to_other_processes():
     [
         ({"hflip": 1.5}, "detection.augment.hflip must be from 0 to 1, got 1.5"),
         ({"vflip": -0.1}, "detection.augment.vflip must be from 0 to 1"),
-        ({"short_sides": (480, 20)}, r"detection.augment.short_sides must be 32 pixels or more each, got \(480, 20\)"),
-        ({"scale_jitter": (2, 1)}, "detection.augment.scale_jitter must be two numbers with 0 < low <= high"),
-        ({"scale_jitter": (0, 1)}, "detection.augment.scale_jitter must be two numbers with 0 < low <= high"),
+        (
+            {"short_sides": (480, 20)},
+            r"detection.augment.short_sides must be 32 pixels or more each, got \(480, 20\)",
+        ),
+        (
+            {"scale_jitter": (2, 1)},
+            "detection.augment.scale_jitter must be two numbers with 0 < low <= high",
+        ),
+        (
+            {"scale_jitter": (0, 1)},
+            "detection.augment.scale_jitter must be two numbers with 0 < low <= high",
+        ),
         ({"scale_jitter": (1,)}, "detection.augment.scale_jitter must be two numbers"),
     ],
 )
@@ -235,7 +267,10 @@ def test_augmentations_out_of_range_are_refused(values, message):
     ("values", "message"),
     [
         ({"short_side": 31}, "short_side must be 32 pixels or more, got 31"),
-        ({"short_side": 900, "long_side": 899}, r"long_side \(899\) must not be below short_side \(900\)"),
+        (
+            {"short_side": 900, "long_side": 899},
+            r"long_side \(899\) must not be below short_side \(900\)",
+        ),
     ],
 )
 def test_preprocessing_out_of_range_is_refused(values, message):
@@ -245,4 +280,6 @@ def test_preprocessing_out_of_range_is_refused(values, message):
 
 def test_lists_as_json_has_them_are_taken():
     assert BoxAugmentation(short_sides=[480, 512], scale_jitter=[0.5, 2]).scale_jitter == (0.5, 2)
-    assert BoxPreprocessing(**BoxPreprocessing(mean=[0, 0, 0]).to_dict()) == BoxPreprocessing(mean=(0, 0, 0))
+    assert BoxPreprocessing(**BoxPreprocessing(mean=[0, 0, 0]).to_dict()) == BoxPreprocessing(
+        mean=(0, 0, 0)
+    )

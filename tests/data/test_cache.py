@@ -1,4 +1,6 @@
-"""Decoded images are kept for the next epochs without changing a number, and without a copy for every process."""
+"""Decoded images are kept for the next epochs without changing a number, and without a copy for
+every process.
+"""
 
 import multiprocessing
 import pickle
@@ -31,7 +33,9 @@ LOADING = Loading(batch_size=4, workers=0, seed=1)
 def classification(root, **loading):
     splits = read_class_folders(root).splits
     options = {"preprocessing": Preprocessing(image_size=32), "augmentation": Augmentation()}
-    return ClassificationData(splits["train"], splits["val"], loading=replace(LOADING, **loading), **options)
+    return ClassificationData(
+        splits["train"], splits["val"], loading=replace(LOADING, **loading), **options
+    )
 
 
 def segmentation(root, **loading):
@@ -136,23 +140,31 @@ def read_everything(cache):
     return total, own_memory() - before
 
 
-@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="asks Linux what memory is shared")
+@pytest.mark.skipif(
+    not Path("/proc/self/smaps_rollup").exists(), reason="asks Linux what memory is shared"
+)
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_processes_share_the_pixels(tmp_path, method):
     picture = Image.new("RGB", (512, 512), (3, 4, 5))
     file = fill(tmp_path, [picture] * 64)
     cache = DecodedCache(file.path)
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context(method)) as pool:
-        total, grown = pool.submit(read_everything, cache).result()  # at once, should the process die
+        total, grown = pool.submit(
+            read_everything, cache
+        ).result()  # at once, should the process die
     assert total == 64 * 3
     assert grown < 64 * 512 * 512 * 3 / 1024 / 4, "50 MB are mapped, not copied"
     assert len(pickle.dumps(cache)) < 200
 
 
-@pytest.mark.parametrize(("kind", "hint"), [("ram", "use --cache disk"), ("disk", "use another --out")])
+@pytest.mark.parametrize(
+    ("kind", "hint"), [("ram", "use --cache disk"), ("disk", "use another --out")]
+)
 def test_what_does_not_fit_is_refused_before_it_is_decoded(tmp_path, monkeypatch, kind, hint):
     monkeypatch.setattr(cache_module.CacheFile, "room", lambda self: 2_000_000)
-    with pytest.raises(InputError, match=rf"--cache {kind}: 9 decoded images take about 2\.2 MB.*2\.0 MB.*{hint}"):
+    with pytest.raises(
+        InputError, match=rf"--cache {kind}: 9 decoded images take about 2\.2 MB.*2\.0 MB.*{hint}"
+    ):
         fill(tmp_path, [Image.new("RGB", (300, 269))] * 9, kind=kind)
 
 

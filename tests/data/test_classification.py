@@ -26,8 +26,12 @@ def test_a_validation_batch_is_the_preprocessed_files_in_order(coloured):
     assert [len(batch.images) for batch in batches] == [4, 4, 1]
     samples = read_class_folders(coloured).splits["val"]
     images = torch.cat([batch.images for batch in batches])
-    assert torch.equal(images, torch.stack([module.preprocessing(decode(sample.path)) for sample in samples]))
-    assert torch.cat([batch.labels for batch in batches]).tolist() == [sample.label for sample in samples]
+    assert torch.equal(
+        images, torch.stack([module.preprocessing(decode(sample.path)) for sample in samples])
+    )
+    assert torch.cat([batch.labels for batch in batches]).tolist() == [
+        sample.label for sample in samples
+    ]
     assert torch.cat([batch.indices for batch in batches]).tolist() == list(range(9))
 
 
@@ -62,7 +66,9 @@ def test_transparency_gets_the_declared_background(tmp_path, write_classes):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_an_image_that_went_bad_since_the_audit_stops_with_its_name(tmp_path, write_classes, workers):
+def test_an_image_that_went_bad_since_the_audit_stops_with_its_name(
+    tmp_path, write_classes, workers
+):
     write_classes(tmp_path / "train", {"blue": 2, "red": 2})
     write_classes(tmp_path / "val", {"blue": 2, "red": 2})
     module = data_module(tmp_path, workers=workers)

@@ -1,4 +1,7 @@
-"""Batches of images with objects: training images augmented, judging image by image, nothing stacked."""
+"""Batches of images with objects.
+
+Training images augmented, judging image by image, nothing stacked.
+"""
 
 import json
 import pickle
@@ -21,7 +24,9 @@ def root(tmp_path, herd, write_herd):
     return write_herd(tmp_path, {"train": herd["train"], "val": herd["val"]}, "coco")
 
 
-def data_module(root, *, masks=True, workers=0, epoch_steps=None, augmentation=None, **preprocessing):
+def data_module(
+    root, *, masks=True, workers=0, epoch_steps=None, augmentation=None, **preprocessing
+):
     data = read_detection(root)
     return DetectionData(
         data.splits["train"],
@@ -100,8 +105,14 @@ def test_validation_goes_image_by_image_with_boxes_as_in_the_file(root):
 @pytest.mark.parametrize("epoch_steps", [None, 3])
 def test_batches_are_the_same_whatever_the_number_of_workers(root, epoch_steps):
     augmentation = BoxAugmentation(scale_jitter=(0.5, 2.0), photometric=True)
-    alone = list(data_module(root, epoch_steps=epoch_steps, augmentation=augmentation).train_dataloader())
-    helped = list(data_module(root, epoch_steps=epoch_steps, augmentation=augmentation, workers=2).train_dataloader())
+    alone = list(
+        data_module(root, epoch_steps=epoch_steps, augmentation=augmentation).train_dataloader()
+    )
+    helped = list(
+        data_module(
+            root, epoch_steps=epoch_steps, augmentation=augmentation, workers=2
+        ).train_dataloader()
+    )
     assert len(alone) == (epoch_steps or 1)
     assert all(equal(one, other) for one, other in zip(alone, helped, strict=True))
 

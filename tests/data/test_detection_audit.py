@@ -1,4 +1,7 @@
-"""The audit of images with objects: what cannot be used is left out only as asked; what is odd but usable is listed."""
+"""The audit of images with objects: what cannot be used is left out only as asked.
+
+What is odd but usable is listed.
+"""
 
 import json
 from pathlib import Path
@@ -47,7 +50,9 @@ def test_good_data_pass_unchanged_with_what_the_audit_learned(root, herd, digest
             assert audited.data.has_masks
             assert audited.short_side == 32
             assert not told(audited.data)
-    expected = [sum(i == wanted for part in herd["train"].values() for i, _ in part) for wanted in (3, 7)]
+    expected = [
+        sum(i == wanted for part in herd["train"].values() for i, _ in part) for wanted in (3, 7)
+    ]
     assert audited.class_counts.tolist() == expected
     assert digest(root) == before
 
@@ -66,10 +71,14 @@ def test_images_without_objects_are_listed_and_used(tmp_path, herd, write_herd, 
     empty = {name for part in herd.values() for name, objects in part.items() if not objects}
     assert empty
     listed = {
-        Path(i.file).stem for i in data.issues if (i.what, i.done) == ("has no objects", "used, as background alone")
+        Path(i.file).stem
+        for i in data.issues
+        if (i.what, i.done) == ("has no objects", "used, as background alone")
     }
     assert listed == empty
-    assert {s.path.stem for s in data.samples()} == {name for part in herd.values() for name in part}
+    assert {s.path.stem for s in data.samples()} == {
+        name for part in herd.values() for name in part
+    }
 
 
 def cut(root):
@@ -91,11 +100,16 @@ def turn(root):
 BAD = {
     "cut": (cut, "cannot be decoded: "),
     "gone": (lambda root: (root / "train2017/train0.png").unlink(), "is listed in "),
-    "other size": (resize, "is annotated as 40 x 32 pixels, but has 80 x 64; both must be the same"),
+    "other size": (
+        resize,
+        "is annotated as 40 x 32 pixels, but has 80 x 64; both must be the same",
+    ),
     "only the image is turned": (
         turn,
-        "is annotated as 40 x 32 pixels, but has 32 x 40; both must be the same; that is the image as stored, "
-        "which the EXIF orientation 6 turns: remove the orientation from the image, or turn the annotations too",
+        "is annotated as 40 x 32 pixels, but has 32 x 40; both must be the same; that is the image "
+        "as stored, "
+        "which the EXIF orientation 6 turns: remove the orientation from the image, or turn the "
+        "annotations too",
     ),
 }
 
@@ -104,7 +118,10 @@ BAD = {
 def test_bad_images_are_refused_or_left_out_as_asked(root, digest, spoil, message):
     spoil(root)
     before, data = digest(root), read_detection(root)
-    for policy, limit in (("error", "none is allowed"), ("auto", "at most 1% is left out without being asked to")):
+    for policy, limit in (
+        ("error", "none is allowed"),
+        ("auto", "at most 1% is left out without being asked to"),
+    ):
         with pytest.raises(InputError) as caught:
             audit_detection(data, on_bad_sample=policy)
         assert f"1 of 9 images cannot be used ({limit})" in str(caught.value)
@@ -130,7 +147,9 @@ def test_an_image_turned_by_half_is_listed(root):
     with Image.open(root / "train2017/train0.png") as image:
         image.save(root / "train2017/train0.png", exif=exif)
     done = "turned; its objects are taken to fit the turned image"
-    assert told(audit_detection(read_detection(root)).data) == [("train0.png", "EXIF orientation 3", done)]
+    assert told(audit_detection(read_detection(root)).data) == [
+        ("train0.png", "EXIF orientation 3", done)
+    ]
 
 
 def test_objects_without_masks_are_dropped_where_masks_are_learned(change, herd):
@@ -146,7 +165,11 @@ def test_objects_without_masks_are_dropped_where_masks_are_learned(change, herd)
             "annotation 5000 (train0.png): polygon 1 has 2 points, expected 3 or more",
             "polygon dropped",
         ),
-        ("train0.png", f"1 of {count} objects have no mask, and masks are learned", "1 objects dropped"),
+        (
+            "train0.png",
+            f"1 of {count} objects have no mask, and masks are learned",
+            "1 objects dropped",
+        ),
     ]
     boxes = audit_detection(data, masks=False).data
     assert not boxes.has_masks
@@ -164,7 +187,9 @@ def test_a_few_masks_make_no_task_of_masks(root, herd):
     assert data.has_masks
     few = audit_detection(data).data
     assert not few.has_masks
-    assert [len(s.objects) for s in few.splits["train"]] == [len(objects) for objects in herd["train"].values()]
+    assert [len(s.objects) for s in few.splits["train"]] == [
+        len(objects) for objects in herd["train"].values()
+    ]
     asked = audit_detection(data, masks=True).data
     assert asked.has_masks
     assert sum(len(s.objects) for s in asked.splits["train"]) == 1
@@ -173,7 +198,8 @@ def test_a_few_masks_make_no_task_of_masks(root, herd):
 def test_masks_that_are_asked_for_must_be_there(tmp_path, herd, write_herd):
     data = read_detection(write_herd(tmp_path, herd, "voc"))
     with pytest.raises(
-        InputError, match="no object has a mask, but masks are asked for; add them, or learn boxes alone"
+        InputError,
+        match="no object has a mask, but masks are asked for; add them, or learn boxes alone",
     ):
         audit_detection(data, masks=True)
 
@@ -185,7 +211,8 @@ def test_nothing_to_learn_from_is_refused_with_the_likely_cause(change):
 
     data = change(edit)
     with pytest.raises(
-        InputError, match=r"is left to learn in the training images; 10 were dropped, the first because: .* box"
+        InputError,
+        match=r"is left to learn in the training images; 10 were dropped, the first because: .* box",
     ):
         audit_detection(data)
     assert audit_detection(data, training=False).class_counts.tolist() == [0, 0]
@@ -196,7 +223,9 @@ def test_crowds_alone_are_nothing_to_learn_from(change):
         for annotation in content["annotations"]:
             annotation["iscrowd"] = 1
 
-    with pytest.raises(InputError, match=r"no object with a mask is left to learn .*; 0 were dropped$"):
+    with pytest.raises(
+        InputError, match=r"no object with a mask is left to learn .*; 0 were dropped$"
+    ):
         audit_detection(change(edit))
 
 

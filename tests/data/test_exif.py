@@ -1,4 +1,6 @@
-"""EXIF data: found wherever they stand, without reading pixels in vain or hiding that these are damaged."""
+"""EXIF data: found wherever they stand, without reading pixels in vain or hiding that these are
+damaged.
+"""
 
 import io
 import struct
@@ -36,7 +38,9 @@ def reads(monkeypatch):
 
 def blocks(side=64):
     """A mask of three classes in blocks, which compresses well."""
-    return np.kron(np.arange(16).reshape(4, 4) % 3, np.ones((side // 4, side // 4))).astype(np.uint8)
+    return np.kron(np.arange(16).reshape(4, 4) % 3, np.ones((side // 4, side // 4))).astype(
+        np.uint8
+    )
 
 
 def damage(path):
@@ -86,7 +90,10 @@ def test_a_damaged_png_is_refused_by_whatever_reads_it_each_time(tmp_path, seed)
         decode(path)
     with pytest.raises(ImageError, match="cannot be decoded"):
         read_mask(path, ENCODING)
-    with Image.open(io.BytesIO(content)) as image, pytest.raises(ImageError, match="cannot be decoded"):
+    with (
+        Image.open(io.BytesIO(content)) as image,
+        pytest.raises(ImageError, match="cannot be decoded"),
+    ):
         open_any(image)
     report = read_image(path, whole=True)
     assert report.error.startswith("cannot be decoded")
@@ -123,7 +130,9 @@ def test_a_png_is_decoded_once_at_most(tmp_path, reads):
         lambda: upright_size(tmp_path / "mask.png"): 0,
         lambda: read_image(tmp_path / "mask.png", whole=False): 0,
         lambda: read_image(tmp_path / "mask.png", whole=True): 1,
-        lambda: read_pair(MaskSample(tmp_path / "image.jpg", tmp_path / "mask.png"), ENCODING, whole=True): 1,
+        lambda: read_pair(
+            MaskSample(tmp_path / "image.jpg", tmp_path / "mask.png"), ENCODING, whole=True
+        ): 1,
     }.items():
         reads.clear()
         work()
@@ -147,7 +156,9 @@ def test_an_orientation_behind_the_pixels_turns_too(tmp_path, reads, late):
 
 @pytest.mark.parametrize("name", ["a.tif", "a.png", "a.jpg", "a.webp"])
 @pytest.mark.parametrize("whole", [True, False])
-def test_sizes_of_images_that_lie_on_their_side_mean_the_same_in_every_format(tmp_path, name, whole):
+def test_sizes_of_images_that_lie_on_their_side_mean_the_same_in_every_format(
+    tmp_path, name, whole
+):
     Image.new("RGB", (40, 20)).save(tmp_path / name, exif=sideways())
     report = read_image(tmp_path / name, whole=whole)
     assert (report.size, report.orientation) == ((40, 20), 6)
@@ -157,7 +168,9 @@ def test_sizes_of_images_that_lie_on_their_side_mean_the_same_in_every_format(tm
 def test_a_png_whose_chunks_lead_nowhere_keeps_its_place(tmp_path):
     Image.fromarray(blocks()).save(tmp_path / "a.png")
     content = (tmp_path / "a.png").read_bytes()
-    with Image.open(io.BytesIO(content[:-12] + chunk(b"zTXt", b"Comment\0\0") + b"\xff" * 8)) as image:
+    with Image.open(
+        io.BytesIO(content[:-12] + chunk(b"zTXt", b"Comment\0\0") + b"\xff" * 8)
+    ) as image:
         assert has_sound_exif(image)
         assert orientation_of(image) == 1
         assert np.array_equal(np.asarray(image), blocks())

@@ -4,7 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from nommer.data.findings import by_kind, find_alike, find_duplicates, find_imbalance, find_leaks, find_small, graded
+from nommer.data.findings import (
+    by_kind,
+    find_alike,
+    find_duplicates,
+    find_imbalance,
+    find_leaks,
+    find_small,
+    graded,
+)
 from nommer.data.formats.folders import ClassFolders, Sample
 from nommer.data.formats.labelled import Issue
 
@@ -13,7 +21,10 @@ ROOT = Path("/data")
 
 def labelled(**splits):
     """Class folders in memory: split=[("a/1.png", label), ...]."""
-    made = {split: tuple(Sample(ROOT / name, label) for name, label in part) for split, part in splits.items()}
+    made = {
+        split: tuple(Sample(ROOT / name, label) for name, label in part)
+        for split, part in splits.items()
+    }
     return ClassFolders(ROOT, ("cat", "dog"), made)
 
 
@@ -29,14 +40,22 @@ def test_the_same_image_twice_is_a_note_in_two_splits_or_with_two_labels_a_probl
     assert [(Path(f.file).name, f.what, f.done, f.severity) for f in found] == [
         ("2", "the same image as 1, with the same label", "kept", "note"),
         ("3", "the same image as 1, which is 'cat', while this is 'dog'", "kept", "problem"),
-        ("5", "the same image as 1, with the same label; one is in train, one in val", "kept", "problem"),
+        (
+            "5",
+            "the same image as 1, with the same label; one is in train, one in val",
+            "kept",
+            "problem",
+        ),
     ]
 
 
 def test_the_same_image_twice_is_a_problem_where_validation_is_held_back_from_training():
-    (found,) = duplicates(labelled(train=[("1", 0), ("2", 0), ("3", 1)]), {"1": "x", "2": "x", "3": "y"})
+    (found,) = duplicates(
+        labelled(train=[("1", 0), ("2", 0), ("3", 1)]), {"1": "x", "2": "x", "3": "y"}
+    )
     assert (found.what, found.severity) == (
-        "the same image as 1, with the same label; without a val split one may be learned from and the other judged on",
+        "the same image as 1, with the same label; without a val split one may be learned from and "
+        "the other judged on",
         "problem",
     )
 
@@ -75,16 +94,25 @@ def test_what_loses_data_is_a_problem(what, done, severity):
 
 def test_small_images_are_named():
     (found,) = find_small({Path("a.png"): (31, 200), Path("b.png"): (32, 32)})
-    assert (found.file, found.what, found.severity) == ("a.png", "31 x 200 pixels: a side is under 32", "note")
+    assert (found.file, found.what, found.severity) == (
+        "a.png",
+        "31 x 200 pixels: a side is under 32",
+        "note",
+    )
 
 
 def test_names_of_classes_that_are_nearly_the_same():
     (found,) = find_alike(ROOT, ["Cat", "cat ", "dog", "c at", "dogs"])
-    assert (found.what, found.severity) == ("classes of nearly the same name: 'Cat', 'cat ', 'c at'", "note")
+    assert (found.what, found.severity) == (
+        "classes of nearly the same name: 'Cat', 'cat ', 'c at'",
+        "note",
+    )
 
 
 def test_imbalance_and_classes_that_are_never_judged():
-    found = find_imbalance(ROOT, ("a", "b", "c"), {"train": [100, 10, 0], "val": [3, 0, 0]}, "images")
+    found = find_imbalance(
+        ROOT, ("a", "b", "c"), {"train": [100, 10, 0], "val": [3, 0, 0]}, "images"
+    )
     assert [finding.what for finding in found] == [
         "'a' has 100 training images, 'b' 10: 10 times as many",
         "2 of 3 classes have no validation images: b, c",

@@ -69,7 +69,16 @@ def test_a_file_cut_anywhere_is_refused_or_has_lost_no_pixel(tmp_path, name):
     path = tmp_path / name
     smooth().save(path, **FORMATS[name])
     whole, content = pixels(decode(path)), path.read_bytes()
-    cuts = {0, 1, 4, 12, 40, 100, *(len(content) * part // 10 for part in range(1, 10)), len(content) - 20}
+    cuts = {
+        0,
+        1,
+        4,
+        12,
+        40,
+        100,
+        *(len(content) * part // 10 for part in range(1, 10)),
+        len(content) - 20,
+    }
     refused = 0
     for cut in cuts:
         path.write_bytes(content[:cut])
@@ -78,7 +87,9 @@ def test_a_file_cut_anywhere_is_refused_or_has_lost_no_pixel(tmp_path, name):
         except ImageError:
             refused += 1
         else:
-            assert np.array_equal(pixels(decoded), whole), f"silently decoded after {cut} of {len(content)} bytes"
+            assert np.array_equal(pixels(decoded), whole), (
+                f"silently decoded after {cut} of {len(content)} bytes"
+            )
     assert refused >= len(cuts) - 2
 
 
@@ -113,7 +124,9 @@ DAMAGED_EXIF = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:Corrupt EXIF data:UserWarning")  # Pillow's word to whoever reads such a file
+@pytest.mark.filterwarnings(
+    "ignore:Corrupt EXIF data:UserWarning"
+)  # Pillow's word to whoever reads such a file
 @pytest.mark.parametrize("exif", DAMAGED_EXIF.values(), ids=DAMAGED_EXIF.keys())
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp"])
 def test_damaged_exif_data_costs_no_image(tmp_path, name, exif):
@@ -149,15 +162,27 @@ def test_transparency_shows_the_declared_colour(tmp_path):
     palette.putpixel((1, 0), 1)
     palette.save(tmp_path / "palette.png", transparency=1)
     palette.save(tmp_path / "palette.gif", transparency=1)
-    Image.fromarray(np.array([[[200, 0, 0], [1, 2, 3]]], np.uint8)).save(tmp_path / "key.png", transparency=(1, 2, 3))
+    Image.fromarray(np.array([[[200, 0, 0], [1, 2, 3]]], np.uint8)).save(
+        tmp_path / "key.png", transparency=(1, 2, 3)
+    )
     half = Image.new("RGBA", (1, 1), (200, 0, 0, 128))
     half.save(tmp_path / "half.png")
-    for name, solid in {"rgba.png": 200, "palette.png": 200, "palette.gif": 200, "key.png": 200}.items():
+    for name, solid in {
+        "rgba.png": 200,
+        "palette.png": 200,
+        "palette.gif": 200,
+        "key.png": 200,
+    }.items():
         decoded = decode(tmp_path / name, background=(0, 255, 0))
         assert pixels(decoded).tolist() == [[[solid, 0, 0], [0, 255, 0]]], name
-    assert pixels(decode(tmp_path / "la.png", background=(0, 255, 0))).tolist() == [[[80, 80, 80], [0, 255, 0]]]
+    assert pixels(decode(tmp_path / "la.png", background=(0, 255, 0))).tolist() == [
+        [[80, 80, 80], [0, 255, 0]]
+    ]
     assert pixels(decode(tmp_path / "la.png")).tolist() == [[[80, 80, 80], [255, 255, 255]]]
-    assert np.abs(pixels(decode(tmp_path / "half.png", background=(0, 0, 100))) - [100, 0, 50]).max() <= 1
+    assert (
+        np.abs(pixels(decode(tmp_path / "half.png", background=(0, 0, 100))) - [100, 0, 50]).max()
+        <= 1
+    )
 
 
 @pytest.mark.parametrize("name", ["grey.png", "grey.tif", "grey.pgm"])
@@ -242,16 +267,25 @@ def png_that_claims(width, height):
     """A valid PNG header for any size, without pixels."""
 
     def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"\0"))
+        + chunk(b"IEND", b"")
+    )
 
 
 def test_a_bomb_is_refused_before_it_takes_memory(tmp_path):
     (tmp_path / "bomb.png").write_bytes(png_that_claims(30_000, 30_000))
     tracemalloc.start()
-    with pytest.raises(ImageError, match=f"bomb.png: too large: over the limit of {MAX_PIXELS:,} pixels"):
+    with pytest.raises(
+        ImageError, match=f"bomb.png: too large: over the limit of {MAX_PIXELS:,} pixels"
+    ):
         decode(tmp_path / "bomb.png")
     assert tracemalloc.get_traced_memory()[1] < 10e6
     tracemalloc.stop()
@@ -259,7 +293,9 @@ def test_a_bomb_is_refused_before_it_takes_memory(tmp_path):
 
 def test_an_image_between_pillows_warning_and_the_limit_raises_no_warning(tmp_path):
     (tmp_path / "large.png").write_bytes(png_that_claims(10_000, 10_000))
-    with pytest.raises(ImageError, match="cannot be decoded"):  # for lack of pixels, not for a warning
+    with pytest.raises(
+        ImageError, match="cannot be decoded"
+    ):  # for lack of pixels, not for a warning
         decode(tmp_path / "large.png")
 
 
@@ -275,7 +311,9 @@ def test_extreme_shapes_become_an_input_at_little_cost(tmp_path, size):
     assert prepared.isfinite().all()
 
 
-@pytest.mark.parametrize("name", ["with space.png", "Käfer.png", "猫 🐈.png", "a[1].png", "q?.png", "100%.png"])
+@pytest.mark.parametrize(
+    "name", ["with space.png", "Käfer.png", "猫 🐈.png", "a[1].png", "q?.png", "100%.png"]
+)
 def test_any_file_name_is_read_and_found(tmp_path, name):
     smooth().save(tmp_path / name)
     assert decode(tmp_path / name).size == (48, 40)
@@ -307,20 +345,34 @@ def test_open_any_refuses_arrays_of_another_shape_or_type(array):
 def test_open_any_refuses_a_pil_image_whose_file_is_cut():
     stream = io.BytesIO()
     smooth().save(stream, "JPEG")
-    with Image.open(io.BytesIO(stream.getvalue()[:700])) as cut, pytest.raises(ImageError, match="truncated"):
+    with (
+        Image.open(io.BytesIO(stream.getvalue()[:700])) as cut,
+        pytest.raises(ImageError, match="truncated"),
+    ):
         open_any(cut)
 
 
 class TestFindImages:
     @pytest.fixture
     def tree(self, tmp_path):
-        for name in ("b.png", "a.JPG", "sub/c.webp", "sub/deep/d.gif", ".hidden.png", ".cache/e.png", "notes.txt"):
+        for name in (
+            "b.png",
+            "a.JPG",
+            "sub/c.webp",
+            "sub/deep/d.gif",
+            ".hidden.png",
+            ".cache/e.png",
+            "notes.txt",
+        ):
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).touch()
         return tmp_path
 
     def names(self, tree, *patterns):
-        return [path.relative_to(tree).as_posix() for path in find_images([str(tree / p) for p in patterns])]
+        return [
+            path.relative_to(tree).as_posix()
+            for path in find_images([str(tree / p) for p in patterns])
+        ]
 
     def test_folders_are_searched_deeply_without_hidden_files_and_other_files(self, tree):
         assert self.names(tree, ".") == ["a.JPG", "b.png", "sub/c.webp", "sub/deep/d.gif"]
@@ -335,7 +387,11 @@ class TestFindImages:
         assert [str(path) for path in find_images(["*.webp", "../b.*"])] == ["c.webp", "../b.png"]
 
     def test_each_file_comes_once_in_the_order_asked_for(self, tree):
-        assert self.names(tree, "b.png", "sub", "*.png", "sub/c.webp") == ["b.png", "sub/c.webp", "sub/deep/d.gif"]
+        assert self.names(tree, "b.png", "sub", "*.png", "sub/c.webp") == [
+            "b.png",
+            "sub/c.webp",
+            "sub/deep/d.gif",
+        ]
 
     def test_a_name_with_brackets_is_a_file_before_it_is_a_pattern(self, tree):
         (tree / "x[1].png").touch()
@@ -354,7 +410,9 @@ class TestFindImages:
             (tree / "links" / name).parent.mkdir(exist_ok=True)
             (tree / "links" / name).symlink_to(tree / "sub")
         below = ["c.webp", "deep/d.gif"]
-        assert self.names(tree, "links") == [f"links/{link}/{name}" for link in ("one", "two") for name in below]
+        assert self.names(tree, "links") == [
+            f"links/{link}/{name}" for link in ("one", "two") for name in below
+        ]
         assert holds_images(tree / "links")
 
     @pytest.mark.parametrize("target", [".", "sub", "..", "sub/deep/up"])
@@ -370,7 +428,9 @@ class TestFindImages:
             (tree / here / "other").symlink_to(tree / there)
         assert self.names(tree, "left") == ["left/left.png", "left/other/right.png"]
 
-    @pytest.mark.parametrize(("pattern", "message"), [("empty", "no images in this folder"), ("*.bmp", "matches no")])
+    @pytest.mark.parametrize(
+        ("pattern", "message"), [("empty", "no images in this folder"), ("*.bmp", "matches no")]
+    )
     def test_what_names_nothing_is_refused(self, tree, pattern, message):
         (tree / "empty").mkdir()
         with pytest.raises(InputError, match=message):

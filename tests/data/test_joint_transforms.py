@@ -29,14 +29,25 @@ sides = st.integers(1, 90)
 def scene(height, width, seed=0):
     """An image whose red channel is its mask: labels 0 to 4, times 40."""
     rng = np.random.default_rng(seed)
-    labels = np.kron(rng.integers(0, 5, (-(-height // 6), -(-width // 6))), np.ones((6, 6), int))[:height, :width]
-    image = np.stack([labels * 40, rng.integers(0, 256, labels.shape), rng.integers(0, 256, labels.shape)], -1)
+    labels = np.kron(rng.integers(0, 5, (-(-height // 6), -(-width // 6))), np.ones((6, 6), int))[
+        :height, :width
+    ]
+    image = np.stack(
+        [labels * 40, rng.integers(0, 256, labels.shape), rng.integers(0, 256, labels.shape)], -1
+    )
     return Image.fromarray(image.astype(np.uint8)), labels.astype(np.uint8)
 
 
 class TestDensePreprocessing:
-    @given(height=st.integers(1, 5000), width=st.integers(1, 5000), short=sides, longer=st.integers(0, 200))
-    def test_the_shorter_side_is_as_asked_unless_the_longer_would_exceed_its_limit(self, height, width, short, longer):
+    @given(
+        height=st.integers(1, 5000),
+        width=st.integers(1, 5000),
+        short=sides,
+        longer=st.integers(0, 200),
+    )
+    def test_the_shorter_side_is_as_asked_unless_the_longer_would_exceed_its_limit(
+        self, height, width, short, longer
+    ):
         preprocessing = DensePreprocessing(short_side=short, long_side=short + longer)
         size = preprocessing.size(height, width)
         assert max(size) <= short + longer
@@ -48,7 +59,9 @@ class TestDensePreprocessing:
     @given(height=st.integers(1, 5000), width=st.integers(1, 5000))
     def test_by_default_images_keep_their_size(self, height, width):
         assert DensePreprocessing().size(height, width) == (height, width)
-        assert max(DensePreprocessing(long_side=300).size(height, width)) == min(300, max(height, width))
+        assert max(DensePreprocessing(long_side=300).size(height, width)) == min(
+            300, max(height, width)
+        )
 
     def test_the_published_protocol_is_2048_by_512_keeping_the_ratio(self):
         preprocessing = DensePreprocessing(short_side=512, long_side=2048)
@@ -70,7 +83,10 @@ class TestDensePreprocessing:
 
     def test_survives_json_like_values(self):
         preprocessing = DensePreprocessing(image_size=96, short_side=80, mean=(0.1, 0.2, 0.3))
-        values = {name: list(v) if isinstance(v, tuple) else v for name, v in preprocessing.to_dict().items()}
+        values = {
+            name: list(v) if isinstance(v, tuple) else v
+            for name, v in preprocessing.to_dict().items()
+        }
         assert DensePreprocessing(**values) == preprocessing
 
     @pytest.mark.parametrize(
@@ -79,7 +95,10 @@ class TestDensePreprocessing:
             ({"image_size": 31}, "image_size must be 32 pixels or more, got 31"),
             ({"short_side": 0}, "short_side must be 1 pixel or more, got 0"),
             ({"long_side": -5}, "long_side must be 1 pixel or more, got -5"),
-            ({"short_side": 9, "long_side": 8}, r"long_side \(8\) must not be below short_side \(9\)"),
+            (
+                {"short_side": 9, "long_side": 8},
+                r"long_side \(8\) must not be below short_side \(9\)",
+            ),
             ({"std": (1, 0, 1)}, "std must be above 0"),
         ],
     )
@@ -94,7 +113,10 @@ class TestDensePreprocessing:
         ({"scale": (0, 1)}, "segmentation.augment.scale must be two numbers with 0 < low <= high"),
         ({"scale": (2, 1)}, "segmentation.augment.scale must be two numbers"),
         ({"scale": (1,)}, "segmentation.augment.scale must be two numbers"),
-        ({"max_class_share": 0}, "segmentation.augment.max_class_share must be above 0 and at most 1, got 0"),
+        (
+            {"max_class_share": 0},
+            "segmentation.augment.max_class_share must be above 0 and at most 1, got 0",
+        ),
         ({"max_class_share": 1.1}, "segmentation.augment.max_class_share must be above 0"),
         ({"hflip": 2}, "segmentation.augment.hflip must be from 0 to 1, got 2"),
         ({"vflip": -1}, "segmentation.augment.vflip must be from 0 to 1, got -1"),
@@ -110,7 +132,13 @@ GEOMETRY = {"photometric": False, "hflip": 0.5, "vflip": 0.5}
 
 class TestJointAugmentation:
     @settings(max_examples=60)
-    @given(height=sides, width=sides, seed=st.integers(0, 2**31), low=st.floats(0.3, 1.0), high=st.floats(1.0, 3.0))
+    @given(
+        height=sides,
+        width=sides,
+        seed=st.integers(0, 2**31),
+        low=st.floats(0.3, 1.0),
+        high=st.floats(1.0, 3.0),
+    )
     def test_every_pixel_keeps_its_label(self, height, width, seed, low, high):
         """The mask is in the image's red channel, so it can be read again wherever its pixels went."""
         image, labels = scene(height, width, seed)
@@ -138,7 +166,10 @@ class TestJointAugmentation:
             assert image.isfinite().all()
 
     def test_a_seed_fixes_it_and_another_changes_it(self):
-        transform, pair = JointAugmentation().transform(DensePreprocessing(image_size=32)), scene(80, 60)
+        transform, pair = (
+            JointAugmentation().transform(DensePreprocessing(image_size=32)),
+            scene(80, 60),
+        )
         results = []
         for seed in (1, 2, 3, 1):
             torch.rand(3)
@@ -176,7 +207,9 @@ class TestJointAugmentation:
             flipped = 0
             for seed in range(80):
                 with seeded(seed):
-                    flipped += np.array_equal(transform(image, labels)[1].numpy(), np.flip(labels, axis))
+                    flipped += np.array_equal(
+                        transform(image, labels)[1].numpy(), np.flip(labels, axis)
+                    )
             assert 10 <= flipped <= 32
 
     def test_it_travels_to_other_processes(self):
@@ -186,7 +219,9 @@ class TestJointAugmentation:
             with seeded(5):
                 expected = transform(*pair)
             with seeded(5):
-                assert all(torch.equal(a, b) for a, b in zip(expected, received(*pair), strict=True))
+                assert all(
+                    torch.equal(a, b) for a, b in zip(expected, received(*pair), strict=True)
+                )
 
 
 class TestViews:
@@ -198,9 +233,13 @@ class TestViews:
         seed=st.integers(0, 2**31),
         interpolation=st.sampled_from(["bilinear", "bicubic"]),
     )
-    def test_a_view_is_a_crop_of_the_resized_image(self, height, width, factor, seed, interpolation):
+    def test_a_view_is_a_crop_of_the_resized_image(
+        self, height, width, factor, seed, interpolation
+    ):
         image, labels = scene(height, width, seed)
-        image = image.point([64 + value // 2 for value in range(256)] * 3)  # bicubic overshoots stay within 0 to 255
+        image = image.point(
+            [64 + value // 2 for value in range(256)] * 3
+        )  # bicubic overshoots stay within 0 to 255
         scaled = max(1, round(height * factor)), max(1, round(width * factor))
         with seeded(seed):
             view = choose_view(Image.fromarray(labels), scaled, 32, 1.0)
@@ -218,11 +257,18 @@ class TestViews:
         for seed in range(60):
             with seeded(seed):
                 view = choose_view(Image.fromarray(labels), (100, 100), 32, 0.75)
-            counts = np.bincount(np.asarray(view.of(Image.fromarray(labels), "nearest")).ravel(), minlength=2)
+            counts = np.bincount(
+                np.asarray(view.of(Image.fromarray(labels), "nearest")).ravel(), minlength=2
+            )
             shares.append(counts.max() / counts.sum())
-        assert np.mean(np.array(shares) <= 0.75) > 0.8, "of single crops about a quarter is that varied"
+        assert np.mean(np.array(shares) <= 0.75) > 0.8, (
+            "of single crops about a quarter is that varied"
+        )
         with seeded(0):
-            assert choose_view(Image.fromarray(labels * 0), (100, 100), 32, 0.75).size == (32, 32), "tries end"
+            assert choose_view(Image.fromarray(labels * 0), (100, 100), 32, 0.75).size == (
+                32,
+                32,
+            ), "tries end"
 
     def test_ignored_pixels_do_not_count_among_the_shares(self):
         labels = np.full((100, 100), IGNORE, np.uint8)
@@ -261,7 +307,9 @@ class TestPhotometricDistortion:
 
     def test_leaves_the_mask_alone(self):
         image, labels = scene(32, 32)
-        transform = JointAugmentation(scale=(1, 1), hflip=0).transform(DensePreprocessing(image_size=32))
+        transform = JointAugmentation(scale=(1, 1), hflip=0).transform(
+            DensePreprocessing(image_size=32)
+        )
         for seed in range(10):
             with seeded(seed):
                 assert np.array_equal(transform(image, labels)[1].numpy(), labels)

@@ -1,4 +1,7 @@
-"""The audit of masks: every bad pair is found, named and left out only as asked; what is odd but usable is listed."""
+"""The audit of masks: every bad pair is found, named and left out only as asked.
+
+What is odd but usable is listed.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -40,7 +43,9 @@ def test_good_data_pass_unchanged_with_what_the_audit_learned(masked, digest):
             assert audited.data == data
             assert audited.short_side == 32
     labels = [np.asarray(Image.open(sample.mask)) for sample in data.splits["train"]]
-    assert audited.class_counts.tolist() == np.bincount(np.stack(labels).ravel(), minlength=3).tolist()
+    assert (
+        audited.class_counts.tolist() == np.bincount(np.stack(labels).ravel(), minlength=3).tolist()
+    )
     assert audited.class_counts.dtype == np.int64
     assert digest(masked) == before
 
@@ -93,11 +98,16 @@ BAD = {
         lambda root: (root / "masks/train/0.png").unlink(),
         "has no mask: expected {mask} (or with _mask, _",
     ),
-    "other size": (resize, "its mask {mask}: is 41 x 32 pixels, its image 40 x 32; both must be the same"),
+    "other size": (
+        resize,
+        "its mask {mask}: is 41 x 32 pixels, its image 40 x 32; both must be the same",
+    ),
     "only the image is turned": (
         turn,
-        "its mask {mask}: is 40 x 32 pixels, its image 32 x 40; both must be the same; it fits the image as stored, "
-        "which the EXIF orientation 6 turns: turn the mask too, or remove the orientation from the image",
+        "its mask {mask}: is 40 x 32 pixels, its image 32 x 40; both must be the same; it fits the "
+        "image as stored, "
+        "which the EXIF orientation 6 turns: turn the mask too, or remove the orientation from the "
+        "image",
     ),
     "unknown values": (
         unknown,
@@ -114,10 +124,15 @@ def test_bad_pairs_are_refused_or_left_out_as_asked(masked, digest, spoil, messa
     before, data = digest(masked), read_mask_folders(masked)
     image, mask = masked / "images/train/0.png", data.splits["train"][0].mask
     message = message.format(mask=mask)
-    for policy, limit in (("error", "none is allowed"), ("auto", "at most 1% is left out without being asked to")):
+    for policy, limit in (
+        ("error", "none is allowed"),
+        ("auto", "at most 1% is left out without being asked to"),
+    ):
         with pytest.raises(InputError) as caught:
             audit_masks(data, on_bad_sample=policy)
-        assert str(caught.value).startswith(f"1 of 9 images cannot be used ({limit}): {image}: {message}")
+        assert str(caught.value).startswith(
+            f"1 of 9 images cannot be used ({limit}): {image}: {message}"
+        )
         assert str(caught.value).endswith("; mend or remove them, or use --on-bad-sample skip")
     audited = audit_masks(data, on_bad_sample="skip").data
     assert names(audited.splits["train"]) == ["1", "2", "3", "4", "5"]
@@ -145,14 +160,20 @@ def test_a_split_of_which_nothing_is_left_is_refused(masked):
     for path in (masked / "masks" / "val").iterdir():
         path.write_text("no image")
     with pytest.raises(
-        InputError, match=r"none of the 3 images of 'val' can be used; first: .*6.png: its mask .*6.png"
+        InputError,
+        match=r"none of the 3 images of 'val' can be used; first: .*6.png: its mask .*6.png",
     ):
         audit_masks(read_mask_folders(masked), on_bad_sample="skip")
 
 
 def test_what_is_odd_but_usable_is_listed(masked):
-    with Image.open(masked / "images/train/0.png") as image, Image.open(masked / "masks/train/0.png") as mask:
-        image.transpose(Image.Transpose.ROTATE_90).save(masked / "images/train/0.png", exif=turned(6))
+    with (
+        Image.open(masked / "images/train/0.png") as image,
+        Image.open(masked / "masks/train/0.png") as mask,
+    ):
+        image.transpose(Image.Transpose.ROTATE_90).save(
+            masked / "images/train/0.png", exif=turned(6)
+        )
         wide = np.asarray(mask).astype(np.uint16)
         save(wide, masked / "masks/train/0.png")
     with Image.open(masked / "images/train/1.png") as image:
@@ -185,21 +206,28 @@ def test_masks_of_nothing_leave_training_but_not_judging(masked):
     judged = audit_masks(data, on_bad_sample="error", training=False).data
     assert len(judged.splits["train"]) == 6
     assert judged.left_out == 0
-    assert ("2.png", "every pixel of its mask is ignored", "used; counts for nothing") in issues_of(judged)
+    assert ("2.png", "every pixel of its mask is ignored", "used; counts for nothing") in issues_of(
+        judged
+    )
 
 
 def test_classes_that_never_occur_are_one_line(masked):
     (masked / "classes.yaml").write_text("names: [a, b, c, d, e]")
     audited = audit_masks(read_mask_folders(masked), on_bad_sample="error")
     assert audited.class_counts[3:].tolist() == [0, 0]
-    assert issues_of(audited.data) == {("masked", "2 of 5 classes do not occur in the masks: d, e", "kept")}
+    assert issues_of(audited.data) == {
+        ("masked", "2 of 5 classes do not occur in the masks: d, e", "kept")
+    }
 
 
 def test_training_needs_two_classes(masked):
     (masked / "classes.yaml").write_text("names: [a, b, c]")
     for path in masked.glob("masks/train/*.png"):
         save(np.full((32, 40), 1, np.uint8), path)
-    with pytest.raises(InputError, match="nothing but 'b' in the training masks; label pixels of at least two classes"):
+    with pytest.raises(
+        InputError,
+        match="nothing but 'b' in the training masks; label pixels of at least two classes",
+    ):
         audit_masks(read_mask_folders(masked))
     assert len(audit_masks(read_mask_folders(masked), training=False).data.samples()) == 9
     for path in masked.glob("masks/train/*.png"):
@@ -214,8 +242,13 @@ def test_binaries_under_class_names_alone_are_explained(masked):
         save(np.repeat(np.array([[0, 255]], np.uint8), 32, 0).repeat(20, 1), path)
     with pytest.raises(InputError) as caught:
         audit_masks(read_mask_folders(masked))
-    assert "nothing but 'background' in the training masks; 255 usually marks one class of two" in str(caught.value)
-    (masked / "classes.yaml").write_text("classes: [{name: background, value: 0}, {name: crack, value: 255}]")
+    assert (
+        "nothing but 'background' in the training masks; 255 usually marks one class of two"
+        in str(caught.value)
+    )
+    (masked / "classes.yaml").write_text(
+        "classes: [{name: background, value: 0}, {name: crack, value: 255}]"
+    )
     assert audit_masks(read_mask_folders(masked)).class_counts.tolist() == [6 * 640, 6 * 640]
 
     for path in masked.glob("masks/val/*.png"):
@@ -225,8 +258,13 @@ def test_binaries_under_class_names_alone_are_explained(masked):
     judged = replace(data, splits={"val": data.splits["val"]})
     with pytest.raises(InputError) as caught:
         audit_masks(judged, training=False)
-    assert "nothing but 'background' in the masks to judge by; 255 usually marks one class of two" in str(caught.value)
-    assert str(caught.value).endswith("or, if 255 is to be ignored, one that says so with ignore: 255")
+    assert (
+        "nothing but 'background' in the masks to judge by; 255 usually marks one class of two"
+        in str(caught.value)
+    )
+    assert str(caught.value).endswith(
+        "or, if 255 is to be ignored, one that says so with ignore: 255"
+    )
     (masked / "classes.yaml").write_text("classes: [background, crack]\nignore: 255")
     data = read_mask_folders(masked)
     judged = replace(data, splits={"val": data.splits["val"]})
@@ -244,7 +282,9 @@ def test_without_a_labelled_pixel_nothing_can_be_judged(masked, training):
         audit_masks(judged, training=training)
     hint = "label some of their pixels, or correct the class file"
     assert str(caught.value) == f"{masked}: no labelled pixel in the masks to judge by; {hint}"
-    assert audit_masks(data, training=False).data.samples(), "of all that is judged together, some is labelled"
+    assert audit_masks(data, training=False).data.samples(), (
+        "of all that is judged together, some is labelled"
+    )
 
 
 def test_of_very_many_images_only_the_headers_are_read_but_masks_whole(masked, monkeypatch):

@@ -1,4 +1,7 @@
-"""What the tasks share of loading: epochs of a given number of batches, and every process its share."""
+"""What the tasks share of loading.
+
+Epochs of a given number of batches, and every process its share.
+"""
 
 from types import SimpleNamespace
 
@@ -32,11 +35,15 @@ def indices(loader, epoch=0):
 
 
 def test_an_epoch_of_given_steps_has_so_many_full_batches(masked):
-    epochs = [indices(module(masked, epoch_steps=3).train_dataloader(), epoch) for epoch in range(2)]
+    epochs = [
+        indices(module(masked, epoch_steps=3).train_dataloader(), epoch) for epoch in range(2)
+    ]
     assert [[len(batch) for batch in epoch] for epoch in epochs] == [[4, 4, 4]] * 2
     stream = [index for epoch in epochs for batch in epoch for index in batch]
     for start in range(0, 24, 6):
-        assert sorted(stream[start : start + 6]) == list(range(6)), "every sample once per pass, across the epochs"
+        assert sorted(stream[start : start + 6]) == list(range(6)), (
+            "every sample once per pass, across the epochs"
+        )
 
 
 def test_a_batch_may_be_larger_than_the_data_where_epochs_have_given_steps(masked):
@@ -49,7 +56,9 @@ def test_processes_share_the_stream_and_the_validation(masked):
     loaders = [module(masked, rank=rank, world=3, batch_size=2, epoch_steps=2) for rank in range(3)]
     trained = [indices(loader.train_dataloader()) for loader in loaders]
     assert [[len(batch) for batch in share] for share in trained] == [[2, 2]] * 3
-    assert sorted(index for share in trained for batch in share for index in batch) == sorted([*range(6)] * 2)
+    assert sorted(index for share in trained for batch in share for index in batch) == sorted(
+        [*range(6)] * 2
+    )
     judged = [indices(loader.val_dataloader()) for loader in loaders]
     assert judged == [[[0]], [[1]], [[2]]]
 
@@ -68,4 +77,6 @@ def test_one_process_sees_the_crops_that_several_see(masked):
 def test_batches_for_a_gpu_come_from_pinned_memory(masked):
     for device in ("cpu", "cuda"):
         data = module(masked, device=device)
-        assert {data.train_dataloader().pin_memory, data.val_dataloader().pin_memory} == {device == "cuda"}
+        assert {data.train_dataloader().pin_memory, data.val_dataloader().pin_memory} == {
+            device == "cuda"
+        }

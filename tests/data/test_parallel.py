@@ -14,13 +14,17 @@ from nommer.errors import InputError
 @pytest.mark.parametrize("number", [0, 1, FEW - 1, FEW, 5 * FEW + 3])
 def test_results_are_in_order(number):
     offset = 7  # which no other process could be sent
-    assert read_all(lambda value: value + offset, range(number), what="") == list(range(7, number + 7))
+    assert read_all(lambda value: value + offset, range(number), what="") == list(
+        range(7, number + 7)
+    )
 
 
 @pytest.mark.skipif(count_readers() < 2, reason="one core")
 def test_many_files_are_read_by_processes_and_few_are_not():
     assert set(read_all(lambda _: os.getpid(), range(FEW - 1), what="")) == {os.getpid()}
-    assert set(read_all(lambda _: os.getpid(), range(FEW), what="", processes=False)) == {os.getpid()}
+    assert set(read_all(lambda _: os.getpid(), range(FEW), what="", processes=False)) == {
+        os.getpid()
+    }
     several = set(read_all(lambda _: os.getpid(), range(FEW), what=""))
     assert os.getpid() not in several
     assert not any(Path(f"/proc/{process}").exists() for process in several), "they have ended"
@@ -33,7 +37,9 @@ def test_a_process_that_is_killed_is_told_in_a_sentence():
             os.kill(os.getpid(), signal.SIGKILL)
         return value
 
-    with pytest.raises(InputError, match=r"a process that read .* was ended by the system, most likely for want"):
+    with pytest.raises(
+        InputError, match=r"a process that read .* was ended by the system, most likely for want"
+    ):
         read_all(read, range(FEW), what="")
 
 

@@ -7,7 +7,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nommer.data.seeding import BalancedSampler, EpochSampler, ShareSampler, derive_seed, seed_all, seeded
+from nommer.data.seeding import (
+    BalancedSampler,
+    EpochSampler,
+    ShareSampler,
+    derive_seed,
+    seed_all,
+    seeded,
+)
 
 sizes, worlds, seeds = st.integers(0, 200), st.integers(1, 9), st.integers(0, 2**31)
 
@@ -18,7 +25,11 @@ def test_processes_share_an_epoch_equally_and_without_overlap(size, world, seed,
     for sampler in samplers:
         sampler.set_epoch(epoch)
     shares = [[index for index, _ in sampler] for sampler in samplers]
-    assert [len(share) for share in shares] == [size // world] * world == [len(sampler) for sampler in samplers]
+    assert (
+        [len(share) for share in shares]
+        == [size // world] * world
+        == [len(sampler) for sampler in samplers]
+    )
     seen = [index for share in shares for index in share]
     assert len(set(seen)) == len(seen)
     assert set(seen) <= set(range(size))
@@ -45,7 +56,10 @@ def test_every_epoch_has_its_own_order_and_augmentation_and_any_can_be_had_again
 
 
 def literal_epoch(size, seed, epoch, rank, world):
-    """The order and seeds of an epoch as they have been since the first version; runs of then must go on."""
+    """The order and seeds of an epoch as they have been since the first version.
+
+    Runs of then must go on.
+    """
     order = np.random.default_rng(derive_seed(seed, epoch)).permutation(size)
     return [(int(i), derive_seed(seed, epoch, int(i))) for i in order[rank::world][: size // world]]
 
@@ -76,10 +90,22 @@ lengths = st.integers(1, 40)
 
 
 class TestEpochsOfAGivenLength:
-    @given(size=st.integers(1, 30), length=lengths, world=st.integers(1, 4), seed=seeds, epochs=st.integers(1, 5))
-    def test_are_stretches_of_the_passes_without_gap_or_overlap(self, size, length, world, seed, epochs):
+    @given(
+        size=st.integers(1, 30),
+        length=lengths,
+        world=st.integers(1, 4),
+        seed=seeds,
+        epochs=st.integers(1, 5),
+    )
+    def test_are_stretches_of_the_passes_without_gap_or_overlap(
+        self, size, length, world, seed, epochs
+    ):
         stream = stretch(size, seed, length, range(epochs), world)
-        passes = [item for number in range(-(-len(stream) // size)) for item in literal_epoch(size, seed, number, 0, 1)]
+        passes = [
+            item
+            for number in range(-(-len(stream) // size))
+            for item in literal_epoch(size, seed, number, 0, 1)
+        ]
         assert stream == passes[: epochs * length * world]
 
     @given(size=st.integers(1, 30), length=lengths, seed=seeds)
@@ -92,11 +118,22 @@ class TestEpochsOfAGivenLength:
 
     @given(size=st.integers(1, 30), length=lengths, seed=seeds, epoch=st.integers(0, 30))
     def test_can_be_had_without_those_before(self, size, length, seed, epoch):
-        assert stretch(size, seed, length, [epoch]) == stretch(size, seed, length, range(epoch + 1))[-length:]
+        assert (
+            stretch(size, seed, length, [epoch])
+            == stretch(size, seed, length, range(epoch + 1))[-length:]
+        )
 
-    @given(size=st.integers(1, 30), length=lengths, seed=seeds, epoch=st.integers(0, 9), world=st.integers(1, 4))
+    @given(
+        size=st.integers(1, 30),
+        length=lengths,
+        seed=seeds,
+        epoch=st.integers(0, 9),
+        world=st.integers(1, 4),
+    )
     def test_see_the_same_samples_however_many_processes(self, size, length, seed, epoch, world):
-        assert stretch(size, seed, length, [epoch], world) == stretch(size, seed, length * world, [epoch])
+        assert stretch(size, seed, length, [epoch], world) == stretch(
+            size, seed, length * world, [epoch]
+        )
 
 
 @given(size=sizes, world=worlds)
@@ -114,7 +151,15 @@ def test_derived_seeds_are_repeatable_32_bit_numbers(numbers):
 
 def test_derived_seeds_of_neighbours_differ():
     assert (
-        len({derive_seed(seed, epoch, index) for seed in range(8) for epoch in range(8) for index in range(8)}) == 512
+        len(
+            {
+                derive_seed(seed, epoch, index)
+                for seed in range(8)
+                for epoch in range(8)
+                for index in range(8)
+            }
+        )
+        == 512
     )
 
 
@@ -136,7 +181,11 @@ def test_seeded_fixes_all_generators_and_leaves_them_as_they_were():
 
 
 class TestBalanced:
-    @given(counts=st.lists(st.integers(1, 30), min_size=1, max_size=6), seed=seeds, epoch=st.integers(0, 9))
+    @given(
+        counts=st.lists(st.integers(1, 30), min_size=1, max_size=6),
+        seed=seeds,
+        epoch=st.integers(0, 9),
+    )
     def test_every_class_comes_as_often_as_the_others(self, counts, seed, epoch):
         labels = [label for label, count in enumerate(counts) for _ in range(count)]
         sampler = BalancedSampler(labels, seed=seed)
@@ -154,8 +203,13 @@ class TestBalanced:
     def test_processes_share_it_and_go_on_within_an_epoch(self, world, seed, seen):
         labels = [0] * 40 + [1] * 8 + [2] * 3
         alone = list(BalancedSampler(labels, seed=seed))
-        shares = [list(BalancedSampler(labels, seed=seed, rank=rank, world_size=world)) for rank in range(world)]
-        assert [pair for pairs in zip(*shares, strict=True) for pair in pairs] == alone[: 51 // world * world]
+        shares = [
+            list(BalancedSampler(labels, seed=seed, rank=rank, world_size=world))
+            for rank in range(world)
+        ]
+        assert [pair for pairs in zip(*shares, strict=True) for pair in pairs] == alone[
+            : 51 // world * world
+        ]
         resumed = BalancedSampler(labels, seed=seed, world_size=world)
         resumed.skip(0, seen)
         assert list(resumed) == shares[0][seen:]

@@ -35,7 +35,11 @@ def test_training_batches_are_square_crops_shuffled(masked):
     (batch,) = data_module(masked).train_dataloader()
     assert batch.images.shape == (4, 3, 32, 32)
     assert batch.masks.shape == (4, 32, 32)
-    assert (batch.images.dtype, batch.masks.dtype, batch.indices.dtype) == (torch.float32, torch.int64, torch.int64)
+    assert (batch.images.dtype, batch.masks.dtype, batch.indices.dtype) == (
+        torch.float32,
+        torch.int64,
+        torch.int64,
+    )
     assert set(batch.masks.unique().tolist()) <= {0, 1, 2, IGNORE}
     assert len(set(batch.indices.tolist())) == 4
 
@@ -51,8 +55,12 @@ def test_validation_goes_image_by_image_each_with_its_whole_mask(masked):
 
 
 def test_images_of_different_sizes_are_judged_side_by_side(masked, write_pair, make_labels):
-    write_pair(masked / "images/val/9.png", masked / "masks/val/9.png", make_labels(1, size=(97, 131)))
-    assert [batch.masks.shape[1:] for batch in data_module(masked).val_dataloader()] == [(32, 40)] * 3 + [(131, 97)]
+    write_pair(
+        masked / "images/val/9.png", masked / "masks/val/9.png", make_labels(1, size=(97, 131))
+    )
+    assert [batch.masks.shape[1:] for batch in data_module(masked).val_dataloader()] == [
+        (32, 40)
+    ] * 3 + [(131, 97)]
 
 
 def test_one_sample_can_be_had_again_by_its_seed(masked):
@@ -93,13 +101,19 @@ def test_transparency_gets_the_declared_background(masked):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda root: (root / "images/val/7.png").write_text(""), "7.png: not an image of a known format"),
+        (
+            lambda root: (root / "images/val/7.png").write_text(""),
+            "7.png: not an image of a known format",
+        ),
         (lambda root: (root / "masks/val/7.png").unlink(), "7.png: file does not exist"),
         (
             lambda root: Image.new("L", (9, 7)).save(root / "masks/val/7.png"),
             "7.png: is 9 x 7 pixels, its image 40 x 32; both must be the same",
         ),
-        (lambda root: Image.new("L", (40, 32), 99).save(root / "masks/val/7.png"), r"7.png: value 99 \(1,280 pixels\)"),
+        (
+            lambda root: Image.new("L", (40, 32), 99).save(root / "masks/val/7.png"),
+            r"7.png: value 99 \(1,280 pixels\)",
+        ),
     ],
 )
 def test_a_pair_that_went_bad_since_the_audit_stops_with_its_name(masked, workers, spoil, message):

@@ -1,4 +1,7 @@
-"""From pixels to the network's input: what torchvision does, the same for every image, the same for a seed."""
+"""From pixels to the network's input.
+
+What torchvision does, the same for every image, the same for a seed.
+"""
 
 import random
 
@@ -37,7 +40,9 @@ def test_equals_torchvisions_resize_crop_and_normalise(width, height, size, inte
     preprocessing = Preprocessing(image_size=size, crop_pct=0.875, interpolation=interpolation)
     reference = v2.Compose(
         [
-            v2.Resize(int(size / 0.875), interpolation=v2.InterpolationMode(interpolation), antialias=True),
+            v2.Resize(
+                int(size / 0.875), interpolation=v2.InterpolationMode(interpolation), antialias=True
+            ),
             v2.CenterCrop(size),
             v2.PILToTensor(),
             v2.ToDtype(torch.float32, scale=True),
@@ -53,7 +58,9 @@ def test_equals_torchvisions_resize_crop_and_normalise(width, height, size, inte
 def test_the_published_protocol_is_resize_to_256_then_centre_crop_224():
     image = random_image(500, 333)
     resized = v2.functional.resize(image, [256], interpolation=v2.InterpolationMode.BICUBIC)
-    assert Preprocessing(image_size=224).crop(image) == v2.functional.center_crop(resized, [224, 224])
+    assert Preprocessing(image_size=224).crop(image) == v2.functional.center_crop(
+        resized, [224, 224]
+    )
 
 
 def test_the_way_of_resampling_is_each_tasks_own_by_default():
@@ -68,7 +75,9 @@ def test_one_colour_is_normalised_by_mean_and_std():
     prepared = Preprocessing(image_size=32, mean=(0.5, 0.25, 0), std=(0.5, 0.5, 2))(
         Image.new("RGB", (40, 40), (255, 0, 51))
     )
-    assert torch.allclose(prepared, torch.tensor([1.0, -0.5, 0.1]).view(3, 1, 1).expand(3, 32, 32), atol=1e-6)
+    assert torch.allclose(
+        prepared, torch.tensor([1.0, -0.5, 0.1]).view(3, 1, 1).expand(3, 32, 32), atol=1e-6
+    )
 
 
 def test_squash_shows_the_whole_image():
@@ -92,7 +101,9 @@ def test_a_long_image_is_cropped_to_its_centre_as_a_short_one_is():
     wide = random_image(700, 40)
     middle = wide.crop((200, 0, 500, 40))
     preprocessing = Preprocessing(image_size=64)
-    difference = np.asarray(preprocessing.crop(wide)).astype(int) - np.asarray(preprocessing.crop(middle))
+    difference = np.asarray(preprocessing.crop(wide)).astype(int) - np.asarray(
+        preprocessing.crop(middle)
+    )
     assert np.abs(difference).max() <= 1
 
 
@@ -101,12 +112,16 @@ def test_denormalise_inverts_normalise(seed):
     image = random_image(32, 32, seed)
     preprocessing = Preprocessing(image_size=32)
     restored = preprocessing.denormalise(preprocessing.normalise(image))
-    assert np.array_equal((restored * 255).round().numpy().astype(np.uint8).transpose(1, 2, 0), np.asarray(image))
+    assert np.array_equal(
+        (restored * 255).round().numpy().astype(np.uint8).transpose(1, 2, 0), np.asarray(image)
+    )
 
 
 def test_preprocessing_survives_json_like_values():
     preprocessing = Preprocessing(image_size=48, mean=(0.1, 0.2, 0.3), background=(1, 2, 3))
-    values = {name: list(v) if isinstance(v, tuple) else v for name, v in preprocessing.to_dict().items()}
+    values = {
+        name: list(v) if isinstance(v, tuple) else v for name, v in preprocessing.to_dict().items()
+    }
     assert Preprocessing(**values) == preprocessing
 
 
@@ -116,12 +131,21 @@ def test_preprocessing_survives_json_like_values():
         (lambda: Preprocessing(image_size=31), "image_size must be 32 pixels or more, got 31"),
         (lambda: PixelOptions(crop_pct=0), "crop_pct must be above 0 and at most 1, got 0"),
         (lambda: PixelOptions(crop_pct=1.1), "crop_pct must be above 0 and at most 1, got 1.1"),
-        (lambda: Preprocessing(crop_mode="squish"), "crop_mode must be center or squash, got 'squish'"),
+        (
+            lambda: Preprocessing(crop_mode="squish"),
+            "crop_mode must be center or squash, got 'squish'",
+        ),
         (lambda: PixelOptions(crop_mode=None), "crop_mode must be center or squash, got None"),
-        (lambda: PixelOptions(interpolation="cubic"), "interpolation must be bicubic, bilinear or nearest, got"),
+        (
+            lambda: PixelOptions(interpolation="cubic"),
+            "interpolation must be bicubic, bilinear or nearest, got",
+        ),
         (lambda: PixelOptions(std=(1, 0, 1)), "std must be above 0"),
         (lambda: PixelOptions(mean=(1, 0)), "mean must be three numbers"),
-        (lambda: PixelOptions(background=(0, 0, 256)), "background must be three numbers from 0 to 255"),
+        (
+            lambda: PixelOptions(background=(0, 0, 256)),
+            "background must be three numbers from 0 to 255",
+        ),
         (lambda: Augmentation(hflip=1.5), "augment.hflip must be from 0 to 1, got 1.5"),
         (lambda: Augmentation(mixup_prob=-1), "augment.mixup_prob must be from 0 to 1, got -1"),
         (lambda: Augmentation(scale=(0.5, 0.2)), "augment.scale must be two numbers"),
@@ -142,7 +166,12 @@ def test_values_out_of_range_are_named(build, message):
 AUGMENTATIONS = {
     "default": Augmentation(),
     "all of it": Augmentation(
-        scale=(0.08, 1), hflip=0.5, vflip=0.5, color_jitter=0.4, auto_augment="rand-m9-mstd0.5-inc1", random_erasing=0.9
+        scale=(0.08, 1),
+        hflip=0.5,
+        vflip=0.5,
+        color_jitter=0.4,
+        auto_augment="rand-m9-mstd0.5-inc1",
+        random_erasing=0.9,
     ),
     "augmix": Augmentation(auto_augment="augmix-m3"),
 }
@@ -173,7 +202,10 @@ class TestAugmentation:
 
 @pytest.mark.parametrize("policy", ["rand-m10-mstd0-n4-inc1", "augmix-m10-d3", "original", "v0"])
 def test_the_strongest_policies_fail_on_no_image(policy):
-    transform, image = Augmentation(auto_augment=policy).transform(Preprocessing(image_size=32)), random_image(40, 32)
+    transform, image = (
+        Augmentation(auto_augment=policy).transform(Preprocessing(image_size=32)),
+        random_image(40, 32),
+    )
     for seed in range(150):
         with seeded(seed):
             assert transform(image).isfinite().all()
@@ -217,7 +249,9 @@ class TestMixing:
         assert images[1].unique().item() == pytest.approx(targets[1, 1].item(), abs=1e-6)
 
 
-@pytest.mark.parametrize("wrong", [{"ratio": (0.0, 1.0)}, {"ratio": (2.0, 1.0)}, {"scale": (1.0,)}, {"ratio": (1.0,)}])
+@pytest.mark.parametrize(
+    "wrong", [{"ratio": (0.0, 1.0)}, {"ratio": (2.0, 1.0)}, {"scale": (1.0,)}, {"ratio": (1.0,)}]
+)
 def test_crops_out_of_range_are_refused_by_name(wrong):
     with pytest.raises(InputError, match=f"augment.{next(iter(wrong))} must be two numbers"):
         Augmentation(**wrong)
@@ -231,11 +265,17 @@ def test_crops_out_of_range_are_refused_by_name(wrong):
     crop_pct=st.sampled_from([0.5, 0.875, 1.0]),
     crop_mode=st.sampled_from(["center", "squash"]),
 )
-def test_what_is_seen_of_an_image_is_known_in_its_own_pixels(width, height, size, crop_pct, crop_mode):
+def test_what_is_seen_of_an_image_is_known_in_its_own_pixels(
+    width, height, size, crop_pct, crop_mode
+):
     x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
     ramp = np.stack([x / width, y / height, 0 * x], -1) * 255
-    preprocessing = Preprocessing(image_size=size, crop_pct=crop_pct, crop_mode=crop_mode, interpolation="bilinear")
-    cropped = np.asarray(preprocessing.crop(Image.fromarray(np.round(ramp).astype(np.uint8)))).astype(float)
+    preprocessing = Preprocessing(
+        image_size=size, crop_pct=crop_pct, crop_mode=crop_mode, interpolation="bilinear"
+    )
+    cropped = np.asarray(
+        preprocessing.crop(Image.fromarray(np.round(ramp).astype(np.uint8)))
+    ).astype(float)
     left, top, right, bottom = preprocessing.seen(height, width)
     centres = (np.arange(size) + 0.5) / size
     inner = slice(size // 4, -size // 4)  # at the image's own borders resampling flattens the ramp
@@ -245,9 +285,14 @@ def test_what_is_seen_of_an_image_is_known_in_its_own_pixels(width, height, size
     assert np.abs(cropped[inner, :, 1].mean(1) - down[inner]).max() < 1.5 + 255 / height
 
 
-@pytest.mark.parametrize("options", [{}, {"auto_augment": "rand-m9-mstd0.5-inc1", "random_erasing": 1.0}])
+@pytest.mark.parametrize(
+    "options", [{}, {"auto_augment": "rand-m9-mstd0.5-inc1", "random_erasing": 1.0}]
+)
 def test_training_images_are_timms_to_the_last_bit(options):
-    augmentation, preprocessing = Augmentation(**options), Preprocessing(image_size=64, std=(0.1, 0.2, 0.3))
+    augmentation, preprocessing = (
+        Augmentation(**options),
+        Preprocessing(image_size=64, std=(0.1, 0.2, 0.3)),
+    )
     reference = create_transform(
         64,
         is_training=True,

@@ -8,7 +8,10 @@ import pytest
 
 @pytest.fixture(scope="session")
 def unchecked_shapes():
-    """A context in which shapes in signatures are not checked: sides that are still open have no value to check."""
+    """A context in which shapes in signatures are not checked.
+
+    Sides that are still open have no value to check.
+    """
 
     @contextmanager
     def context():

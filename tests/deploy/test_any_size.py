@@ -8,7 +8,9 @@ from nommer.backbone.resampling import bicubic_weights, pooling_weights
 from nommer.deploy.any_size import for_any_size
 
 
-@pytest.mark.parametrize(("before", "after"), [(14, 14), (14, 7), (14, 9), (14, 20), (3, 1), (2, 13), (5, 6)])
+@pytest.mark.parametrize(
+    ("before", "after"), [(14, 14), (14, 7), (14, 9), (14, 20), (3, 1), (2, 13), (5, 6)]
+)
 def test_weights_are_those_of_torch(before, after):
     line = torch.randn(1, 1, 1, before)
     resampled = F.interpolate(line, size=(1, after), mode="bicubic", antialias=True)[0, 0]

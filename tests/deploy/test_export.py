@@ -1,4 +1,7 @@
-"""Exported segmenters: the same answers from another runtime, with the same windows. Classifiers: tests/cli."""
+"""Exported segmenters: the same answers from another runtime, with the same windows.
+
+Classifiers: tests/cli.
+"""
 
 import json
 from pathlib import Path
@@ -23,9 +26,11 @@ from nommer.predictions import Failure
 def pictures(tmp_path_factory, noisy):
     folder = tmp_path_factory.mktemp("pictures")
     for number in range(9):
-        noisy((25 * number, 200 - 20 * number, 90), size=(50 + 9 * number, 70 - 5 * number), seed=number).save(
-            folder / f"{number}.png"
-        )
+        noisy(
+            (25 * number, 200 - 20 * number, 90),
+            size=(50 + 9 * number, 70 - 5 * number),
+            seed=number,
+        ).save(folder / f"{number}.png")
     return sorted(folder.iterdir())
 
 
@@ -40,7 +45,9 @@ def exported(tmp_path_factory, tiny_segmenter, pictures):
 def test_the_report_is_about_every_pixel_of_real_images(exported):
     _model, folder, report = exported
     assert report.passed
-    assert json.loads((folder / "parity.json").read_text()) == json.loads(json.dumps(report.to_dict()))
+    assert json.loads((folder / "parity.json").read_text()) == json.loads(
+        json.dumps(report.to_dict())
+    )
     assert report.images == 4
     assert report.runs == 4 * 38**2 * len(DENSE_BATCHES)
     assert report.same_top1 >= 0.999 * report.runs
@@ -72,7 +79,9 @@ def test_it_answers_as_the_model_does_with_a_sliding_window(exported, pictures):
     loaded, large = load(folder / "model.onnx"), [pictures[0], pictures[3]]
     for options in ({}, {"overlap": 0.6, "scales": (1.0, 1.5), "flip": True}):
         expected = model.predict(large, inference=Inference(mode="slide", **options))
-        for one, other in zip(expected, loaded.predict(large, inference=Inference(**options)), strict=True):
+        for one, other in zip(
+            expected, loaded.predict(large, inference=Inference(**options)), strict=True
+        ):
             assert (one.labels != other.labels).mean() < 1e-3
             assert one.source == other.source
 
@@ -90,17 +99,26 @@ def test_it_says_what_it_cannot_do(exported, pictures, tmp_path):
     loaded = load(exported[1] / "model.onnx")
     with pytest.raises(InputError, match="takes windows of 38 x 38 pixels"):
         loaded.predict(pictures[0], inference=Inference(mode="whole"))
-    for refused in (lambda: network_of(loaded, "a.onnx"), lambda: save_model(tmp_path, loaded, metrics={}, version="")):
+    for refused in (
+        lambda: network_of(loaded, "a.onnx"),
+        lambda: save_model(tmp_path, loaded, metrics={}, version=""),
+    ):
         with pytest.raises(InputError, match="is an exported model; give the run folder"):
             refused()
 
 
-def test_a_model_that_answers_otherwise_is_not_delivered(tiny_segmenter, pictures, tmp_path, monkeypatch):
+def test_a_model_that_answers_otherwise_is_not_delivered(
+    tiny_segmenter, pictures, tmp_path, monkeypatch
+):
     model = tiny_segmenter()
     images = parity_images(model, pictures)
     monkeypatch.setattr(module, "load_exported", lambda path: tiny_segmenter(seed=1))
-    monkeypatch.setitem(module.FORMATS, "onnx", Format(".onnx", lambda _p, _s, _d, path: path.write_bytes(b"")))
-    with pytest.raises(InputError, match=r"parity.json: the exported model differs by .* no model was delivered"):
+    monkeypatch.setitem(
+        module.FORMATS, "onnx", Format(".onnx", lambda _p, _s, _d, path: path.write_bytes(b""))
+    )
+    with pytest.raises(
+        InputError, match=r"parity.json: the exported model differs by .* no model was delivered"
+    ):
         export_model(model, images, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["parity.json"]
     assert not json.loads((tmp_path / "parity.json").read_text())["passed"]
@@ -108,7 +126,11 @@ def test_a_model_that_answers_otherwise_is_not_delivered(tiny_segmenter, picture
 
 @pytest.mark.parametrize(("rows", "passed"), [(0, True), (4, True), (5, False)])
 def test_a_few_odd_pixels_are_allowed_and_reported_but_no_more(tiny_segmenter, rows, passed):
-    model, off, images = tiny_segmenter(image_size=64), tiny_segmenter(image_size=64), torch.randn(2, 3, 64, 64)
+    model, off, images = (
+        tiny_segmenter(image_size=64),
+        tiny_segmenter(image_size=64),
+        torch.randn(2, 3, 64, 64),
+    )
     odd = torch.zeros(64, 64)
     odd[:rows, 0] = 0.01
     off.network.register_forward_hook(lambda _module, _inputs, scores: scores + odd)
@@ -118,12 +140,16 @@ def test_a_few_odd_pixels_are_allowed_and_reported_but_no_more(tiny_segmenter, r
     assert (report.largest_difference > report.tolerance) == (rows > 0)
 
 
-def test_images_for_the_comparison_are_evenly_chosen_and_readable(tiny_segmenter, tiny_classifier, pictures, tmp_path):
+def test_images_for_the_comparison_are_evenly_chosen_and_readable(
+    tiny_segmenter, tiny_classifier, pictures, tmp_path
+):
     (tmp_path / "broken.png").write_bytes(b"no image")
     for model, count in ((tiny_segmenter(), 4), (tiny_classifier(), 9)):
         images = parity_images(model, [tmp_path / "broken.png", *pictures])
         assert images.shape == (count, 3, 32, 32)
-        with pytest.raises(InputError, match="none of the images looked at can be read; give --data"):
+        with pytest.raises(
+            InputError, match="none of the images looked at can be read; give --data"
+        ):
             parity_images(model, [tmp_path / "broken.png"])
 
 
@@ -151,11 +177,17 @@ def test_what_cannot_be_read_is_replaced_from_the_whole_range_too(tiny_classifie
     assert looked_at == [*range(0, 100, 10), *range(1, 100, 10)]
 
 
-def test_a_program_for_any_size_answers_whole_images(tiny_segmenter, pictures, tmp_path, unchecked_shapes):
+def test_a_program_for_any_size_answers_whole_images(
+    tiny_segmenter, pictures, tmp_path, unchecked_shapes
+):
     model = tiny_segmenter(image_size=37)
     with unchecked_shapes():
         report = export_model(
-            model, parity_images(model, pictures), tmp_path, format_name="torch_export", dynamic_size=True
+            model,
+            parity_images(model, pictures),
+            tmp_path,
+            format_name="torch_export",
+            dynamic_size=True,
         )
     assert report.passed
     assert report.sizes[0] == (38, 38)

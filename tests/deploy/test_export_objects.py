@@ -21,16 +21,27 @@ from nommer.heads.rcnn import RCNN
 @pytest.fixture(scope="module")
 def detector():
     torch.manual_seed(0)
-    network = RCNN(NomMer(VARIANTS["nommer_micro"]), num_classes=2, fpn_channels=8, box_channels=16, cascade=True)
+    network = RCNN(
+        NomMer(VARIANTS["nommer_micro"]),
+        num_classes=2,
+        fpn_channels=8,
+        box_channels=16,
+        cascade=True,
+    )
     for stage in network.roi_heads.stages:
         torch.nn.init.normal_(stage.predictor.cls_score.weight)
     preprocessing = BoxPreprocessing(short_side=80, long_side=160)
-    return Detector(network, class_names=("cell", "ring"), category_ids=(3, 7), preprocessing=preprocessing).eval()
+    return Detector(
+        network, class_names=("cell", "ring"), category_ids=(3, 7), preprocessing=preprocessing
+    ).eval()
 
 
 @pytest.fixture(scope="module")
 def prepared(detector, noisy):
-    pictures = [noisy((200, 60, 60), size=(90, 70), seed=1), noisy((60, 90, 200), size=(110, 100), seed=2)]
+    pictures = [
+        noisy((200, 60, 60), size=(90, 70), seed=1),
+        noisy((60, 90, 200), size=(110, 100), seed=2),
+    ]
     return [detector.prepare(picture) for picture in pictures]
 
 
@@ -56,27 +67,42 @@ def test_the_report_is_about_objects_in_images_of_several_sizes(exported):
 
 
 def test_masks_are_told_to_stay_behind(detector):
-    network = RCNN(NomMer(VARIANTS["nommer_micro"]), num_classes=2, fpn_channels=8, box_channels=16, masks=True)
+    network = RCNN(
+        NomMer(VARIANTS["nommer_micro"]), num_classes=2, fpn_channels=8, box_channels=16, masks=True
+    )
     masked = copy.copy(detector)
     masked._modules = detector._modules | {"network": network}
     added = set(left_out(masked, ImageSize(80, 65))) - set(left_out(detector, ImageSize(80, 65)))
     assert added == {"masks of the objects: the file finds classes and boxes"}
 
 
-def test_it_answers_as_the_model_does_at_any_size_and_says_what_it_cannot_do(exported, detector, prepared, noisy):
+def test_it_answers_as_the_model_does_at_any_size_and_says_what_it_cannot_do(
+    exported, detector, prepared, noisy
+):
     loaded = load(exported[0])
-    assert (loaded.class_names, loaded.category_ids) == (detector.class_names, detector.category_ids)
+    assert (loaded.class_names, loaded.category_ids) == (
+        detector.class_names,
+        detector.category_ids,
+    )
     for size in ((90, 70), (64, 120), (20, 20)):
         picture = noisy((120, 160, 40), size=size, seed=5)
-        ((one,), (other,)) = (model.predict(picture, threshold=0.3, most=20) for model in (detector, loaded))
+        ((one,), (other,)) = (
+            model.predict(picture, threshold=0.3, most=20) for model in (detector, loaded)
+        )
         assert np.allclose(one.scores, other.scores, atol=1e-4)
         assert np.allclose(one.boxes, other.boxes, atol=1e-2)
         assert np.array_equal(one.labels, other.labels)
     dark = np.zeros((80, 90, 3), np.uint8)
     assert len(loaded.predict(dark, threshold=1.0)[0].scores) == 0
     for options in ({"threshold": 0.01}, {"most": 101}):
-        with pytest.raises(InputError, match=r"answers with scores of 0.05 or more, at most 100 times"):
+        with pytest.raises(
+            InputError, match=r"answers with scores of 0.05 or more, at most 100 times"
+        ):
             loaded.predict(dark, **options)
-    loaded.network.detect = lambda images, **_: [{"boxes": torch.zeros(0, 4), "scores": torch.zeros(0)}]
-    with pytest.raises(InputError, match="nothing is found in any of the images looked at; give --data"):
+    loaded.network.detect = lambda images, **_: [
+        {"boxes": torch.zeros(0, 4), "scores": torch.zeros(0)}
+    ]
+    with pytest.raises(
+        InputError, match="nothing is found in any of the images looked at; give --data"
+    ):
         compare(loaded, loaded, prepared, image_size(detector, dynamic=True))

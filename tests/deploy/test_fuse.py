@@ -14,7 +14,9 @@ from nommer.deploy.fuse import FusedSpectralContext, fuse
 
 @pytest.fixture(scope="module")
 def network():
-    """A NomMer whose batch norms have statistics as after training, so that folding them changes weights."""
+    """A NomMer whose batch norms have statistics as after training, so that folding them changes
+    weights.
+    """
     torch.manual_seed(0)
     model = timm.create_model("nommer_micro", num_classes=10).eval()
     for module in model.modules():
@@ -39,7 +41,11 @@ def test_fused_gives_the_same_scores_and_nominations_in_float32(network):
     torch.manual_seed(2)
     images, network = torch.randn(4, 3, 64, 96), network.float()
     fused = fuse(network)
-    with torch.no_grad(), nommer.NominationTrace(network) as plain, nommer.NominationTrace(fused) as traced:
+    with (
+        torch.no_grad(),
+        nommer.NominationTrace(network) as plain,
+        nommer.NominationTrace(fused) as traced,
+    ):
         difference = (network(images) - fused(images)).abs().max()
     assert difference < 1e-4
     assert plain.blocks == traced.blocks
@@ -98,12 +104,17 @@ def test_fused_network_exports_and_matches(network):
 @pytest.mark.parametrize("backbone", [None, "test_resnet", "test_efficientnet"])
 def test_a_segmenter_is_fused_with_its_decoder(tiny_segmenter, enliven_norms, backbone):
     peer = backbone and enliven_norms(timm.create_model(backbone))
-    model, images = tiny_segmenter(image_size=64, backbone=peer).double(), torch.randn(2, 3, 97, 131).double()
+    model, images = (
+        tiny_segmenter(image_size=64, backbone=peer).double(),
+        torch.randn(2, 3, 97, 131).double(),
+    )
     fused = fuse(model)
     with torch.no_grad():
         expected = model(images)
         assert (fused(images) - expected).abs().max() < 1e-10 * expected.abs().max()
-        assert (fused.network.scores(images) - model.network.scores(images)).abs().max() < 1e-10 * expected.abs().max()
+        assert (
+            fused.network.scores(images) - model.network.scores(images)
+        ).abs().max() < 1e-10 * expected.abs().max()
     assert not any(isinstance(module, nn.BatchNorm2d) for module in fused.network.decoder.modules())
     if peer is None:
         assert not any(isinstance(module, nn.BatchNorm2d) for module in fused.modules())

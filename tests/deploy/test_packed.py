@@ -34,7 +34,9 @@ def test_a_packed_linear_layer_computes_the_same(dtype, bias):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("options", [{}, {"padding": 1, "stride": 2}, {"groups": 4, "padding": 2, "dilation": 2}])
+@pytest.mark.parametrize(
+    "options", [{}, {"padding": 1, "stride": 2}, {"groups": 4, "padding": 2, "dilation": 2}]
+)
 def test_a_packed_convolution_computes_the_same_at_sizes_other_than_the_first(dtype, options):
     torch.manual_seed(1)
     conv = nn.Conv2d(8, 12, 3, **options).to(dtype)
@@ -80,7 +82,10 @@ def test_gradients_autocast_and_export_take_the_plain_layer():
 def test_what_looks_into_the_computation_finds_the_plain_layer():
     torch.manual_seed(4)
     linear, conv, x = nn.Linear(8, 4), nn.Conv2d(3, 5, 3), torch.randn(3, 8)
-    for layer, given, products in ((linear, x, 3 * 8 * 4), (conv, torch.randn(1, 3, 6, 6), 16 * 27 * 5)):
+    for layer, given, products in (
+        (linear, x, 3 * 8 * 4),
+        (conv, torch.randn(1, 3, 6, 6), 16 * 27 * 5),
+    ):
         packed = pack(layer)
         packed(given)
         with FlopCounterMode(display=False) as counter:

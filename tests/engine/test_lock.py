@@ -11,7 +11,10 @@ from nommer.errors import InputError
 
 
 def hold(folder, *, fork):
-    """A process that holds the lock, with `fork` and a process of its own that outlives it; returns both ids."""
+    """A process that holds the lock, with `fork` and a process of its own that outlives it.
+
+    Returns both ids.
+    """
     reading, writing = os.pipe()
     holder = os.fork()
     if holder == 0:
@@ -34,9 +37,15 @@ def test_a_lock_dies_with_its_process_although_its_workers_live(tmp_path, fork):
     holder, worker = hold(tmp_path / "run", fork=fork)
     try:
         for _ in range(2):
-            with pytest.raises(InputError, match=rf"run: a run is writing there \(process {holder} on .*\); wait, or"):
+            with pytest.raises(
+                InputError,
+                match=rf"run: a run is writing there \(process {holder} on .*\); wait, or",
+            ):
                 check_unlocked(tmp_path / "run")
-            with pytest.raises(InputError, match="a run is writing there"), locked(tmp_path / "run"):
+            with (
+                pytest.raises(InputError, match="a run is writing there"),
+                locked(tmp_path / "run"),
+            ):
                 pass
         os.kill(holder, signal.SIGKILL)
         os.waitpid(holder, 0)

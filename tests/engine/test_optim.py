@@ -10,7 +10,11 @@ from nommer.recipes import read_recipe
 
 def groups_by_name(network, optimizer):
     names = {id(parameter): name for name, parameter in network.named_parameters()}
-    return {names[id(parameter)]: group for group in optimizer.param_groups for parameter in group["params"]}
+    return {
+        names[id(parameter)]: group
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
 
 
 def test_every_parameter_is_optimised_once_and_only_matrices_decay(tiny_classifier):
@@ -24,7 +28,13 @@ def test_every_parameter_is_optimised_once_and_only_matrices_decay(tiny_classifi
         decays = parameter.ndim > 1 and not embedding
         assert groups[name]["weight_decay"] == (0.07 if decays else 0), name
     assert groups["head.weight"]["weight_decay"] == 0.07
-    for name in ("head.bias", "norm.weight", "stages.2.pos_embed", "stages.3.cls_token", "stem.norm.weight"):
+    for name in (
+        "head.bias",
+        "norm.weight",
+        "stages.2.pos_embed",
+        "stages.3.cls_token",
+        "stem.norm.weight",
+    ):
         assert groups[name]["weight_decay"] == 0
 
 
@@ -32,7 +42,8 @@ def test_layer_decay_shrinks_the_rate_towards_the_stem(tiny_classifier):
     network = tiny_classifier().network
     groups = groups_by_name(network, Optim(layer_decay=0.5).optimizer(network, 1e-3))
     scales = [
-        groups[name]["lr_scale"] for name in ("stem.conv.weight", "stages.1.blocks.0.mlp.fc1.weight", "head.weight")
+        groups[name]["lr_scale"]
+        for name in ("stem.conv.weight", "stages.1.blocks.0.mlp.fc1.weight", "head.weight")
     ]
     assert scales == sorted(scales)
     assert scales[0] < scales[1] < scales[2] == 1
@@ -75,7 +86,9 @@ def test_the_imagenet_recipes_have_the_published_learning_rates(variant, process
     assert max(found) == pytest.approx(5e-4 * scale, rel=1e-2)
     assert found.index(max(found)) in (warm - 1, warm)
     assert found[-1] == pytest.approx(5e-6 * scale)
-    assert all(a > b for a, b in zip(found[warm:-1], found[warm + 1 :], strict=True)), "falls all the way"
+    assert all(a > b for a, b in zip(found[warm:-1], found[warm + 1 :], strict=True)), (
+        "falls all the way"
+    )
 
 
 def test_the_warm_up_takes_a_tenth_of_a_short_run_at_most():
@@ -117,13 +130,17 @@ def test_the_ade20k_recipes_have_the_published_learning_rates(variant):
 
 
 def test_poly_falls_as_its_power_says():
-    found = rates(Optim(schedule="poly", power=0.9, warmup_epochs=0, min_factor=0.1), 1e-3, epochs=5, steps=8)
+    found = rates(
+        Optim(schedule="poly", power=0.9, warmup_epochs=0, min_factor=0.1), 1e-3, epochs=5, steps=8
+    )
     for step, rate in enumerate(found[:-1]):
         assert rate == pytest.approx(1e-4 + 9e-4 * (1 - step / 40) ** 0.9)
 
 
 def test_steps_divide_by_ten_after_their_epochs():
-    found = rates(Optim(schedule="steps", milestones=(8, 11), warmup_epochs=0.5), 1e-4, epochs=12, steps=10)
+    found = rates(
+        Optim(schedule="steps", milestones=(8, 11), warmup_epochs=0.5), 1e-4, epochs=12, steps=10
+    )
     assert found[0] == pytest.approx(1e-7)
     assert found[5:80] == pytest.approx([1e-4] * 75)
     assert found[80:110] == pytest.approx([1e-5] * 30)
@@ -135,8 +152,16 @@ def test_steps_divide_by_ten_after_their_epochs():
 def test_what_is_not_given_depends_on_the_task():
     classification = Optim().resolved(schedule="cosine", label_smoothing=0.1)
     segmentation = Optim().resolved(schedule="poly", label_smoothing=0.0)
-    assert (classification.schedule, classification.label_smoothing, classification.min_factor) == ("cosine", 0.1, 0.01)
-    assert (segmentation.schedule, segmentation.label_smoothing, segmentation.min_factor) == ("poly", 0.0, 0.0)
+    assert (classification.schedule, classification.label_smoothing, classification.min_factor) == (
+        "cosine",
+        0.1,
+        0.01,
+    )
+    assert (segmentation.schedule, segmentation.label_smoothing, segmentation.min_factor) == (
+        "poly",
+        0.0,
+        0.0,
+    )
     given = Optim(schedule="cosine", label_smoothing=0.2, min_factor=0.3)
     assert given.resolved(schedule="poly", label_smoothing=0.0) == given
 
@@ -151,9 +176,15 @@ def test_what_is_not_given_depends_on_the_task():
         ({"power": 0}, "optim.power must be above 0, got 0"),
         ({"milestones": (3, 2)}, "optim.milestones must be rising numbers above 0, got (3, 2)"),
         ({"milestones": (0,)}, "optim.milestones must be rising numbers above 0, got (0,)"),
-        ({"betas": (0.9, 1.0)}, "optim.betas must be two numbers, at least 0 and below 1, got (0.9, 1.0)"),
+        (
+            {"betas": (0.9, 1.0)},
+            "optim.betas must be two numbers, at least 0 and below 1, got (0.9, 1.0)",
+        ),
         ({"betas": (0.9,)}, "optim.betas must be two numbers"),
-        ({"name": "adan", "betas": (0.9, 0.95)}, "optim.betas: adan has 3 of them, at their own values; leave betas"),
+        (
+            {"name": "adan", "betas": (0.9, 0.95)},
+            "optim.betas: adan has 3 of them, at their own values; leave betas",
+        ),
         ({"layer_decay": 0}, "optim.layer_decay must be above 0 and at most 1, got 0"),
         ({"reference_batch": 0}, "optim.reference_batch must be 1 or more, got 0"),
         ({"name": "adamm"}, "optim.name 'adamm' is no optimiser of timm"),

@@ -12,7 +12,9 @@ from nommer.engine import quantising
 
 @pytest.fixture
 def report(tiny_classifier, tmp_path, monkeypatch):
-    """What is told of an export without labels, of so many images, and the numbers of those it was calibrated on."""
+    """What is told of an export without labels, of so many images, and the numbers of those it was
+    calibrated on.
+    """
     model, calibrated = tiny_classifier(), []
     monkeypatch.setattr(model, "prepare", lambda path: torch.full((3, 32, 32), float(path.stem)))
     monkeypatch.setattr(int8, "CALIBRATION_IMAGES", 4)
@@ -34,10 +36,18 @@ def report(tiny_classifier, tmp_path, monkeypatch):
     return run
 
 
-@pytest.mark.parametrize(("count", "images", "seen"), [(16, 6, 0), (9, 5, 0), (8, 4, 0), (7, 6, 4), (3, 3, 3)])
-def test_without_labels_answers_are_compared_on_other_images_where_there_are_as_many(report, count, images, seen):
+@pytest.mark.parametrize(
+    ("count", "images", "seen"), [(16, 6, 0), (9, 5, 0), (8, 4, 0), (7, 6, 4), (3, 3, 3)]
+)
+def test_without_labels_answers_are_compared_on_other_images_where_there_are_as_many(
+    report, count, images, seen
+):
     told, calibrated = report(count)
-    assert (told["calibration_images"], told["images"], told["seen_images"]) == (min(4, count), images, seen)
+    assert (told["calibration_images"], told["images"], told["seen_images"]) == (
+        min(4, count),
+        images,
+        seen,
+    )
     assert calibrated == [number * count // min(4, count) for number in range(min(4, count))]
 
 

@@ -48,8 +48,14 @@ def test_nor_of_a_folder_with_a_run_in_it(tmp_path, digest):
     prepare_folder(tmp_path / "demo")
     run = make_run(tmp_path / "demo" / "deep" / "run")
     before = digest(tmp_path)
-    for replaced in (None, tmp_path / "demo", tmp_path / "demo" / "run"):  # another verb, a training, the demo
-        with pytest.raises(InputError, match=f"demo: holds a training run, {run}, which may not be deleted"):
+    for replaced in (
+        None,
+        tmp_path / "demo",
+        tmp_path / "demo" / "run",
+    ):  # another verb, a training, the demo
+        with pytest.raises(
+            InputError, match=f"demo: holds a training run, {run}, which may not be deleted"
+        ):
             prepare_folder(tmp_path / "demo", overwrite=True, replaced=replaced)
     assert digest(tmp_path) == before
 
@@ -79,7 +85,8 @@ def test_a_run_without_a_checkpoint_is_started_again(run_folder):
     with pytest.raises(InputError) as caught:
         run.check(resume=True, overwrite=False)
     assert str(caught.value) == (
-        f"{run_folder}: nothing to resume, {run.last} does not exist; start again with --overwrite, without --resume"
+        f"{run_folder}: nothing to resume, {run.last} does not exist; start again with "
+        "--overwrite, without --resume"
     )
     run.check(resume=False, overwrite=True)
 
@@ -96,11 +103,15 @@ def test_overwrite_does_not_delete_the_model_or_the_images(tmp_path, monkeypatch
         file.parent.mkdir(exist_ok=True)
         file.touch()
     for model, image in ((out / "model.onnx", elsewhere), (None, out / "images" / "a.png")):
-        with pytest.raises(InputError, match=f"{out}/.*: lies in {out}, which --overwrite would delete"):
+        with pytest.raises(
+            InputError, match=f"{out}/.*: lies in {out}, which --overwrite would delete"
+        ):
             results_folder(model, "predict", out, overwrite=True, images=[elsewhere, image])
     assert (out / "model.onnx").exists()
     monkeypatch.chdir(out)
-    results_folder(elsewhere.with_name("nommer_nano"), "predict", out, overwrite=True, images=[elsewhere])
+    results_folder(
+        elsewhere.with_name("nommer_nano"), "predict", out, overwrite=True, images=[elsewhere]
+    )
     assert {path.name for path in out.iterdir()} == {ENVIRONMENT}
 
 
@@ -119,7 +130,10 @@ def test_a_new_folder_is_given_to_one_alone(tmp_path, monkeypatch):
     mkdir = Path.mkdir
 
     def too_late(path, *arguments, **options):
-        if path.name in ("check", "check-2"):  # another process makes it once it was seen to be free
+        if path.name in (
+            "check",
+            "check-2",
+        ):  # another process makes it once it was seen to be free
             mkdir(path, exist_ok=True)
         mkdir(path, *arguments, **options)
 

@@ -14,7 +14,9 @@ def files(tmp_path, noisy):
     """Five images of several sizes and formats."""
     paths = [tmp_path / name for name in ("a.png", "b ü.jpg", "c.gif", "d.bmp", "e.webp")]
     for index, path in enumerate(paths):
-        noisy((40 * index, 200 - 40 * index, 90), size=(30 + 10 * index, 64 - 6 * index), seed=index).save(path)
+        noisy(
+            (40 * index, 200 - 40 * index, 90), size=(30 + 10 * index, 64 - 6 * index), seed=index
+        ).save(path)
     return paths
 
 
@@ -56,7 +58,9 @@ def test_one_bad_image_does_not_break_the_batch(tiny_classifier, files, tmp_path
     (tmp_path / "cut.png").write_bytes(files[0].read_bytes()[:200])
     mixed = [files[0], tmp_path / "cut.png", files[1], "nowhere.png", np.zeros((3, 3)), *files[2:]]
     answers = model.predict(mixed, batch_size=3)
-    failures = {index: answer for index, answer in enumerate(answers) if isinstance(answer, Failure)}
+    failures = {
+        index: answer for index, answer in enumerate(answers) if isinstance(answer, Failure)
+    }
     assert set(failures) == {1, 3, 4}
     assert "truncated" in failures[1].error
     assert failures[3] == Failure("nowhere.png", "file does not exist")

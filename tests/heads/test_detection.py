@@ -89,8 +89,16 @@ def test_paths_text_images_and_arrays_get_the_same_answer(tiny_detector, images)
 def test_one_bad_image_does_not_break_the_others(tiny_detector, images, tmp_path):
     model = tiny_detector()
     (tmp_path / "cut.png").write_bytes(images[0].read_bytes()[:200])
-    answers = model.predict([images[0], tmp_path / "cut.png", images[1], "nowhere.png", np.zeros((3, 3))])
-    assert [type(answer) for answer in answers] == [Detections, Failure, Detections, Failure, Failure]
+    answers = model.predict(
+        [images[0], tmp_path / "cut.png", images[1], "nowhere.png", np.zeros((3, 3))]
+    )
+    assert [type(answer) for answer in answers] == [
+        Detections,
+        Failure,
+        Detections,
+        Failure,
+        Failure,
+    ]
     assert "truncated" in answers[1].error
     assert answers[3] == Failure("nowhere.png", "file does not exist")
     assert isinstance(model.prepare("nowhere.png"), Failure)
@@ -101,14 +109,19 @@ def test_one_bad_image_does_not_break_the_others(tiny_detector, images, tmp_path
 def test_scores_that_are_no_numbers_are_a_failure(tiny_detector, images):
     model = tiny_detector()
     model.network.roi_heads.stages[0].predictor.cls_score.bias.data[1] = torch.nan
-    assert model.predict(images[0]) == [Failure(str(images[0]), "the model's scores are no numbers")]
+    assert model.predict(images[0]) == [
+        Failure(str(images[0]), "the model's scores are no numbers")
+    ]
 
 
 def test_threshold_and_most_take_the_best(tiny_detector, images):
     model = tiny_detector(masks=True)
     (every,) = model.predict(images[6])
     threshold = every.scores[5]
-    (sure,), (few,) = model.predict(images[6], threshold=threshold), model.predict(images[6], most=3)
+    (sure,), (few,) = (
+        model.predict(images[6], threshold=threshold),
+        model.predict(images[6], most=3),
+    )
     assert len(few) == 3
     assert 0 < len(sure) < len(every)
     for answer in (sure, few):
@@ -135,7 +148,9 @@ def test_values_out_of_range_are_refused(tiny_detector, images, options, message
 @pytest.mark.parametrize("backbone", ["test_resnet", "test_convnext"])
 def test_peers_predict_like_nommers(tiny_detector, images, backbone):
     model = tiny_detector(backbone=backbone)
-    assert [answer.size for answer in model.predict(images)] == [(height, width) for width, height in SIZES]
+    assert [answer.size for answer in model.predict(images)] == [
+        (height, width) for width, height in SIZES
+    ]
 
 
 def test_the_model_stays_in_the_mode_it_was_in(tiny_detector, images):
@@ -156,6 +171,8 @@ def test_the_model_stays_in_the_mode_it_was_in(tiny_detector, images):
 )
 def test_as_many_names_and_ids_as_classes(tiny_detector, changes, message):
     model = tiny_detector()
-    given = {name: getattr(model, name) for name in ("class_names", "category_ids", "preprocessing")}
+    given = {
+        name: getattr(model, name) for name in ("class_names", "category_ids", "preprocessing")
+    }
     with pytest.raises(InputError, match=message):
         Detector(model.network, **(given | changes))

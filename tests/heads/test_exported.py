@@ -1,4 +1,7 @@
-"""Exported files that are no models: refused in one sentence, which says what is the matter and nothing else."""
+"""Exported files that are no models.
+
+Refused in one sentence, which says what is the matter and nothing else.
+"""
 
 import json
 import zipfile
@@ -25,8 +28,13 @@ def write(tmp_path):
     """An ONNX file that computes nothing, with this text for its metadata, or without any."""
 
     def build(text):
-        images, logits = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [3]) for name in ("images", "logits"))
-        graph = helper.make_graph([helper.make_node("Identity", ["images"], ["logits"])], "g", [images], [logits])
+        images, logits = (
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, [3])
+            for name in ("images", "logits")
+        )
+        graph = helper.make_graph(
+            [helper.make_node("Identity", ["images"], ["logits"])], "g", [images], [logits]
+        )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
         helper.set_model_props(model, {} if text is None else {"nommer": text})
         onnx.save(model, str(tmp_path / "model.onnx"))
@@ -51,12 +59,17 @@ def test_the_small_file_is_a_model(write):
 FOREIGN = "was not written by `nommer export`, its metadata lack or spoil "
 
 
-@pytest.mark.usefixtures("unchecked")  # the checks would refuse a list for an object before the code does
+@pytest.mark.usefixtures(
+    "unchecked"
+)  # the checks would refuse a list for an object before the code does
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"format": 2}, "written by a newer nommer (format 2, known: 1); upgrade nommer"),
-        ({"task": "depth"}, "a model for the task 'depth', which this nommer does not know (known: "),
+        (
+            {"task": "depth"},
+            "a model for the task 'depth', which this nommer does not know (known: ",
+        ),
         ({"preprocessing": {"image_size": 5}}, "image_size must be 32 pixels or more, got 5"),
         ({"class_ids": ["x"]}, "3 class names but 1 class ids were given"),
         ({"task": []}, FOREIGN),
@@ -90,4 +103,6 @@ def test_what_could_run_code_is_refused_for_that(tmp_path):
     with zipfile.ZipFile(tmp_path / "model.pt2", "w") as archive:
         for name, content in {"archive_format": "pt2", "harm.py": "", "version": "3"}.items():
             archive.writestr(f"model/{name}", content)
-    assert refusal(tmp_path / "model.pt2").startswith("holds a member 'harm.py', which could run code")
+    assert refusal(tmp_path / "model.pt2").startswith(
+        "holds a member 'harm.py', which could run code"
+    )

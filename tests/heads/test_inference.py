@@ -1,4 +1,7 @@
-"""Sliding, blending and enlarging against a literal re-computation in float64; no seams, and little memory."""
+"""Sliding, blending and enlarging against a literal re-computation in float64.
+
+No seams, and little memory.
+"""
 
 import subprocess
 import sys
@@ -19,7 +22,9 @@ from nommer.heads.inference import DenseNetwork, Inference, score_bands
 
 
 class Local(DenseNetwork):
-    """Scores that depend on the pixels below a cell, on the whole window, and on where in it the cell is."""
+    """Scores that depend on the pixels below a cell, on the whole window, and on where in it the
+    cell is.
+    """
 
     num_classes, stride = 3, 4
 
@@ -31,7 +36,12 @@ class Local(DenseNetwork):
         self.seen += [tuple(images.shape[-2:])] * len(images)
         cells = F.avg_pool2d(images, self.stride, ceil_mode=True)
         rows, columns = (torch.arange(count, dtype=images.dtype) for count in cells.shape[-2:])
-        return cells + images.mean((1, 2, 3), keepdim=True) + 0.1 * rows[:, None] - 0.05 * columns.square()
+        return (
+            cells
+            + images.mean((1, 2, 3), keepdim=True)
+            + 0.1 * rows[:, None]
+            - 0.05 * columns.square()
+        )
 
 
 class Constant(Local):
@@ -46,12 +56,17 @@ def draw(height, width, seed=0):
 
 def infer(network, image, size=None, **options):
     inference = Inference(**options)
-    bands = list(score_bands(network, image, size=size or image.shape[-2:], inference=inference, window=32))
-    assert [start for start, _ in bands] == [sum(b.shape[1] for _, b in bands[:i]) for i in range(len(bands))]
+    bands = list(
+        score_bands(network, image, size=size or image.shape[-2:], inference=inference, window=32)
+    )
+    assert [start for start, _ in bands] == [
+        sum(b.shape[1] for _, b in bands[:i]) for i in range(len(bands))
+    ]
     return torch.cat([scores for _, scores in bands], 1)
 
 
-# ---- the literal twin ------------------------------------------------------------------------------------------------
+# ---- the literal twin
+# ------------------------------------------------------------------------------------------------
 
 
 def literal_starts(cells, side, overlap):
@@ -63,7 +78,9 @@ def literal_starts(cells, side, overlap):
 
 
 def literal_slide(network, image, window, overlap):
-    """Every cell: the mean over the windows on it, weighted by the distance from the nearer border along each axis."""
+    """Every cell: the mean over the windows on it, weighted by the distance from the nearer border
+    along each axis.
+    """
     stride = network.stride
     rows, columns = (-(-side // stride) for side in image.shape[-2:])
     padded = torch.zeros(1, 3, rows * stride, columns * stride, dtype=torch.float64)
@@ -73,7 +90,9 @@ def literal_slide(network, image, window, overlap):
     weights = torch.zeros(rows, columns, dtype=torch.float64)
     for top in literal_starts(rows, tall, overlap):
         for left in literal_starts(columns, wide, overlap):
-            part = padded[..., top * stride : (top + tall) * stride, left * stride : (left + wide) * stride]
+            part = padded[
+                ..., top * stride : (top + tall) * stride, left * stride : (left + wide) * stride
+            ]
             scores = network.scores(part)[0]
             for y in range(tall):
                 for x in range(wide):
@@ -84,7 +103,10 @@ def literal_slide(network, image, window, overlap):
 
 
 def literal_enlarge(cells, seen, size, stride):
-    """Every pixel: its middle in cells, and the four cells around it by their nearness; the border cells go on."""
+    """Every pixel: its middle in cells, and the four cells around it by their nearness.
+
+    The border cells go on.
+    """
     rows, columns = cells.shape[1:]
     pixels = torch.zeros(len(cells), *size, dtype=torch.float64)
     for y in range(size[0]):
@@ -93,7 +115,9 @@ def literal_enlarge(cells, seen, size, stride):
             right = min(max((x + 0.5) * seen[1] / size[1] / stride - 0.5, 0), columns - 1)
             for row in {int(down), min(int(down) + 1, rows - 1)}:
                 for column in {int(right), min(int(right) + 1, columns - 1)}:
-                    pixels[:, y, x] += (1 - abs(down - row)) * (1 - abs(right - column)) * cells[:, row, column]
+                    pixels[:, y, x] += (
+                        (1 - abs(down - row)) * (1 - abs(right - column)) * cells[:, row, column]
+                    )
     return pixels
 
 
@@ -105,14 +129,20 @@ def test_blended_windows_are_those_of_the_literal_twin(height, width, overlap):
     strips = list(module._slide(Local(), image, 32, overlap))
     assert (torch.cat(strips, 1) - expected).abs().max() < 1e-4
     pixels = infer(Local(), image, mode="slide", overlap=overlap)
-    assert (pixels - literal_enlarge(expected, (height, width), (height, width), 4)).abs().max() < 1e-4
+    assert (
+        pixels - literal_enlarge(expected, (height, width), (height, width), 4)
+    ).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("size", [(30, 41), (60, 82), (7, 100), (1, 1), (95, 33)])
 @pytest.mark.parametrize("mode", ["whole", "slide"])
 def test_scores_at_another_size_are_those_of_the_literal_twin(size, mode):
     image = draw(61, 83)
-    cells = Local().scores(image.double())[0] if mode == "whole" else literal_slide(Local(), image.double(), 32, 1 / 3)
+    cells = (
+        Local().scores(image.double())[0]
+        if mode == "whole"
+        else literal_slide(Local(), image.double(), 32, 1 / 3)
+    )
     found = infer(Local(), image, size, mode=mode)
     assert (found - literal_enlarge(cells, (61, 83), size, 4)).abs().max() < 1e-4
 
@@ -121,9 +151,13 @@ def test_scores_at_another_size_are_those_of_the_literal_twin(size, mode):
 @pytest.mark.parametrize("size", [(96, 128), (50, 70), (301, 111)])
 def test_enlarging_in_bands_is_interpolating_the_whole(monkeypatch, band, size):
     image = draw(96, 128)
-    expected = F.interpolate(Local().scores(image), size=size, mode="bilinear", align_corners=False)[0]
+    expected = F.interpolate(
+        Local().scores(image), size=size, mode="bilinear", align_corners=False
+    )[0]
     monkeypatch.setattr(module, "_BAND", band)
-    assert (infer(Local(), image, size, mode="whole") - expected).abs().max() < 1e-6 * expected.abs().max()
+    assert (
+        infer(Local(), image, size, mode="whole") - expected
+    ).abs().max() < 1e-6 * expected.abs().max()
 
 
 @given(st.integers(1, 400), st.integers(1, 64), st.floats(0, 0.9))
@@ -148,7 +182,9 @@ class NoDoubles(TorchDispatchMode):
         return found
 
 
-@pytest.mark.parametrize("options", [{"mode": "whole"}, {"mode": "slide"}, {"scales": (0.5, 1.0), "flip": True}])
+@pytest.mark.parametrize(
+    "options", [{"mode": "whole"}, {"mode": "slide"}, {"scales": (0.5, 1.0), "flip": True}]
+)
 def test_devices_without_float64_are_not_asked_for_it_nor_waited_for(monkeypatch, options):
     monkeypatch.setattr(module, "_BAND", 5000)
     with NoDoubles(), torch.device("meta"):
@@ -156,10 +192,13 @@ def test_devices_without_float64_are_not_asked_for_it_nor_waited_for(monkeypatch
     assert (scores.device.type, scores.dtype, scores.shape) == ("meta", torch.float32, (3, 50, 61))
 
 
-# ---- what follows from it --------------------------------------------------------------------------------------------
+# ---- what follows from it
+# --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", [{"mode": "slide"}, {"mode": "slide", "overlap": 0.0}, {"scales": (0.5, 1.0, 1.5)}])
+@pytest.mark.parametrize(
+    "options", [{"mode": "slide"}, {"mode": "slide", "overlap": 0.0}, {"scales": (0.5, 1.0, 1.5)}]
+)
 @pytest.mark.parametrize("size", [(75, 111), (20, 200)])
 def test_constant_scores_leave_no_seams(options, size):
     scores = infer(Constant(), draw(75, 111), size, flip=True, **options)
@@ -168,7 +207,10 @@ def test_constant_scores_leave_no_seams(options, size):
 
 
 def test_between_two_windows_scores_go_over_smoothly():
-    """Two windows that disagree: along a row the answer goes from one to the other in even, small steps."""
+    """Two windows that disagree.
+
+    Along a row the answer goes from one to the other in even, small steps.
+    """
 
     class Numbered(Constant):
         calls = 0
@@ -188,7 +230,9 @@ def test_between_two_windows_scores_go_over_smoothly():
 def test_one_window_is_the_whole_image():
     for height, width in ((32, 32), (28, 16), (8, 32)):
         image = draw(height, width)
-        assert torch.allclose(infer(Local(), image, mode="slide"), infer(Local(), image, mode="whole"), atol=1e-6)
+        assert torch.allclose(
+            infer(Local(), image, mode="slide"), infer(Local(), image, mode="whole"), atol=1e-6
+        )
 
 
 def test_small_images_are_not_filled_up_for_a_network_of_any_size():
@@ -240,8 +284,12 @@ def test_several_views_are_the_mean_of_their_probabilities():
     image = draw(50, 90)
     single = [infer(Local(), image, scales=(scale,)).softmax(0) for scale in (0.5, 1.0)]
     flipped = infer(Local(), image.flip(-1)).softmax(0).flip(-1)
-    assert torch.allclose(infer(Local(), image, scales=(0.5, 1.0)).softmax(0), sum(single) / 2, atol=1e-6)
-    assert torch.allclose(infer(Local(), image, flip=True).softmax(0), (single[1] + flipped) / 2, atol=1e-6)
+    assert torch.allclose(
+        infer(Local(), image, scales=(0.5, 1.0)).softmax(0), sum(single) / 2, atol=1e-6
+    )
+    assert torch.allclose(
+        infer(Local(), image, flip=True).softmax(0), (single[1] + flipped) / 2, atol=1e-6
+    )
 
 
 def test_a_mirrored_image_is_mirrored_back_exactly_whatever_its_width():
@@ -255,7 +303,9 @@ def test_a_mirrored_image_is_mirrored_back_exactly_whatever_its_width():
         image = draw(40, width)
         probabilities = image[0].softmax(0)
         for mode in ("whole", "slide"):
-            assert torch.allclose(infer(Pixels(), image, mode=mode, flip=True).softmax(0), probabilities, atol=1e-5)
+            assert torch.allclose(
+                infer(Pixels(), image, mode=mode, flip=True).softmax(0), probabilities, atol=1e-5
+            )
 
 
 @pytest.mark.parametrize(
@@ -264,7 +314,10 @@ def test_a_mirrored_image_is_mirrored_back_exactly_whatever_its_width():
         ({"window": 31}, "inference.window must be 32 pixels or more, got 31"),
         ({"overlap": 0.95}, "inference.overlap must be from 0 to 0.9, got 0.95"),
         ({"overlap": -0.1}, "inference.overlap must be from 0 to 0.9, got -0.1"),
-        ({"scales": ()}, r"inference.scales must be numbers from 0.1 to 10, at least one, got \(\)"),
+        (
+            {"scales": ()},
+            r"inference.scales must be numbers from 0.1 to 10, at least one, got \(\)",
+        ),
         ({"scales": (1.0, 0.0)}, "inference.scales must be numbers from 0.1 to 10"),
         ({"scales": (float("nan"),)}, "inference.scales must be numbers from 0.1 to 10"),
     ],
@@ -275,8 +328,12 @@ def test_values_out_of_range_are_refused(options, message):
 
 
 def test_a_mode_that_does_not_exist_is_refused(monkeypatch):
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # its check of types would come first
-    with pytest.raises(InputError, match=r"inference\.mode must be auto, whole or slide, got 'all'"):
+    monkeypatch.setattr(
+        jaxtyping.config, "jaxtyping_disable", True
+    )  # its check of types would come first
+    with pytest.raises(
+        InputError, match=r"inference\.mode must be auto, whole or slide, got 'all'"
+    ):
         Inference(mode="all")
 
 
@@ -305,6 +362,9 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * (1 if sys.
 
 @pytest.mark.slow
 def test_the_memory_for_a_large_image_is_bounded():
-    """All scores of 150 classes would be 1.8 GB; the prepared image is 36 MB and is held a few times over."""
+    """All scores of 150 classes would be 1.8 GB.
+
+    The prepared image is 36 MB and is held a few times over.
+    """
     ran = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, check=True, text=True)
     assert int(ran.stdout) < 600_000_000

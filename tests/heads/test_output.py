@@ -17,7 +17,10 @@ def test_tables_hold_every_answer_and_every_error(tmp_path):
     predictions = [Classification("a, b.png", ("x", "y"), (0.25, 0.75)), Failure("c.png", "cut")]
     save_predictions(predictions, tmp_path, top=2)
     assert json.loads((tmp_path / "result.json").read_text()) == [
-        {"image": "a, b.png", "top": [{"class": "y", "probability": 0.75}, {"class": "x", "probability": 0.25}]},
+        {
+            "image": "a, b.png",
+            "top": [{"class": "y", "probability": 0.75}, {"class": "x", "probability": 0.25}],
+        },
         {"image": "c.png", "error": "cut"},
     ]
     with (tmp_path / "predictions.csv").open(newline="") as stream:
@@ -64,7 +67,9 @@ def test_pictures_of_the_answered_images_only(tmp_path, noisy):
         noisy((200, 0, 0), size=(300, 240)).save(tmp_path / name)
     answer = Classification(str(tmp_path / "a.png"), ("x", "y"), (0.25, 0.75))
     paths = [tmp_path / "a.png", tmp_path / "b.png"]
-    save_pictures(paths, [answer, Failure("b", "cut")], tmp_path / "images", background=(255, 255, 255))
+    save_pictures(
+        paths, [answer, Failure("b", "cut")], tmp_path / "images", background=(255, 255, 255)
+    )
     assert [path.name for path in (tmp_path / "images").iterdir()] == ["a.jpg"]
     with Image.open(tmp_path / "images" / "a.jpg") as picture:
         assert picture.width == 300
@@ -104,7 +109,10 @@ def test_segmentations_as_images_and_tables(tmp_path, noisy, pictures):
     assert sorted(path.name for path in out.iterdir() if path.is_dir()) == list(kinds)
     for kind in kinds:
         assert sorted(path.name for path in (out / kind).iterdir()) == ["a-2.png", "a.png"]
-    with Image.open(out / "index" / "a.png") as index, Image.open(out / "palette" / "a.png") as palette:
+    with (
+        Image.open(out / "index" / "a.png") as index,
+        Image.open(out / "palette" / "a.png") as palette,
+    ):
         assert (np.asarray(index) == answers[0][1].labels).all()
         assert (np.asarray(palette) == answers[0][1].labels).all()
         assert palette.convert("RGB").getpixel((2, 0)) == (0, 0, 255)

@@ -39,8 +39,14 @@ def test_objects_as_coco_yolo_tables_and_pictures(tmp_path, tiny_detector, noisy
         detections(paths[1], masks=masks),
     )
     answers = [(paths[0], first), (tmp_path / "c.png", failure), (paths[1], second)]
-    assert save_detections(iter(answers), out, model=model, pictures=pictures) == [first, failure, second]
-    assert json.loads((out / "result.json").read_text()) == [answer.to_dict() for answer in (first, failure, second)]
+    assert save_detections(iter(answers), out, model=model, pictures=pictures) == [
+        first,
+        failure,
+        second,
+    ]
+    assert json.loads((out / "result.json").read_text()) == [
+        answer.to_dict() for answer in (first, failure, second)
+    ]
     with (out / "predictions.csv").open(newline="") as stream:
         assert list(csv.reader(stream))[:4] == [
             ["image", "class", "score", "left", "upper", "right", "lower", "error"],
@@ -61,7 +67,10 @@ def test_objects_as_coco_yolo_tables_and_pictures(tmp_path, tiny_detector, noisy
 
 @pytest.mark.parametrize("masks", [True, False])
 def test_coco_tools_read_the_file_with_category_ids_as_they_were(tmp_path, tiny_detector, masks):
-    pairs = [(Path("x.png"), Failure("x.png", "cut")), (Path("y.png"), detections("y.png", masks=masks))]
+    pairs = [
+        (Path("x.png"), Failure("x.png", "cut")),
+        (Path("y.png"), detections("y.png", masks=masks)),
+    ]
     save_detections(iter(pairs), tmp_path, model=tiny_detector(), pictures=False)
     content = COCO(str(tmp_path / "coco.json"))
     assert content.getCatIds() == [3, 7]

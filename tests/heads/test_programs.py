@@ -1,4 +1,7 @@
-"""Programs of torch.export: read where they are plain data, refused where anything would be executed."""
+"""Programs of torch.export.
+
+Read where they are plain data, refused where anything would be executed.
+"""
 
 import json
 import pickle
@@ -26,7 +29,9 @@ class Touch:
 @pytest.fixture(scope="module")
 def program(tmp_path_factory):
     path = tmp_path_factory.mktemp("program") / "program.pt2"
-    exported = torch.export.export(nn.Linear(3, 2), (torch.ones(2, 3),), dynamic_shapes=({0: Dim("batch")},))
+    exported = torch.export.export(
+        nn.Linear(3, 2), (torch.ones(2, 3),), dynamic_shapes=({0: Dim("batch")},)
+    )
     for node in exported.graph.nodes:
         node.meta = {name: value for name, value in node.meta.items() if name == "val"}
     exported.example_inputs = None

@@ -1,4 +1,7 @@
-"""R-CNN: what torchvision's computes where the protocol is torchvision's; any backbone, any size, also no objects."""
+"""R-CNN: what torchvision's computes where the protocol is torchvision's.
+
+Any backbone, any size, also no objects.
+"""
 
 import pytest
 import torch
@@ -30,9 +33,15 @@ class _Maps(nn.Module):
 
 def torchvisions(network):
     """torchvision's own Mask R-CNN with the same modules, without resizing and normalising."""
-    anchors = AnchorGenerator(tuple((8 * stride,) for stride in network.strides), ((0.5, 1.0, 2.0),) * 5)
+    anchors = AnchorGenerator(
+        tuple((8 * stride,) for stride in network.strides), ((0.5, 1.0, 2.0),) * 5
+    )
     sizes = {"min_size": 64, "max_size": 9999, "image_mean": [0.0] * 3, "image_std": [1.0] * 3}
-    options = {"rpn_anchor_generator": anchors, "size_divisible": network.strides[-1], "_skip_resize": True}
+    options = {
+        "rpn_anchor_generator": anchors,
+        "size_divisible": network.strides[-1],
+        "_skip_resize": True,
+    }
     model = MaskRCNN(_Maps(network), network.num_classes + 1, **options, **sizes)
     (stage,) = network.roi_heads.stages
     model.rpn.head = network.proposals.head
@@ -93,7 +102,9 @@ def test_the_loss_falls_on_one_image(tiny_rcnn, make_target, cascade, masks):
         total.backward()
         optimizer.step()
         totals.append(total.item())
-    names = {"loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg"} | ({"loss_mask"} & {*losses})
+    names = {"loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg"} | (
+        {"loss_mask"} & {*losses}
+    )
     assert losses.keys() == names
     assert ("loss_mask" in losses) == masks
     assert sum(totals[-5:]) < 0.6 * sum(totals[:5])
@@ -122,7 +133,9 @@ def test_every_parameter_gets_a_gradient(tiny_rcnn, make_target, backbone, casca
     network = tiny_rcnn(backbone, cascade=cascade, masks=True).train()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 1.5)  # a residual branch may begin at 0, and pass no gradient on
+            nn.init.uniform_(
+                module.weight, 0.5, 1.5
+            )  # a residual branch may begin at 0, and pass no gradient on
     sizes = ((97, 131), (64, 50))
     targets = [make_target(BOXES, LABELS, sizes[0]), make_target(BOXES[2:], [2], sizes[1])]
     grads = gradients(network, network([torch.randn(3, *size) for size in sizes], targets))
@@ -136,8 +149,14 @@ def test_images_without_objects_train_the_background(tiny_rcnn, make_target, cas
     losses = network(list(torch.randn(batch, 3, 64, 64)), [make_target([], [], (64, 64))] * batch)
     assert losses["loss_objectness"] > 0
     assert losses["loss_classifier"] > 0
-    assert [losses[name].item() for name in ("loss_rpn_box_reg", "loss_box_reg", "loss_mask")] == [0, 0, 0]
-    assert all(grad.isfinite().all() for grad in gradients(network, losses).values()), "none is None either"
+    assert [losses[name].item() for name in ("loss_rpn_box_reg", "loss_box_reg", "loss_mask")] == [
+        0,
+        0,
+        0,
+    ]
+    assert all(grad.isfinite().all() for grad in gradients(network, losses).values()), (
+        "none is None either"
+    )
 
 
 def test_targets_stay_as_they_are(tiny_rcnn, make_target):
@@ -162,25 +181,34 @@ def test_fewer_or_surer_answers_are_some_of_all_answers(tiny_rcnn):
         assert torch.allclose(sure[name], values[:count], atol=1e-6)
 
 
-def test_anchors_are_eight_cells_wide_and_stay_where_they_are_however_far_an_image_is_padded(tiny_rcnn):
+def test_anchors_are_eight_cells_wide_and_stay_where_they_are_however_far_an_image_is_padded(
+    tiny_rcnn,
+):
     network = tiny_rcnn().eval()
     boxes = []
     for side in (network.strides[3], 3 * network.strides[3]):
         padded = network.pad([torch.zeros(3, side, side)])
         maps = list(network.feature_maps(padded.tensors).values())
-        assert [map_.shape[-1] for map_ in maps] == [-(-side // stride) for stride in network.strides]
+        assert [map_.shape[-1] for map_ in maps] == [
+            -(-side // stride) for stride in network.strides
+        ]
         (anchors,) = network.proposals.anchor_generator(padded, maps)
         boxes.append(anchors.split([3 * map_.shape[-2] * map_.shape[-1] for map_ in maps]))
     for few, many, stride in zip(*boxes, network.strides, strict=True):
         assert {tuple(box) for box in few.tolist()} <= {tuple(box) for box in many.tolist()}
-        assert (few[1, 2:] - few[1, :2]).tolist() == [8 * stride] * 2, "the square one of the first cell"
+        assert (few[1, 2:] - few[1, :2]).tolist() == [8 * stride] * 2, (
+            "the square one of the first cell"
+        )
         assert (few[1, 2:] + few[1, :2]).tolist() == [0, 0]
         if len(many) > 3:
             assert many[4, 0] - many[1, 0] == stride
 
 
 def test_scores_that_are_no_numbers_are_an_error(tiny_rcnn):
-    for spoil in (lambda network: network.norms[1].weight, lambda network: network.roi_heads.stages[0].head.fc6.bias):
+    for spoil in (
+        lambda network: network.norms[1].weight,
+        lambda network: network.roi_heads.stages[0].head.fc6.bias,
+    ):
         network = tiny_rcnn().eval()
         spoil(network).data[0] = torch.nan
         with torch.no_grad(), pytest.raises(FloatingPointError, match="no numbers"):
@@ -188,12 +216,18 @@ def test_scores_that_are_no_numbers_are_an_error(tiny_rcnn):
 
 
 def test_targets_that_do_not_fit_are_refused(tiny_rcnn, make_target):
-    network, image, target = tiny_rcnn(masks=True).train(), torch.randn(3, 64, 64), make_target(BOXES, LABELS, (64, 64))
+    network, image, target = (
+        tiny_rcnn(masks=True).train(),
+        torch.randn(3, 64, 64),
+        make_target(BOXES, LABELS, (64, 64)),
+    )
     for targets in (None, [], [target, target]):
         with pytest.raises(InputError, match="training needs the objects of every image"):
             network([image], targets)
     del target["masks"]
-    with pytest.raises(InputError, match="the network learns masks, but objects without masks were given"):
+    with pytest.raises(
+        InputError, match="the network learns masks, but objects without masks were given"
+    ):
         network([image], [target])
 
 
@@ -205,7 +239,11 @@ def test_the_published_sizes_by_default(tiny_rcnn):
     assert network.proposals.head.cls_logits.weight.shape == (3, 256, 1, 1)
     assert network.roi_heads.mask_head.predictor[2].weight.shape == (81, 256, 1, 1)
     cascade = tiny_rcnn(cascade=True)
-    assert [stage.predictor.bbox_pred.weight.shape[0] for stage in cascade.roi_heads.stages] == [4, 4, 4]
+    assert [stage.predictor.bbox_pred.weight.shape[0] for stage in cascade.roi_heads.stages] == [
+        4,
+        4,
+        4,
+    ]
 
 
 def test_the_optimiser_sees_the_backbones_layers_and_exceptions(tiny_rcnn):
@@ -214,8 +252,12 @@ def test_the_optimiser_sees_the_backbones_layers_and_exceptions(tiny_rcnn):
     inside = group_parameters(network.backbone, network.backbone.group_matcher(), reverse=True)
     last = max(layers.values())
     for name, layer in layers.items():
-        assert layer == (inside[name.removeprefix("backbone.")] if name.startswith("backbone.") else last), name
-    assert network.no_weight_decay() == {f"backbone.{name}" for name in network.backbone.no_weight_decay()}
+        assert layer == (
+            inside[name.removeprefix("backbone.")] if name.startswith("backbone.") else last
+        ), name
+    assert network.no_weight_decay() == {
+        f"backbone.{name}" for name in network.backbone.no_weight_decay()
+    }
 
 
 def test_gradient_checkpointing_gives_the_same_gradients(tiny_rcnn, make_target):
@@ -224,7 +266,11 @@ def test_gradient_checkpointing_gives_the_same_gradients(tiny_rcnn, make_target)
         network = tiny_rcnn().train()
         network.set_grad_checkpointing(enable)
         torch.manual_seed(1)
-        found.append(gradients(network, network([torch.ones(3, 64, 64)], [make_target(BOXES, LABELS, (64, 64))])))
+        found.append(
+            gradients(
+                network, network([torch.ones(3, 64, 64)], [make_target(BOXES, LABELS, (64, 64))])
+            )
+        )
     assert all(torch.allclose(grad, found[1][name], atol=1e-6) for name, grad in found[0].items())
 
 

@@ -37,12 +37,16 @@ def encode(box, wanted, deviations):
 
 def decode(box, moves, deviations, shape):
     """The box that is moved so far, inside an image of this height and width."""
-    x, y, log_width, log_height = (move * deviation for move, deviation in zip(moves, deviations, strict=True))
+    x, y, log_width, log_height = (
+        move * deviation for move, deviation in zip(moves, deviations, strict=True)
+    )
     width, height = box[2] - box[0], box[3] - box[1]
     middle = (box[0] + box[2]) / 2 + x * width, (box[1] + box[3]) / 2 + y * height
     half = width * math.exp(log_width) / 2, height * math.exp(log_height) / 2
     ends = middle[0] - half[0], middle[1] - half[1], middle[0] + half[0], middle[1] + half[1]
-    return [min(max(end, 0), limit) for end, limit in zip(ends, [shape[1], shape[0]] * 2, strict=True)]
+    return [
+        min(max(end, 0), limit) for end, limit in zip(ends, [shape[1], shape[0]] * 2, strict=True)
+    ]
 
 
 def random_boxes(count, shape, seed=0):
@@ -60,7 +64,10 @@ def scene(tiny_rcnn, make_target):
     with torch.no_grad():
         padded = network.pad([torch.randn(3, *shape) for shape in SHAPES])
         maps = list(network.feature_maps(padded.tensors).values())
-    targets = [make_target([[5, 5, 40, 50], [20, 10, 60, 40]], [2, 1], SHAPES[0]), make_target([], [], SHAPES[1])]
+    targets = [
+        make_target([[5, 5, 40, 50], [20, 10, 60, 40]], [2, 1], SHAPES[0]),
+        make_target([], [], SHAPES[1]),
+    ]
     proposals = [random_boxes(60, shape, seed) for seed, shape in enumerate(SHAPES)]
     near = targets[0]["boxes"].repeat(20, 1) + 6 * torch.randn(40, 4)
     proposals[0] = torch.cat([proposals[0], near.clamp(0, 64)])
@@ -76,8 +83,12 @@ def test_samples_and_their_classes_are_those_of_the_overlap(scene, stage):
         everything = {tuple(box) for box in torch.cat([boxes, target["boxes"]]).tolist()}
         assert {tuple(box) for box in samples.boxes.tolist()} <= everything
         own = samples.boxes[samples.given]
-        assert torch.equal(own, target["boxes"]), "an object's own boxes are always among so few samples"
-        for box, label, match in zip(samples.boxes.tolist(), samples.labels, samples.matches, strict=True):
+        assert torch.equal(own, target["boxes"]), (
+            "an object's own boxes are always among so few samples"
+        )
+        for box, label, match in zip(
+            samples.boxes.tolist(), samples.labels, samples.matches, strict=True
+        ):
             overlaps = [iou(box, other) for other in target["boxes"].tolist()]
             best = max(overlaps, default=0)
             assert label == (target["labels"][overlaps.index(best)] if best >= threshold else 0)
@@ -88,7 +99,9 @@ def test_samples_and_their_classes_are_those_of_the_overlap(scene, stage):
 
 
 def test_no_more_samples_than_asked_for_and_of_these_no_more_objects(tiny_rcnn, make_target):
-    (stage,) = tiny_rcnn(protocol=RCNNProtocol(roi_samples=16, roi_positive_share=0.25)).roi_heads.stages
+    (stage,) = tiny_rcnn(
+        protocol=RCNNProtocol(roi_samples=16, roi_positive_share=0.25)
+    ).roi_heads.stages
     target = make_target([[10, 10, 50, 50]], [1], (64, 64))
     near = target["boxes"] + torch.rand(50, 4)
     samples = stage.sample(torch.cat([near, random_boxes(50, (64, 8))]), target)
@@ -106,17 +119,23 @@ def test_losses_of_a_stage_are_those_written_out(scene, stage):
     labels = torch.cat([sample.labels for sample in samples])
     deviations, total, row = heads.protocol.cascade_deviations[stage], 0.0, 0
     for sample, target in zip(samples, targets, strict=True):
-        for box, label, match in zip(sample.boxes.tolist(), sample.labels, sample.matches, strict=True):
+        for box, label, match in zip(
+            sample.boxes.tolist(), sample.labels, sample.matches, strict=True
+        ):
             if label:
                 wanted = encode(box, target["boxes"][match].tolist(), deviations)
-                total += sum(abs(a - b) for a, b in zip(moves[row, 0].tolist(), wanted, strict=True))
+                total += sum(
+                    abs(a - b) for a, b in zip(moves[row, 0].tolist(), wanted, strict=True)
+                )
             row += 1
     assert boxes.item() == pytest.approx(total / len(labels), rel=1e-4)
     assert classes.item() == pytest.approx(cross_entropy(scores, labels).item())
 
 
 def generalised_iou(one, other):
-    hull = (max(one[2], other[2]) - min(one[0], other[0])) * (max(one[3], other[3]) - min(one[1], other[1]))
+    hull = (max(one[2], other[2]) - min(one[0], other[0])) * (
+        max(one[3], other[3]) - min(one[1], other[1])
+    )
     areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
     shared = iou(one, other) * sum(areas) / (1 + iou(one, other))
     return iou(one, other) - (hull - (sum(areas) - shared)) / hull
@@ -126,8 +145,13 @@ def test_the_loss_of_generalised_iou_is_that_of_the_moved_boxes(tiny_rcnn):
     protocol = RCNNProtocol(box_loss="giou", box_convolutions=2)
     stage = tiny_rcnn(cascade=True, protocol=protocol).roi_heads.stages[1]
     boxes = torch.tensor([[5.0, 5, 25, 35], [10.0, 0, 50, 20], [0.0, 0, 9, 9]])
-    samples = Samples(boxes, torch.tensor([1, 2, 0]), torch.tensor([0, 1, 0]), torch.zeros(3, dtype=torch.bool))
-    target = {"boxes": torch.tensor([[8.0, 4, 30, 30], [70.0, 60, 90, 80]]), "labels": torch.tensor([1, 2])}
+    samples = Samples(
+        boxes, torch.tensor([1, 2, 0]), torch.tensor([0, 1, 0]), torch.zeros(3, dtype=torch.bool)
+    )
+    target = {
+        "boxes": torch.tensor([[8.0, 4, 30, 30], [70.0, 60, 90, 80]]),
+        "labels": torch.tensor([1, 2]),
+    }
     moves = torch.randn(3, 1, 4, requires_grad=True)
     _, loss = stage.losses(torch.zeros(3, 3), moves, [samples], [target])
     wanted, deviations = target["boxes"].tolist(), protocol.cascade_deviations[1]
@@ -141,11 +165,17 @@ def test_the_loss_of_generalised_iou_is_that_of_the_moved_boxes(tiny_rcnn):
 
 
 def test_a_box_head_with_convolutions_is_swins_and_its_norms_are_folded_by_fuse(tiny_rcnn):
-    network = tiny_rcnn(cascade=True, masks=True, protocol=RCNNProtocol(box_convolutions=4, box_loss="giou"))
+    network = tiny_rcnn(
+        cascade=True, masks=True, protocol=RCNNProtocol(box_convolutions=4, box_loss="giou")
+    )
     for stage in network.roi_heads.stages:
-        kinds = [type(module).__name__ for module in stage.head.modules() if not list(module.children())]
+        kinds = [
+            type(module).__name__ for module in stage.head.modules() if not list(module.children())
+        ]
         assert kinds == ["Conv2d", "BatchNorm2d", "ReLU"] * 4 + ["Flatten", "Linear", "ReLU"]
-        for norm in (module for module in stage.head.modules() if isinstance(module, torch.nn.BatchNorm2d)):
+        for norm in (
+            module for module in stage.head.modules() if isinstance(module, torch.nn.BatchNorm2d)
+        ):
             norm.running_mean.normal_()
     network.eval()
     image = torch.randn(3, 64, 64)
@@ -158,7 +188,12 @@ def test_a_box_head_with_convolutions_is_swins_and_its_norms_are_folded_by_fuse(
 
 def test_each_class_moves_boxes_in_its_own_way_without_a_cascade(tiny_rcnn):
     (stage,) = tiny_rcnn().roi_heads.stages
-    samples = Samples(torch.tensor([[0.0, 0, 10, 10]]), torch.tensor([2]), torch.tensor([0]), torch.tensor([False]))
+    samples = Samples(
+        torch.tensor([[0.0, 0, 10, 10]]),
+        torch.tensor([2]),
+        torch.tensor([0]),
+        torch.tensor([False]),
+    )
     target = {"boxes": torch.tensor([[1.0, 0, 11, 10]]), "labels": torch.tensor([2])}
     moves = torch.zeros(1, 3, 4)
     moves[0, 2, 0] = 1.0  # a tenth of the width, in deviations of a tenth
@@ -202,7 +237,11 @@ def test_answers_of_a_cascade_are_the_last_boxes_with_the_mean_scores(scene):
             rows, moved = iter(moves[:, 0].tolist()), []
             for of_image, shape in zip(boxes, SHAPES, strict=True):
                 deviations = heads.protocol.cascade_deviations[number]
-                moved.append(torch.tensor([decode(box, next(rows), deviations, shape) for box in of_image.tolist()]))
+                moved.append(
+                    torch.tensor(
+                        [decode(box, next(rows), deviations, shape) for box in of_image.tolist()]
+                    )
+                )
             boxes = moved
     probabilities = (sum(scores) / 3).softmax(-1).split([len(part) for part in boxes])
     for answer, of_image, chances in zip(found, boxes, probabilities, strict=True):
@@ -213,7 +252,9 @@ def test_answers_of_a_cascade_are_the_last_boxes_with_the_mean_scores(scene):
             assert score.item() == pytest.approx(chances[row, label].item(), abs=1e-5)
         for label in (1, 2):
             kept = answer.boxes[answer.labels == label].tolist()
-            assert all(iou(one, other) <= 0.5 + 1e-6 for i, one in enumerate(kept) for other in kept[:i])
+            assert all(
+                iou(one, other) <= 0.5 + 1e-6 for i, one in enumerate(kept) for other in kept[:i]
+            )
 
 
 @pytest.mark.parametrize("sampling_ratio", [0, 2])
@@ -226,8 +267,12 @@ def test_aligned_pooling_of_a_ramp_gives_the_middles_of_the_cells(sampling_ratio
     (pooled,) = pool(maps, [box])
     assert torch.allclose(pooled[0], (41 + middles)[:, None].expand(7, 7), atol=1e-4)
     assert torch.allclose(pooled[1], (30 + middles).expand(7, 7), atol=1e-4)
-    first = RoIPool(7, [stride, 8, 16, 32], RCNNProtocol(sampling_ratio=sampling_ratio, aligned=False))
-    assert torch.allclose(first(maps, [box])[0, 1], pooled[1] + stride / 2, atol=1e-4), "half a cell off"
+    first = RoIPool(
+        7, [stride, 8, 16, 32], RCNNProtocol(sampling_ratio=sampling_ratio, aligned=False)
+    )
+    assert torch.allclose(first(maps, [box])[0, 1], pooled[1] + stride / 2, atol=1e-4), (
+        "half a cell off"
+    )
 
 
 @pytest.mark.parametrize(("finest", "levels"), [(4, [0, 0, 1, 2, 3, 3]), (2, [0, 1, 2, 3, 3, 3])])
@@ -266,7 +311,8 @@ def test_a_mask_is_learned_in_the_cells_of_its_box_and_comes_back_from_them():
 
 
 @pytest.mark.parametrize(
-    "box", [(3.3, 2.2, 9.7, 6.1), (0.0, 0.0, 12.0, 8.0), (11.2, 7.1, 12.0, 8.0), (4.0, 4.0, 4.01, 8)]
+    "box",
+    [(3.3, 2.2, 9.7, 6.1), (0.0, 0.0, 12.0, 8.0), (11.2, 7.1, 12.0, 8.0), (4.0, 4.0, 4.01, 8)],
 )
 def test_pasting_interpolates_between_the_cells_of_the_box(box):
     generator = torch.Generator().manual_seed(1)
@@ -275,14 +321,22 @@ def test_pasting_interpolates_between_the_cells_of_the_box(box):
     expected = torch.zeros(8, 12, dtype=torch.uint8)
     for y in range(8):
         for x in range(12):
-            row, column = (y + 0.5 - box[1]) / (box[3] - box[1]) * 4, (x + 0.5 - box[0]) / (box[2] - box[0]) * 4
-            row, column = row + 0.5, column + 0.5  # cells of the padded mask; its first one is centred on 0
+            row, column = (
+                (y + 0.5 - box[1]) / (box[3] - box[1]) * 4,
+                (x + 0.5 - box[0]) / (box[2] - box[0]) * 4,
+            )
+            row, column = (
+                row + 0.5,
+                column + 0.5,
+            )  # cells of the padded mask; its first one is centred on 0
             top, left = math.floor(row), math.floor(column)
             if not (0 <= top < 5 and 0 <= left < 5):
                 continue
             down, right = row - top, column - left
             upper = padded[top, left] * (1 - right) + padded[top, left + 1] * right
             lower = padded[top + 1, left] * (1 - right) + padded[top + 1, left + 1] * right
-            reaches = math.floor(box[1]) <= y < math.ceil(box[3]) and math.floor(box[0]) <= x < math.ceil(box[2])
+            reaches = math.floor(box[1]) <= y < math.ceil(box[3]) and math.floor(
+                box[0]
+            ) <= x < math.ceil(box[2])
             expected[y, x] = int(reaches and upper * (1 - down) + lower * down >= 0.4)
     assert paste_mask(mask, torch.tensor(box), (8, 12), threshold=0.4).tolist() == expected.tolist()

@@ -43,7 +43,10 @@ def test_an_answer_is_the_most_probable_class_of_every_pixel(tiny_segmenter, ima
         with Image.open(path) as image, torch.no_grad():
             scores = model(model.preprocessing(image)[None])[0]
         (answer,) = model.predict(path)
-        best = scores.max(0).values - scores.gather(0, torch.as_tensor(answer.labels[None].astype(int)))[0]
+        best = (
+            scores.max(0).values
+            - scores.gather(0, torch.as_tensor(answer.labels[None].astype(int)))[0]
+        )
         assert best.abs().max() < 1e-5
         seen |= set(np.unique(answer.labels))
     assert len(seen) > 1, "an answer that is everywhere the same would show nothing"
@@ -55,7 +58,9 @@ def test_an_answer_does_not_depend_on_the_others(tiny_segmenter, images):
     for path, answer in zip(images, together, strict=True):
         assert (model.predict(path)[0].labels == answer.labels).all()
     backwards = model.predict(images[::-1])[::-1]
-    assert all((one.labels == other.labels).all() for one, other in zip(together, backwards, strict=True))
+    assert all(
+        (one.labels == other.labels).all() for one, other in zip(together, backwards, strict=True)
+    )
 
 
 def test_paths_text_images_and_arrays_get_the_same_answer(tiny_segmenter, images):
@@ -72,8 +77,17 @@ def test_paths_text_images_and_arrays_get_the_same_answer(tiny_segmenter, images
 def test_one_bad_image_does_not_break_the_others(tiny_segmenter, images, tmp_path):
     model = tiny_segmenter()
     (tmp_path / "cut.png").write_bytes(images[0].read_bytes()[:200])
-    answers = model.predict([images[0], tmp_path / "cut.png", images[1], "nowhere.png", np.zeros((3, 3)), images[2]])
-    assert [type(answer) for answer in answers] == [Segmentation, Failure, Segmentation, Failure, Failure, Segmentation]
+    answers = model.predict(
+        [images[0], tmp_path / "cut.png", images[1], "nowhere.png", np.zeros((3, 3)), images[2]]
+    )
+    assert [type(answer) for answer in answers] == [
+        Segmentation,
+        Failure,
+        Segmentation,
+        Failure,
+        Failure,
+        Segmentation,
+    ]
     assert "truncated" in answers[1].error
     assert answers[3] == Failure("nowhere.png", "file does not exist")
     assert answers[4].error.startswith("expected (H, W, 3) uint8")
@@ -85,10 +99,14 @@ def test_one_bad_image_does_not_break_the_others(tiny_segmenter, images, tmp_pat
 def test_scores_that_are_no_numbers_are_a_failure(tiny_segmenter, images):
     model = tiny_segmenter()
     model.network.classifier[1].bias.data[1] = torch.nan
-    assert model.predict(images[0]) == [Failure(str(images[0]), "the model's scores are no numbers")]
+    assert model.predict(images[0]) == [
+        Failure(str(images[0]), "the model's scores are no numbers")
+    ]
 
 
-@pytest.mark.parametrize("options", [{"short_side": 40}, {"short_side": 20, "long_side": 64}, {"long_side": 30}])
+@pytest.mark.parametrize(
+    "options", [{"short_side": 40}, {"short_side": 20, "long_side": 64}, {"long_side": 30}]
+)
 def test_resized_images_are_answered_at_their_own_size(tiny_segmenter, images, options):
     model = tiny_segmenter(**options)
     for path, (width, height), answer in zip(images, SIZES, model.predict(images), strict=True):
@@ -98,9 +116,15 @@ def test_resized_images_are_answered_at_their_own_size(tiny_segmenter, images, o
 
 @pytest.mark.parametrize(
     "inference",
-    [Inference(mode="slide"), Inference(mode="slide", window=64, overlap=0.5), Inference(scales=(0.5, 1.5), flip=True)],
+    [
+        Inference(mode="slide"),
+        Inference(mode="slide", window=64, overlap=0.5),
+        Inference(scales=(0.5, 1.5), flip=True),
+    ],
 )
-def test_every_way_of_going_over_an_image_answers_at_its_own_size(tiny_segmenter, images, inference):
+def test_every_way_of_going_over_an_image_answers_at_its_own_size(
+    tiny_segmenter, images, inference
+):
     model = tiny_segmenter()
     for path, (width, height) in zip(images, SIZES, strict=True):
         (answer,) = model.predict(path, inference=inference)
@@ -112,20 +136,26 @@ def test_every_way_of_going_over_an_image_answers_at_its_own_size(tiny_segmenter
 def test_a_small_image_gets_the_same_answer_from_a_window(tiny_segmenter, images):
     model = tiny_segmenter(image_size=96)
     for path in images[:2]:
-        whole, slide = (model.predict(path, inference=Inference(mode=mode))[0] for mode in ("whole", "slide"))
+        whole, slide = (
+            model.predict(path, inference=Inference(mode=mode))[0] for mode in ("whole", "slide")
+        )
         assert (whole.labels == slide.labels).all()
 
 
 def test_peers_predict_like_nommers(tiny_segmenter, images):
     model = tiny_segmenter(backbone=build_timm("test_convnext", num_classes=0))
-    assert [answer.labels.shape for answer in model.predict(images)] == [(height, width) for width, height in SIZES]
+    assert [answer.labels.shape for answer in model.predict(images)] == [
+        (height, width) for width, height in SIZES
+    ]
 
 
 def test_the_model_stays_in_the_mode_it_was_in(tiny_segmenter, images):
     model = tiny_segmenter()
     (expected,) = model.predict(images[0])
     model.train()
-    assert (model.predict(images[0])[0].labels == expected.labels).all(), "predicted in evaluation mode"
+    assert (model.predict(images[0])[0].labels == expected.labels).all(), (
+        "predicted in evaluation mode"
+    )
     assert all(module.training for module in model.modules())
 
 

@@ -1,4 +1,6 @@
-"""Models on disk: what is written comes back exactly, what is damaged or hostile is refused and never run."""
+"""Models on disk: what is written comes back exactly, what is damaged or hostile is refused and
+never run.
+"""
 
 import json
 import os
@@ -31,7 +33,9 @@ def test_a_model_comes_back_bit_for_bit(saved):
     assert loaded.class_names == model.class_names
     assert loaded.preprocessing == model.preprocessing
     assert loaded.network.config == model.network.config
-    for (name, one), (other_name, other) in zip(model.state_dict().items(), loaded.state_dict().items(), strict=True):
+    for (name, one), (other_name, other) in zip(
+        model.state_dict().items(), loaded.state_dict().items(), strict=True
+    ):
         assert name == other_name
         assert torch.equal(one, other)
     images = torch.rand(2, 3, 40, 50)
@@ -49,8 +53,12 @@ def test_the_description_tells_what_one_wants_to_know(saved):
     assert description["architecture"]["embed_dim"] == 16
 
 
-@pytest.mark.parametrize(("name", "number"), [(name, number) for name in ("replace", "fsync") for number in (1, 2, 3)])
-def test_numbers_never_stand_beside_weights_that_they_are_not_of(saved, tiny_classifier, name, number):
+@pytest.mark.parametrize(
+    ("name", "number"), [(name, number) for name in ("replace", "fsync") for number in (1, 2, 3)]
+)
+def test_numbers_never_stand_beside_weights_that_they_are_not_of(
+    saved, tiny_classifier, name, number
+):
     """A process that replaces a model is killed instead of the n-th call of a function."""
     folder, old = saved
     new = tiny_classifier(old.class_names, seed=4, global_pool="avg")
@@ -59,14 +67,23 @@ def test_numbers_never_stand_beside_weights_that_they_are_not_of(saved, tiny_cla
     if process == 0:
         calls = iter(range(1, 100))
         original = getattr(os, name)
-        setattr(os, name, lambda *a: original(*a) if next(calls) < number else os.kill(os.getpid(), signal.SIGKILL))
+        setattr(
+            os,
+            name,
+            lambda *a: (
+                original(*a) if next(calls) < number else os.kill(os.getpid(), signal.SIGKILL)
+            ),
+        )
         save_model(folder, new, metrics={"top1": 0.75}, version="1.2.3")
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -signal.SIGKILL
     weights = load(folder).network.state_dict()
     told = json.loads((folder / "model.json").read_text())["metrics"].get("top1")
     owners = [numbers[told]] if told else [old, new]
-    assert any(all(torch.equal(value, weights[key]) for key, value in m.network.state_dict().items()) for m in owners)
+    assert any(
+        all(torch.equal(value, weights[key]) for key, value in m.network.state_dict().items())
+        for m in owners
+    )
     save_model(folder, new, metrics={"top1": 0.75}, version="1.2.3")
     assert torch.equal(load(folder).network.head.weight, new.network.head.weight)
 
@@ -98,7 +115,9 @@ def spoil_weights(folder):
 
 def make_whole_numbers(folder):
     weights = load_file(folder / "model.safetensors")
-    save_file(weights | {"norm.weight": weights["norm.weight"].long()}, folder / "model.safetensors")
+    save_file(
+        weights | {"norm.weight": weights["norm.weight"].long()}, folder / "model.safetensors"
+    )
 
 
 def enlarge(folder, **changes):
@@ -122,29 +141,67 @@ def cut_weights(folder):
     path.write_bytes(path.read_bytes()[:-100])
 
 
-@pytest.mark.usefixtures("unchecked")  # the checks would refuse a list for an object before the code does
+@pytest.mark.usefixtures(
+    "unchecked"
+)  # the checks would refuse a list for an object before the code does
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
         (cut_weights, "model.safetensors: cannot be read as safetensors"),
-        (lambda f: (f / "model.safetensors").write_bytes(b""), "model.safetensors: cannot be read as safetensors"),
-        (lambda f: (f / "model.safetensors").write_bytes(b"\xff" * 99), "cannot be read as safetensors"),
-        (lambda f: (f / "model.safetensors").unlink(), "model.safetensors: cannot be read as safetensors"),
+        (
+            lambda f: (f / "model.safetensors").write_bytes(b""),
+            "model.safetensors: cannot be read as safetensors",
+        ),
+        (
+            lambda f: (f / "model.safetensors").write_bytes(b"\xff" * 99),
+            "cannot be read as safetensors",
+        ),
+        (
+            lambda f: (f / "model.safetensors").unlink(),
+            "model.safetensors: cannot be read as safetensors",
+        ),
         (lambda f: (f / "model.json").unlink(), "holds no model; expected a run folder"),
         (lambda f: (f / "model.json").write_text("{"), "model.json: cannot be read as JSON"),
-        (lambda f: (f / "model.json").write_bytes(b"\xff\xfe"), "model.json: cannot be read as JSON"),
-        (lambda f: (f / "model.json").write_text("[]"), "model.json: is not the description of a nommer model"),
-        (lambda f: (f / "model.json").write_text('{"a": 1}'), "is not the description of a nommer model"),
-        (lambda f: change(f, format=FORMAT + 1), "written by a newer nommer (format 2, known: 1); upgrade nommer"),
+        (
+            lambda f: (f / "model.json").write_bytes(b"\xff\xfe"),
+            "model.json: cannot be read as JSON",
+        ),
+        (
+            lambda f: (f / "model.json").write_text("[]"),
+            "model.json: is not the description of a nommer model",
+        ),
+        (
+            lambda f: (f / "model.json").write_text('{"a": 1}'),
+            "is not the description of a nommer model",
+        ),
+        (
+            lambda f: change(f, format=FORMAT + 1),
+            "written by a newer nommer (format 2, known: 1); upgrade nommer",
+        ),
         (lambda f: change(f, format="x"), "written by a newer nommer (format 'x', known: 1)"),
-        (lambda f: change(f, architecture={"embed_dim": 7}), "does not describe a model: num_heads of stage 1"),
+        (
+            lambda f: change(f, architecture={"embed_dim": 7}),
+            "does not describe a model: num_heads of stage 1",
+        ),
         (lambda f: change(f, architecture={"colour": 7}), "does not describe a model"),
         (lambda f: change(f, architecture=None), "does not describe a model"),
-        (lambda f: change(f, preprocessing={"image_size": 5}), "image_size must be 32 pixels or more, got 5"),
-        (lambda f: change(f, preprocessing={"crop_mode": "squish"}), "crop_mode must be center or squash, got"),
-        (lambda f: change(f, preprocessing={"interpolation": ["nearest"]}), "interpolation must be bicubic, bilin"),
+        (
+            lambda f: change(f, preprocessing={"image_size": 5}),
+            "image_size must be 32 pixels or more, got 5",
+        ),
+        (
+            lambda f: change(f, preprocessing={"crop_mode": "squish"}),
+            "crop_mode must be center or squash, got",
+        ),
+        (
+            lambda f: change(f, preprocessing={"interpolation": ["nearest"]}),
+            "interpolation must be bicubic, bilin",
+        ),
         (lambda f: change(f, preprocessing={"mean": None}), "does not describe a model"),
-        (lambda f: change(f, class_names=["a", "b"]), "the network has 3 outputs but 2 class names were given"),
+        (
+            lambda f: change(f, class_names=["a", "b"]),
+            "the network has 3 outputs but 2 class names were given",
+        ),
         (lambda f: write_header(f, 10**15, b"{}"), "cannot be read as safetensors"),
         (lambda f: write_header(f, 2**64 - 1, b"{}"), "cannot be read as safetensors"),
         (promise_data, "cannot be read as safetensors"),
@@ -153,13 +210,25 @@ def cut_weights(folder):
             "2 entries hold values that are no numbers (NaN or infinite): ",
         ),
         (make_whole_numbers, "norm.weight holds torch.int64, which the network does not"),
-        (lambda f: enlarge(f, embed_dim=10**9), "embed_dim 1000000000, but no entry of the weights is wider than"),
+        (
+            lambda f: enlarge(f, embed_dim=10**9),
+            "embed_dim 1000000000, but no entry of the weights is wider than",
+        ),
         (lambda f: enlarge(f, depths=[1, 1, 10**9, 1]), "1000000003 blocks, but"),
-        (lambda f: (f / "model.json").write_text("[" * 100_000), "model.json: cannot be read as JSON"),
+        (
+            lambda f: (f / "model.json").write_text("[" * 100_000),
+            "model.json: cannot be read as JSON",
+        ),
         (lambda f: change(f, task="segmentation"), "does not describe a model: 'head'"),
         (lambda f: change(f, task=[]), "a model for the task [], which this nommer does not know"),
-        (lambda f: change(f, architecture=[]), "model.json: does not describe a model: 'list' object has no"),
-        (lambda f: change(f, architecture="x"), "model.json: does not describe a model: 'str' object has no"),
+        (
+            lambda f: change(f, architecture=[]),
+            "model.json: does not describe a model: 'list' object has no",
+        ),
+        (
+            lambda f: change(f, architecture="x"),
+            "model.json: does not describe a model: 'str' object has no",
+        ),
         (
             lambda f: change(f, task="detection", head={"protocol": []}),
             "model.json: does not describe a model: 'list' object has no",
@@ -170,7 +239,8 @@ def cut_weights(folder):
         ),
         (
             damage_shapes,
-            "3 entries do not fit the network: extra: expected none, found (1,); norm.bias: expected (128,)",
+            "3 entries do not fit the network: extra: expected none, found (1,); norm.bias: "
+            "expected (128,)",
         ),
     ],
 )
@@ -188,7 +258,9 @@ def test_what_is_not_there_is_said(tmp_path):
     with pytest.raises(InputError, match=r"holds no model; expected a run folder"):
         load(tmp_path)
     (tmp_path / "config.yaml").touch()
-    with pytest.raises(InputError, match=r"has no model/ yet \(training has not finished an epoch\)"):
+    with pytest.raises(
+        InputError, match=r"has no model/ yet \(training has not finished an epoch\)"
+    ):
         load(tmp_path)
 
 
@@ -206,8 +278,12 @@ def save_legacy(content, path):
     torch.save(content, path, _use_new_zipfile_serialization=False)
 
 
-@pytest.mark.parametrize("wrap", [lambda malice: malice, lambda malice: {"model": {"cnn1.weight": malice}}])
-@pytest.mark.parametrize("save", [torch.save, save_legacy, lambda c, p: p.write_bytes(pickle.dumps(c))])
+@pytest.mark.parametrize(
+    "wrap", [lambda malice: malice, lambda malice: {"model": {"cnn1.weight": malice}}]
+)
+@pytest.mark.parametrize(
+    "save", [torch.save, save_legacy, lambda c, p: p.write_bytes(pickle.dumps(c))]
+)
 @pytest.mark.parametrize("name", ["a.pt", "a.pth", "checkpoint"])
 def test_a_pickle_that_runs_code_is_refused_and_does_not_run(tmp_path, wrap, save, name):
     trace = tmp_path / "was here"
@@ -228,7 +304,9 @@ def published(tiny_classifier):
     return model.eval(), to_published(model.state_dict())
 
 
-@pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"model": s, "epoch": 3}, lambda s: {"state_dict": s}])
+@pytest.mark.parametrize(
+    "wrap", [lambda s: s, lambda s: {"model": s, "epoch": 3}, lambda s: {"state_dict": s}]
+)
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_published_checkpoints_load(tmp_path, published, wrap, prefix):
     network, weights = published
@@ -243,7 +321,9 @@ def test_published_checkpoints_load(tmp_path, published, wrap, prefix):
 
 def test_published_weights_as_safetensors_load(tmp_path, published):
     network, weights = published
-    save_file({name: value.contiguous() for name, value in weights.items()}, tmp_path / "a.safetensors")
+    save_file(
+        {name: value.contiguous() for name, value in weights.items()}, tmp_path / "a.safetensors"
+    )
     images = torch.rand(1, 3, 64, 64)
     assert torch.equal(nommer.load(tmp_path / "a.safetensors")(images), network(images))
 
@@ -251,7 +331,10 @@ def test_published_weights_as_safetensors_load(tmp_path, published):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"a": torch.zeros(1)}, "not in the layout of the published NomMer checkpoints; for a nommer model give its"),
+        (
+            {"a": torch.zeros(1)},
+            "not in the layout of the published NomMer checkpoints; for a nommer model give its",
+        ),
         ({"a": 1, "b": 2}, "is not a state dict"),
         ([torch.zeros(1)], "is not a state dict"),
     ],
@@ -262,7 +345,9 @@ def test_checkpoints_of_other_things_are_refused(tmp_path, content, message):
         load(tmp_path / "a.pt")
 
 
-@pytest.mark.parametrize("missing", ["pos_embedding", "mlp_head.0.weight", "transformer3.layers.0.0.norm.weight"])
+@pytest.mark.parametrize(
+    "missing", ["pos_embedding", "mlp_head.0.weight", "transformer3.layers.0.0.norm.weight"]
+)
 def test_an_incomplete_published_checkpoint_is_refused(tmp_path, published, missing):
     weights = {name: value for name, value in published[1].items() if name != missing}
     torch.save(weights, tmp_path / "a.pt")
@@ -271,7 +356,9 @@ def test_an_incomplete_published_checkpoint_is_refused(tmp_path, published, miss
 
 
 def test_a_published_layout_of_no_known_size_is_refused(tmp_path, published):
-    weights = {name: value for name, value in published[1].items() if not name.startswith("transformer3")}
+    weights = {
+        name: value for name, value in published[1].items() if not name.startswith("transformer3")
+    }
     torch.save(weights, tmp_path / "a.pt")
     with pytest.raises(InputError, match=r"no variant has width 16, depths \(1, 1, 0, 1\)"):
         load(tmp_path / "a.pt")

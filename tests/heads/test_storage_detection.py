@@ -19,7 +19,9 @@ NAMES = ("Käfer", "猫")
 @pytest.fixture
 def saved(tmp_path, tiny_detector):
     protocol = RCNNProtocol(anchor_ratios=(0.5, 1.5), cascade_ious=(0.4, 0.5, 0.6), most=17)
-    model = tiny_detector(NAMES, masks=True, cascade=True, protocol=protocol, preprocessing={"short_side": 40})
+    model = tiny_detector(
+        NAMES, masks=True, cascade=True, protocol=protocol, preprocessing={"short_side": 40}
+    )
     save_model(tmp_path / "model", model, metrics={"box_ap": 0.5}, version="1.2.3")
     return tmp_path / "model", model
 
@@ -53,16 +55,25 @@ def test_the_description_tells_what_one_wants_to_know(saved):
     assert description["category_ids"] == [3, 7]
     assert description["metrics"] == {"box_ap": 0.5}
     head = description["head"]
-    assert (head["masks"], head["cascade"], head["fpn_channels"], head["box_channels"]) == (True, True, 8, 16)
+    assert (head["masks"], head["cascade"], head["fpn_channels"], head["box_channels"]) == (
+        True,
+        True,
+        8,
+        16,
+    )
     assert head["protocol"]["most"] == 17
     assert description["preprocessing"]["short_side"] == 40
     assert description["architecture"]["embed_dim"] == 16
 
 
-@pytest.mark.parametrize("change", [{"head": {}}, {"head": None}, {"category_ids": [1]}, {"category_ids": [1, 1]}])
+@pytest.mark.parametrize(
+    "change", [{"head": {}}, {"head": None}, {"category_ids": [1]}, {"category_ids": [1, 1]}]
+)
 def test_a_description_that_does_not_fit_is_refused(saved, change):
     path = saved[0] / "model.json"
-    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | change), encoding="utf-8")
+    path.write_text(
+        json.dumps(json.loads(path.read_text(encoding="utf-8")) | change), encoding="utf-8"
+    )
     with pytest.raises(InputError):
         load(saved[0])
 
@@ -72,7 +83,9 @@ def test_the_network_inside_is_the_backbone(saved):
 
 
 @pytest.mark.parametrize("kind", ["classifier", "segmenter", "detector"])
-def test_a_backbone_is_taken_over_from_every_kind_of_model(tmp_path, tiny_rcnn, tiny_segmenter, tiny_detector, kind):
+def test_a_backbone_is_taken_over_from_every_kind_of_model(
+    tmp_path, tiny_rcnn, tiny_segmenter, tiny_detector, kind
+):
     torch.manual_seed(9)
     network = NomMer(VARIANTS["nommer_micro"])
     if kind == "classifier":

@@ -26,14 +26,18 @@ def saved(tmp_path, tiny_segmenter):
 def peer(tmp_path):
     """A classifier on a network of timm."""
     network = build_timm("test_convnext", num_classes=2)
-    model = Classifier(network, class_names=["a", "b"], preprocessing=Preprocessing(image_size=32)).eval()
+    model = Classifier(
+        network, class_names=["a", "b"], preprocessing=Preprocessing(image_size=32)
+    ).eval()
     save_model(tmp_path / "peer", model, metrics={}, version="1")
     return tmp_path / "peer", model
 
 
 def assert_same(one, other):
     assert one.state_dict().keys() == other.state_dict().keys()
-    assert all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
+    assert all(
+        torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items()
+    )
     images = torch.rand(2, 3, 40, 50)
     assert torch.equal(one(images), other(images))
 
@@ -95,9 +99,15 @@ def change(folder, **changes):
         ({"colours": [[1, 2], [1, 2], [1, 2]]}, "does not describe a model"),
         ({"class_names": ["a", "b"]}, "the network has 2 outputs but 3 colours were given"),
         ({"preprocessing": {"image_size": 5}}, "image_size must be 32 pixels or more, got 5"),
-        ({"architecture": {"timm": "resnet_of_nobody", "num_classes": 0}}, "timm has no network called"),
+        (
+            {"architecture": {"timm": "resnet_of_nobody", "num_classes": 0}},
+            "timm has no network called",
+        ),
         ({"architecture": {"timm": "test_resnet"}}, "does not describe a model"),
-        ({"architecture": {"timm": "test_resnet", "num_classes": 0}}, "entries do not fit the network"),
+        (
+            {"architecture": {"timm": "test_resnet", "num_classes": 0}},
+            "entries do not fit the network",
+        ),
     ],
 )
 def test_a_damaged_model_is_refused_with_the_file_and_the_reason(saved, changes, message):
@@ -121,7 +131,9 @@ def test_the_network_inside(saved, peer, tiny_classifier):
     assert network_of(saved[1], "x") is nommer_of(saved[1], "x") is saved[1].network.backbone
     assert nommer_of(tiny_classifier(), "x").num_classes == 3
     assert network_of(peer[1], "x") is peer[1].network
-    with pytest.raises(InputError, match="x: its network is timm's test_convnext, which nominates nothing"):
+    with pytest.raises(
+        InputError, match="x: its network is timm's test_convnext, which nominates nothing"
+    ):
         nommer_of(peer[1], "x")
 
 
@@ -136,12 +148,16 @@ class TestLoadBackbone:
         after = network.state_dict()
         for name, value in after.items():
             taken = name.startswith("backbone.")
-            assert torch.equal(value, expected[name.removeprefix("backbone.")] if taken else before[name]), name
+            assert torch.equal(
+                value, expected[name.removeprefix("backbone.")] if taken else before[name]
+            ), name
         return loaded, left
 
     def test_of_a_segmenter(self, saved, tiny_segmenter):
         folder, model = saved
-        loaded, left = self.check(self.fresh(tiny_segmenter), folder, model.network.backbone.state_dict())
+        loaded, left = self.check(
+            self.fresh(tiny_segmenter), folder, model.network.backbone.state_dict()
+        )
         assert all(name.startswith("backbone.") for name in loaded)
         assert {name.split(".")[0] for name in left} == {"decoder", "classifier", "auxiliary"}
         assert sorted(loaded + left) == sorted(model.network.state_dict())
@@ -163,7 +179,9 @@ class TestLoadBackbone:
         assert left == ["norm.weight", "norm.bias", "head.weight", "head.bias"]
 
     def test_of_a_peer(self, peer):
-        network = UPerNet(build_timm("test_convnext", num_classes=0), num_classes=3, decoder_channels=8)
+        network = UPerNet(
+            build_timm("test_convnext", num_classes=0), num_classes=3, decoder_channels=8
+        )
         _, left = self.check(network, peer[0], peer[1].network.state_dict())
         assert left == ["head.norm.weight", "head.norm.bias", "head.fc.weight", "head.fc.bias"]
 
@@ -175,7 +193,10 @@ class TestLoadBackbone:
         assert network.backbone.config.img_size == (40, 40)
 
     def test_another_architecture_is_refused(self, saved, peer, tiny_segmenter):
-        with pytest.raises(InputError, match=r"is another network, with network timm:test_convnext \(now a NomMer\)"):
+        with pytest.raises(
+            InputError,
+            match=r"is another network, with network timm:test_convnext \(now a NomMer\)",
+        ):
             load_backbone(self.fresh(tiny_segmenter), peer[0])
         with pytest.raises(InputError, match=r"patch_size 2 \(now 4\)"):
             load_backbone(self.fresh(tiny_segmenter, image_size=224), saved[0])

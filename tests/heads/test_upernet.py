@@ -22,10 +22,14 @@ SIZES = ((64, 64), (97, 131), (33, 500), (500, 33), (32, 32), (31, 7), (1, 1))
 def build(name="nommer_micro", **options):
     torch.manual_seed(0)
     backbone = NomMer(VARIANTS[name]) if name in VARIANTS else build_timm(name, num_classes=10)
-    network = UPerNet(backbone, num_classes=3, **({"decoder_channels": 8, "auxiliary_channels": 4} | options))
+    network = UPerNet(
+        backbone, num_classes=3, **({"decoder_channels": 8, "auxiliary_channels": 4} | options)
+    )
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 1.5)  # a residual branch may begin at 0, and pass no gradient on
+            nn.init.uniform_(
+                module.weight, 0.5, 1.5
+            )  # a residual branch may begin at 0, and pass no gradient on
     return network
 
 
@@ -54,7 +58,9 @@ def test_every_parameter_gets_a_gradient(network, size, batch):
     (scores.square().mean() + auxiliary.square().mean()).backward()
     assert [name for name, parameter in network.named_parameters() if parameter.grad is None] == []
     if size == (97, 131):
-        assert [name for name, parameter in network.named_parameters() if not parameter.grad.any()] == []
+        assert [
+            name for name, parameter in network.named_parameters() if not parameter.grad.any()
+        ] == []
 
 
 def test_one_image_per_batch_leaves_the_pooled_norms_statistics_alone():
@@ -68,7 +74,11 @@ def test_one_image_per_batch_leaves_the_pooled_norms_statistics_alone():
 
 
 def test_the_tolerant_norm_is_a_batch_norm_elsewhere():
-    tolerant, plain, maps = TolerantBatchNorm(5).train(), nn.BatchNorm2d(5).train(), torch.randn(2, 5, 3, 4)
+    tolerant, plain, maps = (
+        TolerantBatchNorm(5).train(),
+        nn.BatchNorm2d(5).train(),
+        torch.randn(2, 5, 3, 4),
+    )
     assert torch.equal(tolerant(maps), plain(maps))
     assert torch.equal(tolerant.running_var, plain.running_var)
     assert torch.equal(tolerant(maps[:1, :, :1, :1]), plain.eval()(maps[:1, :, :1, :1]))
@@ -93,7 +103,9 @@ def test_an_image_is_seen_as_if_zeros_filled_it_up_to_whole_cells_of_the_coarses
 def test_enlarging_is_bilinear_over_the_padded_image_and_cuts_the_rest_off(stride):
     cells = torch.randn(2, 3, 5, 7)
     images = torch.empty(2, 3, 5 * stride - 1, 7 * stride)
-    expected = F.interpolate(cells, size=(5 * stride, 7 * stride), mode="bilinear", align_corners=False)
+    expected = F.interpolate(
+        cells, size=(5 * stride, 7 * stride), mode="bilinear", align_corners=False
+    )
     assert torch.allclose(enlarge(cells, images, stride), expected[:, :, :-1], atol=1e-6)
 
 
@@ -110,7 +122,10 @@ def test_the_published_sizes_by_default():
     assert network.decoder.fusion_block[0].weight.shape == (512, 2048, 3, 3)
     assert network.classifier[1].weight.shape == (150, 512, 1, 1)
     assert network.auxiliary[0].weight.shape == (256, 64, 3, 3)
-    assert [module.p for module in network.modules() if isinstance(module, nn.Dropout2d)] == [0.1, 0.1]
+    assert [module.p for module in network.modules() if isinstance(module, nn.Dropout2d)] == [
+        0.1,
+        0.1,
+    ]
     assert network.backbone.config.num_classes == 0
     assert isinstance(network.backbone.norm, nn.Identity)
 
@@ -121,13 +136,21 @@ def test_the_optimiser_sees_the_backbones_layers_and_exceptions(network):
     last = max(layers.values())
     assert last > 3
     for name, layer in layers.items():
-        assert layer == (inside[name.removeprefix("backbone.")] if name.startswith("backbone.") else last), name
-    exempt = {id(parameter) for name, parameter in network.named_parameters() if name in network.no_weight_decay()}
+        assert layer == (
+            inside[name.removeprefix("backbone.")] if name.startswith("backbone.") else last
+        ), name
+    exempt = {
+        id(parameter)
+        for name, parameter in network.named_parameters()
+        if name in network.no_weight_decay()
+    }
     assert len(exempt) == len(getattr(network.backbone, "no_weight_decay", set)())
     optimizer = create_optimizer_v2(network, "adamw", lr=1e-3, weight_decay=0.1, layer_decay=0.5)
     for group in optimizer.param_groups:
         for parameter in group["params"]:
-            assert bool(group["weight_decay"]) == (parameter.ndim > 1 and id(parameter) not in exempt)
+            assert bool(group["weight_decay"]) == (
+                parameter.ndim > 1 and id(parameter) not in exempt
+            )
 
 
 def test_gradient_checkpointing_gives_the_same_gradients():
@@ -137,7 +160,9 @@ def test_gradient_checkpointing_gives_the_same_gradients():
         network.set_grad_checkpointing(enable)
         torch.manual_seed(1)
         network(torch.randn(2, 3, 64, 64)).square().mean().backward()
-        gradients.append([parameter.grad for name, parameter in network.backbone.named_parameters()])
+        gradients.append(
+            [parameter.grad for name, parameter in network.backbone.named_parameters()]
+        )
     assert all(torch.allclose(one, other, atol=1e-7) for one, other in zip(*gradients, strict=True))
 
 
@@ -154,9 +179,15 @@ def test_a_state_dict_makes_a_round_trip(name):
 @pytest.mark.parametrize(
     ("name", "found"),
     [
-        ("vit_tiny_patch16_224", "VisionTransformer takes images of one size only; choose a network such as"),
+        (
+            "vit_tiny_patch16_224",
+            "VisionTransformer takes images of one size only; choose a network such as",
+        ),
         ("test_maxvit", "MaxxVit takes images of one size only"),
-        ("convmixer_768_32", r"ConvMixer gives no four feature maps .* \(found strides 7, 7, 7, 7\); choose"),
+        (
+            "convmixer_768_32",
+            r"ConvMixer gives no four feature maps .* \(found strides 7, 7, 7, 7\); choose",
+        ),
         ("shvit_s1", r"SHViT gives no four feature maps .* \(found strides 16, 32, 64\); choose"),
     ],
 )

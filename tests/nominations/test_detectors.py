@@ -1,4 +1,7 @@
-"""What detectors nominate: maps without padding, shares inside objects and in the background, pictures."""
+"""What detectors nominate.
+
+Maps without padding, shares inside objects and in the background, pictures.
+"""
 
 import json
 
@@ -23,9 +26,13 @@ def build():
         torch.manual_seed(0)
         backbone = backbone or NomMer(VARIANTS["nommer_micro"])
         network = RCNN(backbone, num_classes=2, masks=masks, fpn_channels=8, box_channels=16)
-        torch.nn.init.normal_(network.roi_heads.stages[0].predictor.cls_score.weight, std=1.5)  # some are sure
+        torch.nn.init.normal_(
+            network.roi_heads.stages[0].predictor.cls_score.weight, std=1.5
+        )  # some are sure
         preprocessing = BoxPreprocessing(short_side=40, long_side=90)
-        return Detector(network, class_names=["a", "b"], category_ids=[1, 2], preprocessing=preprocessing).eval()
+        return Detector(
+            network, class_names=["a", "b"], category_ids=[1, 2], preprocessing=preprocessing
+        ).eval()
 
     return build
 
@@ -84,7 +91,9 @@ def test_images_without_an_answer_are_failures(build, noisy):
     assert second == Failure("nowhere.png", "file does not exist")
     assert all(module.training for module in model.modules())
     model.network.norms[0].weight.data[0] = torch.nan
-    assert list(explain_images(model, [image])) == [Failure("image", "the model's scores are no numbers")]
+    assert list(explain_images(model, [image])) == [
+        Failure("image", "the model's scores are no numbers")
+    ]
 
 
 def test_a_network_that_nominates_nothing_cannot_be_explained(build, noisy):

@@ -45,7 +45,9 @@ class OneCell(nn.Module):
 
 @pytest.fixture
 def one_cell():
-    return Classifier(OneCell(2, 5), class_names=("bright", "dark"), preprocessing=Preprocessing(image_size=32)).eval()
+    return Classifier(
+        OneCell(2, 5), class_names=("bright", "dark"), preprocessing=Preprocessing(image_size=32)
+    ).eval()
 
 
 def test_sensitivity_is_what_an_intervention_in_each_cell_does(tiny_classifier, images):
@@ -68,16 +70,22 @@ def test_every_cell_changes_some_token_and_every_token_is_changed_evenly(count):
     assert cells.any((2, 3)).all()
     times = cells.sum((0, 1))
     assert (times == times[0]).all() if count >= GRID else times.max() - times.min() <= 1
-    assert (times == 1).all() == (count >= GRID), "tokens are shared only where there are fewer of them"
+    assert (times == 1).all() == (count >= GRID), (
+        "tokens are shared only where there are fewer of them"
+    )
     for cell in range(GRID):
         tokens = cells[cell, 0].any(1).nonzero().flatten().tolist()
         if count >= GRID:
-            assert tokens == [token for token in range(count) if int((token + 0.5) / count * GRID) == cell]
+            assert tokens == [
+                token for token in range(count) if int((token + 0.5) / count * GRID) == cell
+            ]
         else:
             assert tokens == [int((cell + 0.5) / GRID * count)]
 
 
-def test_all_blocks_are_changed_also_where_they_have_fewer_tokens_than_cells(tiny_classifier, images):
+def test_all_blocks_are_changed_also_where_they_have_fewer_tokens_than_cells(
+    tiny_classifier, images
+):
     model, image = tiny_classifier(), images[0, :, :16, :16]  # 8 x 8 and 4 x 4 tokens
     found = sensitivity(model, image, 1)
     before = probabilities(model, image[None])[0, 1]
@@ -94,7 +102,9 @@ def test_forcing_what_is_nominated_hangs_on_nothing(tiny_classifier, images):
     model = tiny_classifier()
     for nomination in nominator_blocks(model).values():
         nomination.register_forward_pre_hook(
-            lambda _module, inputs: (torch.zeros_like(inputs[0]).index_fill(-1, torch.tensor([2]), 1.0),)
+            lambda _module, inputs: (
+                torch.zeros_like(inputs[0]).index_fill(-1, torch.tensor([2]), 1.0),
+            )
         )
     found = sensitivity(model, images[0], 0, kind="global")
     assert found.abs().max() < 1e-6
@@ -139,7 +149,9 @@ def test_standard_attributions_find_the_cell(one_cell):
     for maps in found.values():
         assert maps.flatten(1).argmax(1).tolist() == [2 * GRID + 5] * 2
         assert np.count_nonzero(maps) == 2
-    expected = images[:, :, 8:12, 20:24].abs().sum(1).mean((1, 2)) * 10 / 48  # a linear score: weight times value
+    expected = (
+        images[:, :, 8:12, 20:24].abs().sum(1).mean((1, 2)) * 10 / 48
+    )  # a linear score: weight times value
     assert torch.allclose(found["integrated gradients"][:, 2, 5], expected, rtol=1e-4)
 
 
@@ -158,7 +170,9 @@ def test_maps_are_averaged_over_cells():
 
 def test_random_order_is_the_same_for_the_same_seed(tiny_classifier, images):
     model, answers, maps = tiny_classifier(), torch.tensor([0, 1, 2]), torch.zeros(3, GRID, GRID)
-    first, again, other = (removal_curve(model, images, answers, maps, insert=False, seed=s) for s in (0, 0, 1))
+    first, again, other = (
+        removal_curve(model, images, answers, maps, insert=False, seed=s) for s in (0, 0, 1)
+    )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 

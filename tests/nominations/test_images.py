@@ -29,7 +29,9 @@ def picture(tmp_path, noisy):
 def test_an_explanation_is_the_models_own_answer_and_nominations(tiny_classifier, picture):
     model = tiny_classifier()
     (explanation,) = explain_images(model, [picture])
-    assert np.allclose(explanation.prediction.probabilities, model.predict(picture)[0].probabilities, atol=1e-6)
+    assert np.allclose(
+        explanation.prediction.probabilities, model.predict(picture)[0].probabilities, atol=1e-6
+    )
     assert explanation.image.size == (32, 32)
     with NominationTrace(model, keep_maps=True) as trace, torch.inference_mode():
         model(model.preprocessing.normalise(explanation.image)[None])
@@ -81,7 +83,9 @@ def drawn(figure):
 
 
 @pytest.mark.parametrize("context", range(3))
-def test_the_picture_is_tinted_with_the_colour_of_what_is_nominated(tiny_classifier, picture, context):
+def test_the_picture_is_tinted_with_the_colour_of_what_is_nominated(
+    tiny_classifier, picture, context
+):
     model = tiny_classifier()
     for name, module in model.named_modules():
         if name.endswith("nominator.score"):
@@ -99,7 +103,8 @@ def test_the_picture_is_tinted_with_the_colour_of_what_is_nominated(tiny_classif
     assert sum(near) - near[context] < 0.02, "the other colours stand in the legend only"
 
 
-# ---- segmenters ------------------------------------------------------------------------------------------------------
+# ---- segmenters
+# ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [(64, 48), (61, 47), (33, 200)])
@@ -116,7 +121,9 @@ def test_a_segmenter_is_explained_by_its_own_answer(tiny_segmenter, noisy, size)
         assert torch.equal(explanation.maps[block], trace.maps(block)[0, :rows, :columns])
         assert explanation.probabilities[block].shape == (rows, columns, 3)
         counts = torch.bincount(explanation.maps[block].flatten().long(), minlength=3)
-        assert list(explanation.shares[block].values()) == pytest.approx((counts / (rows * columns)).tolist())
+        assert list(explanation.shares[block].values()) == pytest.approx(
+            (counts / (rows * columns)).tolist()
+        )
 
 
 @pytest.mark.parametrize("options", [{}, {"short_side": 30}])
@@ -172,7 +179,9 @@ def test_one_bad_image_does_not_stop_the_others_of_a_segmenter(tiny_segmenter, p
     assert first.shares_per_class == third.shares_per_class
     assert all(module.training for module in model.modules())
     model.network.classifier[1].bias.data[:] = torch.nan
-    assert list(explain_images(model, [picture])) == [Failure(str(picture), "the model's scores are no numbers")]
+    assert list(explain_images(model, [picture])) == [
+        Failure(str(picture), "the model's scores are no numbers")
+    ]
 
 
 @pytest.mark.parametrize("context", range(3))

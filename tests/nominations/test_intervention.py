@@ -21,12 +21,16 @@ def model(request, images, tiny_classifier, enliven_norms):
     """A classifier whose blocks nominate all three contexts."""
     model = enliven_norms(tiny_classifier())
     generator = torch.Generator().manual_seed(0)
-    for nominator in (model.network.get_submodule(f"stages.{stage}.blocks.0.mixer.nominator") for stage in (0, 1)):
+    for nominator in (
+        model.network.get_submodule(f"stages.{stage}.blocks.0.mixer.nominator") for stage in (0, 1)
+    ):
         torch.nn.init.normal_(nominator.score.weight, generator=generator)
         logits = []
         with (
             torch.no_grad(),
-            nominator.score.register_forward_hook(lambda *args, logits=logits: logits.append(args[-1])),
+            nominator.score.register_forward_hook(
+                lambda *args, logits=logits: logits.append(args[-1])
+            ),
         ):
             model(images)
             nominator.score.bias -= logits[0].mean((0, 1, 2))  # no context is ahead of the others
@@ -40,7 +44,9 @@ def test_the_model_of_these_tests_nominates_every_context(model, images):
 
 
 def hooks(model):
-    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules())
+    return sum(
+        len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()
+    )
 
 
 def maps(model, images):
@@ -71,7 +77,10 @@ def test_afterwards_the_model_is_as_it_was(model, images, kind):
 def test_hooks_are_gone_after_an_exception(model, images):
     with intervene(model, "mean"):
         assert hooks(model) == 2
-    with pytest.raises(RuntimeError), intervene(model, "mean"):  # in the words of whatever computes the convolution
+    with (
+        pytest.raises(RuntimeError),
+        intervene(model, "mean"),
+    ):  # in the words of whatever computes the convolution
         model(images[:, :2])
     assert hooks(model) == 0
 
@@ -81,7 +90,9 @@ def test_forcing_what_is_nominated_changes_nothing(model, images, context):
     """Each context is forced in just the tokens that nominate it anyway."""
     own, before = maps(model, images)
     assert any((map_ == CONTEXTS.index(context)).any() for map_ in own.values())
-    first, second = ({"blocks": [name], "region": own[name] == CONTEXTS.index(context)} for name in BLOCKS)
+    first, second = (
+        {"blocks": [name], "region": own[name] == CONTEXTS.index(context)} for name in BLOCKS
+    )
     with torch.no_grad(), intervene(model, context, **first), intervene(model, context, **second):
         assert torch.equal(model(images), before)
 
@@ -123,7 +134,10 @@ def test_interventions_nest(model, images):
         forced, both = maps(model, images)
         assert (forced[BLOCKS[0]] == 0).all()
         assert (forced[BLOCKS[1]] == 2).all()
-    with intervene(model, "convolution", blocks=BLOCKS[:1]), intervene(model, "global", blocks=BLOCKS[1:]):
+    with (
+        intervene(model, "convolution", blocks=BLOCKS[:1]),
+        intervene(model, "global", blocks=BLOCKS[1:]),
+    ):
         assert torch.equal(maps(model, images)[1], both)
 
 
@@ -131,7 +145,9 @@ def contexts_of_first_block(model, images):
     """What the first nominator is given, and what it answers."""
     nominator = model.network.stages[0].blocks[0].mixer.nominator
     seen = []
-    handle = nominator.register_forward_hook(lambda _module, contexts, out: seen.append((contexts, out)))
+    handle = nominator.register_forward_hook(
+        lambda _module, contexts, out: seen.append((contexts, out))
+    )
     with torch.no_grad():
         model(images)
     handle.remove()
@@ -156,7 +172,9 @@ def test_the_second_choice_has_the_second_score(model, images):
     with intervene(model, "second"), NominationTrace(model, keep_maps=True) as trace:
         model(images)
     for name in BLOCKS:
-        assert torch.equal(trace.maps(name).long(), trace.probabilities(name).argsort(-1, descending=True)[..., 1])
+        assert torch.equal(
+            trace.maps(name).long(), trace.probabilities(name).argsort(-1, descending=True)[..., 1]
+        )
 
 
 def test_chance_is_uniform_and_the_same_for_the_same_seed(model, images):
@@ -169,7 +187,9 @@ def test_chance_is_uniform_and_the_same_for_the_same_seed(model, images):
         assert torch.equal(first[name], again[name])
         assert not torch.equal(first[name], other[name])
         assert torch.bincount(first[name].flatten().long()).min() > first[name].numel() / 4
-    assert torch.equal(alone[BLOCKS[1]], first[BLOCKS[1]]), "a block draws the same, whichever others do"
+    assert torch.equal(alone[BLOCKS[1]], first[BLOCKS[1]]), (
+        "a block draws the same, whichever others do"
+    )
 
 
 def test_chance_leaves_the_random_state_alone(model, images):
@@ -181,7 +201,10 @@ def test_chance_leaves_the_random_state_alone(model, images):
 
 def test_a_trace_outside_counts_what_would_have_been_nominated(model, images):
     own, _ = maps(model, images)
-    with NominationTrace(model, keep_maps=True) as trace, intervene(model, "global", blocks=BLOCKS[:1]):
+    with (
+        NominationTrace(model, keep_maps=True) as trace,
+        intervene(model, "global", blocks=BLOCKS[:1]),
+    ):
         model(images)
     assert torch.equal(trace.maps(BLOCKS[0]), own[BLOCKS[0]])
 
@@ -190,8 +213,16 @@ def test_a_trace_outside_counts_what_would_have_been_nominated(model, images):
     ("kind", "options", "message"),
     [
         ("spectral", {}, f"unknown intervention 'spectral'; choose from {', '.join(KINDS)}"),
-        ("mean", {"blocks": ["stage 3 block 1"]}, f"unknown block 'stage 3 block 1'; this model has {BLOCKS[0]}, "),
-        ("mean", {"region": torch.zeros(4, 4)}, r"region must be bool, \(H, W\) or \(B, H, W\), got torch.float32"),
+        (
+            "mean",
+            {"blocks": ["stage 3 block 1"]},
+            f"unknown block 'stage 3 block 1'; this model has {BLOCKS[0]}, ",
+        ),
+        (
+            "mean",
+            {"region": torch.zeros(4, 4)},
+            r"region must be bool, \(H, W\) or \(B, H, W\), got torch.float32",
+        ),
         ("mean", {"region": torch.zeros(4, dtype=torch.bool)}, r"region must be bool"),
     ],
 )
@@ -202,5 +233,8 @@ def test_mistakes_are_named(tiny_classifier, kind, options, message):
 
 
 def test_a_model_without_nominations_is_refused():
-    with pytest.raises(ValueError, match="Linear holds no NomMer"), intervene(torch.nn.Linear(2, 2), "mean"):
+    with (
+        pytest.raises(ValueError, match="Linear holds no NomMer"),
+        intervene(torch.nn.Linear(2, 2), "mean"),
+    ):
         pass

@@ -1,4 +1,7 @@
-"""The working pattern counts what is there: against literal loops, known masks, and models that cannot choose."""
+"""The working pattern counts what is there.
+
+Against literal loops, known masks, and models that cannot choose.
+"""
 
 import itertools
 
@@ -33,7 +36,9 @@ def constant_cells(size, context):
     probabilities[context] = 0.8
     return {
         block: BlockCells(
-            np.full_like(of.nominated, context), np.tile(probabilities, (*of.nominated.shape, 1)), of.stride
+            np.full_like(of.nominated, context),
+            np.tile(probabilities, (*of.nominated.shape, 1)),
+            of.stride,
         )
         for block, of in cells.items()
     }
@@ -44,7 +49,9 @@ def row_of(rows, **wanted):
     return found
 
 
-@pytest.mark.parametrize(("size", "file_size"), [((32, 40), (32, 40)), ((33, 41), (50, 61)), ((30, 22), (17, 13))])
+@pytest.mark.parametrize(
+    ("size", "file_size"), [((32, 40), (32, 40)), ((33, 41), (50, 61)), ((30, 22), (17, 13))]
+)
 def test_groups_of_pixels_are_counted_as_in_the_literal_loop(size, file_size):
     pattern = Pattern(list(BLOCKS), [Facet("class", ("a", "b", "c"))])
     expected = {(block, group): np.zeros(4) for block, group in itertools.product(BLOCKS, range(3))}
@@ -64,7 +71,9 @@ def test_groups_of_pixels_are_counted_as_in_the_literal_loop(size, file_size):
     for (block, group), counted in expected.items():
         found = row_of(pattern.by("class"), block=block, group="abc"[group])
         assert found["pixels"] == counted[0]
-        assert [found[context] for context in CONTEXTS] == pytest.approx((counted[1:] / counted[0]).tolist())
+        assert [found[context] for context in CONTEXTS] == pytest.approx(
+            (counted[1:] / counted[0]).tolist()
+        )
 
 
 def test_objects_and_background_count_exactly_where_the_masks_are_known():
@@ -80,7 +89,11 @@ def test_objects_and_background_count_exactly_where_the_masks_are_known():
         objects = row_of(pattern.by("part"), block=block, group="objects")
         background = row_of(pattern.by("part"), block=block, group="background")
         assert (objects["pixels"], objects["global"], objects["window"]) == (16 * 24, 1, 0)
-        assert (background["pixels"], background["global"], background["window"]) == (32 * 48 - 16 * 24, 0, 1)
+        assert (background["pixels"], background["global"], background["window"]) == (
+            32 * 48 - 16 * 24,
+            0,
+            1,
+        )
         overall = row_of(pattern.overall(), block=block)
         assert overall["global"] == pytest.approx(16 * 24 / (32 * 48))
 
@@ -90,7 +103,12 @@ def test_one_context_everywhere_is_all_of_every_table():
     for number in range(4):
         brightness = np.random.default_rng(number).random((32, 40))
         pattern.add(constant_cells((32, 40), 2), brightness, {"class": np.array([[number % 2]])})
-    for rows in (pattern.overall(), pattern.by("class"), pattern.by_gradient(), pattern.by_frequency()):
+    for rows in (
+        pattern.overall(),
+        pattern.by("class"),
+        pattern.by_gradient(),
+        pattern.by_frequency(),
+    ):
         assert rows
         for row in rows:
             assert (row["convolution"], row["window"], row["global"]) == (0, 0, 1)
@@ -101,7 +119,9 @@ def test_one_context_everywhere_is_all_of_every_table():
         for row in rows:
             assert (row["agreement"], row["by_chance"], row["kappa"]) == (1, 1, None)
     pairs = {row["block"]: row["pairs"] for row in pattern.neighbours()}
-    assert pairs["stage 1 block 1"] == 4 * (8 * 9 + 7 * 10), "each pair of 8 x 10 tokens once, in 4 images"
+    assert pairs["stage 1 block 1"] == 4 * (8 * 9 + 7 * 10), (
+        "each pair of 8 x 10 tokens once, in 4 images"
+    )
     assert [row["pairs"] for row in pattern.between()] == [4 * 80]
     assert row_of(pattern.by("class"), block="stage 1 block 1", group="dog")["images"] == 2
     assert row_of(pattern.by("class"), block="stage 1 block 1", group="dog")["tokens"] == 160
@@ -126,17 +146,26 @@ def test_quarters_hold_a_quarter_each_and_flat_cells_stand_apart():
     for rows in (pattern.by_gradient(), pattern.by_frequency()):
         counted = {row["group"]: row["tokens"] for row in rows if row["block"] == "stage 1 block 1"}
         assert sum(counted.values()) == 4 * 256
-        assert all("images" not in row for row in rows), "bins share images, so they cannot be counted"
+        assert all("images" not in row for row in rows), (
+            "bins share images, so they cannot be counted"
+        )
         lively = [counted[name] for name in QUARTERS if name in counted]
         assert max(lively) < 0.4 * 4 * 256
     flat = row_of(pattern.by_frequency(), block="stage 1 block 1", group="flat")
     assert flat["tokens"] == 4 * 4 * 16, "the upper quarter of every image"
-    edges = [(row["from"], row["to"]) for row in pattern.by_gradient() if row["block"] == "stage 1 block 1"]
+    edges = [
+        (row["from"], row["to"])
+        for row in pattern.by_gradient()
+        if row["block"] == "stage 1 block 1"
+    ]
     assert all(end <= start * (1 + 1e-9) for (_, end), (start, _) in itertools.pairwise(edges))
 
 
 def test_liveliness_is_told_from_smoothness():
-    """Tokens over noise nominate another context than those over a smooth half; the quarters show it."""
+    """Tokens over noise nominate another context than those over a smooth half.
+
+    The quarters show it.
+    """
     pattern, brightness = Pattern(["stage 1 block 1"], []), np.full((64, 64), 0.5)
     brightness[:, 32:] = np.random.default_rng(0).random((64, 32))
     nominated = np.zeros((16, 16), int)
@@ -174,7 +203,10 @@ def test_blocks_are_compared_on_the_finer_grid():
     first, second = same_grid(coarse, fine)
     assert np.array_equal(second, fine)
     assert first.tolist() == [[0, 0, 1, 1, 2], [0, 0, 1, 1, 2], [3, 3, 4, 4, 5]]
-    fine, coarse = np.arange(4)[None], np.arange(2)[None]  # of an image that is no higher than one token
+    fine, coarse = (
+        np.arange(4)[None],
+        np.arange(2)[None],
+    )  # of an image that is no higher than one token
     assert [grid.tolist() for grid in same_grid(fine, coarse)] == [[[0, 1, 2, 3]], [[0, 0, 1, 1]]]
 
 
@@ -187,12 +219,17 @@ def test_every_pixel_lies_in_a_token():
 
 def test_quarters_of_counts():
     assert quarters_of(np.array([1, 1, 1, 1])).tolist() == [0, 1, 2, 3]
-    assert quarters_of(np.array([10, 0, 0, 0])).tolist()[0] == 2, "all in one bin: its middle is the middle"
+    assert quarters_of(np.array([10, 0, 0, 0])).tolist()[0] == 2, (
+        "all in one bin: its middle is the middle"
+    )
     assert (np.diff(quarters_of(np.random.default_rng(0).integers(0, 9, 128))) >= 0).all()
 
 
 def test_a_pattern_of_a_model_is_what_its_trace_counts(tiny_classifier):
-    model, images = tiny_classifier(), torch.rand(3, 3, 33, 41, generator=torch.Generator().manual_seed(0))
+    model, images = (
+        tiny_classifier(),
+        torch.rand(3, 3, 33, 41, generator=torch.Generator().manual_seed(0)),
+    )
     with NominationTrace(model, keep_maps=True) as trace:
         model(images)
     strides = dict(zip(trace.blocks, model.network.config.reductions, strict=False))

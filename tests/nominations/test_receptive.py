@@ -18,7 +18,12 @@ BLOCKS = ["stage 1 block 1", "stage 1 block 2", "stage 2 block 1", "stage 2 bloc
 def network(enliven_norms):
     torch.manual_seed(0)
     config = NomMerConfig(
-        embed_dim=16, depths=(2, 2, 1, 1), num_heads=(1, 1, 2, 4), patch_size=2, window_size=4, num_classes=0
+        embed_dim=16,
+        depths=(2, 2, 1, 1),
+        num_heads=(1, 1, 2, 4),
+        patch_size=2,
+        window_size=4,
+        num_classes=0,
     )
     network = enliven_norms(NomMer(config)).double().eval()
     for module in network.modules():
@@ -55,11 +60,15 @@ def depending(network, images, name, place):
 
 
 @pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("kinds", [["convolution"] * 4, ["window"] * 4, ["window", "convolution"] * 2, None])
+@pytest.mark.parametrize(
+    "kinds", [["convolution"] * 4, ["window"] * 4, ["window", "convolution"] * 2, None]
+)
 def test_fields_are_the_pixels_that_a_token_depends_on(network, images, place, kinds):
     with torch.no_grad():
         for block, kind in zip(
-            [block for stage in network.stages[:2] for block in stage.blocks], kinds or [], strict=False
+            [block for stage in network.stages[:2] for block in stage.blocks],
+            kinds or [],
+            strict=False,
         ):
             index = {"convolution": 0, "window": 1}[kind]
             block.mixer.nominator.score.weight.zero_()
@@ -71,13 +80,18 @@ def test_fields_are_the_pixels_that_a_token_depends_on(network, images, place, k
     for name, field in fields.items():
         found = depending(network, images, name, place)
         assert not (found & ~field).any(), "nothing outside has any influence"
-        assert found.sum() >= 0.97 * field.sum(), "nearly all inside has: pooling and ReLU shut off some"
+        assert found.sum() >= 0.97 * field.sum(), (
+            "nearly all inside has: pooling and ReLU shut off some"
+        )
     areas = [int(field.sum()) for field in fields.values()]
     assert areas == sorted(areas), "it only grows"
 
 
 def test_one_global_nomination_reaches_everything(network, images):
-    with intervene(network, "global", blocks=["stage 2 block 1"]), SightTrace(network, PLACES) as trace:
+    with (
+        intervene(network, "global", blocks=["stage 2 block 1"]),
+        SightTrace(network, PLACES) as trace,
+    ):
         network(images)
     fields = receptive_fields(network, trace.used, PLACES[2], SIZE)
     assert fields["stage 2 block 1"].all()
@@ -85,12 +99,16 @@ def test_one_global_nomination_reaches_everything(network, images):
 
 
 def test_fields_counted_by_hand(network, images):
-    used = {name: {"convolution": torch.ones(network.config.grid_size(*SIZE, int(name[6]) - 1))} for name in BLOCKS}
+    used = {
+        name: {"convolution": torch.ones(network.config.grid_size(*SIZE, int(name[6]) - 1))}
+        for name in BLOCKS
+    }
     fields = receptive_fields(network, used, (24, 40), SIZE)
     expected = [
         ((22, 28), (38, 44)),  # token (12, 20) and one around it, 2 pixels each
         ((20, 30), (36, 46)),
-        # token (6, 10): one around; as tokens of stage 1 rows 10 to 15; one around by the downsampling; two by stage 1
+        # token (6, 10): one around; as tokens of stage 1 rows 10 to 15; one around by the
+        # downsampling; two by stage 1
         ((14, 38), (30, 54)),
         ((10, 42), (26, 58)),
     ]

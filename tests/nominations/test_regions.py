@@ -18,7 +18,9 @@ from nommer.nominations.regions import (
 
 
 def literal_distance(parts):
-    """The distance from each pixel's centre to the nearest pixel with a neighbour of another part, and half a pixel."""
+    """The distance from each pixel's centre to the nearest pixel with a neighbour of another part,
+    and half a pixel.
+    """
     height, width = parts.shape
     border = [
         (row, column)
@@ -32,7 +34,9 @@ def literal_distance(parts):
     found = np.full(parts.shape, np.inf)
     for place in np.ndindex(height, width):
         for other in border:
-            found[place] = min(found[place], np.hypot(place[0] - other[0], place[1] - other[1]) + 0.5)
+            found[place] = min(
+                found[place], np.hypot(place[0] - other[0], place[1] - other[1]) + 0.5
+            )
     return found
 
 

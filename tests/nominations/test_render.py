@@ -24,12 +24,18 @@ def drawn(figure):
 def figure_of(count, *, size=(48, 40), grid=(10, 12), regions=None):
     blocks = [f"stage {1 + index // 6} block {1 + index % 6}" for index in range(count)]
     generator = torch.Generator().manual_seed(0)
-    probabilities = {block: torch.rand(*grid, 3, generator=generator).softmax(-1) for block in blocks}
-    nominated = {block: of_block.argmax(-1).to(torch.uint8) for block, of_block in probabilities.items()}
+    probabilities = {
+        block: torch.rand(*grid, 3, generator=generator).softmax(-1) for block in blocks
+    }
+    nominated = {
+        block: of_block.argmax(-1).to(torch.uint8) for block, of_block in probabilities.items()
+    }
     spans = {block: (float(grid[0]), float(grid[1])) for block in blocks}
     image = Image.new("RGB", size, (128, 128, 128))
     parts = regions and regions(blocks)
-    return nomination_figure(image, nominated, probabilities, title="image", spans=spans, regions=parts)
+    return nomination_figure(
+        image, nominated, probabilities, title="image", spans=spans, regions=parts
+    )
 
 
 def two_parts(blocks):
@@ -37,10 +43,16 @@ def two_parts(blocks):
         "a": dict(zip(CONTEXTS, (1.0, 0.0, 0.0), strict=True)),
         "b": dict(zip(CONTEXTS, (0.2, 0.3, 0.5), strict=True)),
     }
-    return Regions(Image.new("RGB", (48, 40)), dict.fromkeys(blocks, shares), {"a": (255, 0, 0), "b": (0, 0, 255)})
+    return Regions(
+        Image.new("RGB", (48, 40)),
+        dict.fromkeys(blocks, shares),
+        {"a": (255, 0, 0), "b": (0, 0, 255)},
+    )
 
 
-@pytest.mark.parametrize(("count", "regions"), [(1, None), (2, None), (12, None), (2, two_parts), (5, two_parts)])
+@pytest.mark.parametrize(
+    ("count", "regions"), [(1, None), (2, None), (12, None), (2, two_parts), (5, two_parts)]
+)
 def test_every_block_has_its_row_and_no_column_is_empty(count, regions):
     figure = figure_of(count, regions=regions)
     pixels = drawn(figure)
@@ -48,8 +60,12 @@ def test_every_block_has_its_row_and_no_column_is_empty(count, regions):
     columns = 4 if regions else 3
     assert len(shown) == columns * count + (3 if regions else 2)
     named = [axes.get_ylabel().split("\n")[0] for axes in shown if axes.get_ylabel()]
-    assert sorted(named) == [f"stage {1 + index // 6} block {1 + index % 6}" for index in range(count)]
-    titles = [axes.get_title() for axes in shown if axes.get_title() not in ("", "image", "predicted")]
+    assert sorted(named) == [
+        f"stage {1 + index // 6} block {1 + index % 6}" for index in range(count)
+    ]
+    titles = [
+        axes.get_title() for axes in shown if axes.get_title() not in ("", "image", "predicted")
+    ]
     of_columns = ["nominated", "probability", "entropy", *(["in parts"] if regions else [])]
     assert sorted(titles) == sorted(of_columns * (1 if count < 5 else 2))
     boxes = [axes.get_window_extent() for axes in shown]
@@ -67,7 +83,9 @@ def test_entropy_is_0_where_certain_and_1_where_open():
     expected = [0, 1, np.log(2) / np.log(3), -(0.2 * np.log(0.2) + 0.8 * np.log(0.8)) / np.log(3)]
     assert entropy(probabilities, CONTEXTS).tolist() == pytest.approx(expected)
     two = torch.tensor([[0.5, 0.5, 0], [1.0, 0, 0]])
-    assert entropy(two, CONTEXTS[:2]).tolist() == pytest.approx([1, 0]), "of two contexts as much as of three"
+    assert entropy(two, CONTEXTS[:2]).tolist() == pytest.approx([1, 0]), (
+        "of two contexts as much as of three"
+    )
 
 
 def test_a_context_whose_probability_vanishes_is_still_one_of_three():
@@ -86,7 +104,9 @@ def test_a_context_whose_probability_vanishes_is_still_one_of_three():
         )
         (axes,) = [axes for axes in figure.axes if axes.get_title() == "entropy"]
         assert axes.get_xlabel() == mean
-        assert [text.get_text() for text in figure.legends[0].get_texts()] == list(contexts), "no others"
+        assert [text.get_text() for text in figure.legends[0].get_texts()] == list(contexts), (
+            "no others"
+        )
         under = next(axes for axes in figure.axes if axes.get_title() == "nominated").get_xlabel()
         assert ("0% global" in under) == ("global" in contexts)
 
@@ -97,7 +117,9 @@ def test_the_entropy_map_is_dark_where_certain_and_bright_where_open():
     image = Image.new("RGB", (256, 256), (128, 128, 128))
     nominated = {"stage 1 block 1": torch.zeros(2, 2, dtype=torch.uint8)}
     spans = {"stage 1 block 1": (2.0, 2.0)}
-    figure = nomination_figure(image, nominated, {"stage 1 block 1": probabilities}, title="", spans=spans)
+    figure = nomination_figure(
+        image, nominated, {"stage 1 block 1": probabilities}, title="", spans=spans
+    )
     (axes,) = [axes for axes in figure.axes if axes.get_title() == "entropy"]
     shown = np.asarray(axes.images[0].get_array()).astype(float)
     for columns, value in ((slice(0, 128), 0.0), (slice(128, None), 1.0)):
@@ -108,18 +130,34 @@ def test_the_entropy_map_is_dark_where_certain_and_bright_where_open():
 
 def test_cells_lie_where_their_tokens_do_also_where_the_last_are_cut():
     nominated = torch.tensor([[0, 1, 2]])
-    shown = np.asarray(overlay(Image.new("RGB", (10, 4)), one_hot(nominated, 3), (1.0, 2.5))).astype(float)
+    shown = np.asarray(
+        overlay(Image.new("RGB", (10, 4)), one_hot(nominated, 3), (1.0, 2.5))
+    ).astype(float)
     for column in range(10):  # 4 pixels a token, of which the image holds two and a half
         expected = 0.6 * 255 * np.array(to_rgb(CONTEXT_COLOURS[CONTEXTS[column // 4]]))
         assert np.abs(shown[:, column] - expected).max() <= 1
 
 
 def seen_by_the_colour_blind(colour, kind):
-    """An sRGB colour as somebody without one kind of cone sees it (Machado and others, 2009, severity 1)."""
+    """An sRGB colour as somebody without one kind of cone sees it (Machado and others, 2009,
+    severity 1).
+    """
     matrix = {
-        "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
-        "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
-        "tritan": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+        "protan": [
+            [0.152286, 1.052583, -0.204868],
+            [0.114503, 0.786281, 0.099216],
+            [-0.003882, -0.048116, 1.051998],
+        ],
+        "deutan": [
+            [0.367322, 0.860646, -0.227968],
+            [0.280085, 0.672501, 0.047413],
+            [-0.011820, 0.042940, 0.968881],
+        ],
+        "tritan": [
+            [1.255528, -0.076749, -0.178779],
+            [-0.078411, 0.930809, 0.147602],
+            [0.004733, 0.691367, 0.303900],
+        ],
     }[kind]
     linear = ((np.array(colour) + 0.055) / 1.055) ** 2.4  # of colours that are not nearly black
     mixed = np.clip(np.array(matrix) @ linear, 0, 1)
@@ -128,7 +166,9 @@ def seen_by_the_colour_blind(colour, kind):
 
 @pytest.mark.parametrize("kind", ["protan", "deutan", "tritan"])
 def test_the_colour_blind_can_tell_the_colours_apart(kind):
-    colours = [seen_by_the_colour_blind(to_rgb(colour), kind) for colour in CONTEXT_COLOURS.values()]
+    colours = [
+        seen_by_the_colour_blind(to_rgb(colour), kind) for colour in CONTEXT_COLOURS.values()
+    ]
     for index, colour in enumerate(colours):
         for other in colours[:index]:
             assert np.abs(colour - other).max() > 0.14, "a seventh of a channel's range"

@@ -1,4 +1,7 @@
-"""Pictures of what tokens see: supports, weights and fields as they are, in the pixels of the image."""
+"""Pictures of what tokens see.
+
+Supports, weights and fields as they are, in the pixels of the image.
+"""
 
 import numpy as np
 import pytest
@@ -58,7 +61,10 @@ def test_the_panel_of_fields_tells_from_which_block_on_a_pixel_counts(explain):
     assert len(np.unique(rgba[second & ~first], axis=0)) == 1
     assert np.allclose(rgba[~second], (0, 0, 0, 0.5))
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert labels == [f"{first.mean():.1%} after stage 1 block 1", f"{second.mean():.1%} after stage 2 block 1"]
+    assert labels == [
+        f"{first.mean():.1%} after stage 1 block 1",
+        f"{second.mean():.1%} after stage 2 block 1",
+    ]
 
 
 def test_every_token_has_its_part_and_the_class_token_too(explain):
@@ -66,7 +72,12 @@ def test_every_token_has_its_part_and_the_class_token_too(explain):
     names = [part.get_suptitle() for part in figure.subfigs]
     assert names == ["token at x 20, y 10", "token at x 40, y 40", "class token"]
     titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
-    of_token = ["image", "stage 1 block 1: window", "stage 2 block 1: window", "pixels that can influence it"]
+    of_token = [
+        "image",
+        "stage 1 block 1: window",
+        "stage 2 block 1: window",
+        "pixels that can influence it",
+    ]
     of_token += ["how strongly (gradient)", "stage 3 block 1", "stage 4 block 1"]
     assert titles == [*of_token, *of_token, "stage 4 block 1"]
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
@@ -77,7 +88,9 @@ def test_small_fields_are_enlarged_and_large_ones_not(tiny_segmenter, noisy):
     model = tiny_segmenter()
     local = intervene(model, "convolution", blocks=["stage 1 block 1"])
     with local, intervene(model, "global", blocks=["stage 2 block 1"]):
-        (explanation,) = explain_images(model, [noisy((120, 90, 60), size=(96, 64))], tokens=[(50, 30), (0, 63)])
+        (explanation,) = explain_images(
+            model, [noisy((120, 90, 60), size=(96, 64))], tokens=[(50, 30), (0, 63)]
+        )
     figure = explanation.plot_tokens()
     for which, (x, y) in enumerate([(50, 30), (0, 63)]):
         small = panel(figure, "stage 1 block 1: convolution", which)

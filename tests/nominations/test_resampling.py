@@ -12,14 +12,21 @@ def mean(values):
 
 def filled(numbers, *, seed=0, resamples=400):
     """Sums over images of one group, each with one number counted once."""
-    resampler, sums = Resampler(seed=seed, resamples=resamples), ImageSums.empty(1, 2, resamples=resamples)
+    resampler, sums = (
+        Resampler(seed=seed, resamples=resamples),
+        ImageSums.empty(1, 2, resamples=resamples),
+    )
     for number in numbers:
         sums.add(np.array([0]), np.array([[1.0, number]]), resampler.draw())
     return sums
 
 
 def test_sums_are_those_of_the_literal_loop():
-    rng, sums, resampler = np.random.default_rng(0), ImageSums.empty(4, 3, resamples=7), Resampler(resamples=7)
+    rng, sums, resampler = (
+        np.random.default_rng(0),
+        ImageSums.empty(4, 3, resamples=7),
+        Resampler(resamples=7),
+    )
     total, resampled = np.zeros((4, 3)), np.zeros((4, 7, 3))
     for _ in range(20):
         groups, values, drawn = rng.permutation(4)[:2], rng.random((2, 3)), resampler.draw()

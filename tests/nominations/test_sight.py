@@ -1,4 +1,6 @@
-"""What tokens see: the weights are those that make the network's outputs, the supports those that matter."""
+"""What tokens see: the weights are those that make the network's outputs, the supports those that
+matter.
+"""
 
 import math
 
@@ -14,7 +16,9 @@ from nommer.nominations.receptive import mixers
 from nommer.nominations.sight import ATTENTION, SightTrace, attention_weights
 
 SIZE = (61, 90)
-"""Of images that neither windows nor blocks fill: grids of 31 x 45, 16 x 23, 8 x 12 and 4 x 6 tokens."""
+"""Of images that neither windows nor blocks fill: grids of 31 x 45, 16 x 23, 8 x 12 and 4 x 6
+tokens.
+"""
 
 PLACES = [(0, 0), (60, 89), (30, 47)]
 
@@ -23,7 +27,12 @@ PLACES = [(0, 0), (60, 89), (30, 47)]
 def network(enliven_norms):
     torch.manual_seed(0)
     config = NomMerConfig(
-        embed_dim=16, depths=(2, 1, 1, 2), num_heads=(2, 2, 2, 4), patch_size=2, num_classes=5, img_size=64
+        embed_dim=16,
+        depths=(2, 1, 1, 2),
+        num_heads=(2, 2, 2, 4),
+        patch_size=2,
+        num_classes=5,
+        img_size=64,
     )
     network = enliven_norms(NomMer(config)).double().eval()
     for module in network.modules():
@@ -59,7 +68,9 @@ def recorded(network, images):
     found, handles = {}, []
     for name, module in network.named_modules():
         if isinstance(module, MultiHeadAttention):
-            keep = lambda _module, inputs, output, name=name: found.__setitem__(name, (*inputs, output))  # noqa: E731
+            keep = lambda _module, inputs, output, name=name: found.__setitem__(
+                name, (*inputs, output)
+            )  # noqa: E731
             handles.append(module.register_forward_hook(keep))
     network(images)
     for handle in handles:
@@ -77,9 +88,13 @@ def test_weights_reproduce_what_attention_puts_out(network, images):
             own = None if bias is None else bias[index % len(bias)].expand(attention.heads, -1, -1)
             weights = attention_weights(attention, tokens, range(len(tokens)), own)
             assert torch.allclose(weights.sum(-1), torch.ones(()).double())
-            value = rearrange(attention.qkv(tokens), "n (qkv h d) -> qkv h n d", qkv=3, h=attention.heads)[2]
+            value = rearrange(
+                attention.qkv(tokens), "n (qkv h d) -> qkv h n d", qkv=3, h=attention.heads
+            )[2]
             attended = torch.einsum("q h n, h n d -> q h d", weights, value).flatten(1)
-            assert torch.allclose(attention.proj(attended), output.flatten(1, -2)[index], atol=1e-12)
+            assert torch.allclose(
+                attention.proj(attended), output.flatten(1, -2)[index], atol=1e-12
+            )
 
 
 def of_token(network, images, place, kind):
@@ -104,7 +119,9 @@ def test_a_window_is_seen_with_its_own_weights_and_padding_with_none(network, im
         assert torch.equal(view.support, expected), "its window, as far as there are tokens"
         windows, bias, _ = seen[f"stages.{stage}.blocks.{int(name[-1]) - 1}.mixer.window.attention"]
         window = row // side * math.ceil(columns / side) + column // side
-        weights = attention_weights(mixer.window.attention, windows[window], range(side**2), bias[window])
+        weights = attention_weights(
+            mixer.window.attention, windows[window], range(side**2), bias[window]
+        )
         literal = weights[row % side * side + column % side].mean(0).view(side, side)
         inside = literal[: rows - row // side * side, : columns - column // side * side]
         assert torch.allclose(view.weights[view.support], inside.flatten())
@@ -114,7 +131,9 @@ def test_a_window_is_seen_with_its_own_weights_and_padding_with_none(network, im
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_blocks_of_the_global_context_share_their_weight_between_their_tokens(network, images, place):
+def test_blocks_of_the_global_context_share_their_weight_between_their_tokens(
+    network, images, place
+):
     views = of_token(network, images, place, "global")
     with intervene(network, "global"):
         seen = recorded(network, images)
@@ -123,7 +142,9 @@ def test_blocks_of_the_global_context_share_their_weight_between_their_tokens(ne
         side = network.config.block_sizes[stage]
         blocks, _ = seen[f"stages.{stage}.blocks.{int(name[-1]) - 1}.mixer.spectral.attention"]
         row, column = place[0] // view.stride // side, place[1] // view.stride // side
-        weights = attention_weights(mixer.spectral.attention, blocks[0].flatten(0, 1), [row * blocks.shape[2] + column])
+        weights = attention_weights(
+            mixer.spectral.attention, blocks[0].flatten(0, 1), [row * blocks.shape[2] + column]
+        )
         literal = weights[0].mean(0).view(blocks.shape[1:3])
         assert view.support.all()
         for block_row in range(len(literal)):
@@ -148,7 +169,11 @@ def test_attention_of_tokens_and_of_the_class_token(network, images):
     seen = recorded(network, images)
     for index in range(len(PLACES)):
         views = [view for view in trace.views(index) if view.kind == ATTENTION]
-        assert [view.block for view in views] == ["stage 3 block 1", "stage 4 block 1", "stage 4 block 2"]
+        assert [view.block for view in views] == [
+            "stage 3 block 1",
+            "stage 4 block 1",
+            "stage 4 block 2",
+        ]
         for view in views:
             assert view.weights.sum() + view.class_weight == pytest.approx(1)
             assert (view.class_weight > 0) == view.block.startswith("stage 4")
@@ -166,13 +191,23 @@ def test_attention_of_tokens_and_of_the_class_token(network, images):
 
 
 @pytest.mark.parametrize("context", ["convolution", "window", "global"])
-def test_what_a_context_puts_out_depends_on_its_support_and_on_nothing_else(network, images, context):
+def test_what_a_context_puts_out_depends_on_its_support_and_on_nothing_else(
+    network, images, context
+):
     mixer = network.stages[0].blocks[0].mixer
-    module = {"convolution": mixer.convolution, "window": mixer.window, "global": mixer.spectral}[context]
+    module = {"convolution": mixer.convolution, "window": mixer.window, "global": mixer.spectral}[
+        context
+    ]
     for place in PLACES:
         view = of_token(network, images, place, context)[0]
-        grid = torch.randn(1, 31, 45, 16, generator=torch.Generator().manual_seed(1)).double().requires_grad_()
-        (gradient,) = torch.autograd.grad(module(grid)[0, view.place[0], view.place[1]].square().sum(), grid)
+        grid = (
+            torch.randn(1, 31, 45, 16, generator=torch.Generator().manual_seed(1))
+            .double()
+            .requires_grad_()
+        )
+        (gradient,) = torch.autograd.grad(
+            module(grid)[0, view.place[0], view.place[1]].square().sum(), grid
+        )
         assert torch.equal(gradient[0].abs().sum(-1) > 0, view.support)
 
 
@@ -182,7 +217,10 @@ def test_nominations_are_those_of_the_network(network, images):
     assert [view.block for view in trace.views(0)] == [name for _, name, _ in mixers(network)]
     for index, place in enumerate(PLACES):
         for view in trace.views(index)[:3]:
-            weights = {context: of_all[view.place].item() for context, of_all in trace.used[view.block].items()}
+            weights = {
+                context: of_all[view.place].item()
+                for context, of_all in trace.used[view.block].items()
+            }
             assert weights[view.kind] == 1
             assert sum(weights.values()) == 1
             assert view.place == (place[0] // view.stride, place[1] // view.stride)
@@ -202,7 +240,14 @@ def test_fused_networks_see_the_same(network, images):
 
 
 def test_a_network_that_nominates_nothing_is_refused_and_left_as_it_was():
-    network = NomMer(NomMerConfig(embed_dim=16, depths=(1, 1, 1, 1), num_heads=(2, 2, 2, 4), contexts=("window",)))
-    with pytest.raises(ValueError, match="nothing nominates in this NomMer"), SightTrace(network, [(0, 0)]):
+    network = NomMer(
+        NomMerConfig(
+            embed_dim=16, depths=(1, 1, 1, 1), num_heads=(2, 2, 2, 4), contexts=("window",)
+        )
+    )
+    with (
+        pytest.raises(ValueError, match="nothing nominates in this NomMer"),
+        SightTrace(network, [(0, 0)]),
+    ):
         pass
     assert hooks(network) == 0

@@ -20,7 +20,9 @@ from nommer.nominations.texture import (
 def test_a_ramp_has_the_energy_of_its_slope():
     ramp = np.tile(np.arange(16) * 0.01, (8, 1))
     assert gradient_energy(ramp, 4, (2, 4)) == pytest.approx(np.full((2, 4), 0.0001))
-    assert gradient_energy(ramp[:1], 4, (1, 4)) == pytest.approx(np.full((1, 4), 0.0001)), "an image one pixel high"
+    assert gradient_energy(ramp[:1], 4, (1, 4)) == pytest.approx(np.full((1, 4), 0.0001)), (
+        "an image one pixel high"
+    )
 
 
 def test_a_cell_at_the_edge_repeats_the_pixels_inside():

@@ -22,7 +22,9 @@ def images():
 
 
 def hooks(model):
-    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules())
+    return sum(
+        len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()
+    )
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -58,7 +60,9 @@ def test_maps_counts_and_shares_agree(tiny_classifier, images):
     with NominationTrace(model, keep_maps=True) as trace:
         model(images[:2])
         model(images[2:])
-    for row, (block, size) in enumerate({"stage 1 block 1": (16, 20), "stage 2 block 1": (8, 10)}.items()):
+    for row, (block, size) in enumerate(
+        {"stage 1 block 1": (16, 20), "stage 2 block 1": (8, 10)}.items()
+    ):
         maps = trace.maps(block)
         assert maps.shape == (3, *size)
         counts = torch.bincount(maps.flatten().long(), minlength=3)
@@ -69,7 +73,9 @@ def test_maps_counts_and_shares_agree(tiny_classifier, images):
         assert list(shares.values()) == pytest.approx((counts / counts.sum()).tolist())
         probabilities = trace.probabilities(block)
         assert torch.allclose(probabilities.sum(-1), torch.ones(3, *size), atol=1e-5)
-        assert torch.equal(probabilities.argmax(-1), maps.long()), "without noise the most probable is nominated"
+        assert torch.equal(probabilities.argmax(-1), maps.long()), (
+            "without noise the most probable is nominated"
+        )
 
 
 @pytest.mark.parametrize("context", range(3))
@@ -77,7 +83,9 @@ def test_a_forced_context_has_all_of_the_shares(tiny_classifier, images, context
     model = tiny_classifier()
     for module in nominator_blocks(model).values():
         module.register_forward_pre_hook(
-            lambda _module, inputs: (torch.zeros_like(inputs[0]).index_fill(-1, torch.tensor([context]), 1.0),)
+            lambda _module, inputs: (
+                torch.zeros_like(inputs[0]).index_fill(-1, torch.tensor([context]), 1.0),
+            )
         )
     with NominationTrace(model, keep_maps=True) as trace:
         model(images)
@@ -93,7 +101,8 @@ def test_an_unused_trace_has_counted_nothing(tiny_classifier):
     assert set(trace.shares()["stage 1 block 1"].values()) == {0.0}
 
 
-# ---- statistics ------------------------------------------------------------------------------------------------------
+# ---- statistics
+# ------------------------------------------------------------------------------------------------------
 
 
 def test_statistics_are_the_means_over_all_tokens(tiny_classifier, images):
@@ -107,8 +116,12 @@ def test_statistics_are_the_means_over_all_tokens(tiny_classifier, images):
         entropy = -(probabilities * probabilities.log()).sum(-1) / math.log(3)
         assert found.tokens == len(probabilities)
         assert found.shares == pytest.approx(trace.shares()[block])
-        assert list(found.probabilities.values()) == pytest.approx(probabilities.mean(0).tolist(), abs=1e-6)
-        assert found.margin == pytest.approx((ordered[:, 0] - ordered[:, 1]).mean().item(), abs=1e-6)
+        assert list(found.probabilities.values()) == pytest.approx(
+            probabilities.mean(0).tolist(), abs=1e-6
+        )
+        assert found.margin == pytest.approx(
+            (ordered[:, 0] - ordered[:, 1]).mean().item(), abs=1e-6
+        )
         assert found.entropy == pytest.approx(entropy.mean().item(), abs=1e-6)
         assert list(found.norms) == list(CONTEXTS)
 
@@ -119,7 +132,9 @@ def test_norms_are_those_of_the_contexts(tiny_classifier, enliven_norms, images,
     mixer, seen = model.network.stages[1].blocks[0].mixer, {}
     for name in ("convolution", "window", "spectral"):
         context = getattr(mixer, name)
-        context.register_forward_hook(lambda _m, _i, out, name=name: seen.update({name: out.norm(dim=-1).mean()}))
+        context.register_forward_hook(
+            lambda _m, _i, out, name=name: seen.update({name: out.norm(dim=-1).mean()})
+        )
     with NominationTrace(model, keep_norms=True) as trace:
         model(images)
     found = trace.statistics()["stage 2 block 1"].norms
@@ -132,7 +147,9 @@ def test_an_open_contest_has_all_the_entropy_and_a_sure_one_all_the_margin(
 ):
     model = tiny_classifier()
     for module in nominator_blocks(model).values():
-        module.register_forward_pre_hook(lambda _m, inputs: (torch.tensor([0.0, 1, 2]).expand_as(inputs[0]) * scale,))
+        module.register_forward_pre_hook(
+            lambda _m, inputs: (torch.tensor([0.0, 1, 2]).expand_as(inputs[0]) * scale,)
+        )
     with NominationTrace(model) as trace:
         model(images)
     for found in trace.statistics().values():
@@ -159,7 +176,8 @@ def test_contexts_weighed_alike_share_every_token(tiny_classifier, images):
     assert trace.shares()["stage 1 block 1"] == pytest.approx(dict.fromkeys(CONTEXTS, 1 / 3))
 
 
-# ---- every model -----------------------------------------------------------------------------------------------------
+# ---- every model
+# -----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -168,7 +186,13 @@ def build(tiny_classifier, tiny_segmenter):
 
     def detector(images):
         torch.manual_seed(0)
-        network = RCNN(NomMer(VARIANTS["nommer_micro"]), num_classes=2, masks=True, fpn_channels=8, box_channels=16)
+        network = RCNN(
+            NomMer(VARIANTS["nommer_micro"]),
+            num_classes=2,
+            masks=True,
+            fpn_channels=8,
+            box_channels=16,
+        )
         torch.nn.init.normal_(network.roi_heads.stages[0].predictor.cls_score.weight)
         return network.eval(), list(images)
 

@@ -1,4 +1,6 @@
-"""The verbs: one typed function each, which the command line and the YAML recipes call with the same names."""
+"""The verbs: one typed function each, which the command line and the YAML recipes call with the
+same names.
+"""
 
 from nommer.api.delivering import benchmark, export
 from nommer.api.training import check, replay, train

@@ -24,16 +24,21 @@ def check(
     out: Path | str | None = None,
     overwrite: bool = False,
 ) -> CheckResult:
-    """Look at labelled images before anything is learned from them; every file is read whole, none is changed.
+    """Look at labelled images before anything is learned from them.
 
-    Exit code: 0 where nothing is amiss but for notes; 1 for problems: something is left out, dropped or clipped, or the
-    same image has two labels or is in two splits; 2 where training would refuse the data, also for labels that cannot
-    be read at all. Whatever is found, the report is written; mistakes in the call are code 2 without one.
+    Every file is read whole, none is changed.
+
+    Exit code: 0 where nothing is amiss but for notes; 1 for problems: something is left out,
+    dropped or clipped, or the same image has two labels or is in two splits; 2 where training would
+    refuse the data, also for labels that cannot be read at all. Whatever is found, the report is
+    written; mistakes in the call are code 2 without one.
 
     Args:
         data: labelled images in any format that `train` takes.
-        classes: for masks, YAML or JSON file with the names, values and colours of the classes and what to ignore.
-        out: folder for report.html, data_issues.jsonl, images.csv and result.json. By default a new one, runs/check.
+        classes: for masks, YAML or JSON file with the names, values and colours of the classes and
+            what to ignore.
+        out: folder for report.html, data_issues.jsonl, images.csv and result.json. By default a new
+            one, runs/check.
         overwrite: delete earlier results in `out`.
 
     Returns:
@@ -86,53 +91,68 @@ def train(
     segmentation: SegmentationOptions = SegmentationOptions(),
     detection: DetectionOptions = DetectionOptions(),
 ) -> TrainingResult:
-    """Train on labelled images; what they are labelled with is learned: classes of images or pixels, or objects.
+    """Train on labelled images.
+
+    What they are labelled with is learned: classes of images or pixels, or objects.
 
     Args:
-        data: for classification a folder with train/CLASS/ and val/CLASS/ (val may be called valid, validation or
-            test), or with CLASS/ alone, which is then split; an archive of these, a table of paths and labels, lists,
-            ImageNet's own layouts, WebDataset shards or a Hugging Face dataset on disk. For segmentation images and
-            masks, as images/train and masks/train, train/images and train/masks, images/ and masks/ with lists or
-            alone, or as ADE20K, CamVid or VOC have them. For detection COCO, YOLO or VOC data, or maps of instances.
-        model: variant of the network: nommer_tiny, nommer_small, nommer_base, nommer_nano, nommer_pico or
-            nommer_micro; or timm:NAME, a network of timm without pretrained weights, to compare with.
+        data: for classification a folder with train/CLASS/ and val/CLASS/ (val may be called valid,
+            validation or test), or with CLASS/ alone, which is then split; an archive of these, a
+            table of paths and labels, lists, ImageNet's own layouts, WebDataset shards or a Hugging
+            Face dataset on disk. For segmentation images and masks, as images/train and
+            masks/train, train/images and train/masks, images/ and masks/ with lists or alone, or as
+            ADE20K, CamVid or VOC have them. For detection COCO, YOLO or VOC data, or maps of
+            instances.
+        model: variant of the network: nommer_tiny, nommer_small, nommer_base, nommer_nano,
+            nommer_pico or nommer_micro; or timm:NAME, a network of timm without pretrained weights,
+            to compare with.
         out: run folder, made by this command.
-        classes: for masks, YAML or JSON file with the names, values and colours of the classes and what to ignore. By
-            default classes.yaml or classes.json in the data folder.
+        classes: for masks, YAML or JSON file with the names, values and colours of the classes and
+            what to ignore. By default classes.yaml or classes.json in the data folder.
         epochs: times that the training images are gone through.
         epoch_steps: steps that count as one epoch. By default as many as the training images fill.
-        batch_size: images per step and process; auto is the largest that fits into 90 % of a GPU's free memory or half
-            of a CPU's, at most a tenth of the training images. By default 64 for classification, 8 for segmentation
-            and 4 for detection, or all there are if fewer.
-        image_size: side of the square input in pixels, 32 or more. By default 224, for smaller images their own size;
-            for segmentation the side of the crops, by default 512, for smaller images theirs.
+        batch_size: images per step and process; auto is the largest that fits into 90 % of a GPU's
+            free memory or half of a CPU's, at most a tenth of the training images. By default 64
+            for classification, 8 for segmentation and 4 for detection, or all there are if fewer.
+        image_size: side of the square input in pixels, 32 or more. By default 224, for smaller
+            images their own size; for segmentation the side of the crops, by default 512, for
+            smaller images theirs.
         lr: learning rate at its highest.
         device: auto, cpu, cuda, mps, or chosen ones as in cuda:0,1.
         devices: number of devices of each machine, one process each; of torchrun its own processes.
         nodes: number of machines, each running this command, as torchrun and SLURM start it.
-        sync_norms: whether batch norms see the batches of all processes; auto does for segmentation and detection.
-        strategy: how several processes train: ddp, each with all weights, or fsdp (experimental), each with a part of
-            weights, gradients and the optimiser's state; auto is ddp.
-        precision: number format of the computation; auto is bf16 on a GPU that can and 32 elsewhere.
-        compile: have torch.compile translate the training step, which takes one to five minutes at the start.
-        seed: of weights, split, order, augmentation and noise: the same seed gives the same result on the same machine.
-        workers: processes that decode images; 0 decodes in the training process. By default one per core but one.
-        cache: where decoded images are kept for all epochs and processes, with the same results: ram, disk (in the run
-            folder), or none; it says how much they take, and refuses what does not fit.
+        sync_norms: whether batch norms see the batches of all processes; auto does for segmentation
+            and detection.
+        strategy: how several processes train: ddp, each with all weights, or fsdp (experimental),
+            each with a part of weights, gradients and the optimiser's state; auto is ddp.
+        precision: number format of the computation; auto is bf16 on a GPU that can and 32
+            elsewhere.
+        compile: have torch.compile translate the training step, which takes one to five minutes at
+            the start.
+        seed: of weights, split, order, augmentation and noise: the same seed gives the same result
+            on the same machine.
+        workers: processes that decode images; 0 decodes in the training process. By default one per
+            core but one.
+        cache: where decoded images are kept for all epochs and processes, with the same results:
+            ram, disk (in the run folder), or none; it says how much they take, and refuses what
+            does not fit.
         accumulate: steps whose gradients are added up before the weights change.
-        checkpoint_minutes: how old checkpoints/last.ckpt may become within an epoch; 0 saves after every step.
-        time_limit: duration such as 90s, 30m, 8h or 1d12h after which training is saved and stopped, so early that the
-            best model so far can still be judged; --resume goes on with a limit of its own.
-        loggers: wandb, mlflow or both, besides metrics.csv and TensorBoard; they are set up by their own environment
-            variables, such as WANDB_MODE and MLFLOW_TRACKING_URI.
+        checkpoint_minutes: how old checkpoints/last.ckpt may become within an epoch; 0 saves after
+            every step.
+        time_limit: duration such as 90s, 30m, 8h or 1d12h after which training is saved and
+            stopped, so early that the best model so far can still be judged; --resume goes on with
+            a limit of its own.
+        loggers: wandb, mlflow or both, besides metrics.csv and TensorBoard; they are set up by
+            their own environment variables, such as WANDB_MODE and MLFLOW_TRACKING_URI.
         val_fraction: share of each class that is held back where the data has no val folder.
-        on_bad_sample: what to do with images that cannot be read: error refuses any, skip leaves them out and lists
-            them, auto leaves out and lists at most 1 %.
-        pretrained: run folder, model folder, published checkpoint, or name of the zoo, such as nommer_nano, whose
-            weights to start from.
-        reinit_head: start with a new classifier, as other classes than those of `pretrained` need; heads for pixels and
-            objects are new in any case.
-        resume: go on with the run in `out` from its last checkpoint, exactly; with more epochs if they are asked for.
+        on_bad_sample: what to do with images that cannot be read: error refuses any, skip leaves
+            them out and lists them, auto leaves out and lists at most 1 %.
+        pretrained: run folder, model folder, published checkpoint, or name of the zoo, such as
+            nommer_nano, whose weights to start from.
+        reinit_head: start with a new classifier, as other classes than those of `pretrained` need;
+            heads for pixels and objects are new in any case.
+        resume: go on with the run in `out` from its last checkpoint, exactly; with more epochs if
+            they are asked for.
         overwrite: delete the run in `out` first.
         network: changes to the network.
         optim: optimiser and schedule.
@@ -141,22 +161,26 @@ def train(
         aids: averaged weights, early stopping, frozen layers.
         classification: what is done about classes of different size, for classification.
         segmentation: head, loss and random changes of images and masks, for segmentation.
-        detection: heads, sizes and random changes of images and objects, for detection and instance segmentation.
+        detection: heads, sizes and random changes of images and objects, for detection and instance
+            segmentation.
 
     Returns:
         The run folder, the judgement of the best epoch, and its model.
 
     Raises:
-        InputError: anything given that does not fit; the message says what was found and what to do.
+        InputError: anything given that does not fit; the message says what was found and what to
+            do.
     """
     return train_model(TrainSettings(**locals()))
 
 
 def replay(run: Path | str, *, device: str = "auto") -> ReplayResult:
-    """Do the step again at which a run was stopped because its loss or gradient was no number, layer by layer.
+    """Do the step again at which a run was stopped because its loss or gradient was no number,
+    layer by layer.
 
-    The same weights, the same images with the same random changes, the same noise; nothing is trained. A table of every
-    layer's output and gradient is written to nonfinite/layers.csv in the run folder.
+    The same weights, the same images with the same random changes, the same noise; nothing is
+    trained. A table of every layer's output and gradient is written to nonfinite/layers.csv in the
+    run folder.
 
     Args:
         run: run folder of the training that was stopped.

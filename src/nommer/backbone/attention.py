@@ -1,6 +1,7 @@
 """Multi-head self-attention (paper section 3.1), the one implementation that all parts share.
 
-The window context adds a bias to the scores; the global context and the blocks of stages 3-4 do not.
+The window context adds a bias to the scores; the global context and the blocks of stages 3-4 do
+not.
 """
 
 from collections.abc import Sequence
@@ -35,7 +36,10 @@ class MultiHeadAttention(nn.Module):
         self.proj = Linear(width, width)
 
     def forward(self, tokens: Tokens, bias: ScoreBias | None = None) -> Tokens:
-        """Attend over `tokens` (B, N, width); `bias`, broadcast to (B, heads, N, N), is added to the scores."""
+        """Attend over `tokens` (B, N, width).
+
+        `bias`, broadcast to (B, heads, N, N), is added to the scores.
+        """
         return self.proj(attend(self.qkv(tokens), self.heads, bias))
 
 
@@ -43,7 +47,9 @@ class GlobalAttention(MultiHeadAttention):
     """The mixer of stages 3-4: self-attention over all tokens, however they are arranged."""
 
     def forward(self, x: TokensOrGrid) -> TokensOrGrid:  # type: ignore[override]  # no bias here
-        """Attend over every token of `x`, a grid (B, rows, columns, width) or a sequence (B, N, width)."""
+        """Attend over every token of `x`, a grid (B, rows, columns, width) or a sequence (B, N,
+        width).
+        """
         return super().forward(x.flatten(1, -2)).view_as(x)
 
 
@@ -52,17 +58,22 @@ def attend(qkv: PackedTokens, heads: int, bias: ScoreBias | None = None) -> Toke
     if bias is not None and head_by_head_is_faster(qkv, heads):
         bias = bias.to(qkv.dtype).expand(-1, heads, -1, -1)
         return _HeadByHead.apply(qkv, heads, bias)
-    query, key, value = (rearrange(part, "b n (h d) -> b h n d", h=heads) for part in qkv.chunk(3, dim=-1))
+    query, key, value = (
+        rearrange(part, "b n (h d) -> b h n d", h=heads) for part in qkv.chunk(3, dim=-1)
+    )
     bias = None if bias is None else bias.to(query.dtype)
     attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
     return rearrange(attended, "b h n d -> b n (h d)")
 
 
 def head_by_head_is_faster(qkv: PackedTokens, heads: int) -> bool:
-    """Whether plain products beat fused attention: on the CPU, for sequences as short as windows are.
+    """Whether plain products beat fused attention.
 
-    There fused attention leaves a bias with a gradient to a form that copies, and its blocks are too large to fill.
-    The scores, which are kept for the backward pass, are then no more than queries, keys and values.
+    On the CPU, for sequences as short as windows are.
+
+    There fused attention leaves a bias with a gradient to a form that copies, and its blocks are
+    too large to fill. The scores, which are kept for the backward pass, are then no more than
+    queries, keys and values.
     """
     if qkv.dtype not in (torch.float32, torch.float64) or not at_work_on_cpu(qkv):
         return False
@@ -70,11 +81,13 @@ def head_by_head_is_faster(qkv: PackedTokens, heads: int) -> bool:
 
 
 class _HeadByHead(torch.autograd.Function):
-    """Softmax attention whose products read queries, keys and values where they lie, one head after the other.
+    """Softmax attention whose products read queries, keys and values where they lie, one head after
+    the other.
 
-    With P = softmax(S) of the scores S = Q K^T scale + bias, and G the gradient of P V: the gradient of V is P^T G,
-    that of S is D = P (G V^T - sum_keys(P G V^T)), of the bias D summed over the sequences that share it, of Q
-    D K scale and of K D^T Q scale. Gradients of these gradients are autograd's own, of the literal form.
+    With P = softmax(S) of the scores S = Q K^T scale + bias, and G the gradient of P V: the
+    gradient of V is P^T G, that of S is D = P (G V^T - sum_keys(P G V^T)), of the bias D summed
+    over the sequences that share it, of Q D K scale and of K D^T Q scale. Gradients of these
+    gradients are autograd's own, of the literal form.
     """
 
     @staticmethod
@@ -102,7 +115,9 @@ class _HeadByHead(torch.autograd.Function):
             query, key, value = parts[:, :, :, head].unbind(2)
             of_result = of_attended[:, :, head]
             of_weights = of_result @ value.mT
-            of_scores = torch.ops.aten._softmax_backward_data(of_weights, weights, -1, weights.dtype)
+            of_scores = torch.ops.aten._softmax_backward_data(
+                of_weights, weights, -1, weights.dtype
+            )
             of_parts[:, :, 0, head] = (of_scores @ key).mul_(scale)
             of_parts[:, :, 1, head] = (of_scores.mT @ query).mul_(scale)
             of_parts[:, :, 2, head] = weights.mT @ of_result

@@ -1,4 +1,7 @@
-"""The block that every stage repeats: mix, then MLP, each pre-norm and residual (paper section 3.1)."""
+"""The block that every stage repeats.
+
+Mix, then MLP, each pre-norm and residual (paper section 3.1).
+"""
 
 import torch.nn.functional as F
 from timm.layers import DropPath

@@ -1,8 +1,9 @@
 """Between the layout of the published checkpoints and ours: plain functions on state dicts.
 
-The published layout is described in `parity/nommer_tiny_keys.json` of the project's reference material: `cnn1`, `bn1`,
-`transformer{1..4}.layers.{n}`, `merge{1..3}`, `mlp_head`. Entries that hold constants (DCT kernels, relative position
-index) carry no learned value: they are checked for shape and dropped, and made again on the way back.
+The published layout is described in `parity/nommer_tiny_keys.json` of the project's reference
+material: `cnn1`, `bn1`, `transformer{1..4}.layers.{n}`, `merge{1..3}`, `mlp_head`. Entries that
+hold constants (DCT kernels, relative position index) carry no learned value: they are checked for
+shape and dropped, and made again on the way back.
 """
 
 import math
@@ -80,7 +81,8 @@ def from_published(state_dict: Mapping[str, Tensor]) -> StateDict:
             expected = constants.get(key)
             if expected is None or expected.shape != value.shape:
                 raise ValueError(
-                    f"published constant {key} has shape {tuple(value.shape)}, which its block does not have"
+                    f"published constant {key} has shape {tuple(value.shape)}, which its block "
+                    "does not have"
                 )
             continue
         converted[_to_ours(key)] = value
@@ -88,9 +90,12 @@ def from_published(state_dict: Mapping[str, Tensor]) -> StateDict:
 
 
 def to_published(state_dict: Mapping[str, Tensor]) -> StateDict:
-    """State dict in our layout -> in the published one, constants made again; the inverse of `from_published`.
+    """State dict in our layout -> in the published one, constants made again.
 
-    The network must be as published: that layout has no place for ablations, and a state dict does not tell them all.
+    The inverse of `from_published`.
+
+    The network must be as published: that layout has no place for ablations, and a state dict does
+    not tell them all.
 
     Raises:
         ValueError: a key that NomMer does not have, or a block without one of the three contexts.
@@ -110,7 +115,9 @@ def _check_contexts(state_dict: Mapping[str, Tensor]) -> None:
     for block, parts in held.items():
         missing = {"convolution", "window", "spectral", "nominator"} - parts
         if missing:
-            raise ValueError(f"{block} has no {sorted(missing)[0]}, which the published layout needs")
+            raise ValueError(
+                f"{block} has no {sorted(missing)[0]}, which the published layout needs"
+            )
 
 
 def published_config(state_dict: Mapping[str, Tensor]) -> NomMerConfig:
@@ -127,9 +134,15 @@ def published_config(state_dict: Mapping[str, Tensor]) -> NomMerConfig:
             grid = state_dict["pos_embedding"].shape[1:3]
             size = (grid[0] * 4 * patch_size, grid[1] * 4 * patch_size)
             classes = len(state_dict["mlp_head.1.bias"]) if "mlp_head.1.bias" in state_dict else 0
-            return replace(config, in_chans=in_chans, patch_size=patch_size, num_classes=classes, img_size=size)
-    known = ", ".join(f"{name} ({c.embed_dim}, {c.depths}, {c.expansion})" for name, c in VARIANTS.items())
-    raise ValueError(f"no variant has width {width}, depths {depths}, expansion {expansion}; known: {known}")
+            return replace(
+                config, in_chans=in_chans, patch_size=patch_size, num_classes=classes, img_size=size
+            )
+    known = ", ".join(
+        f"{name} ({c.embed_dim}, {c.depths}, {c.expansion})" for name, c in VARIANTS.items()
+    )
+    raise ValueError(
+        f"no variant has width {width}, depths {depths}, expansion {expansion}; known: {known}"
+    )
 
 
 def _blocks_by_stage(state_dict: Mapping[str, Tensor]) -> list[set[int]]:
@@ -162,7 +175,9 @@ def _to_published(key: str) -> str:
 
 
 def _constants(published: Mapping[str, Tensor]) -> StateDict:
-    """The constant entries that belong to the nominator blocks of a state dict in the published layout."""
+    """The constant entries that belong to the nominator blocks of a state dict in the published
+    layout.
+    """
     constants: StateDict = {}
     for key, table in published.items():
         if not key.endswith(".attention.relative_position_bias_table"):
@@ -176,7 +191,7 @@ def _constants(published: Mapping[str, Tensor]) -> StateDict:
         kernels = basis.view(kept**2, 1, size, size).repeat(width, 1, 1, 1)
         constants[f"{block}.attention.relative_position_index"] = relative_position_index(side)
         constants[f"{block}.attentionG.dct_conv_8x8.weight"] = kernels
-        constants[f"{block}.attentionG.idct_conv.0.weight"] = basis.T.reshape(size**2, kept**2, 1, 1).repeat(
-            width, 1, 1, 1
-        )
+        constants[f"{block}.attentionG.idct_conv.0.weight"] = basis.T.reshape(
+            size**2, kept**2, 1, 1
+        ).repeat(width, 1, 1, 1)
     return constants

@@ -15,7 +15,9 @@ GLOBAL_POOLS = ("token", "avg", "")
 def _height_width(value: int | Sequence[int]) -> tuple[int, int]:
     pair = (value, value) if isinstance(value, int) else tuple(value)
     if len(pair) != 2:
-        raise ValueError(f"img_size must be one number of pixels or two (height, width), got {value!r}")
+        raise ValueError(
+            f"img_size must be one number of pixels or two (height, width), got {value!r}"
+        )
     return (int(pair[0]), int(pair[1]))
 
 
@@ -23,8 +25,9 @@ def _height_width(value: int | Sequence[int]) -> tuple[int, int]:
 class NomMerConfig:
     """Architecture of a NomMer; names follow timm where timm has one.
 
-    Sequences may be given as lists and are kept as tuples, `img_size` as (height, width), `contexts` in the order of
-    `CONTEXTS`. The fields from `contexts` on are ablations: by default the network is the published one.
+    Sequences may be given as lists and are kept as tuples, `img_size` as (height, width),
+    `contexts` in the order of `CONTEXTS`. The fields from `contexts` on are ablations: by default
+    the network is the published one.
 
     Raises:
         ValueError: a value is out of range; the message names it and says what is allowed.
@@ -51,30 +54,45 @@ class NomMerConfig:
     num_classes: int = 1000
     """Outputs of the classifier; 0 for none."""
     img_size: int | Sequence[int] = 224
-    """Image size (height, width) in pixels whose stage-3 grid the position embedding has; other sizes resample it."""
+    """Image size (height, width) in pixels whose stage-3 grid the position embedding has; other
+    sizes resample it.
+    """
     global_pool: str = "token"
-    """What the classifier sees: "token" the class token, "avg" the mean of the others, "" all of them."""
+    """What the classifier sees: "token" the class token, "avg" the mean of the others, "" all of
+    them.
+    """
     drop_rate: float = 0.0
     """Dropout before the classifier."""
     drop_path_rate: float = 0.0
     """Drop path of the last block; it grows linearly from 0 over all blocks."""
     contexts: Sequence[str] = CONTEXTS
-    """Which contexts the blocks of stages 1 and 2 have: all of "convolution", "window", "global", or some. A single one
-    has no nominator, so nothing is nominated."""
+    """Which contexts the blocks of stages 1 and 2 have: all of "convolution", "window", "global",
+    or some. A single one has no nominator, so nothing is nominated."""
     fusion: str = "nomination"
-    """How they become one: "nomination" of one per token, "softmax" mixture by the nominator's scores, or "sum"."""
+    """How they become one: "nomination" of one per token, "softmax" mixture by the nominator's
+    scores, or "sum".
+    """
     compression: str = "dct"
-    """How the global context compresses its blocks: "dct", or "average" pooling to as many coefficients."""
+    """How the global context compresses its blocks: "dct", or "average" pooling to as many
+    coefficients.
+    """
     kept_coefficients: Sequence[int] | None = None
-    """r, the coefficients kept per side of a block in stages 1 and 2, 1 to k; None for ceil(k / 2), as published (also
-    where just that is given)."""
+    """r, the coefficients kept per side of a block in stages 1 and 2, 1 to k; None for ceil(k / 2),
+    as published (also where just that is given)."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "img_size", _height_width(self.img_size))
-        for name, length in {"depths": 4, "num_heads": 4, "mlp_ratios": 4, "block_sizes": 2}.items():
+        for name, length in {
+            "depths": 4,
+            "num_heads": 4,
+            "mlp_ratios": 4,
+            "block_sizes": 2,
+        }.items():
             object.__setattr__(self, name, tuple(getattr(self, name)))
             if len(getattr(self, name)) != length or min(getattr(self, name)) < 1:
-                raise ValueError(f"{name} must be {length} numbers of 1 or more, got {getattr(self, name)}")
+                raise ValueError(
+                    f"{name} must be {length} numbers of 1 or more, got {getattr(self, name)}"
+                )
         for name in ("embed_dim", "expansion", "window_size", "in_chans"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
@@ -88,50 +106,76 @@ class NomMerConfig:
             raise ValueError(f"patch_size must be 4, 2 or 1, got {self.patch_size}")
         if self.global_pool not in GLOBAL_POOLS:
             raise ValueError(
-                f"global_pool must be one of {', '.join(map(repr, GLOBAL_POOLS))}, got {self.global_pool!r}"
+                f"global_pool must be one of {', '.join(map(repr, GLOBAL_POOLS))}, got "
+                f"{self.global_pool!r}"
             )
         if self.num_classes < 0:
             raise ValueError(f"num_classes must be 0 or more, got {self.num_classes}")
         for name in ("drop_rate", "drop_path_rate"):
             if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 0 and below 1, got {getattr(self, name)}")
+                raise ValueError(
+                    f"{name} must be at least 0 and below 1, got {getattr(self, name)}"
+                )
         if min(_height_width(self.img_size)) < 1:
             raise ValueError(f"img_size must be 1 or more pixels a side, got {self.img_size}")
 
     def _check_widths(self) -> None:
-        for stage, (width, heads) in enumerate(zip(self.widths, self.num_heads, strict=True), start=1):
+        for stage, (width, heads) in enumerate(
+            zip(self.widths, self.num_heads, strict=True), start=1
+        ):
             if width % heads:
-                raise ValueError(f"num_heads of stage {stage} must divide its width {width}, got {heads}")
+                raise ValueError(
+                    f"num_heads of stage {stage} must divide its width {width}, got {heads}"
+                )
         if self.embed_dim % GROUPS:
             raise ValueError(
-                f"embed_dim must be a multiple of {GROUPS} (groups of the global context), got {self.embed_dim}"
+                f"embed_dim must be a multiple of {GROUPS} (groups of the global context), got "
+                f"{self.embed_dim}"
             )
         if self.embed_dim % self.expansion:
-            raise ValueError(f"expansion must divide embed_dim {self.embed_dim}, got {self.expansion}")
+            raise ValueError(
+                f"expansion must divide embed_dim {self.embed_dim}, got {self.expansion}"
+            )
 
     def _check_contexts(self) -> None:
         given = list(self.contexts)
         if not given or len(set(given)) < len(given) or not set(given) <= set(CONTEXTS):
-            raise ValueError(f"contexts must be one or more of {', '.join(CONTEXTS)}, each once, got {self.contexts!r}")
+            raise ValueError(
+                f"contexts must be one or more of {', '.join(CONTEXTS)}, each once, got "
+                f"{self.contexts!r}"
+            )
         object.__setattr__(self, "contexts", tuple(name for name in CONTEXTS if name in given))
         if self.fusion not in FUSIONS:
             raise ValueError(f"fusion must be one of {', '.join(FUSIONS)}, got {self.fusion!r}")
         if len(given) == 1 and self.fusion != "nomination":
-            raise ValueError(f"fusion must be left out where there is one context ({given[0]}), got {self.fusion!r}")
+            raise ValueError(
+                f"fusion must be left out where there is one context ({given[0]}), got "
+                f"{self.fusion!r}"
+            )
 
     def _check_compression(self) -> None:
         if self.compression not in BASES:
-            raise ValueError(f"compression must be one of {', '.join(BASES)}, got {self.compression!r}")
+            raise ValueError(
+                f"compression must be one of {', '.join(BASES)}, got {self.compression!r}"
+            )
         if self.kept_coefficients is not None:
             kept = tuple(self.kept_coefficients)
-            if len(kept) != 2 or not all(1 <= r <= k for r, k in zip(kept, self.block_sizes, strict=True)):
+            if len(kept) != 2 or not all(
+                1 <= r <= k for r, k in zip(kept, self.block_sizes, strict=True)
+            ):
                 raise ValueError(
-                    f"kept_coefficients must be 2 numbers from 1 to the block_sizes {self.block_sizes}, got {kept}"
+                    "kept_coefficients must be 2 numbers from 1 to the block_sizes "
+                    f"{self.block_sizes}, got {kept}"
                 )
-            object.__setattr__(self, "kept_coefficients", None if kept == self._published_kept else kept)
+            object.__setattr__(
+                self, "kept_coefficients", None if kept == self._published_kept else kept
+            )
         for name, default in {"compression": "dct", "kept_coefficients": None}.items():
             if "global" not in self.contexts and getattr(self, name) != default:
-                raise ValueError(f"{name} must be left out without the global context, got {getattr(self, name)!r}")
+                raise ValueError(
+                    f"{name} must be left out without the global context, got "
+                    f"{getattr(self, name)!r}"
+                )
 
     @property
     def _published_kept(self) -> tuple[int, ...]:
@@ -139,12 +183,22 @@ class NomMerConfig:
 
     @property
     def kept(self) -> tuple[int, ...]:
-        """Coefficients kept per side of a block in stages 1 and 2: `kept_coefficients`, or ceil(k / 2)."""
-        return self._published_kept if self.kept_coefficients is None else tuple(self.kept_coefficients)
+        """Coefficients kept per side of a block in stages 1 and 2.
+
+        `kept_coefficients`, or ceil(k / 2).
+        """
+        return (
+            self._published_kept
+            if self.kept_coefficients is None
+            else tuple(self.kept_coefficients)
+        )
 
     @property
     def nominates(self) -> bool:
-        """Whether contexts are chosen or weighed token by token: there are several, and they are not summed."""
+        """Whether contexts are chosen or weighed token by token.
+
+        There are several, and they are not summed.
+        """
         return len(self.contexts) > 1 and self.fusion != "sum"
 
     @property
@@ -163,6 +217,8 @@ class NomMerConfig:
         return self.grid_size(*_height_width(self.img_size), stage=2)
 
     def grid_size(self, height: int, width: int, stage: int) -> tuple[int, int]:
-        """Rows and columns of the token grid of `stage` (0 to 3) for an image of `height` x `width` pixels."""
+        """Rows and columns of the token grid of `stage` (0 to 3) for an image of `height` x `width`
+        pixels.
+        """
         reduction = self.reductions[stage]
         return (height + reduction - 1) // reduction, (width + reduction - 1) // reduction

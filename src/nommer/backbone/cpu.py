@@ -8,10 +8,12 @@ _PLAIN = (Tensor, nn.Parameter)
 
 
 def at_work_on_cpu(*tensors: Tensor) -> bool:
-    """Whether these are plain tensors of one dtype on the CPU, outside of compilers, exports, transforms and autocast.
+    """Whether these are plain tensors of one dtype on the CPU, outside of compilers, exports,
+    transforms and autocast.
 
-    All of those look into what is computed, and know torch's own operators best. So do forward differentiation and
-    modes that are called in the place of every operator, as one that counts its work.
+    All of those look into what is computed, and know torch's own operators best. So do forward
+    differentiation and modes that are called in the place of every operator, as one that counts its
+    work.
     """
     if torch.compiler.is_compiling() or _looked_into():
         return False
@@ -21,11 +23,17 @@ def at_work_on_cpu(*tensors: Tensor) -> bool:
 
 
 def _looked_into() -> bool:
-    """Whether a transform, a mode that is called for every operator, or forward differentiation is going on."""
-    transformed = torch._C._are_functorch_transforms_active() or torch._C._len_torch_dispatch_stack() > 0
+    """Whether a transform, a mode that is called for every operator, or forward differentiation is
+    going on.
+    """
+    transformed = (
+        torch._C._are_functorch_transforms_active() or torch._C._len_torch_dispatch_stack() > 0
+    )
     return transformed or forward_ad._current_level >= 0
 
 
 def wants_gradient(*tensors: Tensor | None) -> bool:
     """Whether a product of these is to be remembered for the backward pass."""
-    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
+    return torch.is_grad_enabled() and any(
+        tensor is not None and tensor.requires_grad for tensor in tensors
+    )

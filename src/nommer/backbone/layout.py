@@ -1,7 +1,7 @@
 """The few layout changes of the network that einops would make no clearer.
 
-A token grid `(B, rows, columns, width)` and a channels-last NCHW tensor are the same memory, so going
-from one to the other costs nothing.
+A token grid `(B, rows, columns, width)` and a channels-last NCHW tensor are the same memory, so
+going from one to the other costs nothing.
 """
 
 from typing import TYPE_CHECKING
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     Side = int
 else:
     Side = int | torch.SymInt
-"""Rows or columns; in an export for any size they are still open, and torch's types call them numbers all the same."""
+"""Rows or columns; in an export for any size they are still open, and torch's types call them
+numbers all the same.
+"""
 
 
 def as_maps(grid: TokenGrid) -> FeatureMap:
@@ -31,15 +33,17 @@ def as_grid(maps: FeatureMap) -> TokenGrid:
 
 def missing_to_multiple(size: Side, multiple: int) -> Side:
     """How much is missing from `size` to the next multiple of `multiple`: 0 when it divides evenly."""
-    return (size + multiple - 1) // multiple * multiple - size  # a size that is still open divides evenly once padded
+    return (
+        size + multiple - 1
+    ) // multiple * multiple - size  # a size that is still open divides evenly once padded
 
 
 def pad_maps(maps: FeatureMap, multiple: int, mode: str) -> NextMap:
     """Pad maps at the right and bottom until both sides are a multiple of `multiple`.
 
-    Returns `maps` itself, untouched, when nothing is missing; where the size is still open (compiled or exported for
-    any size) they are padded whatever is missing.
-    `mode` is a mode of `torch.nn.functional.pad`: "constant" (zeros) or "replicate".
+    Returns `maps` itself, untouched, when nothing is missing; where the size is still open
+    (compiled or exported for any size) they are padded whatever is missing. `mode` is a mode of
+    `torch.nn.functional.pad`: "constant" (zeros) or "replicate".
     """
     rows, columns = maps.shape[-2:]
     bottom, right = missing_to_multiple(rows, multiple), missing_to_multiple(columns, multiple)
@@ -54,10 +58,15 @@ def pad_maps(maps: FeatureMap, multiple: int, mode: str) -> NextMap:
 
 
 def crop_grid(grid: TokenGrid, rows: Side, columns: Side) -> NextGrid:
-    """The first `rows` x `columns` of a grid that was padded; itself, untouched, when it has no more."""
+    """The first `rows` x `columns` of a grid that was padded.
+
+    Itself, untouched, when it has no more.
+    """
     more_rows, more_columns = grid.shape[1] - rows, grid.shape[2] - columns
     if statically_known_true(more_rows == 0) and statically_known_true(more_columns == 0):
         return grid
     if torch.compiler.is_compiling() and not torch.compiler.is_exporting():
-        return F.pad(grid, (0, 0, 0, -more_columns, 0, -more_rows))  # a slice's backward pass cannot be compiled open
+        return F.pad(
+            grid, (0, 0, 0, -more_columns, 0, -more_rows)
+        )  # a slice's backward pass cannot be compiled open
     return grid[:, :rows, :columns]

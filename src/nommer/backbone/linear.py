@@ -1,9 +1,11 @@
-"""Linear layers whose products in float32 on the CPU are oneDNN's, in inference and in both passes of training.
+"""Linear layers whose products in float32 on the CPU are oneDNN's, in inference and in both passes
+of training.
 
-torch gives float32 linear layers to MKL, which many processors run slower (`docs/performance.md`). The operator is the
-one that torch.compile uses (`torch.ops.mkldnn`); it takes the weight as it lies in memory, or transposed, which the
-gradient of the input needs. `torch.nn.functional.linear` is the literal twin, and takes over wherever the operator
-does not apply: another device or dtype, autocast, compilation, export.
+torch gives float32 linear layers to MKL, which many processors run slower (`docs/performance.md`).
+The operator is the one that torch.compile uses (`torch.ops.mkldnn`); it takes the weight as it lies
+in memory, or transposed, which the gradient of the input needs. `torch.nn.functional.linear` is the
+literal twin, and takes over wherever the operator does not apply: another device or dtype,
+autocast, compilation, export.
 """
 
 from typing import Any
@@ -38,7 +40,10 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 class _Linear(torch.autograd.Function):
-    """The product and its gradients; that of a gradient, which the operator does not have, takes torch's own."""
+    """The product and its gradients.
+
+    That of a gradient, which the operator does not have, takes torch's own.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

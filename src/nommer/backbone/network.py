@@ -1,6 +1,9 @@
-"""The NomMer network, whole (paper section 3.1): stem, four stages, head, and the contract timm asks of a backbone.
+"""The NomMer network, whole (paper section 3.1).
 
-Data order: images (B, C, H, W) -> stem -> stages 1-2 nominate contexts -> stages 3-4 attend globally -> head.
+Stem, four stages, head, and the contract timm asks of a backbone.
+
+Data order: images (B, C, H, W) -> stem -> stages 1-2 nominate contexts -> stages 3-4 attend
+globally -> head.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +24,13 @@ from nommer.backbone.config import NUM_STAGES, NomMerConfig
 from nommer.backbone.contexts import ConvolutionContext, SpectralContext, WindowContext
 from nommer.backbone.layout import as_maps
 from nommer.backbone.nominator import NominatedContext, Nomination
-from nommer.backbone.stage import BlockSequence, ClassTokenStage, PositionStage, Stage, resample_position
+from nommer.backbone.stage import (
+    BlockSequence,
+    ClassTokenStage,
+    PositionStage,
+    Stage,
+    resample_position,
+)
 from nommer.backbone.stem import Downsample, Stem
 from nommer.shapes import Images, Logits, TokenGrid, TokenLogits, Tokens, TokensOrGrid
 
@@ -29,8 +38,9 @@ from nommer.shapes import Images, Logits, TokenGrid, TokenLogits, Tokens, Tokens
 class NomMer(nn.Module):
     """Vision transformer that nominates, per token, one of three contexts.
 
-    Images of any size from 32 x 32 pixels up go in; class scores come out, or from `forward_intermediates` the four
-    stages' feature maps at strides 4, 8, 16, 32 (with `patch_size` 4).
+    Images of any size from 32 x 32 pixels up go in; class scores come out, or from
+    `forward_intermediates` the four stages' feature maps at strides 4, 8, 16, 32 (with `patch_size`
+    4).
     """
 
     num_prefix_tokens = 1
@@ -49,11 +59,14 @@ class NomMer(nn.Module):
         self.head = self._classifier(config.num_classes)
         self.feature_info = [
             {"num_chs": width, "reduction": reduction, "module": f"stages.{stage}"}
-            for stage, (width, reduction) in enumerate(zip(config.widths, config.reductions, strict=True))
+            for stage, (width, reduction) in enumerate(
+                zip(config.widths, config.reductions, strict=True)
+            )
         ]
         self.init_weights()
 
-    # ---- forward ----------------------------------------------------------------------------------------------------
+    # ---- forward
+    # ----------------------------------------------------------------------------------------------------
 
     def forward(self, images: Images) -> Logits | TokenLogits:
         """Class scores (B, num_classes) of images (B, channels, H, W), normalised."""
@@ -65,14 +78,22 @@ class NomMer(nn.Module):
         return self.norm(tokens)
 
     def forward_head(self, tokens: Tokens, pre_logits: bool = False) -> Logits | TokenLogits:
-        """Class scores from the output of `forward_features`; with `pre_logits`, the vector before the classifier."""
+        """Class scores from the output of `forward_features`.
+
+        With `pre_logits`, the vector before the classifier.
+        """
         pooled = self.head_drop(self.pool(tokens))
         return pooled if pre_logits else self.head(pooled)
 
     def stage_outputs(self, images: Images) -> Iterator[TokensOrGrid]:
-        """Outputs of the stages in order: grids (B, rows, columns, width); stage 4's a sequence, class token first."""
+        """Outputs of the stages in order: grids (B, rows, columns, width).
+
+        Stage 4's a sequence, class token first.
+        """
         if images.shape[-2] < 1 or images.shape[-1] < 1:
-            raise ValueError(f"images must have at least one pixel a side, got {tuple(images.shape)}")
+            raise ValueError(
+                f"images must have at least one pixel a side, got {tuple(images.shape)}"
+            )
         x = self.stem(images)
         for stage in self.stages:
             x = stage(x)
@@ -82,7 +103,9 @@ class NomMer(nn.Module):
         """What the classifier sees of the tokens, as `global_pool` says."""
         if self.global_pool == "token":
             return tokens[:, 0]
-        return tokens[:, self.num_prefix_tokens :].mean(dim=1) if self.global_pool == "avg" else tokens
+        return (
+            tokens[:, self.num_prefix_tokens :].mean(dim=1) if self.global_pool == "avg" else tokens
+        )
 
     def forward_intermediates(
         self,
@@ -95,19 +118,24 @@ class NomMer(nn.Module):
         intermediates_only: bool = False,
         return_prefix_tokens: bool = False,
     ) -> list[Any] | tuple[Tensor, list[Any]]:
-        """Outputs of chosen stages, and unless `intermediates_only` the output of `forward_features` before them.
+        """Outputs of chosen stages, and unless `intermediates_only` the output of
+        `forward_features` before them.
 
         Args:
             images: (B, channels, H, W), normalised.
-            indices: stages to return: an int for the last n, a list for these (0 to 3, or -1 to -4), None for all.
-            norm: apply the final layer norm to stage 4's output (the other stages have another width).
+            indices: stages to return: an int for the last n, a list for these (0 to 3, or -1 to
+                -4), None for all.
+            norm: apply the final layer norm to stage 4's output (the other stages have another
+                width).
             stop_early: do not run the stages after the last one asked for.
             output_fmt: "NCHW" (B, width, rows, columns) or "NHWC" (B, rows, columns, width).
             intermediates_only: return the list alone.
-            return_prefix_tokens: make each entry a pair (map, class token (B, 1, 8D)); (B, 0, width) in stages 1-3.
+            return_prefix_tokens: make each entry a pair (map, class token (B, 1, 8D)); (B, 0,
+                width) in stages 1-3.
 
         Raises:
-            ValueError: another `output_fmt`, or `stop_early` before stage 4 without `intermediates_only`.
+            ValueError: another `output_fmt`, or `stop_early` before stage 4 without
+                `intermediates_only`.
         """
         if output_fmt not in ("NCHW", "NHWC"):
             raise ValueError(f"output_fmt must be 'NCHW' or 'NHWC', got {output_fmt!r}")
@@ -115,7 +143,8 @@ class NomMer(nn.Module):
         count = last + 1 if stop_early else len(self.stages)
         if count < len(self.stages) and not intermediates_only:
             raise ValueError(
-                "stop_early before the last stage leaves no final features: ask for intermediates_only=True"
+                "stop_early before the last stage leaves no final features: ask for "
+                "intermediates_only=True"
             )
         outputs = list(islice(self.stage_outputs(images), count))
         final = self.norm(outputs[-1]) if count == NUM_STAGES else outputs[-1]
@@ -123,26 +152,41 @@ class NomMer(nn.Module):
         for index in taken:
             output = final if norm and index == NUM_STAGES - 1 else outputs[index]
             grid, prefix = self.split_prefix(output, images)
-            feature = as_maps(grid).contiguous(memory_format=torch.channels_last) if output_fmt == "NCHW" else grid
+            feature = (
+                as_maps(grid).contiguous(memory_format=torch.channels_last)
+                if output_fmt == "NCHW"
+                else grid
+            )
             intermediates.append((feature, prefix) if return_prefix_tokens else feature)
         return intermediates if intermediates_only else (final, intermediates)
 
-    def take_indices(self, indices: int | list[int] | tuple[int, ...] | None) -> tuple[list[int], int]:
+    def take_indices(
+        self, indices: int | list[int] | tuple[int, ...] | None
+    ) -> tuple[list[int], int]:
         """The stages that `indices` mean (an int: the last n; None: all), and the last of them."""
-        return feature_take_indices(len(self.stages), list(indices) if isinstance(indices, tuple) else indices)
+        return feature_take_indices(
+            len(self.stages), list(indices) if isinstance(indices, tuple) else indices
+        )
 
     def split_prefix(self, output: TokensOrGrid, images: Images) -> tuple[TokenGrid, Tokens]:
-        """A stage's output as (grid, prefix tokens): stage 4's class token apart, (B, 0, width) for the others."""
+        """A stage's output as (grid, prefix tokens).
+
+        Stage 4's class token apart, (B, 0, width) for the others.
+        """
         if output.ndim == 4:
             return output, output.new_empty(output.shape[0], 0, output.shape[-1])
         rows, columns = self.config.grid_size(images.shape[-2], images.shape[-1], NUM_STAGES - 1)
         prefix, tokens = output[:, : self.num_prefix_tokens], output[:, self.num_prefix_tokens :]
         return rearrange(tokens, "b (h w) c -> b h w c", h=rows, w=columns), prefix
 
-    # ---- timm's contract --------------------------------------------------------------------------------------------
+    # ---- timm's contract
+    # --------------------------------------------------------------------------------------------
 
     def prune_intermediate_layers(
-        self, indices: int | list[int] | tuple[int, ...] = 1, prune_norm: bool = False, prune_head: bool = True
+        self,
+        indices: int | list[int] | tuple[int, ...] = 1,
+        prune_norm: bool = False,
+        prune_head: bool = True,
     ) -> list[int]:
         """Remove the stages after the last of `indices`, and the norm and head if asked.
 
@@ -162,7 +206,10 @@ class NomMer(nn.Module):
         return self.head
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Replace the classifier by a new one for `num_classes` (0: none), and the pooling if given."""
+        """Replace the classifier by a new one for `num_classes` (0.
+
+        None), and the pooling if given.
+        """
         pool = self.global_pool if global_pool is None else global_pool
         self.config = replace(self.config, num_classes=num_classes, global_pool=pool)
         self.num_classes, self.global_pool = num_classes, pool
@@ -174,18 +221,25 @@ class NomMer(nn.Module):
         return nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Trade time for memory in training: recompute each block's activations in the backward pass."""
+        """Trade time for memory in training.
+
+        Recompute each block's activations in the backward pass.
+        """
         for module in self.modules():
             if isinstance(module, BlockSequence):
                 module.grad_checkpointing = enable
 
     def set_input_size(self, img_size: int | Sequence[int]) -> None:
-        """Resample the position embedding to the grid of `img_size` (pixels), to go on training at that size."""
+        """Resample the position embedding to the grid of `img_size` (pixels), to go on training at
+        that size.
+        """
         self.config = replace(self.config, img_size=img_size)
         for stage in self.stages:
             if isinstance(stage, PositionStage):
                 position = resample_position(stage.pos_embed.detach(), self.config.position_grid)
-                stage.pos_embed = nn.Parameter(position.clone(), requires_grad=stage.pos_embed.requires_grad)
+                stage.pos_embed = nn.Parameter(
+                    position.clone(), requires_grad=stage.pos_embed.requires_grad
+                )
 
     @torch.no_grad()
     def scale_position(self, scale: float) -> None:
@@ -200,7 +254,10 @@ class NomMer(nn.Module):
             (r"^stages\.(\d+)\.(?:downsample|pos_embed|cls_token)", (0,)),
             (r"^stages\.(\d+)\.blocks\.(\d+)", None),
         ]
-        return {"stem": r"^stem", "blocks": r"^stages\.(\d+)" if coarse else [*blocks, (r"^norm", (99999,))]}
+        return {
+            "stem": r"^stem",
+            "blocks": r"^stages\.(\d+)" if coarse else [*blocks, (r"^norm", (99999,))],
+        }
 
     def no_weight_decay(self) -> set[str]:
         """Names of the parameters that are embeddings or bias tables: no weight decay on them."""
@@ -208,7 +265,9 @@ class NomMer(nn.Module):
         return {name for name, _ in self.named_parameters() if name.endswith(leaves)}
 
     def init_weights(self) -> None:
-        """Draw every weight anew and fill the constant buffers, also after `to_empty` from the meta device."""
+        """Draw every weight anew and fill the constant buffers, also after `to_empty` from the meta
+        device.
+        """
         for module in self.modules():
             _init_module(module)
 
@@ -216,12 +275,18 @@ class NomMer(nn.Module):
 def build_stages(config: NomMerConfig) -> Iterator[Stage]:
     """The four stages of `config`, in order."""
     drop_paths = cast(
-        "list[list[float]]", calculate_drop_path_rates(config.drop_path_rate, list(config.depths), stagewise=True)
+        "list[list[float]]",
+        calculate_drop_path_rates(config.drop_path_rate, list(config.depths), stagewise=True),
     )
     for stage, (width, rates) in enumerate(zip(config.widths, drop_paths, strict=True)):
         downsample = Downsample(width // 2, width) if stage else nn.Identity()
         blocks = [
-            Block(width, build_mixer(config, stage), mlp_ratio=config.mlp_ratios[stage], drop_path=rate)
+            Block(
+                width,
+                build_mixer(config, stage),
+                mlp_ratio=config.mlp_ratios[stage],
+                drop_path=rate,
+            )
             for rate in rates
         ]
         if stage < 2:
@@ -233,7 +298,10 @@ def build_stages(config: NomMerConfig) -> Iterator[Stage]:
 
 
 def build_mixer(config: NomMerConfig, stage: int) -> nn.Module:
-    """The mixer of a block of `stage` (0 to 3): nominated context in stages 1-2, global attention in 3-4."""
+    """The mixer of a block of `stage` (0 to 3).
+
+    Nominated context in stages 1-2, global attention in 3-4.
+    """
     width, heads = config.widths[stage], config.num_heads[stage]
     if stage >= len(config.block_sizes):
         return GlobalAttention(width, heads=heads)
@@ -245,7 +313,9 @@ def build_mixer(config: NomMerConfig, stage: int) -> nn.Module:
             width, heads=heads, block_size=size, kept=kept, compression=config.compression
         ),
     }
-    return NominatedContext(width, {name: build[name]() for name in config.contexts}, fusion=config.fusion)
+    return NominatedContext(
+        width, {name: build[name]() for name in config.contexts}, fusion=config.fusion
+    )
 
 
 def _init_linear(module: nn.Module) -> None:

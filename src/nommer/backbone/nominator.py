@@ -1,10 +1,11 @@
 """The nominator: three contexts compete, one is nominated per token (paper section 3.3).
 
-`NominatedContext` is the mixer of stages 1-2; `Nominator` chooses between its contexts through `Nomination`,
-the only place where noise enters. To record or to change what is nominated, hook `Nomination`: its input are
-the logits, its output the weights of the contexts.
+`NominatedContext` is the mixer of stages 1-2; `Nominator` chooses between its contexts through
+`Nomination`, the only place where noise enters. To record or to change what is nominated, hook
+`Nomination`: its input are the logits, its output the weights of the contexts.
 
-To compare with, contexts may be fewer, and fused in two other ways: mixed by `Mixture`, or summed by `ContextSum`.
+To compare with, contexts may be fewer, and fused in two other ways: mixed by `Mixture`, or summed
+by `ContextSum`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +23,8 @@ from nommer.shapes import NominationLogits, NominationWeights, TokenGrid
 
 
 def gumbel_noise(logits: Tensor) -> Tensor:
-    """Gumbel noise `-log(-log(U))` of the shape and device of `logits`, from torch's seeded generator.
+    """Gumbel noise `-log(-log(U))` of the shape and device of `logits`, from torch's seeded
+    generator.
 
     Drawn in float32 at least and finite, whatever the precision of `logits`.
     """
@@ -33,19 +35,23 @@ def gumbel_noise(logits: Tensor) -> Tensor:
 
 
 def one_hot_maximum(scores: Tensor) -> Tensor:
-    """One-hot of the maximum over the last dimension, ties to the first; same shape and dtype as `scores`."""
+    """One-hot of the maximum over the last dimension, ties to the first.
+
+    Same shape and dtype as `scores`.
+    """
     return torch.zeros_like(scores).scatter_(-1, scores.argmax(-1, keepdim=True), 1)
 
 
 class Nomination(nn.Module):
     """From logits to the choice of one context per token.
 
-    Inference: one-hot of the maximum. Training: one-hot of the maximum of the softmax (temperature 1) of the logits
-    plus Gumbel noise, with the gradient of that softmax (straight-through). `noise` may be replaced by any function
-    from logits to a tensor of their shape.
+    Inference: one-hot of the maximum. Training: one-hot of the maximum of the softmax (temperature
+    1) of the logits plus Gumbel noise, with the gradient of that softmax (straight-through).
+    `noise` may be replaced by any function from logits to a tensor of their shape.
 
-    The buffers `temperature` and `noise_scale` are 1, as published. With less noise, training nominates more often what
-    inference would; the temperature changes gradients alone. As tensors they may change without a new compilation.
+    The buffers `temperature` and `noise_scale` are 1, as published. With less noise, training
+    nominates more often what inference would; the temperature changes gradients alone. As tensors
+    they may change without a new compilation.
     """
 
     temperature: Tensor
@@ -65,19 +71,29 @@ class Nomination(nn.Module):
         self.noise_scale.fill_(1)
 
     def forward(self, logits: NominationLogits) -> NominationWeights:
-        """Weights (B, rows, columns, contexts), exactly one of them 1 and the others 0, float32 at least."""
+        """Weights (B, rows, columns, contexts), exactly one of them 1 and the others 0, float32 at
+        least.
+        """
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         if not self.training:
             return one_hot_maximum(logits)
-        soft = ((_finite(logits) + self.noise_scale * self.noise(logits)) / self.temperature).softmax(-1)
+        soft = (
+            (_finite(logits) + self.noise_scale * self.noise(logits)) / self.temperature
+        ).softmax(-1)
         return one_hot_maximum(soft.detach()) + (soft - soft.detach())
 
 
 class Mixture(Nomination):
-    """In the place of a nomination the softmax of the logits: every context by its part, without noise or choice."""
+    """In the place of a nomination the softmax of the logits.
+
+    Every context by its part, without noise or choice.
+    """
 
     def forward(self, logits: NominationLogits) -> NominationWeights:
-        """Weights (B, rows, columns, contexts), adding to 1, float32 at least; the same in training and inference."""
+        """Weights (B, rows, columns, contexts), adding to 1, float32 at least.
+
+        The same in training and inference.
+        """
         return _finite(logits.to(torch.promote_types(logits.dtype, torch.float32))).softmax(-1)
 
 
@@ -106,12 +122,16 @@ class Nominator(nn.Module):
     def scores(self, together: TokenGrid) -> NominationLogits:
         """Linear scores of the contexts, (B, rows, columns, contexts).
 
-        A GPU's matrix products want a multiple of 8 outputs; there a few of zero weights are added and dropped.
+        A GPU's matrix products want a multiple of 8 outputs; there a few of zero weights are added
+        and dropped.
         """
         if not together.is_cuda:
             return self.score(together)
         missing = -self.score.out_features % 8
-        weight, bias = F.pad(self.score.weight, (0, 0, 0, missing)), F.pad(self.score.bias, (0, missing))
+        weight, bias = (
+            F.pad(self.score.weight, (0, 0, 0, missing)),
+            F.pad(self.score.bias, (0, missing)),
+        )
         return F.linear(together, weight, bias)[..., : self.score.out_features]
 
 
@@ -121,7 +141,10 @@ def weighted_sum(weights: NominationWeights, *contexts: TokenGrid) -> TokenGrid:
 
 
 class _Weighted(torch.autograd.Function):
-    """`weighted_sum` with fewer grids in between: added in place, and the weights' gradients as rows by rows."""
+    """`weighted_sum` with fewer grids in between.
+
+    Added in place, and the weights' gradients as rows by rows.
+    """
 
     @staticmethod
     def forward(ctx: Any, weights: Tensor, *contexts: Tensor) -> Tensor:
@@ -135,12 +158,17 @@ class _Weighted(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
         weights, *contexts = ctx.saved_tensors
-        of_weights = torch.stack([torch.linalg.vecdot(gradient, context) for context in contexts], dim=-1)
+        of_weights = torch.stack(
+            [torch.linalg.vecdot(gradient, context) for context in contexts], dim=-1
+        )
         return of_weights, *(gradient * weight for weight in weights.unsqueeze(-2).unbind(-1))
 
 
 class ContextSum(nn.Module):
-    """In the place of a nominator the sum of the contexts, or the only one there is: no scores, no parameters."""
+    """In the place of a nominator the sum of the contexts, or the only one there is.
+
+    No scores, no parameters.
+    """
 
     def forward(self, *contexts: TokenGrid) -> TokenGrid:
         """Per token the sum, (B, rows, columns, width)."""
@@ -159,16 +187,20 @@ _MODULES = {"convolution": "convolution", "window": "window", "global": "spectra
 
 
 class NominatedContext(nn.Module):
-    """The mixer of a nominator block: the contexts of a normalised grid, and the choice between them.
+    """The mixer of a nominator block.
+
+    The contexts of a normalised grid, and the choice between them.
 
     Args:
         width: channels of a token.
-        contexts: `convolution`, `window` and `spectral` of the mixer by their names in `CONTEXTS`, in that order; as
-            published all three.
+        contexts: `convolution`, `window` and `spectral` of the mixer by their names in `CONTEXTS`,
+            in that order; as published all three.
         fusion: a name of `FUSIONS`. A single context has nothing to be fused with.
     """
 
-    def __init__(self, width: int, contexts: Mapping[str, nn.Module], *, fusion: str = "nomination") -> None:
+    def __init__(
+        self, width: int, contexts: Mapping[str, nn.Module], *, fusion: str = "nomination"
+    ) -> None:
         super().__init__()
         for name, context in contexts.items():
             self.add_module(_MODULES[name], context)

@@ -1,4 +1,7 @@
-"""A stage: blocks of one width. Stages 1-2 nominate, stage 3 adds the position embedding, stage 4 the class token."""
+"""A stage: blocks of one width.
+
+Stages 1-2 nominate, stage 3 adds the position embedding, stage 4 the class token.
+"""
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -19,10 +22,12 @@ from nommer.shapes import NextTokensOrGrid, TokenGrid, Tokens, TokensOrGrid
 
 @contextmanager
 def frozen_batch_statistics(module: nn.Module) -> Iterator[None]:
-    """Leave the running statistics of batch norms as they are: a recomputed forward pass must not count twice.
+    """Leave the running statistics of batch norms as they are.
 
-    The batch norms go on tracking, with momentum 0: the recomputation must save the same tensors as the first pass.
-    They count in copies, for synchronised ones insist on counting.
+    A recomputed forward pass must not count twice.
+
+    The batch norms go on tracking, with momentum 0: the recomputation must save the same tensors as
+    the first pass. They count in copies, for synchronised ones insist on counting.
     """
     norms = [norm for norm in module.modules() if isinstance(norm, _BatchNorm)]
     before = [(norm, norm.momentum, norm.num_batches_tracked) for norm in norms]
@@ -37,7 +42,9 @@ def frozen_batch_statistics(module: nn.Module) -> Iterator[None]:
 
 def recomputed_in_backward(block: nn.Module, x: TokensOrGrid) -> TokensOrGrid:
     """`block(x)`, whose activations are computed again in the backward pass instead of being kept."""
-    if torch.compiler.is_compiling():  # compiled, statistics change once, at the end of the forward pass
+    if (
+        torch.compiler.is_compiling()
+    ):  # compiled, statistics change once, at the end of the forward pass
         return checkpoint(block, x, use_reentrant=False)
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
@@ -47,7 +54,9 @@ def recomputed_in_backward(block: nn.Module, x: TokensOrGrid) -> TokensOrGrid:
 
 
 class BlockSequence(nn.Sequential):
-    """Blocks one after the other; with `grad_checkpointing`, activations inside a block are recomputed in backward.
+    """Blocks one after the other.
+
+    With `grad_checkpointing`, activations inside a block are recomputed in backward.
 
     The recomputation draws the same noise and drop path, so it nominates the same contexts.
     """
@@ -82,7 +91,9 @@ class Stage(nn.Module):
 
 
 class PositionStage(Stage):
-    """Stage 3: adds a learned absolute position embedding, resampled (bicubic) when the grid is another."""
+    """Stage 3: adds a learned absolute position embedding, resampled (bicubic) when the grid is
+    another.
+    """
 
     def __init__(
         self,
@@ -101,9 +112,13 @@ class PositionStage(Stage):
 
 
 class ClassTokenStage(Stage):
-    """Stage 4: puts a learned class token first in the sequence, and returns the sequence (B, 1 + tokens, width)."""
+    """Stage 4: puts a learned class token first in the sequence, and returns the sequence (B, 1 +
+    tokens, width).
+    """
 
-    def __init__(self, downsample: Downsample | nn.Identity, blocks: Iterable[nn.Module], *, width: int) -> None:
+    def __init__(
+        self, downsample: Downsample | nn.Identity, blocks: Iterable[nn.Module], *, width: int
+    ) -> None:
         super().__init__(downsample, blocks)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
 
@@ -114,17 +129,26 @@ class ClassTokenStage(Stage):
         return torch.cat([class_token, tokens], dim=1)
 
 
-def resample_position(position: Tensor, grid_size: tuple[int, int]) -> Float[Tensor, "1 rows columns width"]:
-    """Position embedding (1, h, w, width) at `grid_size` (rows, columns); itself, untouched, at its own size.
+def resample_position(
+    position: Tensor, grid_size: tuple[int, int]
+) -> Float[Tensor, "1 rows columns width"]:
+    """Position embedding (1, h, w, width) at `grid_size` (rows, columns).
+
+    Itself, untouched, at its own size.
 
     Bicubic and antialiased, in float32 at least, as timm's `resample_abs_pos_embed`.
     """
-    if all(statically_known_true(have == want) for have, want in zip(position.shape[1:3], grid_size, strict=True)):
+    if all(
+        statically_known_true(have == want)
+        for have, want in zip(position.shape[1:3], grid_size, strict=True)
+    ):
         return position
     maps = as_maps(position).to(torch.promote_types(position.dtype, torch.float32))
     if torch.compiler.is_compiling():  # the size may be open
         sides = zip(maps.shape[2:], grid_size, strict=True)
-        resampled = resample(maps, *(bicubic_weights(before, after, maps.device) for before, after in sides))
+        resampled = resample(
+            maps, *(bicubic_weights(before, after, maps.device) for before, after in sides)
+        )
     else:
         resampled = F.interpolate(maps, size=grid_size, mode="bicubic", antialias=True)
     return as_grid(resampled).to(position.dtype)

@@ -56,18 +56,29 @@ def _zoo_cfg(entry: Entry) -> dict[str, Any]:
     }
 
 
-_CFGS: dict[str, dict[str, Any] | PretrainedCfg] = {f"{name}.untrained*": _default_cfg() for name in VARIANTS}
-_CFGS |= {entry.name: _default_cfg() | {"file": str(entry.folder / WEIGHTS)} for entry in classifiers() if entry.folder}
+_CFGS: dict[str, dict[str, Any] | PretrainedCfg] = {
+    f"{name}.untrained*": _default_cfg() for name in VARIANTS
+}
+_CFGS |= {
+    entry.name: _default_cfg() | {"file": str(entry.folder / WEIGHTS)}
+    for entry in classifiers()
+    if entry.folder
+}
 
 default_cfgs = generate_default_cfgs(_CFGS)
-"""By default nothing is loaded; the weights of the zoo are loaded with all that `_zoo_cfg` says of them."""
+"""By default nothing is loaded; the weights of the zoo are loaded with all that `_zoo_cfg` says of
+them.
+"""
 
 _OF_TRAINING = {"num_classes", "drop_rate", "drop_path_rate"}
 """What an entry's description of its network says that `pretrained=True` leaves to the caller."""
 
 
 def checkpoint_filter_fn(state_dict: Mapping[str, Tensor], model: NomMer) -> dict[str, Tensor]:
-    """A checkpoint as `model` takes it: from the published layout to ours, position embedding resampled to its grid."""
+    """A checkpoint as `model` takes it.
+
+    From the published layout to ours, position embedding resampled to its grid.
+    """
     state = from_published(state_dict) if is_published(state_dict) else dict(state_dict)
     if POSITION in state:
         state[POSITION] = resample_position(state[POSITION], model.config.position_grid)
@@ -79,13 +90,16 @@ def create_nommer(variant: str, pretrained: bool = False, **kwargs: Any) -> nn.M
 
     Args:
         variant: a name of `VARIANTS`.
-        pretrained: load the weights of the zoo's entry for this variant, or the one with the given tag
-            (`timm.create_model("nommer_nano.tiny_imagenet_200", pretrained=True)`), into the architecture that it was
-            trained with; or those that `pretrained_cfg_overlay={"file": ...}` names.
-        **kwargs: fields of `NomMerConfig` to change, and timm's own options (`features_only`, `out_indices`, ...).
+        pretrained: load the weights of the zoo's entry for this variant, or the one with the given
+            tag (`timm.create_model("nommer_nano.tiny_imagenet_200", pretrained=True)`), into the
+            architecture that it was trained with; or those that `pretrained_cfg_overlay={"file":
+            ...}` names.
+        **kwargs: fields of `NomMerConfig` to change, and timm's own options (`features_only`,
+            `out_indices`, ...).
 
     Returns:
-        A `NomMer`, or with `features_only` timm's wrapper that returns the list of its feature maps.
+        A `NomMer`, or with `features_only` timm's wrapper that returns the list of its feature
+        maps.
 
     Raises:
         InputError: the zoo's entry is absent or damaged.
@@ -94,11 +108,17 @@ def create_nommer(variant: str, pretrained: bool = False, **kwargs: Any) -> nn.M
         ValueError: a value out of range.
     """
     tag = kwargs.get("pretrained_cfg")
-    if pretrained and (tag is None or isinstance(tag, str)) and not kwargs.get("pretrained_cfg_overlay"):
+    if (
+        pretrained
+        and (tag is None or isinstance(tag, str))
+        and not kwargs.get("pretrained_cfg_overlay")
+    ):
         entry = find_entry(f"{variant}.{tag}" if tag else variant)
         if entry and entry.task == "classification":
             architecture = entry.description()["architecture"]
-            trained = {name: value for name, value in architecture.items() if name not in _OF_TRAINING}
+            trained = {
+                name: value for name, value in architecture.items() if name not in _OF_TRAINING
+            }
             kwargs = trained | kwargs | {"pretrained_cfg": _zoo_cfg(entry)}
 
     def build(**changes: Any) -> NomMer:

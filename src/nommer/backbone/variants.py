@@ -1,4 +1,6 @@
-"""The family at a glance: the three published sizes, and three of ours for small machines, data and tests.
+"""The family at a glance.
+
+The three published sizes, and three of ours for small machines, data and tests.
 
 Parameters (trainable, 1000 classes, 224 x 224): tiny 22,455,804, small 41,532,388, base 73,404,900.
 """
@@ -8,8 +10,12 @@ from nommer.backbone.config import NomMerConfig
 VARIANTS: dict[str, NomMerConfig] = {
     # published
     "nommer_tiny": NomMerConfig(embed_dim=96, depths=(2, 2, 8, 2), expansion=2, drop_path_rate=0.1),
-    "nommer_small": NomMerConfig(embed_dim=96, depths=(6, 6, 16, 4), expansion=4, drop_path_rate=0.3),
-    "nommer_base": NomMerConfig(embed_dim=128, depths=(6, 6, 16, 4), expansion=4, drop_path_rate=0.5),
+    "nommer_small": NomMerConfig(
+        embed_dim=96, depths=(6, 6, 16, 4), expansion=4, drop_path_rate=0.3
+    ),
+    "nommer_base": NomMerConfig(
+        embed_dim=128, depths=(6, 6, 16, 4), expansion=4, drop_path_rate=0.5
+    ),
     # ours
     "nommer_micro": NomMerConfig(embed_dim=16, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 4)),
     "nommer_pico": NomMerConfig(embed_dim=32, depths=(1, 1, 2, 1), num_heads=(1, 1, 2, 4)),

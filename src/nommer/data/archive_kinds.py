@@ -1,7 +1,7 @@
 """What kinds of archives there are: zip, tar, and the Arrow files of Hugging Face datasets.
 
-A zip and a plain tar are read member by member, by any number of threads and processes; a compressed tar cannot be read
-so, and each process decompresses it once, into memory.
+A zip and a plain tar are read member by member, by any number of threads and processes; a
+compressed tar cannot be read so, and each process decompresses it once, into memory.
 """
 
 import bz2
@@ -59,7 +59,9 @@ class Archive(ABC):
         """The files in a folder, searched deeply and sorted."""
         prefix = f"{folder}/" if folder else ""
         start = bisect_left(self.names, prefix)
-        end = bisect_left(self.names, f"{folder}0") if folder else len(self.names)  # "0" follows "/"
+        end = (
+            bisect_left(self.names, f"{folder}0") if folder else len(self.names)
+        )  # "0" follows "/"
         return self.names[start:end]
 
 
@@ -70,7 +72,12 @@ class Zip(Archive):
         try:
             self._zip = zipfile.ZipFile(path)
             files = [info for info in self._zip.infolist() if not info.is_dir()]
-        except (NotImplementedError, ValueError, IndexError, struct.error) as error:  # of headers without sense
+        except (
+            NotImplementedError,
+            ValueError,
+            IndexError,
+            struct.error,
+        ) as error:  # of headers without sense
             raise zipfile.BadZipFile(str(error)) from error
         _check_separators(path, files)
         names = [_sound(path, info.filename) for info in files]
@@ -85,7 +92,11 @@ class Zip(Archive):
             raise OSError("encrypted; pack the archive again without a password")
         try:
             return self._zip.read(info)
-        except (RuntimeError, NotImplementedError, lzma.LZMAError) as error:  # compressed in a rare way
+        except (
+            RuntimeError,
+            NotImplementedError,
+            lzma.LZMAError,
+        ) as error:  # compressed in a rare way
             raise OSError(str(error)) from error
 
 
@@ -129,10 +140,16 @@ class Rows(Archive):
     def __init__(self, path: Path) -> None:
         datasets = _import_datasets(path)
         self.rows = datasets.Dataset.from_file(str(path))
-        images = [name for name, feature in self.rows.features.items() if isinstance(feature, datasets.Image)]
+        images = [
+            name
+            for name, feature in self.rows.features.items()
+            if isinstance(feature, datasets.Image)
+        ]
         if not images:
             raise InputError(f"{path}: no column of images; found {', '.join(self.rows.features)}")
-        self._images = self.rows.select_columns(images[:1]).cast_column(images[0], datasets.Image(decode=False))
+        self._images = self.rows.select_columns(images[:1]).cast_column(
+            images[0], datasets.Image(decode=False)
+        )
         self._column = images[0]
         super().__init__(path, [row_name(number) for number in range(len(self.rows))])
 
@@ -156,7 +173,9 @@ def _import_datasets(path: Path) -> ModuleType:
     try:
         return import_module("datasets")
     except ImportError as error:
-        raise InputError(f"{path}: reading this takes the package datasets: pip install 'nommer[datasets]'") from error
+        raise InputError(
+            f"{path}: reading this takes the package datasets: pip install 'nommer[datasets]'"
+        ) from error
 
 
 def _is_compressed(path: Path) -> bool:
@@ -168,19 +187,24 @@ def _decompress(path: Path) -> bytes:
         content = stream.read(LARGEST_IN_MEMORY + 1)
     if len(content) > LARGEST_IN_MEMORY:
         raise InputError(
-            f"{path}: decompresses to more than {LARGEST_IN_MEMORY >> 30} GiB, which is held in memory; unpack it, or "
+            f"{path}: decompresses to more than {LARGEST_IN_MEMORY >> 30} GiB, which is held in "
+            "memory; unpack it, or "
             "pack it as a plain .tar or .zip, which need not be"
         )
     return content
 
 
 def _check_separators(archive: Path, files: Sequence[zipfile.ZipInfo]) -> None:
-    """Refuse a zip that some programs of Windows write: its names are paths there, but single files elsewhere."""
+    """Refuse a zip that some programs of Windows write.
+
+    Its names are paths there, but single files elsewhere.
+    """
     names = [info.filename for info in files]
     wrong = next((name for name in names if "\\" in name), None)
     if wrong is not None and not any("/" in name for name in names):
         raise InputError(
-            f"{archive}: holds {wrong}, a name with backslashes where zip has slashes, so no folders are found in it; "
+            f"{archive}: holds {wrong}, a name with backslashes where zip has slashes, so no "
+            "folders are found in it; "
             "unpack it where it was made, and pack it again with another program"
         )
 
@@ -193,22 +217,29 @@ def _sound(archive: Path, name: str) -> str:
     """
     plain = posixpath.normpath(name)
     if plain.startswith(("/", "../")) or plain == "..":
-        raise InputError(f"{archive}: holds {name!r}, a name that leads out of the archive; pack it again without")
+        raise InputError(
+            f"{archive}: holds {name!r}, a name that leads out of the archive; pack it again "
+            "without"
+        )
     return plain
 
 
 def _check_end(tar: IO[bytes], offset: int) -> None:
     """Refuse a tar that is not read to its end, where `tarfile` stops in silence.
 
-    So it does at a header that makes no sense, in place of the mark of the end, and at that mark though another archive
-    may follow.
+    So it does at a header that makes no sense, in place of the mark of the end, and at that mark
+    though another archive may follow.
     """
     tar.seek(offset)
     if tar.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
-        raise tarfile.ReadError(f"damaged, or cut, at byte {offset:,}: what follows there cannot be read")
+        raise tarfile.ReadError(
+            f"damaged, or cut, at byte {offset:,}: what follows there cannot be read"
+        )
     while block := tar.read(1 << 20):
         if block.strip(tarfile.NUL):
-            raise tarfile.ReadError(f"more follows behind its end, at byte {offset:,}, such as a second archive")
+            raise tarfile.ReadError(
+                f"more follows behind its end, at byte {offset:,}, such as a second archive"
+            )
 
 
 def _target(link: tarfile.TarInfo) -> str:

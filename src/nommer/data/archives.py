@@ -1,4 +1,6 @@
-"""Files inside archives, read where they lie: a member is named like a file in a folder, `photos.zip/cat/1.jpg`.
+"""Files inside archives, read where they lie.
+
+A member is named like a file in a folder, `photos.zip/cat/1.jpg`.
 
 Nothing is unpacked to disk.
 """
@@ -24,7 +26,15 @@ ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _SPELLED = (".zip", ".tar", ".tgz", ".arrow")
 """One of these is in every path that leads into an archive or an Arrow file, in lower case."""
 
-_DAMAGED = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, OSError)
+_DAMAGED = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    EOFError,
+    zlib.error,
+    lzma.LZMAError,
+    gzip.BadGzipFile,
+    OSError,
+)
 
 
 def open_rows(path: Path) -> Rows:
@@ -44,12 +54,16 @@ def is_archive_name(path: Path) -> bool:
 
 
 def find_archive(path: Path) -> tuple[Path, str] | None:
-    """The archive that a path leads into, and the name inside it ("" for the archive itself); None for other paths.
+    """The archive that a path leads into, and the name inside it ("" for the archive itself).
+
+    None for other paths.
 
     To those by their ending come Arrow files.
     """
     spelled = str(path).lower()
-    if not any(ending in spelled for ending in _SPELLED):  # asked of every image, most of which lie in folders
+    if not any(
+        ending in spelled for ending in _SPELLED
+    ):  # asked of every image, most of which lie in folders
         return None
     for place in (path, *path.parents):
         if (is_archive_name(place) or place.suffix == ".arrow") and place.is_file():
@@ -61,10 +75,13 @@ def open_archive(path: Path) -> Archive:
     """What an archive holds; looked up once per process, unless the file changes.
 
     Raises:
-        InputError: it is damaged, too large to decompress, or holds a name that leads out of it, or one name twice.
+        InputError: it is damaged, too large to decompress, or holds a name that leads out of it, or
+            one name twice.
     """
     facts = path.stat()
-    process = os.getpid() if path.suffix.lower() == ".zip" else 0  # processes may not share an open zip
+    process = (
+        os.getpid() if path.suffix.lower() == ".zip" else 0
+    )  # processes may not share an open zip
     return _open(path, facts.st_mtime_ns, facts.st_size, process)
 
 
@@ -88,14 +105,17 @@ def read_bytes(path: Path) -> bytes:
 
 
 def pass_over_wrappers(folder: Path) -> Path:
-    """The folder in an archive that holds more than one other folder, seen from `folder`; archives often wrap all."""
+    """The folder in an archive that holds more than one other folder, seen from `folder`.
+
+    Archives often wrap all.
+    """
     found = find_archive(folder)
     if found is None:
         return folder
     archive, inside = open_archive(found[0]), found[1]
-    while len(children := folders_in(archive, inside)) == 1 and len(archive.below(children[0])) == len(
-        archive.below(inside)
-    ):
+    while len(children := folders_in(archive, inside)) == 1 and len(
+        archive.below(children[0])
+    ) == len(archive.below(inside)):
         inside = children[0]
     return found[0] / inside
 
@@ -120,6 +140,8 @@ def _archive_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except PermissionError as error:
-        raise InputError(f"{path}: no permission to read this archive; change that (chmod +r)") from error
+        raise InputError(
+            f"{path}: no permission to read this archive; change that (chmod +r)"
+        ) from error
     except _DAMAGED as error:
         raise InputError(f"{path}: cannot be read as an archive: {error}; pack it again") from error

@@ -1,4 +1,7 @@
-"""Reads the images once before anything is learned from them, and lists what is wrong; files are never changed."""
+"""Reads the images once before anything is learned from them, and lists what is wrong.
+
+Files are never changed.
+"""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,7 +25,9 @@ from nommer.progress import notice
 D = TypeVar("D", bound=LabelledImages[Any])
 
 DECODE_LIMIT = 50_000
-"""Data sets of up to this many images are decoded whole before training; of larger ones the headers are read."""
+"""Data sets of up to this many images are decoded whole before training; of larger ones the headers
+are read.
+"""
 
 SKIP_LIMIT = 0.01
 """Largest share of bad images that is left out, and listed, without being asked to."""
@@ -73,11 +78,19 @@ def _read_header(image: Image.Image, path: Path) -> dict[str, Any]:
     """What an image tells of itself once it is opened."""
     remarks = tuple(find_remarks(image, path))
     kind = {"mode": image.mode, "format": image.format or ""}
-    return {"size": stored_size(image), "orientation": orientation_of(image), "remarks": remarks, **kind}
+    return {
+        "size": stored_size(image),
+        "orientation": orientation_of(image),
+        "remarks": remarks,
+        **kind,
+    }
 
 
 def find_remarks(image: Image.Image, path: Path) -> Iterator[Issue]:
-    """What an open image holds that is not used; asked before the rest, for Pillow complains but the first time."""
+    """What an open image holds that is not used.
+
+    Asked before the rest, for Pillow complains but the first time.
+    """
     sound_exif = has_sound_exif(image)
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":
@@ -87,7 +100,10 @@ def find_remarks(image: Image.Image, path: Path) -> Iterator[Issue]:
 
 
 def read_images(paths: Sequence[Path], *, whole: bool | None = None) -> list[ImageReport]:
-    """Read all files, several at a time: every pixel with `whole`, by default where they are not very many."""
+    """Read all files, several at a time.
+
+    Every pixel with `whole`, by default where they are not very many.
+    """
     decoding = decodes_whole(len(paths)) if whole is None else whole
     return read_all(lambda path: read_image(path, whole=decoding), paths, what="reading images")
 
@@ -96,7 +112,10 @@ def decodes_whole(count: int) -> bool:
     """Whether so many images are decoded before training; where not, that is said."""
     whole = count <= DECODE_LIMIT
     if not whole:
-        notice(f"over {DECODE_LIMIT:,} images: only their headers are read now; a file that is cut stops the training")
+        notice(
+            f"over {DECODE_LIMIT:,} images: only their headers are read now; a file that is cut "
+            "stops the training"
+        )
     return whole
 
 
@@ -110,10 +129,12 @@ class Audited(Generic[D]):
     contents: Mapping[Path, str] = field(default_factory=dict)
     """What tells each image with its label from any other, where images were read whole."""
     digests: Mapping[Path, str] = field(default_factory=dict)
-    """SHA-256 of each image file, where they were read whole; of samples whose labels differ it may be the same."""
+    """SHA-256 of each image file, where they were read whole; of samples whose labels differ it may
+    be the same.
+    """
     class_counts: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
-    """(classes,) int64: of each class the labelled pixels, or the objects but for crowds, in "train", or in everything
-    where there is no "train"; nothing where whole images have classes."""
+    """(classes,) int64: of each class the labelled pixels, or the objects but for crowds, in
+    "train", or in everything where there is no "train"; nothing where whole images have classes."""
 
 
 def audit(
@@ -127,12 +148,15 @@ def audit(
 
     Args:
         data: labelled files.
-        on_bad_sample: "error" refuses any bad image; "skip" leaves them out; "auto" leaves out up to 1 % of all.
-        training: the data are to be learned from: refuse those in which a class has no readable training image left.
+        on_bad_sample: "error" refuses any bad image; "skip" leaves them out; "auto" leaves out up
+            to 1 % of all.
+        training: the data are to be learned from: refuse those in which a class has no readable
+            training image left.
         reports: what `read_images` found in them, where they were read before.
 
     Raises:
-        InputError: bad images that `on_bad_sample` does not allow, or a training class of which nothing is left.
+        InputError: bad images that `on_bad_sample` does not allow, or a training class of which
+            nothing is left.
     """
     samples = data.samples()
     reports = read_images([sample.path for sample in samples]) if reports is None else reports
@@ -172,12 +196,15 @@ def leave_out(
     allowed = {"error": 0.0, "auto": SKIP_LIMIT * total, "skip": float(total)}[policy]
     if len(bad) > allowed:
         raise InputError(_too_many(bad, total, policy, verb))
-    kept = {split: tuple(s for s in part if s.path not in bad) for split, part in data.splits.items()}
+    kept = {
+        split: tuple(s for s in part if s.path not in bad) for split, part in data.splits.items()
+    }
     for split, part in kept.items():
         if not part:
             first = data.splits[split][0].path
             raise InputError(
-                f"{data.root}: none of the {len(data.splits[split])} images of {split!r} can be {verb}; "
+                f"{data.root}: none of the {len(data.splits[split])} images of {split!r} can be "
+                f"{verb}; "
                 f"first: {first}: {bad[first]}"
             )
     return kept
@@ -186,7 +213,11 @@ def leave_out(
 def _too_many(bad: Mapping[Path, str], total: int, policy: str, verb: str) -> str:
     listed = "; ".join(f"{path}: {error}" for path, error in list(bad.items())[:5])
     more = f"; and {len(bad) - 5} more" if len(bad) > 5 else ""
-    limit = "none is allowed" if policy == "error" else f"at most {SKIP_LIMIT:.0%} is left out without being asked to"
+    limit = (
+        "none is allowed"
+        if policy == "error"
+        else f"at most {SKIP_LIMIT:.0%} is left out without being asked to"
+    )
     hint = "mend or remove them, or use --on-bad-sample skip"
     return f"{len(bad)} of {total} images cannot be {verb} ({limit}): {listed}{more}; {hint}"
 
@@ -196,5 +227,6 @@ def _check_every_class(data: ClassFolders, train: tuple[Sample, ...]) -> None:
     for label, name in enumerate(data.class_names):
         if label not in left:
             raise InputError(
-                f"{data.root}: no image of class {name!r} can be read; mend its files or remove the class folder"
+                f"{data.root}: no image of class {name!r} can be read; mend its files or remove "
+                "the class folder"
             )

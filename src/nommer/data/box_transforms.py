@@ -1,4 +1,7 @@
-"""From a decoded image and its objects to tensors that fit each other: fixed for judging, random for training."""
+"""From a decoded image and its objects to tensors that fit each other.
+
+Fixed for judging, random for training.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -62,17 +65,26 @@ class BoxPreprocessing(Normalisation):
         if self.short_side < 32:
             raise InputError(f"short_side must be 32 pixels or more, got {self.short_side}")
         if self.long_side < self.short_side:
-            raise InputError(f"long_side ({self.long_side}) must not be below short_side ({self.short_side})")
+            raise InputError(
+                f"long_side ({self.long_side}) must not be below short_side ({self.short_side})"
+            )
 
     def size(self, height: int, width: int, *, short_side: int | None = None) -> tuple[int, int]:
-        """(height, width) at which an image of this height and width is worked on; the aspect ratio stays."""
-        return fit_size(height, width, short_side=short_side or self.short_side, long_side=self.long_side)
+        """(height, width) at which an image of this height and width is worked on.
+
+        The aspect ratio stays.
+        """
+        return fit_size(
+            height, width, short_side=short_side or self.short_side, long_side=self.long_side
+        )
 
     def __call__(self, image: Image.Image) -> Tensor:
         """An RGB image as float32 (3, h, w) at its `size`, normalised."""
         size = self.size(image.height, image.width)
         if size != (image.height, image.width):
-            image = v2.functional.resize(image, list(size), interpolation=v2.InterpolationMode(self.interpolation))
+            image = v2.functional.resize(
+                image, list(size), interpolation=v2.InterpolationMode(self.interpolation)
+            )
         return self.normalise(image)
 
 
@@ -80,7 +92,8 @@ class BoxPreprocessing(Normalisation):
 class BoxAugmentation:
     """Random changes of the training images and their objects.
 
-    Source: the published COCO recipes of Mask R-CNN: flip at a single scale; multi-scale; resize or crop.
+    Source: the published COCO recipes of Mask R-CNN: flip at a single scale; multi-scale; resize or
+    crop.
 
     Raises:
         InputError: a value out of range; the message names it.
@@ -93,31 +106,44 @@ class BoxAugmentation:
     short_sides: tuple[int, ...] = ()
     """The shorter side is resized to one of these, in pixels; by default to the preprocessing's."""
     resize_or_crop: bool = False
-    """Half of the images are first resized (short side 400, 500 or 600) and cropped (sides of 384 to 600 pixels)."""
+    """Half of the images are first resized (short side 400, 500 or 600) and cropped (sides of 384
+    to 600 pixels).
+    """
     scale_jitter: tuple[float, float] | None = None
-    """The image is resized by a random factor between these, on top of its size, and cropped to that size."""
+    """The image is resized by a random factor between these, on top of its size, and cropped to
+    that size.
+    """
     photometric: bool = False
     """Change brightness, contrast, saturation and hue, each with probability one half."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "short_sides", tuple(self.short_sides))
         if any(side < 32 for side in self.short_sides):
-            raise InputError(f"detection.augment.short_sides must be 32 pixels or more each, got {self.short_sides}")
+            raise InputError(
+                "detection.augment.short_sides must be 32 pixels or more each, got "
+                f"{self.short_sides}"
+            )
         for name in ("hflip", "vflip"):
             if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"detection.augment.{name} must be from 0 to 1, got {getattr(self, name)}")
+                raise InputError(
+                    f"detection.augment.{name} must be from 0 to 1, got {getattr(self, name)}"
+                )
         if self.scale_jitter is not None:
             object.__setattr__(self, "scale_jitter", tuple(self.scale_jitter))
             if len(self.scale_jitter) != 2 or not 0 < self.scale_jitter[0] <= self.scale_jitter[1]:
                 raise InputError(
-                    f"detection.augment.scale_jitter must be two numbers with 0 < low <= high, got {self.scale_jitter}"
+                    "detection.augment.scale_jitter must be two numbers with 0 < low <= high, got "
+                    f"{self.scale_jitter}"
                 )
 
     def transform(self, preprocessing: BoxPreprocessing) -> BoxTransform:
         """A function from an RGB image and its objects to a random, normalised view of both."""
         short_sides = self.short_sides or (preprocessing.short_side,)
         mode = v2.InterpolationMode(preprocessing.interpolation)
-        steps: list[v2.Transform] = [v2.RandomHorizontalFlip(self.hflip), v2.RandomVerticalFlip(self.vflip)]
+        steps: list[v2.Transform] = [
+            v2.RandomHorizontalFlip(self.hflip),
+            v2.RandomVerticalFlip(self.vflip),
+        ]
         if self.resize_or_crop:
             coarse = v2.Compose([FitSize(_COARSE, _COARSE_LONG_SIDE, mode), CropWithin(*_CROP)])
             steps.append(v2.RandomApply([coarse], p=0.5))
@@ -128,9 +154,11 @@ class BoxAugmentation:
 
 
 class FitSize(v2.Transform):  # type: ignore[misc]  # torchvision has no types
-    """Resize so that the shorter side is one of `short_sides`, the longer at most `long_side`, in pixels.
+    """Resize so that the shorter side is one of `short_sides`, the longer at most `long_side`, in
+    pixels.
 
-    With `factors` by as much again as a random one between these, and then crop to that size, anywhere.
+    With `factors` by as much again as a random one between these, and then crop to that size,
+    anywhere.
     """
 
     def __init__(
@@ -153,15 +181,22 @@ class FitSize(v2.Transform):  # type: ignore[misc]  # torchvision has no types
         height, width = v2.functional.get_size(flat_inputs[0])
         fitting = fit_size(height, width, short_side=side, long_side=self.long_side)
         scaled = [max(1, round(part * factor)) for part in fitting]
-        return {"size": scaled, "crop": _place(scaled, [min(pair) for pair in zip(scaled, fitting, strict=True)])}
+        return {
+            "size": scaled,
+            "crop": _place(scaled, [min(pair) for pair in zip(scaled, fitting, strict=True)]),
+        }
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         """One of them, resized and cropped."""
-        return v2.functional.crop(resize(inpt, params["size"], self.interpolation), **params["crop"])
+        return v2.functional.crop(
+            resize(inpt, params["size"], self.interpolation), **params["crop"]
+        )
 
 
 class CropWithin(v2.Transform):  # type: ignore[misc]
-    """Crop to a random height and width, each between `least` and `largest` pixels or what there is, anywhere."""
+    """Crop to a random height and width, each between `least` and `largest` pixels or what there
+    is, anywhere.
+    """
 
     def __init__(self, least: int, largest: int) -> None:
         super().__init__()
@@ -181,17 +216,22 @@ class CropWithin(v2.Transform):  # type: ignore[misc]
 def resize(inpt: Any, size: list[int], interpolation: v2.InterpolationMode) -> Any:
     """An image, boxes or masks at (height, width) `size`.
 
-    Masks take the nearest pixel by its centre: torchvision takes it by its corner, half a pixel beside the image.
+    Masks take the nearest pixel by its centre: torchvision takes it by its corner, half a pixel
+    beside the image.
     """
     if not isinstance(inpt, tv_tensors.Mask):
         return v2.functional.resize(inpt, size, interpolation=interpolation)
     exact = v2.InterpolationMode.NEAREST_EXACT
-    return tv_tensors.wrap(v2.functional.resize_image(inpt.as_subclass(Tensor), size, interpolation=exact), like=inpt)
+    return tv_tensors.wrap(
+        v2.functional.resize_image(inpt.as_subclass(Tensor), size, interpolation=exact), like=inpt
+    )
 
 
 def _place(sides: list[int], crop: list[int]) -> dict[str, int]:
     """A crop of this height and width somewhere in an image of these sides."""
-    top, left = (int(torch.randint(side - part + 1, ())) for side, part in zip(sides, crop, strict=True))
+    top, left = (
+        int(torch.randint(side - part + 1, ())) for side, part in zip(sides, crop, strict=True)
+    )
     return {"top": top, "left": left, "height": crop[0], "width": crop[1]}
 
 
@@ -205,7 +245,9 @@ class _RandomView:
     def __call__(self, image: Image.Image, target: Target) -> tuple[Tensor, Target]:
         canvas = (image.height, image.width)
         wrapped: dict[str, Any] = dict(target)
-        wrapped["boxes"] = tv_tensors.BoundingBoxes(target["boxes"], format="XYXY", canvas_size=canvas)
+        wrapped["boxes"] = tv_tensors.BoundingBoxes(
+            target["boxes"], format="XYXY", canvas_size=canvas
+        )
         if "masks" in target:
             wrapped["masks"] = tv_tensors.Mask(target["masks"])
         changed, objects = self.changes(image, wrapped)

@@ -1,8 +1,11 @@
-"""What samples decode to, kept for the epochs to come: in memory or in one file, shared by all processes of a machine.
+"""What samples decode to, kept for the epochs to come.
 
-The pixels are those that the decoder gave, in full, so that whatever follows computes the same numbers with a cache and
-without. They lie one after the other in one file that every process maps and none copies: for "ram" a file in memory
-that has no name and ends with the run, for "disk" one in the run folder.
+In memory or in one file, shared by all processes of a machine.
+
+The pixels are those that the decoder gave, in full, so that whatever follows computes the same
+numbers with a cache and without. They lie one after the other in one file that every process maps
+and none copies: for "ram" a file in memory that has no name and ends with the run, for "disk" one
+in the run folder.
 """
 
 import errno
@@ -54,8 +57,12 @@ class DecodedCache:
         self.path, self.first = path, first
         with Path(path).open("rb") as stream:
             self._bytes = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-        end, samples, parts = np.frombuffer(self._bytes, np.int64, 3, len(self._bytes) - 24).tolist()
-        self._places = np.frombuffer(self._bytes, np.int64, samples * parts * 4, end).reshape(samples, parts, 4)
+        end, samples, parts = np.frombuffer(
+            self._bytes, np.int64, 3, len(self._bytes) - 24
+        ).tolist()
+        self._places = np.frombuffer(self._bytes, np.int64, samples * parts * 4, end).reshape(
+            samples, parts, 4
+        )
 
     def __reduce__(self) -> tuple[type["DecodedCache"], tuple[str, int]]:
         return type(self), (self.path, self.first)  # another process maps it for itself
@@ -69,7 +76,9 @@ class DecodedCache:
         content = memoryview(self._bytes)[start : start + height * width * max(1, channels)]
         if channels:
             return Image.frombuffer("RGB", (width, height), content, "raw", "RGB", 0, 1)  # type: ignore[arg-type]
-        return np.frombuffer(content, np.uint8).reshape(height, width).copy()  # for transforms may write
+        return (
+            np.frombuffer(content, np.uint8).reshape(height, width).copy()
+        )  # for transforms may write
 
 
 class CacheFile:
@@ -87,11 +96,15 @@ class CacheFile:
         if kind == "disk":
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
         elif hasattr(os, "memfd_create"):
-            self._file = os.memfd_create("nommer", os.MFD_CLOEXEC)  # not limited as /dev/shm is in containers
+            self._file = os.memfd_create(
+                "nommer", os.MFD_CLOEXEC
+            )  # not limited as /dev/shm is in containers
             self.path = f"/proc/{os.getpid()}/fd/{self._file}"
         else:
             self._file, self.path = tempfile.mkstemp(prefix="nommer-")
-        self._end = multiprocessing.get_context("fork" if hasattr(os, "fork") else None).Value("q", 0)
+        self._end = multiprocessing.get_context("fork" if hasattr(os, "fork") else None).Value(
+            "q", 0
+        )
         room = self.room()
         self._room = None if room is None else int(_MARGIN * room)
 
@@ -107,7 +120,9 @@ class CacheFile:
         return shutil.disk_usage(self.folder).free if self.kind == "disk" else available_memory()
 
     def fill(self, decode: Callable[[int], Decoded], samples: int) -> None:
-        """Decode all samples, several at a time, and say how large they are; those that cannot be are left out.
+        """Decode all samples, several at a time, and say how large they are.
+
+        Those that cannot be are left out.
 
         Raises:
             InputError: there is no room for them.
@@ -118,7 +133,11 @@ class CacheFile:
         if self._room is not None and about > self._room:
             raise self._no_room(samples, about)
         try:
-            places = read_all(lambda index: self._keep(_decoded(decode, index)), range(samples), what="filling cache")
+            places = read_all(
+                lambda index: self._keep(_decoded(decode, index)),
+                range(samples),
+                what="filling cache",
+            )
             parts = max(map(len, places))
             table = np.zeros((samples, parts, 4), np.int64)
             for row, place in enumerate(places):
@@ -138,11 +157,16 @@ class CacheFile:
         return sum(sizes) * samples // len(sizes)
 
     def _keep(self, arrays: Sequence[np.ndarray]) -> list[tuple[int, int, int, int]]:
-        """Where each array of a sample lies now, with its height, width and channels; nothing for one without any."""
+        """Where each array of a sample lies now, with its height, width and channels.
+
+        Nothing for one without any.
+        """
         kept = []
         for array in arrays:
             height, width, *channels = array.shape
-            kept.append((self._append(np.ascontiguousarray(array)), height, width, *(channels or [0])))
+            kept.append(
+                (self._append(np.ascontiguousarray(array)), height, width, *(channels or [0]))
+            )
         return kept
 
     def _append(self, content: Any) -> int:
@@ -164,13 +188,17 @@ class CacheFile:
         else:
             found, instead = f"{free} are free in {self.folder}", "another --out"
         return InputError(
-            f"--cache {self.kind}: {samples:,} decoded images take about {show_bytes(about)}, and {found}; "
+            f"--cache {self.kind}: {samples:,} decoded images take about {show_bytes(about)}, and "
+            f"{found}; "
             f"use {instead}, or leave it out"
         )
 
 
 def _decoded(decode: Callable[[int], Decoded], index: int) -> list[np.ndarray]:
-    """What a sample decodes to, as arrays; nothing where it cannot be decoded, which using it will say again."""
+    """What a sample decodes to, as arrays.
+
+    Nothing where it cannot be decoded, which using it will say again.
+    """
     try:
         return [np.asarray(part) for part in decode(index)]
     except ImageError:
@@ -178,14 +206,22 @@ def _decoded(decode: Callable[[int], Decoded], index: int) -> list[np.ndarray]:
 
 
 def available_memory() -> int | None:
-    """Bytes of memory that can be had without another program losing its own; None where the system does not say."""
+    """Bytes of memory that can be had without another program losing its own.
+
+    None where the system does not say.
+    """
     free = []
     with suppress(OSError, StopIteration, ValueError):
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        free.append(1024 * int(next(line.split()[1] for line in lines if line.startswith("MemAvailable"))))
+        free.append(
+            1024 * int(next(line.split()[1] for line in lines if line.startswith("MemAvailable")))
+        )
     for limit, used in _MEMORY_LIMITS:
         with suppress(OSError, ValueError):  # also "max", for no limit
-            free.append(int(Path(limit).read_text(encoding="ascii")) - int(Path(used).read_text(encoding="ascii")))
+            free.append(
+                int(Path(limit).read_text(encoding="ascii"))
+                - int(Path(used).read_text(encoding="ascii"))
+            )
     return max(0, min(free)) if free else None
 
 

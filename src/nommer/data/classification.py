@@ -20,13 +20,18 @@ class ClassificationBatch(NamedTuple):
     images: Tensor
     """(B, 3, H, W) float32, normalised."""
     labels: Tensor
-    """(B,) int64 class indices; where an image may have several classes, (B, classes) float32 of 0 and 1."""
+    """(B,) int64 class indices; where an image may have several classes, (B, classes) float32 of 0
+    and 1.
+    """
     indices: Tensor
     """(B,) int64 positions in the data set, to find the files again."""
 
 
 class ClassificationDataset(ImageDataset[Sample, ClassificationBatch]):
-    """Decodes, transforms and labels; with `num_classes`, an image may have several of so many classes."""
+    """Decodes, transforms and labels.
+
+    With `num_classes`, an image may have several of so many classes.
+    """
 
     num_classes: int | None = None
 
@@ -44,7 +49,9 @@ class ClassificationDataset(ImageDataset[Sample, ClassificationBatch]):
         sample = self.samples[index]
         if self.num_classes is None:
             return sample.label
-        return torch.zeros(self.num_classes).index_fill(0, torch.tensor(sample.classes, dtype=torch.int64), 1.0)
+        return torch.zeros(self.num_classes).index_fill(
+            0, torch.tensor(sample.classes, dtype=torch.int64), 1.0
+        )
 
 
 class ClassificationData(ImageData[Sample, ClassificationBatch]):
@@ -65,7 +72,9 @@ class ClassificationData(ImageData[Sample, ClassificationBatch]):
     ) -> None:
         background = preprocessing.background
         super().__init__(
-            ClassificationDataset(train, augmentation.transform(preprocessing), background=background),
+            ClassificationDataset(
+                train, augmentation.transform(preprocessing), background=background
+            ),
             ClassificationDataset(val, preprocessing, background=background),
             loading=loading,
         )

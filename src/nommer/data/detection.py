@@ -6,7 +6,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from nommer.data.box_transforms import BoxAugmentation, BoxPreprocessing, BoxTransform, Target, WholeImage, to_target
+from nommer.data.box_transforms import (
+    BoxAugmentation,
+    BoxPreprocessing,
+    BoxTransform,
+    Target,
+    WholeImage,
+    to_target,
+)
 from nommer.data.cache import Decoded
 from nommer.data.formats.objects import DetectionSample
 from nommer.data.images import ImageError, decode
@@ -19,7 +26,9 @@ class DetectionBatch(NamedTuple):
     images: tuple[Tensor, ...]
     """Each (3, h, w) float32, normalised."""
     targets: tuple[Target, ...]
-    """In training the objects in the images as they are here; in judging those of the image files, without masks."""
+    """In training the objects in the images as they are here; in judging those of the image files,
+    without masks.
+    """
     indices: Tensor
     """(B,) int64 positions in the data set, to find the files again."""
     sizes: tuple[tuple[int, int], ...]
@@ -48,13 +57,16 @@ class DetectionDataset(ImageDataset[DetectionSample, DetectionBatch]):
         """One image with its objects, as a batch of one.
 
         Raises:
-            ImageError: a file that cannot be read, or has another size than its objects were found to fit.
+            ImageError: a file that cannot be read, or has another size than its objects were found
+                to fit.
         """
         sample = self.samples[index]
         (image,) = self.decoded(index)
         if image.size != sample.size:
             found, expected = (f"{width} x {height}" for width, height in (image.size, sample.size))
-            raise ImageError(sample.path, f"has {found} pixels, but its objects are of an image of {expected}")
+            raise ImageError(
+                sample.path, f"has {found} pixels, but its objects are of an image of {expected}"
+            )
         size = (image.height, image.width)
         target = to_target(sample.objects, sample.image_id, size, masks=self.masks)
         image_tensor, objects = self.transform(image, target)
@@ -72,8 +84,8 @@ def collate(samples: list[DetectionBatch] | ImageError) -> DetectionBatch | Imag
 class DetectionData(ImageData[DetectionSample, DetectionBatch]):
     """Training and validation batches for every process of a run.
 
-    Training batches hold augmented images with their objects, without crowds; judging goes image by image, and its
-    targets keep the boxes in pixels of the image file.
+    Training batches hold augmented images with their objects, without crowds; judging goes image by
+    image, and its targets keep the boxes in pixels of the image file.
     """
 
     collate = staticmethod(collate)

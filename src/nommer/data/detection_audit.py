@@ -1,6 +1,8 @@
-"""Reads images with objects once before anything is learned from them, and lists what is wrong with them.
+"""Reads images with objects once before anything is learned from them, and lists what is wrong with
+them.
 
-What is wrong with an object alone was listed on reading (`formats.objects`); here images are left out whole.
+What is wrong with an object alone was listed on reading (`formats.objects`); here images are left
+out whole.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,17 +26,21 @@ def audit_detection(
     masks: bool | None = None,
     reports: Sequence[ImageReport] | None = None,
 ) -> Audited[DetectionFolders]:
-    """Leave out and list the images that cannot be used; with masks, also drop and list the objects that have none.
+    """Leave out and list the images that cannot be used.
+
+    With masks, also drop and list the objects that have none.
 
     Args:
         data: images with objects.
-        on_bad_sample: "error" refuses any bad image; "skip" leaves them out; "auto" leaves out up to 1 % of all.
+        on_bad_sample: "error" refuses any bad image; "skip" leaves them out; "auto" leaves out up
+            to 1 % of all.
         training: the data are to be learned from, so there must be objects in "train".
         masks: whether masks are wanted; by default where most objects have one.
         reports: what `read_images` found in the images, where they were read before.
 
     Raises:
-        InputError: bad images that `on_bad_sample` does not allow, nothing left to learn from, or no masks at all.
+        InputError: bad images that `on_bad_sample` does not allow, nothing left to learn from, or
+            no masks at all.
     """
     samples = data.samples()
     read = read_images([s.path for s in samples if not s.error]) if reports is None else reports
@@ -42,7 +48,9 @@ def audit_detection(
     bad = {s.path: error for s in samples if (error := s.error or find_error(s, by_path[s.path]))}
     kept = leave_out(data, bad, on_bad_sample, verb="used")
     issues = [Issue(str(path), error, "left out") for path, error in bad.items()]
-    issues += [remark for path, report in by_path.items() if path not in bad for remark in _remarks(report)]
+    issues += [
+        remark for path, report in by_path.items() if path not in bad for remark in _remarks(report)
+    ]
     wanted = _wants_masks(data, kept) if masks is None else masks
     if wanted:
         kept = {split: tuple(_with_masks(part, issues)) for split, part in kept.items()}
@@ -56,12 +64,19 @@ def audit_detection(
     _check_objects(data, counts, wanted=wanted, masks=masks, training=training)
     issues += _absent_classes(data, counts)
     side = int(median(min(sample.size) for sample in audited.samples()))
-    contents = {s.path: content_of(by_path[s.path].digest, s.objects.as_bytes()) for s in audited.samples()}
-    return Audited(replace(audited, issues=(*data.issues, *issues)), side, contents, digests_of(read), counts)
+    contents = {
+        s.path: content_of(by_path[s.path].digest, s.objects.as_bytes()) for s in audited.samples()
+    }
+    return Audited(
+        replace(audited, issues=(*data.issues, *issues)), side, contents, digests_of(read), counts
+    )
 
 
 def find_error(sample: DetectionSample, image: ImageReport) -> str | None:
-    """Why an image cannot be used: it cannot be read, or its annotations are of an image of another size."""
+    """Why an image cannot be used.
+
+    It cannot be read, or its annotations are of an image of another size.
+    """
     if image.error or image.size is None:
         return image.error
     upright = image.size[::-1] if image.orientation >= FIRST_SIDEWAYS else image.size
@@ -70,7 +85,8 @@ def find_error(sample: DetectionSample, image: ImageReport) -> str | None:
     hint = ""
     if sample.size == image.size:
         hint = (
-            f"; that is the image as stored, which the EXIF orientation {image.orientation} turns: remove the "
+            f"; that is the image as stored, which the EXIF orientation {image.orientation} turns: "
+            "remove the "
             "orientation from the image, or turn the annotations too"
         )
     found, expected = (f"{width} x {height}" for width, height in (sample.size, upright))
@@ -86,11 +102,18 @@ def _remarks(image: ImageReport) -> Iterable[Issue]:
 
 def _wants_masks(data: DetectionFolders, kept: dict[Split, tuple[DetectionSample, ...]]) -> bool:
     """Whether most objects have a mask."""
-    have = [flag for part in kept.values() for sample in part for flag in sample.objects.have_masks.tolist()]
+    have = [
+        flag
+        for part in kept.values()
+        for sample in part
+        for flag in sample.objects.have_masks.tolist()
+    ]
     return data.has_masks and 2 * sum(have) > len(have)
 
 
-def _with_masks(samples: Iterable[DetectionSample], issues: list[Issue]) -> Iterable[DetectionSample]:
+def _with_masks(
+    samples: Iterable[DetectionSample], issues: list[Issue]
+) -> Iterable[DetectionSample]:
     """The samples without the objects that have no mask."""
     for sample in samples:
         have = sample.objects.have_masks
@@ -117,13 +140,21 @@ def _check_objects(
         InputError: what is lacking, and the likely cause.
     """
     if masks and not data.has_masks:
-        raise InputError(f"{data.root}: no object has a mask, but masks are asked for; add them, or learn boxes alone")
+        raise InputError(
+            f"{data.root}: no object has a mask, but masks are asked for; add them, or learn boxes "
+            "alone"
+        )
     if training and not counts.any():
         dropped = sum(issue.done == "dropped" for issue in data.issues)
         kind = "with a mask " if wanted else ""
         raise InputError(
-            f"{data.root}: no object {kind}is left to learn in the training images; {dropped} were dropped"
-            + (f", the first because: {next(i for i in data.issues if i.done == 'dropped').what}" if dropped else "")
+            f"{data.root}: no object {kind}is left to learn in the training images; {dropped} were "
+            "dropped"
+            + (
+                f", the first because: {next(i for i in data.issues if i.done == 'dropped').what}"
+                if dropped
+                else ""
+            )
         )
 
 

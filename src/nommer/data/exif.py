@@ -1,8 +1,9 @@
 """Which way up an image is, by its EXIF data, and whether these can be read at all.
 
-Pillow decodes a whole PNG to tell its EXIF data, for they may come after the pixels. Asked of an image that is only
-opened, it would do so in vain where they do not; and of a damaged file it would keep the pixels that it had so far, as
-if that were all. So here the pixels are read first where EXIF data follow them, and otherwise not at all.
+Pillow decodes a whole PNG to tell its EXIF data, for they may come after the pixels. Asked of an
+image that is only opened, it would do so in vain where they do not; and of a damaged file it would
+keep the pixels that it had so far, as if that were all. So here the pixels are read first where
+EXIF data follow them, and otherwise not at all.
 """
 
 import struct
@@ -25,7 +26,10 @@ _EXIF_TEXTS = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")
 
 
 def load_upright(image: Image.Image) -> Image.Image:
-    """An open image with its pixels read, turned as its EXIF orientation says; fails as Pillow does."""
+    """An open image with its pixels read, turned as its EXIF orientation says.
+
+    Fails as Pillow does.
+    """
     image.load()
     return image if orientation_of(image) == 1 else ImageOps.exif_transpose(image)
 
@@ -37,13 +41,19 @@ def orientation_of(image: Image.Image) -> int:
 
 
 def stored_size(image: Image.Image) -> tuple[int, int]:
-    """Width and height as an image that is only opened is stored; Pillow gives those of a TIFF as it will be turned."""
+    """Width and height as an image that is only opened is stored.
+
+    Pillow gives those of a TIFF as it will be turned.
+    """
     is_turned = image.format == "TIFF" and orientation_of(image) >= FIRST_SIDEWAYS
     return image.size[::-1] if is_turned else image.size
 
 
 def has_sound_exif(image: Image.Image) -> bool:
-    """Whether the EXIF data of an open image, if any, can be read; fails as Pillow does where pixels come first."""
+    """Whether the EXIF data of an open image, if any, can be read.
+
+    Fails as Pillow does where pixels come first.
+    """
     if _has_late_exif(image):
         image.load()
     try:

@@ -1,4 +1,7 @@
-"""What a look at all data tells beyond each file alone: duplicates, classes out of balance; and how grave it all is."""
+"""What a look at all data tells beyond each file alone: duplicates, classes out of balance.
+
+And how grave it all is.
+"""
 
 import re
 from collections import defaultdict
@@ -53,9 +56,11 @@ class Duplicate:
     same_target: bool
 
     def as_finding(self, data: LabelledImages[Any]) -> Finding:
-        """In a sentence; grave where labels contradict each other, or training has seen what is judged on, or may have.
+        """In a sentence; grave where labels contradict each other, or training has seen what is
+        judged on, or may have.
 
-        Without a "val" split training holds part of "train" back at random, whatever files are the same.
+        Without a "val" split training holds part of "train" back at random, whatever files are the
+        same.
         """
         apart = len(set(self.splits)) == 2
         may_part = self.splits == ("train", "train") and "val" not in data.splits
@@ -63,20 +68,30 @@ class Duplicate:
         if not self.same_target:
             named = len(set(self.targets)) == 2 and data.target == "class"
             labels = (
-                f"which is {self.targets[0]!r}, while this is {self.targets[1]!r}" if named else "whose labels differ"
+                f"which is {self.targets[0]!r}, while this is {self.targets[1]!r}"
+                if named
+                else "whose labels differ"
             )
         what = f"the same image as {data.name_of(self.first)}, {labels}"
         what += f"; one is in {self.splits[0]}, one in {self.splits[1]}" if apart else ""
-        what += "; without a val split one may be learned from and the other judged on" if may_part else ""
+        what += (
+            "; without a val split one may be learned from and the other judged on"
+            if may_part
+            else ""
+        )
         harmless = self.same_target and not apart and not may_part
         return Finding(str(self.path), what, "kept", "note" if harmless else "problem")
 
 
 def by_kind(findings: Sequence[Finding]) -> list[list[Finding]]:
-    """Findings that differ only in names and numbers together, the gravest kinds first, then the most frequent."""
+    """Findings that differ only in names and numbers together, the gravest kinds first, then the
+    most frequent.
+    """
     kinds: dict[tuple[str, str, str], list[Finding]] = defaultdict(list)
     for finding in findings:
-        kinds[finding.severity, _without_names(finding.what), _without_names(finding.done)].append(finding)
+        kinds[finding.severity, _without_names(finding.what), _without_names(finding.done)].append(
+            finding
+        )
     return sorted(kinds.values(), key=lambda kind: (SEVERITIES.index(kind[0].severity), -len(kind)))
 
 
@@ -115,7 +130,8 @@ def find_duplicates(
 
 
 def find_leaks(data: LabelledImages[Any], digests: Mapping[Path, str]) -> list[Issue]:
-    """Every image to be judged on that is also there to be learned from, whatever it is labelled with.
+    """Every image to be judged on that is also there to be learned from, whatever it is labelled
+    with.
 
     Args:
         data: the samples, in splits.
@@ -123,7 +139,9 @@ def find_leaks(data: LabelledImages[Any], digests: Mapping[Path, str]) -> list[I
     """
     learned = {digests.get(sample.path, ""): sample.path for sample in data.splits.get("train", ())}
     return [
-        Issue(str(sample.path), f"the same image as {data.name_of(first)}, which is in train", "kept")
+        Issue(
+            str(sample.path), f"the same image as {data.name_of(first)}, which is in train", "kept"
+        )
         for sample in data.splits.get("val", ())
         if (digest := digests.get(sample.path)) and (first := learned.get(digest))
     ]
@@ -132,23 +150,36 @@ def find_leaks(data: LabelledImages[Any], digests: Mapping[Path, str]) -> list[I
 def find_small(sizes: Mapping[Path, tuple[int, int]]) -> list[Finding]:
     """Images that are smaller than the network takes."""
     return [
-        Finding(str(path), f"{width} x {height} pixels: a side is under {SMALLEST_SIDE}", "enlarged", "note")
+        Finding(
+            str(path),
+            f"{width} x {height} pixels: a side is under {SMALLEST_SIDE}",
+            "enlarged",
+            "note",
+        )
         for path, (width, height) in sizes.items()
         if min(width, height) < SMALLEST_SIDE
     ]
 
 
 def find_alike(root: Path, names: Sequence[str]) -> list[Finding]:
-    """Classes whose names differ in nothing but case, spaces or how letters are encoded, and may be one by mistake."""
+    """Classes whose names differ in nothing but case, spaces or how letters are encoded, and may be
+    one by mistake.
+    """
     groups: dict[str, list[str]] = defaultdict(list)
     for name in names:
         groups["".join(normalize("NFKC", name).casefold().split())].append(name)
     alike = (", ".join(map(repr, group)) for group in groups.values() if len(group) > 1)
-    return [Finding(str(root), f"classes of nearly the same name: {group}", "kept", "note") for group in alike]
+    return [
+        Finding(str(root), f"classes of nearly the same name: {group}", "kept", "note")
+        for group in alike
+    ]
 
 
-def find_imbalance(root: Path, names: Sequence[str], counts: Mapping[Split, Sequence[int]], unit: str) -> list[Finding]:
-    """Classes of which there is much more than of others in training, and those that are never judged.
+def find_imbalance(
+    root: Path, names: Sequence[str], counts: Mapping[Split, Sequence[int]], unit: str
+) -> list[Finding]:
+    """Classes of which there is much more than of others in training, and those that are never
+    judged.
 
     Args:
         root: the data.
@@ -157,7 +188,9 @@ def find_imbalance(root: Path, names: Sequence[str], counts: Mapping[Split, Sequ
         unit: what is counted, such as "images".
     """
     found = []
-    learned = [(count, name) for count, name in zip(counts.get("train", ()), names, strict=False) if count]
+    learned = [
+        (count, name) for count, name in zip(counts.get("train", ()), names, strict=False) if count
+    ]
     if len(learned) > 1 and max(learned)[0] >= IMBALANCE * min(learned)[0]:
         (most, large), (least, small) = max(learned), min(learned)
         what = f"{large!r} has {most:,} training {unit}, {small!r} {least:,}: {most / least:.0f} times as many"

@@ -1,7 +1,9 @@
-"""The one decoder: whatever reads pixels, for training, evaluation, prediction or export, reads them here.
+"""The one decoder: whatever reads pixels, for training, evaluation, prediction or export, reads
+them here.
 
-Every image becomes 8-bit RGB: turned as its EXIF orientation says; CMYK, palettes and the like converted; transparency
-laid over a declared colour; 16-bit greys scaled to 8 bits, not clipped. What cannot be decoded is an `ImageError`.
+Every image becomes 8-bit RGB: turned as its EXIF orientation says; CMYK, palettes and the like
+converted; transparency laid over a declared colour; 16-bit greys scaled to 8 bits, not clipped.
+What cannot be decoded is an `ImageError`.
 """
 
 import os
@@ -22,7 +24,9 @@ from nommer.data.exif import load_upright
 from nommer.errors import InputError
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "AVIF", "JPEG2000")
-"""Pillow formats that are read; anything else is refused, whatever its file name says. JPEG opens MPO files too."""
+"""Pillow formats that are read; anything else is refused, whatever its file name says. JPEG opens
+MPO files too.
+"""
 
 EXTENSIONS = frozenset(
     [
@@ -48,7 +52,9 @@ EXTENSIONS = frozenset(
 )
 """File name endings (lower case) by which images are found in folders."""
 
-UNREAD_EXTENSIONS = frozenset([".heic", ".heif", ".jxl", ".dng", ".nef", ".cr2", ".arw", ".dcm", ".tga", ".psd"])
+UNREAD_EXTENSIONS = frozenset(
+    [".heic", ".heif", ".jxl", ".dng", ".nef", ".cr2", ".arw", ".dcm", ".tga", ".psd"]
+)
 """File name endings (lower case) of images that are not read, which people may take for read."""
 
 MAX_PIXELS = 178_956_970
@@ -99,7 +105,9 @@ def image_errors(source: str | Path) -> Iterator[None]:
 
 
 def open_image(path: str | Path, content: bytes | None = None) -> Image.Image:
-    """Open a file of one of `FORMATS`, also inside an archive, and read its header; use inside `image_errors`.
+    """Open a file of one of `FORMATS`, also inside an archive, and read its header.
+
+    Use inside `image_errors`.
 
     Args:
         path: the file.
@@ -113,7 +121,10 @@ def open_image(path: str | Path, content: bytes | None = None) -> Image.Image:
 
 
 def decode(
-    path: str | Path, *, background: tuple[int, int, int] = (255, 255, 255), content: bytes | None = None
+    path: str | Path,
+    *,
+    background: tuple[int, int, int] = (255, 255, 255),
+    content: bytes | None = None,
 ) -> Image.Image:
     """Read an image file as 8-bit RGB; of an animation or a multi-page file, the first frame.
 
@@ -123,14 +134,19 @@ def decode(
         content: of the file, where it was read before.
 
     Raises:
-        ImageError: the file is missing, unreadable, no image of a known format, cut short, or over `MAX_PIXELS`.
+        ImageError: the file is missing, unreadable, no image of a known format, cut short, or over
+            `MAX_PIXELS`.
     """
     with image_errors(path), open_image(path, content) as image:
         return to_rgb(image, background=background)
 
 
-def to_rgb(image: Image.Image, *, background: tuple[int, int, int] = (255, 255, 255)) -> Image.Image:
-    """An open PIL image as 8-bit RGB, turned as its EXIF orientation says; damaged EXIF data is taken for none.
+def to_rgb(
+    image: Image.Image, *, background: tuple[int, int, int] = (255, 255, 255)
+) -> Image.Image:
+    """An open PIL image as 8-bit RGB, turned as its EXIF orientation says.
+
+    Damaged EXIF data is taken for none.
 
     Use inside `image_errors`, for it fails as Pillow does where the pixels cannot be read.
 
@@ -157,7 +173,9 @@ def _scale_sixteen_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.round(values / 257).astype(np.uint8)).convert("RGB")
 
 
-def open_any(source: ImageSource, *, background: tuple[int, int, int] = (255, 255, 255)) -> Image.Image:
+def open_any(
+    source: ImageSource, *, background: tuple[int, int, int] = (255, 255, 255)
+) -> Image.Image:
     """Decode whatever prediction accepts: a path, a PIL image, or an (H, W, 3) uint8 array.
 
     Raises:
@@ -168,7 +186,9 @@ def open_any(source: ImageSource, *, background: tuple[int, int, int] = (255, 25
             return to_rgb(source, background=background)
     if isinstance(source, np.ndarray):
         if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3 or not source.size:
-            raise ImageError("array", f"expected (H, W, 3) uint8, got {source.shape} {source.dtype}")
+            raise ImageError(
+                "array", f"expected (H, W, 3) uint8, got {source.shape} {source.dtype}"
+            )
         return Image.fromarray(source)
     return decode(source, background=background)
 
@@ -182,8 +202,8 @@ def visible_files(folder: Path) -> list[Path]:
     """Files in a folder, also of an archive, searched deeply and sorted.
 
     Nothing whose name, or whose folder's name, begins with a dot is among them.
-    Links to folders are followed, except into a folder that holds the link. Links that lead nowhere are among the
-    files, for whoever reads them to complain.
+    Links to folders are followed, except into a folder that holds the link. Links that lead nowhere
+    are among the files, for whoever reads them to complain.
 
     Raises:
         InputError: a folder that may not be read.
@@ -194,7 +214,8 @@ def visible_files(folder: Path) -> list[Path]:
 
 
 def holds_images(folder: Path) -> bool:
-    """Whether any of the files in a folder, searched deeply as `visible_files` does, is named as images are.
+    """Whether any of the files in a folder, searched deeply as `visible_files` does, is named as
+    images are.
 
     Raises:
         InputError: a folder that may not be read.
@@ -224,8 +245,12 @@ def sub_folders(folder: Path) -> list[Path]:
     if found := find_archive(folder):
         return [found[0] / name for name in folders_in(open_archive(found[0]), found[1])]
     try:
-        with os.scandir(folder) as entries:  # which knows folders from files without asking for each
-            return sorted(Path(entry.path) for entry in entries if entry.name[0] != "." and entry.is_dir())
+        with os.scandir(
+            folder
+        ) as entries:  # which knows folders from files without asking for each
+            return sorted(
+                Path(entry.path) for entry in entries if entry.name[0] != "." and entry.is_dir()
+            )
     except OSError as error:
         _refuse_folder(error)
 
@@ -249,7 +274,8 @@ def _refuse_folder(error: OSError) -> NoReturn:
 
 
 def find_images(patterns: list[str]) -> Iterator[Path]:
-    """Image files that files, folders (searched deeply) and glob patterns name, in order, each once.
+    """Image files that files, folders (searched deeply) and glob patterns name, in order, each
+    once.
 
     A single file is taken as it is named, whether it exists or not: reading it tells.
 
@@ -269,7 +295,9 @@ def _expand(pattern: str) -> list[Path]:
     if is_folder(path):
         found = [file for file in visible_files(path) if is_image_name(file)]
         if not found:
-            raise InputError(f"{pattern}: no images in this folder (looked for {', '.join(sorted(EXTENSIONS))})")
+            raise InputError(
+                f"{pattern}: no images in this folder (looked for {', '.join(sorted(EXTENSIONS))})"
+            )
         return found
     if path.exists() or not any(sign in pattern for sign in "*?["):
         return [path]

@@ -1,4 +1,7 @@
-"""From a decoded image and its mask to tensors that still lie on each other: fixed for judging, random for training."""
+"""From a decoded image and its mask to tensors that still lie on each other.
+
+Fixed for judging, random for training.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +28,9 @@ _TRIES = 10
 
 @dataclass(frozen=True, kw_only=True)
 class DensePreprocessing(Normalisation):
-    """How an image becomes the input of a model that answers for every pixel; travels with the weights.
+    """How an image becomes the input of a model that answers for every pixel.
+
+    Travels with the weights.
 
     Raises:
         InputError: a value out of range; the message names it.
@@ -34,11 +39,17 @@ class DensePreprocessing(Normalisation):
     interpolation: Literal["bicubic", "bilinear", "nearest"] = "bilinear"
     """How pixels are resampled (antialiased)."""
     image_size: int = 512
-    """Side of the training crops, and of the windows where a large image is worked on in parts, in pixels."""
+    """Side of the training crops, and of the windows where a large image is worked on in parts, in
+    pixels.
+    """
     short_side: int | None = None
-    """Images are resized so that their shorter side has this many pixels; by default they keep their own size."""
+    """Images are resized so that their shorter side has this many pixels; by default they keep
+    their own size.
+    """
     long_side: int | None = None
-    """The longer side gets at most this many pixels, whatever becomes of the shorter; by default any number."""
+    """The longer side gets at most this many pixels, whatever becomes of the shorter; by default
+    any number.
+    """
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -49,17 +60,24 @@ class DensePreprocessing(Normalisation):
             if value is not None and value < 1:
                 raise InputError(f"{name} must be 1 pixel or more, got {value}")
         if self.short_side and self.long_side and self.long_side < self.short_side:
-            raise InputError(f"long_side ({self.long_side}) must not be below short_side ({self.short_side})")
+            raise InputError(
+                f"long_side ({self.long_side}) must not be below short_side ({self.short_side})"
+            )
 
     def size(self, height: int, width: int) -> tuple[int, int]:
-        """(height, width) at which an image of this height and width is worked on; the aspect ratio stays."""
+        """(height, width) at which an image of this height and width is worked on.
+
+        The aspect ratio stays.
+        """
         return fit_size(height, width, short_side=self.short_side, long_side=self.long_side)
 
     def __call__(self, image: Image.Image) -> Tensor:
         """An RGB image as float32 (3, h, w) at its `size`, normalised."""
         size = self.size(image.height, image.width)
         if size != (image.height, image.width):
-            image = v2.functional.resize(image, list(size), interpolation=v2.InterpolationMode(self.interpolation))
+            image = v2.functional.resize(
+                image, list(size), interpolation=v2.InterpolationMode(self.interpolation)
+            )
         return self.normalise(image)
 
 
@@ -67,7 +85,8 @@ class DensePreprocessing(Normalisation):
 class JointAugmentation:
     """Random changes of the training images and their masks.
 
-    Source: the published ADE20K recipe of UPerNet: scale, crop, flip, photometric distortion, in this order.
+    Source: the published ADE20K recipe of UPerNet: scale, crop, flip, photometric distortion, in
+    this order.
 
     Raises:
         InputError: a value out of range; the message names it.
@@ -87,17 +106,24 @@ class JointAugmentation:
     def __post_init__(self) -> None:
         object.__setattr__(self, "scale", tuple(self.scale))
         if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1]:
-            raise InputError(f"segmentation.augment.scale must be two numbers with 0 < low <= high, got {self.scale}")
+            raise InputError(
+                "segmentation.augment.scale must be two numbers with 0 < low <= high, got "
+                f"{self.scale}"
+            )
         if not 0 < self.max_class_share <= 1:
             raise InputError(
-                f"segmentation.augment.max_class_share must be above 0 and at most 1, got {self.max_class_share}"
+                "segmentation.augment.max_class_share must be above 0 and at most 1, got "
+                f"{self.max_class_share}"
             )
         for name in ("hflip", "vflip"):
             if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"segmentation.augment.{name} must be from 0 to 1, got {getattr(self, name)}")
+                raise InputError(
+                    f"segmentation.augment.{name} must be from 0 to 1, got {getattr(self, name)}"
+                )
 
     def transform(self, preprocessing: DensePreprocessing) -> JointTransform:
-        """A function from an RGB image and its labels to a random, normalised square of both, S = image_size.
+        """A function from an RGB image and its labels to a random, normalised square of both, S =
+        image_size.
 
         Where the image is smaller, zeros and `IGNORE` fill the square's right and lower end.
         """
@@ -124,7 +150,9 @@ class _RandomSquare:
         view = choose_view(mask, scaled, side, self.augmentation.max_class_share)
         crop = view.of(image, self.preprocessing.interpolation)
         crop, target = self.changes(crop, tv_tensors.Mask(np.array(view.of(mask, "nearest"))))
-        return _square(self.preprocessing.normalise(crop), side, 0.0), _square(target.long(), side, IGNORE)
+        return _square(self.preprocessing.normalise(crop), side, 0.0), _square(
+            target.long(), side, IGNORE
+        )
 
 
 @dataclass(frozen=True)
@@ -139,13 +167,19 @@ class WholeImage:
 
 
 def photometric_distortion() -> v2.Transform:
-    """Random brightness, contrast, saturation and hue, each with probability one half, the contrast first or last.
+    """Random brightness, contrast, saturation and hue, each with probability one half, the contrast
+    first or last.
 
     The strengths are the published recipe's, with brightness as a factor and not as a sum.
     """
     brightness, contrast, saturation, hue = (
         v2.RandomApply([v2.ColorJitter(**{name: strength})], p=0.5)
-        for name, strength in {"brightness": 32 / 255, "contrast": 0.5, "saturation": 0.5, "hue": 0.1}.items()
+        for name, strength in {
+            "brightness": 32 / 255,
+            "contrast": 0.5,
+            "saturation": 0.5,
+            "hue": 0.1,
+        }.items()
     )
     orders = [brightness, contrast, saturation, hue], [brightness, saturation, hue, contrast]
     return v2.RandomChoice([v2.Compose(order) for order in orders])
@@ -153,7 +187,10 @@ def photometric_distortion() -> v2.Transform:
 
 @dataclass(frozen=True)
 class View:
-    """A crop of a resized image, described by the part of the original that it shows: only that need be resized."""
+    """A crop of a resized image, described by the part of the original that it shows.
+
+    Only that need be resized.
+    """
 
     size: tuple[int, int]
     """Height and width in pixels."""
@@ -165,14 +202,18 @@ class View:
         return image.resize(self.size[::-1], Image.Resampling[interpolation.upper()], box=self.box)
 
 
-def choose_view(labels: Image.Image, scaled: tuple[int, int], side: int, max_class_share: float) -> View:
-    """A random crop of at most side x side pixels with no class on more than `max_class_share` of its labelled pixels.
+def choose_view(
+    labels: Image.Image, scaled: tuple[int, int], side: int, max_class_share: float
+) -> View:
+    """A random crop of at most side x side pixels with no class on more than `max_class_share` of
+    its labelled pixels.
 
     Args:
         labels: the mask, at its own size.
         scaled: height and width to which image and mask are resized.
         side: of the crop; it is smaller where the resized image is.
-        max_class_share: of the pixels that are not ignored. After `_TRIES` crops the last one is taken as it is.
+        max_class_share: of the pixels that are not ignored. After `_TRIES` crops the last one is
+            taken as it is.
     """
     for _ in range(_TRIES):
         view = _random_view(labels.size, scaled, side)
@@ -185,9 +226,16 @@ def choose_view(labels: Image.Image, scaled: tuple[int, int], side: int, max_cla
 def _random_view(original: tuple[int, int], scaled: tuple[int, int], side: int) -> View:
     (width, height), (rows, columns) = original, scaled
     size = min(rows, side), min(columns, side)
-    top, left = (int(torch.randint(whole - part + 1, ())) for whole, part in zip(scaled, size, strict=True))
+    top, left = (
+        int(torch.randint(whole - part + 1, ())) for whole, part in zip(scaled, size, strict=True)
+    )
     across, down = width / columns, height / rows
-    box = (left * across, top * down, min(width, (left + size[1]) * across), min(height, (top + size[0]) * down))
+    box = (
+        left * across,
+        top * down,
+        min(width, (left + size[1]) * across),
+        min(height, (top + size[0]) * down),
+    )
     return View(size, box)
 
 

@@ -1,4 +1,7 @@
-"""The loader of batches: when its workers begin, and what they do about signals that are meant for the run."""
+"""The loader of batches.
+
+When its workers begin, and what they do about signals that are meant for the run.
+"""
 
 import signal
 from collections.abc import Iterator
@@ -15,8 +18,8 @@ GRACE = 30
 class LateLoader(DataLoader[B]):
     """Loads nothing before the first batch is asked for.
 
-    Lightning makes an iterator before it has read the checkpoint of a run that goes on; workers would begin at once
-    with batches of the first epoch, which would be trained on.
+    Lightning makes an iterator before it has read the checkpoint of a run that goes on; workers
+    would begin at once with batches of the first epoch, which would be trained on.
     """
 
     def __iter__(self) -> Iterator[B]:  # type: ignore[override]  # torch promises its own class
@@ -24,7 +27,10 @@ class LateLoader(DataLoader[B]):
 
 
 def outlive_signals(worker: int) -> None:
-    """Let a worker work until its process has saved: signals that ask to stop are sent to all processes of a run."""
+    """Let a worker work until its process has saved.
+
+    Signals that ask to stop are sent to all processes of a run.
+    """
     for name in ("SIGINT", "SIGUSR1", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)

@@ -1,4 +1,6 @@
-"""Reads images and their masks once before anything is learned from them, and lists what is wrong with them."""
+"""Reads images and their masks once before anything is learned from them, and lists what is wrong
+with them.
+"""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -8,7 +10,15 @@ from statistics import median
 
 import numpy as np
 
-from nommer.data.audit import Audited, ImageReport, decodes_whole, digests_of, find_remarks, leave_out, read_image
+from nommer.data.audit import (
+    Audited,
+    ImageReport,
+    decodes_whole,
+    digests_of,
+    find_remarks,
+    leave_out,
+    read_image,
+)
 from nommer.data.exif import FIRST_SIDEWAYS
 from nommer.data.formats.labelled import Issue, content_of, shorten
 from nommer.data.formats.mask_pairs import MASK_ENDINGS, MaskSample
@@ -57,13 +67,15 @@ def audit_masks(
 
     Args:
         data: images and masks.
-        on_bad_sample: "error" refuses any bad pair; "skip" leaves them out; "auto" leaves out up to 1 % of all.
-        training: the data are to be learned from, so images without a labelled pixel leave "train", and two classes at
-            least must occur there.
+        on_bad_sample: "error" refuses any bad pair; "skip" leaves them out; "auto" leaves out up to
+            1 % of all.
+        training: the data are to be learned from, so images without a labelled pixel leave "train",
+            and two classes at least must occur there.
         reports: what `read_pairs` found in them, where they were read before.
 
     Raises:
-        InputError: bad pairs that `on_bad_sample` does not allow, or nothing left to learn from, or to judge by.
+        InputError: bad pairs that `on_bad_sample` does not allow, or nothing left to learn from, or
+            to judge by.
     """
     reports = read_pairs(data) if reports is None else reports
     bad = {report.path: report.error for report in reports if report.error}
@@ -85,26 +97,43 @@ def audit_masks(
     issues += _absent_classes(data, counts)
     side = int(median(report.short_side for report in reports if not report.error))
     contents = {
-        report.path: content_of(report.image.digest if report.image else None, report.digest) for report in reports
+        report.path: content_of(report.image.digest if report.image else None, report.digest)
+        for report in reports
     }
     digests = digests_of(report.image for report in reports if report.image)
     counts = counts[: len(data.class_names)]
-    return Audited(replace(audited, issues=(*data.issues, *issues)), side, contents, digests, counts)
+    return Audited(
+        replace(audited, issues=(*data.issues, *issues)), side, contents, digests, counts
+    )
 
 
 def read_pairs(data: MaskFolders, *, whole: bool | None = None) -> list[PairReport]:
-    """Read all images and masks, several at a time: images whole by default where they are not very many."""
+    """Read all images and masks, several at a time.
+
+    Images whole by default where they are not very many.
+    """
     samples = data.samples()
     decoding = decodes_whole(len(samples)) if whole is None else whole
-    return read_all(lambda sample: read_pair(sample, data.encoding, whole=decoding), samples, what="reading masks")
+    return read_all(
+        lambda sample: read_pair(sample, data.encoding, whole=decoding),
+        samples,
+        what="reading masks",
+    )
 
 
 def _without_empty(
     samples: tuple[MaskSample, ...], empty: set[Path], *, leave: bool
 ) -> tuple[tuple[MaskSample, ...], list[Issue]]:
-    """The samples, with `leave` without those of whose image every pixel is ignored; and a line about each of those."""
+    """The samples, with `leave` without those of whose image every pixel is ignored.
+
+    And a line about each of those.
+    """
     done = "left out" if leave else "used; counts for nothing"
-    issues = [Issue(str(s.path), "every pixel of its mask is ignored", done) for s in samples if s.path in empty]
+    issues = [
+        Issue(str(s.path), "every pixel of its mask is ignored", done)
+        for s in samples
+        if s.path in empty
+    ]
     return tuple(s for s in samples if not (leave and s.path in empty)), issues
 
 
@@ -119,7 +148,11 @@ def _count(counts: dict[Path, np.ndarray], samples: Iterable[MaskSample]) -> np.
 def _check_learnable(data: MaskFolders, counts: np.ndarray) -> None:
     present = _present(data, counts)
     if len(present) < 2:
-        hint = BINARY_HINT if _may_be_binary(data, counts) else f"label pixels of at least two classes, or {_MEND}"
+        hint = (
+            BINARY_HINT
+            if _may_be_binary(data, counts)
+            else f"label pixels of at least two classes, or {_MEND}"
+        )
         raise InputError(f"{data.root}: {_only(present)} in the training masks; {hint}")
 
 
@@ -173,11 +206,14 @@ def read_pair(sample: MaskSample, encoding: MaskEncoding, *, whole: bool) -> Pai
     remarks = (*report.remarks, *_remarks(sample, report, is_wide), *found)
     counts = np.bincount(labels.ravel(), minlength=IGNORE + 1)
     digest = hashlib.sha256(labels.tobytes()).hexdigest()
-    return PairReport(sample.path, min(report.size), counts, remarks=remarks, image=report, digest=digest)
+    return PairReport(
+        sample.path, min(report.size), counts, remarks=remarks, image=report, digest=digest
+    )
 
 
 def check_fit(mask: Path, shape: tuple[int, ...], image: ImageReport) -> None:
-    """Refuse a mask of another size than its image, once that is turned as its EXIF orientation says.
+    """Refuse a mask of another size than its image, once that is turned as its EXIF orientation
+    says.
 
     Raises:
         ImageError: both sizes.
@@ -187,7 +223,8 @@ def check_fit(mask: Path, shape: tuple[int, ...], image: ImageReport) -> None:
     hint = ""
     if shape[::-1] == stored:
         hint = (
-            f"; it fits the image as stored, which the EXIF orientation {image.orientation} turns: turn the mask too, "
+            f"; it fits the image as stored, which the EXIF orientation {image.orientation} turns: "
+            "turn the mask too, "
             "or remove the orientation from the image"
         )
     check_size(mask, shape, upright, hint=hint)

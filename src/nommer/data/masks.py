@@ -1,7 +1,9 @@
-"""The one decoder of masks: whatever values or colours a file holds become labels, one byte per pixel.
+"""The one decoder of masks.
 
-A mask is an image in which every pixel says its class: by its value (8 or 16 bits, or the index into a palette), or by
-its colour. Nothing is guessed: a value that stands for no class is an error.
+Whatever values or colours a file holds become labels, one byte per pixel.
+
+A mask is an image in which every pixel says its class: by its value (8 or 16 bits, or the index
+into a palette), or by its colour. Nothing is guessed: a value that stands for no class is an error.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,7 +18,9 @@ from nommer.data.exif import load_upright
 from nommer.data.images import ImageError, image_errors, open_image
 
 IGNORE = 255
-"""The label of pixels that count for nothing, in training as in judging; hence there are at most 255 classes."""
+"""The label of pixels that count for nothing, in training as in judging; hence there are at most
+255 classes.
+"""
 
 LARGEST_VALUE = 65_535
 """Largest value of a pixel in a mask."""
@@ -35,9 +39,13 @@ class MaskEncoding:
     """What the values (or colours) in mask files mean."""
 
     values: Mapping[int, int]
-    """From a pixel's value (0 to `LARGEST_VALUE`; in palette images the index) to its label, or to `IGNORE`."""
+    """From a pixel's value (0 to `LARGEST_VALUE`; in palette images the index) to its label, or to
+    `IGNORE`.
+    """
     colours: Mapping[Colour, int] = field(default_factory=dict)
-    """From a pixel's colour to its label, or to `IGNORE`; empty where masks in colour cannot be read."""
+    """From a pixel's colour to its label, or to `IGNORE`; empty where masks in colour cannot be
+    read.
+    """
     by_colour: bool = False
     """Grey and palette images are read by their colours too, not by their values."""
     ignores_255_by_default: bool = False
@@ -59,8 +67,13 @@ class MaskEncoding:
 
     @cached_property
     def _colour_table(self) -> tuple[np.ndarray, np.ndarray]:
-        """Packed colours, sorted, and their labels; the last colour is none, for the search to end at."""
-        packed = {pack(colour): label for colour, label in self.colours.items()} | {1 << 24: _UNKNOWN}
+        """Packed colours, sorted, and their labels.
+
+        The last colour is none, for the search to end at.
+        """
+        packed = {pack(colour): label for colour, label in self.colours.items()} | {
+            1 << 24: _UNKNOWN
+        }
         keys = sorted(packed)
         return np.array(keys, np.int32), np.array([packed[key] for key in keys], np.int16)
 
@@ -101,7 +114,8 @@ def read_mask(path: Path, encoding: MaskEncoding) -> np.ndarray:
         (H, W) uint8 labels: class indices, or `IGNORE`.
 
     Raises:
-        ImageError: the file cannot be decoded, is compressed with loss, or holds values that mean nothing.
+        ImageError: the file cannot be decoded, is compressed with loss, or holds values that mean
+            nothing.
     """
     return to_labels(path, read_pixels(path, by_colour=encoding.by_colour), encoding)
 
@@ -123,7 +137,8 @@ def read_pixels(path: Path, *, by_colour: bool = False) -> MaskPixels:
 
     Args:
         path: the file.
-        by_colour: take a grey or palette image for its colours; by default it is its values, or indices.
+        by_colour: take a grey or palette image for its colours; by default it is its values, or
+            indices.
 
     Raises:
         ImageError: the file cannot be decoded, is compressed with loss, or holds what no mask does.
@@ -139,7 +154,9 @@ def pixels_of(image: Image.Image, *, by_colour: bool = False) -> MaskPixels:
         ImageError: the file is compressed with loss, or holds what no mask does.
     """
     if image.format in _LOSSY:
-        raise ImageError("mask", "is a JPEG, whose compression changes the values of a mask; save masks as PNG")
+        raise ImageError(
+            "mask", "is a JPEG, whose compression changes the values of a mask; save masks as PNG"
+        )
     largest = _largest_in_file(image)
     bare = _without_alpha(load_upright(image))
     if by_colour and bare.mode in ("1", "L", "P"):
@@ -148,7 +165,9 @@ def pixels_of(image: Image.Image, *, by_colour: bool = False) -> MaskPixels:
 
 
 def _largest_in_file(image: Image.Image) -> int | None:
-    """Largest value that a grey file opened but not loaded can hold, where Pillow will stretch it to 255 or 65,535."""
+    """Largest value that a grey file opened but not loaded can hold, where Pillow will stretch it
+    to 255 or 65,535.
+    """
     tiles = getattr(image, "tile", None)
     if not tiles or not tiles[0].args:
         return None
@@ -160,10 +179,14 @@ def _largest_in_file(image: Image.Image) -> int | None:
 
 
 def _as_stored(image: Image.Image, largest: int) -> Image.Image:
-    """A grey image with the values that its file holds, of which `largest` was stretched to 255 or 65,535."""
+    """A grey image with the values that its file holds, of which `largest` was stretched to 255 or
+    65,535.
+    """
     stretched = np.asarray(image)
     full = 255 if stretched.dtype == np.uint8 else LARGEST_VALUE
-    return Image.fromarray(((stretched.astype(np.int64) * largest + full // 2) // full).astype(stretched.dtype))
+    return Image.fromarray(
+        ((stretched.astype(np.int64) * largest + full // 2) // full).astype(stretched.dtype)
+    )
 
 
 def _without_alpha(image: Image.Image) -> Image.Image:
@@ -171,19 +194,29 @@ def _without_alpha(image: Image.Image) -> Image.Image:
     if image.mode not in ("LA", "RGBA"):
         return image
     if image.getchannel("A").getextrema() != (255, 255):
-        raise ImageError("mask", "is transparent in places, and a class is not; save masks without transparency")
+        raise ImageError(
+            "mask", "is transparent in places, and a class is not; save masks without transparency"
+        )
     return image.convert(image.mode[:-1])
 
 
 def _pixels(image: Image.Image) -> MaskPixels:
     if image.mode == "RGB":
         channels = np.asarray(image.convert("RGBX")).astype(np.int32, copy=False)
-        return MaskPixels(channels[..., 0] << 16 | channels[..., 1] << 8 | channels[..., 2], in_colour=True)
+        return MaskPixels(
+            channels[..., 0] << 16 | channels[..., 1] << 8 | channels[..., 2], in_colour=True
+        )
     if image.mode not in ("1", "L", "P", "I") and not image.mode.startswith("I;16"):
-        raise ImageError("mask", f"has pixels of mode {image.mode}; masks are grey (8 or 16 bits), palette or RGB")
+        raise ImageError(
+            "mask",
+            f"has pixels of mode {image.mode}; masks are grey (8 or 16 bits), palette or RGB",
+        )
     values = np.asarray(image)
     if values.dtype.itemsize > 2 and (values.min() < 0 or values.max() > LARGEST_VALUE):
-        raise ImageError("mask", f"has values from {values.min()} to {values.max()}; expected 0 to {LARGEST_VALUE}")
+        raise ImageError(
+            "mask",
+            f"has values from {values.min()} to {values.max()}; expected 0 to {LARGEST_VALUE}",
+        )
     return MaskPixels(values.astype(np.uint8) if values.dtype == bool else values, in_colour=False)
 
 
@@ -194,7 +227,9 @@ def _describe_unknown(pixels: MaskPixels, unknown: np.ndarray, encoding: MaskEnc
     if encoding.by_colour and not pixels.in_colour:
         return "holds 16-bit values, but the classes are told by colour: give each class its value in the class file"
     order = np.argsort(-counts, kind="stable")[:_SHOWN]
-    listed = ", ".join(f"{pixels.name(int(values[i]))} ({_pixels_as_text(counts[i])})" for i in order)
+    listed = ", ".join(
+        f"{pixels.name(int(values[i]))} ({_pixels_as_text(counts[i])})" for i in order
+    )
     more = f", ... {len(values)} in all" if len(values) > _SHOWN else ""
     kind = ("colour" if pixels.in_colour else "value") + ("s" if len(values) > 1 else "")
     return f"{kind} {listed}{more} of no class; expected {_expected(encoding, in_colour=pixels.in_colour)}"
@@ -225,7 +260,9 @@ def ranges(numbers: Iterable[int]) -> str:
     return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
 
 
-def check_size(path: Path, shape: tuple[int, ...], expected: tuple[int, int], *, hint: str = "") -> None:
+def check_size(
+    path: Path, shape: tuple[int, ...], expected: tuple[int, int], *, hint: str = ""
+) -> None:
     """Refuse a mask of another size than its image.
 
     Args:

@@ -20,16 +20,23 @@ B = TypeVar("B")
 
 
 class ImageDataset(Dataset[B], Generic[S, B]):
-    """Samples as inputs of the network; asked for by index, or by (index, seed) where the transform is random.
+    """Samples as inputs of the network.
+
+    Asked for by index, or by (index, seed) where the transform is random.
 
     Args:
         samples: what is loaded.
-        transform: from a decoded image, and its labels where a task changes both, to the input of the network.
+        transform: from a decoded image, and its labels where a task changes both, to the input of
+            the network.
         background: colour (0-255) under transparent pixels.
     """
 
     def __init__(
-        self, samples: Sequence[S], transform: Callable[..., Any], *, background: tuple[int, int, int]
+        self,
+        samples: Sequence[S],
+        transform: Callable[..., Any],
+        *,
+        background: tuple[int, int, int],
     ) -> None:
         self.samples, self.transform, self.background = samples, transform, background
         self.cache: DecodedCache | None = None
@@ -73,7 +80,10 @@ class ImageDataset(Dataset[B], Generic[S, B]):
         return self.load(index)
 
     def __getitems__(self, keys: Sequence[int | tuple[int, int]]) -> list[B] | ImageError:
-        """Samples of a batch, or the error of the first that has one: raised in a worker it would lose its sentence."""
+        """Samples of a batch, or the error of the first that has one.
+
+        Raised in a worker it would lose its sentence.
+        """
         try:
             with seeded(0):
                 return [self._seeded(key) for key in keys]
@@ -97,10 +107,12 @@ class Loading:
     seed: int = 0
     """Seed of order and augmentation."""
     epoch_steps: int | None = None
-    """Batches of a training epoch, out of an endless stream of shuffled passes. By default an epoch is one pass,
-    without its last, incomplete batch."""
+    """Batches of a training epoch, out of an endless stream of shuffled passes. By default an epoch
+    is one pass, without its last, incomplete batch."""
     balanced: bool = False
-    """Whether a training epoch has as many samples of every class, where samples have one class each."""
+    """Whether a training epoch has as many samples of every class, where samples have one class
+    each.
+    """
     cache: CacheKind = "none"
     """Where decoded images are kept for the next epochs."""
     cache_folder: Path = Path()
@@ -118,7 +130,9 @@ class ImageData(L.LightningDataModule, Generic[S, B]):
     """
 
     collate: Callable[[Any], Any] = staticmethod(collate)
-    """From samples, or the error of one, to a batch; a function of a module, for other processes to receive it."""
+    """From samples, or the error of one, to a batch; a function of a module, for other processes to
+    receive it.
+    """
 
     def __init__(
         self,
@@ -138,7 +152,9 @@ class ImageData(L.LightningDataModule, Generic[S, B]):
         """Fill the cache, if there is to be one; Lightning lets one process of each machine do it."""
         if self.loading.cache == "none":
             return
-        self._filled = CacheFile(self.loading.cache, self.loading.cache_folder, f"cache-{self._node()}.bin")
+        self._filled = CacheFile(
+            self.loading.cache, self.loading.cache_folder, f"cache-{self._node()}.bin"
+        )
         train, val = self.train, self.val
 
         def decode(index: int) -> Decoded:
@@ -172,7 +188,9 @@ class ImageData(L.LightningDataModule, Generic[S, B]):
     def train_dataloader(self) -> DataLoader[B]:
         """Shuffled and augmented; a last incomplete batch is left to other epochs."""
         sampler = self.train_sampler()
-        return self._loader(self.train, sampler=sampler, batch_size=self.loading.batch_size, drop_last=True)
+        return self._loader(
+            self.train, sampler=sampler, batch_size=self.loading.batch_size, drop_last=True
+        )
 
     def train_sampler(self) -> EpochSampler:
         """This process's order and augmentation seeds, from the first epoch on."""
@@ -181,7 +199,9 @@ class ImageData(L.LightningDataModule, Generic[S, B]):
     def val_dataloader(self) -> DataLoader[B]:
         """Every validation image once, in order."""
         sampler = ShareSampler(len(self.val), **self._process())
-        return self._loader(self.val, sampler=sampler, batch_size=self.val_batch_size, drop_last=False)
+        return self._loader(
+            self.val, sampler=sampler, batch_size=self.val_batch_size, drop_last=False
+        )
 
     def on_before_batch_transfer(self, batch: B | ImageError, dataloader_idx: int) -> B:
         """Stop at an image that cannot be decoded."""
@@ -202,7 +222,11 @@ class ImageData(L.LightningDataModule, Generic[S, B]):
         return {"seed": self.loading.seed, "length": length, **self._process()}
 
     def _process(self) -> dict[str, int]:
-        return {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size} if self.trainer else {}
+        return (
+            {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
+            if self.trainer
+            else {}
+        )
 
     def _loader(self, dataset: ImageDataset[S, B], **options: Any) -> DataLoader[B]:
         workers = self.loading.workers

@@ -28,12 +28,14 @@ _share: tuple[Callable[[Any], Any], Sequence[Any]]
 """In a reading process: how to read, and all the files."""
 
 
-def read_all(read: Callable[[T], R], files: Sequence[T], *, what: str, processes: bool = True) -> list[R]:
+def read_all(
+    read: Callable[[T], R], files: Sequence[T], *, what: str, processes: bool = True
+) -> list[R]:
     """`read` of each of `files`, in order, several at a time.
 
-    Many files are read by processes, since with small images Python takes longer than the decoder, in one thread at a
-    time. They are forked, so `read` and `files` may be anything, and what `read` remembers is forgotten; its results,
-    and what it raises, must be picklable.
+    Many files are read by processes, since with small images Python takes longer than the decoder,
+    in one thread at a time. They are forked, so `read` and `files` may be anything, and what `read`
+    remembers is forgotten; its results, and what it raises, must be picklable.
 
     Args:
         read: what is done with one file.
@@ -53,12 +55,17 @@ def read_all(read: Callable[[T], R], files: Sequence[T], *, what: str, processes
 
 def count_readers() -> int:
     """Files that are read at a time: one per core that this process may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     return min(MOST, cores)
 
 
 def _can_fork() -> bool:
-    """Whether a process may be forked: not where systems advise against it, nor in one that may have no children."""
+    """Whether a process may be forked.
+
+    Not where systems advise against it, nor in one that may have no children.
+    """
     return sys.platform == "linux" and not multiprocessing.current_process().daemon
 
 
@@ -66,7 +73,9 @@ def _by_processes(read: Callable[[T], R], files: Sequence[T], number: int) -> It
     chunk = max(1, min(_CHUNK, len(files) // (4 * number)))
     parts = [(start, min(start + chunk, len(files))) for start in range(0, len(files), chunk)]
     context = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(number, mp_context=context, initializer=_begin, initargs=(read, files)) as pool:
+    with ProcessPoolExecutor(
+        number, mp_context=context, initializer=_begin, initargs=(read, files)
+    ) as pool:
         done = 0
         try:
             for results in pool.map(_read_part, parts):
@@ -75,7 +84,8 @@ def _by_processes(read: Callable[[T], R], files: Sequence[T], number: int) -> It
         except BrokenProcessPool as error:
             first = getattr(files[done], "path", files[done])
             raise InputError(
-                f"{first}: a process that read this file, or one of those after it, was ended by the system, most "
+                f"{first}: a process that read this file, or one of those after it, was ended by "
+                "the system, most "
                 "likely for want of memory; free some, or make very large images smaller"
             ) from error
         except BaseException:
@@ -86,7 +96,9 @@ def _by_processes(read: Callable[[T], R], files: Sequence[T], number: int) -> It
 def _begin(read: Callable[[Any], Any], files: Sequence[Any]) -> None:
     global _share  # noqa: PLW0603 - of this process alone, which does nothing else
     _share = read, files
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that waits for it is told, too, and ends it
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # the process that waits for it is told, too, and ends it
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 

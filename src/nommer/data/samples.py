@@ -14,8 +14,9 @@ SCALE = 4
 def write_digits(folder: Path, *, held_back: int = 360, seed: int = 0) -> Path:
     """Write the 1,797 scanned digits as `folder/train/DIGIT/*.png` and `folder/val/DIGIT/*.png`.
 
-    Source: `sklearn.datasets.load_digits`, the test part of the UCI "Optical recognition of handwritten digits" data
-    (E. Alpaydin, C. Kaynak, 1998; CC BY 4.0). Pixel values 0-16 become 0-255.
+    Source: `sklearn.datasets.load_digits`, the test part of the UCI "Optical recognition of
+    handwritten digits" data (E. Alpaydin, C. Kaynak, 1998; CC BY 4.0). Pixel values 0-16 become
+    0-255.
 
     Args:
         folder: where to write; made if need be.
@@ -24,7 +25,9 @@ def write_digits(folder: Path, *, held_back: int = 360, seed: int = 0) -> Path:
     """
     digits = load_digits()
     pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)
-    _, val = train_test_split(np.arange(len(pixels)), test_size=held_back, stratify=digits.target, random_state=seed)
+    _, val = train_test_split(
+        np.arange(len(pixels)), test_size=held_back, stratify=digits.target, random_state=seed
+    )
     held = set(val.tolist())
     for index, (image, label) in enumerate(zip(pixels, digits.target, strict=True)):
         target = folder / ("val" if index in held else "train") / str(label) / f"{index:04d}.png"

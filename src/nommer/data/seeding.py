@@ -1,4 +1,7 @@
-"""Randomness that depends on (seed, epoch, sample) alone: not on workers, processes, or where a run was resumed."""
+"""Randomness that depends on (seed, epoch, sample) alone.
+
+Not on workers, processes, or where a run was resumed.
+"""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -31,7 +34,10 @@ def seed_processor(seed: int) -> None:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Run with the CPU's generators seeded, and leave them as they were found; that takes longer than to seed again."""
+    """Run with the CPU's generators seeded, and leave them as they were found.
+
+    That takes longer than to seed again.
+    """
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     seed_processor(seed)
     try:
@@ -43,11 +49,13 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
-    """Yields (index, seed of its augmentation), shuffled anew every pass, each process its own equal share.
+    """Yields (index, seed of its augmentation), shuffled anew every pass, each process its own
+    equal share.
 
-    An epoch is one pass over the data; what the shares leave over (fewer images than processes) is left to other
-    epochs. With `length` an epoch is a stretch of an endless stream of such passes instead, which the processes take in
-    turns: every sample comes once per pass, none is lost between epochs, and where one stretch ends the next begins.
+    An epoch is one pass over the data; what the shares leave over (fewer images than processes) is
+    left to other epochs. With `length` an epoch is a stretch of an endless stream of such passes
+    instead, which the processes take in turns: every sample comes once per pass, none is lost
+    between epochs, and where one stretch ends the next begins.
 
     Args:
         size: samples in the data.
@@ -57,8 +65,16 @@ class EpochSampler(Sampler[tuple[int, int]]):
         length: samples of an epoch, for each process; by default its share of one pass.
     """
 
-    def __init__(self, size: int, *, seed: int, rank: int = 0, world_size: int = 1, length: int | None = None) -> None:
-        self.size, self.seed, self.rank, self.world_size, self.length = size, seed, rank, world_size, length
+    def __init__(
+        self, size: int, *, seed: int, rank: int = 0, world_size: int = 1, length: int | None = None
+    ) -> None:
+        self.size, self.seed, self.rank, self.world_size, self.length = (
+            size,
+            seed,
+            rank,
+            world_size,
+            length,
+        )
         self.epoch = 0
         self._skipped = (-1, 0)
 
@@ -67,7 +83,9 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self.epoch = epoch
 
     def skip(self, epoch: int, samples: int) -> None:
-        """Leave out the first `samples` of this process's share of one epoch, which were seen before resuming."""
+        """Leave out the first `samples` of this process's share of one epoch, which were seen
+        before resuming.
+        """
         self._skipped = (epoch, samples)
 
     def __len__(self) -> int:
@@ -77,7 +95,9 @@ class EpochSampler(Sampler[tuple[int, int]]):
         first = 0 if self.length is None else self.epoch * len(self) * self.world_size
         seen = self._skipped[1] if self._skipped[0] == self.epoch else 0
         shuffled, order = -1, np.arange(0)
-        for place in range(first + self.rank, first + len(self) * self.world_size, self.world_size)[seen:]:
+        for place in range(first + self.rank, first + len(self) * self.world_size, self.world_size)[
+            seen:
+        ]:
             turn, position = divmod(place, self.size)
             number = self.epoch + turn if self.length is None else turn
             if number != shuffled:
@@ -95,10 +115,12 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
 
 class BalancedSampler(EpochSampler):
-    """As many samples of every class in each pass: those of small classes several times, of large ones other each time.
+    """As many samples of every class in each pass.
 
-    Classes take turns, in an order that is drawn anew each round; within a class its samples do, each once before any
-    comes again. A sample that comes again is changed at random in another way.
+    Those of small classes several times, of large ones other each time.
+
+    Classes take turns, in an order that is drawn anew each round; within a class its samples do,
+    each once before any comes again. A sample that comes again is changed at random in another way.
 
     Args:
         labels: class of every sample.
@@ -124,11 +146,16 @@ class BalancedSampler(EpochSampler):
 
 def _repeated(members: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
     """`count` of `members`, shuffled anew each time that all have come."""
-    return np.concatenate([random.permutation(members) for _ in range(-(-count // len(members)))])[:count]
+    return np.concatenate([random.permutation(members) for _ in range(-(-count // len(members)))])[
+        :count
+    ]
 
 
 class ShareSampler(Sampler[int]):
-    """Each process its own share of the data in order; no sample twice, so evaluation counts each once."""
+    """Each process its own share of the data in order.
+
+    No sample twice, so evaluation counts each once.
+    """
 
     def __init__(self, size: int, *, rank: int = 0, world_size: int = 1) -> None:
         self.indices = range(rank, size, world_size)

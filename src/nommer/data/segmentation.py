@@ -8,7 +8,12 @@ from torch import Tensor
 from nommer.data.cache import Decoded
 from nommer.data.formats.mask_pairs import MaskSample
 from nommer.data.images import decode
-from nommer.data.joint_transforms import DensePreprocessing, JointAugmentation, JointTransform, WholeImage
+from nommer.data.joint_transforms import (
+    DensePreprocessing,
+    JointAugmentation,
+    JointTransform,
+    WholeImage,
+)
 from nommer.data.masks import MaskEncoding, check_size, read_mask
 from nommer.data.module import ImageData, ImageDataset, Loading
 
@@ -19,7 +24,9 @@ class SegmentationBatch(NamedTuple):
     images: Tensor
     """(B, 3, h, w) float32, normalised."""
     masks: Tensor
-    """(B, H, W) int64 class indices, or `IGNORE`; in training h = H and w = W, in judging the mask's own size."""
+    """(B, H, W) int64 class indices, or `IGNORE`; in training h = H and w = W, in judging the
+    mask's own size.
+    """
     indices: Tensor
     """(B,) int64 positions in the data set, to find the files again."""
 
@@ -41,7 +48,9 @@ class SegmentationDataset(ImageDataset[MaskSample, SegmentationBatch]):
     def decode(self, index: int) -> Decoded:
         """The image and its mask's labels."""
         sample = self.samples[index]
-        return decode(sample.path, background=self.background), read_mask(sample.mask, self.encoding)
+        return decode(sample.path, background=self.background), read_mask(
+            sample.mask, self.encoding
+        )
 
     def load(self, index: int) -> SegmentationBatch:
         """One image with its mask.
@@ -58,8 +67,8 @@ class SegmentationDataset(ImageDataset[MaskSample, SegmentationBatch]):
 class SegmentationData(ImageData[MaskSample, SegmentationBatch]):
     """Training and validation batches for every process of a run.
 
-    Training batches are square crops of side `preprocessing.image_size`; judging goes image by image, each at the
-    network's size with its mask at its own.
+    Training batches are square crops of side `preprocessing.image_size`; judging goes image by
+    image, each at the network's size with its mask at its own.
     """
 
     def __init__(
@@ -76,7 +85,9 @@ class SegmentationData(ImageData[MaskSample, SegmentationBatch]):
         transform = augmentation.transform(preprocessing)
         super().__init__(
             SegmentationDataset(train, transform, encoding=encoding, background=background),
-            SegmentationDataset(val, WholeImage(preprocessing), encoding=encoding, background=background),
+            SegmentationDataset(
+                val, WholeImage(preprocessing), encoding=encoding, background=background
+            ),
             loading=loading,
             val_batch_size=1,
         )

@@ -1,4 +1,7 @@
-"""From a decoded image to the tensor that the network takes: fixed for judging, random for training."""
+"""From a decoded image to the tensor that the network takes.
+
+Fixed for judging, random for training.
+"""
 
 import math
 from collections.abc import Iterator
@@ -19,7 +22,9 @@ from torchvision.transforms import Normalize, v2
 from nommer.errors import InputError, check_words
 
 _LONGEST_ASPECT = 4
-"""Longer images are cropped to this aspect ratio before resizing, which a centre crop does not see but memory does."""
+"""Longer images are cropped to this aspect ratio before resizing, which a centre crop does not see
+but memory does.
+"""
 
 
 SMALL_IMAGE = 160
@@ -49,9 +54,13 @@ class Normalisation:
         for name in ("mean", "std", "background"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
             if len(getattr(self, name)) != 3:
-                raise InputError(f"{name} must be three numbers, one per channel, got {getattr(self, name)}")
+                raise InputError(
+                    f"{name} must be three numbers, one per channel, got {getattr(self, name)}"
+                )
         if min(self.background) < 0 or max(self.background) > 255:
-            raise InputError(f"background must be three numbers from 0 to 255, got {self.background}")
+            raise InputError(
+                f"background must be three numbers from 0 to 255, got {self.background}"
+            )
         if min(self.std) <= 0:
             raise InputError(f"std must be above 0, got {self.std}")
 
@@ -66,7 +75,9 @@ class Normalisation:
 
     def denormalise(self, image: Tensor) -> Tensor:
         """Back from a normalised (3, H, W) tensor to values in 0 to 1, for showing."""
-        mean, std = (torch.tensor(v, device=image.device).view(3, 1, 1) for v in (self.mean, self.std))
+        mean, std = (
+            torch.tensor(v, device=image.device).view(3, 1, 1) for v in (self.mean, self.std)
+        )
         return (image.float() * std + mean).clamp(0, 1)
 
 
@@ -81,8 +92,12 @@ def per_channel(values: tuple[float, ...]) -> Tensor:
     return torch.tensor(values).view(-1, 1, 1)
 
 
-def fit_size(height: int, width: int, *, short_side: int | None, long_side: int | None) -> tuple[int, int]:
-    """(height, width) with the shorter side resized to `short_side`, the longer at most `long_side`; in proportion."""
+def fit_size(
+    height: int, width: int, *, short_side: int | None, long_side: int | None
+) -> tuple[int, int]:
+    """(height, width) with the shorter side resized to `short_side`, the longer at most
+    `long_side`; in proportion.
+    """
     factor = short_side / min(height, width) if short_side else 1.0
     if long_side:
         factor = min(factor, long_side / max(height, width))
@@ -98,8 +113,8 @@ class PixelOptions(Normalisation):
     """
 
     crop_pct: float | None = None
-    """With crop_mode center: the shorter side is resized to image_size / crop_pct, then the centre is cropped.
-    By default 0.875, or 1 for images under 160 pixels."""
+    """With crop_mode center: the shorter side is resized to image_size / crop_pct, then the centre
+    is cropped. By default 0.875, or 1 for images under 160 pixels."""
     crop_mode: Literal["center", "squash"] = "center"
     """Squash resizes both sides to image_size instead, whatever the aspect ratio."""
 
@@ -139,13 +154,17 @@ class Preprocessing(PixelOptions):
             return image
         mode = v2.InterpolationMode(self.interpolation)
         if self.crop_mode == "squash":
-            return v2.functional.resize(image, [self.image_size, self.image_size], interpolation=mode)
+            return v2.functional.resize(
+                image, [self.image_size, self.image_size], interpolation=mode
+            )
         scaled = max(self.image_size, math.floor(self.image_size / (self.crop_pct or 1.0)))
         resized = v2.functional.resize(_limit_aspect(image), [scaled], interpolation=mode)
         return v2.functional.center_crop(resized, [self.image_size, self.image_size])
 
     def seen(self, height: int, width: int) -> tuple[float, float, float, float]:
-        """Left, top, right and bottom of what `crop` keeps of an image of this height and width, in its pixels."""
+        """Left, top, right and bottom of what `crop` keeps of an image of this height and width, in
+        its pixels.
+        """
         if self.crop_mode == "squash":
             return 0.0, 0.0, float(width), float(height)
         limited = [min(side, _LONGEST_ASPECT * min(height, width)) for side in (height, width)]
@@ -168,15 +187,24 @@ def _limit_aspect(image: Image.Image) -> Image.Image:
 
 
 def posterise(image: Image.Image, bits: int, **_: Any) -> Image.Image:
-    """Keep `bits` bits of every channel; keeping none leaves black, which timm asks for and Pillow refuses."""
-    return ImageOps.posterize(image, min(bits, 8)) if bits > 0 else Image.new(image.mode, image.size)
+    """Keep `bits` bits of every channel.
+
+    Keeping none leaves black, which timm asks for and Pillow refuses.
+    """
+    return (
+        ImageOps.posterize(image, min(bits, 8)) if bits > 0 else Image.new(image.mode, image.size)
+    )
 
 
 class ToNormalised:
-    """What timm's `MaybeToTensor` and torchvision's `Normalize` give, to the last bit, without their detours."""
+    """What timm's `MaybeToTensor` and torchvision's `Normalize` give, to the last bit, without
+    their detours.
+    """
 
     def __init__(self, normalise: Normalize) -> None:
-        self.mean, self.std = (tuple(torch.as_tensor(values).tolist()) for values in (normalise.mean, normalise.std))
+        self.mean, self.std = (
+            tuple(torch.as_tensor(values).tolist()) for values in (normalise.mean, normalise.std)
+        )
 
     def __call__(self, image: Image.Image) -> Tensor:
         """An RGB image as float32 (3, H, W)."""
@@ -214,7 +242,9 @@ class Augmentation:
     vflip: float = 0.0
     """Probability of a vertical flip."""
     color_jitter: float = 0.2
-    """Strength of brightness, contrast and saturation changes; not used together with `auto_augment`."""
+    """Strength of brightness, contrast and saturation changes; not used together with
+    `auto_augment`.
+    """
     auto_augment: str | None = None
     """timm's policy string, such as "rand-m9-mstd0.5-inc1"."""
     random_erasing: float = 0.0
@@ -233,7 +263,9 @@ class Augmentation:
             if len(getattr(self, name)) != 2:
                 raise InputError(f"augment.{name} must be two numbers, got {getattr(self, name)}")
         if not 0 < self.ratio[0] <= self.ratio[1]:
-            raise InputError(f"augment.ratio must be two numbers with 0 < low <= high, got {self.ratio}")
+            raise InputError(
+                f"augment.ratio must be two numbers with 0 < low <= high, got {self.ratio}"
+            )
         for name in ("hflip", "vflip", "random_erasing", "mixup_prob", "mixup_switch_prob"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"augment.{name} must be from 0 to 1, got {getattr(self, name)}")
@@ -242,14 +274,24 @@ class Augmentation:
                 raise InputError(f"augment.{name} must be 0 or more, got {getattr(self, name)}")
         low, high = self.scale
         if not 0 < low <= high <= 1:
-            raise InputError(f"augment.scale must be two numbers with 0 < low <= high <= 1, got {self.scale}")
+            raise InputError(
+                f"augment.scale must be two numbers with 0 < low <= high <= 1, got {self.scale}"
+            )
         try:
             self.transform(Preprocessing())
-        except (AssertionError, KeyError, ValueError) as error:  # whatever timm's parser of policies trips over
-            raise InputError(f"augment.auto_augment {self.auto_augment!r} is no policy of timm: {error}") from error
+        except (
+            AssertionError,
+            KeyError,
+            ValueError,
+        ) as error:  # whatever timm's parser of policies trips over
+            raise InputError(
+                f"augment.auto_augment {self.auto_augment!r} is no policy of timm: {error}"
+            ) from error
 
     def transform(self, preprocessing: Preprocessing) -> Any:
-        """A function from an RGB image to a random, normalised (3, image_size, image_size) float32 tensor."""
+        """A function from an RGB image to a random, normalised (3, image_size, image_size) float32
+        tensor.
+        """
         transform = create_transform(
             preprocessing.image_size,
             is_training=True,
@@ -272,7 +314,10 @@ class Augmentation:
         return transform
 
     def mixing(self, num_classes: int, label_smoothing: float) -> Mixup | None:
-        """Mixup and cutmix of a batch, which also turns labels into smoothed distributions; None when both are off."""
+        """Mixup and cutmix of a batch, which also turns labels into smoothed distributions.
+
+        None when both are off.
+        """
         if not (self.mixup or self.cutmix):
             return None
         return Mixup(  # type: ignore[no-untyped-call]

@@ -1,1 +1,4 @@
-"""From a trained model to one that is fast to run, or that runs elsewhere; the same answers, proven."""
+"""From a trained model to one that is fast to run, or that runs elsewhere.
+
+The same answers, proven.
+"""

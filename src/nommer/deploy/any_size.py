@@ -1,7 +1,8 @@
-"""Parts that look at the size of an image while they compute, written so that the size may stay open in an export.
+"""Parts that look at the size of an image while they compute, written so that the size may stay
+open in an export.
 
-The backbone leaves it open by itself (`backbone.layout.pad_maps`, `backbone.resampling`). In a segmenter's decoder
-torch's own pooling to a grid of a given size asks how large its input is.
+The backbone leaves it open by itself (`backbone.layout.pad_maps`, `backbone.resampling`). In a
+segmenter's decoder torch's own pooling to a grid of a given size asks how large its input is.
 """
 
 import copy
@@ -36,4 +37,6 @@ class OpenPool(nn.Module):
     def forward(self, maps: FeatureMap) -> NextMap:
         """Means (B, width, side, side) of maps (B, width, rows, columns)."""
         rows, columns = maps.shape[-2:]
-        return resample(maps, pooling_weights(rows, self.rows), pooling_weights(columns, self.columns))
+        return resample(
+            maps, pooling_weights(rows, self.rows), pooling_weights(columns, self.columns)
+        )

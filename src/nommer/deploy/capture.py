@@ -1,4 +1,7 @@
-"""The computation of a model as one `torch.export` program: what every format of an export is written from."""
+"""The computation of a model as one `torch.export` program.
+
+What every format of an export is written from.
+"""
 
 import warnings
 from collections.abc import Iterator
@@ -60,11 +63,18 @@ class ImageSize:
         if self.smallest is None:
             return ((self.usual, self.usual),)
         low = max(self.smallest, 3 * self.usual // 4)
-        return ((max(self.usual, self.smallest),) * 2, (low + 1, low + low // 2), (2 * low + 3, low))
+        return (
+            (max(self.usual, self.smallest),) * 2,
+            (low + 1, low + low // 2),
+            (2 * low + 3, low),
+        )
 
     @property
     def traced(self) -> tuple[int, int]:
-        """Height and width at which the model is traced; where they are open, sides that nothing divides."""
+        """Height and width at which the model is traced.
+
+        Where they are open, sides that nothing divides.
+        """
         if self.smallest is None:
             return self.usual, self.usual
         low = max(self.smallest, _ODD)
@@ -72,7 +82,9 @@ class ImageSize:
 
 
 def image_size(model: Exportable, *, dynamic: bool) -> ImageSize:
-    """The size of the images that `model` is exported for: its own, of a segmenter up to whole cells.
+    """The size of the images that `model` is exported for.
+
+    Its own, of a segmenter up to whole cells.
 
     A detector's is open in any case, for every image has its own.
     """
@@ -85,14 +97,24 @@ def image_size(model: Exportable, *, dynamic: bool) -> ImageSize:
 
 
 def _smallest(model: Exportable) -> int:
-    """More than one cell of the coarsest grid, one window and one block: tracing takes a single one for a constant."""
-    network: Any = model.network.backbone if isinstance(model.network, OnBackbone) else model.network
+    """More than one cell of the coarsest grid, one window and one block.
+
+    Tracing takes a single one for a constant.
+    """
+    network: Any = (
+        model.network.backbone if isinstance(model.network, OnBackbone) else model.network
+    )
     reductions = [info["reduction"] for info in network.feature_info]
     if not isinstance(network, NomMer):
         return int(2 * reductions[-1] + 1)
     config = network.config
-    blocks = [size * reduction for size, reduction in zip(config.block_sizes, config.reductions, strict=False)]
-    least = 2 * config.reductions[-1] if isinstance(model, Detector) else config.reductions[-1]  # one more map
+    blocks = [
+        size * reduction
+        for size, reduction in zip(config.block_sizes, config.reductions, strict=False)
+    ]
+    least = (
+        2 * config.reductions[-1] if isinstance(model, Detector) else config.reductions[-1]
+    )  # one more map
     return max(least, config.window_size * config.reductions[len(blocks) - 1], *blocks) + 1
 
 
@@ -108,10 +130,13 @@ def capture(model: Exportable, size: ImageSize) -> tuple[ExportedProgram, tuple[
         module = for_any_size(module)
         open_sides |= {2: Dim("height", min=size.smallest), 3: Dim("width", min=size.smallest)}
     if isinstance(module, Segmenter | Detector):
-        module = (PixelsAndCells(module) if isinstance(module, Segmenter) else ObjectsOfOne(module)).eval()
+        module = (
+            PixelsAndCells(module) if isinstance(module, Segmenter) else ObjectsOfOne(module)
+        ).eval()
     shapes, example = (open_sides,), torch.zeros(2 if 0 in open_sides else 1, 3, *size.traced)
     try:
-        # Tracing would else take what happens to hold at the example's size, as how its memory lies, for a condition.
+        # Tracing would else take what happens to hold at the example's size, as how its memory
+        # lies, for a condition.
         with (
             tracing.patch(backed_size_oblivious=size.smallest is not None),
             torch.no_grad(),
@@ -127,25 +152,39 @@ def capture(model: Exportable, size: ImageSize) -> tuple[ExportedProgram, tuple[
         if size.smallest is None:
             raise
         reason = str(error).strip().splitlines()[0]
-        raise InputError(f"--dynamic-size: torch.export cannot trace this network for any size: {reason}") from error
+        raise InputError(
+            f"--dynamic-size: torch.export cannot trace this network for any size: {reason}"
+        ) from error
     return program, shapes
 
 
 @contextmanager
 def without_torchvisions_warning() -> Iterator[None]:
-    """Leave out a warning that torchvision's suppression of doubles causes in torch, whenever it is traced."""
+    """Leave out a warning that torchvision's suppression of doubles causes in torch, whenever it is
+    traced.
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`create_unbacked_symint`")
         yield
 
 
 def describe(model: Exportable, size: ImageSize, *, precision: str = "float32") -> dict[str, Any]:
-    """All that whoever runs the file must know: task, classes, preprocessing, and what images it takes."""
-    description: dict[str, Any] = {"format": FORMAT, "task": task_of(model), "class_names": model.class_names}
+    """All that whoever runs the file must know.
+
+    Task, classes, preprocessing, and what images it takes.
+    """
+    description: dict[str, Any] = {
+        "format": FORMAT,
+        "task": task_of(model),
+        "class_names": model.class_names,
+    }
     if isinstance(model, Segmenter):
         description |= {"colours": model.colours, "stride": model.network.stride}
     elif isinstance(model, Detector):
-        description |= {"category_ids": model.category_ids, "protocol": asdict(model.network.protocol)}
+        description |= {
+            "category_ids": model.category_ids,
+            "protocol": asdict(model.network.protocol),
+        }
     else:
         description |= {"class_ids": model.class_ids} if model.class_ids else {}
         description |= {} if model.threshold is None else {"threshold": model.threshold}
@@ -162,15 +201,24 @@ def describe(model: Exportable, size: ImageSize, *, precision: str = "float32") 
 
 
 def left_out(model: Exportable, size: ImageSize) -> tuple[str, ...]:
-    """What `predict` and `evaluate` do for the file, and other runtimes have to; and what is not there at all."""
+    """What `predict` and `evaluate` do for the file, and other runtimes have to.
+
+    And what is not there at all.
+    """
     found = ["decoding, resizing and normalising images, as `preprocessing` says"]
     if isinstance(model, Detector):
         if model.network.has_masks:
             found.append("masks of the objects: the file finds classes and boxes")
-        return (*found, "bringing boxes to the size of the original image", "batches: one image at a time")
+        return (
+            *found,
+            "bringing boxes to the size of the original image",
+            "batches: one image at a time",
+        )
     if isinstance(model, Segmenter):
         if size.smallest is None:
-            found.append(f"going over larger images in windows of {size.usual} x {size.usual} pixels")
+            found.append(
+                f"going over larger images in windows of {size.usual} x {size.usual} pixels"
+            )
         return (*found, "bringing scores to the size of the original image")
     return found[0], f"the {'softmax' if model.threshold is None else 'sigmoid'} of the scores"
 
@@ -183,6 +231,8 @@ class PixelsAndCells(nn.Module):
         self.network = model.network
 
     def forward(self, images: Images) -> tuple[PixelLogits, ClassMap]:
-        """Class scores of every pixel (B, classes, H, W), and those of the cells that they come from."""
+        """Class scores of every pixel (B, classes, H, W), and those of the cells that they come
+        from.
+        """
         cells = self.network.scores(images)
         return enlarge(cells, images, self.network.stride), cells

@@ -1,11 +1,15 @@
-"""A NomMer for inference: what is constant once training is over is computed once and folded together.
+"""A NomMer for inference.
+
+What is constant once training is over is computed once and folded together.
 
 - batch norms into the convolutions before them, also those of a segmenter's decoder;
-- block DCT (or pooling), grouped 1x1 convolution and batch norm into one strided grouped convolution;
+- block DCT (or pooling), grouped 1x1 convolution and batch norm into one strided grouped
+  convolution;
 - grouped 1x1 convolution and inverse DCT into one matrix per group;
 - the window context's bias, gathered from its table;
 - nomination by selecting instead of multiplying and adding;
-- on the CPU, weights packed for its matrix products, with the activation or residual addition after them (`packed`).
+- on the CPU, weights packed for its matrix products, with the activation or residual addition after
+  them (`packed`).
 
 The slow, literal twins are the modules themselves; the tests compare both.
 """
@@ -34,10 +38,13 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 def fuse(model: Model) -> Model:
-    """A fused copy of `model` (anything that contains a NomMer) in evaluation mode; `model` stays as it is.
+    """A fused copy of `model` (anything that contains a NomMer) in evaluation mode.
 
-    The copy gives the same outputs up to rounding (about 1e-6 relative in float32) and nominates the same contexts but
-    for ties within rounding. It is for inference: its parameters take no gradients.
+    `model` stays as it is.
+
+    The copy gives the same outputs up to rounding (about 1e-6 relative in float32) and nominates
+    the same contexts but for ties within rounding. It is for inference: its parameters take no
+    gradients.
     """
     fused = copy.deepcopy(model).eval()
     for parent in list(fused.modules()):
@@ -63,15 +70,22 @@ class FusedStem(nn.Module):
 
     def __init__(self, stem: Stem) -> None:
         super().__init__()
-        self.patch_size, self.conv = stem.patch_size, PackedConv2d(_folded(stem, "conv", "norm"), "relu")
+        self.patch_size, self.conv = (
+            stem.patch_size,
+            PackedConv2d(_folded(stem, "conv", "norm"), "relu"),
+        )
 
     def forward(self, images: Images) -> TokenGrid:
-        """Images (B, channels, H, W) to tokens (B, ceil(H / patch_size), ceil(W / patch_size), width)."""
+        """Images (B, channels, H, W) to tokens (B, ceil(H / patch_size), ceil(W / patch_size),
+        width).
+        """
         return as_grid(self.conv(whole_patches(images, self.patch_size)))
 
 
 class FusedConvolutionContext(nn.Module):
-    """The convolutional context with its batch norms folded, ReLU and addition on the way out of each convolution."""
+    """The convolutional context with its batch norms folded, ReLU and addition on the way out of
+    each convolution.
+    """
 
     def __init__(self, context: ConvolutionContext) -> None:
         super().__init__()
@@ -80,13 +94,19 @@ class FusedConvolutionContext(nn.Module):
         )
 
     def forward(self, grid: TokenGrid) -> TokenGrid:
-        """Context of every token from its neighbours within 3x3: (B, rows, columns, width), same shape out."""
+        """Context of every token from its neighbours within 3x3.
+
+        (B, rows, columns, width), same shape out.
+        """
         maps = as_maps(grid)
         return as_grid(self.conv3(self.conv2(self.conv1(maps)), maps))
 
 
 class FusedMlp(nn.Module):
-    """Linear, GELU, Linear; the GELU on the way out of the first, the residual's addition on that of the second."""
+    """Linear, GELU, Linear.
+
+    The GELU on the way out of the first, the residual's addition on that of the second.
+    """
 
     def __init__(self, mlp: Mlp) -> None:
         super().__init__()
@@ -102,7 +122,12 @@ class FusedBlock(nn.Module):
 
     def __init__(self, block: Block) -> None:
         super().__init__()
-        self.norm1, self.norm2, self.mixer, self.mlp = block.norm1, block.norm2, block.mixer, FusedMlp(block.mlp)
+        self.norm1, self.norm2, self.mixer, self.mlp = (
+            block.norm1,
+            block.norm2,
+            block.mixer,
+            FusedMlp(block.mlp),
+        )
 
     def forward(self, x: TokensOrGrid) -> TokensOrGrid:
         """Tokens in, tokens out, in the same arrangement."""
@@ -113,7 +138,9 @@ class FusedBlock(nn.Module):
 def _fold_sequence(modules: nn.Sequential) -> None:
     """Fold every batch norm that follows a convolution; subclasses of either may do more, and stay."""
     for index, (conv, norm) in enumerate(pairwise(modules)):
-        if type(conv) is nn.Conv2d and (type(norm) is nn.BatchNorm2d or type(norm) is TolerantBatchNorm):
+        if type(conv) is nn.Conv2d and (
+            type(norm) is nn.BatchNorm2d or type(norm) is TolerantBatchNorm
+        ):
             modules[index] = fuse_conv_bn_eval(conv, norm)
             modules[index + 1] = nn.Identity()
 
@@ -134,13 +161,19 @@ class FusedWindowContext(WindowContext):
 
 
 class FusedSpectralContext(nn.Module):
-    """The global context with each transform, its convolution and the batch norm multiplied out once."""
+    """The global context with each transform, its convolution and the batch norm multiplied out
+    once.
+    """
 
     expand: Tensor
 
     def __init__(self, context: SpectralContext) -> None:
         super().__init__()
-        side, width, groups = context.transform.block_size, context.norm.num_features, context.compress.groups
+        side, width, groups = (
+            context.transform.block_size,
+            context.norm.num_features,
+            context.compress.groups,
+        )
         self.block_size, self.attention = side, context.attention
         exact, dtype = copy.deepcopy(context).double(), context.norm.weight.dtype
         merged = nn.Conv2d(width, width, side, stride=side, groups=groups, bias=False)
@@ -158,7 +191,10 @@ class FusedSpectralContext(nn.Module):
 
 
 class FusedNominator(Nominator):
-    """The nominator that selects the nominated context; its `nomination` is the same module, for hooks."""
+    """The nominator that selects the nominated context.
+
+    Its `nomination` is the same module, for hooks.
+    """
 
     def __init__(self, nominator: Nominator) -> None:
         nn.Module.__init__(self)

@@ -1,7 +1,8 @@
 """An exported ONNX model in 8-bit integers: post-training static quantisation by ONNX Runtime.
 
-The values of every activation are observed on prepared real images; weights are rounded per channel. What accuracy that
-costs is measured by `agreement`, and where there are labels by judging; an export that costs too much is not delivered.
+The values of every activation are observed on prepared real images; weights are rounded per
+channel. What accuracy that costs is measured by `agreement`, and where there are labels by judging;
+an export that costs too much is not delivered.
 """
 
 import json
@@ -28,7 +29,9 @@ AGREEMENT_IMAGES, DENSE_AGREEMENT_IMAGES = 256, 16
 _BITS = 8
 
 _NARROW = 8
-"""Linear layers with fewer outputs stay in float32: they cost nothing, and the nominators' decide between contexts."""
+"""Linear layers with fewer outputs stay in float32: they cost nothing, and the nominators' decide
+between contexts.
+"""
 
 
 @dataclass(frozen=True)
@@ -36,14 +39,20 @@ class QuantisationReport:
     """What an exported model in 8-bit integers costs, on real images."""
 
     weight_bits: int
-    """8, or 7 where the exporting processor would overflow at 8; a file of 8 may overflow on processors like that."""
+    """8, or 7 where the exporting processor would overflow at 8; a file of 8 may overflow on
+    processors like that.
+    """
     calibration_images: int
     images: int
     """Images whose answers are compared."""
     seen_images: int
-    """Of these, how many were used for calibration: none, but where fewer than that many others are there."""
+    """Of these, how many were used for calibration: none, but where fewer than that many others are
+    there.
+    """
     agreement: float
-    """Share of these images, of a segmenter of their pixels, with the same most probable class as in float32."""
+    """Share of these images, of a segmenter of their pixels, with the same most probable class as
+    in float32.
+    """
     metric: str | None
     """What is judged where there are labels: top1, or miou."""
     float32: float | None
@@ -63,7 +72,8 @@ class QuantisationReport:
 
 
 def quantise(source: Path, target: Path, images: Images) -> None:
-    """Write the ONNX model at `source` in 8-bit integers to `target`, with the same metadata but for the precision.
+    """Write the ONNX model at `source` in 8-bit integers to `target`, with the same metadata but
+    for the precision.
 
     Args:
         source: as `export_model` writes it.
@@ -74,7 +84,11 @@ def quantise(source: Path, target: Path, images: Images) -> None:
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static  # noqa: PLC0415
     from onnxruntime.quantization.shape_inference import quant_pre_process  # noqa: PLC0415
 
-    prepared, root, before = target.with_name(".prepared.onnx"), logging.getLogger(), logging.getLogger().level
+    prepared, root, before = (
+        target.with_name(".prepared.onnx"),
+        logging.getLogger(),
+        logging.getLogger().level,
+    )
     root.setLevel(logging.ERROR)  # it advises what is done already
     try:
         quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
@@ -94,15 +108,24 @@ def quantise(source: Path, target: Path, images: Images) -> None:
     finally:
         root.setLevel(before)
         prepared.unlink(missing_ok=True)
-    quantised, told = onnx.load(str(target)), onnx.load(str(source), load_external_data=False).metadata_props
-    description = json.loads(next(entry.value for entry in told if entry.key == METADATA)) | {"precision": "int8"}
+    quantised, told = (
+        onnx.load(str(target)),
+        onnx.load(str(source), load_external_data=False).metadata_props,
+    )
+    description = json.loads(next(entry.value for entry in told if entry.key == METADATA)) | {
+        "precision": "int8"
+    }
     onnx.helper.set_model_props(quantised, {METADATA: json.dumps(description)})
     onnx.save(quantised, str(target))
 
 
 @torch.inference_mode()
-def agreement(reference: Classifier | Segmenter, quantised: Classifier | Segmenter, images: Images) -> float:
-    """Share of the images, of a segmenter of their pixels, that both give the same most probable class."""
+def agreement(
+    reference: Classifier | Segmenter, quantised: Classifier | Segmenter, images: Images
+) -> float:
+    """Share of the images, of a segmenter of their pixels, that both give the same most probable
+    class.
+    """
     same = total = 0
     for part in torch.split(images, 1 if isinstance(reference, Segmenter) else 16):
         equal = reference(part).argmax(1) == quantised(part).argmax(1)
@@ -123,7 +146,10 @@ class _Calibration:
 
 
 def _heavy_nodes(graph: Any) -> list[str]:
-    """Names of the convolutions and linear layers, which take most of the time; products of activations are no such."""
+    """Names of the convolutions and linear layers, which take most of the time.
+
+    Products of activations are no such.
+    """
     sizes = {weight.name: tuple(weight.dims) for weight in graph.initializer}
 
     def is_heavy(node: Any) -> bool:
@@ -136,6 +162,9 @@ def _heavy_nodes(graph: Any) -> list[str]:
 
 
 def weight_bits() -> int:
-    """Bits of a quantised weight: 8 where this processor adds up products without overflowing 16 bits in between."""
+    """Bits of a quantised weight.
+
+    8 where this processor adds up products without overflowing 16 bits in between.
+    """
     capability = torch.backends.cpu.get_cpu_capability()
     return _BITS if "AVX512" in capability and torch.cpu._is_vnni_supported() else _BITS - 1

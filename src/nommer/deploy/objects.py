@@ -1,7 +1,9 @@
-"""A whole detector written so that `torch.export` can follow it: one image in, its boxes, scores and classes out.
+"""A whole detector written so that `torch.export` can follow it.
 
-torchvision's own code asks Python how many boxes there are; here their number stays open, and everything else is the
-detector's: its maps, heads, anchors and coders. Masks are left out.
+One image in, its boxes, scores and classes out.
+
+torchvision's own code asks Python how many boxes there are; here their number stays open, and
+everything else is the detector's: its maps, heads, anchors and coders. Masks are left out.
 """
 
 from typing import Any, cast
@@ -18,7 +20,10 @@ from nommer.shapes import Images
 
 
 class ObjectsOfOne(nn.Module):
-    """The objects in one image: boxes (n, 4) in its pixels, scores (n,), classes (n,) counted from 0, best first."""
+    """The objects in one image.
+
+    Boxes (n, 4) in its pixels, scores (n,), classes (n,) counted from 0, best first.
+    """
 
     def __init__(self, model: Detector) -> None:
         super().__init__()
@@ -28,7 +33,9 @@ class ObjectsOfOne(nn.Module):
         """What is found in an image (1, 3, H, W)."""
         network = self.network
         height, width = images.shape[-2:]
-        maps = list(network.feature_maps(pad_maps(images, network.strides[-2], "constant")).values())
+        maps = list(
+            network.feature_maps(pad_maps(images, network.strides[-2], "constant")).values()
+        )
         boxes = self._proposals(maps, height, width)
         all_scores = []
         for stage in network.roi_heads.stages:
@@ -47,7 +54,9 @@ class ObjectsOfOne(nn.Module):
         generator.set_cell_anchors(torch.float32, maps[0].device)
         steps = [[torch.tensor(stride)] * 2 for stride in generator.strides]
         anchors = generator.grid_anchors([map_.shape[-2:] for map_ in maps], steps)
-        for level, (score, delta, of_level) in enumerate(zip(objectness, deltas, anchors, strict=True)):
+        for level, (score, delta, of_level) in enumerate(
+            zip(objectness, deltas, anchors, strict=True)
+        ):
             flat = score.permute(0, 2, 3, 1).reshape(-1)
             moves = delta.unflatten(1, (-1, 4)).permute(0, 3, 4, 1, 2).reshape(-1, 4)
             best, at = flat.topk(torch.sym_min(protocol.candidates_test, flat.shape[0]))
@@ -57,9 +66,15 @@ class ObjectsOfOne(nn.Module):
         found = _inside(torch.cat(boxes), height, width)
         large = _large(found, part.min_size)
         found, likely, groups = found[large], torch.cat(scores)[large], torch.cat(levels)[large]
-        return found[_nms(found, likely, groups, protocol.rpn_nms, far=height + width)[: protocol.proposals_test]]
+        return found[
+            _nms(found, likely, groups, protocol.rpn_nms, far=height + width)[
+                : protocol.proposals_test
+            ]
+        ]
 
-    def _best(self, boxes: Tensor, probabilities: Tensor, *, far: Side) -> tuple[Tensor, Tensor, Tensor]:
+    def _best(
+        self, boxes: Tensor, probabilities: Tensor, *, far: Side
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """All pairs of box and class above the threshold, without doubles, the best first."""
         protocol = self.network.protocol
         at, labels = (probabilities[:, 1:] > protocol.threshold).nonzero().unbind(1)
@@ -94,6 +109,12 @@ def _pool(pool: RoIPool, maps: list[Tensor], boxes: Tensor) -> Tensor:
     rois = torch.cat([torch.zeros_like(boxes[:, :1]), boxes], 1)
     pooled = None
     for level, (map_, stride) in enumerate(zip(maps, pool.strides, strict=False)):
-        of_level = roi_align(map_.float(), rois, pool.cells, 1 / stride, pool.sampling_ratio, pool.aligned)
-        pooled = of_level if pooled is None else torch.where((levels == level)[:, None, None, None], of_level, pooled)
+        of_level = roi_align(
+            map_.float(), rois, pool.cells, 1 / stride, pool.sampling_ratio, pool.aligned
+        )
+        pooled = (
+            of_level
+            if pooled is None
+            else torch.where((levels == level)[:, None, None, None], of_level, pooled)
+        )
     return cast("Tensor", pooled)

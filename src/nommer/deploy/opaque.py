@@ -1,6 +1,9 @@
-"""Packed layers inside what torch.compile makes: one operator for each, which the compiler does not look into.
+"""Packed layers inside what torch.compile makes.
 
-Packed weights are no tensors that a compiler can take apart, so a graph holds the layer's number in their place.
+One operator for each, which the compiler does not look into.
+
+Packed weights are no tensors that a compiler can take apart, so a graph holds the layer's number in
+their place.
 """
 
 from itertools import count

@@ -1,11 +1,13 @@
-"""Linear layers and convolutions whose weights lie in memory as the processor's matrix products want them.
+"""Linear layers and convolutions whose weights lie in memory as the processor's matrix products
+want them.
 
-torch's own layers bring float32 weights into that order again at every call, or (linear layers) use a library that is
-slower on many processors; and they write what an activation or an addition then reads again. Here oneDNN packs the
-weights once and does the activation or the addition on the way out, through the same operators that torch.compile uses
-(`torch.ops.mkldnn`); in what torch.compile makes, each layer is one operator (`opaque`). Where they do not apply
-(another device or dtype, autocast, gradients, an export, a count of operations) each layer is the plain one that it is
-made from: its literal twin, with which the tests compare it.
+torch's own layers bring float32 weights into that order again at every call, or (linear layers) use
+a library that is slower on many processors; and they write what an activation or an addition then
+reads again. Here oneDNN packs the weights once and does the activation or the addition on the way
+out, through the same operators that torch.compile uses (`torch.ops.mkldnn`); in what torch.compile
+makes, each layer is one operator (`opaque`). Where they do not apply (another device or dtype,
+autocast, gradients, an export, a count of operations) each layer is the plain one that it is made
+from: its literal twin, with which the tests compare it.
 """
 
 from typing import Any, Literal, TypeGuard
@@ -33,7 +35,9 @@ def _packs(dtype: torch.dtype) -> bool:
 
 
 class _Packed(nn.Module):
-    """A layer with `weight` and `bias` that keeps its packed weight beside them, made when it is first used."""
+    """A layer with `weight` and `bias` that keeps its packed weight beside them, made when it is
+    first used.
+    """
 
     weight: Tensor
     bias: Tensor | None
@@ -57,7 +61,11 @@ class _Packed(nn.Module):
             return False
         if not torch.compiler.is_compiling():
             return at_work_on_cpu(x, self.weight)
-        return x.device.type == "cpu" and x.dtype == self.weight.dtype and not torch.is_autocast_enabled("cpu")
+        return (
+            x.device.type == "cpu"
+            and x.dtype == self.weight.dtype
+            and not torch.is_autocast_enabled("cpu")
+        )
 
     def packed(self, x: Tensor) -> Tensor:
         """The packed weight, made for the first `x`."""
@@ -126,7 +134,10 @@ class PackedLinear(_Packed):
 
 
 class PackedConv2d(_Packed):
-    """`activation(convolution(x))`, or with a `residual` `activation(convolution(x) + residual)`; no gelu."""
+    """`activation(convolution(x))`, or with a `residual` `activation(convolution(x) + residual)`.
+
+    No gelu.
+    """
 
     def __init__(self, conv: nn.Conv2d, activation: Literal["none", "relu"] = "none") -> None:
         super().__init__()
@@ -135,17 +146,26 @@ class PackedConv2d(_Packed):
         self.dilation, self.groups = conv.dilation, conv.groups
 
     def plain(self, x: Tensor, residual: Tensor | None) -> Tensor:
-        """(B, channels, H, W) to what the convolution makes of it, of which `residual` has the shape."""
-        out = F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+        """(B, channels, H, W) to what the convolution makes of it, of which `residual` has the
+        shape.
+        """
+        out = F.conv2d(
+            x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups
+        )
         return _ACTIVATIONS[self.activation](out if residual is None else out + residual)
 
     def compute(self, x: Tensor, residual: Tensor | None) -> Tensor:
         """As `plain`."""
         packed, where = self.packed(x), (self.padding, self.stride, self.dilation, self.groups)
         if residual is None:
-            return _OPERATORS._convolution_pointwise(x, packed, self.bias, *where, self.activation, [], "")
+            return _OPERATORS._convolution_pointwise(
+                x, packed, self.bias, *where, self.activation, [], ""
+            )
         if x.dtype != torch.float32 and self.groups > 1:  # add_relu is not there for it
-            out = _OPERATORS._convolution_pointwise(x, packed, self.bias, *where, "none", [], "") + residual
+            out = (
+                _OPERATORS._convolution_pointwise(x, packed, self.bias, *where, "none", [], "")
+                + residual
+            )
             return _ACTIVATIONS[self.activation](out)
         then = None if self.activation == "none" else self.activation
         return _OPERATORS._convolution_pointwise.binary(
@@ -164,14 +184,21 @@ class PackedConv2d(_Packed):
 
 
 def can_pack(module: nn.Module) -> TypeGuard[nn.Linear | nn.Conv2d]:
-    """Whether this is a plain linear layer, or a plain convolution whose padding is a number of zeros."""
+    """Whether this is a plain linear layer, or a plain convolution whose padding is a number of
+    zeros.
+    """
     if type(module) is nn.Conv2d:
         return module.padding_mode == "zeros" and not isinstance(module.padding, str)
     return type(module) in (nn.Linear, Linear)
 
 
-def pack(module: nn.Linear | nn.Conv2d, activation: Activation = "none") -> "PackedLinear | PackedConv2d":
-    """The packed layer that computes `activation(module(x))`; it shares its parameters with `module`."""
+def pack(
+    module: nn.Linear | nn.Conv2d, activation: Activation = "none"
+) -> "PackedLinear | PackedConv2d":
+    """The packed layer that computes `activation(module(x))`.
+
+    It shares its parameters with `module`.
+    """
     if isinstance(module, nn.Linear):
         return PackedLinear(module, activation)
     if activation == "gelu":

@@ -38,12 +38,12 @@ SAME_PLACE = 0.9
 """IoU above which two boxes of the same class are one object's."""
 
 ODD_OBJECTS = 1e-2
-"""Share of the objects that may be missing or added: where boxes overlap by exactly as much as makes one a double of
-the other, or a score is exactly the least, rounding decides."""
+"""Share of the objects that may be missing or added: where boxes overlap by exactly as much as
+makes one a double of the other, or a score is exactly the least, rounding decides."""
 
 ODD_PIXELS = 1e-3
-"""Share of the pixels of a segmenter that may differ more: where two contexts, or two classes, are equally good but for
-rounding, the other one may win, and changes the pixels around it."""
+"""Share of the pixels of a segmenter that may differ more: where two contexts, or two classes, are
+equally good but for rounding, the other one may win, and changes the pixels around it."""
 
 
 @dataclass(frozen=True)
@@ -56,21 +56,25 @@ class ParityReport:
     sizes: tuple[tuple[int, int], ...]
     """Heights and widths at which all images were run in all batch sizes."""
     largest_difference: float
-    """Of any class score, relative to the image's largest (at least 1); of objects, of scores and of boxes in sides of
-    the image."""
+    """Of any class score, relative to the image's largest (at least 1); of objects, of scores and
+    of boxes in sides of the image."""
     tolerance: float
     within_tolerance: int
     """Answers none of whose scores differs by more than the tolerance, of `runs`."""
     same_top1: int
-    """Answers whose most probable class is the same, of `runs`; objects of the same class at the same place."""
+    """Answers whose most probable class is the same, of `runs`; objects of the same class at the
+    same place.
+    """
     runs: int
-    """Answers compared: one per image, size and batch size, of a segmenter one per pixel, of a detector one per
-    object."""
+    """Answers compared: one per image, size and batch size, of a segmenter one per pixel, of a
+    detector one per object."""
     needed: float
     """Share of the answers that must be the same."""
     passed: bool
     left_out: tuple[str, ...] = ()
-    """What the model does beyond what was exported and compared: left to whoever runs the file, or not there at all."""
+    """What the model does beyond what was exported and compared: left to whoever runs the file, or
+    not there at all.
+    """
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -89,20 +93,28 @@ def parity_images(model: Exportable, paths: Sequence[Path]) -> Prepared:
 
 
 def prepare_some(model: Exportable, paths: Sequence[Path], wanted: int) -> dict[Path, Tensor]:
-    """So many of the images in `paths`, or all, evenly chosen, each (3, height, width) as the exported model takes it.
+    """So many of the images in `paths`, or all, evenly chosen, each (3, height, width) as the
+    exported model takes it.
 
-    Of a segmenter their middle; of a detector each at its own size. Where some cannot be read, others take their place.
+    Of a segmenter their middle; of a detector each at its own size. Where some cannot be read,
+    others take their place.
 
     Raises:
         InputError: none of those looked at can be read.
     """
     chosen = set(_evenly(len(paths), wanted))
     rest = [path for index, path in enumerate(paths) if index not in chosen]
-    looked_at = [paths[index] for index in sorted(chosen)] + [rest[index] for index in _evenly(len(rest), wanted)]
+    looked_at = [paths[index] for index in sorted(chosen)] + [
+        rest[index] for index in _evenly(len(rest), wanted)
+    ]
     prepared = ((path, model.prepare(path)) for path in looked_at)
-    images = dict(islice(((path, image) for path, image in prepared if isinstance(image, Tensor)), wanted))
+    images = dict(
+        islice(((path, image) for path, image in prepared if isinstance(image, Tensor)), wanted)
+    )
     if not images:
-        raise InputError("none of the images looked at can be read; give --data with images to compare on")
+        raise InputError(
+            "none of the images looked at can be read; give --data with images to compare on"
+        )
     if isinstance(model, Detector):
         return images
     side = image_size(model, dynamic=False).usual
@@ -110,14 +122,19 @@ def prepare_some(model: Exportable, paths: Sequence[Path], wanted: int) -> dict[
 
 
 def _evenly(count: int, wanted: int) -> list[int]:
-    """So many indices of `count` things, or all where there are no more, at even distances from the first on."""
+    """So many indices of `count` things, or all where there are no more, at even distances from the
+    first on.
+    """
     chosen = min(wanted, count)
     return [number * count // chosen for number in range(chosen)]
 
 
 @torch.inference_mode()
-def compare(reference: Exportable, exported: Exportable, images: Prepared, size: ImageSize) -> ParityReport:
-    """Run both on the same prepared images, in batches of several sizes, and resized where any size will do.
+def compare(
+    reference: Exportable, exported: Exportable, images: Prepared, size: ImageSize
+) -> ParityReport:
+    """Run both on the same prepared images, in batches of several sizes, and resized where any size
+    will do.
 
     Raises:
         InputError: a detector that finds nothing in them, of which nothing could be compared.
@@ -129,7 +146,11 @@ def compare(reference: Exportable, exported: Exportable, images: Prepared, size:
     batches, needed = (DENSE_BATCHES, 1 - ODD_PIXELS) if dense else (BATCHES, 1.0)
     largest, within, same, runs = 0.0, 0, 0, 0
     for sides in size.examples:
-        seen = images if sides == images.shape[-2:] else F.interpolate(images, sides, mode="bilinear", antialias=True)
+        seen = (
+            images
+            if sides == images.shape[-2:]
+            else F.interpolate(images, sides, mode="bilinear", antialias=True)
+        )
         for part in (part for batch in batches for part in torch.split(seen, batch)):
             expected, found = reference(part), exported(part)
             scale = expected.abs().flatten(1).amax(1).clamp_min(1)
@@ -152,8 +173,13 @@ def compare(reference: Exportable, exported: Exportable, images: Prepared, size:
     )
 
 
-def _compare_objects(reference: Detector, exported: Detector, images: list[Tensor], smallest: int) -> ParityReport:
-    """Objects one by one: of the same class at the same place with the same score, in the other's answer too."""
+def _compare_objects(
+    reference: Detector, exported: Detector, images: list[Tensor], smallest: int
+) -> ParityReport:
+    """Objects one by one.
+
+    Of the same class at the same place with the same score, in the other's answer too.
+    """
     largest, within, same, runs, sizes = 0.0, 0, 0, 0, []
     for factor in OBJECT_SCALES:
         for image in images:
@@ -173,7 +199,10 @@ def _compare_objects(reference: Detector, exported: Detector, images: list[Tenso
             runs += max(len(expected["scores"]), len(found["scores"]))
             sizes.append((seen.shape[-2], seen.shape[-1]))
     if not runs:
-        raise InputError("nothing is found in any of the images looked at; give --data with images that show objects")
+        raise InputError(
+            "nothing is found in any of the images looked at; give --data with images that show "
+            "objects"
+        )
     return ParityReport(
         images=len(images),
         batches=(1,),
@@ -188,8 +217,13 @@ def _compare_objects(reference: Detector, exported: Detector, images: list[Tenso
     )
 
 
-def _pair(expected: dict[str, Tensor], found: dict[str, Tensor], side: int) -> tuple[Tensor, Tensor]:
-    """For each expected object that has one at its place: how much it differs (of score, of box in sides), and IoU."""
+def _pair(
+    expected: dict[str, Tensor], found: dict[str, Tensor], side: int
+) -> tuple[Tensor, Tensor]:
+    """For each expected object that has one at its place.
+
+    How much it differs (of score, of box in sides), and IoU.
+    """
     if not len(expected["scores"]) or not len(found["scores"]):
         return torch.zeros(0), torch.zeros(0)
     other = expected["labels"][:, None] != found["labels"]

@@ -1,1 +1,4 @@
-"""From data and a model to a trained, judged model: loss, optimiser, schedule, metrics, run folder (Lightning)."""
+"""From data and a model to a trained, judged model.
+
+Loss, optimiser, schedule, metrics, run folder (Lightning).
+"""

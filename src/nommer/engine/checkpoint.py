@@ -14,7 +14,9 @@ from nommer.files import write_atomically
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Lightning's checkpoint files, written to a temporary file, flushed to disk and renamed."""
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
         """Write `checkpoint` to `path`; the old file stays until the new one is whole on disk."""
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         write_atomically(Path(path), lambda stream: _save(checkpoint, stream))
@@ -30,13 +32,17 @@ def _save(checkpoint: dict[str, Any], stream: IO[bytes]) -> None:
     try:
         torch.save(checkpoint, stream)
     except RuntimeError as error:
-        if isinstance(error.__context__, OSError):  # a full disk, behind torch's complaint about where the file ends
+        if isinstance(
+            error.__context__, OSError
+        ):  # a full disk, behind torch's complaint about where the file ends
             raise error.__context__ from error
         raise
 
 
 class MovableCheckpoint(ModelCheckpoint):
-    """Lightning's choice of the best checkpoint, which it keeps when the run folder was moved before resuming."""
+    """Lightning's choice of the best checkpoint, which it keeps when the run folder was moved
+    before resuming.
+    """
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over the best value so far, its files looked for where the run folder is now."""
@@ -51,7 +57,9 @@ def _moved(value: Any, old: str, new: str) -> Any:
 
 
 def open_checkpoint(path: Path, *, mmap: bool = False) -> dict[str, Any]:
-    """Read the plain values and tensors of a run's checkpoint; with `mmap`, tensors only once they are looked at.
+    """Read the plain values and tensors of a run's checkpoint.
+
+    With `mmap`, tensors only once they are looked at.
 
     Raises:
         InputError: it cannot be read so, or is none of a run.
@@ -62,9 +70,13 @@ def open_checkpoint(path: Path, *, mmap: bool = False) -> dict[str, Any]:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     except Exception as error:  # whatever a damaged file makes the reader trip over
         raise InputError(
-            f"{path}: is damaged, or holds more than plain values and tensors, which could run code and is refused; "
+            f"{path}: is damaged, or holds more than plain values and tensors, which could run "
+            "code and is refused; "
             "put back a copy, or start a new run"
         ) from error
-    if not isinstance(checkpoint, dict) or not {"state_dict", "loops", "epoch"} <= checkpoint.keys():
+    if (
+        not isinstance(checkpoint, dict)
+        or not {"state_dict", "loops", "epoch"} <= checkpoint.keys()
+    ):
         raise InputError(f"{path}: is no checkpoint of a run; put back a copy, or start a new run")
     return checkpoint

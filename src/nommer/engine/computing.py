@@ -34,15 +34,21 @@ class Computation:
 
 
 def computation_of(model: Model, precision: Precision, device: str) -> Computation:
-    """How `model`, which is fused or exported, computes what is asked for in `precision` on `device`."""
+    """How `model`, which is fused or exported, computes what is asked for in `precision` on
+    `device`.
+    """
     if isinstance(model.network, ExportedNetwork):
         found = model.network.precision
-        return Computation({"float32": "32"}.get(found, found), f"{model.network.runtime.name} on the CPU")
+        return Computation(
+            {"float32": "32"}.get(found, found), f"{model.network.runtime.name} on the CPU"
+        )
     return Computation(precision, f"PyTorch, fused, on {parse_device(device, 1)[0]}")
 
 
 def precision_for(model: Model, asked: Precision, run: RunFolder, device: str) -> Precision:
-    """The number format asked for; "auto" is the run's own, so that its numbers are too, else what suits the machine.
+    """The number format asked for.
+
+    "auto" is the run's own, so that its numbers are too, else what suits the machine.
 
     Raises:
         InputError: float16 on a CPU, or another format than an exported model has.
@@ -51,7 +57,8 @@ def precision_for(model: Model, asked: Precision, run: RunFolder, device: str) -
     if isinstance(model.network, ExportedNetwork):
         if asked not in ("auto", "32" if model.network.precision == "float32" else "auto"):
             raise InputError(
-                f"--precision {asked}: {model.network.path} is an exported model, whose precision is "
+                f"--precision {asked}: {model.network.path} is an exported model, whose precision "
+                "is "
                 f"{model.network.precision}; leave it out"
             )
         return "32"
@@ -64,4 +71,6 @@ def precision_for(model: Model, asked: Precision, run: RunFolder, device: str) -
 
 def autocast(device: str, precision: Precision) -> torch.autocast:
     """A context in which products are computed in `precision`; a device as torch calls it."""
-    return torch.autocast(torch.device(device).type, _AUTOCAST.get(precision), enabled=precision in _AUTOCAST)
+    return torch.autocast(
+        torch.device(device).type, _AUTOCAST.get(precision), enabled=precision in _AUTOCAST
+    )

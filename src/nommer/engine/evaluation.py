@@ -51,20 +51,37 @@ class EvaluationSettings:
     inference: Inference
 
     def __post_init__(self) -> None:
-        for name in ("model", "data", "classes", "out"):  # text is as good where the call comes from Python
+        for name in (
+            "model",
+            "data",
+            "classes",
+            "out",
+        ):  # text is as good where the call comes from Python
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, Path(getattr(self, name)))
         check_minimum("batch-size", self.batch_size, 1)
         check_minimum("workers", self.workers, 0)
 
     def classes_for(self, root: Path, run: RunFolder) -> Path | None:
-        """The file of class names and colours: the one asked for, or for a run's own data the run's own."""
+        """The file of class names and colours.
+
+        The one asked for, or for a run's own data the run's own.
+        """
         recorded = run.read_config()
-        own = recorded.get("data") is not None and Path(recorded["data"]).resolve() == root.resolve()
-        return Path(recorded["classes"]) if self.classes is None and own and recorded.get("classes") else self.classes
+        own = (
+            recorded.get("data") is not None and Path(recorded["data"]).resolve() == root.resolve()
+        )
+        return (
+            Path(recorded["classes"])
+            if self.classes is None and own and recorded.get("classes")
+            else self.classes
+        )
 
     def loading(self, run: RunFolder, largest_batch: int) -> Loading:
-        """How batches are put together: as in the run, for the size of a batch changes how sums are rounded."""
+        """How batches are put together.
+
+        As in the run, for the size of a batch changes how sums are rounded.
+        """
         workers = default_workers() if self.workers is None else self.workers
         batch_size = self.batch_size or run.read_config().get("batch_size") or largest_batch
         return Loading(batch_size=batch_size, workers=workers)
@@ -104,17 +121,27 @@ class Opened:
     def notice(self) -> None:
         """Say what is used."""
         absent = self.workflow.absent_hint(self.data)
-        notice(f"{len(self.data.samples())} images of {self.root} ({self.split}){issues_hint(self.data)}{absent}")
+        notice(
+            f"{len(self.data.samples())} images of {self.root} "
+            f"({self.split}){issues_hint(self.data)}{absent}"
+        )
 
     def judge(
-        self, data: Data, settings: EvaluationSettings, out: Path, *, callbacks: Sequence[L.Callback] = ()
+        self,
+        data: Data,
+        settings: EvaluationSettings,
+        out: Path,
+        *,
+        callbacks: Sequence[L.Callback] = (),
     ) -> Judgement:
         """Judge the model on `data`, all of the opened data or a part of it."""
         with quiet_lightning():
             return judge(
                 self.workflow.judging_task(self.model, data, settings.inference),
                 self.workflow.judging_data(
-                    data, self.model, settings.loading(self.run, self.workflow.largest_default_batch)
+                    data,
+                    self.model,
+                    settings.loading(self.run, self.workflow.largest_default_batch),
                 ),
                 device=one_device(settings.device),
                 precision=self.precision,
@@ -148,7 +175,8 @@ def open_model_and_data(settings: EvaluationSettings) -> Opened:
 
 
 def read_for(model: Model, workflow: Workflow, root: Path, classes: Path | None) -> Data:
-    """Find labelled images whose classes are the model's, by name or, where a classifier has ids too, by id.
+    """Find labelled images whose classes are the model's, by name or, where a classifier has ids
+    too, by id.
 
     Raises:
         InputError: nothing there that fits a layout, or classes that the model lacks.
@@ -200,11 +228,16 @@ def check_task(root: Path, workflow: Workflow, classes: Path | None = None) -> N
 def issues_hint(data: Data) -> str:
     """How many issues there are and where they are listed; nothing where there are none."""
     count = len(data.issues)
-    return f"; {count} issues, {data.left_out} files left out: see data_issues.jsonl" if count else ""
+    return (
+        f"; {count} issues, {data.left_out} files left out: see data_issues.jsonl" if count else ""
+    )
 
 
 def is_data_of_run(data: Data, run: RunFolder) -> bool:
-    """Whether the run was trained on this folder: the same place, or every file that the run wrote down."""
+    """Whether the run was trained on this folder.
+
+    The same place, or every file that the run wrote down.
+    """
     if not run.split.is_file():
         return False
     trained_on = run.read_config().get("data")
@@ -215,7 +248,10 @@ def is_data_of_run(data: Data, run: RunFolder) -> bool:
 
 
 def without_known_issues(data: Data, run: RunFolder) -> Data:
-    """The run's own data without the images that training left out, each listed again; other data as it is."""
+    """The run's own data without the images that training left out, each listed again.
+
+    Other data as it is.
+    """
     if not is_data_of_run(data, run):
         return data
     trained_on = replace(data, root=Path(run.read_config().get("data", data.root)))
@@ -227,7 +263,10 @@ def without_known_issues(data: Data, run: RunFolder) -> Data:
         for path, name in names.items()
         if name in known
     ]
-    splits = {split: tuple(s for s in part if names[s.path] not in known) for split, part in data.splits.items()}
+    splits = {
+        split: tuple(s for s in part if names[s.path] not in known)
+        for split, part in data.splits.items()
+    }
     return replace(data, splits=splits, issues=(*data.issues, *again))
 
 
@@ -239,14 +278,17 @@ def data_of_run(run: RunFolder) -> Path:
     """
     config = run.read_config()
     if "data" not in config:
-        raise InputError(f"{run.path}: is no run folder, so it does not say what data to use; give --data")
+        raise InputError(
+            f"{run.path}: is no run folder, so it does not say what data to use; give --data"
+        )
     return Path(config["data"])
 
 
 def choose_split(data: Data, split: SplitChoice, *, run: RunFolder) -> tuple[str, Data]:
     """The name of the split to judge, and the data with nothing but that split.
 
-    "auto" is "val" where the data has it, or where the run split this data itself; otherwise everything.
+    "auto" is "val" where the data has it, or where the run split this data itself; otherwise
+    everything.
 
     Raises:
         InputError: the data has no such split.
@@ -256,7 +298,9 @@ def choose_split(data: Data, split: SplitChoice, *, run: RunFolder) -> tuple[str
         return "all", data
     chosen: Split = "val" if split == "auto" else split
     if chosen not in splits:
-        raise InputError(f"{data.root}: has no split {chosen!r}; found {', '.join(splits)}; choose with --split")
+        raise InputError(
+            f"{data.root}: has no split {chosen!r}; found {', '.join(splits)}; choose with --split"
+        )
     return chosen, replace(data, splits={chosen: splits[chosen]})
 
 

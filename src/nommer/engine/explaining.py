@@ -1,4 +1,7 @@
-"""Explaining images with a model that is on disk: pictures of what every token nominates, and numbers."""
+"""Explaining images with a model that is on disk.
+
+Pictures of what every token nominates, and numbers.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,8 +46,9 @@ class ExplanationResult:
     """Summaries of images in their order, or the study of a data set, and where they are written."""
 
     explanations: list[ExplanationSummary | Failure]
-    """Of each image its answer and the shares, without the maps: those are in the pictures in `out`, and for use in
-    Python `nommer.nominations.images.explain_images` gives them image by image."""
+    """Of each image its answer and the shares, without the maps: those are in the pictures in
+    `out`, and for use in Python `nommer.nominations.images.explain_images` gives them image by
+    image."""
     out: Path
     study: StudyResult | None = None
     """What was found about the data set, where one was given."""
@@ -53,15 +57,23 @@ class ExplanationResult:
 def explain_files(settings: ExplanationSettings) -> ExplanationResult:
     """Explain image files, as `nommer.explain` describes; holds the maps of one image at a time."""
     tokens = parse_pixels(settings.token)
-    model, paths = load_to(settings.model, settings.device), list(find_images(read_list(settings.images)))
+    model, paths = (
+        load_to(settings.model, settings.device),
+        list(find_images(read_list(settings.images))),
+    )
     nommer_of(model, settings.model)
     if settings.sensitivity and not (isinstance(model, Classifier) and model.threshold is None):
         raise InputError(
-            f"--sensitivity: follows the probability of one answer per image, but the model does {task_of(model)}; "
+            "--sensitivity: follows the probability of one answer per image, but the model does "
+            f"{task_of(model)}; "
             "leave it out"
         )
-    folder = results_folder(Path(settings.model), "explain", settings.out, overwrite=settings.overwrite, images=paths)
-    explanations = track(explain_images(model, paths, tokens=tokens), total=len(paths), what="explaining")
+    folder = results_folder(
+        Path(settings.model), "explain", settings.out, overwrite=settings.overwrite, images=paths
+    )
+    explanations = track(
+        explain_images(model, paths, tokens=tokens), total=len(paths), what="explaining"
+    )
     results: list[ExplanationSummary | Failure] = []
     written = []
     for name, result in zip(unique_names(paths), explanations, strict=True):
@@ -85,7 +97,10 @@ def _save_pictures(result: Explanation, folder: Path, name: str) -> None:
 
 
 def _save_sensitivity(model: Classifier, result: Explanation, folder: Path, name: str) -> Tensor:
-    """(8, 8) how much less probable the answer is with second choices nominated in a cell; also as a picture."""
+    """(8, 8) how much less probable the answer is with second choices nominated in a cell.
+
+    Also as a picture.
+    """
     answer = result.prediction
     if not isinstance(answer, Classification):
         raise TypeError(f"{answer.source}: has no single answer")
@@ -94,6 +109,9 @@ def _save_sensitivity(model: Classifier, result: Explanation, folder: Path, name
     caption = f"{name}: {answer.name} ({answer.probability:.0%})"
     (folder / "sensitivity").mkdir(exist_ok=True)
     figure = sensitivity_figure([(result.image, found, caption)])
-    figure.supxlabel("by how much the answer is less probable\nwhere tokens nominate their second choice", fontsize=8)
+    figure.supxlabel(
+        "by how much the answer is less probable\nwhere tokens nominate their second choice",
+        fontsize=8,
+    )
     save_figure(figure, folder / "sensitivity" / f"{name}.png")
     return found

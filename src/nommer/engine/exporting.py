@@ -47,7 +47,9 @@ class ExportSettings:
 
     def __post_init__(self) -> None:
         if self.precision == "int8" and self.format != "onnx":
-            raise InputError(f"--precision int8 is for --format onnx only, got --format {self.format}")
+            raise InputError(
+                f"--precision int8 is for --format onnx only, got --format {self.format}"
+            )
         if self.max_drop is not None and self.precision != "int8":
             raise InputError("--max-drop is for --precision int8 only")
         if self.max_drop is not None and not 0 <= self.max_drop <= 1:
@@ -72,7 +74,10 @@ def export_to_file(settings: ExportSettings) -> ExportResult:
     model = load(settings.model)
     network_of(model, settings.model)
     if isinstance(model, Detector) and settings.precision == "int8":
-        raise InputError(f"{settings.model}: --precision int8 is for classifiers and segmenters, not for detectors")
+        raise InputError(
+            f"{settings.model}: --precision int8 is for classifiers and segmenters, not for "
+            "detectors"
+        )
     data = None if settings.data is None else Path(settings.data)
     paths = images_to_compare(run_of(settings.model), data)
     if settings.out is not None and settings.overwrite:
@@ -80,7 +85,9 @@ def export_to_file(settings: ExportSettings) -> ExportResult:
     images = parity_images(model, paths)
     say_sizes(model, dynamic=settings.dynamic_size)
     with delivery(settings) as (out, folder):
-        report = export_model(model, images, folder, format_name=settings.format, dynamic_size=settings.dynamic_size)
+        report = export_model(
+            model, images, folder, format_name=settings.format, dynamic_size=settings.dynamic_size
+        )
         if settings.precision == "float32" or isinstance(model, Detector):
             return ExportResult(report, out)
         max_drop = MAX_DROP if settings.max_drop is None else settings.max_drop
@@ -92,8 +99,8 @@ def export_to_file(settings: ExportSettings) -> ExportResult:
 def delivery(settings: ExportSettings) -> Iterator[tuple[Path, Path]]:
     """The folder for the results, and one inside it in which to make them.
 
-    What is made takes its place once it is whole, and only then an earlier export goes. Where that fails, the reports
-    stay in the inner folder, and everything else as it was.
+    What is made takes its place once it is whole, and only then an earlier export goes. Where that
+    fails, the reports stay in the inner folder, and everything else as it was.
     """
     out = None if settings.out is None else Path(settings.out)
     if out is not None and settings.overwrite and held(out):
@@ -142,6 +149,8 @@ def say_sizes(model: Model, *, dynamic: bool) -> None:
         notice("--dynamic-size: a detector is exported for images of any size in any case")
     if isinstance(model, Segmenter) and not dynamic:
         notice(
-            f"the file goes over images in windows of {size.usual} x {size.usual} pixels and pads smaller ones, so "
-            "it answers as the model does with --inference.mode slide; --dynamic-size takes images whole"
+            f"the file goes over images in windows of {size.usual} x {size.usual} pixels and pads "
+            "smaller ones, so "
+            "it answers as the model does with --inference.mode slide; --dynamic-size takes images "
+            "whole"
         )

@@ -1,4 +1,7 @@
-"""Folders for results: made, or emptied where that was asked for, and never one with a training run in it."""
+"""Folders for results.
+
+Made, or emptied where that was asked for, and never one with a training run in it.
+"""
 
 import json
 import platform
@@ -23,12 +26,16 @@ CONFIG, CHECKPOINTS = "config.yaml", "checkpoints"
 """What a run folder holds of these, or both, and other folders of results do not."""
 
 
-def prepare_folder(path: Path, *, resume: bool = False, overwrite: bool = False, replaced: Path | None = None) -> None:
-    """Make a folder for results, with an `environment.json`; only with `overwrite` one that holds something is emptied.
+def prepare_folder(
+    path: Path, *, resume: bool = False, overwrite: bool = False, replaced: Path | None = None
+) -> None:
+    """Make a folder for results, with an `environment.json`.
+
+    Only with `overwrite` one that holds something is emptied.
 
     Raises:
-        InputError: the folder holds something (unless `resume` or `overwrite`) or a run other than `replaced`, is a
-            file, or cannot be made.
+        InputError: the folder holds something (unless `resume` or `overwrite`) or a run other than
+            `replaced`, is a file, or cannot be made.
     """
     with telling_what_cannot_be_made(path):
         if not resume:
@@ -53,13 +60,18 @@ def held(path: Path) -> list[Path]:
     return [item for item in path.iterdir() if item.name != LOCK] if path.exists() else []
 
 
-def check_folder(path: Path, *, overwrite: bool, replaced: Path | None = None, hint: str = "") -> None:
-    """Refuse a folder that holds something; with `overwrite`, only one with a run or that this package did not make.
+def check_folder(
+    path: Path, *, overwrite: bool, replaced: Path | None = None, hint: str = ""
+) -> None:
+    """Refuse a folder that holds something.
+
+    With `overwrite`, only one with a run or that this package did not make.
 
     Args:
         path: the folder.
         overwrite: whether what it holds may be deleted.
-        replaced: the one run that may be deleted, if nobody writes there; where it is `path`, the caller has made sure.
+        replaced: the one run that may be deleted, if nobody writes there; where it is `path`, the
+            caller has made sure.
         hint: what else to do about a folder that holds something.
 
     Raises:
@@ -73,12 +85,18 @@ def check_folder(path: Path, *, overwrite: bool, replaced: Path | None = None, h
         return
     for run in runs_in(path):
         if run != replaced:
-            raise InputError(f"{path}: holds a training run, {run}, which may not be deleted; choose another --out")
+            raise InputError(
+                f"{path}: holds a training run, {run}, which may not be deleted; choose another "
+                "--out"
+            )
     if not overwrite:
-        raise InputError(f"{path}: exists and is not empty; choose another --out or use --overwrite{hint}")
+        raise InputError(
+            f"{path}: exists and is not empty; choose another --out or use --overwrite{hint}"
+        )
     if not is_ours(path):
         raise InputError(
-            f"{path}: --overwrite deletes only folders that nommer made, and no {ENVIRONMENT} in this one says so; "
+            f"{path}: --overwrite deletes only folders that nommer made, and no {ENVIRONMENT} in "
+            "this one says so; "
             "empty it yourself or choose another --out"
         )
 
@@ -90,13 +108,22 @@ def check_outside(path: Path, out: Path) -> None:
         InputError: `path` lies in `out`.
     """
     if path.resolve().is_relative_to(out.resolve()):
-        raise InputError(f"{path}: lies in {out}, which --overwrite would delete; choose another --out")
+        raise InputError(
+            f"{path}: lies in {out}, which --overwrite would delete; choose another --out"
+        )
 
 
 def runs_in(path: Path) -> list[Path]:
-    """The run folders in a folder of results, itself included; none in a folder that this package did not make."""
+    """The run folders in a folder of results, itself included.
+
+    None in a folder that this package did not make.
+    """
     folders = sorted(file.parent for file in path.rglob(ENVIRONMENT)) if is_ours(path) else []
-    return [folder for folder in folders if (folder / CONFIG).is_file() or (folder / CHECKPOINTS).is_dir()]
+    return [
+        folder
+        for folder in folders
+        if (folder / CONFIG).is_file() or (folder / CHECKPOINTS).is_dir()
+    ]
 
 
 def is_ours(path: Path) -> bool:

@@ -19,7 +19,9 @@ from nommer.zoo import CARD, DESCRIPTION, default_entry, find_entry
 
 
 def images_to_compare(run: RunFolder, data: Path | None) -> list[Path]:
-    """The images of the data asked for, whatever their format, or else those that the run wrote down."""
+    """The images of the data asked for, whatever their format, or else those that the run wrote
+    down.
+    """
     if data is None and run.split.is_file():
         listed = read_split(data_of_run(run), run.split)
         return sorted(path for paths in listed.values() for path in paths)
@@ -38,7 +40,9 @@ def load_to(model: Path | str, device: str) -> Model:
 
 
 def or_of_zoo(model: Path | str, images: Sequence[str]) -> tuple[Path | str, Sequence[str]]:
-    """The model and the images to answer; where only images are given, the best model of the zoo that is here.
+    """The model and the images to answer.
+
+    Where only images are given, the best model of the zoo that is here.
 
     Raises:
         InputError: only images, and no trained model comes with this installation.
@@ -50,18 +54,24 @@ def or_of_zoo(model: Path | str, images: Sequence[str]) -> tuple[Path | str, Seq
     entry = default_entry()
     if entry is None:
         raise InputError(
-            f"no model is given and none comes with this installation: name one, as in nommer predict MODEL {model}"
+            "no model is given and none comes with this installation: name one, as in nommer "
+            f"predict MODEL {model}"
         )
     known = len(entry.description()["class_names"])
     notice(
-        f"no model is given, so it is {entry.name} of the zoo: whatever an image shows, it answers one of its {known} "
-        f"classes, on its own validation images rightly for {entry.score:.0%}; its limits: {entry.folder}/{CARD}"
+        f"no model is given, so it is {entry.name} of the zoo: whatever an image shows, it answers "
+        f"one of its {known} "
+        f"classes, on its own validation images rightly for {entry.score:.0%}; its limits: "
+        f"{entry.folder}/{CARD}"
     )
     return entry.name, [str(model), *images]
 
 
 def is_model(path: Path) -> bool:
-    """Whether a path is, by its looks, a model and no images: a folder or a file of one, or a name of the zoo."""
+    """Whether a path is, by its looks, a model and no images.
+
+    A folder or a file of one, or a name of the zoo.
+    """
     if path.is_dir():
         return any((path / name).exists() for name in ("config.yaml", DESCRIPTION, "model"))
     return not is_image_name(path) if path.is_file() else find_entry(path) is not None
@@ -71,7 +81,11 @@ def read_list(images: Sequence[str]) -> list[str]:
     """The images asked for, with those from standard input in the place of "-"."""
     named: list[str] = []
     for image in [images] if isinstance(images, str | Path) else images:
-        named += [line.rstrip("\r\n") for line in sys.stdin if line.strip()] if image == "-" else [str(image)]
+        named += (
+            [line.rstrip("\r\n") for line in sys.stdin if line.strip()]
+            if image == "-"
+            else [str(image)]
+        )
     if not named:
         raise InputError("no images given; name files, folders or patterns")
     return named

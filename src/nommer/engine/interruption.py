@@ -1,4 +1,7 @@
-"""Being asked to stop: a run saves what there is, says how to go on, and ends with the signal's exit code."""
+"""Being asked to stop.
+
+A run saves what there is, says how to go on, and ends with the signal's exit code.
+"""
 
 import os
 import signal
@@ -13,7 +16,11 @@ import lightning as L
 
 from nommer.progress import notice
 
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP") if hasattr(signal, name))
+SIGNALS = tuple(
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")
+    if hasattr(signal, name)
+)
 """The keyboard, a scheduler, SLURM's warning (`--signal=USR1@120`), a terminal that is closed."""
 
 
@@ -31,7 +38,10 @@ class Stopped(KeyboardInterrupt):
 
     @property
     def exit_code(self) -> int:
-        """What shells report of a process that a signal ended: 130 for Ctrl-C, 143 for SIGTERM, 138 for SIGUSR1."""
+        """What shells report of a process that a signal ended.
+
+        130 for Ctrl-C, 143 for SIGTERM, 138 for SIGUSR1.
+        """
         return 128 + self.asked
 
 
@@ -40,10 +50,12 @@ class TimeUp(Exception):  # noqa: N818 - no error
 
 
 class StopSignals:
-    """While entered, signals that ask to stop are answered here: at once, or while deferred, where a run can save.
+    """While entered, signals that ask to stop are answered here.
 
-    Signals that are ignored stay so, as under `nohup`; and outside of the main thread, which alone can answer them, all
-    stays as it is.
+    At once, or while deferred, where a run can save.
+
+    Signals that are ignored stay so, as under `nohup`; and outside of the main thread, which alone
+    can answer them, all stays as it is.
     """
 
     def __init__(self) -> None:
@@ -60,7 +72,11 @@ class StopSignals:
     def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():
             handlers = {number: signal.getsignal(number) for number in SIGNALS}
-            self._before = {n: handler for n, handler in handlers.items() if handler not in (signal.SIG_IGN, None)}
+            self._before = {
+                n: handler
+                for n, handler in handlers.items()
+                if handler not in (signal.SIG_IGN, None)
+            }
         self._install()
         return self
 
@@ -69,7 +85,10 @@ class StopSignals:
             signal.signal(number, handler)
 
     def defer(self) -> None:
-        """From now on only note that a signal came; also where others have put handlers of their own."""
+        """From now on only note that a signal came.
+
+        Also where others have put handlers of their own.
+        """
         self._deferred = True
         self._install()
 

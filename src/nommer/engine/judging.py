@@ -23,7 +23,9 @@ def judge(
     out: Path,
     callbacks: Sequence[L.Callback] = (),
 ) -> Judgement:
-    """Evaluate the model of `task` on the validation part of `data`, on one device, while `callbacks` look on."""
+    """Evaluate the model of `task` on the validation part of `data`, on one device, while
+    `callbacks` look on.
+    """
     trainer = make_trainer(
         device=device,
         devices=1,
@@ -40,4 +42,6 @@ def judge(
     if task.report is None:
         raise RuntimeError("validation ended without a report")
     samples = tuple(data.val.samples)
-    return Judgement(task.report, samples, tuple(task.answers[index] for index in range(len(samples))))
+    return Judgement(
+        task.report, samples, tuple(task.answers[index] for index in range(len(samples)))
+    )

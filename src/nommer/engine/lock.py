@@ -1,4 +1,7 @@
-"""One run, one writer: a lock on a file in the run folder, which ends with its process however that ends."""
+"""One run, one writer.
+
+A lock on a file in the run folder, which ends with its process however that ends.
+"""
 
 import os
 import socket
@@ -15,7 +18,9 @@ with suppress(ImportError):  # Windows has none
     import fcntl
 
 LOCK = ".lock"
-"""The file that is locked; it stays, for removing it would let two runs lock different files of this name."""
+"""The file that is locked; it stays, for removing it would let two runs lock different files of
+this name.
+"""
 
 _held: set[int] = set()
 
@@ -41,15 +46,20 @@ def telling_what_cannot_be_made(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(f"{folder}: cannot be made: {error.strerror}; choose another --out") from error
+        raise InputError(
+            f"{folder}: cannot be made: {error.strerror}; choose another --out"
+        ) from error
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Be the only one who writes into `folder`, made if need be; on systems without such locks, that is said.
+    """Be the only one who writes into `folder`, made if need be.
+
+    On systems without such locks, that is said.
 
     Raises:
-        InputError: another run is writing there, the message says which; or the folder cannot be made.
+        InputError: another run is writing there, the message says which; or the folder cannot be
+            made.
     """
     with telling_what_cannot_be_made(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -88,6 +98,11 @@ def _lock(descriptor: int, folder: Path) -> None:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another process"
-        raise InputError(f"{folder}: a run is writing there ({holder}); wait, or choose another --out") from None
+        raise InputError(
+            f"{folder}: a run is writing there ({holder}); wait, or choose another --out"
+        ) from None
     except OSError as error:
-        notice(f"{folder}: cannot be locked ({error.strerror}); take care that no other run writes there")
+        notice(
+            f"{folder}: cannot be locked ({error.strerror}); take care that no other run writes "
+            "there"
+        )

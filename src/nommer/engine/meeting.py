@@ -1,7 +1,10 @@
-"""What the first of several processes finds out before training, and the others are told: data, and mistakes.
+"""What the first of several processes finds out before training, and the others are told.
 
-Processes that torchrun or SLURM started meet at once, in the process group that Lightning goes on with, and wait. Those
-that Lightning starts begin when the first one is ready to train, and are left a file.
+Data, and mistakes.
+
+Processes that torchrun or SLURM started meet at once, in the process group that Lightning goes on
+with, and wait. Those that Lightning starts begin when the first one is ready to train, and are left
+a file.
 """
 
 import os
@@ -44,7 +47,9 @@ class Meeting:
             self.group = dist.new_group(backend="gloo", timeout=LONGEST)
 
     def by_the_first(self, work: Callable[[], T]) -> T:
-        """What `work` gives the first process, which alone does it; where there is no group, what it gives this one.
+        """What `work` gives the first process, which alone does it.
+
+        Where there is no group, what it gives this one.
 
         Raises:
             InputError: in every process, that which the first had.

@@ -19,43 +19,66 @@ _NOT_ARCHITECTURE = {"position_scale", "temperature", "noise", "grad_checkpointi
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkOptions:
-    """Changes to the chosen variant of the network; what is not given is taken from the variant or the image size."""
+    """Changes to the chosen variant of the network.
+
+    What is not given is taken from the variant or the image size.
+    """
 
     patch_size: Literal[1, 2, 4] | None = None
     """Stride of the stem. By default 4, or 2 for images under 160 pixels."""
     window_size: int | None = None
-    """Side of the attention windows in tokens. By default 7; 8 for images under 160 pixels, 4 under 48."""
+    """Side of the attention windows in tokens. By default 7; 8 for images under 160 pixels, 4 under
+    48.
+    """
     block_sizes: tuple[int, int] | None = None
-    """Sides of the DCT blocks of stages 1 and 2 in tokens. By default 8 and 4; 4 and 4 for images under 48 pixels."""
+    """Sides of the DCT blocks of stages 1 and 2 in tokens. By default 8 and 4; 4 and 4 for images
+    under 48 pixels.
+    """
     global_pool: Literal["token", "avg"] = "token"
     """What the classifier sees: the class token, or the mean of the other tokens."""
     drop_rate: float = 0.0
     """Dropout before the classifier."""
     drop_path_rate: float | None = None
     """Drop path of the last block. By default the variant's published one."""
-    contexts: tuple[Literal["convolution", "window", "global"], ...] = ("convolution", "window", "global")
-    """Contexts of the blocks of stages 1 and 2: all, as published, or some; a single one is always taken."""
+    contexts: tuple[Literal["convolution", "window", "global"], ...] = (
+        "convolution",
+        "window",
+        "global",
+    )
+    """Contexts of the blocks of stages 1 and 2: all, as published, or some; a single one is always
+    taken.
+    """
     fusion: Literal["nomination", "softmax", "sum"] = "nomination"
-    """What makes one of several contexts: nomination as published, a mixture by the softmax of the scores, the sum."""
+    """What makes one of several contexts: nomination as published, a mixture by the softmax of the
+    scores, the sum.
+    """
     compression: Literal["dct", "average"] = "dct"
     """What the global context compresses its blocks by: the DCT as published, or average pooling."""
     kept_coefficients: tuple[int, int] | None = None
-    """Coefficients kept per side of the blocks of stages 1 and 2. By default half of block_sizes, rounded up."""
+    """Coefficients kept per side of the blocks of stages 1 and 2. By default half of block_sizes,
+    rounded up.
+    """
     position_scale: float = 1.0
     """Standard deviation that the position embedding is drawn with. 1 as published."""
     temperature: tuple[float, float] = (1.0, 1.0)
-    """Temperature of the nomination's softmax at the start and at the end of training. 1 and 1 as published."""
+    """Temperature of the nomination's softmax at the start and at the end of training. 1 and 1 as
+    published.
+    """
     noise: tuple[float, float] = (1.0, 1.0)
-    """Scale of the nomination's noise at the start and at the end of training. 1 and 1 as published."""
+    """Scale of the nomination's noise at the start and at the end of training. 1 and 1 as
+    published.
+    """
     grad_checkpointing: bool = False
     """Trade time for memory: recompute activations in the backward pass."""
     timm: dict[str, Any] | None = None
-    """For a network of timm: arguments of its constructor, such as {img_size: 64, patch_size: 2}; and stem_stride: 2,
-    which halves every stride of a ResNet or a ConvNeXt, for small images."""
+    """For a network of timm: arguments of its constructor, such as {img_size: 64, patch_size: 2};
+    and stem_stride: 2, which halves every stride of a ResNet or a ConvNeXt, for small images."""
 
     def __post_init__(self) -> None:
         if not self.position_scale >= 0:
-            raise InputError(f"--network.position-scale must be 0 or more, got {self.position_scale}")
+            raise InputError(
+                f"--network.position-scale must be 0 or more, got {self.position_scale}"
+            )
         for name, least in {"temperature": "above 0", "noise": "0 or more"}.items():
             pair = tuple(getattr(self, name))
             object.__setattr__(self, name, pair)
@@ -81,16 +104,26 @@ class NetworkOptions:
         )
 
     def resolved(self, model: str, image_size: int) -> "NetworkOptions":
-        """With everything filled in for a variant of the network; a network of timm has no such options."""
+        """With everything filled in for a variant of the network.
+
+        A network of timm has no such options.
+        """
         if model.startswith(PEER):
             refuse_options(
-                "network", replace(self, grad_checkpointing=False, timm=None), f"a network of timm ({model})"
+                "network",
+                replace(self, grad_checkpointing=False, timm=None),
+                f"a network of timm ({model})",
             )
             return self
         refuse_given(f"{model}, only for a network of timm", **{"network.timm": self.timm})
         if self.cools and (self.fusion != "nomination" or len(self.contexts) == 1):
-            raise InputError("--network.temperature and noise: do nothing where nothing is nominated; leave them out")
-        drop_path = VARIANTS[model].drop_path_rate if self.drop_path_rate is None else self.drop_path_rate
+            raise InputError(
+                "--network.temperature and noise: do nothing where nothing is nominated; leave "
+                "them out"
+            )
+        drop_path = (
+            VARIANTS[model].drop_path_rate if self.drop_path_rate is None else self.drop_path_rate
+        )
         return replace(self.for_image_size(image_size), drop_path_rate=drop_path)
 
     def config(self, variant: str, *, num_classes: int, image_size: int) -> NomMerConfig:
@@ -100,8 +133,12 @@ class NetworkOptions:
             InputError: a value that the network refuses.
         """
         given = {name: value for name, value in vars(self).items() if value is not None}
-        changes: dict[str, Any] = {name: value for name, value in given.items() if name not in _NOT_ARCHITECTURE}
+        changes: dict[str, Any] = {
+            name: value for name, value in given.items() if name not in _NOT_ARCHITECTURE
+        }
         try:
-            return replace(VARIANTS[variant], num_classes=num_classes, img_size=image_size, **changes)
+            return replace(
+                VARIANTS[variant], num_classes=num_classes, img_size=image_size, **changes
+            )
         except ValueError as error:
             raise InputError(f"--network: {error}") from error

@@ -22,8 +22,12 @@ _MOST_CURVES = 20
 """Up to this many classes get a precision-recall curve of their own."""
 
 
-def plot_curves(history: Sequence[Mapping[str, Any]], curves: Mapping[str, str], path: Path) -> None:
-    """Loss, the validation's numbers that `curves` names (name on the plot -> in the history), and learning rate."""
+def plot_curves(
+    history: Sequence[Mapping[str, Any]], curves: Mapping[str, str], path: Path
+) -> None:
+    """Loss, the validation's numbers that `curves` names (name on the plot -> in the history), and
+    learning rate.
+    """
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     loss, scores, rate = figure.subplots(1, 3)
     epochs = [row["epoch"] for row in history]
@@ -42,25 +46,38 @@ def plot_curves(history: Sequence[Mapping[str, Any]], curves: Mapping[str, str],
     save_figure(figure, path)
 
 
-def plot_nominations(history: Sequence[Mapping[str, Any]], path: Path, *, contexts: Sequence[str] = CONTEXTS) -> None:
-    """Share of each context that the network has, per nominator block over the epochs, on the validation images."""
+def plot_nominations(
+    history: Sequence[Mapping[str, Any]], path: Path, *, contexts: Sequence[str] = CONTEXTS
+) -> None:
+    """Share of each context that the network has, per nominator block over the epochs, on the
+    validation images.
+    """
     blocks = list(dict.fromkeys(row["block"] for row in history))
     figure = Figure(figsize=(3.6 * max(2, len(blocks)), 3.4))
-    for axes, block in zip(figure.subplots(1, len(blocks), squeeze=False, sharey=True)[0], blocks, strict=True):
+    for axes, block in zip(
+        figure.subplots(1, len(blocks), squeeze=False, sharey=True)[0], blocks, strict=True
+    ):
         rows = [row for row in history if row["block"] == block]
         epochs = [row["epoch"] for row in rows]
         stacked = [[float(row[context]) for row in rows] for context in contexts]
         if len(epochs) == 1:
             epochs, stacked = [epochs[0] - 0.5, epochs[0] + 0.5], [values * 2 for values in stacked]
-        axes.stackplot(epochs, stacked, labels=contexts, colors=[CONTEXT_COLOURS[c] for c in contexts])
+        axes.stackplot(
+            epochs, stacked, labels=contexts, colors=[CONTEXT_COLOURS[c] for c in contexts]
+        )
         axes.set(title=block, xlabel="epoch", ylim=(0, 1), xlim=(epochs[0], epochs[-1]))
     figure.axes[0].set_ylabel("share of tokens")
     figure.axes[-1].legend(loc="upper left", bbox_to_anchor=(1.02, 1), title="nominated context")
     save_figure(figure, path)
 
 
-def plot_confusion(confusion: Tensor, names: Sequence[str], path: Path, *, in_percent: bool = False) -> None:
-    """Rows true, columns predicted; colour is the share of the row, the numbers are counts, or shares in per cent."""
+def plot_confusion(
+    confusion: Tensor, names: Sequence[str], path: Path, *, in_percent: bool = False
+) -> None:
+    """Rows true, columns predicted.
+
+    Colour is the share of the row, the numbers are counts, or shares in per cent.
+    """
     counts = confusion.numpy()
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     side = 4 + 0.3 * min(len(names), _MOST_LABELLED)
@@ -79,11 +96,22 @@ def plot_confusion(confusion: Tensor, names: Sequence[str], path: Path, *, in_pe
 def _write_counts(axes: Axes, counts: np.ndarray, shares: np.ndarray) -> None:
     for row, column in zip(*counts.nonzero(), strict=True):
         colour = "white" if shares[row, column] > 0.5 else "black"
-        axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=8)
+        axes.text(
+            column,
+            row,
+            str(counts[row, column]),
+            ha="center",
+            va="center",
+            color=colour,
+            fontsize=8,
+        )
 
 
 def plot_calibration(probabilities: Tensor, labels: Tensor, path: Path, *, bins: int = 15) -> None:
-    """Accuracy against the top probability, in `bins` equal bins; a calibrated model lies on the diagonal."""
+    """Accuracy against the top probability, in `bins` equal bins.
+
+    A calibrated model lies on the diagonal.
+    """
     confidence, predicted = (tensor.numpy() for tensor in probabilities.max(-1))
     correct = predicted == labels.numpy()
     which = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
@@ -101,7 +129,9 @@ def plot_calibration(probabilities: Tensor, labels: Tensor, path: Path, *, bins:
     save_figure(figure, path)
 
 
-def plot_grid(pictures: Sequence[tuple[Image.Image, str, bool]], path: Path, *, columns: int = 8) -> None:
+def plot_grid(
+    pictures: Sequence[tuple[Image.Image, str, bool]], path: Path, *, columns: int = 8
+) -> None:
     """Pictures with a caption each; the caption of a mistake (third entry False) is red."""
     rows = -(-len(pictures) // columns)
     figure, axes = _sheet(rows, columns, cell=(1.7, 2.0))
@@ -113,7 +143,10 @@ def plot_grid(pictures: Sequence[tuple[Image.Image, str, bool]], path: Path, *, 
 
 
 def _sheet(rows: int, columns: int, *, cell: tuple[float, float]) -> tuple[Figure, Axes]:
-    """A figure with one pair of axes in inches, downwards: axes for each picture take many times as long to draw."""
+    """A figure with one pair of axes in inches, downwards.
+
+    Axes for each picture take many times as long to draw.
+    """
     width, height = columns * cell[0], rows * cell[1]
     figure = Figure(figsize=(width, height))
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0), autoscale_on=False)
@@ -122,9 +155,16 @@ def _sheet(rows: int, columns: int, *, cell: tuple[float, float]) -> tuple[Figur
 
 
 def _place(
-    axes: Axes, picture: Image.Image, caption: str, centre: tuple[float, float], most: tuple[float, float], **text: Any
+    axes: Axes,
+    picture: Image.Image,
+    caption: str,
+    centre: tuple[float, float],
+    most: tuple[float, float],
+    **text: Any,
 ) -> None:
-    """Draw a picture around `centre` as large as `most` (width, height) allows, and its caption above."""
+    """Draw a picture around `centre` as large as `most` (width, height) allows, and its caption
+    above.
+    """
     scale = min(most[0] / picture.width, most[1] / picture.height) / 2
     (x, y), across, down = centre, scale * picture.width, scale * picture.height
     axes.imshow(picture, extent=(x - across, x + across, y + down, y - down))
@@ -132,16 +172,28 @@ def _place(
 
 
 def plot_bars(
-    values: Mapping[str, float | None], colours: Sequence[tuple[int, int, int]], mean: float, path: Path
+    values: Mapping[str, float | None],
+    colours: Sequence[tuple[int, int, int]],
+    mean: float,
+    path: Path,
 ) -> None:
-    """IoU per class as bars in the classes' colours, with the mean as a line; n/a where a class does not occur."""
+    """IoU per class as bars in the classes' colours, with the mean as a line.
+
+    N/a where a class does not occur.
+    """
     figure = Figure(figsize=(6.5, 1.2 + 0.28 * len(values)), layout="constrained")
     axes = figure.subplots()
-    bars = axes.barh(list(values), [value or 0.0 for value in values.values()], edgecolor="grey", linewidth=0.5)
+    bars = axes.barh(
+        list(values), [value or 0.0 for value in values.values()], edgecolor="grey", linewidth=0.5
+    )
     for bar, colour in zip(bars, colours, strict=True):
         bar.set_facecolor(_as_rgb(colour))
-    axes.bar_label(bars, ["n/a" if value is None else f"{value:.1%}" for value in values.values()], padding=3)
-    axes.axvline(mean, color="grey", linestyle="--", linewidth=1, zorder=0, label=f"mean {mean:.1%}")
+    axes.bar_label(
+        bars, ["n/a" if value is None else f"{value:.1%}" for value in values.values()], padding=3
+    )
+    axes.axvline(
+        mean, color="grey", linestyle="--", linewidth=1, zorder=0, label=f"mean {mean:.1%}"
+    )
     axes.set(xlim=(0, 1.12), xlabel="intersection over union", title="IoU per class")
     axes.invert_yaxis()
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12 - 0.6 / len(values)), frameon=False)
@@ -150,7 +202,11 @@ def plot_bars(
 
 def shortened(caption: str, most: int = 46) -> str:
     """A caption that fits over its picture: of a longer one, the middle is left out."""
-    return caption if len(caption) <= most else f"{caption[: most // 3]}…{caption[1 - most + most // 3 :]}"
+    return (
+        caption
+        if len(caption) <= most
+        else f"{caption[: most // 3]}…{caption[1 - most + most // 3 :]}"
+    )
 
 
 def plot_rows(
@@ -172,14 +228,18 @@ def plot_rows(
             for name, colour in list(legend.items())[:_MOST_LABELLED]
         ]
         columns = min(6, len(patches))
-        figure.legend(handles=patches, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=columns, fontsize=9)
+        figure.legend(
+            handles=patches, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=columns, fontsize=9
+        )
     save_figure(figure, path)
 
 
 def plot_precision_recall(
     precision: np.ndarray, names: Sequence[str], path: Path, *, title: str = "boxes at IoU 0.5"
 ) -> None:
-    """Precision over recall of each class, (101, classes) with -1 where a class does not occur, and their mean."""
+    """Precision over recall of each class, (101, classes) with -1 where a class does not occur, and
+    their mean.
+    """
     figure = Figure(figsize=(6.4, 4.6), layout="constrained")
     axes = figure.subplots()
     recall = np.linspace(0, 1, len(precision))
@@ -187,7 +247,13 @@ def plot_precision_recall(
     for label in occurring[:_MOST_CURVES]:
         axes.plot(recall, precision[:, label], linewidth=1, label=names[label])
     if occurring:
-        axes.plot(recall, precision[:, occurring].mean(1), color="black", linewidth=2, label="mean of the classes")
+        axes.plot(
+            recall,
+            precision[:, occurring].mean(1),
+            color="black",
+            linewidth=2,
+            label="mean of the classes",
+        )
         axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1))
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title=title)
     axes.grid(visible=True, alpha=0.3)

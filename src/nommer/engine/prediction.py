@@ -17,7 +17,13 @@ from nommer.files import write_json
 from nommer.heads.classification import Classifier
 from nommer.heads.detection import Detector
 from nommer.heads.inference import Inference
-from nommer.heads.output import describe_labels, save_detections, save_pictures, save_predictions, save_segmentations
+from nommer.heads.output import (
+    describe_labels,
+    save_detections,
+    save_pictures,
+    save_predictions,
+    save_segmentations,
+)
 from nommer.heads.segmentation import Segmenter
 from nommer.heads.storage import task_of
 from nommer.predictions import Classification, Detections, Failure, SegmentationSummary
@@ -68,19 +74,25 @@ def predict_images(settings: PredictionSettings) -> PredictionResult:
     task = task_of(model)
     answer = ANSWERS[task]
     given = {name: getattr(settings, name) for name in ("top", "batch_size", "threshold", "most")}
-    refuse_given(task, **{name: value for name, value in given.items() if name not in answer.options})
+    refuse_given(
+        task, **{name: value for name, value in given.items() if name not in answer.options}
+    )
     if "inference" not in answer.options:
         refuse_options("inference", settings.inference, task)
     precision = precision_for(model, settings.precision, run_of(Path(chosen)), settings.device)
     computation = computation_of(model, precision, settings.device)
-    folder = results_folder(Path(chosen), "predict", settings.out, overwrite=settings.overwrite, images=paths)
+    folder = results_folder(
+        Path(chosen), "predict", settings.out, overwrite=settings.overwrite, images=paths
+    )
     write_json(folder / ENVIRONMENT, environment() | computation.to_dict())
     computation.notice()
     with autocast(torch_device(settings.device), precision), exact_float32():
         return PredictionResult(answer.write(model, paths, folder, settings), folder)
 
 
-def classify(model: Classifier, paths: list[Path], folder: Path, settings: PredictionSettings) -> Sequence[Answer]:
+def classify(
+    model: Classifier, paths: list[Path], folder: Path, settings: PredictionSettings
+) -> Sequence[Answer]:
     """Tables of the most probable classes, and annotated images."""
     if settings.threshold is not None:
         model.threshold = settings.threshold
@@ -88,11 +100,15 @@ def classify(model: Classifier, paths: list[Path], folder: Path, settings: Predi
     predictions = list(_tracked(answers, paths))
     save_predictions(predictions, folder, top=settings.top or 5)
     if settings.pictures:
-        save_pictures(paths, predictions, folder / "images", background=model.preprocessing.background)
+        save_pictures(
+            paths, predictions, folder / "images", background=model.preprocessing.background
+        )
     return predictions
 
 
-def segment(model: Segmenter, paths: list[Path], folder: Path, settings: PredictionSettings) -> Sequence[Answer]:
+def segment(
+    model: Segmenter, paths: list[Path], folder: Path, settings: PredictionSettings
+) -> Sequence[Answer]:
     """Labels of all pixels, overlays, and shares of the classes."""
     answers = _tracked(model.predict_stream(paths, inference=settings.inference), paths)
     background = model.preprocessing.background
@@ -102,10 +118,16 @@ def segment(model: Segmenter, paths: list[Path], folder: Path, settings: Predict
     )
 
 
-def detect(model: Detector, paths: list[Path], folder: Path, settings: PredictionSettings) -> Sequence[Answer]:
+def detect(
+    model: Detector, paths: list[Path], folder: Path, settings: PredictionSettings
+) -> Sequence[Answer]:
     """Objects as JSON, CSV, COCO and YOLO write them, and annotated images."""
-    answers = _tracked(model.predict_stream(paths, threshold=settings.threshold, most=settings.most), paths)
-    return save_detections(zip(paths, answers, strict=True), folder, model=model, pictures=settings.pictures)
+    answers = _tracked(
+        model.predict_stream(paths, threshold=settings.threshold, most=settings.most), paths
+    )
+    return save_detections(
+        zip(paths, answers, strict=True), folder, model=model, pictures=settings.pictures
+    )
 
 
 def _tracked(answers: Iterator[T], paths: Sequence[Path]) -> Iterator[T]:
@@ -122,7 +144,9 @@ class _Answering:
 
 ANSWERS = {
     "classification": _Answering(classify, frozenset({"top", "batch_size"})),
-    "multi-label classification": _Answering(classify, frozenset({"top", "batch_size", "threshold"})),
+    "multi-label classification": _Answering(
+        classify, frozenset({"top", "batch_size", "threshold"})
+    ),
     "segmentation": _Answering(segment, frozenset({"inference"})),
     "detection": _Answering(detect, frozenset({"threshold", "most"})),
 }

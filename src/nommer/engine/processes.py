@@ -23,24 +23,36 @@ def started_processes(devices: int, nodes: int) -> dict[str, Any]:
     """The options `devices` and `nodes`: as given, or under torchrun as that started this process.
 
     Raises:
-        InputError: both are given, and differ; or several nodes, and nobody started processes on them.
+        InputError: both are given, and differ; or several nodes, and nobody started processes on
+            them.
     """
     if not TorchElasticEnvironment.detect():
         if nodes > 1 and started_by() is None:
-            raise InputError(f"--nodes {nodes}: processes of other machines have to be started by torchrun or srun")
+            raise InputError(
+                f"--nodes {nodes}: processes of other machines have to be started by torchrun or "
+                "srun"
+            )
         return {"devices": devices, "nodes": nodes}
     own = int(os.environ["LOCAL_WORLD_SIZE"])
     started = {"devices": own, "nodes": int(os.environ["WORLD_SIZE"]) // own}
     for name, given in (("devices", devices), ("nodes", nodes)):
         if given not in (1, started[name]):
-            raise InputError(f"--{name} {given}: torchrun started {started[name]}; leave it out, or give both the same")
+            raise InputError(
+                f"--{name} {given}: torchrun started {started[name]}; leave it out, or give both "
+                "the same"
+            )
     return started
 
 
 def started_by() -> ClusterEnvironment | None:
-    """What started this process and its siblings, torchrun or SLURM; None where Lightning is to start them."""
+    """What started this process and its siblings, torchrun or SLURM.
+
+    None where Lightning is to start them.
+    """
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*`srun` command is available.*")  # but need not be used
+        warnings.filterwarnings(
+            "ignore", message=".*`srun` command is available.*"
+        )  # but need not be used
         kinds = [kind for kind in (TorchElasticEnvironment, SLURMEnvironment) if kind.detect()]
     return kinds[0]() if kinds else None
 

@@ -21,7 +21,11 @@ from nommer.heads.inference import Inference
 from nommer.heads.segmentation import Segmenter
 from nommer.progress import notice
 
-_METRICS = {"classification": "top1", "multi-label classification": "mean_ap", "segmentation": "miou"}
+_METRICS = {
+    "classification": "top1",
+    "multi-label classification": "mean_ap",
+    "segmentation": "miou",
+}
 """What is judged, by task."""
 
 
@@ -34,15 +38,18 @@ def quantise_export(
     *,
     max_drop: float,
 ) -> QuantisationReport:
-    """Replace `folder/model.onnx` by the same in 8-bit integers, and write `folder/quantisation.json`.
+    """Replace `folder/model.onnx` by the same in 8-bit integers, and write
+    `folder/quantisation.json`.
 
     Args:
         model: the original.
         source: where it was loaded from.
-        data: what to judge both on, by default the run's own data; where nothing is labelled only answers are compared.
+        data: what to judge both on, by default the run's own data; where nothing is labelled only
+            answers are compared.
         paths: images to calibrate on, but for those that are judged, and to compare answers on.
         folder: with a float32 export in ONNX.
-        max_drop: largest loss of top-1 accuracy or mean IoU; without labels, largest share of other answers.
+        max_drop: largest loss of top-1 accuracy or mean IoU; without labels, largest share of other
+            answers.
 
     Raises:
         InputError: more is lost; then the report stays, but no model.
@@ -54,7 +61,9 @@ def quantise_export(
     try:
         notice(f"quantising: {len(seen)} images to calibrate on")
         int8.quantise(file, candidate, torch.stack(list(seen.values())))
-        plain, quantised = (cast("Classifier | Segmenter", load_exported(path)) for path in (file, candidate))
+        plain, quantised = (
+            cast("Classifier | Segmenter", load_exported(path)) for path in (file, candidate)
+        )
         agreement = int8.agreement(plain, quantised, torch.stack(list(compared.values())))
         name, before, after = _judge(opened, plain, quantised)
         drop = 1 - agreement if before is None or after is None else before - after
@@ -75,9 +84,14 @@ def quantise_export(
         write_json(folder / "quantisation.json", report.to_dict())
         if not report.passed:
             file.unlink()
-            lost = f"loses {drop:.4f} of {name}" if name else f"gives {drop:.4f} of the images another answer"
+            lost = (
+                f"loses {drop:.4f} of {name}"
+                if name
+                else f"gives {drop:.4f} of the images another answer"
+            )
             raise InputError(
-                f"{folder / 'quantisation.json'}: the model in 8-bit integers {lost} (allowed {max_drop:g}); no model "
+                f"{folder / 'quantisation.json'}: the model in 8-bit integers {lost} (allowed "
+                f"{max_drop:g}); no model "
                 "was delivered; allow more with --max-drop, or export it with --precision float32"
             )
         candidate.replace(file)
@@ -89,13 +103,17 @@ def quantise_export(
 def _choose_images(
     model: Classifier | Segmenter, paths: Sequence[Path], judged: Set[Path]
 ) -> tuple[dict[Path, Tensor], dict[Path, Tensor]]:
-    """Prepared images to calibrate on, and those to compare answers on: others, where there are as many.
+    """Prepared images to calibrate on, and those to compare answers on.
+
+    Others, where there are as many.
 
     The former are not among the `judged` and the latter are, where there are any such.
     """
     dense = isinstance(model, Segmenter)
     free = [path for path in paths if path not in judged] or paths
-    seen = prepare_some(model, free, int8.DENSE_CALIBRATION_IMAGES if dense else int8.CALIBRATION_IMAGES)
+    seen = prepare_some(
+        model, free, int8.DENSE_CALIBRATION_IMAGES if dense else int8.CALIBRATION_IMAGES
+    )
     compared = [path for path in paths if path in judged] or paths
     others = [path for path in compared if path not in seen]
     wanted = int8.DENSE_AGREEMENT_IMAGES if dense else int8.AGREEMENT_IMAGES
@@ -114,13 +132,18 @@ def _open_labelled(source: Path, data: Path | None) -> Opened | None:
 def _judge(
     opened: Opened | None, plain: Classifier | Segmenter, quantised: Classifier | Segmenter
 ) -> tuple[str | None, float | None, float | None]:
-    """The name of the metric, and what both models reach on the labelled data; Nones where there are none."""
+    """The name of the metric, and what both models reach on the labelled data.
+
+    Nones where there are none.
+    """
     if opened is None or opened.workflow.name not in _METRICS:
         return None, None, None
     name, settings = _METRICS[opened.workflow.name], _settings(Path(), None)
     with TemporaryDirectory() as folder:
         reports = [
-            replace(opened, model=model, precision="32").judge(opened.data, settings, Path(folder)).report
+            replace(opened, model=model, precision="32")
+            .judge(opened.data, settings, Path(folder))
+            .report
             for model in (plain, quantised)
         ]
     before, after = (float(getattr(report, name)) for report in reports)

@@ -1,4 +1,7 @@
-"""What has changed between a run and its resumption: files, what they hold, settings; each difference in words."""
+"""What has changed between a run and its resumption: files, what they hold, settings.
+
+Each difference in words.
+"""
 
 import csv
 import io
@@ -8,7 +11,9 @@ from typing import Any
 
 def describe_changes(changes: list[str], most: int = 5) -> str:
     """The first changes, and how many more there are."""
-    return "; ".join(changes[:most]) + (f" and {len(changes) - most} more" if len(changes) > most else "")
+    return "; ".join(changes[:most]) + (
+        f" and {len(changes) - most} more" if len(changes) > most else ""
+    )
 
 
 def changed_files(before: str, now: str) -> list[str]:
@@ -34,8 +39,13 @@ def _by_file(split: str) -> dict[str, tuple[list[str], str]]:
     return {row[0]: (row[1:3], "".join(row[3:])) for row in rows}
 
 
-def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any], group: str = "") -> Iterator[str]:
-    """What differs between two mappings of plain settings, groups of settings one by one; with their full names."""
+def changed_settings(
+    before: Mapping[str, Any], now: Mapping[str, Any], group: str = ""
+) -> Iterator[str]:
+    """What differs between two mappings of plain settings, groups of settings one by one.
+
+    With their full names.
+    """
     for name, value in now.items():
         old = before.get(name)
         if isinstance(value, Mapping) and isinstance(old, Mapping):

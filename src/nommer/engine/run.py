@@ -11,7 +11,14 @@ from typing import Any
 import yaml
 
 from nommer.data.formats.labelled import Issue
-from nommer.engine.folders import CHECKPOINTS, CONFIG, check_folder, check_outside, is_ours, prepare_folder
+from nommer.engine.folders import (
+    CHECKPOINTS,
+    CONFIG,
+    check_folder,
+    check_outside,
+    is_ours,
+    prepare_folder,
+)
 from nommer.engine.lock import check_unlocked, telling_what_cannot_be_made
 from nommer.engine.resuming import changed_files, changed_settings, describe_changes
 from nommer.errors import InputError
@@ -49,8 +56,8 @@ class RunFolder:
         """Refuse at once what would be refused after the data has been read, which may take long.
 
         Raises:
-            InputError: the folder exists (unless `resume` or `overwrite`) or holds other runs, there is nothing to
-                resume, or another run is writing there.
+            InputError: the folder exists (unless `resume` or `overwrite`) or holds other runs,
+                there is nothing to resume, or another run is writing there.
         """
         check_unlocked(self.path)
         if resume and overwrite:
@@ -61,12 +68,18 @@ class RunFolder:
             check_folder(self.path, overwrite=overwrite, replaced=self.path, hint=hint)
         elif not resumable:
             missing = self.config if self.last.is_file() else self.last
-            how = "start again with --overwrite, without --resume" if is_ours(self.path) else "drop --resume to start"
+            how = (
+                "start again with --overwrite, without --resume"
+                if is_ours(self.path)
+                else "drop --resume to start"
+            )
             raise InputError(f"{self.path}: nothing to resume, {missing} does not exist; {how}")
 
     def write_config(self, settings: Mapping[str, Any]) -> None:
         """Write all settings, resolved, so that `--config` repeats the run."""
-        write_text(self.config, yaml.safe_dump(plain(settings), sort_keys=False, allow_unicode=True))
+        write_text(
+            self.config, yaml.safe_dump(plain(settings), sort_keys=False, allow_unicode=True)
+        )
 
     def read_config(self) -> dict[str, Any]:
         """The settings of the run; none where there is no run.
@@ -75,14 +88,20 @@ class RunFolder:
             InputError: the file is no longer what was written.
         """
         try:
-            settings = yaml.safe_load(self.config.read_text(encoding="utf-8")) if self.config.is_file() else {}
+            settings = (
+                yaml.safe_load(self.config.read_text(encoding="utf-8"))
+                if self.config.is_file()
+                else {}
+            )
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise InputError(f"{self.config}: cannot be read as YAML: {error}") from error
         if not isinstance(settings, dict):
             raise InputError(f"{self.config}: holds no settings of a run")
         return settings
 
-    def check_resumable(self, settings: Mapping[str, Any], split: str, classes: Mapping[str, Any]) -> None:
+    def check_resumable(
+        self, settings: Mapping[str, Any], split: str, classes: Mapping[str, Any]
+    ) -> None:
         """Refuse to go on with other settings, or other files, than the run was started with.
 
         Raises:
@@ -91,9 +110,14 @@ class RunFolder:
         changes = changed_files(self.split.read_text(**_AS_WRITTEN), split)
         if changes:
             shown = describe_changes(changes)
-            raise InputError(f"{self.path}: cannot resume, the data has changed: {shown}; start a new run")
+            raise InputError(
+                f"{self.path}: cannot resume, the data has changed: {shown}; start a new run"
+            )
         self._check_classes(classes)
-        wanted, defaults = plain(settings), {name: _defaults(value) for name, value in settings.items()}
+        wanted, defaults = (
+            plain(settings),
+            {name: _defaults(value) for name, value in settings.items()},
+        )
         started = _LATER | _filled(self.read_config(), defaults)
         fixed = {name: value for name, value in wanted.items() if name not in _FREE_ON_RESUME}
         differing = list(changed_settings(started, fixed))
@@ -101,21 +125,27 @@ class RunFolder:
             differing.append(f"epochs: the run has {started['epochs']}, now {wanted['epochs']}")
         if differing:
             raise InputError(
-                f"{self.path}: cannot resume with other settings ({'; '.join(differing)}); resume with "
+                f"{self.path}: cannot resume with other settings ({'; '.join(differing)}); resume "
+                "with "
                 f"{self.resume_options}, or start a new run"
             )
 
     @property
     def resume_options(self) -> str:
         """What goes on with the run, behind `nommer train`."""
-        return f"--config {shlex.quote(str(self.config))} --out {shlex.quote(str(self.path))} --resume"
+        return (
+            f"--config {shlex.quote(str(self.config))} --out {shlex.quote(str(self.path))} --resume"
+        )
 
     def _check_classes(self, classes: Mapping[str, Any]) -> None:
-        learned = json.loads(self.classes.read_text(encoding="utf-8")) if self.classes.is_file() else {}
+        learned = (
+            json.loads(self.classes.read_text(encoding="utf-8")) if self.classes.is_file() else {}
+        )
         for key, value in plain(classes).items():
             if key in learned and learned[key] != value:
                 raise InputError(
-                    f"{self.path}: cannot resume, the {key} of the data have changed: the run has {learned[key]}, "
+                    f"{self.path}: cannot resume, the {key} of the data have changed: the run has "
+                    f"{learned[key]}, "
                     f"now {value}; start a new run"
                 )
 
@@ -136,18 +166,29 @@ class RunFolder:
         """What `write_issues` wrote; nothing where there is no such file."""
         file = self.path / "data_issues.jsonl"
         text = file.read_text(encoding="utf-8") if file.is_file() else ""
-        lines = text.split("\n")  # and at nothing else, for names may hold other separators of lines
+        lines = text.split(
+            "\n"
+        )  # and at nothing else, for names may hold other separators of lines
         return [Issue(**json.loads(line)) for line in lines if line]
 
     def write_issues(self, issues: Iterable[Issue]) -> None:
         """Write one line per thing found in the data, with the whole path of its file."""
-        lines = (to_json(asdict(issue) | {"file": str(Path(issue.file).absolute())}) for issue in issues)
+        lines = (
+            to_json(asdict(issue) | {"file": str(Path(issue.file).absolute())}) for issue in issues
+        )
         write_text(self.path / "data_issues.jsonl", "".join(f"{line}\n" for line in lines))
 
 
 def run_of(model: Path) -> RunFolder:
-    """The run folder that `model` is, or whose `model/` it is; where there is none, it has no config."""
-    return RunFolder(model.parent if model.name == "model" and (model.parent / "config.yaml").is_file() else model)
+    """The run folder that `model` is, or whose `model/` it is.
+
+    Where there is none, it has no config.
+    """
+    return RunFolder(
+        model.parent
+        if model.name == "model" and (model.parent / "config.yaml").is_file()
+        else model
+    )
 
 
 def check_inputs_outside(model: Path | None, images: Iterable[Path], out: Path) -> None:
@@ -161,15 +202,23 @@ def check_inputs_outside(model: Path | None, images: Iterable[Path], out: Path) 
 
 
 def results_folder(
-    model: Path | None, verb: str, out: Path | str | None, *, overwrite: bool, images: Iterable[Path] = ()
+    model: Path | None,
+    verb: str,
+    out: Path | str | None,
+    *,
+    overwrite: bool,
+    images: Iterable[Path] = (),
 ) -> Path:
-    """The folder for results of `verb`: `out`, or a new one `<verb>`, `<verb>-2`, ... in the run folder.
+    """The folder for results of `verb`.
 
-    For a model that is not in a run folder, the new one is made in the current folder; without a model, or for one of
-    the zoo, in `runs`.
+    `out`, or a new one `<verb>`, `<verb>-2`, ... in the run folder.
+
+    For a model that is not in a run folder, the new one is made in the current folder; without a
+    model, or for one of the zoo, in `runs`.
 
     Raises:
-        InputError: `out` may not be used; or it would be emptied, and the model or one of the `images` lies in it.
+        InputError: `out` may not be used; or it would be emptied, and the model or one of the
+            `images` lies in it.
     """
     if out is not None:
         if overwrite:
@@ -186,7 +235,10 @@ def results_folder(
 
 
 def _new_folder(base: Path, name: str) -> Path:
-    """Make `name`, or else `name-2`, `name-3`, ...: the first that nobody else has made, even at the same moment."""
+    """Make `name`, or else `name-2`, `name-3`, ....
+
+    The first that nobody else has made, even at the same moment.
+    """
     folder, number = base / name, 2
     while True:
         with suppress(FileExistsError):
@@ -201,7 +253,10 @@ def _defaults(group: Any) -> Any:
 
 
 def _filled(started: Any, defaults: Any) -> Any:
-    """Settings of a run that older versions wrote: of a group, options that there were not yet are at their default."""
+    """Settings of a run that older versions wrote.
+
+    Of a group, options that there were not yet are at their default.
+    """
     if not (isinstance(started, dict) and isinstance(defaults, dict)):
         return started
     return defaults | {name: _filled(value, defaults.get(name)) for name, value in started.items()}

@@ -43,7 +43,9 @@ class SegmentationOptions:
     """
 
     decoder_channels: int | None = None
-    """Channels of the UPerNet decoder. By default 512 as published, or 128 on backbones of fewer than 512 features."""
+    """Channels of the UPerNet decoder. By default 512 as published, or 128 on backbones of fewer
+    than 512 features.
+    """
     auxiliary_channels: int | None = None
     """Channels of the auxiliary head on stage 3. By default half the decoder's; 256 is published."""
     auxiliary_weight: float = 0.4
@@ -51,9 +53,13 @@ class SegmentationOptions:
     dropout: float = 0.1
     """Dropout before the classifiers of both heads."""
     class_weights: Literal["none", "median"] = "none"
-    """Weight of each class in the loss: all 1, or the median of the classes' pixel shares divided by its own."""
+    """Weight of each class in the loss: all 1, or the median of the classes' pixel shares divided
+    by its own.
+    """
     short_side: int | None = None
-    """Resize every image so that its shorter side has this many pixels. By default images keep their size."""
+    """Resize every image so that its shorter side has this many pixels. By default images keep
+    their size.
+    """
     long_side: int | None = None
     """With short_side: largest longer side, in pixels."""
     augment: JointAugmentation = JointAugmentation()
@@ -63,16 +69,26 @@ class SegmentationOptions:
         check_words(self, "segmentation.")
         for name in ("decoder_channels", "auxiliary_channels", "short_side", "long_side"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise InputError(f"segmentation.{name} must be 1 or more, got {getattr(self, name)}")
+                raise InputError(
+                    f"segmentation.{name} must be 1 or more, got {getattr(self, name)}"
+                )
         if not 0 <= self.dropout < 1:
-            raise InputError(f"segmentation.dropout must be at least 0 and below 1, got {self.dropout}")
+            raise InputError(
+                f"segmentation.dropout must be at least 0 and below 1, got {self.dropout}"
+            )
         if not self.auxiliary_weight >= 0:
-            raise InputError(f"segmentation.auxiliary_weight must be 0 or more, got {self.auxiliary_weight}")
+            raise InputError(
+                f"segmentation.auxiliary_weight must be 0 or more, got {self.auxiliary_weight}"
+            )
 
     def resolved(self, features: int) -> "SegmentationOptions":
         """With the channels filled in, for a backbone whose last stage has this many."""
         decoder = self.decoder_channels or (512 if features >= 512 else 128)
-        return replace(self, decoder_channels=decoder, auxiliary_channels=self.auxiliary_channels or -(-decoder // 2))
+        return replace(
+            self,
+            decoder_channels=decoder,
+            auxiliary_channels=self.auxiliary_channels or -(-decoder // 2),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,13 +104,19 @@ class DetectionOptions:
     masks: bool | None = None
     """Whether masks are learned. By default where the data have them."""
     short_side: int | None = None
-    """The shorter side of an image is resized to this, in pixels. By default 800, for smaller images their own."""
+    """The shorter side of an image is resized to this, in pixels. By default 800, for smaller
+    images their own.
+    """
     long_side: int | None = None
     """Largest longer side in pixels. By default 1333, or 5/3 of the shorter side."""
     fpn_channels: int | None = None
-    """Channels of the feature pyramid. By default 256 as published, or 128 on backbones of fewer than 512 features."""
+    """Channels of the feature pyramid. By default 256 as published, or 128 on backbones of fewer
+    than 512 features.
+    """
     box_channels: int | None = None
-    """Width of the box head. By default 1024 as published, or 256 on backbones of fewer than 512 features."""
+    """Width of the box head. By default 1024 as published, or 256 on backbones of fewer than 512
+    features.
+    """
     augment: BoxAugmentation = BoxAugmentation()
     """Random changes of images and objects together."""
     protocol: RCNNProtocol = RCNNProtocol()
@@ -107,7 +129,9 @@ class DetectionOptions:
                 raise InputError(f"detection.{name} must be 1 or more, got {getattr(self, name)}")
 
     def resolved(self, *, features: int, short_side: int, masks: bool) -> "DetectionOptions":
-        """With everything filled in, for a backbone whose last stage has `features`, and images of this size."""
+        """With everything filled in, for a backbone whose last stage has `features`, and images of
+        this size.
+        """
         published, short = features >= 512, self.short_side or min(800, max(32, short_side))
         return replace(
             self,
@@ -162,7 +186,12 @@ class TrainSettings:
     detection: DetectionOptions = field(default_factory=DetectionOptions)
 
     def __post_init__(self) -> None:
-        for name in ("data", "out", "classes", "pretrained"):  # text is as good where the call comes from Python
+        for name in (
+            "data",
+            "out",
+            "classes",
+            "pretrained",
+        ):  # text is as good where the call comes from Python
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, Path(getattr(self, name)))
         self._check_counts()
@@ -173,7 +202,9 @@ class TrainSettings:
         if self.reinit_head and self.pretrained is None:
             raise InputError("--reinit-head: does nothing without --pretrained; leave it out")
         if not self.checkpoint_minutes >= 0:
-            raise InputError(f"--checkpoint-minutes must be 0 or more, got {self.checkpoint_minutes}")
+            raise InputError(
+                f"--checkpoint-minutes must be 0 or more, got {self.checkpoint_minutes}"
+            )
         if not 0 < self.val_fraction < 1:
             raise InputError(f"--val-fraction must be above 0 and below 1, got {self.val_fraction}")
         self._check_model()
@@ -183,7 +214,8 @@ class TrainSettings:
             object.__setattr__(self, "model", PEER + self.model.removeprefix("timm/"))
         if self.model not in VARIANTS and not self.model.startswith(PEER):
             raise InputError(
-                f"--model {self.model!r} is not known; choose from {', '.join(VARIANTS)}, or {PEER}NAME for one of timm"
+                f"--model {self.model!r} is not known; choose from {', '.join(VARIANTS)}, or "
+                f"{PEER}NAME for one of timm"
             )
 
     def _check_counts(self) -> None:
@@ -200,21 +232,27 @@ class TrainSettings:
             InputError: a batch that is larger than the data.
         """
         if self.aids.freeze and self.pretrained is None:
-            raise InputError("--aids.freeze: without --pretrained the frozen layers would stay random; give both")
+            raise InputError(
+                "--aids.freeze: without --pretrained the frozen layers would stay random; give both"
+            )
         if self.strategy == "fsdp":
-            check_shardable(self.processes, self.optim.name, precision=self.precision, compiled=self.compile)
+            check_shardable(
+                self.processes, self.optim.name, precision=self.precision, compiled=self.compile
+            )
         processes = self.processes
         share = train_images // processes
         if share < 2:
             raise InputError(
-                f"{self.data}: {train_images} training images for {processes} processes; 2 each are needed"
+                f"{self.data}: {train_images} training images for {processes} processes; 2 each "
+                "are needed"
             )
         usual = max(2, min(largest_batch, share - share % 2))
         batch_size = self.batch_size if isinstance(self.batch_size, int) else usual
         if batch_size > share and not self.epoch_steps:
             per = f" per process ({processes} processes)" if processes > 1 else ""
             raise InputError(
-                f"--batch-size {batch_size} is larger than the {share} training images{per}; use {share} or less"
+                f"--batch-size {batch_size} is larger than the {share} training images{per}; use "
+                f"{share} or less"
             )
         return replace(
             self,
@@ -238,7 +276,9 @@ class TrainSettings:
         paths = {name: getattr(self, name) for name in ("data", "out", "classes", "pretrained")}
         of_zoo = self.pretrained is not None and entry_meant_by(self.pretrained)
         kept = {None, self.pretrained if of_zoo else None}
-        return replace(self, **{name: path.absolute() for name, path in paths.items() if path not in kept})
+        return replace(
+            self, **{name: path.absolute() for name, path in paths.items() if path not in kept}
+        )
 
     def for_whole_images(self, task: str) -> "TrainSettings":
         """With `pixels` filled in for a task that sees whole images.
@@ -249,8 +289,12 @@ class TrainSettings:
         unset = PixelOptions()
         for name in _CROPPING:
             if getattr(self.pixels, name) != getattr(unset, name):
-                raise InputError(f"--pixels.{name.replace('_', '-')}: is not for {task}, which sees whole images")
-        return replace(self, pixels=replace(self.pixels, interpolation=self.pixels.interpolation or "bilinear"))
+                raise InputError(
+                    f"--pixels.{name.replace('_', '-')}: is not for {task}, which sees whole images"
+                )
+        return replace(
+            self, pixels=replace(self.pixels, interpolation=self.pixels.interpolation or "bilinear")
+        )
 
     @property
     def normalisation(self) -> dict[str, Any]:
@@ -271,18 +315,25 @@ class TrainSettings:
 
 
 def default_image_size(short_side: int) -> int:
-    """Image size for data whose median shorter side is `short_side`: 224; for small images theirs, in steps of 32."""
+    """Image size for data whose median shorter side is `short_side`: 224.
+
+    For small images theirs, in steps of 32.
+    """
     return 224 if short_side >= SMALL_IMAGE else max(32, round(short_side / 32) * 32)
 
 
 def default_crop(short_side: int) -> int:
-    """Side of the training crops of a segmenter for images whose median shorter side is `short_side`: at most 512."""
+    """Side of the training crops of a segmenter for images whose median shorter side is
+    `short_side`: at most 512.
+    """
     return max(32, min(LARGEST_DEFAULT_CROP, short_side // 32 * 32))
 
 
 def default_workers() -> int:
     """Decoding processes: one per core that this process may use but one, at most 8."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     return max(1, min(8, cores - 1))
 
 
@@ -295,5 +346,7 @@ def parse_duration(text: str) -> float:
     parts = re.findall(r"(\d+(?:\.\d+)?)([dhms])", text)
     seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
     if "".join(number + unit for number, unit in parts) != text or not seconds:
-        raise InputError(f"--time-limit {text!r} is no duration; give one such as 90s, 30m, 8h or 1d12h")
+        raise InputError(
+            f"--time-limit {text!r} is no duration; give one such as 90s, 30m, 8h or 1d12h"
+        )
     return seconds

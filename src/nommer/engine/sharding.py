@@ -1,7 +1,10 @@
-"""Fully sharded training (torch's FSDP2): every process keeps a part of weights, gradients and the optimiser's state.
+"""Fully sharded training (torch's FSDP2).
 
-Whole weights are put together where they are needed: block by block within a step, and in a plain model of the same
-kind for what is not a step. That one is judged, averaged, saved; so checkpoints and models are those of any other run.
+Every process keeps a part of weights, gradients and the optimiser's state.
+
+Whole weights are put together where they are needed: block by block within a step, and in a plain
+model of the same kind for what is not a step. That one is judged, averaged, saved; so checkpoints
+and models are those of any other run.
 """
 
 from collections.abc import Mapping
@@ -33,10 +36,16 @@ def check_shardable(processes: int, optimizer: str, *, precision: str, compiled:
         InputError: a single process, or an option that does not go with it.
     """
     for refused, reason in (
-        (processes == 1, "is for several processes and this is one; give --devices, or leave it out"),
+        (
+            processes == 1,
+            "is for several processes and this is one; give --devices, or leave it out",
+        ),
         (compiled, "is not with --compile; leave one of both out"),
         (precision == "16", "is not with --precision 16; use bf16 or 32"),
-        (optimizer not in SHARDABLE, f"is with --optim.name {', '.join(SHARDABLE)}, not {optimizer}"),
+        (
+            optimizer not in SHARDABLE,
+            f"is with --optim.name {', '.join(SHARDABLE)}, not {optimizer}",
+        ),
     ):
         if refused:
             raise InputError(f"--strategy fsdp: {reason}")
@@ -52,11 +61,16 @@ class Sharding(ModelParallelStrategy):
     lightning_restore_optimizer = True  # as other strategies do
 
     def __init__(self, processes: int) -> None:
-        super().__init__(data_parallel_size=processes, tensor_parallel_size=1, save_distributed_checkpoint=False)
+        super().__init__(
+            data_parallel_size=processes, tensor_parallel_size=1, save_distributed_checkpoint=False
+        )
         self.plain: nn.Module | None = None
 
     def shard(self, model: nn.Module) -> None:
-        """Spread the weights of a model's network over the processes: each block's apart, and all others together."""
+        """Spread the weights of a model's network over the processes.
+
+        Each block's apart, and all others together.
+        """
         self.plain = deepcopy(model).eval().requires_grad_(False)
         network, mesh = cast("nn.Module", model.network), self.device_mesh["data_parallel"]
         for block in [module for module in network.modules() if isinstance(module, Block)]:
@@ -110,7 +124,9 @@ class Sharding(ModelParallelStrategy):
     @torch.no_grad()
     def load_model_state_dict(self, checkpoint: Mapping[str, Any], strict: bool = True) -> None:
         """Take this process's part of whole weights."""
-        state = {name.removeprefix("model."): value for name, value in checkpoint["state_dict"].items()}
+        state = {
+            name.removeprefix("model."): value for name, value in checkpoint["state_dict"].items()
+        }
         self._whole.load_state_dict(state, strict=strict)
         plain = dict(self._whole.named_parameters()) | dict(self._whole.named_buffers())
         for name, tensor in [*self._sharded.named_parameters(), *self._sharded.named_buffers()]:
@@ -130,7 +146,9 @@ class Sharding(ModelParallelStrategy):
             }
             optimizer.load_state_dict({**state, "state": parts})
 
-    def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
+    def load_checkpoint(
+        self, checkpoint_path: Any, weights_only: bool | None = None
+    ) -> dict[str, Any]:
         """Read a checkpoint, which every process does for itself."""
         return Strategy.load_checkpoint(self, checkpoint_path, weights_only)
 
@@ -146,14 +164,23 @@ def local(value: Tensor) -> Tensor:
 
 
 def like(value: Any, tensor: Tensor) -> Any:
-    """This process's part of a whole tensor, where `tensor` is sharded and of its shape; anything else as it is."""
-    if not (isinstance(tensor, DTensor) and isinstance(value, Tensor) and value.shape == tensor.shape):
+    """This process's part of a whole tensor, where `tensor` is sharded and of its shape.
+
+    Anything else as it is.
+    """
+    if not (
+        isinstance(tensor, DTensor) and isinstance(value, Tensor) and value.shape == tensor.shape
+    ):
         return value
-    return distribute_tensor(value.to(tensor.device), tensor.device_mesh, tensor.placements, src_data_rank=None)
+    return distribute_tensor(
+        value.to(tensor.device), tensor.device_mesh, tensor.placements, src_data_rank=None
+    )
 
 
 class WholeWeights(L.Callback):
-    """Lets the plain model be judged in validations, where weights are sharded and no average is judged."""
+    """Lets the plain model be judged in validations, where weights are sharded and no average is
+    judged.
+    """
 
     def __init__(self) -> None:
         self.learning: nn.Module | None = None

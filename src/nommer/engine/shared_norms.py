@@ -1,6 +1,9 @@
-"""Batch norms that see the batches of all processes: torch's on GPUs, and the same on CPUs, where torch has none.
+"""Batch norms that see the batches of all processes.
 
-Torch's `SyncBatchNorm` refuses tensors of a CPU, and `DistributedDataParallel` every model on a CPU that holds one.
+Torch's on GPUs, and the same on CPUs, where torch has none.
+
+Torch's `SyncBatchNorm` refuses tensors of a CPU, and `DistributedDataParallel` every model on a CPU
+that holds one.
 """
 
 from typing import Any, cast
@@ -14,10 +17,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class SharedNorms(LayerSync):
-    """Lets Lightning share the batch norms of a model while it is trained; afterwards they are what they were.
+    """Lets Lightning share the batch norms of a model while it is trained.
 
-    A batch norm that is shared is the same object of another class: who holds it, its weights or its statistics, still
-    does, and its names in a state dict stay. Those of timm that have an activation in them keep it.
+    Afterwards they are what they were.
+
+    A batch norm that is shared is the same object of another class: who holds it, its weights or
+    its statistics, still does, and its names in a state dict stay. Those of timm that have an
+    activation in them keep it.
 
     Args:
         on_gpus: whether the model is trained on GPUs.
@@ -29,7 +35,9 @@ class SharedNorms(LayerSync):
 
     def apply(self, model: nn.Module) -> nn.Module:
         """Share every batch norm of `model`."""
-        plain, active = (nn.SyncBatchNorm, SyncBatchNormAct) if self.on_gpus else (SharedNorm, SharedNormAct)
+        plain, active = (
+            (nn.SyncBatchNorm, SyncBatchNormAct) if self.on_gpus else (SharedNorm, SharedNormAct)
+        )
         for norm in model.modules():
             if isinstance(norm, _BatchNorm):
                 self.plain[norm] = type(norm)
@@ -50,7 +58,10 @@ class SharedNorm(nn.BatchNorm2d):
     """A batch norm over the batches of all processes, which may differ in size, or be empty."""
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Normalised maps (B, width, ...); with running statistics in evaluation mode, as any batch norm."""
+        """Normalised maps (B, width, ...).
+
+        With running statistics in evaluation mode, as any batch norm.
+        """
         if not (self.training and dist.is_initialized()):
             return super().forward(maps)
         count, mean, variance = everyones_statistics(maps)
@@ -62,7 +73,9 @@ class SharedNorm(nn.BatchNorm2d):
         return normal.to(maps.dtype)
 
     def _follow(self, count: Tensor, mean: Tensor, variance: Tensor) -> None:
-        """Let the running statistics follow those of a batch of `count` values per channel, as torch does."""
+        """Let the running statistics follow those of a batch of `count` values per channel, as
+        torch does.
+        """
         if not self.track_running_stats:
             return
         if self.num_batches_tracked is not None:
@@ -86,7 +99,8 @@ class SharedNormAct(SharedNorm):
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]  # what processes exchange is outside of any compiled pass
 def everyones_statistics(maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Values per channel over the maps of all processes, and their mean and variance (width,), at least in float32.
+    """Values per channel over the maps of all processes, and their mean and variance (width,), at
+    least in float32.
 
     Each process sums around its own mean; what is exchanged, and put together, are float64 sums.
     """
@@ -104,7 +118,10 @@ def everyones_statistics(maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class EveryonesSum(torch.autograd.Function):
-    """The sum of a tensor over all processes; its gradient is that of the sum of all processes' losses."""
+    """The sum of a tensor over all processes.
+
+    Its gradient is that of the sum of all processes' losses.
+    """
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:

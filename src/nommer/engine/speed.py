@@ -1,4 +1,7 @@
-"""What makes a network faster and changes nothing else: layout of weights, compilation; and the digits of float32."""
+"""What makes a network faster and changes nothing else: layout of weights, compilation.
+
+And the digits of float32.
+"""
 
 import os
 import shutil
@@ -18,20 +21,25 @@ from nommer.heads.segmentation import Segmenter
 COMPILERS = ("g++", "clang++", "cl")
 
 _OPEN_SIZES = ("force_layout_optimization", "strict_output_strides")
-"""Options of torch's compiler without which the backward pass of a convolution fixes the size of its images: the first
-keeps it from asking for the order of strides that are open, the second has views take the strides that they had."""
+"""Options of torch's compiler without which the backward pass of a convolution fixes the size of
+its images: the first keeps it from asking for the order of strides that are open, the second has
+views take the strides that they had."""
 
 _MOST_GRAPHS = 64
-"""How often blocks of one class may be compiled: per stage, drop path and mode, and for grids of a single part."""
+"""How often blocks of one class may be compiled: per stage, drop path and mode, and for grids of a
+single part.
+"""
 
 Output = TypeVar("Output")
 
 
 def channels_last(model: nn.Module) -> None:
-    """Lay the weights of convolutions out with the channels last, as token grids are; values and names stay.
+    """Lay the weights of convolutions out with the channels last, as token grids are.
 
-    Convolutions then take and give token grids as they are, and GPUs use the kernels that are made for them. Other
-    weights of four dimensions are no convolution kernels and keep their layout.
+    Values and names stay.
+
+    Convolutions then take and give token grids as they are, and GPUs use the kernels that are made
+    for them. Other weights of four dimensions are no convolution kernels and keep their layout.
     """
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
@@ -41,8 +49,9 @@ def channels_last(model: nn.Module) -> None:
 def compiled(forward: Callable[[Tensor], Output]) -> Callable[[Tensor], Output]:
     """A function of images (B, channels, H, W), compiled as a whole at its first call.
 
-    Every image size is compiled for itself, up to torch's limit of eight, after which it runs uncompiled; for images of
-    many sizes there is `compile_blocks`. Batches of any length share what is compiled.
+    Every image size is compiled for itself, up to torch's limit of eight, after which it runs
+    uncompiled; for images of many sizes there is `compile_blocks`. Batches of any length share what
+    is compiled.
     """
     translated: Any = torch.compile(forward)
 
@@ -55,10 +64,13 @@ def compiled(forward: Callable[[Tensor], Output]) -> Callable[[Tensor], Output]:
 
 
 def compile_blocks(model: nn.Module) -> bool:
-    """Have the parts of a NomMer in `model` compiled at their first call: stem, downsampling and every block.
+    """Have the parts of a NomMer in `model` compiled at their first call.
 
-    Sizes stay open, so a few graphs serve images of all sizes, in training too. Of the whole network torch does not
-    generate such code in useful time: its sizes are nested roundings, while those of each part are new symbols.
+    Stem, downsampling and every block.
+
+    Sizes stay open, so a few graphs serve images of all sizes, in training too. Of the whole
+    network torch does not generate such code in useful time: its sizes are nested roundings, while
+    those of each part are new symbols.
 
     Returns:
         Whether there is a NomMer in `model`.
@@ -69,7 +81,10 @@ def compile_blocks(model: nn.Module) -> bool:
     options = {name: True for name in _OPEN_SIZES if hasattr(torch._inductor.config, name)}
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _MOST_GRAPHS)
     stages = cast("Iterable[Stage]", network.stages)
-    parts = [network.stem, *(part for stage in stages for part in (stage.downsample, *stage.blocks))]
+    parts = [
+        network.stem,
+        *(part for stage in stages for part in (stage.downsample, *stage.blocks)),
+    ]
     for part in parts:
         part.compile(dynamic=True, options=options)
     return True
@@ -78,8 +93,9 @@ def compile_blocks(model: nn.Module) -> bool:
 def compile_inference(model: Any) -> None:
     """Have the forward pass of a classifier, segmenter or detector compiled from its first call on.
 
-    A classifier's images have one size; the others' have many, so there it is the blocks of a NomMer, and of another
-    network the whole, for each size. Modules, names of weights and hooks stay. See `compiled` and `compile_blocks`.
+    A classifier's images have one size; the others' have many, so there it is the blocks of a
+    NomMer, and of another network the whole, for each size. Modules, names of weights and hooks
+    stay. See `compiled` and `compile_blocks`.
     """
     network = model.network
     if not isinstance(model, Classifier) and compile_blocks(network):
@@ -104,7 +120,9 @@ def check_compiler() -> None:
 
 @contextmanager
 def exact_float32() -> Iterator[None]:
-    """Compute float32 as float32 on a GPU too: by default cuDNN's convolutions would round products to TF32.
+    """Compute float32 as float32 on a GPU too.
+
+    By default cuDNN's convolutions would round products to TF32.
 
     Who asks for `--precision 32` wants its digits; for speed there is bf16.
     """
@@ -118,10 +136,12 @@ def exact_float32() -> Iterator[None]:
 
 @contextmanager
 def sound_attention() -> Iterator[None]:
-    """Attention on a GPU without cuDNN's kernels, whose backward pass gives NaN for sequences like those of stage 3.
+    """Attention on a GPU without cuDNN's kernels, whose backward pass gives NaN for sequences like
+    those of stage 3.
 
-    Known of sequences of 64 tokens (an image of 64 pixels, stem of stride 2) on H100 and H200 with torch 2.11 to 2.13:
-    https://github.com/pytorch/pytorch/issues/196678. Flash and memory-efficient attention take over.
+    Known of sequences of 64 tokens (an image of 64 pixels, stem of stride 2) on H100 and H200 with
+    torch 2.11 to 2.13: https://github.com/pytorch/pytorch/issues/196678. Flash and memory-efficient
+    attention take over.
     """
     enabled = torch.backends.cuda.cudnn_sdp_enabled()  # type: ignore[no-untyped-call]
     torch.backends.cuda.enable_cudnn_sdp(enabled=False)

@@ -1,4 +1,7 @@
-"""What training has in common whatever is learned: optimiser, schedule and exact randomness, as a Lightning module."""
+"""What training has in common whatever is learned.
+
+Optimiser, schedule and exact randomness, as a Lightning module.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Protocol, cast
@@ -37,7 +40,8 @@ class Report(Protocol):
 class Task(L.LightningModule):
     """A model with its optimiser and schedule; subclasses add loss and metrics.
 
-    After validation, `report` holds the judgement and `answers` what is kept of each sample, for pictures and tables.
+    After validation, `report` holds the judgement and `answers` what is kept of each sample, for
+    pictures and tables.
     """
 
     measure: ClassVar[str]
@@ -56,9 +60,13 @@ class Task(L.LightningModule):
         self.watch_gradient: Callable[[Tensor], None] | None = None
         """Shown the norm of the gradient before it was clipped, after which the weights change."""
         self.compiled: Callable[..., Any] | None = None
-        """The forward pass of training, where it is compiled; the model itself stays as it is and is judged so."""
+        """The forward pass of training, where it is compiled; the model itself stays as it is and
+        is judged so.
+        """
         self.losses = torch.zeros(2)
-        """Of the epoch so far, in this process: the sum of the training loss over images, and the images."""
+        """Of the epoch so far, in this process: the sum of the training loss over images, and the
+        images.
+        """
 
     @property
     def score(self) -> float | None:
@@ -66,17 +74,26 @@ class Task(L.LightningModule):
         return None if self.report is None else getattr(self.report, self.measure)
 
     def on_train_epoch_start(self) -> None:
-        """Start the mean of the training loss; a run that goes on in the middle of an epoch goes on with it too."""
+        """Start the mean of the training loss.
+
+        A run that goes on in the middle of an epoch goes on with it too.
+        """
         self.losses = torch.zeros(2, device=self.device)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Make noise, drop path and mixing depend on (seed, epoch, process, batch) alone, so that resuming is exact."""
+        """Make noise, drop path and mixing depend on (seed, epoch, process, batch) alone, so that
+        resuming is exact.
+        """
         seed_all(derive_seed(self.seed, self.current_epoch, self.global_rank, batch_idx))
 
     def log_loss(self, loss: Tensor, images: int) -> Tensor:
-        """Add the training loss of a batch to the epoch's mean, which is logged after its validation."""
+        """Add the training loss of a batch to the epoch's mean, which is logged after its
+        validation.
+        """
         counted = loss.new_full((), images, dtype=torch.float32)
-        self.losses = self.losses.to(loss.device) + torch.stack((loss.detach().float() * counted, counted))
+        self.losses = self.losses.to(loss.device) + torch.stack(
+            (loss.detach().float() * counted, counted)
+        )
         return loss
 
     def compile_training(self) -> None:
@@ -84,14 +101,19 @@ class Task(L.LightningModule):
         raise NotImplementedError
 
     def configure_model(self) -> None:
-        """Spread the weights over processes, or lay those of convolutions out as the GPU's fast kernels want them."""
+        """Spread the weights over processes, or lay those of convolutions out as the GPU's fast
+        kernels want them.
+        """
         if isinstance(self.trainer.strategy, Sharding):
             self.trainer.strategy.shard(self.model)
         elif self.trainer.strategy.root_device.type == "cuda":
             channels_last(self.model)
 
     def whole_model(self) -> nn.Module:
-        """The model with the weights that learn; where these are sharded, every process has to ask for it."""
+        """The model with the weights that learn.
+
+        Where these are sharded, every process has to ask for it.
+        """
         strategy = self.trainer.strategy
         return strategy.gather() if isinstance(strategy, Sharding) else self.model
 
@@ -103,7 +125,9 @@ class Task(L.LightningModule):
         """Keep the judgement and log its numbers."""
         self.report = report
         values = {f"val_{k}": float(v) for k, v in report.summary().items() if isinstance(v, float)}
-        self.log_dict(values | {f"val_{self.measure}": float(self.score or 0.0)}, rank_zero_only=True)
+        self.log_dict(
+            values | {f"val_{self.measure}": float(self.score or 0.0)}, rank_zero_only=True
+        )
         if self.trainer.state.fn == TrainerFn.FITTING:
             total, images = self._everyones_losses().sum(0)
             self.log("train_loss", total / images, prog_bar=True)
@@ -120,9 +144,13 @@ class Task(L.LightningModule):
         """The optimiser and a schedule over all steps of the run."""
         epochs = self.trainer.max_epochs or 1
         steps = max(1, round(self.trainer.estimated_stepping_batches / epochs))
-        scaled = self.trainer.precision == "16-mixed"  # a fused optimiser would be given gradients that still are
+        scaled = (
+            self.trainer.precision == "16-mixed"
+        )  # a fused optimiser would be given gradients that still are
         fused = self.device.type == "cuda" and not scaled
-        optimizer = self.optim.optimizer(cast("nn.Module", self.model.network), self.lr, fused=fused)
+        optimizer = self.optim.optimizer(
+            cast("nn.Module", self.model.network), self.lr, fused=fused
+        )
         scheduler = self.optim.scheduler(optimizer, self.lr, epochs=epochs, steps_per_epoch=steps)
         return {
             "optimizer": optimizer,
@@ -140,7 +168,9 @@ class Task(L.LightningModule):
         if gradient_clip_val:
             norm = torch.nn.utils.clip_grad_norm_(weights, gradient_clip_val)
         else:
-            norm = torch.nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
+            norm = torch.nn.utils.get_total_norm(
+                [weight.grad for weight in weights if weight.grad is not None]
+            )
         if self.watch_gradient is not None:
             self.watch_gradient(full(norm))
 
@@ -149,7 +179,10 @@ class Task(L.LightningModule):
         checkpoint["losses"] = self._everyones_losses()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Forget the schedule of the run so far: it is a function of the step, and there may be more epochs now."""
+        """Forget the schedule of the run so far.
+
+        It is a function of the step, and there may be more epochs now.
+        """
         checkpoint["lr_schedulers"] = []
         if "losses" in checkpoint:  # of a run from before it could go on within an epoch
             self.losses = checkpoint["losses"][self.global_rank].to(self.device)

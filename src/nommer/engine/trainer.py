@@ -29,21 +29,35 @@ def parse_device(device: str, devices: int) -> tuple[str, int | list[int]]:
     """
     kind, _, numbers = device.partition(":")
     if kind not in ("auto", "cpu", "cuda", "mps"):
-        raise InputError(f"--device {device!r} is not known; use auto, cpu, cuda, cuda:0, cuda:0,1 or mps")
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        raise InputError(
+            f"--device {device!r} is not known; use auto, cpu, cuda, cuda:0, cuda:0,1 or mps"
+        )
+    available = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
     if kind == "auto":
         kind = next(name for name in ("cuda", "mps", "cpu") if available[name])
     if not available[kind]:
-        raise InputError(f"--device {device}: this machine has no {kind} device that torch can use; use cpu or auto")
+        raise InputError(
+            f"--device {device}: this machine has no {kind} device that torch can use; use cpu or "
+            "auto"
+        )
     if not numbers:
         return kind, devices
     if kind != "cuda" or not all(number.isdecimal() for number in numbers.split(",")):
         raise InputError(f"--device {device!r}: only cuda devices have numbers, as in cuda:0,1")
     chosen = [int(number) for number in numbers.split(",")]
     if max(chosen) >= torch.cuda.device_count():
-        raise InputError(f"--device {device}: this machine has {torch.cuda.device_count()} cuda devices")
+        raise InputError(
+            f"--device {device}: this machine has {torch.cuda.device_count()} cuda devices"
+        )
     if devices not in (1, len(chosen)):
-        raise InputError(f"--device {device} names {len(chosen)} devices but --devices is {devices}: drop one of both")
+        raise InputError(
+            f"--device {device} names {len(chosen)} devices but --devices is {devices}: drop one "
+            "of both"
+        )
     return kind, chosen
 
 
@@ -60,7 +74,9 @@ def one_device(device: str) -> str:
         InputError: several are named.
     """
     if count_processes(device, 1) > 1:
-        raise InputError(f"--device {device}: this command runs on one device; name one, as in cuda:0")
+        raise InputError(
+            f"--device {device}: this command runs on one device; name one, as in cuda:0"
+        )
     return device
 
 
@@ -101,8 +117,9 @@ def make_trainer(
 ) -> L.Trainer:
     """A trainer that writes nowhere but where it is told, and whose checkpoints are atomic.
 
-    With `alone` it takes no notice of other processes that were started with this one; with `share_norms`, batch norms
-    see the batches of all; with `shard`, every process keeps a part of the weights.
+    With `alone` it takes no notice of other processes that were started with this one; with
+    `share_norms`, batch norms see the batches of all; with `shard`, every process keeps a part of
+    the weights.
     """
     accelerator, chosen = parse_device(device, devices)
     started = 1 if alone else int(os.environ.get("WORLD_SIZE", "1"))
@@ -114,7 +131,10 @@ def make_trainer(
         strategy=Sharding(processes) if shard else "ddp" if processes > 1 else "auto",
         precision=PRECISIONS[resolve_precision(precision, accelerator)],
         default_root_dir=out,
-        plugins=[AtomicCheckpointIO(), *([SharedNorms(on_gpus=accelerator == "cuda")] if share_norms else [])],
+        plugins=[
+            AtomicCheckpointIO(),
+            *([SharedNorms(on_gpus=accelerator == "cuda")] if share_norms else []),
+        ],
         use_distributed_sampler=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
@@ -130,21 +150,33 @@ def quiet_lightning() -> Iterator[None]:
     """Without Lightning's advice, which is about choices that are made here on purpose."""
     loggers: Sequence[logging.Logger] = [
         logging.getLogger(name)
-        for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
+        for name in (
+            "lightning.pytorch",
+            "lightning.fabric",
+            "lightning.pytorch.utilities.rank_zero",
+        )
     ]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.WARNING)
-    logging.getLogger(_LAUNCHER).setLevel(logging.INFO)  # says which of several processes died, and takes all down
+    logging.getLogger(_LAUNCHER).setLevel(
+        logging.INFO
+    )  # says which of several processes died, and takes all down
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
         warnings.filterwarnings("ignore", message=".*The number of training batches.*")
         warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
-        warnings.filterwarnings("ignore", message=".*resuming from a checkpoint that ended before the epoch ended.*")
-        warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
+        warnings.filterwarnings(
+            "ignore", message=".*resuming from a checkpoint that ended before the epoch ended.*"
+        )
+        warnings.filterwarnings(
+            "ignore", message=".*Checkpoint directory .* exists and is not empty.*"
+        )
         warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
-        warnings.filterwarnings("ignore", message=".*It is recommended to use .self.log.*sync_dist=True.*")
+        warnings.filterwarnings(
+            "ignore", message=".*It is recommended to use .self.log.*sync_dist=True.*"
+        )
         try:
             yield
         finally:

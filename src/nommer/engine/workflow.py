@@ -1,4 +1,7 @@
-"""What training and judging ask of a task: its data, its model, its losses and its pictures; siblings answer it."""
+"""What training and judging ask of a task: its data, its model, its losses and its pictures.
+
+Siblings answer it.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -30,7 +33,9 @@ class Auditing:
     """How data are audited."""
 
     on_bad_sample: str
-    """What is done about samples that cannot be used: "error", "skip" or "auto", as the verbs have it."""
+    """What is done about samples that cannot be used: "error", "skip" or "auto", as the verbs have
+    it.
+    """
     training: bool
     """Whether they are to be learned from, or judged on."""
     masks: bool | None = None
@@ -64,8 +69,13 @@ class Workflow(ABC):
     """The pictures that a run shows, by file name."""
 
     @abstractmethod
-    def read(self, root: Path, *, classes: Path | None, class_names: tuple[str, ...] | None = None) -> Data:
-        """Find the labelled images under `root`; with `class_names`, labelled as a model with these classes does."""
+    def read(
+        self, root: Path, *, classes: Path | None, class_names: tuple[str, ...] | None = None
+    ) -> Data:
+        """Find the labelled images under `root`.
+
+        With `class_names`, labelled as a model with these classes does.
+        """
 
     @abstractmethod
     def split(self, data: Data, *, fraction: float, seed: int) -> Data:
@@ -73,7 +83,10 @@ class Workflow(ABC):
 
     @abstractmethod
     def inspect(self, data: Any) -> list[Any]:
-        """Read every sample whole, and tell what was found in each, in their order; `audit` takes it."""
+        """Read every sample whole, and tell what was found in each, in their order.
+
+        `audit` takes it.
+        """
 
     @abstractmethod
     def audit(self, data: Any, how: Auditing) -> Found:
@@ -89,7 +102,9 @@ class Workflow(ABC):
             if group not in self.options:
                 refuse_options(group, getattr(settings, group), self.name)
         images = len(found.data.splits["train"])
-        return self.fill_in(settings.resolved(train_images=images, largest_batch=self.largest_default_batch), found)
+        return self.fill_in(
+            settings.resolved(train_images=images, largest_batch=self.largest_default_batch), found
+        )
 
     @abstractmethod
     def fill_in(self, settings: TrainSettings, found: Found) -> TrainSettings:
@@ -112,7 +127,9 @@ class Workflow(ABC):
         """Batches of all samples, for judging."""
 
     @abstractmethod
-    def training_task(self, settings: TrainSettings, model: Any, *, lr: float, found: Found) -> Task:
+    def training_task(
+        self, settings: TrainSettings, model: Any, *, lr: float, found: Found
+    ) -> Task:
         """The model with its losses and its optimiser."""
 
     @abstractmethod
@@ -130,9 +147,14 @@ class Workflow(ABC):
         """Write tables and plots of a judgement over `data` into `out`."""
 
     def describe_classes(self, data: Any) -> dict[str, Any]:
-        """What labels mean, for whoever reads the run's results, and for a run that is resumed to compare."""
+        """What labels mean, for whoever reads the run's results, and for a run that is resumed to
+        compare.
+        """
         return {"classes": list(data.class_names)}
 
     def absent_hint(self, data: Any) -> str:
-        """Which of the model's classes no image is of; nothing where none is lacking, or nobody knows before."""
+        """Which of the model's classes no image is of.
+
+        Nothing where none is lacking, or nobody knows before.
+        """
         return ""

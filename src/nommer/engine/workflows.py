@@ -11,7 +11,12 @@ from nommer.engine.workflow import Workflow
 
 WORKFLOWS: dict[str, Workflow] = {
     workflow.name: workflow
-    for workflow in (ClassificationWorkflow(), MultiLabelWorkflow(), SegmentationWorkflow(), DetectionWorkflow())
+    for workflow in (
+        ClassificationWorkflow(),
+        MultiLabelWorkflow(),
+        SegmentationWorkflow(),
+        DetectionWorkflow(),
+    )
 }
 
 

@@ -15,14 +15,18 @@ from nommer.shapes import Images, Logits
 
 
 class Classifier(Recogniser):
-    """A NomMer with class names and preprocessing; `forward` is the network's, `predict` takes images as they are.
+    """A NomMer with class names and preprocessing.
+
+    `forward` is the network's, `predict` takes images as they are.
 
     Args:
         network: the network.
         class_names: its classes as people call them.
         preprocessing: how images are prepared for it.
-        class_ids: what data call the classes besides, such as WordNet ids; none, or as many as names.
-        threshold: where an image may have several classes or none, the probability (0 to 1) from which one is answered.
+        class_ids: what data call the classes besides, such as WordNet ids; none, or as many as
+            names.
+        threshold: where an image may have several classes or none, the probability (0 to 1) from
+            which one is answered.
 
     Raises:
         InputError: as many class names as the network has outputs are needed.
@@ -42,14 +46,20 @@ class Classifier(Recogniser):
         super().__init__(network, class_names=class_names, preprocessing=preprocessing)
         if len(class_names) != network.num_classes:
             raise InputError(
-                f"the network has {network.num_classes} outputs but {len(class_names)} class names were given"
+                f"the network has {network.num_classes} outputs but {len(class_names)} class names "
+                "were given"
             )
         if class_ids and len(class_ids) != len(class_names):
-            raise InputError(f"{len(class_names)} class names but {len(class_ids)} class ids were given")
+            raise InputError(
+                f"{len(class_names)} class names but {len(class_ids)} class ids were given"
+            )
         self.class_ids, self.threshold = tuple(class_ids), threshold
 
     def probabilities(self, logits: Logits) -> Logits:
-        """Probabilities of the classes: together 1; or where an image may have several, each for itself."""
+        """Probabilities of the classes: together 1.
+
+        Or where an image may have several, each for itself.
+        """
         scores = logits.float()
         return scores.softmax(-1) if self.threshold is None else scores.sigmoid()
 
@@ -66,20 +76,26 @@ class Classifier(Recogniser):
         """
         return list(self.predict_stream(sources_of(images), batch_size=batch_size))
 
-    def predict_stream(self, sources: Sequence[ImageSource], *, batch_size: int) -> Iterator[Classification | Failure]:
+    def predict_stream(
+        self, sources: Sequence[ImageSource], *, batch_size: int
+    ) -> Iterator[Classification | Failure]:
         """As `predict`, one answer after the other, with one batch of images in memory."""
         check_minimum("batch-size", batch_size, 1)
         for start in range(0, len(sources), batch_size):
             group = sources[start : start + batch_size]
             prepared = [self.prepare(source) for source in group]
-            answers = iter(self._probabilities([image for image in prepared if isinstance(image, Tensor)]))
+            answers = iter(
+                self._probabilities([image for image in prepared if isinstance(image, Tensor)])
+            )
             for source, image in zip(group, prepared, strict=True):
                 if isinstance(image, Failure):
                     yield image
                     continue
                 probabilities = tuple(next(answers).tolist())
                 if math.isfinite(sum(probabilities)):
-                    yield Classification(source_name(source), self.class_names, probabilities, self.threshold)
+                    yield Classification(
+                        source_name(source), self.class_names, probabilities, self.threshold
+                    )
                 else:
                     yield Failure(source_name(source), NO_NUMBERS)
 

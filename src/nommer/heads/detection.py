@@ -1,4 +1,6 @@
-"""A detector: the network, its classes and what the data call them, and how its images are prepared."""
+"""A detector: the network, its classes and what the data call them, and how its images are
+prepared.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -18,7 +20,9 @@ from nommer.predictions import Detections, Failure
 
 
 class Detector(Recogniser):
-    """A network with class names, category ids and preprocessing; `predict` takes images as they are.
+    """A network with class names, category ids and preprocessing.
+
+    `predict` takes images as they are.
 
     Args:
         network: of boxes only, or of boxes and masks.
@@ -27,7 +31,8 @@ class Detector(Recogniser):
         preprocessing: from a decoded image to the network's input.
 
     Raises:
-        InputError: not as many names or category ids as the network has classes, or a category id twice.
+        InputError: not as many names or category ids as the network has classes, or a category id
+            twice.
     """
 
     network: ObjectNetwork
@@ -44,15 +49,23 @@ class Detector(Recogniser):
         super().__init__(network, class_names=class_names, preprocessing=preprocessing)
         for what, given in (("class names", class_names), ("category ids", category_ids)):
             if len(given) != network.num_classes:
-                raise InputError(f"the network has {network.num_classes} classes but {len(given)} {what} were given")
+                raise InputError(
+                    f"the network has {network.num_classes} classes but {len(given)} {what} were "
+                    "given"
+                )
         if len(set(category_ids)) < len(category_ids):
-            raise InputError(f"every class must have a category id of its own, got {list(category_ids)}")
+            raise InputError(
+                f"every class must have a category id of its own, got {list(category_ids)}"
+            )
         self.category_ids = tuple(int(number) for number in category_ids)
 
     def forward(
         self, images: Sequence[ImageTensor], targets: Sequence[Target] | None = None
     ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
-        """In training the losses, in evaluation the objects, of prepared images (3, h, w); see `RCNN`."""
+        """In training the losses, in evaluation the objects, of prepared images (3, h, w).
+
+        See `RCNN`.
+        """
         return self.network(images, targets)
 
     def predict(
@@ -62,13 +75,16 @@ class Detector(Recogniser):
         threshold: float | None = None,
         most: int | None = None,
     ) -> list[Detections | Failure]:
-        """Find objects in images of any size: paths, PIL images or (H, W, 3) uint8 arrays, one or many.
+        """Find objects in images of any size.
+
+        Paths, PIL images or (H, W, 3) uint8 arrays, one or many.
 
         An image that cannot be decoded gets a `Failure`; the others are answered all the same.
 
         Args:
             images: each is looked at alone, so that no answer depends on the others.
-            threshold: least score of an answer, 0 to 1. By default the protocol's, 0.05 as published.
+            threshold: least score of an answer, 0 to 1. By default the protocol's, 0.05 as
+                published.
             most: answers per image. By default the protocol's, 100 as published.
 
         Raises:
@@ -77,7 +93,11 @@ class Detector(Recogniser):
         return list(self.predict_stream(sources_of(images), threshold=threshold, most=most))
 
     def predict_stream(
-        self, sources: Sequence[ImageSource], *, threshold: float | None = None, most: int | None = None
+        self,
+        sources: Sequence[ImageSource],
+        *,
+        threshold: float | None = None,
+        most: int | None = None,
     ) -> Iterator[Detections | Failure]:
         """As `predict`, one answer after the other, with one image in memory."""
 
@@ -90,7 +110,12 @@ class Detector(Recogniser):
 
     @torch.inference_mode()
     def detect(
-        self, image: ImageTensor, *, size: tuple[int, int], threshold: float | None = None, most: int | None = None
+        self,
+        image: ImageTensor,
+        *,
+        size: tuple[int, int],
+        threshold: float | None = None,
+        most: int | None = None,
     ) -> Detections | None:
         """The objects in one prepared image (3, h, w), in pixels of the image file, of size (H, W).
 
@@ -111,19 +136,29 @@ class Detector(Recogniser):
             raise InputError(f"most must be 1 or more, got {most}")
         try:
             with evaluating(self):
-                (found,) = self.network.detect([image.to(self.device)], threshold=threshold, most=most)
+                (found,) = self.network.detect(
+                    [image.to(self.device)], threshold=threshold, most=most
+                )
         except FloatingPointError:
             return None
         return self._at_size(found, (image.shape[-2], image.shape[-1]), size)
 
-    def _at_size(self, found: dict[str, Tensor], seen: tuple[int, int], size: tuple[int, int]) -> Detections:
+    def _at_size(
+        self, found: dict[str, Tensor], seen: tuple[int, int], size: tuple[int, int]
+    ) -> Detections:
         """What was found in an image seen at one size, in pixels of another."""
         scales = torch.tensor([size[1] / seen[1], size[0] / seen[0]] * 2, dtype=torch.float64)
         boxes = found["boxes"].cpu().double() * scales
         boxes = boxes.minimum(torch.tensor([size[1], size[0]] * 2, dtype=torch.float64))
         masks = None
         if self.network.has_masks:
-            pairs, threshold = zip(found["masks"].cpu(), boxes, strict=True), self.network.protocol.mask_threshold
-            masks = tuple(encode_pixels(paste_mask(mask, box, size, threshold=threshold)) for mask, box in pairs)
+            pairs, threshold = (
+                zip(found["masks"].cpu(), boxes, strict=True),
+                self.network.protocol.mask_threshold,
+            )
+            masks = tuple(
+                encode_pixels(paste_mask(mask, box, size, threshold=threshold))
+                for mask, box in pairs
+            )
         scores, labels = found["scores"].cpu().double().numpy(), found["labels"].cpu().numpy() - 1
         return Detections("image", self.class_names, size, boxes.numpy(), scores, labels, masks)

@@ -1,4 +1,6 @@
-"""Exported models, run by ONNX Runtime or as a `torch.export` program behind the same interface as their originals."""
+"""Exported models, run by ONNX Runtime or as a `torch.export` program behind the same interface as
+their originals.
+"""
 
 import json
 import os
@@ -26,16 +28,24 @@ from nommer.progress import notice
 from nommer.shapes import ClassMap, Images, Logits, PixelLogits
 
 METADATA = "nommer"
-"""Key of the metadata under which task, class names, colours, preprocessing and sizes stand, as JSON."""
+"""Key of the metadata under which task, class names, colours, preprocessing and sizes stand, as
+JSON.
+"""
 
 INPUT, OUTPUT, CELLS = "images", "logits", "cells"
-"""Names in the file. A segmenter has two outputs: class scores per pixel, and those per cell that they come from."""
+"""Names in the file. A segmenter has two outputs: class scores per pixel, and those per cell that
+they come from.
+"""
 
 OBJECTS = ("boxes", "scores", "labels")
-"""Outputs of a detector: (n, 4) in pixels of the image that it is given, (n,), and (n,) classes counted from 0."""
+"""Outputs of a detector: (n, 4) in pixels of the image that it is given, (n,), and (n,) classes
+counted from 0.
+"""
 
 FORMAT = 1
-"""Version of the metadata; a reader refuses a newer one. Files without one are older and of the first."""
+"""Version of the metadata; a reader refuses a newer one. Files without one are older and of the
+first.
+"""
 
 SUFFIXES = (".onnx", ".pt2")
 """Of the files that `load_exported` reads."""
@@ -53,10 +63,12 @@ class Runtime(Protocol):
 
 
 def open_session(path: Path, *, threads: int | None = None) -> Any:
-    """An `onnxruntime.InferenceSession` on the CPU; with so many threads, or as many as there are cores.
+    """An `onnxruntime.InferenceSession` on the CPU.
 
-    ONNX Runtime is imported here, and with its telemetry off: else importing it would leave a file in the folder for
-    temporary files and ask the network.
+    With so many threads, or as many as there are cores.
+
+    ONNX Runtime is imported here, and with its telemetry off: else importing it would leave a file
+    in the folder for temporary files and ask the network.
 
     Raises:
         InputError: a file that ONNX Runtime cannot read.
@@ -68,7 +80,9 @@ def open_session(path: Path, *, threads: int | None = None) -> Any:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its own have no common base, and a damaged file may raise nearly any of them
+    except (
+        Exception
+    ) as error:  # its own have no common base, and a damaged file may raise nearly any of them
         raise InputError(f"{path}: cannot be read as an ONNX model: {error}") from error
 
 
@@ -82,7 +96,10 @@ class OnnxRuntime:
 
     def __call__(self, names: Sequence[str], images: Tensor) -> list[Tensor]:
         """The outputs of these names for images (B, 3, H, W) float32."""
-        return [torch.from_numpy(output) for output in self.session.run(list(names), {INPUT: images.numpy()})]
+        return [
+            torch.from_numpy(output)
+            for output in self.session.run(list(names), {INPUT: images.numpy()})
+        ]
 
 
 class ProgramRuntime:
@@ -96,7 +113,9 @@ class ProgramRuntime:
     def __call__(self, names: Sequence[str], images: Tensor) -> list[Tensor]:
         """The outputs of these names for images (B, 3, H, W) float32."""
         found = self.module(images)
-        outputs = dict(zip(self.names, found if isinstance(found, tuple) else (found,), strict=True))
+        outputs = dict(
+            zip(self.names, found if isinstance(found, tuple) else (found,), strict=True)
+        )
         return [outputs[name] for name in names]
 
 
@@ -118,15 +137,21 @@ class ExportedNetwork(nn.Module):
         return self  # what runs it never changes
 
     def forward(self, images: Images) -> Logits | PixelLogits:
-        """Class scores of prepared images (B, 3, H, W): (B, classes), of a segmenter (B, classes, H, W)."""
+        """Class scores of prepared images (B, 3, H, W).
+
+        (B, classes), of a segmenter (B, classes, H, W).
+        """
         return self.run(OUTPUT, images)
 
     def notice_padding(self, side: int) -> None:
-        """Say once that an image is padded because the file takes none with a side of less than `side` pixels."""
+        """Say once that an image is padded because the file takes none with a side of less than
+        `side` pixels.
+        """
         if not self._padded:
             self._padded = True
             notice(
-                f"{self.path}: takes images of {side} x {side} pixels or more; smaller ones are padded with zeros, and "
+                f"{self.path}: takes images of {side} x {side} pixels or more; smaller ones are "
+                "padded with zeros, and "
                 "their answers differ from those of the model it was made from"
             )
 
@@ -139,21 +164,29 @@ class ExportedNetwork(nn.Module):
         """Several outputs of the file."""
         try:
             found = self.runtime(names, images.float().cpu())
-        except Exception as error:  # whatever a runtime may raise of a file that was changed, or of a wrong size
+        except (
+            Exception
+        ) as error:  # whatever a runtime may raise of a file that was changed, or of a wrong size
             shape, reason = tuple(images.shape), str(error).strip().partition("\n")[0]
-            raise InputError(f"{self.path}: cannot compute images of shape {shape}: {reason}") from error
+            raise InputError(
+                f"{self.path}: cannot compute images of shape {shape}: {reason}"
+            ) from error
         for name, output in zip(names, found, strict=True):
             classes = output.shape[1] if name in (OUTPUT, CELLS) else self.num_classes
             if classes != self.num_classes:
                 raise InputError(
-                    f"{self.path}: gives scores of {classes} classes, but its metadata name {self.num_classes}; "
+                    f"{self.path}: gives scores of {classes} classes, but its metadata name "
+                    f"{self.num_classes}; "
                     "export the model again"
                 )
         return [output.to(images.device) for output in found]
 
 
 class ExportedDenseNetwork(ExportedNetwork, DenseNetwork):
-    """An exported segmenter's network; it takes images of one size, or of any size from a smallest one."""
+    """An exported segmenter's network.
+
+    It takes images of one size, or of any size from a smallest one.
+    """
 
     def __init__(self, runtime: Runtime, description: Mapping[str, Any], path: Path) -> None:
         super().__init__(runtime, description, path)
@@ -162,7 +195,8 @@ class ExportedDenseNetwork(ExportedNetwork, DenseNetwork):
         self.fixed_size = None if size["dynamic_size"] else int(size["size"])
 
     def scores(self, images: Images) -> ClassMap:
-        """Class scores (B, classes, ceil(H / stride), ceil(W / stride)) of prepared images (B, 3, H, W).
+        """Class scores (B, classes, ceil(H / stride), ceil(W / stride)) of prepared images (B, 3,
+        H, W).
 
         Images below the smallest size are padded with zeros at the right and bottom.
         """
@@ -182,7 +216,9 @@ class ExportedObjectNetwork(ExportedNetwork, ObjectNetwork):
         self.protocol, self.has_masks = RCNNProtocol.from_dict(description["protocol"]), False
         self.smallest = int(description["input"]["smallest_size"])
 
-    def detect(self, images: Sequence[Image], *, threshold: float, most: int) -> list[dict[str, Tensor]]:
+    def detect(
+        self, images: Sequence[Image], *, threshold: float, most: int
+    ) -> list[dict[str, Tensor]]:
         """The objects in each image, as `RCNN.detect`.
 
         Raises:
@@ -190,7 +226,8 @@ class ExportedObjectNetwork(ExportedNetwork, ObjectNetwork):
         """
         if threshold < self.protocol.threshold or most > self.protocol.most:
             raise InputError(
-                f"an exported model answers with scores of {self.protocol.threshold:g} or more, at most "
+                f"an exported model answers with scores of {self.protocol.threshold:g} or more, at "
+                "most "
                 f"{self.protocol.most} times, got a threshold of {threshold:g} and {most} answers"
             )
         return [self._detect(image, threshold, most) for image in images]
@@ -210,17 +247,21 @@ def load_exported(path: Path) -> Classifier | Segmenter | Detector:
     """Load a model that `nommer export` wrote.
 
     Raises:
-        InputError: a file that cannot be read, that would have to execute code, or that lacks the class names and the
-            preprocessing.
+        InputError: a file that cannot be read, that would have to execute code, or that lacks the
+            class names and the preprocessing.
     """
     told, run_by = _open(path)
     try:
         description = _read(told[METADATA])
-        return _BUILDERS[description["task"]](run_by(description["outputs"]), description, path).eval()
+        return _BUILDERS[description["task"]](
+            run_by(description["outputs"]), description, path
+        ).eval()
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except (AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: was not written by `nommer export`, its metadata lack or spoil {error}") from error
+        raise InputError(
+            f"{path}: was not written by `nommer export`, its metadata lack or spoil {error}"
+        ) from error
 
 
 def _open(path: Path) -> tuple[Mapping[str, str], Callable[[Sequence[str]], Runtime]]:
@@ -247,7 +288,9 @@ def _read(text: str) -> dict[str, Any]:
         raise TypeError("everything")
     found = description.get("format", FORMAT)
     if found != FORMAT:
-        raise InputError(f"written by a newer nommer (format {found!r}, known: {FORMAT}); upgrade nommer")
+        raise InputError(
+            f"written by a newer nommer (format {found!r}, known: {FORMAT}); upgrade nommer"
+        )
     if description["task"] not in _BUILDERS:
         raise InputError(
             f"a model for the task {description['task']!r}, which this nommer does not know "
@@ -284,7 +327,9 @@ def _detector(runtime: Runtime, description: dict[str, Any], path: Path) -> Dete
     )
 
 
-_BUILDERS: dict[str, Callable[[Runtime, dict[str, Any], Path], Classifier | Segmenter | Detector]] = {
+_BUILDERS: dict[
+    str, Callable[[Runtime, dict[str, Any], Path], Classifier | Segmenter | Detector]
+] = {
     "classification": _classifier,
     "multi-label classification": _classifier,
     "segmentation": _segmenter,

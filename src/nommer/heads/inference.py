@@ -1,8 +1,9 @@
 """From a dense network to the scores of every pixel of an image, at any size and in bounded memory.
 
-Train's validation, evaluate and predict all come through `score_bands`: the whole image at once, or windows whose
-overlaps are blended; one view of the image, or several (scales, mirrored). Scores are enlarged to the image's own size
-band by band, so that no tensor of all classes and all pixels is ever held.
+Train's validation, evaluate and predict all come through `score_bands`: the whole image at once, or
+windows whose overlaps are blended; one view of the image, or several (scales, mirrored). Scores are
+enlarged to the image's own size band by band, so that no tensor of all classes and all pixels is
+ever held.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,9 @@ from nommer.errors import InputError, check_words
 from nommer.shapes import BandScores, ClassMap, Images, ImageScores, NextImages
 
 WHOLE_PIXELS = 2**21
-"""Up to this many pixels, mode "auto" takes an image whole; also what one step of a sliding window may hold."""
+"""Up to this many pixels, mode "auto" takes an image whole; also what one step of a sliding window
+may hold.
+"""
 
 _BAND = 2**23
 """Scores (classes x pixels) that are enlarged at a time."""
@@ -34,7 +37,9 @@ class Inference:
     """
 
     mode: Literal["auto", "whole", "slide"] = "auto"
-    """The whole image at once, or a sliding window; auto takes images of up to two million pixels whole."""
+    """The whole image at once, or a sliding window; auto takes images of up to two million pixels
+    whole.
+    """
     window: int | None = None
     """Side of the sliding window in pixels. By default the side of the training crops."""
     overlap: float = 1 / 3
@@ -52,11 +57,16 @@ class Inference:
         if not 0 <= self.overlap <= 0.9:
             raise InputError(f"inference.overlap must be from 0 to 0.9, got {self.overlap}")
         if not self.scales or not all(0.1 <= scale <= 10 for scale in self.scales):
-            raise InputError(f"inference.scales must be numbers from 0.1 to 10, at least one, got {self.scales}")
+            raise InputError(
+                f"inference.scales must be numbers from 0.1 to 10, at least one, got {self.scales}"
+            )
 
 
 class DenseNetwork(nn.Module):
-    """What sliding and enlarging ask of a network; `forward` gives the scores at the images' own size."""
+    """What sliding and enlarging ask of a network.
+
+    `forward` gives the scores at the images' own size.
+    """
 
     num_classes: int
     stride: int
@@ -65,16 +75,25 @@ class DenseNetwork(nn.Module):
     """Side of the only images that the network takes; None for any size."""
 
     def scores(self, images: Images) -> ClassMap:
-        """Class scores (B, classes, ceil(H / stride), ceil(W / stride)) of normalised images (B, 3, H, W)."""
+        """Class scores (B, classes, ceil(H / stride), ceil(W / stride)) of normalised images (B, 3,
+        H, W).
+        """
         raise NotImplementedError
 
     def notice_padding(self, side: int) -> None:
-        """Called where an image is padded because the network takes none with a side of less than `side` pixels."""
+        """Called where an image is padded because the network takes none with a side of less than
+        `side` pixels.
+        """
 
 
 @torch.inference_mode()
 def score_bands(
-    network: DenseNetwork, image: Images, *, size: tuple[int, int], inference: Inference, window: int
+    network: DenseNetwork,
+    image: Images,
+    *,
+    size: tuple[int, int],
+    inference: Inference,
+    window: int,
 ) -> Iterator[tuple[int, BandScores]]:
     """The scores of every pixel, in bands of rows from top to bottom.
 
@@ -86,8 +105,9 @@ def score_bands(
         window: side of the sliding window where `inference` names none.
 
     Yields:
-        The first row of a band, and its scores (classes, rows, W) float32, whose softmax are the probabilities: the
-        network's own where there is one view, else the logarithm of the mean probabilities.
+        The first row of a band, and its scores (classes, rows, W) float32, whose softmax are the
+        probabilities: the network's own where there is one view, else the logarithm of the mean
+        probabilities.
 
     Raises:
         InputError: another way than the one that a network of fixed size can go.
@@ -141,7 +161,9 @@ def _views(
 
 
 class _View:
-    """One look at an image, at a scale and perhaps mirrored, whose scores are enlarged row by row, downwards only."""
+    """One look at an image, at a scale and perhaps mirrored, whose scores are enlarged row by row,
+    downwards only.
+    """
 
     def __init__(
         self,
@@ -154,7 +176,9 @@ class _View:
     ) -> None:
         self.strips, self.size, self.mirrored = strips, size, mirrored
         self.cells = [ceil(side / stride) for side in seen]
-        self.cells_per_pixel = [side / wanted / stride for side, wanted in zip(seen, size, strict=True)]
+        self.cells_per_pixel = [
+            side / wanted / stride for side, wanted in zip(seen, size, strict=True)
+        ]
         self.kept = next(strips)[:, :, : self.cells[1]]
         self.first = 0
         """Row of cells that `kept` begins with."""
@@ -165,21 +189,29 @@ class _View:
         first, last = int(upper[0]), int(lower[-1])
         self._keep(first, last)
         wide = self._widen(self.kept[:, : last + 1 - first])
-        above, below, weight = (part.to(wide.device) for part in (upper - first, lower - first, weight))
+        above, below, weight = (
+            part.to(wide.device) for part in (upper - first, lower - first, weight)
+        )
         enlarged = torch.lerp(wide[:, above], wide[:, below], weight[:, None])
         return enlarged.flip(-1) if self.mirrored else enlarged
 
     def _widen(self, cells: ImageScores) -> BandScores:
-        left, right, weight = (part.to(cells.device) for part in self._between(0, self.size[1], axis=1))
+        left, right, weight = (
+            part.to(cells.device) for part in self._between(0, self.size[1], axis=1)
+        )
         return torch.lerp(cells[..., left], cells[..., right], weight)
 
     def _between(self, start: int, stop: int, *, axis: int) -> tuple[Tensor, Tensor, Tensor]:
-        """For pixels from `start` up to `stop`: the cells before and after, and the weight of the latter; on the CPU.
+        """For pixels from `start` up to `stop`.
+
+        The cells before and after, and the weight of the latter; on the CPU.
 
         There they cost no waiting for a GPU, and Apple's have no float64.
         """
         pixels = torch.arange(start, stop, dtype=torch.float64, device="cpu")
-        position = ((pixels + 0.5) * self.cells_per_pixel[axis] - 0.5).clamp(0, self.cells[axis] - 1)
+        position = ((pixels + 0.5) * self.cells_per_pixel[axis] - 0.5).clamp(
+            0, self.cells[axis] - 1
+        )
         before = position.floor().long()
         return before, (before + 1).clamp_max(self.cells[axis] - 1), (position - before).float()
 
@@ -194,14 +226,19 @@ def _whole(network: DenseNetwork, image: Images) -> Iterator[ImageScores]:
     yield network.scores(image)[0].float()
 
 
-def _slide(network: DenseNetwork, image: Images, window: int, overlap: float) -> Iterator[ImageScores]:
+def _slide(
+    network: DenseNetwork, image: Images, window: int, overlap: float
+) -> Iterator[ImageScores]:
     """Scores of all cells in strips of rows, from windows that are blended where they overlap."""
     padded = _pad(image, network)
     cells = [side // network.stride for side in padded.shape[-2:]]
     sides = [min(window // network.stride, count) for count in cells]
     tops, lefts = (_starts(count, side, overlap) for count, side in zip(cells, sides, strict=True))
     ramp = _ramp(sides[0], image.device)[:, None]
-    total, weights = image.new_zeros(network.num_classes, sides[0], cells[1]), torch.zeros_like(ramp)
+    total, weights = (
+        image.new_zeros(network.num_classes, sides[0], cells[1]),
+        torch.zeros_like(ramp),
+    )
     for top, following in zip(tops, [*tops[1:], cells[0]], strict=True):
         band = padded[..., top * network.stride : (top + sides[0]) * network.stride, :]
         total += ramp * _across(network, band, lefts, sides[1])
@@ -212,7 +249,9 @@ def _slide(network: DenseNetwork, image: Images, window: int, overlap: float) ->
 
 
 def _across(network: DenseNetwork, band: Images, lefts: list[int], side: int) -> ImageScores:
-    """Scores of the cells of one row of windows, `side` cells wide, that begin at the columns `lefts`."""
+    """Scores of the cells of one row of windows, `side` cells wide, that begin at the columns
+    `lefts`.
+    """
     stride, ramp = network.stride, _ramp(side, band.device)
     shape = (band.shape[-2] // stride, band.shape[-1] // stride)
     total, weights = band.new_zeros(network.num_classes, *shape), band.new_zeros(shape[1])
@@ -226,7 +265,9 @@ def _across(network: DenseNetwork, band: Images, lefts: list[int], side: int) ->
 
 
 def _pad(image: Images, network: DenseNetwork) -> NextImages:
-    """The image with zeros at the right and bottom, up to whole cells, and to one window where its size is fixed."""
+    """The image with zeros at the right and bottom, up to whole cells, and to one window where its
+    size is fixed.
+    """
     height, width = (max(side, network.fixed_size or 0) for side in image.shape[-2:])
     if (height, width) != image.shape[-2:]:
         network.notice_padding(network.fixed_size or 0)
@@ -237,13 +278,18 @@ def _pad(image: Images, network: DenseNetwork) -> NextImages:
 
 
 def _starts(cells: int, side: int, overlap: float) -> list[int]:
-    """Where windows of `side` cells begin so that they cover all `cells`, evenly, and overlap enough."""
+    """Where windows of `side` cells begin so that they cover all `cells`, evenly, and overlap
+    enough.
+    """
     step = max(1, floor(side * (1 - overlap)))
     count = ceil((cells - side) / step) + 1
     return [round(index * (cells - side) / max(1, count - 1)) for index in range(count)]
 
 
 def _ramp(side: int, device: torch.device) -> Float[Tensor, "side"]:
-    """Weights of a window's cells along one axis: most in the middle, falling evenly to nearly nothing at the ends."""
+    """Weights of a window's cells along one axis.
+
+    Most in the middle, falling evenly to nearly nothing at the ends.
+    """
     cells = torch.arange(side, device=device)
     return torch.minimum(cells, cells.flip(0)) + 0.5

@@ -1,4 +1,6 @@
-"""Masks of objects between their boxes' cells, in which networks learn them, and the pixels of an image."""
+"""Masks of objects between their boxes' cells, in which networks learn them, and the pixels of an
+image.
+"""
 
 import math
 
@@ -34,12 +36,17 @@ def crop_masks(
 
 
 def paste_mask(
-    mask: Float[Tensor, "cells cells"], box: Float[Tensor, "4"], size: tuple[int, int], *, threshold: float
+    mask: Float[Tensor, "cells cells"],
+    box: Float[Tensor, "4"],
+    size: tuple[int, int],
+    *,
+    threshold: float,
 ) -> np.ndarray:
     """The pixels of an image in which a mask is, (H, W) uint8.
 
     Args:
-        mask: probabilities in the cells of the box, on the CPU; they are interpolated in between, and 0 outside.
+        mask: probabilities in the cells of the box, on the CPU; they are interpolated in between,
+            and 0 outside.
         box: in pixels of the image.
         size: (H, W).
         threshold: least probability of a pixel.
@@ -52,7 +59,9 @@ def paste_mask(
     y = (rows + 0.5 - upper) / (lower - upper) * 2 - 1
     x = (columns + 0.5 - left) / (right - left) * 2 - 1
     grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
-    inside = F.grid_sample(mask[None, None].float(), grid[None], align_corners=False)[0, 0] >= threshold
+    inside = (
+        F.grid_sample(mask[None, None].float(), grid[None], align_corners=False)[0, 0] >= threshold
+    )
     pixels = np.zeros(size, np.uint8)
     if inside.any():
         top, start = int(rows[0]), int(columns[0])

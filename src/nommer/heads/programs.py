@@ -1,8 +1,9 @@
 """`torch.export` programs (pt2) on disk, read without executing anything.
 
-`torch.export.load` trusts its file: it unpickles what is marked as pickled, looks up operations in all of torch, and
-evaluates expressions of sizes and guards as Python. So the file is looked through first, with the same reader, and
-refused unless it is plain data: raw tensors, operations of ATen and of arithmetic, expressions of a few known names.
+`torch.export.load` trusts its file: it unpickles what is marked as pickled, looks up operations in
+all of torch, and evaluates expressions of sizes and guards as Python. So the file is looked through
+first, with the same reader, and refused unless it is plain data: raw tensors, operations of ATen
+and of arithmetic, expressions of a few known names.
 """
 
 import io
@@ -73,7 +74,9 @@ def _check(content: bytes, path: Path) -> dict[str, str]:
                 raise _refusal(path, f"a member {name!r}")
             if name.endswith(".pt") and archive.read_bytes(name):
                 raise _refusal(path, f"pickled values in {name}")
-            for key, value in _entries(json.loads(archive.read_bytes(name)) if name.endswith(".json") else None):
+            for key, value in _entries(
+                json.loads(archive.read_bytes(name)) if name.endswith(".json") else None
+            ):
                 if not _is_plain(key, value):
                     raise _refusal(path, f"{key} {value!r:.80} in {name}")
         return {name.removeprefix("extra/"): "" for name in names if name.startswith("extra/")}
@@ -98,11 +101,14 @@ def _entries(value: Any) -> Iterator[tuple[str, Any]]:
     """Every key with its value, however deep."""
     if isinstance(value, dict):
         yield from value.items()
-    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+    for inner in (
+        value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    ):
         yield from _entries(inner)
 
 
 def _refusal(path: Path, what: str) -> InputError:
     return InputError(
-        f"{path}: holds {what}, which could run code when it is loaded; `nommer export` writes nothing like it: refused"
+        f"{path}: holds {what}, which could run code when it is loaded; `nommer export` writes "
+        "nothing like it: refused"
     )

@@ -1,4 +1,6 @@
-"""Region proposals: torchvision's network, with anchors that lie where the maps' cells do and the published loss."""
+"""Region proposals: torchvision's network, with anchors that lie where the maps' cells do and the
+published loss.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -51,25 +53,38 @@ class ProposalNetwork(RegionProposalNetwork):  # type: ignore[misc]  # torchvisi
             labels: of each image (anchors,): 1 object, 0 background, -1 neither.
             regression_targets: of each image (anchors, 4).
         """
-        positive, negative = (torch.cat(chosen).nonzero()[:, 0] for chosen in self.fg_bg_sampler(labels))
+        positive, negative = (
+            torch.cat(chosen).nonzero()[:, 0] for chosen in self.fg_bg_sampler(labels)
+        )
         sampled, wanted = torch.cat([positive, negative]), torch.cat(list(regression_targets))
         boxes = F.smooth_l1_loss(
             pred_bbox_deltas[positive], wanted[positive], beta=self.box_beta, reduction="sum"
         ) / len(sampled)
-        return F.binary_cross_entropy_with_logits(objectness[sampled, 0], torch.cat(list(labels))[sampled]), boxes
+        return F.binary_cross_entropy_with_logits(
+            objectness[sampled, 0], torch.cat(list(labels))[sampled]
+        ), boxes
 
 
 class ProposalHead(RPNHead):  # type: ignore[misc]
-    """torchvision's, whose answers are float32 also under autocast: boxes need more digits than bfloat16 has."""
+    """torchvision's, whose answers are float32 also under autocast.
+
+    Boxes need more digits than bfloat16 has.
+    """
 
     def forward(self, x: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Whether and where, per map and anchor: (B, anchors, rows, columns) and (B, 4 anchors, rows, columns)."""
+        """Whether and where, per map and anchor.
+
+        (B, anchors, rows, columns) and (B, 4 anchors, rows, columns).
+        """
         objectness, deltas = super().forward(x)
         return [scores.float() for scores in objectness], [moves.float() for moves in deltas]
 
 
 class Anchors(AnchorGenerator):  # type: ignore[misc]
-    """torchvision's, a cell always as wide as its map's stride: there, it depends on how far the image is padded."""
+    """torchvision's, a cell always as wide as its map's stride.
+
+    There, it depends on how far the image is padded.
+    """
 
     def __init__(self, strides: list[int], protocol: RCNNProtocol) -> None:
         sizes = tuple((protocol.anchor_scale * stride,) for stride in strides)

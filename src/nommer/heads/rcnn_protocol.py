@@ -24,14 +24,17 @@ class StageProtocol:
 
 @dataclass(frozen=True, kw_only=True)
 class RCNNProtocol:
-    """How proposals and boxes are sampled, matched, moved and chosen; the defaults are the published numbers.
+    """How proposals and boxes are sampled, matched, moved and chosen.
 
-    Other than torchvision's defaults are: `proposals_train` (there 2000), `box_beta` (1/9), `sampling_ratio` (2),
-    `aligned` (False); torchvision knows no cascade. As there and unlike the published code, anchors have whole pixels,
-    and every object gets the anchor that fits it best, however badly that fits.
+    The defaults are the published numbers.
 
-    Source: Swin Transformer, "COCO object detection", and the protocol of MMDetection that it follows; Cai and
-    Vasconcelos, "Cascade R-CNN" (2018).
+    Other than torchvision's defaults are: `proposals_train` (there 2000), `box_beta` (1/9),
+    `sampling_ratio` (2), `aligned` (False); torchvision knows no cascade. As there and unlike the
+    published code, anchors have whole pixels, and every object gets the anchor that fits it best,
+    however badly that fits.
+
+    Source: Swin Transformer, "COCO object detection", and the protocol of MMDetection that it
+    follows; Cai and Vasconcelos, "Cascade R-CNN" (2018).
 
     Raises:
         InputError: a value out of range; the message names it.
@@ -62,7 +65,9 @@ class RCNNProtocol:
     """The same in prediction."""
 
     roi_positive_iou: float = 0.5
-    """A proposal that overlaps an object by this or more shows it, any other is background; without a cascade."""
+    """A proposal that overlaps an object by this or more shows it, any other is background; without
+    a cascade.
+    """
     box_deviations: Deviations = (0.1, 0.1, 0.2, 0.2)
     """By which the four numbers that move a box are divided to be learned; without a cascade."""
     cascade_ious: tuple[float, ...] = (0.5, 0.6, 0.7)
@@ -87,8 +92,8 @@ class RCNNProtocol:
     giou_weight: float = 10.0
     """Factor of the latter."""
     box_convolutions: int = 0
-    """3x3 convolutions, each with batch norm and ReLU, before the hidden layer of a box head, which is then one; 0 for
-    two hidden layers. Swin's cascade has 4."""
+    """3x3 convolutions, each with batch norm and ReLU, before the hidden layer of a box head, which
+    is then one; 0 for two hidden layers. Swin's cascade has 4."""
 
     box_cells: int = 7
     """Cells along a side into which a proposal is pooled for its box."""
@@ -97,8 +102,8 @@ class RCNNProtocol:
     sampling_ratio: int = 0
     """Samples along a side of such a cell; 0 for as many as it covers cells of the map."""
     aligned: bool = True
-    """Pooling puts a map's value at the middle of its cell, and masks are learned as yes or no (RoIAlign's second
-    version); False is the first one, half a cell off."""
+    """Pooling puts a map's value at the middle of its cell, and masks are learned as yes or no
+    (RoIAlign's second version); False is the first one, half a cell off."""
 
     threshold: float = 0.05
     """Least score of an answer."""
@@ -120,11 +125,17 @@ class RCNNProtocol:
         counts = [len(self.cascade_ious), len(self.cascade_deviations), len(self.cascade_weights)]
         if min(counts) < 1 or len(set(counts)) > 1:
             raise InputError(
-                "cascade_ious, cascade_deviations and cascade_weights must have one entry per stage each, got "
+                "cascade_ious, cascade_deviations and cascade_weights must have one entry per "
+                "stage each, got "
                 f"{counts[0]}, {counts[1]} and {counts[2]}"
             )
-        if not all(len(four) == 4 and min(four) > 0 for four in (self.box_deviations, *self.cascade_deviations)):
-            raise InputError("box_deviations and each of cascade_deviations must be four numbers above 0")
+        if not all(
+            len(four) == 4 and min(four) > 0
+            for four in (self.box_deviations, *self.cascade_deviations)
+        ):
+            raise InputError(
+                "box_deviations and each of cascade_deviations must be four numbers above 0"
+            )
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "RCNNProtocol":
@@ -139,24 +150,30 @@ class RCNNProtocol:
         """What tells the stages of a cascade apart; without one there is a single stage."""
         if not cascade:
             return (StageProtocol(self.roi_positive_iou, self.box_deviations, 1.0),)
-        of_stages = zip(self.cascade_ious, self.cascade_deviations, self.cascade_weights, strict=True)
+        of_stages = zip(
+            self.cascade_ious, self.cascade_deviations, self.cascade_weights, strict=True
+        )
         return tuple(StageProtocol(*stage) for stage in of_stages)
 
     def _check_ranges(self) -> None:
         counts = (
-            "rpn_samples candidates_train candidates_test proposals_train proposals_test roi_samples box_cells "
+            "rpn_samples candidates_train candidates_test proposals_train proposals_test "
+            "roi_samples box_cells "
             "mask_cells most"
         )
         for name in counts.split():
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be 1 or more, got {getattr(self, name)}")
         shares = (
-            "rpn_positive_iou rpn_negative_iou rpn_positive_share rpn_nms roi_positive_iou roi_positive_share "
+            "rpn_positive_iou rpn_negative_iou rpn_positive_share rpn_nms roi_positive_iou "
+            "roi_positive_share "
             "threshold nms mask_threshold cascade_ious"
         )
         for name in shares.split():
             values = getattr(self, name)
-            if not all(0 <= value <= 1 for value in (values if isinstance(values, tuple) else (values,))):
+            if not all(
+                0 <= value <= 1 for value in (values if isinstance(values, tuple) else (values,))
+            ):
                 raise InputError(f"{name} must be from 0 to 1, got {values}")
         for name in ("box_beta", "sampling_ratio", "giou_weight", "box_convolutions"):
             if getattr(self, name) < 0:

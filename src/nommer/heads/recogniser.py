@@ -1,4 +1,7 @@
-"""What the models of all tasks share: from images as they are to the network's input, and an answer for each."""
+"""What the models of all tasks share.
+
+From images as they are to the network's input, and an answer for each.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -41,7 +44,9 @@ class Recogniser(nn.Module):
 
     preprocessing: ImagePreparation
 
-    def __init__(self, network: nn.Module, *, class_names: Sequence[str], preprocessing: ImagePreparation) -> None:
+    def __init__(
+        self, network: nn.Module, *, class_names: Sequence[str], preprocessing: ImagePreparation
+    ) -> None:
         super().__init__()
         self.network = network
         self.class_names = tuple(class_names)
@@ -60,9 +65,11 @@ class Recogniser(nn.Module):
     def answer_each(
         self, sources: Sequence[ImageSource], answer: Callable[[str, Image.Image], Answer | None]
     ) -> Iterator[Answer | Failure]:
-        """The answers of `answer` to the name and the decoded image of every source, with one image in memory.
+        """The answers of `answer` to the name and the decoded image of every source, with one image
+        in memory.
 
-        What cannot be decoded, or is answered by None for scores that are no numbers, gets a `Failure`.
+        What cannot be decoded, or is answered by None for scores that are no numbers, gets a
+        `Failure`.
         """
         for source in sources:
             name, image = source_name(source), open_source(source, self.preprocessing.background)
@@ -75,7 +82,9 @@ class Recogniser(nn.Module):
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """`model` in evaluation mode while it is open, and afterwards each of its modules in the mode from before."""
+    """`model` in evaluation mode while it is open, and afterwards each of its modules in the mode
+    from before.
+    """
     before = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -96,7 +105,10 @@ def source_name(source: ImageSource) -> str:
 
 
 def open_source(source: ImageSource, background: tuple[int, int, int]) -> Image.Image | Failure:
-    """A source as an RGB image, what is transparent on `background`; a `Failure` if it cannot be decoded."""
+    """A source as an RGB image, what is transparent on `background`.
+
+    A `Failure` if it cannot be decoded.
+    """
     try:
         return open_any(source, background=background)
     except ImageError as error:

@@ -1,7 +1,8 @@
 """What is in a proposal: class, exact box and mask, found in one stage or in a cascade of stages.
 
-Each stage of a cascade starts from the boxes of the one before, and all classes move the boxes alike. Faster R-CNN is
-one stage, in which each class moves them in its own way. Heads, samplers and coders are torchvision's.
+Each stage of a cascade starts from the boxes of the one before, and all classes move the boxes
+alike. Faster R-CNN is one stage, in which each class moves them in its own way. Heads, samplers and
+coders are torchvision's.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,11 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Integer
 from torch import Tensor, nn
 from torchvision.models.detection import _utils as parts
-from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.faster_rcnn import (
+    FastRCNNConvFCHead,
+    FastRCNNPredictor,
+    TwoMLPHead,
+)
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.ops import (
     batched_nms,
@@ -84,14 +89,18 @@ class BoxStage(nn.Module):
             self.predictor.bbox_pred = nn.Linear(width, 4)
         self.weight, self.protocol = stage.weight, protocol
         self.matcher = parts.Matcher(stage.iou, stage.iou)
-        self.sampler = parts.BalancedPositiveNegativeSampler(protocol.roi_samples, protocol.roi_positive_share)
+        self.sampler = parts.BalancedPositiveNegativeSampler(
+            protocol.roi_samples, protocol.roi_positive_share
+        )
         x, y, width_, height = (1 / deviation for deviation in stage.deviations)
         self.coder = parts.BoxCoder((x, y, width_, height))
 
     def forward(
         self, pooled: Float[Tensor, "boxes channels cells cells"]
     ) -> tuple[Float[Tensor, "boxes classes"], Float[Tensor, "boxes moves 4"]]:
-        """Scores of background and classes, and how to move each box, by class or for all of them alike."""
+        """Scores of background and classes, and how to move each box, by class or for all of them
+        alike.
+        """
         scores, moves = self.predictor(self.head(pooled))
         return scores.float(), moves.float().unflatten(1, (-1, 4))
 
@@ -115,44 +124,67 @@ class BoxStage(nn.Module):
         samples: Sequence[Samples],
         targets: Sequence[Target],
     ) -> tuple[Tensor, Tensor]:
-        """Of the classes, the mean over all samples; of the boxes, over all samples the sum of those with an object."""
+        """Of the classes, the mean over all samples.
+
+        Of the boxes, over all samples the sum of those with an object.
+        """
         labels = torch.cat([sample.labels for sample in samples])
         if not len(labels):
             return scores.sum() * 0.0, moves.sum() * 0.0
         shows = labels.nonzero()[:, 0]
         boxes = torch.cat([sample.boxes for sample in samples])[shows]
-        of_objects = [t["boxes"].to(boxes)[s.matches[s.labels > 0]] for s, t in zip(samples, targets, strict=True)]
+        of_objects = [
+            t["boxes"].to(boxes)[s.matches[s.labels > 0]]
+            for s, t in zip(samples, targets, strict=True)
+        ]
         learned = moves[shows, labels[shows] if moves.shape[1] > 1 else 0]
         box_loss = self._box_loss(learned, boxes, torch.cat(of_objects)) / len(labels)
         return F.cross_entropy(scores, labels), box_loss
 
     def _box_loss(
-        self, moves: Float[Tensor, "boxes 4"], boxes: Float[Tensor, "boxes 4"], objects: Float[Tensor, "boxes 4"]
+        self,
+        moves: Float[Tensor, "boxes 4"],
+        boxes: Float[Tensor, "boxes 4"],
+        objects: Float[Tensor, "boxes 4"],
     ) -> Tensor:
         """The sum over all boxes of how far they are, once moved, from their objects."""
         if self.protocol.box_loss == "giou":
             moved = self.coder.decode_single(moves, boxes)
-            return self.protocol.giou_weight * generalized_box_iou_loss(moved, objects, reduction="sum")
+            return self.protocol.giou_weight * generalized_box_iou_loss(
+                moved, objects, reduction="sum"
+            )
         wanted = self.coder.encode_single(objects, boxes)
         return F.smooth_l1_loss(moves, wanted, beta=self.protocol.box_beta, reduction="sum")
 
-    def move(self, boxes: Sequence[Tensor], moves: Float[Tensor, "boxes moves 4"], shapes: Sequence[Size]) -> list[Any]:
+    def move(
+        self, boxes: Sequence[Tensor], moves: Float[Tensor, "boxes moves 4"], shapes: Sequence[Size]
+    ) -> list[Any]:
         """The moved boxes of each image, (boxes, moves, 4), inside it."""
-        moved = self.coder.decode_single(moves.flatten(1), torch.cat(list(boxes))).unflatten(1, (-1, 4))
+        moved = self.coder.decode_single(moves.flatten(1), torch.cat(list(boxes))).unflatten(
+            1, (-1, 4)
+        )
         of_images = moved.split([len(of_image) for of_image in boxes])
-        return [clip_boxes_to_image(part, shape) for part, shape in zip(of_images, shapes, strict=True)]
+        return [
+            clip_boxes_to_image(part, shape) for part, shape in zip(of_images, shapes, strict=True)
+        ]
 
 
 def box_head(channels: int, width: int, protocol: RCNNProtocol) -> nn.Module:
-    """From pooled boxes (boxes, channels, cells, cells) to (boxes, width): two hidden layers, or convolutions and one.
+    """From pooled boxes (boxes, channels, cells, cells) to (boxes, width).
 
-    Source: Ren et al. (2015); Wu and He, "Group Normalization" (2018), section 4.2, for the convolutions.
+    Two hidden layers, or convolutions and one.
+
+    Source: Ren et al. (2015); Wu and He, "Group Normalization" (2018), section 4.2, for the
+    convolutions.
     """
     cells = protocol.box_cells
     if not protocol.box_convolutions:
         return TwoMLPHead(channels * cells**2, width)
     return FastRCNNConvFCHead(
-        (channels, cells, cells), [channels] * protocol.box_convolutions, [width], norm_layer=nn.BatchNorm2d
+        (channels, cells, cells),
+        [channels] * protocol.box_convolutions,
+        [width],
+        norm_layer=nn.BatchNorm2d,
     )
 
 
@@ -165,20 +197,34 @@ class MaskHead(nn.Module):
         self.predictor = MaskRCNNPredictor(channels, channels, num_classes + 1)
         self.aligned = protocol.aligned
 
-    def forward(self, pooled: Float[Tensor, "boxes channels cells cells"], labels: Integer[Tensor, "boxes"]) -> Tensor:
+    def forward(
+        self, pooled: Float[Tensor, "boxes channels cells cells"], labels: Integer[Tensor, "boxes"]
+    ) -> Tensor:
         """Logits (boxes, 2 cells, 2 cells) of the masks of these classes, counted from 1."""
         logits = self.predictor(self.head(pooled)).float()
         return logits[torch.arange(len(labels), device=labels.device), labels]
 
-    def loss(self, logits: Float[Tensor, "boxes rows columns"], targets: Float[Tensor, "boxes rows columns"]) -> Tensor:
+    def loss(
+        self,
+        logits: Float[Tensor, "boxes rows columns"],
+        targets: Float[Tensor, "boxes rows columns"],
+    ) -> Tensor:
         """Mean over all cells; 0 without boxes."""
-        return F.binary_cross_entropy_with_logits(logits, targets) if len(logits) else logits.sum() * 0.0
+        return (
+            F.binary_cross_entropy_with_logits(logits, targets)
+            if len(logits)
+            else logits.sum() * 0.0
+        )
 
     def targets(self, samples: Samples, target: Target, *, cells: int) -> Tensor:
         """What is to be learned (boxes, cells, cells), for the samples that show objects."""
         shows = samples.labels > 0
         return crop_masks(
-            target["masks"], samples.boxes[shows], samples.matches[shows], cells=cells, aligned=self.aligned
+            target["masks"],
+            samples.boxes[shows],
+            samples.matches[shows],
+            cells=cells,
+            aligned=self.aligned,
         )
 
 
@@ -211,17 +257,31 @@ class RoIHeads(nn.Module):
         self.box_pool = RoIPool(protocol.box_cells, strides, protocol)
         self.stages: Any = nn.ModuleList(
             BoxStage(
-                channels, box_channels, num_classes=num_classes, per_class=not cascade, stage=stage, protocol=protocol
+                channels,
+                box_channels,
+                num_classes=num_classes,
+                per_class=not cascade,
+                stage=stage,
+                protocol=protocol,
             )
             for stage in protocol.stages(cascade=cascade)
         )
         self.mask_pool = RoIPool(protocol.mask_cells, strides, protocol)
-        self.mask_head = MaskHead(channels, num_classes=num_classes, protocol=protocol) if masks else None
+        self.mask_head = (
+            MaskHead(channels, num_classes=num_classes, protocol=protocol) if masks else None
+        )
 
     def losses(
-        self, maps: Sequence[Tensor], proposals: Sequence[Tensor], shapes: Sequence[Size], targets: Sequence[Target]
+        self,
+        maps: Sequence[Tensor],
+        proposals: Sequence[Tensor],
+        shapes: Sequence[Size],
+        targets: Sequence[Target],
     ) -> dict[str, Tensor]:
-        """The losses of classes, boxes and masks; those of several stages are added up by their weights."""
+        """The losses of classes, boxes and masks.
+
+        Those of several stages are added up by their weights.
+        """
         classes: Any = 0.0
         boxes: Any = 0.0
         for stage in self.stages:
@@ -232,18 +292,27 @@ class RoIHeads(nn.Module):
             classes, boxes = classes + stage.weight * of_classes, boxes + stage.weight * of_boxes
             if stage is not self.stages[-1]:
                 moved = stage.move(sampled, moves.detach(), shapes)
-                proposals = [part[~sample.given, 0] for part, sample in zip(moved, samples, strict=True)]
+                proposals = [
+                    part[~sample.given, 0] for part, sample in zip(moved, samples, strict=True)
+                ]
         losses = {"loss_classifier": classes, "loss_box_reg": boxes}
         if self.mask_head is not None:
             losses["loss_mask"] = self._mask_loss(self.mask_head, maps, samples, targets)
         return losses
 
     def _mask_loss(
-        self, head: MaskHead, maps: Sequence[Tensor], samples: Sequence[Samples], targets: Sequence[Target]
+        self,
+        head: MaskHead,
+        maps: Sequence[Tensor],
+        samples: Sequence[Samples],
+        targets: Sequence[Target],
     ) -> Tensor:
         pooled = self.mask_pool(maps, [sample.boxes[sample.labels > 0] for sample in samples])
         logits = head(pooled, torch.cat([sample.labels[sample.labels > 0] for sample in samples]))
-        wanted = [head.targets(*pair, cells=logits.shape[-1]) for pair in zip(samples, targets, strict=True)]
+        wanted = [
+            head.targets(*pair, cells=logits.shape[-1])
+            for pair in zip(samples, targets, strict=True)
+        ]
         return head.loss(logits, torch.cat(wanted))
 
     def detect(
@@ -255,7 +324,9 @@ class RoIHeads(nn.Module):
         threshold: float,
         most: int,
     ) -> list[Answers]:
-        """What is in the proposals of each image: the last stage's boxes, scored by the mean of all stages' scores.
+        """What is in the proposals of each image.
+
+        The last stage's boxes, scored by the mean of all stages' scores.
 
         Raises:
             FloatingPointError: scores that are no numbers.
@@ -270,7 +341,10 @@ class RoIHeads(nn.Module):
         if not mean.isfinite().all():
             raise FloatingPointError("the model's scores are no numbers")
         probabilities = torch.split(mean.softmax(-1), [len(part) for part in moved])
-        return [self._best(*pair, threshold=threshold, most=most) for pair in zip(moved, probabilities, strict=True)]
+        return [
+            self._best(*pair, threshold=threshold, most=most)
+            for pair in zip(moved, probabilities, strict=True)
+        ]
 
     def _best(
         self,
@@ -280,7 +354,9 @@ class RoIHeads(nn.Module):
         threshold: float,
         most: int,
     ) -> Answers:
-        """Of one image: all pairs of box and class above the threshold, without doubles, the best first."""
+        """Of one image: all pairs of box and class above the threshold, without doubles, the best
+        first.
+        """
         at, labels = (probabilities[:, 1:] > threshold).nonzero().unbind(1)
         labels = labels + 1
         scores, boxes = probabilities[at, labels], boxes[at, labels if boxes.shape[1] > 1 else 0]
@@ -289,7 +365,9 @@ class RoIHeads(nn.Module):
         return Answers(boxes[kept], scores[kept], labels[kept])
 
     def masks(self, maps: Sequence[Tensor], answers: Sequence[Answers]) -> list[Tensor]:
-        """Of each image the probabilities (found, 2 cells, 2 cells) of the answers' masks in their boxes."""
+        """Of each image the probabilities (found, 2 cells, 2 cells) of the answers' masks in their
+        boxes.
+        """
         if self.mask_head is None:
             return []
         labels = torch.cat([answer.labels for answer in answers])

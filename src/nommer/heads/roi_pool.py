@@ -12,7 +12,9 @@ from nommer.heads.rcnn_protocol import RCNNProtocol
 
 
 class RoIPool(nn.Module):
-    """The maps of a feature pyramid inside boxes, each box from the map that suits its size; always float32.
+    """The maps of a feature pyramid inside boxes, each box from the map that suits its size.
+
+    Always float32.
 
     Args:
         cells: into which a box is divided, along a side.
@@ -32,12 +34,15 @@ class RoIPool(nn.Module):
         """Pooled boxes of all images, (boxes, channels, cells, cells).
 
         Args:
-            maps: finest first, one per stride; further ones, which are for proposals only, are left out.
+            maps: finest first, one per stride; further ones, which are for proposals only, are left
+                out.
             boxes: of each image, (n, 4) in its pixels.
         """
         rois, levels = convert_boxes_to_roi_format(list(boxes)), self.levels(boxes)
         pooled = rois.new_zeros(len(rois), maps[0].shape[1], self.cells, self.cells)
         for level, (map_, stride) in enumerate(zip(maps, self.strides, strict=False)):
             at = (levels == level).nonzero()[:, 0]
-            pooled[at] = roi_align(map_.float(), rois[at], self.cells, 1 / stride, self.sampling_ratio, self.aligned)
+            pooled[at] = roi_align(
+                map_.float(), rois[at], self.cells, 1 / stride, self.sampling_ratio, self.aligned
+            )
         return pooled

@@ -1,4 +1,7 @@
-"""Models on disk: `model.safetensors` and `model.json`, read without executing anything; and published checkpoints."""
+"""Models on disk: `model.safetensors` and `model.json`, read without executing anything.
+
+And published checkpoints.
+"""
 
 import json
 from collections.abc import Callable, Mapping
@@ -18,7 +21,12 @@ from nommer.files import write_atomically, write_json
 from nommer.heads.classification import Classifier
 from nommer.heads.detection import Detector
 from nommer.heads.exported import SUFFIXES, ExportedNetwork, load_exported
-from nommer.heads.networks import as_nominating, build_network, check_same_architecture, describe_network
+from nommer.heads.networks import (
+    as_nominating,
+    build_network,
+    check_same_architecture,
+    describe_network,
+)
 from nommer.heads.pyramid import NUM_MAPS, OnBackbone
 from nommer.heads.rcnn import RCNN
 from nommer.heads.rcnn_protocol import RCNNProtocol
@@ -39,21 +47,28 @@ def task_of(model: Model) -> str:
     """What a model is for, as `model.json` names it."""
     if isinstance(model, Classifier) and model.threshold is not None:
         return "multi-label classification"
-    return {Classifier: "classification", Segmenter: "segmentation", Detector: "detection"}[type(model)]
+    return {Classifier: "classification", Segmenter: "segmentation", Detector: "detection"}[
+        type(model)
+    ]
 
 
 def save_model(folder: Path, model: Model, *, metrics: Mapping[str, Any], version: str) -> None:
-    """Write a model to use into `folder` (made if need be): weights and all that prediction needs to know.
+    """Write a model to use into `folder` (made if need be).
 
-    Where one is replaced, its numbers go first and the new ones come last: at no moment, whatever becomes of this
-    process, numbers stand beside weights that they are not of.
+    Weights and all that prediction needs to know.
+
+    Where one is replaced, its numbers go first and the new ones come last: at no moment, whatever
+    becomes of this process, numbers stand beside weights that they are not of.
 
     Raises:
         InputError: an exported model, which holds no weights to save.
     """
     network_of(model, folder)
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {name: value.detach().cpu().contiguous() for name, value in model.network.state_dict().items()}
+    weights = {
+        name: value.detach().cpu().contiguous()
+        for name, value in model.network.state_dict().items()
+    }
     _withdraw_numbers(folder / DESCRIPTION)
     write_atomically(folder / WEIGHTS, lambda stream: stream.write(save(weights)))
     description = {
@@ -69,7 +84,10 @@ def save_model(folder: Path, model: Model, *, metrics: Mapping[str, Any], versio
 
 
 def _withdraw_numbers(path: Path) -> None:
-    """Take the numbers out of a description whose weights are about to be replaced; one that is none is removed."""
+    """Take the numbers out of a description whose weights are about to be replaced.
+
+    One that is none is removed.
+    """
     if path.is_file():
         try:
             write_json(path, _read_description(path) | {"metrics": {}})
@@ -85,26 +103,39 @@ def _describe(model: Model) -> dict[str, Any]:
     if isinstance(model, Detector):
         return _describe_detector(model)
     network = cast("UPerNet", model.network)
-    head = {name: getattr(network, name) for name in ("decoder_channels", "auxiliary_channels", "dropout")}
-    return {"architecture": describe_network(network.backbone), "head": head, "colours": model.colours}
+    head = {
+        name: getattr(network, name)
+        for name in ("decoder_channels", "auxiliary_channels", "dropout")
+    }
+    return {
+        "architecture": describe_network(network.backbone),
+        "head": head,
+        "colours": model.colours,
+    }
 
 
 def _describe_detector(model: Detector) -> dict[str, Any]:
     network = model.network
-    head = {"masks": network.has_masks, "cascade": network.is_cascade, "protocol": asdict(network.protocol)}
+    head = {
+        "masks": network.has_masks,
+        "cascade": network.is_cascade,
+        "protocol": asdict(network.protocol),
+    }
     head |= {"fpn_channels": network.fpn_channels, "box_channels": network.box_channels}
     architecture = describe_network(cast("Any", network.backbone))
     return {"architecture": architecture, "head": head, "category_ids": list(model.category_ids)}
 
 
 def load(path: str | Path) -> Model:
-    """Load a model: run folder, `model/` folder, exported `.onnx` or `.pt2`, published checkpoint, or name of the zoo.
+    """Load a model: run folder, `model/` folder, exported `.onnx` or `.pt2`, published checkpoint,
+    or name of the zoo.
 
-    Nothing in the file is executed: weights are safetensors, other people's `.pt` are read as plain tensors only, and a
-    `.pt2` is looked through first.
+    Nothing in the file is executed: weights are safetensors, other people's `.pt` are read as plain
+    tensors only, and a `.pt2` is looked through first.
 
     Raises:
-        InputError: nothing there, a damaged or foreign file, or weights that do not fit the description.
+        InputError: nothing there, a damaged or foreign file, or weights that do not fit the
+            description.
     """
     model = read_model(path)
     if entry := entry_meant_by(Path(path)):
@@ -132,7 +163,8 @@ def read_model(path: str | Path) -> Model:
     names = ", ".join(entry.name for entry in entries())
     of_zoo = f"; in the zoo there are {names}" if names else ""
     raise InputError(
-        f"{path}: {found}; expected a run folder, a folder with {DESCRIPTION} and {WEIGHTS}, or a checkpoint{of_zoo}"
+        f"{path}: {found}; expected a run folder, a folder with {DESCRIPTION} and {WEIGHTS}, or a "
+        f"checkpoint{of_zoo}"
     )
 
 
@@ -142,7 +174,8 @@ def _load_folder(folder: Path) -> Model:
     task = description.get("task", "classification")
     if not isinstance(task, str) or task not in _BUILDERS:
         raise InputError(
-            f"{folder / DESCRIPTION}: a model for the task {task!r}, which this nommer does not know "
+            f"{folder / DESCRIPTION}: a model for the task {task!r}, which this nommer does not "
+            "know "
             f"(known: {', '.join(_BUILDERS)}); upgrade nommer"
         )
     try:
@@ -159,7 +192,9 @@ def _build_classifier(description: Mapping[str, Any]) -> Classifier:
     preprocessing = Preprocessing(**description["preprocessing"])
     names, ids = description["class_names"], description.get("class_ids", ())
     threshold = description.get("threshold")
-    return Classifier(network, class_names=names, preprocessing=preprocessing, class_ids=ids, threshold=threshold)
+    return Classifier(
+        network, class_names=names, preprocessing=preprocessing, class_ids=ids, threshold=threshold
+    )
 
 
 def _build_segmenter(description: Mapping[str, Any]) -> Segmenter:
@@ -201,19 +236,26 @@ def _read_description(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: is not the description of a nommer model")
     if not isinstance(description["format"], int) or description["format"] > FORMAT:
         raise InputError(
-            f"{path}: written by a newer nommer (format {description['format']!r}, known: {FORMAT}); upgrade nommer"
+            f"{path}: written by a newer nommer (format {description['format']!r}, known: "
+            f"{FORMAT}); upgrade nommer"
         )
     return description
 
 
 def network_of(model: Model, source: str | Path) -> Any:
-    """The network inside `model`, of a segmenter or a detector its backbone: a NomMer or a network of timm.
+    """The network inside `model`, of a segmenter or a detector its backbone.
+
+    A NomMer or a network of timm.
 
     Raises:
-        InputError: `source` is an exported model, which holds no network that could be trained or looked into.
+        InputError: `source` is an exported model, which holds no network that could be trained or
+            looked into.
     """
     if isinstance(model.network, ExportedNetwork):
-        raise InputError(f"{source}: is an exported model; give the run folder or the model folder it was made from")
+        raise InputError(
+            f"{source}: is an exported model; give the run folder or the model folder it was made "
+            "from"
+        )
     return model.network.backbone if isinstance(model.network, OnBackbone) else model.network
 
 
@@ -227,7 +269,8 @@ def nommer_of(model: Model, source: str | Path) -> NomMer:
 
 
 def load_backbone(network: OnBackbone, source: Path) -> tuple[list[str], list[str]]:
-    """Take over the backbone of any model, a classifier's or what was built on one, on disk or a published checkpoint.
+    """Take over the backbone of any model, a classifier's or what was built on one, on disk or a
+    published checkpoint.
 
     A position embedding of another size is resampled.
 
@@ -235,7 +278,8 @@ def load_backbone(network: OnBackbone, source: Path) -> tuple[list[str], list[st
         The names of the entries at `source` that are taken over, and of those that are left there.
 
     Raises:
-        InputError: nothing that can be loaded, or a network that differs in a part that has weights.
+        InputError: nothing that can be loaded, or a network that differs in a part that has
+            weights.
     """
     model = load(source)
     names, other = list(model.network.state_dict()), network_of(model, source)
@@ -246,14 +290,17 @@ def load_backbone(network: OnBackbone, source: Path) -> tuple[list[str], list[st
     load_weights(network.backbone, other.state_dict(), source)
     prefix = "backbone." if isinstance(model.network, OnBackbone) else ""
     loaded = {prefix + name for name in other.state_dict()}
-    return [name for name in names if name in loaded], [name for name in names if name not in loaded]
+    return [name for name in names if name in loaded], [
+        name for name in names if name not in loaded
+    ]
 
 
 def _load_published(path: Path) -> Classifier:
     weights = read_checkpoint(path)
     if not is_published(weights):
         raise InputError(
-            f"{path}: not in the layout of the published NomMer checkpoints; for a nommer model give its folder"
+            f"{path}: not in the layout of the published NomMer checkpoints; for a nommer model "
+            "give its folder"
         )
     try:
         network = NomMer(published_config(weights))
@@ -263,4 +310,6 @@ def _load_published(path: Path) -> Classifier:
     load_weights(network, converted, path)
     names = [f"class {index}" for index in range(network.num_classes)]
     image_size = max(network.config.position_grid) * network.config.reductions[2]
-    return Classifier(network, class_names=names, preprocessing=Preprocessing(image_size=image_size)).eval()
+    return Classifier(
+        network, class_names=names, preprocessing=Preprocessing(image_size=image_size)
+    ).eval()

@@ -1,8 +1,10 @@
-"""UPerNet on any backbone of timm's contract: pyramid pooling over the coarsest map, a feature pyramid over all four.
+"""UPerNet on any backbone of timm's contract.
 
-The decoder is segmentation_models_pytorch's. In training an auxiliary FCN head on the third map (stride 16) helps the
-deeper stages; both heads are as in the published ADE20K recipe. Source: Xiao et al., "Unified Perceptual Parsing for
-Scene Understanding" (2018).
+Pyramid pooling over the coarsest map, a feature pyramid over all four.
+
+The decoder is segmentation_models_pytorch's. In training an auxiliary FCN head on the third map
+(stride 16) helps the deeper stages; both heads are as in the published ADE20K recipe. Source: Xiao
+et al., "Unified Perceptual Parsing for Scene Understanding" (2018).
 """
 
 from typing import Any
@@ -21,8 +23,8 @@ class UPerNet(OnBackbone, DenseNetwork):
     """A semantic segmenter: images of any size in, one score per class and pixel out.
 
     Args:
-        backbone: a NomMer or a network of timm whose last four feature maps halve their sides one after the other. It
-            loses what segmentation does not use, its final norm and classifier.
+        backbone: a NomMer or a network of timm whose last four feature maps halve their sides one
+            after the other. It loses what segmentation does not use, its final norm and classifier.
         num_classes: classes to tell apart.
         decoder_channels: width of the decoder; 512 as published.
         auxiliary_channels: width of the auxiliary head; 256 as published, 0 for none.
@@ -55,11 +57,16 @@ class UPerNet(OnBackbone, DenseNetwork):
             self.auxiliary = _fcn_head(channels[2], auxiliary_channels, num_classes, dropout)
 
     def forward(self, images: Images) -> PixelLogits:
-        """Class scores (B, classes, H, W) of normalised images (B, 3, H, W), bilinear from `scores`."""
+        """Class scores (B, classes, H, W) of normalised images (B, 3, H, W), bilinear from
+        `scores`.
+        """
         return enlarge(self.scores(images), images, self.stride)
 
     def forward_with_auxiliary(self, images: Images) -> tuple[PixelLogits, PixelLogits | None]:
-        """Class scores (B, classes, H, W) and those of the auxiliary head, None without one: for training."""
+        """Class scores (B, classes, H, W) and those of the auxiliary head, None without one.
+
+        For training.
+        """
         maps = self.feature_maps(images)
         scores = enlarge(self._head(maps), images, self.stride)
         if self.auxiliary is None:
@@ -75,18 +82,24 @@ class UPerNet(OnBackbone, DenseNetwork):
     def feature_maps(self, images: Images) -> list[Tensor]:
         """The four maps of the backbone, finest first, (B, width, rows, columns) each.
 
-        Images are padded with zeros at the right and bottom until the coarsest stride divides them: only then do the
-        cells of all four maps lie on each other, which the decoder takes for granted.
+        Images are padded with zeros at the right and bottom until the coarsest stride divides them:
+        only then do the cells of all four maps lie on each other, which the decoder takes for
+        granted.
         """
         padded = pad_maps(images, self._coarsest, "constant")
-        return self.backbone.forward_intermediates(padded, indices=NUM_MAPS, intermediates_only=True)
+        return self.backbone.forward_intermediates(
+            padded, indices=NUM_MAPS, intermediates_only=True
+        )
 
     def _head(self, maps: list[Tensor]) -> ClassMap:
-        return self.classifier(self.decoder([maps[0], maps[0], *maps]))  # the decoder leaves out the first two
+        return self.classifier(
+            self.decoder([maps[0], maps[0], *maps])
+        )  # the decoder leaves out the first two
 
 
 class TolerantBatchNorm(nn.BatchNorm2d):
-    """A batch norm that uses its running statistics where a batch holds one value per channel, which has no variance.
+    """A batch norm that uses its running statistics where a batch holds one value per channel,
+    which has no variance.
 
     So pyramid pooling to 1 x 1 trains with one image per batch.
     """
@@ -94,23 +107,32 @@ class TolerantBatchNorm(nn.BatchNorm2d):
     def forward(self, maps: Tensor) -> Tensor:
         """Normalised maps (B, width, rows, columns)."""
         if self.training and maps.numel() == maps.shape[1]:
-            return F.batch_norm(maps, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+            return F.batch_norm(
+                maps, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
         return super().forward(maps)
 
 
 def enlarge(scores: ClassMap, images: Images, stride: int) -> PixelLogits:
-    """Scores at the images' size: bilinear, every cell over the pixels that it stands for, the rest cut off.
+    """Scores at the images' size.
+
+    Bilinear, every cell over the pixels that it stands for, the rest cut off.
 
     Args:
-        scores: (B, classes, rows, columns), of which rows * stride and columns * stride cover the images.
+        scores: (B, classes, rows, columns), of which rows * stride and columns * stride cover the
+            images.
         images: (B, 3, H, W).
         stride: pixels per cell along one side.
     """
-    enlarged = F.interpolate(scores, scale_factor=float(stride), mode="bilinear", align_corners=False)
+    enlarged = F.interpolate(
+        scores, scale_factor=float(stride), mode="bilinear", align_corners=False
+    )
     return enlarged[..., : images.shape[-2], : images.shape[-1]]
 
 
-def _check_numbers(num_classes: int, decoder_channels: int, auxiliary_channels: int, dropout: float) -> None:
+def _check_numbers(
+    num_classes: int, decoder_channels: int, auxiliary_channels: int, dropout: float
+) -> None:
     for name, value, minimum in (
         ("num_classes", num_classes, 1),
         ("decoder_channels", decoder_channels, 1),

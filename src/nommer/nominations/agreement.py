@@ -1,4 +1,6 @@
-"""How often two tokens nominate the same context, against what chance would give at the shares of the contexts."""
+"""How often two tokens nominate the same context, against what chance would give at the shares of
+the contexts.
+"""
 
 import numpy as np
 
@@ -11,20 +13,26 @@ TABLE = _NUM**2
 
 
 def agreement(tables: np.ndarray) -> np.ndarray:
-    """Of tables (..., 9) of what two tokens nominate, how often it is the same, by chance, and Cohen's kappa (..., 3).
+    """Of tables (..., 9) of what two tokens nominate, how often it is the same, by chance, and
+    Cohen's kappa (..., 3).
 
-    By chance: as often as if both nominated by their shares, independently. Kappa is 1 for the same everywhere, 0 for
-    chance, and NaN where chance alone agrees always, with one context for all tokens.
+    By chance: as often as if both nominated by their shares, independently. Kappa is 1 for the same
+    everywhere, 0 for chance, and NaN where chance alone agrees always, with one context for all
+    tokens.
     """
     tables = tables.reshape(*tables.shape[:-1], _NUM, _NUM)
     whole = tables.sum((-2, -1))
     observed = np.trace(tables, axis1=-2, axis2=-1) / whole
     chance = (tables.sum(-1) * tables.sum(-2)).sum(-1) / whole**2
-    return np.stack([observed, chance, np.where(chance < 1, (observed - chance) / (1 - chance), np.nan)], -1)
+    return np.stack(
+        [observed, chance, np.where(chance < 1, (observed - chance) / (1 - chance), np.nan)], -1
+    )
 
 
 def joint_table(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """(3, 3) how often the tokens of `first` nominate the context of the row and those of `second` of the column."""
+    """(3, 3) how often the tokens of `first` nominate the context of the row and those of `second`
+    of the column.
+    """
     pairs = first.astype(np.int64).ravel() * _NUM + second.ravel()
     return np.bincount(pairs, minlength=TABLE).reshape(_NUM, _NUM)
 
@@ -38,6 +46,8 @@ def neighbour_table(map_: np.ndarray) -> np.ndarray:
 def same_grid(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Two maps of one image on the finer grid, each token of the coarser one in several places."""
     fine, coarse = (first, second) if first.size >= second.size else (second, first)
-    many = max(-(-side // of_coarse) for side, of_coarse in zip(fine.shape, coarse.shape, strict=True))
+    many = max(
+        -(-side // of_coarse) for side, of_coarse in zip(fine.shape, coarse.shape, strict=True)
+    )
     spread = coarse.repeat(many, 0).repeat(many, 1)[: fine.shape[0], : fine.shape[1]]
     return (fine, spread) if fine is first else (spread, fine)

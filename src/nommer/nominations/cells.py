@@ -1,4 +1,6 @@
-"""What one block nominates on one image, token by token, and the numbers that are added up over tokens."""
+"""What one block nominates on one image, token by token, and the numbers that are added up over
+tokens.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,8 +17,9 @@ from nommer.nominations.trace import NominationTrace, entropy, nominator_blocks
 _NUM = len(CONTEXTS)
 
 MEASURES = (*CONTEXTS, *(f"probability_{name}" for name in CONTEXTS), "margin", "entropy")
-"""Of tokens, each from 0 to 1: shares of what is nominated, mean probabilities, mean margin between the best two
-probabilities, mean entropy of the probabilities as a part of the largest possible, log(number of contexts)."""
+"""Of tokens, each from 0 to 1: shares of what is nominated, mean probabilities, mean margin between
+the best two probabilities, mean entropy of the probabilities as a part of the largest possible,
+log(number of contexts)."""
 
 NUM_VALUES = 1 + len(MEASURES)
 """How many, and the sum of each measure."""
@@ -46,9 +49,15 @@ class BlockCells:
 
 
 def block_strides(network: NomMer) -> dict[str, int]:
-    """Pixels per token along one side of each block that nominates, of the image as the network sees it."""
+    """Pixels per token along one side of each block that nominates, of the image as the network
+    sees it.
+    """
     nominating = nominator_blocks(network)
-    return {name: network.config.reductions[stage] for stage, name, _ in mixers(network) if name in nominating}
+    return {
+        name: network.config.reductions[stage]
+        for stage, name, _ in mixers(network)
+        if name in nominating
+    }
 
 
 def cells_of(
@@ -71,7 +80,9 @@ def cells_of(
     return cells
 
 
-def pixel_tokens(size: Sequence[int], seen: Sequence[int], stride: int, grid: tuple[int, int]) -> np.ndarray:
+def pixel_tokens(
+    size: Sequence[int], seen: Sequence[int], stride: int, grid: tuple[int, int]
+) -> np.ndarray:
     """The token that every pixel lies in, (H, W) index into the flattened grid.
 
     Args:
@@ -82,6 +93,7 @@ def pixel_tokens(size: Sequence[int], seen: Sequence[int], stride: int, grid: tu
     """
     places = (np.arange(count) + 0.5 for count in size)
     rows, columns = (
-        (place * side / count / stride).astype(int) for place, side, count in zip(places, seen, size, strict=True)
+        (place * side / count / stride).astype(int)
+        for place, side, count in zip(places, seen, size, strict=True)
     )
     return rows[:, None] * grid[1] + columns

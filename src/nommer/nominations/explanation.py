@@ -44,7 +44,9 @@ class Explanation:
     shares: dict[str, dict[str, float]]
     """Per nominator block the share of each context, adding to 1."""
     probabilities: dict[str, Tensor]
-    """Per nominator block (rows, columns, 3) float32: the softmax of the scores, how close the contest was."""
+    """Per nominator block (rows, columns, 3) float32: the softmax of the scores, how close the
+    contest was.
+    """
     spans: dict[str, Span]
     """Per nominator block how many tokens the image spans, down and across."""
     contexts: tuple[str, ...]
@@ -54,11 +56,17 @@ class Explanation:
     frame: Frame
     """Which part of the image file that is."""
     shares_per_class: dict[str, ClassShares] | None = None
-    """Of a segmenter, per nominator block: the share of each context in the pixels of every class predicted."""
+    """Of a segmenter, per nominator block: the share of each context in the pixels of every class
+    predicted.
+    """
     shares_inside: dict[str, ClassShares] | None = None
-    """Of a detector, per nominator block: the share of each context in the pixels of "objects" and in "background"."""
+    """Of a detector, per nominator block: the share of each context in the pixels of "objects" and
+    in "background".
+    """
     shrunk_from: tuple[int, int] | None = None
-    """Height and width of an image too large to be seen whole, which was shrunk to about two million pixels."""
+    """Height and width of an image too large to be seen whole, which was shrunk to about two
+    million pixels.
+    """
     tokens: tuple[TokenSight, ...] = ()
     """What the tokens that were asked for see."""
     class_token: tuple[TokenView, ...] = ()
@@ -66,22 +74,35 @@ class Explanation:
 
     def summary(self) -> ExplanationSummary:
         """What is small enough to be kept of many images."""
-        answer = self.prediction.summary() if isinstance(self.prediction, Segmentation) else self.prediction
+        answer = (
+            self.prediction.summary()
+            if isinstance(self.prediction, Segmentation)
+            else self.prediction
+        )
         means = self._mean_probabilities()
-        return ExplanationSummary(answer, self.shares, means, self.shares_per_class, self.shares_inside)
+        return ExplanationSummary(
+            answer, self.shares, means, self.shares_per_class, self.shares_inside
+        )
 
     def _mean_probabilities(self) -> dict[str, dict[str, float]]:
         means = {block: map_.mean((0, 1)).tolist() for block, map_ in self.probabilities.items()}
         return {block: dict(zip(CONTEXTS, values, strict=True)) for block, values in means.items()}
 
     def plot(self) -> Figure:
-        """The image beside its maps, with the shares and a legend; then the answer and the shares of its parts."""
+        """The image beside its maps, with the shares and a legend.
+
+        Then the answer and the shares of its parts.
+        """
         regions = None
         if isinstance(self.prediction, Segmentation):
             colours = dict(zip(self.prediction.class_names, self.prediction.colours, strict=True))
-            regions = Regions(self.prediction.overlay(self.image), self.shares_per_class or {}, colours)
+            regions = Regions(
+                self.prediction.overlay(self.image), self.shares_per_class or {}, colours
+            )
         elif isinstance(self.prediction, Detections):
-            regions = Regions(self.prediction.plot(self.image), self.shares_inside or {}, PART_COLOURS)
+            regions = Regions(
+                self.prediction.plot(self.image), self.shares_inside or {}, PART_COLOURS
+            )
         return nomination_figure(
             self.image,
             self.maps,
@@ -93,8 +114,13 @@ class Explanation:
         )
 
     def plot_tokens(self) -> Figure:
-        """What every token that was asked for sees in each block, and the class token; see `token_figure`."""
-        return token_figure(self.image, self.tokens, self.class_token, title=self._title(), contexts=self.contexts)
+        """What every token that was asked for sees in each block, and the class token.
+
+        See `token_figure`.
+        """
+        return token_figure(
+            self.image, self.tokens, self.class_token, title=self._title(), contexts=self.contexts
+        )
 
     def typical_pixels(self) -> list[Pixel]:
         """A pixel for every context that is nominated, in the middle of where it is; see there."""
@@ -105,14 +131,26 @@ class Explanation:
         name = Path(self.prediction.source).name
         if isinstance(self.prediction, Classification):
             return f"{name}: {self.prediction.name} ({self.prediction.probability:.0%})"
-        return f"{name}, shrunk from {self.shrunk_from[1]} x {self.shrunk_from[0]}" if self.shrunk_from else name
+        return (
+            f"{name}, shrunk from {self.shrunk_from[1]} x {self.shrunk_from[0]}"
+            if self.shrunk_from
+            else name
+        )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: the prediction, the shares, the mean probability of each context, and of tokens."""
-        explained: dict[str, Any] = {"shares": self.shares, "mean_probabilities": self._mean_probabilities()}
+        """Plain values for JSON.
+
+        The prediction, the shares, the mean probability of each context, and of tokens.
+        """
+        explained: dict[str, Any] = {
+            "shares": self.shares,
+            "mean_probabilities": self._mean_probabilities(),
+        }
         if self.tokens:
             explained["tokens"] = [token.to_dict() for token in self.tokens]
-            explained["class_token"] = [describe_view(view, self.frame) for view in self.class_token]
+            explained["class_token"] = [
+                describe_view(view, self.frame) for view in self.class_token
+            ]
         if isinstance(self.prediction, Classification):
             return {**self.prediction.to_dict(1), **explained}
         answer = self.prediction.to_dict()

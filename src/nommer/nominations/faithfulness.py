@@ -1,9 +1,13 @@
-"""What a classifier's decision hangs on: by changing nominations here and there, and by deleting and inserting pixels.
+"""What a classifier's decision hangs on.
 
-A map says of every cell of an image how much it is thought to matter. If it is right, the probability of the answer
-falls soon when cells are deleted in its order (a small area under the curve), and rises soon when they are inserted.
+By changing nominations here and there, and by deleting and inserting pixels.
 
-Source: Petsiuk, Das and Saenko, "RISE: Randomized Input Sampling for Explanation of Black-box Models", BMVC 2018.
+A map says of every cell of an image how much it is thought to matter. If it is right, the
+probability of the answer falls soon when cells are deleted in its order (a small area under the
+curve), and rises soon when they are inserted.
+
+Source: Petsiuk, Das and Saenko, "RISE: Randomized Input Sampling for Explanation of Black-box
+Models", BMVC 2018.
 """
 
 import math
@@ -45,12 +49,17 @@ def probabilities(model: Classifier, images: Images) -> Float[Tensor, "batch cla
 
 
 def sensitivity(
-    model: Classifier, image: Float[Tensor, "3 height width_px"], answer: int, *, kind: str = "second"
+    model: Classifier,
+    image: Float[Tensor, "3 height width_px"],
+    answer: int,
+    *,
+    kind: str = "second",
 ) -> Float[Tensor, "8 8"]:
-    """How much less probable the answer is when the nominations in one cell of the image are changed, in all blocks.
+    """How much less probable the answer is when the nominations in one cell of the image are
+    changed, in all blocks.
 
-    Those are the tokens whose centre lies in the cell. In a block of fewer tokens than cells it is the one token that
-    the cell's centre lies in, which several cells share.
+    Those are the tokens whose centre lies in the cell. In a block of fewer tokens than cells it is
+    the one token that the cell's centre lies in, which several cells share.
 
     Args:
         model: in evaluation mode.
@@ -90,13 +99,18 @@ def _cells_on_side(count: int) -> Bool[Tensor, "8 tokens"]:
 
 @torch.inference_mode()
 def context_maps(model: Classifier, images: Images, context: str = "global") -> tuple[Maps, Maps]:
-    """Per cell the share of the tokens that nominate a context, and its mean probability; the mean over all blocks."""
+    """Per cell the share of the tokens that nominate a context, and its mean probability.
+
+    The mean over all blocks.
+    """
     index = CONTEXTS.index(context)
     with NominationTrace(model, keep_maps=True) as trace:
         model(images)
     shares = [(trace.maps(block) == index).float() for block in trace.blocks]
     likely = [trace.probabilities(block)[..., index] for block in trace.blocks]
-    first, second = (torch.stack([on_cells(map_) for map_ in maps]).mean(0) for maps in (shares, likely))
+    first, second = (
+        torch.stack([on_cells(map_) for map_ in maps]).mean(0) for maps in (shares, likely)
+    )
     return first, second
 
 
@@ -105,11 +119,14 @@ def on_cells(maps: Float[Tensor, "batch rows columns"]) -> Maps:
     return F.adaptive_avg_pool2d(maps[:, None], GRID)[:, 0]
 
 
-def attributions(model: Classifier, images: Images, answers: Int[Tensor, "batch"]) -> dict[str, Maps]:
-    """Standard attributions by Captum, the sum of their sizes over channels, averaged over the cells.
+def attributions(
+    model: Classifier, images: Images, answers: Int[Tensor, "batch"]
+) -> dict[str, Maps]:
+    """Standard attributions by Captum, the sum of their sizes over channels, averaged over the
+    cells.
 
-    Integrated gradients from an image of the mean colour (Sundararajan, Taly and Yan, 2017), and gradients (Simonyan,
-    Vedaldi and Zisserman, 2014).
+    Integrated gradients from an image of the mean colour (Sundararajan, Taly and Yan, 2017), and
+    gradients (Simonyan, Vedaldi and Zisserman, 2014).
 
     Raises:
         ImportError: Captum is not installed (`pip install 'nommer[explain]'`).
@@ -127,7 +144,9 @@ def attributions(model: Classifier, images: Images, answers: Int[Tensor, "batch"
         with torch.enable_grad():
             parts = [
                 attribute(part.clone().requires_grad_(), targets).detach().abs().sum(1)
-                for part, targets in zip(torch.split(images, _BATCH), torch.split(answers, _BATCH), strict=True)
+                for part, targets in zip(
+                    torch.split(images, _BATCH), torch.split(answers, _BATCH), strict=True
+                )
             ]
         found[name] = on_cells(torch.cat(parts).cpu().float())
     return found
@@ -142,13 +161,15 @@ def removal_curve(
     insert: bool,
     seed: int = 0,
 ) -> Float[Tensor, "batch steps"]:
-    """Probability of the answers while cells are deleted (become the mean colour), or inserted into the blurred image.
+    """Probability of the answers while cells are deleted (become the mean colour), or inserted into
+    the blurred image.
 
     Args:
         model: in evaluation mode.
         images: prepared.
         answers: the classes whose probability is followed.
-        maps: cells in the order of falling values; those of equal value in an order drawn by `seed`.
+        maps: cells in the order of falling values; those of equal value in an order drawn by
+            `seed`.
         insert: insert instead of delete.
         seed: of that order.
 
@@ -157,13 +178,20 @@ def removal_curve(
     """
     generator = torch.Generator().manual_seed(seed)
     tie_break = torch.rand(maps.flatten(1).shape, generator=generator).argsort(1)
-    by_value = maps.flatten(1).gather(1, tie_break).sort(dim=1, descending=True, stable=True).indices
+    by_value = (
+        maps.flatten(1).gather(1, tie_break).sort(dim=1, descending=True, stable=True).indices
+    )
     rank = tie_break.gather(1, by_value).argsort(1)
-    blurred = gaussian_blur(images, *_blur(images.shape[-1])) if insert else torch.zeros_like(images)
+    blurred = (
+        gaussian_blur(images, *_blur(images.shape[-1])) if insert else torch.zeros_like(images)
+    )
     curve = []
     for step in range(STEPS + 1):
         chosen = (rank < step * GRID**2 // STEPS).view(-1, 1, GRID, GRID).float()
-        mask = F.interpolate(chosen, size=images.shape[-2:], mode="nearest-exact").to(images.device) > 0
+        mask = (
+            F.interpolate(chosen, size=images.shape[-2:], mode="nearest-exact").to(images.device)
+            > 0
+        )
         first, second = (images, blurred) if insert else (blurred, images)
         shown = torch.where(mask, first, second)
         curve.append(probabilities(model, shown).cpu()[torch.arange(len(images)), answers.cpu()])

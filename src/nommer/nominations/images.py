@@ -1,4 +1,7 @@
-"""What a model nominates on given images: a picture each, and the shares per block and part of what is predicted."""
+"""What a model nominates on given images.
+
+A picture each, and the shares per block and part of what is predicted.
+"""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -32,14 +35,20 @@ SURE = 0.5
 
 
 def explain_images(
-    model: Classifier | Segmenter | Detector, sources: Sequence[ImageSource], *, tokens: Sequence[Pixel] = ()
+    model: Classifier | Segmenter | Detector,
+    sources: Sequence[ImageSource],
+    *,
+    tokens: Sequence[Pixel] = (),
 ) -> Iterator[Explanation | Failure]:
-    """Explain image after image; one that cannot be decoded, or lacks one of the `tokens`, gets a `Failure`.
+    """Explain image after image.
+
+    One that cannot be decoded, or lacks one of the `tokens`, gets a `Failure`.
 
     Args:
         model: whose answers and nominations are explained.
         sources: the images.
-        tokens: pixels (x, y) of every image; it is explained too what the tokens that they lie in see.
+        tokens: pixels (x, y) of every image; it is explained too what the tokens that they lie in
+            see.
 
     Raises:
         ValueError: `model` holds no NomMer, or several.
@@ -70,21 +79,31 @@ def explain_image(
         OutsideError: one of the `tokens` is no part of what the model sees.
     """
     seen = model.preprocessing.crop(image)
-    frame = Frame(image.size, model.preprocessing.seen(image.height, image.width), (seen.height, seen.width))
+    frame = Frame(
+        image.size, model.preprocessing.seen(image.height, image.width), (seen.height, seen.width)
+    )
     places = [frame.place(pixel) for pixel in tokens]
-    with evaluating(model), NominationTrace(model, keep_maps=True) as trace, _sight(model, places) as sight:
+    with (
+        evaluating(model),
+        NominationTrace(model, keep_maps=True) as trace,
+        _sight(model, places) as sight,
+    ):
         logits = model(model.preprocessing.normalise(seen)[None].to(model.device))
     probabilities = model.probabilities(logits)[0]
     if not probabilities.isfinite().all():
         return Failure(name, NO_NUMBERS)
-    prediction = Classification(name, model.class_names, tuple(probabilities.tolist()), model.threshold)
+    prediction = Classification(
+        name, model.class_names, tuple(probabilities.tolist()), model.threshold
+    )
     return Explanation(prediction=prediction, image=seen, **_observed(trace, sight, tokens, frame))
 
 
 def explain_pixels(
     model: Segmenter, image: Image.Image, *, name: str, tokens: Sequence[Pixel] = ()
 ) -> Explanation | Failure:
-    """Explain a segmenter's answer to one image, seen whole; a `Failure` where its scores are no numbers.
+    """Explain a segmenter's answer to one image, seen whole.
+
+    A `Failure` where its scores are no numbers.
 
     Raises:
         OutsideError: one of the `tokens` lies outside the image.
@@ -93,7 +112,9 @@ def explain_pixels(
     frame = Frame.of_whole(image, prepared)
     places = [frame.place(pixel) for pixel in tokens]
     with NominationTrace(model, keep_maps=True) as trace, _sight(model, places) as sight:
-        labels = model.label(prepared[None], size=(seen.height, seen.width), inference=Inference(mode="whole"))
+        labels = model.label(
+            prepared[None], size=(seen.height, seen.width), inference=Inference(mode="whole")
+        )
     if labels is None:
         return Failure(name, NO_NUMBERS)
     return Explanation(
@@ -108,7 +129,9 @@ def explain_pixels(
 def explain_objects(
     model: Detector, image: Image.Image, *, name: str, tokens: Sequence[Pixel] = ()
 ) -> Explanation | Failure:
-    """Explain what a detector finds, with a score of `SURE` or more; a `Failure` where its scores are no numbers.
+    """Explain what a detector finds, with a score of `SURE` or more.
+
+    A `Failure` where its scores are no numbers.
 
     Raises:
         OutsideError: one of the `tokens` lies outside the image.
@@ -138,17 +161,26 @@ def _sight(model: Classifier | Segmenter | Detector, places: Sequence[Place]) ->
     return SightTrace(nommer_of(model, "the model"), places)
 
 
-def _observed(trace: NominationTrace, sight: SightTrace, tokens: Sequence[Pixel], frame: Frame) -> dict[str, Any]:
+def _observed(
+    trace: NominationTrace, sight: SightTrace, tokens: Sequence[Pixel], frame: Frame
+) -> dict[str, Any]:
     """What an explanation tells of the one image that was traced, whatever the task."""
     cells = cells_of(trace, 0, frame.size, block_strides(sight.network))
     maps = {block: torch.from_numpy(of_block.nominated) for block, of_block in cells.items()}
-    counts = torch.stack([torch.bincount(map_.flatten().long(), minlength=len(CONTEXTS)) for map_ in maps.values()])
+    counts = torch.stack(
+        [torch.bincount(map_.flatten().long(), minlength=len(CONTEXTS)) for map_ in maps.values()]
+    )
     height, width = frame.size
     return {
         "maps": maps,
         "shares": shares(list(maps), counts.double()),
-        "probabilities": {block: torch.from_numpy(of_block.probabilities) for block, of_block in cells.items()},
-        "spans": {block: (height / of_block.stride, width / of_block.stride) for block, of_block in cells.items()},
+        "probabilities": {
+            block: torch.from_numpy(of_block.probabilities) for block, of_block in cells.items()
+        },
+        "spans": {
+            block: (height / of_block.stride, width / of_block.stride)
+            for block, of_block in cells.items()
+        },
         "contexts": trace.contexts,
         "frame": frame,
         "tokens": tuple(token_sights(sight, tokens, frame)),
@@ -162,14 +194,17 @@ def _prepare_whole(model: Segmenter, image: Image.Image) -> tuple[Image.Image, T
     factor = math.sqrt(WHOLE_PIXELS / (height * width))
     if factor >= 1:
         return image, model.preprocessing(image)
-    seen = image.resize((max(1, int(width * factor)), max(1, int(height * factor))), Image.Resampling.BILINEAR)
+    seen = image.resize(
+        (max(1, int(width * factor)), max(1, int(height * factor))), Image.Resampling.BILINEAR
+    )
     return seen, model.preprocessing.normalise(seen)
 
 
 def _shares_in_parts(
     trace: NominationTrace, network: NomMer, frame: Frame, parts: np.ndarray, names: Sequence[str]
 ) -> dict[str, ClassShares]:
-    """Per block and part of the image the share of each context in its pixels, the largest part first.
+    """Per block and part of the image the share of each context in its pixels, the largest part
+    first.
 
     Args:
         trace: of the image.
@@ -185,7 +220,9 @@ def _shares_in_parts(
         counts = np.bincount((parts.astype(int) * len(CONTEXTS) + contexts).ravel(), minlength=size)
         counts = counts.reshape(len(names), len(CONTEXTS))
         found[block] = {
-            names[part]: dict(zip(CONTEXTS, (counts[part] / counts[part].sum()).tolist(), strict=True))
+            names[part]: dict(
+                zip(CONTEXTS, (counts[part] / counts[part].sum()).tolist(), strict=True)
+            )
             for part in np.argsort(-counts.sum(1), kind="stable")
             if counts[part].any()
         }

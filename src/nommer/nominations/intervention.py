@@ -1,7 +1,8 @@
-"""Counterfactuals: what a model would answer if other contexts were nominated than those it nominates.
+"""Counterfactuals: what a model would answer if other contexts were nominated than those it
+nominates.
 
-An intervention hooks `Nomination` (see `backbone/nominator.py`) and puts other weights in the place of its output; the
-network itself knows nothing of it.
+An intervention hooks `Nomination` (see `backbone/nominator.py`) and puts other weights in the place
+of its output; the network itself knows nothing of it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -46,7 +47,9 @@ def _second(logits: Tensor, _generator: torch.Generator) -> Tensor:
 _BY_RULE: dict[str, Replacement] = {"mean": _mean, "chance": _chance, "second": _second}
 
 KINDS = (*CONTEXTS, *_BY_RULE)
-"""What `intervene` can do: force a context; take the mean of all, one by chance, or the one with the second score."""
+"""What `intervene` can do: force a context; take the mean of all, one by chance, or the one with
+the second score.
+"""
 
 
 @contextmanager
@@ -58,25 +61,30 @@ def intervene(
     region: Region | None = None,
     seed: int = 0,
 ) -> Iterator[None]:
-    """While it is open, `model` nominates as `kind` says instead of by its scores; afterwards it is as it was.
+    """While it is open, `model` nominates as `kind` says instead of by its scores.
 
-    Interventions may be nested: each changes what those outside of it leave. A `NominationTrace` opened inside counts
-    what is forced, one opened outside what would have been nominated; the probabilities that it records are the model's
-    own either way. No gradient reaches the scores through weights that are replaced.
+    Afterwards it is as it was.
+
+    Interventions may be nested: each changes what those outside of it leave. A `NominationTrace`
+    opened inside counts what is forced, one opened outside what would have been nominated; the
+    probabilities that it records are the model's own either way. No gradient reaches the scores
+    through weights that are replaced.
 
     Args:
-        model: anything with a NomMer in it, also a fused or a compiled one (which then runs uncompiled).
-        kind: one of `KINDS`: "convolution", "window", "global" forces that context; "mean" weighs all contexts alike;
-            "chance" draws one per token, all alike likely; "second" takes the one with the second best score (without
-            the noise of training).
+        model: anything with a NomMer in it, also a fused or a compiled one (which then runs
+            uncompiled).
+        kind: one of `KINDS`: "convolution", "window", "global" forces that context; "mean" weighs
+            all contexts alike; "chance" draws one per token, all alike likely; "second" takes the
+            one with the second best score (without the noise of training).
         blocks: names of the blocks to change, as of `nominator_blocks`; all by default.
-        region: where to change, bool (H, W) in pixels or (rows, columns) in cells, or one per image (B, H, W);
-            resampled to the grid of each block (nearest). Everywhere by default.
-        seed: of "chance". Each block draws from a generator of its own, which goes on from batch to batch.
+        region: where to change, bool (H, W) in pixels or (rows, columns) in cells, or one per image
+            (B, H, W); resampled to the grid of each block (nearest). Everywhere by default.
+        seed: of "chance". Each block draws from a generator of its own, which goes on from batch to
+            batch.
 
     Raises:
-        ValueError: an unknown kind or block (the message lists those known), a context that this model does not have, a
-            region that is no map of bool.
+        ValueError: an unknown kind or block (the message lists those known), a context that this
+            model does not have, a region that is no map of bool.
     """
     nominations = nominator_blocks(model)
     names = list(nominations) if blocks is None else list(blocks)
@@ -91,20 +99,30 @@ def intervene(
         yield
 
 
-def _check(nominations: dict[str, Nomination], names: Sequence[str], kind: str, region: Tensor | None) -> None:
+def _check(
+    nominations: dict[str, Nomination], names: Sequence[str], kind: str, region: Tensor | None
+) -> None:
     if kind not in KINDS:
         raise ValueError(f"unknown intervention {kind!r}; choose from {', '.join(KINDS)}")
     for name in names:
         if name not in nominations:
             raise ValueError(f"unknown block {name!r}; this model has {', '.join(nominations)}")
         if kind in CONTEXTS and kind not in nominations[name].contexts:
-            raise ValueError(f"{name} has no {kind} context, only {', '.join(nominations[name].contexts)}")
+            raise ValueError(
+                f"{name} has no {kind} context, only {', '.join(nominations[name].contexts)}"
+            )
     if region is not None and (region.dtype != torch.bool or region.ndim not in (2, 3)):
-        raise ValueError(f"region must be bool, (H, W) or (B, H, W), got {region.dtype} {tuple(region.shape)}")
+        raise ValueError(
+            f"region must be bool, (H, W) or (B, H, W), got {region.dtype} {tuple(region.shape)}"
+        )
 
 
 def _replacement(kind: str, nomination: Nomination) -> Replacement:
-    return _BY_RULE[kind] if kind in _BY_RULE else partial(_one_context, nomination.contexts.index(kind))
+    return (
+        _BY_RULE[kind]
+        if kind in _BY_RULE
+        else partial(_one_context, nomination.contexts.index(kind))
+    )
 
 
 def _change(
@@ -117,7 +135,11 @@ def _change(
     region: Tensor | None,
 ) -> NominationWeights:
     replaced = replace(inputs[0].detach(), generator).to(weights.dtype)
-    return replaced if region is None else torch.where(_at_grid(region.to(weights.device), weights), replaced, weights)
+    return (
+        replaced
+        if region is None
+        else torch.where(_at_grid(region.to(weights.device), weights), replaced, weights)
+    )
 
 
 def _at_grid(region: Tensor, weights: Tensor) -> Tensor:

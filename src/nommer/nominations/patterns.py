@@ -1,4 +1,7 @@
-"""The working pattern over a data set: how often, where and how clearly contexts are nominated, image by image."""
+"""The working pattern over a data set.
+
+How often, where and how clearly contexts are nominated, image by image.
+"""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -40,7 +43,9 @@ class Facet:
 
 
 class Pattern:
-    """Statistics of nominations, to which images are added one by one; memory does not grow with their number.
+    """Statistics of nominations, to which images are added one by one.
+
+    Memory does not grow with their number.
 
     Args:
         blocks: names of the nominator blocks, in forward order.
@@ -74,13 +79,15 @@ class Pattern:
         Args:
             cells: of every block, in their order.
             brightness: (h, w), 0 to 1, of the image as the network sees it.
-            groups: per facet a map (H, W) of indices into its groups, of the whole image at any size, or (1, 1) where
-                all of the image is in one group.
+            groups: per facet a map (H, W) of indices into its groups, of the whole image at any
+                size, or (1, 1) where all of the image is in one group.
         """
         drawn = self._resampler.draw()
         values = [cells[block].values() for block in self.blocks]
         grids = [cells[block].nominated.shape for block in self.blocks]
-        places = [(cells[block].stride, grid) for block, grid in zip(self.blocks, grids, strict=True)]
+        places = [
+            (cells[block].stride, grid) for block, grid in zip(self.blocks, grids, strict=True)
+        ]
         self.images += 1
         self._add(self._all, [np.zeros(grid, int) for grid in grids], values, drawn)
         for name, map_ in groups.items():
@@ -93,8 +100,12 @@ class Pattern:
                 self._add(self._by_facet[name], maps, values, drawn)
         energies = [gradient_energy(brightness, *place) for place in places]
         fine = [fine_share(brightness, *place) for place in places]
-        self._add(self._texture["gradient"], [energy_bins(energy) for energy in energies], values, drawn)
-        self._add(self._texture["frequency"], [share_bins(shares) for shares in fine], values, drawn)
+        self._add(
+            self._texture["gradient"], [energy_bins(energy) for energy in energies], values, drawn
+        )
+        self._add(
+            self._texture["frequency"], [share_bins(shares) for shares in fine], values, drawn
+        )
         self._add_agreement([cells[block].nominated for block in self.blocks], drawn)
 
     def _add(
@@ -105,7 +116,10 @@ class Pattern:
         drawn: np.ndarray,
         tokens: Sequence[np.ndarray] | None = None,
     ) -> None:
-        """Add the values of every block's tokens to the groups in its map; `tokens` says which token a pixel is in."""
+        """Add the values of every block's tokens to the groups in its map.
+
+        `tokens` says which token a pixel is in.
+        """
         added = np.zeros((len(sums.total), len(maps), NUM_VALUES))
         for block, (map_, of_block) in enumerate(zip(maps, values, strict=True)):
             places = np.arange(map_.size).reshape(map_.shape) if tokens is None else tokens[block]
@@ -124,10 +138,15 @@ class Pattern:
         tables = np.array([neighbour_table(map_) for map_ in maps]).reshape(len(maps), -1)
         self._neighbours.add(np.arange(len(maps)), tables, drawn)
         if self.pairs:
-            between = np.array([joint_table(*same_grid(maps[first], maps[second])) for first, second in self.pairs])
-            self._between.add(np.arange(len(self.pairs)), between.reshape(len(self.pairs), -1), drawn)
+            between = np.array(
+                [joint_table(*same_grid(maps[first], maps[second])) for first, second in self.pairs]
+            )
+            self._between.add(
+                np.arange(len(self.pairs)), between.reshape(len(self.pairs), -1), drawn
+            )
 
-    # ---- what is read off -------------------------------------------------------------------------------------------
+    # ---- what is read off
+    # -------------------------------------------------------------------------------------------
 
     def overall(self) -> list[dict[str, Any]]:
         """One row per block: tokens, images, and every measure with its interval."""
@@ -141,12 +160,15 @@ class Pattern:
     def by_gradient(self) -> list[dict[str, Any]]:
         """One row per block and quarter of its tokens by the mean squared gradient in their cells.
 
-        How many images are in a quarter is not known, as it is drawn together from bins that share images.
+        How many images are in a quarter is not known, as it is drawn together from bins that share
+        images.
         """
         return self._by_quarter("gradient", energy_edge)
 
     def by_frequency(self) -> list[dict[str, Any]]:
-        """One row per block and quarter of its tokens by the share of fine frequencies, and one for flat cells."""
+        """One row per block and quarter of its tokens by the share of fine frequencies, and one for
+        flat cells.
+        """
         return self._by_quarter("frequency", share_edge)
 
     def _by_quarter(self, name: str, edge: Callable[[int], float]) -> list[dict[str, Any]]:
@@ -155,7 +177,9 @@ class Pattern:
             sums = self._texture[name].columns(slice(block * NUM_VALUES, (block + 1) * NUM_VALUES))
             quarters = quarters_of(sums.total[:NUM_BINS, 0])
             merged = sums.merged(np.append(quarters, len(QUARTERS)), len(QUARTERS) + 1)
-            of_block = self._rows(merged, (*QUARTERS, FLAT_GROUP), "tokens", blocks=self.blocks[block : block + 1])
+            of_block = self._rows(
+                merged, (*QUARTERS, FLAT_GROUP), "tokens", blocks=self.blocks[block : block + 1]
+            )
             filled = np.flatnonzero(sums.total[:NUM_BINS, 0])
             for row in of_block:
                 del row["images"]
@@ -174,7 +198,9 @@ class Pattern:
         group: bool = True,
     ) -> list[dict[str, Any]]:
         blocks = self.blocks if blocks is None else blocks
-        estimates = sums.estimate(lambda values: _means(values.reshape(*values.shape[:-1], len(blocks), NUM_VALUES)))
+        estimates = sums.estimate(
+            lambda values: _means(values.reshape(*values.shape[:-1], len(blocks), NUM_VALUES))
+        )
         rows = []
         for number, block in enumerate(blocks):
             for index, name in enumerate(groups):
@@ -186,14 +212,22 @@ class Pattern:
         return rows
 
     def neighbours(self) -> list[dict[str, Any]]:
-        """One row per block: how many of the pairs of tokens side by side agree, by chance, and kappa."""
-        rows = _agreement(self._neighbours)  # whose tables have each pair twice, once in either order
+        """One row per block: how many of the pairs of tokens side by side agree, by chance, and
+        kappa.
+        """
+        rows = _agreement(
+            self._neighbours
+        )  # whose tables have each pair twice, once in either order
         return [
-            {"block": block, **row, "pairs": row["pairs"] // 2} for block, row in zip(self.blocks, rows, strict=True)
+            {"block": block, **row, "pairs": row["pairs"] // 2}
+            for block, row in zip(self.blocks, rows, strict=True)
         ]
 
     def between(self) -> list[dict[str, Any]]:
-        """One row per pair of blocks: how much they agree at the same place, on the finer grid of the two."""
+        """One row per pair of blocks.
+
+        How much they agree at the same place, on the finer grid of the two.
+        """
         pairs = [(self.blocks[first], self.blocks[second]) for first, second in self.pairs]
         rows = _agreement(self._between)
         return [{"block": a, "other": b, **row} for (a, b), row in zip(pairs, rows, strict=True)]
@@ -203,7 +237,9 @@ def _means(values: np.ndarray) -> np.ndarray:
     return values[..., 1:] / values[..., :1]
 
 
-def _named(estimates: Estimates, place: tuple[int, ...], names: Sequence[str]) -> dict[str, float | None]:
+def _named(
+    estimates: Estimates, place: tuple[int, ...], names: Sequence[str]
+) -> dict[str, float | None]:
     row: dict[str, float | None] = {}
     for index, name in enumerate(names):
         for ending, numbers in zip(("", "_low", "_high"), estimates, strict=True):
@@ -215,15 +251,22 @@ def _named(estimates: Estimates, place: tuple[int, ...], names: Sequence[str]) -
 def _agreement(sums: ImageSums) -> list[dict[str, Any]]:
     estimates = sums.estimate(agreement)
     return [
-        {"pairs": int(sums.total[index].sum()), **_named(estimates, (index,), ("agreement", "by_chance", "kappa"))}
+        {
+            "pairs": int(sums.total[index].sum()),
+            **_named(estimates, (index,), ("agreement", "by_chance", "kappa")),
+        }
         for index in range(len(sums.total))
     ]
 
 
 def quarters_of(counts: np.ndarray) -> np.ndarray:
-    """(bins,) int, rising from 0 to 3: bins drawn together so that a quarter of what they count is in each, or nearly.
+    """(bins,) int, rising from 0 to 3.
+
+    Bins drawn together so that a quarter of what they count is in each, or nearly.
 
     A bin belongs to the quarter that its middle lies in.
     """
     middle = np.cumsum(counts) - counts / 2
-    return np.clip((middle / max(counts.sum(), 1) * len(QUARTERS)).astype(int), 0, len(QUARTERS) - 1)
+    return np.clip(
+        (middle / max(counts.sum(), 1) * len(QUARTERS)).astype(int), 0, len(QUARTERS) - 1
+    )

@@ -1,7 +1,8 @@
 """Which pixels can influence a token, given what is nominated: composite receptive fields.
 
-The sets are exact in what the architecture connects: every pixel outside has no influence, whatever the weights are, as
-long as the nominations stay. Which of the pixels inside matter much is another question; the gradient tells.
+The sets are exact in what the architecture connects: every pixel outside has no influence, whatever
+the weights are, as long as the nominations stay. Which of the pixels inside matter much is another
+question; the gradient tells.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +28,9 @@ PixelMask = Bool[Tensor, "height width_px"]
 
 
 def mixers(network: NomMer) -> Iterator[tuple[int, str, nn.Module]]:
-    """Every block's stage (0 to 3), its name such as "stage 1 block 1", and its mixer, in forward order."""
+    """Every block's stage (0 to 3), its name such as "stage 1 block 1", and its mixer, in forward
+    order.
+    """
     for stage, module in enumerate(network.stages):
         for index, block in enumerate(cast("BlockSequence", module.blocks)):
             yield stage, f"stage {stage + 1} block {index + 1}", cast("nn.Module", block.mixer)
@@ -59,23 +62,34 @@ def context_support(context: str, tokens: GridMask, *, window_size: int) -> Grid
 def receptive_fields(
     network: NomMer, used: Mapping[str, Mapping[str, Tensor]], place: Place, size: tuple[int, int]
 ) -> dict[str, PixelMask]:
-    """Per nominator block, the pixels that can influence the token at a place as it leaves the block, (H, W) bool.
+    """Per nominator block, the pixels that can influence the token at a place as it leaves the
+    block, (H, W) bool.
 
     Args:
         network: the NomMer.
-        used: per nominator block and context (rows, columns), above 0 where a token takes the context.
+        used: per nominator block and context (rows, columns), above 0 where a token takes the
+            context.
         place: a pixel (row, column); in every stage, the token that it lies in is meant.
         size: (H, W) of the network's input.
     """
-    blocks = [(stage, name) for stage, name, mixer in mixers(network) if isinstance(mixer, NominatedContext)]
+    blocks = [
+        (stage, name)
+        for stage, name, mixer in mixers(network)
+        if isinstance(mixer, NominatedContext)
+    ]
     fields = {}
     for last, (stage, name) in enumerate(blocks):
         stride = network.config.reductions[stage]
-        tokens = one_token((place[0] // stride, place[1] // stride), network.config.grid_size(*size, stage))
+        tokens = one_token(
+            (place[0] // stride, place[1] // stride), network.config.grid_size(*size, stage)
+        )
         reached = stage
         for of_stage, of_block in reversed(blocks[: last + 1]):
             if of_stage < reached:
-                tokens, reached = _before_downsample(tokens, network.config.grid_size(*size, of_stage)), of_stage
+                tokens, reached = (
+                    _before_downsample(tokens, network.config.grid_size(*size, of_stage)),
+                    of_stage,
+                )
             tokens = _before_block(tokens, used[of_block], network.config.window_size)
         fields[name] = _spread(tokens, network.config.reductions[0], size)
     return fields
@@ -84,13 +98,15 @@ def receptive_fields(
 def gradient_fields(
     network: NomMer, images: Images, places: Sequence[Place]
 ) -> Float[Tensor, "places height width_px"]:
-    """How strongly each pixel moves a token as it leaves the last nominator block: the effective receptive field.
+    """How strongly each pixel moves a token as it leaves the last nominator block.
 
-    The gradient of the sum of the token's channels, its absolute values summed over the channels of the image and
-    scaled to add to 1 (all 0 where no pixel has any influence).
+    The effective receptive field.
 
-    Source: Luo, Li, Urtasun and Zemel, "Understanding the Effective Receptive Field in Deep Convolutional Neural
-    Networks", NeurIPS 2016.
+    The gradient of the sum of the token's channels, its absolute values summed over the channels of
+    the image and scaled to add to 1 (all 0 where no pixel has any influence).
+
+    Source: Luo, Li, Urtasun and Zemel, "Understanding the Effective Receptive Field in Deep
+    Convolutional Neural Networks", NeurIPS 2016.
 
     Args:
         network: is run in evaluation mode, so that nominations are constant.
@@ -121,7 +137,10 @@ def _before_block(tokens: GridMask, used: Mapping[str, Tensor], window_size: int
 
 
 def _before_downsample(tokens: GridMask, grid: tuple[int, int]) -> NextMask:
-    """The tokens of the previous stage that some of the next draw on: a 3x3 convolution, then 2x2 pooling."""
+    """The tokens of the previous stage that some of the next draw on.
+
+    A 3x3 convolution, then 2x2 pooling.
+    """
     return _neighbourhood(_spread(tokens, 2, grid))
 
 

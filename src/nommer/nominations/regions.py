@@ -1,4 +1,6 @@
-"""Parts of an image by what is known of it: classes, objects, how far from a border, how large; a group per pixel.
+"""Parts of an image by what is known of it: classes, objects, how far from a border, how large.
+
+A group per pixel.
 
 A map of groups holds the index of each pixel's group, or `OUTSIDE` where a pixel counts for none.
 """
@@ -22,7 +24,10 @@ _DISTANCES = (1, 2, 4, 8)
 DISTANCES = ("under 1", "1 to 2", "2 to 4", "4 to 8", "8 and more")
 """Distances from a border, in tokens of the finest grid."""
 
-SIDED_DISTANCES = (*(f"inside, {name}" for name in DISTANCES), *(f"outside, {name}" for name in DISTANCES))
+SIDED_DISTANCES = (
+    *(f"inside, {name}" for name in DISTANCES),
+    *(f"outside, {name}" for name in DISTANCES),
+)
 
 PARTS = ("objects", "background")
 
@@ -33,7 +38,9 @@ def size_group(area: np.ndarray) -> np.ndarray:
 
 
 def border_distance(parts: np.ndarray) -> np.ndarray:
-    """How far each pixel's centre is from the nearest border between two parts, in pixels; infinite without a border.
+    """How far each pixel's centre is from the nearest border between two parts, in pixels.
+
+    Infinite without a border.
 
     Args:
         parts: (H, W) int; `OUTSIDE` makes no border.
@@ -51,7 +58,8 @@ def border_distance(parts: np.ndarray) -> np.ndarray:
 
 
 def distance_group(distance: np.ndarray, token: float) -> np.ndarray:
-    """Index into `DISTANCES` of distances in pixels, where a token of the finest grid is `token` pixels wide.
+    """Index into `DISTANCES` of distances in pixels, where a token of the finest grid is `token`
+    pixels wide.
 
     `OUTSIDE` where there is no border that a pixel could be far from.
     """
@@ -60,7 +68,8 @@ def distance_group(distance: np.ndarray, token: float) -> np.ndarray:
 
 
 def class_regions(labels: np.ndarray) -> np.ndarray:
-    """(H, W) index into `SIZES` of the connected region (by sides) of its class that each pixel lies in.
+    """(H, W) index into `SIZES` of the connected region (by sides) of its class that each pixel
+    lies in.
 
     Args:
         labels: (H, W) class indices, or `OUTSIDE`.
@@ -80,10 +89,11 @@ def object_map(
     """(H, W) which object each pixel belongs to, the smallest where several overlap.
 
     Args:
-        inside: where the object of an index is, (H, W) bool; asked for one after the other, so that there need never be
-            two of them.
+        inside: where the object of an index is, (H, W) bool; asked for one after the other, so that
+            there need never be two of them.
         areas: (n,) of the objects, in square pixels.
-        crowd: (n,) bool, which of them are many that are not told apart: of no group, unless it is an object's.
+        crowd: (n,) bool, which of them are many that are not told apart: of no group, unless it is
+            an object's.
         size: (H, W).
 
     Returns:
@@ -105,5 +115,8 @@ def sided_distance_group(owner: np.ndarray, num_objects: int, token: float) -> n
 
 
 def look_up(owner: np.ndarray, groups: Sequence[int]) -> np.ndarray:
-    """The group of every pixel, from the group of each object and last that of the background; `OUTSIDE` in crowds."""
+    """The group of every pixel, from the group of each object and last that of the background.
+
+    `OUTSIDE` in crowds.
+    """
     return np.array([*groups, OUTSIDE])[owner]  # OUTSIDE is -1, which is the last

@@ -1,4 +1,7 @@
-"""Pictures of nominations: the image, and over it the context that every token nominates in each block."""
+"""Pictures of nominations.
+
+The image, and over it the context that every token nominates in each block.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +23,9 @@ CONTEXT_COLOURS = {"convolution": "#0072B2", "window": "#E69F00", "global": "#CC
 """From the Okabe-Ito palette, which people with colour-blind eyes can tell apart."""
 
 Span = tuple[float, float]
-"""How many tokens an image spans, down and across; no whole numbers where the last ones lie partly on padding."""
+"""How many tokens an image spans, down and across; no whole numbers where the last ones lie partly
+on padding.
+"""
 
 _OPACITY = 0.6
 
@@ -51,11 +56,13 @@ what was predicted."""
 
 
 def overlay(image: Image.Image, weights: Tensor, span: Span | None = None) -> Image.Image:
-    """The image in grey, each token's cell tinted with the colours of the contexts, mixed by their weights.
+    """The image in grey, each token's cell tinted with the colours of the contexts, mixed by their
+    weights.
 
     Args:
         image: what the network saw, an RGB image, possibly enlarged.
-        weights: (rows, columns, 3), adding to 1 per token: one-hot for what was nominated, or probabilities.
+        weights: (rows, columns, 3), adding to 1 per token: one-hot for what was nominated, or
+            probabilities.
         span: how many tokens the image spans; by default all.
     """
     palette = np.array([to_rgb(CONTEXT_COLOURS[name]) for name in CONTEXTS])
@@ -74,7 +81,10 @@ def _tint(image: Image.Image, colours: np.ndarray, span: Span | None) -> Image.I
 
 @dataclass(frozen=True)
 class Regions:
-    """What the picture of a segmenter's or detector's nominations shows besides: its answer, and parts of the image."""
+    """What the picture of a segmenter's or detector's nominations shows besides.
+
+    Its answer, and parts of the image.
+    """
 
     answer: Image.Image
     """The image with what was predicted in it."""
@@ -94,7 +104,8 @@ def nomination_figure(
     contexts: Sequence[str] = CONTEXTS,
     regions: Regions | None = None,
 ) -> Figure:
-    """The image, and block by block what is nominated on it, how probable each context was, and how open the choice.
+    """The image, and block by block what is nominated on it, how probable each context was, and how
+    open the choice.
 
     Args:
         image: what the network saw, an RGB image.
@@ -103,7 +114,8 @@ def nomination_figure(
         title: written over the picture.
         spans: per block how many tokens the image spans.
         contexts: that the network has; the others' probabilities are 0.
-        regions: of a segmenter or detector: its answer is shown beside the image, and beside each map the shares.
+        regions: of a segmenter or detector: its answer is shown beside the image, and beside each
+            map the shares.
     """
     shown = visible(image)
     figure, header, panels = _panels(list(nominated), image, regions)
@@ -113,9 +125,13 @@ def nomination_figure(
         one_hot = torch.nn.functional.one_hot(nominated[name].long(), len(CONTEXTS))
         row[0].set_ylabel(f"{name}\n{rows} x {columns} tokens", fontsize=10)
         _show_weights(row[0], overlay(shown, one_hot, spans[name]), one_hot, contexts)
-        _show_weights(row[1], overlay(shown, probabilities[name], spans[name]), probabilities[name], contexts)
+        _show_weights(
+            row[1], overlay(shown, probabilities[name], spans[name]), probabilities[name], contexts
+        )
         openness = entropy(probabilities[name].double(), contexts)
-        row[2].imshow(_tint(shown, mpl.colormaps["cividis"](openness.numpy())[..., :3], spans[name]))
+        row[2].imshow(
+            _tint(shown, mpl.colormaps["cividis"](openness.numpy())[..., :3], spans[name])
+        )
         row[2].set_xlabel(f"mean {openness.mean():.2f}", fontsize=9)
         if regions:
             _show_regions(row[3], regions.shares[name])
@@ -134,7 +150,10 @@ def _panels(
     folds = 1 if len(blocks) <= _MOST_IN_A_COLUMN else 2
     rows, picture = -(-len(blocks) // folds), _SIDE * min(2.0, max(0.3, image.height / image.width))
     parts = min(_MOST_REGIONS, max(map(len, regions.shares.values()))) if regions else 0
-    heights = [max(picture + 0.2, 2.6 if regions else 2.2), *([max(picture + 0.7, 0.8 + 0.2 * parts)] * rows)]
+    heights = [
+        max(picture + 0.2, 2.6 if regions else 2.2),
+        *([max(picture + 0.7, 0.8 + 0.2 * parts)] * rows),
+    ]
     figure = Figure(figsize=(_SIDE * len(names) * folds, sum(heights) + 1), layout="constrained")
     axes = figure.subplots(1 + rows, len(names) * folds, squeeze=False, height_ratios=heights)
     for panel in axes.flat:
@@ -161,7 +180,9 @@ def _show_header(panels: np.ndarray, shown: Image.Image, regions: Regions | None
     text.set_visible(True)
     text.axis("off")
     reading = _READING + (_READING_REGIONS if regions else "")
-    text.text(0.06, 0.5, reading, fontsize=9, va="center", transform=text.transAxes).set_in_layout(False)
+    text.text(0.06, 0.5, reading, fontsize=9, va="center", transform=text.transAxes).set_in_layout(
+        False
+    )
 
 
 def _show_regions(axes: Axes, shares: Mapping[str, Mapping[str, float]]) -> None:
@@ -170,10 +191,17 @@ def _show_regions(axes: Axes, shares: Mapping[str, Mapping[str, float]]) -> None
     left = np.zeros(len(shown))
     for context in CONTEXTS:
         widths = np.array([of_region[context] for of_region in shown])
-        axes.barh(range(len(shown)), widths, left=left, color=CONTEXT_COLOURS[context], alpha=_OPACITY)
+        axes.barh(
+            range(len(shown)), widths, left=left, color=CONTEXT_COLOURS[context], alpha=_OPACITY
+        )
         left += widths
     axes.invert_yaxis()
-    axes.set(xlim=(0, 1), xticks=[0, 0.5, 1], xticklabels=["0", "50%", "100%"], xlabel="share of its pixels")
+    axes.set(
+        xlim=(0, 1),
+        xticks=[0, 0.5, 1],
+        xticklabels=["0", "50%", "100%"],
+        xlabel="share of its pixels",
+    )
     axes.xaxis.label.set_fontsize(9)
 
 
@@ -184,13 +212,25 @@ def _name_regions(axes: Axes, regions: Regions, parts: Sequence[str]) -> None:
     axes.set_yticks(range(len(names)), names, fontsize=9)
     axes.tick_params("y", length=0, pad=16)
     places = [-0.04] * len(names)
-    axes.scatter(places, range(len(names)), c=colours, marker="s", edgecolors="black", linewidths=0.5, clip_on=False)
+    axes.scatter(
+        places,
+        range(len(names)),
+        c=colours,
+        marker="s",
+        edgecolors="black",
+        linewidths=0.5,
+        clip_on=False,
+    )
 
 
-def _show_weights(axes: Axes, tinted: Image.Image, weights: Tensor, contexts: Sequence[str]) -> None:
+def _show_weights(
+    axes: Axes, tinted: Image.Image, weights: Tensor, contexts: Sequence[str]
+) -> None:
     axes.imshow(tinted)
     means = dict(zip(CONTEXTS, weights.double().mean((0, 1)).tolist(), strict=True))
-    axes.set_xlabel("\n".join(f"{means[context]:.0%} {context}" for context in contexts), fontsize=9)
+    axes.set_xlabel(
+        "\n".join(f"{means[context]:.0%} {context}" for context in contexts), fontsize=9
+    )
 
 
 def visible(image: Image.Image, smallest: int = 256, largest: int = 768) -> Image.Image:

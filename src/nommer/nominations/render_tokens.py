@@ -1,4 +1,7 @@
-"""Pictures of what tokens see: in every block whom a token draws on, and which pixels can influence it."""
+"""Pictures of what tokens see.
+
+In every block whom a token draws on, and which pixels can influence it.
+"""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -41,7 +44,8 @@ def token_figure(
     title: str,
     contexts: Sequence[str] = tuple(CONTEXT_COLOURS),
 ) -> Figure:
-    """What every token sees in each block, which pixels can influence it, and what the class token sees.
+    """What every token sees in each block, which pixels can influence it, and what the class token
+    sees.
 
     Args:
         image: what the network saw, an RGB image of any size.
@@ -56,8 +60,13 @@ def token_figure(
     if not tokens:
         raise ValueError("no token was asked for, so there is nothing to show")
     frame, shown = tokens[0].frame, visible(image)
-    parts = [(f"token at x {token.pixel[0]}, y {token.pixel[1]}", _panels(shown, token)) for token in tokens]
-    parts.append(("class token", [partial(_draw_view, shown, view, frame, None) for view in class_token]))
+    parts = [
+        (f"token at x {token.pixel[0]}, y {token.pixel[1]}", _panels(shown, token))
+        for token in tokens
+    ]
+    parts.append(
+        ("class token", [partial(_draw_view, shown, view, frame, None) for view in class_token])
+    )
     height = _SIDE * min(2.0, max(0.4, image.height / image.width)) + 0.75
     heights = [0.35 + height * -(-len(panels) // _COLUMNS) for _, panels in parts]
     figure = Figure(figsize=(_SIDE * _COLUMNS, sum(heights) + 1.2), layout="constrained")
@@ -65,7 +74,14 @@ def token_figure(
     for part, (name, panels) in zip(subfigures.flat, parts, strict=True):
         _draw_part(part, name, panels)
     handles = [Patch(color=KIND_COLOURS[kind], label=kind) for kind in (*contexts, ATTENTION)]
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, title=_READING, fontsize=9, title_fontsize=8)
+    figure.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=4,
+        title=_READING,
+        fontsize=9,
+        title_fontsize=8,
+    )
     figure.suptitle(title, fontsize=11)
     return figure
 
@@ -103,11 +119,17 @@ def _draw_image(image: Image.Image, token: TokenSight, axes: Axes) -> None:
     _mark(axes, token.place)
 
 
-def _draw_view(image: Image.Image, view: TokenView, frame: Frame, place: tuple[int, int] | None, axes: Axes) -> None:
-    """One block: what is not seen is dark, what is seen has the colour of the kind, as strong as its weight."""
+def _draw_view(
+    image: Image.Image, view: TokenView, frame: Frame, place: tuple[int, int] | None, axes: Axes
+) -> None:
+    """One block: what is not seen is dark, what is seen has the colour of the kind, as strong as
+    its weight.
+    """
     _begin(axes, image, frame)
     support, weights = on_image(view, frame.size)
-    strength = torch.full(support.shape, 0.65) if weights is None else 0.1 + 0.75 * weights / weights.max()
+    strength = (
+        torch.full(support.shape, 0.65) if weights is None else 0.1 + 0.75 * weights / weights.max()
+    )
     rgba = np.zeros((*support.shape, 4))
     rgba[..., :3] = to_rgb(KIND_COLOURS[view.kind])
     rgba[..., 3] = strength.numpy()
@@ -119,7 +141,11 @@ def _draw_view(image: Image.Image, view: TokenView, frame: Frame, place: tuple[i
     axes.set_xlabel("\n".join(_describe(view, frame)), fontsize=8)
     if place is not None:
         row, column = (side // view.stride * view.stride for side in place)
-        axes.add_patch(Rectangle((column, row), view.stride, view.stride, fill=False, edgecolor="white", linewidth=1))
+        axes.add_patch(
+            Rectangle(
+                (column, row), view.stride, view.stride, fill=False, edgecolor="white", linewidth=1
+            )
+        )
         _mark(axes, place)
     _zoom(axes, support.numpy(), view.stride, frame)
 
@@ -129,7 +155,10 @@ def _describe(view: TokenView, frame: Frame) -> list[str]:
     support, weights = on_image(view, frame.size)
     if weights is None:
         rows, columns = (int(support.any(axis).sum()) for axis in (1, 0))
-        return [f"{rows} x {columns} tokens,", f"{rows * view.stride} x {columns * view.stride} pixels"]
+        return [
+            f"{rows} x {columns} tokens,",
+            f"{rows * view.stride} x {columns * view.stride} pixels",
+        ]
     lines = [f"half of it in {tokens_with_half(weights)} of {int(support.sum())} tokens"]
     padding = 1 - view.class_weight - weights.sum().item()
     elsewhere = [f"{view.class_weight:.0%} to the class token"] if view.class_weight else []
@@ -149,8 +178,12 @@ def _draw_fields(image: Image.Image, token: TokenSight, axes: Axes) -> None:
     _mark(axes, token.place)
     axes.set_title("pixels that can influence it", fontsize=9)
     shares = [f"{field.float().mean():.1%} after {block}" for block, field in token.fields.items()]
-    handles = [Patch(color=colour, label=share) for colour, share in zip(colours, shares, strict=True)]
-    axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.01), fontsize=7, frameon=False)
+    handles = [
+        Patch(color=colour, label=share) for colour, share in zip(colours, shares, strict=True)
+    ]
+    axes.legend(
+        handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.01), fontsize=7, frameon=False
+    )
 
 
 def _draw_gradient(image: Image.Image, token: TokenSight, axes: Axes) -> None:
@@ -175,11 +208,20 @@ def _lay_over(axes: Axes, rgba: np.ndarray, stride: int, frame: Frame) -> None:
 def _mark(axes: Axes, place: tuple[int, int]) -> None:
     """A ring around the token, of the same size in small and large images."""
     for colour, width in (("black", 3.0), ("white", 1.3)):
-        axes.scatter([place[1] + 0.5], [place[0] + 0.5], s=70, facecolors="none", edgecolors=colour, linewidths=width)
+        axes.scatter(
+            [place[1] + 0.5],
+            [place[0] + 0.5],
+            s=70,
+            facecolors="none",
+            edgecolors=colour,
+            linewidths=width,
+        )
 
 
 def _zoom(axes: Axes, support: np.ndarray, stride: int, frame: Frame) -> None:
-    """Where what is seen is less than a quarter of the image's shorter side, show it with half as much on each side."""
+    """Where what is seen is less than a quarter of the image's shorter side, show it with half as
+    much on each side.
+    """
     spans = [np.flatnonzero(support.any(axis)) for axis in (1, 0)]
     part = 2 * max(len(span) * stride for span in spans) / min(frame.size)
     if 2 * part > 1:

@@ -1,4 +1,7 @@
-"""Sums over images that know how sure they are: resampled as they stream by, in memory that does not grow with them."""
+"""Sums over images that know how sure they are.
+
+Resampled as they stream by, in memory that does not grow with them.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,11 +28,15 @@ class Estimates(NamedTuple):
 
 
 class Resampler:
-    """Draws, image after image, how often each resampled data set holds the image: Poisson with mean 1.
+    """Draws, image after image, how often each resampled data set holds the image.
 
-    That is the bootstrap over images, where images come one by one and their number is not known before.
+    Poisson with mean 1.
 
-    Source: Chamandy, Muralidharan, Najmi and Naidu, "Estimating Uncertainty for Massive Data Streams", Google 2012.
+    That is the bootstrap over images, where images come one by one and their number is not known
+    before.
+
+    Source: Chamandy, Muralidharan, Najmi and Naidu, "Estimating Uncertainty for Massive Data
+    Streams", Google 2012.
     """
 
     def __init__(self, *, seed: int = 0, resamples: int = RESAMPLES) -> None:
@@ -43,10 +50,11 @@ class Resampler:
 
 @dataclass(frozen=True, eq=False)
 class ImageSums:
-    """Sums over images of several values in several groups, and the same sums of every resampled data set.
+    """Sums over images of several values in several groups, and the same sums of every resampled
+    data set.
 
-    A mean is one sum divided by another, so every token or pixel counts the same, whatever image it is from; images,
-    whose tokens resemble each other, are what is resampled.
+    A mean is one sum divided by another, so every token or pixel counts the same, whatever image it
+    is from; images, whose tokens resemble each other, are what is resampled.
     """
 
     total: np.ndarray
@@ -75,7 +83,9 @@ class ImageSums:
         self.images[groups] += 1
 
     def merged(self, into: np.ndarray, count: int) -> "ImageSums":
-        """Groups drawn together; of images, which may be in several of them, as many as in the largest, at least.
+        """Groups drawn together.
+
+        Of images, which may be in several of them, as many as in the largest, at least.
 
         Args:
             into: (groups,) int: the new group of each.
@@ -92,7 +102,8 @@ class ImageSums:
         return ImageSums(self.total[:, chosen], self.resampled[:, :, chosen], self.images)
 
     def estimate(self, measure: Callable[[np.ndarray], np.ndarray]) -> Estimates:
-        """A function of the sums, such as a mean, with its 95 % interval (percentiles of the resampled values).
+        """A function of the sums, such as a mean, with its 95 % interval (percentiles of the
+        resampled values).
 
         Args:
             measure: from (..., values) to (..., measures); NaN where there is nothing to measure.
@@ -101,7 +112,9 @@ class ImageSums:
             value, resampled = measure(self.total), measure(self.resampled)
         low, high = np.full(value.shape, np.nan), np.full(value.shape, np.nan)
         for group in np.flatnonzero(self.images >= _SEVERAL):
-            of_group = np.moveaxis(resampled[group], 0, -1)  # not all resampled data sets have what there is to measure
+            of_group = np.moveaxis(
+                resampled[group], 0, -1
+            )  # not all resampled data sets have what there is to measure
             for place in np.ndindex(*of_group.shape[:-1]):
                 known = of_group[place][np.isfinite(of_group[place])]
                 if known.size:

@@ -1,9 +1,10 @@
 """What chosen tokens see: whom they draw on in every block, and with which weights.
 
-In a nominator block (stages 1-2) that is the support of the context the token nominates: a 3x3 field, its window, or
-the compressed blocks of the whole image; in stages 3-4 it is all tokens, and in stage 4 the class token too. The
-weights are those that the network computes: attention in the network comes as one fused operation that does not tell
-them, so a hook computes them once more, from the same queries, keys and bias, for the chosen tokens alone.
+In a nominator block (stages 1-2) that is the support of the context the token nominates: a 3x3
+field, its window, or the compressed blocks of the whole image; in stages 3-4 it is all tokens, and
+in stage 4 the class token too. The weights are those that the network computes: attention in the
+network comes as one fused operation that does not tell them, so a hook computes them once more,
+from the same queries, keys and bias, for the chosen tokens alone.
 """
 
 from collections.abc import Sequence
@@ -45,8 +46,9 @@ class TokenView:
     support: Bool[Tensor, "rows columns"]
     """The tokens that it draws on."""
     weights: Float[Tensor, "rows columns"] | None
-    """Mean over heads, adding to 1 with `class_weight`; None for a convolution, whose weights differ from channel to
-    channel. A compressed block's weight is divided evenly between the tokens in it."""
+    """Mean over heads, adding to 1 with `class_weight`; None for a convolution, whose weights
+    differ from channel to channel. A compressed block's weight is divided evenly between the tokens
+    in it."""
     class_weight: float = 0.0
     """Weight of the class token."""
 
@@ -58,7 +60,8 @@ def attention_weights(
     queries: Sequence[int],
     bias: Float[Tensor, "heads tokens tokens"] | None = None,
 ) -> Float[Tensor, "queries heads tokens"]:
-    """The weights with which some tokens of a sequence attend to all of it, adding to 1 per query and head.
+    """The weights with which some tokens of a sequence attend to all of it, adding to 1 per query
+    and head.
 
     Args:
         attention: the module.
@@ -66,7 +69,9 @@ def attention_weights(
         queries: indices of the tokens that attend.
         bias: what is added to the scores.
     """
-    query, key, _ = rearrange(attention.qkv(tokens), "n (qkv h d) -> qkv h n d", qkv=3, h=attention.heads)
+    query, key, _ = rearrange(
+        attention.qkv(tokens), "n (qkv h d) -> qkv h n d", qkv=3, h=attention.heads
+    )
     chosen = list(queries)
     scores = query[:, chosen] @ key.mT * query.shape[-1] ** -0.5
     if bias is not None:
@@ -77,12 +82,13 @@ def attention_weights(
 class SightTrace(AbstractContextManager["SightTrace"]):
     """While it is open, records what some tokens of one image see in every block of a network.
 
-    Outputs are the same inside and outside; the hooks are gone afterwards, also after an exception. Without places it
-    does nothing.
+    Outputs are the same inside and outside; the hooks are gone afterwards, also after an exception.
+    Without places it does nothing.
 
     Args:
         network: runs alone or in whatever holds it, in evaluation mode, once, on one image.
-        places: pixels of the network's input (row, column); in every stage, the token that a pixel lies in is meant.
+        places: pixels of the network's input (row, column); in every stage, the token that a pixel
+            lies in is meant.
 
     Raises:
         ValueError: on entering, where nothing is nominated; while running, at more than one image.
@@ -93,9 +99,13 @@ class SightTrace(AbstractContextManager["SightTrace"]):
         self.images: Tensor | None = None
         """What the network was given, (1, channels, H, W)."""
         self.used: dict[str, dict[str, Tensor]] = {}
-        """Per nominator block and context (rows, columns): its weight in what each token gets, 1 where nominated."""
+        """Per nominator block and context (rows, columns): its weight in what each token gets, 1
+        where nominated.
+        """
         self._weights: dict[tuple[str, str], Tensor] = {}
-        """Per block and kind, mean over heads: (places, rows, columns); in stages 3-4 (places, class token; tokens)."""
+        """Per block and kind, mean over heads: (places, rows, columns); in stages 3-4 (places,
+        class token; tokens).
+        """
         self._open = ExitStack()
 
     def __enter__(self) -> "SightTrace":
@@ -113,7 +123,10 @@ class SightTrace(AbstractContextManager["SightTrace"]):
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._open.close()
 
@@ -129,7 +142,10 @@ class SightTrace(AbstractContextManager["SightTrace"]):
         return found
 
     def class_views(self) -> list[TokenView]:
-        """What the class token sees in the blocks of the last stage; nothing where there were no places."""
+        """What the class token sees in the blocks of the last stage.
+
+        Nothing where there were no places.
+        """
         if not self.places:
             return []
         last = len(self.network.config.depths) - 1
@@ -141,7 +157,9 @@ class SightTrace(AbstractContextManager["SightTrace"]):
         shares = {context: float(weights[place]) for context, weights in self.used[name].items()}
         context = max(shares, key=lambda context: shares[context])
         window_size = self.network.config.window_size
-        support = context_support(context, one_token(place, self._grid(stage)), window_size=window_size)
+        support = context_support(
+            context, one_token(place, self._grid(stage)), window_size=window_size
+        )
         weights = self._weights.get((name, context))
         stride = self.network.config.reductions[stage]
         of_token = None if weights is None else weights[index]
@@ -149,10 +167,15 @@ class SightTrace(AbstractContextManager["SightTrace"]):
 
     def _attention_view(self, stage: int, name: str, index: int, place: Place | None) -> TokenView:
         weights, (rows, columns) = self._weights[name, ATTENTION][index], self._grid(stage)
-        of_class, of_tokens = weights[: -rows * columns].sum(), weights[-rows * columns :].view(rows, columns)
+        of_class, of_tokens = (
+            weights[: -rows * columns].sum(),
+            weights[-rows * columns :].view(rows, columns),
+        )
         everything = torch.ones(rows, columns, dtype=torch.bool)
         stride = self.network.config.reductions[stage]
-        return TokenView(name, ATTENTION, 1.0, place, stride, everything, of_tokens, float(of_class))
+        return TokenView(
+            name, ATTENTION, 1.0, place, stride, everything, of_tokens, float(of_class)
+        )
 
     def _grid(self, stage: int) -> tuple[int, int]:
         """Rows and columns of a stage's tokens."""
@@ -165,7 +188,8 @@ class SightTrace(AbstractContextManager["SightTrace"]):
         stride = self.network.config.reductions[stage]
         return [(row // stride, column // stride) for row, column in self.places]
 
-    # ---- hooks ------------------------------------------------------------------------------------------------------
+    # ---- hooks
+    # ------------------------------------------------------------------------------------------------------
 
     def _hook(self, module: nn.Module, hook: Any) -> None:
         self._open.callback(module.register_forward_hook(hook).remove)
@@ -177,14 +201,20 @@ class SightTrace(AbstractContextManager["SightTrace"]):
 
     def _keep_images(self, _stem: nn.Module, inputs: tuple[Tensor], _output: Tensor) -> None:
         if len(inputs[0]) != 1 or self.images is not None:
-            raise ValueError("what tokens see is recorded of one image at a time, each in a trace of its own")
+            raise ValueError(
+                "what tokens see is recorded of one image at a time, each in a trace of its own"
+            )
         self.images = inputs[0].detach()
 
-    def _keep_nominated(self, name: str, nomination: Nomination, _inputs: Any, weights: Tensor) -> None:
+    def _keep_nominated(
+        self, name: str, nomination: Nomination, _inputs: Any, weights: Tensor
+    ) -> None:
         of_contexts = weights[0].detach().float().cpu().unbind(-1)
         self.used[name] = dict(zip(nomination.contexts, of_contexts, strict=True))
 
-    def _keep_window(self, stage: int, name: str, attention: MultiHeadAttention, inputs: Any, _output: Tensor) -> None:
+    def _keep_window(
+        self, stage: int, name: str, attention: MultiHeadAttention, inputs: Any, _output: Tensor
+    ) -> None:
         windows, bias = inputs
         (rows, columns), side = self._grid(stage), self.network.config.window_size
         down, across, kept = -(-rows // side), -(-columns // side), []
@@ -205,7 +235,9 @@ class SightTrace(AbstractContextManager["SightTrace"]):
         down, across = inputs[0].shape[1:3]
         queries = [row // side * across + column // side for row, column in self._tokens(stage)]
         weights = attention_weights(attention, inputs[0][0].flatten(0, 1), queries).mean(1)
-        spread = repeat(weights, "q (h w) -> q (h y) (w x)", h=down, y=side, x=side)[:, :rows, :columns]
+        spread = repeat(weights, "q (h w) -> q (h y) (w x)", h=down, y=side, x=side)[
+            :, :rows, :columns
+        ]
         heights, widths = (_tokens_of_block(count, side).to(spread) for count in (rows, columns))
         self._weights[name, "global"] = (spread / heights[:, None] / widths).cpu()
 
@@ -214,12 +246,18 @@ class SightTrace(AbstractContextManager["SightTrace"]):
     ) -> None:
         tokens, (_, columns) = inputs[0][0], self._grid(stage)
         prefix = self.network.num_prefix_tokens if tokens.ndim == 2 else 0
-        queries = [*(prefix + row * columns + column for row, column in self._tokens(stage)), *range(prefix)]
+        queries = [
+            *(prefix + row * columns + column for row, column in self._tokens(stage)),
+            *range(prefix),
+        ]
         weights = attention_weights(attention, tokens.reshape(-1, tokens.shape[-1]), queries)
         self._weights[name, ATTENTION] = weights.mean(1).cpu()
 
 
 def _tokens_of_block(count: int, side: int) -> Tensor:
-    """How many of `count` tokens in a row share a block of `side` with each of them: less than `side` in the last."""
+    """How many of `count` tokens in a row share a block of `side` with each of them.
+
+    Less than `side` in the last.
+    """
     blocks = torch.arange(count) // side
     return torch.bincount(blocks)[blocks]

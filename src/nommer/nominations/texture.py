@@ -1,10 +1,15 @@
-"""How lively an image is under every token: the energy of its gradients, and how much of it is fine."""
+"""How lively an image is under every token.
+
+The energy of its gradients, and how much of it is fine.
+"""
 
 import numpy as np
 from scipy.fft import dctn
 
 NUM_BINS = 128
-"""Bins that are filled while images stream by, and drawn together into quarters of all tokens at the end."""
+"""Bins that are filled while images stream by, and drawn together into quarters of all tokens at
+the end.
+"""
 
 FLAT = NUM_BINS
 """The bin of cells without any variation, which have no frequencies."""
@@ -25,23 +30,29 @@ def grey(image: np.ndarray) -> np.ndarray:
 
 
 def gradient_energy(brightness: np.ndarray, stride: int, grid: tuple[int, int]) -> np.ndarray:
-    """Mean squared gradient (central differences, per pixel) in every token's cell, (rows, columns).
+    """Mean squared gradient (central differences, per pixel) in every token's cell, (rows,
+    columns).
 
     Args:
         brightness: (H, W), 0 to 1.
         stride: side of a cell in pixels.
         grid: rows and columns; what a cell has outside the image is like the nearest pixel inside.
     """
-    slopes = [np.gradient(brightness, axis=axis) for axis, side in enumerate(brightness.shape) if side > 1]
-    return _cells(sum((slope**2 for slope in slopes), np.zeros_like(brightness)), stride, grid).mean((2, 3))
+    slopes = [
+        np.gradient(brightness, axis=axis) for axis, side in enumerate(brightness.shape) if side > 1
+    ]
+    return _cells(
+        sum((slope**2 for slope in slopes), np.zeros_like(brightness)), stride, grid
+    ).mean((2, 3))
 
 
 def fine_share(brightness: np.ndarray, stride: int, grid: tuple[int, int]) -> np.ndarray:
-    """Share, 0 to 1, of the upper half of the frequencies in the variation of every cell, (rows, columns).
+    """Share, 0 to 1, of the upper half of the frequencies in the variation of every cell, (rows,
+    columns).
 
-    The DCT of a cell of n x n pixels has frequencies (u, v) from 0 to n - 1: the mean (0, 0) does not count, the upper
-    half is u + v >= n. A cell smaller than 4 x 4 pixels takes the numbers of the 4 x 4 pixels it lies in. NaN in a cell
-    without variation.
+    The DCT of a cell of n x n pixels has frequencies (u, v) from 0 to n - 1: the mean (0, 0) does
+    not count, the upper half is u + v >= n. A cell smaller than 4 x 4 pixels takes the numbers of
+    the 4 x 4 pixels it lies in. NaN in a cell without variation.
     """
     side = max(stride, SMALLEST_CELL)
     many = side // stride
@@ -58,7 +69,9 @@ def fine_share(brightness: np.ndarray, stride: int, grid: tuple[int, int]) -> np
 def _cells(values: np.ndarray, side: int, grid: tuple[int, int]) -> np.ndarray:
     """(rows, columns, side, side) of (H, W), repeated at the edges up to whole cells."""
     rows, columns = grid
-    over = [(0, max(0, count * side - size)) for count, size in zip(grid, values.shape, strict=True)]
+    over = [
+        (0, max(0, count * side - size)) for count, size in zip(grid, values.shape, strict=True)
+    ]
     padded = np.pad(values, over, mode="edge")[: rows * side, : columns * side]
     return padded.reshape(rows, side, columns, side).swapaxes(1, 2)
 
@@ -78,7 +91,10 @@ def energy_edge(bin_: int) -> float:
 
 
 def share_bins(shares: np.ndarray) -> np.ndarray:
-    """The bin of each share, 0 to 127, by its square root, so that small ones are told apart; `FLAT` for NaN."""
+    """The bin of each share, 0 to 127, by its square root, so that small ones are told apart.
+
+    `FLAT` for NaN.
+    """
     place = np.clip(np.sqrt(np.nan_to_num(shares)) * NUM_BINS, 0, NUM_BINS - 1).astype(np.int64)
     return np.where(np.isnan(shares), FLAT, place)
 

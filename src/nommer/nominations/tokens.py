@@ -1,4 +1,6 @@
-"""Tokens that are named by a pixel of the image file, and what was found about them, in the file's own pixels."""
+"""Tokens that are named by a pixel of the image file, and what was found about them, in the file's
+own pixels.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -32,7 +34,9 @@ def parse_pixels(given: Sequence[str]) -> list[Pixel]:
     for text in given:
         parts = [part.strip() for part in text.split(",")]
         if len(parts) != 2 or not all(part.isdecimal() for part in parts):
-            raise InputError(f"--token {text}: must be the x and y of a pixel of the image, as in --token 120,80")
+            raise InputError(
+                f"--token {text}: must be the x and y of a pixel of the image, as in --token 120,80"
+            )
         pixels.append((int(parts[0]), int(parts[1])))
     return pixels
 
@@ -66,7 +70,9 @@ class Frame:
         """
         (x, y), (width, height) = pixel, self.image
         if not (0 <= x < width and 0 <= y < height):
-            raise OutsideError(f"token {x},{y}: lies outside the image, which is {width} x {height} pixels")
+            raise OutsideError(
+                f"token {x},{y}: lies outside the image, which is {width} x {height} pixels"
+            )
         left, top, right, bottom = self.box
         if not (left <= x + 0.5 < right and top <= y + 0.5 < bottom):
             first_x, first_y, last_x, last_y = self._ends()
@@ -75,7 +81,9 @@ class Frame:
                 f"choose x from {first_x} to {last_x} and y from {first_y} to {last_y}"
             )
         rows, columns = self.size
-        return int((y + 0.5 - top) / (bottom - top) * rows), int((x + 0.5 - left) / (right - left) * columns)
+        return int((y + 0.5 - top) / (bottom - top) * rows), int(
+            (x + 0.5 - left) / (right - left) * columns
+        )
 
     def _ends(self) -> tuple[int, int, int, int]:
         """First x and y, and last x and y, of the pixels that are seen."""
@@ -83,7 +91,9 @@ class Frame:
         return left, top, right - 1, bottom - 1
 
     def pixel(self, row: int | float, column: int | float) -> Pixel:
-        """The pixel of the image in which a point of the network's input lies, or the nearest that is seen."""
+        """The pixel of the image in which a point of the network's input lies, or the nearest that
+        is seen.
+        """
         first_x, first_y, last_x, last_y = self._ends()
         x, y = self.to_image(row, column)
         return min(max(int(x), first_x), last_x), min(max(int(y), first_y), last_y)
@@ -91,13 +101,19 @@ class Frame:
     def to_image(self, row: int | float, column: int | float) -> tuple[float, float]:
         """Where a point of the network's input lies in the image, as x and y."""
         left, top, right, bottom = self.box
-        return left + column / self.size[1] * (right - left), top + row / self.size[0] * (bottom - top)
+        return left + column / self.size[1] * (right - left), top + row / self.size[0] * (
+            bottom - top
+        )
 
 
-def typical_pixels(maps: Mapping[str, Tensor], strides: Mapping[str, float], frame: Frame) -> list[Pixel]:
-    """For every context that is nominated, in the order of `CONTEXTS`, a pixel in the middle of where it is.
+def typical_pixels(
+    maps: Mapping[str, Tensor], strides: Mapping[str, float], frame: Frame
+) -> list[Pixel]:
+    """For every context that is nominated, in the order of `CONTEXTS`, a pixel in the middle of
+    where it is.
 
-    That is the middle of the largest area of its kind, in the block that nominates it for the largest share of tokens.
+    That is the middle of the largest area of its kind, in the block that nominates it for the
+    largest share of tokens.
 
     Args:
         maps: per nominator block (rows, columns) context indices.
@@ -112,7 +128,9 @@ def typical_pixels(maps: Mapping[str, Tensor], strides: Mapping[str, float], fra
             depth = distance_transform_edt(np.pad(areas[block], 1))[1:-1, 1:-1]
             deepest = np.argwhere(depth == depth.max())
             row, column = deepest[((deepest - deepest.mean(0)) ** 2).sum(1).argmin()]
-            pixels.append(frame.pixel((row + 0.5) * strides[block], (column + 0.5) * strides[block]))
+            pixels.append(
+                frame.pixel((row + 0.5) * strides[block], (column + 0.5) * strides[block])
+            )
     return list(dict.fromkeys(pixels))
 
 
@@ -126,11 +144,11 @@ class TokenSight:
     views: list[TokenView]
     """Block after block."""
     fields: dict[str, Tensor]
-    """Per nominator block (h, w) bool: the pixels of the network's input, without padding, that can influence the token
-    as it leaves the block, given what is nominated."""
+    """Per nominator block (h, w) bool: the pixels of the network's input, without padding, that can
+    influence the token as it leaves the block, given what is nominated."""
     gradient: Tensor | None
-    """(h, w), adding to 1 with what lies on padding: how strongly each does after the last nominator block; None for
-    images of more than a million pixels."""
+    """(h, w), adding to 1 with what lies on padding: how strongly each does after the last
+    nominator block; None for images of more than a million pixels."""
     frame: Frame
 
     def to_dict(self) -> dict[str, Any]:
@@ -141,10 +159,15 @@ class TokenSight:
 
 
 def describe_view(view: TokenView, frame: Frame) -> dict[str, Any]:
-    """Plain values for JSON of one token in one block: how many tokens it draws on, where, and how evenly."""
+    """Plain values for JSON of one token in one block.
+
+    How many tokens it draws on, where, and how evenly.
+    """
     support, weights = on_image(view, frame.size)
     rows, columns = support.any(1).nonzero().flatten(), support.any(0).nonzero().flatten()
-    (top, bottom), (left, right) = ((int(found.min()), int(found.max()) + 1) for found in (rows, columns))
+    (top, bottom), (left, right) = (
+        (int(found.min()), int(found.max()) + 1) for found in (rows, columns)
+    )
     height, width = frame.size
     first = frame.to_image(top * view.stride, left * view.stride)
     last = frame.to_image(min(bottom * view.stride, height), min(right * view.stride, width))
@@ -188,7 +211,9 @@ def tokens_with_half(weights: Tensor) -> int:
 
 
 def token_sights(trace: SightTrace, pixels: Sequence[Pixel], frame: Frame) -> list[TokenSight]:
-    """What a trace has recorded of the tokens at `pixels`, whose places it was given in the same order."""
+    """What a trace has recorded of the tokens at `pixels`, whose places it was given in the same
+    order.
+    """
     if trace.images is None:
         return []
     size = (trace.images.shape[-2], trace.images.shape[-1])
@@ -196,7 +221,9 @@ def token_sights(trace: SightTrace, pixels: Sequence[Pixel], frame: Frame) -> li
     if size[0] * size[1] <= _MOST_GRADIENT_PIXELS:
         gradients = list(gradient_fields(trace.network, trace.images, trace.places))
     sights = []
-    for index, (pixel, place, gradient) in enumerate(zip(pixels, trace.places, gradients, strict=True)):
+    for index, (pixel, place, gradient) in enumerate(
+        zip(pixels, trace.places, gradients, strict=True)
+    ):
         fields = receptive_fields(trace.network, trace.used, place, size)
         shown = None if gradient is None else _cut(gradient, frame.size)
         cut = {block: _cut(field, frame.size) for block, field in fields.items()}

@@ -20,23 +20,35 @@ _MEASURES = 2 * len(CONTEXTS) + 2
 
 
 def nominator_blocks(model: nn.Module) -> dict[str, Nomination]:
-    """The places where a model nominates, in forward order, by a short name such as "stage 1 block 1".
+    """The places where a model nominates, in forward order, by a short name such as "stage 1 block
+    1".
 
     Raises:
         ValueError: `model` holds no NomMer, or several, or one in which nothing nominates.
     """
-    if not holds_nominations(model) and any(isinstance(module, NominatedContext) for module in model.modules()):
+    if not holds_nominations(model) and any(
+        isinstance(module, NominatedContext) for module in model.modules()
+    ):
         raise ValueError(
-            f"nothing nominates in this {type(model).__name__}: its network has a single context, or sums its contexts"
+            f"nothing nominates in this {type(model).__name__}: its network has a single context, "
+            "or sums its contexts"
         )
-    found = [(name.split("."), module) for name, module in model.named_modules() if isinstance(module, Nomination)]
+    found = [
+        (name.split("."), module)
+        for name, module in model.named_modules()
+        if isinstance(module, Nomination)
+    ]
     if not found or any("stages" not in parts or "blocks" not in parts for parts, _ in found):
-        raise ValueError(f"{type(model).__name__} holds no NomMer whose nominator blocks could be traced")
+        raise ValueError(
+            f"{type(model).__name__} holds no NomMer whose nominator blocks could be traced"
+        )
     blocks: dict[str, Nomination] = {}
     for parts, module in found:
         stage, block = int(parts[parts.index("stages") + 1]), int(parts[parts.index("blocks") + 1])
         if blocks.setdefault(f"stage {stage + 1} block {block + 1}", module) is not module:
-            raise ValueError(f"{type(model).__name__} holds more than one NomMer; trace one of them")
+            raise ValueError(
+                f"{type(model).__name__} holds more than one NomMer; trace one of them"
+            )
     return blocks
 
 
@@ -47,8 +59,14 @@ def holds_nominations(model: nn.Module) -> bool:
 
 @contextmanager
 def without_compilation(model: nn.Module) -> Iterator[None]:
-    """Run `model` uncompiled where it is compiled: what was compiled before there were hooks would not call them."""
-    compiled = any(hasattr(module, "_orig_mod") or module._compiled_call_impl is not None for module in model.modules())
+    """Run `model` uncompiled where it is compiled.
+
+    What was compiled before there were hooks would not call them.
+    """
+    compiled = any(
+        hasattr(module, "_orig_mod") or module._compiled_call_impl is not None
+        for module in model.modules()
+    )
     with torch.compiler.set_stance("force_eager") if compiled else nullcontext():
         yield
 
@@ -66,25 +84,32 @@ class BlockStatistics:
     margin: float
     """Mean difference of the best and the second probability, 0 to 1: how clear the contests were."""
     entropy: float
-    """Mean entropy of the probabilities divided by the logarithm of how many contexts there are: 0 sure, 1 open."""
+    """Mean entropy of the probabilities divided by the logarithm of how many contexts there are: 0
+    sure, 1 open.
+    """
     norms: dict[str, float] | None = None
     """Mean L2 norm of each context; with `keep_norms`."""
 
 
 class NominationTrace(AbstractContextManager["NominationTrace"]):
-    """While it is open, sums up what `model` nominates per block; with `keep_maps`, keeps the maps too.
+    """While it is open, sums up what `model` nominates per block.
 
-    Outputs are the same inside and outside; the hooks are gone afterwards, also after an exception. Without maps,
-    memory does not grow with the images seen. Of a block whose contexts are mixed, the one with the largest weight
-    counts as nominated; equal ones share the token. A block of two contexts has zeros in the place of the third.
+    With `keep_maps`, keeps the maps too.
 
-    `model` may be anything with a NomMer in it: a classifier, segmenter or detector, timm's `features_only`, a fused
-    copy. Of a compiled model give what `torch.compile` returned: it runs uncompiled while the trace is open, so it does
-    not matter whether it has run before, and its outputs are then those of the plain model, which differ from the
-    compiled one's by rounding. An exported model (ONNX, `torch.export`) has no modules to hook.
+    Outputs are the same inside and outside; the hooks are gone afterwards, also after an exception.
+    Without maps, memory does not grow with the images seen. Of a block whose contexts are mixed,
+    the one with the largest weight counts as nominated; equal ones share the token. A block of two
+    contexts has zeros in the place of the third.
+
+    `model` may be anything with a NomMer in it: a classifier, segmenter or detector, timm's
+    `features_only`, a fused copy. Of a compiled model give what `torch.compile` returned: it runs
+    uncompiled while the trace is open, so it does not matter whether it has run before, and its
+    outputs are then those of the plain model, which differ from the compiled one's by rounding. An
+    exported model (ONNX, `torch.export`) has no modules to hook.
 
     Args:
-        model: what to record; best in evaluation mode, where the contexts nominated are those with the best score.
+        model: what to record; best in evaluation mode, where the contexts nominated are those with
+            the best score.
         keep_maps: keep the nominated context and the probabilities of every token of every image.
         keep_norms: also record how large the contexts are.
 
@@ -92,7 +117,9 @@ class NominationTrace(AbstractContextManager["NominationTrace"]):
         ValueError: nothing nominates in `model`, or it holds several NomMers.
     """
 
-    def __init__(self, model: nn.Module, *, keep_maps: bool = False, keep_norms: bool = False) -> None:
+    def __init__(
+        self, model: nn.Module, *, keep_maps: bool = False, keep_norms: bool = False
+    ) -> None:
         self._model, self._modules = model, nominator_blocks(model)
         self._keep_maps, self._keep_norms = keep_maps, keep_norms
         self._hooks = ExitStack()
@@ -105,23 +132,34 @@ class NominationTrace(AbstractContextManager["NominationTrace"]):
         self._hooks.enter_context(without_compilation(self._model))
         for name, module in self._modules.items():
             self._hooks.enter_context(module.register_forward_hook(partial(self._record, name)))
-        for name, nominator in _nominators(self._model, self._modules).items() if self._keep_norms else ():
-            self._hooks.enter_context(nominator.register_forward_pre_hook(partial(self._record_norms, name)))
+        for name, nominator in (
+            _nominators(self._model, self._modules).items() if self._keep_norms else ()
+        ):
+            self._hooks.enter_context(
+                nominator.register_forward_pre_hook(partial(self._record_norms, name))
+            )
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._hooks.close()
 
-    def _record(self, name: str, module: Nomination, inputs: tuple[Tensor], weights: Tensor) -> None:
+    def _record(
+        self, name: str, module: Nomination, inputs: tuple[Tensor], weights: Tensor
+    ) -> None:
         weights, probabilities = weights.detach(), inputs[0].detach().float().softmax(-1)
         best, second = probabilities.topk(2, -1).values.unbind(-1)
         openness = entropy(probabilities, module.contexts)
         largest = (weights == weights.amax(-1, keepdim=True)).float()
         nominated = of_all_contexts(largest / largest.sum(-1, keepdim=True), module)
         probabilities = of_all_contexts(probabilities, module)
-        measured = torch.cat([nominated, probabilities, torch.stack([best - second, openness], -1)], -1)
+        measured = torch.cat(
+            [nominated, probabilities, torch.stack([best - second, openness], -1)], -1
+        )
         self._sums[name] = self._sums[name] + _sum_of_tokens(measured)
         if self._keep_maps:
             self._maps[name].append(nominated.argmax(-1).to("cpu", torch.uint8))
@@ -129,7 +167,9 @@ class NominationTrace(AbstractContextManager["NominationTrace"]):
 
     def _record_norms(self, name: str, _nominator: nn.Module, contexts: tuple[Tensor, ...]) -> None:
         norms = torch.stack([context.detach().float().norm(dim=-1) for context in contexts], -1)
-        self._norms[name] = self._norms[name] + _sum_of_tokens(of_all_contexts(norms, self._modules[name]))
+        self._norms[name] = self._norms[name] + _sum_of_tokens(
+            of_all_contexts(norms, self._modules[name])
+        )
 
     @property
     def blocks(self) -> list[str]:
@@ -139,7 +179,11 @@ class NominationTrace(AbstractContextManager["NominationTrace"]):
     @property
     def contexts(self) -> tuple[str, ...]:
         """Names of the contexts that there are in any block, in the order of `CONTEXTS`."""
-        return tuple(name for name in CONTEXTS if any(name in module.contexts for module in self._modules.values()))
+        return tuple(
+            name
+            for name in CONTEXTS
+            if any(name in module.contexts for module in self._modules.values())
+        )
 
     def counts(self) -> Tensor:
         """Tokens that nominated each context, (blocks, 3) float64 on the CPU."""
@@ -167,30 +211,44 @@ class NominationTrace(AbstractContextManager["NominationTrace"]):
         }
 
     def maps(self, name: str) -> Nominations:
-        """Nominated context per token of one block for all images seen, (images, rows, columns) uint8."""
+        """Nominated context per token of one block for all images seen, (images, rows, columns)
+        uint8.
+        """
         return torch.cat(self._maps[name])
 
     def probabilities(self, name: str) -> Tensor:
-        """Softmax of one block's logits for all images seen, (images, rows, columns, 3) float32: how close it was."""
+        """Softmax of one block's logits for all images seen, (images, rows, columns, 3) float32.
+
+        How close it was.
+        """
         return torch.cat(self._probabilities[name])
 
     def _totals(self, sums: dict[str, Tensor | int], length: int) -> Tensor:
         nothing = torch.zeros(length, dtype=torch.float64)
-        return torch.stack([total.cpu().double() if isinstance(total, Tensor) else nothing for total in sums.values()])
+        return torch.stack(
+            [
+                total.cpu().double() if isinstance(total, Tensor) else nothing
+                for total in sums.values()
+            ]
+        )
 
 
 def entropy(probabilities: Tensor, contexts: Sequence[str]) -> Tensor:
-    """Entropy of probabilities (..., n), from 0 where one context is certain to 1 where all are alike probable.
+    """Entropy of probabilities (..., n), from 0 where one context is certain to 1 where all are
+    alike probable.
 
     Args:
-        probabilities: adding to 1; of `contexts`, or of all of `CONTEXTS` with 0 for those that there are not.
+        probabilities: adding to 1; of `contexts`, or of all of `CONTEXTS` with 0 for those that
+            there are not.
         contexts: that the network has, two or three.
     """
     return torch.special.entr(probabilities).sum(-1) / math.log(len(contexts))
 
 
 def of_all_contexts(values: Tensor, nomination: Nomination) -> Float[Tensor, "*tokens 3"]:
-    """Values of a block's contexts (..., contexts) in the order of `CONTEXTS`, zero where it has no such context."""
+    """Values of a block's contexts (..., contexts) in the order of `CONTEXTS`, zero where it has no
+    such context.
+    """
     if values.shape[-1] == len(CONTEXTS):
         return values
     spread = values.new_zeros(*values.shape[:-1], len(CONTEXTS))
@@ -199,7 +257,9 @@ def of_all_contexts(values: Tensor, nomination: Nomination) -> Float[Tensor, "*t
 
 
 def _sum_of_tokens(values: Tensor) -> Tensor:
-    exact = torch.float32 if values.device.type == "mps" else torch.float64  # Apple's GPUs have no float64
+    exact = (
+        torch.float32 if values.device.type == "mps" else torch.float64
+    )  # Apple's GPUs have no float64
     return values.sum((0, 1, 2), dtype=exact)
 
 
@@ -208,12 +268,20 @@ def _by_name(values: Tensor) -> dict[str, float]:
 
 
 def _nominators(model: nn.Module, nominations: Mapping[str, Nomination]) -> dict[str, nn.Module]:
-    """Of every block the module that is given the contexts, plain or fused: the one that holds the nomination."""
-    holders: dict[nn.Module, nn.Module] = {child: module for module in model.modules() for child in module.children()}
+    """Of every block the module that is given the contexts, plain or fused.
+
+    The one that holds the nomination.
+    """
+    holders: dict[nn.Module, nn.Module] = {
+        child: module for module in model.modules() for child in module.children()
+    }
     return {name: holders[nomination] for name, nomination in nominations.items()}
 
 
 def shares(blocks: list[str], counts: Tensor) -> dict[str, dict[str, float]]:
     """Counts (blocks, 3) as shares per block and context."""
     normalised = counts / counts.sum(-1, keepdim=True).clamp_min(1)
-    return {name: dict(zip(CONTEXTS, row.tolist(), strict=True)) for name, row in zip(blocks, normalised, strict=True)}
+    return {
+        name: dict(zip(CONTEXTS, row.tolist(), strict=True))
+        for name, row in zip(blocks, normalised, strict=True)
+    }

@@ -6,4 +6,11 @@ from nommer.predictions.drawing import class_colour
 from nommer.predictions.failure import Failure
 from nommer.predictions.segmentation import Segmentation, SegmentationSummary
 
-__all__ = ["Classification", "Detections", "Failure", "Segmentation", "SegmentationSummary", "class_colour"]
+__all__ = [
+    "Classification",
+    "Detections",
+    "Failure",
+    "Segmentation",
+    "SegmentationSummary",
+    "class_colour",
+]

@@ -19,16 +19,25 @@ class Classification:
     class_names: tuple[str, ...]
     """Names of all classes, in the order of `probabilities`."""
     probabilities: tuple[float, ...]
-    """From 0 to 1: the softmax of the model's scores, together 1; or with a `threshold` the sigmoid of each."""
+    """From 0 to 1: the softmax of the model's scores, together 1; or with a `threshold` the sigmoid
+    of each.
+    """
     threshold: float | None = None
     """Where an image may have several classes or none, the probability from which one is answered."""
 
     @property
     def chosen(self) -> tuple[str, ...]:
-        """Names of the classes answered: the most probable one; or with a `threshold` all that reach it, in order."""
+        """Names of the classes answered: the most probable one.
+
+        Or with a `threshold` all that reach it, in order.
+        """
         if self.threshold is None:
             return (self.name,)
-        return tuple(n for n, p in zip(self.class_names, self.probabilities, strict=True) if p >= self.threshold)
+        return tuple(
+            n
+            for n, p in zip(self.class_names, self.probabilities, strict=True)
+            if p >= self.threshold
+        )
 
     @property
     def label(self) -> int:
@@ -47,20 +56,33 @@ class Classification:
 
     def top(self, count: int = 5) -> list[tuple[str, float]]:
         """The `count` most probable classes as (name, probability), best first."""
-        ranked = sorted(zip(self.class_names, self.probabilities, strict=True), key=lambda pair: -pair[1])
+        ranked = sorted(
+            zip(self.class_names, self.probabilities, strict=True), key=lambda pair: -pair[1]
+        )
         return ranked[:count]
 
     def to_dict(self, count: int = 5) -> dict[str, Any]:
-        """Plain values for JSON: the image, its `count` most probable classes, and those answered of several."""
+        """Plain values for JSON.
+
+        The image, its `count` most probable classes, and those answered of several.
+        """
         top = [{"class": name, "probability": p} for name, p in self.top(count)]
-        several = {} if self.threshold is None else {"classes": list(self.chosen), "threshold": self.threshold}
+        several = (
+            {}
+            if self.threshold is None
+            else {"classes": list(self.chosen), "threshold": self.threshold}
+        )
         return {"image": self.source, **several, "top": top}
 
     def plot(self, image: Image.Image, count: int = 3) -> Image.Image:
         """The image with its most probable classes written under it."""
         shown = image.copy()
         shown.thumbnail((640, 640))
-        shown = shown if min(shown.size) >= 224 else shown.resize(enlarged(shown.size), Image.Resampling.NEAREST)
+        shown = (
+            shown
+            if min(shown.size) >= 224
+            else shown.resize(enlarged(shown.size), Image.Resampling.NEAREST)
+        )
         font = ImageFont.load_default(LETTERS)
         lines = self._lines(count)
         width = max(shown.width, *(math.ceil(font.getlength(line)) + 2 * MARGIN for line in lines))
@@ -72,11 +94,16 @@ class Classification:
         return sheet
 
     def _lines(self, count: int) -> list[str]:
-        """The most probable classes; where there may be several, those answered, or that there are none."""
+        """The most probable classes.
+
+        Where there may be several, those answered, or that there are none.
+        """
         if self.threshold is None:
             return [f"{probability:.1%}  {name}" for name, probability in self.top(count)]
         chosen = self.top(len(self.chosen))
-        return [f"{p:.1%}  {name}" for name, p in chosen] or [f"none of the classes reaches {self.threshold:.0%}"]
+        return [f"{p:.1%}  {name}" for name, p in chosen] or [
+            f"none of the classes reaches {self.threshold:.0%}"
+        ]
 
     def save(self, path: Path, image: Image.Image) -> None:
         """Write the annotated image to `path`."""

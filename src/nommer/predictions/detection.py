@@ -32,7 +32,9 @@ class Detections:
     labels: np.ndarray
     """(n,) int64."""
     masks: tuple[bytes, ...] | None = None
-    """COCO's compressed run lengths, of masks as large as the image; None from a model that knows boxes only."""
+    """COCO's compressed run lengths, of masks as large as the image; None from a model that knows
+    boxes only.
+    """
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -48,26 +50,43 @@ class Detections:
     def at_least(self, threshold: float) -> "Detections":
         """Those with this score or more."""
         count = int((self.scores >= threshold).sum())
-        boxes, scores, labels = (values[:count] for values in (self.boxes, self.scores, self.labels))
+        boxes, scores, labels = (
+            values[:count] for values in (self.boxes, self.scores, self.labels)
+        )
         masks = None if self.masks is None else self.masks[:count]
         return replace(self, boxes=boxes, scores=scores, labels=labels, masks=masks)
 
     def mask(self, index: int) -> np.ndarray:
-        """The pixels of one object, (H, W) bool: of its mask, or of its box where there are no masks."""
+        """The pixels of one object, (H, W) bool.
+
+        Of its mask, or of its box where there are no masks.
+        """
         if self.masks is not None:
-            return coco_masks.decode({"size": list(self.size), "counts": self.masks[index]}).astype(bool)
+            return coco_masks.decode({"size": list(self.size), "counts": self.masks[index]}).astype(
+                bool
+            )
         left, upper, right, lower = self.boxes[index].round().astype(int)
         pixels = np.zeros(self.size, bool)
         pixels[upper:lower, left:right] = True
         return pixels
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: the image, its size in pixels, and class, score and box of every object."""
+        """Plain values for JSON.
+
+        The image, its size in pixels, and class, score and box of every object.
+        """
         objects = [
             {"class": self.class_names[label], "score": score, "box": box}
-            for label, score, box in zip(self.labels, self.scores.tolist(), self.boxes.tolist(), strict=True)
+            for label, score, box in zip(
+                self.labels, self.scores.tolist(), self.boxes.tolist(), strict=True
+            )
         ]
-        return {"image": self.source, "height": self.size[0], "width": self.size[1], "objects": objects}
+        return {
+            "image": self.source,
+            "height": self.size[0],
+            "width": self.size[1],
+            "objects": objects,
+        }
 
     def to_coco(self, image_id: int, category_ids: Sequence[int]) -> list[dict[str, Any]]:
         """COCO's results: the objects as plain values for JSON.
@@ -79,28 +98,48 @@ class Detections:
         results: list[dict[str, Any]] = []
         for index, (left, upper, right, lower) in enumerate(self.boxes.tolist()):
             found = {"image_id": image_id, "category_id": category_ids[self.labels[index]]}
-            found |= {"bbox": [left, upper, right - left, lower - upper], "score": float(self.scores[index])}
+            found |= {
+                "bbox": [left, upper, right - left, lower - upper],
+                "score": float(self.scores[index]),
+            }
             if self.masks is not None:
-                found["segmentation"] = {"size": list(self.size), "counts": self.masks[index].decode("ascii")}
+                found["segmentation"] = {
+                    "size": list(self.size),
+                    "counts": self.masks[index].decode("ascii"),
+                }
             results.append(found)
         return results
 
     def to_yolo(self) -> str:
-        """YOLO's labels: a line per object, its class and its box (middle, width, height) in shares of the image."""
+        """YOLO's labels: a line per object, its class and its box (middle, width, height) in shares
+        of the image.
+        """
         sides = np.array(self.size[::-1] * 2)
-        middles, extents = (self.boxes[:, :2] + self.boxes[:, 2:]) / 2, self.boxes[:, 2:] - self.boxes[:, :2]
+        middles, extents = (
+            (self.boxes[:, :2] + self.boxes[:, 2:]) / 2,
+            self.boxes[:, 2:] - self.boxes[:, :2],
+        )
         shares = np.concatenate([middles, extents], 1) / sides
         rows = zip(self.labels, shares.tolist(), strict=True)
-        return "".join(f"{label} {' '.join(f'{value:.6f}' for value in box)}\n" for label, box in rows)
+        return "".join(
+            f"{label} {' '.join(f'{value:.6f}' for value in box)}\n" for label, box in rows
+        )
 
     def plot(self, image: Image.Image, *, with_scores: bool = True) -> Image.Image:
-        """The RGB image with the objects' boxes, names and scores, and their masks tinted; the best on top.
+        """The RGB image with the objects' boxes, names and scores, and their masks tinted.
 
-        Names are left out where there is only one class, and with the scores where they would hide the picture.
+        The best on top.
+
+        Names are left out where there is only one class, and with the scores where they would hide
+        the picture.
         """
         shown = Image.fromarray(self._tinted(np.asarray(image))) if self.masks else image.copy()
         shown.thumbnail((1280, 1280))
-        shown = shown if min(shown.size) >= 224 else shown.resize(enlarged(shown.size), Image.Resampling.NEAREST)
+        shown = (
+            shown
+            if min(shown.size) >= 224
+            else shown.resize(enlarged(shown.size), Image.Resampling.NEAREST)
+        )
         draw, font = ImageDraw.Draw(shown), ImageFont.load_default(LETTERS)
         scales = np.array([shown.width / image.width, shown.height / image.height] * 2)
         texts = self._texts(with_scores=with_scores)
@@ -111,14 +150,19 @@ class Detections:
             draw.rectangle(box.tolist(), outline=colour, width=2)
             if not text:
                 continue
-            left, top = max(0, min(box[0], shown.width - font.getlength(text))), max(0, box[1] - LINE)
+            left, top = (
+                max(0, min(box[0], shown.width - font.getlength(text))),
+                max(0, box[1] - LINE),
+            )
             draw.rectangle(draw.textbbox((left, top), text, font=font), fill=colour)
             draw.text((left, top), text, fill="black", font=font)
         return shown
 
     def _texts(self, *, with_scores: bool) -> list[str]:
         """What is written beside each object."""
-        names = [self.class_names[label] if len(self.class_names) > 1 else "" for label in self.labels]
+        names = [
+            self.class_names[label] if len(self.class_names) > 1 else "" for label in self.labels
+        ]
         scores = [f"{score:.0%}" if with_scores else "" for score in self.scores]
         return [" ".join(filter(None, pair)) for pair in zip(names, scores, strict=True)]
 
@@ -126,7 +170,9 @@ class Detections:
         tinted = pixels.copy()
         for index in reversed(range(len(self))):
             inside = self.mask(index)
-            tinted[inside] = (1 - OPACITY) * pixels[inside] + OPACITY * np.array(self._colour(index))
+            tinted[inside] = (1 - OPACITY) * pixels[inside] + OPACITY * np.array(
+                self._colour(index)
+            )
         return tinted
 
     def _colour(self, index: int) -> tuple[int, int, int]:

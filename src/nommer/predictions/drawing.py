@@ -16,12 +16,17 @@ OPACITY = 0.5
 
 
 def enlarged(size: tuple[int, int], side: int = 224) -> tuple[int, int]:
-    """At least `side` pixels on the shorter side, at most 640 on the longer, by a whole factor where that fits."""
+    """At least `side` pixels on the shorter side, at most 640 on the longer, by a whole factor
+    where that fits.
+    """
     factor = max(1, min(-(-side // min(size)), 640 // max(size)))
     return size[0] * factor, size[1] * factor
 
 
 def class_colour(label: int) -> tuple[int, int, int]:
-    """A bright RGB colour for a class: hues a golden angle apart, so that no two of few classes are alike."""
+    """A bright RGB colour for a class.
+
+    Hues a golden angle apart, so that no two of few classes are alike.
+    """
     red, green, blue = colorsys.hsv_to_rgb(label * 0.381966 % 1, 0.65, 1.0)
     return round(255 * red), round(255 * green), round(255 * blue)

@@ -26,17 +26,27 @@ class Segmentation:
 
     @property
     def shares(self) -> dict[str, float]:
-        """Share of the pixels that have each class, the largest first; classes that do not occur are left out."""
+        """Share of the pixels that have each class, the largest first.
+
+        Classes that do not occur are left out.
+        """
         counts = np.bincount(self.labels.ravel(), minlength=len(self.class_names))
         occurring = sorted(np.flatnonzero(counts), key=lambda label: -counts[label])
-        return {self.class_names[label]: float(counts[label] / self.labels.size) for label in occurring}
+        return {
+            self.class_names[label]: float(counts[label] / self.labels.size) for label in occurring
+        }
 
     def summary(self) -> "SegmentationSummary":
         """The shares without the pixels: what can be kept of very many images."""
-        return SegmentationSummary(self.source, self.labels.shape[0], self.labels.shape[1], self.shares)
+        return SegmentationSummary(
+            self.source, self.labels.shape[0], self.labels.shape[1], self.shares
+        )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: the image, its size in pixels and the share of each class that occurs."""
+        """Plain values for JSON.
+
+        The image, its size in pixels and the share of each class that occurs.
+        """
         return self.summary().to_dict()
 
     def index_image(self) -> Image.Image:
@@ -44,9 +54,17 @@ class Segmentation:
         return Image.fromarray(self.labels)
 
     def palette_image(self) -> Image.Image:
-        """The labels as an image with a palette (mode P): the values are classes, shown in their colours."""
-        image, palette = Image.fromarray(self.labels), bytes(value for colour in self.colours for value in colour)
-        image.putpalette(palette.ljust(3 * 256, b"\0"))  # turns mode L into P; a whole palette keeps all 8 bits on disk
+        """The labels as an image with a palette (mode P).
+
+        The values are classes, shown in their colours.
+        """
+        image, palette = (
+            Image.fromarray(self.labels),
+            bytes(value for colour in self.colours for value in colour),
+        )
+        image.putpalette(
+            palette.ljust(3 * 256, b"\0")
+        )  # turns mode L into P; a whole palette keeps all 8 bits on disk
         return image
 
     def overlay(self, image: Image.Image) -> Image.Image:
@@ -61,20 +79,28 @@ class Segmentation:
         """The overlay, with a legend of the classes that occur and their shares under it."""
         shown = self.overlay(image)
         shown.thumbnail((1280, 1280))
-        shown = shown if min(shown.size) >= 224 else shown.resize(enlarged(shown.size), Image.Resampling.NEAREST)
+        shown = (
+            shown
+            if min(shown.size) >= 224
+            else shown.resize(enlarged(shown.size), Image.Resampling.NEAREST)
+        )
         font = ImageFont.load_default(LETTERS)
         entries = [(name, f"{share:.1%}  {name}") for name, share in self.shares.items()]
         column = math.ceil(max(font.getlength(text) for _, text in entries)) + LINE + 2 * MARGIN
         columns = max(1, shown.width // column)
         rows = -(-len(entries) // columns)
-        sheet = Image.new("RGB", (max(shown.width, column), shown.height + LINE * rows + 2 * MARGIN), "white")
+        sheet = Image.new(
+            "RGB", (max(shown.width, column), shown.height + LINE * rows + 2 * MARGIN), "white"
+        )
         sheet.paste(shown, (0, 0))
         draw = ImageDraw.Draw(sheet)
         for index, (name, text) in enumerate(entries):
             left = column * (index // rows) + MARGIN
             top = shown.height + MARGIN + LINE * (index % rows)
             colour = self.colours[self.class_names.index(name)]
-            draw.rectangle((left, top + 2, left + LETTERS, top + LETTERS + 2), fill=colour, outline="black")
+            draw.rectangle(
+                (left, top + 2, left + LETTERS, top + LETTERS + 2), fill=colour, outline="black"
+            )
             draw.text((left + LINE, top), text, fill="black", font=font)
         return sheet
 
@@ -95,5 +121,13 @@ class SegmentationSummary:
     """Share of the pixels that have each class that occurs, the largest first; together 1."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: the image, its size in pixels and the share of each class that occurs."""
-        return {"image": self.source, "height": self.height, "width": self.width, "shares": self.shares}
+        """Plain values for JSON.
+
+        The image, its size in pixels and the share of each class that occurs.
+        """
+        return {
+            "image": self.source,
+            "height": self.height,
+            "width": self.width,
+            "shares": self.shares,
+        }

@@ -1,4 +1,7 @@
-"""Recipes: YAML files with the settings of a verb; each one's header gives its command and what to expect."""
+"""Recipes: YAML files with the settings of a verb.
+
+Each one's header gives its command and what to expect.
+"""
 
 from importlib.resources import files
 from pathlib import Path
@@ -9,11 +12,16 @@ import yaml
 
 def recipe_names() -> list[str]:
     """Names of the recipes that come with the package."""
-    return sorted(Path(str(file)).stem for file in files(__name__).iterdir() if file.name.endswith(".yaml"))
+    return sorted(
+        Path(str(file)).stem for file in files(__name__).iterdir() if file.name.endswith(".yaml")
+    )
 
 
 def recipe_path(name: str) -> Path | None:
-    """The file of a recipe that comes with the package, by its name with or without .yaml; None if there is none."""
+    """The file of a recipe that comes with the package, by its name with or without .yaml.
+
+    None if there is none.
+    """
     path = Path(str(files(__name__))) / f"{name.removesuffix('.yaml')}.yaml"
     return path if path.is_file() else None
 

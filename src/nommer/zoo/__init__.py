@@ -1,7 +1,9 @@
-"""The model zoo: trained models that come with the package, or lie beside it in the repository (`zoo/`).
+"""The model zoo: trained models that come with the package, or lie beside it in the repository
+(`zoo/`).
 
-An entry is a folder called VARIANT.DATA with weights in half precision, their description and a card: a classifier, or
-a detector on such a network. `manifest.json` lists all entries with the checksums of their files; no downloads.
+An entry is a folder called VARIANT.DATA with weights in half precision, their description and a
+card: a classifier, or a detector on such a network. `manifest.json` lists all entries with the
+checksums of their files; no downloads.
 """
 
 import hashlib
@@ -34,7 +36,9 @@ class Entry:
     measure: str
     """What `score` is of, as people call it: "top-1", "box AP"."""
     score: float
-    """Its main number on images that it was not trained on; of a classifier the part that it answers rightly."""
+    """Its main number on images that it was not trained on; of a classifier the part that it
+    answers rightly.
+    """
     terms: str
     """On what terms its weights may be used."""
 
@@ -56,7 +60,9 @@ class Entry:
     @property
     def folder(self) -> Path | None:
         """Where it lies on this machine; None where it is absent."""
-        return next((home / self.name for home in HOMES if (home / self.name / DESCRIPTION).is_file()), None)
+        return next(
+            (home / self.name for home in HOMES if (home / self.name / DESCRIPTION).is_file()), None
+        )
 
     def verified(self) -> Path:
         """Its folder, with files that are what they should be.
@@ -67,14 +73,17 @@ class Entry:
         folder = self.folder
         if folder is None:
             raise InputError(
-                f"{self.name}: its weights ({self.size / 1e6:.0f} MB) do not come with the package; they lie in the "
-                f"repository, in zoo/{self.name}: give that folder, or install from a clone (pip install -e .)"
+                f"{self.name}: its weights ({self.size / 1e6:.0f} MB) do not come with the "
+                "package; they lie in the "
+                f"repository, in zoo/{self.name}: give that folder, or install from a clone (pip "
+                "install -e .)"
             )
         for name, expected in self.sha256.items():
             found = _checksum(folder / name)
             if found != expected:
                 raise InputError(
-                    f"{folder / name}: is damaged or was changed: its SHA-256 is {found}, the manifest of the zoo has "
+                    f"{folder / name}: is damaged or was changed: its SHA-256 is {found}, the "
+                    "manifest of the zoo has "
                     f"{expected}; install nommer again, or take the file from the repository"
                 )
         return folder
@@ -89,11 +98,15 @@ def _checksum(file: Path) -> str:
         with file.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
-        raise InputError(f"{file}: cannot be read: {error.strerror}; install nommer again") from error
+        raise InputError(
+            f"{file}: cannot be read: {error.strerror}; install nommer again"
+        ) from error
 
 
 def entries() -> list[Entry]:
-    """All entries, also those that are absent here: the classifiers first, of each task the best first.
+    """All entries, also those that are absent here.
+
+    The classifiers first, of each task the best first.
 
     Raises:
         InputError: the manifest cannot be read.
@@ -114,16 +127,24 @@ def entries() -> list[Entry]:
             for name, said in listed.items()
         ]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{manifest}: is damaged, or was changed by hand: {error}; install nommer again") from error
+        raise InputError(
+            f"{manifest}: is damaged, or was changed by hand: {error}; install nommer again"
+        ) from error
 
 
 def classifiers() -> list[Entry]:
-    """The entries that classify, the best first; their networks are those that timm knows as pretrained."""
+    """The entries that classify, the best first.
+
+    Their networks are those that timm knows as pretrained.
+    """
     return [entry for entry in entries() if entry.classifies]
 
 
 def find_entry(name: str | Path) -> Entry | None:
-    """The entry of this name, or the best classifier of that variant that is here; None where there is none."""
+    """The entry of this name, or the best classifier of that variant that is here.
+
+    None where there is none.
+    """
     known = entries()
     named = [entry for entry in known if entry.name == str(name)]
     found = named or [entry for entry in known if entry.classifies and entry.variant == str(name)]
@@ -131,7 +152,10 @@ def find_entry(name: str | Path) -> Entry | None:
 
 
 def entry_meant_by(path: Path) -> Entry | None:
-    """The entry that a path is the name of; None where something of this name exists, or there is no such entry."""
+    """The entry that a path is the name of.
+
+    None where something of this name exists, or there is no such entry.
+    """
     return None if path.exists() else find_entry(path)
 
 

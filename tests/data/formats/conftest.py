@@ -18,7 +18,9 @@ def pack(folder, target, *, prefix=""):
             for path in files:
                 archive.write(path, prefix + path.relative_to(folder).as_posix())
     else:
-        mode = {".tar": "w", ".gz": "w:gz", ".tgz": "w:gz", ".bz2": "w:bz2", ".xz": "w:xz"}[target.suffix]
+        mode = {".tar": "w", ".gz": "w:gz", ".tgz": "w:gz", ".bz2": "w:bz2", ".xz": "w:xz"}[
+            target.suffix
+        ]
         with tarfile.open(target, mode) as archive:
             for path in files:
                 archive.add(path, prefix + path.relative_to(folder).as_posix())
@@ -47,7 +49,10 @@ def _write_tar():
 
 @pytest.fixture
 def tiny_layout(tmp_path, write_classes):
-    """Tiny ImageNet's layout in miniature: 3 classes x 3 training images, 4 validation images, 2 test images."""
+    """Tiny ImageNet's layout in miniature.
+
+    3 classes x 3 training images, 4 validation images, 2 test images.
+    """
     root = tmp_path / "tiny"
     write_classes(root / "made", dict.fromkeys(WNIDS, 3))
     for wnid in WNIDS:
@@ -57,10 +62,14 @@ def tiny_layout(tmp_path, write_classes):
     write_classes(root / "made", {"n02000003": 4}, seed=70)
     (root / "val").mkdir()
     shutil.move(root / "made" / "n02000003", root / "val" / "images")
-    rows = [f"n02000003-{n}.png\t{wnid}\t0\t0\t9\t9\n" for n, wnid in enumerate([*WNIDS, "n02000001"])]
+    rows = [
+        f"n02000003-{n}.png\t{wnid}\t0\t0\t9\t9\n" for n, wnid in enumerate([*WNIDS, "n02000001"])
+    ]
     (root / "val" / "val_annotations.txt").write_text("".join(rows))
     write_classes(root / "test", {"images": 2}, seed=90)
     (root / "made").rmdir()
     (root / "wnids.txt").write_text("\n".join(reversed(WNIDS)) + "\n")
-    (root / "words.txt").write_text("n01\tentity\n" + "".join(f"{wnid}\t{words}\n" for wnid, words in WNIDS.items()))
+    (root / "words.txt").write_text(
+        "n01\tentity\n" + "".join(f"{wnid}\t{words}\n" for wnid, words in WNIDS.items())
+    )
     return root

@@ -47,7 +47,8 @@ def test_the_order_of_a_list_is_that_of_the_labels_whatever_the_values():
 
 def test_values_and_colours_of_the_same_classes():
     classes = parse(
-        "classes: [{name: sky, value: 5, color: [1, 2, 3]}, {name: road, value: 6, color: [4, 5, 6]}]\n"
+        "classes: [{name: sky, value: 5, color: [1, 2, 3]}, {name: road, value: 6, color: [4, 5, "
+        "6]}]\n"
         "ignore: [255, [0, 0, 0]]"
     )
     encoding = classes.encoding(classes.names)
@@ -75,7 +76,13 @@ def test_colours_alone_tell_classes_by_colour(ignore, expected):
 
 
 def test_three_numbers_to_ignore_are_values_where_classes_have_values():
-    assert meaning(parse("classes: [a, b]\nignore: [5, 6, 7]"))[1] == {0: 0, 1: 1, 5: IGNORE, 6: IGNORE, 7: IGNORE}
+    assert meaning(parse("classes: [a, b]\nignore: [5, 6, 7]"))[1] == {
+        0: 0,
+        1: 1,
+        5: IGNORE,
+        6: IGNORE,
+        7: IGNORE,
+    }
 
 
 def test_colours_of_some_classes_are_for_pictures_only():
@@ -102,14 +109,26 @@ def test_255_is_ignored_unless_the_file_says_otherwise():
     [
         ("", "expected a list of classes under 'classes' (or 'names'), such as"),
         ("[sky, road]", "expected a list of classes under 'classes' (or 'names'), such as"),
-        ("classes: [a, b]\nnames: [a, b]", "expected a list of classes under 'classes' (or 'names')"),
+        (
+            "classes: [a, b]\nnames: [a, b]",
+            "expected a list of classes under 'classes' (or 'names')",
+        ),
         ("classes: []", "expected a list of classes, such as"),
         ("classes: sky", "expected a list of classes, such as"),
-        ("classes: [a, b]\nignored: 255", "ignored is not understood; expected classes (or names) and ignore, such as"),
-        ("names: {sky: 0, road: 1}", "expected whole numbers before the names, as in {0: road, 1: sky}, got {'sky': 0"),
+        (
+            "classes: [a, b]\nignored: 255",
+            "ignored is not understood; expected classes (or names) and ignore, such as",
+        ),
+        (
+            "names: {sky: 0, road: 1}",
+            "expected whole numbers before the names, as in {0: road, 1: sky}, got {'sky': 0",
+        ),
         ("names: {-1: sky, 1: road}", "expected whole numbers before the names"),
         ("names: {true: sky, 2: road}", "expected whole numbers before the names"),
-        ("classes: [yes, no]", "class 0: the name must be text, got True; write it in quotes if it is text"),
+        (
+            "classes: [yes, no]",
+            "class 0: the name must be text, got True; write it in quotes if it is text",
+        ),
         ("classes: [1, 2]", "class 0: the name must be text, got 1"),
         ("classes: [a, '']", "class 1: the name must be text, got ''"),
         ("classes: [{value: 3}]", "class 0: the name must be text, got None"),
@@ -123,9 +142,18 @@ def test_255_is_ignored_unless_the_file_says_otherwise():
         ),
         ("classes: [{name: a, color: [1, 2, 256]}]", "got [1, 2, 256]"),
         ("classes: [{name: a, color: red}]", "got 'red'"),
-        ("classes: [{name: a, value: 65536}]", "class 'a': value must be a whole number from 0 to 65535, got 65536"),
-        ("classes: [{name: a, value: 1.5}]", "class 'a': value must be a whole number from 0 to 65535, got 1.5"),
-        ("classes: [{name: a, value: 1}, b]", "class 'b' has no value, but others have; give all or none"),
+        (
+            "classes: [{name: a, value: 65536}]",
+            "class 'a': value must be a whole number from 0 to 65535, got 65536",
+        ),
+        (
+            "classes: [{name: a, value: 1.5}]",
+            "class 'a': value must be a whole number from 0 to 65535, got 1.5",
+        ),
+        (
+            "classes: [{name: a, value: 1}, b]",
+            "class 'b' has no value, but others have; give all or none",
+        ),
         ("classes: [a, b, a]", "name 'a' stands for two things"),
         ("classes: [{name: a, value: 1}, {name: b, value: 1}]", "value 1 stands for two things"),
         (
@@ -141,7 +169,10 @@ def test_255_is_ignored_unless_the_file_says_otherwise():
             "ignore must be a value from 0 to 65535, a color, or a list of them, got 'no",
         ),
         ("classes: [a, b]\nignore: [255, [1, 2]]", "got [1, 2]"),
-        (f"classes: {[f'c{n}' for n in range(256)]}", "found 256 classes; at most 255 are possible, a label being one"),
+        (
+            f"classes: {[f'c{n}' for n in range(256)]}",
+            "found 256 classes; at most 255 are possible, a label being one",
+        ),
     ],
 )
 def test_what_is_not_understood_is_explained(tmp_path, text, message):
@@ -169,7 +200,9 @@ def test_the_file_is_found_in_the_folder_of_the_data(tmp_path, name):
 def test_two_class_files_are_one_too_many(tmp_path):
     (tmp_path / "classes.yaml").touch()
     (tmp_path / "classes.json").touch()
-    with pytest.raises(InputError, match=r"holds classes.yaml and classes.json; keep one, or choose with --classes"):
+    with pytest.raises(
+        InputError, match=r"holds classes.yaml and classes.json; keep one, or choose with --classes"
+    ):
         find_class_file(tmp_path)
 
 
@@ -178,7 +211,11 @@ def test_two_class_files_are_one_too_many(tmp_path):
     [
         ("c.yaml", "classes: [a, b", "is no valid YAML or JSON: while parsing a flow sequence"),
         ("c.json", "{'names': ['a']}", "is no valid YAML or JSON: Expecting property name"),
-        ("c.yaml", "classes: !!python/object/apply:os.system [ls]", "is no valid YAML or JSON: could not determine a"),
+        (
+            "c.yaml",
+            "classes: !!python/object/apply:os.system [ls]",
+            "is no valid YAML or JSON: could not determine a",
+        ),
     ],
 )
 def test_broken_files_are_named(tmp_path, name, text, message):
@@ -201,13 +238,21 @@ def test_broken_files_are_named(tmp_path, name, text, message):
 )
 def test_a_key_that_is_there_twice_is_refused(tmp_path, name, text, key):
     (tmp_path / name).write_text(text)
-    with pytest.raises(InputError, match=f"{name}: the key '{key}' is there twice, and only one of the two can count"):
+    with pytest.raises(
+        InputError,
+        match=f"{name}: the key '{key}' is there twice, and only one of the two can count",
+    ):
         read_class_file(tmp_path / name)
 
 
 def test_merged_keys_are_not_there_twice(tmp_path):
-    (tmp_path / "c.yaml").write_text("classes: [&a {name: a, value: 3}, {<<: *a, name: b, value: 5}]")
-    assert [(c.name, c.value) for c in read_class_file(tmp_path / "c.yaml").classes] == [("a", 3), ("b", 5)]
+    (tmp_path / "c.yaml").write_text(
+        "classes: [&a {name: a, value: 3}, {<<: *a, name: b, value: 5}]"
+    )
+    assert [(c.name, c.value) for c in read_class_file(tmp_path / "c.yaml").classes] == [
+        ("a", 3),
+        ("b", 5),
+    ]
 
 
 def test_blanks_around_names_are_not_part_of_them():
@@ -217,7 +262,9 @@ def test_blanks_around_names_are_not_part_of_them():
 
 
 def test_an_absent_or_binary_file_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"nowhere.yaml: this class file cannot be read: No such file"):
+    with pytest.raises(
+        InputError, match=r"nowhere.yaml: this class file cannot be read: No such file"
+    ):
         read_class_file(tmp_path / "nowhere.yaml")
     (tmp_path / "picture.yaml").write_bytes(bytes(range(256)))
     with pytest.raises(InputError, match=r"picture.yaml: is no valid YAML or JSON: "):
@@ -226,7 +273,10 @@ def test_an_absent_or_binary_file_is_named(tmp_path):
 
 anything = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 300) | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5) | st.integers(), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text(max_size=5) | st.integers(), inner, max_size=4)
+    ),
     max_leaves=12,
 )
 
@@ -237,7 +287,9 @@ anything = st.recursive(
     | st.fixed_dictionaries(
         {
             "classes": st.lists(
-                st.fixed_dictionaries({"name": anything}, optional={"value": anything, "color": anything})
+                st.fixed_dictionaries(
+                    {"name": anything}, optional={"value": anything, "color": anything}
+                )
             )
         }
     )
@@ -249,5 +301,8 @@ def test_any_content_is_understood_or_refused(content):
     except InputError:
         return
     encoding = classes.encoding(classes.names)
-    assert set(encoding.values.values()) | set(encoding.colours.values()) <= {*range(len(classes.names)), IGNORE}
+    assert set(encoding.values.values()) | set(encoding.colours.values()) <= {
+        *range(len(classes.names)),
+        IGNORE,
+    }
     assert len(classes.colours(classes.names)) == len(classes.names) >= 1

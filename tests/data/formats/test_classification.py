@@ -20,7 +20,9 @@ ARCHIVES = ["zip", "tar", "tar.gz"]
 def as_names(data):
     """Sample names from the split's or class's folder on, with their class."""
     return {
-        split: {("/".join(sample.path.parts[-2:]), data.class_names[sample.label]) for sample in samples}
+        split: {
+            ("/".join(sample.path.parts[-2:]), data.class_names[sample.label]) for sample in samples
+        }
         for split, samples in data.splits.items()
     }
 
@@ -28,7 +30,9 @@ def as_names(data):
 class TestArchives:
     @pytest.mark.parametrize("prefix", ["", "photos/", "my/photos/"])
     @pytest.mark.parametrize("ending", ARCHIVES)
-    def test_are_read_as_the_folder_they_were(self, coloured, tmp_path, pack, ending, prefix, digest):
+    def test_are_read_as_the_folder_they_were(
+        self, coloured, tmp_path, pack, ending, prefix, digest
+    ):
         archive = pack(coloured, tmp_path / f"photos.{ending}", prefix=prefix)
         before = digest(tmp_path)
         assert find_task(archive) == "classification"
@@ -54,7 +58,9 @@ class TestArchives:
         assert find_task(tmp_path) == "classification"
         assert as_names(read_classification(tmp_path)) == as_names(read_classification(coloured))
         pack(coloured / "val", tmp_path / "validation.zip")
-        with pytest.raises(InputError, match=r"both val.* and validation.zip hold val images; keep one"):
+        with pytest.raises(
+            InputError, match=r"both val.* and validation.zip hold val images; keep one"
+        ):
             read_classification(tmp_path)
 
     def test_other_files_are_listed(self, coloured, tmp_path, pack):
@@ -68,10 +74,14 @@ class TestArchives:
         }
 
     def test_mistakes(self, coloured, scenes, tmp_path, pack):
-        with pytest.raises(InputError, match="images, masks look like detection or segmentation data"):
+        with pytest.raises(
+            InputError, match="images, masks look like detection or segmentation data"
+        ):
             read_classification(pack(scenes, tmp_path / "scenes.zip"))
         only = pack(coloured / "train" / "red", tmp_path / "red.zip")
-        with pytest.raises(InputError, match=r"red.zip: found no class folders, expected at least two"):
+        with pytest.raises(
+            InputError, match=r"red.zip: found no class folders, expected at least two"
+        ):
             read_classification(only)
         with pytest.raises(InputError, match=r"cannot be read as an archive"):
             find_task(pack(coloured, tmp_path / "photos.tar").rename(tmp_path / "photos.zip"))
@@ -86,7 +96,11 @@ def members(noisy):
         for number in range(first, first + count):
             stream = io.BytesIO()
             noisy(((200, 40, 30), (30, 40, 200))[number % 2], seed=number).save(stream, "PNG")
-            label = str(number % 2).encode() if kind == "cls" else json.dumps({"label": number % 2}).encode()
+            label = (
+                str(number % 2).encode()
+                if kind == "cls"
+                else json.dumps({"label": number % 2}).encode()
+            )
             found += [(f"{number:04}.png", stream.getvalue()), (f"{number:04}.{kind}", label)]
         return found
 
@@ -97,7 +111,9 @@ class TestShards:
     @pytest.mark.parametrize("kind", ["cls", "json"])
     def test_several_by_split(self, tmp_path, members, write_tar, kind):
         for shard in range(3):
-            write_tar(tmp_path / f"photos-train-{shard:06}.tar", members(4, first=4 * shard, kind=kind))
+            write_tar(
+                tmp_path / f"photos-train-{shard:06}.tar", members(4, first=4 * shard, kind=kind)
+            )
         write_tar(tmp_path / "photos-val-000000.tar", members(2, first=50, kind=kind))
         assert find_task(tmp_path) == "classification"
         data = read_classification(tmp_path)
@@ -117,7 +133,10 @@ class TestShards:
         assert ("000.tar/0000.png", "red") in as_names(data)["val"]
 
     def test_a_single_one(self, tmp_path, members, write_tar):
-        shard = write_tar(tmp_path / "shard.tar", [*members(6), ("__index__.json", b"{}"), ("deep/0000.txt", b"?")])
+        shard = write_tar(
+            tmp_path / "shard.tar",
+            [*members(6), ("__index__.json", b"{}"), ("deep/0000.txt", b"?")],
+        )
         assert find_task(shard) == "classification"
         data = split_stratified(read_classification(shard), fraction=0.3, seed=0)
         assert len(data.samples()) == 6
@@ -126,10 +145,16 @@ class TestShards:
     @pytest.mark.parametrize(
         ("extra", "message"),
         [
-            ([("9.png", b"x")], "9.png: this sample has no class; expected a .cls file, or a .json with label"),
+            (
+                [("9.png", b"x")],
+                "9.png: this sample has no class; expected a .cls file, or a .json with label",
+            ),
             ([("9.png", b"x"), ("9.json", b"{")], "9.json: cannot be read as JSON"),
             ([("9.png", b"x"), ("9.json", b"{}")], "9.png: this sample has no class"),
-            ([("9.png", b"x"), ("9.jpg", b"x"), ("9.cls", b"1")], "9.png: a second image of the sample"),
+            (
+                [("9.png", b"x"), ("9.jpg", b"x"), ("9.cls", b"1")],
+                "9.png: a second image of the sample",
+            ),
         ],
     )
     def test_mistakes(self, tmp_path, members, write_tar, extra, message):
@@ -140,10 +165,19 @@ class TestShards:
     def test_what_lies_beside_is_listed(self, tmp_path, members, write_tar):
         (tmp_path / "train").mkdir()
         write_tar(tmp_path / "train" / "000.tar", members(4))
-        for name in ("README.md", "classnames.txt", "stray.png", "train/more.tar.gz", "extra/1.png"):
+        for name in (
+            "README.md",
+            "classnames.txt",
+            "stray.png",
+            "train/more.tar.gz",
+            "extra/1.png",
+        ):
             (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).write_text("red\nblue\n")
-        found = {(i.file.removeprefix(f"{tmp_path}/"), i.what, i.done) for i in read_classification(tmp_path).issues}
+        found = {
+            (i.file.removeprefix(f"{tmp_path}/"), i.what, i.done)
+            for i in read_classification(tmp_path).issues
+        }
         assert found == {
             ("README.md", "file name does not end as a shard's", "left out"),
             ("stray.png", "lies beside the shards", "left out"),
@@ -155,11 +189,21 @@ class TestShards:
         ("kind", "content", "reason"),
         [
             ("cls", b"\xff\xfe", "its class in 0004.cls is not UTF-8"),
-            ("json", b'{"label": true}', "its class in 0004.json is true, neither a name nor a whole number"),
-            ("json", b'{"label": [1]}', "its class in 0004.json is [1], neither a name nor a whole number"),
+            (
+                "json",
+                b'{"label": true}',
+                "its class in 0004.json is true, neither a name nor a whole number",
+            ),
+            (
+                "json",
+                b'{"label": [1]}',
+                "its class in 0004.json is [1], neither a name nor a whole number",
+            ),
         ],
     )
-    def test_a_class_without_sense_makes_a_bad_sample(self, tmp_path, members, write_tar, kind, content, reason):
+    def test_a_class_without_sense_makes_a_bad_sample(
+        self, tmp_path, members, write_tar, kind, content, reason
+    ):
         shard = write_tar(tmp_path / "train.tar", [*members(5)[:-1], (f"0004.{kind}", content)])
         data = read_classification(shard)
         assert data.class_names == ("0", "1")
@@ -167,7 +211,9 @@ class TestShards:
             audit(data, on_bad_sample="error")
         kept = audit(data, on_bad_sample="skip").data
         assert [s.path.name for s in kept.splits["train"]] == [f"{n:04}.png" for n in range(4)]
-        assert [(i.file, i.what, i.done) for i in kept.issues] == [(str(shard / "0004.png"), reason, "left out")]
+        assert [(i.file, i.what, i.done) for i in kept.issues] == [
+            (str(shard / "0004.png"), reason, "left out")
+        ]
 
     def test_a_damaged_one_is_named(self, tmp_path, members, write_tar):
         for shard in range(2):
@@ -194,7 +240,11 @@ class TestHuggingFace:
 
         def part(count, seed):
             rows = [
-                {"id": n, "image": noisy(((200, 40, 30), (30, 40, 200))[n % 2], seed=seed + n), "label": n % 2}
+                {
+                    "id": n,
+                    "image": noisy(((200, 40, 30), (30, 40, 200))[n % 2], seed=seed + n),
+                    "label": n % 2,
+                }
                 for n in range(count)
             ]
             return datasets.Dataset.from_list(rows, features=features)
@@ -213,7 +263,11 @@ class TestHuggingFace:
         assert {split: len(part) for split, part in data.splits.items()} == {"train": 6, "val": 4}
         assert ("data-00001-of-00002.arrow/000002", "blue") in as_names(data)["train"]
         assert audit(data, on_bad_sample="error").data == data
-        red = [decode(s.path).getpixel((5, 5)) for s in data.samples() if data.class_names[s.label] == "red"]
+        red = [
+            decode(s.path).getpixel((5, 5))
+            for s in data.samples()
+            if data.class_names[s.label] == "red"
+        ]
         assert all(pixel[0] > pixel[2] for pixel in red)
         assert digest(saved) == before
 
@@ -254,7 +308,10 @@ class TestHuggingFace:
     )
     def test_what_is_no_class_is_refused(self, tmp_path, noisy, feature, values, found):
         datasets = pytest.importorskip("datasets")
-        kinds = {"labels": [datasets.ClassLabel(names=["a", "b"])], "float": datasets.Value("float32")}
+        kinds = {
+            "labels": [datasets.ClassLabel(names=["a", "b"])],
+            "float": datasets.Value("float32"),
+        }
         features = datasets.Features({"image": datasets.Image(), "label": kinds[feature]})
         rows = [{"image": noisy((200, 40, 30)), "label": value} for value in values]
         datasets.Dataset.from_list(rows, features=features).save_to_disk(tmp_path / "saved")
@@ -279,5 +336,7 @@ class TestHuggingFace:
         bad = (str(row), "no class: its label is -1", "left out")
         assert [(i.file, i.what, i.done) for i in kept.issues] == [left_out, bad]
         test.save_to_disk(root.parent / "test-alone")
-        with pytest.raises(InputError, match=r"no training image has a class; the first: .*000000: no class: "):
+        with pytest.raises(
+            InputError, match=r"no training image has a class; the first: .*000000: no class: "
+        ):
             read_classification(root.parent / "test-alone")

@@ -1,4 +1,7 @@
-"""COCO's files with everything that is wrong in some: each case is listed, and done about it is what the line says."""
+"""COCO's files with everything that is wrong in some.
+
+Each case is listed, and done about it is what the line says.
+"""
 
 import json
 from pathlib import Path
@@ -20,7 +23,10 @@ def root(tmp_path, herd, write_herd):
 
 @pytest.fixture
 def change(root):
-    """Change the training file through a function of its content; gives the data and the issues it makes."""
+    """Change the training file through a function of its content.
+
+    Gives the data and the issues it makes.
+    """
     path = root / "annotations/instances_train2017.json"
 
     def change(edit, *, split="train"):
@@ -61,7 +67,13 @@ def test_ids_with_holes_are_kept(change):
     data, issues = change(edit)
     assert [s.image_id for s in data.splits["train"]] == [7 * n + 3 for n in range(500, 506)]
     assert (data.class_names, data.category_ids) == (("dog", "sheep"), (0, 90))
-    assert issues == [("instances_val2017.json", "other category ids than in the training file", "matched by name")]
+    assert issues == [
+        (
+            "instances_val2017.json",
+            "other category ids than in the training file",
+            "matched by name",
+        )
+    ]
     written = {a["category_id"] for a in as_coco(data, data.splits["train"])["annotations"]}
     assert written == {0, 90}
 
@@ -75,13 +87,22 @@ def test_ids_with_holes_are_kept(change):
         ({"category_id": "dog"}, "annotation 5000: category dog is none of 3, 7"),
         ({"bbox": [9, 9, 0, 5]}, "annotation 5000 (train0.png): box [9, 9, 9, 14] has no area"),
         ({"bbox": [9, 9, -4, 5]}, "annotation 5000 (train0.png): box [9, 9, 5, 14] is inverted"),
-        ({"bbox": [9, 9, float("nan"), 5]}, "annotation 5000 (train0.png): box [9, 9, nan, 14] is not finite"),
-        ({"bbox": [9, 9, 5]}, "annotation 5000 (train0.png): box [nan, nan, nan, nan] is not finite"),
+        (
+            {"bbox": [9, 9, float("nan"), 5]},
+            "annotation 5000 (train0.png): box [9, 9, nan, 14] is not finite",
+        ),
+        (
+            {"bbox": [9, 9, 5]},
+            "annotation 5000 (train0.png): box [nan, nan, nan, nan] is not finite",
+        ),
         (
             {"bbox": [99, 9, 5, 5]},
             "annotation 5000 (train0.png): box [99, 9, 104, 14] lies outside the image of 40 x 32",
         ),
-        ({"bbox": [], "segmentation": []}, "annotation 5000 (train0.png): has neither a box nor a mask"),
+        (
+            {"bbox": [], "segmentation": []},
+            "annotation 5000 (train0.png): has neither a box nor a mask",
+        ),
     ],
 )
 def test_objects_that_are_none_are_dropped_and_nothing_else(change, herd, values, what):
@@ -103,7 +124,9 @@ def test_ids_may_be_text(change):
 
 
 def test_the_same_annotation_twice_is_used_once(change, herd):
-    data, issues = change(lambda content: content["annotations"].append(dict(content["annotations"][0])))
+    data, issues = change(
+        lambda content: content["annotations"].append(dict(content["annotations"][0]))
+    )
     assert issues == [(FILE, "annotation 5000: its id is used twice", "dropped, being the same")]
     assert len(data.splits["train"][0].objects) == len(herd["train"]["train0"])
 
@@ -123,7 +146,10 @@ def test_annotations_need_no_ids(change):
 def test_one_id_for_two_images_makes_both_unusable(change):
     data, issues = change(lambda content: content["images"][1].update(id=500))
     first, second, *others = data.splits["train"]
-    assert first.error == "its image id 500 is also that of train1.png, so it is not clear whose the annotations are"
+    assert (
+        first.error
+        == "its image id 500 is also that of train1.png, so it is not clear whose the annotations are"
+    )
     assert "also that of train0.png" in second.error
     assert len(first.objects) == len(second.objects) == 0
     assert not any(sample.error for sample in others)
@@ -154,7 +180,8 @@ def test_no_image_at_all_is_refused(root):
     for path in (root / "train2017").iterdir():
         path.rename(path.with_suffix(".png.part"))
     with pytest.raises(
-        InputError, match=r"instances_train2017.json: none of its 6 images are in .*; first: train0.png"
+        InputError,
+        match=r"instances_train2017.json: none of its 6 images are in .*; first: train0.png",
     ):
         read_coco(root)
 
@@ -195,7 +222,13 @@ def test_groups_of_any_kind_are_no_mistake(change):
 
 @pytest.mark.parametrize(
     "entry",
-    [{"id": 9}, {"id": 9, "file_name": ""}, {"id": 1.5, "file_name": "x.png"}, {"id": 2**63, "file_name": "x.png"}, {}],
+    [
+        {"id": 9},
+        {"id": 9, "file_name": ""},
+        {"id": 1.5, "file_name": "x.png"},
+        {"id": 2**63, "file_name": "x.png"},
+        {},
+    ],
 )
 def test_images_without_name_or_id_are_dropped(change, entry):
     _, issues = change(lambda content: content["images"].append(entry))
@@ -207,9 +240,18 @@ def test_images_without_name_or_id_are_dropped(change, entry):
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda c: c["categories"].append({"id": 3, "name": "cow"}), "two categories have the id 3"),
-        (lambda c: c["categories"].append({"id": 9, "name": "dog"}), "two categories have the name 'dog'"),
-        (lambda c: c["categories"].append({"id": "x", "name": "cow"}), "needs a whole number as id and a name"),
+        (
+            lambda c: c["categories"].append({"id": 3, "name": "cow"}),
+            "two categories have the id 3",
+        ),
+        (
+            lambda c: c["categories"].append({"id": 9, "name": "dog"}),
+            "two categories have the name 'dog'",
+        ),
+        (
+            lambda c: c["categories"].append({"id": "x", "name": "cow"}),
+            "needs a whole number as id and a name",
+        ),
         (lambda c: c["categories"].append({"id": 9}), "needs a whole number as id and a name"),
         (lambda c: c["categories"].clear(), "has no categories, so the classes are not known"),
         (lambda c: c.pop("categories"), "has no categories, so the classes are not known"),
@@ -219,9 +261,13 @@ def test_images_without_name_or_id_are_dropped(change, entry):
         (lambda c: c["images"].clear(), "lists no images; correct the file, or remove it"),
         (
             lambda c: [image.update(id=f"{image['id']}-x") for image in c["images"]],
-            "none of the 6 images listed can be used; first: .*train0.png.* needs a whole number as id",
+            "none of the 6 images listed can be used; first: .*train0.png.* needs a whole number "
+            "as id",
         ),
-        (lambda c: c["annotations"].append(7), "expected lists of images, annotations and categories"),
+        (
+            lambda c: c["annotations"].append(7),
+            "expected lists of images, annotations and categories",
+        ),
     ],
 )
 def test_files_that_are_not_understood_are_refused_with_their_name(change, edit, message):
@@ -230,7 +276,9 @@ def test_files_that_are_not_understood_are_refused_with_their_name(change, edit,
 
 
 def test_a_class_that_training_lacks_is_refused(change):
-    with pytest.raises(InputError, match=r"val2017.json: class cow is not among those of training: sheep, dog"):
+    with pytest.raises(
+        InputError, match=r"val2017.json: class cow is not among those of training: sheep, dog"
+    ):
         change(lambda content: content["categories"].append({"id": 9, "name": "cow"}), split="val")
 
 
@@ -248,13 +296,19 @@ def test_a_group_of_categories_is_no_class(tmp_path, herd, write_herd):
     assert [i.done for i in groups] == ["not taken for a class"] * 3
 
 
-def test_image_ids_that_splits_share_are_numbered_anew_but_for_those_of_validation(tmp_path, herd, write_herd):
+def test_image_ids_that_splits_share_are_numbered_anew_but_for_those_of_validation(
+    tmp_path, herd, write_herd
+):
     data = read_detection(write_herd(tmp_path, herd, "roboflow"))
     assert [s.image_id for s in data.splits["val"]] == [0, 1, 2]
     ids = [s.image_id for s in data.samples()]
     assert len(set(ids)) == len(ids)
     assert [s.image_id for s in data.splits["train"]] == [8, 9, 10, 3, 4, 5]
-    found = [(Path(i.file).parent.name, i.what) for i in data.issues if i.done == "numbered anew, from 6 on"]
+    found = [
+        (Path(i.file).parent.name, i.what)
+        for i in data.issues
+        if i.done == "numbered anew, from 6 on"
+    ]
     assert found == [
         ("test", "2 image ids are also used in another split"),
         ("train", "3 image ids are also used in another split"),
@@ -275,7 +329,10 @@ def test_image_ids_that_splits_share_are_numbered_anew_but_for_those_of_validati
             {"train": "Annotations/instances_Train.json", "val": "Annotations/instances_Val.json"},
             {"train": "train/images", "val": "val/images"},
         ),
-        ({"train": "train/labels.json", "val": "valid/labels.json"}, {"train": "train/data", "val": "valid/data"}),
+        (
+            {"train": "train/labels.json", "val": "valid/labels.json"},
+            {"train": "train/data", "val": "valid/data"},
+        ),
     ],
 )
 def test_images_are_found_in_many_places(tmp_path, herd, coco_content, write_herd, files, images):
@@ -302,12 +359,19 @@ def test_images_of_the_same_name_belong_to_their_own_split(tmp_path, herd, coco_
     for split, shade in (("train", 10), ("val", 200)):
         (tmp_path / "images" / split).mkdir(parents=True)
         Image.new("L", (40, 32), shade).save(tmp_path / "images" / split / "a.png")
-        (tmp_path / f"{split}.json").write_text(json.dumps(coco_content({"a": []}, first_image=len(split))))
+        (tmp_path / f"{split}.json").write_text(
+            json.dumps(coco_content({"a": []}, first_image=len(split)))
+        )
     data = read_detection(tmp_path)
-    assert {split: part[0].path.parent.name for split, part in data.splits.items()} == {"train": "train", "val": "val"}
+    assert {split: part[0].path.parent.name for split, part in data.splits.items()} == {
+        "train": "train",
+        "val": "val",
+    }
 
 
-@pytest.mark.parametrize("name", ["C:\\data\\train2017\\train0.png", "/home/me/train0.png", "train2017/train0.png"])
+@pytest.mark.parametrize(
+    "name", ["C:\\data\\train2017\\train0.png", "/home/me/train0.png", "train2017/train0.png"]
+)
 def test_paths_of_other_machines_are_understood_by_their_end(change, root, name):
     data, issues = change(lambda content: content["images"][0].update(file_name=name))
     assert data.splits["train"][0].path == root / "train2017" / "train0.png"
@@ -315,8 +379,17 @@ def test_paths_of_other_machines_are_understood_by_their_end(change, root, name)
 
 
 wild = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=3), st.sampled_from([500, 3, 7])),
-    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=3), inner, max_size=2)),
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.floats(),
+        st.text(max_size=3),
+        st.sampled_from([500, 3, 7]),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=3), inner, max_size=2)
+    ),
     max_leaves=5,
 )
 
@@ -329,7 +402,10 @@ wild = st.recursive(
                 "id": wild,
                 "image_id": st.one_of(wild, st.just(500)),
                 "category_id": st.one_of(wild, st.just(3)),
-                "bbox": st.one_of(wild, st.lists(st.one_of(st.floats(), st.integers(0, 40)), min_size=4, max_size=4)),
+                "bbox": st.one_of(
+                    wild,
+                    st.lists(st.one_of(st.floats(), st.integers(0, 40)), min_size=4, max_size=4),
+                ),
                 "segmentation": wild,
                 "iscrowd": wild,
                 "area": wild,

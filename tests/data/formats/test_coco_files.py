@@ -20,15 +20,25 @@ def write(root, *names, content=EMPTY):
 @pytest.mark.parametrize(
     ("names", "expected"),
     [
-        (["annotations/instances_train2017.json", "annotations/instances_val2017.json"], ["train", "val"]),
         (
-            ["train/_annotations.coco.json", "valid/_annotations.coco.json", "test/_annotations.coco.json"],
+            ["annotations/instances_train2017.json", "annotations/instances_val2017.json"],
+            ["train", "val"],
+        ),
+        (
+            [
+                "train/_annotations.coco.json",
+                "valid/_annotations.coco.json",
+                "test/_annotations.coco.json",
+            ],
             ["test", "train", "val"],
         ),
         (["train.json", "validation.json"], ["train", "val"]),
         (["everything.json"], ["train"]),
         (["annotations/everything.json", "val.json"], ["train"]),
-        (["annotations/instances_train2017.json", "annotations/person_keypoints_train2017.json"], ["train"]),
+        (
+            ["annotations/instances_train2017.json", "annotations/person_keypoints_train2017.json"],
+            ["train"],
+        ),
         (["train/1/labels.json"], []),
         ([".train.json"], []),
     ],
@@ -46,10 +56,14 @@ def test_other_json_files_are_none_of_coco(tmp_path):
 
 def test_several_files_of_one_split_are_refused(tmp_path):
     with pytest.raises(
-        InputError, match=r"both instances_train.json and instances_training.json describe train images"
+        InputError,
+        match=r"both instances_train.json and instances_training.json describe train images",
     ):
         find_files(write(tmp_path, "instances_train.json", "instances_training.json"))
-    with pytest.raises(InputError, match=r"b.json: one of 2 annotation files, and its name does not say which split"):
+    with pytest.raises(
+        InputError,
+        match=r"b.json: one of 2 annotation files, and its name does not say which split",
+    ):
         find_files(write(tmp_path / "more", "train.json", "b.json"))
 
 
@@ -63,7 +77,13 @@ def test_test_images_without_annotations_are_left_out(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "split"),
-    [("instances_train2017", "train"), ("MyVal", None), ("my-VAL_2", "val"), ("trainer", None), ("testing_1", "test")],
+    [
+        ("instances_train2017", "train"),
+        ("MyVal", None),
+        ("my-VAL_2", "val"),
+        ("trainer", None),
+        ("testing_1", "test"),
+    ],
 )
 def test_the_split_is_a_word_of_the_name(name, split):
     assert split_in(name) == split

@@ -53,7 +53,10 @@ def test_the_layout_tells_the_task(tmp_path, files, task):
             ["images/a.jpg", "labels/a.txt"],
             "found the folders images, labels, but not one of images beside one of masks",
         ),
-        (["Annotations/a.txt", "JPEGImages/a.jpg"], "found the folders Annotations, JPEGImages, but not one of images"),
+        (
+            ["Annotations/a.txt", "JPEGImages/a.jpg"],
+            "found the folders Annotations, JPEGImages, but not one of images",
+        ),
     ],
 )
 def test_what_fits_nothing_is_shown_the_layouts_of_all_tasks(tmp_path, files, message):

@@ -22,7 +22,10 @@ def touch(root, *names):
 
 
 def listed(data, split):
-    return [(s.path.relative_to(data.root).as_posix(), data.class_names[s.label]) for s in data.splits[split]]
+    return [
+        (s.path.relative_to(data.root).as_posix(), data.class_names[s.label])
+        for s in data.splits[split]
+    ]
 
 
 @pytest.mark.parametrize("train", ["train", "training"])
@@ -65,7 +68,13 @@ def test_class_folders_may_be_links_or_hold_some(tmp_path):
 
 def test_class_folders_are_searched_deeply_but_hidden_things_are_not_seen(tmp_path):
     touch(
-        tmp_path, "a/deep/er/1.jpg", "a/._2.jpg", "a/.ipynb_checkpoints/3.jpg", ".git/4.jpg", "b/5.jpg", "b/.DS_Store"
+        tmp_path,
+        "a/deep/er/1.jpg",
+        "a/._2.jpg",
+        "a/.ipynb_checkpoints/3.jpg",
+        ".git/4.jpg",
+        "b/5.jpg",
+        "b/.DS_Store",
     )
     data = read_class_folders(tmp_path)
     assert listed(data, "train") == [("a/deep/er/1.jpg", "a"), ("b/5.jpg", "b")]
@@ -73,9 +82,19 @@ def test_class_folders_are_searched_deeply_but_hidden_things_are_not_seen(tmp_pa
 
 
 def test_what_is_left_out_is_listed(tmp_path):
-    touch(tmp_path, "train/a/1.jpg", "train/b/1.jpg", "train/a/notes.txt", "train/stray.png", "val/a/Thumbs.db")
+    touch(
+        tmp_path,
+        "train/a/1.jpg",
+        "train/b/1.jpg",
+        "train/a/notes.txt",
+        "train/stray.png",
+        "val/a/Thumbs.db",
+    )
     touch(tmp_path, "val/a/1.jpg")
-    found = {(Path(issue.file).name, issue.what, issue.done) for issue in read_class_folders(tmp_path).issues}
+    found = {
+        (Path(issue.file).name, issue.what, issue.done)
+        for issue in read_class_folders(tmp_path).issues
+    }
     assert found == {
         ("notes.txt", "file name does not end as an image's", "left out"),
         ("Thumbs.db", "file name does not end as an image's", "left out"),
@@ -105,7 +124,10 @@ def test_unicode_and_spaces_in_names(tmp_path):
         (["a/1.jpg"], "found one class folder, 'a', expected at least two"),
         (["train/a/1.jpg", "val/a/1.jpg"], "found one class folder, 'a', expected at least two"),
         (["a/1.jpg", "b/readme.txt"], "b: this class folder holds no images"),
-        (["train/a/1.jpg", "train/b/1.jpg", "val/a/readme.txt"], "val: no images in the class folders of this split"),
+        (
+            ["train/a/1.jpg", "train/b/1.jpg", "val/a/readme.txt"],
+            "val: no images in the class folders of this split",
+        ),
         (["images/1.jpg", "masks/1.png"], "images, masks look like detection or segmentation data"),
         (["JPEGImages/1.jpg", "Annotations/1.xml"], "look like detection or segmentation data"),
         (["images/train/1.jpg", "labels/train/1.txt"], "look like detection or segmentation data"),
@@ -131,7 +153,8 @@ def test_a_class_in_val_that_train_lacks_is_an_error_with_both_sides(tmp_path):
     with pytest.raises(InputError) as caught:
         read_class_folders(tmp_path)
     assert str(caught.value) == (
-        f"{tmp_path / 'val'}: class c is not among the training classes; found 2: a, c; expected 2: a, b"
+        f"{tmp_path / 'val'}: class c is not among the training classes; found 2: a, c; expected "
+        "2: a, b"
     )
 
 
@@ -140,7 +163,10 @@ def test_classes_of_a_model_are_matched_by_name(tmp_path):
     data = read_class_folders(tmp_path, ("c", "b", "a"))
     assert listed(data, "train") == [("b/1.jpg", "b"), ("a/1.jpg", "a")]
     assert [sample.label for sample in data.samples()] == [1, 2]
-    with pytest.raises(InputError, match=r"class b is not among the model's classes; found 2: a, b; expected 2: a, z"):
+    with pytest.raises(
+        InputError,
+        match=r"class b is not among the model's classes; found 2: a, b; expected 2: a, z",
+    ):
         read_class_folders(tmp_path, ("a", "z"))
 
 
@@ -153,14 +179,20 @@ def test_long_lists_of_classes_are_shortened(tmp_path):
 def in_memory(sizes):
     root = Path("/data")
     samples = tuple(
-        Sample(root / f"class{label}" / f"{number}.jpg", label) for label, n in enumerate(sizes) for number in range(n)
+        Sample(root / f"class{label}" / f"{number}.jpg", label)
+        for label, n in enumerate(sizes)
+        for number in range(n)
     )
-    return ClassFolders(root, tuple(f"class{label}" for label in range(len(sizes))), {"train": samples})
+    return ClassFolders(
+        root, tuple(f"class{label}" for label in range(len(sizes))), {"train": samples}
+    )
 
 
 class TestSplitStratified:
     @given(
-        sizes=st.lists(st.integers(1, 60), min_size=2, max_size=8).filter(lambda sizes: max(sizes) > 1),
+        sizes=st.lists(st.integers(1, 60), min_size=2, max_size=8).filter(
+            lambda sizes: max(sizes) > 1
+        ),
         fraction=st.floats(0.01, 0.99),
         seed=st.integers(0, 2**31),
     )
@@ -185,15 +217,24 @@ class TestSplitStratified:
         assert set(first.splits["val"]) == set(second.splits["val"])
 
     def test_another_seed_gives_another_split(self):
-        splits = {split_stratified(in_memory([40, 40]), fraction=0.2, seed=s).splits["val"] for s in range(5)}
+        splits = {
+            split_stratified(in_memory([40, 40]), fraction=0.2, seed=s).splits["val"]
+            for s in range(5)
+        }
         assert len(splits) == 5
 
     def test_the_choice_does_not_depend_on_where_the_data_lies(self):
         here = in_memory([9, 9])
-        moved = tuple(Sample(Path("/elsewhere") / s.path.relative_to(here.root), s.label) for s in here.splits["train"])
+        moved = tuple(
+            Sample(Path("/elsewhere") / s.path.relative_to(here.root), s.label)
+            for s in here.splits["train"]
+        )
         there = ClassFolders(Path("/elsewhere"), here.class_names, {"train": moved})
         names = [
-            {s.path.relative_to(data.root) for s in split_stratified(data, fraction=0.3, seed=1).splits["val"]}
+            {
+                s.path.relative_to(data.root)
+                for s in split_stratified(data, fraction=0.3, seed=1).splits["val"]
+            }
             for data in (here, there)
         ]
         assert names[0] == names[1]
@@ -204,12 +245,21 @@ class TestSplitStratified:
 
 
 def test_a_written_split_is_read_back_as_it_was(tmp_path):
-    names = ["a/1.jpg", "a/with, comma.jpg", 'a/"quoted".jpg', "b/ü 猫.jpg", "b/3.jpg", "b/\udce9.jpg"]
+    names = [
+        "a/1.jpg",
+        "a/with, comma.jpg",
+        'a/"quoted".jpg',
+        "b/ü 猫.jpg",
+        "b/3.jpg",
+        "b/\udce9.jpg",
+    ]
     touch(tmp_path, *names)
     data = split_stratified(read_class_folders(tmp_path), fraction=0.4, seed=3)
     (tmp_path / "split.csv").write_bytes(split_as_csv(data).encode(errors="surrogateescape"))
     read = read_split(tmp_path, tmp_path / "split.csv")
-    assert read == {split: {sample.path for sample in samples} for split, samples in data.splits.items()}
+    assert read == {
+        split: {sample.path for sample in samples} for split, samples in data.splits.items()
+    }
     rows = list(csv.DictReader(io.StringIO(split_as_csv(data))))
     assert {row["file"]: row["class"] for row in rows} == {name: name[0] for name in names}
 
@@ -228,7 +278,10 @@ def test_splits_that_do_not_fit_are_refused(write_classes, tmp_path):
     with pytest.raises(InputError, match="val: holds images but no class folders"):
         read_class_folders(tmp_path / "flat")
     write_classes(tmp_path / "all flat", {"train": 3, "valid": 2})
-    with pytest.raises(InputError, match="train: holds images but no class folders, as the other splits do not either"):
+    with pytest.raises(
+        InputError,
+        match="train: holds images but no class folders, as the other splits do not either",
+    ):
         read_class_folders(tmp_path / "all flat")
     for name in ("train", "val", "valid"):
         write_classes(tmp_path / "two" / name, {"blue": 2, "red": 2})

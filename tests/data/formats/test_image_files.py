@@ -8,7 +8,9 @@ from PIL import Image
 from nommer.data.formats.image_files import UNKNOWN_SIZE, ImageFiles, upright_size, upright_sizes
 
 
-@pytest.mark.parametrize(("orientation", "size"), [(1, (9, 5)), (3, (9, 5)), (5, (5, 9)), (6, (5, 9)), (8, (5, 9))])
+@pytest.mark.parametrize(
+    ("orientation", "size"), [(1, (9, 5)), (3, (9, 5)), (5, (5, 9)), (6, (5, 9)), (8, (5, 9))]
+)
 def test_sizes_are_those_of_the_turned_image(tmp_path, orientation, size):
     exif = Image.Exif()
     exif[0x0112] = orientation

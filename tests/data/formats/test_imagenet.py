@@ -20,8 +20,12 @@ def labelled(data, split):
 
 def check(data):
     assert data.class_names == NAMES
-    assert labelled(data, "train") == [(f"n0200000{n + 1}-{i}.png", n) for n in range(3) for i in range(3)]
-    assert labelled(data, "val") == [(f"n02000003-{i}.png", label) for i, label in enumerate([0, 1, 2, 0])]
+    assert labelled(data, "train") == [
+        (f"n0200000{n + 1}-{i}.png", n) for n in range(3) for i in range(3)
+    ]
+    assert labelled(data, "val") == [
+        (f"n02000003-{i}.png", label) for i, label in enumerate([0, 1, 2, 0])
+    ]
     for sample in data.samples():
         assert decode(sample.path).size == (48, 40)
 
@@ -40,7 +44,11 @@ def test_tiny_imagenet_as_it_is_unpacked(tiny_layout, digest):
 @pytest.mark.parametrize("ending", [".tar.gz", ".tar", ".zip", ".tar.xz", ".tgz", ".tar.bz2"])
 def test_tiny_imagenet_packed_by_split(tiny_layout, pack, ending):
     for split in ("train", "val"):
-        pack(tiny_layout / split, tiny_layout / f"{split}{ending}", prefix=f"tiny-imagenet-200/{split}/")
+        pack(
+            tiny_layout / split,
+            tiny_layout / f"{split}{ending}",
+            prefix=f"tiny-imagenet-200/{split}/",
+        )
         shutil.rmtree(tiny_layout / split)
     shutil.rmtree(tiny_layout / "test")
     assert find_task(tiny_layout) == "classification"
@@ -64,7 +72,8 @@ def test_models_are_matched_by_name_or_by_wordnet_id(tiny_layout):
     named = read_classification(tiny_layout, NAMES[::-1])
     assert {s.label for s in named.splits["train"] if s.path.parts[-3] == "n02000001"} == {2}
     with pytest.raises(
-        InputError, match=r"class crane, machine is not among the model's classes; .* expected 2: red fox"
+        InputError,
+        match=r"class crane, machine is not among the model's classes; .* expected 2: red fox",
     ):
         read_classification(tiny_layout, NAMES[:2])
 
@@ -74,12 +83,16 @@ def test_without_words_the_ids_are_the_names(tiny_layout):
     assert read_classification(tiny_layout).class_names == ("n02000001", "n02000002", "n02000003")
 
 
-def test_validation_images_that_the_list_lacks_are_left_out_and_missing_ones_are_for_the_audit(tiny_layout):
+def test_validation_images_that_the_list_lacks_are_left_out_and_missing_ones_are_for_the_audit(
+    tiny_layout,
+):
     annotations = tiny_layout / "val" / "val_annotations.txt"
     lines = annotations.read_text().splitlines()
     annotations.write_text("\n".join(["gone.png\tn02000001\t0\t0\t9\t9", *lines[1:]]))
     data = read_classification(tiny_layout)
-    assert ("n02000003-0.png", "is not in val_annotations.txt") in {(Path(i.file).name, i.what) for i in data.issues}
+    assert ("n02000003-0.png", "is not in val_annotations.txt") in {
+        (Path(i.file).name, i.what) for i in data.issues
+    }
     assert labelled(data, "val")[0] == ("gone.png", 0)
 
 
@@ -87,7 +100,10 @@ def test_validation_images_that_the_list_lacks_are_left_out_and_missing_ones_are
     ("line", "message"),
     [
         ("n02000003-0.png\tn02000002", "is of class 'crane', but of 'red fox' in "),
-        ("n02000003-9.png\tn09999999", "class n09999999 is not among wnids.txt's classes; found 4: n0"),
+        (
+            "n02000003-9.png\tn09999999",
+            "class n09999999 is not among wnids.txt's classes; found 4: n0",
+        ),
         ("n02000003-9.png", "line 5 holds no class; expected the name of an image and its class"),
     ],
 )
@@ -113,7 +129,9 @@ def imagenet(tmp_path, write_classes):
     inner = root / "ILSVRC" / "Data" / "CLS-LOC"
     write_classes(inner / "train", {"n02000001": 2, "n02000002": 2})
     write_classes(inner, {"val": 3, "test": 1}, seed=20)
-    (root / "LOC_synset_mapping.txt").write_text("n02000001 red fox, Vulpes vulpes\nn02000002 crane\n")
+    (root / "LOC_synset_mapping.txt").write_text(
+        "n02000001 red fox, Vulpes vulpes\nn02000002 crane\n"
+    )
     rows = [
         "ImageId,PredictionString",
         "val-0.png,n02000002 1 2 3 4 ",
@@ -138,7 +156,10 @@ def test_imagenet_with_validation_folders_and_the_list_of_names(imagenet):
         shutil.move(imagenet / "ILSVRC" / "Data" / "CLS-LOC" / name, imagenet / name)
     shutil.rmtree(imagenet / "ILSVRC")
     (imagenet / "LOC_val_solution.csv").unlink()
-    with pytest.raises(InputError, match=r"val: found no folders of classes, and no LOC_val_solution.csv or val_ann"):
+    with pytest.raises(
+        InputError,
+        match=r"val: found no folders of classes, and no LOC_val_solution.csv or val_ann",
+    ):
         read_classification(imagenet)
     (imagenet / "val" / "n02000002").mkdir()
     for path in (imagenet / "val").glob("val-*"):
@@ -151,7 +172,10 @@ def test_imagenet_with_validation_folders_and_the_list_of_names(imagenet):
 @pytest.mark.slow
 def test_the_real_tiny_imagenet_is_read_packed(shared_data):
     data = read_classification(shared_data / "tiny_imagenet_200")
-    assert {split: len(samples) for split, samples in data.splits.items()} == {"train": 100_000, "val": 10_000}
+    assert {split: len(samples) for split, samples in data.splits.items()} == {
+        "train": 100_000,
+        "val": 10_000,
+    }
     assert len(data.class_names) == 200
     assert data.class_names[:2] == ("goldfish", "European fire salamander")
     assert data.issues == ()
@@ -173,5 +197,7 @@ def test_images_beside_the_class_folders_are_listed(tiny_layout):
         shutil.copy(tiny_layout / "val/images/n02000003-0.png", tiny_layout / "train" / name)
     data = read_classification(tiny_layout)
     check(data)
-    found = {(Path(i.file).name, i.done) for i in data.issues if i.what == "lies in no class folder"}
+    found = {
+        (Path(i.file).name, i.done) for i in data.issues if i.what == "lies in no class folder"
+    }
     assert found == {("stray.png", "left out"), ("deep.png", "left out")}

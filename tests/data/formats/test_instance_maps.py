@@ -32,7 +32,9 @@ def test_more_than_255_objects_stay_apart():
     values = np.arange(1, 901, dtype=np.uint16).reshape(30, 30)
     objects = objects_in(values)
     assert len(objects) == 900
-    assert np.array_equal((masks_of(objects, 30, 30) * np.arange(1, 901)[:, None, None]).sum(0), values)
+    assert np.array_equal(
+        (masks_of(objects, 30, 30) * np.arange(1, 901)[:, None, None]).sum(0), values
+    )
 
 
 def test_sixteen_bits_tell_them_from_masks_of_classes(root, write_layout, tmp_path):
@@ -48,7 +50,8 @@ def test_a_class_file_tells_them_too(root, write_layout, tmp_path):
     (root / "classes.yaml").write_text("classes: [a, b]")
     assert find_task(root) == "segmentation"
     write_layout(
-        tmp_path / "eight", [("images/train/a.png", "masks/train/a.png"), ("images/val/b.png", "masks/val/b.png")]
+        tmp_path / "eight",
+        [("images/train/a.png", "masks/train/a.png"), ("images/val/b.png", "masks/val/b.png")],
     )
     (tmp_path / "eight/classes.yaml").write_text("instances: true\nclasses: [nucleus]")
     assert find_task(tmp_path / "eight") == "detection"
@@ -58,31 +61,41 @@ def test_a_class_file_tells_them_too(root, write_layout, tmp_path):
 
 
 @pytest.mark.parametrize("lying_there", [[], ["classes.yaml"], ["classes.yaml", "classes.json"]])
-def test_a_class_file_that_is_given_overrules_what_lies_in_the_folder(root, tmp_path_factory, lying_there):
+def test_a_class_file_that_is_given_overrules_what_lies_in_the_folder(
+    root, tmp_path_factory, lying_there
+):
     for name in lying_there:
         (root / name).write_text("instances: [true")
     given = tmp_path_factory.mktemp("elsewhere") / "given.yaml"
     given.write_text("classes: [a, b]")
-    assert find_task(root, given) == "segmentation", "16 bits in labels/ are classes where a class file is given"
+    assert find_task(root, given) == "segmentation", (
+        "16 bits in labels/ are classes where a class file is given"
+    )
     given.write_text("instances: true\nclasses: [a]")
     assert find_task(root, given) == "detection"
-    with pytest.raises(InputError, match=r"given.txt: this class file cannot be read: No such file"):
+    with pytest.raises(
+        InputError, match=r"given.txt: this class file cannot be read: No such file"
+    ):
         find_task(root, given.with_suffix(".txt"))
 
 
-@pytest.mark.parametrize("text", ["classes: [a]", "names: {0: a}", "classes: [{name: a}]", "classes: [' a ']"])
+@pytest.mark.parametrize(
+    "text", ["classes: [a]", "names: {0: a}", "classes: [{name: a}]", "classes: [' a ']"]
+)
 def test_the_class_has_a_name(root, text):
     (root / "classes.yaml").write_text(f"instances: true\n{text}")
     assert read_detection(root).class_names == ("a",)
 
 
 @pytest.mark.parametrize(
-    "text", ["classes: [a, b]", "classes: a", "classes: []", "classes: [7]", "classes: [{name: ' '}]"]
+    "text",
+    ["classes: [a, b]", "classes: a", "classes: []", "classes: [7]", "classes: [{name: ' '}]"],
 )
 def test_other_than_one_class_is_refused(root, text):
     (root / "classes.yaml").write_text(f"instances: true\n{text}")
     with pytest.raises(
-        InputError, match=r"instance maps hold one class, but the class file says .*write a classes.yaml"
+        InputError,
+        match=r"instance maps hold one class, but the class file says .*write a classes.yaml",
     ):
         read_detection(root)
 
@@ -96,7 +109,9 @@ def test_maps_that_cannot_be_read_are_for_the_audit_to_tell(root):
     (root / "labels/train1.png").write_text("no image")
     first, second, *others = read_instance_maps(root).splits["train"]
     assert first.error == f"has no instance map: expected {root / 'labels/train0.png'}"
-    assert second.error.startswith(f"its instance map {root / 'labels/train1.png'}: not an image of a known format")
+    assert second.error.startswith(
+        f"its instance map {root / 'labels/train1.png'}: not an image of a known format"
+    )
     assert not any(sample.error for sample in others)
 
 

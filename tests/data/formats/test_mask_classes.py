@@ -4,13 +4,22 @@ from itertools import islice, pairwise
 
 import pytest
 
-from nommer.data.formats.mask_classes import CAMVID, MaskClass, MaskClasses, ade20k_classes, numbered_classes, palette
+from nommer.data.formats.mask_classes import (
+    CAMVID,
+    MaskClass,
+    MaskClasses,
+    ade20k_classes,
+    numbered_classes,
+    palette,
+)
 from nommer.data.masks import IGNORE
 from nommer.errors import InputError
 
 
 def test_labels_index_the_names_given_whatever_their_order():
-    classes = MaskClasses((MaskClass("road", 3, (1, 1, 1)), MaskClass("sky", 8, (2, 2, 2))), ignored_values=(0,))
+    classes = MaskClasses(
+        (MaskClass("road", 3, (1, 1, 1)), MaskClass("sky", 8, (2, 2, 2))), ignored_values=(0,)
+    )
     encoding = classes.encoding(["sky", "tree", "road"])
     assert encoding.values == {3: 2, 8: 0, 0: IGNORE}
     assert encoding.colours == {(1, 1, 1): 2, (2, 2, 2): 0}
@@ -55,7 +64,9 @@ def test_ade20ks_names_are_read_from_its_file(tmp_path):
     assert classes.names == ("wall", "building")
     assert classes.encoding(classes.names).values == {1: 0, 2: 1, 0: IGNORE}
     (tmp_path / "objectInfo150.txt").write_text("Name\nwall\n")
-    with pytest.raises(InputError, match=r"objectInfo150.txt: expected the columns Idx, Ratio, Train, Val, Name"):
+    with pytest.raises(
+        InputError, match=r"objectInfo150.txt: expected the columns Idx, Ratio, Train, Val, Name"
+    ):
         ade20k_classes(tmp_path)
 
 

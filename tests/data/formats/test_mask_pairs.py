@@ -8,7 +8,8 @@ from nommer.data.formats.mask_pairs import MASK_ENDINGS, pair, read_list
 from nommer.errors import InputError
 
 stems = st.lists(
-    st.sampled_from(["a", "b", "a b", "ä", "1,2", "x.y", "a_mask", "a_seg", "deep/a", "deep/b"]), unique=True
+    st.sampled_from(["a", "b", "a b", "ä", "1,2", "x.y", "a_mask", "a_seg", "deep/a", "deep/b"]),
+    unique=True,
 )
 
 
@@ -21,22 +22,34 @@ def touch(root, names):
 
 
 @given(images=stems, masks=stems, ending=st.sampled_from(["", *MASK_ENDINGS]))
-def test_every_file_is_in_a_pair_or_an_issue_and_no_mask_is_in_two(tmp_path_factory, images, masks, ending):
+def test_every_file_is_in_a_pair_or_an_issue_and_no_mask_is_in_two(
+    tmp_path_factory, images, masks, ending
+):
     root = tmp_path_factory.mktemp("pairs")
     of_images = touch(root / "images", [f"{name}.jpg" for name in images])
     of_masks = touch(root / "masks", [f"{name}{ending}.png" for name in masks])
     pairs = pair(of_images, of_masks)
     samples = list(pairs.by_key.values())
-    assert {sample.path.relative_to(of_images).as_posix() for sample in samples} == {f"{name}.jpg" for name in images}
+    assert {sample.path.relative_to(of_images).as_posix() for sample in samples} == {
+        f"{name}.jpg" for name in images
+    }
     used = [sample.mask for sample in samples if sample.mask.exists()]
     assert len(set(used)) == len(used)
     stray = {issue.file for issue in pairs.issues}
-    assert stray == {str(of_masks / f"{name}{ending}.png") for name in masks} - {str(mask) for mask in used}
+    assert stray == {str(of_masks / f"{name}{ending}.png") for name in masks} - {
+        str(mask) for mask in used
+    }
     for sample in samples:
         assert sample.mask.parent.relative_to(of_masks) == sample.path.parent.relative_to(of_images)
         assert sample.mask.stem.removeprefix(sample.path.stem) in ("", *MASK_ENDINGS)
     for name in set(images) & set(masks):
-        assert any(sample.path == of_images / f"{name}.jpg" and sample.mask.exists() for sample in samples) or ending
+        assert (
+            any(
+                sample.path == of_images / f"{name}.jpg" and sample.mask.exists()
+                for sample in samples
+            )
+            or ending
+        )
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +60,8 @@ def pairs(tmp_path_factory):
 
 
 @given(
-    st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=40) | st.text("abc ,/.\\\tjpgü", max_size=12)
+    st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=40)
+    | st.text("abc ,/.\\\tjpgü", max_size=12)
 )
 def test_any_list_is_understood_or_refused(pairs, tmp_path_factory, text):
     images, found = pairs

@@ -1,4 +1,6 @@
-"""Images with masks: what is found in every layout, what the values are taken for, what is refused, how it is split."""
+"""Images with masks: what is found in every layout, what the values are taken for, what is refused,
+how it is split.
+"""
 
 import csv
 import io
@@ -22,13 +24,19 @@ from nommer.errors import InputError
 
 def listed(data, split):
     return [
-        (sample.path.relative_to(data.root).as_posix(), sample.mask.relative_to(data.root).as_posix())
+        (
+            sample.path.relative_to(data.root).as_posix(),
+            sample.mask.relative_to(data.root).as_posix(),
+        )
         for sample in data.splits[split]
     ]
 
 
 def found_issues(data):
-    return {(Path(issue.file).relative_to(data.root).as_posix(), issue.what, issue.done) for issue in data.issues}
+    return {
+        (Path(issue.file).relative_to(data.root).as_posix(), issue.what, issue.done)
+        for issue in data.issues
+    }
 
 
 @pytest.mark.parametrize(
@@ -38,10 +46,16 @@ def found_issues(data):
         (("Images/Training", "MASKS/train"), ("Images/Valid", "MASKS/validation")),
         (("images/train", "annotations/train"), ("images/val", "annotations/val")),
         (("images/train", "labels/train"), ("images/test", "labels/test")),
-        (("JPEGImages/train", "SegmentationClass/train"), ("JPEGImages/val", "SegmentationClass/val")),
+        (
+            ("JPEGImages/train", "SegmentationClass/train"),
+            ("JPEGImages/val", "SegmentationClass/val"),
+        ),
         (("train/images", "train/masks"), ("val/images", "val/masks")),
         (("training/images", "training/labels"), ("validation/images", "validation/labels")),
-        (("train/JPEGImages", "train/SegmentationClass"), ("testing/Images", "testing/Annotations")),
+        (
+            ("train/JPEGImages", "train/SegmentationClass"),
+            ("testing/Images", "testing/Annotations"),
+        ),
     ],
 )
 def test_split_folders_by_any_usual_name(tmp_path, write_layout, train, val):
@@ -56,7 +70,9 @@ def test_split_folders_by_any_usual_name(tmp_path, write_layout, train, val):
 
 
 def test_a_test_folder_beside_val_stays_test(tmp_path, write_layout):
-    pairs = [(f"images/{split}/1.png", f"masks/{split}/1.png") for split in ("train", "val", "test")]
+    pairs = [
+        (f"images/{split}/1.png", f"masks/{split}/1.png") for split in ("train", "val", "test")
+    ]
     data = read_mask_folders(write_layout(tmp_path, pairs))
     assert listed(data, "test") == pairs[2:]
     assert len(data.samples()) == 3
@@ -69,9 +85,14 @@ def test_without_splits_everything_is_for_training(tmp_path, write_layout):
     assert listed(data, "train") == pairs
 
 
-@pytest.mark.parametrize("links", [("images", "masks"), ("images/train", "masks/train"), ("images/train/deep",)])
+@pytest.mark.parametrize(
+    "links", [("images", "masks"), ("images/train", "masks/train"), ("images/train/deep",)]
+)
 def test_linked_folders_are_as_good(tmp_path, write_layout, links):
-    pairs = [("images/train/deep/1.png", "masks/train/deep/1.png"), ("images/val/2.png", "masks/val/2.png")]
+    pairs = [
+        ("images/train/deep/1.png", "masks/train/deep/1.png"),
+        ("images/val/2.png", "masks/val/2.png"),
+    ]
     write_layout(tmp_path, pairs)
     (tmp_path / "elsewhere").mkdir()
     for number, link in enumerate(links):
@@ -85,7 +106,9 @@ def test_linked_folders_are_as_good(tmp_path, write_layout, links):
 
 @pytest.mark.parametrize("ending", ["", "_mask", "_label", "_labels", "_L", "_seg"])
 def test_masks_may_have_a_word_behind_the_name(tmp_path, write_layout, ending):
-    data = read_mask_folders(write_layout(tmp_path, [("images/a.b.png", f"masks/a.b{ending}.png")] * 2))
+    data = read_mask_folders(
+        write_layout(tmp_path, [("images/a.b.png", f"masks/a.b{ending}.png")] * 2)
+    )
     assert listed(data, "train") == [("images/a.b.png", f"masks/a.b{ending}.png")]
     assert data.issues == ()
 
@@ -95,7 +118,9 @@ def test_a_mask_belongs_to_the_image_of_just_its_name_first(tmp_path, write_layo
     data = read_mask_folders(write_layout(tmp_path, pairs))
     assert listed(data, "train") == pairs
     (tmp_path / "masks/a.png").unlink()
-    assert listed(read_mask_folders(tmp_path), "train") == pairs, "the mask of a is missing; that of a_seg is not a's"
+    assert listed(read_mask_folders(tmp_path), "train") == pairs, (
+        "the mask of a is missing; that of a_seg is not a's"
+    )
 
 
 def test_names_of_any_script_match_however_they_are_composed(tmp_path, write_layout):
@@ -108,13 +133,27 @@ def test_names_of_any_script_match_however_they_are_composed(tmp_path, write_lay
 
 
 def test_what_is_left_out_is_listed(tmp_path, write_layout):
-    write_layout(tmp_path, [("images/train/a.png", "masks/train/a.png"), ("images/extra/b.png", "masks/train/b.png")])
-    write_layout(tmp_path, [("images/train/c.png", "masks/train/c.png"), ("images/test/d.png", "images/loose.png")])
-    for name in ("images/train/notes.txt", "masks/train/.hidden.png", "masks/train/Thumbs.db", "images/empty/x.txt"):
+    write_layout(
+        tmp_path,
+        [("images/train/a.png", "masks/train/a.png"), ("images/extra/b.png", "masks/train/b.png")],
+    )
+    write_layout(
+        tmp_path,
+        [("images/train/c.png", "masks/train/c.png"), ("images/test/d.png", "images/loose.png")],
+    )
+    for name in (
+        "images/train/notes.txt",
+        "masks/train/.hidden.png",
+        "masks/train/Thumbs.db",
+        "images/empty/x.txt",
+    ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     data = read_mask_folders(tmp_path)
-    assert [image for image, _ in listed(data, "train")] == ["images/train/a.png", "images/train/c.png"]
+    assert [image for image, _ in listed(data, "train")] == [
+        "images/train/a.png",
+        "images/train/c.png",
+    ]
     assert set(data.splits) == {"train"}
     assert found_issues(data) == {
         ("images/extra", "lies beside the split folders", "left out"),
@@ -140,16 +179,31 @@ class TestCamVid:
     @pytest.fixture
     def camvid(self, tmp_path, write_layout):
         names = {"train": "abcd", "val": "ef", "test": "gh"}
-        pairs = [(f"{split}/{n}.jpg", f"{split}annot/{n}.png") for split, group in names.items() for n in group]
+        pairs = [
+            (f"{split}/{n}.jpg", f"{split}annot/{n}.png")
+            for split, group in names.items()
+            for n in group
+        ]
         return write_layout(tmp_path / "CamVid", pairs, values=[0, 3, 11])
 
     def test_is_known_by_its_folders(self, camvid, capsys):
         data = read_mask_folders(camvid)
-        assert {split: len(part) for split, part in data.splits.items()} == {"train": 4, "val": 2, "test": 2}
+        assert {split: len(part) for split, part in data.splits.items()} == {
+            "train": 4,
+            "val": 2,
+            "test": 2,
+        }
         assert data.class_names[3] == "Road"
         assert len(data.class_names) == len(data.colours) == 11
-        assert np.unique(read_mask(data.splits["test"][0].mask, data.encoding)).tolist() == [0, 3, IGNORE]
-        assert "the folders are CamVid's, so its 11 classes are taken, and 11 is ignored" in capsys.readouterr().err
+        assert np.unique(read_mask(data.splits["test"][0].mask, data.encoding)).tolist() == [
+            0,
+            3,
+            IGNORE,
+        ]
+        assert (
+            "the folders are CamVid's, so its 11 classes are taken, and 11 is ignored"
+            in capsys.readouterr().err
+        )
         assert data.issues == ()
 
     def test_its_lists_choose_by_the_base_name(self, camvid):
@@ -175,7 +229,10 @@ class TestCamVid:
             ("elsewhere", "lies beside the split folders", "left out"),
         }
         (camvid / "valannot").rename(camvid / "testannot")
-        with pytest.raises(InputError, match=r"val: there is no folder of masks for it; expected one in .*CamVid; acc"):
+        with pytest.raises(
+            InputError,
+            match=r"val: there is no folder of masks for it; expected one in .*CamVid; acc",
+        ):
             read_mask_folders(camvid)
 
 
@@ -195,8 +252,13 @@ class TestADE20K:
         sample = data.splits["train"][1]
         with Image.open(sample.mask) as image:
             values = np.asarray(image).astype(int)
-        assert np.array_equal(read_mask(sample.mask, data.encoding), np.where(values == 0, IGNORE, values - 1))
-        assert "the folders are ADE20K's, so value 0 is ignored, and 1 is the first class" in capsys.readouterr().err
+        assert np.array_equal(
+            read_mask(sample.mask, data.encoding), np.where(values == 0, IGNORE, values - 1)
+        )
+        assert (
+            "the folders are ADE20K's, so value 0 is ignored, and 1 is the first class"
+            in capsys.readouterr().err
+        )
 
     def test_names_come_from_its_own_file(self, ade20k):
         (ade20k / "objectInfo150.txt").write_text(
@@ -213,10 +275,15 @@ class TestADE20K:
 class TestLists:
     @pytest.fixture
     def flat(self, tmp_path, write_layout):
-        return write_layout(tmp_path / "flat", [(f"images/{n}.png", f"masks/{n}.png") for n in "abcdef"])
+        return write_layout(
+            tmp_path / "flat", [(f"images/{n}.png", f"masks/{n}.png") for n in "abcdef"]
+        )
 
     def split(self, data):
-        return {split: "".join(sample.path.stem for sample in part) for split, part in data.splits.items()}
+        return {
+            split: "".join(sample.path.stem for sample in part)
+            for split, part in data.splits.items()
+        }
 
     @pytest.mark.parametrize("folder", ["", "splits", "ImageSets/Segmentation"])
     @pytest.mark.parametrize(
@@ -236,7 +303,9 @@ class TestLists:
         (flat / folder).mkdir(parents=True, exist_ok=True)
         for split, names in {"train": "cab", "val": "ed", "test": "f"}.items():
             lines = [form.format(name, name) for name in names]
-            (flat / folder / f"{split}.txt").write_text("\n".join(lines) + "\n\n", encoding="utf-8-sig")
+            (flat / folder / f"{split}.txt").write_text(
+                "\n".join(lines) + "\n\n", encoding="utf-8-sig"
+            )
         (flat / folder / "trainval.txt").write_text("nobody reads this")
         data = read_mask_folders(flat)
         assert self.split(data) == {"train": "abc", "val": "de", "test": "f"}
@@ -246,9 +315,9 @@ class TestLists:
         (flat / "TRAIN.TXT").write_text("a\nb\nb\n")
         data = read_mask_folders(flat)
         assert self.split(data) == {"train": "ab"}
-        assert found_issues(data) == {(f"images/{n}.png", "is in no list of a split", "left out") for n in "cdef"} | {
-            ("images/b.png", "listed twice in TRAIN.TXT", "used once")
-        }
+        assert found_issues(data) == {
+            (f"images/{n}.png", "is in no list of a split", "left out") for n in "cdef"
+        } | {("images/b.png", "listed twice in TRAIN.TXT", "used once")}
 
     def test_test_alone_is_for_validation(self, flat):
         (flat / "train.txt").write_text("a\nb\n")
@@ -263,25 +332,35 @@ class TestLists:
             (flat / "masks" / f"{name}.png").unlink()
         data = read_mask_folders(flat)
         assert self.split(data) == {"train": "ab", "val": "c"}
-        assert ("images/d.png", "no image of this split has a mask", "left out") in found_issues(data)
+        assert ("images/d.png", "no image of this split has a mask", "left out") in found_issues(
+            data
+        )
 
     def test_names_with_spaces_and_commas(self, tmp_path, write_layout):
         names = ["my image (1)", "my", "a, b", "train 1", "bäume 2"]
         write_layout(tmp_path, [(f"images/{name}.png", f"masks/{name}.png") for name in names])
-        (tmp_path / "train.txt").write_text("my image (1).png\nmy.png masks/my.png\n", encoding="utf-8")
-        (tmp_path / "val.txt").write_text("a, b.png\nimages/train 1.png\nC:\\data\\bäume 2.png", encoding="utf-8")
+        (tmp_path / "train.txt").write_text(
+            "my image (1).png\nmy.png masks/my.png\n", encoding="utf-8"
+        )
+        (tmp_path / "val.txt").write_text(
+            "a, b.png\nimages/train 1.png\nC:\\data\\bäume 2.png", encoding="utf-8"
+        )
         data = read_mask_folders(tmp_path)
         assert [sample.path.stem for sample in data.splits["train"]] == ["my", "my image (1)"]
         assert [sample.path.stem for sample in data.splits["val"]] == ["a, b", "bäume 2", "train 1"]
 
     def test_the_same_name_in_sub_folders_is_told_apart_by_the_path(self, tmp_path, write_layout):
-        write_layout(tmp_path, [(f"images/{city}/1.png", f"masks/{city}/1.png") for city in ("bonn", "jena", "ulm")])
+        write_layout(
+            tmp_path,
+            [(f"images/{city}/1.png", f"masks/{city}/1.png") for city in ("bonn", "jena", "ulm")],
+        )
         (tmp_path / "train.txt").write_text("images/bonn/1.png\nulm/1\n")
         data = read_mask_folders(tmp_path)
         assert [sample.path.parent.name for sample in data.splits["train"]] == ["bonn", "ulm"]
         (tmp_path / "train.txt").write_text("1.png\n")
         with pytest.raises(
-            InputError, match=r"train.txt: '1.png' may be any of 3 images in .*images; write its sub-fo"
+            InputError,
+            match=r"train.txt: '1.png' may be any of 3 images in .*images; write its sub-fo",
         ):
             read_mask_folders(tmp_path)
 
@@ -290,12 +369,19 @@ class TestLists:
         [
             (
                 {"train": "a\nx\nb\ny.png\n"},
-                "train.txt: 2 of the names listed are no images in {}/images: x, y.png; correct the list or add the",
+                "train.txt: 2 of the names listed are no images in {}/images: x, y.png; correct "
+                "the list or add the",
             ),
-            ({"train": "a\nb", "val": "b\nc"}, "val.txt: lists 'b', which another split lists too; keep it in one"),
+            (
+                {"train": "a\nb", "val": "b\nc"},
+                "val.txt: lists 'b', which another split lists too; keep it in one",
+            ),
             ({"train": "a\nb", "val": "\n"}, "val.txt: no images of 'val' here"),
             ({"val": "a", "test": "b"}, "{}: holds test, val but nothing to train on"),
-            ({"train": "a", "val": "b", "valid": "c"}, "{}: both val.txt and valid.txt list val images; keep one"),
+            (
+                {"train": "a", "val": "b", "valid": "c"},
+                "{}: both val.txt and valid.txt list val images; keep one",
+            ),
         ],
     )
     def test_lists_that_do_not_fit_are_refused(self, flat, lists, message):
@@ -311,7 +397,11 @@ class TestLists:
         (tmp_path / "Annotations").mkdir()
         (tmp_path / "Annotations" / "2007_0.xml").write_text("<annotation/>")
         (tmp_path / "ImageSets" / "Segmentation").mkdir(parents=True)
-        for split, lines in {"train": "2007_0\n2007_1\n", "val": "2007_2\n", "trainval": "2007_0\n"}.items():
+        for split, lines in {
+            "train": "2007_0\n2007_1\n",
+            "val": "2007_2\n",
+            "trainval": "2007_0\n",
+        }.items():
             (tmp_path / "ImageSets" / "Segmentation" / f"{split}.txt").write_text(lines)
         data = read_mask_folders(tmp_path)
         assert listed(data, "train") == pairs[:2]
@@ -341,49 +431,72 @@ class TestClasses:
             read_mask_folders(tmp_path)
         assert f"{tmp_path / 'masks' / 'a.png'}: this mask is in colour ((" in str(caught.value)
         assert "write a " + str(tmp_path / "classes.yaml") in str(caught.value)
-        colours = [image.getpixel((0, 0)) for image in (paint(np.full((1, 1), n)) for n in range(3))]
-        classes = [{"name": name, "color": list(colour)} for name, colour in zip("abc", colours, strict=True)]
+        colours = [
+            image.getpixel((0, 0)) for image in (paint(np.full((1, 1), n)) for n in range(3))
+        ]
+        classes = [
+            {"name": name, "color": list(colour)}
+            for name, colour in zip("abc", colours, strict=True)
+        ]
         (tmp_path / "classes.yaml").write_text(yaml.safe_dump({"classes": classes}))
         data = read_mask_folders(tmp_path)
         assert data.colours == tuple(colours)
         assert np.array_equal(read_mask(data.samples()[0].mask, data.encoding), labels)
 
     def test_binaries_are_explained_with_the_class_file_that_says_it(self, tmp_path, write_layout):
-        write_layout(tmp_path, [("images/a.png", "masks/a.png"), ("images/b.png", "masks/b.png")], values=[0, 255, 0])
+        write_layout(
+            tmp_path,
+            [("images/a.png", "masks/a.png"), ("images/b.png", "masks/b.png")],
+            values=[0, 255, 0],
+        )
         with pytest.raises(InputError) as caught:
             read_mask_folders(tmp_path)
         message = str(caught.value)
-        assert f"{tmp_path}: the masks hold 0 and 255 alone; 255 usually marks one class of two" in message
+        assert (
+            f"{tmp_path}: the masks hold 0 and 255 alone; 255 usually marks one class of two"
+            in message
+        )
         (tmp_path / "classes.yaml").write_text(message[message.index("  classes:") :])
         data = read_mask_folders(tmp_path)
         assert data.class_names == ("background", "object")
         assert data.encoding.values == {0: 0, 255: 1}
 
     def test_classes_are_the_values_that_occur_in_training(self, tmp_path, write_layout):
-        write_layout(tmp_path, [("images/train/a.png", "masks/train/a.png")], values=[7, 300 % 256, 255])
+        write_layout(
+            tmp_path, [("images/train/a.png", "masks/train/a.png")], values=[7, 300 % 256, 255]
+        )
         write_layout(tmp_path, [("images/val/a.png", "masks/val/a.png")], values=[1, 2, 3])
         data = read_mask_folders(tmp_path)
         assert data.class_names == ("class 7", "class 44")
-        assert data.encoding == MaskEncoding({7: 0, 44: 1, 255: IGNORE}, ignores_255_by_default=True)
+        assert data.encoding == MaskEncoding(
+            {7: 0, 44: 1, 255: IGNORE}, ignores_255_by_default=True
+        )
 
     def test_more_than_255_values_are_no_classes(self, tmp_path, write_layout):
         write_layout(tmp_path, [("images/a.png", "masks/a.png")])
-        Image.fromarray(np.arange(400, dtype=np.uint16).reshape(20, 20)).save(tmp_path / "masks" / "a.png")
+        Image.fromarray(np.arange(400, dtype=np.uint16).reshape(20, 20)).save(
+            tmp_path / "masks" / "a.png"
+        )
         with pytest.raises(
-            InputError, match="the values in the masks make 399 classes, expected 1 to 255; are these masks of"
+            InputError,
+            match="the values in the masks make 399 classes, expected 1 to 255; are these masks of",
         ):
             read_mask_folders(tmp_path)
 
     def test_one_class_is_too_few(self, tmp_path, write_layout):
         write_layout(tmp_path, [("images/a.png", "masks/a.png")], values=[4, 4, 255])
         with pytest.raises(
-            InputError, match=r"found one class, 'class 4', expected at least two; write a classes.yaml, such"
+            InputError,
+            match=r"found one class, 'class 4', expected at least two; write a classes.yaml, such",
         ):
             read_mask_folders(tmp_path)
         (tmp_path / "classes.yaml").write_text("classes: [{name: road, value: 4}]")
         with pytest.raises(InputError, match="found one class, 'road', expected at least two"):
             read_mask_folders(tmp_path)
-        assert read_mask_folders(tmp_path, class_names=("sky", "road")).encoding.values == {4: 1, 255: IGNORE}
+        assert read_mask_folders(tmp_path, class_names=("sky", "road")).encoding.values == {
+            4: 1,
+            255: IGNORE,
+        }
 
     def test_masks_that_cannot_be_read_are_left_to_the_audit(self, tmp_path, write_layout):
         write_layout(tmp_path, [("images/a.png", "masks/a.png"), ("images/b.png", "masks/b.png")])
@@ -391,7 +504,8 @@ class TestClasses:
         assert len(read_mask_folders(tmp_path).samples()) == 2
         (tmp_path / "masks" / "a.png").write_text("no image")
         with pytest.raises(
-            InputError, match=r"none of the 2 masks can be read; first: .*a.png: not an image of a known format"
+            InputError,
+            match=r"none of the 2 masks can be read; first: .*a.png: not an image of a known format",
         ):
             read_mask_folders(tmp_path)
 
@@ -405,8 +519,9 @@ class TestClasses:
     def test_a_class_that_the_model_lacks_is_an_error_with_both_sides(self, masked):
         with pytest.raises(InputError) as caught:
             read_mask_folders(masked, class_names=("class 0", "class 1"))
-        assert "class class 2 is not among the model's classes; found 3: class 0, class 1, class 2; expected 2" in str(
-            caught.value
+        assert (
+            "class class 2 is not among the model's classes; found 3: class 0, class 1, class 2; "
+            "expected 2" in str(caught.value)
         )
 
     def test_data_to_judge_need_no_training_images(self, masked):
@@ -433,25 +548,60 @@ def touch(root, *names):
         (["a/1.jpg", "b/1.jpg"], "found no images with masks"),
         (["images/a.jpg", "annotations/a.json"], "found no images with masks"),
         (["images/train/a.jpg", "labels/train/a.txt"], "found no images with masks"),
-        (["images/train/a.jpg", "images/val/a.jpg", "masks/train/a.png"], "val: there is no folder of masks for it"),
-        (["train/images/a.jpg", "train/masks/a.png", "val/images/a.jpg"], "val: there is no folder of masks for it"),
-        (["images/train/a.jpg", "images/val/a.txt", "masks/train/a.png", "masks/val/a.png"], "no images of 'val' here"),
-        (["images/train/a.txt", "masks/train/a.png"], "images/train: no images of 'train' here; accepted layouts for"),
-        (["images/readme.txt", "masks/a.png"], "images: no images of 'train' here; accepted layouts for semantic seg"),
+        (
+            ["images/train/a.jpg", "images/val/a.jpg", "masks/train/a.png"],
+            "val: there is no folder of masks for it",
+        ),
+        (
+            ["train/images/a.jpg", "train/masks/a.png", "val/images/a.jpg"],
+            "val: there is no folder of masks for it",
+        ),
+        (
+            ["images/train/a.jpg", "images/val/a.txt", "masks/train/a.png", "masks/val/a.png"],
+            "no images of 'val' here",
+        ),
+        (
+            ["images/train/a.txt", "masks/train/a.png"],
+            "images/train: no images of 'train' here; accepted layouts for",
+        ),
+        (
+            ["images/readme.txt", "masks/a.png"],
+            "images: no images of 'train' here; accepted layouts for semantic seg",
+        ),
         (
             ["images/train/a.jpg", "images/val/a.jpg", "masks/train/a.png", "masks/val/a.txt"],
-            "val: no masks in this folder, for the images in {root}/images/val; accepted layouts for semantic segmenta",
+            "val: no masks in this folder, for the images in {root}/images/val; accepted layouts "
+            "for semantic segmenta",
         ),
         (
-            ["images/train/a1.jpg", "images/train/a2.jpg", "masks/train/m1.png", "masks/train/m2.png"],
-            "{root}/masks/train: the names of the masks, such as m1.png, do not match those of the images of 'train', "
-            "such as a1.jpg; name each mask like its image, in the same sub-folder, or with _mask, _label, _labels, "
+            [
+                "images/train/a1.jpg",
+                "images/train/a2.jpg",
+                "masks/train/m1.png",
+                "masks/train/m2.png",
+            ],
+            "{root}/masks/train: the names of the masks, such as m1.png, do not match those of the "
+            "images of 'train', "
+            "such as a1.jpg; name each mask like its image, in the same sub-folder, or with _mask, "
+            "_label, _labels, "
             "_L, _seg behind the name",
         ),
-        (["images/train/a.jpg", "masks/train/b.png", "images/test/c.jpg", "masks/test/d.png"], "such as b.png, do not"),
-        (["images/val/a.jpg", "images/valid/a.jpg", "masks/val/a.png"], "both val and valid hold val images; keep one"),
-        (["images/a.jpg", "images/a.png", "masks/a.png"], "another of the images, a.jpg, differs only in its ending"),
-        (["images/a.jpg", "masks/a.tif", "masks/a.png"], "another of the masks, a.png, differs only in its ending"),
+        (
+            ["images/train/a.jpg", "masks/train/b.png", "images/test/c.jpg", "masks/test/d.png"],
+            "such as b.png, do not",
+        ),
+        (
+            ["images/val/a.jpg", "images/valid/a.jpg", "masks/val/a.png"],
+            "both val and valid hold val images; keep one",
+        ),
+        (
+            ["images/a.jpg", "images/a.png", "masks/a.png"],
+            "another of the images, a.jpg, differs only in its ending",
+        ),
+        (
+            ["images/a.jpg", "masks/a.tif", "masks/a.png"],
+            "another of the masks, a.png, differs only in its ending",
+        ),
     ],
 )
 def test_refuses_what_does_not_fit(tmp_path, files, message):
@@ -469,9 +619,18 @@ def test_the_users_files_stay_as_they_are(masked, digest):
 
 
 def in_memory(count, root="/data"):
-    samples = tuple(MaskSample(Path(root, "images", f"{n}.jpg"), Path(root, "masks", f"{n}.png")) for n in range(count))
+    samples = tuple(
+        MaskSample(Path(root, "images", f"{n}.jpg"), Path(root, "masks", f"{n}.png"))
+        for n in range(count)
+    )
     encoding = MaskEncoding({0: 0, 1: 1})
-    return MaskFolders(Path(root), ("a", "b"), {"train": samples}, colours=((1, 1, 1), (2, 2, 2)), encoding=encoding)
+    return MaskFolders(
+        Path(root),
+        ("a", "b"),
+        {"train": samples},
+        colours=((1, 1, 1), (2, 2, 2)),
+        encoding=encoding,
+    )
 
 
 class TestSplitRandomly:
@@ -487,18 +646,28 @@ class TestSplitRandomly:
 
     def test_the_choice_depends_on_the_seed_and_the_names_alone(self):
         def held(data, seed=1):
-            return {s.path.name for s in split_randomly(data, fraction=0.3, seed=seed).splits["val"]}
+            return {
+                s.path.name for s in split_randomly(data, fraction=0.3, seed=seed).splits["val"]
+            }
 
         here = in_memory(20)
         backwards = MaskFolders(
-            here.root, here.class_names, {"train": here.splits["train"][::-1]}, colours=(), encoding=here.encoding
+            here.root,
+            here.class_names,
+            {"train": here.splits["train"][::-1]},
+            colours=(),
+            encoding=here.encoding,
         )
         assert held(here) == held(backwards) == held(in_memory(20, "/elsewhere"))
-        assert held(here) == {"10.jpg", "13.jpg", "15.jpg", "17.jpg", "2.jpg", "7.jpg"}, "the same on every machine"
+        assert held(here) == {"10.jpg", "13.jpg", "15.jpg", "17.jpg", "2.jpg", "7.jpg"}, (
+            "the same on every machine"
+        )
         assert len({frozenset(held(here, seed)) for seed in range(6)}) == 6
 
     def test_one_image_cannot_be_split(self):
-        with pytest.raises(InputError, match="one image cannot be split into training and validation; add more"):
+        with pytest.raises(
+            InputError, match="one image cannot be split into training and validation; add more"
+        ):
             split_randomly(in_memory(1), fraction=0.2, seed=0)
 
 

@@ -1,4 +1,7 @@
-"""Masks in any of COCO's ways get one form, the same as COCO's own tools give; what is none is dropped and listed."""
+"""Masks in any of COCO's ways get one form, the same as COCO's own tools give.
+
+What is none is dropped and listed.
+"""
 
 import numpy as np
 import pytest
@@ -37,7 +40,10 @@ def square():
         SQUARE,
         {"size": [32, 40], "counts": [10 * 32 + 10, *[10, 22] * 9, 10, 12 + 20 * 32]},
         coco_masks.encode(np.asfortranarray(square())),
-        {"size": [32, 40], "counts": coco_masks.encode(np.asfortranarray(square()))["counts"].decode()},
+        {
+            "size": [32, 40],
+            "counts": coco_masks.encode(np.asfortranarray(square()))["counts"].decode(),
+        },
     ],
     ids=["polygon", "two polygons", "bare polygon", "run lengths", "bytes", "text"],
 )
@@ -57,7 +63,10 @@ def test_polygons_become_what_coco_makes_of_them():
     pycocotools = pytest.importorskip("pycocotools.mask")
     rng = np.random.default_rng(0)
     for _ in range(50):
-        polygons = [(rng.random((rng.integers(3, 9), 2)) * SIZE).ravel().tolist() for _ in range(rng.integers(1, 3))]
+        polygons = [
+            (rng.random((rng.integers(3, 9), 2)) * SIZE).ravel().tolist()
+            for _ in range(rng.integers(1, 3))
+        ]
         counts, found = encode(polygons)
         assert not found
         expected = pycocotools.merge(pycocotools.frPyObjects(polygons, 32, 40))
@@ -108,7 +117,9 @@ def test_polygons_are_cut_at_the_border_not_bent():
 )
 def test_what_is_cut_off_a_polygon_is_what_lies_outside(points):
     flat = [value for point in points for value in point]
-    whole = coco_masks.decode(coco_masks.merge(coco_masks.frPyObjects([[v + 60 for v in flat]], 200, 200)))
+    whole = coco_masks.decode(
+        coco_masks.merge(coco_masks.frPyObjects([[v + 60 for v in flat]], 200, 200))
+    )
     expected = whole[60:92, 60:100]
     counts, found = encode([flat])
     if counts is None:
@@ -126,7 +137,10 @@ def test_what_is_cut_off_a_polygon_is_what_lies_outside(points):
         ({"size": [32, 40], "counts": "ünicode"}, "its mask cannot be read: "),
         ({"size": [32, 40], "counts": 7}, "its mask cannot be read: "),
         ({"size": [32, 40]}, "its mask cannot be read: 'counts'"),
-        ({"size": [40, 32], "counts": [0, 1280]}, "its mask has the size [40, 32], its image [32, 40] (height, width)"),
+        (
+            {"size": [40, 32], "counts": [0, 1280]},
+            "its mask has the size [40, 32], its image [32, 40] (height, width)",
+        ),
         ({"size": [32, 40], "counts": [1280]}, "its mask covers no pixel"),
         (7, "its segmentation is int, expected polygons or run lengths"),
     ],
@@ -139,7 +153,13 @@ def test_run_lengths_that_are_none_are_dropped(runs, what):
     assert done == "mask dropped"
 
 
-@given(arrays(np.uint16, array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.sampled_from([0, 1, 2, 300])))
+@given(
+    arrays(
+        np.uint16,
+        array_shapes(min_dims=2, max_dims=2, max_side=9),
+        elements=st.sampled_from([0, 1, 2, 300]),
+    )
+)
 def test_maps_are_encoded_as_each_number_alone_would_be(values):
     numbers = np.unique(values[values != 0])
     alone = [coco_masks.encode(np.asfortranarray(values == number, np.uint8)) for number in numbers]
@@ -158,4 +178,6 @@ def test_a_map_may_hold_nothing():
 def test_the_area_is_that_of_a_regular_polygon_anywhere(corners, radius, shift):
     angles = 2 * np.pi * np.arange(corners) / corners
     points = radius * np.column_stack([np.cos(angles), np.sin(angles)]) + shift
-    assert area(points) == pytest.approx(corners / 2 * radius**2 * np.sin(2 * np.pi / corners), rel=1e-6)
+    assert area(points) == pytest.approx(
+        corners / 2 * radius**2 * np.sin(2 * np.pi / corners), rel=1e-6
+    )

@@ -17,7 +17,9 @@ SQUARE = [10, 10, 20, 10, 20, 20, 10, 20]
 
 def make(*raw, size=SIZE):
     issues = []
-    return make_objects(raw, size, file=Path("labels.txt"), issues=issues), [(i.what, i.done) for i in issues]
+    return make_objects(raw, size, file=Path("labels.txt"), issues=issues), [
+        (i.what, i.done) for i in issues
+    ]
 
 
 def boxed(*box, **rest):
@@ -48,7 +50,9 @@ def test_boxes_that_are_none_are_dropped_one_by_one(box, what):
 
 
 def test_what_is_there_twice_is_listed_and_used():
-    first, again, other = (RawObject(f"line {n}", label, (1, 2, 3, 4)) for n, label in enumerate((0, 0, 1), start=1))
+    first, again, other = (
+        RawObject(f"line {n}", label, (1, 2, 3, 4)) for n, label in enumerate((0, 0, 1), start=1)
+    )
     objects, issues = make(first, again, other)
     assert len(objects) == 3
     assert issues == [("line 2: the same class and box as line 1", "both are used")]
@@ -58,7 +62,9 @@ def test_boxes_that_reach_outside_are_clipped_and_listed():
     objects, issues = make(boxed(-3.5, 5, 45, 33, area=7))
     assert objects.boxes.tolist() == [[0, 5, 40, 32]]
     assert objects.areas.tolist() == [7]
-    assert issues == [("line 1: box [-3.5, 5, 45, 33] reaches outside the image of 40 x 32 pixels", "clipped")]
+    assert issues == [
+        ("line 1: box [-3.5, 5, 45, 33] reaches outside the image of 40 x 32 pixels", "clipped")
+    ]
 
 
 @pytest.mark.parametrize("over", [0.0, 1e-9, 1e-3])
@@ -94,13 +100,21 @@ def test_a_box_that_lacks_is_that_of_the_mask():
 
 
 def test_some_of_the_objects_can_be_taken():
-    objects, _ = make(boxed(1, 1, 2, 2), boxed(10, 10, 20, 20, segmentation=[SQUARE], crowd=True), boxed(3, 3, 4, 4))
+    objects, _ = make(
+        boxed(1, 1, 2, 2),
+        boxed(10, 10, 20, 20, segmentation=[SQUARE], crowd=True),
+        boxed(3, 3, 4, 4),
+    )
     chosen = objects.take(np.array([False, True, False]))
     assert chosen.boxes.tolist() == [[10, 10, 20, 20]]
     assert chosen.crowd.tolist() == [True]
     assert masks_of(chosen, 32, 40).sum() == 100
     empty = objects.take(np.zeros(3, bool))
-    assert (len(empty), empty.boxes.shape, masks_of(empty, 32, 40).shape) == (0, (0, 4), (0, 32, 40))
+    assert (len(empty), empty.boxes.shape, masks_of(empty, 32, 40).shape) == (
+        0,
+        (0, 4),
+        (0, 32, 40),
+    )
 
 
 def test_more_than_255_objects_keep_their_masks_apart():
@@ -143,7 +157,9 @@ sides = numbers.map(to_number)
                 st.lists(st.one_of(numbers, st.lists(numbers, max_size=12)), max_size=3),
                 st.fixed_dictionaries(
                     {"size": st.sampled_from([[32, 40], [40, 32], None])},
-                    optional={"counts": st.one_of(numbers, st.text(), st.lists(numbers, max_size=6))},
+                    optional={
+                        "counts": st.one_of(numbers, st.text(), st.lists(numbers, max_size=6))
+                    },
                 ),
             ),
             numbers,
@@ -152,7 +168,10 @@ sides = numbers.map(to_number)
     )
 )
 def test_whatever_comes_in_what_comes_out_is_sound(wild):
-    raw = [RawObject(f"line {n}", n, box, segmentation, area=area) for n, (box, segmentation, area) in enumerate(wild)]
+    raw = [
+        RawObject(f"line {n}", n, box, segmentation, area=area)
+        for n, (box, segmentation, area) in enumerate(wild)
+    ]
     objects, issues = make(*raw)
     left, upper, right, lower = objects.boxes.T
     assert ((left >= 0) & (upper >= 0) & (right <= 40) & (lower <= 32)).all()
@@ -162,15 +181,30 @@ def test_whatever_comes_in_what_comes_out_is_sound(wild):
         if mask is not None:
             assert coco_masks.decode({"size": [32, 40], "counts": mask}).shape == (32, 40)
     dropped = {what.split(":")[0] for what, done in issues if done == "dropped"}
-    assert sorted(objects.labels.tolist() + [int(where.split()[1]) for where in dropped]) == list(range(len(raw)))
-    for item, box in ((raw[label], box) for label, box in zip(objects.labels, objects.boxes.tolist(), strict=True)):
-        changed = item.box is None or max(abs(a - b) for a, b in zip(item.box, box, strict=True)) > 40e-3
-        assert not changed or any(what.startswith(f"{item.where}:") for what, _ in issues), "no change without a line"
+    assert sorted(objects.labels.tolist() + [int(where.split()[1]) for where in dropped]) == list(
+        range(len(raw))
+    )
+    for item, box in (
+        (raw[label], box) for label, box in zip(objects.labels, objects.boxes.tolist(), strict=True)
+    ):
+        changed = (
+            item.box is None or max(abs(a - b) for a, b in zip(item.box, box, strict=True)) > 40e-3
+        )
+        assert not changed or any(what.startswith(f"{item.where}:") for what, _ in issues), (
+            "no change without a line"
+        )
 
 
 @pytest.mark.parametrize(
     ("value", "number", "identity"),
-    [(3, 3.0, 3), ("3", 3.0, 3), (3.0, 3.0, 3), ("3.0", 3.0, 3), (2**60 + 1, 2.0**60, 2**60 + 1), (2.5, 2.5, None)],
+    [
+        (3, 3.0, 3),
+        ("3", 3.0, 3),
+        (3.0, 3.0, 3),
+        ("3.0", 3.0, 3),
+        (2**60 + 1, 2.0**60, 2**60 + 1),
+        (2.5, 2.5, None),
+    ],
 )
 def test_numbers_come_in_several_ways(value, number, identity):
     assert to_number(value) == number

@@ -1,4 +1,7 @@
-"""Tables of images with several classes each: found by what they hold, refused where that cannot be told."""
+"""Tables of images with several classes each.
+
+Found by what they hold, refused where that cannot be told.
+"""
 
 import pytest
 
@@ -21,7 +24,9 @@ def table(tmp_path, write_classes):
 
 
 def rows(*labels, separator=",", first=0):
-    return [f"a/a-{number}.png{separator}{label}" for number, label in enumerate(labels, start=first)]
+    return [
+        f"a/a-{number}.png{separator}{label}" for number, label in enumerate(labels, start=first)
+    ]
 
 
 def labels_of(data, split="train"):
@@ -41,7 +46,10 @@ def test_one_column_with_all_classes_of_an_image(table, sign, heading):
 
 
 def test_a_column_of_zeros_and_ones_for_each_class(table):
-    root = table("image,split,dog,cat,bird", *rows("train,1,1,0", "train,0,0,0", "val,0,0,1", "train,0.0,0,1.0"))
+    root = table(
+        "image,split,dog,cat,bird",
+        *rows("train,1,1,0", "train,0,0,0", "val,0,0,1", "train,0.0,0,1.0"),
+    )
     assert find_task(root) == "multi-label classification"
     data = read_classification(root)
     assert data.class_names == ("dog", "cat", "bird"), "in the order of the columns"
@@ -50,7 +58,9 @@ def test_a_column_of_zeros_and_ones_for_each_class(table):
 
 
 def test_an_image_may_have_no_class_where_the_column_is_for_several(table):
-    data = read_classification(table("path\tlabels", *rows("a", "", "a;b", separator="\t"), name="data.tsv"))
+    data = read_classification(
+        table("path\tlabels", *rows("a", "", "a;b", separator="\t"), name="data.tsv")
+    )
     assert labels_of(data) == [(0,), (), (0, 1)]
 
 
@@ -66,10 +76,14 @@ def test_tables_by_split_have_the_same_classes(table):
     data = read_classification(root)
     assert labels_of(data, "val") == [(0, 1)]
     table("path,y,x", *rows("0,0", "1,1", first=2), name="val.csv")
-    with pytest.raises(InputError, match=r"val\.csv: its classes are y, x; expected x, y, as in .*train\.csv"):
+    with pytest.raises(
+        InputError, match=r"val\.csv: its classes are y, x; expected x, y, as in .*train\.csv"
+    ):
         read_classification(root)
     table("path,label", *rows("x", "y", first=2), name="val.csv")
-    with pytest.raises(InputError, match="one of its lists gives images one class each, another several"):
+    with pytest.raises(
+        InputError, match="one of its lists gives images one class each, another several"
+    ):
         read_classification(root)
 
 
@@ -86,12 +100,21 @@ def test_one_class_per_image_stays_what_it_was(table):
     [
         (["path,label", *rows("cat;dog", "bird", "cow")], "'cat;dog' may be one class or several"),
         (["path,labels", *rows("cat;dog", "cat|dog")], "labels hold both ';' and '|'"),
-        (["path,cat,dog", *rows("1,0", "0,2")], r"line 3: column 'dog' holds '2'; expected 0 or 1 in every column"),
-        (["path,cat,dog", *rows("1,-1", "-1,1")], r"line 3: column 'cat' holds '-1'; expected 0 or 1"),
+        (
+            ["path,cat,dog", *rows("1,0", "0,2")],
+            r"line 3: column 'dog' holds '2'; expected 0 or 1 in every column",
+        ),
+        (
+            ["path,cat,dog", *rows("1,-1", "-1,1")],
+            r"line 3: column 'cat' holds '-1'; expected 0 or 1",
+        ),
         (["path,cat,cat", *rows("1,0", "0,1")], "the classes cat have no name of their own"),
         (["path,cat,note", *rows("1,wet", "0,dry")], "column 'note' holds 'wet'"),
         (["path,cat", *rows("1", "0")], "no column for the label; found path, cat"),
-        (["path,labels", *rows("cat", "cat;cat")], "every image is of class 'cat'; expected at least two"),
+        (
+            ["path,labels", *rows("cat", "cat;cat")],
+            "every image is of class 'cat'; expected at least two",
+        ),
         (["path,labels", *rows("", "")], "no training image has a class"),
     ],
 )

@@ -17,7 +17,9 @@ from nommer.errors import InputError
 
 @pytest.fixture
 def photos(tmp_path, write_classes):
-    """`photos/blue/blue-N.png` and `photos/red/red-N.png`, 4 each, and what writes a file beside them."""
+    """`photos/blue/blue-N.png` and `photos/red/red-N.png`, 4 each, and what writes a file beside
+    them.
+    """
     write_classes(tmp_path / "photos", {"blue": 4, "red": 4})
 
     def write(name, text):
@@ -29,8 +31,15 @@ def photos(tmp_path, write_classes):
 
 
 def table(*, header="path,label", sign=",", split=None):
-    names = [(f"photos/{colour}/{colour}-{n}.png", colour) for colour in ("red", "blue") for n in range(4)]
-    rows = [sign.join([name, colour, *([split(n)] if split else [])]) for n, (name, colour) in enumerate(names)]
+    names = [
+        (f"photos/{colour}/{colour}-{n}.png", colour)
+        for colour in ("red", "blue")
+        for n in range(4)
+    ]
+    rows = [
+        sign.join([name, colour, *([split(n)] if split else [])])
+        for n, (name, colour) in enumerate(names)
+    ]
     return "\n".join([*([header] if header else []), *rows, ""])
 
 
@@ -81,9 +90,16 @@ def test_more_columns_and_any_order(photos):
 def test_a_column_tells_the_split(photos, header):
     text = table(header=header, split=lambda n: ("train", "Train", "valid", "testing")[n % 4])
     data = read_classification(photos("labels.csv", text))
-    assert {split: len(samples) for split, samples in data.splits.items()} == {"train": 4, "val": 2, "test": 2}
+    assert {split: len(samples) for split, samples in data.splits.items()} == {
+        "train": 4,
+        "val": 2,
+        "test": 2,
+    }
     data = read_classification(photos("labels.csv", text.replace("valid", "train")))
-    assert {split: len(samples) for split, samples in data.splits.items()} == {"train": 6, "val": 2}, "test becomes val"
+    assert {split: len(samples) for split, samples in data.splits.items()} == {
+        "train": 6,
+        "val": 2,
+    }, "test becomes val"
 
 
 def test_absolute_paths_and_paths_into_archives(photos, tmp_path):
@@ -99,11 +115,15 @@ def test_a_split_of_a_table_is_written_and_read_back(photos, tmp_path):
     (tmp_path / "tables").mkdir()
     photos("photos/own.png", b"")
     text = table().replace("photos/", "../photos/")
-    data = split_stratified(read_classification(photos("tables/labels.csv", text)), fraction=0.25, seed=3)
+    data = split_stratified(
+        read_classification(photos("tables/labels.csv", text)), fraction=0.25, seed=3
+    )
     (tmp_path / "split.csv").write_text(split_as_csv(data))
     found = read_split(data.root, tmp_path / "split.csv")
     assert found == {split: {sample.path for sample in part} for split, part in data.splits.items()}
-    here = split_stratified(read_classification(photos("labels.csv", table())), fraction=0.25, seed=3)
+    here = split_stratified(
+        read_classification(photos("labels.csv", table())), fraction=0.25, seed=3
+    )
     assert "photos/blue/blue-0.png,train,blue" in split_as_csv(here).splitlines()
     assert len(here.splits["val"]) == 2
 
@@ -122,7 +142,9 @@ def test_a_list_for_each_split(photos, tmp_path, ending):
 
 def test_names_with_spaces_in_lists(photos, tmp_path):
     (tmp_path / "photos/red/red-0.png").rename(tmp_path / "photos/a red one.png")
-    data = read_classification(photos("labels.txt", "photos/a red one.png red\nphotos/blue/blue-0.png\tdeep blue\n"))
+    data = read_classification(
+        photos("labels.txt", "photos/a red one.png red\nphotos/blue/blue-0.png\tdeep blue\n")
+    )
     assert listed(data) == {("a red one.png", "red"), ("blue-0.png", "deep blue")}
 
 
@@ -135,7 +157,9 @@ def test_numbers_are_in_their_order_and_may_be_named(photos):
     assert data.class_names == ("kind 10", "kind 9")
     assert ("red-0.png", "kind 10") in listed(data)
     photos("classes.txt", "\n".join(f"kind {number}" for number in range(10)))
-    with pytest.raises(InputError, match=r"line 2: class 10, but .*classes.txt names 10, numbered from 0"):
+    with pytest.raises(
+        InputError, match=r"line 2: class 10, but .*classes.txt names 10, numbered from 0"
+    ):
         read_classification(file)
     photos("classes.txt", "same\nother\nsame\n")
     with pytest.raises(InputError, match=r"classes.txt: names same more than once"):
@@ -167,20 +191,47 @@ def test_the_same_line_twice_is_listed_and_used_once(photos):
     [
         ("", "lists no images; expected at least one"),
         ("path,label\n", "lists no images; expected at least one"),
-        ("a.png\nb.png\n", "the first row has 1 columns and is no header; expected path and label, maybe split"),
+        (
+            "a.png\nb.png\n",
+            "the first row has 1 columns and is no header; expected path and label, maybe split",
+        ),
         ("a,b,c,d\n", "the first row has 4 columns and is no header"),
-        ("path,colour\n", "no column for the label; found path, colour; expected one called label, class, "),
-        ("name,label\n", "no column for the path; found name, label; expected one called path, file, "),
-        ("path,label,class\n", "the columns label and class may both be the label; rename or remove one"),
+        (
+            "path,colour\n",
+            "no column for the label; found path, colour; expected one called label, class, ",
+        ),
+        (
+            "name,label\n",
+            "no column for the path; found name, label; expected one called path, file, ",
+        ),
+        (
+            "path,label,class\n",
+            "the columns label and class may both be the label; rename or remove one",
+        ),
         (table() + "photos/red/red-1.png,blue\n", "is of class 'blue', but of 'red' in "),
-        (table() + "photos/red/red-1.png\n", "line 10: found 1 columns; expected 2, as in the first row"),
-        (table() + "photos/red/red-1.png,\n", "line 10: its label is empty; fill it in or remove the row"),
+        (
+            table() + "photos/red/red-1.png\n",
+            "line 10: found 1 columns; expected 2, as in the first row",
+        ),
+        (
+            table() + "photos/red/red-1.png,\n",
+            "line 10: its label is empty; fill it in or remove the row",
+        ),
         (table() + ",red\n", "line 10: its path is empty; fill it in or remove the row"),
         (table() + 'x.png,"red\n', "cannot be read as a table: unexpected end of data"),
-        (table().encode() + b"caf\xe9.png,red\n", "line 10 holds the byte 0xe9, which is not UTF-8; save it as UTF-8"),
+        (
+            table().encode() + b"caf\xe9.png,red\n",
+            "line 10 holds the byte 0xe9, which is not UTF-8; save it as UTF-8",
+        ),
         ("path,label\nx.png,red\ny.png,blue\n", "none of the 2 images listed is there; first: "),
-        (table().replace(",blue", ",red"), "every image is of class 'red'; expected at least two classes"),
-        (table(header=None, split=lambda n: "fold 1"), "line 1: split 'fold 1' is not known; expected one of train, "),
+        (
+            table().replace(",blue", ",red"),
+            "every image is of class 'red'; expected at least two classes",
+        ),
+        (
+            table(header=None, split=lambda n: "fold 1"),
+            "line 1: split 'fold 1' is not known; expected one of train, ",
+        ),
         (table(header=None, split=lambda n: "val"), "holds val images but none of train"),
         (
             table(header=None, split=lambda n: "train") + "photos/red/red-1.png,red,val\n",
@@ -188,7 +239,8 @@ def test_the_same_line_twice_is_listed_and_used_once(photos):
         ),
         (
             table(header=None, split=lambda n: "train") + "photos/red/../new.png,green,val\n",
-            "class green is not among the training classes; found 3: blue, green, red; expected 2: blue, red",
+            "class green is not among the training classes; found 3: blue, green, red; expected 2: "
+            "blue, red",
         ),
     ],
 )
@@ -201,17 +253,23 @@ def test_mistakes_in_tables(photos, text, message):
 
 
 def test_mistakes_in_lists(photos, tmp_path):
-    with pytest.raises(InputError, match=r"line 1: found 'a.png'; expected a path, a space or tab, and a label"):
+    with pytest.raises(
+        InputError, match=r"line 1: found 'a.png'; expected a path, a space or tab, and a label"
+    ):
         read_classification(photos("labels.txt", "a.png\n"))
     photos("train.csv", table())
     photos("training.txt", table(header=None, sign=" "))
-    with pytest.raises(InputError, match=r"both train.csv and training.txt list train images; keep one"):
+    with pytest.raises(
+        InputError, match=r"both train.csv and training.txt list train images; keep one"
+    ):
         read_classification(tmp_path)
 
 
 def test_missing_files_are_for_the_audit(photos):
     data = read_classification(photos("labels.csv", table() + "gone.png,red\n"))
-    with pytest.raises(InputError, match=r"1 of 9 images cannot be read .*gone.png: file does not exist; mend"):
+    with pytest.raises(
+        InputError, match=r"1 of 9 images cannot be read .*gone.png: file does not exist; mend"
+    ):
         audit(data)
     assert listed(audit(data, on_bad_sample="skip").data) == ALL
 
@@ -220,7 +278,9 @@ def test_classes_of_a_model_are_matched_by_name(photos):
     file = photos("labels.csv", table())
     data = read_classification(file, ("red", "green", "blue"))
     assert listed(data) == ALL
-    with pytest.raises(InputError, match=r"class blue is not among the model's classes; .* expected 2: red, green"):
+    with pytest.raises(
+        InputError, match=r"class blue is not among the model's classes; .* expected 2: red, green"
+    ):
         read_classification(file, ("red", "green"))
 
 

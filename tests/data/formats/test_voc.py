@@ -23,10 +23,15 @@ def rewrite(root, text, name="train0"):
 
 
 def test_pixels_count_from_1_and_the_last_belongs_to_the_object(root, voc_text):
-    rewrite(root, voc_text([("dog", (1, 1, 40, 32)), ("dog", (2.5, 3, 4.5, 6)), ("sheep", (5, 5, 5, 9))]))
+    rewrite(
+        root,
+        voc_text([("dog", (1, 1, 40, 32)), ("dog", (2.5, 3, 4.5, 6)), ("sheep", (5, 5, 5, 9))]),
+    )
     data = read_voc(root)
     assert data.splits["train"][0].objects.boxes.tolist() == [[0, 0, 40, 32], [1.5, 2, 4.5, 6]]
-    assert told(data) == [("train0.xml", "object 3 (sheep): box [5, 4, 5, 9] has no area", "dropped")]
+    assert told(data) == [
+        ("train0.xml", "object 3 (sheep): box [5, 4, 5, 9] has no area", "dropped")
+    ]
 
 
 def test_where_0_occurs_all_count_from_0(root, voc_text):
@@ -46,7 +51,10 @@ def test_an_empty_box_says_nothing_of_how_pixels_are_counted(root, voc_text):
 
 
 def test_corners_that_lack_are_no_box(root, voc_text):
-    rewrite(root, voc_text([("dog", ("", 2, 3, 4)), ("sheep", (2, 2, 3, 3))]).replace("<ymax>4</ymax>", ""))
+    rewrite(
+        root,
+        voc_text([("dog", ("", 2, 3, 4)), ("sheep", (2, 2, 3, 3))]).replace("<ymax>4</ymax>", ""),
+    )
     ((_, what, done),) = told(read_voc(root))
     assert (what, done) == ("object 1 (dog): box [nan, 2, 3, nan] is not finite", "dropped")
 
@@ -56,19 +64,29 @@ def test_corners_that_lack_are_no_box(root, voc_text):
     [
         ("<annotation><object>", "no element found"),
         ("", "no element found"),
-        ("<annotation><size><width>wide</width></size></annotation>", "cannot convert float NaN to integer"),
-        ('<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><annotation>&b;</annotation>', "undefined entity"),
+        (
+            "<annotation><size><width>wide</width></size></annotation>",
+            "cannot convert float NaN to integer",
+        ),
+        (
+            '<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><annotation>&b;</annotation>',
+            "undefined entity",
+        ),
     ],
 )
 def test_files_that_cannot_be_read_are_for_the_audit_to_tell(root, text, reason):
     rewrite(root, text)
     sample = read_voc(root).splits["train"][0]
-    assert sample.error.startswith(f"its annotation {root / 'Annotations/train0.xml'} cannot be read: {reason}")
+    assert sample.error.startswith(
+        f"its annotation {root / 'Annotations/train0.xml'} cannot be read: {reason}"
+    )
     assert not len(sample.objects)
 
 
 def test_a_size_left_empty_is_read_from_the_image(root, voc_text):
-    rewrite(root, voc_text([("dog", (1, 1, 9, 9))]).replace("<width>40</width>", "<width> </width>"))
+    rewrite(
+        root, voc_text([("dog", (1, 1, 9, 9))]).replace("<width>40</width>", "<width> </width>")
+    )
     sample = read_voc(root).splits["train"][0]
     assert (sample.size, sample.error, len(sample.objects)) == ((40, 32), None, 1)
 
@@ -113,7 +131,9 @@ def test_lists_must_fit(root):
     with pytest.raises(InputError, match=r"val.txt: lists 'train0', which another split lists too"):
         read_voc(root)
     (lists / "val.txt").write_text("nobody\n")
-    with pytest.raises(InputError, match=r"val.txt: 1 of the names listed are no images in .*: nobody"):
+    with pytest.raises(
+        InputError, match=r"val.txt: 1 of the names listed are no images in .*: nobody"
+    ):
         read_voc(root)
     (lists / "val.txt").write_text("")
     with pytest.raises(InputError, match=r"val.txt: no images of 'val' here"):
@@ -142,7 +162,11 @@ def test_bccd_has_the_objects_that_it_says(shared_data, tmp_path):
     with tarfile.open(shared_data / "bccd" / "BCCD.tar.gz") as archive:
         archive.extractall(tmp_path, filter="data")
     data = read_detection(tmp_path / "BCCD")
-    assert {split: len(part) for split, part in data.splits.items()} == {"train": 205, "val": 87, "test": 72}
+    assert {split: len(part) for split, part in data.splits.items()} == {
+        "train": 205,
+        "val": 87,
+        "test": 72,
+    }
     found = {
         split: [sum((s.objects.labels == label).sum() for s in part) for label in range(3)]
         for split, part in data.splits.items()
@@ -150,6 +174,10 @@ def test_bccd_has_the_objects_that_it_says(shared_data, tmp_path):
     assert data.class_names == ("Platelets", "RBC", "WBC")
     assert found == {"train": [209, 2382 - 1, 214], "val": [83, 968 - 1, 87], "test": [69, 805, 71]}
     assert sorted(told(data)) == [
-        ("BloodImage_00338.xml", "object 13 (RBC): box [504, 337, 504, 337] has no area", "dropped"),
+        (
+            "BloodImage_00338.xml",
+            "object 13 (RBC): box [504, 337, 504, 337] has no area",
+            "dropped",
+        ),
         ("BloodImage_00343.xml", "object 4 (RBC): box [181, 329, 181, 329] has no area", "dropped"),
     ]

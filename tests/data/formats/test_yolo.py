@@ -23,7 +23,9 @@ def describe(root, text):
 
 
 def told(data):
-    return [(Path(i.file).name, i.what, i.done) for i in data.issues if i.what != "no such label file"]
+    return [
+        (Path(i.file).name, i.what, i.done) for i in data.issues if i.what != "no such label file"
+    ]
 
 
 def counts(data):
@@ -61,20 +63,30 @@ def test_a_relative_root_works(root, monkeypatch):
 
 
 def test_a_test_split_that_is_not_there_is_listed(root):
-    data = describe(root, "names: {3: a, 7: b}\ntrain: images/train\nval: images/val\ntest: images/test")
-    assert told(data) == [("data.yaml", "test: images/test is not there", "no images are taken from it")]
+    data = describe(
+        root, "names: {3: a, 7: b}\ntrain: images/train\nval: images/val\ntest: images/test"
+    )
+    assert told(data) == [
+        ("data.yaml", "test: images/test is not there", "no images are taken from it")
+    ]
 
 
 def test_a_test_split_without_images_is_listed(root):
     (root / "images/test").mkdir()
-    data = describe(root, "names: {3: a, 7: b}\ntrain: images/train\nval: images/val\ntest: images/test")
-    assert told(data) == [("data.yaml", "test: images/test holds no images", "no images are taken from it")]
+    data = describe(
+        root, "names: {3: a, 7: b}\ntrain: images/train\nval: images/val\ntest: images/test"
+    )
+    assert told(data) == [
+        ("data.yaml", "test: images/test holds no images", "no images are taken from it")
+    ]
     assert counts(data) == {"train": 6, "val": 3}
 
 
 def test_a_list_may_be_relative_to_itself_wherever_the_data_are_seen_from(root, monkeypatch):
     (root / "images/train/list.txt").write_text("train0.png\ntrain1.png\n")
-    (root / "data.yaml").write_text("names: {3: a, 7: b}\ntrain: images/train/list.txt\nval: images/val")
+    (root / "data.yaml").write_text(
+        "names: {3: a, 7: b}\ntrain: images/train/list.txt\nval: images/val"
+    )
     for place, seen in ((root.parent, Path("data")), (root, Path()), (root, root)):
         monkeypatch.chdir(place)
         data = read_yolo(seen)
@@ -90,7 +102,10 @@ def test_names_are_what_is_written(root):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("names: {3: a, 7: b}\ntrain: images/nothing", "train: images/nothing is not below .*; correct the path"),
+        (
+            "names: {3: a, 7: b}\ntrain: images/nothing",
+            "train: images/nothing is not below .*; correct the path",
+        ),
         ("names: {3: a, 7: b}\ntrain: ../../etc", r"train: \.\./\.\./etc is not below"),
         (
             "names: {3: a, 7: b}\ntrain: images/train\nval: images/train",
@@ -99,17 +114,29 @@ def test_names_are_what_is_written(root):
         ("names: 7\ntrain: images/train", "names must be a list of class names, .* got 7"),
         ("names: []\ntrain: images/train", "names must be a list of class names"),
         ("names: {a: 1}\ntrain: images/train", "names must be a list of class names"),
-        ("names: [a, a]\ntrain: images/train", "two classes have the same name: a, a; each needs its own"),
+        (
+            "names: [a, a]\ntrain: images/train",
+            "two classes have the same name: a, a; each needs its own",
+        ),
         ("names: [a, b]\nnc: 3\ntrain: images/train", "nc is 3, but there are 2 names"),
         ("names: [a, b]\ntrain: ''\nval: ''", "leads to no images"),
         ("names: [a, b\ntrain: images/train", "cannot be read as YAML"),
         ("names: {3: a, 3: b}\ntrain: images/train", "the key '3' is there twice"),
-        ("names: [NO, SE]\ntrain: images/train", "a class is called False; names must be text or whole numbers"),
+        (
+            "names: [NO, SE]\ntrain: images/train",
+            "a class is called False; names must be text or whole numbers",
+        ),
         ("names: [a, null]\ntrain: images/train", "a class is called None"),
         ("names: [a, 1.5]\ntrain: images/train", "a class is called 1.5"),
         ("names: [a, ' ']\ntrain: images/train", "a class is called ' '"),
-        ("names: {3: a, 7: b}\ntrain: images/train\nval: empty", "val: empty holds no images of a kind that is read"),
-        ("names: {3: a, 7: b}\ntrain: images/train\nval: empty/a.txt", "val: empty/a.txt holds no images"),
+        (
+            "names: {3: a, 7: b}\ntrain: images/train\nval: empty",
+            "val: empty holds no images of a kind that is read",
+        ),
+        (
+            "names: {3: a, 7: b}\ntrain: images/train\nval: empty/a.txt",
+            "val: empty/a.txt holds no images",
+        ),
     ],
 )
 def test_descriptions_that_are_not_understood_are_refused(root, text, message):
@@ -128,7 +155,9 @@ def test_other_yaml_files_describe_nothing(tmp_path):
         read_yolo(tmp_path)
     for name in ("coco8.yaml", "herd.yaml"):
         (tmp_path / name).write_text("names: [a]\ntrain: images")
-    with pytest.raises(InputError, match=r"coco8.yaml and herd.yaml all describe YOLO data; keep one"):
+    with pytest.raises(
+        InputError, match=r"coco8.yaml and herd.yaml all describe YOLO data; keep one"
+    ):
         find_description(tmp_path)
     (tmp_path / "data.yaml").write_text("names: [a]\ntrain: images")
     assert find_description(tmp_path) == tmp_path / "data.yaml"
@@ -181,17 +210,45 @@ def test_of_objects_with_key_points_the_boxes_are_used(one, tmp_path, points):
         ("-1 0.5 0.5 0.2 0.2", "line 1: class -1 is none of 0-1", "dropped"),
         ("0.5 0.5 0.5 0.2 0.2", "line 1: class 0.5 is none of 0-1", "dropped"),
         ("dog 0.5 0.5 0.2 0.2", "line 1: class dog is none of 0-1", "dropped"),
-        ("0 0.5 0.5", "line 1: 2 numbers behind the class, expected 4 of a box or those of a polygon", "dropped"),
-        ("0", "line 1: 0 numbers behind the class, expected 4 of a box or those of a polygon", "dropped"),
+        (
+            "0 0.5 0.5",
+            "line 1: 2 numbers behind the class, expected 4 of a box or those of a polygon",
+            "dropped",
+        ),
+        (
+            "0",
+            "line 1: 0 numbers behind the class, expected 4 of a box or those of a polygon",
+            "dropped",
+        ),
         ("0 0.5 0.5 0 0.2", "line 1: box [20, 8, 20, 12] has no area", "dropped"),
         ("0 0.5 0.5 -0.2 0.2", "line 1: box [24, 8, 16, 12] is inverted", "dropped"),
         ("0 0.5 nan 0.2 0.2", "line 1: box [16, nan, 24, nan] is not finite", "dropped"),
         ("0 0.5 0.5 0.2 wide", "line 1: box [16, nan, 24, nan] is not finite", "dropped"),
-        ("0 1.5 0.5 0.2 0.2", "line 1: box [56, 8, 64, 12] lies outside the image of 40 x 20 pixels", "dropped"),
-        ("0 20 10 8 4", "line 1: box [640, 160, 960, 240] lies outside the image of 40 x 20 pixels", "dropped"),
-        ("0 1 0.5 0.2 0.2", "line 1: box [36, 8, 44, 12] reaches outside the image of 40 x 20 pixels", "clipped"),
-        ("0 .1 .1 .3 .1 .3 .6 .1", f"line 1: 7 {BEHIND}; remove the last if it is a confidence", "dropped"),
-        ("0 .5 .5 .2 .2 .93", f"line 1: 5 {BEHIND}; remove the last if it is a confidence", "dropped"),
+        (
+            "0 1.5 0.5 0.2 0.2",
+            "line 1: box [56, 8, 64, 12] lies outside the image of 40 x 20 pixels",
+            "dropped",
+        ),
+        (
+            "0 20 10 8 4",
+            "line 1: box [640, 160, 960, 240] lies outside the image of 40 x 20 pixels",
+            "dropped",
+        ),
+        (
+            "0 1 0.5 0.2 0.2",
+            "line 1: box [36, 8, 44, 12] reaches outside the image of 40 x 20 pixels",
+            "clipped",
+        ),
+        (
+            "0 .1 .1 .3 .1 .3 .6 .1",
+            f"line 1: 7 {BEHIND}; remove the last if it is a confidence",
+            "dropped",
+        ),
+        (
+            "0 .5 .5 .2 .2 .93",
+            f"line 1: 5 {BEHIND}; remove the last if it is a confidence",
+            "dropped",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_line_is_listed(one, line, what, done):

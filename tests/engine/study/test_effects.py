@@ -45,7 +45,9 @@ def test_changed_classes_are_counted_image_by_image():
     assert found["change_low"] < 0 < found["change_high"]
     same = changes.compare(judged(before, samples, top1=0.5))
     assert {same[name] for name in ("change", "changed_answers", "probability_change")} == {0}
-    assert (same["change_low"], same["change_high"]) == (0, 0), "paired: the same images before and after"
+    assert (same["change_low"], same["change_high"]) == (0, 0), (
+        "paired: the same images before and after"
+    )
 
 
 def test_changed_pixels_are_a_share_of_each_image():
@@ -64,7 +66,9 @@ def test_changed_pixels_are_a_share_of_each_image():
     found = look(other, (16 / 24 + 0 + 0) / 3)
     assert found["changed_pixels"] == pytest.approx((4 / 20 + 1) / 2)
     assert found["change"] == pytest.approx(16 / 72 - 1)
-    assert (found["miou_low"], found["miou_high"]) == (0.0, pytest.approx(16 / 20 / 2)), "either image twice"
+    assert (found["miou_low"], found["miou_high"]) == (0.0, pytest.approx(16 / 20 / 2)), (
+        "either image twice"
+    )
     assert look(masks, 1.0)["changed_pixels"] == 0
 
 
@@ -80,7 +84,9 @@ def found_objects(boxes, scores, labels):
 
 
 def test_kept_objects_are_sure_of_the_same_class_and_at_the_same_place():
-    before = found_objects([[0, 0, 10, 10], [20, 20, 30, 30], [5, 5, 9, 9]], [0.9, 0.8, 0.2], [0, 1, 0])
+    before = found_objects(
+        [[0, 0, 10, 10], [20, 20, 30, 30], [5, 5, 9, 9]], [0.9, 0.8, 0.2], [0, 1, 0]
+    )
     changes, first = ChangedObjects(measure="box_ap", seed=0), judged([before])
     assert changes.difference(first, first)["answers_kept"] == 1, "the unsure one does not count"
     moved = found_objects([[0, 0, 10, 9], [22, 22, 32, 32]], [0.9, 0.9], [0, 1])
@@ -93,11 +99,19 @@ def test_kept_objects_are_sure_of_the_same_class_and_at_the_same_place():
 
 def test_every_block_and_all_of_them_with_every_kind(tiny_classifier):
     jobs = [(job.block, job.kind) for job in possible_interventions(tiny_classifier())]
-    everywhere = [(block, kind) for block in ("stage 1 block 1", "stage 2 block 1", ALL_BLOCKS) for kind in KINDS]
+    everywhere = [
+        (block, kind)
+        for block in ("stage 1 block 1", "stage 2 block 1", ALL_BLOCKS)
+        for kind in KINDS
+    ]
     assert jobs == everywhere
     parts = [Part("objects", "part", (0,)), Part("background", "part", (1,))]
-    jobs = [(job.block, job.kind, job.part) for job in possible_interventions(tiny_classifier(), parts)]
-    assert jobs == [(*job, None) for job in everywhere] + [(ALL_BLOCKS, kind, part) for part in parts for kind in KINDS]
+    jobs = [
+        (job.block, job.kind, job.part) for job in possible_interventions(tiny_classifier(), parts)
+    ]
+    assert jobs == [(*job, None) for job in everywhere] + [
+        (ALL_BLOCKS, kind, part) for part in parts for kind in KINDS
+    ]
 
 
 def test_a_context_that_a_network_lacks_is_not_forced():
@@ -110,7 +124,9 @@ def test_a_context_that_a_network_lacks_is_not_forced():
     assert kinds & set(CONTEXTS) == {"convolution", "global"}
 
 
-@pytest.mark.parametrize(("before", "after", "change"), [(0.5, 0.25, -0.25), (None, None, None), (0.5, None, None)])
+@pytest.mark.parametrize(
+    ("before", "after", "change"), [(0.5, 0.25, -0.25), (None, None, None), (0.5, None, None)]
+)
 def test_a_measure_that_is_not_there_has_no_change(before, after, change):
     class Measured(ChangedObjects):
         def resampled(self, judgement, drawn):
@@ -118,7 +134,10 @@ def test_a_measure_that_is_not_there_has_no_change(before, after, change):
 
     nothing, changes = found_objects([], [], []), Measured(measure="box_ap", seed=0)
     as_it_is = _row(None, changes.compare(judged([nothing] * 2, box_ap=before)))
-    row = _row(Intervention("stage 1 block 1", "mean"), changes.compare(judged([nothing] * 2, box_ap=after)))
+    row = _row(
+        Intervention("stage 1 block 1", "mean"),
+        changes.compare(judged([nothing] * 2, box_ap=after)),
+    )
     assert row["change"] == change
     assert list(as_it_is)[:4] == list(row)[:4] == ["block", "part", "intervention", "box_ap"]
     assert (row["change_low"], row["change_high"]) == (None, None)
@@ -126,6 +145,9 @@ def test_a_measure_that_is_not_there_has_no_change(before, after, change):
 
 def test_maps_of_a_context_that_a_network_lacks_are_not_compared(tiny_classifier):
     model, images = tiny_classifier(contexts=("convolution", "window")), torch.randn(2, 3, 32, 32)
-    orders = {name for name, _ in _curves(model, images, torch.tensor([0, 1]), torch.rand(2, GRID, GRID), 0)}
+    orders = {
+        name
+        for name, _ in _curves(model, images, torch.tensor([0, 1]), torch.rand(2, GRID, GRID), 0)
+    }
     assert not {name for name in orders if "global" in name}
     assert {SENSITIVITY, RANDOM} <= orders

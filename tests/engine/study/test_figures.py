@@ -52,7 +52,9 @@ def test_shares_stand_where_the_numbers_are():
 
 def test_the_largest_groups_are_shown_in_their_order():
     rows = [row("x", f"class {number}", pixels=number + 1) for number in range(MOST_GROUPS + 5)]
-    assert shown_groups(rows, "pixels") == [f"class {number}" for number in range(5, MOST_GROUPS + 5)]
+    assert shown_groups(rows, "pixels") == [
+        f"class {number}" for number in range(5, MOST_GROUPS + 5)
+    ]
     quarters = [row("x", "second quarter"), row("x", "flat"), row("y", "lowest quarter")]
     assert shown_groups(quarters, "pixels") == ["lowest quarter", "second quarter", "flat"]
     assert shown_groups([row("x", "flat"), row("x", "house")], "pixels") == ["flat", "house"], (
@@ -61,7 +63,9 @@ def test_the_largest_groups_are_shown_in_their_order():
 
 
 def test_a_matrix_says_its_numbers_and_leaves_empty_what_has_none():
-    figure = matrix_figure(["a", "b"], np.array([[0.25, np.nan], [-0.5, 0.0]]), columns=["x", "y"], label="change")
+    figure = matrix_figure(
+        ["a", "b"], np.array([[0.25, np.nan], [-0.5, 0.0]]), columns=["x", "y"], label="change"
+    )
     assert {text.get_text() for text in figure.axes[0].texts} == {"+0.250", "-0.500", "+0.000"}
     (image,) = figure.axes[0].images
     assert image.get_clim() == (-0.5, 0.5), "nothing is in the middle of the colours"
@@ -70,7 +74,9 @@ def test_a_matrix_says_its_numbers_and_leaves_empty_what_has_none():
 
 
 def test_lines_are_the_rows():
-    rows = [{"epoch": epoch, "block": "b", **dict.fromkeys(CONTEXTS, epoch / 10)} for epoch in (1, 2, 3)]
+    rows = [
+        {"epoch": epoch, "block": "b", **dict.fromkeys(CONTEXTS, epoch / 10)} for epoch in (1, 2, 3)
+    ]
     (axes,) = epochs_figure(rows).axes
     assert [list(line.get_ydata()) for line in axes.lines] == [[0.1, 0.2, 0.3]] * 3
     assert len(epochs_figure(rows, ("window", "global")).axes[0].lines) == 2

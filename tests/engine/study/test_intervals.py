@@ -31,7 +31,10 @@ def test_miou_of_drawn_images_is_that_of_judging_them():
     random = np.random.default_rng(0)
     truth, labels = (random.integers(0, CLASSES, (IMAGES, 6, 4)) for _ in range(2))
     truth[:, 0], truth[truth == 2] = 255, 1
-    truth[3, 1:], labels[3] = 2, 2  # the only image of this class, which is found by mistake elsewhere
+    truth[3, 1:], labels[3] = (
+        2,
+        2,
+    )  # the only image of this class, which is found by mistake elsewhere
     truth[4] = 255  # no pixel of it counts
     pixels = np.stack([class_pixels(*image, CLASSES) for image in zip(labels, truth, strict=True)])
     drawn = draw_resamples(IMAGES, seed=0, resamples=20)
@@ -39,24 +42,41 @@ def test_miou_of_drawn_images_is_that_of_judging_them():
     for images, value in zip(drawn, found, strict=True):
         metrics = SegmentationMetrics(CLASSES)
         for image in images:
-            metrics.update(torch.from_numpy(labels[image]), torch.from_numpy(truth[image]), torch.zeros(()))
+            metrics.update(
+                torch.from_numpy(labels[image]), torch.from_numpy(truth[image]), torch.zeros(())
+            )
         assert value == pytest.approx(metrics.compute().miou)
     assert np.isnan(resampled_miou(pixels, np.full((1, IMAGES), 4))).all()
 
 
 def objects(random):
-    """A made truth in COCO's form, and detections that find some of it; one class occurs in the first image only."""
+    """A made truth in COCO's form, and detections that find some of it.
+
+    One class occurs in the first image only.
+    """
     annotations, results = [], []
     for image in range(IMAGES):
         for _ in range(4):
             box = [*random.uniform(0, 80, 2), *random.uniform(10, 60, 2)]
             label = int(random.integers(1, CLASSES if image else CLASSES + 1))
             number = {"id": len(annotations) + 1, "image_id": image + 1, "category_id": label}
-            annotations.append({**number, "bbox": box, "area": box[2] * box[3], "iscrowd": int(random.random() < 0.1)})
+            annotations.append(
+                {
+                    **number,
+                    "bbox": box,
+                    "area": box[2] * box[3],
+                    "iscrowd": int(random.random() < 0.1),
+                }
+            )
             for _ in range(3):
-                moved = [float(side + shift) for side, shift in zip(box, random.normal(0, 4, 4), strict=True)]
+                moved = [
+                    float(side + shift)
+                    for side, shift in zip(box, random.normal(0, 4, 4), strict=True)
+                ]
                 score = float(random.random())
-                results.append({"image_id": image + 1, "category_id": label, "bbox": moved, "score": score})
+                results.append(
+                    {"image_id": image + 1, "category_id": label, "bbox": moved, "score": score}
+                )
     return annotations, results
 
 
@@ -72,9 +92,15 @@ def coco(annotations, images=IMAGES):
 def copies(entries, images):
     """What is known of these images, the drawn ones, each a new one."""
     drawn = [
-        {**e, "image_id": new + 1} for new, image in enumerate(images) for e in entries if e["image_id"] == image + 1
+        {**e, "image_id": new + 1}
+        for new, image in enumerate(images)
+        for e in entries
+        if e["image_id"] == image + 1
     ]
-    return [{**entry, "id": number + 1} if "id" in entry else entry for number, entry in enumerate(drawn)]
+    return [
+        {**entry, "id": number + 1} if "id" in entry else entry
+        for number, entry in enumerate(drawn)
+    ]
 
 
 def test_average_precision_of_drawn_images_is_the_evaluators_own():
@@ -83,7 +109,9 @@ def test_average_precision_of_drawn_images_is_the_evaluators_own():
     drawn[0] = np.arange(IMAGES)
     found = resampled_precision(coco(annotations), results, "bbox", drawn, most=10)
     for images, value in zip(drawn, found, strict=True):
-        judged = average_precision(coco(copies(annotations, images)), copies(results, images), "bbox", most=10)
+        judged = average_precision(
+            coco(copies(annotations, images)), copies(results, images), "bbox", most=10
+        )
         assert value == pytest.approx(judged.numbers["ap"], abs=1e-9)
     assert 0.05 < found[0] < 0.95
     assert np.ptp(found) > 0.05

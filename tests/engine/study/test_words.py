@@ -13,8 +13,13 @@ def said(contexts, fusion):
 @pytest.mark.parametrize("fusion", ["nomination", "softmax"])
 def test_the_introduction_tells_of_the_contexts_and_the_fusion_that_there_are(fusion):
     three, two = said(CONTEXTS, fusion), said(("convolution", "global"), fusion)
-    assert "in three ways, called contexts: `convolution` sees the nearest tokens, `window`" in three
-    assert "in two ways, called contexts: `convolution` sees the nearest tokens and `global` sees" in two
+    assert (
+        "in three ways, called contexts: `convolution` sees the nearest tokens, `window`" in three
+    )
+    assert (
+        "in two ways, called contexts: `convolution` sees the nearest tokens and `global` sees"
+        in two
+    )
     assert "window" not in two
     assert ("highest score" in three) == (fusion == "nomination")
     assert ("mixed by the softmax" in three) == (fusion == "softmax")
@@ -38,5 +43,7 @@ def test_parts_are_told_of_where_there_are_any():
     told = tell(fusion="nomination", measure_name="box AP", parts=("objects", "background"))
     assert "the rows that name objects or background, only tokens whose centre lies there" in told
     assert "two tokens" not in told
-    told = tell(fusion="nomination", measure_name="mIoU", parts=("near borders", "away from borders"))
+    told = tell(
+        fusion="nomination", measure_name="mIoU", parts=("near borders", "away from borders")
+    )
     assert "near is under two tokens of the finest grid; `share of pixels`" in told

@@ -1,4 +1,7 @@
-"""The numbers of detectors: COCO's evaluator against pycocotools, matches and confusion against literal loops."""
+"""The numbers of detectors.
+
+COCO's evaluator against pycocotools, matches and confusion against literal loops.
+"""
 
 import contextlib
 import copy
@@ -31,19 +34,31 @@ def random_boxes(random, count, size):
 def scene(seed, *, images=12, size=120):
     """Ground truth as a COCO file, and answers that find some objects, miss some, and invent some."""
     random = np.random.default_rng(seed)
-    truth = {"images": [], "annotations": [], "categories": [{"id": i, "name": f"class {i}"} for i in IDS]}
+    truth = {
+        "images": [],
+        "annotations": [],
+        "categories": [{"id": i, "name": f"class {i}"} for i in IDS],
+    }
     answers = []
     for image in range(images):
         image_id = 5 * image + 2
-        truth["images"].append({"id": image_id, "file_name": f"{image}.png", "width": size, "height": size})
+        truth["images"].append(
+            {"id": image_id, "file_name": f"{image}.png", "width": size, "height": size}
+        )
         count = int(random.integers(0, 6))
         boxes, labels = random_boxes(random, count, size), random.integers(0, 2, count)
         crowd = random.random(count) < 0.15
         for box, label, is_crowd in zip(boxes, labels, crowd, strict=True):
-            truth["annotations"].append(annotation(len(truth["annotations"]) + 1, image_id, box, label, is_crowd, size))
+            truth["annotations"].append(
+                annotation(len(truth["annotations"]) + 1, image_id, box, label, is_crowd, size)
+            )
         kept = random.random(count) < 0.8
-        guessed = np.vstack([boxes[kept] + random.normal(0, 2, (kept.sum(), 4)), random_boxes(random, 3, size)])
-        guessed = np.hstack([np.minimum(guessed[:, :2], guessed[:, 2:] - 1), guessed[:, 2:]]).clip(0, size)
+        guessed = np.vstack(
+            [boxes[kept] + random.normal(0, 2, (kept.sum(), 4)), random_boxes(random, 3, size)]
+        )
+        guessed = np.hstack([np.minimum(guessed[:, :2], guessed[:, 2:] - 1), guessed[:, 2:]]).clip(
+            0, size
+        )
         found = np.where(random.random(len(guessed)) < 0.8, np.append(labels[kept], [0, 1, 2]), 1)
         scores = np.sort(random.random(len(guessed)))[::-1].round(2).copy()
         answers.append(answer(image_id, guessed, scores, found, boxes, labels, crowd, size))
@@ -67,7 +82,13 @@ def xywh(box):
 def annotation(number, image_id, box, label, crowd, size):
     mask = mask_of(box, size)
     return {
-        **{"id": number, "image_id": image_id, "category_id": IDS[label], "bbox": xywh(box), "iscrowd": int(crowd)},
+        **{
+            "id": number,
+            "image_id": image_id,
+            "category_id": IDS[label],
+            "bbox": xywh(box),
+            "iscrowd": int(crowd),
+        },
         **{"area": float(coco_masks.area(mask)), "segmentation": mask},
     }
 
@@ -75,7 +96,12 @@ def annotation(number, image_id, box, label, crowd, size):
 def answer(image_id, boxes, scores, labels, true_boxes, true_labels, crowd, size):
     results = [
         {
-            **{"image_id": image_id, "category_id": IDS[label], "bbox": xywh(box), "score": float(score)},
+            **{
+                "image_id": image_id,
+                "category_id": IDS[label],
+                "bbox": xywh(box),
+                "score": float(score),
+            },
             "segmentation": mask_of(box, size),
         }
         for box, score, label in zip(boxes, scores, labels, strict=True)
@@ -90,7 +116,10 @@ def pycocotools(truth, results, kind, most):
         known = COCO()
         known.dataset = copy.deepcopy(truth)
         known.createIndex()
-        entries = [{k: v for k, v in r.items() if k != ("bbox" if kind == "segm" else "segmentation")} for r in results]
+        entries = [
+            {k: v for k, v in r.items() if k != ("bbox" if kind == "segm" else "segmentation")}
+            for r in results
+        ]
         evaluation = COCOeval(known, known.loadRes(copy.deepcopy(entries)), kind)
         evaluation.params.maxDets = [1, 10, most]
         evaluation.evaluate()
@@ -126,9 +155,13 @@ def literal_matches(answers):
     for one in answers:
         free = [not crowd for crowd in one.crowd.tolist()]
         objects += sum(free)
-        for box, score, label in zip(one.boxes.tolist(), one.scores.tolist(), one.labels.tolist(), strict=True):
+        for box, score, label in zip(
+            one.boxes.tolist(), one.scores.tolist(), one.labels.tolist(), strict=True
+        ):
             best, which = 0.0, None
-            for index, (other, true) in enumerate(zip(one.true_boxes.tolist(), one.true_labels.tolist(), strict=True)):
+            for index, (other, true) in enumerate(
+                zip(one.true_boxes.tolist(), one.true_labels.tolist(), strict=True)
+            ):
                 if free[index] and true == label and iou(box, other) > best:
                     best, which = iou(box, other), index
             if best >= 0.5:
@@ -137,7 +170,10 @@ def literal_matches(answers):
             elif not any(
                 crowd and true == label and inside(box, other) >= 0.5
                 for other, true, crowd in zip(
-                    one.true_boxes.tolist(), one.true_labels.tolist(), one.crowd.tolist(), strict=True
+                    one.true_boxes.tolist(),
+                    one.true_labels.tolist(),
+                    one.crowd.tolist(),
+                    strict=True,
                 )
             ):
                 rows.append((score, False))
@@ -174,7 +210,9 @@ def test_matches_equal_a_literal_loop(seed):
     for limit, _ in rows:
         sure = [hit for score, hit in rows if score >= limit]
         f1[limit] = 2 * sum(sure) / (len(sure) + objects)
-    assert best == pytest.approx(max(f1.values()), abs=0.02), "detections of equal score are taken one by one"
+    assert best == pytest.approx(max(f1.values()), abs=0.02), (
+        "detections of equal score are taken one by one"
+    )
     assert f1[threshold] == pytest.approx(best, abs=0.02)
 
 
@@ -198,7 +236,16 @@ def test_a_perfect_answer_is_perfect():
         crowd = one.crowd.numpy()
         scores = np.linspace(0.9, 0.8, len(boxes))
         perfect.append(
-            answer(one.image_id, boxes, scores, labels, one.true_boxes.numpy(), one.true_labels.numpy(), crowd, 120)
+            answer(
+                one.image_id,
+                boxes,
+                scores,
+                labels,
+                one.true_boxes.numpy(),
+                one.true_labels.numpy(),
+                crowd,
+                120,
+            )
         )
     report = judge_detections(perfect, truth, masks=True, most=100)
     assert report.box_ap == pytest.approx(1)

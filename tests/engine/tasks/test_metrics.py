@@ -21,22 +21,38 @@ def answers(request):
     classes, images = request.param
     generator = torch.Generator().manual_seed(classes)
     labels = torch.randint(classes, (images,), generator=generator)
-    logits = torch.randn(images, classes, generator=generator) + 1.5 * torch.nn.functional.one_hot(labels, classes)
+    logits = torch.randn(images, classes, generator=generator) + 1.5 * torch.nn.functional.one_hot(
+        labels, classes
+    )
     return logits, labels
 
 
 def test_equal_scikit_learns(answers):
     logits, labels = answers
     report = judge(logits, labels)
-    probabilities, predicted, classes = logits.softmax(-1).numpy(), logits.argmax(-1).numpy(), range(logits.shape[1])
+    probabilities, predicted, classes = (
+        logits.softmax(-1).numpy(),
+        logits.argmax(-1).numpy(),
+        range(logits.shape[1]),
+    )
     assert report.images == len(labels)
     assert report.top1 == pytest.approx(sk.accuracy_score(labels, predicted), abs=1e-6)
-    assert report.mean_class_accuracy == pytest.approx(sk.balanced_accuracy_score(labels, predicted), abs=1e-6)
-    assert report.macro_f1 == pytest.approx(sk.f1_score(labels, predicted, average="macro"), abs=1e-6)
-    assert report.confusion.tolist() == sk.confusion_matrix(labels, predicted, labels=classes).tolist()
-    assert report.loss == pytest.approx(sk.log_loss(labels, probabilities, labels=classes), rel=1e-5)
+    assert report.mean_class_accuracy == pytest.approx(
+        sk.balanced_accuracy_score(labels, predicted), abs=1e-6
+    )
+    assert report.macro_f1 == pytest.approx(
+        sk.f1_score(labels, predicted, average="macro"), abs=1e-6
+    )
+    assert (
+        report.confusion.tolist() == sk.confusion_matrix(labels, predicted, labels=classes).tolist()
+    )
+    assert report.loss == pytest.approx(
+        sk.log_loss(labels, probabilities, labels=classes), rel=1e-5
+    )
     if len(classes) > 5:
-        assert report.top5 == pytest.approx(sk.top_k_accuracy_score(labels, probabilities, k=5, labels=classes))
+        assert report.top5 == pytest.approx(
+            sk.top_k_accuracy_score(labels, probabilities, k=5, labels=classes)
+        )
     else:
         assert report.top5 is None
 
@@ -67,12 +83,19 @@ def test_do_not_depend_on_the_batches(answers):
 
 def test_per_class_rows_equal_scikit_learns(answers):
     logits, labels = answers
-    predicted, names = logits.argmax(-1).numpy(), tuple(f"class {i}" for i in range(logits.shape[1]))
-    precision, recall, f1, support = sk.precision_recall_fscore_support(labels, predicted, labels=range(len(names)))
+    predicted, names = (
+        logits.argmax(-1).numpy(),
+        tuple(f"class {i}" for i in range(logits.shape[1])),
+    )
+    precision, recall, f1, support = sk.precision_recall_fscore_support(
+        labels, predicted, labels=range(len(names))
+    )
     rows = judge(logits, labels).per_class(names)
     assert [row["class"] for row in rows] == list(names)
     assert [row["images"] for row in rows] == support.tolist()
-    assert [row["predicted"] for row in rows] == np.bincount(predicted, minlength=len(names)).tolist()
+    assert [row["predicted"] for row in rows] == np.bincount(
+        predicted, minlength=len(names)
+    ).tolist()
     for name, expected in (("recall", recall), ("precision", precision), ("f1", f1)):
         assert [row[name] for row in rows] == pytest.approx(expected.tolist())
 
@@ -102,7 +125,9 @@ def test_start_anew_after_a_reset(answers):
 def test_judge_half_precision_in_full():
     logits = torch.tensor([[10.0, 10.01, 0, 0, 0, 0], [5.0, 0, 0, 0, 0, 0]])
     report = judge(logits.to(torch.bfloat16), torch.tensor([0, 0]), batches=1)
-    assert report.loss == pytest.approx(judge(logits.bfloat16().float(), torch.tensor([0, 0]), batches=1).loss)
+    assert report.loss == pytest.approx(
+        judge(logits.bfloat16().float(), torch.tensor([0, 0]), batches=1).loss
+    )
 
 
 def literal_segmentation(labels, truths, classes):
@@ -122,7 +147,10 @@ def literal_segmentation(labels, truths, classes):
 class TestSegmentation:
     @pytest.fixture
     def scenes(self):
-        """Logits and truth of images of several sizes; class 3 is only predicted, class 4 does not occur."""
+        """Logits and truth of images of several sizes.
+
+        Class 3 is only predicted, class 4 does not occur.
+        """
         generator = torch.Generator().manual_seed(0)
         truths, logits = [], []
         for size in ((7, 5), (4, 9), (6, 6)):
@@ -137,7 +165,9 @@ class TestSegmentation:
     def judge(self, logits, truths):
         metrics = SegmentationMetrics(5)
         for scores, truth in zip(logits, truths, strict=True):
-            loss = torch.nn.functional.cross_entropy(scores[None], truth[None], ignore_index=IGNORE, reduction="sum")
+            loss = torch.nn.functional.cross_entropy(
+                scores[None], truth[None], ignore_index=IGNORE, reduction="sum"
+            )
             metrics.update(scores.argmax(0), truth, loss)
         return metrics.compute()
 
@@ -145,7 +175,9 @@ class TestSegmentation:
         logits, truths = scenes
         report = self.judge(logits, truths)
         expected = literal_segmentation([scores.argmax(0) for scores in logits], truths, 5)
-        assert (report.miou, report.mean_accuracy, report.pixel_accuracy) == pytest.approx(expected, abs=1e-6)
+        assert (report.miou, report.mean_accuracy, report.pixel_accuracy) == pytest.approx(
+            expected, abs=1e-6
+        )
         flat = [torch.cat([part.flatten(-2) for part in parts], -1) for parts in (logits, truths)]
         valid = flat[1] != IGNORE
         nll = torch.nn.functional.cross_entropy(flat[0][:, valid].T, flat[1][valid])
@@ -155,11 +187,15 @@ class TestSegmentation:
     def test_equals_scikit_learns(self, scenes):
         logits, truths = scenes
         truth, found = (
-            torch.cat([part.flatten() for part in parts]) for parts in (truths, [s.argmax(0) for s in logits])
+            torch.cat([part.flatten() for part in parts])
+            for parts in (truths, [s.argmax(0) for s in logits])
         )
         valid = truth != IGNORE
         report = self.judge(logits, truths)
-        assert report.confusion.tolist() == sk.confusion_matrix(truth[valid], found[valid], labels=range(5)).tolist()
+        assert (
+            report.confusion.tolist()
+            == sk.confusion_matrix(truth[valid], found[valid], labels=range(5)).tolist()
+        )
         jaccard = sk.jaccard_score(truth[valid], found[valid], labels=range(4), average="macro")
         assert report.miou == pytest.approx(jaccard, abs=1e-6)
 
@@ -182,5 +218,8 @@ class TestSegmentation:
     def test_images_without_a_judged_pixel_change_nothing_but_their_number(self, scenes):
         logits, truths = scenes
         empty = torch.full((3, 3), IGNORE)
-        report, more = self.judge(logits, truths), self.judge([*logits, torch.zeros(5, 3, 3)], [*truths, empty])
+        report, more = (
+            self.judge(logits, truths),
+            self.judge([*logits, torch.zeros(5, 3, 3)], [*truths, empty]),
+        )
         assert more.summary() == report.summary() | {"images": 4}

@@ -72,8 +72,14 @@ def test_the_position_embedding_is_drawn_with_the_deviation_asked_for():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"temperature": (1.0, 0.0)}, r"--network.temperature must be two numbers above 0, got \(1.0, 0.0\)"),
-        ({"noise": (1.0, -1.0)}, r"--network.noise must be two numbers 0 or more, got \(1.0, -1.0\)"),
+        (
+            {"temperature": (1.0, 0.0)},
+            r"--network.temperature must be two numbers above 0, got \(1.0, 0.0\)",
+        ),
+        (
+            {"noise": (1.0, -1.0)},
+            r"--network.noise must be two numbers 0 or more, got \(1.0, -1.0\)",
+        ),
         ({"position_scale": -1.0}, r"--network.position-scale must be 0 or more, got -1.0"),
     ],
 )
@@ -85,7 +91,10 @@ def test_values_out_of_range_are_refused(options, message):
 def test_options_that_would_do_nothing_are_refused():
     with pytest.raises(InputError, match="do nothing where nothing is nominated"):
         NetworkOptions(noise=(1.0, 0.0), fusion="sum").resolved("nommer_micro", 64)
-    with pytest.raises(InputError, match=r"--network\.timm: does nothing for nommer_micro, only for a network of timm"):
+    with pytest.raises(
+        InputError,
+        match=r"--network\.timm: does nothing for nommer_micro, only for a network of timm",
+    ):
         NetworkOptions(timm={"img_size": 64}).resolved("nommer_micro", 64)
     with pytest.raises(InputError, match=r"--network\.noise: does nothing for a network of timm"):
         NetworkOptions(noise=(1.0, 0.0), timm={"stem_stride": 2}).resolved("timm:test_resnet", 64)

@@ -19,7 +19,8 @@ def test_the_sentence_says_what_is_saved_and_what_to_do(tmp_path):
     with pytest.raises(InputError) as caught, explaining_full_disks(RunFolder(tmp_path)):
         fail(full)
     assert str(caught.value) == (
-        "metrics.csv: cannot be written: No space left on device; nothing was saved yet; make room, or see to the "
+        "metrics.csv: cannot be written: No space left on device; nothing was saved yet; make "
+        "room, or see to the "
         "permissions, and start again with --overwrite"
     )
 

@@ -39,7 +39,9 @@ class Busy(L.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-@pytest.mark.filterwarnings("ignore:.*many workers.*", "ignore:.*isinstance.*LeafSpec.*", "ignore:.*logging interval.*")
+@pytest.mark.filterwarnings(
+    "ignore:.*many workers.*", "ignore:.*isinstance.*LeafSpec.*", "ignore:.*logging interval.*"
+)
 @pytest.mark.parametrize(("loading", "computing"), [(0.03, 0.002), (0.0, 0.03)])
 def test_the_share_of_the_time_without_a_batch(tmp_path, loading, computing):
     waiting = InputWait()
@@ -50,7 +52,10 @@ def test_the_share_of_the_time_without_a_batch(tmp_path, loading, computing):
     trainer.fit(Busy(computing), DataLoader(Slow(loading)))
     if loading > computing:
         assert waiting.share > 0.6
-        assert "of the time waiting for images: more --workers or --cache would help" in waiting.describe()
+        assert (
+            "of the time waiting for images: more --workers or --cache would help"
+            in waiting.describe()
+        )
     else:
         assert waiting.share < BOTTLENECK
         assert waiting.describe() == ""

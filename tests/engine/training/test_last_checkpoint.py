@@ -26,7 +26,8 @@ def test_a_checkpoint_that_would_run_code_is_refused_and_does_not_run(tmp_path):
     trace = tmp_path / "was here"
     torch.save({"state_dict": {}, "loops": {}, "epoch": Malice(trace)}, tmp_path / "last.ckpt")
     with pytest.raises(
-        InputError, match=r"last.ckpt: is damaged, or holds more than plain values .* which could run code"
+        InputError,
+        match=r"last.ckpt: is damaged, or holds more than plain values .* which could run code",
     ):
         open_checkpoint(tmp_path / "last.ckpt")
     assert not trace.exists()
@@ -41,7 +42,9 @@ def test_a_damaged_checkpoint_is_refused(tmp_path, keep, mmap):
     torch.save({"state_dict": {"a": torch.zeros(1000)}, "loops": {}, "epoch": 1}, path)
     assert open_checkpoint(path, mmap=mmap)["epoch"] == 1
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(InputError, match=r"last.ckpt: is damaged, .*; put back a copy, or start a new run"):
+    with pytest.raises(
+        InputError, match=r"last.ckpt: is damaged, .*; put back a copy, or start a new run"
+    ):
         open_checkpoint(path, mmap=mmap)
 
 
@@ -70,11 +73,15 @@ def test_changed_files_are_told_apart():
     now = "file,split,class,content\na.png,train,red,11\nb.png,train,red,23\nc.png,val,blue,33\ne.png,val,blue,44\n"
     assert changed_files(before, before) == []
     changes = changed_files(before, now)
-    assert changes == ["e.png is new", "d.png is gone", "b.png is another file than it was, or labelled otherwise"]
-    assert describe_changes(changes, most=1) == "e.png is new and 2 more"
-    assert changed_files("file,split,class\na.png,train,red\n", "file,split,class,content\na.png,val,red,1\n") == [
-        "a.png is now val, red, was train, red"
+    assert changes == [
+        "e.png is new",
+        "d.png is gone",
+        "b.png is another file than it was, or labelled otherwise",
     ]
+    assert describe_changes(changes, most=1) == "e.png is new and 2 more"
+    assert changed_files(
+        "file,split,class\na.png,train,red\n", "file,split,class,content\na.png,val,red,1\n"
+    ) == ["a.png is now val, red, was train, red"]
 
 
 def test_changed_settings_have_their_whole_names():

@@ -1,6 +1,7 @@
 """The window context: self-attention inside non-overlapping windows (paper section 3.2).
 
-A grid that the windows do not fill is padded at the right and bottom; a padded position is never a key.
+A grid that the windows do not fill is padded at the right and bottom; a padded position is never a
+key.
 """
 
 import torch
@@ -16,7 +17,8 @@ from nommer.shapes import TokenGrid
 def relative_position_index(side: int) -> Tensor:
     """Row of the bias table for every (query, key) pair of a window, (side^2, side^2) int64.
 
-    For a query at (y1, x1) and a key at (y2, x2): `(y1 - y2 + side - 1) * (2 * side - 1) + (x1 - x2 + side - 1)`.
+    For a query at (y1, x1) and a key at (y2, x2): `(y1 - y2 + side - 1) * (2 * side - 1) + (x1 - x2
+    + side - 1)`.
     """
     positions = torch.arange(side)
     offset = positions[:, None] - positions[None, :] + side - 1
@@ -27,7 +29,8 @@ def relative_position_index(side: int) -> Tensor:
 class WindowContext(nn.Module):
     """Multi-head self-attention within windows of `window_size` x `window_size` tokens.
 
-    A learned bias per head and relative position, from a table of (2 * window_size - 1)^2 rows, is added to the scores.
+    A learned bias per head and relative position, from a table of (2 * window_size - 1)^2 rows, is
+    added to the scores.
     """
 
     relative_position_index: Tensor
@@ -36,19 +39,29 @@ class WindowContext(nn.Module):
         super().__init__()
         self.window_size = window_size
         self.attention = MultiHeadAttention(width, heads=heads, qkv_bias=True)
-        self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * window_size - 1) ** 2, heads))
-        self.register_buffer("relative_position_index", relative_position_index(window_size), persistent=False)
+        self.relative_position_bias_table = nn.Parameter(
+            torch.zeros((2 * window_size - 1) ** 2, heads)
+        )
+        self.register_buffer(
+            "relative_position_index", relative_position_index(window_size), persistent=False
+        )
 
     def init_non_persistent_buffers(self) -> None:
         """Fill the constant index again after construction on the meta device (timm's convention)."""
         self.relative_position_index.copy_(relative_position_index(self.window_size))
 
     def position_bias(self) -> Float[Tensor, "1 heads tokens tokens"]:
-        """Bias of every (query, key) pair of a window, keys next to each other in memory as fused attention asks."""
+        """Bias of every (query, key) pair of a window, keys next to each other in memory as fused
+        attention asks.
+        """
         return self.relative_position_bias_table.T[:, self.relative_position_index][None]
 
-    def padding_bias(self, grid: TokenGrid, rows: Side, columns: Side) -> Float[Tensor, "windows 1 1 tokens"]:
-        """Minus infinity for the keys outside the first `rows` x `columns` of the padded `grid`, else 0."""
+    def padding_bias(
+        self, grid: TokenGrid, rows: Side, columns: Side
+    ) -> Float[Tensor, "windows 1 1 tokens"]:
+        """Minus infinity for the keys outside the first `rows` x `columns` of the padded `grid`,
+        else 0.
+        """
         batch, padded_rows, padded_columns, _ = grid.shape
         beside = torch.arange(padded_columns, device=grid.device) >= columns
         below = torch.arange(padded_rows, device=grid.device) >= rows

@@ -32,7 +32,8 @@ def find_class_file(root: Path) -> Path | None:
     found = [root / name for name in CLASS_FILES if (root / name).is_file()]
     if len(found) > 1:
         raise InputError(
-            f"{root}: holds {' and '.join(path.name for path in found)}; keep one, or choose with --classes"
+            f"{root}: holds {' and '.join(path.name for path in found)}; keep one, or choose with "
+            "--classes"
         )
     return found[0] if found else None
 
@@ -66,11 +67,15 @@ def load_class_file(path: Path) -> Any:
     except OSError as error:
         raise InputError(f"{path}: this class file cannot be read: {error.strerror}") from error
     except (ValueError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: is no valid YAML or JSON: {' '.join(str(error).split())}") from error
+        raise InputError(
+            f"{path}: is no valid YAML or JSON: {' '.join(str(error).split())}"
+        ) from error
 
 
 class UniqueKeys(yaml.SafeLoader):
-    """A loader of YAML that refuses keys that are there twice, of which YAML's own loaders keep the last."""
+    """A loader of YAML that refuses keys that are there twice, of which YAML's own loaders keep the
+    last.
+    """
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """A mapping, not yet made of Python's objects."""
@@ -87,7 +92,9 @@ def _mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _check_keys(keys: list[str]) -> None:
     twice = next((key for key, times in Counter(keys).items() if times > 1), None)
     if twice is not None:
-        raise InputError(f"the key {twice!r} is there twice, and only one of the two can count; keep one")
+        raise InputError(
+            f"the key {twice!r} is there twice, and only one of the two can count; keep one"
+        )
 
 
 def parse_classes(content: Any) -> MaskClasses:
@@ -100,25 +107,37 @@ def parse_classes(content: Any) -> MaskClasses:
         raise InputError(f"expected a list of classes under 'classes' (or 'names'), {EXAMPLE}")
     unknown = sorted(str(key) for key in content.keys() - {"classes", "names", "ignore"})
     if unknown:
-        raise InputError(f"{shorten(unknown)} is not understood; expected classes (or names) and ignore, {EXAMPLE}")
+        raise InputError(
+            f"{shorten(unknown)} is not understood; expected classes (or names) and ignore, "
+            f"{EXAMPLE}"
+        )
     entries = _entries(content.get("classes", content.get("names")))
     classes = tuple(_parse_class(entry, number) for number, entry in enumerate(entries))
     given = [isinstance(entry, dict) and "value" in entry for entry in entries]
     by_colour = not any(given) and all(entry.colour for entry in classes)
     if any(given) and not all(given):
-        raise InputError(f"class {classes[given.index(False)].name!r} has no value, but others have; give all or none")
+        raise InputError(
+            f"class {classes[given.index(False)].name!r} has no value, but others have; give all "
+            "or none"
+        )
     values, colours = _parse_ignore(content.get("ignore", []), in_colour=by_colour)
     by_default = "ignore" not in content and IGNORE not in {entry.value for entry in classes}
-    return MaskClasses(classes, (IGNORE,) if by_default else tuple(values), tuple(colours), by_colour, by_default)
+    return MaskClasses(
+        classes, (IGNORE,) if by_default else tuple(values), tuple(colours), by_colour, by_default
+    )
 
 
 def _entries(classes: Any) -> list[Any]:
     """The classes as a list; from a mapping of values to names, in the order of the values."""
     if isinstance(classes, dict) and classes:
         _check_keys([str(int(key)) if str(key).isdecimal() else str(key) for key in classes])
-        numbered = {int(key) if str(key).isdecimal() else key: name for key, name in classes.items()}
+        numbered = {
+            int(key) if str(key).isdecimal() else key: name for key, name in classes.items()
+        }
         if not all(_is_value(value) for value in numbered):
-            raise InputError(f"expected whole numbers before the names, as in {{0: road, 1: sky}}, got {classes}")
+            raise InputError(
+                f"expected whole numbers before the names, as in {{0: road, 1: sky}}, got {classes}"
+            )
         return [{"value": value, "name": numbered[value]} for value in sorted(numbered)]
     if not isinstance(classes, list) or not classes:
         raise InputError(f"expected a list of classes, {EXAMPLE}")
@@ -129,22 +148,32 @@ def _parse_class(entry: Any, number: int) -> MaskClass:
     fields = entry if isinstance(entry, dict) else {"name": entry}
     unknown = sorted(str(key) for key in fields.keys() - {"name", "value", "color"})
     if unknown:
-        raise InputError(f"class {number}: {shorten(unknown)} is not understood; expected name, value and color")
+        raise InputError(
+            f"class {number}: {shorten(unknown)} is not understood; expected name, value and color"
+        )
     name, colour = fields.get("name"), fields.get("color")
     if not isinstance(name, str) or not name.strip():
-        raise InputError(f"class {number}: the name must be text, got {name!r}; write it in quotes if it is text")
+        raise InputError(
+            f"class {number}: the name must be text, got {name!r}; write it in quotes if it is text"
+        )
     if colour is not None and not _is_colour(colour):
         raise InputError(
-            f"class {name!r}: color must be three numbers from 0 to 255, as in [128, 64, 128], got {colour!r}"
+            f"class {name!r}: color must be three numbers from 0 to 255, as in [128, 64, 128], got "
+            f"{colour!r}"
         )
     value = fields.get("value", number)
     if not _is_value(value):
-        raise InputError(f"class {name!r}: value must be a whole number from 0 to {LARGEST_VALUE}, got {value!r}")
+        raise InputError(
+            f"class {name!r}: value must be a whole number from 0 to {LARGEST_VALUE}, got {value!r}"
+        )
     return MaskClass(name.strip(), value, tuple(colour) if colour else None)
 
 
 def _parse_ignore(ignore: Any, *, in_colour: bool) -> tuple[list[int], list[Colour]]:
-    """The values and colours to ignore: one or a list; three numbers are a colour where classes are told by colour."""
+    """The values and colours to ignore: one or a list.
+
+    Three numbers are a colour where classes are told by colour.
+    """
     if not isinstance(ignore, list) or (in_colour and _is_colour(ignore)):
         ignore = [ignore]
     values = [item for item in ignore if _is_value(item)]
@@ -152,7 +181,8 @@ def _parse_ignore(ignore: Any, *, in_colour: bool) -> tuple[list[int], list[Colo
     wrong = [item for item in ignore if not _is_value(item) and not _is_colour(item)]
     if wrong:
         raise InputError(
-            f"ignore must be a value from 0 to {LARGEST_VALUE}, a color, or a list of them, got {wrong[0]!r}"
+            f"ignore must be a value from 0 to {LARGEST_VALUE}, a color, or a list of them, got "
+            f"{wrong[0]!r}"
         )
     return values, colours
 
@@ -162,4 +192,8 @@ def _is_value(item: Any) -> bool:
 
 
 def _is_colour(item: Any) -> bool:
-    return isinstance(item, list) and len(item) == 3 and all(_is_value(part) and part <= 255 for part in item)
+    return (
+        isinstance(item, list)
+        and len(item) == 3
+        and all(_is_value(part) and part <= 255 for part in item)
+    )

@@ -17,7 +17,9 @@ Reader = Callable[[Path, tuple[str, ...] | None], ClassFolders]
 
 
 def find_reader(root: Path) -> Reader | None:
-    """What reads data that are in a format of classification alone; None for folders, which may be of any task.
+    """What reads data that are in a format of classification alone.
+
+    None for folders, which may be of any task.
 
     Raises:
         InputError: a damaged archive.
@@ -32,7 +34,8 @@ def find_reader(root: Path) -> Reader | None:
 
 
 def is_classification_alone(root: Path) -> bool:
-    """Whether the data are no mere folders, which may be of any task, but in a format of classification.
+    """Whether the data are no mere folders, which may be of any task, but in a format of
+    classification.
 
     Raises:
         InputError: a damaged archive.
@@ -45,19 +48,25 @@ def read_classification(root: Path, class_names: tuple[str, ...] | None = None) 
 
     Args:
         root: folder, archive or table of the data.
-        class_names: the classes of a model to judge: labels come in their order. The data may lack some of them.
+        class_names: the classes of a model to judge: labels come in their order. The data may lack
+            some of them.
 
     Raises:
-        InputError: no such layout, data that contradict themselves, or classes that `class_names` lack.
+        InputError: no such layout, data that contradict themselves, or classes that `class_names`
+            lack.
     """
-    reader = find_reader(root) or (tables.read_tables if tables.find_tables(root) else folders.read_class_folders)
+    reader = find_reader(root) or (
+        tables.read_tables if tables.find_tables(root) else folders.read_class_folders
+    )
     return reader(root, class_names)
 
 
 def _holds_class_folders(root: Path) -> bool:
-    """Whether an archive is given, or a folder of archives by split that hold folders as classes are.
+    """Whether an archive is given, or a folder of archives by split that hold folders as classes
+    are.
 
-    Folders of images and masks are called otherwise, or by the split: then the archives have no name in common.
+    Folders of images and masks are called otherwise, or by the split: then the archives have no
+    name in common.
     """
     if is_archive_name(root) and is_folder(root):
         return True

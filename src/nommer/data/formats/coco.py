@@ -59,7 +59,8 @@ def read_coco(root: Path) -> DetectionFolders:
 
 
 def _categories(path: Path, content: dict[str, Any], issues: list[Issue]) -> list[Category]:
-    """In the order of their ids, without those that are but a group of the others, as Roboflow writes one.
+    """In the order of their ids, without those that are but a group of the others, as Roboflow
+    writes one.
 
     Raises:
         InputError: there are none, or they cannot be told apart.
@@ -72,28 +73,48 @@ def _categories(path: Path, content: dict[str, Any], issues: list[Issue]) -> lis
         category_id, name = to_id(entry.get("id")), entry.get("name")
         if category_id is None or not isinstance(name, str) or not name.strip():
             raise InputError(f"{path}: category {entry} needs a whole number as id and a name")
-        if name in groups and entry.get("supercategory") in (None, "", "none") and category_id not in used:
-            issues.append(Issue(str(path), f"category {name!r} is the group of the others", "not taken for a class"))
+        if (
+            name in groups
+            and entry.get("supercategory") in (None, "", "none")
+            and category_id not in used
+        ):
+            issues.append(
+                Issue(
+                    str(path),
+                    f"category {name!r} is the group of the others",
+                    "not taken for a class",
+                )
+            )
         else:
             found.append(Category(category_id, name))
     for what, values in (("id", [c.category_id for c in found]), ("name", [c.name for c in found])):
         twice = [value for number, value in enumerate(values) if value in values[:number]]
         if twice:
-            raise InputError(f"{path}: two categories have the {what} {twice[0]!r}; every class needs its own")
+            raise InputError(
+                f"{path}: two categories have the {what} {twice[0]!r}; every class needs its own"
+            )
     if not found:
-        raise InputError(f"{path}: has no categories, so the classes are not known; add them, or remove the file")
+        raise InputError(
+            f"{path}: has no categories, so the classes are not known; add them, or remove the file"
+        )
     return sorted(found, key=lambda category: category.category_id)
 
 
-def _labels(path: Path, own: list[Category], known: list[Category], issues: list[Issue]) -> dict[int, int]:
+def _labels(
+    path: Path, own: list[Category], known: list[Category], issues: list[Issue]
+) -> dict[int, int]:
     """From the category ids of one file to labels; classes are matched by name."""
     names = [category.name for category in known]
     unknown = [category.name for category in own if category.name not in names]
     if unknown:
-        raise InputError(f"{path}: class {shorten(unknown)} is not among those of training: {shorten(names)}")
+        raise InputError(
+            f"{path}: class {shorten(unknown)} is not among those of training: {shorten(names)}"
+        )
     labels = {category.category_id: names.index(category.name) for category in own}
     if any(known[label].category_id != category_id for category_id, label in labels.items()):
-        issues.append(Issue(str(path), "other category ids than in the training file", "matched by name"))
+        issues.append(
+            Issue(str(path), "other category ids than in the training file", "matched by name")
+        )
     return labels
 
 
@@ -110,7 +131,9 @@ class _Image:
 class _Reader:
     """Makes samples of one annotation file."""
 
-    def __init__(self, path: Path, content: dict[str, Any], labels: dict[int, int], issues: list[Issue]) -> None:
+    def __init__(
+        self, path: Path, content: dict[str, Any], labels: dict[int, int], issues: list[Issue]
+    ) -> None:
         self.path, self.content, self.labels, self.issues = path, content, labels, issues
 
     def tell(self, what: str, done: str) -> None:
@@ -121,10 +144,17 @@ class _Reader:
         """One of every image that is there."""
         listed, ids = self._images(images, split)
         raw = self._objects(listed, ids)
-        sizes = upright_sizes([image.path for image in listed if image.size == UNKNOWN_SIZE and not image.error])
-        return tuple(self._sample(image, raw[image.path], sizes.get(image.path, image.size)) for image in listed)
+        sizes = upright_sizes(
+            [image.path for image in listed if image.size == UNKNOWN_SIZE and not image.error]
+        )
+        return tuple(
+            self._sample(image, raw[image.path], sizes.get(image.path, image.size))
+            for image in listed
+        )
 
-    def _sample(self, image: _Image, raw: list[RawObject], size: tuple[int, int]) -> DetectionSample:
+    def _sample(
+        self, image: _Image, raw: list[RawObject], size: tuple[int, int]
+    ) -> DetectionSample:
         usable = raw if not image.error and size != UNKNOWN_SIZE else []
         objects = make_objects(usable, size, file=self.path, issues=self.issues)
         return DetectionSample(image.path, objects, image.image_id, size, image.error)
@@ -143,22 +173,24 @@ class _Reader:
                 continue
             if image.path in listed:
                 self.tell(
-                    f"image {image.image_id}: {image.path.name} is listed before", "used once, with all its objects"
+                    f"image {image.image_id}: {image.path.name} is listed before",
+                    "used once, with all its objects",
                 )
             elif image.image_id in ids:
-                error = (
-                    f"its image id {image.image_id} is also that of {{}}, so it is not clear whose the annotations are"
-                )
+                error = f"its image id {image.image_id} is also that of {{}}, so it is not clear whose the annotations are"
                 other = listed[ids[image.image_id]]
                 listed[other.path] = replace(other, error=error.format(image.path.name))
                 listed[image.path] = replace(image, error=error.format(other.path.name))
             listed.setdefault(image.path, image)
             ids.setdefault(image.image_id, image.path)
         if not listed:
-            raise InputError(f"{self.path}: {self._lack_of_images()}; correct the file, or remove it")
+            raise InputError(
+                f"{self.path}: {self._lack_of_images()}; correct the file, or remove it"
+            )
         if not any(str(path) in images.used for path in listed):
             raise InputError(
-                f"{self.path}: none of its {len(listed)} images are in {images.root}; first: {next(iter(listed)).name}"
+                f"{self.path}: none of its {len(listed)} images are in {images.root}; first: "
+                f"{next(iter(listed)).name}"
             )
         return list(listed.values()), ids
 
@@ -172,7 +204,10 @@ class _Reader:
     def _image(self, entry: dict[str, Any], images: ImageFiles, split: Split) -> _Image | None:
         image_id, name = to_id(entry.get("id")), entry.get("file_name") or _end_of_url(entry)
         if image_id is None or abs(image_id) > _LARGEST_ID or not isinstance(name, str) or not name:
-            self.tell(f"image {shorten([str(entry)[:80]])} needs a whole number as id and a file_name", "dropped")
+            self.tell(
+                f"image {shorten([str(entry)[:80]])} needs a whole number as id and a file_name",
+                "dropped",
+            )
             return None
         width, height = to_id(entry.get("width")), to_id(entry.get("height"))
         size = (width, height) if width and height and min(width, height) > 0 else UNKNOWN_SIZE
@@ -190,23 +225,37 @@ class _Reader:
             image_id, category_id = to_id(entry.get("image_id")), to_id(entry.get("category_id"))
             where = f"annotation {entry.get('id', f'number {number}')}"
             if image_id is None or image_id not in ids:
-                self.tell(f"{where}: is of image {entry.get('image_id')}, which is not listed", "dropped")
+                self.tell(
+                    f"{where}: is of image {entry.get('image_id')}, which is not listed", "dropped"
+                )
             elif category_id is None or category_id not in self.labels:
-                what = f"{where}: category {entry.get('category_id')} is none of {ranges(self.labels)}"
+                what = (
+                    f"{where}: category {entry.get('category_id')} is none of {ranges(self.labels)}"
+                )
                 self.tell(what, "dropped")
             elif not self._is_repeated(entry, seen, where):
                 path = ids[image_id]
-                raw[path].append(_raw_object(entry, self.labels[category_id], f"{where} ({path.name})"))
+                raw[path].append(
+                    _raw_object(entry, self.labels[category_id], f"{where} ({path.name})")
+                )
         return raw
 
-    def _is_repeated(self, entry: dict[str, Any], seen: dict[Any, dict[str, Any]], where: str) -> bool:
-        """Whether an annotation is there twice; two that share nothing but their id are listed, and both used."""
+    def _is_repeated(
+        self, entry: dict[str, Any], seen: dict[Any, dict[str, Any]], where: str
+    ) -> bool:
+        """Whether an annotation is there twice.
+
+        Two that share nothing but their id are listed, and both used.
+        """
         key = str(entry["id"]) if "id" in entry else id(entry)
         earlier = seen.setdefault(key, entry)
         if earlier is entry:
             return False
         repeated = earlier == entry
-        self.tell(f"{where}: its id is used twice", "dropped, being the same" if repeated else "both are used")
+        self.tell(
+            f"{where}: its id is used twice",
+            "dropped, being the same" if repeated else "both are used",
+        )
         return repeated
 
 
@@ -229,7 +278,10 @@ def _raw_object(entry: dict[str, Any], label: int, where: str) -> RawObject:
 def with_distinct_ids(
     files: dict[Split, Path], splits: dict[Split, tuple[DetectionSample, ...]], issues: list[Issue]
 ) -> dict[Split, tuple[DetectionSample, ...]]:
-    """The samples with image ids that no two share; where splits do, those to be judged on keep theirs."""
+    """The samples with image ids that no two share.
+
+    Where splits do, those to be judged on keep theirs.
+    """
     largest = max((sample.image_id for part in splits.values() for sample in part), default=0)
     numbers, taken = count(largest + 1), set[int]()
     distinct = {}

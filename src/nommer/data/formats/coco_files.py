@@ -1,4 +1,7 @@
-"""Where the annotation files of a COCO data set lie: as COCO itself ships, as Roboflow exports, and in between."""
+"""Where the annotation files of a COCO data set lie.
+
+As COCO itself ships, as Roboflow exports, and in between.
+"""
 
 import json
 import mmap
@@ -23,11 +26,20 @@ def find_files(root: Path) -> dict[Split, Path]:
     Raises:
         InputError: several files for one split, or none says of which it is.
     """
-    found = [(split_of(folder.name), path) for folder in sub_folders(root) for path in _json_files(folder)]
+    found = [
+        (split_of(folder.name), path)
+        for folder in sub_folders(root)
+        for path in _json_files(folder)
+    ]
     found = [(split, path) for split, path in found if split]
-    for folder in [*(child for child in sub_folders(root) if child.name.lower() == "annotations"), root]:
+    for folder in [
+        *(child for child in sub_folders(root) if child.name.lower() == "annotations"),
+        root,
+    ]:
         found = found or [(split_in(path.stem), path) for path in _json_files(folder)]
-    instances = [(split, path) for split, path in found if path.stem.lower().startswith("instances")]
+    instances = [
+        (split, path) for split, path in found if path.stem.lower().startswith("instances")
+    ]
     chosen = instances or found
     if len(chosen) == 1:
         return {chosen[0][0] or "train": chosen[0][1]}
@@ -35,25 +47,37 @@ def find_files(root: Path) -> dict[Split, Path]:
     for split, path in chosen:
         if split is None:
             raise InputError(
-                f"{path}: one of {len(chosen)} annotation files, and its name does not say which split it is"
+                f"{path}: one of {len(chosen)} annotation files, and its name does not say which "
+                "split it is"
             )
         if split in files:
-            raise InputError(f"{root}: both {files[split].name} and {path.name} describe {split} images; keep one")
+            raise InputError(
+                f"{root}: both {files[split].name} and {path.name} describe {split} images; keep "
+                "one"
+            )
         files[split] = path
     return files
 
 
 def _json_files(folder: Path) -> list[Path]:
     """Files in a folder that look like COCO's."""
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".json" and path.name[0] != ".")
+    found = sorted(
+        path for path in folder.iterdir() if path.suffix.lower() == ".json" and path.name[0] != "."
+    )
     return [path for path in found if path.is_file() and _looks_like_coco(path)]
 
 
 def _looks_like_coco(path: Path) -> bool:
-    """Whether a file holds the names of two of COCO's lists; parsing all of a large one would take long."""
+    """Whether a file holds the names of two of COCO's lists.
+
+    Parsing all of a large one would take long.
+    """
     if not path.stat().st_size:
         return False
-    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+    with (
+        path.open("rb") as stream,
+        mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content,
+    ):
         return sum(content.find(f'"{name}"'.encode()) >= 0 for name in _LISTS) > 1
 
 
@@ -63,13 +87,20 @@ def split_in(name: str) -> Split | None:
 
 
 def load_files(files: dict[Split, Path], issues: list[Issue]) -> dict[Split, dict[str, Any]]:
-    """The content of each file, "train" first; a "test" file without annotations, and files beside, are left out.
+    """The content of each file, "train" first.
+
+    A "test" file without annotations, and files beside, are left out.
 
     Raises:
         InputError: files that are no COCO annotations.
     """
-    beside = {other for path in files.values() for other in _json_files(path.parent)} - set(files.values())
-    issues += [Issue(str(path), "lies beside the annotations of instances", "left out") for path in sorted(beside)]
+    beside = {other for path in files.values() for other in _json_files(path.parent)} - set(
+        files.values()
+    )
+    issues += [
+        Issue(str(path), "lies beside the annotations of instances", "left out")
+        for path in sorted(beside)
+    ]
     contents = {}
     for split in sorted(files, key=("train", "val", "test").index):
         content = _load(files[split])
@@ -78,7 +109,9 @@ def load_files(files: dict[Split, Path], issues: list[Issue]) -> dict[Split, dic
         elif split == "test":
             issues.append(Issue(str(files[split]), "holds no annotations", "left out"))
         else:
-            raise InputError(f"{files[split]}: lacks images or annotations; expected both, and categories")
+            raise InputError(
+                f"{files[split]}: lacks images or annotations; expected both, and categories"
+            )
     return contents
 
 
@@ -90,5 +123,7 @@ def _load(path: Path) -> dict[str, Any]:
     for key in _LISTS:
         entries = content.get(key, []) if isinstance(content, dict) else None
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-            raise InputError(f"{path}: expected lists of images, annotations and categories, as COCO has them")
+            raise InputError(
+                f"{path}: expected lists of images, annotations and categories, as COCO has them"
+            )
     return content

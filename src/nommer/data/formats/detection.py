@@ -1,4 +1,7 @@
-"""Images with objects, boxes or boxes and masks, in whatever format: finding, reading, and back to COCO's."""
+"""Images with objects, boxes or boxes and masks, in whatever format.
+
+Finding, reading, and back to COCO's.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -36,16 +39,17 @@ def find_reader(root: Path) -> Reader | None:
 def read_detection(root: Path, *, class_names: tuple[str, ...] | None = None) -> DetectionFolders:
     """Find the images and their objects under `root`, which is not changed.
 
-    Every object is sound: what is not is clipped or dropped, and listed. Without splits of its own everything is
-    "train"; a "test" split without a "val" beside it is "val".
+    Every object is sound: what is not is clipped or dropped, and listed. Without splits of its own
+    everything is "train"; a "test" split without a "val" beside it is "val".
 
     Args:
         root: folder of the data.
-        class_names: the classes of a model to judge: labels come in their order. The data may lack some of them, which
-            get category ids of their own.
+        class_names: the classes of a model to judge: labels come in their order. The data may lack
+            some of them, which get category ids of their own.
 
     Raises:
-        InputError: no such layout, annotations that are not understood, or classes that `class_names` lack.
+        InputError: no such layout, annotations that are not understood, or classes that
+            `class_names` lack.
     """
     check_folder(root, LAYOUTS)
     reader = find_reader(root)
@@ -73,7 +77,9 @@ def _in_order_of(data: DetectionFolders, names: tuple[str, ...]) -> DetectionFol
     ids = dict(zip(data.class_names, data.category_ids, strict=True))
     spare = count(max(data.category_ids, default=0) + 1)
     splits: dict[Split, tuple[DetectionSample, ...]] = {
-        split: tuple(replace(s, objects=replace(s.objects, labels=labels[s.objects.labels])) for s in part)
+        split: tuple(
+            replace(s, objects=replace(s.objects, labels=labels[s.objects.labels])) for s in part
+        )
         for split, part in data.splits.items()
     }
     category_ids = tuple(ids[name] if name in ids else next(spare) for name in names)
@@ -83,8 +89,8 @@ def _in_order_of(data: DetectionFolders, names: tuple[str, ...]) -> DetectionFol
 def as_coco(data: DetectionFolders, samples: Sequence[DetectionSample]) -> dict[str, Any]:
     """The objects of `samples` as the content of a COCO JSON file, for its evaluator.
 
-    Images have their own ids, categories those of the data; annotations are counted from 1. Where the data has masks,
-    they are compressed run lengths.
+    Images have their own ids, categories those of the data; annotations are counted from 1. Where
+    the data has masks, they are compressed run lengths.
     """
     numbers = count(1)
     annotations = [
@@ -101,7 +107,9 @@ def as_coco(data: DetectionFolders, samples: Sequence[DetectionSample]) -> dict[
         }
         for s in samples
     ]
-    categories = [{"id": i, "name": name} for i, name in zip(data.category_ids, data.class_names, strict=True)]
+    categories = [
+        {"id": i, "name": name} for i, name in zip(data.category_ids, data.class_names, strict=True)
+    ]
     return {"images": images, "annotations": annotations, "categories": categories}
 
 
@@ -120,7 +128,11 @@ def _annotations(
             "iscrowd": int(crowd),
         }
         for box, label, area, crowd in zip(
-            sides.tolist(), objects.labels.tolist(), objects.areas.tolist(), objects.crowd.tolist(), strict=True
+            sides.tolist(),
+            objects.labels.tolist(),
+            objects.areas.tolist(),
+            objects.crowd.tolist(),
+            strict=True,
         )
     ]
     for annotation, mask in zip(found, objects.masks, strict=True):

@@ -3,14 +3,24 @@
 from pathlib import Path
 from typing import Literal
 
-from nommer.data.formats import classification, detection, folders, instance_maps, mask_layouts, several, tables
+from nommer.data.formats import (
+    classification,
+    detection,
+    folders,
+    instance_maps,
+    mask_layouts,
+    several,
+    tables,
+)
 from nommer.data.formats.labelled import check_folder
 from nommer.data.images import is_image_name, sub_folders, visible_files
 from nommer.errors import InputError
 
 Task = Literal["classification", "multi-label classification", "segmentation", "detection"]
 
-LAYOUTS = f"{classification.LAYOUTS}\n{several.LAYOUTS}\n{mask_layouts.LAYOUTS}\n{detection.LAYOUTS}"
+LAYOUTS = (
+    f"{classification.LAYOUTS}\n{several.LAYOUTS}\n{mask_layouts.LAYOUTS}\n{detection.LAYOUTS}"
+)
 """Of all tasks."""
 
 
@@ -36,7 +46,10 @@ def find_task(root: Path, classes: Path | None = None) -> Task:
         raise InputError(f"{root}: the data lie one folder deeper; use {below[0]}")
     if below and {folder.name.lower() for folder in below} <= folders.FOLDERS_OF_OTHER_TASKS:
         names = ", ".join(folder.name for folder in below)
-        raise InputError(f"{root}: found the folders {names}, but not one of images beside one of masks; {LAYOUTS}")
+        raise InputError(
+            f"{root}: found the folders {names}, but not one of images beside one of masks; "
+            f"{LAYOUTS}"
+        )
     if any(is_image_name(path) for folder in below for path in visible_files(folder)):
         return "classification"
     raise InputError(f"{root}: found no folders of images; {LAYOUTS}")
@@ -48,7 +61,10 @@ def _one_or_several(root: Path) -> Task:
 
 
 def _by_layout(root: Path, classes: Path | None) -> Task | None:
-    """The task of data whose layout is of no other; class folders may be called anything, and come last."""
+    """The task of data whose layout is of no other.
+
+    Class folders may be called anything, and come last.
+    """
     if instance_maps.find_maps(root, classes):
         return "detection"
     if mask_layouts.find_layout(root):

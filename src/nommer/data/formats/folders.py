@@ -1,4 +1,6 @@
-"""Class folders: one folder of images per class, alone or under `train/` and `val/`, on disk or in archives."""
+"""Class folders: one folder of images per class, alone or under `train/` and `val/`, on disk or in
+archives.
+"""
 
 import random
 from collections import defaultdict
@@ -8,11 +10,27 @@ from pathlib import Path
 from typing import ClassVar
 
 from nommer.data.archives import find_archive, is_archive_name, pass_over_wrappers
-from nommer.data.formats.labelled import Issue, LabelledImages, Split, check_folder, check_names, no_image, split_of
+from nommer.data.formats.labelled import (
+    Issue,
+    LabelledImages,
+    Split,
+    check_folder,
+    check_names,
+    no_image,
+    split_of,
+)
 from nommer.data.images import direct_files, is_folder, is_image_name, sub_folders, visible_files
 from nommer.errors import InputError
 
-FOLDERS_OF_OTHER_TASKS = {"images", "masks", "labels", "annotations", "jpegimages", "imagesets", "segmentationclass"}
+FOLDERS_OF_OTHER_TASKS = {
+    "images",
+    "masks",
+    "labels",
+    "annotations",
+    "jpegimages",
+    "imagesets",
+    "segmentationclass",
+}
 
 LAYOUTS = """accepted layouts for classification:
   DATA/train/CLASS/*.jpg and DATA/val/CLASS/*.jpg   (val may be called valid, validation or test)
@@ -29,7 +47,9 @@ class Sample:
     error: str | None = None
     """Why its label cannot be used, and is -1."""
     labels: tuple[int, ...] | None = None
-    """Where images may have several classes, all of this one's; `label` is then the first of them, -1 without any."""
+    """Where images may have several classes, all of this one's; `label` is then the first of them,
+    -1 without any.
+    """
 
     @property
     def classes(self) -> tuple[int, ...]:
@@ -56,16 +76,17 @@ class ClassFolders(LabelledImages[Sample]):
 def read_class_folders(root: Path, class_names: tuple[str, ...] | None = None) -> ClassFolders:
     """Find the class folders under `root`, which is not changed.
 
-    Without sub-folders for splits everything is "train"; a "test" folder without a "val" beside it is "val".
+    Without sub-folders for splits everything is "train"; a "test" folder without a "val" beside it
+    is "val".
 
     Args:
         root: folder or archive of the data.
-        class_names: the classes of a model to judge, in its order; the data may lack some of them. By default the
-            classes are the names of the training folders, sorted.
+        class_names: the classes of a model to judge, in its order; the data may lack some of them.
+            By default the classes are the names of the training folders, sorted.
 
     Raises:
-        InputError: no folder, fewer than two classes, a class without images, or a class that `class_names` or the
-            training folders lack.
+        InputError: no folder, fewer than two classes, a class without images, or a class that
+            `class_names` or the training folders lack.
     """
     if not (is_folder(root) and split_archives(root)):
         check_folder(root, LAYOUTS)
@@ -77,10 +98,15 @@ def read_class_folders(root: Path, class_names: tuple[str, ...] | None = None) -
     for split, folder in folders.items():
         found = [child.name for child in sub_folders(folder)]
         check_names(folder, found, names, "the model's" if class_names else "the training")
-        samples, ignored = _list_samples(folder, names, must_fill=split == "train" and class_names is None)
+        samples, ignored = _list_samples(
+            folder, names, must_fill=split == "train" and class_names is None
+        )
         splits[split] = tuple(samples)
         issues += [no_image(path) for path in ignored]
-        issues += [Issue(str(path), "lies in no class folder", "left out") for path in _stray_images(folder)]
+        issues += [
+            Issue(str(path), "lies in no class folder", "left out")
+            for path in _stray_images(folder)
+        ]
         if not samples:
             raise InputError(f"{folder}: no images in the class folders of this split; {LAYOUTS}")
     return ClassFolders(root, names, splits, tuple(issues))
@@ -90,7 +116,8 @@ def split_folders(root: Path, *, needs_train: bool = False) -> dict[Split, Path]
     """The folder of every split; `root` for "train" where there are none.
 
     Raises:
-        InputError: two for one split, none for "train" where that is needed, or some without class folders.
+        InputError: two for one split, none for "train" where that is needed, or some without class
+            folders.
     """
     found: dict[Split, Path] = {}
     flat: list[Path] = []
@@ -101,19 +128,28 @@ def split_folders(root: Path, *, needs_train: bool = False) -> dict[Split, Path]
         if not sub_folders(folder):
             flat += [folder] if _stray_images(folder) else []
         elif split in found:
-            raise InputError(f"{root}: both {found[split].name} and {folder.name} hold {split} images; keep one")
+            raise InputError(
+                f"{root}: both {found[split].name} and {folder.name} hold {split} images; keep one"
+            )
         else:
             found[split] = folder
     found = found or split_archives(root)
     if not found and flat and all(split_of(folder.name) for folder in sub_folders(root)):
-        raise InputError(f"{flat[0]}: holds images but no class folders, as the other splits do not either; {LAYOUTS}")
+        raise InputError(
+            f"{flat[0]}: holds images but no class folders, as the other splits do not either; "
+            f"{LAYOUTS}"
+        )
     if not found:
         return {"train": root}
     if flat:
-        raise InputError(f"{flat[0]}: holds images but no class folders, beside {', '.join(found)} that do; {LAYOUTS}")
+        raise InputError(
+            f"{flat[0]}: holds images but no class folders, beside {', '.join(found)} that do; "
+            f"{LAYOUTS}"
+        )
     if needs_train and "train" not in found:
         raise InputError(
-            f"{root}: holds {', '.join(path.name for path in found.values())} but no train folder; {LAYOUTS}"
+            f"{root}: holds {', '.join(path.name for path in found.values())} but no train folder; "
+            f"{LAYOUTS}"
         )
     if "val" not in found and "test" in found:
         found["val"] = found.pop("test")
@@ -130,7 +166,9 @@ def split_archives(root: Path) -> dict[Split, Path]:
     for path in [] if find_archive(root) else direct_files(root):
         split = split_of(path.name.partition(".")[0]) if is_archive_name(path) else None
         if split in found:
-            raise InputError(f"{root}: both {found[split].name} and {path.name} hold {split} images; keep one")
+            raise InputError(
+                f"{root}: both {found[split].name} and {path.name} hold {split} images; keep one"
+            )
         if split is not None:
             found[split] = pass_over_wrappers(path)
     return found
@@ -144,14 +182,19 @@ def _beside(root: Path, used: Collection[Path]) -> list[Path]:
 def _class_names(folder: Path) -> tuple[str, ...]:
     names = tuple(child.name for child in sub_folders(folder))
     if names and {name.lower() for name in names} <= FOLDERS_OF_OTHER_TASKS:
-        raise InputError(f"{folder}: folders {', '.join(names)} look like detection or segmentation data; {LAYOUTS}")
+        raise InputError(
+            f"{folder}: folders {', '.join(names)} look like detection or segmentation data; "
+            f"{LAYOUTS}"
+        )
     if len(names) < 2:
         found = f"one class folder, {names[0]!r}" if names else "no class folders"
         raise InputError(f"{folder}: found {found}, expected at least two; {LAYOUTS}")
     return names
 
 
-def _list_samples(folder: Path, class_names: tuple[str, ...], *, must_fill: bool) -> tuple[list[Sample], list[Path]]:
+def _list_samples(
+    folder: Path, class_names: tuple[str, ...], *, must_fill: bool
+) -> tuple[list[Sample], list[Path]]:
     """Images of every class folder (searched deeply), and the files that are left out."""
     samples: list[Sample] = []
     ignored: list[Path] = []
@@ -159,7 +202,9 @@ def _list_samples(folder: Path, class_names: tuple[str, ...], *, must_fill: bool
         files = visible_files(folder / name) if is_folder(folder / name) else []
         images = [path for path in files if is_image_name(path)]
         if must_fill and not images:
-            raise InputError(f"{folder / name}: this class folder holds no images; add some or remove the folder")
+            raise InputError(
+                f"{folder / name}: this class folder holds no images; add some or remove the folder"
+            )
         samples += [Sample(path, label) for path in images]
         ignored += [path for path in files if not is_image_name(path)]
     return samples, ignored
@@ -170,9 +215,11 @@ def _stray_images(folder: Path) -> list[Path]:
 
 
 def split_stratified(data: ClassFolders, *, fraction: float, seed: int) -> ClassFolders:
-    """Hold back `fraction` of every class of "train" as "val", chosen by `seed`, the same on every machine.
+    """Hold back `fraction` of every class of "train" as "val", chosen by `seed`, the same on every
+    machine.
 
-    A class keeps at least one image for training; with two or more images it gives at least one to validation.
+    A class keeps at least one image for training; with two or more images it gives at least one to
+    validation.
     """
     by_label: dict[int, list[Sample]] = defaultdict(list)
     for sample in data.splits["train"]:
@@ -186,6 +233,7 @@ def split_stratified(data: ClassFolders, *, fraction: float, seed: int) -> Class
     val = tuple(sample for sample in data.splits["train"] if sample in held)
     if not val:
         raise InputError(
-            f"{data.root}: no class has two images, so none can be held back for validation; add a val/ folder"
+            f"{data.root}: no class has two images, so none can be held back for validation; add a "
+            "val/ folder"
         )
     return replace(data, splits=data.splits | {"train": train, "val": val})

@@ -1,7 +1,9 @@
-"""Hugging Face datasets on disk, as their `save_to_disk` leaves them: Arrow files, rows of an image and a class.
+"""Hugging Face datasets on disk, as their `save_to_disk` leaves them.
 
-A row is named like a file in the Arrow file, `DATA/train/data-00000-of-00001.arrow/000012`. Reading them takes the
-package `datasets`.
+Arrow files, rows of an image and a class.
+
+A row is named like a file in the Arrow file, `DATA/train/data-00000-of-00001.arrow/000012`. Reading
+them takes the package `datasets`.
 """
 
 import json
@@ -17,12 +19,12 @@ from nommer.data.formats.listed import Entry, collect
 from nommer.data.images import sub_folders
 from nommer.errors import InputError
 
-LAYOUTS = (
-    """  DATA/dataset_dict.json or DATA/state.json                         (Hugging Face dataset, saved to disk)"""
-)
+LAYOUTS = """  DATA/dataset_dict.json or DATA/state.json                         (Hugging Face dataset, saved to disk)"""
 
 _UNLABELLED = -1
-"""Where classes have names, what a row without one is labelled, as those of a "test" split often are."""
+"""Where classes have names, what a row without one is labelled, as those of a "test" split often
+are.
+"""
 
 _LABELS = ("label", "labels", "class", "target")
 
@@ -40,7 +42,8 @@ def read_hugging_face(root: Path, class_names: tuple[str, ...] | None = None) ->
         class_names: the classes of a model to judge, in its order.
 
     Raises:
-        InputError: the package `datasets` is not installed, a damaged file, or no column of images, or of classes.
+        InputError: the package `datasets` is not installed, a damaged file, or no column of images,
+            or of classes.
     """
     entries: list[Entry] = []
     issues = []
@@ -60,7 +63,10 @@ def _parts(root: Path) -> Iterator[tuple[Split, Path]]:
     for folder in sub_folders(root):
         split = split_of(folder.name)
         if split is None:
-            raise InputError(f"{folder}: no split is called so; rename it to train, val or test, or save them apart")
+            raise InputError(
+                f"{folder}: no split is called so; rename it to train, val or test, or save them "
+                "apart"
+            )
         yield split, folder
 
 
@@ -73,7 +79,12 @@ def _entries(folder: Path, split: Split) -> Iterator[Entry]:
             if label is None or (names and label == _UNLABELLED):
                 yield Entry(str(where), where, "", split, f"no class: its {column} is {label}")
                 continue
-            yield Entry(str(where), where, _class_of(f"{where}: its {column} is {label}", label, names), split)
+            yield Entry(
+                str(where),
+                where,
+                _class_of(f"{where}: its {column} is {label}", label, names),
+                split,
+            )
 
 
 def _class_of(what: str, label: Any, names: list[str]) -> str:
@@ -84,7 +95,8 @@ def _class_of(what: str, label: Any, names: list[str]) -> str:
     """
     if not isinstance(label, int | str):
         raise InputError(
-            f"{what}, {type(label).__name__}; expected one class, as a whole number or text; write several classes per "
+            f"{what}, {type(label).__name__}; expected one class, as a whole number or text; write "
+            "several classes per "
             "image into a table"
         )
     if not names or isinstance(label, str):
@@ -98,9 +110,14 @@ def _arrow_files(folder: Path) -> list[Path]:
     """The data files of a dataset in their order."""
     state = folder / "state.json"
     try:
-        return [folder / part["filename"] for part in json.loads(state.read_text(encoding="utf-8"))["_data_files"]]
+        return [
+            folder / part["filename"]
+            for part in json.loads(state.read_text(encoding="utf-8"))["_data_files"]
+        ]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{state}: does not list the data files ({error}); save the dataset again") from error
+        raise InputError(
+            f"{state}: does not list the data files ({error}); save the dataset again"
+        ) from error
 
 
 def _label_column(file: Path, features: Any) -> tuple[str, list[str]]:
@@ -114,7 +131,8 @@ def _label_column(file: Path, features: Any) -> tuple[str, list[str]]:
     chosen = usual[:1] or (named if len(named) == 1 else [])
     if not chosen:
         raise InputError(
-            f"{file}: no column for the class; found {shorten(list(features))}; expected one called "
+            f"{file}: no column for the class; found {shorten(list(features))}; expected one "
+            "called "
             f"{', '.join(_LABELS)}, or a single one of ClassLabel"
         )
     return chosen[0], list(getattr(features[chosen[0]], "names", []))

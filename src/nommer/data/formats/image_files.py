@@ -15,7 +15,10 @@ UNKNOWN_SIZE = (0, 0)
 
 
 def upright_size(path: Path) -> tuple[int, int]:
-    """Width and height by an image's header, turned as its EXIF orientation says; `UNKNOWN_SIZE` without one."""
+    """Width and height by an image's header, turned as its EXIF orientation says.
+
+    `UNKNOWN_SIZE` without one.
+    """
     try:
         with image_errors(path), open_image(path) as image:
             size = stored_size(image)
@@ -34,12 +37,18 @@ class ImageFiles:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.files = {normalize("NFC", str(path)): str(path) for path in visible_files(root) if is_image_name(path)}
+        self.files = {
+            normalize("NFC", str(path)): str(path)
+            for path in visible_files(root)
+            if is_image_name(path)
+        }
         """Paths as they are on disk by how they are usually spelled."""
         self.used: set[str] = set()
 
     def find(self, annotations: Path, split: Split, name: str) -> Path | None:
-        """The file of this name in the folder that belongs most closely to an annotation file of a split."""
+        """The file of this name in the folder that belongs most closely to an annotation file of a
+        split.
+        """
         plain = name.replace("\\", "/")
         for tail in dict.fromkeys((plain, plain.rpartition("/")[2])):
             for folder in self._folders(annotations, split):
@@ -66,4 +75,8 @@ class ImageFiles:
     def unused(self) -> list[Path]:
         """Those beside others that were found."""
         folders = {str(Path(path).parent) for path in self.used}
-        return sorted(path for path in map(Path, set(self.files.values()) - self.used) if str(path.parent) in folders)
+        return sorted(
+            path
+            for path in map(Path, set(self.files.values()) - self.used)
+            if str(path.parent) in folders
+        )

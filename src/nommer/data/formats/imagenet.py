@@ -1,7 +1,9 @@
-"""ImageNet's own layouts, and Tiny ImageNet's: folders called after WordNet ids, validation images with a list beside.
+"""ImageNet's own layouts, and Tiny ImageNet's.
 
-Classes are ordered by WordNet id, as everywhere, and called by the first of their words where the data have those;
-models whose classes are the ids themselves are matched by these.
+Folders called after WordNet ids, validation images with a list beside.
+
+Classes are ordered by WordNet id, as everywhere, and called by the first of their words where the
+data have those; models whose classes are the ids themselves are matched by these.
 """
 
 import csv
@@ -43,7 +45,9 @@ def is_imagenet(root: Path) -> bool:
     if not is_folder(root):
         return False
     home = pass_over_wrappers(root)
-    return any(path.name in _MARKS for path in direct_files(home)) or is_folder(home / _KAGGLE / "train")
+    return any(path.name in _MARKS for path in direct_files(home)) or is_folder(
+        home / _KAGGLE / "train"
+    )
 
 
 def read_imagenet(root: Path, class_names: tuple[str, ...] | None = None) -> ClassFolders:
@@ -54,18 +58,25 @@ def read_imagenet(root: Path, class_names: tuple[str, ...] | None = None) -> Cla
         class_names: the classes of a model to judge, in its order: the names here, or WordNet ids.
 
     Raises:
-        InputError: no training images, a list that does not fit the files, or classes that `class_names` lack.
+        InputError: no training images, a list that does not fit the files, or classes that
+            `class_names` lack.
     """
     place = _find(root)
     issues: list[Issue] = []
-    entries = [entry for split, folder in place.splits.items() for entry in _entries(place, split, folder, issues)]
+    entries = [
+        entry
+        for split, folder in place.splits.items()
+        for entry in _entries(place, split, folder, issues)
+    ]
     ids = _ids(place, entries)
     names = _names(place, ids)
     called = _called(root, ids, names, class_names)
     labelled = (Entry(e.where, e.path, called[e.label], e.split) for e in entries)
     if class_names is not None:
         return collect(root, labelled, class_names=class_names, issues=issues)
-    unordered = collect(root, labelled, class_names=tuple(called[wnid] for wnid in ids), issues=issues)
+    unordered = collect(
+        root, labelled, class_names=tuple(called[wnid] for wnid in ids), issues=issues
+    )
     lacking = set(range(len(ids))) - {sample.label for sample in unordered.splits.get("train", ())}
     if lacking:
         shown = shorten([ids[label] for label in sorted(lacking)], 5)
@@ -92,10 +103,19 @@ def _find(root: Path) -> _Place:
 def _entries(place: _Place, split: Split, folder: Path, issues: list[Issue]) -> Iterator[Entry]:
     """The images of one split: of folders called after classes, or those that a list names."""
     classes = [child for child in sub_folders(folder) if child.name != "images"]
-    beside = [*direct_files(folder), *(visible_files(folder / "images") if is_folder(folder / "images") else ())]
-    solution = next((place.texts[name] for name in _SOLUTIONS if split == "val" and name in place.texts), None)
+    beside = [
+        *direct_files(folder),
+        *(visible_files(folder / "images") if is_folder(folder / "images") else ()),
+    ]
+    solution = next(
+        (place.texts[name] for name in _SOLUTIONS if split == "val" and name in place.texts), None
+    )
     if classes:
-        issues += [Issue(str(path), "lies in no class folder", "left out") for path in beside if is_image_name(path)]
+        issues += [
+            Issue(str(path), "lies in no class folder", "left out")
+            for path in beside
+            if is_image_name(path)
+        ]
         for child in classes:
             for path in visible_files(child):
                 if is_image_name(path):
@@ -108,11 +128,16 @@ def _entries(place: _Place, split: Split, folder: Path, issues: list[Issue]) -> 
         issues.append(Issue(str(folder), "images without a class", "left out"))
     else:
         names = " or ".join(_SOLUTIONS)
-        raise InputError(f"{folder}: found no folders of classes, and no {names} that says what is what; add it")
+        raise InputError(
+            f"{folder}: found no folders of classes, and no {names} that says what is what; add it"
+        )
 
 
 def _listed(solution: Path, folder: Path, split: Split, issues: list[Issue]) -> Iterator[Entry]:
-    """The images in a folder, each with the class that a list gives it; a listed one may be missing."""
+    """The images in a folder, each with the class that a list gives it.
+
+    A listed one may be missing.
+    """
     images = folder / "images" if is_folder(folder / "images") else folder
     unlisted = {path.name: path for path in visible_files(images) if is_image_name(path)}
     found = dict(unlisted)
@@ -120,7 +145,9 @@ def _listed(solution: Path, folder: Path, split: Split, issues: list[Issue]) -> 
         path = found.get(name) or images / name
         unlisted.pop(name, None)
         yield Entry(where, path, wnid, split)
-    issues += [Issue(str(path), f"is not in {solution.name}", "left out") for path in unlisted.values()]
+    issues += [
+        Issue(str(path), f"is not in {solution.name}", "left out") for path in unlisted.values()
+    ]
 
 
 def _rows(solution: Path) -> Iterator[tuple[str, str, str]]:
@@ -131,7 +158,10 @@ def _rows(solution: Path) -> Iterator[tuple[str, str, str]]:
         if not row or (kaggle and row[0] == "ImageId"):
             continue
         if len(row) < 2 or not row[1].strip():
-            raise InputError(f"{solution}: line {number} holds no class; expected the name of an image and its class")
+            raise InputError(
+                f"{solution}: line {number} holds no class; expected the name of an image and its "
+                "class"
+            )
         name = f"{row[0]}.JPEG" if kaggle and not is_image_name(Path(row[0])) else row[0]
         yield f"{solution} line {number}", name, row[1].split()[0]
 
@@ -140,7 +170,8 @@ def _ids(place: _Place, entries: Collection[Entry]) -> tuple[str, ...]:
     """The WordNet ids that are the classes, sorted.
 
     Raises:
-        InputError: an image is of another class than those that `wnids.txt` names, or that are trained.
+        InputError: an image is of another class than those that `wnids.txt` names, or that are
+            trained.
     """
     trained = {entry.label for entry in entries if entry.split == "train"}
     file = place.texts.get("wnids.txt")
@@ -154,7 +185,10 @@ def _ids(place: _Place, entries: Collection[Entry]) -> tuple[str, ...]:
 
 
 def _names(place: _Place, ids: tuple[str, ...]) -> dict[str, str]:
-    """A name for every id: the first of its words, all of them where two classes share the first, else the id too."""
+    """A name for every id.
+
+    The first of its words, all of them where two classes share the first, else the id too.
+    """
     file = next((place.texts[name] for name in _NAMES if name in place.texts), None)
     if file is None:
         return {wnid: wnid for wnid in ids}
@@ -163,7 +197,9 @@ def _names(place: _Place, ids: tuple[str, ...]) -> dict[str, str]:
     names = {wnid: words.get(wnid, wnid).split(",")[0] for wnid in ids}
     for spell in (words.get, lambda wnid: f"{words.get(wnid, wnid)} ({wnid})"):
         counts = Counter(names.values())
-        names = {wnid: name if counts[name] == 1 else spell(wnid) or wnid for wnid, name in names.items()}
+        names = {
+            wnid: name if counts[name] == 1 else spell(wnid) or wnid for wnid, name in names.items()
+        }
     return names
 
 
@@ -174,5 +210,9 @@ def _called(
     if class_names is None:
         return names
     known = {wnid: name if name in class_names else wnid for wnid, name in names.items()}
-    check_names(root, [known[wnid] if known[wnid] in class_names else names[wnid] for wnid in ids], class_names)
+    check_names(
+        root,
+        [known[wnid] if known[wnid] in class_names else names[wnid] for wnid in ids],
+        class_names,
+    )
     return known

@@ -1,4 +1,7 @@
-"""Objects as instance maps: images whose pixels hold 0, or the number of the object that they belong to."""
+"""Objects as instance maps.
+
+Images whose pixels hold 0, or the number of the object that they belong to.
+"""
 
 from dataclasses import dataclass
 from itertools import islice
@@ -28,8 +31,8 @@ _LOOKED_AT = 3
 def find_maps(root: Path, classes: Path | None = None) -> Layout | None:
     """Where images and instance maps lie, or None where there are none.
 
-    They are told from masks of classes by `instances: true` in the class file (`classes`, or else the one in `root`);
-    without a class file, by 16-bit files in folders called labels.
+    They are told from masks of classes by `instances: true` in the class file (`classes`, or else
+    the one in `root`); without a class file, by 16-bit files in folders called labels.
     """
     layout = find_layout(root)
     if layout is None:
@@ -39,8 +42,14 @@ def find_maps(root: Path, classes: Path | None = None) -> Layout | None:
         content = load_class_file(file)
         return layout if isinstance(content, dict) and content.get("instances") is True else None
     folders = {part.masks for part in layout.parts.values()}
-    called_labels = all("labels" in (folder.name.lower(), folder.parent.name.lower()) for folder in folders)
-    return layout if folders and called_labels and all(_is_wide(folder) for folder in folders) else None
+    called_labels = all(
+        "labels" in (folder.name.lower(), folder.parent.name.lower()) for folder in folders
+    )
+    return (
+        layout
+        if folders and called_labels and all(_is_wide(folder) for folder in folders)
+        else None
+    )
 
 
 def _is_wide(folder: Path) -> bool:
@@ -59,7 +68,9 @@ def _mode(path: Path) -> str:
 
 
 def read_instance_maps(root: Path) -> DetectionFolders:
-    """Read the map of every image; all objects are of one class, named by the class file or else "object".
+    """Read the map of every image.
+
+    All objects are of one class, named by the class file or else "object".
 
     Raises:
         InputError: files or lists that do not fit, or a class file with other than one class.
@@ -69,12 +80,24 @@ def read_instance_maps(root: Path) -> DetectionFolders:
         raise InputError(f"{root}: found no instance maps; accepted are\n{LAYOUTS}")
     pairs, issues = pair_parts(layout)
     chosen = [pair for part in pairs.values() for pair in part]
-    read = dict(zip((pair.path for pair in chosen), read_all(_read, chosen, what="reading instance maps"), strict=True))
+    read = dict(
+        zip(
+            (pair.path for pair in chosen),
+            read_all(_read, chosen, what="reading instance maps"),
+            strict=True,
+        )
+    )
     splits: dict[Split, tuple[DetectionSample, ...]] = {}
     number = 1
     for split, part in pairs.items():
         splits[split] = tuple(
-            DetectionSample(pair.path, read[pair.path].objects, image_id, read[pair.path].size, read[pair.path].error)
+            DetectionSample(
+                pair.path,
+                read[pair.path].objects,
+                image_id,
+                read[pair.path].size,
+                read[pair.path].error,
+            )
             for image_id, pair in enumerate(part, start=number)
         )
         number += len(part)
@@ -85,7 +108,13 @@ def _class_name(root: Path) -> str:
     file = find_class_file(root)
     content: Any = load_class_file(file) if file else {}
     names = content.get("classes", content.get("names", ["object"]))
-    entries = list(names.values()) if isinstance(names, dict) else names if isinstance(names, list) else []
+    entries = (
+        list(names.values())
+        if isinstance(names, dict)
+        else names
+        if isinstance(names, list)
+        else []
+    )
     entries = [entry.get("name") if isinstance(entry, dict) else entry for entry in entries]
     if len(entries) != 1 or not isinstance(entries[0], str) or not entries[0].strip():
         raise InputError(

@@ -1,4 +1,7 @@
-"""What all labelled data has in common: samples in splits, class names, and a list of what was found amiss."""
+"""What all labelled data has in common.
+
+Samples in splits, class names, and a list of what was found amiss.
+"""
 
 import csv
 import hashlib
@@ -32,7 +35,14 @@ def split_of(name: str) -> Split | None:
     return next((split for split, names in SPLIT_FOLDERS.items() if name.lower() in names), None)
 
 
-_UNPACK = {".zip": "unzip", ".tar": "tar -xf", ".tgz": "tar -xf", ".gz": "tar -xf", ".bz2": "tar -xf", ".xz": "tar -xf"}
+_UNPACK = {
+    ".zip": "unzip",
+    ".tar": "tar -xf",
+    ".tgz": "tar -xf",
+    ".gz": "tar -xf",
+    ".bz2": "tar -xf",
+    ".xz": "tar -xf",
+}
 """Archives by the ending of their name, and what unpacks them."""
 
 
@@ -47,13 +57,23 @@ def check_folder(root: Path, layouts: str) -> None:
         InputError: no folder, or one of archives that are still to be unpacked.
     """
     if not is_folder(root):
-        found = "holds no files" if find_archive(root) else "not a folder" if root.exists() else "no such folder"
+        found = (
+            "holds no files"
+            if find_archive(root)
+            else "not a folder"
+            if root.exists()
+            else "no such folder"
+        )
         raise InputError(f"{root}: {found}; {layouts}")
     if sub_folders(root) or not root.is_dir():
         return
-    archives = sorted(path for path in root.iterdir() if path.suffix.lower() in _UNPACK and path.is_file())
+    archives = sorted(
+        path for path in root.iterdir() if path.suffix.lower() in _UNPACK and path.is_file()
+    )
     if archives:
-        commands = " && ".join(f"{_UNPACK[path.suffix.lower()]} {quote(path.name)}" for path in archives[:5])
+        commands = " && ".join(
+            f"{_UNPACK[path.suffix.lower()]} {quote(path.name)}" for path in archives[:5]
+        )
         more = f" (and {len(archives) - 5} more)" if len(archives) > 5 else ""
         raise InputError(
             f"{root}: holds archives and no folders of images; unpack them there first: "
@@ -73,7 +93,11 @@ class Issue:
 def no_image(path: Path) -> Issue:
     """That a file among images is not read, by its name's ending."""
     if path.suffix.lower() in UNREAD_EXTENSIONS:
-        return Issue(str(path), f"{path.suffix.lower()} images are not read", "left out; convert to JPEG or PNG")
+        return Issue(
+            str(path),
+            f"{path.suffix.lower()} images are not read",
+            "left out; convert to JPEG or PNG",
+        )
     return Issue(str(path), "file name does not end as an image's", "left out")
 
 
@@ -130,7 +154,10 @@ class LabelledImages(ABC, Generic[S]):
 
 
 def base_of(root: Path) -> Path:
-    """What paths in data are relative to: the folder or archive that they are, or that their table lies in."""
+    """What paths in data are relative to.
+
+    The folder or archive that they are, or that their table lies in.
+    """
     return root if is_folder(root) or not root.is_file() else root.parent
 
 
@@ -141,7 +168,10 @@ def shorten(names: Sequence[str], most: int = 20) -> str:
 
 
 def split_as_csv(data: LabelledImages[S], contents: Mapping[Path, str] | None = None) -> str:
-    """The split as CSV text: file (relative to the data folder), split, class or mask, and what tells its content."""
+    """The split as CSV text.
+
+    File (relative to the data folder), split, class or mask, and what tells its content.
+    """
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["file", "split", data.target, *([] if contents is None else ["content"])])
@@ -153,7 +183,10 @@ def split_as_csv(data: LabelledImages[S], contents: Mapping[Path, str] | None = 
 
 
 def content_of(*parts: str | bytes | None) -> str:
-    """What tells a file, or what belongs to a sample, from any other: 16 letters; "" where a part is not known."""
+    """What tells a file, or what belongs to a sample, from any other: 16 letters.
+
+    "" where a part is not known.
+    """
     if any(part is None for part in parts):
         return ""
     joined = b"".join(part.encode() if isinstance(part, str) else part or b"" for part in parts)
@@ -173,22 +206,30 @@ D = TypeVar("D", bound=LabelledImages[Any])
 
 
 def split_randomly(data: D, *, fraction: float, seed: int) -> D:
-    """Hold back `fraction` of "train" as "val", chosen by `seed`, the same on every machine; at least one is in each.
+    """Hold back `fraction` of "train" as "val", chosen by `seed`, the same on every machine.
+
+    At least one is in each.
 
     Raises:
         InputError: there is but one image.
     """
     order = sorted(data.splits["train"], key=lambda sample: data.name_of(sample.path))
     if len(order) < 2:
-        raise InputError(f"{data.root}: one image cannot be split into training and validation; add more")
+        raise InputError(
+            f"{data.root}: one image cannot be split into training and validation; add more"
+        )
     random.Random(str(seed)).shuffle(order)  # noqa: S311 - a split is no secret
-    held = {sample.path for sample in order[: min(max(1, round(fraction * len(order))), len(order) - 1)]}
+    held = {
+        sample.path for sample in order[: min(max(1, round(fraction * len(order))), len(order) - 1)]
+    }
     train = tuple(sample for sample in data.splits["train"] if sample.path not in held)
     val = tuple(sample for sample in data.splits["train"] if sample.path in held)
     return replace(data, splits=data.splits | {"train": train, "val": val})
 
 
-def check_names(folder: Path, found: Sequence[str], expected: Sequence[str], whose: str = "the model's") -> None:
+def check_names(
+    folder: Path, found: Sequence[str], expected: Sequence[str], whose: str = "the model's"
+) -> None:
     """Refuse classes that are not among those expected.
 
     Raises:
@@ -197,6 +238,7 @@ def check_names(folder: Path, found: Sequence[str], expected: Sequence[str], who
     unknown = [name for name in found if name not in expected]
     if unknown:
         raise InputError(
-            f"{folder}: class {shorten(unknown)} is not among {whose} classes; found {len(found)}: {shorten(found)}; "
+            f"{folder}: class {shorten(unknown)} is not among {whose} classes; found {len(found)}: "
+            f"{shorten(found)}; "
             f"expected {len(expected)}: {shorten(expected)}"
         )

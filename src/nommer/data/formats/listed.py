@@ -1,4 +1,6 @@
-"""Image files whose class stands in a list, a table or an archive's record, not in the name of a folder."""
+"""Image files whose class stands in a list, a table or an archive's record, not in the name of a
+folder.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -46,17 +48,22 @@ def read_text(file: Path) -> str:
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise InputError(
-            f"{file}: line {line} holds the byte 0x{content[error.start]:02x}, which is not UTF-8; save it as UTF-8"
+            f"{file}: line {line} holds the byte 0x{content[error.start]:02x}, which is not UTF-8; "
+            "save it as UTF-8"
         ) from error
 
 
 def collect(
-    root: Path, entries: Iterable[Entry], *, class_names: tuple[str, ...] | None, issues: Sequence[Issue] = ()
+    root: Path,
+    entries: Iterable[Entry],
+    *,
+    class_names: tuple[str, ...] | None,
+    issues: Sequence[Issue] = (),
 ) -> ClassFolders:
     """Entries as labelled images by split.
 
-    Classes are the labels of "train", sorted, by value where all are whole numbers; a file called as in `NAME_FILES`
-    gives numbers their names. A "test" split without a "val" beside it is "val".
+    Classes are the labels of "train", sorted, by value where all are whole numbers; a file called
+    as in `NAME_FILES` gives numbers their names. A "test" split without a "val" beside it is "val".
 
     Args:
         root: the data.
@@ -65,8 +72,8 @@ def collect(
         issues: what was found on reading.
 
     Raises:
-        InputError: no entry, an image with two classes or in two splits, fewer than two classes, or classes that
-            `class_names` or "train" lack.
+        InputError: no entry, an image with two classes or in two splits, fewer than two classes, or
+            classes that `class_names` or "train" lack.
     """
     unique, repeated = _once(entries)
     if not unique:
@@ -74,17 +81,26 @@ def collect(
     unique = _with_names(root, unique)
     splits = {entry.split for entry in unique}
     if class_names is None and "train" not in splits:
-        raise InputError(f"{root}: holds {', '.join(sorted(splits))} images but none of train; add some")
+        raise InputError(
+            f"{root}: holds {', '.join(sorted(splits))} images but none of train; add some"
+        )
     sound = [entry for entry in unique if not entry.error]
-    names = class_names or sort_labels({name for e in sound if e.split == "train" for name in e.classes})
+    names = class_names or sort_labels(
+        {name for e in sound if e.split == "train" for name in e.classes}
+    )
     if not names and unique[0].labels is not None:
         raise InputError(f"{root}: no training image has a class; expected at least two classes")
     if not names:
-        raise InputError(f"{root}: no training image has a class; the first: {unique[0].where}: {unique[0].error}")
+        raise InputError(
+            f"{root}: no training image has a class; the first: {unique[0].where}: "
+            f"{unique[0].error}"
+        )
     found = sort_labels({name for e in sound for name in e.classes})
     check_names(root, found, names, "the model's" if class_names else "the training")
     if len(names) < 2:
-        raise InputError(f"{root}: every image is of class {names[0]!r}; expected at least two classes")
+        raise InputError(
+            f"{root}: every image is of class {names[0]!r}; expected at least two classes"
+        )
     numbers = {name: number for number, name in enumerate(names)}
     parts: dict[Split, list[Sample]] = {}
     for split in ("train", "val", "test"):
@@ -92,7 +108,9 @@ def collect(
             parts[split] = part
     if "val" not in parts and "test" in parts:
         parts["val"] = parts.pop("test")
-    return ClassFolders(root, names, {split: tuple(part) for split, part in parts.items()}, (*issues, *repeated))
+    return ClassFolders(
+        root, names, {split: tuple(part) for split, part in parts.items()}, (*issues, *repeated)
+    )
 
 
 def sample_of(entry: Entry, numbers: Mapping[str, int]) -> Sample:
@@ -127,12 +145,14 @@ def _once(entries: Iterable[Entry]) -> tuple[list[Entry], list[Issue]]:
             continue
         if before.label != entry.label:
             raise InputError(
-                f"{entry.where}: {entry.path} is of class {entry.label!r}, but of {before.label!r} in {before.where}; "
+                f"{entry.where}: {entry.path} is of class {entry.label!r}, but of {before.label!r} "
+                f"in {before.where}; "
                 "keep one"
             )
         if before.split != entry.split:
             raise InputError(
-                f"{entry.where}: {entry.path} is in {entry.split}, but in {before.split} in {before.where}; keep one"
+                f"{entry.where}: {entry.path} is in {entry.split}, but in {before.split} in "
+                f"{before.where}; keep one"
             )
         repeated.append(Issue(str(entry.path), f"listed again in {entry.where}", "used once"))
     return list(first.values()), repeated
@@ -146,17 +166,22 @@ def _with_names(root: Path, entries: list[Entry]) -> list[Entry]:
     """
     folder = root if root.is_dir() else root.parent
     file = next((path for path in direct_files(folder) if path.name in NAME_FILES), None)
-    if file is None or not all(name.isdecimal() for entry in entries if not entry.error for name in entry.classes):
+    if file is None or not all(
+        name.isdecimal() for entry in entries if not entry.error for name in entry.classes
+    ):
         return entries
     names = [line.strip() for line in read_text(file).splitlines() if line.strip()]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise InputError(f"{file}: names {shorten(twice, 5)} more than once; every class needs a name of its own")
+        raise InputError(
+            f"{file}: names {shorten(twice, 5)} more than once; every class needs a name of its own"
+        )
     for entry in entries:
         beyond = [] if entry.error else [name for name in entry.classes if int(name) >= len(names)]
         if beyond:
             raise InputError(
-                f"{entry.where}: class {beyond[0]}, but {file} names {len(names)}, numbered from 0; add its name"
+                f"{entry.where}: class {beyond[0]}, but {file} names {len(names)}, numbered from "
+                "0; add its name"
             )
     return [entry if entry.error else _named(entry, names) for entry in entries]
 

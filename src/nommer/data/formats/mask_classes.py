@@ -39,7 +39,8 @@ class MaskClasses:
     def __post_init__(self) -> None:
         if len(self.classes) > IGNORE:
             raise InputError(
-                f"found {len(self.classes)} classes; at most {IGNORE} are possible, a label being one byte"
+                f"found {len(self.classes)} classes; at most {IGNORE} are possible, a label being "
+                "one byte"
             )
         values = [entry.value for entry in self.classes]
         colours = [entry.colour for entry in self.classes if entry.colour]
@@ -75,7 +76,10 @@ class MaskClasses:
 def _check_unique(what: str, found: Sequence[Any]) -> None:
     twice = next((item for number, item in enumerate(found) if item in found[:number]), None)
     if twice is not None:
-        raise InputError(f"{what} {twice!r} stands for two things; every class, and what is ignored, needs its own")
+        raise InputError(
+            f"{what} {twice!r} stands for two things; every class, and what is ignored, needs its "
+            "own"
+        )
 
 
 def palette() -> Iterator[Colour]:
@@ -125,7 +129,9 @@ def ade20k_classes(root: Path) -> MaskClasses | None:
     try:
         classes = tuple(MaskClass(row[-1].split(",")[0].strip(), int(row[0])) for row in rows)
     except ValueError as error:
-        raise InputError(f"{file}: expected the columns Idx, Ratio, Train, Val, Name between tabs: {error}") from error
+        raise InputError(
+            f"{file}: expected the columns Idx, Ratio, Train, Val, Name between tabs: {error}"
+        ) from error
     return MaskClasses(classes, ignored_values=(0,))
 
 

@@ -24,7 +24,9 @@ _LIST_FOLDERS = ("", "splits", "ImageSets/Segmentation")
 
 @dataclass(frozen=True)
 class Part:
-    """One split: a folder of images, the folder of their masks, and the list of those that belong to it, if any."""
+    """One split: a folder of images, the folder of their masks, and the list of those that belong
+    to it, if any.
+    """
 
     images: Path
     masks: Path
@@ -59,17 +61,26 @@ def _beside_each_other(root: Path, images: Path, masks: Path) -> Layout:
     of_images, of_masks = _by_split(images), _by_split(masks)
     if not of_images:
         return _flat(root, images, masks)
-    parts = {split: Part(folder, of_masks[split]) for split, folder in of_images.items() if split in of_masks}
+    parts = {
+        split: Part(folder, of_masks[split])
+        for split, folder in of_images.items()
+        if split in of_masks
+    }
     unmatched = [folder for split, folder in of_images.items() if split not in of_masks]
     issues = _beside(images, set(of_images.values())) + _without_masks(unmatched, masks)
-    is_ade20k = masks.name.lower() == "annotations" and of_images.get("train", root).name.lower() == "training"
+    is_ade20k = (
+        masks.name.lower() == "annotations"
+        and of_images.get("train", root).name.lower() == "training"
+    )
     return Layout(_with_lists(root, parts), is_ade20k=is_ade20k, issues=tuple(issues))
 
 
 def _beside(folder: Path, used: set[Path]) -> list[Issue]:
     """Images in `folder`, and folders of images, that belong to no split."""
     stray = [child for child in sub_folders(folder) if child not in used and holds_images(child)]
-    stray += sorted(path for path in folder.iterdir() if is_image_name(path) and path.name[0] != ".")
+    stray += sorted(
+        path for path in folder.iterdir() if is_image_name(path) and path.name[0] != "."
+    )
     return [Issue(str(path), "lies beside the split folders", "left out") for path in stray]
 
 
@@ -81,8 +92,12 @@ def _without_masks(unmatched: list[Path], masks: Path) -> list[Issue]:
     """
     for folder in unmatched:
         if split_of(folder.name) != "test":
-            raise InputError(f"{folder}: there is no folder of masks for it; expected one in {masks}; {LAYOUTS}")
-    return [Issue(str(folder), "there is no folder of masks for it", "left out") for folder in unmatched]
+            raise InputError(
+                f"{folder}: there is no folder of masks for it; expected one in {masks}; {LAYOUTS}"
+            )
+    return [
+        Issue(str(folder), "there is no folder of masks for it", "left out") for folder in unmatched
+    ]
 
 
 def _flat(root: Path, images: Path, masks: Path) -> Layout:
@@ -112,7 +127,9 @@ def _camvid(root: Path) -> Layout | None:
     """`train/` and `trainannot/`."""
     by_name = {folder.name.lower(): folder for folder in sub_folders(root)}
     splits = _by_split(root)
-    annotated = {split: by_name.get(f"{folder.name.lower()}annot") for split, folder in splits.items()}
+    annotated = {
+        split: by_name.get(f"{folder.name.lower()}annot") for split, folder in splits.items()
+    }
     parts = {split: Part(splits[split], masks) for split, masks in annotated.items() if masks}
     if not parts:
         return None
@@ -128,7 +145,9 @@ def _by_split(folder: Path) -> dict[Split, Path]:
     for child in sub_folders(folder):
         split = split_of(child.name)
         if split in found:
-            raise InputError(f"{folder}: both {found[split].name} and {child.name} hold {split} images; keep one")
+            raise InputError(
+                f"{folder}: both {found[split].name} and {child.name} hold {split} images; keep one"
+            )
         if split:
             found[split] = child
     return found
@@ -146,7 +165,10 @@ def find_lists(root: Path, names: Iterable[str] = _LIST_FOLDERS) -> dict[Split, 
         for file in sorted(folder.glob("*.[tT][xX][tT]")):
             split = split_of(file.stem)
             if split in found:
-                raise InputError(f"{folder}: both {found[split].name} and {file.name} list {split} images; keep one")
+                raise InputError(
+                    f"{folder}: both {found[split].name} and {file.name} list {split} images; keep "
+                    "one"
+                )
             if split:
                 found[split] = file
         if found:
@@ -155,7 +177,10 @@ def find_lists(root: Path, names: Iterable[str] = _LIST_FOLDERS) -> dict[Split, 
 
 
 def _images_and_masks(folder: Path) -> tuple[Path | None, Path | None]:
-    """The two folders among those in `folder`, each by the earliest of its names; that of masks must hold some."""
+    """The two folders among those in `folder`, each by the earliest of its names.
+
+    That of masks must hold some.
+    """
     by_name = {child.name.lower(): child for child in sub_folders(folder)}
     images = (by_name[name] for name in _IMAGES if name in by_name)
     masks = (by_name[name] for name in _MASKS if name in by_name)

@@ -40,27 +40,39 @@ class Pairs:
 def pair_parts(layout: Layout) -> tuple[dict[Split, tuple[MaskSample, ...]], list[Issue]]:
     """The samples of every split, and what is left out.
 
-    An image without a mask is paired with the file that it lacks, for whoever reads that to complain.
+    An image without a mask is paired with the file that it lacks, for whoever reads that to
+    complain.
 
     Raises:
         InputError: names that are not clear, or lists that do not fit the files.
     """
-    folders = {(part.images, part.masks): pair(part.images, part.masks) for part in layout.parts.values()}
+    folders = {
+        (part.images, part.masks): pair(part.images, part.masks) for part in layout.parts.values()
+    }
     issues = [*layout.issues, *(issue for pairs in folders.values() for issue in pairs.issues)]
     splits: dict[Split, tuple[MaskSample, ...]] = {}
     unused = {folder: dict(pairs.by_key) for folder, pairs in folders.items()}
     for split, part in layout.parts.items():
         pairs, left = folders[part.images, part.masks].by_key, unused[part.images, part.masks]
-        chosen = list(pairs) if part.listed_in is None else read_list(part.listed_in, pairs, part.images, issues)
+        chosen = (
+            list(pairs)
+            if part.listed_in is None
+            else read_list(part.listed_in, pairs, part.images, issues)
+        )
         taken = [key for key in chosen if key not in left]
         if taken:
-            raise InputError(f"{part.listed_in}: lists {taken[0][-1]!r}, which another split lists too; keep it in one")
+            raise InputError(
+                f"{part.listed_in}: lists {taken[0][-1]!r}, which another split lists too; keep it "
+                "in one"
+            )
         samples = [left.pop(key) for key in sorted(chosen)]
         if not samples:
             where, hint = (part.listed_in, "") if part.listed_in else (part.images, f"; {LAYOUTS}")
             raise InputError(f"{where}: no images of {split!r} here{hint}")
         if split == "test" and not any(sample.mask.exists() for sample in samples):
-            issues += [Issue(str(s.path), "no image of this split has a mask", "left out") for s in samples]
+            issues += [
+                Issue(str(s.path), "no image of this split has a mask", "left out") for s in samples
+            ]
             continue
         _check_names(split, part, samples, folders[part.images, part.masks].masks)
         splits[split] = tuple(samples)
@@ -72,20 +84,28 @@ def pair_parts(layout: Layout) -> tuple[dict[Split, tuple[MaskSample, ...]], lis
     return splits, issues
 
 
-def _check_names(split: Split, part: Part, samples: list[MaskSample], masks: frozenset[Path]) -> None:
+def _check_names(
+    split: Split, part: Part, samples: list[MaskSample], masks: frozenset[Path]
+) -> None:
     """Refuse images of which none has a mask, so that their names are to blame."""
     if not masks:
-        raise InputError(f"{part.masks}: no masks in this folder, for the images in {part.images}; {LAYOUTS}")
+        raise InputError(
+            f"{part.masks}: no masks in this folder, for the images in {part.images}; {LAYOUTS}"
+        )
     if not any(sample.mask in masks for sample in samples):
         raise InputError(
-            f"{part.masks}: the names of the masks, such as {min(masks).name}, do not match those of the images of "
-            f"{split!r}, such as {samples[0].path.name}; name each mask like its image, in the same sub-folder, "
+            f"{part.masks}: the names of the masks, such as {min(masks).name}, do not match those "
+            "of the images of "
+            f"{split!r}, such as {samples[0].path.name}; name each mask like its image, in the "
+            "same sub-folder, "
             f"or with {', '.join(MASK_ENDINGS)} behind the name"
         )
 
 
 def pair(images: Path, masks: Path) -> Pairs:
-    """Find the mask of every image: the file of the same name, or with one of `MASK_ENDINGS`, in the same sub-folder.
+    """Find the mask of every image.
+
+    The file of the same name, or with one of `MASK_ENDINGS`, in the same sub-folder.
 
     Raises:
         InputError: two images, or two masks, that only their endings tell apart.
@@ -95,11 +115,21 @@ def pair(images: Path, masks: Path) -> Pairs:
     pairs: dict[Key, MaskSample] = {}
     for key, image in found.items():
         others = ((*key[:-1], key[-1] + ending) for ending in MASK_ENDINGS)
-        fitting = (other for other in (key, *others) if other in candidates and (other == key or other not in found))
-        mask = next((candidates[other] for other in fitting), masks.joinpath(*key[:-1], f"{image.stem}.png"))
+        fitting = (
+            other
+            for other in (key, *others)
+            if other in candidates and (other == key or other not in found)
+        )
+        mask = next(
+            (candidates[other] for other in fitting), masks.joinpath(*key[:-1], f"{image.stem}.png")
+        )
         pairs[key] = MaskSample(image, mask)
     used = {sample.mask for sample in pairs.values()}
-    stray = [Issue(str(mask), "mask without an image", "left out") for mask in candidates.values() if mask not in used]
+    stray = [
+        Issue(str(mask), "mask without an image", "left out")
+        for mask in candidates.values()
+        if mask not in used
+    ]
     return Pairs(pairs, (*issues, *more, *stray), frozenset(candidates.values()))
 
 
@@ -115,18 +145,25 @@ def by_key(folder: Path, what: str) -> tuple[dict[Key, Path], list[Issue]]:
         if not is_image_name(path):
             issues.append(no_image(path))
             continue
-        key = tuple(normalize("NFC", part) for part in path.relative_to(folder).with_suffix("").parts)
+        key = tuple(
+            normalize("NFC", part) for part in path.relative_to(folder).with_suffix("").parts
+        )
         if key in found:
             raise InputError(
-                f"{path}: another of the {what}, {found[key].name}, differs only in its ending, so it is not clear "
+                f"{path}: another of the {what}, {found[key].name}, differs only in its ending, so "
+                "it is not clear "
                 "which image belongs to which mask; rename or remove one"
             )
         found[key] = path
     return found, issues
 
 
-def read_list(file: Path, pairs: Mapping[Key, HasPath], folder: Path, issues: list[Issue]) -> list[Key]:
-    """The images that a list names, one a line: a name or path, with its ending or without, maybe a second column.
+def read_list(
+    file: Path, pairs: Mapping[Key, HasPath], folder: Path, issues: list[Issue]
+) -> list[Key]:
+    """The images that a list names, one a line.
+
+    A name or path, with its ending or without, maybe a second column.
 
     Raises:
         InputError: names of no image, or of several.
@@ -144,21 +181,30 @@ def read_list(file: Path, pairs: Mapping[Key, HasPath], folder: Path, issues: li
         if not keys:
             unknown.append(text)
         elif len(keys) > 1:
-            raise InputError(f"{file}: {text!r} may be any of {len(keys)} images in {folder}; write its sub-folder too")
+            raise InputError(
+                f"{file}: {text!r} may be any of {len(keys)} images in {folder}; write its "
+                "sub-folder too"
+            )
         elif keys[0] in chosen:
-            issues.append(Issue(str(pairs[keys[0]].path), f"listed twice in {file.name}", "used once"))
+            issues.append(
+                Issue(str(pairs[keys[0]].path), f"listed twice in {file.name}", "used once")
+            )
         else:
             chosen[keys[0]] = None
     if unknown:
         raise InputError(
-            f"{file}: {len(unknown)} of the names listed are no images in {folder}: {shorten(unknown, 5)}; "
+            f"{file}: {len(unknown)} of the names listed are no images in {folder}: "
+            f"{shorten(unknown, 5)}; "
             "correct the list or add the images"
         )
     return list(chosen)
 
 
 def _named(text: str, by_name: dict[str, list[Key]]) -> list[Key]:
-    """The images that a line of a list may mean: the line as a name (which may hold spaces), or its first column."""
+    """The images that a line of a list may mean.
+
+    The line as a name (which may hold spaces), or its first column.
+    """
     columns = re.split(r"[\s,]+", text)
     one_name = not any(is_image_name(Path(column)) for column in columns[:-1])
     for column in (text, columns[0]) if one_name else columns[:1]:

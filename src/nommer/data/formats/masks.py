@@ -1,4 +1,7 @@
-"""Images with masks that say the class of every pixel: what is found, what the values mean, how it is split."""
+"""Images with masks that say the class of every pixel.
+
+What is found, what the values mean, how it is split.
+"""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
@@ -45,17 +48,20 @@ def read_mask_folders(
 ) -> MaskFolders:
     """Find the images and their masks under `root`, which is not changed.
 
-    Without splits of its own everything is "train"; a "test" split without a "val" beside it is "val".
+    Without splits of its own everything is "train"; a "test" split without a "val" beside it is
+    "val".
 
     Args:
         root: folder of the data.
-        classes: YAML or JSON file that tells the classes; by default `classes.yaml`, `classes.yml` or `classes.json` in
-            `root`. Without one, the classes are those of the data set whose layout it is, or the values that occur.
-        class_names: the classes of a model to judge: labels come in their order. The data may lack some of them.
+        classes: YAML or JSON file that tells the classes; by default `classes.yaml`, `classes.yml`
+            or `classes.json` in `root`. Without one, the classes are those of the data set whose
+            layout it is, or the values that occur.
+        class_names: the classes of a model to judge: labels come in their order. The data may lack
+            some of them.
 
     Raises:
-        InputError: no such layout, names or lists that do not fit, classes that are not understood or that
-            `class_names` lack.
+        InputError: no such layout, names or lists that do not fit, classes that are not understood
+            or that `class_names` lack.
     """
     check_folder(root, LAYOUTS)
     layout = find_layout(root)
@@ -72,13 +78,25 @@ def read_mask_folders(
     check_names(root, found.names, names)
     if len(names) < 2:
         raise InputError(
-            f"{root}: found one class, {names[0]!r}, expected at least two; write a {CLASS_FILES[0]}, {EXAMPLE}"
+            f"{root}: found one class, {names[0]!r}, expected at least two; write a "
+            f"{CLASS_FILES[0]}, {EXAMPLE}"
         )
-    return MaskFolders(root, names, splits, tuple(issues), colours=found.colours(names), encoding=found.encoding(names))
+    return MaskFolders(
+        root,
+        names,
+        splits,
+        tuple(issues),
+        colours=found.colours(names),
+        encoding=found.encoding(names),
+    )
 
 
-def _classes(root: Path, layout: Layout, file: Path | None, samples: Sequence[MaskSample]) -> MaskClasses:
-    """The classes by the first that tells: a class file, a known data set's layout, the values in the masks.
+def _classes(
+    root: Path, layout: Layout, file: Path | None, samples: Sequence[MaskSample]
+) -> MaskClasses:
+    """The classes by the first that tells.
+
+    A class file, a known data set's layout, the values in the masks.
 
     Raises:
         InputError: a class file that is not understood, or values that tell no classes.
@@ -86,23 +104,35 @@ def _classes(root: Path, layout: Layout, file: Path | None, samples: Sequence[Ma
     if file is not None:
         return read_class_file(file)
     if layout.is_camvid:
-        notice(f"{root}: no class file; the folders are CamVid's, so its 11 classes are taken, and 11 is ignored")
+        notice(
+            f"{root}: no class file; the folders are CamVid's, so its 11 classes are taken, and 11 "
+            "is ignored"
+        )
         return CAMVID
     if layout.is_ade20k:
-        notice(f"{root}: no class file; the folders are ADE20K's, so value 0 is ignored, and 1 is the first class")
-        return ade20k_classes(root) or _numbered(root, range(1, 1 + max(_values_in(root, samples))), ignored=0)
+        notice(
+            f"{root}: no class file; the folders are ADE20K's, so value 0 is ignored, and 1 is the "
+            "first class"
+        )
+        return ade20k_classes(root) or _numbered(
+            root, range(1, 1 + max(_values_in(root, samples))), ignored=0
+        )
     values = _values_in(root, samples)
     if values == {0, IGNORE}:
         raise InputError(f"{root}: the masks hold 0 and 255 alone; {BINARY_HINT}")
     found = _numbered(root, values - {IGNORE}, ignored=IGNORE)
-    notice(f"{root}: no class file; the values in the masks are taken for {len(found.names)} classes, 255 is ignored")
+    notice(
+        f"{root}: no class file; the values in the masks are taken for {len(found.names)} classes, "
+        "255 is ignored"
+    )
     return found
 
 
 def _numbered(root: Path, values: Collection[int], *, ignored: int) -> MaskClasses:
     if not 1 <= len(values) <= IGNORE:
         raise InputError(
-            f"{root}: the values in the masks make {len(values)} classes, expected 1 to {IGNORE}; are these masks of "
+            f"{root}: the values in the masks make {len(values)} classes, expected 1 to {IGNORE}; "
+            "are these masks of "
             f"classes? If so, write a {CLASS_FILES[0]} that says what the values mean, {EXAMPLE}"
         )
     return numbered_classes(values, ignored=ignored)
@@ -116,14 +146,17 @@ def _values_in(root: Path, samples: Sequence[MaskSample]) -> set[int]:
     """
     values: set[int] = set()
     errors = []
-    for sample, found in zip(samples, read_all(_values, samples, what="looking for classes"), strict=True):
+    for sample, found in zip(
+        samples, read_all(_values, samples, what="looking for classes"), strict=True
+    ):
         if isinstance(found, ImageError):
             errors.append(found)
             continue
         if found.in_colour:
             colours = ", ".join(str(unpack(colour)) for colour in found.values.tolist()[:5])
             raise InputError(
-                f"{sample.mask}: this mask is in colour ({colours}, ...), and nothing says what the colours mean; "
+                f"{sample.mask}: this mask is in colour ({colours}, ...), and nothing says what "
+                "the colours mean; "
                 f"write a {root / CLASS_FILES[0]} with a color for each class, {EXAMPLE}"
             )
         values.update(found.values.tolist())

@@ -1,4 +1,7 @@
-"""Masks of objects as data sets write them, polygons or run lengths, and the one form they get: COCO's run lengths."""
+"""Masks of objects as data sets write them, polygons or run lengths, and the one form they get.
+
+COCO's run lengths.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,21 +10,27 @@ import numpy as np
 from faster_coco_eval.core import mask as coco_masks
 
 TOLERANCE = 1e-3
-"""By how much of the image's side a box or polygon may reach outside without being listed: rounding does that."""
+"""By how much of the image's side a box or polygon may reach outside without being listed: rounding
+does that.
+"""
 
 _FAR = 1e9
-"""Points farther away than this, in pixels, are taken to lie here, for sums with them to stay finite."""
+"""Points farther away than this, in pixels, are taken to lie here, for sums with them to stay
+finite.
+"""
 
 _SMALLEST_AREA = 1e-6
 """Of a polygon, in square pixels."""
 
 
-def encode_mask(segmentation: Any, size: tuple[int, int], tell: Callable[[str, str], None]) -> bytes | None:
+def encode_mask(
+    segmentation: Any, size: tuple[int, int], tell: Callable[[str, str], None]
+) -> bytes | None:
     """The compressed run lengths of a mask, or None where there is none (left).
 
     Args:
-        segmentation: polygons, [[x, y, x, y, ...], ...] in pixels, or run lengths, {"size": [height, width], "counts":
-            list or text}; empty or None for no mask.
+        segmentation: polygons, [[x, y, x, y, ...], ...] in pixels, or run lengths, {"size":
+            [height, width], "counts": list or text}; empty or None for no mask.
         size: width and height of the image in pixels.
         tell: takes what was found amiss and what was done about it.
     """
@@ -30,11 +39,19 @@ def encode_mask(segmentation: Any, size: tuple[int, int], tell: Callable[[str, s
     if isinstance(segmentation, dict):
         return _check_runs(segmentation, size, tell)
     if not isinstance(segmentation, list):
-        tell(f"its segmentation is {type(segmentation).__name__}, expected polygons or run lengths", "mask dropped")
+        tell(
+            f"its segmentation is {type(segmentation).__name__}, expected polygons or run lengths",
+            "mask dropped",
+        )
         return None
     if all(isinstance(part, int | float) for part in segmentation):
-        segmentation = [segmentation]  # a polygon that is alone is often written without the outer list
-    parts = [_sound_polygon(part, number, size, tell) for number, part in enumerate(segmentation, start=1)]
+        segmentation = [
+            segmentation
+        ]  # a polygon that is alone is often written without the outer list
+    parts = [
+        _sound_polygon(part, number, size, tell)
+        for number, part in enumerate(segmentation, start=1)
+    ]
     kept = [part for part in parts if part is not None]
     if not kept:
         return None
@@ -46,14 +63,23 @@ def encode_mask(segmentation: Any, size: tuple[int, int], tell: Callable[[str, s
     return merged["counts"]
 
 
-def _check_runs(runs: dict[str, Any], size: tuple[int, int], tell: Callable[[str, str], None]) -> bytes | None:
+def _check_runs(
+    runs: dict[str, Any], size: tuple[int, int], tell: Callable[[str, str], None]
+) -> bytes | None:
     expected = [size[1], size[0]]
     if runs.get("size") != expected:
-        tell(f"its mask has the size {runs.get('size')}, its image {expected} (height, width)", "mask dropped")
+        tell(
+            f"its mask has the size {runs.get('size')}, its image {expected} (height, width)",
+            "mask dropped",
+        )
         return None
     try:
         counts = runs["counts"]
-        coded = coco_masks.frPyObjects(runs, *expected)["counts"] if isinstance(counts, list) else counts
+        coded = (
+            coco_masks.frPyObjects(runs, *expected)["counts"]
+            if isinstance(counts, list)
+            else counts
+        )
         coded = coded.encode("ascii") if isinstance(coded, str) else coded
         covered = bool(coco_masks.decode({"size": expected, "counts": coded}).any())
     except Exception as error:  # whatever the counts make the decoder do
@@ -77,7 +103,10 @@ def _sound_polygon(
         clipped = points if is_inside else _cut(points.clip(-_FAR, _FAR), size)
         if area(clipped) >= _SMALLEST_AREA:
             if clipped is not points:
-                tell(f"polygon {number} reaches outside the image of {size[0]} x {size[1]} pixels", "clipped")
+                tell(
+                    f"polygon {number} reaches outside the image of {size[0]} x {size[1]} pixels",
+                    "clipped",
+                )
             return clipped.ravel().tolist()
         problem = "has no area" if clipped is points else "lies outside the image"
     tell(f"polygon {number} {problem}", "polygon dropped")
@@ -100,16 +129,19 @@ def _points(part: Any) -> np.ndarray | str:
 
 
 def _cut(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The (m, 2) corners of what lies inside the image of a polygon, cut at one border after the other.
+    """The (m, 2) corners of what lies inside the image of a polygon, cut at one border after the
+    other.
 
-    After Sutherland and Hodgman, "Reentrant polygon clipping", 1974. Parts that a border separates stay connected, by
-    lines along it that enclose nothing; m is 0 where nothing lies inside.
+    After Sutherland and Hodgman, "Reentrant polygon clipping", 1974. Parts that a border separates
+    stay connected, by lines along it that enclose nothing; m is 0 where nothing lies inside.
     """
     for axis, sign, border in ((0, 1, 0), (1, 1, 0), (0, -1, size[0]), (1, -1, size[1])):
         depth = sign * (points[:, axis] - border)
         following, depth_of_following = np.roll(points, -1, axis=0), np.roll(depth, -1)
         crosses = (depth >= 0) != (depth_of_following >= 0)
-        share = np.divide(depth, depth - depth_of_following, out=np.zeros_like(depth), where=crosses)
+        share = np.divide(
+            depth, depth - depth_of_following, out=np.zeros_like(depth), where=crosses
+        )
         crossings = points + share[:, None] * (following - points)
         crossings[:, axis] = border
         points = np.stack([points, crossings], 1)[np.stack([depth >= 0, crosses], 1)]
@@ -117,32 +149,53 @@ def _cut(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def area(points: np.ndarray) -> float:
-    """Of the polygon through (n, 2) points, in square pixels; one that crosses itself may have none."""
+    """Of the polygon through (n, 2) points, in square pixels.
+
+    One that crosses itself may have none.
+    """
     x, y = (points - points[:1]).T
     return abs(float(x[:-1] @ y[1:] - x[1:] @ y[:-1])) / 2
 
 
 def box_of(counts: bytes, size: tuple[int, int]) -> tuple[float, float, float, float]:
-    """Left, upper, right and lower end of the pixels of a mask as large as its image, (width, height)."""
-    left, upper, width, height = coco_masks.toBbox({"size": [size[1], size[0]], "counts": counts}).tolist()
+    """Left, upper, right and lower end of the pixels of a mask as large as its image, (width,
+    height).
+    """
+    left, upper, width, height = coco_masks.toBbox(
+        {"size": [size[1], size[0]], "counts": counts}
+    ).tolist()
     return left, upper, left + width, upper + height
 
 
 def encode_map(values: np.ndarray) -> list[bytes]:
-    """The run lengths of the pixels of each number but 0 in an (H, W) map, in the order of the numbers.
+    """The run lengths of the pixels of each number but 0 in an (H, W) map, in the order of the
+    numbers.
 
-    All runs are found in one pass, column by column as COCO counts; a run of one number ends the run of another.
+    All runs are found in one pass, column by column as COCO counts; a run of one number ends the
+    run of another.
     """
     pixels = values.T.ravel()
-    starts = np.flatnonzero(np.r_[True, pixels[1:] != pixels[:-1]]) if pixels.size else np.zeros(0, np.int64)
+    starts = (
+        np.flatnonzero(np.r_[True, pixels[1:] != pixels[:-1]])
+        if pixels.size
+        else np.zeros(0, np.int64)
+    )
     ends = np.append(starts[1:], pixels.size)
     order = np.argsort(pixels[starts], kind="stable")
     order = order[pixels[starts][order] != 0]
     bounds = np.flatnonzero(np.diff(pixels[starts][order])) + 1
-    return [_encode_runs(starts[runs], ends[runs], values.shape) for runs in np.split(order, bounds) if len(runs)]
+    return [
+        _encode_runs(starts[runs], ends[runs], values.shape)
+        for runs in np.split(order, bounds)
+        if len(runs)
+    ]
 
 
 def _encode_runs(starts: np.ndarray, ends: np.ndarray, shape: tuple[int, ...]) -> bytes:
-    """From where the runs of a mask start and end to their lengths, alternating with those of the gaps."""
+    """From where the runs of a mask start and end to their lengths, alternating with those of the
+    gaps.
+    """
     edges = np.concatenate([[0], np.column_stack([starts, ends]).ravel(), [shape[0] * shape[1]]])
-    return coco_masks.frPyObjects({"size": list(shape), "counts": np.diff(edges).tolist()}, *shape)["counts"]
+    return coco_masks.frPyObjects({"size": list(shape), "counts": np.diff(edges).tolist()}, *shape)[
+        "counts"
+    ]

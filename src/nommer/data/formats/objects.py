@@ -1,7 +1,8 @@
-"""Objects in images: boxes, classes and masks, and the check that every object passes on its way in.
+"""Objects in images: boxes, classes and masks, and the check that every object passes on its way
+in.
 
-What a data set says of an object may make no sense; here it becomes sound or is dropped, and either is listed. So boxes
-are finite, lie inside their image and have an area, wherever they are used.
+What a data set says of an object may make no sense; here it becomes sound or is dropped, and either
+is listed. So boxes are finite, lie inside their image and have an area, wherever they are used.
 """
 
 import math
@@ -52,11 +53,15 @@ class Objects:
     labels: np.ndarray
     """(n,) int64 indices of their classes."""
     crowd: np.ndarray
-    """(n,) bool: many objects in one box; takes no part in training, and is no mistake to find or to miss."""
+    """(n,) bool: many objects in one box; takes no part in training, and is no mistake to find or
+    to miss.
+    """
     areas: np.ndarray
     """(n,) float64 square pixels, by which the evaluation tells small, medium and large."""
     masks: tuple[bytes | None, ...]
-    """COCO's compressed run lengths, of masks as large as the image; None where an object has no mask."""
+    """COCO's compressed run lengths, of masks as large as the image; None where an object has no
+    mask.
+    """
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -64,12 +69,16 @@ class Objects:
     def take(self, chosen: np.ndarray) -> "Objects":
         """Those for which `chosen`, (n,) bool, holds."""
         masks = tuple(mask for mask, kept in zip(self.masks, chosen, strict=True) if kept)
-        return Objects(self.boxes[chosen], self.labels[chosen], self.crowd[chosen], self.areas[chosen], masks)
+        return Objects(
+            self.boxes[chosen], self.labels[chosen], self.crowd[chosen], self.areas[chosen], masks
+        )
 
     def as_bytes(self) -> bytes:
         """All that is known of them."""
         arrays = (self.boxes, self.labels, self.crowd, self.areas)
-        return b"".join([*(array.tobytes() for array in arrays), *(mask or b"-" for mask in self.masks)])
+        return b"".join(
+            [*(array.tobytes() for array in arrays), *(mask or b"-" for mask in self.masks)]
+        )
 
     @property
     def have_masks(self) -> np.ndarray:
@@ -108,14 +117,21 @@ class DetectionFolders(LabelledImages[DetectionSample]):
 
 
 def masks_of(objects: Objects, height: int, width: int) -> np.ndarray:
-    """(n, height, width) uint8: 1 where an object is, 0 elsewhere; every object must have a mask of this size."""
+    """(n, height, width) uint8: 1 where an object is, 0 elsewhere.
+
+    Every object must have a mask of this size.
+    """
     if not len(objects):
         return np.zeros((0, height, width), np.uint8)
-    decoded = coco_masks.decode([{"size": [height, width], "counts": counts} for counts in objects.masks])
+    decoded = coco_masks.decode(
+        [{"size": [height, width], "counts": counts} for counts in objects.masks]
+    )
     return np.ascontiguousarray(decoded.transpose(2, 0, 1))
 
 
-def make_objects(raw: Sequence[RawObject], size: tuple[int, int], *, file: Path, issues: list[Issue]) -> Objects:
+def make_objects(
+    raw: Sequence[RawObject], size: tuple[int, int], *, file: Path, issues: list[Issue]
+) -> Objects:
     """The sound ones of an image's objects; boxes that reach outside the image are clipped.
 
     Args:
@@ -149,7 +165,9 @@ def make_objects(raw: Sequence[RawObject], size: tuple[int, int], *, file: Path,
     )
 
 
-def _sound_box(item: RawObject, mask: bytes | None, size: tuple[int, int], tell: Tell) -> Box | None:
+def _sound_box(
+    item: RawObject, mask: bytes | None, size: tuple[int, int], tell: Tell
+) -> Box | None:
     """The box inside the image, or None where it is dropped."""
     if item.box is not None:
         return clip_box(item.box, size, tell)
@@ -174,7 +192,9 @@ def clip_box(box: Box, size: tuple[int, int], tell: Tell) -> Box | None:
     over = max((clipped[0] - left) / width, (right - clipped[2]) / width)
     over = max(over, (clipped[1] - upper) / height, (lower - clipped[3]) / height)
     if over > TOLERANCE:
-        tell(f"box {as_text(box)} reaches outside the image of {width} x {height} pixels", "clipped")
+        tell(
+            f"box {as_text(box)} reaches outside the image of {width} x {height} pixels", "clipped"
+        )
     return clipped
 
 

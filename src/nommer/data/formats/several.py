@@ -1,9 +1,12 @@
-"""Tables that give an image several classes, or none: a column of 0 and 1 for each class, or all in one column.
+"""Tables that give an image several classes, or none.
 
-**Which it is** is found by what the table holds. Without a column of labels, two or more columns of nothing but 0 and 1
-are classes. A column of labels holds several where its name says so (`PLURAL_NAMES`), or where its cells are put
-together with `;` or `|` from parts that occur in other cells too; a sign that only ever stands between the same words
-may belong to the name of one class, and is refused.
+A column of 0 and 1 for each class, or all in one column.
+
+**Which it is** is found by what the table holds. Without a column of labels, two or more columns of
+nothing but 0 and 1 are classes. A column of labels holds several where its name says so
+(`PLURAL_NAMES`), or where its cells are put together with `;` or `|` from parts that occur in other
+cells too; a sign that only ever stands between the same words may belong to the name of one class,
+and is refused.
 """
 
 from collections import Counter
@@ -61,7 +64,10 @@ def find_tagging(
     if not used and not plural:
         return None
     if len(used) > 1:
-        raise InputError(f"{file}: labels hold both ';' and '|'; put the classes of an image apart with one of them")
+        raise InputError(
+            f"{file}: labels hold both ';' and '|'; put the classes of an image apart with one of "
+            "them"
+        )
     sign = used[0] if used else _SEPARATORS[0]
     if not plural:
         _check_recombined(file, cells, sign)
@@ -83,12 +89,15 @@ def _check_recombined(file: Path, cells: Sequence[str], sign: str) -> None:
     put_together = [cell for cell in kinds if sign in cell]
     if not any(occurring[part] > 1 for cell in put_together for part in _parts(cell, sign)):
         raise InputError(
-            f"{file}: {put_together[0]!r} may be one class or several, for its parts occur in no other label; call the "
+            f"{file}: {put_together[0]!r} may be one class or several, for its parts occur in no "
+            "other label; call the "
             f"column {PLURAL_NAMES[0]} if it is several, or write it without {sign!r} if it is one"
         )
 
 
-def _columns_of_classes(file: Path, header: Sequence[str], rows: Sequence[TableRow], taken: set[int]) -> Tagging | None:
+def _columns_of_classes(
+    file: Path, header: Sequence[str], rows: Sequence[TableRow], taken: set[int]
+) -> Tagging | None:
     """Columns of 0 and 1; None where there are none.
 
     Raises:
@@ -97,20 +106,30 @@ def _columns_of_classes(file: Path, header: Sequence[str], rows: Sequence[TableR
     candidates = [column for column in range(len(header)) if column not in taken]
     wrong = {column: _first_wrong(rows, column) for column in candidates}
     binary = [column for column in candidates if wrong[column] is None]
-    if not rows or len(candidates) < 2 or not (binary or all(_is_signed(rows, column) for column in candidates)):
+    if (
+        not rows
+        or len(candidates) < 2
+        or not (binary or all(_is_signed(rows, column) for column in candidates))
+    ):
         return None
     for column in candidates:
         if (found := wrong[column]) is not None:
             where, value = found
             raise InputError(
-                f"{where}: column {header[column]!r} holds {value!r}; expected 0 or 1 in every column beside path and "
+                f"{where}: column {header[column]!r} holds {value!r}; expected 0 or 1 in every "
+                "column beside path and "
                 "split, for each class one, or one column called label"
             )
     names = [header[column] for column in candidates]
     twice = [name for name, count in Counter(names).items() if count > 1 or not name]
     if twice:
-        raise InputError(f"{file}: the classes {shorten(twice)} have no name of their own; name each column once")
-    return Tagging(lambda row: tuple(header[column] for column in candidates if _VALUES[row[column]]), tuple(names))
+        raise InputError(
+            f"{file}: the classes {shorten(twice)} have no name of their own; name each column once"
+        )
+    return Tagging(
+        lambda row: tuple(header[column] for column in candidates if _VALUES[row[column]]),
+        tuple(names),
+    )
 
 
 def _first_wrong(rows: Sequence[TableRow], column: int) -> tuple[str, str] | None:

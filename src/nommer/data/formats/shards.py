@@ -1,8 +1,10 @@
-"""WebDataset shards: tar archives in which files that share a name up to its first dot are one sample.
+"""WebDataset shards: tar archives in which files that share a name up to its first dot are one
+sample.
 
-A sample's image is the file with an image's ending, its class the number or name in the `.cls` file, or in the `.json`
-under `label` or `cls`. Shards are read where they lie and member by member, so order, split and what is left out are
-handled as for files in folders, with many workers and processes alike.
+A sample's image is the file with an image's ending, its class the number or name in the `.cls`
+file, or in the `.json` under `label` or `cls`. Shards are read where they lie and member by member,
+so order, split and what is left out are handled as for files in folders, with many workers and
+processes alike.
 """
 
 import json
@@ -20,9 +22,7 @@ from nommer.data.images import direct_files, is_image_name, sub_folders, visible
 from nommer.data.parallel import read_all
 from nommer.errors import InputError
 
-LAYOUTS = (
-    f"""  DATA/*train*.tar and DATA/*val*.tar with KEY.jpg and KEY.cls  (WebDataset; {NAME_FILES[1]} names numbers)"""
-)
+LAYOUTS = f"""  DATA/*train*.tar and DATA/*val*.tar with KEY.jpg and KEY.cls  (WebDataset; {NAME_FILES[1]} names numbers)"""
 
 _JSON_KEYS = ("label", "cls", "class")
 
@@ -33,7 +33,12 @@ def find_shards(root: Path) -> list[Path]:
         files = [root] if root.suffix.lower() == ".tar" else []
     elif root.is_dir():
         places = [root, *(child for child in sub_folders(root) if split_of(child.name))]
-        files = [path for place in places for path in direct_files(place) if path.suffix.lower() == ".tar"]
+        files = [
+            path
+            for place in places
+            for path in direct_files(place)
+            if path.suffix.lower() == ".tar"
+        ]
     else:
         files = []
     try:
@@ -45,7 +50,8 @@ def find_shards(root: Path) -> list[Path]:
 def read_shards(root: Path, class_names: tuple[str, ...] | None = None) -> ClassFolders:
     """Read which samples the shards hold, and their classes.
 
-    The split of a shard is the word for one in its name, or else that its sub-folder is called by; "train" without any.
+    The split of a shard is the word for one in its name, or else that its sub-folder is called by;
+    "train" without any.
 
     Args:
         root: folder of the shards, or a single one.
@@ -57,7 +63,9 @@ def read_shards(root: Path, class_names: tuple[str, ...] | None = None) -> Class
     entries: list[Entry] = []
     files = find_shards(root)
     issues = [] if root.is_file() else list(_beside(root, files))
-    read = read_all(_read_shard, files, what="reading shards", processes=False)  # what is in them is remembered
+    read = read_all(
+        _read_shard, files, what="reading shards", processes=False
+    )  # what is in them is remembered
     for file, (found, left) in zip(files, read, strict=True):
         split = "train" if file == root else _split(file, root)
         entries += (replace(entry, split=split) for entry in found)
@@ -72,7 +80,11 @@ def _beside(root: Path, shards: list[Path]) -> Iterator[Issue]:
         if path in shards or path in places or path.name in NAME_FILES:
             continue
         data = path.is_dir() or is_image_name(path) or is_archive_name(path)
-        yield Issue(str(path), "lies beside the shards" if data else "file name does not end as a shard's", "left out")
+        yield Issue(
+            str(path),
+            "lies beside the shards" if data else "file name does not end as a shard's",
+            "left out",
+        )
 
 
 def _is_shard(file: Path) -> bool:
@@ -95,7 +107,9 @@ def _read_shard(file: Path) -> tuple[list[Entry], list[Issue]]:
     for parts in _samples(file).values():
         images = [path for path in parts if is_image_name(path)]
         if len(images) > 1:
-            raise InputError(f"{images[1]}: a second image of the sample {images[0]}; a sample has one")
+            raise InputError(
+                f"{images[1]}: a second image of the sample {images[0]}; a sample has one"
+            )
         if not images:
             issues += [Issue(str(path), "belongs to no image", "left out") for path in parts]
             continue
@@ -127,7 +141,10 @@ def _label(image: Path, parts: list[Path]) -> tuple[str, str | None]:
     else:
         label = ""
     if not (label or error):
-        raise InputError(f"{image}: this sample has no class; expected a .cls file, or a .json with {_JSON_KEYS[0]}")
+        raise InputError(
+            f"{image}: this sample has no class; expected a .cls file, or a .json with "
+            f"{_JSON_KEYS[0]}"
+        )
     return label, error
 
 
@@ -136,9 +153,15 @@ def _json_label(file: Path) -> tuple[str, str | None]:
         content = json.loads(read_bytes(file))
     except ValueError as error:
         raise InputError(f"{file}: cannot be read as JSON: {error}") from error
-    found = [content[key] for key in _JSON_KEYS if key in content] if isinstance(content, dict) else []
+    found = (
+        [content[key] for key in _JSON_KEYS if key in content] if isinstance(content, dict) else []
+    )
     if not found:
         return "", None
     if isinstance(found[0], str | int) and not isinstance(found[0], bool):
         return str(found[0]), None
-    return "", f"its class in {file.name} is {json.dumps(found[0])[:50]}, neither a name nor a whole number"
+    return (
+        "",
+        f"its class in {file.name} is {json.dumps(found[0])[:50]}, neither a name nor a whole "
+        "number",
+    )

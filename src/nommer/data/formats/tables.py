@@ -1,11 +1,15 @@
-"""Tables and lists of image files and their classes: CSV, TSV, and text files with a path and a label on each line.
+"""Tables and lists of image files and their classes.
 
-**Which column is what** (CSV, TSV): where the first row has a cell that is one of `PATH_NAMES` or `LABEL_NAMES`, in
-whatever case, it is a header and the columns are found by these names, and the split's by `SPLIT_NAMES`. Otherwise
-there is no header, and the columns are path, label and, if there are three, split. In a text file the label is what
-follows the last tab, or else the last space.
+CSV, TSV, and text files with a path and a label on each line.
 
-Paths are relative to the file that names them, or absolute; they may lead into archives (`photos.zip/cat/1.jpg`).
+**Which column is what** (CSV, TSV): where the first row has a cell that is one of `PATH_NAMES` or
+`LABEL_NAMES`, in whatever case, it is a header and the columns are found by these names, and the
+split's by `SPLIT_NAMES`. Otherwise there is no header, and the columns are path, label and, if
+there are three, split. In a text file the label is what follows the last tab, or else the last
+space.
+
+Paths are relative to the file that names them, or absolute; they may lead into archives
+(`photos.zip/cat/1.jpg`).
 """
 
 import csv
@@ -46,20 +50,27 @@ _ENDINGS = (*_TABLES, ".txt")
 
 
 def find_tables(root: Path) -> dict[Split, Path]:
-    """The table that `root` is, for "train", or the lists of labelled images in it, by split; nothing for other data.
+    """The table that `root` is, for "train", or the lists of labelled images in it, by split.
 
-    In a folder whose split folders hold class folders these say what is what, and lists are passed over.
+    Nothing for other data.
+
+    In a folder whose split folders hold class folders these say what is what, and lists are passed
+    over.
     """
     if root.is_file():
         return {"train": root} if root.suffix.lower() in _ENDINGS else {}
-    if not root.is_dir() or any(sub_folders(child) for child in sub_folders(root) if split_of(child.name)):
+    if not root.is_dir() or any(
+        sub_folders(child) for child in sub_folders(root) if split_of(child.name)
+    ):
         return {}
     found: dict[Split, Path] = {}
     for split, path in _lists(root):
         if not _has_labels(path):
             continue
         if split in found:
-            raise InputError(f"{root}: both {found[split].name} and {path.name} list {split} images; keep one")
+            raise InputError(
+                f"{root}: both {found[split].name} and {path.name} list {split} images; keep one"
+            )
         found[split] = path
     return found
 
@@ -72,18 +83,25 @@ def read_tables(root: Path, class_names: tuple[str, ...] | None = None) -> Class
         class_names: the classes of a model to judge, in its order.
 
     Raises:
-        InputError: a table that is not understood, none of whose files is there, or that contradicts itself.
+        InputError: a table that is not understood, none of whose files is there, or that
+            contradicts itself.
     """
-    entries = [entry for split, file in find_tables(root).items() for entry in _entries(file, split)]
+    entries = [
+        entry for split, file in find_tables(root).items() for entry in _entries(file, split)
+    ]
     if entries and not any(_exists(entry.path) for entry in entries):
         first = entries[0]
         raise InputError(
-            f"{root}: none of the {len(entries)} images listed is there; first: {first.path} ({first.where}); paths "
+            f"{root}: none of the {len(entries)} images listed is there; first: {first.path} "
+            f"({first.where}); paths "
             "are taken relative to the file that names them"
         )
     kinds = {entry.labels is None for entry in entries}
     if len(kinds) > 1:
-        raise InputError(f"{root}: one of its lists gives images one class each, another several; write both alike")
+        raise InputError(
+            f"{root}: one of its lists gives images one class each, another several; write both "
+            "alike"
+        )
     in_order = class_names or (_named_in_columns(root) if kinds == {False} else None)
     data = collect(root, entries, class_names=in_order, issues=_unlabelled(root))
     return replace(data, several=kinds == {False})
@@ -100,17 +118,30 @@ def gives_several(root: Path) -> bool:
 
 
 def _named_in_columns(root: Path) -> tuple[str, ...] | None:
-    """The classes in the order of their columns, the same in every table; None where they stand in one column.
+    """The classes in the order of their columns, the same in every table.
+
+    None where they stand in one column.
 
     Raises:
         InputError: tables with other columns.
     """
-    found = {file: _read_table(file).tagging for file in find_tables(root).values() if file.suffix.lower() in _TABLES}
-    names = {file: tagging.names for file, tagging in found.items() if tagging is not None and tagging.names}
+    found = {
+        file: _read_table(file).tagging
+        for file in find_tables(root).values()
+        if file.suffix.lower() in _TABLES
+    }
+    names = {
+        file: tagging.names
+        for file, tagging in found.items()
+        if tagging is not None and tagging.names
+    }
     for file, other in names.items():
         first, expected = next(iter(names.items()))
         if other != expected:
-            raise InputError(f"{file}: its classes are {shorten(other)}; expected {shorten(expected)}, as in {first}")
+            raise InputError(
+                f"{file}: its classes are {shorten(other)}; expected {shorten(expected)}, as in "
+                f"{first}"
+            )
     return next(iter(names.values()), None)
 
 
@@ -127,10 +158,16 @@ def _unlabelled(root: Path) -> list[Issue]:
         InputError: one of "train" or "val".
     """
     found = find_tables(root)
-    lacking = [] if root.is_file() else [(split, path) for split, path in _lists(root) if split not in found]
+    lacking = (
+        []
+        if root.is_file()
+        else [(split, path) for split, path in _lists(root) if split not in found]
+    )
     for split, path in lacking:
         if split != "test":
-            raise InputError(f"{path}: its first line has no label; expected a path and a label on each line")
+            raise InputError(
+                f"{path}: its first line has no label; expected a path and a label on each line"
+            )
     return [Issue(str(path), "images without a class", "left out") for _, path in lacking]
 
 
@@ -160,12 +197,22 @@ def _entries(file: Path, split: Split) -> Iterator[Entry]:
         if chosen is None:
             known = ", ".join(name for names in SPLIT_FOLDERS.values() for name in names)
             raise InputError(f"{where}: split {own!r} is not known; expected one of {known}")
-        whole = os.path.normpath(file.parent / path.replace("\\", "/"))  # "a/../b" and "b" are one image
-        yield Entry(where, Path(whole), label if labels is None else ";".join(sorted(labels)), chosen, labels=labels)
+        whole = os.path.normpath(
+            file.parent / path.replace("\\", "/")
+        )  # "a/../b" and "b" are one image
+        yield Entry(
+            where,
+            Path(whole),
+            label if labels is None else ";".join(sorted(labels)),
+            chosen,
+            labels=labels,
+        )
 
 
 Row = tuple[str, str, str, str | None, tuple[str, ...] | None]
-"""Where it stands, path, label, split where the table tells one, and all labels where there may be several."""
+"""Where it stands, path, label, split where the table tells one, and all labels where there may be
+several.
+"""
 
 
 def _list_rows(file: Path) -> Iterator[Row]:
@@ -175,7 +222,10 @@ def _list_rows(file: Path) -> Iterator[Row]:
             continue
         path, label = (text.rsplit("\t", 1) if "\t" in text else [*text.rsplit(None, 1), ""])[:2]
         if not label.strip():
-            raise InputError(f"{file} line {number}: found {text!r}; expected a path, a space or tab, and a label")
+            raise InputError(
+                f"{file} line {number}: found {text!r}; expected a path, a space or tab, and a "
+                "label"
+            )
         yield f"{file} line {number}", path.strip(), label.strip(), None, None
 
 
@@ -200,8 +250,14 @@ def _read_table(file: Path) -> _Table:
     tagging = find_tagging(file, header, listed, columns)
     if tagging is None and "label" not in columns:
         known = ", ".join(LABEL_NAMES)
-        raise InputError(f"{file}: no column for the label; found {shorten(first)}; expected one called {known}")
-    plural = header is not None and "label" in columns and header[columns["label"]].lower() in PLURAL_NAMES
+        raise InputError(
+            f"{file}: no column for the label; found {shorten(first)}; expected one called {known}"
+        )
+    plural = (
+        header is not None
+        and "label" in columns
+        and header[columns["label"]].lower() in PLURAL_NAMES
+    )
     return _Table(listed, columns, tagging, frozenset(["label"] if plural else []))
 
 
@@ -221,26 +277,44 @@ def _cell_rows(file: Path) -> Iterator[TableRow]:
                 continue
             where = f"{file} line {rows.line_num}"
             if width and len(cells) != width:
-                raise InputError(f"{where}: found {len(cells)} columns; expected {width}, as in the first row")
+                raise InputError(
+                    f"{where}: found {len(cells)} columns; expected {width}, as in the first row"
+                )
             width = len(cells)
             yield where, cells
     except csv.Error as error:
-        raise InputError(f"{file} line {rows.line_num}: cannot be read as a table: {error}") from error
+        raise InputError(
+            f"{file} line {rows.line_num}: cannot be read as a table: {error}"
+        ) from error
 
 
 def _table_rows(file: Path) -> Iterator[Row]:
     table = _read_table(file)
     columns, tagging = table.columns, table.tagging
     for where, cells in table.rows:
-        lacking = [name for name, column in columns.items() if not cells[column] and name not in table.may_lack]
+        lacking = [
+            name
+            for name, column in columns.items()
+            if not cells[column] and name not in table.may_lack
+        ]
         if lacking:
             raise InputError(f"{where}: its {lacking[0]} is empty; fill it in or remove the row")
-        label, split = (cells[columns[name]] if name in columns else None for name in ("label", "split"))
-        yield where, cells[columns["path"]], label or "", split, None if tagging is None else tagging.read(cells)
+        label, split = (
+            cells[columns[name]] if name in columns else None for name in ("label", "split")
+        )
+        yield (
+            where,
+            cells[columns["path"]],
+            label or "",
+            split,
+            None if tagging is None else tagging.read(cells),
+        )
 
 
 def _delimiter(file: Path, text: str) -> str:
-    """A tab in a TSV; in a CSV the comma, or whatever of semicolon and tab stands in its first line instead."""
+    """A tab in a TSV; in a CSV the comma, or whatever of semicolon and tab stands in its first line
+    instead.
+    """
     if file.suffix.lower() == ".tsv":
         return "\t"
     first = next((line for line in text.splitlines() if line.strip()), "")
@@ -255,26 +329,35 @@ def _columns(file: Path, first: Sequence[str]) -> dict[str, int]:
     """Where path, label and maybe split stand, by the first row.
 
     Raises:
-        InputError: a header without one of them or with two, or too few or many columns without a header.
+        InputError: a header without one of them or with two, or too few or many columns without a
+            header.
     """
     if not _is_header(first):
         if len(first) not in (2, 3):
             raise InputError(
-                f"{file}: the first row has {len(first)} columns and is no header; expected path and label, maybe "
+                f"{file}: the first row has {len(first)} columns and is no header; expected path "
+                "and label, maybe "
                 f"split, or a header with {PATH_NAMES[0]} and {LABEL_NAMES[0]}"
             )
         return dict(zip(("path", "label", "split"), range(len(first)), strict=False))
     names = [cell.lower() for cell in first]
     found: dict[str, int] = {}
-    for what, known in (("path", PATH_NAMES), ("label", (*LABEL_NAMES, *PLURAL_NAMES)), ("split", SPLIT_NAMES)):
+    for what, known in (
+        ("path", PATH_NAMES),
+        ("label", (*LABEL_NAMES, *PLURAL_NAMES)),
+        ("split", SPLIT_NAMES),
+    ):
         fitting = [column for column, name in enumerate(names) if name in known]
         if len(fitting) > 1:
             both = " and ".join(first[column] for column in fitting)
-            raise InputError(f"{file}: the columns {both} may both be the {what}; rename or remove one")
+            raise InputError(
+                f"{file}: the columns {both} may both be the {what}; rename or remove one"
+            )
         if fitting:
             found[what] = fitting[0]
         elif what == "path":
             raise InputError(
-                f"{file}: no column for the {what}; found {shorten(first)}; expected one called {', '.join(known)}"
+                f"{file}: no column for the {what}; found {shorten(first)}; expected one called "
+                f"{', '.join(known)}"
             )
     return found

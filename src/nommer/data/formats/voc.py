@@ -10,7 +10,14 @@ from nommer.data.formats.image_files import UNKNOWN_SIZE, upright_sizes
 from nommer.data.formats.labelled import Issue, Split
 from nommer.data.formats.mask_layouts import find_lists
 from nommer.data.formats.mask_pairs import Key, by_key, read_list
-from nommer.data.formats.objects import Box, DetectionFolders, DetectionSample, RawObject, make_objects, to_number
+from nommer.data.formats.objects import (
+    Box,
+    DetectionFolders,
+    DetectionSample,
+    RawObject,
+    make_objects,
+    to_number,
+)
 from nommer.data.images import sub_folders, visible_files
 from nommer.data.parallel import read_all
 from nommer.errors import InputError
@@ -39,7 +46,11 @@ def find_folders(root: Path) -> tuple[Path, Path] | None:
     by_name = {child.name.lower(): child for child in sub_folders(root)}
     images = next((by_name[name] for name in _IMAGES if name in by_name), None)
     annotations = by_name.get("annotations")
-    if images and annotations and any(path.suffix.lower() == ".xml" for path in annotations.iterdir()):
+    if (
+        images
+        and annotations
+        and any(path.suffix.lower() == ".xml" for path in annotations.iterdir())
+    ):
         return images, annotations
     return None
 
@@ -57,19 +68,35 @@ def read_voc(root: Path) -> DetectionFolders:
         raise InputError(f"{root}: found no images with XML files; accepted are\n{LAYOUTS}")
     images, annotations = folders
     by_split, issues = _describe(root, images, annotations)
-    names = tuple(sorted({name for part in by_split.values() for image in part for name, _ in image.objects if name}))
+    names = tuple(
+        sorted(
+            {
+                name
+                for part in by_split.values()
+                for image in part
+                for name, _ in image.objects
+                if name
+            }
+        )
+    )
     origin = _origin(root, [image for part in by_split.values() for image in part], issues)
     reader = _Reader(names, origin, issues)
     splits: dict[Split, tuple[DetectionSample, ...]] = {}
     for split, part in by_split.items():
         splits[split] = reader.samples(part)
-    return DetectionFolders(root, names, splits, tuple(issues), category_ids=tuple(range(1, len(names) + 1)))
+    return DetectionFolders(
+        root, names, splits, tuple(issues), category_ids=tuple(range(1, len(names) + 1))
+    )
 
 
-def _describe(root: Path, images: Path, annotations: Path) -> tuple[dict[Split, list[Described]], list[Issue]]:
+def _describe(
+    root: Path, images: Path, annotations: Path
+) -> tuple[dict[Split, list[Described]], list[Issue]]:
     """What is said of the images of every split."""
     found, issues = by_key(images, "images")
-    files = {key: annotations.joinpath(*key[:-1], f"{path.stem}.xml") for key, path in found.items()}
+    files = {
+        key: annotations.joinpath(*key[:-1], f"{path.stem}.xml") for key, path in found.items()
+    }
     for stray in sorted(set(visible_files(annotations)) - set(files.values())):
         issues.append(Issue(str(stray), "annotation without an image", "left out"))
     pairs = {key: Described(path, files[key]) for key, path in found.items()}
@@ -85,7 +112,10 @@ def _describe(root: Path, images: Path, annotations: Path) -> tuple[dict[Split, 
 
 
 def _check_lists(
-    splits: dict[Split, list[Key]], lists: dict[Split, Path], pairs: dict[Key, Described], issues: list[Issue]
+    splits: dict[Split, list[Key]],
+    lists: dict[Split, Path],
+    pairs: dict[Key, Described],
+    issues: list[Issue],
 ) -> None:
     """List the images of no split.
 
@@ -95,12 +125,19 @@ def _check_lists(
     left = dict(pairs)
     for split, keys in splits.items():
         if not keys:
-            raise InputError(f"{lists.get(split, 'the folder of images')}: no images of {split!r} here")
+            raise InputError(
+                f"{lists.get(split, 'the folder of images')}: no images of {split!r} here"
+            )
         for key in keys:
             if key not in left:
-                raise InputError(f"{lists[split]}: lists {key[-1]!r}, which another split lists too; keep it in one")
+                raise InputError(
+                    f"{lists[split]}: lists {key[-1]!r}, which another split lists too; keep it in "
+                    "one"
+                )
             del left[key]
-    issues += [Issue(str(image.path), "is in no list of a split", "left out") for image in left.values()]
+    issues += [
+        Issue(str(image.path), "is in no list of a split", "left out") for image in left.values()
+    ]
 
 
 def _read(image: Described) -> Described:
@@ -112,19 +149,29 @@ def _read(image: Described) -> Described:
         sides = (tree.findtext(f"size/{side}") or "" for side in ("width", "height"))
         width, height = (int(to_number(side.strip() or "0")) for side in sides)
     except (OSError, ValueError, OverflowError, ElementTree.ParseError) as error:
-        return Described(image.path, image.file, error=f"its annotation {image.file} cannot be read: {error}")
+        return Described(
+            image.path, image.file, error=f"its annotation {image.file} cannot be read: {error}"
+        )
     objects = tuple(_object(entry) for entry in tree.iter("object"))
-    return Described(image.path, image.file, (width, height) if min(width, height) > 0 else UNKNOWN_SIZE, objects)
+    return Described(
+        image.path, image.file, (width, height) if min(width, height) > 0 else UNKNOWN_SIZE, objects
+    )
 
 
 def _object(entry: ElementTree.Element) -> tuple[str, Box]:
-    left, upper, right, lower = (to_number((entry.findtext(f"bndbox/{name}") or "").strip()) for name in _CORNERS)
+    left, upper, right, lower = (
+        to_number((entry.findtext(f"bndbox/{name}") or "").strip()) for name in _CORNERS
+    )
     return normalize("NFC", (entry.findtext("name") or "").strip()), (left, upper, right, lower)
 
 
 def _origin(root: Path, images: Sequence[Described], issues: list[Issue]) -> int:
     """Which number the first column of pixels has: 1 as VOC counts, 0 where that occurs."""
-    zero = [i.file for i in images if any(min(box[:2]) == 0 and min(box[2:]) > 0 for _, box in i.objects)]
+    zero = [
+        i.file
+        for i in images
+        if any(min(box[:2]) == 0 and min(box[2:]) > 0 for _, box in i.objects)
+    ]
     if zero:
         what = f"boxes begin at 0 in {len(zero)} files, such as {zero[0].name}, where VOC counts pixels from 1"
         issues.append(Issue(str(root), what, "all coordinates are taken to count from 0"))
@@ -150,19 +197,37 @@ class _Reader:
         self.number += 1
         if not image.file.is_file():
             self.issues.append(
-                Issue(str(image.file), "no such annotation file", "its image is taken to have no objects")
+                Issue(
+                    str(image.file),
+                    "no such annotation file",
+                    "its image is taken to have no objects",
+                )
             )
         raw = []
         for number, (name, corners) in enumerate(image.objects, start=1):
             if name:
-                raw.append(RawObject(f"object {number} ({name})", self.names.index(name), self._box(corners)))
+                raw.append(
+                    RawObject(
+                        f"object {number} ({name})", self.names.index(name), self._box(corners)
+                    )
+                )
             else:
-                self.issues.append(Issue(str(image.file), f"object {number} has no name", "dropped"))
+                self.issues.append(
+                    Issue(str(image.file), f"object {number} has no name", "dropped")
+                )
         usable = raw if size != UNKNOWN_SIZE else []
         objects = make_objects(usable, size, file=image.file, issues=self.issues)
         return DetectionSample(image.path, objects, self.number, size, image.error)
 
     def _box(self, corners: Box) -> Box:
-        """Corners as written, of the first and the last pixel, as the ends of the box; without an area it stays so."""
+        """Corners as written, of the first and the last pixel, as the ends of the box.
+
+        Without an area it stays so.
+        """
         left, upper, right, lower = corners
-        return left - self.origin * (right > left), upper - self.origin * (lower > upper), right, lower
+        return (
+            left - self.origin * (right > left),
+            upper - self.origin * (lower > upper),
+            right,
+            lower,
+        )

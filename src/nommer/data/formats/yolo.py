@@ -1,4 +1,7 @@
-"""Objects in YOLO's text files: one per image, a line per object, coordinates as shares of the image's sides."""
+"""Objects in YOLO's text files.
+
+One per image, a line per object, coordinates as shares of the image's sides.
+"""
 
 import os
 import re
@@ -12,14 +15,25 @@ import yaml
 from nommer.data.formats.class_file import UniqueKeys
 from nommer.data.formats.image_files import UNKNOWN_SIZE, upright_sizes
 from nommer.data.formats.labelled import Issue, Split, no_image, shorten
-from nommer.data.formats.objects import DetectionFolders, DetectionSample, RawObject, make_objects, to_id, to_number
+from nommer.data.formats.objects import (
+    DetectionFolders,
+    DetectionSample,
+    RawObject,
+    make_objects,
+    to_id,
+    to_number,
+)
 from nommer.data.images import is_image_name, visible_files
 from nommer.data.masks import ranges
 from nommer.errors import InputError
 
 LAYOUTS = """  DATA/data.yaml with names, train and val; DATA/images/train/*.jpg and DATA/labels/train/*.txt   (YOLO)"""
 
-_KEYS: dict[Split, tuple[str, ...]] = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
+_KEYS: dict[Split, tuple[str, ...]] = {
+    "train": ("train",),
+    "val": ("val", "valid", "validation"),
+    "test": ("test",),
+}
 _ENDINGS = (".yaml", ".yml")
 
 
@@ -29,11 +43,16 @@ def find_description(root: Path) -> Path | None:
     Raises:
         InputError: several, none of which is called so.
     """
-    files = sorted(path for path in root.iterdir() if path.suffix.lower() in _ENDINGS and path.name[0] != ".")
+    files = sorted(
+        path for path in root.iterdir() if path.suffix.lower() in _ENDINGS and path.name[0] != "."
+    )
     found = [path for path in files if _describes(path)]
     preferred = [path for path in found if path.stem.lower() == "data"] or found
     if len(preferred) > 1:
-        raise InputError(f"{root}: {' and '.join(path.name for path in preferred)} all describe YOLO data; keep one")
+        raise InputError(
+            f"{root}: {' and '.join(path.name for path in preferred)} all describe YOLO data; keep "
+            "one"
+        )
     return preferred[0] if preferred else None
 
 
@@ -42,18 +61,27 @@ def _describes(path: Path) -> bool:
         content = _load(path)
     except InputError:
         return path.stem.lower() == "data"
-    return isinstance(content, dict) and "names" in content and any(key in content for k in _KEYS.values() for key in k)
+    return (
+        isinstance(content, dict)
+        and "names" in content
+        and any(key in content for k in _KEYS.values() for key in k)
+    )
 
 
 def _load(path: Path) -> Any:
     try:
         return yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)  # noqa: S506 - it is a safe one
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
+        raise InputError(
+            f"{path}: cannot be read as YAML: {' '.join(str(error).split())}"
+        ) from error
 
 
 class _Loader(UniqueKeys):
-    """Takes for numbers only what people would: 010 and 1:30, which YAML takes for 8 and 90, stay text."""
+    """Takes for numbers only what people would.
+
+    010 and 1:30, which YAML takes for 8 and 90, stay text.
+    """
 
 
 def _whole_number(_: yaml.SafeLoader, node: yaml.ScalarNode) -> int | str:
@@ -64,20 +92,28 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _whole_number)
 
 
 def read_yolo(root: Path) -> DetectionFolders:
-    """Read the label file of every image that `data.yaml` leads to; the class numbers are kept as category ids.
+    """Read the label file of every image that `data.yaml` leads to.
+
+    The class numbers are kept as category ids.
 
     Raises:
         InputError: a description that is not understood, or images that are not where it says.
     """
     file = find_description(root)
     if file is None:
-        raise InputError(f"{root}: found no data.yaml with names, train and val; accepted are\n{LAYOUTS}")
+        raise InputError(
+            f"{root}: found no data.yaml with names, train and val; accepted are\n{LAYOUTS}"
+        )
     content = _load(file)
     names = _names(file, content)
-    reader = _Reader(_Places(root, file, content), {number: label for label, number in enumerate(names)})
+    reader = _Reader(
+        _Places(root, file, content), {number: label for label, number in enumerate(names)}
+    )
     splits = {split: samples for split in _KEYS if (samples := reader.samples(split))}
     if not splits:
-        raise InputError(f"{file}: leads to no images; expected train and val to name folders or lists of images")
+        raise InputError(
+            f"{file}: leads to no images; expected train and val to name folders or lists of images"
+        )
     issues = tuple(reader.issues)
     return DetectionFolders(root, tuple(names.values()), splits, issues, category_ids=tuple(names))
 
@@ -90,20 +126,30 @@ def _names(file: Path, content: Any) -> dict[int, str]:
     """
     names = content.get("names") if isinstance(content, dict) else None
     entries = dict(enumerate(names)) if isinstance(names, list) else names
-    numbered = {to_id(key): name for key, name in entries.items()} if isinstance(entries, dict) else {}
+    numbered = (
+        {to_id(key): name for key, name in entries.items()} if isinstance(entries, dict) else {}
+    )
     if not numbered or any(number is None or number < 0 for number in numbered):
         expected = "a list of class names, or numbers before names as in {0: cat, 1: dog}"
         raise InputError(f"{file}: names must be {expected}, got {names!r}")
     odd = [name for name in numbered.values() if not _is_name(name)]
     if odd:
         raise InputError(
-            f"{file}: a class is called {odd[0]!r}; names must be text or whole numbers, so write it in quotes"
+            f"{file}: a class is called {odd[0]!r}; names must be text or whole numbers, so write "
+            "it in quotes"
         )
-    named = {number: str(numbered[number]) for number in sorted(n for n in numbered if n is not None)}
+    named = {
+        number: str(numbered[number]) for number in sorted(n for n in numbered if n is not None)
+    }
     if len(set(named.values())) < len(named):
-        raise InputError(f"{file}: two classes have the same name: {shorten(list(named.values()))}; each needs its own")
+        raise InputError(
+            f"{file}: two classes have the same name: {shorten(list(named.values()))}; each needs "
+            "its own"
+        )
     if content.get("nc", len(named)) != len(named):
-        raise InputError(f"{file}: nc is {content['nc']}, but there are {len(named)} names; correct one of them")
+        raise InputError(
+            f"{file}: nc is {content['nc']}, but there are {len(named)} names; correct one of them"
+        )
     return named
 
 
@@ -121,33 +167,53 @@ class _Places:
     content: dict[str, Any]
 
     def images(self, split: Split, issues: list[Issue]) -> list[Path]:
-        """The images of a split, each once; without any where a test split is named but absent or empty.
+        """The images of a split, each once.
+
+        Without any where a test split is named but absent or empty.
 
         Raises:
-            InputError: a folder or list that is not there, holds no images, or leads out of the folder of the data.
+            InputError: a folder or list that is not there, holds no images, or leads out of the
+                folder of the data.
         """
         values = [self.content[key] for key in _KEYS[split] if self.content.get(key)][:1]
         found: dict[Path, None] = {}
         for value in values[0] if values and isinstance(values[0], list) else values:
             place = self._resolve(str(value))
-            here = [] if place is None else self._listed(place) if place.is_file() else _images_in(place, issues)
+            here = (
+                []
+                if place is None
+                else self._listed(place)
+                if place.is_file()
+                else _images_in(place, issues)
+            )
             if here:
                 found |= dict.fromkeys(here)
             elif split == "test":
-                what = f"test: {value} is not there" if place is None else f"test: {value} holds no images"
+                what = (
+                    f"test: {value} is not there"
+                    if place is None
+                    else f"test: {value} holds no images"
+                )
                 issues.append(Issue(str(self.file), what, "no images are taken from it"))
             else:
-                lack = f"is not below {self.root}" if place is None else "holds no images of a kind that is read"
+                lack = (
+                    f"is not below {self.root}"
+                    if place is None
+                    else "holds no images of a kind that is read"
+                )
                 raise InputError(f"{self.file}: {split}: {value} {lack}; correct the path")
         outside = [path for path in found if not path.is_relative_to(self.root)]
         if outside:
             raise InputError(
-                f"{self.file}: {split} leads to {outside[0]}, out of {self.root}; keep all data below one folder"
+                f"{self.file}: {split} leads to {outside[0]}, out of {self.root}; keep all data "
+                "below one folder"
             )
         return list(found)
 
     def _resolve(self, value: str) -> Path | None:
-        """The folder or list that a path means, tried as Ultralytics and as Roboflow write it, below `root` only."""
+        """The folder or list that a path means, tried as Ultralytics and as Roboflow write it,
+        below `root` only.
+        """
         base = str(self.content.get("path") or "")
         bare = value
         while bare.startswith("../"):
@@ -160,10 +226,14 @@ class _Places:
 
     def _listed(self, file: Path) -> list[Path]:
         """The images that a list names, one a line, relative to the list or to the data."""
-        lines = map(str.strip, file.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines())
+        lines = map(
+            str.strip, file.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines()
+        )
         folder = file.parent.relative_to(self.root)
         return [
-            self._resolve(line) or self._resolve(str(folder / line)) or self.root / line.lstrip("./")
+            self._resolve(line)
+            or self._resolve(str(folder / line))
+            or self.root / line.lstrip("./")
             for line in lines
             if line
         ]
@@ -178,7 +248,10 @@ def _images_in(folder: Path, issues: list[Issue]) -> list[Path]:
 
 
 def label_file(image: Path, root: Path) -> Path:
-    """Where the objects of an image are: in `labels` in place of the last folder called `images`, or else beside it."""
+    """Where the objects of an image are.
+
+    In `labels` in place of the last folder called `images`, or else beside it.
+    """
     parts = list(image.relative_to(root).with_suffix(".txt").parts)
     folders = [number for number, part in enumerate(parts[:-1]) if part == "images"]
     if folders:
@@ -209,7 +282,8 @@ class _Reader:
         taken = [path for path in images if path in self.splits]
         if taken:
             raise InputError(
-                f"{self.places.file}: {taken[0]} is in {self.splits[taken[0]]} and in {split}; keep it in one"
+                f"{self.places.file}: {taken[0]} is in {self.splits[taken[0]]} and in {split}; "
+                "keep it in one"
             )
         first = len(self.splits) + 1
         self.splits |= dict.fromkeys(images, split)
@@ -223,25 +297,43 @@ class _Reader:
 
     def _list_strays(self, files: set[Path]) -> None:
         for folder in sorted({file.parent for file in files if file.parent.is_dir()}):
-            strays = {path for path in folder.iterdir() if path.suffix == ".txt" and path.name[0] != "."} - files
-            self.issues += [Issue(str(path), "annotation without an image", "left out") for path in sorted(strays)]
+            strays = {
+                path for path in folder.iterdir() if path.suffix == ".txt" and path.name[0] != "."
+            } - files
+            self.issues += [
+                Issue(str(path), "annotation without an image", "left out")
+                for path in sorted(strays)
+            ]
 
-    def _sample(self, path: Path, file: Path, size: tuple[int, int], number: int) -> DetectionSample:
+    def _sample(
+        self, path: Path, file: Path, size: tuple[int, int], number: int
+    ) -> DetectionSample:
         raw: list[RawObject] = []
         error = None
         if not file.exists():
-            self.issues.append(Issue(str(file), "no such label file", "its image is taken to have no objects"))
+            self.issues.append(
+                Issue(str(file), "no such label file", "its image is taken to have no objects")
+            )
         elif size != UNKNOWN_SIZE:
             try:
                 lines = file.read_text(encoding="utf-8-sig").splitlines()
-                raw = [item for n, line in enumerate(lines, start=1) if (item := self._object(file, n, line, size))]
+                raw = [
+                    item
+                    for n, line in enumerate(lines, start=1)
+                    if (item := self._object(file, n, line, size))
+                ]
             except (OSError, ValueError) as caught:
                 error = f"its labels {file} cannot be read: {caught}"
         objects = make_objects(raw, size, file=file, issues=self.issues)
         return DetectionSample(path, objects, number, size, error)
 
-    def _object(self, file: Path, number: int, line: str, size: tuple[int, int]) -> RawObject | None:
-        """The object of a line: a class number and a box, or the points of a polygon; None if blank or wrong."""
+    def _object(
+        self, file: Path, number: int, line: str, size: tuple[int, int]
+    ) -> RawObject | None:
+        """The object of a line: a class number and a box, or the points of a polygon.
+
+        None if blank or wrong.
+        """
         if not line.strip():
             return None
         category, *values = map(to_number, line.split())
@@ -264,7 +356,12 @@ def _raw_object(where: str, label: int, values: list[float], size: tuple[int, in
     width, height = size
     if len(values) == 4:
         x, y, across, down = values
-        box = (x - across / 2) * width, (y - down / 2) * height, (x + across / 2) * width, (y + down / 2) * height
+        box = (
+            (x - across / 2) * width,
+            (y - down / 2) * height,
+            (x + across / 2) * width,
+            (y + down / 2) * height,
+        )
         return RawObject(where, label, box)
     points = [value * side for value, side in zip(values, cycle(size), strict=False)]
     xs, ys = points[::2], points[1::2]

@@ -1,4 +1,7 @@
-"""`nommer benchmark`: how fast the networks are and what they need, measured in turns in one process."""
+"""`nommer benchmark`.
+
+How fast the networks are and what they need, measured in turns in one process.
+"""
 
 import time
 from collections.abc import Callable, Iterator
@@ -27,19 +30,24 @@ TRAINING_WORK = 3
 Builders = dict[str, Callable[[int], nn.Module]]
 
 
-def run_benchmark(settings: BenchmarkSettings, *, literal: Builders | None = None) -> BenchmarkResult:
+def run_benchmark(
+    settings: BenchmarkSettings, *, literal: Builders | None = None
+) -> BenchmarkResult:
     """Measure what `settings` ask for; see `nommer.api.benchmark`.
 
     Args:
         settings: what to measure.
-        literal: other forms of some of the models, by their names, each a function from the image size to the network;
-            they take turns with the others as the backend "literal", in float32.
+        literal: other forms of some of the models, by their names, each a function from the image
+            size to the network; they take turns with the others as the backend "literal", in
+            float32.
     """
     device = torch.device(settings.torch_device)
     if any(is_compiled(backend) for backend in settings.backends):
         check_compiler()
     folder = results_folder(None, "benchmark", settings.out, overwrite=settings.overwrite)
-    result = BenchmarkResult(folder, device_name(device), reference=next(iter(settings.peers), None))
+    result = BenchmarkResult(
+        folder, device_name(device), reference=next(iter(settings.peers), None)
+    )
     with torch_threads(settings.threads), exact_float32():
         measure_all(settings, result, Bench(settings, device, literal or {}))
     save_plot(result, folder / "time_by_pixels.png")
@@ -48,17 +56,25 @@ def run_benchmark(settings: BenchmarkSettings, *, literal: Builders | None = Non
 
 def measure_all(settings: BenchmarkSettings, result: BenchmarkResult, bench: "Bench") -> None:
     """Group after group, each written down as soon as it is measured."""
-    facts = environment() | {"settings": {name: plain(value) for name, value in vars(settings).items()}}
+    facts = environment() | {
+        "settings": {name: plain(value) for name, value in vars(settings).items()}
+    }
     stop = time.monotonic() + 60 * settings.minutes
     for group in settings.groups():
         first = group[0]
-        notice(f"{first.mode}, precision {first.precision}, {first.size} pixels, batch {first.batch}")
+        notice(
+            f"{first.mode}, precision {first.precision}, {first.size} pixels, batch {first.batch}"
+        )
         if time.monotonic() > stop:
             left = f"left out: {settings.minutes:g} minutes were over"
             result.measurements.extend(Measurement(case, failure=left) for case in group)
         else:
-            with sound_attention() if first.mode == "training" else nullcontext():  # as the verbs do
-                result.measurements.extend(bench.measure([*group, *bench.literal_cases(group)], result))
+            with (
+                sound_attention() if first.mode == "training" else nullcontext()
+            ):  # as the verbs do
+                result.measurements.extend(
+                    bench.measure([*group, *bench.literal_cases(group)], result)
+                )
         write_json(result.out / "result.json", {"environment": facts, **result.to_dict()})
         write_text(result.out / "report.md", to_markdown(result, facts))
 
@@ -66,9 +82,13 @@ def measure_all(settings: BenchmarkSettings, result: BenchmarkResult, bench: "Be
 class Bench:
     """Measures groups of cases on a device."""
 
-    def __init__(self, settings: BenchmarkSettings, device: torch.device, literal: Builders) -> None:
+    def __init__(
+        self, settings: BenchmarkSettings, device: torch.device, literal: Builders
+    ) -> None:
         self.settings, self.device = settings, device
-        self.networks = Networks(str(device), {f"{name} (literal)": build for name, build in literal.items()})
+        self.networks = Networks(
+            str(device), {f"{name} (literal)": build for name, build in literal.items()}
+        )
         self.literal = literal
 
     def literal_cases(self, group: list[Case]) -> list[Case]:
@@ -91,11 +111,15 @@ class Bench:
                 step = self.networks.step(self.as_built(case))
                 expected[case] = warm_up(step[0], self.device)
                 steps[case] = step
-        times = self.take_turns({case: step for case, (step, _) in steps.items()}, expected, failures)
+        times = self.take_turns(
+            {case: step for case, (step, _) in steps.items()}, expected, failures
+        )
         memory: dict[Case, int | None] = {}
         for case in times:
             with self.failing_into(failures, case):
-                kept = steps[case][1]()  # and sets gradients free, so that they count as what is added
+                kept = steps[case][
+                    1
+                ]()  # and sets gradients free, so that they count as what is added
                 grown = peak_memory(steps[case][0], self.device)
                 memory[case] = None if grown is None else kept + grown
         steps.clear()
@@ -111,13 +135,19 @@ class Bench:
         limits: dict[str, Any] = {"rounds": self.settings.rounds, "seconds": self.settings.seconds}
         guarded: dict[Case, str] = {}
         with self.failing_into(guarded, next(iter(calls))):
-            return time_in_turns(calls, expected, self.device, alone=next(iter(calls)).batch == 1, **limits)
+            return time_in_turns(
+                calls, expected, self.device, alone=next(iter(calls)).batch == 1, **limits
+            )
         failures.update(dict.fromkeys(calls, next(iter(guarded.values()))))
         return {}
 
     def as_built(self, case: Case) -> Case:
         """The case by the name that its network is built by."""
-        return replace(case, model=f"{case.model} (literal)", backend="eager") if case.backend == "literal" else case
+        return (
+            replace(case, model=f"{case.model} (literal)", backend="eager")
+            if case.backend == "literal"
+            else case
+        )
 
     def count(self, case: Case, result: BenchmarkResult) -> None:
         """Write down what a network costs, once per size."""
@@ -130,7 +160,10 @@ class Bench:
 
     @contextmanager
     def failing_into(self, failures: dict[Case, str], case: Case) -> Iterator[None]:
-        """What cannot be run is a row that says so: too large for the memory, of another size, not to be compiled."""
+        """What cannot be run is a row that says so.
+
+        Too large for the memory, of another size, not to be compiled.
+        """
         try:
             yield
         except Exception as error:  # whatever a network, a compiler or a runtime may raise
@@ -159,8 +192,14 @@ class Bench:
             return Measurement(case, failure=failures.get(case, "not measured"))
         seconds, gmacs = Spread.of(times[case]), result.costs[case.model][f"gmacs_{case.size}"]
         operations = 2e9 * gmacs * case.batch * (TRAINING_WORK if case.mode == "training" else 1)
-        theirs = times.get(replace(case, model=result.reference or "", backend=reference_backend(case.backend)))
-        ratio = Spread.of([their / our for their, our in zip(theirs, times[case], strict=True)]) if theirs else None
+        theirs = times.get(
+            replace(case, model=result.reference or "", backend=reference_backend(case.backend))
+        )
+        ratio = (
+            Spread.of([their / our for their, our in zip(theirs, times[case], strict=True)])
+            if theirs
+            else None
+        )
         return Measurement(
             case,
             failures.get(case),
@@ -174,7 +213,11 @@ class Bench:
 def name_failure(error: Exception) -> str:
     """Why a case could not be measured, in one line."""
     text = " ".join(str(error).split())
-    if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in text or isinstance(error, MemoryError):
+    if (
+        isinstance(error, torch.OutOfMemoryError)
+        or "can't allocate memory" in text
+        or isinstance(error, MemoryError)
+    ):
         return "out of memory"
     return f"{type(error).__name__}: {text[:200]}"
 
@@ -188,7 +231,9 @@ def device_name(device: torch.device) -> str:
     capability = torch.backends.cpu.get_cpu_capability()
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []
-    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "CPU")
+    model = next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "CPU"
+    )
     return f"{model} ({capability})"
 
 
@@ -205,4 +250,10 @@ def torch_threads(threads: int | None) -> Iterator[None]:
 
 def plain(value: Any) -> Any:
     """A setting as JSON takes it."""
-    return str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
+    return (
+        str(value)
+        if isinstance(value, Path)
+        else list(value)
+        if isinstance(value, tuple)
+        else value
+    )

@@ -34,7 +34,9 @@ def dtype_of(precision: str) -> torch.dtype:
 
 
 def build(name: str, size: int) -> nn.Module:
-    """A network of timm's registry for images of `size` x `size`, with fresh weights from a fixed seed."""
+    """A network of timm's registry for images of `size` x `size`, with fresh weights from a fixed
+    seed.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         try:
@@ -44,7 +46,9 @@ def build(name: str, size: int) -> nn.Module:
 
 
 def giga_macs(model: nn.Module, size: int) -> float:
-    """Multiply-accumulates of one image of `size` x `size`, in units of 1e9 (convolutions, products, attention)."""
+    """Multiply-accumulates of one image of `size` x `size`, in units of 1e9 (convolutions,
+    products, attention).
+    """
     counted = copy.deepcopy(model).to("meta").eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         counted(torch.zeros(1, 3, size, size, device="meta"))
@@ -59,7 +63,9 @@ class Networks:
         builders: how to build the networks that are not timm's, by name, for a size.
     """
 
-    def __init__(self, device: str, builders: dict[str, Callable[[int], nn.Module]] | None = None) -> None:
+    def __init__(
+        self, device: str, builders: dict[str, Callable[[int], nn.Module]] | None = None
+    ) -> None:
         self.device = torch.device(device)
         self.builders = builders or {}
         self._built: dict[tuple[Any, ...], nn.Module] = {}
@@ -78,7 +84,11 @@ class Networks:
 
     def inference(self, case: Case) -> nn.Module:
         """The network as a backend and precision want it, for inference; not yet compiled."""
-        key = (case.model, "fused" in case.backend or case.backend == "onnxruntime", case.precision.endswith("true"))
+        key = (
+            case.model,
+            "fused" in case.backend or case.backend == "onnxruntime",
+            case.precision.endswith("true"),
+        )
         plain = self.plain(case.model, case.size)
         if key not in self._built:
             network = fuse(plain) if key[1] and hasattr(plain, "config") else plain
@@ -90,7 +100,9 @@ class Networks:
         return self._built[key].eval()
 
     def step(self, case: Case) -> tuple[Step, Callable[[], int]]:
-        """What is timed, a call without arguments; and a function that tells the bytes that it keeps between calls.
+        """What is timed, a call without arguments.
+
+        And a function that tells the bytes that it keeps between calls.
 
         Raises:
             Exception: whatever building, exporting or the first call to a compiler may raise.
@@ -130,7 +142,9 @@ class Networks:
         def kept() -> int:
             optimizer.zero_grad(set_to_none=True)
             states = (value for state in optimizer.state.values() for value in state.values())
-            return num_bytes(network) + sum(value.nbytes for value in states if isinstance(value, Tensor))
+            return num_bytes(network) + sum(
+                value.nbytes for value in states if isinstance(value, Tensor)
+            )
 
         return train, kept
 
@@ -150,7 +164,9 @@ def compiled(network: nn.Module) -> Callable[[Tensor], Tensor]:
 
 
 def with_open_sizes(network: nn.Module, case: Case) -> nn.Module:
-    """A copy whose blocks are compiled at their first call, where the backend says so; else the network.
+    """A copy whose blocks are compiled at their first call, where the backend says so.
+
+    Else the network.
 
     Raises:
         InputError: it has no blocks of a NomMer.
@@ -172,7 +188,9 @@ def num_bytes(network: nn.Module) -> int:
 def _onnxruntime(network: nn.Module, images: Tensor) -> Step:
     """Run an ONNX file of the network in ONNX Runtime, with as many threads as torch has."""
     with TemporaryDirectory(prefix="nommer-") as folder:
-        session = open_session(write_onnx(network, images, Path(folder)), threads=torch.get_num_threads())
+        session = open_session(
+            write_onnx(network, images, Path(folder)), threads=torch.get_num_threads()
+        )
     given = {session.get_inputs()[0].name: images.numpy()}
     return lambda: session.run(None, given)
 

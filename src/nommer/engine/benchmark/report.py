@@ -48,16 +48,21 @@ def to_markdown(result: BenchmarkResult, facts: Mapping[str, Any]) -> str:
     lines = [
         "# Benchmark",
         "",
-        f"{result.device}, {facts['torch_threads']} threads, torch {packages['torch']}, timm {packages['timm']}, "
+        f"{result.device}, {facts['torch_threads']} threads, torch {packages['torch']}, timm "
+        f"{packages['timm']}, "
         f"{facts['started']}",
         "",
         f"`{facts['command']}`",
         "",
-        f"Medians and quartiles of up to {settings['rounds']} rounds (about {settings['seconds']:g} s a row), in which "
+        f"Medians and quartiles of up to {settings['rounds']} rounds (about "
+        f"{settings['seconds']:g} s a row), in which "
         "the rows of a batch size take turns; a call is a batch, or a training step with AdamW. "
-        f"Ratios are speed against {result.reference or 'no peer'} in the same backend (fused against its plain form), "
-        "round by round. Peak memory: weights, the optimiser's state and what a call adds. The share is the network's "
-        "multiply-accumulates (three times in training) against the fastest matrix product of the same run.",
+        f"Ratios are speed against {result.reference or 'no peer'} in the same backend (fused "
+        "against its plain form), "
+        "round by round. Peak memory: weights, the optimiser's state and what a call adds. The "
+        "share is the network's "
+        "multiply-accumulates (three times in training) against the fastest matrix product of the "
+        "same run.",
         "",
         *_peaks(result),
         *_costs(result),
@@ -77,10 +82,14 @@ def cells(row: Measurement) -> list[str]:
         return [*known, row.failure or "", *[""] * (len(COLUMNS) - 4)]
     return [
         *known,
-        f"{row.images_per_second:.1f}" if (row.images_per_second or 0) < 100 else f"{row.images_per_second:.0f}",
+        f"{row.images_per_second:.1f}"
+        if (row.images_per_second or 0) < 100
+        else f"{row.images_per_second:.0f}",
         f"{_ms(row.seconds.median)} ({_ms(row.seconds.low)} to {_ms(row.seconds.high)})",
         _ms(row.seconds.median / case.batch),
-        "" if row.ratio is None else f"{row.ratio.median:.2f} ({row.ratio.low:.2f} to {row.ratio.high:.2f})",
+        ""
+        if row.ratio is None
+        else f"{row.ratio.median:.2f} ({row.ratio.low:.2f} to {row.ratio.high:.2f})",
         "" if row.memory is None else f"{row.memory / 2**20:.0f}",
         "" if row.share is None else f"{row.share:.2f}",
     ]
@@ -104,11 +113,19 @@ def _peaks(result: BenchmarkResult) -> list[str]:
 
 
 def _costs(result: BenchmarkResult) -> list[str]:
-    sizes = list(dict.fromkeys(key for costs in result.costs.values() for key in costs if key != "parameters"))
+    sizes = list(
+        dict.fromkeys(
+            key for costs in result.costs.values() for key in costs if key != "parameters"
+        )
+    )
     titles = [f"GMACs at {key.removeprefix('gmacs_')}" for key in sizes]
     rows = [
         _line(
-            [name, f"{costs['parameters'] / 1e6:.1f}", *(f"{costs[key]:.3g}" if key in costs else "" for key in sizes)]
+            [
+                name,
+                f"{costs['parameters'] / 1e6:.1f}",
+                *(f"{costs[key]:.3g}" if key in costs else "" for key in sizes),
+            ]
         )
         for name, costs in result.costs.items()
     ]
@@ -128,21 +145,35 @@ def _growth(result: BenchmarkResult) -> list[str]:
     for (model, backend), curve in curves.items():
         first = curve[min(curve)]
         lines.append(
-            _line([model, backend, *(f"{curve[size] / first:.1f}" if size in curve else "" for size in sizes)])
+            _line(
+                [
+                    model,
+                    backend,
+                    *(f"{curve[size] / first:.1f}" if size in curve else "" for size in sizes),
+                ]
+            )
         )
     pixels = " / ".join(f"{(size / sizes[0]) ** 2:.1f}" for size in sizes)
     return [*lines, "", f"Pixels grow by {pixels}. See time_by_pixels.png.", ""]
 
 
 def time_by_size(result: BenchmarkResult) -> dict[tuple[str, str], dict[int, float]]:
-    """Seconds per image by size, per model and backend, of the first mode, precision and batch that were measured."""
+    """Seconds per image by size, per model and backend, of the first mode, precision and batch that
+    were measured.
+    """
     found: dict[tuple[str, str], dict[int, float]] = {}
     first: Case | None = result.measurements[0].case if result.measurements else None
     for row in result.measurements:
         case = row.case
-        same = first and (case.mode, case.precision, case.batch) == (first.mode, first.precision, first.batch)
+        same = first and (case.mode, case.precision, case.batch) == (
+            first.mode,
+            first.precision,
+            first.batch,
+        )
         if same and row.seconds:
-            found.setdefault((case.model, case.backend), {})[case.size] = row.seconds.median / case.batch
+            found.setdefault((case.model, case.backend), {})[case.size] = (
+                row.seconds.median / case.batch
+            )
     return found
 
 
@@ -159,19 +190,37 @@ def save_plot(result: BenchmarkResult, path: Path) -> None:
         colour = f"C{models.index(model) % 10}"
         milliseconds = [1000 * seconds for seconds in curve.values()]
         style: Any = _STYLES.get(backend, "-")
-        axes.plot(list(curve), milliseconds, linestyle=style, marker="o", color=colour, label=f"{model}, {backend}")
+        axes.plot(
+            list(curve),
+            milliseconds,
+            linestyle=style,
+            marker="o",
+            color=colour,
+            label=f"{model}, {backend}",
+        )
     sizes = sorted({size for curve in curves.values() for size in curve})
     slowest = max(curve[min(curve)] for curve in curves.values()) * 1000
     axes.plot(
-        sizes, [slowest * (size / sizes[0]) ** 2 for size in sizes], color="0.7", zorder=0, label="as the pixels grow"
+        sizes,
+        [slowest * (size / sizes[0]) ** 2 for size in sizes],
+        color="0.7",
+        zorder=0,
+        label="as the pixels grow",
     )
-    axes.set(xscale="log", yscale="log", xlabel="side of the image, pixels", ylabel="milliseconds per image")
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlabel="side of the image, pixels",
+        ylabel="milliseconds per image",
+    )
     axes.set_xticks(sizes, [str(size) for size in sizes])
     axes.xaxis.set_minor_locator(NullLocator())
     for which in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
         which(LogFormatter(minor_thresholds=(2, 0.5)))
     axes.grid(alpha=0.3, which="both")
-    axes.set_title(f"{case.mode}, precision {case.precision}, batch {case.batch}\n{result.device}", fontsize=10)
+    axes.set_title(
+        f"{case.mode}, precision {case.precision}, batch {case.batch}\n{result.device}", fontsize=10
+    )
     axes.legend(fontsize=8)
     save_figure(figure, path)
 

@@ -21,7 +21,9 @@ class Measurement:
     memory: int | None = None
     """Bytes held at most: weights and the optimiser's state, and what is added during a call."""
     share: float | None = None
-    """Part of the machine's fastest matrix product, in the same number format, that the network's own products make."""
+    """Part of the machine's fastest matrix product, in the same number format, that the network's
+    own products make.
+    """
 
     @property
     def images_per_second(self) -> float | None:
@@ -30,7 +32,9 @@ class Measurement:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON takes it."""
-        spreads = {name: asdict(value) if value else None for name, value in self._spreads().items()}
+        spreads = {
+            name: asdict(value) if value else None for name, value in self._spreads().items()
+        }
         numbers = {
             "images_per_second": self.images_per_second,
             "memory_bytes": self.memory,

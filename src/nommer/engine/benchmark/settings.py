@@ -1,4 +1,7 @@
-"""What `nommer benchmark` is told: what runs, on how many images of which sizes, how computed, and for how long."""
+"""What `nommer benchmark` is told.
+
+What runs, on how many images of which sizes, how computed, and for how long.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +13,9 @@ from timm.models import is_model
 from nommer.engine.trainer import parse_device, torch_device
 from nommer.errors import InputError, check_minimum
 
-Backend = Literal["eager", "fused", "compiled", "fused-compiled", "blocks", "fused-blocks", "onnxruntime"]
+Backend = Literal[
+    "eager", "fused", "compiled", "fused-compiled", "blocks", "fused-blocks", "onnxruntime"
+]
 NumberFormat = Literal["32", "bf16", "16", "bf16-true", "16-true"]
 Mode = Literal["inference", "training"]
 
@@ -70,7 +75,9 @@ class BenchmarkSettings:
         for name in ("models", "peers", "sizes", "batches", "precisions", "backends"):
             object.__setattr__(self, name, listed(getattr(self, name)))
         for name, minimum in (("sizes", SMALLEST_SIZE), ("batches", 1)):
-            object.__setattr__(self, name, tuple(_whole(name, value, minimum) for value in getattr(self, name)))
+            object.__setattr__(
+                self, name, tuple(_whole(name, value, minimum) for value in getattr(self, name))
+            )
         self._check_names()
         for name in ("threads", "rounds"):
             check_minimum(name, getattr(self, name), 1)
@@ -85,7 +92,10 @@ class BenchmarkSettings:
                 raise InputError(f"--{name}: nothing is given; name at least one")
         for name in (*self.models, *self.peers):
             if not is_model(name):
-                raise InputError(f"--models, --peers: timm knows no network {name!r}; one is nommer_tiny or resnet50")
+                raise InputError(
+                    f"--models, --peers: timm knows no network {name!r}; one is nommer_tiny or "
+                    "resnet50"
+                )
         _among("precisions", self.precisions, get_args(NumberFormat))
         _among("backends", self.backends, get_args(Backend))
         if self.mode not in MODES:
@@ -98,12 +108,20 @@ class BenchmarkSettings:
     def _check_backends(self) -> None:
         """Something can be run in each precision."""
         if "onnxruntime" in self.backends and parse_device(self.device, 1)[0] != "cpu":
-            raise InputError("--backends onnxruntime: is for the CPU; use --device cpu or leave it out")
+            raise InputError(
+                "--backends onnxruntime: is for the CPU; use --device cpu or leave it out"
+            )
         for precision in self.precisions:
-            if not any(_exists(backend, mode, precision) for mode in MODES[self.mode] for backend in self.backends):
+            if not any(
+                _exists(backend, mode, precision)
+                for mode in MODES[self.mode]
+                for backend in self.backends
+            ):
                 raise InputError(
-                    f"--precisions {precision}: cannot be measured with --mode {self.mode} and --backends "
-                    f"{','.join(self.backends)}: training is eager, compiled or blocks, in 32, bf16 or 16; "
+                    f"--precisions {precision}: cannot be measured with --mode {self.mode} and "
+                    "--backends "
+                    f"{','.join(self.backends)}: training is eager, compiled or blocks, in 32, "
+                    "bf16 or 16; "
                     "onnxruntime in 32"
                 )
 
@@ -115,7 +133,9 @@ class BenchmarkSettings:
     def groups(self) -> list[list[Case]]:
         """What is measured in turns: the cases that differ in nothing but model and backend."""
         runners = [(name, backend) for name in self.models for backend in self.backends]
-        runners += [(name, reference_backend(backend)) for name in self.peers for backend in self.backends]
+        runners += [
+            (name, reference_backend(backend)) for name in self.peers for backend in self.backends
+        ]
         groups = [
             [
                 Case(model, backend, mode, precision, size, batch)
@@ -138,7 +158,10 @@ def _exists(backend: str, mode: Mode, precision: str) -> bool:
 
 
 def reference_backend(backend: str) -> str:
-    """The backend of a peer that a backend is compared with: only NomMer can be fused or compiled by blocks."""
+    """The backend of a peer that a backend is compared with.
+
+    Only NomMer can be fused or compiled by blocks.
+    """
     return _OF_PEERS.get(backend, backend)
 
 
@@ -149,7 +172,13 @@ def is_compiled(backend: str) -> bool:
 
 def listed(value: Any) -> tuple[Any, ...]:
     """A list as it is, text split at commas, anything else alone; each entry once."""
-    entries = value.split(",") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
+    entries = (
+        value.split(",")
+        if isinstance(value, str)
+        else value
+        if isinstance(value, list | tuple)
+        else [value]
+    )
     stripped = (entry.strip() if isinstance(entry, str) else entry for entry in entries)
     return tuple(dict.fromkeys(entry for entry in stripped if entry != ""))
 

@@ -1,4 +1,7 @@
-"""Clocks and scales of `nommer benchmark`: time in turns, peak memory, and the fastest matrix product there is."""
+"""Clocks and scales of `nommer benchmark`.
+
+Time in turns, peak memory, and the fastest matrix product there is.
+"""
 
 import ctypes
 import gc
@@ -16,7 +19,9 @@ Key = TypeVar("Key", bound=Hashable)
 FEWEST_ROUNDS = 3
 _PEAK_SIDE = {"cuda": 8192}
 _LEAST_SAMPLE = 0.02
-"""Seconds of work on a GPU that one reading of the clock should cover, where calls may follow each other."""
+"""Seconds of work on a GPU that one reading of the clock should cover, where calls may follow each
+other.
+"""
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
@@ -32,7 +37,9 @@ class Spread:
     @classmethod
     def of(cls, values: list[float]) -> "Spread":
         """Of one value or more."""
-        low, middle, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
+        low, middle, high = (
+            statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
+        )
         return cls(low, middle, high)
 
 
@@ -70,7 +77,8 @@ def time_in_turns(
     seconds: float,
     alone: bool,
 ) -> dict[Key, list[float]]:
-    """Seconds of each call per round, the calls taking turns, so that whatever slows the machine slows all of them.
+    """Seconds of each call per round, the calls taking turns, so that whatever slows the machine
+    slows all of them.
 
     Args:
         calls: warmed up.
@@ -78,7 +86,8 @@ def time_in_turns(
         device: on which they work.
         rounds: at most so many.
         seconds: per call; fewer rounds, but at least 3 of them, keep to it.
-        alone: wait for every single call, as for one image at a time; else short ones may follow each other on a GPU.
+        alone: wait for every single call, as for one image at a time; else short ones may follow
+            each other on a GPU.
     """
     total = sum(expected.values())
     affordable = max(FEWEST_ROUNDS, int(seconds * len(calls) / total)) if total else rounds
@@ -92,9 +101,12 @@ def time_in_turns(
 
 
 def peak_memory(call: Callable[[], Any], device: torch.device) -> int | None:
-    """Bytes by which memory grows at most during a call: the device's, or this process's; None where it cannot be told.
+    """Bytes by which memory grows at most during a call: the device's, or this process's.
 
-    On a CPU it is what the process really held, whoever asked for it, by Linux's own mark, which is set back before.
+    None where it cannot be told.
+
+    On a CPU it is what the process really held, whoever asked for it, by Linux's own mark, which is
+    set back before.
     """
     gc.collect()
     wait_for(device)
@@ -127,7 +139,9 @@ def _resident(name: str) -> int:
 
 
 def matrix_peak(dtype: torch.dtype, device: torch.device) -> float:
-    """Operations per second (multiplications and additions) of the product of two square matrices, at its fastest."""
+    """Operations per second (multiplications and additions) of the product of two square matrices,
+    at its fastest.
+    """
     side = _PEAK_SIDE.get(device.type, 2048)
     one, other = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     with torch.inference_mode():

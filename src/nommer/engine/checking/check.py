@@ -1,4 +1,7 @@
-"""Looking at a data set before anything is learned from it: `nommer check`. Files are read, never changed."""
+"""Looking at a data set before anything is learned from it: `nommer check`.
+
+Files are read, never changed.
+"""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -7,7 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from nommer.data.audit import ImageReport, read_images
-from nommer.data.findings import SEVERITIES, Finding, find_alike, find_duplicates, find_imbalance, find_small, graded
+from nommer.data.findings import (
+    SEVERITIES,
+    Finding,
+    find_alike,
+    find_duplicates,
+    find_imbalance,
+    find_small,
+    graded,
+)
 from nommer.data.formats.labelled import SPLIT_FOLDERS, Issue
 from nommer.data.images import is_folder, is_image_name, visible_files
 from nommer.engine.checking.report import write_refusal, write_report
@@ -41,7 +52,9 @@ class CheckResult:
 
     @property
     def code(self) -> int:
-        """0 where there are but notes, 1 where there is a problem, 2 where training would refuse the data."""
+        """0 where there are but notes, 1 where there is a problem, 2 where training would refuse
+        the data.
+        """
         return code_of(self.findings)
 
 
@@ -51,7 +64,9 @@ def code_of(findings: Sequence[Finding]) -> int:
     return USELESS if "fatal" in grades else PROBLEMS if "problem" in grades else FINE
 
 
-def check_data(root: Path, *, classes: Path | None, out: Path | None, overwrite: bool) -> CheckResult:
+def check_data(
+    root: Path, *, classes: Path | None, out: Path | None, overwrite: bool
+) -> CheckResult:
     """Check a data set as `nommer.check` describes."""
     _refuse_inside(root, Path("runs", "check") if out is None else out)
     if out is not None and overwrite:
@@ -64,28 +79,42 @@ def check_data(root: Path, *, classes: Path | None, out: Path | None, overwrite:
         task = workflow.name
         data = _in_order(workflow.read(root, classes=classes))
     except InputError as error:
-        if not root.exists() or (classes is not None and str(classes) in str(error)):  # the call is mistaken
+        if not root.exists() or (
+            classes is not None and str(classes) in str(error)
+        ):  # the call is mistaken
             raise
-        return _refused(root, classes, task, str(error), results_folder(None, "check", out, overwrite=overwrite))
+        return _refused(
+            root, classes, task, str(error), results_folder(None, "check", out, overwrite=overwrite)
+        )
     facts = Facts.of(data, workflow.inspect(data))
     findings = find_all(workflow, data, facts)
     folder = results_folder(None, "check", out, overwrite=overwrite)
-    result = CheckResult(workflow.name, summarise(workflow.name, data, facts, findings), tuple(findings), folder)
+    result = CheckResult(
+        workflow.name, summarise(workflow.name, data, facts, findings), tuple(findings), folder
+    )
     _write(folder, root, result.task, result.summary, findings, image_rows(data, facts))
-    command = _command("train", "--data", root, classes=classes, out=Path("runs", root.resolve().stem))
-    write_report(data, facts, result.task, result.summary, findings, folder / "report.html", command)
+    command = _command(
+        "train", "--data", root, classes=classes, out=Path("runs", root.resolve().stem)
+    )
+    write_report(
+        data, facts, result.task, result.summary, findings, folder / "report.html", command
+    )
     return result
 
 
 def _command(*words: str | Path, classes: Path | None, out: Path | None = None) -> str:
     """A command of nommer, to be copied as it stands."""
     options = {"--classes": classes, "--out": out}
-    given = [word for option, value in options.items() if value is not None for word in (option, value)]
+    given = [
+        word for option, value in options.items() if value is not None for word in (option, value)
+    ]
     return shlex.join(map(str, ("nommer", *words, *given)))
 
 
 def _refused(root: Path, classes: Path | None, task: str, why: str, folder: Path) -> CheckResult:
-    """What is told of data that contradict themselves or fit nothing: why, and what can be said of their images alone.
+    """What is told of data that contradict themselves or fit nothing.
+
+    Why, and what can be said of their images alone.
 
     Args:
         root: the data.
@@ -96,9 +125,19 @@ def _refused(root: Path, classes: Path | None, task: str, why: str, folder: Path
     """
     images = read_images(_image_files(root) if task else [], whole=True)
     findings = [Finding(str(root), why, "cannot be used", "fatal")]
-    findings += [Finding(str(image.path), image.error, "left out", "problem") for image in images if image.error]
-    summary = {"images found": len(images), "unreadable images": sum(bool(image.error) for image in images)}
-    rows = [{"file": image.path.as_posix(), "split": "", "label": "", **_file_facts(image)} for image in images]
+    findings += [
+        Finding(str(image.path), image.error, "left out", "problem")
+        for image in images
+        if image.error
+    ]
+    summary = {
+        "images found": len(images),
+        "unreadable images": sum(bool(image.error) for image in images),
+    }
+    rows = [
+        {"file": image.path.as_posix(), "split": "", "label": "", **_file_facts(image)}
+        for image in images
+    ]
     _write(folder, root, task, summary, findings, rows)
     command = _command("check", root, classes=classes)
     write_refusal(root, summary, findings, images, folder / "report.html", command)
@@ -108,7 +147,9 @@ def _refused(root: Path, classes: Path | None, task: str, why: str, folder: Path
 def _image_files(root: Path) -> list[Path]:
     """Every image file below a folder or in an archive, where they can be listed."""
     try:
-        return [path for path in visible_files(root) if is_image_name(path)] if is_folder(root) else []
+        return (
+            [path for path in visible_files(root) if is_image_name(path)] if is_folder(root) else []
+        )
     except InputError:  # of which `why` tells
         return []
 
@@ -124,17 +165,27 @@ def _write(
     """Everything but the page."""
     RunFolder(folder).write_issues(findings)
     write_csv(folder / "images.csv", list(rows))
-    write_json(folder / "result.json", {"data": str(root), "task": task, "code": code_of(findings), **summary})
+    write_json(
+        folder / "result.json",
+        {"data": str(root), "task": task, "code": code_of(findings), **summary},
+    )
 
 
 def _in_order(data: Data) -> Data:
-    """The data with "train" before "val" before "test": of two equal images the first is the one to learn from."""
-    return replace(data, splits={split: data.splits[split] for split in SPLIT_FOLDERS if split in data.splits})
+    """The data with "train" before "val" before "test".
+
+    Of two equal images the first is the one to learn from.
+    """
+    return replace(
+        data, splits={split: data.splits[split] for split in SPLIT_FOLDERS if split in data.splits}
+    )
 
 
 def _refuse_inside(root: Path, out: Path) -> None:
     if root.is_dir() and out.resolve().is_relative_to(root.resolve()):
-        raise InputError(f"--out {out}: lies in the data, which are never written to; choose another --out")
+        raise InputError(
+            f"--out {out}: lies in the data, which are never written to; choose another --out"
+        )
 
 
 def find_all(workflow: Workflow, data: Data, facts: Facts) -> list[Finding]:
@@ -145,21 +196,36 @@ def find_all(workflow: Workflow, data: Data, facts: Facts) -> list[Finding]:
     findings += [graded(issue) for issue in issues]
     targets = {sample.path: task.key(sample, facts.report_of(sample)) for sample in data.samples()}
     sound = {sample.path for sample in data.samples() if not getattr(sample, "error", None)}
-    digests = {p: image.digest for p, image in facts.images.items() if p in sound and image.digest and not image.error}
+    digests = {
+        p: image.digest
+        for p, image in facts.images.items()
+        if p in sound and image.digest and not image.error
+    }
     findings += [twin.as_finding(data) for twin in find_duplicates(data, digests, targets)]
-    findings += find_small({path: image.size for path, image in facts.images.items() if image.size and not image.error})
-    counts = {split: task.count(data, facts.usable(part), facts).tolist() for split, part in data.splits.items()}
+    findings += find_small(
+        {path: image.size for path, image in facts.images.items() if image.size and not image.error}
+    )
+    counts = {
+        split: task.count(data, facts.usable(part), facts).tolist()
+        for split, part in data.splits.items()
+    }
     findings += find_alike(data.root, data.class_names)
     findings += find_imbalance(data.root, data.class_names, counts, task.unit)
     return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
 
 
-def audit_issues(workflow: Workflow, data: Data, reports: Sequence[Any]) -> tuple[list[Issue], str | None]:
-    """What the audit of training finds, and the sentence with which training would refuse the data, if it would."""
+def audit_issues(
+    workflow: Workflow, data: Data, reports: Sequence[Any]
+) -> tuple[list[Issue], str | None]:
+    """What the audit of training finds, and the sentence with which training would refuse the data,
+    if it would.
+    """
     refusal = None
     for policy in ("auto", "skip"):
         try:
-            found = workflow.audit(data, Auditing(on_bad_sample=policy, training=True, reports=reports))
+            found = workflow.audit(
+                data, Auditing(on_bad_sample=policy, training=True, reports=reports)
+            )
             if "val" not in found.data.splits:
                 workflow.split(found.data, fraction=VAL_FRACTION, seed=0)
         except InputError as error:
@@ -168,7 +234,10 @@ def audit_issues(workflow: Workflow, data: Data, reports: Sequence[Any]) -> tupl
             return list(found.data.issues), refusal
     bad = {sample.path: getattr(sample, "error", None) for sample in data.samples()}
     bad |= {report.path: report.error for report in reports if report.error}
-    return [*data.issues, *(Issue(str(path), error, "left out") for path, error in bad.items() if error)], refusal
+    return [
+        *data.issues,
+        *(Issue(str(path), error, "left out") for path, error in bad.items() if error),
+    ], refusal
 
 
 def summarise(task: str, data: Data, facts: Facts, findings: Sequence[Finding]) -> dict[str, Any]:
@@ -206,8 +275,14 @@ def image_rows(data: Data, facts: Facts) -> list[dict[str, Any]]:
     rows = []
     for split, part in data.splits.items():
         for sample in part:
-            image = facts.images.get(sample.path) or ImageReport(sample.path, error=getattr(sample, "error", None))
-            told = {"file": data.name_of(sample.path), "split": split, data.target: data.target_of(sample)}
+            image = facts.images.get(sample.path) or ImageReport(
+                sample.path, error=getattr(sample, "error", None)
+            )
+            told = {
+                "file": data.name_of(sample.path),
+                "split": split,
+                data.target: data.target_of(sample),
+            }
             rows.append(told | _file_facts(image))
     return rows
 

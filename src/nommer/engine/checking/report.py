@@ -49,8 +49,12 @@ def write_report(
 ) -> None:
     """Write `report.html`; `command` is what to do next."""
     verdict = VERDICTS[findings[0].severity if findings else ""]
-    page = Page(f"Data check: {data.root.name}", summary=f"{verdict} {_in_a_sentence(task, summary)}")
-    page.table(["", "value"], [[name, value] for name, value in summary.items()], caption=str(data.root))
+    page = Page(
+        f"Data check: {data.root.name}", summary=f"{verdict} {_in_a_sentence(task, summary)}"
+    )
+    page.table(
+        ["", "value"], [[name, value] for name, value in summary.items()], caption=str(data.root)
+    )
     _add_findings(page, data, findings, task)
     _add_classes(page, data, facts, task)
     _add_images(page, list(facts.images.values()))
@@ -75,11 +79,18 @@ def write_refusal(
     refusal, *unreadable = findings
     page.text(refusal.what)
     if unreadable:
-        rows = [[Path(kind[0].file).relative_to(root), len(kind), kind[0].what] for kind in by_kind(unreadable)]
+        rows = [
+            [Path(kind[0].file).relative_to(root), len(kind), kind[0].what]
+            for kind in by_kind(unreadable)
+        ]
         page.table(["for example", "images", "what"], rows, caption="Images that cannot be read.")
     if images:
         _add_images(page, images)
-    page.section("Next", "Mend what is said above, then look again; labels are only looked at once they can be read.")
+    page.section(
+        "Next",
+        "Mend what is said above, then look again; labels are only looked at once they can be "
+        "read.",
+    )
     page.command(command)
     page.save(path)
 
@@ -91,7 +102,9 @@ def _in_a_sentence(task: str, summary: Mapping[str, Any]) -> str:
     )
 
 
-def _add_findings(page: Page, data: LabelledImages[Any], findings: Sequence[Finding], task: str) -> None:
+def _add_findings(
+    page: Page, data: LabelledImages[Any], findings: Sequence[Finding], task: str
+) -> None:
     page.section("What was found", "" if findings else "Nothing.")
     for finding in findings:
         if finding.severity == "fatal":
@@ -106,13 +119,20 @@ def _add_findings(page: Page, data: LabelledImages[Any], findings: Sequence[Find
     pictures = _problem_pictures(data, findings, task)
     if pictures:
         caption = "Images with problems."
-        page.figure(grid(pictures), caption=caption, alt="; ".join(text.replace("\n", ": ") for _, text in pictures))
+        page.figure(
+            grid(pictures),
+            caption=caption,
+            alt="; ".join(text.replace("\n", ": ") for _, text in pictures),
+        )
 
 
 def kind_rows(data: LabelledImages[Any], findings: Sequence[Finding]) -> list[list[Any]]:
     """A row for every kind of finding, with one of its files and what is said of that."""
     kinds = ((kind[0], len(kind)) for kind in by_kind(findings))
-    return [[first.severity, count, _called(data, first), first.what, first.done] for first, count in kinds]
+    return [
+        [first.severity, count, _called(data, first), first.what, first.done]
+        for first, count in kinds
+    ]
 
 
 def _called(data: LabelledImages[Any], finding: Finding) -> str:
@@ -125,10 +145,14 @@ def _problem_pictures(
     data: LabelledImages[Any], findings: Sequence[Finding], task: str
 ) -> list[tuple[Image.Image, str]]:
     """Images of samples with problems, of every kind some, where they can be decoded."""
-    by_stem = {sample.path.stem: sample for sample in data.samples()}  # annotations and masks are named like images
+    by_stem = {
+        sample.path.stem: sample for sample in data.samples()
+    }  # annotations and masks are named like images
     samples = {finding.file: by_stem.get(Path(finding.file).stem) for finding in findings}
     samples |= {str(sample.path): sample for sample in data.samples()}
-    kinds = by_kind([finding for finding in findings if finding.severity == "problem" and samples[finding.file]])
+    kinds = by_kind(
+        [finding for finding in findings if finding.severity == "problem" and samples[finding.file]]
+    )
     chosen = [kind[turn] for turn in range(_PROBLEMS_SHOWN) for kind in kinds if turn < len(kind)]
     pictures = []
     for finding in chosen[: 3 * _PROBLEMS_SHOWN]:
@@ -190,12 +214,22 @@ def class_figure(names: Sequence[str], counts: Mapping[str, np.ndarray], unit: s
         axes.set(xlabel="classes, the most frequent first", ylabel=unit)
         axes.set_ylim(bottom=0)
     else:
-        figure = Figure(figsize=(7, 1 + 0.22 * len(names) * max(1, len(counts) * 0.6)), layout="constrained")
+        figure = Figure(
+            figsize=(7, 1 + 0.22 * len(names) * max(1, len(counts) * 0.6)), layout="constrained"
+        )
         axes = figure.subplots()
         height = 0.8 / len(counts)
         for number, (split, values) in enumerate(counts.items()):
-            axes.barh(np.arange(len(names)) + number * height, values, height, label=split, color=_COLOURS[split])
-        axes.set_yticks(np.arange(len(names)) + 0.4 - height / 2, [_shortened(name) for name in names])
+            axes.barh(
+                np.arange(len(names)) + number * height,
+                values,
+                height,
+                label=split,
+                color=_COLOURS[split],
+            )
+        axes.set_yticks(
+            np.arange(len(names)) + 0.4 - height / 2, [_shortened(name) for name in names]
+        )
         axes.invert_yaxis()
         axes.set_xlabel(unit)
     axes.legend()
@@ -220,7 +254,9 @@ def _add_images(page: Page, images: Sequence[ImageReport]) -> None:
     figure = Figure(figsize=(5, 3.6), layout="constrained")
     axes = figure.subplots()
     places, weights = np.unique(sizes, axis=0, return_counts=True)
-    axes.scatter(places[:, 0], places[:, 1], s=8 + 60 * weights / weights.max(), alpha=0.5, color="#4477aa")
+    axes.scatter(
+        places[:, 0], places[:, 1], s=8 + 60 * weights / weights.max(), alpha=0.5, color="#4477aa"
+    )
     axes.set(xlabel="width (pixels)", ylabel="height (pixels)")
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
@@ -231,12 +267,21 @@ def _add_images(page: Page, images: Sequence[ImageReport]) -> None:
 
 def _add_samples(page: Page, data: LabelledImages[Any], facts: Facts, task: str) -> None:
     page.section("Samples", "Spread evenly over the data.")
-    samples = [sample for sample in data.samples() if (r := facts.report_of(sample)) is not None and not r.error]
-    chosen = [samples[i] for i in np.linspace(0, len(samples) - 1, min(_SHOWN, len(samples))).round().astype(int)]
+    samples = [
+        sample
+        for sample in data.samples()
+        if (r := facts.report_of(sample)) is not None and not r.error
+    ]
+    chosen = [
+        samples[i]
+        for i in np.linspace(0, len(samples) - 1, min(_SHOWN, len(samples))).round().astype(int)
+    ]
     pictures = [picture for sample in chosen if (picture := _draw(data, sample, task))]
     if pictures:
         page.figure(
-            grid(pictures), caption="Samples as they are labelled.", alt="; ".join(text for _, text in pictures)
+            grid(pictures),
+            caption="Samples as they are labelled.",
+            alt="; ".join(text for _, text in pictures),
         )
 
 
@@ -244,7 +289,9 @@ def grid(pictures: Sequence[tuple[Image.Image, str]]) -> Figure:
     """Pictures in rows, each with its text above."""
     rows = -(-len(pictures) // _COLUMNS)
     heights = [image.height / image.width for image, _ in pictures]
-    figure = Figure(figsize=(7, 7 / _COLUMNS * rows * (min(2, max(heights)) + 0.35)), layout="constrained")
+    figure = Figure(
+        figsize=(7, 7 / _COLUMNS * rows * (min(2, max(heights)) + 0.35)), layout="constrained"
+    )
     for axes in (every := figure.subplots(rows, _COLUMNS, squeeze=False).ravel()):
         axes.set_axis_off()
     for axes, (image, text) in zip(every, pictures, strict=False):
@@ -255,9 +302,15 @@ def grid(pictures: Sequence[tuple[Image.Image, str]]) -> Figure:
 
 
 def _wrapped(text: str, width: int = 26, lines: int = 6) -> list[str]:
-    plain = text.encode(errors="backslashreplace").decode()  # Matplotlib draws no name that is not UTF-8
+    plain = text.encode(
+        errors="backslashreplace"
+    ).decode()  # Matplotlib draws no name that is not UTF-8
     pieces = [piece for line in plain.splitlines() for piece in wrap(line, width)]
-    return pieces if len(pieces) <= lines else [*pieces[: lines - 1], pieces[lines - 1][: width - 3] + "..."]
+    return (
+        pieces
+        if len(pieces) <= lines
+        else [*pieces[: lines - 1], pieces[lines - 1][: width - 3] + "..."]
+    )
 
 
 def _shortened(name: str, most: int = 30) -> str:

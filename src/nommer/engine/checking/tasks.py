@@ -1,4 +1,7 @@
-"""What `nommer check` asks of each task: what is counted of a class, what tells labels apart, how a sample looks."""
+"""What `nommer check` asks of each task.
+
+What is counted of a class, what tells labels apart, how a sample looks.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
@@ -44,7 +47,11 @@ class Facts:
 
     def usable(self, samples: Sequence[Any]) -> list[Any]:
         """The samples whose image and label can be read."""
-        return [s for s in samples if not (getattr(s, "error", None) or getattr(self.report_of(s), "error", None))]
+        return [
+            s
+            for s in samples
+            if not (getattr(s, "error", None) or getattr(self.report_of(s), "error", None))
+        ]
 
 
 class TaskCheck(ABC):
@@ -97,7 +104,10 @@ class ClassificationCheck(TaskCheck):
         if not data.several:
             return {}
         numbers = [len(sample.classes) for sample in data.samples() if not sample.error]
-        return {"classes per image": f"{np.mean(numbers):.2f}", "images without a class": numbers.count(0)}
+        return {
+            "classes per image": f"{np.mean(numbers):.2f}",
+            "images without a class": numbers.count(0),
+        }
 
 
 class SegmentationCheck(TaskCheck):
@@ -117,7 +127,9 @@ class SegmentationCheck(TaskCheck):
         """The image under its mask."""
         image, labels = decode(sample.path), read_mask(sample.mask, data.encoding)
         check_size(sample.mask, labels.shape, image.size)
-        return Segmentation("truth", data.class_names, data.colours, labels).overlay(image), sample.path.name
+        return Segmentation("truth", data.class_names, data.colours, labels).overlay(
+            image
+        ), sample.path.name
 
     def totals(self, data: Any, facts: Facts) -> dict[str, Any]:
         """How much of the masks says nothing."""
@@ -125,7 +137,9 @@ class SegmentationCheck(TaskCheck):
         return {"ignored pixels": f"{labels[IGNORE] / max(1, labels.sum()):.1%}"}
 
     def _labels(self, samples: Sequence[Any], facts: Facts) -> np.ndarray:
-        counts = [report.counts for sample in samples if (report := facts.report_of(sample)) is not None]
+        counts = [
+            report.counts for sample in samples if (report := facts.report_of(sample)) is not None
+        ]
         return np.sum([np.zeros(IGNORE + 1, np.int64), *counts], axis=0)
 
 
@@ -137,7 +151,15 @@ class DetectionCheck(TaskCheck):
     def key(self, sample: Any, report: Any) -> Hashable:
         """Classes and boxes of all objects."""
         objects = sample.objects
-        return tuple(sorted(zip(objects.labels.tolist(), map(tuple, objects.boxes.round(1).tolist()), strict=True)))
+        return tuple(
+            sorted(
+                zip(
+                    objects.labels.tolist(),
+                    map(tuple, objects.boxes.round(1).tolist()),
+                    strict=True,
+                )
+            )
+        )
 
     def count(self, data: Any, samples: Sequence[Any], facts: Facts) -> np.ndarray:
         """Objects of each class, but for crowds."""
@@ -147,9 +169,15 @@ class DetectionCheck(TaskCheck):
     def draw(self, data: Any, sample: Any) -> tuple[Image.Image, str]:
         """The image with its objects drawn in."""
         image, objects = decode(sample.path), sample.objects
-        masks = tuple(mask for mask in objects.masks if mask is not None) if objects.have_masks.all() else None
+        masks = (
+            tuple(mask for mask in objects.masks if mask is not None)
+            if objects.have_masks.all()
+            else None
+        )
         size, scores = (image.height, image.width), np.ones(len(objects))
-        truth = Detections("truth", data.class_names, size, objects.boxes, scores, objects.labels, masks or None)
+        truth = Detections(
+            "truth", data.class_names, size, objects.boxes, scores, objects.labels, masks or None
+        )
         return truth.plot(image), f"{sample.path.name}\n{len(objects)} objects"
 
     def totals(self, data: Any, facts: Facts) -> dict[str, Any]:
@@ -182,7 +210,8 @@ class DetectionCheck(TaskCheck):
         return (
             figure,
             caption,
-            f"Three histograms; the median box is as large as a square of {middle:.0f} pixels a side.",
+            f"Three histograms; the median box is as large as a square of {middle:.0f} pixels a "
+            "side.",
         )
 
 

@@ -1,4 +1,7 @@
-"""Does it matter what is nominated: the task's own numbers and answers, were other contexts nominated."""
+"""Does it matter what is nominated.
+
+The task's own numbers and answers, were other contexts nominated.
+"""
 
 import random
 import zlib
@@ -49,12 +52,16 @@ def draw_images(data: Data, most: int, *, seed: int) -> Data:
     if total <= most:
         return data
     chosen, numbers = set(random.Random(seed).sample(range(total), most)), count()  # noqa: S311 - no secret
-    splits = {split: tuple(s for s in part if next(numbers) in chosen) for split, part in data.splits.items()}
+    splits = {
+        split: tuple(s for s in part if next(numbers) in chosen)
+        for split, part in data.splits.items()
+    }
     return replace(data, splits=splits)
 
 
 class AnswerChange(L.Callback):
-    """How answers differ from those of the first judgement that it looks on at, in the way of one task.
+    """How answers differ from those of the first judgement that it looks on at, in the way of one
+    task.
 
     Args:
         measure: the task's own, whose change is looked at.
@@ -67,7 +74,9 @@ class AnswerChange(L.Callback):
         self._first_resampled: Mapping[str, np.ndarray] = {}
 
     def compare(self, judgement: Judgement) -> dict[str, float | None]:
-        """A judgement's measures, and what differs from the first one, each with its interval where there is one."""
+        """A judgement's measures, and what differs from the first one, each with its interval where
+        there is one.
+        """
         images, numbers = len(judgement.samples), judgement.report.summary()
         resampled = self.resampled(judgement, draw_resamples(images, seed=self.seed))
         found: dict[str, float | None] = {}
@@ -79,10 +88,16 @@ class AnswerChange(L.Callback):
         before, after = (of.report.summary()[self.measure] for of in (self.first, judgement))
         change = None if None in (before, after) else after - before
         changed = resampled[self.measure] - self._first_resampled[self.measure]
-        return found | _with_ends("change", change, changed, images) | self.difference(self.first, judgement)
+        return (
+            found
+            | _with_ends("change", change, changed, images)
+            | self.difference(self.first, judgement)
+        )
 
     def resampled(self, judgement: Judgement, drawn: np.ndarray) -> Mapping[str, np.ndarray]:
-        """The measures that the table tells of, the task's own first, in every data set of resampled images."""
+        """The measures that the table tells of, the task's own first, in every data set of
+        resampled images.
+        """
         raise NotImplementedError
 
     def difference(self, first: Judgement, other: Judgement) -> dict[str, float | None]:
@@ -95,7 +110,9 @@ class AnswerChange(L.Callback):
         return {name: mean, f"{name}_low": low, f"{name}_high": high}
 
 
-def _with_ends(name: str, value: float | None, resampled: np.ndarray, images: int) -> dict[str, float | None]:
+def _with_ends(
+    name: str, value: float | None, resampled: np.ndarray, images: int
+) -> dict[str, float | None]:
     low, high = (None, None) if value is None else ends(resampled, images)
     return {name: value, f"{name}_low": low, f"{name}_high": high}
 
@@ -111,10 +128,14 @@ class ChangedClasses(AnswerChange):
 
     def difference(self, first: Judgement, other: Judgement) -> dict[str, float | None]:
         """Paired over images: share of changed answers, change of the answered class's probability."""
-        before, after = (torch.stack(judgement.answers).double().numpy() for judgement in (first, other))
+        before, after = (
+            torch.stack(judgement.answers).double().numpy() for judgement in (first, other)
+        )
         answered, everyone = before.argmax(1), np.arange(len(before))
         changes = self.named("changed_answers", (after.argmax(1) != answered).astype(float))
-        return changes | self.named("probability_change", after[everyone, answered] - before[everyone, answered])
+        return changes | self.named(
+            "probability_change", after[everyone, answered] - before[everyone, answered]
+        )
 
 
 class ChangedPixels(AnswerChange):
@@ -127,7 +148,13 @@ class ChangedPixels(AnswerChange):
         self.pixels: dict[int, np.ndarray] = {}
 
     def on_validation_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *_: Any, **__: Any
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        *_: Any,
+        **__: Any,
     ) -> None:
         """Keep the labels of an image, or compare them with those kept."""
         labels, index = outputs.to(torch.uint8).cpu().numpy(), int(batch.indices[0])
@@ -141,7 +168,11 @@ class ChangedPixels(AnswerChange):
 
     def resampled(self, judgement: Judgement, drawn: np.ndarray) -> Mapping[str, np.ndarray]:
         """The mIoU."""
-        return {"miou": resampled_miou(np.stack([self.pixels[index] for index in sorted(self.pixels)]), drawn)}
+        return {
+            "miou": resampled_miou(
+                np.stack([self.pixels[index] for index in sorted(self.pixels)]), drawn
+            )
+        }
 
     def difference(self, first: Judgement, other: Judgement) -> dict[str, float | None]:
         """Share of changed pixels, the mean over images."""
@@ -166,13 +197,23 @@ class ChangedObjects(AnswerChange):
             **({"mask_ap": "segm"} if network.has_masks else {}),
         }
         most = network.protocol.most
-        return {name: resampled_precision(truth, results, kind, drawn, most=most) for name, kind in kinds.items()}
+        return {
+            name: resampled_precision(truth, results, kind, drawn, most=most)
+            for name, kind in kinds.items()
+        }
 
     def difference(self, first: Judgement, other: Judgement) -> dict[str, float | None]:
-        """Share of them that are found again: same class, IoU of boxes 0.5 or more, score 0.5 or more."""
+        """Share of them that are found again.
+
+        Same class, IoU of boxes 0.5 or more, score 0.5 or more.
+        """
         pairs = [_as_truth(*pair) for pair in zip(first.answers, other.answers, strict=True)]
         matches = match(pairs)
-        return {"answers_kept": float(matches.found.sum() / matches.objects) if matches.objects else None}
+        return {
+            "answers_kept": float(matches.found.sum() / matches.objects)
+            if matches.objects
+            else None
+        }
 
 
 def _as_truth(before: ImageAnswer, after: ImageAnswer) -> ImageAnswer:
@@ -199,7 +240,9 @@ CHANGES: dict[str, type[AnswerChange]] = {
 
 @dataclass(frozen=True)
 class Intervention:
-    """Something done to what one block, or all of them, nominate, everywhere or in one part of every image."""
+    """Something done to what one block, or all of them, nominate, everywhere or in one part of
+    every image.
+    """
 
     block: str
     kind: str
@@ -207,11 +250,20 @@ class Intervention:
 
 
 def possible_interventions(model: Any, parts: Sequence[Part] = ()) -> list[Intervention]:
-    """Every block, then all blocks, then all blocks in each of the parts, with everything that can be done."""
+    """Every block, then all blocks, then all blocks in each of the parts, with everything that can
+    be done.
+    """
     blocks = nominator_blocks(model)
-    shared = [context for context in CONTEXTS if all(context in module.contexts for module in blocks.values())]
+    shared = [
+        context
+        for context in CONTEXTS
+        if all(context in module.contexts for module in blocks.values())
+    ]
     has = {**{name: module.contexts for name, module in blocks.items()}, ALL_BLOCKS: shared}
-    places: list[tuple[str, Part | None]] = [*((block, None) for block in has), *((ALL_BLOCKS, part) for part in parts)]
+    places: list[tuple[str, Part | None]] = [
+        *((block, None) for block in has),
+        *((ALL_BLOCKS, part) for part in parts),
+    ]
     return [
         Intervention(block, kind, part)
         for block, part in places
@@ -228,8 +280,12 @@ class Effects:
     absent: dict[str, str]
 
 
-def measure_effects(opened: Opened, data: Data, settings: EvaluationSettings, out: Path, *, seed: int) -> Effects:
-    """One row for the model as it is, and one per intervention: the task's own metric, its change, changed answers.
+def measure_effects(
+    opened: Opened, data: Data, settings: EvaluationSettings, out: Path, *, seed: int
+) -> Effects:
+    """One row for the model as it is, and one per intervention.
+
+    The task's own metric, its change, changed answers.
 
     Args:
         opened: the model.
@@ -259,7 +315,9 @@ def _applied(model: Any, job: Intervention, seed: int) -> AbstractContextManager
 
 
 def _row(
-    job: Intervention | None, numbers: Mapping[str, float | None], shares: Mapping[str, float] | None = None
+    job: Intervention | None,
+    numbers: Mapping[str, float | None],
+    shares: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     if job is None:
         return {"block": AS_IT_IS, "part": EVERYWHERE, "intervention": "none", **numbers}

@@ -23,12 +23,16 @@ def spread(total: int, most: int) -> list[int]:
 
 
 def explain_examples(model: Model, samples: Sequence[Any]) -> list[Explanation]:
-    """Explanations of some of the samples, with what a token sees for every context that is nominated."""
+    """Explanations of some of the samples, with what a token sees for every context that is
+    nominated.
+    """
     found = []
     for index in spread(len(samples), _EXAMPLES):
         (explanation,) = explain_images(model, [samples[index].path])
         if isinstance(explanation, Explanation):
-            (explanation,) = explain_images(model, [samples[index].path], tokens=explanation.typical_pixels())
+            (explanation,) = explain_images(
+                model, [samples[index].path], tokens=explanation.typical_pixels()
+            )
         if isinstance(explanation, Explanation):
             found.append(explanation)
     return found
@@ -41,7 +45,10 @@ def short_name(explanation: Explanation, root: str) -> str:
 
 
 def token_rows(explanations: Sequence[Explanation], root: str) -> Rows:
-    """One row per token and block: by what it sees there, how much, and which pixels can influence it from there on."""
+    """One row per token and block.
+
+    By what it sees there, how much, and which pixels can influence it from there on.
+    """
     return [
         {"file": short_name(explanation, root), **row}
         for explanation in explanations
@@ -55,7 +62,12 @@ def _rows(token: TokenSight) -> Rows:
     fields = described["receptive_field"]
     return [
         {
-            **{"x": described["x"], "y": described["y"], "block": block["block"], "sees_by": block["sees_by"]},
+            **{
+                "x": described["x"],
+                "y": described["y"],
+                "block": block["block"],
+                "sees_by": block["sees_by"],
+            },
             **{name: block.get(name) for name in _NUMBERS},
             **dict(zip(("left", "top", "right", "bottom"), block["box"], strict=True)),
             "receptive_field": fields.get(block["block"]),
@@ -64,13 +76,23 @@ def _rows(token: TokenSight) -> Rows:
     ]
 
 
-_NUMBERS = ("share", "tokens_seen", "largest_weight", "tokens_with_half_the_weight", "class_token_weight")
+_NUMBERS = (
+    "share",
+    "tokens_seen",
+    "largest_weight",
+    "tokens_with_half_the_weight",
+    "class_token_weight",
+)
 
 
 def shortened(explanation: Explanation) -> Explanation:
     """With the last block alone of every stage of attention, in what tokens see."""
-    tokens = tuple(replace(token, views=_last_of_attention(token.views)) for token in explanation.tokens)
-    return replace(explanation, tokens=tokens, class_token=tuple(_last_of_attention(explanation.class_token)))
+    tokens = tuple(
+        replace(token, views=_last_of_attention(token.views)) for token in explanation.tokens
+    )
+    return replace(
+        explanation, tokens=tokens, class_token=tuple(_last_of_attention(explanation.class_token))
+    )
 
 
 def _last_of_attention(views: Sequence[TokenView]) -> list[TokenView]:
@@ -91,7 +113,11 @@ def _say(token: TokenSight) -> str:
     described = token.to_dict()
     seen = [
         f"{block['block']} by {block['sees_by']}, {block['tokens_seen']} tokens"
-        + (f", half of the weight on {half}" if (half := block.get("tokens_with_half_the_weight")) else "")
+        + (
+            f", half of the weight on {half}"
+            if (half := block.get("tokens_with_half_the_weight"))
+            else ""
+        )
         for block in described["blocks"]
     ]
     fields = [f"{share:.1%} after {block}" for block, share in described["receptive_field"].items()]

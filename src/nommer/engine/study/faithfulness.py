@@ -29,9 +29,13 @@ from nommer.progress import track
 MOST_IMAGES = 48
 """Images whose decisions are looked into; each takes hundreds of forward passes."""
 
-NOT_CLASSIFICATION = "only a classifier gives one answer per image whose probability could be followed"
+NOT_CLASSIFICATION = (
+    "only a classifier gives one answer per image whose probability could be followed"
+)
 NO_GLOBAL = "the network has no global context, whose maps are compared"
-NO_CAPTUM = "Captum is not installed; pip install 'nommer[explain]' for the attributions to compare with"
+NO_CAPTUM = (
+    "Captum is not installed; pip install 'nommer[explain]' for the attributions to compare with"
+)
 
 SENSITIVITY = "nominations that matter"
 GLOBAL_SHARE = "share of the global context"
@@ -52,18 +56,25 @@ class Decisions:
 
 @dataclass(frozen=True)
 class Faithfulness:
-    """Deletion and insertion curves, by table; why something is not there; and the decisions looked into."""
+    """Deletion and insertion curves, by table; why something is not there.
+
+    And the decisions looked into.
+    """
 
     tables: dict[str, Rows] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
     decisions: Decisions | None = None
 
 
-def measure_faithfulness(opened: Opened, data: Data, settings: EvaluationSettings, *, seed: int) -> Faithfulness:
+def measure_faithfulness(
+    opened: Opened, data: Data, settings: EvaluationSettings, *, seed: int
+) -> Faithfulness:
     """Look into decisions on at most 48 of the images of `data`."""
     model = opened.model
     if not isinstance(model, Classifier):
-        return Faithfulness(absent=dict.fromkeys(("sensitivity", "curves", "areas"), NOT_CLASSIFICATION))
+        return Faithfulness(
+            absent=dict.fromkeys(("sensitivity", "curves", "areas"), NOT_CLASSIFICATION)
+        )
     chosen = draw_images(data, MOST_IMAGES, seed=seed)
     batches = opened.workflow.judging_data(chosen, model, settings.loading(opened.run, 1)).val
     device = torch_device(settings.device)
@@ -71,7 +82,11 @@ def measure_faithfulness(opened: Opened, data: Data, settings: EvaluationSetting
     model.to(device).eval()
     try:
         answers = probabilities(model, images).argmax(1)
-        pairs = track(zip(images, answers.tolist(), strict=True), total=len(images), what="changing nominations")
+        pairs = track(
+            zip(images, answers.tolist(), strict=True),
+            total=len(images),
+            what="changing nominations",
+        )
         sensitivities = torch.stack([sensitivity(model, image, answer) for image, answer in pairs])
         curves = _curves(model, images, answers, sensitivities, seed)
     finally:
@@ -92,7 +107,9 @@ Curves = dict[tuple[str, str], Tensor]
 """By order and way ("deletion", "insertion"): (images, 17) probabilities of the answers."""
 
 
-def _curves(model: Classifier, images: Tensor, answers: Tensor, sensitivities: Tensor, seed: int) -> Curves:
+def _curves(
+    model: Classifier, images: Tensor, answers: Tensor, sensitivities: Tensor, seed: int
+) -> Curves:
     maps = {SENSITIVITY: sensitivities}
     if all("global" in nomination.contexts for nomination in nominator_blocks(model).values()):
         share, likely = context_maps(model, images)
@@ -102,14 +119,21 @@ def _curves(model: Classifier, images: Tensor, answers: Tensor, sensitivities: T
     maps[RANDOM] = torch.zeros_like(sensitivities)
     jobs = [(name, way) for name in maps for way in ("deletion", "insertion")]
     return {
-        (name, way): removal_curve(model, images, answers, maps[name], insert=way == "insertion", seed=seed)
+        (name, way): removal_curve(
+            model, images, answers, maps[name], insert=way == "insertion", seed=seed
+        )
         for name, way in track(jobs, total=len(jobs), what="deleting and inserting")
     }
 
 
 def _sensitivity_rows(decisions: Decisions) -> Rows:
     return [
-        {"file": str(sample.path), "row": row, "column": column, "less_probable_by": round(value, 6)}
+        {
+            "file": str(sample.path),
+            "row": row,
+            "column": column,
+            "less_probable_by": round(value, 6),
+        }
         for sample, map_ in zip(decisions.samples, decisions.sensitivities.tolist(), strict=True)
         for row, values in enumerate(map_)
         for column, value in enumerate(values)
@@ -129,8 +153,18 @@ def _area_rows(curves: Curves, seed: int) -> Rows:
     rows = []
     for (name, way), values in curves.items():
         areas = area(values)
-        against = _interval("against_random", areas - area(curves[RANDOM, way]), seed)  # paired, image by image
-        rows.append({"order": name, "way": way, "images": len(areas), **_interval("area", areas, seed), **against})
+        against = _interval(
+            "against_random", areas - area(curves[RANDOM, way]), seed
+        )  # paired, image by image
+        rows.append(
+            {
+                "order": name,
+                "way": way,
+                "images": len(areas),
+                **_interval("area", areas, seed),
+                **against,
+            }
+        )
     return rows
 
 

@@ -1,4 +1,7 @@
-"""Figures of a study: shares with intervals, agreement, epochs, effects, curves; narrow, for phones."""
+"""Figures of a study: shares with intervals, agreement, epochs, effects, curves.
+
+Narrow, for phones.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,8 +27,11 @@ MOST_GROUPS = 20
 _MARKERS = {"convolution": "s", "window": "o", "global": "D"}
 
 
-def shares_figure(rows: Rows, unit: str, *, group: str = "group", contexts: Sequence[str] = CONTEXTS) -> Figure:
-    """A panel per block: every group a line, on it the share of each context with its interval, and its probability.
+def shares_figure(
+    rows: Rows, unit: str, *, group: str = "group", contexts: Sequence[str] = CONTEXTS
+) -> Figure:
+    """A panel per block: every group a line, on it the share of each context with its interval, and
+    its probability.
 
     Args:
         rows: of one facet.
@@ -60,15 +66,21 @@ def shown_groups(rows: Rows, unit: str, group: str = "group") -> list[str]:
         counts[row[group]] = counts.get(row[group], 0) + row[unit]
     largest = sorted(counts, key=lambda name: -counts[name])[:MOST_GROUPS]
     rising = (*QUARTERS, FLAT_GROUP)  # of which the first block may lack one that others have
-    return [name for name in (rising if counts.keys() <= set(rising) else counts) if name in largest]
+    return [
+        name for name in (rising if counts.keys() <= set(rising) else counts) if name in largest
+    ]
 
 
-def _show_shares(axes: Axes, rows: Sequence[Mapping[str, Any] | None], contexts: Sequence[str]) -> None:
+def _show_shares(
+    axes: Axes, rows: Sequence[Mapping[str, Any] | None], contexts: Sequence[str]
+) -> None:
     for offset, context in zip(np.linspace(-0.18, 0.18, len(contexts)), contexts, strict=True):
         known = [(place + offset, row) for place, row in enumerate(rows) if row is not None]
         values = np.array([row[context] for _, row in known])
         ends = [[row[f"{context}_{end}"] for _, row in known] for end in ("low", "high")]
-        low, high = (np.where([e is None for e in end], values, np.array(end, float)) for end in ends)
+        low, high = (
+            np.where([e is None for e in end], values, np.array(end, float)) for end in ends
+        )
         axes.errorbar(
             values,
             [place for place, _ in known],
@@ -126,9 +138,16 @@ def epochs_figure(rows: Rows, contexts: Sequence[str] = CONTEXTS) -> Figure:
 
 
 def matrix_figure(
-    names: Sequence[str], values: np.ndarray, *, columns: Sequence[str], label: str, limit: float | None = None
+    names: Sequence[str],
+    values: np.ndarray,
+    *,
+    columns: Sequence[str],
+    label: str,
+    limit: float | None = None,
 ) -> Figure:
-    """Numbers as coloured cells with their value, NaN as empty cells; 0 is in the middle of the colours.
+    """Numbers as coloured cells with their value, NaN as empty cells.
+
+    0 is in the middle of the colours.
 
     Args:
         names: of the rows.
@@ -141,24 +160,37 @@ def matrix_figure(
     axes = figure.subplots()
     limit = limit or (float(np.nanmax(np.abs(values))) if np.isfinite(values).any() else 0.0) or 1.0
     shown = axes.imshow(values, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto")
-    axes.set_xticks(range(len(columns)), columns, fontsize=9, rotation=30 if len(columns) > 4 else 0)
+    axes.set_xticks(
+        range(len(columns)), columns, fontsize=9, rotation=30 if len(columns) > 4 else 0
+    )
     axes.set_yticks(range(len(names)), names, fontsize=9)
     for (row, column), value in np.ndenumerate(values):
         if np.isfinite(value):
             dark = abs(value) > 0.6 * limit
             axes.text(
-                column, row, f"{value:+.3f}", ha="center", va="center", fontsize=8, color="white" if dark else "black"
+                column,
+                row,
+                f"{value:+.3f}",
+                ha="center",
+                va="center",
+                fontsize=8,
+                color="white" if dark else "black",
             )
     figure.colorbar(shown, ax=axes, label=label)
     return figure
 
 
 def curves_figure(rows: Rows) -> Figure:
-    """Deletion and insertion, a panel each: the mean probability of the answers over the share of cells."""
+    """Deletion and insertion, a panel each.
+
+    The mean probability of the answers over the share of cells.
+    """
     figure = Figure(figsize=(WIDTH, 3.9), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     orders = list(dict.fromkeys(row["order"] for row in rows))
-    for axes, (way, done) in zip(panels, (("deletion", "deleted"), ("insertion", "inserted")), strict=True):
+    for axes, (way, done) in zip(
+        panels, (("deletion", "deleted"), ("insertion", "inserted")), strict=True
+    ):
         for number, order in enumerate(orders):
             of_order = [row for row in rows if (row["order"], row["way"]) == (order, way)]
             axes.plot(
@@ -178,7 +210,9 @@ def curves_figure(rows: Rows) -> Figure:
 
 
 def sensitivity_figure(pictures: Sequence[tuple[Image.Image, Tensor, str]]) -> Figure:
-    """Images with what their decisions hang on over them, (image, (cells, cells) drop of probability, caption) each."""
+    """Images with what their decisions hang on over them, (image, (cells, cells) drop of
+    probability, caption) each.
+    """
     columns = min(3, len(pictures))
     rows = -(-len(pictures) // columns)
     side = 1.55 if len(pictures) > 1 else 4.0
@@ -190,7 +224,9 @@ def sensitivity_figure(pictures: Sequence[tuple[Image.Image, Tensor, str]]) -> F
         axes.axis("off")
     for axes, (image, map_, caption) in zip(panels, pictures, strict=False):
         axes.imshow(image.convert("L"), cmap="gray", extent=(0, 1, 0, 1))
-        shown = axes.imshow(map_.numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit, alpha=0.6, extent=(0, 1, 0, 1))
+        shown = axes.imshow(
+            map_.numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit, alpha=0.6, extent=(0, 1, 0, 1)
+        )
         axes.set_title(caption, fontsize=8)
     figure.colorbar(shown, ax=list(panels), label="less probable by", shrink=0.7)
     return figure

@@ -1,8 +1,11 @@
-"""How sure the numbers of an intervention are: means over images, mIoU and average precision of resampled images.
+"""How sure the numbers of an intervention are.
 
-A data set is drawn again and again, with replacement, as many images as it has. What an image adds to a number is known
-from judging it once, so nothing is judged again: for mIoU its pixels per class, for average precision what COCO's
-evaluator matched in it, from which the evaluator itself draws the curves of every resampled data set.
+Means over images, mIoU and average precision of resampled images.
+
+A data set is drawn again and again, with replacement, as many images as it has. What an image adds
+to a number is known from judging it once, so nothing is judged again: for mIoU its pixels per
+class, for average precision what COCO's evaluator matched in it, from which the evaluator itself
+draws the curves of every resampled data set.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,8 +26,12 @@ _SEVERAL = 2
 """Images from which on there is an interval."""
 
 
-def mean_with_interval(values: np.ndarray, *, seed: int) -> tuple[float, float | None, float | None]:
-    """The mean of one value per image with its 95 % interval (bootstrap over images), which one image has not."""
+def mean_with_interval(
+    values: np.ndarray, *, seed: int
+) -> tuple[float, float | None, float | None]:
+    """The mean of one value per image with its 95 % interval (bootstrap over images), which one
+    image has not.
+    """
     mean = float(values.mean())
     if len(values) < _SEVERAL:
         return mean, None, None
@@ -42,12 +49,18 @@ def mean_with_interval(values: np.ndarray, *, seed: int) -> tuple[float, float |
 
 
 def draw_resamples(images: int, *, seed: int, resamples: int = RESAMPLES) -> np.ndarray:
-    """(resamples, images) int64: the images of each resampled data set, drawn with replacement; the same for a seed."""
+    """(resamples, images) int64: the images of each resampled data set, drawn with replacement.
+
+    The same for a seed.
+    """
     return np.random.default_rng(seed).integers(images, size=(resamples, images))
 
 
 def ends(resampled: np.ndarray, images: int) -> tuple[float | None, float | None]:
-    """The ends of the 95 % interval of resampled values, of which NaN count for nothing; None where there is none."""
+    """The ends of the 95 % interval of resampled values, of which NaN count for nothing.
+
+    None where there is none.
+    """
     known = resampled[np.isfinite(resampled)]
     if images < _SEVERAL or not known.size:
         return None, None
@@ -61,7 +74,9 @@ def resampled_means(values: np.ndarray, drawn: np.ndarray) -> np.ndarray:
 
 
 def class_pixels(labels: np.ndarray, truth: np.ndarray, num_classes: int) -> np.ndarray:
-    """What an image adds to the IoU of each class, (3, classes) int64: pixels found, true, and predicted.
+    """What an image adds to the IoU of each class, (3, classes) int64.
+
+    Pixels found, true, and predicted.
 
     Args:
         labels: (H, W) classes predicted.
@@ -70,7 +85,9 @@ def class_pixels(labels: np.ndarray, truth: np.ndarray, num_classes: int) -> np.
     """
     known = truth < num_classes
     found, true, predicted = truth[known & (labels == truth)], truth[known], labels[known]
-    return np.stack([np.bincount(pixels, minlength=num_classes) for pixels in (found, true, predicted)])
+    return np.stack(
+        [np.bincount(pixels, minlength=num_classes) for pixels in (found, true, predicted)]
+    )
 
 
 def resampled_miou(pixels: np.ndarray, drawn: np.ndarray) -> np.ndarray:
@@ -81,7 +98,9 @@ def resampled_miou(pixels: np.ndarray, drawn: np.ndarray) -> np.ndarray:
         drawn: (resamples, images), of `draw_resamples`.
     """
     times = np.stack([np.bincount(images, minlength=len(pixels)) for images in drawn])
-    found, true, predicted = np.einsum("ri,ijc->jrc", times.astype(float), pixels.astype(float), optimize=True)
+    found, true, predicted = np.einsum(
+        "ri,ijc->jrc", times.astype(float), pixels.astype(float), optimize=True
+    )
     union = true + predicted - found
     occurs = union > 0
     ious = np.divide(found, union, out=np.zeros_like(union), where=occurs)
@@ -97,20 +116,29 @@ def resampled_precision(
     *,
     most: int,
 ) -> np.ndarray:
-    """(resamples,) average precision over IoU 0.5 to 0.95 of resampled data sets; NaN where there is nothing to find.
+    """(resamples,) average precision over IoU 0.5 to 0.95 of resampled data sets.
+
+    NaN where there is nothing to find.
 
     Args:
         truth: content of a COCO JSON file.
         results: detections, as `average_precision` takes them.
         kind: what is compared.
-        drawn: (resamples, images), of `draw_resamples`: places among the images in the order of their ids.
+        drawn: (resamples, images), of `draw_resamples`: places among the images in the order of
+            their ids.
         most: detections per image that count, the surest ones.
     """
     evaluation = coco_evaluation(truth, results, kind, separate_eval=True)
     params = evaluation.params
-    params.maxDets, params.areaRng, params.areaRngLbl = [most], params.areaRng[:1], params.areaRngLbl[:1]
+    params.maxDets, params.areaRng, params.areaRngLbl = (
+        [most],
+        params.areaRng[:1],
+        params.areaRngLbl[:1],
+    )
     evaluation.evaluate()
-    of_images = np.array(evaluation._evalImgs_cpp, object).reshape(len(truth["categories"]), -1)  # as it matched them
+    of_images = np.array(evaluation._evalImgs_cpp, object).reshape(
+        len(truth["categories"]), -1
+    )  # as it matched them
     values = []
     for images in drawn:
         evaluation._evalImgs_cpp = of_images[:, images].ravel().tolist()

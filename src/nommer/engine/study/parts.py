@@ -1,4 +1,7 @@
-"""Interventions in one part of every image only: in its objects, in its background, near borders, away from them."""
+"""Interventions in one part of every image only.
+
+In its objects, in its background, near borders, away from them.
+"""
 
 import math
 import zlib
@@ -21,7 +24,9 @@ NOWHERE = "no pixel lies in any such part"
 
 
 class PartsSeen(L.Callback):
-    """Looks on while a model is judged, image by image, and keeps, compressed, where the parts of every image are."""
+    """Looks on while a model is judged, image by image, and keeps, compressed, where the parts of
+    every image are.
+    """
 
     def __init__(self, model: Model) -> None:
         self.model = model
@@ -32,7 +37,13 @@ class PartsSeen(L.Callback):
         self._too_large = False
 
     def on_validation_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *_: Any, **__: Any
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        *_: Any,
+        **__: Any,
     ) -> None:
         """Keep the parts of the one image of the batch, where there are any."""
         if not self._inside or self._too_large:
@@ -75,23 +86,31 @@ class PartsSeen(L.Callback):
         """
         own, kept = self._kept[part, index]
         bits = np.unpackbits(np.frombuffer(zlib.decompress(kept), np.uint8), count=math.prod(own))
-        return region_seen(bits.reshape(own).astype(bool), seen, self._network.config.reductions[-1])
+        return region_seen(
+            bits.reshape(own).astype(bool), seen, self._network.config.reductions[-1]
+        )
 
 
 def region_seen(inside: np.ndarray, seen: tuple[int, int], multiple: int) -> Tensor:
-    """Where a part of an image lies in what a dense network is given, bool; what is padded is outside.
+    """Where a part of an image lies in what a dense network is given, bool.
+
+    What is padded is outside.
 
     Args:
         inside: (H, W) bool, at the size of the file.
         seen: height and width of the prepared image.
-        multiple: both sides are padded at the end until it divides them, as segmenters and detectors do.
+        multiple: both sides are padded at the end until it divides them, as segmenters and
+            detectors do.
     """
-    resized = F.interpolate(torch.from_numpy(inside)[None, None].float(), seen, mode="nearest-exact")[0, 0]
+    resized = F.interpolate(
+        torch.from_numpy(inside)[None, None].float(), seen, mode="nearest-exact"
+    )[0, 0]
     return F.pad(resized, (0, -seen[1] % multiple, 0, -seen[0] % multiple)) > 0
 
 
 class PartIntervention(L.Callback):
-    """While a model is judged, image by image, all its blocks nominate otherwise in one part of the image.
+    """While a model is judged, image by image, all its blocks nominate otherwise in one part of the
+    image.
 
     A token belongs to the part that its centre lies in.
 
@@ -106,11 +125,15 @@ class PartIntervention(L.Callback):
         self._seen, self._kind, self._part, self._seed = seen, kind, part, seed
         self._open = ExitStack()
 
-    def on_validation_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, *_: Any) -> None:
+    def on_validation_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, *_: Any
+    ) -> None:
         """Intervene on the one image of the batch."""
         index, size = int(batch.indices[0]), (batch.images[0].shape[-2], batch.images[0].shape[-1])
         region = self._seen.region(self._part, index, size)
-        self._open.enter_context(intervene(self._seen.model, self._kind, region=region, seed=self._seed + index))
+        self._open.enter_context(
+            intervene(self._seen.model, self._kind, region=region, seed=self._seed + index)
+        )
 
     def on_validation_batch_end(self, *_: Any, **__: Any) -> None:
         """Leave the model as it was."""

@@ -1,4 +1,7 @@
-"""The working pattern of a data set, observed while a model is judged on it; and how it came about in training."""
+"""The working pattern of a data set, observed while a model is judged on it.
+
+And how it came about in training.
+"""
 
 import csv
 import math
@@ -39,7 +42,9 @@ class ObservedPattern:
     token: int
     """Side of a token of the finest grid in pixels, as the network sees them."""
     shrunk: int
-    """Images too large to be seen whole, whose nominations are those of the image shrunk to two million pixels."""
+    """Images too large to be seen whole, whose nominations are those of the image shrunk to two
+    million pixels.
+    """
 
 
 class PatternObserver(L.Callback):
@@ -57,14 +62,22 @@ class PatternObserver(L.Callback):
         self.pattern = Pattern(list(self.strides), self.regions.facets, seed=seed)
         self.shrunk = 0
         self._trace: NominationTrace | None = None
-        self._progress: Iterator[int] = track(range(images), total=images, what="observing nominations")
+        self._progress: Iterator[int] = track(
+            range(images), total=images, what="observing nominations"
+        )
 
     def on_validation_batch_start(self, *_: Any, **__: Any) -> None:
         """Begin to record."""
         self._trace = NominationTrace(self.model, keep_maps=True).__enter__()
 
     def on_validation_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *_: Any, **__: Any
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        *_: Any,
+        **__: Any,
     ) -> None:
         """Add the images of the batch."""
         trace = self._close()
@@ -98,7 +111,9 @@ class PatternObserver(L.Callback):
         self.pattern.add(cells_of(trace, place, size, self.strides), brightness, groups)
 
     def _seen_whole(self, model: Segmenter, image: Tensor) -> tuple[Tensor, NominationTrace]:
-        """An image that is judged in windows, shrunk until it can be seen whole, and what is nominated on it."""
+        """An image that is judged in windows, shrunk until it can be seen whole, and what is
+        nominated on it.
+        """
         factor = math.sqrt(WHOLE_PIXELS / math.prod(image.shape[-2:]))
         sides = [max(1, int(side * factor)) for side in image.shape[-2:]]
         shrunk = F.interpolate(image[None].float(), size=sides, mode="bilinear", antialias=True)
@@ -113,18 +128,25 @@ def is_seen_whole(model: Model, seen: tuple[int, int]) -> bool:
 
 
 def finest_token(network: NomMer, own: tuple[int, int], seen: tuple[int, int]) -> float:
-    """Side of a token of the finest grid in pixels of an image file, whose height and width are `own`."""
+    """Side of a token of the finest grid in pixels of an image file, whose height and width are
+    `own`.
+    """
     return min(block_strides(network).values()) * math.sqrt(math.prod(own) / math.prod(seen))
 
 
 def file_size(batch: Any, position: int, seen: tuple[int, int]) -> tuple[int, int]:
-    """Height and width of the image file that labels refer to; as seen, where they refer to all of the image."""
+    """Height and width of the image file that labels refer to.
+
+    As seen, where they refer to all of the image.
+    """
     if hasattr(batch, "sizes"):
         return batch.sizes[position]
     return tuple(batch.masks.shape[-2:]) if hasattr(batch, "masks") else seen
 
 
-def observe(opened: Opened, settings: EvaluationSettings, out: Path, *, seed: int) -> tuple[ObservedPattern, Judgement]:
+def observe(
+    opened: Opened, settings: EvaluationSettings, out: Path, *, seed: int
+) -> tuple[ObservedPattern, Judgement]:
     """Judge a model on all of its data and look on; the judgement is the one of `evaluate`."""
     observer = PatternObserver(opened.model, len(opened.data.samples()), seed=seed)
     judgement = opened.judge(opened.data, settings, out, callbacks=[observer])
@@ -132,7 +154,9 @@ def observe(opened: Opened, settings: EvaluationSettings, out: Path, *, seed: in
     tables |= {"epochs": read_epochs(opened.run)}
     absent |= {name: _NOTHING[name] for name, rows in tables.items() if not rows}
     token = min(observer.strides.values())
-    return ObservedPattern({n: rows for n, rows in tables.items() if rows}, absent, token, observer.shrunk), judgement
+    return ObservedPattern(
+        {n: rows for n, rows in tables.items() if rows}, absent, token, observer.shrunk
+    ), judgement
 
 
 _NOTHING = {
@@ -159,11 +183,18 @@ def tables_of(pattern: Pattern) -> dict[str, Rows]:
 
 
 def read_epochs(run: RunFolder) -> Rows:
-    """Shares per epoch and block on the validation images, as training wrote them; nothing where there is no run."""
+    """Shares per epoch and block on the validation images, as training wrote them.
+
+    Nothing where there is no run.
+    """
     if not run.nominations.is_file():
         return []
     with run.nominations.open(newline="", encoding="utf-8") as stream:
         return [
-            {"epoch": int(row["epoch"]), "block": row["block"], **{name: float(row[name]) for name in CONTEXTS}}
+            {
+                "epoch": int(row["epoch"]),
+                "block": row["block"],
+                **{name: float(row[name]) for name in CONTEXTS},
+            }
             for row in csv.DictReader(stream)
         ]

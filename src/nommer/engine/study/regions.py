@@ -1,4 +1,7 @@
-"""What each task knows of the parts of an image: classes, objects, borders, sizes; groups of the working pattern."""
+"""What each task knows of the parts of an image: classes, objects, borders, sizes.
+
+Groups of the working pattern.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -28,7 +31,9 @@ from nommer.nominations.regions import (
 )
 
 FACETS = ("class", "part", "distance", "size")
-"""Ways to divide an image by what is known of it, of which a data set may have all, or only the first."""
+"""Ways to divide an image by what is known of it, of which a data set may have all, or only the
+first.
+"""
 
 
 @dataclass(frozen=True)
@@ -91,11 +96,15 @@ class ClassesOfPixels(KnownRegions):
 
     def __init__(self, model: Model) -> None:
         names = tuple(model.class_names)
-        self.background = next((label for label, name in enumerate(names) if name.lower() == "background"), None)
+        self.background = next(
+            (label for label, name in enumerate(names) if name.lower() == "background"), None
+        )
         self.facets = (Facet("class", names), Facet("distance", DISTANCES), Facet("size", SIZES))
         self.absent = {}
         if self.background is None:
-            self.absent = {"part": "no class is called background, so nothing says which classes are objects"}
+            self.absent = {
+                "part": "no class is called background, so nothing says which classes are objects"
+            }
             self.parts = _BY_BORDERS
         else:
             self.facets += (Facet("part", PARTS),)
@@ -128,7 +137,9 @@ class ObjectsOfImage(KnownRegions):
         )
         self.parts, self.absent = _OBJECTS_AND_BACKGROUND, {}
 
-    def groups(self, batch: Any, index: int, sample: DetectionSample, token: float) -> dict[str, np.ndarray]:
+    def groups(
+        self, batch: Any, index: int, sample: DetectionSample, token: float
+    ) -> dict[str, np.ndarray]:
         """From the smallest object that each pixel lies in; crowds are in no group."""
         objects, size = sample.objects, (int(batch.sizes[index][0]), int(batch.sizes[index][1]))
         inside = partial(object_pixels, objects, size=size)
@@ -142,7 +153,10 @@ class ObjectsOfImage(KnownRegions):
 
 
 def object_pixels(objects: Objects, index: int, *, size: tuple[int, int]) -> np.ndarray:
-    """(H, W) bool: where an object is; where not all have masks, the pixels whose centre lies in its box."""
+    """(H, W) bool: where an object is.
+
+    Where not all have masks, the pixels whose centre lies in its box.
+    """
     if objects.have_masks.all():
         return masks_of(objects.take(np.arange(len(objects)) == index), *size)[0].astype(bool)
     left, upper, right, lower = objects.boxes[index]

@@ -37,8 +37,8 @@ class Found:
     absent: Mapping[str, str]
     task: str
     facts: Mapping[str, Any]
-    """"model", "data", "split", "images", "images_judged", "shrunk", "token", "seed", "measure", "measure_name",
-    "contexts" and "fusion" of the network."""
+    """"model", "data", "split", "images", "images_judged", "shrunk", "token", "seed", "measure",
+    "measure_name", "contexts" and "fusion" of the network."""
     command: str
     explanations: Sequence[Explanation] = ()
     """Of some images, as examples."""
@@ -53,10 +53,18 @@ def save_report(found: Found, path: Path) -> None:
     summary = f"What {facts['model']} nominates on {facts['images']} images of {facts['data']} ({facts['split']})."
     page = Page("The working pattern", summary=f"{summary}\n\n{takeaway(found)}")
     page.text(
-        words.introduction(contexts=facts["contexts"], fusion=facts["fusion"], resamples=RESAMPLES, seed=facts["seed"])
+        words.introduction(
+            contexts=facts["contexts"],
+            fusion=facts["fusion"],
+            resamples=RESAMPLES,
+            seed=facts["seed"],
+        )
     )
     if facts["shrunk"]:
-        page.text(f"{facts['shrunk']} images are too large to be seen whole; they were shrunk to two million pixels.")
+        page.text(
+            f"{facts['shrunk']} images are too large to be seen whole; they were shrunk to two "
+            "million pixels."
+        )
     page.command(found.command)
     _tell_shares(page, found)
     _show_examples(page, found)
@@ -69,7 +77,9 @@ def save_report(found: Found, path: Path) -> None:
     if found.absent:
         page.section("What could not be had")
         page.table(
-            ["what", "why"], [[words.NAMES[name], why] for name, why in found.absent.items()], caption="Left out."
+            ["what", "why"],
+            [[words.NAMES[name], why] for name, why in found.absent.items()],
+            caption="Left out.",
         )
     page.save(path)
 
@@ -86,9 +96,15 @@ def takeaway(found: Found) -> str:
     worst = min(measured, key=lambda row: row["change"], default=None)
     if worst is not None and worst["change"] < 0:
         kind, measure = words.KIND_NAMES[worst["intervention"]], found.facts["measure_name"]
-        sentences.append(f"What costs most {measure} is to nominate {kind} in all blocks: {worst['change']:+.3f}.")
+        sentences.append(
+            f"What costs most {measure} is to nominate {kind} in all blocks: "
+            f"{worst['change']:+.3f}."
+        )
     elif worst is not None:
-        sentences.append(f"Nothing that was nominated instead, in all blocks, lowers {found.facts['measure_name']}.")
+        sentences.append(
+            "Nothing that was nominated instead, in all blocks, lowers "
+            f"{found.facts['measure_name']}."
+        )
     return " ".join(sentences)
 
 
@@ -115,7 +131,10 @@ def _tell_shares(page: Page, found: Found) -> None:
     measures = [*shares_and_probabilities(contexts), "margin", "entropy"]
     page.table(
         ["block", "tokens", *(name.replace("_", " of ") for name in measures)],
-        [[row["block"], row["tokens"], *(with_interval(row, name) for name in measures)] for row in rows],
+        [
+            [row["block"], row["tokens"], *(with_interval(row, name) for name in measures)]
+            for row in rows
+        ],
         caption="Shares, mean probabilities, margin and entropy with their intervals: blocks.csv.",
     )
     if "epochs" in found.tables:
@@ -139,18 +158,26 @@ def _say_shares(rows: Rows, contexts: Sequence[str]) -> str:
 def _show_examples(page: Page, found: Found) -> None:
     if not found.explanations:
         return
-    page.section("Some images", "Some of the images that were drawn, and what every token of them nominates.")
+    page.section(
+        "Some images", "Some of the images that were drawn, and what every token of them nominates."
+    )
     for explanation in found.explanations:
         name = short_name(explanation, found.facts["data"])
         rows = [{"block": block, **shares} for block, shares in explanation.shares.items()]
-        page.figure(explanation.plot(), caption=name, alt=f"{name}. {_say_shares(rows, explanation.contexts)}")
+        page.figure(
+            explanation.plot(),
+            caption=name,
+            alt=f"{name}. {_say_shares(rows, explanation.contexts)}",
+        )
     with_tokens = [explanation for explanation in found.explanations if explanation.tokens]
     if with_tokens:
         page.section("What some tokens see", words.TOKENS)
     for explanation in with_tokens:
         name = short_name(explanation, found.facts["data"])
         page.figure(
-            shortened(explanation).plot_tokens(), caption=f"{name}. Numbers: tokens.csv.", alt=say_tokens(explanation)
+            shortened(explanation).plot_tokens(),
+            caption=f"{name}. Numbers: tokens.csv.",
+            alt=say_tokens(explanation),
         )
 
 
@@ -162,7 +189,11 @@ def _tell_facet(page: Page, found: Found, name: str) -> None:
     unit = "pixels" if "pixels" in rows[0] else "tokens"
     page.section(heading, text.format(**words.TASK_WORDS[found.task], token=found.facts["token"]))
     groups = len({row["group"] for row in rows})
-    more = f" The {MOST_GROUPS} groups with the most {unit} of {groups}." if groups > MOST_GROUPS else ""
+    more = (
+        f" The {MOST_GROUPS} groups with the most {unit} of {groups}."
+        if groups > MOST_GROUPS
+        else ""
+    )
     drawn = f"Share of the {unit} of each group that nominate each context; hollow: its mean probability.{more}"
     page.figure(
         shares_figure(rows, unit, contexts=found.facts["contexts"]),
@@ -174,7 +205,12 @@ def _tell_facet(page: Page, found: Found, name: str) -> None:
     page.table(
         ["group", "block", *counted, *(name.replace("_", " of ") for name in measures)],
         [
-            [row["group"], row["block"], *(row[count] for count in counted), *(with_interval(row, m) for m in measures)]
+            [
+                row["group"],
+                row["block"],
+                *(row[count] for count in counted),
+                *(with_interval(row, m) for m in measures),
+            ]
             for row in rows
             if row["group"] in shown
         ],
@@ -189,7 +225,10 @@ def _tell_agreement(page: Page, found: Found) -> None:
     rows = found.tables["neighbours"]
     page.table(
         ["block", *heads],
-        [[row["block"], row["pairs"], *(with_interval(row, name) for name in columns)] for row in rows],
+        [
+            [row["block"], row["pairs"], *(with_interval(row, name) for name in columns)]
+            for row in rows
+        ],
         caption="Tokens side by side, or one above the other: neighbours.csv.",
     )
     if "between_blocks" not in found.tables:
@@ -203,11 +242,21 @@ def _tell_agreement(page: Page, found: Found) -> None:
         page.figure(
             matrix_figure(names, kappas, columns=names, label="kappa", limit=1.0),
             caption="Kappa between the blocks at the same place of the image: between_blocks.csv.",
-            alt="; ".join(f"{row['block']} and {row['other']}: {with_interval(row, 'kappa')}" for row in pairs),
+            alt="; ".join(
+                f"{row['block']} and {row['other']}: {with_interval(row, 'kappa')}" for row in pairs
+            ),
         )
     page.table(
         ["block", "other", *heads],
-        [[row["block"], row["other"], row["pairs"], *(with_interval(row, name) for name in columns)] for row in pairs],
+        [
+            [
+                row["block"],
+                row["other"],
+                row["pairs"],
+                *(with_interval(row, name) for name in columns),
+            ]
+            for row in pairs
+        ],
         caption="At the same place, on the finer grid of the two blocks.",
     )
 
@@ -226,14 +275,21 @@ def _tell_effects(page: Page, found: Found) -> None:
     page.figure(
         matrix_figure(places, changes, columns=kinds, label=f"change of {facts['measure_name']}"),
         caption=f"Change of {facts['measure_name']} when a block, or all of them, nominate something else.",
-        alt="; ".join(f"{_place(row)}, {row['intervention']}: {with_interval(row, 'change')}" for row in changed),
+        alt="; ".join(
+            f"{_place(row)}, {row['intervention']}: {with_interval(row, 'change')}"
+            for row in changed
+        ),
     )
     named = dict.fromkeys(name for row in changed for name in row if not name.endswith(_ENDS))
     numbers = [name for name in named if name not in ("block", "part", "intervention")]
     page.table(
         ["block", "nominated instead", *(name.replace("_", " ") for name in numbers)],
         [
-            [_place(row), row["intervention"], *(with_interval(row, n) if n in row else None for n in numbers)]
+            [
+                _place(row),
+                row["intervention"],
+                *(with_interval(row, n) if n in row else None for n in numbers),
+            ]
             for row in rows
         ],
         caption="The first row is the model as it is: interventions.csv.",
@@ -261,7 +317,9 @@ def _tell_decisions(page: Page, found: Found) -> None:
     page.figure(
         sensitivity_figure(pictures),
         caption="Red: without the nominations made here the answer is less probable; blue: more. All: sensitivity.csv.",
-        alt="; ".join(f"{caption}: at most {float(map_.max()):+.3f}" for _, map_, caption in pictures),
+        alt="; ".join(
+            f"{caption}: at most {float(map_.max()):+.3f}" for _, map_, caption in pictures
+        ),
     )
 
 
@@ -269,7 +327,9 @@ def _tell_curves(page: Page, found: Found) -> None:
     if "curves" not in found.tables:
         return
     rows = found.tables["areas"]
-    page.section("Do maps of nominations tell what matters?", words.CURVES.format(images=rows[0]["images"]))
+    page.section(
+        "Do maps of nominations tell what matters?", words.CURVES.format(images=rows[0]["images"])
+    )
     page.figure(
         curves_figure(found.tables["curves"]),
         caption="Mean probability of the answers while cells are deleted, and inserted: curves.csv.",
@@ -277,7 +337,15 @@ def _tell_curves(page: Page, found: Found) -> None:
     )
     page.table(
         ["order of the cells", "way", "area", "difference to random order"],
-        [[row["order"], row["way"], with_interval(row, "area"), with_interval(row, "against_random")] for row in rows],
+        [
+            [
+                row["order"],
+                row["way"],
+                with_interval(row, "area"),
+                with_interval(row, "against_random"),
+            ]
+            for row in rows
+        ],
         caption="Area under the curve. Deletion: the smaller, the better the map; insertion: the larger. areas.csv",
     )
 

@@ -1,4 +1,7 @@
-"""The study of a data set: what a model nominates on it, where, and whether that matters; as tables and as a report."""
+"""The study of a data set: what a model nominates on it, where, and whether that matters.
+
+As tables and as a report.
+"""
 
 import shlex
 import shutil
@@ -64,16 +67,21 @@ def study_data(settings: StudySettings) -> StudyResult:
     path = settings.model
     nommer_of(opened.model, path)
     if opened.workflow.name not in CHANGES:
-        raise InputError(f"--data: a study is not made of {opened.workflow.name}; explain single images instead")
+        raise InputError(
+            f"--data: a study is not made of {opened.workflow.name}; explain single images instead"
+        )
     if not holds_nominations(opened.model):
-        raise InputError(f"{path}: this network has no nominator, so there are no nominations to study")
+        raise InputError(
+            f"{path}: this network has no nominator, so there are no nominations to study"
+        )
     folder = results_folder(path, "explain", settings.out, overwrite=settings.overwrite)
     with whole_or_gone(folder):
         RunFolder(folder).write_issues(opened.data.issues)
         opened.notice()
         chosen = draw_images(opened.data, settings.most_images or MOST_IMAGES, seed=settings.seed)
         notice(
-            f"nominations on all images; interventions on {len(chosen.samples())} of them (--most-images), drawn with "
+            f"nominations on all images; interventions on {len(chosen.samples())} of them "
+            "(--most-images), drawn with "
             f"seed {settings.seed}"
         )
         return _study(opened, chosen, settings, folder)
@@ -118,7 +126,12 @@ def _write(
 ) -> None:
     for name, rows in result.tables.items():
         write_csv(result.out / f"{name}.csv", rows)
-    numbers = {**facts, "judgement": result.report.summary(), "tables": result.tables, "absent": result.absent}
+    numbers = {
+        **facts,
+        "judgement": result.report.summary(),
+        "tables": result.tables,
+        "absent": result.absent,
+    }
     write_json(result.out / "result.json", numbers)
     found = Found(
         result.tables,
@@ -142,7 +155,9 @@ def _command() -> str:
 
 @contextmanager
 def whole_or_gone(folder: Path) -> Iterator[None]:
-    """A folder for results that is deleted again where they cannot be finished, or are stopped from the keyboard."""
+    """A folder for results that is deleted again where they cannot be finished, or are stopped from
+    the keyboard.
+    """
     try:
         yield
     except BaseException:

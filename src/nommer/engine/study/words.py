@@ -32,7 +32,11 @@ def introduction(*, contexts: Sequence[str], fusion: str, resamples: int, seed: 
     *first, last = (_CONTEXTS[name] for name in contexts)
     listed = f"{', '.join(first)}{',' if len(first) > 1 else ''} and {last}"
     return _INTRODUCTION.format(
-        number=_NUMBERS[len(contexts)], contexts=listed, fusion=_FUSIONS[fusion], resamples=resamples, seed=seed
+        number=_NUMBERS[len(contexts)],
+        contexts=listed,
+        fusion=_FUSIONS[fusion],
+        resamples=resamples,
+        seed=seed,
     )
 
 
@@ -41,27 +45,37 @@ FACETS: dict[str, tuple[str, str]] = {
     "part": ("Objects against background", "Pixels inside objects, and all others. {objects}"),
     "distance": (
         "By distance to a border",
-        "How far a pixel is from the nearest border of {borders}, in tokens of the finest grid ({token} pixels a side "
+        "How far a pixel is from the nearest border of {borders}, in tokens of the finest grid "
+        "({token} pixels a side "
         "as the network sees the image). Images without any border are left out.",
     ),
     "size": (
         "By size",
-        "Pixels of small ({what} of under 32 x 32 pixels of the file), medium (under 96 x 96) and large {what}.",
+        "Pixels of small ({what} of under 32 x 32 pixels of the file), medium (under 96 x 96) and "
+        "large {what}.",
     ),
     "gradient": (
         "By texture: how lively",
-        "Tokens in four quarters (as nearly as 128 bins allow), by the mean squared gradient of the brightness in the "
+        "Tokens in four quarters (as nearly as 128 bins allow), by the mean squared gradient of "
+        "the brightness in the "
         "token's square: from smooth to lively. The ends of the quarters stand in `gradient.csv`.",
     ),
     "frequency": (
         "By texture: how fine",
-        "Tokens in four quarters, by the share of the upper half of the frequencies (DCT of the token's square, of "
-        "4 x 4 pixels at least) in its variation: from coarse to fine. Flat squares, without variation, stand apart.",
+        "Tokens in four quarters, by the share of the upper half of the frequencies (DCT of the "
+        "token's square, of "
+        "4 x 4 pixels at least) in its variation: from coarse to fine. Flat squares, without "
+        "variation, stand apart.",
     ),
 }
 
 TASK_WORDS = {
-    "classification": {"class_of": "The class is that of the image.", "objects": "", "borders": "", "what": ""},
+    "classification": {
+        "class_of": "The class is that of the image.",
+        "objects": "",
+        "borders": "",
+        "what": "",
+    },
     "segmentation": {
         "class_of": "The class is the true one of every pixel.",
         "objects": "Everything but the class background is an object.",
@@ -148,15 +162,29 @@ This network mixes its contexts; a single context, also the one with the largest
 
 
 def effects(
-    *, fusion: str, images_judged: int, seed: int, measure_name: str, parts: Sequence[str], resamples: int
+    *,
+    fusion: str,
+    images_judged: int,
+    seed: int,
+    measure_name: str,
+    parts: Sequence[str],
+    resamples: int,
 ) -> str:
-    """What is changed, and how to read what becomes of it; `parts` are the two of the images, or none."""
+    """What is changed, and how to read what becomes of it.
+
+    `parts` are the two of the images, or none.
+    """
     mixed, told = _MIXED if fusion == "softmax" else "", ""
     if parts:
         near = _NEAR if parts[0].startswith("near") else ""
         told = _PARTS.format(first=parts[0], second=parts[-1], near=near)
     return _EFFECTS.format(
-        mixed=mixed, parts=told, images_judged=images_judged, seed=seed, measure_name=measure_name, resamples=resamples
+        mixed=mixed,
+        parts=told,
+        images_judged=images_judged,
+        seed=seed,
+        measure_name=measure_name,
+        resamples=resamples,
     )
 
 

@@ -31,7 +31,10 @@ from nommer.heads.inference import Inference
 
 
 class ClassificationTask(Task):
-    """A classifier with its loss and metrics; `answers` holds the class probabilities per sample of this process."""
+    """A classifier with its loss and metrics.
+
+    `answers` holds the class probabilities per sample of this process.
+    """
 
     measure, measure_name = "top1", "top-1"
     curves: ClassVar[Mapping[str, str]] = {"top-1": "top1", "mean per class": "mean_class_accuracy"}
@@ -39,7 +42,12 @@ class ClassificationTask(Task):
     class_weights: Tensor | None
 
     def __init__(
-        self, model: Classifier, *, mixing: Mixup | None = None, class_weights: Tensor | None = None, **options: Any
+        self,
+        model: Classifier,
+        *,
+        mixing: Mixup | None = None,
+        class_weights: Tensor | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(model, **options)
         self.mixing = mixing
@@ -53,7 +61,9 @@ class ClassificationTask(Task):
             images, targets = self.mixing(images, targets)
         smoothing = self.optim.label_smoothing or 0.0 if targets.ndim == 1 else 0.0
         logits = (self.compiled or self.model)(images)
-        loss = F.cross_entropy(logits.float(), targets, weight=self.class_weights, label_smoothing=smoothing)
+        loss = F.cross_entropy(
+            logits.float(), targets, weight=self.class_weights, label_smoothing=smoothing
+        )
         return self.log_loss(loss, len(images))
 
     def compile_training(self) -> None:
@@ -85,10 +95,14 @@ class ClassificationWorkflow(Workflow):
     largest_default_batch = 64
     plots = "curves.png, confusion_matrix.png, nominations.png, val_predictions.jpg"
 
-    def read(self, root: Path, *, classes: Path | None, class_names: tuple[str, ...] | None = None) -> Data:
+    def read(
+        self, root: Path, *, classes: Path | None, class_names: tuple[str, ...] | None = None
+    ) -> Data:
         """Find the labelled images at `root`, in whatever format."""
         if classes is not None:
-            raise InputError(f"--classes {classes}: is for masks; {root} says itself what its classes are")
+            raise InputError(
+                f"--classes {classes}: is for masks; {root} says itself what its classes are"
+            )
         return read_classification(root, class_names)
 
     def split(self, data: Any, *, fraction: float, seed: int) -> Data:
@@ -101,13 +115,16 @@ class ClassificationWorkflow(Workflow):
 
     def audit(self, data: Any, how: Auditing) -> Found:
         """Decode every image once."""
-        return audit(data, on_bad_sample=how.on_bad_sample, training=how.training, reports=how.reports)
+        return audit(
+            data, on_bad_sample=how.on_bad_sample, training=how.training, reports=how.reports
+        )
 
     def fill_in(self, settings: TrainSettings, found: Found) -> TrainSettings:
         """Image size from the data; patch, window, blocks and crop from the image size."""
         if settings.images_per_step % 2 and (settings.augment.mixup or settings.augment.cutmix):
             raise InputError(
-                f"mixup and cutmix pair the images of a batch: --batch-size must be even, got {settings.batch_size}"
+                "mixup and cutmix pair the images of a batch: --batch-size must be even, got "
+                f"{settings.batch_size}"
             )
         image_size = settings.image_size or default_image_size(found.short_side)
         filled = Preprocessing(image_size=image_size, **vars(settings.pixels))
@@ -117,7 +134,9 @@ class ClassificationWorkflow(Workflow):
             image_size=image_size,
             network=settings.network.resolved(settings.model, image_size),
             optim=settings.optim.resolved(schedule="cosine", label_smoothing=0.1),
-            pixels=replace(settings.pixels, crop_pct=filled.crop_pct, interpolation=filled.interpolation),
+            pixels=replace(
+                settings.pixels, crop_pct=filled.crop_pct, interpolation=filled.interpolation
+            ),
         )
 
     def build_model(self, settings: TrainSettings, data: Data) -> Classifier:
@@ -125,11 +144,17 @@ class ClassificationWorkflow(Workflow):
         preprocessing = Preprocessing(image_size=settings.image_size or 0, **vars(settings.pixels))
         network = build_network(settings, num_classes=len(data.class_names))
         if settings.pretrained is not None:
-            transfer(network, data.class_names, settings.pretrained, reinit_head=settings.reinit_head)
+            transfer(
+                network, data.class_names, settings.pretrained, reinit_head=settings.reinit_head
+            )
         ids = data.class_ids if isinstance(data, ClassFolders) else ()
-        return Classifier(network, class_names=data.class_names, preprocessing=preprocessing, class_ids=ids)
+        return Classifier(
+            network, class_names=data.class_names, preprocessing=preprocessing, class_ids=ids
+        )
 
-    def training_data(self, settings: TrainSettings, data: Data, model: Classifier) -> ImageData[Any, Any]:
+    def training_data(
+        self, settings: TrainSettings, data: Data, model: Classifier
+    ) -> ImageData[Any, Any]:
         """Augmented batches, and validation images as they are."""
         return ClassificationData(
             data.splits["train"],
@@ -152,13 +177,22 @@ class ClassificationWorkflow(Workflow):
             num_classes=count_several(data),
         )
 
-    def training_task(self, settings: TrainSettings, model: Classifier, *, lr: float, found: Found) -> Task:
+    def training_task(
+        self, settings: TrainSettings, model: Classifier, *, lr: float, found: Found
+    ) -> Task:
         """Cross-entropy, with mixing where asked for."""
-        mixing = settings.augment.mixing(len(model.class_names), settings.optim.label_smoothing or 0.0)
+        mixing = settings.augment.mixing(
+            len(model.class_names), settings.optim.label_smoothing or 0.0
+        )
         weighted = settings.classification.class_weights == "balanced"
         weights = balanced_weights(found.data, len(model.class_names)) if weighted else None
         return ClassificationTask(
-            model, optim=settings.optim, lr=lr, mixing=mixing, class_weights=weights, seed=settings.seed
+            model,
+            optim=settings.optim,
+            lr=lr,
+            mixing=mixing,
+            class_weights=weights,
+            seed=settings.seed,
         )
 
     def judging_task(self, model: Classifier, data: Data, inference: Inference) -> Task:
@@ -170,7 +204,13 @@ class ClassificationWorkflow(Workflow):
         save_training_batch(data, model.class_names, path)
 
     def save_judgement(
-        self, judgement: Judgement, model: Classifier, data: Data, out: Path, *, facts: Mapping[str, Any]
+        self,
+        judgement: Judgement,
+        model: Classifier,
+        data: Data,
+        out: Path,
+        *,
+        facts: Mapping[str, Any],
     ) -> None:
         """Numbers, tables, confusion, calibration, pictures."""
         save_judgement(judgement, model, out, facts=facts)
@@ -179,7 +219,11 @@ class ClassificationWorkflow(Workflow):
         """Which of the model's classes no image is of."""
         present = {label for sample in data.samples() for label in sample.classes}
         absent = [name for label, name in enumerate(data.class_names) if label not in present]
-        return f"; {len(absent)} of the model's classes do not occur: {shorten(absent)}" if absent else ""
+        return (
+            f"; {len(absent)} of the model's classes do not occur: {shorten(absent)}"
+            if absent
+            else ""
+        )
 
 
 def count_several(data: Any) -> int | None:
@@ -190,7 +234,10 @@ def count_several(data: Any) -> int | None:
 def balanced_weights(data: Data, num_classes: int) -> Tensor:
     """Weights that make every class count as much: images / (classes * images of the class).
 
-    Source: King and Zeng, "Logistic Regression in Rare Events Data", 2001; scikit-learn calls it "balanced".
+    Source: King and Zeng, "Logistic Regression in Rare Events Data", 2001; scikit-learn calls it
+    "balanced".
     """
-    counts = torch.bincount(torch.tensor([sample.label for sample in data.splits["train"]]), minlength=num_classes)
+    counts = torch.bincount(
+        torch.tensor([sample.label for sample in data.splits["train"]]), minlength=num_classes
+    )
     return counts.sum() / (num_classes * counts.clamp_min(1)).float()

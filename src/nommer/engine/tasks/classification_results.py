@@ -19,7 +19,9 @@ _SHOWN = 32
 """Pictures in a grid."""
 
 
-def save_judgement(judgement: Judgement, model: Classifier, out: Path, *, facts: Mapping[str, Any]) -> None:
+def save_judgement(
+    judgement: Judgement, model: Classifier, out: Path, *, facts: Mapping[str, Any]
+) -> None:
     """Write `result.json`, `per_class.csv`, `predictions.csv` and the plots into `out`."""
     labels = torch.tensor([sample.label for sample in judgement.samples])
     report, names = judgement.report, model.class_names
@@ -43,7 +45,9 @@ def prediction_rows(judgement: Judgement, names: Sequence[str]) -> list[dict[str
             "probability": round(probability, 6),
             "correct": label == sample.label,
         }
-        for sample, label, probability in zip(judgement.samples, predicted.tolist(), best.tolist(), strict=True)
+        for sample, label, probability in zip(
+            judgement.samples, predicted.tolist(), best.tolist(), strict=True
+        )
     ]
 
 
@@ -59,9 +63,13 @@ def prediction_pictures(judgement: Judgement, model: Classifier) -> list[tuple[A
     pictures = []
     for i in chosen:
         sample, label = judgement.samples[i], int(predicted[i])
-        picture = model.preprocessing.crop(decode(sample.path, background=model.preprocessing.background))
+        picture = model.preprocessing.crop(
+            decode(sample.path, background=model.preprocessing.background)
+        )
         truth = "" if label == sample.label else f"\nis {model.class_names[sample.label]}"
-        pictures.append((picture, f"{model.class_names[label]} {best[i]:.0%}{truth}", label == sample.label))
+        pictures.append(
+            (picture, f"{model.class_names[label]} {best[i]:.0%}{truth}", label == sample.label)
+        )
     return pictures
 
 

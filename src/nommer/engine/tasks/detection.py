@@ -1,4 +1,7 @@
-"""Detection and instance segmentation in the engine: the Lightning module, and what the verbs ask of the task."""
+"""Detection and instance segmentation in the engine.
+
+The Lightning module, and what the verbs ask of the task.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -43,17 +46,27 @@ class DetectionTask(Task):
     """
 
     measure, measure_name = "box_ap", "box AP"
-    curves: ClassVar[Mapping[str, str]] = {"box AP": "box_ap", "box AP50": "box_ap50", "mask AP": "mask_ap"}
+    curves: ClassVar[Mapping[str, str]] = {
+        "box AP": "box_ap",
+        "box AP50": "box_ap50",
+        "mask AP": "mask_ap",
+    }
 
     model: Detector
 
     def __init__(
-        self, model: Detector, *, truth: tuple[DetectionFolders, Sequence[DetectionSample]], **options: Any
+        self,
+        model: Detector,
+        *,
+        truth: tuple[DetectionFolders, Sequence[DetectionSample]],
+        **options: Any,
     ) -> None:
         super().__init__(model, **options)
         self.truth, self.samples = truth
         self.training_compiled = False
-        """Whether the blocks are compiled in place to be trained; the model is judged as it is even so."""
+        """Whether the blocks are compiled in place to be trained; the model is judged as it is even
+        so.
+        """
 
     def training_step(self, batch: DetectionBatch, batch_idx: int) -> Tensor:
         """The sum of the losses of proposals, boxes, classes and masks."""
@@ -62,7 +75,9 @@ class DetectionTask(Task):
         return self.log_loss(total, len(batch.images))
 
     def compile_training(self) -> None:
-        """Compile the blocks of the backbone, a NomMer, with sizes left open, for batches differ in them."""
+        """Compile the blocks of the backbone, a NomMer, with sizes left open, for batches differ in
+        them.
+        """
         self.training_compiled = compile_blocks(self.model)
 
     def validation_step(self, batch: DetectionBatch, batch_idx: int) -> None:
@@ -76,7 +91,9 @@ class DetectionTask(Task):
         with torch.compiler.set_stance("force_eager" if self.training_compiled else "default"):
             found = self.model.detect(batch.images[0], size=batch.sizes[0])
         if found is None:
-            raise InputError(f"{sample.path}: the model's scores for this image are no numbers; lower --lr")
+            raise InputError(
+                f"{sample.path}: the model's scores for this image are no numbers; lower --lr"
+            )
         self.answers[index] = ImageAnswer.of(found, sample, self.truth.category_ids)
 
     def on_validation_epoch_end(self) -> None:
@@ -85,7 +102,9 @@ class DetectionTask(Task):
         ordered = [answers[index] for index in sorted(answers)]
         truth = as_coco(self.truth, [self.samples[index] for index in sorted(answers)])
         network = self.model.network
-        report = judge_detections(ordered, truth, masks=network.has_masks, most=network.protocol.most)
+        report = judge_detections(
+            ordered, truth, masks=network.has_masks, most=network.protocol.most
+        )
         self.finish_validation(report)
 
 
@@ -107,10 +126,15 @@ class DetectionWorkflow(Workflow):
     synchronise_norms = True
     plots = "curves.png, precision_recall.png, confusion_matrix.png, nominations.png, val_predictions.jpg"
 
-    def read(self, root: Path, *, classes: Path | None, class_names: tuple[str, ...] | None = None) -> Data:
+    def read(
+        self, root: Path, *, classes: Path | None, class_names: tuple[str, ...] | None = None
+    ) -> Data:
         """Find the images and their objects under `root`."""
         if classes is not None:
-            raise InputError(f"--classes {classes}: is for masks of semantic segmentation; leave it out for objects")
+            raise InputError(
+                f"--classes {classes}: is for masks of semantic segmentation; leave it out for "
+                "objects"
+            )
         return read_detection(root, class_names=class_names)
 
     def split(self, data: Any, *, fraction: float, seed: int) -> Data:
@@ -119,17 +143,24 @@ class DetectionWorkflow(Workflow):
 
     def inspect(self, data: Any) -> list[Any]:
         """Every image, whole."""
-        return read_images([sample.path for sample in data.samples() if not sample.error], whole=True)
+        return read_images(
+            [sample.path for sample in data.samples() if not sample.error], whole=True
+        )
 
     def audit(self, data: Any, how: Auditing) -> Found:
         """Decode every image once, check every object."""
         return audit_detection(data, **vars(how))
 
     def fill_in(self, settings: TrainSettings, found: Found) -> TrainSettings:
-        """Image size from the data, sizes of the heads from the backbone; masks where the data have them."""
+        """Image size from the data, sizes of the heads from the backbone.
+
+        Masks where the data have them.
+        """
         settings = settings.for_whole_images(self.name)
         if settings.image_size is not None:
-            raise InputError("--image-size: for detection give --detection.short-side and --detection.long-side")
+            raise InputError(
+                "--image-size: for detection give --detection.short-side and --detection.long-side"
+            )
         data: Any = found.data
         short = settings.detection.short_side or min(800, found.short_side)
         network = settings.network.resolved(settings.model, short)
@@ -139,7 +170,9 @@ class DetectionWorkflow(Workflow):
             settings,
             image_size=None,
             optim=settings.optim.resolved(schedule="steps", label_smoothing=0.0),
-            detection=settings.detection.resolved(features=features, short_side=found.short_side, masks=data.has_masks),
+            detection=settings.detection.resolved(
+                features=features, short_side=found.short_side, masks=data.has_masks
+            ),
         )
 
     def describe_size(self, settings: TrainSettings) -> str:
@@ -175,13 +208,21 @@ class DetectionWorkflow(Workflow):
             network,
             class_names=data.class_names,
             category_ids=data.category_ids,
-            preprocessing=BoxPreprocessing(short_side=short, long_side=long, **settings.normalisation),
+            preprocessing=BoxPreprocessing(
+                short_side=short, long_side=long, **settings.normalisation
+            ),
         )
 
-    def training_data(self, settings: TrainSettings, data: Any, model: Detector) -> ImageData[Any, Any]:
+    def training_data(
+        self, settings: TrainSettings, data: Any, model: Detector
+    ) -> ImageData[Any, Any]:
         """Augmented images with their objects, and validation images as they are."""
         return self._data(
-            data.splits["train"], data.splits["val"], model, settings.detection.augment, settings.loading()
+            data.splits["train"],
+            data.splits["val"],
+            model,
+            settings.detection.augment,
+            settings.loading(),
         )
 
     def judging_data(self, data: Any, model: Detector, loading: Loading) -> ImageData[Any, Any]:
@@ -205,7 +246,9 @@ class DetectionWorkflow(Workflow):
             loading=loading,
         )
 
-    def training_task(self, settings: TrainSettings, model: Detector, *, lr: float, found: Found) -> Task:
+    def training_task(
+        self, settings: TrainSettings, model: Detector, *, lr: float, found: Found
+    ) -> Task:
         """The losses of both halves of the network; judged on the "val" part."""
         data: Any = found.data
         truth = data, data.splits["val"]
@@ -220,7 +263,13 @@ class DetectionWorkflow(Workflow):
         save_training_batch(data, model, path)
 
     def save_judgement(
-        self, judgement: Judgement, model: Detector, data: Any, out: Path, *, facts: Mapping[str, Any]
+        self,
+        judgement: Judgement,
+        model: Detector,
+        data: Any,
+        out: Path,
+        *,
+        facts: Mapping[str, Any],
     ) -> None:
         """Numbers, tables, the results file, precision-recall curves, confusion, pictures."""
         save_judgement(judgement, model, out, facts=facts)

@@ -1,4 +1,7 @@
-"""How detectors are judged: COCO's average precision by its evaluator; matches at IoU 0.5 for what people look at."""
+"""How detectors are judged: COCO's average precision by its evaluator.
+
+Matches at IoU 0.5 for what people look at.
+"""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -26,24 +29,36 @@ _STATS = (
 
 @dataclass(frozen=True)
 class AveragePrecision:
-    """What COCO's evaluator says of boxes or of masks; from 0 to 1, None where nothing of the kind occurs."""
+    """What COCO's evaluator says of boxes or of masks.
+
+    From 0 to 1, None where nothing of the kind occurs.
+    """
 
     numbers: dict[str, float | None]
-    """AP over IoU 0.5 to 0.95, at 0.5, at 0.75, of small, medium and large objects; average recall likewise."""
+    """AP over IoU 0.5 to 0.95, at 0.5, at 0.75, of small, medium and large objects; average recall
+    likewise.
+    """
     per_class: list[float | None]
     """AP of each class."""
     precision: np.ndarray
-    """(101, classes) precision at IoU 0.5 at recalls 0, 0.01, ..., 1; -1 where a class does not occur."""
+    """(101, classes) precision at IoU 0.5 at recalls 0, 0.01, ..., 1; -1 where a class does not
+    occur.
+    """
 
 
 def average_precision(
-    truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], kind: Literal["bbox", "segm"], *, most: int = 100
+    truth: Mapping[str, Any],
+    results: Sequence[Mapping[str, Any]],
+    kind: Literal["bbox", "segm"],
+    *,
+    most: int = 100,
 ) -> AveragePrecision:
     """Run COCO's evaluator.
 
     Args:
         truth: content of a COCO JSON file.
-        results: detections as in a COCO results file, with "bbox", or "segmentation" as compressed run lengths.
+        results: detections as in a COCO results file, with "bbox", or "segmentation" as compressed
+            run lengths.
         kind: what is compared.
         most: detections per image that count, the surest ones.
     """
@@ -52,20 +67,33 @@ def average_precision(
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()
-    precision = evaluation.eval["precision"][:, :, :, 0, -1]  # IoU, recall, class; all areas, most detections
+    precision = evaluation.eval["precision"][
+        :, :, :, 0, -1
+    ]  # IoU, recall, class; all areas, most detections
     per_class = [_mean(precision[..., label]) for label in range(precision.shape[-1])]
     numbers = {name: _number(value) for name, value in zip(_STATS, evaluation.stats, strict=False)}
     return AveragePrecision(numbers, per_class, precision[0])
 
 
 def coco_evaluation(
-    truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], kind: Literal["bbox", "segm"], **options: Any
+    truth: Mapping[str, Any],
+    results: Sequence[Mapping[str, Any]],
+    kind: Literal["bbox", "segm"],
+    **options: Any,
 ) -> COCOeval_faster:
-    """COCO's evaluator of all classes, before it evaluates; for the arguments see `average_precision`."""
+    """COCO's evaluator of all classes, before it evaluates.
+
+    For the arguments see `average_precision`.
+    """
     # areas are those of what is compared, so masks come without the boxes around them
-    entries = [{k: v for k, v in r.items() if k != ("bbox" if kind == "segm" else "segmentation")} for r in results]
+    entries = [
+        {k: v for k, v in r.items() if k != ("bbox" if kind == "segm" else "segmentation")}
+        for r in results
+    ]
     known = COCO(copy.deepcopy(dict(truth)))
-    evaluation = COCOeval_faster(known, known.loadRes(entries), kind, print_function=_silent, **options)
+    evaluation = COCOeval_faster(
+        known, known.loadRes(entries), kind, print_function=_silent, **options
+    )
     evaluation.params.catIds = [category["id"] for category in truth["categories"]]
     return evaluation
 
@@ -85,7 +113,9 @@ def _number(value: float) -> float | None:
 
 @dataclass(frozen=True)
 class Matches:
-    """Which detections of a data set are finds at `MATCH_IOU`, each with its score, and how many objects there are."""
+    """Which detections of a data set are finds at `MATCH_IOU`, each with its score, and how many
+    objects there are.
+    """
 
     scores: np.ndarray
     """(detections,) float64, falling."""
@@ -99,7 +129,10 @@ class Matches:
         return 2 * finds / np.maximum(np.arange(1, len(self.found) + 1) + self.objects, 1)
 
     def best_threshold(self) -> tuple[float | None, float | None]:
-        """The score from which on detections give the best F1, and that F1; None where there is nothing to find."""
+        """The score from which on detections give the best F1, and that F1.
+
+        None where there is nothing to find.
+        """
         if not len(self.scores) or not self.objects:
             return None, None
         best = int(self.f1().argmax())
@@ -124,7 +157,9 @@ class ImageAnswer:
     """The answer as entries of a COCO results file."""
 
     @classmethod
-    def of(cls, found: Detections, sample: DetectionSample, category_ids: Sequence[int]) -> "ImageAnswer":
+    def of(
+        cls, found: Detections, sample: DetectionSample, category_ids: Sequence[int]
+    ) -> "ImageAnswer":
         """What was found in a sample, beside its objects."""
         objects = sample.objects
         return cls(
@@ -140,7 +175,9 @@ class ImageAnswer:
 
 
 def match(answers: Sequence[ImageAnswer]) -> Matches:
-    """Go through the detections of each image and class, the surest first, as COCO's evaluator does at one IoU."""
+    """Go through the detections of each image and class, the surest first, as COCO's evaluator does
+    at one IoU.
+    """
     scores, found, objects = [np.zeros(0)], [np.zeros(0, bool)], 0
     for answer in answers:
         objects += int((~answer.crowd).sum())
@@ -167,11 +204,15 @@ def _match_image(answer: ImageAnswer, *, same_class: bool) -> np.ndarray:
 
 
 def _in_crowd(answer: ImageAnswer, taken: np.ndarray) -> np.ndarray:
-    """(n,) bool: detections without an object of their own whose larger part lies in a crowd of their class."""
+    """(n,) bool: detections without an object of their own whose larger part lies in a crowd of
+    their class.
+    """
     if not answer.crowd.any() or not len(answer.boxes):
         return np.zeros(len(answer.boxes), bool)
     boxes, crowds = answer.boxes.double(), answer.true_boxes[answer.crowd].double()
-    sides = torch.minimum(boxes[:, None, 2:], crowds[:, 2:]) - torch.maximum(boxes[:, None, :2], crowds[:, :2])
+    sides = torch.minimum(boxes[:, None, 2:], crowds[:, 2:]) - torch.maximum(
+        boxes[:, None, :2], crowds[:, :2]
+    )
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(-1, keepdim=True).clamp_min(1e-9)
     inside = sides.clamp_min(0).prod(-1) / areas >= MATCH_IOU
     same = answer.labels[:, None] == answer.true_labels[answer.crowd]
@@ -182,8 +223,8 @@ def confusion_matrix(answers: Sequence[ImageAnswer], num_classes: int, threshold
     """Objects against the surest detections that overlap them, whatever the class.
 
     Returns:
-        (classes + 1, classes + 1) int64: rows true, columns predicted; the last of both is the background, so the last
-        column counts missed objects and the last row false alarms.
+        (classes + 1, classes + 1) int64: rows true, columns predicted; the last of both is the
+        background, so the last column counts missed objects and the last row false alarms.
     """
     confusion = torch.zeros(num_classes + 1, num_classes + 1, dtype=torch.int64)
     for answer in answers:
@@ -223,7 +264,9 @@ class DetectionReport:
     """The score from which on detections, of boxes at IoU 0.5, give the best F1."""
     best_f1: float | None
     confusion: Tensor
-    """(classes + 1, classes + 1) int64 at `best_threshold`: rows true, columns predicted, the background last."""
+    """(classes + 1, classes + 1) int64 at `best_threshold`: rows true, columns predicted, the
+    background last.
+    """
     class_objects: tuple[int, ...]
 
     @property
@@ -243,10 +286,17 @@ class DetectionReport:
         """One row per class: objects, AP of boxes, at IoU 0.5, and of masks where there are any."""
         rows = []
         for label, name in enumerate(names):
-            row = {"class": name, "objects": self.class_objects[label], "box_ap": self.boxes.per_class[label]}
+            row = {
+                "class": name,
+                "objects": self.class_objects[label],
+                "box_ap": self.boxes.per_class[label],
+            }
             row["box_ap50"] = _mean(self.boxes.precision[:, label])
             if self.masks is not None:
-                row |= {"mask_ap": self.masks.per_class[label], "mask_ap50": _mean(self.masks.precision[:, label])}
+                row |= {
+                    "mask_ap": self.masks.per_class[label],
+                    "mask_ap50": _mean(self.masks.precision[:, label]),
+                }
             rows.append(row)
         return rows
 

@@ -25,12 +25,19 @@ _SHOWN = 6
 """Rows of a grid of pictures."""
 
 
-def save_judgement(judgement: Judgement, model: Detector, out: Path, *, facts: Mapping[str, Any]) -> None:
-    """Write `result.json`, `detections.json`, `per_class.csv`, `predictions.csv` and the plots into `out`."""
+def save_judgement(
+    judgement: Judgement, model: Detector, out: Path, *, facts: Mapping[str, Any]
+) -> None:
+    """Write `result.json`, `detections.json`, `per_class.csv`, `predictions.csv` and the plots into
+    `out`.
+    """
     report, names = cast("DetectionReport", judgement.report), model.class_names
     confusion = {"confusion": report.confusion.tolist(), "classes": [*names, "background"]}
     write_json(out / "result.json", {**facts, **report.summary(), **confusion})
-    write_json(out / "detections.json", list(chain.from_iterable(answer.results for answer in judgement.answers)))
+    write_json(
+        out / "detections.json",
+        list(chain.from_iterable(answer.results for answer in judgement.answers)),
+    )
     threshold = 0.5 if report.best_threshold is None else report.best_threshold
     rows = [
         image_row(sample, answer, threshold)
@@ -40,11 +47,15 @@ def save_judgement(judgement: Judgement, model: Detector, out: Path, *, facts: M
     write_csv(out / "predictions.csv", rows)
     plot_precision_recall(report.boxes.precision, names, out / "precision_recall.png")
     plot_confusion(report.confusion, [*names, "background"], out / "confusion_matrix.png")
-    plot_rows(prediction_pictures(judgement.samples, rows, model, threshold), out / "val_predictions.jpg")
+    plot_rows(
+        prediction_pictures(judgement.samples, rows, model, threshold), out / "val_predictions.jpg"
+    )
 
 
 def image_row(sample: DetectionSample, answer: ImageAnswer, threshold: float) -> dict[str, Any]:
-    """One image: its objects, how many were found at IoU 0.5 and this threshold, and the false alarms."""
+    """One image: its objects, how many were found at IoU 0.5 and this threshold, and the false
+    alarms.
+    """
     matches = match([answer])
     sure = matches.scores >= threshold
     found = int(matches.found[sure].sum())
@@ -58,11 +69,19 @@ def image_row(sample: DetectionSample, answer: ImageAnswer, threshold: float) ->
 
 
 def prediction_pictures(
-    samples: Sequence[DetectionSample], rows: Sequence[Mapping[str, Any]], model: Detector, threshold: float
+    samples: Sequence[DetectionSample],
+    rows: Sequence[Mapping[str, Any]],
+    model: Detector,
+    threshold: float,
 ) -> list[list[tuple[Image.Image, str]]]:
-    """Truth and answer of some images, from the one with the most mistakes to the best, evenly over the ranks."""
+    """Truth and answer of some images, from the one with the most mistakes to the best, evenly over
+    the ranks.
+    """
     order = sorted(range(len(rows)), key=lambda i: -rows[i]["missed"] - rows[i]["false_alarms"])
-    chosen = [order[i] for i in np.linspace(0, len(order) - 1, min(2 * _SHOWN, len(order))).round().astype(int)]
+    chosen = [
+        order[i]
+        for i in np.linspace(0, len(order) - 1, min(2 * _SHOWN, len(order))).round().astype(int)
+    ]
     pairs = [_pair(samples[i], rows[i], model, threshold) for i in chosen]
     return [[*one, *other] for one, other in zip(pairs[::2], [*pairs[1::2], []], strict=False)]
 
@@ -73,12 +92,21 @@ def _pair(
     image, objects = decode(sample.path, background=model.preprocessing.background), sample.objects
     (found,) = model.predict(image, threshold=threshold)
     size = (image.height, image.width)
-    masks = tuple(mask for mask in objects.masks if mask is not None) if objects.have_masks.all() else None
+    masks = (
+        tuple(mask for mask in objects.masks if mask is not None)
+        if objects.have_masks.all()
+        else None
+    )
     scores = np.ones(len(objects))
-    truth = Detections("truth", model.class_names, size, objects.boxes, scores, objects.labels, masks or None)
+    truth = Detections(
+        "truth", model.class_names, size, objects.boxes, scores, objects.labels, masks or None
+    )
     answer = found.plot(image) if isinstance(found, Detections) else image
     caption = f"{row['found']} found, {row['missed']} missed, {row['false_alarms']} false alarms"
-    return [(truth.plot(image, with_scores=False), f"{sample.path.name}: {row['objects']} objects"), (answer, caption)]
+    return [
+        (truth.plot(image, with_scores=False), f"{sample.path.name}: {row['objects']} objects"),
+        (answer, caption),
+    ]
 
 
 def save_training_batch(data: DetectionData, model: Detector, path: Path) -> None:

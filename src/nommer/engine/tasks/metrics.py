@@ -7,7 +7,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric, MetricCollection, SumMetric
-from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError, MulticlassConfusionMatrix
+from torchmetrics.classification import (
+    MulticlassAccuracy,
+    MulticlassCalibrationError,
+    MulticlassConfusionMatrix,
+)
 
 from nommer.data.masks import IGNORE
 
@@ -43,7 +47,9 @@ class ClassificationReport(_HasConfusion):
     """(classes, classes) int64: rows true, columns predicted."""
 
     def per_class(self, names: tuple[str, ...]) -> list[dict[str, Any]]:
-        """One row per class: images, recall, precision, F1 (None where undefined), and its most frequent confusion."""
+        """One row per class: images, recall, precision, F1 (None where undefined), and its most
+        frequent confusion.
+        """
         scores = class_scores(self.confusion)
         return [
             {
@@ -76,9 +82,15 @@ class ClassScores(NamedTuple):
 
 def class_scores(confusion: Tensor) -> ClassScores:
     """What a confusion matrix (rows true, columns predicted) says of each class."""
-    hits, support, predicted = confusion.diag().double(), confusion.sum(1).double(), confusion.sum(0).double()
+    hits, support, predicted = (
+        confusion.diag().double(),
+        confusion.sum(1).double(),
+        confusion.sum(0).double(),
+    )
     both = support + predicted
-    return ClassScores(support, predicted, hits / support, hits / predicted, 2 * hits / both, hits / (both - hits))
+    return ClassScores(
+        support, predicted, hits / support, hits / predicted, 2 * hits / both, hits / (both - hits)
+    )
 
 
 def most_confused_with(confusion: Tensor, label: int, names: Sequence[str]) -> str | None:
@@ -89,17 +101,23 @@ def most_confused_with(confusion: Tensor, label: int, names: Sequence[str]) -> s
 
 
 class ClassificationMetrics(nn.Module):
-    """Collects batches of scores and labels on their device, over all processes, into a `ClassificationReport`."""
+    """Collects batches of scores and labels on their device, over all processes, into a
+    `ClassificationReport`.
+    """
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
         metrics: dict[str, Metric | MetricCollection] = {
             "top1": MulticlassAccuracy(num_classes, average="micro", validate_args=False),
-            "calibration": MulticlassCalibrationError(num_classes, n_bins=CALIBRATION_BINS, validate_args=False),
+            "calibration": MulticlassCalibrationError(
+                num_classes, n_bins=CALIBRATION_BINS, validate_args=False
+            ),
             "confusion": MulticlassConfusionMatrix(num_classes, validate_args=False),
         }
         if num_classes > TOP_K:
-            metrics["top5"] = MulticlassAccuracy(num_classes, average="micro", top_k=TOP_K, validate_args=False)
+            metrics["top5"] = MulticlassAccuracy(
+                num_classes, average="micro", top_k=TOP_K, validate_args=False
+            )
         self.scores = MetricCollection(metrics, compute_groups=False)
         self.loss = MeanMetric(nan_strategy="disable")  # a loss that is no number shall be seen
 
@@ -149,7 +167,9 @@ class SegmentationReport(_HasConfusion):
     """(classes, classes) int64, in pixels: rows true, columns predicted."""
 
     def per_class(self, names: tuple[str, ...]) -> list[dict[str, Any]]:
-        """One row per class: pixels, IoU, recall, precision (None where undefined), and its most frequent confusion."""
+        """One row per class: pixels, IoU, recall, precision (None where undefined), and its most
+        frequent confusion.
+        """
         scores = class_scores(self.confusion)
         return [
             {
@@ -174,16 +194,21 @@ class ImageScore(NamedTuple):
 
 
 class SegmentationMetrics(nn.Module):
-    """Adds up one confusion matrix over all pixels of all images and processes, into a `SegmentationReport`."""
+    """Adds up one confusion matrix over all pixels of all images and processes, into a
+    `SegmentationReport`.
+    """
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
-        self.confusion = MulticlassConfusionMatrix(num_classes, ignore_index=IGNORE, validate_args=False)
+        self.confusion = MulticlassConfusionMatrix(
+            num_classes, ignore_index=IGNORE, validate_args=False
+        )
         self.loss = SumMetric(nan_strategy="disable")  # a loss that is no number shall be seen
         self.images = SumMetric()
 
     def update(self, labels: Tensor, truth: Tensor, loss: Tensor) -> ImageScore:
-        """Add an image: predicted and true labels (H, W), and its pixels' cross-entropies, summed in any parts.
+        """Add an image: predicted and true labels (H, W), and its pixels' cross-entropies, summed
+        in any parts.
 
         They are put together on the CPU: Apple's GPUs have no float64.
 

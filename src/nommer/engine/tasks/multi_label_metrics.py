@@ -6,7 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
-from torchmetrics.classification import MultilabelAveragePrecision, MultilabelConfusionMatrix, MultilabelExactMatch
+from torchmetrics.classification import (
+    MultilabelAveragePrecision,
+    MultilabelConfusionMatrix,
+    MultilabelExactMatch,
+)
 
 
 @dataclass(frozen=True)
@@ -17,7 +21,9 @@ class MultiLabelReport:
     loss: float
     """Mean binary cross-entropy over images and classes, in nats."""
     mean_ap: float
-    """Mean average precision (mAP) over the classes that occur, at every threshold of the probability."""
+    """Mean average precision (mAP) over the classes that occur, at every threshold of the
+    probability.
+    """
     macro_f1: float
     """Mean F1 at the model's threshold, over the classes that occur or are answered."""
     micro_f1: float
@@ -27,7 +33,9 @@ class MultiLabelReport:
     threshold: float
     """Probability from which a class is answered."""
     average_precision: Tensor
-    """(classes,) float32: the area under each class's precision-recall curve; NaN where it does not occur."""
+    """(classes,) float32: the area under each class's precision-recall curve; NaN where it does not
+    occur.
+    """
     confusion: Tensor
     """(classes, 2, 2) int64: for each class rows true, columns answered, no before yes."""
 
@@ -36,7 +44,9 @@ class MultiLabelReport:
         return {name: value for name, value in vars(self).items() if not isinstance(value, Tensor)}
 
     def per_class(self, names: tuple[str, ...]) -> list[dict[str, Any]]:
-        """One row per class: images, answers, average precision, recall, precision and F1, None where undefined."""
+        """One row per class: images, answers, average precision, recall, precision and F1, None
+        where undefined.
+        """
         support, answered, hits = class_counts(self.confusion)
         columns = {
             "ap": self.average_precision.double(),
@@ -56,7 +66,10 @@ class MultiLabelReport:
 
 
 def class_counts(confusion: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of (classes, 2, 2) counts, per class in float64: images that are of it, that are answered, and that are both."""
+    """Of (classes, 2, 2) counts, per class in float64.
+
+    Images that are of it, that are answered, and that are both.
+    """
     counts = confusion.double()
     return counts[:, 1].sum(1), counts[:, :, 1].sum(1), counts[:, 1, 1]
 
@@ -66,13 +79,19 @@ def _number(value: Tensor) -> float | None:
 
 
 class MultiLabelMetrics(nn.Module):
-    """Collects batches of scores and labels on their device, over all processes, into a `MultiLabelReport`."""
+    """Collects batches of scores and labels on their device, over all processes, into a
+    `MultiLabelReport`.
+    """
 
     def __init__(self, num_classes: int, threshold: float) -> None:
         super().__init__()
         self.threshold = threshold
-        self.precision = MultilabelAveragePrecision(num_classes, average="none", validate_args=False)
-        self.confusion = MultilabelConfusionMatrix(num_classes, threshold=threshold, validate_args=False)
+        self.precision = MultilabelAveragePrecision(
+            num_classes, average="none", validate_args=False
+        )
+        self.confusion = MultilabelConfusionMatrix(
+            num_classes, threshold=threshold, validate_args=False
+        )
         self.exact = MultilabelExactMatch(num_classes, threshold=threshold, validate_args=False)
         self.loss = MeanMetric(nan_strategy="disable")  # a loss that is no number shall be seen
 
@@ -82,7 +101,9 @@ class MultiLabelMetrics(nn.Module):
         probabilities = logits.sigmoid()
         for metric in (self.precision, self.confusion, self.exact):
             metric.update(probabilities, truth)
-        losses = nn.functional.binary_cross_entropy_with_logits(logits, labels.float(), reduction="none")
+        losses = nn.functional.binary_cross_entropy_with_logits(
+            logits, labels.float(), reduction="none"
+        )
         self.loss.update(losses.mean(-1))
 
     def reset(self) -> None:

@@ -21,24 +21,35 @@ _SHOWN = 32
 _RECALLS = np.linspace(0, 1, 101)
 
 
-def save_judgement(judgement: Judgement, model: Classifier, out: Path, *, facts: Mapping[str, Any]) -> None:
+def save_judgement(
+    judgement: Judgement, model: Classifier, out: Path, *, facts: Mapping[str, Any]
+) -> None:
     """Write `result.json`, `per_class.csv`, `predictions.csv` and the plots into `out`."""
     report, names = judgement.report, model.class_names
     rows = report.per_class(names)
-    write_json(out / "result.json", {**facts, **report.summary(), "classes": names, "per_class": rows})
+    write_json(
+        out / "result.json", {**facts, **report.summary(), "classes": names, "per_class": rows}
+    )
     write_csv(out / "per_class.csv", rows)
     answers = answers_of(judgement, model)
     write_csv(out / "predictions.csv", prediction_rows(judgement, answers, names))
     plot_precision_recall(
-        interpolated_precision(judgement, len(names)), names, out / "precision_recall.png", title="precision and recall"
+        interpolated_precision(judgement, len(names)),
+        names,
+        out / "precision_recall.png",
+        title="precision and recall",
     )
-    plot_grid(prediction_pictures(judgement, answers, model), out / "val_predictions.jpg", columns=6)
+    plot_grid(
+        prediction_pictures(judgement, answers, model), out / "val_predictions.jpg", columns=6
+    )
 
 
 def answers_of(judgement: Judgement, model: Classifier) -> list[Classification]:
     """The model's answer to every sample."""
     return [
-        Classification(str(sample.path), model.class_names, tuple(probabilities.tolist()), model.threshold)
+        Classification(
+            str(sample.path), model.class_names, tuple(probabilities.tolist()), model.threshold
+        )
         for sample, probabilities in zip(judgement.samples, judgement.answers, strict=True)
     ]
 
@@ -46,12 +57,21 @@ def answers_of(judgement: Judgement, model: Classifier) -> list[Classification]:
 def prediction_rows(
     judgement: Judgement, answers: Sequence[Classification], names: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """One row per sample: file, its classes, those answered, whether they are the same, and every probability."""
+    """One row per sample.
+
+    File, its classes, those answered, whether they are the same, and every probability.
+    """
     rows = []
     for sample, answer in zip(judgement.samples, answers, strict=True):
         truth = tuple(names[label] for label in sample.classes)
-        shown = {"classes": ";".join(truth), "predicted": ";".join(answer.chosen), "correct": truth == answer.chosen}
-        probabilities = {f"p({name})": round(p, 6) for name, p in zip(names, answer.probabilities, strict=True)}
+        shown = {
+            "classes": ";".join(truth),
+            "predicted": ";".join(answer.chosen),
+            "correct": truth == answer.chosen,
+        }
+        probabilities = {
+            f"p({name})": round(p, 6) for name, p in zip(names, answer.probabilities, strict=True)
+        }
         rows.append({"file": str(sample.path), **shown, **probabilities})
     return rows
 
@@ -72,10 +92,18 @@ def interpolated_precision(judgement: Judgement, classes: int) -> np.ndarray:
 def prediction_pictures(
     judgement: Judgement, answers: Sequence[Classification], model: Classifier
 ) -> list[tuple[Any, str, bool]]:
-    """Those with the most wrong classes first (half the grid at most), then samples spread evenly over the rest."""
-    truths = [tuple(model.class_names[label] for label in sample.classes) for sample in judgement.samples]
-    errors = [len(set(truth) ^ set(answer.chosen)) for truth, answer in zip(truths, answers, strict=True)]
-    order = sorted((i for i, wrong in enumerate(errors) if wrong), key=lambda i: -errors[i])[: _SHOWN // 2]
+    """Those with the most wrong classes first (half the grid at most), then samples spread evenly
+    over the rest.
+    """
+    truths = [
+        tuple(model.class_names[label] for label in sample.classes) for sample in judgement.samples
+    ]
+    errors = [
+        len(set(truth) ^ set(answer.chosen)) for truth, answer in zip(truths, answers, strict=True)
+    ]
+    order = sorted((i for i, wrong in enumerate(errors) if wrong), key=lambda i: -errors[i])[
+        : _SHOWN // 2
+    ]
     others = sorted(set(range(len(errors))) - set(order))
     rest = min(len(others), _SHOWN - len(order))
     order += [others[i * len(others) // rest] for i in range(rest)]

@@ -33,7 +33,10 @@ from nommer.heads.upernet import UPerNet
 
 
 class SegmentationTask(Task):
-    """A segmenter with its losses and metrics; `answers` holds the numbers of each sample of this process."""
+    """A segmenter with its losses and metrics.
+
+    `answers` holds the numbers of each sample of this process.
+    """
 
     measure, measure_name = "miou", "mIoU"
     curves: ClassVar[Mapping[str, str]] = {
@@ -60,7 +63,9 @@ class SegmentationTask(Task):
         self.metrics = SegmentationMetrics(len(model.class_names))
 
     def training_step(self, batch: SegmentationBatch, batch_idx: int) -> Tensor:
-        """Cross-entropy over the pixels of the batch, and as much again of the auxiliary head as its weight says."""
+        """Cross-entropy over the pixels of the batch, and as much again of the auxiliary head as
+        its weight says.
+        """
         network = cast("UPerNet", self.model.network)
         logits, auxiliary = (self.compiled or network.forward_with_auxiliary)(batch.images)
         loss = self.loss(logits, batch.masks)
@@ -92,7 +97,9 @@ class SegmentationTask(Task):
         self.metrics.reset()
 
     def validation_step(self, batch: SegmentationBatch, batch_idx: int) -> Tensor:
-        """Judge one image at its own size, the way `predict` answers it, and return its labels (H, W)."""
+        """Judge one image at its own size, the way `predict` answers it, and return its labels (H,
+        W).
+        """
         truth = batch.masks[0]
         labels, losses = torch.empty_like(truth), []
         for start, scores in self.model.score_bands(
@@ -100,8 +107,14 @@ class SegmentationTask(Task):
         ):
             rows = slice(start, start + scores.shape[1])
             labels[rows] = scores.argmax(0)
-            losses.append(F.cross_entropy(scores[None], truth[None, rows], ignore_index=IGNORE, reduction="sum"))
-        self.answers[int(batch.indices[0])] = self.metrics.update(labels, truth, torch.stack(losses))
+            losses.append(
+                F.cross_entropy(
+                    scores[None], truth[None, rows], ignore_index=IGNORE, reduction="sum"
+                )
+            )
+        self.answers[int(batch.indices[0])] = self.metrics.update(
+            labels, truth, torch.stack(losses)
+        )
         return labels
 
     def on_validation_epoch_end(self) -> None:
@@ -119,12 +132,16 @@ class SegmentationWorkflow(Workflow):
     synchronise_norms = True
     plots = "curves.png, iou.png, confusion_matrix.png, nominations.png, val_predictions.jpg"
 
-    def read(self, root: Path, *, classes: Path | None, class_names: tuple[str, ...] | None = None) -> Data:
+    def read(
+        self, root: Path, *, classes: Path | None, class_names: tuple[str, ...] | None = None
+    ) -> Data:
         """Find the pairs of images and masks under `root`."""
         return read_mask_folders(root, classes=classes, class_names=class_names)
 
     def describe_classes(self, data: Any) -> dict[str, Any]:
-        """Name, colour and label of each class, and the values and colours in the mask files that mean it."""
+        """Name, colour and label of each class, and the values and colours in the mask files that
+        mean it.
+        """
         described = describe_labels(data.class_names, data.colours)
         encoding = data.encoding
         values = {str(value): label for value, label in sorted(encoding.values.items())}
@@ -141,12 +158,18 @@ class SegmentationWorkflow(Workflow):
 
     def audit(self, data: Any, how: Auditing) -> Found:
         """Decode every image and mask once."""
-        return audit_masks(data, on_bad_sample=how.on_bad_sample, training=how.training, reports=how.reports)
+        return audit_masks(
+            data, on_bad_sample=how.on_bad_sample, training=how.training, reports=how.reports
+        )
 
     def fill_in(self, settings: TrainSettings, found: Found) -> TrainSettings:
-        """Crop size from the data, patch, window and blocks from the crop size, decoder from the backbone."""
+        """Crop size from the data, patch, window and blocks from the crop size, decoder from the
+        backbone.
+        """
         settings = settings.for_whole_images(self.name)
-        image_size = settings.image_size or default_crop(settings.segmentation.short_side or found.short_side)
+        image_size = settings.image_size or default_crop(
+            settings.segmentation.short_side or found.short_side
+        )
         network = settings.network.resolved(settings.model, image_size)
         settings = replace(settings, image_size=image_size, network=network)
         return replace(
@@ -174,9 +197,13 @@ class SegmentationWorkflow(Workflow):
             long_side=options.long_side,
             **settings.normalisation,
         )
-        return Segmenter(network, class_names=data.class_names, colours=data.colours, preprocessing=preprocessing)
+        return Segmenter(
+            network, class_names=data.class_names, colours=data.colours, preprocessing=preprocessing
+        )
 
-    def training_data(self, settings: TrainSettings, data: Any, model: Segmenter) -> ImageData[Any, Any]:
+    def training_data(
+        self, settings: TrainSettings, data: Any, model: Segmenter
+    ) -> ImageData[Any, Any]:
         """Augmented crops, and validation images as they are."""
         return SegmentationData(
             data.splits["train"],
@@ -198,7 +225,9 @@ class SegmentationWorkflow(Workflow):
             loading=loading,
         )
 
-    def training_task(self, settings: TrainSettings, model: Segmenter, *, lr: float, found: Found) -> Task:
+    def training_task(
+        self, settings: TrainSettings, model: Segmenter, *, lr: float, found: Found
+    ) -> Task:
         """Cross-entropy of both heads, weighted by class where asked for."""
         options = settings.segmentation
         weights = median_weights(found.class_counts) if options.class_weights == "median" else None
@@ -220,20 +249,28 @@ class SegmentationWorkflow(Workflow):
         save_training_batch(data, model, path)
 
     def save_judgement(
-        self, judgement: Judgement, model: Segmenter, data: Any, out: Path, *, facts: Mapping[str, Any]
+        self,
+        judgement: Judgement,
+        model: Segmenter,
+        data: Any,
+        out: Path,
+        *,
+        facts: Mapping[str, Any],
     ) -> None:
         """Numbers, tables, IoU per class, confusion, pictures."""
         save_judgement(judgement, model, data.encoding, out, facts=facts)
 
 
 def median_weights(class_pixels: np.ndarray) -> Tensor:
-    """Median frequency balancing: the median share of the classes that occur, divided by each class's own; else 0.
+    """Median frequency balancing.
+
+    The median share of the classes that occur, divided by each class's own; else 0.
 
     Args:
         class_pixels: (classes,) pixels of each class.
 
-    Source: Eigen and Fergus, "Predicting Depth, Surface Normals and Semantic Labels", ICCV 2015, section 6.3.2, with
-    shares of all pixels.
+    Source: Eigen and Fergus, "Predicting Depth, Surface Normals and Semantic Labels", ICCV 2015,
+    section 6.3.2, with shares of all pixels.
     """
     pixels = torch.as_tensor(class_pixels, dtype=torch.float64)
     occurs = pixels > 0

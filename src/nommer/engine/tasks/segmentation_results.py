@@ -24,7 +24,12 @@ _SHOWN = 6
 
 
 def save_judgement(
-    judgement: Judgement, model: Segmenter, encoding: MaskEncoding, out: Path, *, facts: Mapping[str, Any]
+    judgement: Judgement,
+    model: Segmenter,
+    encoding: MaskEncoding,
+    out: Path,
+    *,
+    facts: Mapping[str, Any],
 ) -> None:
     """Write `result.json`, `per_class.csv`, `predictions.csv` and the plots into `out`."""
     report, names = judgement.report, model.class_names
@@ -33,9 +38,18 @@ def save_judgement(
     write_json(out / "result.json", {**facts, **report.summary(), **confusion})
     write_csv(out / "per_class.csv", rows)
     write_csv(out / "predictions.csv", image_rows(judgement))
-    plot_bars({row["class"]: row["iou"] for row in rows}, model.colours, report.summary()["miou"], out / "iou.png")
+    plot_bars(
+        {row["class"]: row["iou"] for row in rows},
+        model.colours,
+        report.summary()["miou"],
+        out / "iou.png",
+    )
     plot_confusion(report.confusion, names, out / "confusion_matrix.png", in_percent=True)
-    plot_rows(prediction_pictures(judgement, model, encoding), out / "val_predictions.jpg", legend=legend_of(model))
+    plot_rows(
+        prediction_pictures(judgement, model, encoding),
+        out / "val_predictions.jpg",
+        legend=legend_of(model),
+    )
 
 
 def legend_of(model: Segmenter) -> dict[str, tuple[int, int, int]]:
@@ -44,9 +58,16 @@ def legend_of(model: Segmenter) -> dict[str, tuple[int, int, int]]:
 
 
 def image_rows(judgement: Judgement) -> list[dict[str, Any]]:
-    """One row per image: file, judged pixels, its own pixel accuracy and mean IoU (None without judged pixels)."""
+    """One row per image: file, judged pixels, its own pixel accuracy and mean IoU (None without
+    judged pixels).
+    """
     return [
-        {"file": str(sample.path), "pixels": score.pixels, "pixel_accuracy": score.accuracy, "miou": score.miou}
+        {
+            "file": str(sample.path),
+            "pixels": score.pixels,
+            "pixel_accuracy": score.accuracy,
+            "miou": score.miou,
+        }
         for sample, score in zip(judgement.samples, judgement.answers, strict=True)
     ]
 
@@ -54,10 +75,15 @@ def image_rows(judgement: Judgement) -> list[dict[str, Any]]:
 def prediction_pictures(
     judgement: Judgement, model: Segmenter, encoding: MaskEncoding
 ) -> list[list[tuple[Image.Image, str]]]:
-    """Image, truth and prediction of some images, from the worst to the best, evenly over the ranks of their IoU."""
+    """Image, truth and prediction of some images, from the worst to the best, evenly over the ranks
+    of their IoU.
+    """
     judged = [row for row in image_rows(judgement) if row["miou"] is not None]
     order = sorted(judged, key=lambda row: row["miou"])
-    chosen = [order[i] for i in np.linspace(0, len(order) - 1, min(_SHOWN, len(order))).round().astype(int)]
+    chosen = [
+        order[i]
+        for i in np.linspace(0, len(order) - 1, min(_SHOWN, len(order))).round().astype(int)
+    ]
     samples = {str(sample.path): sample for sample in judgement.samples}
     return [_picture_row(samples[row["file"]], row["miou"], model, encoding) for row in chosen]
 
@@ -66,10 +92,16 @@ def _picture_row(
     sample: MaskSample, miou: float, model: Segmenter, encoding: MaskEncoding
 ) -> list[tuple[Image.Image, str]]:
     image = decode(sample.path, background=model.preprocessing.background)
-    truth = Segmentation("truth", model.class_names, model.colours, read_mask(sample.mask, encoding))
+    truth = Segmentation(
+        "truth", model.class_names, model.colours, read_mask(sample.mask, encoding)
+    )
     (predicted,) = model.predict(image)
     shown = predicted.palette_image() if isinstance(predicted, Segmentation) else image
-    return [(image, sample.path.name), (truth.palette_image(), "truth"), (shown, f"prediction, mIoU {miou:.1%}")]
+    return [
+        (image, sample.path.name),
+        (truth.palette_image(), "truth"),
+        (shown, f"prediction, mIoU {miou:.1%}"),
+    ]
 
 
 def save_training_batch(data: SegmentationData, model: Segmenter, path: Path) -> None:
@@ -78,8 +110,12 @@ def save_training_batch(data: SegmentationData, model: Segmenter, path: Path) ->
     for index, seed in islice(data.train_sampler(), 2 * _SHOWN):
         sample = data.train[(index, seed)]
         picture = to_pil_image(model.preprocessing.denormalise(sample.images))
-        mask = Segmentation("", model.class_names, model.colours, sample.masks.numpy().astype(np.uint8))
-        rows.append([(picture, data.train.samples[index].path.name), (mask.palette_image(), "mask")])
+        mask = Segmentation(
+            "", model.class_names, model.colours, sample.masks.numpy().astype(np.uint8)
+        )
+        rows.append(
+            [(picture, data.train.samples[index].path.name), (mask.palette_image(), "mask")]
+        )
     plot_rows(pair_up(rows), path, legend=legend_of(model))
 
 

@@ -1,4 +1,7 @@
-"""The largest batch that fits: a few small steps are measured, the rest is a straight line, and its end is tried."""
+"""The largest batch that fits.
+
+A few small steps are measured, the rest is a straight line, and its end is tried.
+"""
 
 import contextlib
 from collections.abc import Callable
@@ -31,26 +34,40 @@ FEWEST_STEPS = 10
 _MIB = 2**20
 
 
-def with_batch_size(workflow: Workflow, settings: TrainSettings, found: Found, run: RunFolder) -> TrainSettings:
-    """Settings in which `batch_size` "auto" is a number: that of the run which goes on, or the largest that fits.
+def with_batch_size(
+    workflow: Workflow, settings: TrainSettings, found: Found, run: RunFolder
+) -> TrainSettings:
+    """Settings in which `batch_size` "auto" is a number.
+
+    That of the run which goes on, or the largest that fits.
 
     Raises:
-        InputError: several processes, a device whose memory cannot be measured, or not even the smallest batch fits.
+        InputError: several processes, a device whose memory cannot be measured, or not even the
+            smallest batch fits.
     """
     if settings.batch_size != "auto":
         return settings
     if settings.resume:
         return replace(settings, batch_size=run.read_config().get("batch_size"))
     if settings.processes > 1:
-        raise InputError("--batch-size auto: is for a single process; give several the number that one finds")
+        raise InputError(
+            "--batch-size auto: is for a single process; give several the number that one finds"
+        )
     usual = workflow.resolve(replace(settings, batch_size=None), found)
     measure, free = _memory_of(torch_device(settings.device))
     largest = max(usual.images_per_step, _even(len(found.data.splits["train"]) // FEWEST_STEPS))
     step = trial(workflow, usual, found)
-    chosen, taken = largest_fitting(lambda images: measure(lambda: step(images)), limit=free, largest=largest)
-    why = "a tenth of the training images, or the usual number" if chosen == largest else "the largest that fits"
+    chosen, taken = largest_fitting(
+        lambda images: measure(lambda: step(images)), limit=free, largest=largest
+    )
+    why = (
+        "a tenth of the training images, or the usual number"
+        if chosen == largest
+        else "the largest that fits"
+    )
     notice(
-        f"batch size {chosen}: {why}; a step takes about {taken / _MIB:,.0f} MiB of {free / _MIB:,.0f} that it may take"
+        f"batch size {chosen}: {why}; a step takes about {taken / _MIB:,.0f} MiB of "
+        f"{free / _MIB:,.0f} that it may take"
     )
     return replace(settings, batch_size=chosen)
 
@@ -68,18 +85,26 @@ def trial(workflow: Workflow, settings: TrainSettings, found: Found) -> Callable
     optimizer = settings.optim.optimizer(network, settings.lr)
 
     def step(images: int) -> None:
-        loaded = data.train.__getitems__([(number % len(data.train), number) for number in range(images)])
+        loaded = data.train.__getitems__(
+            [(number % len(data.train), number) for number in range(images)]
+        )
         if isinstance(loaded, ImageError):
             raise loaded
-        step_loss(task, move(data.collate(loaded), device), 0, precision=settings.precision).backward()  # type: ignore[no-untyped-call]
+        step_loss(
+            task, move(data.collate(loaded), device), 0, precision=settings.precision
+        ).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad()
 
     return step
 
 
-def largest_fitting(measure: Callable[[int], float], *, limit: float, largest: int) -> tuple[int, float]:
-    """The largest even batch, at most `largest`, whose step keeps within `limit`; and what it takes.
+def largest_fitting(
+    measure: Callable[[int], float], *, limit: float, largest: int
+) -> tuple[int, float]:
+    """The largest even batch, at most `largest`, whose step keeps within `limit`.
+
+    And what it takes.
 
     Args:
         measure: from a batch to the bytes of its step; may run out of memory.
@@ -103,7 +128,9 @@ def largest_fitting(measure: Callable[[int], float], *, limit: float, largest: i
             if taken <= limit:
                 return chosen, taken
         if chosen == 2:
-            raise InputError("--batch-size auto: not even two images fit; use a smaller --image-size or --model")
+            raise InputError(
+                "--batch-size auto: not even two images fit; use a smaller --image-size or --model"
+            )
         chosen = max(2, _even(int(0.9 * chosen)))
 
 
@@ -118,7 +145,9 @@ def _memory_of(device: str) -> tuple[Callable[[Callable[[], None]], float], floa
         return lambda step: _cuda_peak(step, device), GPU_SHARE * free
     if device == "cpu" and Path("/proc/self/clear_refs").exists():
         return _resident_peak, CPU_SHARE * free_memory()
-    raise InputError("--batch-size auto: measures memory of cuda, and of the CPU under Linux; give a number here")
+    raise InputError(
+        "--batch-size auto: measures memory of cuda, and of the CPU under Linux; give a number here"
+    )
 
 
 def _cuda_peak(step: Callable[[], None], device: str) -> float:
@@ -147,5 +176,7 @@ def free_memory() -> float:
     free = next(1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
     limit, used = (Path("/sys/fs/cgroup") / f"memory.{name}" for name in ("max", "current"))
     with contextlib.suppress(OSError, ValueError):
-        free = min(free, float(limit.read_text(encoding="ascii")) - float(used.read_text(encoding="ascii")))
+        free = min(
+            free, float(limit.read_text(encoding="ascii")) - float(used.read_text(encoding="ascii"))
+        )
     return free

@@ -26,7 +26,9 @@ from nommer.progress import notice
 
 
 class History(L.Callback):
-    """Writes a line per epoch to `metrics.csv`, the nominations per block to `nominations.csv`, and draws both."""
+    """Writes a line per epoch to `metrics.csv`, the nominations per block to `nominations.csv`, and
+    draws both.
+    """
 
     def __init__(self, run: RunFolder) -> None:
         self.run = run
@@ -43,7 +45,9 @@ class History(L.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over the rows of the run that is resumed."""
         self.rows, self.nominations = state_dict["rows"], state_dict["nominations"]
-        self.started = time.perf_counter() - state_dict.get("seconds", 0.0)  # of an epoch that had only begun
+        self.started = time.perf_counter() - state_dict.get(
+            "seconds", 0.0
+        )  # of an epoch that had only begun
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the epoch's clock."""
@@ -51,7 +55,9 @@ class History(L.Callback):
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Count what is nominated on the validation images."""
-        self.trace = NominationTrace(pl_module).__enter__() if holds_nominations(pl_module) else None
+        self.trace = (
+            NominationTrace(pl_module).__enter__() if holds_nominations(pl_module) else None
+        )
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Add the epoch's nominations, over all processes."""
@@ -61,9 +67,13 @@ class History(L.Callback):
         counts = trainer.strategy.reduce(self.trace.counts().to(pl_module.device), reduce_op="sum")
         if trainer.state.fn == TrainerFn.FITTING and isinstance(counts, Tensor):
             for block, values in shares(self.trace.blocks, counts.cpu()).items():
-                self.nominations.append({"epoch": trainer.current_epoch + 1, "block": block, **values})
+                self.nominations.append(
+                    {"epoch": trainer.current_epoch + 1, "block": block, **values}
+                )
 
-    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
         """Take the hooks off whatever happens, and draw what there is."""
         self._stop_tracing()
         if trainer.is_global_zero:
@@ -81,7 +91,9 @@ class History(L.Callback):
         self.check_losses(values, epoch)
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         seconds = round(time.perf_counter() - self.started, 2)
-        self.rows.append({"epoch": epoch, "step": trainer.global_step, "lr": rate, "seconds": seconds, **values})
+        self.rows.append(
+            {"epoch": epoch, "step": trainer.global_step, "lr": rate, "seconds": seconds, **values}
+        )
         if trainer.is_global_zero:
             self.write()
 
@@ -94,7 +106,11 @@ class History(L.Callback):
         for name, what in (("train_loss", "training"), ("val_loss", "validation")):
             if not math.isfinite(values.get(name, 0.0)):
                 last = self.run.last
-                good = f"{last} is from {read_progress(last)}" if last.is_file() else "there is no checkpoint yet"
+                good = (
+                    f"{last} is from {read_progress(last)}"
+                    if last.is_file()
+                    else "there is no checkpoint yet"
+                )
                 raise InputError(
                     f"the {what} loss became {values[name]} in epoch {epoch}; {good}; "
                     "lower --lr, or use --precision 32 if it is 16"
@@ -116,7 +132,9 @@ class History(L.Callback):
 
 
 class BestModel(L.Callback):
-    """Writes `model/` whenever an epoch is better than all before, so that a stopped run leaves a model to use."""
+    """Writes `model/` whenever an epoch is better than all before, so that a stopped run leaves a
+    model to use.
+    """
 
     def __init__(self, run: RunFolder, averaged: AveragedWeights | None = None) -> None:
         self.run, self.averaged = run, averaged
@@ -151,7 +169,11 @@ class ProgressBar(RichProgressBar):
 
     def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
         """What stands behind the bar."""
-        shown = {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
+        shown = {
+            name: value
+            for name, value in super().get_metrics(trainer, pl_module).items()
+            if name != "v_num"
+        }
         waiting = self.waiting.describe()
         return shown | ({"input": waiting.partition(":")[0]} if waiting else {})
 
@@ -168,7 +190,11 @@ class EpochLines(L.Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Print the line."""
-        values, epochs, task = trainer.callback_metrics, trainer.max_epochs or 0, cast("Task", pl_module)
+        values, epochs, task = (
+            trainer.callback_metrics,
+            trainer.max_epochs or 0,
+            cast("Task", pl_module),
+        )
         done = trainer.current_epoch + 1
         left = (time.perf_counter() - self.start) / (done - self.first) * (epochs - done)
         validation = f"  val loss {values['val_loss']:.4f}" if "val_loss" in values else ""

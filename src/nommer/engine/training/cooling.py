@@ -1,7 +1,9 @@
-"""How the nomination of a training changes over its steps: a temperature and a noise that go from one value to another.
+"""How the nomination of a training changes over its steps.
 
-A function of the step alone, so that a resumed run goes on exactly. What is published stays at 1 throughout, and then
-nothing here runs.
+A temperature and a noise that go from one value to another.
+
+A function of the step alone, so that a resumed run goes on exactly. What is published stays at 1
+throughout, and then nothing here runs.
 """
 
 from typing import Any
@@ -13,7 +15,9 @@ from nommer.engine.network_options import NetworkOptions
 
 
 class Cooling(L.Callback):
-    """Sets temperature and noise of every nomination before each step, on a straight line from start to end."""
+    """Sets temperature and noise of every nomination before each step, on a straight line from
+    start to end.
+    """
 
     def __init__(self, options: NetworkOptions) -> None:
         self.temperature, self.noise = options.temperature, options.noise

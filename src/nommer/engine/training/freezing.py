@@ -11,7 +11,8 @@ from nommer.progress import notice
 
 
 def freeze(network: Any, stages: int | Literal["backbone"]) -> None:
-    """Take the first `stages` of the backbone, and its stem, out of training, or all of it but the classifier.
+    """Take the first `stages` of the backbone, and its stem, out of training, or all of it but the
+    classifier.
 
     Args:
         network: what is trained; a dense one holds its `backbone`.
@@ -28,11 +29,15 @@ def freeze(network: Any, stages: int | Literal["backbone"]) -> None:
     layers = group_parameters(backbone, backbone.group_matcher(coarse=True), reverse=True)
     last = max(layers[name] for name in body)
     if stages != "backbone" and stages > last:
-        raise InputError(f"--aids.freeze {stages}: this network has {last} stages; use fewer, or backbone")
+        raise InputError(
+            f"--aids.freeze {stages}: this network has {last} stages; use fewer, or backbone"
+        )
     for name, parameter in body.items():
         parameter.requires_grad_(stages != "backbone" and layers[name] > stages)
     total = sum(parameter.numel() for parameter in network.parameters())
-    frozen = sum(parameter.numel() for parameter in network.parameters() if not parameter.requires_grad)
+    frozen = sum(
+        parameter.numel() for parameter in network.parameters() if not parameter.requires_grad
+    )
     notice(f"frozen: {frozen:,} of {total:,} parameters")
 
 
@@ -45,7 +50,10 @@ def frozen_modules(module: nn.Module) -> list[nn.Module]:
 
 
 class FrozenLayers(L.Callback):
-    """Keeps frozen layers as in evaluation: batch norms with their statistics, no dropout, no drop path, no noise."""
+    """Keeps frozen layers as in evaluation.
+
+    Batch norms with their statistics, no dropout, no drop path, no noise.
+    """
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Find them."""

@@ -9,7 +9,15 @@ from nommer.engine.run import RunFolder
 from nommer.engine.training.last_checkpoint import read_progress
 from nommer.errors import InputError
 
-_CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+_CANNOT_WRITE = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EIO,
+}
 
 
 @contextmanager
@@ -26,17 +34,28 @@ def explaining_full_disks(run: RunFolder) -> Iterator[None]:
         if error.errno not in _CANNOT_WRITE:
             raise
         saved = run.last.is_file()
-        left = f"{run.last} is whole, from {read_progress(run.last)}" if saved else "nothing was saved yet"
-        then = f"go on with: nommer train {run.resume_options}" if saved else "start again with --overwrite"
+        left = (
+            f"{run.last} is whole, from {read_progress(run.last)}"
+            if saved
+            else "nothing was saved yet"
+        )
+        then = (
+            f"go on with: nommer train {run.resume_options}"
+            if saved
+            else "start again with --overwrite"
+        )
         raise InputError(
-            f"{error.filename or run.path}: cannot be written: {error.strerror}; {left}; make room, or see to the "
+            f"{error.filename or run.path}: cannot be written: {error.strerror}; {left}; make "
+            "room, or see to the "
             f"permissions, and {then}"
         ) from error
 
 
 @contextmanager
 def _quiet_threads() -> Iterator[None]:
-    """Keep Python from printing the traceback of a thread that cannot write, as TensorBoard's, which tells the run."""
+    """Keep Python from printing the traceback of a thread that cannot write, as TensorBoard's,
+    which tells the run.
+    """
     usual = threading.excepthook
 
     def print_others(failed: threading.ExceptHookArgs) -> None:

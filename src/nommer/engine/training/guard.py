@@ -1,7 +1,7 @@
 """Stopping at the first step whose loss or gradient is no number, before it spoils the weights.
 
-The norm of the gradient is what clipping computes anyway; that it is looked at is the one time per step that the
-processor waits for the device. Of several processes all stop if one has to.
+The norm of the gradient is what clipping computes anyway; that it is looked at is the one time per
+step that the processor waits for the device. Of several processes all stop if one has to.
 """
 
 from itertools import islice
@@ -24,10 +24,11 @@ from nommer.files import write_atomically, write_json
 class Offence:
     """Where a step that cannot be taken is written down, and what of it.
 
-    `step.json` says where in the run it is and which samples its batches have, in the order and with the seeds of their
-    random changes; a process of several other than the first adds its number to the name. `weights.safetensors` holds
-    parameters and buffers as they were before the weights would have changed; running statistics of batch norms, which
-    do not matter in training, have seen the step's images.
+    `step.json` says where in the run it is and which samples its batches have, in the order and
+    with the seeds of their random changes; a process of several other than the first adds its
+    number to the name. `weights.safetensors` holds parameters and buffers as they were before the
+    weights would have changed; running statistics of batch norms, which do not matter in training,
+    have seen the step's images.
     """
 
     def __init__(self, run: RunFolder) -> None:
@@ -45,8 +46,8 @@ class FiniteSteps(L.Callback):
 
     Args:
         run: the run folder.
-        scaled: whether gradients may be infinite now and then, as in float16, where such steps are left out and the
-            losses alone tell.
+        scaled: whether gradients may be infinite now and then, as in float16, where such steps are
+            left out and the losses alone tell.
     """
 
     def __init__(self, run: RunFolder, *, scaled: bool) -> None:
@@ -59,7 +60,9 @@ class FiniteSteps(L.Callback):
             self.losses = []
             cast("Task", pl_module).watch_gradient = lambda norm: self.check(trainer, norm)
 
-    def on_before_backward(self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor) -> None:
+    def on_before_backward(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor
+    ) -> None:
         """Note the loss of a batch, which may be one of several that make a step."""
         self.losses.append(loss.detach().float())
 
@@ -74,17 +77,24 @@ class FiniteSteps(L.Callback):
         if trainer.strategy.reduce_boolean_decision(bool(torch.isfinite(seen).all())):
             return
         self._write(trainer, [float(loss) for loss in losses], float(norm))
-        what, where = self._blame([float(loss) for loss in losses if not loss.isfinite()], float(norm))
+        what, where = self._blame(
+            [float(loss) for loss in losses if not loss.isfinite()], float(norm)
+        )
         last = self.run.last
         raise InputError(
-            f"{what} in epoch {trainer.current_epoch + 1}, step {trainer.global_step + 1}, which was not taken; "
+            f"{what} in epoch {trainer.current_epoch + 1}, step {trainer.global_step + 1}, which "
+            "was not taken; "
             f"{where} names its samples, and `nommer replay {self.run.path}` shows in which layer "
-            f"it begins; {f'{last} is the last good checkpoint' if last.is_file() else 'there is no checkpoint yet'}; "
+            "it begins; "
+            f"{f'{last} is the last good checkpoint' if last.is_file() else 'there is no checkpoint yet'}; "
             "lower --lr in a new run, or use --precision 32 if it is 16"
         )
 
     def _blame(self, losses: list[float], norm: float) -> tuple[str, Path]:
-        """What was no number, of which process, and where its samples are named; once every process has named them."""
+        """What was no number, of which process, and where its samples are named.
+
+        Once every process has named them.
+        """
         offence, everyones = Offence(self.run), [losses]
         if dist.is_initialized():
             everyones = [[] for _ in range(dist.get_world_size())]
@@ -93,8 +103,12 @@ class FiniteSteps(L.Callback):
         if not guilty:
             return f"the gradient's norm became {norm}", offence.folder
         rank, bad = guilty[0]
-        process = f" of process {rank} (of {len(everyones)}, from 0 on)" if len(everyones) > 1 else ""
-        return f"the training loss{process} became {bad}", offence.step(rank) if process else offence.folder
+        process = (
+            f" of process {rank} (of {len(everyones)}, from 0 on)" if len(everyones) > 1 else ""
+        )
+        return f"the training loss{process} became {bad}", offence.step(
+            rank
+        ) if process else offence.folder
 
     def _write(self, trainer: L.Trainer, losses: list[float], norm: float) -> None:
         """Write down what is needed to do the step again."""
@@ -127,7 +141,10 @@ def samples_of(trainer: L.Trainer, batch: int) -> list[dict[str, Any]]:
     sampler.set_epoch(trainer.current_epoch)
     keys = list(islice(iter(sampler), batch * size, (batch + 1) * size))
     paths = (data.train.samples[index].path.absolute() for index, _ in keys)
-    return [{"file": str(path), "index": index, "seed": seed} for path, (index, seed) in zip(paths, keys, strict=True)]
+    return [
+        {"file": str(path), "index": index, "seed": seed}
+        for path, (index, seed) in zip(paths, keys, strict=True)
+    ]
 
 
 def state_of(model: nn.Module) -> dict[str, Tensor]:

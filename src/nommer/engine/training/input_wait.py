@@ -1,4 +1,6 @@
-"""How much of the training is spent waiting for images, which tells whether loading them holds it up."""
+"""How much of the training is spent waiting for images, which tells whether loading them holds it
+up.
+"""
 
 import time
 from typing import Any
@@ -11,10 +13,11 @@ BOTTLENECK = 0.25
 
 
 class InputWait(L.Callback):
-    """Measures, for each epoch, which share of the time goes by between the end of a step and its next batch.
+    """Measures, for each epoch, which share of the time goes by between the end of a step and its
+    next batch.
 
-    The first batch of an epoch is not counted: workers start then. On a GPU, which works on while the next batch is
-    awaited, only what passes until it has nothing left to do counts.
+    The first batch of an epoch is not counted: workers start then. On a GPU, which works on while
+    the next batch is awaited, only what passes until it has nothing left to do counts.
     """
 
     def __init__(self) -> None:
@@ -30,7 +33,9 @@ class InputWait(L.Callback):
         """The share in words where loading holds the training up; nothing where it does not."""
         if self.share < BOTTLENECK:
             return ""
-        return f"{self.share:.0%} of the time waiting for images: more --workers or --cache would help"
+        return (
+            f"{self.share:.0%} of the time waiting for images: more --workers or --cache would help"
+        )
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begin anew."""
@@ -48,7 +53,12 @@ class InputWait(L.Callback):
                 self.waited += self.started - self.ended
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         """Remember when the step ended."""
         now = time.perf_counter()

@@ -1,4 +1,7 @@
-"""The checkpoint to go on from: the end of every epoch, so many minutes later, and where a run is asked to stop."""
+"""The checkpoint to go on from.
+
+The end of every epoch, so many minutes later, and where a run is asked to stop.
+"""
 
 import signal
 import time
@@ -26,7 +29,9 @@ _PENDING: dict[str, Any] = {
     "current": {"ready": 0, "started": 0, "processed": 0, "completed": 0},
     "is_last_batch": False,
 }
-"""What Lightning notes when an epoch's training is done and its validation is to be done from its beginning."""
+"""What Lightning notes when an epoch's training is done and its validation is to be done from its
+beginning.
+"""
 
 
 @dataclass(frozen=True)
@@ -58,10 +63,11 @@ def read_progress(path: Path) -> Progress:
 
 
 class LastCheckpoint(Checkpoint):
-    """Replaces `path` at the end of every epoch, between two steps when it has become old, and before a stop.
+    """Replaces `path` at the end of every epoch, between two steps when it has become old, and
+    before a stop.
 
-    A run that goes on from it takes the batches that follow, so that nothing tells it from one that was not
-    interrupted. Lightning calls it after all other callbacks, so it holds their state.
+    A run that goes on from it takes the batches that follow, so that nothing tells it from one that
+    was not interrupted. Lightning calls it after all other callbacks, so it holds their state.
 
     Args:
         path: the checkpoint.
@@ -84,15 +90,18 @@ class LastCheckpoint(Checkpoint):
         """From here on there is nothing to wait for."""
         self.stop.stop_deferring()
 
-    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
         """As above."""
         self.stop.stop_deferring()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Go on with the batch after those that the checkpoint has seen.
 
-        From here on a run can be saved, so signals wait until it is. Lightning has just put its own answers in place,
-        of which that to SIGTERM talks to the other processes from wherever it interrupts this one, and hangs.
+        From here on a run can be saved, so signals wait until it is. Lightning has just put its own
+        answers in place, of which that to SIGTERM talks to the other processes from wherever it
+        interrupts this one, and hangs.
         """
         self.stop.defer()
         self.saved = time.monotonic()
@@ -108,9 +117,17 @@ class LastCheckpoint(Checkpoint):
             self._stop_if_asked(trainer)
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
-        """Save an old checkpoint anew, or before stopping; gradients that are still added up are not saved."""
+        """Save an old checkpoint anew, or before stopping.
+
+        Gradients that are still added up are not saved.
+        """
         self._is_current = False
         loop = trainer.fit_loop.epoch_loop
         if not loop._should_accumulate() and not loop._num_ready_batches_reached():
@@ -133,7 +150,10 @@ class LastCheckpoint(Checkpoint):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Stop in a validation before which everything was saved; processes may have other numbers of batches."""
+        """Stop in a validation before which everything was saved.
+
+        Processes may have other numbers of batches.
+        """
         if self._is_current and trainer.world_size == 1:
             self._stop_if_asked(trainer)
 
@@ -146,7 +166,9 @@ class LastCheckpoint(Checkpoint):
         if self._is_current:
             self._stop_if_asked(trainer)
 
-    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         """Let a run that goes on begin with the validation, where that comes next."""
         if self._validation_pending:
             checkpoint["loops"]["fit_loop"][_VALIDATION] = _PENDING
@@ -154,7 +176,9 @@ class LastCheckpoint(Checkpoint):
     def _save_if_due(self, trainer: L.Trainer, seconds: float) -> None:
         agree, asked = trainer.strategy.reduce_boolean_decision, self.stop.asked is not None
         if agree(asked or time.monotonic() - self.saved >= seconds, all=False):
-            if agree(has_finite_weights(trainer.lightning_module)):  # or else the one before is the last good one
+            if agree(
+                has_finite_weights(trainer.lightning_module)
+            ):  # or else the one before is the last good one
                 self._save(trainer)
             self._stop_if_asked(trainer)
 

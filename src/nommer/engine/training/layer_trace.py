@@ -1,4 +1,7 @@
-"""Where in a network values stop being numbers: in the outputs of layers, or in gradients on the way back."""
+"""Where in a network values stop being numbers.
+
+In the outputs of layers, or in gradients on the way back.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -25,15 +25,21 @@ def check_loggers(names: tuple[LoggerName, ...]) -> None:
             version(name)
         except PackageNotFoundError as error:
             raise InputError(
-                f"--loggers {name}: is not installed; install it (pip install {name}) or leave it out"
+                f"--loggers {name}: is not installed; install it (pip install {name}) or leave it "
+                "out"
             ) from error
 
 
-def make_loggers(names: tuple[LoggerName, ...], run: RunFolder, *, settings: dict[str, Any]) -> list[Logger]:
-    """The loggers of a run, which keep their files in its folder; a run that goes on goes on in them too.
+def make_loggers(
+    names: tuple[LoggerName, ...], run: RunFolder, *, settings: dict[str, Any]
+) -> list[Logger]:
+    """The loggers of a run, which keep their files in its folder.
 
-    W&B takes its account, project and mode from its own environment variables, MLflow its server; without one MLflow
-    writes to `mlflow.db`. MLflow's telemetry stays off unless `MLFLOW_DISABLE_TELEMETRY` says otherwise.
+    A run that goes on goes on in them too.
+
+    W&B takes its account, project and mode from its own environment variables, MLflow its server;
+    without one MLflow writes to `mlflow.db`. MLflow's telemetry stays off unless
+    `MLFLOW_DISABLE_TELEMETRY` says otherwise.
 
     Args:
         names: those besides TensorBoard's.
@@ -64,7 +70,13 @@ def _make(name: LoggerName, run: RunFolder, identity: str | None) -> WandbLogger
     """One logger, of a run that it knows already by `identity` or of a new one."""
     if name == "wandb":
         project = os.environ.get("WANDB_PROJECT", "nommer")
-        return WandbLogger(name=run.path.name, save_dir=run.path, id=identity, project=project, resume="allow")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read as it is imported, which it is below
-    server = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{run.path.absolute() / 'mlflow.db'}"
+        return WandbLogger(
+            name=run.path.name, save_dir=run.path, id=identity, project=project, resume="allow"
+        )
+    os.environ.setdefault(
+        "MLFLOW_DISABLE_TELEMETRY", "true"
+    )  # read as it is imported, which it is below
+    server = (
+        os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{run.path.absolute() / 'mlflow.db'}"
+    )
     return MLFlowLogger("nommer", run_name=run.path.name, tracking_uri=server, run_id=identity)

@@ -24,17 +24,24 @@ def look_first(workflow: Workflow, run: RunFolder, settings: TrainSettings) -> F
 def find_data(workflow: Workflow, settings: TrainSettings) -> Found:
     """Read, audit and if need be split the data; tell what is left out."""
     data = workflow.read(settings.data, classes=settings.classes)
-    how = Auditing(on_bad_sample=settings.on_bad_sample, training=True, masks=settings.detection.masks)
+    how = Auditing(
+        on_bad_sample=settings.on_bad_sample, training=True, masks=settings.detection.masks
+    )
     found = workflow.audit(data, how)
     data = found.data
     if "val" not in data.splits:
         data = workflow.split(data, fraction=settings.val_fraction, seed=settings.seed)
     leaks = find_leaks(data, found.digests)
     if leaks:
-        notice(f"validation images that are training images too, and so judged too well: {len(leaks)}")
+        notice(
+            f"validation images that are training images too, and so judged too well: {len(leaks)}"
+        )
         data = replace(data, issues=(*data.issues, *leaks))
     if data.issues:
-        notice(f"{len(data.issues)} issues in the data, {data.left_out} files left out: see data_issues.jsonl")
+        notice(
+            f"{len(data.issues)} issues in the data, {data.left_out} files left out: see "
+            "data_issues.jsonl"
+        )
     return replace(found, data=data)
 
 
@@ -46,11 +53,17 @@ def check_shares(settings: TrainSettings, data: Data) -> None:
     """
     processes, images = settings.processes, len(data.splits["val"])
     if images < processes:
-        raise InputError(f"{settings.data}: {images} validation images for {processes} processes; each needs one")
+        raise InputError(
+            f"{settings.data}: {images} validation images for {processes} processes; each needs one"
+        )
 
 
-def open_run(workflow: Workflow, run: RunFolder, settings: TrainSettings, found: Found, *, until: ExitStack) -> None:
-    """Make the run folder and write what is known before training; or check that the run may be resumed.
+def open_run(
+    workflow: Workflow, run: RunFolder, settings: TrainSettings, found: Found, *, until: ExitStack
+) -> None:
+    """Make the run folder and write what is known before training.
+
+    Or check that the run may be resumed.
 
     Args:
         workflow: of the task.
@@ -67,8 +80,16 @@ def open_run(workflow: Workflow, run: RunFolder, settings: TrainSettings, found:
         run.check_resumable(vars(written), split, classes)
         run.sweep()
         notice_other_versions(run)
-    prepare_folder(run.path, resume=settings.resume, overwrite=settings.overwrite, replaced=run.path)
-    run.write_config({name: value for name, value in vars(written).items() if name not in ("resume", "overwrite")})
+    prepare_folder(
+        run.path, resume=settings.resume, overwrite=settings.overwrite, replaced=run.path
+    )
+    run.write_config(
+        {
+            name: value
+            for name, value in vars(written).items()
+            if name not in ("resume", "overwrite")
+        }
+    )
     run.write_issues(data.issues)
     run.write_split(split)
     run.write_classes(classes)
@@ -77,6 +98,13 @@ def open_run(workflow: Workflow, run: RunFolder, settings: TrainSettings, found:
 def notice_other_versions(run: RunFolder) -> None:
     """Say that a run goes on with other packages, or on another machine, than it was started with."""
     changes = list(changed_settings(read_environment(run.path), environment()))
-    versions = [change for change in changes if change.startswith(("packages.", "python", "torch_threads", "cuda"))]
+    versions = [
+        change
+        for change in changes
+        if change.startswith(("packages.", "python", "torch_threads", "cuda"))
+    ]
     if versions:
-        notice(f"other versions or devices: {'; '.join(versions)}; numbers may differ in their last digits")
+        notice(
+            f"other versions or devices: {'; '.join(versions)}; numbers may differ in their last "
+            "digits"
+        )

@@ -16,13 +16,22 @@ class Patience(EarlyStopping):
     """
 
     def __init__(self, measure: str, *, patience: int, min_delta: float) -> None:
-        super().__init__(measure, min_delta=min_delta, patience=patience, mode="max", check_on_train_epoch_end=True)
+        super().__init__(
+            measure,
+            min_delta=min_delta,
+            patience=patience,
+            mode="max",
+            check_on_train_epoch_end=True,
+        )
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """A run that has stopped early stays so."""
         if self.wait_count >= self.patience:
             trainer.should_stop = True
-            notice(f"stopped early, {self.patience} epochs after the best model so far: nothing to train")
+            notice(
+                f"stopped early, {self.patience} epochs after the best model so far: nothing to "
+                "train"
+            )
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stop, and say so."""

@@ -46,16 +46,30 @@ def replay_step(run: RunFolder, *, device: str) -> ReplayResult:
         InputError: the run was not stopped so, or its data are others now.
     """
     offence = Offence(run)
-    steps = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(offence.folder.glob("step*.json"))]
+    steps = [
+        json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(offence.folder.glob("step*.json"))
+    ]
     if not steps or not offence.weights.is_file():
-        raise InputError(f"{run.path}: nothing to replay, {offence.folder} does not exist: no step was refused")
+        raise InputError(
+            f"{run.path}: nothing to replay, {offence.folder} does not exist: no step was refused"
+        )
     settings = read_settings(run)
     task, data = rebuild(settings, offence)
     trace = LayerTrace()
     for step in steps:
-        replay_batches(task, data, step, trace, device=torch_device(one_device(device)), precision=settings.precision)
+        replay_batches(
+            task,
+            data,
+            step,
+            trace,
+            device=torch_device(one_device(device)),
+            precision=settings.precision,
+        )
     write_csv(offence.layers, [asdict(seen) for seen in trace.seen])
-    files = [sample["file"] for step in steps for batch in step["batches"] for sample in batch["samples"]]
+    files = [
+        sample["file"] for step in steps for batch in step["batches"] for sample in batch["samples"]
+    ]
     return ReplayResult(trace.seen, trace.first, files, offence.layers)
 
 
@@ -72,7 +86,9 @@ def read_settings(run: RunFolder) -> TrainSettings:
     try:
         return TrainSettings(**vars(parser.instantiate(parser.parse_object(given))))
     except ArgumentError as error:
-        raise InputError(f"{run.config}: holds not all settings of this version of nommer ({error})") from error
+        raise InputError(
+            f"{run.config}: holds not all settings of this version of nommer ({error})"
+        ) from error
 
 
 def rebuild(settings: TrainSettings, offence: Offence) -> tuple[Task, ImageData[Any, Any]]:
@@ -89,7 +105,13 @@ def rebuild(settings: TrainSettings, offence: Offence) -> tuple[Task, ImageData[
 
 
 def replay_batches(
-    task: Task, data: ImageData[Any, Any], step: dict[str, Any], trace: LayerTrace, *, device: str, precision: Precision
+    task: Task,
+    data: ImageData[Any, Any],
+    step: dict[str, Any],
+    trace: LayerTrace,
+    *,
+    device: str,
+    precision: Precision,
 ) -> None:
     """Do the batches of one process's step, and their gradients, while `trace` looks on."""
     task.to(device).train()
@@ -121,7 +143,9 @@ def load_batch(data: ImageData[Any, Any], samples: list[dict[str, Any]]) -> Any:
         index, file = sample["index"], sample["file"]
         now = str(data.train.samples[index].path) if index < len(data.train) else "no such image"
         if now != file:
-            raise InputError(f"cannot replay, the data has changed: training image {index} was {file}, now {now}")
+            raise InputError(
+                f"cannot replay, the data has changed: training image {index} was {file}, now {now}"
+            )
     loaded = data.train.__getitems__([(sample["index"], sample["seed"]) for sample in samples])
     if isinstance(loaded, ImageError):
         raise loaded

@@ -14,7 +14,9 @@ from nommer.progress import notice
 
 
 class TimeLimit(L.Callback):
-    """Asks for a stop when time is up, but for what the last validation took: the best model is judged once more.
+    """Asks for a stop when time is up, but for what the last validation took.
+
+    The best model is judged once more.
 
     Args:
         limit: duration of the whole command, data and judgement with it; None for no limit.
@@ -36,7 +38,12 @@ class TimeLimit(L.Callback):
         self._judging = time.monotonic() - self._judged_from
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         """Look at the clock; who saves comes after."""
         self._look(trainer)

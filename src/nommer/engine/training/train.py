@@ -133,14 +133,21 @@ def describe_resumption(settings: TrainSettings, done: Progress) -> str:
 
 
 def fit_and_judge(
-    workflow: Workflow, settings: TrainSettings, run: RunFolder, found: Found, model: Model, stop: StopSignals
+    workflow: Workflow,
+    settings: TrainSettings,
+    run: RunFolder,
+    found: Found,
+    model: Model,
+    stop: StopSignals,
 ) -> TrainingResult:
     """Train, take the best epoch's weights, judge them and write everything down."""
     module = workflow.training_data(settings, found.data, model)
     history = History(run)
     limit = TimeLimit(settings.time_limit, stop)
     trainer = build_trainer(workflow, settings, run, history, stop, limit)
-    lr = settings.optim.scaled_lr(settings.lr, settings.images_per_step * trainer.world_size * settings.accumulate)
+    lr = settings.optim.scaled_lr(
+        settings.lr, settings.images_per_step * trainer.world_size * settings.accumulate
+    )
     task = workflow.training_task(settings, model, lr=lr, found=found)
     if settings.compile:
         task.compile_training()
@@ -156,15 +163,26 @@ def fit_and_judge(
 
 
 def build_trainer(
-    workflow: Workflow, settings: TrainSettings, run: RunFolder, history: History, stop: StopSignals, limit: TimeLimit
+    workflow: Workflow,
+    settings: TrainSettings,
+    run: RunFolder,
+    history: History,
+    stop: StopSignals,
+    limit: TimeLimit,
 ) -> L.Trainer:
     """The trainer of a run, with its records and checkpoints."""
     saving: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
     best = MovableCheckpoint(
-        run.checkpoints, filename="best", monitor=f"val_{workflow.task.measure}", mode="max", **saving
+        run.checkpoints,
+        filename="best",
+        monitor=f"val_{workflow.task.measure}",
+        mode="max",
+        **saving,
     )
     command = f"nommer train {run.resume_options}"
-    last = LastCheckpoint(run.last, minutes=settings.checkpoint_minutes, stop=stop, command=command)  # after "best"
+    last = LastCheckpoint(
+        run.last, minutes=settings.checkpoint_minutes, stop=stop, command=command
+    )  # after "best"
     averaged = AveragedWeights(settings.aids.ema) if settings.aids.ema else None
     shards = settings.strategy == "fsdp"
     terminal, waiting = sys.stderr.isatty(), InputWait()
@@ -190,12 +208,16 @@ def build_trainer(
             last,
         ],
         enable_progress_bar=terminal,
-        logger=make_loggers(settings.loggers, run, settings=plain(vars(settings.with_whole_paths()))),
+        logger=make_loggers(
+            settings.loggers, run, settings=plain(vars(settings.with_whole_paths()))
+        ),
         log_every_n_steps=1_000_000,
     )
 
 
-def conclude(workflow: Workflow, settings: TrainSettings, run: RunFolder, data: Data, task: Task) -> TrainingResult:
+def conclude(
+    workflow: Workflow, settings: TrainSettings, run: RunFolder, data: Data, task: Task
+) -> TrainingResult:
     """Judge the best epoch's weights the way `nommer evaluate` does, and write the model to use.
 
     Where time was up before any epoch was done, those are the last.
@@ -203,21 +225,32 @@ def conclude(workflow: Workflow, settings: TrainSettings, run: RunFolder, data: 
     best = run.best if run.best.is_file() else run.last
     task.load_state_dict(open_checkpoint(best)["state_dict"])
     epoch = read_progress(best).epochs
-    model, first = cast("Model", task.model).cpu(), settings.device.partition(",")[0]  # of several devices
+    model, first = (
+        cast("Model", task.model).cpu(),
+        settings.device.partition(",")[0],
+    )  # of several devices
     held_back = replace(data, splits={"val": data.splits["val"]})
     judgement = judge(
         workflow.judging_task(fuse(model), held_back, Inference()),  # as `evaluate` judges
-        workflow.judging_data(held_back, model, replace(settings.loading(), epoch_steps=None, cache="none")),
+        workflow.judging_data(
+            held_back, model, replace(settings.loading(), epoch_steps=None, cache="none")
+        ),
         device=first,
         precision=settings.precision,
         out=run.path,
     )
     model, report = model.eval(), judgement.report
-    save_model(run.model, model, metrics={"epoch": epoch, **report.summary()}, version=version("nommer"))
+    save_model(
+        run.model, model, metrics={"epoch": epoch, **report.summary()}, version=version("nommer")
+    )
     facts = {"epoch": epoch, "data": str(settings.data), "split": "val"}
-    with torch.compiler.set_stance("force_eager"):  # also a model whose blocks were compiled to be trained
+    with torch.compiler.set_stance(
+        "force_eager"
+    ):  # also a model whose blocks were compiled to be trained
         workflow.save_judgement(judgement, model, held_back, run.path, facts=facts)
     score = getattr(report, task.measure)
-    notice(f"best epoch {epoch}: {task.measure_name} {score:.2%} on {report.images} validation images")
+    notice(
+        f"best epoch {epoch}: {task.measure_name} {score:.2%} on {report.images} validation images"
+    )
     plots = ", ".join(name for name in workflow.plots.split(", ") if (run.path / name).is_file())
     return TrainingResult(run.path, workflow.name, report, epoch, model, plots)
