@@ -37,8 +37,8 @@ from torch import nn
 
 import nommer
 from nommer import zoo
-from nommer.engine.optim import Optim
-from nommer.heads.networks import build_network
+from nommer.models.networks import build_network
+from nommer.tasks.optimiser import Optim
 
 
 def collect(runs: Sequence[Run]) -> list[dict]:

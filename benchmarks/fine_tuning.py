@@ -21,7 +21,7 @@ from compare_runs import called, numbers_of
 from runs import Run, finish, parse, say
 
 import nommer
-from nommer.heads.storage import nommer_of
+from nommer.models.storage import nommer_of
 
 RECIPES = {"camvid": "camvid_nommer_nano", "bccd": "bccd_nommer_nano"}
 

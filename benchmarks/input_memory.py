@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from nommer.data.samples import write_digits
+from nommer.data.digits import write_digits
 
 
 def tree(process):

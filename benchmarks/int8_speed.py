@@ -16,7 +16,7 @@ from time import perf_counter
 
 import numpy as np
 
-from nommer.heads.exported import INPUT, METADATA, open_session
+from nommer.models.exported import INPUT, METADATA, open_session
 
 
 def main() -> None:

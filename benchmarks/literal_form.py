@@ -23,8 +23,8 @@ from torch import Tensor, nn
 
 from nommer import cli
 from nommer.backbone.nominator import gumbel_noise, one_hot_maximum
-from nommer.engine.benchmark import benchmark as engine
-from nommer.engine.benchmark.models import build
+from nommer.benchmarking import benchmark as engine
+from nommer.benchmarking.models import build
 from nommer.screen import show_benchmark
 
 REFERENCE = Path(__file__).resolve().parents[1] / "tests" / "reference.py"

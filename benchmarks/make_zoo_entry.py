@@ -33,8 +33,8 @@ import nommer
 from nommer import zoo
 from nommer.data.formats.imagenet import read_imagenet
 from nommer.files import write_atomically, write_json, write_text
-from nommer.heads.classification import Classifier
-from nommer.heads.networks import build_network, describe_network
+from nommer.models.classification import Classifier
+from nommer.models.networks import build_network, describe_network
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,11 @@ import nommer
 from nommer.backbone.nominator import Nomination
 from nommer.data.images import decode
 from nommer.data.masks import read_mask
-from nommer.engine.evaluation import data_of_run
-from nommer.engine.run import run_of
-from nommer.engine.tasks.metrics import SegmentationMetrics
-from nommer.engine.workflows import find_workflow
-from nommer.heads.inference import Inference
+from nommer.inference.evaluation import data_of_run
+from nommer.models.inference import Inference
+from nommer.runs.folder import run_of
+from nommer.tasks.metrics import SegmentationMetrics
+from nommer.tasks.registry import find_workflow
 
 
 def sample_contexts(nomination: Nomination, _: object) -> None:

@@ -16,8 +16,8 @@ from pathlib import Path
 import onnxruntime
 import torch
 
-from nommer.engine.benchmark.models import Networks, write_onnx
-from nommer.engine.benchmark.settings import Case
+from nommer.benchmarking.models import Networks, write_onnx
+from nommer.settings.benchmark import Case
 
 CALLS = 10
 

@@ -16,10 +16,10 @@ import timm
 import torch
 from torch import nn
 
-from nommer.engine.benchmark.models import giga_macs
-from nommer.heads.rcnn import RCNN
-from nommer.heads.rcnn_protocol import RCNNProtocol
-from nommer.heads.upernet import UPerNet
+from nommer.benchmarking.models import giga_macs
+from nommer.models.rcnn import RCNN
+from nommer.models.rcnn_protocol import RCNNProtocol
+from nommer.models.upernet import UPerNet
 
 SIZES = ("nommer_tiny", "nommer_small", "nommer_base")
 COCO_SIDE = 928

@@ -18,7 +18,7 @@ from PIL import Image
 
 from nommer import Classifier, NomMer
 from nommer.data.transforms import Preprocessing
-from nommer.engine.network_options import NetworkOptions
+from nommer.settings.network import NetworkOptions
 
 settings.register_profile("nommer", deadline=None)  # machines that run tests are busy
 settings.load_profile("nommer")
@@ -264,8 +264,8 @@ def tiny_segmenter(enliven_norms):
     lively outputs.
     """
     from nommer.data.joint_transforms import DensePreprocessing  # noqa: PLC0415
-    from nommer.heads.segmentation import Segmenter  # noqa: PLC0415
-    from nommer.heads.upernet import UPerNet  # noqa: PLC0415
+    from nommer.models.segmentation import Segmenter  # noqa: PLC0415
+    from nommer.models.upernet import UPerNet  # noqa: PLC0415
 
     def build(
         names=("ground", "ball", "sky"), *, seed=0, image_size=32, backbone=None, **preprocessing

@@ -81,7 +81,7 @@ def prepare(kind, *what):
     """Let the fault happen in this process."""
     import torch  # noqa: PLC0415 - loaded by then
 
-    from nommer.engine.task import Task  # noqa: PLC0415
+    from nommer.tasks.module import Task  # noqa: PLC0415
 
     if kind == "step":
         count_down(Task, "on_train_batch_start", what[0], kill)
@@ -94,7 +94,7 @@ def prepare(kind, *what):
     elif kind == "signal":
         count_down(Task, "on_train_batch_start", what[1], lambda: os.killpg(0, what[0]))
     elif kind == "read":
-        from nommer.engine.training import opening  # noqa: PLC0415
+        from nommer.training import opening  # noqa: PLC0415
 
         count_down(opening, "find_data", 1, kill)
     elif kind == "loss":

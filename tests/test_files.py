@@ -9,8 +9,8 @@ import signal
 import pytest
 import torch
 
-from nommer.engine.checkpoint import AtomicCheckpointIO
 from nommer.files import to_json, write_atomically, write_json, write_text
+from nommer.runs.checkpoint import AtomicCheckpointIO
 
 
 def test_replaces_the_content_and_leaves_nothing_else(tmp_path):

@@ -14,26 +14,26 @@ from nommer.backbone.network import NomMer
 from nommer.errors import InputError
 
 if TYPE_CHECKING:
+    from nommer.acceleration.fuse import fuse
     from nommer.api import evaluate, explain, export, predict, train
-    from nommer.deploy.fuse import fuse
-    from nommer.heads.classification import Classifier
-    from nommer.heads.detection import Detector
-    from nommer.heads.segmentation import Segmenter
-    from nommer.heads.storage import load
+    from nommer.models.classification import Classifier
+    from nommer.models.detection import Detector
+    from nommer.models.segmentation import Segmenter
+    from nommer.models.storage import load
     from nommer.nominations.trace import NominationTrace
     from nommer.quickstart import demo
 
 _LAZY = {
-    "Classifier": "nommer.heads.classification",
-    "Detector": "nommer.heads.detection",
+    "Classifier": "nommer.models.classification",
+    "Detector": "nommer.models.detection",
     "NominationTrace": "nommer.nominations.trace",
-    "Segmenter": "nommer.heads.segmentation",
+    "Segmenter": "nommer.models.segmentation",
     "demo": "nommer.quickstart",
     "evaluate": "nommer.api",
     "explain": "nommer.api",
     "export": "nommer.api",
-    "fuse": "nommer.deploy.fuse",
-    "load": "nommer.heads.storage",
+    "fuse": "nommer.acceleration.fuse",
+    "load": "nommer.models.storage",
     "predict": "nommer.api",
     "train": "nommer.api",
 }

@@ -17,7 +17,7 @@ from rich.console import Console
 from torch import OutOfMemoryError
 
 from nommer import api
-from nommer.engine.interruption import Stopped
+from nommer.distributed.interruption import Stopped
 from nommer.errors import InputError
 from nommer.quickstart import demo
 from nommer.recipes import recipe_names, recipe_path

@@ -5,15 +5,15 @@ from pathlib import Path
 from time import perf_counter
 
 from nommer.api import evaluate, explain, export, predict, train
-from nommer.data.samples import write_digits
+from nommer.data.digits import write_digits
 from nommer.data.transforms import Augmentation
-from nommer.engine.evaluation import EvaluationResult
-from nommer.engine.explaining import ExplanationResult
-from nommer.engine.exporting import ExportResult
-from nommer.engine.folders import prepare_folder
-from nommer.engine.prediction import PredictionResult
-from nommer.engine.training.train import TrainingResult
+from nommer.exporting.delivery import ExportResult
+from nommer.inference.evaluation import EvaluationResult
+from nommer.inference.prediction import PredictionResult
 from nommer.recipes import read_recipe
+from nommer.runs.results import prepare_folder
+from nommer.studies.explaining import ExplanationResult
+from nommer.training.train import TrainingResult
 
 
 @dataclass(frozen=True)

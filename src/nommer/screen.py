@@ -11,21 +11,21 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from nommer.backbone.contexts import CONTEXTS
+from nommer.benchmarking.report import SHORT_COLUMNS, short_cells
+from nommer.benchmarking.results import BenchmarkResult
+from nommer.checking.check import CheckResult
 from nommer.data.findings import by_kind
-from nommer.engine.benchmark.report import SHORT_COLUMNS, short_cells
-from nommer.engine.benchmark.results import BenchmarkResult
-from nommer.engine.checking.check import CheckResult
-from nommer.engine.evaluation import EvaluationResult
-from nommer.engine.explaining import ExplanationResult
-from nommer.engine.exporting import ExportResult
-from nommer.engine.prediction import Answer, PredictionResult
-from nommer.engine.study.effects import ALL_BLOCKS, AS_IT_IS, EVERYWHERE
-from nommer.engine.study.study import StudyResult
-from nommer.engine.training.replay import ReplayResult
-from nommer.engine.training.train import TrainingResult
+from nommer.exporting.delivery import ExportResult
+from nommer.inference.evaluation import EvaluationResult
+from nommer.inference.prediction import Answer, PredictionResult
 from nommer.nominations.explanation import ExplanationSummary
 from nommer.predictions import Classification, Detections, Failure, SegmentationSummary
 from nommer.quickstart import DemoResult
+from nommer.studies.effects import ALL_BLOCKS, AS_IT_IS, EVERYWHERE
+from nommer.studies.explaining import ExplanationResult
+from nommer.studies.study import StudyResult
+from nommer.training.replay import ReplayResult
+from nommer.training.train import TrainingResult
 
 SOME_FAILED = 1
 _MOST_ROWS = 25

@@ -16,13 +16,13 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from nommer import NominationTrace
+from nommer.acceleration.fuse import fuse
 from nommer.backbone.compression import BASES, BlockTransform
 from nommer.backbone.config import NomMerConfig
 from nommer.backbone.contexts import CONTEXTS
 from nommer.backbone.network import NomMer
 from nommer.backbone.nominator import Mixture, NominatedContext, Nomination, gumbel_noise
 from nommer.backbone.variants import VARIANTS
-from nommer.deploy.fuse import fuse
 from nommer.nominations.intervention import intervene
 from nommer.nominations.trace import holds_nominations
 

@@ -13,10 +13,10 @@ import torch
 
 from nommer.cli import build_parser, normalise
 from nommer.data.formats.folders import ClassFolders
-from nommer.engine.settings import TrainSettings
-from nommer.engine.workflow import Found
-from nommer.engine.workflows import WORKFLOWS
 from nommer.recipes import recipe_names
+from nommer.settings.training import TrainSettings
+from nommer.tasks.registry import WORKFLOWS
+from nommer.tasks.workflow import Found
 
 
 @pytest.fixture(scope="module")

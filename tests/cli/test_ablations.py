@@ -14,7 +14,7 @@ import yaml
 import nommer
 from nommer.backbone.contexts import CONTEXTS
 from nommer.cli import main
-from nommer.heads.networks import describe_network
+from nommer.models.networks import describe_network
 
 ABLATIONS = {
     "convolution": (["--network.contexts", "[convolution]"], {"contexts": ["convolution"]}),

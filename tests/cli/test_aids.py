@@ -17,11 +17,11 @@ import nommer
 from nommer.cli import main
 from nommer.data.classification import ClassificationBatch
 from nommer.data.formats.classification import read_classification
-from nommer.engine.optim import Optim
-from nommer.engine.tasks.classification import ClassificationTask, balanced_weights
-from nommer.engine.training import batch_size
-from nommer.engine.training.averaging import AveragedWeights
-from nommer.engine.training.time_limit import TimeLimit
+from nommer.tasks.classification.task import ClassificationTask, balanced_weights
+from nommer.tasks.optimiser import Optim
+from nommer.training import batch_size
+from nommer.training.ema import AveragedWeights
+from nommer.training.time_limit import TimeLimit
 from tests.runs import checkpoint, rows, same
 
 DECAY = 0.8

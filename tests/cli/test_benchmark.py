@@ -9,12 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
-from nommer.engine.benchmark.benchmark import Bench, name_failure
-from nommer.engine.benchmark.models import Networks, build, giga_macs
-from nommer.engine.benchmark.report import to_markdown
-from nommer.engine.benchmark.results import BenchmarkResult
-from nommer.engine.benchmark.settings import BenchmarkSettings, Case, listed
-from nommer.engine.benchmark.timing import Spread, matrix_peak, peak_memory, time_in_turns
+from nommer.benchmarking.benchmark import Bench, name_failure
+from nommer.benchmarking.models import Networks, build, giga_macs
+from nommer.benchmarking.report import to_markdown
+from nommer.benchmarking.results import BenchmarkResult
+from nommer.benchmarking.timing import Spread, matrix_peak, peak_memory, time_in_turns
+from nommer.settings.benchmark import BenchmarkSettings, Case, listed
 
 FAST = "--device cpu --rounds 2 --seconds 0.2"
 

@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 
 import nommer
-from nommer.engine import speed
-from nommer.engine.folders import prepare_folder
-from nommer.engine.run import RunFolder
-from nommer.engine.speed import channels_last, check_compiler, exact_float32
+from nommer.acceleration import compile as speed
+from nommer.acceleration.compile import channels_last, check_compiler, exact_float32
 from nommer.errors import InputError
+from nommer.runs.folder import RunFolder
+from nommer.runs.results import prepare_folder
 
 PARTS = 1 + 4 + 4
 """Of nommer_micro: the stem, what stands before each stage, and one block in each."""

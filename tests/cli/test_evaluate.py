@@ -13,9 +13,9 @@ from PIL import Image
 import nommer
 from nommer.backbone.checkpoint import to_published
 from nommer.backbone.variants import VARIANTS
-from nommer.engine.run import RunFolder
-from nommer.engine.tasks.metrics import ClassificationMetrics
-from nommer.heads.storage import save_model
+from nommer.models.storage import save_model
+from nommer.runs.folder import RunFolder
+from nommer.tasks.metrics import ClassificationMetrics
 from tests.runs import rows
 
 NUMBERS = (

@@ -9,11 +9,10 @@ import onnx
 import pytest
 
 import nommer
-from nommer.deploy import export
-from nommer.engine import quantising
-from nommer.engine.exporting import ExportSettings, delivery
-from nommer.heads.exported import open_session
-from nommer.heads.storage import load, save_model
+from nommer.exporting import export, quantising
+from nommer.exporting.delivery import ExportSettings, delivery
+from nommer.models.exported import open_session
+from nommer.models.storage import load, save_model
 
 
 @pytest.fixture(scope="module")

@@ -17,11 +17,11 @@ from nommer.data.formats.masks import MaskFolders
 from nommer.data.formats.objects import DetectionFolders
 from nommer.data.masks import MaskEncoding
 from nommer.data.transforms import Augmentation
-from nommer.engine.settings import TrainSettings
-from nommer.engine.workflow import Found
-from nommer.engine.workflows import WORKFLOWS
-from nommer.heads.rcnn_protocol import RCNNProtocol
+from nommer.models.rcnn_protocol import RCNNProtocol
 from nommer.recipes import recipe_names, recipe_path
+from nommer.settings.training import TrainSettings
+from nommer.tasks.registry import WORKFLOWS
+from nommer.tasks.workflow import Found
 
 MULTI_SCALE = (480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800)
 """Short sides of the published multi-scale training, in pixels."""

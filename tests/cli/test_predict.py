@@ -17,10 +17,10 @@ import nommer
 from nommer.backbone.checkpoint import to_published
 from nommer.backbone.contexts import CONTEXTS
 from nommer.backbone.variants import VARIANTS
-from nommer.engine import explaining
-from nommer.heads.storage import save_model
+from nommer.models.storage import save_model
 from nommer.nominations.images import explain_images
 from nommer.nominations.render import CONTEXT_COLOURS
+from nommer.studies import explaining
 
 
 @pytest.fixture

@@ -155,7 +155,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 import nommer, timm
-from nommer.engine.shared_norms import SharedNorms
+from nommer.distributed.shared_norms import SharedNorms
 
 torch.distributed.init_process_group("gloo")
 rank = torch.distributed.get_rank()

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from nommer.cli import main
-from nommer.engine.training.guard import FiniteSteps
+from nommer.training.guard import FiniteSteps
 
 MISTAKE = 2
 BURST = ["--lr=1e30", "--optim.clip-grad=0", "--accumulate=2", "--epochs=3"]

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from nommer.engine.lock import locked
+from nommer.runs.lock import locked
 
 SPARE = ["--network.drop-path-rate=0.3", "--epochs=2"]
 """Two epochs of three steps, saved within an epoch only when a run is told to stop."""

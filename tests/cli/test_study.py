@@ -19,14 +19,14 @@ from PIL import Image
 import nommer
 from nommer.backbone.contexts import CONTEXTS
 from nommer.cli import main
-from nommer.engine import evaluation
-from nommer.engine.study import faithfulness, pattern, study
-from nommer.engine.study.parts import region_seen
-from nommer.heads import inference
-from nommer.heads.storage import nommer_of, save_model
+from nommer.inference import evaluation
+from nommer.models import inference
+from nommer.models.storage import nommer_of, save_model
 from nommer.nominations.faithfulness import sensitivity
 from nommer.nominations.intervention import intervene
 from nommer.nominations.trace import NominationTrace, nominator_blocks
+from nommer.studies import faithfulness, pattern, study
+from nommer.studies.parts import region_seen
 
 BLOCKS = ["stage 1 block 1", "stage 2 block 1"]
 OPTIONS = "--workers 0 --device cpu"

@@ -18,8 +18,8 @@ from safetensors.torch import load_file
 import nommer
 from nommer import InputError, zoo
 from nommer.cli import main
-from nommer.heads.rcnn import RCNN
-from nommer.heads.storage import load_backbone, task_of
+from nommer.models.rcnn import RCNN
+from nommer.models.storage import load_backbone, task_of
 
 IDS = {
     "n01": "goldfish, Carassius auratus",

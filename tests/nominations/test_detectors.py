@@ -13,9 +13,9 @@ from nommer import NomMer
 from nommer.backbone.contexts import CONTEXTS
 from nommer.backbone.variants import VARIANTS
 from nommer.data.box_transforms import BoxPreprocessing
-from nommer.heads.detection import Detector
-from nommer.heads.networks import build_timm
-from nommer.heads.rcnn import RCNN
+from nommer.models.detection import Detector
+from nommer.models.networks import build_timm
+from nommer.models.rcnn import RCNN
 from nommer.nominations.images import SURE, explain_images
 from nommer.predictions import Failure
 

@@ -11,8 +11,8 @@ from PIL import Image
 
 from nommer import NominationTrace
 from nommer.backbone.contexts import CONTEXTS
-from nommer.heads.networks import build_timm
-from nommer.heads.recogniser import NO_NUMBERS
+from nommer.models.networks import build_timm
+from nommer.models.recogniser import NO_NUMBERS
 from nommer.nominations import images
 from nommer.nominations.explanation import Explanation
 from nommer.nominations.images import explain_images

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from nommer import NominationTrace
+from nommer.acceleration.fuse import fuse
 from nommer.backbone.contexts import CONTEXTS
-from nommer.deploy.fuse import fuse
 from nommer.nominations.intervention import KINDS, intervene
 
 BLOCKS = ["stage 1 block 1", "stage 2 block 1"]

@@ -5,9 +5,9 @@ import torch
 
 from nommer import NomMer
 from nommer.backbone.config import NomMerConfig
+from nommer.nominations.attention_maps import SightTrace
 from nommer.nominations.intervention import intervene
 from nommer.nominations.receptive import gradient_fields, receptive_fields
-from nommer.nominations.sight import SightTrace
 
 SIZE = (50, 70)
 PLACES = [(0, 0), (49, 69), (20, 33)]

@@ -18,12 +18,12 @@ from nommer.backbone.variants import VARIANTS
 from nommer.data.box_transforms import BoxPreprocessing
 from nommer.data.transforms import Preprocessing
 from nommer.errors import InputError
-from nommer.heads.detection import Detector
-from nommer.heads.rcnn import RCNN
+from nommer.models.detection import Detector
+from nommer.models.rcnn import RCNN
 from nommer.nominations import images
+from nommer.nominations.attention_maps import ATTENTION
 from nommer.nominations.images import explain_images
 from nommer.nominations.intervention import intervene
-from nommer.nominations.sight import ATTENTION
 from nommer.nominations.tokens import (
     Frame,
     OutsideError,

@@ -8,10 +8,10 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 from nommer import NominationTrace, NomMer
+from nommer.acceleration.fuse import fuse
 from nommer.backbone.contexts import CONTEXTS
 from nommer.backbone.variants import VARIANTS
-from nommer.deploy.fuse import fuse
-from nommer.heads.rcnn import RCNN
+from nommer.models.rcnn import RCNN
 from nommer.nominations.intervention import intervene
 from nommer.nominations.trace import nominator_blocks
 

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from nommer.engine.benchmark.benchmark import run_benchmark
-from nommer.engine.benchmark.results import BenchmarkResult
-from nommer.engine.benchmark.settings import BenchmarkSettings
-from nommer.engine.exporting import (
+from nommer.benchmarking.benchmark import run_benchmark
+from nommer.benchmarking.results import BenchmarkResult
+from nommer.exporting.delivery import (
     ExportPrecision,
     ExportResult,
     ExportSettings,
     FormatName,
     export_to_file,
 )
+from nommer.settings.benchmark import BenchmarkSettings
 
 
 def export(

@@ -3,18 +3,23 @@
 from pathlib import Path
 from typing import Literal
 
+from nommer.checking.check import CheckResult, check_data
 from nommer.data.cache import CacheKind
 from nommer.data.transforms import Augmentation, PixelOptions
-from nommer.engine.aids import Aids, ClassificationOptions
-from nommer.engine.checking.check import CheckResult, check_data
-from nommer.engine.network_options import NetworkOptions
-from nommer.engine.optim import Optim
-from nommer.engine.processes import Strategy, SyncNorms
-from nommer.engine.run import RunFolder
-from nommer.engine.settings import DetectionOptions, LoggerName, SegmentationOptions, TrainSettings
-from nommer.engine.trainer import Precision
-from nommer.engine.training.replay import ReplayResult, replay_step
-from nommer.engine.training.train import TrainingResult, train_model
+from nommer.distributed.processes import Strategy, SyncNorms
+from nommer.distributed.trainer import Precision
+from nommer.runs.folder import RunFolder
+from nommer.settings.aids import Aids, ClassificationOptions
+from nommer.settings.network import NetworkOptions
+from nommer.settings.training import (
+    DetectionOptions,
+    LoggerName,
+    SegmentationOptions,
+    TrainSettings,
+)
+from nommer.tasks.optimiser import Optim
+from nommer.training.replay import ReplayResult, replay_step
+from nommer.training.train import TrainingResult, train_model
 
 
 def check(

@@ -4,18 +4,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from nommer.engine.evaluation import (
+from nommer.distributed.trainer import Precision
+from nommer.errors import InputError, refuse_given
+from nommer.inference.evaluation import (
     EvaluationResult,
     EvaluationSettings,
     SplitChoice,
     evaluate_model,
 )
-from nommer.engine.explaining import ExplanationResult, ExplanationSettings, explain_files
-from nommer.engine.prediction import PredictionResult, PredictionSettings, predict_images
-from nommer.engine.study.study import StudySettings, study_data
-from nommer.engine.trainer import Precision
-from nommer.errors import InputError, refuse_given
-from nommer.heads.inference import Inference
+from nommer.inference.prediction import PredictionResult, PredictionSettings, predict_images
+from nommer.models.inference import Inference
+from nommer.studies.explaining import ExplanationResult, ExplanationSettings, explain_files
+from nommer.studies.study import StudySettings, study_data
 
 
 def evaluate(

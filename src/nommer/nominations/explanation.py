@@ -9,9 +9,9 @@ from PIL import Image
 from torch import Tensor
 
 from nommer.backbone.contexts import CONTEXTS
+from nommer.nominations.attention_maps import TokenView
 from nommer.nominations.render import Regions, Span, nomination_figure
 from nommer.nominations.render_tokens import token_figure
-from nommer.nominations.sight import TokenView
 from nommer.nominations.tokens import Frame, Pixel, TokenSight, describe_view, typical_pixels
 from nommer.predictions import Classification, Detections, Segmentation, SegmentationSummary
 

@@ -21,8 +21,8 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import gaussian_blur
 
 from nommer.backbone.contexts import CONTEXTS
-from nommer.heads.classification import Classifier
-from nommer.heads.storage import nommer_of
+from nommer.models.classification import Classifier
+from nommer.models.storage import nommer_of
 from nommer.nominations.cells import block_strides
 from nommer.nominations.intervention import intervene
 from nommer.nominations.trace import NominationTrace

@@ -16,16 +16,16 @@ from torch import Tensor
 from nommer.backbone.contexts import CONTEXTS
 from nommer.backbone.network import NomMer
 from nommer.data.images import ImageSource
-from nommer.heads.classification import Classifier
-from nommer.heads.detection import Detector
-from nommer.heads.inference import WHOLE_PIXELS, Inference
-from nommer.heads.recogniser import NO_NUMBERS, evaluating, open_source, source_name
-from nommer.heads.segmentation import Segmenter
-from nommer.heads.storage import nommer_of
+from nommer.models.classification import Classifier
+from nommer.models.detection import Detector
+from nommer.models.inference import WHOLE_PIXELS, Inference
+from nommer.models.recogniser import NO_NUMBERS, evaluating, open_source, source_name
+from nommer.models.segmentation import Segmenter
+from nommer.models.storage import nommer_of
+from nommer.nominations.attention_maps import SightTrace
 from nommer.nominations.cells import block_strides, cells_of, pixel_tokens
 from nommer.nominations.explanation import PART_COLOURS, ClassShares, Explanation
 from nommer.nominations.receptive import Place
-from nommer.nominations.sight import SightTrace
 from nommer.nominations.tokens import Frame, OutsideError, Pixel, token_sights
 from nommer.nominations.trace import NominationTrace, shares
 from nommer.predictions import Classification, Failure, Segmentation

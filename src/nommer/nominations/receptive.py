@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from nommer.backbone.network import NomMer
 from nommer.backbone.nominator import NominatedContext
 from nommer.backbone.stage import BlockSequence
-from nommer.heads.recogniser import evaluating
+from nommer.models.recogniser import evaluating
 from nommer.shapes import Images
 
 Place = tuple[int, int]

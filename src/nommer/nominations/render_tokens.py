@@ -15,8 +15,8 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Patch, Rectangle
 from PIL import Image
 
+from nommer.nominations.attention_maps import ATTENTION, TokenView
 from nommer.nominations.render import CONTEXT_COLOURS, visible
-from nommer.nominations.sight import ATTENTION, TokenView
 from nommer.nominations.tokens import Frame, TokenSight, on_image, tokens_with_half
 
 KIND_COLOURS = {**CONTEXT_COLOURS, ATTENTION: "#009E73"}

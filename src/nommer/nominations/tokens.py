@@ -14,8 +14,8 @@ from torch import Tensor
 
 from nommer.backbone.contexts import CONTEXTS
 from nommer.errors import InputError
+from nommer.nominations.attention_maps import SightTrace, TokenView
 from nommer.nominations.receptive import Place, gradient_fields, receptive_fields
-from nommer.nominations.sight import SightTrace, TokenView
 
 Pixel = tuple[int, int]
 """x and y in the image file, from 0."""

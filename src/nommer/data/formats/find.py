@@ -9,7 +9,7 @@ from nommer.data.formats import (
     folders,
     instance_maps,
     mask_layouts,
-    several,
+    multi_label,
     tables,
 )
 from nommer.data.formats.labelled import check_folder
@@ -19,7 +19,7 @@ from nommer.errors import InputError
 Task = Literal["classification", "multi-label classification", "segmentation", "detection"]
 
 LAYOUTS = (
-    f"{classification.LAYOUTS}\n{several.LAYOUTS}\n{mask_layouts.LAYOUTS}\n{detection.LAYOUTS}"
+    f"{classification.LAYOUTS}\n{multi_label.LAYOUTS}\n{mask_layouts.LAYOUTS}\n{detection.LAYOUTS}"
 )
 """Of all tasks."""
 

@@ -23,7 +23,7 @@ from nommer.data.archives import read_bytes
 from nommer.data.formats.folders import ClassFolders
 from nommer.data.formats.labelled import SPLIT_FOLDERS, Issue, Split, shorten, split_of
 from nommer.data.formats.listed import NAME_FILES, Entry, collect, read_text
-from nommer.data.formats.several import PLURAL_NAMES, TableRow, Tagging, find_tagging
+from nommer.data.formats.multi_label import PLURAL_NAMES, TableRow, Tagging, find_tagging
 from nommer.data.images import direct_files, sub_folders
 from nommer.errors import InputError
 

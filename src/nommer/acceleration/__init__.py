@@ -1,0 +1,1 @@
+"""Faster forms of a network: fused, packed, compiled."""

@@ -1,0 +1,229 @@
+"""A NomMer for inference.
+
+What is constant once training is over is computed once and folded together.
+
+- batch norms into the convolutions before them, also those of a segmenter's decoder;
+- block DCT (or pooling), grouped 1x1 convolution and batch norm into one strided grouped
+  convolution;
+- grouped 1x1 convolution and inverse DCT into one matrix per group;
+- the window context's bias, gathered from its table;
+- nomination by selecting instead of multiplying and adding;
+- on the CPU, weights packed for its matrix products, with the activation or residual addition after
+  them (`packed`).
+
+The slow, literal twins are the modules themselves; the tests compare both.
+"""
+
+import copy
+from collections.abc import Callable
+from itertools import pairwise
+from typing import TypeVar
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from nommer.acceleration.packed import PackedConv2d, PackedLinear, can_pack, pack
+from nommer.backbone.block import Block, Mlp
+from nommer.backbone.contexts import ConvolutionContext, SpectralContext, WindowContext
+from nommer.backbone.contexts.spectral import widen_blocks
+from nommer.backbone.layout import as_grid, as_maps, crop_grid, pad_maps
+from nommer.backbone.nominator import Nomination, Nominator
+from nommer.backbone.stem import Stem, whole_patches
+from nommer.models.upernet import TolerantBatchNorm
+from nommer.shapes import Images, TokenGrid, TokensOrGrid
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def fuse(model: Model) -> Model:
+    """A fused copy of `model` (anything that contains a NomMer) in evaluation mode.
+
+    `model` stays as it is.
+
+    The copy gives the same outputs up to rounding (about 1e-6 relative in float32) and nominates
+    the same contexts but for ties within rounding. It is for inference: its parameters take no
+    gradients.
+    """
+    fused = copy.deepcopy(model).eval()
+    for parent in list(fused.modules()):
+        for name, child in list(parent.named_children()):
+            if type(child) in _FUSED:
+                setattr(parent, name, _FUSED[type(child)](child))
+    for module in fused.modules():
+        if isinstance(module, nn.Sequential):
+            _fold_sequence(module)
+    for parent in list(fused.modules()):
+        for name, child in list(parent.named_children()):
+            if can_pack(child):
+                setattr(parent, name, pack(child))
+    return fused.eval().requires_grad_(requires_grad=False)
+
+
+def _folded(module: nn.Module, conv: str, norm: str) -> nn.Conv2d:
+    return fuse_conv_bn_eval(getattr(module, conv), getattr(module, norm))
+
+
+class FusedStem(nn.Module):
+    """The stem with its batch norm folded and the ReLU on the way out."""
+
+    def __init__(self, stem: Stem) -> None:
+        super().__init__()
+        self.patch_size, self.conv = (
+            stem.patch_size,
+            PackedConv2d(_folded(stem, "conv", "norm"), "relu"),
+        )
+
+    def forward(self, images: Images) -> TokenGrid:
+        """Images (B, channels, H, W) to tokens (B, ceil(H / patch_size), ceil(W / patch_size),
+        width).
+        """
+        return as_grid(self.conv(whole_patches(images, self.patch_size)))
+
+
+class FusedConvolutionContext(nn.Module):
+    """The convolutional context with its batch norms folded, ReLU and addition on the way out of
+    each convolution.
+    """
+
+    def __init__(self, context: ConvolutionContext) -> None:
+        super().__init__()
+        self.conv1, self.conv2, self.conv3 = (
+            PackedConv2d(_folded(context, f"conv{n}", f"norm{n}"), "relu") for n in (1, 2, 3)
+        )
+
+    def forward(self, grid: TokenGrid) -> TokenGrid:
+        """Context of every token from its neighbours within 3x3.
+
+        (B, rows, columns, width), same shape out.
+        """
+        maps = as_maps(grid)
+        return as_grid(self.conv3(self.conv2(self.conv1(maps)), maps))
+
+
+class FusedMlp(nn.Module):
+    """Linear, GELU, Linear.
+
+    The GELU on the way out of the first, the residual's addition on that of the second.
+    """
+
+    def __init__(self, mlp: Mlp) -> None:
+        super().__init__()
+        self.fc1, self.fc2 = PackedLinear(mlp.fc1, "gelu"), PackedLinear(mlp.fc2)
+
+    def forward(self, x: TokensOrGrid, residual: TokensOrGrid | None = None) -> TokensOrGrid:
+        """`mlp(x)`, or with a `residual` `mlp(x) + residual`."""
+        return self.fc2(self.fc1(x), residual)
+
+
+class FusedBlock(nn.Module):
+    """The block without drop path, its second addition done by the MLP."""
+
+    def __init__(self, block: Block) -> None:
+        super().__init__()
+        self.norm1, self.norm2, self.mixer, self.mlp = (
+            block.norm1,
+            block.norm2,
+            block.mixer,
+            FusedMlp(block.mlp),
+        )
+
+    def forward(self, x: TokensOrGrid) -> TokensOrGrid:
+        """Tokens in, tokens out, in the same arrangement."""
+        x = x + self.mixer(self.norm1(x))
+        return self.mlp(self.norm2(x), x)
+
+
+def _fold_sequence(modules: nn.Sequential) -> None:
+    """Fold every batch norm that follows a convolution; subclasses of either may do more, and stay."""
+    for index, (conv, norm) in enumerate(pairwise(modules)):
+        if type(conv) is nn.Conv2d and (
+            type(norm) is nn.BatchNorm2d or type(norm) is TolerantBatchNorm
+        ):
+            modules[index] = fuse_conv_bn_eval(conv, norm)
+            modules[index + 1] = nn.Identity()
+
+
+class FusedWindowContext(WindowContext):
+    """The window context with its bias gathered once."""
+
+    bias: Tensor
+
+    def __init__(self, context: WindowContext) -> None:
+        nn.Module.__init__(self)
+        self.window_size, self.attention = context.window_size, context.attention
+        self.register_buffer("bias", context.position_bias().detach().contiguous())
+
+    def position_bias(self) -> Tensor:
+        """Bias of every (query, key) pair of a window, (1, heads, tokens, tokens)."""
+        return self.bias
+
+
+class FusedSpectralContext(nn.Module):
+    """The global context with each transform, its convolution and the batch norm multiplied out
+    once.
+    """
+
+    expand: Tensor
+
+    def __init__(self, context: SpectralContext) -> None:
+        super().__init__()
+        side, width, groups = (
+            context.transform.block_size,
+            context.norm.num_features,
+            context.compress.groups,
+        )
+        self.block_size, self.attention = side, context.attention
+        exact, dtype = copy.deepcopy(context).double(), context.norm.weight.dtype
+        merged = nn.Conv2d(width, width, side, stride=side, groups=groups, bias=False)
+        kernels = rearrange(exact.compress_kernels(), "g (j i c) o -> (g o) c j i", j=side, i=side)
+        merged.weight = nn.Parameter(kernels)
+        self.compress = fuse_conv_bn_eval(merged.eval(), exact.norm).to(dtype)
+        self.register_buffer("expand", exact.expand_kernels().detach().to(dtype))
+
+    def forward(self, grid: TokenGrid) -> TokenGrid:
+        """Context of every token from the whole image: (B, rows, columns, width), same shape out."""
+        _, rows, columns, _ = grid.shape
+        padded = pad_maps(as_maps(grid), self.block_size, "replicate")
+        attended = self.attention(as_grid(self.compress(padded)))
+        return crop_grid(widen_blocks(attended, self.expand, self.block_size), rows, columns)
+
+
+class FusedNominator(Nominator):
+    """The nominator that selects the nominated context.
+
+    Its `nomination` is the same module, for hooks.
+    """
+
+    def __init__(self, nominator: Nominator) -> None:
+        nn.Module.__init__(self)
+        self.score, self.nomination = nominator.score, nominator.nomination
+
+    def forward(self, *contexts: TokenGrid) -> TokenGrid:
+        """Per token the nominated context, (B, rows, columns, width)."""
+        if self.nomination._forward_hooks:  # a hook may put weights there that select nothing
+            return super().forward(*contexts)
+        together = contexts[0] + contexts[1]
+        for context in contexts[2:]:
+            together += context
+        weights = self.nomination(self.scores(together))
+        *before, chosen = contexts
+        for index, context in reversed(list(enumerate(before))):
+            chosen = torch.where(weights[..., index : index + 1] > 0, context, chosen)
+        return chosen
+
+
+def _fuse_nominator(nominator: Nominator) -> Nominator:
+    """A mixture selects nothing and stays as it is."""
+    return FusedNominator(nominator) if type(nominator.nomination) is Nomination else nominator
+
+
+_FUSED: dict[type[nn.Module], Callable[..., nn.Module]] = {
+    Stem: FusedStem,
+    Block: FusedBlock,
+    ConvolutionContext: FusedConvolutionContext,
+    WindowContext: FusedWindowContext,
+    SpectralContext: FusedSpectralContext,
+    Nominator: _fuse_nominator,
+}

@@ -1,0 +1,206 @@
+"""Linear layers and convolutions whose weights lie in memory as the processor's matrix products
+want them.
+
+torch's own layers bring float32 weights into that order again at every call, or (linear layers) use
+a library that is slower on many processors; and they write what an activation or an addition then
+reads again. Here oneDNN packs the weights once and does the activation or the addition on the way
+out, through the same operators that torch.compile uses (`torch.ops.mkldnn`); in what torch.compile
+makes, each layer is one operator (`opaque`). Where they do not apply (another device or dtype,
+autocast, gradients, an export, a count of operations) each layer is the plain one that it is made
+from: its literal twin, with which the tests compare it.
+"""
+
+from typing import Any, Literal, TypeGuard
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nommer.acceleration.custom_op import packed_layer, register
+from nommer.backbone.cpu import at_work_on_cpu, wants_gradient
+from nommer.backbone.linear import Linear
+
+Activation = Literal["none", "relu", "gelu"]
+
+_ACTIVATIONS = {"none": lambda x: x, "relu": F.relu, "gelu": F.gelu}
+_OPERATORS = torch.ops.mkldnn
+_HAS_BF16 = torch._C._has_mkldnn and _OPERATORS._is_mkldnn_bf16_supported()
+
+
+def _packs(dtype: torch.dtype) -> bool:
+    """Whether oneDNN computes in this dtype on this processor."""
+    if not torch._C._has_mkldnn or not torch.backends.mkldnn.enabled:
+        return False
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and _HAS_BF16)
+
+
+class _Packed(nn.Module):
+    """A layer with `weight` and `bias` that keeps its packed weight beside them, made when it is
+    first used.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    _packed: Tensor | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._number = register(self)
+
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """What the layer makes of `x`, plus a `residual` of the same shape."""
+        if not self.applies(x):
+            return self.plain(x, residual)
+        if torch.compiler.is_compiling():
+            return packed_layer(x, residual, self._number)
+        return self.compute(x, residual)
+
+    def applies(self, x: Tensor) -> bool:
+        """Whether packed weights apply to `x`; else the plain layer has to do."""
+        if torch.compiler.is_exporting() or not _packs(x.dtype) or wants_gradient(x, self.weight):
+            return False
+        if not torch.compiler.is_compiling():
+            return at_work_on_cpu(x, self.weight)
+        return (
+            x.device.type == "cpu"
+            and x.dtype == self.weight.dtype
+            and not torch.is_autocast_enabled("cpu")
+        )
+
+    def packed(self, x: Tensor) -> Tensor:
+        """The packed weight, made for the first `x`."""
+        if self._packed is None:
+            self._packed = self._pack(x)
+        return self._packed
+
+    def plain(self, x: Tensor, residual: Tensor | None) -> Tensor:
+        """The literal twin of `compute`."""
+        raise NotImplementedError
+
+    def compute(self, x: Tensor, residual: Tensor | None) -> Tensor:
+        """What the layer makes of `x` by its packed weight."""
+        raise NotImplementedError
+
+    def shaped(self, x: Tensor) -> Tensor:
+        """A tensor of the shape and layout that comes out."""
+        raise NotImplementedError
+
+    def _pack(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _apply(self, fn: Any, recurse: bool = True) -> "_Packed":
+        self._packed = None  # of another device or dtype from now on
+        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+
+    def _load_from_state_dict(self, *args: Any, **options: Any) -> None:
+        self._packed = None
+        super()._load_from_state_dict(*args, **options)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the packed weight, which can be neither copied nor stored."""
+        return self.__dict__ | {"_packed": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._number = register(self)
+
+
+class PackedLinear(_Packed):
+    """`activation(linear(x))`, or with a `residual` `linear(x) + residual`."""
+
+    def __init__(self, linear: nn.Linear, activation: Activation = "none") -> None:
+        super().__init__()
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.weight, self.bias, self.activation = linear.weight, linear.bias, activation
+
+    def plain(self, x: Tensor, residual: Tensor | None) -> Tensor:
+        """(..., in_features) to (..., out_features), of which `residual` has the shape."""
+        out = _ACTIVATIONS[self.activation](F.linear(x, self.weight, self.bias))
+        return out if residual is None else out + residual
+
+    def compute(self, x: Tensor, residual: Tensor | None) -> Tensor:
+        """As `plain`."""
+        packed = self.packed(x)
+        if residual is not None:
+            return _OPERATORS._linear_pointwise.binary(x, residual, packed, self.bias, "add")
+        return _OPERATORS._linear_pointwise(x, packed, self.bias, self.activation, [], "none")
+
+    def shaped(self, x: Tensor) -> Tensor:
+        """(..., out_features)."""
+        return x.new_empty(*x.shape[:-1], self.out_features)
+
+    def _pack(self, x: Tensor) -> Tensor:
+        return _OPERATORS._reorder_linear_weight(self.weight.detach().contiguous())
+
+
+class PackedConv2d(_Packed):
+    """`activation(convolution(x))`, or with a `residual` `activation(convolution(x) + residual)`.
+
+    No gelu.
+    """
+
+    def __init__(self, conv: nn.Conv2d, activation: Literal["none", "relu"] = "none") -> None:
+        super().__init__()
+        self.weight, self.bias, self.activation = conv.weight, conv.bias, activation
+        self.kernel_size, self.stride, self.padding = conv.kernel_size, conv.stride, conv.padding
+        self.dilation, self.groups = conv.dilation, conv.groups
+
+    def plain(self, x: Tensor, residual: Tensor | None) -> Tensor:
+        """(B, channels, H, W) to what the convolution makes of it, of which `residual` has the
+        shape.
+        """
+        out = F.conv2d(
+            x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups
+        )
+        return _ACTIVATIONS[self.activation](out if residual is None else out + residual)
+
+    def compute(self, x: Tensor, residual: Tensor | None) -> Tensor:
+        """As `plain`."""
+        packed, where = self.packed(x), (self.padding, self.stride, self.dilation, self.groups)
+        if residual is None:
+            return _OPERATORS._convolution_pointwise(
+                x, packed, self.bias, *where, self.activation, [], ""
+            )
+        if x.dtype != torch.float32 and self.groups > 1:  # add_relu is not there for it
+            out = (
+                _OPERATORS._convolution_pointwise(x, packed, self.bias, *where, "none", [], "")
+                + residual
+            )
+            return _ACTIVATIONS[self.activation](out)
+        then = None if self.activation == "none" else self.activation
+        return _OPERATORS._convolution_pointwise.binary(
+            x, residual, packed, self.bias, *where, "add", 1.0, then, [], ""
+        )
+
+    def shaped(self, x: Tensor) -> Tensor:
+        """What a convolution gives, in the layout of `x`."""
+        weight = x.new_empty(self.weight.shape)
+        return F.conv2d(x, weight, None, self.stride, self.padding, self.dilation, self.groups)
+
+    def _pack(self, x: Tensor) -> Tensor:
+        weight = self.weight.detach()
+        where = (self.padding, self.stride, self.dilation, self.groups)
+        return _OPERATORS._reorder_convolution_weight(weight, *where, list(x.shape))
+
+
+def can_pack(module: nn.Module) -> TypeGuard[nn.Linear | nn.Conv2d]:
+    """Whether this is a plain linear layer, or a plain convolution whose padding is a number of
+    zeros.
+    """
+    if type(module) is nn.Conv2d:
+        return module.padding_mode == "zeros" and not isinstance(module.padding, str)
+    return type(module) in (nn.Linear, Linear)
+
+
+def pack(
+    module: nn.Linear | nn.Conv2d, activation: Activation = "none"
+) -> "PackedLinear | PackedConv2d":
+    """The packed layer that computes `activation(module(x))`.
+
+    It shares its parameters with `module`.
+    """
+    if isinstance(module, nn.Linear):
+        return PackedLinear(module, activation)
+    if activation == "gelu":
+        raise ValueError("a packed convolution ends with relu or none, got gelu")
+    return PackedConv2d(module, activation)

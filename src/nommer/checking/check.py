@@ -1,0 +1,302 @@
+"""Looking at a data set before anything is learned from it: `nommer check`.
+
+Files are read, never changed.
+"""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from nommer.checking.report import write_refusal, write_report
+from nommer.checking.tasks import CHECKS, Facts
+from nommer.data.audit import ImageReport, read_images
+from nommer.data.findings import (
+    SEVERITIES,
+    Finding,
+    find_alike,
+    find_duplicates,
+    find_imbalance,
+    find_small,
+    graded,
+)
+from nommer.data.formats.labelled import SPLIT_FOLDERS, Issue
+from nommer.data.images import is_folder, is_image_name, visible_files
+from nommer.errors import InputError
+from nommer.files import write_csv, write_json
+from nommer.runs.folder import RunFolder, results_folder
+from nommer.runs.results import check_folder, check_outside
+from nommer.tasks.registry import find_workflow
+from nommer.tasks.workflow import Auditing, Data, Workflow
+
+FINE, PROBLEMS, USELESS = 0, 1, 2
+"""Exit codes: nothing but notes; something is lost or doubtful; training would refuse the data."""
+
+VAL_FRACTION = 0.2
+"""Share that training holds back by default of data without a "val" split."""
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What was found in a data set, and where it is written."""
+
+    task: str
+    """What the data are for, such as "classification"; "" where that cannot be told."""
+    summary: dict[str, Any]
+    """Numbers about the data, by name."""
+    findings: tuple[Finding, ...]
+    """The gravest first."""
+    out: Path
+    """The folder with `report.html`, `data_issues.jsonl`, `images.csv` and `result.json`."""
+
+    @property
+    def code(self) -> int:
+        """0 where there are but notes, 1 where there is a problem, 2 where training would refuse
+        the data.
+        """
+        return code_of(self.findings)
+
+
+def code_of(findings: Sequence[Finding]) -> int:
+    """The exit code, by the gravest of the findings."""
+    grades = {finding.severity for finding in findings}
+    return USELESS if "fatal" in grades else PROBLEMS if "problem" in grades else FINE
+
+
+def check_data(
+    root: Path, *, classes: Path | None, out: Path | None, overwrite: bool
+) -> CheckResult:
+    """Check a data set as `nommer.check` describes."""
+    _refuse_inside(root, Path("runs", "check") if out is None else out)
+    if out is not None and overwrite:
+        check_outside(root, out)
+    if out is not None:
+        check_folder(out, overwrite=overwrite)  # before much is read
+    task = ""
+    try:
+        workflow = find_workflow(root, classes)
+        task = workflow.name
+        data = _in_order(workflow.read(root, classes=classes))
+    except InputError as error:
+        if not root.exists() or (
+            classes is not None and str(classes) in str(error)
+        ):  # the call is mistaken
+            raise
+        return _refused(
+            root, classes, task, str(error), results_folder(None, "check", out, overwrite=overwrite)
+        )
+    facts = Facts.of(data, workflow.inspect(data))
+    findings = find_all(workflow, data, facts)
+    folder = results_folder(None, "check", out, overwrite=overwrite)
+    result = CheckResult(
+        workflow.name, summarise(workflow.name, data, facts, findings), tuple(findings), folder
+    )
+    _write(folder, root, result.task, result.summary, findings, image_rows(data, facts))
+    command = _command(
+        "train", "--data", root, classes=classes, out=Path("runs", root.resolve().stem)
+    )
+    write_report(
+        data, facts, result.task, result.summary, findings, folder / "report.html", command
+    )
+    return result
+
+
+def _command(*words: str | Path, classes: Path | None, out: Path | None = None) -> str:
+    """A command of nommer, to be copied as it stands."""
+    options = {"--classes": classes, "--out": out}
+    given = [
+        word for option, value in options.items() if value is not None for word in (option, value)
+    ]
+    return shlex.join(map(str, ("nommer", *words, *given)))
+
+
+def _refused(root: Path, classes: Path | None, task: str, why: str, folder: Path) -> CheckResult:
+    """What is told of data that contradict themselves or fit nothing.
+
+    Why, and what can be said of their images alone.
+
+    Args:
+        root: the data.
+        classes: the file of their classes, where one was given.
+        task: what they are for; "" where that cannot be told, and then nothing is read.
+        why: the sentence with which training would refuse them.
+        folder: for what is found.
+    """
+    images = read_images(_image_files(root) if task else [], whole=True)
+    findings = [Finding(str(root), why, "cannot be used", "fatal")]
+    findings += [
+        Finding(str(image.path), image.error, "left out", "problem")
+        for image in images
+        if image.error
+    ]
+    summary = {
+        "images found": len(images),
+        "unreadable images": sum(bool(image.error) for image in images),
+    }
+    rows = [
+        {"file": image.path.as_posix(), "split": "", "label": "", **_file_facts(image)}
+        for image in images
+    ]
+    _write(folder, root, task, summary, findings, rows)
+    command = _command("check", root, classes=classes)
+    write_refusal(root, summary, findings, images, folder / "report.html", command)
+    return CheckResult(task, summary, tuple(findings), folder)
+
+
+def _image_files(root: Path) -> list[Path]:
+    """Every image file below a folder or in an archive, where they can be listed."""
+    try:
+        return (
+            [path for path in visible_files(root) if is_image_name(path)] if is_folder(root) else []
+        )
+    except InputError:  # of which `why` tells
+        return []
+
+
+def _write(
+    folder: Path,
+    root: Path,
+    task: str,
+    summary: Mapping[str, Any],
+    findings: Sequence[Finding],
+    rows: Sequence[dict[str, Any]],
+) -> None:
+    """Everything but the page."""
+    RunFolder(folder).write_issues(findings)
+    write_csv(folder / "images.csv", list(rows))
+    write_json(
+        folder / "result.json",
+        {"data": str(root), "task": task, "code": code_of(findings), **summary},
+    )
+
+
+def _in_order(data: Data) -> Data:
+    """The data with "train" before "val" before "test".
+
+    Of two equal images the first is the one to learn from.
+    """
+    return replace(
+        data, splits={split: data.splits[split] for split in SPLIT_FOLDERS if split in data.splits}
+    )
+
+
+def _refuse_inside(root: Path, out: Path) -> None:
+    if root.is_dir() and out.resolve().is_relative_to(root.resolve()):
+        raise InputError(
+            f"--out {out}: lies in the data, which are never written to; choose another --out"
+        )
+
+
+def find_all(workflow: Workflow, data: Data, facts: Facts) -> list[Finding]:
+    """Everything found, the gravest first."""
+    task = CHECKS[workflow.name]
+    issues, refusal = audit_issues(workflow, data, facts.reports)
+    findings = [Finding(str(data.root), refusal, "cannot be used", "fatal")] if refusal else []
+    findings += [graded(issue) for issue in issues]
+    targets = {sample.path: task.key(sample, facts.report_of(sample)) for sample in data.samples()}
+    sound = {sample.path for sample in data.samples() if not getattr(sample, "error", None)}
+    digests = {
+        p: image.digest
+        for p, image in facts.images.items()
+        if p in sound and image.digest and not image.error
+    }
+    findings += [twin.as_finding(data) for twin in find_duplicates(data, digests, targets)]
+    findings += find_small(
+        {path: image.size for path, image in facts.images.items() if image.size and not image.error}
+    )
+    counts = {
+        split: task.count(data, facts.usable(part), facts).tolist()
+        for split, part in data.splits.items()
+    }
+    findings += find_alike(data.root, data.class_names)
+    findings += find_imbalance(data.root, data.class_names, counts, task.unit)
+    return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
+
+
+def audit_issues(
+    workflow: Workflow, data: Data, reports: Sequence[Any]
+) -> tuple[list[Issue], str | None]:
+    """What the audit of training finds, and the sentence with which training would refuse the data,
+    if it would.
+    """
+    refusal = None
+    for policy in ("auto", "skip"):
+        try:
+            found = workflow.audit(
+                data, Auditing(on_bad_sample=policy, training=True, reports=reports)
+            )
+            if "val" not in found.data.splits:
+                workflow.split(found.data, fraction=VAL_FRACTION, seed=0)
+        except InputError as error:
+            refusal = refusal or str(error)
+        else:
+            return list(found.data.issues), refusal
+    bad = {sample.path: getattr(sample, "error", None) for sample in data.samples()}
+    bad |= {report.path: report.error for report in reports if report.error}
+    return [
+        *data.issues,
+        *(Issue(str(path), error, "left out") for path, error in bad.items() if error),
+    ], refusal
+
+
+def summarise(task: str, data: Data, facts: Facts, findings: Sequence[Finding]) -> dict[str, Any]:
+    """The numbers to show first."""
+    read = [image for image in facts.images.values() if not image.error]
+    sides = [image.size for image in read if image.size]
+    grades = [finding.severity for finding in findings]
+    sizes = {}
+    if sides:
+        smallest, largest = min(sides, key=_area), max(sides, key=_area)
+        sizes = {"smallest image": _as_text(smallest), "largest image": _as_text(largest)}
+    return {
+        "images": len(data.samples()),
+        **{f"{split} images": len(part) for split, part in data.splits.items()},
+        "classes": len(data.class_names),
+        **CHECKS[task].totals(data, facts),
+        **sizes,
+        "unreadable images": sum(bool(image.error) for image in facts.images.values()),
+        "turned by EXIF": sum(image.orientation != 1 for image in read),
+        "problems": grades.count("problem") + grades.count("fatal"),
+        "notes": grades.count("note"),
+    }
+
+
+def _area(size: tuple[int, int]) -> int:
+    return size[0] * size[1]
+
+
+def _as_text(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]}"
+
+
+def image_rows(data: Data, facts: Facts) -> list[dict[str, Any]]:
+    """One row per image: what it is labelled with, and what its file is."""
+    rows = []
+    for split, part in data.splits.items():
+        for sample in part:
+            image = facts.images.get(sample.path) or ImageReport(
+                sample.path, error=getattr(sample, "error", None)
+            )
+            told = {
+                "file": data.name_of(sample.path),
+                "split": split,
+                data.target: data.target_of(sample),
+            }
+            rows.append(told | _file_facts(image))
+    return rows
+
+
+def _file_facts(image: ImageReport) -> dict[str, Any]:
+    """What is known of an image file."""
+    width, height = image.size or (None, None)
+    return {
+        "width": width,
+        "height": height,
+        "orientation": image.orientation,
+        "mode": image.mode,
+        "format": image.format,
+        "bytes": image.file_bytes,
+        "sha256": image.digest,
+        "error": image.error,
+    }

@@ -1,0 +1,1 @@
+"""Processes and devices: the trainer, the rendezvous of processes, signals."""

@@ -1,0 +1,1 @@
+"""Models as ONNX or pt2 files, delivered only if they compute the same."""

@@ -1,0 +1,156 @@
+"""A whole export: the model, the images that it is compared on, the file and its report."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from nommer.errors import InputError
+from nommer.exporting.capture import image_size
+from nommer.exporting.export import export_model
+from nommer.exporting.int8 import QuantisationReport
+from nommer.exporting.parity import ParityReport, parity_images
+from nommer.exporting.quantising import quantise_export
+from nommer.files import sync_folder, write_json
+from nommer.inference.inputs import images_to_compare
+from nommer.models.detection import Detector
+from nommer.models.segmentation import Segmenter
+from nommer.models.storage import Model, load, network_of
+from nommer.progress import notice
+from nommer.runs.folder import check_inputs_outside, results_folder, run_of
+from nommer.runs.results import ENVIRONMENT, check_folder, environment, held
+
+FormatName = Literal["onnx", "torch_export"]
+ExportPrecision = Literal["float32", "int8"]
+
+ATTEMPT = "attempt"
+"""Folder inside the results in which an export is made; what stays there was not delivered."""
+
+MAX_DROP = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportSettings:
+    """The arguments of `nommer.export`; see there."""
+
+    model: Path
+    format: FormatName
+    dynamic_size: bool
+    precision: ExportPrecision
+    max_drop: float | None
+    data: Path | str | None
+    out: Path | str | None
+    overwrite: bool
+
+    def __post_init__(self) -> None:
+        if self.precision == "int8" and self.format != "onnx":
+            raise InputError(
+                f"--precision int8 is for --format onnx only, got --format {self.format}"
+            )
+        if self.max_drop is not None and self.precision != "int8":
+            raise InputError("--max-drop is for --precision int8 only")
+        if self.max_drop is not None and not 0 <= self.max_drop <= 1:
+            raise InputError(f"--max-drop must be from 0 to 1, got {self.max_drop}")
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """How closely the exported model follows, and where it is."""
+
+    report: ParityReport
+    """Of the export in float32."""
+    out: Path
+    quantisation: QuantisationReport | None = None
+    """Of an export in 8-bit integers."""
+
+
+def export_to_file(settings: ExportSettings) -> ExportResult:
+    """Export a model, as `nommer.export` describes."""
+    if settings.out is not None:
+        check_folder(Path(settings.out), overwrite=settings.overwrite)  # before much is read
+    model = load(settings.model)
+    network_of(model, settings.model)
+    if isinstance(model, Detector) and settings.precision == "int8":
+        raise InputError(
+            f"{settings.model}: --precision int8 is for classifiers and segmenters, not for "
+            "detectors"
+        )
+    data = None if settings.data is None else Path(settings.data)
+    paths = images_to_compare(run_of(settings.model), data)
+    if settings.out is not None and settings.overwrite:
+        check_inputs_outside(settings.model, paths, Path(settings.out))
+    images = parity_images(model, paths)
+    say_sizes(model, dynamic=settings.dynamic_size)
+    with delivery(settings) as (out, folder):
+        report = export_model(
+            model, images, folder, format_name=settings.format, dynamic_size=settings.dynamic_size
+        )
+        if settings.precision == "float32" or isinstance(model, Detector):
+            return ExportResult(report, out)
+        max_drop = MAX_DROP if settings.max_drop is None else settings.max_drop
+        lost = quantise_export(model, settings.model, data, paths, folder, max_drop=max_drop)
+        return ExportResult(report, out, lost)
+
+
+@contextmanager
+def delivery(settings: ExportSettings) -> Iterator[tuple[Path, Path]]:
+    """The folder for the results, and one inside it in which to make them.
+
+    What is made takes its place once it is whole, and only then an earlier export goes. Where that
+    fails, the reports stay in the inner folder, and everything else as it was.
+    """
+    out = None if settings.out is None else Path(settings.out)
+    if out is not None and settings.overwrite and held(out):
+        check_folder(out, overwrite=True)
+    else:
+        out = results_folder(settings.model, "export", out, overwrite=settings.overwrite)
+    made = out / ATTEMPT
+    shutil.rmtree(made, ignore_errors=True)
+    try:
+        made.mkdir()
+        yield out, made
+        write_json(made / ENVIRONMENT, environment())
+        _replace(out, made)
+    except BaseException as error:
+        if isinstance(error, OSError) and not error.filename:
+            error.filename = str(made)  # which the libraries that write do not tell
+        for item in held(made):
+            if item.suffix != ".json":
+                item.unlink()
+        with suppress(OSError):  # there are reports
+            made.rmdir()
+            if [item.name for item in held(out)] == [ENVIRONMENT]:
+                shutil.rmtree(out)
+        raise
+
+
+def _replace(out: Path, made: Path) -> None:
+    """Put what is in `made` into `out`, each file whole on disk, and remove everything else there."""
+    names = {item.name for item in made.iterdir()}
+    for item in sorted(made.iterdir()):
+        with item.open("rb") as stream:
+            os.fsync(stream.fileno())
+    for name in sorted(names, key=lambda name: name.endswith(".json")):  # the model first
+        (made / name).replace(out / name)
+    made.rmdir()
+    for item in held(out):
+        if item.name not in names:
+            item.unlink() if item.is_file() or item.is_symlink() else shutil.rmtree(item)
+    sync_folder(out)
+
+
+def say_sizes(model: Model, *, dynamic: bool) -> None:
+    """Say what a file of this model does otherwise than the model about the size of images."""
+    size = image_size(model, dynamic=dynamic)
+    if isinstance(model, Detector) and dynamic:
+        notice("--dynamic-size: a detector is exported for images of any size in any case")
+    if isinstance(model, Segmenter) and not dynamic:
+        notice(
+            f"the file goes over images in windows of {size.usual} x {size.usual} pixels and pads "
+            "smaller ones, so "
+            "it answers as the model does with --inference.mode slide; --dynamic-size takes images "
+            "whole"
+        )

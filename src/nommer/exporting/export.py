@@ -1,0 +1,134 @@
+"""A model as one file that tells its classes and preprocessing, delivered only if it computes the
+same.
+"""
+
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.export import Dim, ExportedProgram
+
+from nommer.errors import InputError
+from nommer.exporting.capture import (
+    Exportable,
+    capture,
+    describe,
+    image_size,
+    without_torchvisions_warning,
+)
+from nommer.exporting.parity import ParityReport, Prepared, compare
+from nommer.files import write_atomically, write_json
+from nommer.models.exported import INPUT, METADATA, load_exported
+
+
+def export_model(
+    model: Exportable,
+    images: Prepared,
+    folder: Path,
+    *,
+    format_name: str = "onnx",
+    dynamic_size: bool = False,
+) -> ParityReport:
+    """Write `folder/model.onnx` (or `model.pt2`) and `folder/parity.json`.
+
+    The file takes images (batch, 3, height, width) float32, prepared as its metadata say, with any
+    batch size; height and width are the model's own, or with `dynamic_size` any from the smallest
+    that the metadata name. Of a detector it takes one image of any such size at a time.
+
+    Args:
+        model: on the CPU.
+        images: prepared real images for the comparison, as of `parity_images`.
+        folder: an existing folder.
+        format_name: a name of `FORMATS`.
+        dynamic_size: leave height and width open.
+
+    Raises:
+        InputError: the exported model does not follow (then the report is written, but no model),
+            or the network cannot be traced for any size.
+        OSError: the disk is full, ...; no model is left.
+    """
+    form, size = FORMATS[format_name], image_size(model, dynamic=dynamic_size)
+    candidate = folder / f".candidate{form.suffix}"
+    try:
+        program, shapes = capture(model, size)
+        description = describe(model, size)
+        form.write(program, shapes, description, candidate)
+        report = replace(
+            compare(model, load_exported(candidate), images, size), left_out=description["left_out"]
+        )
+        write_json(folder / "parity.json", report.to_dict())
+        if not report.passed:
+            raise InputError(
+                f"{folder / 'parity.json'}: the exported model differs by "
+                f"{report.largest_difference:.2g} (allowed "
+                f"{report.tolerance:.0e}), same answer in {report.same_top1} of {report.runs}; no "
+                "model was delivered"
+            )
+        candidate.replace(folder / f"model{form.suffix}")
+    finally:
+        candidate.unlink(missing_ok=True)
+    return report
+
+
+def write_onnx(
+    program: ExportedProgram, shapes: tuple[dict[int, Dim]], description: dict[str, Any], path: Path
+) -> None:
+    """One ONNX file, with `description` in its metadata."""
+    with without_torchvisions_warning():
+        onnx = torch.onnx.export(
+            program,
+            dynamo=True,
+            input_names=[INPUT],
+            output_names=list(description["outputs"]),
+            dynamic_shapes=shapes,
+            external_data=False,
+            verbose=False,
+        )
+    if onnx is None:
+        raise RuntimeError("the exporter returned no program")
+    onnx.model.metadata_props[METADATA] = json.dumps(description)
+    write_atomically(path, lambda stream: stream.write(onnx.model_proto.SerializeToString()))
+
+
+def write_program(
+    program: ExportedProgram,
+    _shapes: tuple[dict[int, Dim]],
+    description: dict[str, Any],
+    path: Path,
+) -> None:
+    """One pt2 file, with `description` as its extra file.
+
+    Nothing in it has to be executed to load it.
+    """
+    for (
+        node
+    ) in program.graph.nodes:  # where in the source it comes from; the paths are nobody's business
+        for name in (
+            "stack_trace",
+            "nn_module_stack",
+            "source_fn_stack",
+            "torch_fn",
+            "from_node",
+            "custom",
+        ):
+            node.meta.pop(name, None)
+    program.example_inputs = None
+    content = io.BytesIO()
+    torch.export.save(program, content, extra_files={METADATA: json.dumps(description)})
+    write_atomically(path, lambda stream: stream.write(content.getbuffer()))
+
+
+@dataclass(frozen=True)
+class Format:
+    """A way to write an exported model."""
+
+    suffix: str
+    write: Callable[[ExportedProgram, tuple[dict[int, Dim]], dict[str, Any], Path], None]
+
+
+FORMATS = {"onnx": Format(".onnx", write_onnx), "torch_export": Format(".pt2", write_program)}
+"""By name."""

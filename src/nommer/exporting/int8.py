@@ -1,0 +1,170 @@
+"""An exported ONNX model in 8-bit integers: post-training static quantisation by ONNX Runtime.
+
+The values of every activation are observed on prepared real images; weights are rounded per
+channel. What accuracy that costs is measured by `agreement`, and where there are labels by judging;
+an export that costs too much is not delivered.
+"""
+
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from nommer.models.classification import Classifier
+from nommer.models.exported import INPUT, METADATA
+from nommer.models.segmentation import Segmenter
+from nommer.shapes import Images
+
+CALIBRATION_IMAGES, DENSE_CALIBRATION_IMAGES = 128, 16
+"""Images that the ranges of activations are taken from, for a classifier and for a segmenter."""
+
+AGREEMENT_IMAGES, DENSE_AGREEMENT_IMAGES = 256, 16
+"""Other images, on which the answers of both are compared."""
+
+_BITS = 8
+
+_NARROW = 8
+"""Linear layers with fewer outputs stay in float32: they cost nothing, and the nominators' decide
+between contexts.
+"""
+
+
+@dataclass(frozen=True)
+class QuantisationReport:
+    """What an exported model in 8-bit integers costs, on real images."""
+
+    weight_bits: int
+    """8, or 7 where the exporting processor would overflow at 8; a file of 8 may overflow on
+    processors like that.
+    """
+    calibration_images: int
+    images: int
+    """Images whose answers are compared."""
+    seen_images: int
+    """Of these, how many were used for calibration: none, but where fewer than that many others are
+    there.
+    """
+    agreement: float
+    """Share of these images, of a segmenter of their pixels, with the same most probable class as
+    in float32.
+    """
+    metric: str | None
+    """What is judged where there are labels: top1, or miou."""
+    float32: float | None
+    """The metric of the model in float32."""
+    int8: float | None
+    """The metric of the quantised one on the same images."""
+    judged_images: int
+    drop: float
+    """What is lost: of the metric, or without labels the share of answers that are others."""
+    max_drop: float
+    """Largest loss with which a model is delivered."""
+    passed: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+def quantise(source: Path, target: Path, images: Images) -> None:
+    """Write the ONNX model at `source` in 8-bit integers to `target`, with the same metadata but
+    for the precision.
+
+    Args:
+        source: as `export_model` writes it.
+        target: an ONNX file.
+        images: (N, 3, height, width) prepared real images to calibrate on.
+    """
+    import onnx  # noqa: PLC0415 - slow to import
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static  # noqa: PLC0415
+    from onnxruntime.quantization.shape_inference import quant_pre_process  # noqa: PLC0415
+
+    prepared, root, before = (
+        target.with_name(".prepared.onnx"),
+        logging.getLogger(),
+        logging.getLogger().level,
+    )
+    root.setLevel(logging.ERROR)  # it advises what is done already
+    try:
+        quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+        quantize_static(
+            str(prepared),
+            str(target),
+            _Calibration(images),
+            quant_format=QuantFormat.QDQ,
+            nodes_to_quantize=_heavy_nodes(onnx.load(str(prepared)).graph),
+            per_channel=True,
+            reduce_range=weight_bits() < _BITS,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.MinMax,
+            extra_options={"CalibMovingAverage": False},
+        )
+    finally:
+        root.setLevel(before)
+        prepared.unlink(missing_ok=True)
+    quantised, told = (
+        onnx.load(str(target)),
+        onnx.load(str(source), load_external_data=False).metadata_props,
+    )
+    description = json.loads(next(entry.value for entry in told if entry.key == METADATA)) | {
+        "precision": "int8"
+    }
+    onnx.helper.set_model_props(quantised, {METADATA: json.dumps(description)})
+    onnx.save(quantised, str(target))
+
+
+@torch.inference_mode()
+def agreement(
+    reference: Classifier | Segmenter, quantised: Classifier | Segmenter, images: Images
+) -> float:
+    """Share of the images, of a segmenter of their pixels, that both give the same most probable
+    class.
+    """
+    same = total = 0
+    for part in torch.split(images, 1 if isinstance(reference, Segmenter) else 16):
+        equal = reference(part).argmax(1) == quantised(part).argmax(1)
+        same, total = same + int(equal.sum()), total + equal.numel()
+    return same / total
+
+
+class _Calibration:
+    """Prepared images one after the other, as ONNX Runtime's calibration reads them."""
+
+    def __init__(self, images: Images) -> None:
+        self.images: Iterator[np.ndarray] = (image[None].numpy() for image in images)
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        """The next input of the model, or None."""
+        image = next(self.images, None)
+        return None if image is None else {INPUT: image}
+
+
+def _heavy_nodes(graph: Any) -> list[str]:
+    """Names of the convolutions and linear layers, which take most of the time.
+
+    Products of activations are no such.
+    """
+    sizes = {weight.name: tuple(weight.dims) for weight in graph.initializer}
+
+    def is_heavy(node: Any) -> bool:
+        if node.op_type == "Conv":
+            return True
+        shape = sizes.get(node.input[1], ()) if node.op_type in ("MatMul", "Gemm") else ()
+        return len(shape) == 2 and min(shape) >= _NARROW
+
+    return [node.name for node in graph.node if is_heavy(node)]
+
+
+def weight_bits() -> int:
+    """Bits of a quantised weight.
+
+    8 where this processor adds up products without overflowing 16 bits in between.
+    """
+    capability = torch.backends.cpu.get_cpu_capability()
+    return _BITS if "AVX512" in capability and torch.cpu._is_vnni_supported() else _BITS - 1

@@ -1,0 +1,1 @@
+"""Models on disk at work: evaluated on labelled images, predicting on others."""

@@ -1,0 +1,316 @@
+"""Judging a model that is on disk, on labelled images that are too."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning as L
+
+from nommer.acceleration.compile import check_compiler, compile_inference
+from nommer.acceleration.fuse import fuse
+from nommer.data.formats.find import find_task
+from nommer.data.formats.labelled import Split, read_split
+from nommer.data.module import Loading
+from nommer.distributed.trainer import Precision, one_device, quiet_lightning
+from nommer.errors import InputError, check_minimum, refuse_options
+from nommer.inference.precision import computation_of, precision_for
+from nommer.models.classification import Classifier
+from nommer.models.detection import Detector
+from nommer.models.inference import Inference
+from nommer.models.storage import Model, load, network_of, task_of
+from nommer.progress import notice
+from nommer.runs.folder import RunFolder, results_folder, run_of
+from nommer.runs.results import check_outside
+from nommer.settings.training import default_workers
+from nommer.tasks.judging import judge
+from nommer.tasks.module import Report
+from nommer.tasks.registry import WORKFLOWS
+from nommer.tasks.workflow import Auditing, Data, Judgement, Workflow
+
+SplitChoice = Literal["auto", "train", "val", "test", "all"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSettings:
+    """The arguments of `nommer.evaluate`; see there."""
+
+    model: Path
+    data: Path | None
+    classes: Path | None
+    split: SplitChoice
+    out: Path | None
+    batch_size: int | None
+    device: str
+    precision: Precision
+    compile: bool = False
+    workers: int | None
+    on_bad_sample: Literal["error", "skip"]
+    overwrite: bool
+    inference: Inference
+
+    def __post_init__(self) -> None:
+        for name in (
+            "model",
+            "data",
+            "classes",
+            "out",
+        ):  # text is as good where the call comes from Python
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, Path(getattr(self, name)))
+        check_minimum("batch-size", self.batch_size, 1)
+        check_minimum("workers", self.workers, 0)
+
+    def classes_for(self, root: Path, run: RunFolder) -> Path | None:
+        """The file of class names and colours.
+
+        The one asked for, or for a run's own data the run's own.
+        """
+        recorded = run.read_config()
+        own = (
+            recorded.get("data") is not None and Path(recorded["data"]).resolve() == root.resolve()
+        )
+        return (
+            Path(recorded["classes"])
+            if self.classes is None and own and recorded.get("classes")
+            else self.classes
+        )
+
+    def loading(self, run: RunFolder, largest_batch: int) -> Loading:
+        """How batches are put together.
+
+        As in the run, for the size of a batch changes how sums are rounded.
+        """
+        workers = default_workers() if self.workers is None else self.workers
+        batch_size = self.batch_size or run.read_config().get("batch_size") or largest_batch
+        return Loading(batch_size=batch_size, workers=workers)
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """A judgement, and where it is written."""
+
+    task: str
+    """The task of the model, such as "classification"."""
+    report: Report
+    per_class: list[dict[str, Any]]
+    """One row per class."""
+    out: Path
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model and the audited data that it is to be judged on."""
+
+    model: Model
+    workflow: Workflow
+    run: RunFolder
+    root: Path
+    """Of the data."""
+    split: str
+    data: Data
+    precision: Precision
+    """In which it is computed; never auto."""
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What was judged on what, for the results."""
+        return {"data": str(self.root), "split": self.split}
+
+    def notice(self) -> None:
+        """Say what is used."""
+        absent = self.workflow.absent_hint(self.data)
+        notice(
+            f"{len(self.data.samples())} images of {self.root} "
+            f"({self.split}){issues_hint(self.data)}{absent}"
+        )
+
+    def judge(
+        self,
+        data: Data,
+        settings: EvaluationSettings,
+        out: Path,
+        *,
+        callbacks: Sequence[L.Callback] = (),
+    ) -> Judgement:
+        """Judge the model on `data`, all of the opened data or a part of it."""
+        with quiet_lightning():
+            return judge(
+                self.workflow.judging_task(self.model, data, settings.inference),
+                self.workflow.judging_data(
+                    data,
+                    self.model,
+                    settings.loading(self.run, self.workflow.largest_default_batch),
+                ),
+                device=one_device(settings.device),
+                precision=self.precision,
+                out=out,
+                callbacks=callbacks,
+            )
+
+
+def open_model_and_data(settings: EvaluationSettings) -> Opened:
+    """Load the model, find its data and read every sample once.
+
+    Raises:
+        InputError: anything that does not fit.
+    """
+    model = load(settings.model)
+    workflow = WORKFLOWS[task_of(model)]
+    if not workflow.has_inference:
+        refuse_options("inference", settings.inference, workflow.name)
+    run = run_of(settings.model)
+    precision = precision_for(model, settings.precision, run, settings.device)
+    root = settings.data or data_of_run(run)
+    if settings.overwrite and settings.out:
+        check_outside(root, settings.out)
+    check_task(root, workflow, settings.classes_for(root, run))
+    read = read_for(model, workflow, root, settings.classes_for(root, run))
+    name, chosen = choose_split(without_known_issues(read, run), settings.split, run=run)
+    masks = model.network.has_masks if isinstance(model, Detector) else None
+    how = Auditing(on_bad_sample=settings.on_bad_sample, training=False, masks=masks)
+    data = workflow.audit(chosen, how).data
+    return Opened(model, workflow, run, root, name, data, precision)
+
+
+def read_for(model: Model, workflow: Workflow, root: Path, classes: Path | None) -> Data:
+    """Find labelled images whose classes are the model's, by name or, where a classifier has ids
+    too, by id.
+
+    Raises:
+        InputError: nothing there that fits a layout, or classes that the model lacks.
+    """
+    try:
+        return workflow.read(root, classes=classes, class_names=model.class_names)
+    except InputError:
+        if not (isinstance(model, Classifier) and model.class_ids):
+            raise
+        with suppress(InputError):
+            read = workflow.read(root, classes=classes, class_names=model.class_ids)
+            return replace(read, class_names=model.class_names)
+        raise
+
+
+def evaluate_model(settings: EvaluationSettings) -> EvaluationResult:
+    """Judge a model on disk, as `nommer.evaluate` describes."""
+    if settings.compile:
+        check_compiler()
+    opened = open_model_and_data(settings)
+    if settings.compile:
+        network_of(opened.model, settings.model)  # an exported one is none
+    folder = results_folder(settings.model, "evaluate", settings.out, overwrite=settings.overwrite)
+    RunFolder(folder).write_issues(opened.data.issues)
+    opened.notice()
+    opened = replace(opened, model=fuse(opened.model))
+    if settings.compile:
+        compile_inference(opened.model)
+    computation = computation_of(opened.model, opened.precision, settings.device)
+    computation.notice()
+    judgement = opened.judge(opened.data, settings, folder)
+    facts = {"model": str(settings.model), **opened.facts, **computation.to_dict()}
+    opened.workflow.save_judgement(judgement, opened.model, opened.data, folder, facts=facts)
+    per_class = judgement.report.per_class(opened.model.class_names)
+    return EvaluationResult(opened.workflow.name, judgement.report, per_class, folder)
+
+
+def check_task(root: Path, workflow: Workflow, classes: Path | None = None) -> None:
+    """Refuse data of another task than the model's.
+
+    Raises:
+        InputError: what the data is for, and what the model does.
+    """
+    found = find_task(root, classes)
+    if found != workflow.name:
+        raise InputError(f"{root}: is laid out for {found}, but the model does {workflow.name}")
+
+
+def issues_hint(data: Data) -> str:
+    """How many issues there are and where they are listed; nothing where there are none."""
+    count = len(data.issues)
+    return (
+        f"; {count} issues, {data.left_out} files left out: see data_issues.jsonl" if count else ""
+    )
+
+
+def is_data_of_run(data: Data, run: RunFolder) -> bool:
+    """Whether the run was trained on this folder.
+
+    The same place, or every file that the run wrote down.
+    """
+    if not run.split.is_file():
+        return False
+    trained_on = run.read_config().get("data")
+    if trained_on is not None and Path(trained_on).resolve() == data.root.resolve():
+        return True
+    listed = {path for paths in read_split(data.root, run.split).values() for path in paths}
+    return listed == {sample.path for sample in data.samples()}
+
+
+def without_known_issues(data: Data, run: RunFolder) -> Data:
+    """The run's own data without the images that training left out, each listed again.
+
+    Other data as it is.
+    """
+    if not is_data_of_run(data, run):
+        return data
+    trained_on = replace(data, root=Path(run.read_config().get("data", data.root)))
+    left_out = [issue for issue in run.read_issues() if issue.done.startswith("left out")]
+    known = {trained_on.name_of(Path(issue.file)): issue for issue in left_out}
+    names = {sample.path: data.name_of(sample.path) for sample in data.samples()}
+    again = [
+        replace(known[name], file=str(path), done="left out, as in training")
+        for path, name in names.items()
+        if name in known
+    ]
+    splits = {
+        split: tuple(s for s in part if names[s.path] not in known)
+        for split, part in data.splits.items()
+    }
+    return replace(data, splits=splits, issues=(*data.issues, *again))
+
+
+def data_of_run(run: RunFolder) -> Path:
+    """The data that a run was trained on.
+
+    Raises:
+        InputError: not a run folder.
+    """
+    config = run.read_config()
+    if "data" not in config:
+        raise InputError(
+            f"{run.path}: is no run folder, so it does not say what data to use; give --data"
+        )
+    return Path(config["data"])
+
+
+def choose_split(data: Data, split: SplitChoice, *, run: RunFolder) -> tuple[str, Data]:
+    """The name of the split to judge, and the data with nothing but that split.
+
+    "auto" is "val" where the data has it, or where the run split this data itself; otherwise
+    everything.
+
+    Raises:
+        InputError: the data has no such split.
+    """
+    splits = with_split_of_run(data, run).splits
+    if split == "all" or (split == "auto" and "val" not in splits):
+        return "all", data
+    chosen: Split = "val" if split == "auto" else split
+    if chosen not in splits:
+        raise InputError(
+            f"{data.root}: has no split {chosen!r}; found {', '.join(splits)}; choose with --split"
+        )
+    return chosen, replace(data, splits={chosen: splits[chosen]})
+
+
+def with_split_of_run(data: Data, run: RunFolder) -> Data:
+    """Data without splits of its own, split as the run that was trained on it wrote down."""
+    if set(data.splits) != {"train"} or not is_data_of_run(data, run):
+        return data
+    held = read_split(data.root, run.split).get("val", set())
+    val = tuple(sample for sample in data.splits["train"] if sample.path in held)
+    if not val:
+        return data
+    train = tuple(sample for sample in data.splits["train"] if sample.path not in held)
+    return replace(data, splits={"train": train, "val": val})

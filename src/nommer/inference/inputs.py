@@ -1,0 +1,91 @@
+"""What the verbs are given, as what they work with: models on devices, lists of images."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from nommer.acceleration.fuse import fuse
+from nommer.data.formats.classification import is_classification_alone
+from nommer.data.formats.labelled import read_split
+from nommer.data.images import find_images, is_image_name
+from nommer.distributed.trainer import torch_device
+from nommer.errors import InputError
+from nommer.inference.evaluation import data_of_run
+from nommer.models.storage import Model, load
+from nommer.progress import notice
+from nommer.runs.folder import RunFolder
+from nommer.tasks.registry import find_workflow
+from nommer.zoo import CARD, DESCRIPTION, default_entry, find_entry
+
+
+def images_to_compare(run: RunFolder, data: Path | None) -> list[Path]:
+    """The images of the data asked for, whatever their format, or else those that the run wrote
+    down.
+    """
+    if data is None and run.split.is_file():
+        listed = read_split(data_of_run(run), run.split)
+        return sorted(path for paths in listed.values() for path in paths)
+    root = data or data_of_run(run)
+    try:  # data with masks hold those too, which are images but none to answer
+        return [sample.path for sample in find_workflow(root).read(root, classes=None).samples()]
+    except InputError:
+        if is_classification_alone(root):  # an archive, or a table
+            raise
+    return list(find_images([str(root)]))
+
+
+def load_to(model: Path | str, device: str) -> Model:
+    """The model at `model`, fused for inference, on one device."""
+    return fuse(load(model)).to(torch_device(device))
+
+
+def or_of_zoo(model: Path | str, images: Sequence[str]) -> tuple[Path | str, Sequence[str]]:
+    """The model and the images to answer.
+
+    Where only images are given, the best model of the zoo that is here.
+
+    Raises:
+        InputError: only images, and no trained model comes with this installation.
+    """
+    images = [images] if isinstance(images, str | Path) else list(images)
+    alone = not images and not is_model(Path(model))
+    if not (alone or str(model) == "-" or is_image_name(Path(model))):
+        return model, images
+    entry = default_entry()
+    if entry is None:
+        raise InputError(
+            "no model is given and none comes with this installation: name one, as in nommer "
+            f"predict MODEL {model}"
+        )
+    known = len(entry.description()["class_names"])
+    notice(
+        f"no model is given, so it is {entry.name} of the zoo: whatever an image shows, it answers "
+        f"one of its {known} "
+        f"classes, on its own validation images rightly for {entry.score:.0%}; its limits: "
+        f"{entry.folder}/{CARD}"
+    )
+    return entry.name, [str(model), *images]
+
+
+def is_model(path: Path) -> bool:
+    """Whether a path is, by its looks, a model and no images.
+
+    A folder or a file of one, or a name of the zoo.
+    """
+    if path.is_dir():
+        return any((path / name).exists() for name in ("config.yaml", DESCRIPTION, "model"))
+    return not is_image_name(path) if path.is_file() else find_entry(path) is not None
+
+
+def read_list(images: Sequence[str]) -> list[str]:
+    """The images asked for, with those from standard input in the place of "-"."""
+    named: list[str] = []
+    for image in [images] if isinstance(images, str | Path) else images:
+        named += (
+            [line.rstrip("\r\n") for line in sys.stdin if line.strip()]
+            if image == "-"
+            else [str(image)]
+        )
+    if not named:
+        raise InputError("no images given; name files, folders or patterns")
+    return named

@@ -1,0 +1,164 @@
+"""A detector: the network, its classes and what the data call them, and how its images are
+prepared.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from nommer.data.box_transforms import BoxPreprocessing, Target
+from nommer.data.images import ImageSource
+from nommer.errors import InputError
+from nommer.models.object_masks import encode_pixels, paste_mask
+from nommer.models.rcnn import Image as ImageTensor
+from nommer.models.rcnn import ObjectNetwork
+from nommer.models.recogniser import Recogniser, evaluating, sources_of
+from nommer.predictions import Detections, Failure
+
+
+class Detector(Recogniser):
+    """A network with class names, category ids and preprocessing.
+
+    `predict` takes images as they are.
+
+    Args:
+        network: of boxes only, or of boxes and masks.
+        class_names: one per class of the network.
+        category_ids: the number that the data know each class by; results are written with these.
+        preprocessing: from a decoded image to the network's input.
+
+    Raises:
+        InputError: not as many names or category ids as the network has classes, or a category id
+            twice.
+    """
+
+    network: ObjectNetwork
+    preprocessing: BoxPreprocessing
+
+    def __init__(
+        self,
+        network: ObjectNetwork,
+        *,
+        class_names: Sequence[str],
+        category_ids: Sequence[int],
+        preprocessing: BoxPreprocessing,
+    ) -> None:
+        super().__init__(network, class_names=class_names, preprocessing=preprocessing)
+        for what, given in (("class names", class_names), ("category ids", category_ids)):
+            if len(given) != network.num_classes:
+                raise InputError(
+                    f"the network has {network.num_classes} classes but {len(given)} {what} were "
+                    "given"
+                )
+        if len(set(category_ids)) < len(category_ids):
+            raise InputError(
+                f"every class must have a category id of its own, got {list(category_ids)}"
+            )
+        self.category_ids = tuple(int(number) for number in category_ids)
+
+    def forward(
+        self, images: Sequence[ImageTensor], targets: Sequence[Target] | None = None
+    ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
+        """In training the losses, in evaluation the objects, of prepared images (3, h, w).
+
+        See `RCNN`.
+        """
+        return self.network(images, targets)
+
+    def predict(
+        self,
+        images: ImageSource | Sequence[ImageSource],
+        *,
+        threshold: float | None = None,
+        most: int | None = None,
+    ) -> list[Detections | Failure]:
+        """Find objects in images of any size.
+
+        Paths, PIL images or (H, W, 3) uint8 arrays, one or many.
+
+        An image that cannot be decoded gets a `Failure`; the others are answered all the same.
+
+        Args:
+            images: each is looked at alone, so that no answer depends on the others.
+            threshold: least score of an answer, 0 to 1. By default the protocol's, 0.05 as
+                published.
+            most: answers per image. By default the protocol's, 100 as published.
+
+        Raises:
+            InputError: a value out of range.
+        """
+        return list(self.predict_stream(sources_of(images), threshold=threshold, most=most))
+
+    def predict_stream(
+        self,
+        sources: Sequence[ImageSource],
+        *,
+        threshold: float | None = None,
+        most: int | None = None,
+    ) -> Iterator[Detections | Failure]:
+        """As `predict`, one answer after the other, with one image in memory."""
+
+        def answer(name: str, image: Image.Image) -> Detections | None:
+            size, prepared = (image.height, image.width), self.preprocessing(image)
+            found = self.detect(prepared, size=size, threshold=threshold, most=most)
+            return None if found is None else replace(found, source=name)
+
+        return self.answer_each(sources, answer)
+
+    @torch.inference_mode()
+    def detect(
+        self,
+        image: ImageTensor,
+        *,
+        size: tuple[int, int],
+        threshold: float | None = None,
+        most: int | None = None,
+    ) -> Detections | None:
+        """The objects in one prepared image (3, h, w), in pixels of the image file, of size (H, W).
+
+        Validation, evaluate and predict all come through here.
+
+        Returns:
+            None where the network's scores are no numbers.
+
+        Raises:
+            InputError: a threshold that is not from 0 to 1, or fewer than one answer asked for.
+        """
+        protocol = self.network.protocol
+        threshold = protocol.threshold if threshold is None else threshold
+        most = protocol.most if most is None else most
+        if not 0 <= threshold <= 1:
+            raise InputError(f"threshold must be from 0 to 1, got {threshold}")
+        if most < 1:
+            raise InputError(f"most must be 1 or more, got {most}")
+        try:
+            with evaluating(self):
+                (found,) = self.network.detect(
+                    [image.to(self.device)], threshold=threshold, most=most
+                )
+        except FloatingPointError:
+            return None
+        return self._at_size(found, (image.shape[-2], image.shape[-1]), size)
+
+    def _at_size(
+        self, found: dict[str, Tensor], seen: tuple[int, int], size: tuple[int, int]
+    ) -> Detections:
+        """What was found in an image seen at one size, in pixels of another."""
+        scales = torch.tensor([size[1] / seen[1], size[0] / seen[0]] * 2, dtype=torch.float64)
+        boxes = found["boxes"].cpu().double() * scales
+        boxes = boxes.minimum(torch.tensor([size[1], size[0]] * 2, dtype=torch.float64))
+        masks = None
+        if self.network.has_masks:
+            pairs, threshold = (
+                zip(found["masks"].cpu(), boxes, strict=True),
+                self.network.protocol.mask_threshold,
+            )
+            masks = tuple(
+                encode_pixels(paste_mask(mask, box, size, threshold=threshold))
+                for mask, box in pairs
+            )
+        scores, labels = found["scores"].cpu().double().numpy(), found["labels"].cpu().numpy() - 1
+        return Detections("image", self.class_names, size, boxes.numpy(), scores, labels, masks)

@@ -1,0 +1,141 @@
+"""A semantic segmenter.
+
+The network, the names and colours of its classes, and how its images are prepared.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from nommer.data.images import ImageSource
+from nommer.data.joint_transforms import DensePreprocessing
+from nommer.data.masks import IGNORE
+from nommer.errors import InputError
+from nommer.models.inference import DenseNetwork, Inference, score_bands
+from nommer.models.recogniser import Recogniser, evaluating, sources_of
+from nommer.predictions import Failure, Segmentation
+from nommer.shapes import BandScores, Images, PixelLogits
+
+
+class Segmenter(Recogniser):
+    """A dense network with class names, colours and preprocessing.
+
+    `predict` takes images as they are.
+
+    Args:
+        network: a `UPerNet`, or another dense network.
+        class_names: one per output of the network.
+        colours: one RGB colour (0-255) per class, for pictures.
+        preprocessing: from a decoded image to the network's input.
+
+    Raises:
+        InputError: not as many names or colours as the network has outputs, or too many classes.
+    """
+
+    network: DenseNetwork
+    preprocessing: DensePreprocessing
+
+    def __init__(
+        self,
+        network: DenseNetwork,
+        *,
+        class_names: Sequence[str],
+        colours: Sequence[Sequence[int]],
+        preprocessing: DensePreprocessing,
+    ) -> None:
+        super().__init__(network, class_names=class_names, preprocessing=preprocessing)
+        for what, given in (("class names", class_names), ("colours", colours)):
+            if len(given) != network.num_classes:
+                raise InputError(
+                    f"the network has {network.num_classes} outputs but {len(given)} {what} were "
+                    "given"
+                )
+        if (
+            len(class_names) > IGNORE
+        ):  # labels are 8 bits, and one value is for pixels that count for nothing
+            raise InputError(
+                f"a segmenter tells at most {IGNORE} classes apart, got {len(class_names)}"
+            )
+        self.colours = tuple((int(red), int(green), int(blue)) for red, green, blue in colours)
+
+    def forward(self, images: Images) -> PixelLogits:
+        """Class scores (B, classes, H, W) of prepared images (B, 3, H, W)."""
+        return self.network(images)
+
+    def score_bands(
+        self, image: Images, *, size: tuple[int, int], inference: Inference = Inference()
+    ) -> Iterator[tuple[int, BandScores]]:
+        """The scores of every pixel of one prepared image, in bands of rows.
+
+        See `heads.inference.score_bands`.
+        """
+        window = self.preprocessing.image_size
+        return score_bands(self.network, image, size=size, inference=inference, window=window)
+
+    def scores(
+        self, image: Images, *, size: tuple[int, int], inference: Inference = Inference()
+    ) -> Float[Tensor, "classes height width_px"]:
+        """The scores of every pixel of one prepared image (1, 3, h, w) at the size (H, W),
+        (classes, H, W) float32.
+
+        Their softmax are the probabilities. The bands of `score_bands` together: as large as it
+        sounds.
+        """
+        return torch.cat(
+            [scores for _, scores in self.score_bands(image, size=size, inference=inference)], 1
+        )
+
+    def predict(
+        self, images: ImageSource | Sequence[ImageSource], *, inference: Inference = Inference()
+    ) -> list[Segmentation | Failure]:
+        """Segment images of any size, each at its own.
+
+        Paths, PIL images or (H, W, 3) uint8 arrays, one or many.
+
+        An image that cannot be decoded gets a `Failure`; the others are answered all the same.
+        """
+        return list(self.predict_stream(sources_of(images), inference=inference))
+
+    def predict_stream(
+        self, sources: Sequence[ImageSource], *, inference: Inference = Inference()
+    ) -> Iterator[Segmentation | Failure]:
+        """As `predict`, one answer after the other, with one image in memory."""
+
+        def answer(name: str, image: Image.Image) -> Segmentation | None:
+            labels = self.label(
+                self.preprocessing(image)[None],
+                size=(image.height, image.width),
+                inference=inference,
+            )
+            return (
+                None
+                if labels is None
+                else Segmentation(name, self.class_names, self.colours, labels)
+            )
+
+        return self.answer_each(sources, answer)
+
+    @torch.inference_mode()
+    def label(
+        self, image: Images, *, size: tuple[int, int], inference: Inference = Inference()
+    ) -> np.ndarray | None:
+        """The most probable class of every pixel of one prepared image (1, 3, h, w) at the size (H,
+        W), uint8.
+
+        Returns:
+            None where the network's scores are no numbers.
+        """
+        labels = np.empty(size, np.uint8)
+        with evaluating(self):
+            for start, scores in self.score_bands(
+                image.to(self.device), size=size, inference=inference
+            ):
+                best, classes = scores.max(0)
+                if not best.isfinite().all():
+                    return None
+                labels[start : start + len(classes)] = classes.to(torch.uint8).cpu().numpy()
+        return labels

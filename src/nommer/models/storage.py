@@ -1,0 +1,315 @@
+"""Models on disk: `model.safetensors` and `model.json`, read without executing anything.
+
+And published checkpoints.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeAlias, cast
+
+from safetensors.torch import save
+
+from nommer.backbone.checkpoint import from_published, is_published, published_config
+from nommer.backbone.network import NomMer
+from nommer.data.box_transforms import BoxPreprocessing
+from nommer.data.joint_transforms import DensePreprocessing
+from nommer.data.transforms import Preprocessing
+from nommer.errors import InputError
+from nommer.files import write_atomically, write_json
+from nommer.models.classification import Classifier
+from nommer.models.detection import Detector
+from nommer.models.exported import SUFFIXES, ExportedNetwork, load_exported
+from nommer.models.networks import (
+    as_nominating,
+    build_network,
+    check_same_architecture,
+    describe_network,
+)
+from nommer.models.pyramid import NUM_MAPS, OnBackbone
+from nommer.models.rcnn import RCNN
+from nommer.models.rcnn_protocol import RCNNProtocol
+from nommer.models.segmentation import Segmenter
+from nommer.models.upernet import UPerNet
+from nommer.models.weights import check_described, load_weights, read_checkpoint, read_safetensors
+from nommer.progress import notice
+from nommer.zoo import DESCRIPTION, WEIGHTS, entries, entry_meant_by
+
+FORMAT = 1
+"""Version of `model.json`; a reader refuses a newer one."""
+
+Model: TypeAlias = Classifier | Segmenter | Detector
+"""What is saved and loaded."""
+
+
+def task_of(model: Model) -> str:
+    """What a model is for, as `model.json` names it."""
+    if isinstance(model, Classifier) and model.threshold is not None:
+        return "multi-label classification"
+    return {Classifier: "classification", Segmenter: "segmentation", Detector: "detection"}[
+        type(model)
+    ]
+
+
+def save_model(folder: Path, model: Model, *, metrics: Mapping[str, Any], version: str) -> None:
+    """Write a model to use into `folder` (made if need be).
+
+    Weights and all that prediction needs to know.
+
+    Where one is replaced, its numbers go first and the new ones come last: at no moment, whatever
+    becomes of this process, numbers stand beside weights that they are not of.
+
+    Raises:
+        InputError: an exported model, which holds no weights to save.
+    """
+    network_of(model, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {
+        name: value.detach().cpu().contiguous()
+        for name, value in model.network.state_dict().items()
+    }
+    _withdraw_numbers(folder / DESCRIPTION)
+    write_atomically(folder / WEIGHTS, lambda stream: stream.write(save(weights)))
+    description = {
+        "format": FORMAT,
+        "nommer_version": version,
+        "task": task_of(model),
+        **_describe(model),
+        "class_names": list(model.class_names),
+        "preprocessing": model.preprocessing.to_dict(),
+        "metrics": dict(metrics),
+    }
+    write_json(folder / DESCRIPTION, description)
+
+
+def _withdraw_numbers(path: Path) -> None:
+    """Take the numbers out of a description whose weights are about to be replaced.
+
+    One that is none is removed.
+    """
+    if path.is_file():
+        try:
+            write_json(path, _read_description(path) | {"metrics": {}})
+        except InputError:
+            path.unlink()
+
+
+def _describe(model: Model) -> dict[str, Any]:
+    if isinstance(model, Classifier):
+        ids = {"class_ids": list(model.class_ids)} if model.class_ids else {}
+        several = {} if model.threshold is None else {"threshold": model.threshold}
+        return {"architecture": describe_network(model.network)} | ids | several
+    if isinstance(model, Detector):
+        return _describe_detector(model)
+    network = cast("UPerNet", model.network)
+    head = {
+        name: getattr(network, name)
+        for name in ("decoder_channels", "auxiliary_channels", "dropout")
+    }
+    return {
+        "architecture": describe_network(network.backbone),
+        "head": head,
+        "colours": model.colours,
+    }
+
+
+def _describe_detector(model: Detector) -> dict[str, Any]:
+    network = model.network
+    head = {
+        "masks": network.has_masks,
+        "cascade": network.is_cascade,
+        "protocol": asdict(network.protocol),
+    }
+    head |= {"fpn_channels": network.fpn_channels, "box_channels": network.box_channels}
+    architecture = describe_network(cast("Any", network.backbone))
+    return {"architecture": architecture, "head": head, "category_ids": list(model.category_ids)}
+
+
+def load(path: str | Path) -> Model:
+    """Load a model: run folder, `model/` folder, exported `.onnx` or `.pt2`, published checkpoint,
+    or name of the zoo.
+
+    Nothing in the file is executed: weights are safetensors, other people's `.pt` are read as plain
+    tensors only, and a `.pt2` is looked through first.
+
+    Raises:
+        InputError: nothing there, a damaged or foreign file, or weights that do not fit the
+            description.
+    """
+    model = read_model(path)
+    if entry := entry_meant_by(Path(path)):
+        notice(f"the weights of {entry.name} are {entry.terms}")
+    return model
+
+
+def read_model(path: str | Path) -> Model:
+    """Load as `load` does, with its errors, without telling the terms of weights of the zoo."""
+    path = Path(path)
+    if entry := entry_meant_by(path):
+        return _load_folder(entry.verified())
+    if path.is_file():
+        return load_exported(path) if path.suffix in SUFFIXES else _load_published(path)
+    for folder in (path, path / "model"):
+        if (folder / DESCRIPTION).is_file():
+            return _load_folder(folder)
+    found = (
+        "has no model/ yet (training has not finished an epoch)"
+        if (path / "config.yaml").is_file()
+        else "holds no model"
+    )
+    if not path.exists():
+        found = "does not exist"
+    names = ", ".join(entry.name for entry in entries())
+    of_zoo = f"; in the zoo there are {names}" if names else ""
+    raise InputError(
+        f"{path}: {found}; expected a run folder, a folder with {DESCRIPTION} and {WEIGHTS}, or a "
+        f"checkpoint{of_zoo}"
+    )
+
+
+def _load_folder(folder: Path) -> Model:
+    description = _read_description(folder / DESCRIPTION)
+    weights = read_safetensors(folder / WEIGHTS)
+    task = description.get("task", "classification")
+    if not isinstance(task, str) or task not in _BUILDERS:
+        raise InputError(
+            f"{folder / DESCRIPTION}: a model for the task {task!r}, which this nommer does not "
+            "know "
+            f"(known: {', '.join(_BUILDERS)}); upgrade nommer"
+        )
+    try:
+        check_described(description["architecture"], weights)
+        model = _BUILDERS[task](description)
+    except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{folder / DESCRIPTION}: does not describe a model: {error}") from error
+    load_weights(model.network, weights, folder / WEIGHTS)
+    return model.eval()
+
+
+def _build_classifier(description: Mapping[str, Any]) -> Classifier:
+    network = build_network(description["architecture"])
+    preprocessing = Preprocessing(**description["preprocessing"])
+    names, ids = description["class_names"], description.get("class_ids", ())
+    threshold = description.get("threshold")
+    return Classifier(
+        network, class_names=names, preprocessing=preprocessing, class_ids=ids, threshold=threshold
+    )
+
+
+def _build_segmenter(description: Mapping[str, Any]) -> Segmenter:
+    names, backbone = description["class_names"], build_network(description["architecture"])
+    return Segmenter(
+        UPerNet(backbone, num_classes=len(names), **description["head"]),
+        class_names=names,
+        colours=description["colours"],
+        preprocessing=DensePreprocessing(**description["preprocessing"]),
+    )
+
+
+def _build_detector(description: Mapping[str, Any]) -> Detector:
+    names, backbone = description["class_names"], build_network(description["architecture"])
+    protocol = RCNNProtocol.from_dict(description["head"]["protocol"])
+    return Detector(
+        RCNN(backbone, num_classes=len(names), **{**description["head"], "protocol": protocol}),
+        class_names=names,
+        category_ids=description["category_ids"],
+        preprocessing=BoxPreprocessing(**description["preprocessing"]),
+    )
+
+
+_BUILDERS: dict[str, Callable[[Mapping[str, Any]], Model]] = {
+    "classification": _build_classifier,
+    "multi-label classification": _build_classifier,
+    "segmentation": _build_segmenter,
+    "detection": _build_detector,
+}
+"""How the model of each task is built from its description."""
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: cannot be read as JSON: {error}") from error
+    if not isinstance(description, dict) or "format" not in description:
+        raise InputError(f"{path}: is not the description of a nommer model")
+    if not isinstance(description["format"], int) or description["format"] > FORMAT:
+        raise InputError(
+            f"{path}: written by a newer nommer (format {description['format']!r}, known: "
+            f"{FORMAT}); upgrade nommer"
+        )
+    return description
+
+
+def network_of(model: Model, source: str | Path) -> Any:
+    """The network inside `model`, of a segmenter or a detector its backbone.
+
+    A NomMer or a network of timm.
+
+    Raises:
+        InputError: `source` is an exported model, which holds no network that could be trained or
+            looked into.
+    """
+    if isinstance(model.network, ExportedNetwork):
+        raise InputError(
+            f"{source}: is an exported model; give the run folder or the model folder it was made "
+            "from"
+        )
+    return model.network.backbone if isinstance(model.network, OnBackbone) else model.network
+
+
+def nommer_of(model: Model, source: str | Path) -> NomMer:
+    """The NomMer inside `model`, to look into what it nominates.
+
+    Raises:
+        InputError: `source` is an exported model, or one with a network that nominates nothing.
+    """
+    return as_nominating(network_of(model, source), source)
+
+
+def load_backbone(network: OnBackbone, source: Path) -> tuple[list[str], list[str]]:
+    """Take over the backbone of any model, a classifier's or what was built on one, on disk or a
+    published checkpoint.
+
+    A position embedding of another size is resampled.
+
+    Returns:
+        The names of the entries at `source` that are taken over, and of those that are left there.
+
+    Raises:
+        InputError: nothing that can be loaded, or a network that differs in a part that has
+            weights.
+    """
+    model = load(source)
+    names, other = list(model.network.state_dict()), network_of(model, source)
+    check_same_architecture(network.backbone, other, source)
+    if isinstance(other, NomMer) and isinstance(network.backbone, NomMer):
+        other.set_input_size(network.backbone.config.img_size)
+    other.prune_intermediate_layers(NUM_MAPS, prune_norm=True, prune_head=True)
+    load_weights(network.backbone, other.state_dict(), source)
+    prefix = "backbone." if isinstance(model.network, OnBackbone) else ""
+    loaded = {prefix + name for name in other.state_dict()}
+    return [name for name in names if name in loaded], [
+        name for name in names if name not in loaded
+    ]
+
+
+def _load_published(path: Path) -> Classifier:
+    weights = read_checkpoint(path)
+    if not is_published(weights):
+        raise InputError(
+            f"{path}: not in the layout of the published NomMer checkpoints; for a nommer model "
+            "give its folder"
+        )
+    try:
+        network = NomMer(published_config(weights))
+        converted = from_published(weights)
+    except (ValueError, KeyError) as error:
+        raise InputError(f"{path}: no complete checkpoint of a NomMer: {error}") from error
+    load_weights(network, converted, path)
+    names = [f"class {index}" for index in range(network.num_classes)]
+    image_size = max(network.config.position_grid) * network.config.reductions[2]
+    return Classifier(
+        network, class_names=names, preprocessing=Preprocessing(image_size=image_size)
+    ).eval()

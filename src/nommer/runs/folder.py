@@ -1,0 +1,273 @@
+"""The run folder: everything that a training run leaves behind, and nothing outside it."""
+
+import json
+import shlex
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nommer.data.formats.labelled import Issue
+from nommer.errors import InputError
+from nommer.files import to_json, write_json, write_text
+from nommer.runs.changes import changed_files, changed_settings, describe_changes
+from nommer.runs.lock import check_unlocked, telling_what_cannot_be_made
+from nommer.runs.results import (
+    CHECKPOINTS,
+    CONFIG,
+    check_folder,
+    check_outside,
+    is_ours,
+    prepare_folder,
+)
+
+_FREE_ON_RESUME = frozenset(
+    {"resume", "overwrite", "epochs", "workers", "cache", "device", "out"}
+    | {"checkpoint_minutes", "time_limit", "loggers"}
+)
+"""Settings that may differ when a run is resumed; `epochs` only upwards."""
+
+_LATER = {"nodes": 1, "sync_norms": "auto", "strategy": "auto"}
+"""What runs were started with before there were these options."""
+
+
+_AS_WRITTEN: Any = {"encoding": "utf-8", "errors": "surrogateescape"}
+
+
+class RunFolder:
+    """Paths of a run folder and the small files in it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / CHECKPOINTS
+        self.last = self.checkpoints / "last.ckpt"
+        self.best = self.checkpoints / "best.ckpt"
+        self.model = path / "model"
+        self.config = path / CONFIG
+        self.split = path / "split.csv"
+        self.classes = path / "classes.json"
+        self.metrics = path / "metrics.csv"
+        self.nominations = path / "nominations.csv"
+
+    def check(self, *, resume: bool, overwrite: bool) -> None:
+        """Refuse at once what would be refused after the data has been read, which may take long.
+
+        Raises:
+            InputError: the folder exists (unless `resume` or `overwrite`) or holds other runs,
+                there is nothing to resume, or another run is writing there.
+        """
+        check_unlocked(self.path)
+        if resume and overwrite:
+            raise InputError("--resume and --overwrite exclude each other: choose one")
+        resumable = self.last.is_file() and self.config.is_file()
+        if not resume:
+            hint = ", or --resume to go on with a run" if resumable else ""
+            check_folder(self.path, overwrite=overwrite, replaced=self.path, hint=hint)
+        elif not resumable:
+            missing = self.config if self.last.is_file() else self.last
+            how = (
+                "start again with --overwrite, without --resume"
+                if is_ours(self.path)
+                else "drop --resume to start"
+            )
+            raise InputError(f"{self.path}: nothing to resume, {missing} does not exist; {how}")
+
+    def write_config(self, settings: Mapping[str, Any]) -> None:
+        """Write all settings, resolved, so that `--config` repeats the run."""
+        write_text(
+            self.config, yaml.safe_dump(plain(settings), sort_keys=False, allow_unicode=True)
+        )
+
+    def read_config(self) -> dict[str, Any]:
+        """The settings of the run; none where there is no run.
+
+        Raises:
+            InputError: the file is no longer what was written.
+        """
+        try:
+            settings = (
+                yaml.safe_load(self.config.read_text(encoding="utf-8"))
+                if self.config.is_file()
+                else {}
+            )
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise InputError(f"{self.config}: cannot be read as YAML: {error}") from error
+        if not isinstance(settings, dict):
+            raise InputError(f"{self.config}: holds no settings of a run")
+        return settings
+
+    def check_resumable(
+        self, settings: Mapping[str, Any], split: str, classes: Mapping[str, Any]
+    ) -> None:
+        """Refuse to go on with other settings, or other files, than the run was started with.
+
+        Raises:
+            InputError: the settings that differ, each with both values; or the files that do.
+        """
+        changes = changed_files(self.split.read_text(**_AS_WRITTEN), split)
+        if changes:
+            shown = describe_changes(changes)
+            raise InputError(
+                f"{self.path}: cannot resume, the data has changed: {shown}; start a new run"
+            )
+        self._check_classes(classes)
+        wanted, defaults = (
+            plain(settings),
+            {name: _defaults(value) for name, value in settings.items()},
+        )
+        started = _LATER | _filled(self.read_config(), defaults)
+        fixed = {name: value for name, value in wanted.items() if name not in _FREE_ON_RESUME}
+        differing = list(changed_settings(started, fixed))
+        if wanted["epochs"] < started.get("epochs", 0):
+            differing.append(f"epochs: the run has {started['epochs']}, now {wanted['epochs']}")
+        if differing:
+            raise InputError(
+                f"{self.path}: cannot resume with other settings ({'; '.join(differing)}); resume "
+                "with "
+                f"{self.resume_options}, or start a new run"
+            )
+
+    @property
+    def resume_options(self) -> str:
+        """What goes on with the run, behind `nommer train`."""
+        return (
+            f"--config {shlex.quote(str(self.config))} --out {shlex.quote(str(self.path))} --resume"
+        )
+
+    def _check_classes(self, classes: Mapping[str, Any]) -> None:
+        learned = (
+            json.loads(self.classes.read_text(encoding="utf-8")) if self.classes.is_file() else {}
+        )
+        for key, value in plain(classes).items():
+            if key in learned and learned[key] != value:
+                raise InputError(
+                    f"{self.path}: cannot resume, the {key} of the data have changed: the run has "
+                    f"{learned[key]}, "
+                    f"now {value}; start a new run"
+                )
+
+    def sweep(self) -> None:
+        """Remove what a process that was killed had not yet put in place."""
+        for file in self.path.rglob(".*.tmp"):
+            file.unlink(missing_ok=True)
+
+    def write_classes(self, classes: Mapping[str, Any]) -> None:
+        """Write what the labels mean, as a workflow's `describe_classes` puts it."""
+        write_json(self.classes, plain(classes))
+
+    def write_split(self, split: str) -> None:
+        """Write which file is used for what, as `split_as_csv` puts it."""
+        write_text(self.split, split)
+
+    def read_issues(self) -> list[Issue]:
+        """What `write_issues` wrote; nothing where there is no such file."""
+        file = self.path / "data_issues.jsonl"
+        text = file.read_text(encoding="utf-8") if file.is_file() else ""
+        lines = text.split(
+            "\n"
+        )  # and at nothing else, for names may hold other separators of lines
+        return [Issue(**json.loads(line)) for line in lines if line]
+
+    def write_issues(self, issues: Iterable[Issue]) -> None:
+        """Write one line per thing found in the data, with the whole path of its file."""
+        lines = (
+            to_json(asdict(issue) | {"file": str(Path(issue.file).absolute())}) for issue in issues
+        )
+        write_text(self.path / "data_issues.jsonl", "".join(f"{line}\n" for line in lines))
+
+
+def run_of(model: Path) -> RunFolder:
+    """The run folder that `model` is, or whose `model/` it is.
+
+    Where there is none, it has no config.
+    """
+    return RunFolder(
+        model.parent
+        if model.name == "model" and (model.parent / "config.yaml").is_file()
+        else model
+    )
+
+
+def check_inputs_outside(model: Path | None, images: Iterable[Path], out: Path) -> None:
+    """Refuse to overwrite a folder that holds the model or an image; a model of the zoo is in none.
+
+    Raises:
+        InputError: the first that lies in `out`.
+    """
+    for path in images if model is None or not model.exists() else (model, *images):
+        check_outside(path, out)
+
+
+def results_folder(
+    model: Path | None,
+    verb: str,
+    out: Path | str | None,
+    *,
+    overwrite: bool,
+    images: Iterable[Path] = (),
+) -> Path:
+    """The folder for results of `verb`.
+
+    `out`, or a new one `<verb>`, `<verb>-2`, ... in the run folder.
+
+    For a model that is not in a run folder, the new one is made in the current folder; without a
+    model, or for one of the zoo, in `runs`.
+
+    Raises:
+        InputError: `out` may not be used; or it would be emptied, and the model or one of the
+            `images` lies in it.
+    """
+    if out is not None:
+        if overwrite:
+            check_inputs_outside(model, images, Path(out))
+        prepare_folder(Path(out), overwrite=overwrite)
+        return Path(out)
+    run = None if model is None or not model.exists() else run_of(model)
+    base = Path("runs") if run is None else run.path if run.config.is_file() else Path()
+    with telling_what_cannot_be_made(base / verb):
+        base.mkdir(parents=True, exist_ok=True)
+        folder = _new_folder(base, verb)
+    prepare_folder(folder)
+    return folder
+
+
+def _new_folder(base: Path, name: str) -> Path:
+    """Make `name`, or else `name-2`, `name-3`, ....
+
+    The first that nobody else has made, even at the same moment.
+    """
+    folder, number = base / name, 2
+    while True:
+        with suppress(FileExistsError):
+            folder.mkdir()
+            return folder
+        folder, number = base / f"{name}-{number}", number + 1
+
+
+def _defaults(group: Any) -> Any:
+    """The values that a group of settings has where none is given; None of what is no group."""
+    return plain(type(group)()) if is_dataclass(group) and not isinstance(group, type) else None
+
+
+def _filled(started: Any, defaults: Any) -> Any:
+    """Settings of a run that older versions wrote.
+
+    Of a group, options that there were not yet are at their default.
+    """
+    if not (isinstance(started, dict) and isinstance(defaults, dict)):
+        return started
+    return defaults | {name: _filled(value, defaults.get(name)) for name, value in started.items()}
+
+
+def plain(value: Any) -> Any:
+    """Settings as plain YAML values: dataclasses as mappings, paths as text, tuples as lists."""
+    if hasattr(value, "__dataclass_fields__"):
+        return {name: plain(getattr(value, name)) for name in value.__dataclass_fields__}
+    if isinstance(value, Mapping):
+        return {name: plain(item) for name, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,200 @@
+"""The working pattern of a data set, observed while a model is judged on it.
+
+And how it came about in training.
+"""
+
+import csv
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch.nn.functional as F
+from torch import Tensor
+
+from nommer.backbone.contexts import CONTEXTS
+from nommer.backbone.network import NomMer
+from nommer.inference.evaluation import EvaluationSettings, Opened
+from nommer.models.inference import WHOLE_PIXELS
+from nommer.models.segmentation import Segmenter
+from nommer.models.storage import Model, nommer_of
+from nommer.nominations.cells import block_strides, cells_of
+from nommer.nominations.patterns import Pattern
+from nommer.nominations.texture import grey
+from nommer.nominations.trace import NominationTrace
+from nommer.progress import track
+from nommer.runs.folder import RunFolder
+from nommer.studies.regions import known_regions
+from nommer.tasks.workflow import Judgement
+
+Rows = list[dict[str, Any]]
+"""A table: one dictionary per row, the same keys in all."""
+
+
+@dataclass(frozen=True)
+class ObservedPattern:
+    """The tables of a working pattern, by name, and why others are not there."""
+
+    tables: dict[str, Rows]
+    absent: dict[str, str]
+    token: int
+    """Side of a token of the finest grid in pixels, as the network sees them."""
+    shrunk: int
+    """Images too large to be seen whole, whose nominations are those of the image shrunk to two
+    million pixels.
+    """
+
+
+class PatternObserver(L.Callback):
+    """Adds what a model nominates on every image that it is judged on to a `Pattern`.
+
+    Args:
+        model: the model that is judged.
+        images: how many there will be.
+        seed: of the intervals.
+    """
+
+    def __init__(self, model: Model, images: int, *, seed: int) -> None:
+        self.model, self.regions = model, known_regions(model)
+        self.strides = block_strides(nommer_of(model, "the model"))
+        self.pattern = Pattern(list(self.strides), self.regions.facets, seed=seed)
+        self.shrunk = 0
+        self._trace: NominationTrace | None = None
+        self._progress: Iterator[int] = track(
+            range(images), total=images, what="observing nominations"
+        )
+
+    def on_validation_batch_start(self, *_: Any, **__: Any) -> None:
+        """Begin to record."""
+        self._trace = NominationTrace(self.model, keep_maps=True).__enter__()
+
+    def on_validation_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        *_: Any,
+        **__: Any,
+    ) -> None:
+        """Add the images of the batch."""
+        trace = self._close()
+        samples = trainer.datamodule.val.samples  # type: ignore[attr-defined]  # ours, see `judge`
+        for position, index in enumerate(batch.indices.tolist()):
+            self._add(trace, batch, position, samples[index])
+            next(self._progress, None)
+
+    def on_exception(self, *_: Any, **__: Any) -> None:
+        """Take the hooks off whatever happens."""
+        if self._trace is not None:
+            self._close()
+
+    def _close(self) -> NominationTrace:
+        trace, self._trace = self._trace, None
+        if trace is None:
+            raise RuntimeError("a batch ended that did not begin")
+        trace.__exit__(None, None, None)
+        return trace
+
+    def _add(self, trace: NominationTrace, batch: Any, position: int, sample: Any) -> None:
+        image: Tensor = batch.images[position]
+        place, size = position, (image.shape[-2], image.shape[-1])
+        if isinstance(self.model, Segmenter) and not is_seen_whole(self.model, size):
+            image, trace = self._seen_whole(self.model, image)
+            place, size, self.shrunk = 0, (image.shape[-2], image.shape[-1]), self.shrunk + 1
+        own = file_size(batch, position, size)
+        token = finest_token(nommer_of(self.model, "the model"), own, size)
+        brightness = grey(self.model.preprocessing.denormalise(image.float()).cpu().numpy())
+        groups = self.regions.groups(batch, position, sample, token)
+        self.pattern.add(cells_of(trace, place, size, self.strides), brightness, groups)
+
+    def _seen_whole(self, model: Segmenter, image: Tensor) -> tuple[Tensor, NominationTrace]:
+        """An image that is judged in windows, shrunk until it can be seen whole, and what is
+        nominated on it.
+        """
+        factor = math.sqrt(WHOLE_PIXELS / math.prod(image.shape[-2:]))
+        sides = [max(1, int(side * factor)) for side in image.shape[-2:]]
+        shrunk = F.interpolate(image[None].float(), size=sides, mode="bilinear", antialias=True)
+        with NominationTrace(model, keep_maps=True) as trace:
+            model.network.scores(shrunk)
+        return shrunk[0], trace
+
+
+def is_seen_whole(model: Model, seen: tuple[int, int]) -> bool:
+    """Whether a prepared image of this height and width is seen whole, and not in windows."""
+    return not isinstance(model, Segmenter) or math.prod(seen) <= WHOLE_PIXELS
+
+
+def finest_token(network: NomMer, own: tuple[int, int], seen: tuple[int, int]) -> float:
+    """Side of a token of the finest grid in pixels of an image file, whose height and width are
+    `own`.
+    """
+    return min(block_strides(network).values()) * math.sqrt(math.prod(own) / math.prod(seen))
+
+
+def file_size(batch: Any, position: int, seen: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of the image file that labels refer to.
+
+    As seen, where they refer to all of the image.
+    """
+    if hasattr(batch, "sizes"):
+        return batch.sizes[position]
+    return tuple(batch.masks.shape[-2:]) if hasattr(batch, "masks") else seen
+
+
+def observe(
+    opened: Opened, settings: EvaluationSettings, out: Path, *, seed: int
+) -> tuple[ObservedPattern, Judgement]:
+    """Judge a model on all of its data and look on; the judgement is the one of `evaluate`."""
+    observer = PatternObserver(opened.model, len(opened.data.samples()), seed=seed)
+    judgement = opened.judge(opened.data, settings, out, callbacks=[observer])
+    tables, absent = tables_of(observer.pattern), dict(observer.regions.absent)
+    tables |= {"epochs": read_epochs(opened.run)}
+    absent |= {name: _NOTHING[name] for name, rows in tables.items() if not rows}
+    token = min(observer.strides.values())
+    return ObservedPattern(
+        {n: rows for n, rows in tables.items() if rows}, absent, token, observer.shrunk
+    ), judgement
+
+
+_NOTHING = {
+    "epochs": "the model is not in a run folder with a nominations.csv, so its training is not known",
+    "between_blocks": "the network has one nominator block only",
+    "distance": "no image has a border",
+    "size": "there is no object of any size",
+    "part": "there is no pixel of any class",
+    "class": "there is no pixel of any class",
+}
+"""Why a table has no rows."""
+
+
+def tables_of(pattern: Pattern) -> dict[str, Rows]:
+    """Every table of a pattern by its name, also those without rows."""
+    return {
+        "blocks": pattern.overall(),
+        **{name: pattern.by(name) for name in pattern.facets},
+        "gradient": pattern.by_gradient(),
+        "frequency": pattern.by_frequency(),
+        "neighbours": pattern.neighbours(),
+        "between_blocks": pattern.between(),
+    }
+
+
+def read_epochs(run: RunFolder) -> Rows:
+    """Shares per epoch and block on the validation images, as training wrote them.
+
+    Nothing where there is no run.
+    """
+    if not run.nominations.is_file():
+        return []
+    with run.nominations.open(newline="", encoding="utf-8") as stream:
+        return [
+            {
+                "epoch": int(row["epoch"]),
+                "block": row["block"],
+                **{name: float(row[name]) for name in CONTEXTS},
+            }
+            for row in csv.DictReader(stream)
+        ]

@@ -1,0 +1,355 @@
+"""The report of a study: what was found, for somebody who has not read the paper."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torchvision.transforms.v2.functional import to_pil_image
+
+from nommer.backbone.contexts import CONTEXTS
+from nommer.data.transforms import Normalisation
+from nommer.nominations.explanation import Explanation
+from nommer.nominations.resampling import RESAMPLES
+from nommer.report import Page
+from nommer.studies import words
+from nommer.studies.effects import ALL_BLOCKS, AS_IT_IS, EVERYWHERE
+from nommer.studies.examples import say_tokens, short_name, shortened, spread
+from nommer.studies.faithfulness import Decisions
+from nommer.studies.figures import (
+    MOST_GROUPS,
+    curves_figure,
+    epochs_figure,
+    matrix_figure,
+    sensitivity_figure,
+    shares_figure,
+    shown_groups,
+)
+from nommer.studies.pattern import Rows
+
+
+@dataclass(frozen=True)
+class Found:
+    """All that a report tells of."""
+
+    tables: Mapping[str, Rows]
+    absent: Mapping[str, str]
+    task: str
+    facts: Mapping[str, Any]
+    """"model", "data", "split", "images", "images_judged", "shrunk", "token", "seed", "measure",
+    "measure_name", "contexts" and "fusion" of the network."""
+    command: str
+    explanations: Sequence[Explanation] = ()
+    """Of some images, as examples."""
+    decisions: Decisions | None = None
+    normalisation: Normalisation | None = None
+    class_names: Sequence[str] = ()
+
+
+def save_report(found: Found, path: Path) -> None:
+    """Write the page, whole or not at all."""
+    facts = found.facts
+    summary = f"What {facts['model']} nominates on {facts['images']} images of {facts['data']} ({facts['split']})."
+    page = Page("The working pattern", summary=f"{summary}\n\n{takeaway(found)}")
+    page.text(
+        words.introduction(
+            contexts=facts["contexts"],
+            fusion=facts["fusion"],
+            resamples=RESAMPLES,
+            seed=facts["seed"],
+        )
+    )
+    if facts["shrunk"]:
+        page.text(
+            f"{facts['shrunk']} images are too large to be seen whole; they were shrunk to two "
+            "million pixels."
+        )
+    page.command(found.command)
+    _tell_shares(page, found)
+    _show_examples(page, found)
+    for name in words.FACETS:
+        _tell_facet(page, found, name)
+    _tell_agreement(page, found)
+    _tell_effects(page, found)
+    _tell_decisions(page, found)
+    _tell_curves(page, found)
+    if found.absent:
+        page.section("What could not be had")
+        page.table(
+            ["what", "why"],
+            [[words.NAMES[name], why] for name, why in found.absent.items()],
+            caption="Left out.",
+        )
+    page.save(path)
+
+
+def takeaway(found: Found) -> str:
+    """The largest share of every block, and what happens without any choice, in a sentence each."""
+    sentences = []
+    for row in found.tables["blocks"]:
+        context = max(CONTEXTS, key=lambda name: row[name])
+        sentences.append(f"{row['block']}: mostly {context} ({row[context]:.0%} of the tokens).")
+    rows = found.tables.get("interventions", ())
+    effects = [row for row in rows if (row["block"], row["part"]) == (ALL_BLOCKS, EVERYWHERE)]
+    measured = [row for row in effects if row["change"] is not None]
+    worst = min(measured, key=lambda row: row["change"], default=None)
+    if worst is not None and worst["change"] < 0:
+        kind, measure = words.KIND_NAMES[worst["intervention"]], found.facts["measure_name"]
+        sentences.append(
+            f"What costs most {measure} is to nominate {kind} in all blocks: "
+            f"{worst['change']:+.3f}."
+        )
+    elif worst is not None:
+        sentences.append(
+            "Nothing that was nominated instead, in all blocks, lowers "
+            f"{found.facts['measure_name']}."
+        )
+    return " ".join(sentences)
+
+
+def with_interval(row: Mapping[str, Any], name: str) -> str:
+    """A number of a row with its interval."""
+    low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
+    value = _digits(row[name])
+    return value if low is None or high is None else f"{value} [{_digits(low)}, {_digits(high)}]"
+
+
+def _digits(value: float | None) -> str:
+    text = "n/a" if value is None else f"{value:.3f}"
+    return "0.000" if text == "-0.000" else text
+
+
+def _tell_shares(page: Page, found: Found) -> None:
+    rows, contexts = found.tables["blocks"], found.facts["contexts"]
+    page.section("How often each context is nominated", words.SHARES)
+    page.figure(
+        shares_figure(rows, "tokens", group="block", contexts=contexts),
+        caption="Share of the tokens that nominate each context, per block; hollow: its mean probability.",
+        alt=_say_shares(rows, contexts),
+    )
+    measures = [*shares_and_probabilities(contexts), "margin", "entropy"]
+    page.table(
+        ["block", "tokens", *(name.replace("_", " of ") for name in measures)],
+        [
+            [row["block"], row["tokens"], *(with_interval(row, name) for name in measures)]
+            for row in rows
+        ],
+        caption="Shares, mean probabilities, margin and entropy with their intervals: blocks.csv.",
+    )
+    if "epochs" in found.tables:
+        page.figure(
+            epochs_figure(found.tables["epochs"], contexts),
+            caption="Share of the tokens of the validation images over the epochs of training: epochs.csv.",
+            alt="Lines of the share of each context per block over the epochs; the numbers are in epochs.csv.",
+        )
+
+
+def shares_and_probabilities(contexts: Sequence[str]) -> list[str]:
+    """The columns of a table that tell how often contexts are nominated, and how probable they are."""
+    return [*contexts, *(f"probability_{context}" for context in contexts)]
+
+
+def _say_shares(rows: Rows, contexts: Sequence[str]) -> str:
+    said = (", ".join(f"{name} {row[name]:.1%}" for name in contexts) for row in rows)
+    return "; ".join(f"{row['block']}: {shares}" for row, shares in zip(rows, said, strict=True))
+
+
+def _show_examples(page: Page, found: Found) -> None:
+    if not found.explanations:
+        return
+    page.section(
+        "Some images", "Some of the images that were drawn, and what every token of them nominates."
+    )
+    for explanation in found.explanations:
+        name = short_name(explanation, found.facts["data"])
+        rows = [{"block": block, **shares} for block, shares in explanation.shares.items()]
+        page.figure(
+            explanation.plot(),
+            caption=name,
+            alt=f"{name}. {_say_shares(rows, explanation.contexts)}",
+        )
+    with_tokens = [explanation for explanation in found.explanations if explanation.tokens]
+    if with_tokens:
+        page.section("What some tokens see", words.TOKENS)
+    for explanation in with_tokens:
+        name = short_name(explanation, found.facts["data"])
+        page.figure(
+            shortened(explanation).plot_tokens(),
+            caption=f"{name}. Numbers: tokens.csv.",
+            alt=say_tokens(explanation),
+        )
+
+
+def _tell_facet(page: Page, found: Found, name: str) -> None:
+    rows = found.tables.get(name)
+    if not rows:
+        return
+    heading, text = words.FACETS[name]
+    unit = "pixels" if "pixels" in rows[0] else "tokens"
+    page.section(heading, text.format(**words.TASK_WORDS[found.task], token=found.facts["token"]))
+    groups = len({row["group"] for row in rows})
+    more = (
+        f" The {MOST_GROUPS} groups with the most {unit} of {groups}."
+        if groups > MOST_GROUPS
+        else ""
+    )
+    drawn = f"Share of the {unit} of each group that nominate each context; hollow: its mean probability.{more}"
+    page.figure(
+        shares_figure(rows, unit, contexts=found.facts["contexts"]),
+        caption=f"{drawn} All numbers: {name}.csv.",
+        alt=f"Dots with intervals, a panel per block and a line per group; the numbers are in {name}.csv.",
+    )
+    shown, measures = shown_groups(rows, unit), shares_and_probabilities(found.facts["contexts"])
+    counted = [count for count in (unit, "images") if count in rows[0]]
+    page.table(
+        ["group", "block", *counted, *(name.replace("_", " of ") for name in measures)],
+        [
+            [
+                row["group"],
+                row["block"],
+                *(row[count] for count in counted),
+                *(with_interval(row, m) for m in measures),
+            ]
+            for row in rows
+            if row["group"] in shown
+        ],
+        caption=f"{heading}.",
+    )
+
+
+def _tell_agreement(page: Page, found: Found) -> None:
+    page.section("Do neighbours and blocks agree?", words.AGREEMENT)
+    columns = ["agreement", "by_chance", "kappa"]
+    heads = ["pairs", "agreement", "by chance", "kappa"]
+    rows = found.tables["neighbours"]
+    page.table(
+        ["block", *heads],
+        [
+            [row["block"], row["pairs"], *(with_interval(row, name) for name in columns)]
+            for row in rows
+        ],
+        caption="Tokens side by side, or one above the other: neighbours.csv.",
+    )
+    if "between_blocks" not in found.tables:
+        return
+    pairs, names = found.tables["between_blocks"], [row["block"] for row in rows]
+    kappas = np.full((len(names), len(names)), np.nan)
+    for row in pairs:
+        place = names.index(row["block"]), names.index(row["other"])
+        kappas[place] = kappas[place[::-1]] = np.nan if row["kappa"] is None else row["kappa"]
+    if np.isfinite(kappas).any():
+        page.figure(
+            matrix_figure(names, kappas, columns=names, label="kappa", limit=1.0),
+            caption="Kappa between the blocks at the same place of the image: between_blocks.csv.",
+            alt="; ".join(
+                f"{row['block']} and {row['other']}: {with_interval(row, 'kappa')}" for row in pairs
+            ),
+        )
+    page.table(
+        ["block", "other", *heads],
+        [
+            [
+                row["block"],
+                row["other"],
+                row["pairs"],
+                *(with_interval(row, name) for name in columns),
+            ]
+            for row in pairs
+        ],
+        caption="At the same place, on the finer grid of the two blocks.",
+    )
+
+
+def _tell_effects(page: Page, found: Found) -> None:
+    rows, facts = found.tables["interventions"], found.facts
+    parts = tuple(dict.fromkeys(row["part"] for row in rows if row["part"] != EVERYWHERE))
+    told = {name: facts[name] for name in ("fusion", "images_judged", "seed", "measure_name")}
+    page.section("Does it matter?", words.effects(**told, parts=parts, resamples=RESAMPLES))
+    changed = [row for row in rows if row["block"] != AS_IT_IS]
+    places = list(dict.fromkeys(_place(row) for row in changed))
+    kinds = list(dict.fromkeys(row["intervention"] for row in changed))
+    changes = np.full((len(places), len(kinds)), np.nan)
+    for row in changed:
+        changes[places.index(_place(row)), kinds.index(row["intervention"])] = row["change"]
+    page.figure(
+        matrix_figure(places, changes, columns=kinds, label=f"change of {facts['measure_name']}"),
+        caption=f"Change of {facts['measure_name']} when a block, or all of them, nominate something else.",
+        alt="; ".join(
+            f"{_place(row)}, {row['intervention']}: {with_interval(row, 'change')}"
+            for row in changed
+        ),
+    )
+    named = dict.fromkeys(name for row in changed for name in row if not name.endswith(_ENDS))
+    numbers = [name for name in named if name not in ("block", "part", "intervention")]
+    page.table(
+        ["block", "nominated instead", *(name.replace("_", " ") for name in numbers)],
+        [
+            [
+                _place(row),
+                row["intervention"],
+                *(with_interval(row, n) if n in row else None for n in numbers),
+            ]
+            for row in rows
+        ],
+        caption="The first row is the model as it is: interventions.csv.",
+    )
+
+
+def _place(row: Mapping[str, Any]) -> str:
+    """The blocks, and the part of the images, that nominate otherwise."""
+    return str(row["block"]) if row["part"] == EVERYWHERE else f"{row['block']}, {row['part']}"
+
+
+def _tell_decisions(page: Page, found: Found) -> None:
+    decisions = found.decisions
+    if decisions is None or found.normalisation is None:
+        return
+    page.section("Which nominations a decision hangs on", words.DECISIONS)
+    pictures = [
+        (
+            to_pil_image(found.normalisation.denormalise(decisions.images[index])),
+            decisions.sensitivities[index],
+            f"{decisions.samples[index].path.name}: {found.class_names[decisions.answers[index]]}",
+        )
+        for index in spread(len(decisions.answers), _EXAMPLES)
+    ]
+    page.figure(
+        sensitivity_figure(pictures),
+        caption="Red: without the nominations made here the answer is less probable; blue: more. All: sensitivity.csv.",
+        alt="; ".join(
+            f"{caption}: at most {float(map_.max()):+.3f}" for _, map_, caption in pictures
+        ),
+    )
+
+
+def _tell_curves(page: Page, found: Found) -> None:
+    if "curves" not in found.tables:
+        return
+    rows = found.tables["areas"]
+    page.section(
+        "Do maps of nominations tell what matters?", words.CURVES.format(images=rows[0]["images"])
+    )
+    page.figure(
+        curves_figure(found.tables["curves"]),
+        caption="Mean probability of the answers while cells are deleted, and inserted: curves.csv.",
+        alt="; ".join(f"{row['order']}, {row['way']}: area {row['area']:.3f}" for row in rows),
+    )
+    page.table(
+        ["order of the cells", "way", "area", "difference to random order"],
+        [
+            [
+                row["order"],
+                row["way"],
+                with_interval(row, "area"),
+                with_interval(row, "against_random"),
+            ]
+            for row in rows
+        ],
+        caption="Area under the curve. Deletion: the smaller, the better the map; insertion: the larger. areas.csv",
+    )
+
+
+_ENDS = ("_low", "_high")
+
+_EXAMPLES = 6

@@ -1,0 +1,1 @@
+"""The tasks that can be learned: one folder each, with the same file names in it."""

@@ -1,0 +1,1 @@
+"""Classification: data, model, loss, metrics and results of this task."""

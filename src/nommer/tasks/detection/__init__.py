@@ -1,0 +1,1 @@
+"""Detection: data, model, loss, metrics and results of this task."""

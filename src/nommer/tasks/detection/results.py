@@ -1,0 +1,125 @@
+"""What is written about a detector that was judged, and about the batches it learns from."""
+
+from collections.abc import Mapping, Sequence
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from PIL import Image
+from torchvision.transforms.v2.functional import to_pil_image
+from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
+
+from nommer.data.detection import DetectionData
+from nommer.data.formats.objects import DetectionSample
+from nommer.data.images import decode
+from nommer.files import write_csv, write_json
+from nommer.models.detection import Detector
+from nommer.predictions import Detections
+from nommer.tasks.detection.metrics import DetectionReport, ImageAnswer, match
+from nommer.tasks.plots import plot_confusion, plot_precision_recall, plot_rows
+from nommer.tasks.workflow import Judgement
+
+_SHOWN = 6
+"""Rows of a grid of pictures."""
+
+
+def save_judgement(
+    judgement: Judgement, model: Detector, out: Path, *, facts: Mapping[str, Any]
+) -> None:
+    """Write `result.json`, `detections.json`, `per_class.csv`, `predictions.csv` and the plots into
+    `out`.
+    """
+    report, names = cast("DetectionReport", judgement.report), model.class_names
+    confusion = {"confusion": report.confusion.tolist(), "classes": [*names, "background"]}
+    write_json(out / "result.json", {**facts, **report.summary(), **confusion})
+    write_json(
+        out / "detections.json",
+        list(chain.from_iterable(answer.results for answer in judgement.answers)),
+    )
+    threshold = 0.5 if report.best_threshold is None else report.best_threshold
+    rows = [
+        image_row(sample, answer, threshold)
+        for sample, answer in zip(judgement.samples, judgement.answers, strict=True)
+    ]
+    write_csv(out / "per_class.csv", report.per_class(names))
+    write_csv(out / "predictions.csv", rows)
+    plot_precision_recall(report.boxes.precision, names, out / "precision_recall.png")
+    plot_confusion(report.confusion, [*names, "background"], out / "confusion_matrix.png")
+    plot_rows(
+        prediction_pictures(judgement.samples, rows, model, threshold), out / "val_predictions.jpg"
+    )
+
+
+def image_row(sample: DetectionSample, answer: ImageAnswer, threshold: float) -> dict[str, Any]:
+    """One image: its objects, how many were found at IoU 0.5 and this threshold, and the false
+    alarms.
+    """
+    matches = match([answer])
+    sure = matches.scores >= threshold
+    found = int(matches.found[sure].sum())
+    return {
+        "file": str(sample.path),
+        "objects": matches.objects,
+        "found": found,
+        "missed": matches.objects - found,
+        "false_alarms": int(sure.sum()) - found,
+    }
+
+
+def prediction_pictures(
+    samples: Sequence[DetectionSample],
+    rows: Sequence[Mapping[str, Any]],
+    model: Detector,
+    threshold: float,
+) -> list[list[tuple[Image.Image, str]]]:
+    """Truth and answer of some images, from the one with the most mistakes to the best, evenly over
+    the ranks.
+    """
+    order = sorted(range(len(rows)), key=lambda i: -rows[i]["missed"] - rows[i]["false_alarms"])
+    chosen = [
+        order[i]
+        for i in np.linspace(0, len(order) - 1, min(2 * _SHOWN, len(order))).round().astype(int)
+    ]
+    pairs = [_pair(samples[i], rows[i], model, threshold) for i in chosen]
+    return [[*one, *other] for one, other in zip(pairs[::2], [*pairs[1::2], []], strict=False)]
+
+
+def _pair(
+    sample: DetectionSample, row: Mapping[str, Any], model: Detector, threshold: float
+) -> list[tuple[Image.Image, str]]:
+    image, objects = decode(sample.path, background=model.preprocessing.background), sample.objects
+    (found,) = model.predict(image, threshold=threshold)
+    size = (image.height, image.width)
+    masks = (
+        tuple(mask for mask in objects.masks if mask is not None)
+        if objects.have_masks.all()
+        else None
+    )
+    scores = np.ones(len(objects))
+    truth = Detections(
+        "truth", model.class_names, size, objects.boxes, scores, objects.labels, masks or None
+    )
+    answer = found.plot(image) if isinstance(found, Detections) else image
+    caption = f"{row['found']} found, {row['missed']} missed, {row['false_alarms']} false alarms"
+    return [
+        (truth.plot(image, with_scores=False), f"{sample.path.name}: {row['objects']} objects"),
+        (answer, caption),
+    ]
+
+
+def save_training_batch(data: DetectionData, model: Detector, path: Path) -> None:
+    """A picture of the first training images as the network will see them, with their objects."""
+    shown: list[tuple[Image.Image, str]] = []
+    for index, seed in islice(data.train_sampler(), 2 * _SHOWN):
+        sample = data.train[(index, seed)]
+        image, target = model.preprocessing.denormalise(sample.images[0]), sample.targets[0]
+        pixels = (image * 255).round().to(torch.uint8)
+        if len(target.get("masks", ())):
+            pixels = draw_segmentation_masks(pixels, target["masks"].bool(), alpha=0.4)
+        if len(target["boxes"]):
+            names = [model.class_names[label - 1] for label in target["labels"].tolist()]
+            pixels = draw_bounding_boxes(pixels, target["boxes"], names, width=2)
+        shown.append((to_pil_image(pixels), data.train.samples[index].path.name))
+    plot_rows([shown[i : i + 4] for i in range(0, len(shown), 4)], path)

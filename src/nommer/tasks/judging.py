@@ -1,0 +1,47 @@
+"""The one way a model is judged on labelled images, by training and by `evaluate`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+
+from nommer.acceleration.compile import exact_float32
+from nommer.data.module import ImageData
+from nommer.distributed.interruption import interruptible
+from nommer.distributed.trainer import Precision, make_trainer
+from nommer.tasks.module import Task
+from nommer.tasks.workflow import Judgement
+
+
+def judge(
+    task: Task,
+    data: ImageData[Any, Any],
+    *,
+    device: str,
+    precision: Precision,
+    out: Path,
+    callbacks: Sequence[L.Callback] = (),
+) -> Judgement:
+    """Evaluate the model of `task` on the validation part of `data`, on one device, while
+    `callbacks` look on.
+    """
+    trainer = make_trainer(
+        device=device,
+        devices=1,
+        precision=precision,
+        out=out,
+        alone=True,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        callbacks=list(callbacks),
+    )
+    with interruptible(trainer), exact_float32():
+        trainer.validate(task, datamodule=data, verbose=False)
+    if task.report is None:
+        raise RuntimeError("validation ended without a report")
+    samples = tuple(data.val.samples)
+    return Judgement(
+        task.report, samples, tuple(task.answers[index] for index in range(len(samples)))
+    )

@@ -1,0 +1,197 @@
+"""What training has in common whatever is learned.
+
+Optimiser, schedule and exact randomness, as a Lightning module.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Protocol, cast
+
+import lightning as L
+import torch
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from nommer.acceleration.compile import channels_last
+from nommer.data.seeding import derive_seed, seed_all
+from nommer.distributed.sharding import Sharding, full
+from nommer.tasks.optimiser import Optim
+
+
+class Report(Protocol):
+    """The judgement of a model over a data set."""
+
+    @property
+    def images(self) -> int:
+        """How many images were judged."""
+
+    @property
+    def confusion(self) -> Tensor:
+        """(classes, classes) int64: rows true, columns predicted."""
+
+    def summary(self) -> dict[str, Any]:
+        """The numbers without tables and matrices, for JSON and the screen."""
+
+    def per_class(self, names: tuple[str, ...]) -> list[dict[str, Any]]:
+        """One row per class."""
+
+
+class Task(L.LightningModule):
+    """A model with its optimiser and schedule; subclasses add loss and metrics.
+
+    After validation, `report` holds the judgement and `answers` what is kept of each sample, for
+    pictures and tables.
+    """
+
+    measure: ClassVar[str]
+    """Number of the report by which epochs are compared; higher is better."""
+    measure_name: ClassVar[str]
+    """How people call it."""
+    curves: ClassVar[Mapping[str, str]]
+    """Numbers of the report that are drawn over the epochs, by what people call them."""
+
+    def __init__(self, model: nn.Module, *, optim: Optim, lr: float, seed: int = 0) -> None:
+        super().__init__()
+        self.model = model
+        self.optim, self.lr, self.seed = optim, lr, seed
+        self.report: Report | None = None
+        self.answers: dict[int, Any] = {}
+        self.watch_gradient: Callable[[Tensor], None] | None = None
+        """Shown the norm of the gradient before it was clipped, after which the weights change."""
+        self.compiled: Callable[..., Any] | None = None
+        """The forward pass of training, where it is compiled; the model itself stays as it is and
+        is judged so.
+        """
+        self.losses = torch.zeros(2)
+        """Of the epoch so far, in this process: the sum of the training loss over images, and the
+        images.
+        """
+
+    @property
+    def score(self) -> float | None:
+        """What the last validation gave for `measure`; None before the first one."""
+        return None if self.report is None else getattr(self.report, self.measure)
+
+    def on_train_epoch_start(self) -> None:
+        """Start the mean of the training loss.
+
+        A run that goes on in the middle of an epoch goes on with it too.
+        """
+        self.losses = torch.zeros(2, device=self.device)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Make noise, drop path and mixing depend on (seed, epoch, process, batch) alone, so that
+        resuming is exact.
+        """
+        seed_all(derive_seed(self.seed, self.current_epoch, self.global_rank, batch_idx))
+
+    def log_loss(self, loss: Tensor, images: int) -> Tensor:
+        """Add the training loss of a batch to the epoch's mean, which is logged after its
+        validation.
+        """
+        counted = loss.new_full((), images, dtype=torch.float32)
+        self.losses = self.losses.to(loss.device) + torch.stack(
+            (loss.detach().float() * counted, counted)
+        )
+        return loss
+
+    def compile_training(self) -> None:
+        """Compile the forward pass of training."""
+        raise NotImplementedError
+
+    def configure_model(self) -> None:
+        """Spread the weights over processes, or lay those of convolutions out as the GPU's fast
+        kernels want them.
+        """
+        if isinstance(self.trainer.strategy, Sharding):
+            self.trainer.strategy.shard(self.model)
+        elif self.trainer.strategy.root_device.type == "cuda":
+            channels_last(self.model)
+
+    def whole_model(self) -> nn.Module:
+        """The model with the weights that learn.
+
+        Where these are sharded, every process has to ask for it.
+        """
+        strategy = self.trainer.strategy
+        return strategy.gather() if isinstance(strategy, Sharding) else self.model
+
+    def on_validation_epoch_start(self) -> None:
+        """Start a new judgement."""
+        self.answers = {}
+
+    def finish_validation(self, report: Report) -> None:
+        """Keep the judgement and log its numbers."""
+        self.report = report
+        values = {f"val_{k}": float(v) for k, v in report.summary().items() if isinstance(v, float)}
+        self.log_dict(
+            values | {f"val_{self.measure}": float(self.score or 0.0)}, rank_zero_only=True
+        )
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            total, images = self._everyones_losses().sum(0)
+            self.log("train_loss", total / images, prog_bar=True)
+
+    def _everyones_losses(self) -> Tensor:
+        """`losses` of every process: (processes, 2)."""
+        everyones = [torch.zeros_like(self.losses) for _ in range(self.trainer.world_size)]
+        if len(everyones) == 1:
+            return self.losses[None]
+        torch.distributed.all_gather(everyones, self.losses)
+        return torch.stack(everyones)
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """The optimiser and a schedule over all steps of the run."""
+        epochs = self.trainer.max_epochs or 1
+        steps = max(1, round(self.trainer.estimated_stepping_batches / epochs))
+        scaled = (
+            self.trainer.precision == "16-mixed"
+        )  # a fused optimiser would be given gradients that still are
+        fused = self.device.type == "cuda" and not scaled
+        optimizer = self.optim.optimizer(
+            cast("nn.Module", self.model.network), self.lr, fused=fused
+        )
+        scheduler = self.optim.scheduler(optimizer, self.lr, epochs=epochs, steps_per_epoch=steps)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},  # type: ignore[typeddict-item]  # timm's
+        }
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip by the norm, and show it to who watches; frozen weights have no gradient."""
+        weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+        if gradient_clip_val:
+            norm = torch.nn.utils.clip_grad_norm_(weights, gradient_clip_val)
+        else:
+            norm = torch.nn.utils.get_total_norm(
+                [weight.grad for weight in weights if weight.grad is not None]
+            )
+        if self.watch_gradient is not None:
+            self.watch_gradient(full(norm))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the losses of an epoch that has only begun."""
+        checkpoint["losses"] = self._everyones_losses()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Forget the schedule of the run so far.
+
+        It is a function of the step, and there may be more epochs now.
+        """
+        checkpoint["lr_schedulers"] = []
+        if "losses" in checkpoint:  # of a run from before it could go on within an epoch
+            self.losses = checkpoint["losses"][self.global_rank].to(self.device)
+
+    def on_train_start(self) -> None:
+        """Start, or go on, with the learning rate of this step."""
+        for config in self.trainer.lr_scheduler_configs:
+            self.lr_scheduler_step(config.scheduler, None)
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Timm's schedules count updates."""
+        scheduler.step_update(num_updates=self.trainer.global_step)

@@ -1,0 +1,1 @@
+"""Multi-label: data, model, loss, metrics and results of this task."""

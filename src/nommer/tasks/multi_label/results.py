@@ -1,0 +1,117 @@
+"""What is written about a judged classifier whose images have several classes."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.metrics import precision_recall_curve
+
+from nommer.data.images import decode
+from nommer.files import write_csv, write_json
+from nommer.models.classification import Classifier
+from nommer.predictions import Classification
+from nommer.tasks.plots import plot_grid, plot_precision_recall
+from nommer.tasks.workflow import Judgement
+
+_SHOWN = 32
+"""Pictures in a grid."""
+
+_RECALLS = np.linspace(0, 1, 101)
+
+
+def save_judgement(
+    judgement: Judgement, model: Classifier, out: Path, *, facts: Mapping[str, Any]
+) -> None:
+    """Write `result.json`, `per_class.csv`, `predictions.csv` and the plots into `out`."""
+    report, names = judgement.report, model.class_names
+    rows = report.per_class(names)
+    write_json(
+        out / "result.json", {**facts, **report.summary(), "classes": names, "per_class": rows}
+    )
+    write_csv(out / "per_class.csv", rows)
+    answers = answers_of(judgement, model)
+    write_csv(out / "predictions.csv", prediction_rows(judgement, answers, names))
+    plot_precision_recall(
+        interpolated_precision(judgement, len(names)),
+        names,
+        out / "precision_recall.png",
+        title="precision and recall",
+    )
+    plot_grid(
+        prediction_pictures(judgement, answers, model), out / "val_predictions.jpg", columns=6
+    )
+
+
+def answers_of(judgement: Judgement, model: Classifier) -> list[Classification]:
+    """The model's answer to every sample."""
+    return [
+        Classification(
+            str(sample.path), model.class_names, tuple(probabilities.tolist()), model.threshold
+        )
+        for sample, probabilities in zip(judgement.samples, judgement.answers, strict=True)
+    ]
+
+
+def prediction_rows(
+    judgement: Judgement, answers: Sequence[Classification], names: Sequence[str]
+) -> list[dict[str, Any]]:
+    """One row per sample.
+
+    File, its classes, those answered, whether they are the same, and every probability.
+    """
+    rows = []
+    for sample, answer in zip(judgement.samples, answers, strict=True):
+        truth = tuple(names[label] for label in sample.classes)
+        shown = {
+            "classes": ";".join(truth),
+            "predicted": ";".join(answer.chosen),
+            "correct": truth == answer.chosen,
+        }
+        probabilities = {
+            f"p({name})": round(p, 6) for name, p in zip(names, answer.probabilities, strict=True)
+        }
+        rows.append({"file": str(sample.path), **shown, **probabilities})
+    return rows
+
+
+def interpolated_precision(judgement: Judgement, classes: int) -> np.ndarray:
+    """(101, classes) highest precision at each recall or above, -1 where a class does not occur."""
+    scores = torch.stack(judgement.answers).numpy()
+    precision = np.full((len(_RECALLS), classes), -1.0)
+    for label in range(classes):
+        truth = np.array([label in sample.classes for sample in judgement.samples])
+        if truth.any():
+            found, recall, _ = precision_recall_curve(truth, scores[:, label])
+            highest = np.maximum.accumulate(found)  # the curve begins at recall 1
+            precision[:, label] = highest[np.searchsorted(-recall, -_RECALLS, side="right") - 1]
+    return precision
+
+
+def prediction_pictures(
+    judgement: Judgement, answers: Sequence[Classification], model: Classifier
+) -> list[tuple[Any, str, bool]]:
+    """Those with the most wrong classes first (half the grid at most), then samples spread evenly
+    over the rest.
+    """
+    truths = [
+        tuple(model.class_names[label] for label in sample.classes) for sample in judgement.samples
+    ]
+    errors = [
+        len(set(truth) ^ set(answer.chosen)) for truth, answer in zip(truths, answers, strict=True)
+    ]
+    order = sorted((i for i, wrong in enumerate(errors) if wrong), key=lambda i: -errors[i])[
+        : _SHOWN // 2
+    ]
+    others = sorted(set(range(len(errors))) - set(order))
+    rest = min(len(others), _SHOWN - len(order))
+    order += [others[i * len(others) // rest] for i in range(rest)]
+    pictures = []
+    for i in order:
+        path = judgement.samples[i].path
+        picture = model.preprocessing.crop(decode(path, background=model.preprocessing.background))
+        answer = ", ".join(answers[i].chosen) or "none"
+        truth = "" if not errors[i] else f"\nis {', '.join(truths[i]) or 'none'}"
+        pictures.append((picture, f"{answer}{truth}", not errors[i]))
+    return pictures

@@ -1,0 +1,178 @@
+"""The network of a run: as its settings say, with fresh weights or those of another model."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from nommer.backbone.network import NomMer
+from nommer.data.formats.labelled import shorten
+from nommer.errors import InputError
+from nommer.models.classification import Classifier
+from nommer.models.networks import build_timm, check_same_architecture
+from nommer.models.storage import Model, load, network_of, read_model, task_of
+from nommer.models.weights import load_weights
+from nommer.progress import notice
+from nommer.runs.folder import RunFolder
+from nommer.settings.network import PEER
+from nommer.settings.training import TrainSettings
+
+
+def build_network(settings: TrainSettings, *, num_classes: int) -> nn.Module:
+    """A NomMer, or a network of timm to compare with, with fresh weights.
+
+    0 classes for no classifier.
+    """
+    if settings.model.startswith(PEER):
+        network: Any = _peer(settings, num_classes=num_classes)
+    else:
+        size = settings.image_size or 0
+        network = NomMer(
+            settings.network.config(settings.model, num_classes=num_classes, image_size=size)
+        )
+        network.scale_position(settings.network.position_scale)
+    network.set_grad_checkpointing(settings.network.grad_checkpointing)
+    return network
+
+
+def like_pretrained(settings: TrainSettings) -> TrainSettings:
+    """With patch, window and block sizes that are not given as the NomMer has them whose weights
+    are to be taken.
+
+    On resuming they are those of the run: the weights that it started from may be gone.
+    """
+    if settings.pretrained is None or settings.model.startswith(PEER):
+        return settings
+    if settings.resume:
+        sizes = RunFolder(settings.out).read_config().get("network", {})
+    else:
+        other = network_of(read_model(settings.pretrained), settings.pretrained)
+        sizes = (
+            vars(other.config) if isinstance(other, NomMer) else {}
+        )  # others are refused, with both sides, later
+    names = ("patch_size", "window_size", "block_sizes")
+    taken = {
+        name: sizes[name]
+        for name in names
+        if name in sizes and getattr(settings.network, name) is None
+    }
+    return replace(settings, network=replace(settings.network, **taken))
+
+
+def _peer(settings: TrainSettings, *, num_classes: int) -> nn.Module:
+    options = settings.network.timm or {}
+    return build_timm(settings.model.removeprefix(PEER), num_classes=num_classes, options=options)
+
+
+def check_peer_size(settings: TrainSettings) -> None:
+    """See that a network of timm takes images of the run's size, before anything is written.
+
+    Raises:
+        InputError: it does not.
+    """
+    if not settings.model.startswith(PEER) or settings.image_size is None:
+        return
+    size = settings.image_size
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        network = _peer(settings, num_classes=0).eval()
+        try:
+            network(torch.zeros(1, 3, size, size))
+        except (AssertionError, RuntimeError, ValueError) as error:
+            raise InputError(
+                f"--model {settings.model}: does not take images of {size} x {size}: {error}; give "
+                "the --image-size "
+                f"that it is built for, or build it for this one: --network.timm "
+                f"'{{img_size: {size}}}'"
+            ) from error
+
+
+def count_features(settings: TrainSettings) -> int:
+    """Channels of the last stage of a run's network."""
+    if settings.model.startswith(PEER):
+        return int(_peer(settings, num_classes=0).num_features)  # type: ignore[arg-type]
+    return settings.network.config(
+        settings.model, num_classes=0, image_size=settings.image_size or 0
+    ).widths[-1]
+
+
+def transfer(
+    network: Any, class_names: tuple[str, ...], source: Path, *, reinit_head: bool
+) -> None:
+    """Take over the weights of the model at `source`.
+
+    With `reinit_head` without those of its classifier.
+
+    Raises:
+        InputError: the networks differ in more than the classifier and the position embedding's
+            size; or it has other classes, or is for another task, without `reinit_head`.
+    """
+    model = load(source)
+    other = network_of(model, source)
+    check_same_architecture(network, other, source)
+    if isinstance(network, NomMer):
+        other.set_input_size(network.config.img_size)
+    if not reinit_head:
+        _check_same_head(model, class_names, source)
+        notice(f"all weights taken from {source}: {by_part(list(other.state_dict()))}")
+        load_weights(network, other.state_dict(), source)
+        return
+    before = {name: tuple(value.shape) for name, value in other.state_dict().items()}
+    other.reset_classifier(0)
+    classifier = {id(parameter) for parameter in network.get_classifier().parameters()}
+    head = {name for name, parameter in network.named_parameters() if id(parameter) in classifier}
+    there = other.state_dict()  # of a backbone without what only a classifier has
+    kept = {
+        name: value
+        for name, value in network.state_dict().items()
+        if name in head or name not in there
+    }
+    new = [
+        f"{name} {tuple(value.shape)}, there {before.get(name, 'none')}"
+        for name, value in kept.items()
+    ]
+    notice(
+        f"weights taken from {source}: {by_part(list(other.state_dict()))}; new: {'; '.join(new)}"
+    )
+    load_weights(network, other.state_dict() | kept, source)
+
+
+def _check_same_head(model: Model, class_names: tuple[str, ...], source: Path) -> None:
+    if not isinstance(model, Classifier):
+        raise InputError(
+            f"--pretrained {source} is a model for {task_of(model)}, not for classification; with "
+            "--reinit-head its "
+            "backbone is taken over, and the classifier is new"
+        )
+    if model.class_names != class_names:
+        raise InputError(
+            f"--pretrained {source} has {len(model.class_names)} other classes "
+            f"({shorten(model.class_names, 5)}) than "
+            f"the data, which have {len(class_names)} ({shorten(class_names, 5)}); with "
+            "--reinit-head its classifier "
+            "is replaced by a new one"
+        )
+
+
+def tell_loaded(loaded: Sequence[str], left: Sequence[str], source: Path) -> None:
+    """Say which weights of `source` were taken over and which were not, by the part of the network
+    they belong to.
+    """
+    rest = f"; left there: {by_part(left)}" if left else ""
+    notice(
+        f"weights of the backbone taken from {source}: {by_part(loaded)}{rest}; the heads are new"
+    )
+
+
+def by_part(names: Sequence[str]) -> str:
+    """Names of weights as the parts of the network that they belong to, with how many there are of
+    each.
+    """
+    parts = (name.removeprefix("backbone.").split(".") for name in names)
+    counts = Counter(
+        ".".join(part[:2] if part[1:2] and part[1].isdigit() else part[:1]) for part in parts
+    )
+    return ", ".join(f"{part} ({count})" for part, count in counts.items())

@@ -1,0 +1,1 @@
+"""Segmentation: data, model, loss, metrics and results of this task."""

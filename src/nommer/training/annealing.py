@@ -1,0 +1,39 @@
+"""How the nomination of a training changes over its steps.
+
+A temperature and a noise that go from one value to another.
+
+A function of the step alone, so that a resumed run goes on exactly. What is published stays at 1
+throughout, and then nothing here runs.
+"""
+
+from typing import Any
+
+import lightning as L
+
+from nommer.backbone.nominator import Nomination
+from nommer.settings.network import NetworkOptions
+
+
+class Cooling(L.Callback):
+    """Sets temperature and noise of every nomination before each step, on a straight line from
+    start to end.
+    """
+
+    def __init__(self, options: NetworkOptions) -> None:
+        self.temperature, self.noise = options.temperature, options.noise
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Set what this step has."""
+        done = trainer.global_step / max(1, trainer.estimated_stepping_batches - 1)
+        for module in pl_module.modules():
+            if isinstance(module, Nomination):
+                module.temperature.fill_(_between(self.temperature, done))
+                module.noise_scale.fill_(_between(self.noise, done))
+
+
+def _between(pair: tuple[float, float], done: float) -> float:
+    """The value at a share `done` (0 to 1) of the way."""
+    start, end = pair
+    return start + (end - start) * min(1.0, done)

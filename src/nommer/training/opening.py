@@ -1,0 +1,110 @@
+"""Before a training: the data are read and judged, the run folder is made or found fit to go on."""
+
+from contextlib import ExitStack
+from dataclasses import replace
+
+from nommer.data.findings import find_leaks
+from nommer.data.formats.labelled import split_as_csv
+from nommer.errors import InputError
+from nommer.progress import notice
+from nommer.runs.changes import changed_settings
+from nommer.runs.folder import RunFolder
+from nommer.runs.lock import locked
+from nommer.runs.results import environment, prepare_folder, read_environment
+from nommer.settings.training import TrainSettings
+from nommer.tasks.workflow import Auditing, Data, Found, Workflow
+
+
+def look_first(workflow: Workflow, run: RunFolder, settings: TrainSettings) -> Found:
+    """The data, unless the run folder is refused anyway."""
+    run.check(resume=settings.resume, overwrite=settings.overwrite)
+    return find_data(workflow, settings)
+
+
+def find_data(workflow: Workflow, settings: TrainSettings) -> Found:
+    """Read, audit and if need be split the data; tell what is left out."""
+    data = workflow.read(settings.data, classes=settings.classes)
+    how = Auditing(
+        on_bad_sample=settings.on_bad_sample, training=True, masks=settings.detection.masks
+    )
+    found = workflow.audit(data, how)
+    data = found.data
+    if "val" not in data.splits:
+        data = workflow.split(data, fraction=settings.val_fraction, seed=settings.seed)
+    leaks = find_leaks(data, found.digests)
+    if leaks:
+        notice(
+            f"validation images that are training images too, and so judged too well: {len(leaks)}"
+        )
+        data = replace(data, issues=(*data.issues, *leaks))
+    if data.issues:
+        notice(
+            f"{len(data.issues)} issues in the data, {data.left_out} files left out: see "
+            "data_issues.jsonl"
+        )
+    return replace(found, data=data)
+
+
+def check_shares(settings: TrainSettings, data: Data) -> None:
+    """Refuse more processes than there are validation images.
+
+    Raises:
+        InputError: both numbers.
+    """
+    processes, images = settings.processes, len(data.splits["val"])
+    if images < processes:
+        raise InputError(
+            f"{settings.data}: {images} validation images for {processes} processes; each needs one"
+        )
+
+
+def open_run(
+    workflow: Workflow, run: RunFolder, settings: TrainSettings, found: Found, *, until: ExitStack
+) -> None:
+    """Make the run folder and write what is known before training.
+
+    Or check that the run may be resumed.
+
+    Args:
+        workflow: of the task.
+        run: the run folder, which this process locks.
+        settings: resolved.
+        found: the data.
+        until: with it the lock ends.
+    """
+    until.enter_context(locked(run.path))
+    data = found.data
+    split, classes = split_as_csv(data, found.contents), workflow.describe_classes(data)
+    written = settings.with_whole_paths()
+    if settings.resume:
+        run.check_resumable(vars(written), split, classes)
+        run.sweep()
+        notice_other_versions(run)
+    prepare_folder(
+        run.path, resume=settings.resume, overwrite=settings.overwrite, replaced=run.path
+    )
+    run.write_config(
+        {
+            name: value
+            for name, value in vars(written).items()
+            if name not in ("resume", "overwrite")
+        }
+    )
+    run.write_issues(data.issues)
+    run.write_split(split)
+    run.write_classes(classes)
+
+
+def notice_other_versions(run: RunFolder) -> None:
+    """Say that a run goes on with other packages, or on another machine, than it was started with."""
+    changes = list(changed_settings(read_environment(run.path), environment()))
+    versions = [
+        change
+        for change in changes
+        if change.startswith(("packages.", "python", "torch_threads", "cuda"))
+    ]
+    if versions:
+        notice(
+            f"other versions or devices: {'; '.join(versions)}; numbers may differ in their last "
+            "digits"
+        )

@@ -1,0 +1,152 @@
+"""The step at which a run was stopped because its numbers were none, done again layer by layer."""
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from jsonargparse import ArgumentError, ArgumentParser
+
+from nommer.data.images import ImageError
+from nommer.data.module import ImageData
+from nommer.data.seeding import derive_seed, seed_all
+from nommer.distributed.trainer import Precision, one_device, torch_device
+from nommer.errors import InputError
+from nommer.files import write_csv
+from nommer.runs.folder import RunFolder
+from nommer.settings.training import TrainSettings
+from nommer.tasks.module import Task
+from nommer.tasks.registry import find_workflow
+from nommer.training.freezing import freeze, frozen_modules
+from nommer.training.guard import Offence
+from nommer.training.layer_trace import LayerTrace, Seen
+from nommer.training.opening import find_data
+from nommer.training.steps import move, step_loss
+
+
+@dataclass(frozen=True)
+class ReplayResult:
+    """A step that was done again."""
+
+    seen: list[Seen]
+    """Weights, inputs, every layer's output, loss and gradients, in the order of the computation."""
+    first: Seen | None
+    """The first with a value that is no finite number; None where all are, this time."""
+    samples: list[str]
+    """The files of the step's samples."""
+    table: Path
+    """All of `seen` as CSV."""
+
+
+def replay_step(run: RunFolder, *, device: str) -> ReplayResult:
+    """Do the step again that stopped a run; see `nommer.replay`.
+
+    Raises:
+        InputError: the run was not stopped so, or its data are others now.
+    """
+    offence = Offence(run)
+    steps = [
+        json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(offence.folder.glob("step*.json"))
+    ]
+    if not steps or not offence.weights.is_file():
+        raise InputError(
+            f"{run.path}: nothing to replay, {offence.folder} does not exist: no step was refused"
+        )
+    settings = read_settings(run)
+    task, data = rebuild(settings, offence)
+    trace = LayerTrace()
+    for step in steps:
+        replay_batches(
+            task,
+            data,
+            step,
+            trace,
+            device=torch_device(one_device(device)),
+            precision=settings.precision,
+        )
+    write_csv(offence.layers, [asdict(seen) for seen in trace.seen])
+    files = [
+        sample["file"] for step in steps for batch in step["batches"] for sample in batch["samples"]
+    ]
+    return ReplayResult(trace.seen, trace.first, files, offence.layers)
+
+
+def read_settings(run: RunFolder) -> TrainSettings:
+    """The settings of a run, resolved as they were.
+
+    Raises:
+        InputError: another version wrote them.
+    """
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(TrainSettings)
+    given = {name: run.read_config().get(name) for name in TrainSettings.__dataclass_fields__}
+    given |= {"resume": False, "overwrite": False}
+    try:
+        return TrainSettings(**vars(parser.instantiate(parser.parse_object(given))))
+    except ArgumentError as error:
+        raise InputError(
+            f"{run.config}: holds not all settings of this version of nommer ({error})"
+        ) from error
+
+
+def rebuild(settings: TrainSettings, offence: Offence) -> tuple[Task, ImageData[Any, Any]]:
+    """The task with the weights before the step, and the training data."""
+    workflow = find_workflow(settings.data, settings.classes)
+    found = find_data(workflow, settings)
+    model = workflow.build_model(replace(settings, pretrained=None, reinit_head=False), found.data)
+    freeze(model.network, settings.aids.freeze)
+    state = safetensors.torch.load_file(offence.weights)
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        tensor.data.copy_(state[name])
+    data = workflow.training_data(settings, found.data, model)
+    return workflow.training_task(settings, model, lr=settings.lr, found=found), data
+
+
+def replay_batches(
+    task: Task,
+    data: ImageData[Any, Any],
+    step: dict[str, Any],
+    trace: LayerTrace,
+    *,
+    device: str,
+    precision: Precision,
+) -> None:
+    """Do the batches of one process's step, and their gradients, while `trace` looks on."""
+    task.to(device).train()
+    for module in frozen_modules(task):
+        module.eval()
+    for name, parameter in task.model.named_parameters():
+        trace.look(parameter, "weights", name)
+        parameter.grad = None
+    for part in step["batches"]:
+        batch = move(load_batch(data, part["samples"]), device)
+        trace.look(batch.images, "input")
+        seed_all(derive_seed(task.seed, step["epoch"] - 1, step["rank"], part["batch"]))
+        with trace.recorded(task.model):
+            loss = step_loss(task, batch, part["batch"], precision=precision)
+            trace.look(loss, "loss")
+            (loss / len(step["batches"])).backward()  # type: ignore[no-untyped-call]
+    for name, parameter in task.model.named_parameters():
+        trace.look(parameter.grad, "gradient", name)
+
+
+def load_batch(data: ImageData[Any, Any], samples: list[dict[str, Any]]) -> Any:
+    """A batch with the random changes that it had.
+
+    Raises:
+        InputError: the training images are others than they were.
+        ImageError: one cannot be decoded any more.
+    """
+    for sample in samples:
+        index, file = sample["index"], sample["file"]
+        now = str(data.train.samples[index].path) if index < len(data.train) else "no such image"
+        if now != file:
+            raise InputError(
+                f"cannot replay, the data has changed: training image {index} was {file}, now {now}"
+            )
+    loaded = data.train.__getitems__([(sample["index"], sample["seed"]) for sample in samples])
+    if isinstance(loaded, ImageError):
+        raise loaded
+    return data.collate(loaded)

@@ -1,0 +1,256 @@
+"""One training run, from data on disk to a judged model in a run folder."""
+
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, cast
+
+import lightning as L
+import torch
+
+from nommer.acceleration.compile import check_compiler, exact_float32, sound_attention
+from nommer.acceleration.fuse import fuse
+from nommer.data.seeding import seed_all
+from nommer.distributed.interruption import StopSignals, interruptible
+from nommer.distributed.processes import (
+    leave_process_group,
+    process_rank,
+    started_processes,
+    synchronises_norms,
+)
+from nommer.distributed.rendezvous import Meeting, left_by_the_first
+from nommer.distributed.sharding import WholeWeights
+from nommer.distributed.trainer import make_trainer, parse_device, quiet_lightning
+from nommer.models.inference import Inference
+from nommer.models.storage import Model, save_model
+from nommer.progress import console, notice
+from nommer.runs.checkpoint import MovableCheckpoint, open_checkpoint
+from nommer.runs.folder import RunFolder, plain
+from nommer.runs.results import check_outside
+from nommer.settings.training import TrainSettings
+from nommer.tasks.judging import judge
+from nommer.tasks.module import Report, Task
+from nommer.tasks.networks import like_pretrained
+from nommer.tasks.registry import find_workflow
+from nommer.tasks.workflow import Data, Found, Workflow
+from nommer.training.aiding import aiding
+from nommer.training.batch_size import with_batch_size
+from nommer.training.callbacks import BestModel, EpochLines, History, ProgressBar
+from nommer.training.ema import AveragedWeights
+from nommer.training.freezing import freeze
+from nommer.training.full_disks import explaining_full_disks
+from nommer.training.input_wait import InputWait
+from nommer.training.last_checkpoint import LastCheckpoint, Progress, read_progress
+from nommer.training.loggers import check_loggers, make_loggers
+from nommer.training.opening import check_shares, look_first, open_run
+from nommer.training.time_limit import TimeLimit
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a finished run has to show."""
+
+    out: Path
+    """The run folder; `nommer.load(out)` loads the model."""
+    task: str
+    """The task that the data is for, such as "classification"."""
+    report: Report
+    """Judgement of the best epoch's model on the validation images."""
+    epoch: int
+    """The best epoch by top-1, or mIoU, on the validation images; the first of equals."""
+    model: Model
+    """The best epoch's model, in evaluation mode on the CPU."""
+    plots: str
+    """The pictures to look at, by file name."""
+
+
+def train_model(settings: TrainSettings) -> TrainingResult:
+    """Train as `settings` say; see `nommer.train`."""
+    with StopSignals() as stop:
+        return train_until(settings, stop)
+
+
+def train_until(settings: TrainSettings, stop: StopSignals) -> TrainingResult:
+    """Train, unless it is asked for a stop.
+
+    Raises:
+        Stopped: it was; everything is saved.
+    """
+    settings = replace(settings, **started_processes(settings.devices, settings.nodes))
+    check_loggers(settings.loggers)
+    if settings.compile:
+        check_compiler()
+    run = RunFolder(settings.out)
+    first = process_rank() == 0
+    console.quiet = not first
+    if settings.overwrite:
+        check_outside(settings.data, settings.out)
+    with quiet_lightning():
+        meeting = Meeting(settings.processes, parse_device(settings.device, settings.devices)[0])
+    workflow = find_workflow(settings.data, settings.classes)
+    found = left_by_the_first() or meeting.by_the_first(lambda: look_first(workflow, run, settings))
+    settings = with_batch_size(workflow, like_pretrained(settings), found, run)
+    settings = workflow.resolve(settings, found)
+    check_shares(settings, found.data)
+    seed_all(settings.seed)
+    fresh = settings
+    if settings.resume:  # its own weights follow
+        fresh = replace(settings, pretrained=None, reinit_head=False)
+    model = workflow.build_model(fresh, found.data)
+    freeze(model.network, settings.aids.freeze)
+    with ExitStack() as stack:
+        if first or meeting.group is not None:
+            meeting.by_the_first(lambda: open_run(workflow, run, settings, found, until=stack))
+        notice(describe(settings, found.data, workflow.describe_size(settings)))
+        with quiet_lightning(), explaining_full_disks(run), meeting.leaving(found, run.path):
+            return fit_and_judge(workflow, settings, run, found, model, stop)
+
+
+def describe(settings: TrainSettings, data: Data, size: str) -> str:
+    """What is about to happen, in one line; `size` says how large the images are worked on."""
+    sizes = ", ".join(f"{len(samples)} {split}" for split, samples in data.splits.items())
+    accelerator, _ = parse_device(settings.device, settings.devices)
+    total = settings.images_per_step * settings.processes
+    steps, rest = divmod(len(data.splits["train"]), total)
+    waiting = f" ({rest} images, others each time, wait for the next epoch)" if rest else ""
+    if settings.epoch_steps:
+        steps, waiting = settings.epoch_steps * settings.accumulate, ""
+    return (
+        f"{settings.model}: {len(data.class_names)} classes, {sizes} images of {settings.data}; "
+        f"{size}, {settings.epochs} epochs of {steps} steps of {total} images{waiting}, "
+        f"{accelerator}, precision {settings.precision}, run folder {settings.out}"
+    )
+
+
+def describe_resumption(settings: TrainSettings, done: Progress) -> str:
+    """Where a resumed run goes on, or that there is nothing left to do."""
+    if done.epochs < settings.epochs:
+        return f"going on from {done} (of {settings.epochs} epochs)"
+    nothing = f"all {done.epochs} epochs are done: nothing to train"
+    return f"{nothing}; a larger --epochs goes on from here, on its own schedule"
+
+
+def fit_and_judge(
+    workflow: Workflow,
+    settings: TrainSettings,
+    run: RunFolder,
+    found: Found,
+    model: Model,
+    stop: StopSignals,
+) -> TrainingResult:
+    """Train, take the best epoch's weights, judge them and write everything down."""
+    module = workflow.training_data(settings, found.data, model)
+    history = History(run)
+    limit = TimeLimit(settings.time_limit, stop)
+    trainer = build_trainer(workflow, settings, run, history, stop, limit)
+    lr = settings.optim.scaled_lr(
+        settings.lr, settings.images_per_step * trainer.world_size * settings.accumulate
+    )
+    task = workflow.training_task(settings, model, lr=lr, found=found)
+    if settings.compile:
+        task.compile_training()
+    if trainer.is_global_zero:
+        workflow.save_training_batch(module, model, run.path / "train_batch.jpg")
+    if settings.resume:
+        notice(describe_resumption(settings, read_progress(run.last)))
+    with limit.observed(), interruptible(trainer), exact_float32(), sound_attention():
+        trainer.fit(task, datamodule=module, ckpt_path=str(run.last) if settings.resume else None)
+    leave_process_group()
+    history.draw(task)
+    return conclude(workflow, settings, run, found.data, task)
+
+
+def build_trainer(
+    workflow: Workflow,
+    settings: TrainSettings,
+    run: RunFolder,
+    history: History,
+    stop: StopSignals,
+    limit: TimeLimit,
+) -> L.Trainer:
+    """The trainer of a run, with its records and checkpoints."""
+    saving: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
+    best = MovableCheckpoint(
+        run.checkpoints,
+        filename="best",
+        monitor=f"val_{workflow.task.measure}",
+        mode="max",
+        **saving,
+    )
+    command = f"nommer train {run.resume_options}"
+    last = LastCheckpoint(
+        run.last, minutes=settings.checkpoint_minutes, stop=stop, command=command
+    )  # after "best"
+    averaged = AveragedWeights(settings.aids.ema) if settings.aids.ema else None
+    shards = settings.strategy == "fsdp"
+    terminal, waiting = sys.stderr.isatty(), InputWait()
+    return make_trainer(
+        device=settings.device,
+        devices=settings.devices,
+        nodes=settings.nodes,
+        precision=settings.precision,
+        out=run.path,
+        share_norms=synchronises_norms(settings.sync_norms, usual=workflow.synchronise_norms),
+        shard=shards,
+        max_epochs=settings.epochs,
+        accumulate_grad_batches=settings.accumulate,
+        gradient_clip_val=settings.optim.clip_grad or None,
+        callbacks=[
+            *([averaged] if averaged else [WholeWeights()] if shards else []),
+            history,
+            BestModel(run, averaged),
+            *aiding(settings, run, workflow.task, limit),
+            waiting,
+            ProgressBar(waiting) if terminal else EpochLines(waiting),
+            best,
+            last,
+        ],
+        enable_progress_bar=terminal,
+        logger=make_loggers(
+            settings.loggers, run, settings=plain(vars(settings.with_whole_paths()))
+        ),
+        log_every_n_steps=1_000_000,
+    )
+
+
+def conclude(
+    workflow: Workflow, settings: TrainSettings, run: RunFolder, data: Data, task: Task
+) -> TrainingResult:
+    """Judge the best epoch's weights the way `nommer evaluate` does, and write the model to use.
+
+    Where time was up before any epoch was done, those are the last.
+    """
+    best = run.best if run.best.is_file() else run.last
+    task.load_state_dict(open_checkpoint(best)["state_dict"])
+    epoch = read_progress(best).epochs
+    model, first = (
+        cast("Model", task.model).cpu(),
+        settings.device.partition(",")[0],
+    )  # of several devices
+    held_back = replace(data, splits={"val": data.splits["val"]})
+    judgement = judge(
+        workflow.judging_task(fuse(model), held_back, Inference()),  # as `evaluate` judges
+        workflow.judging_data(
+            held_back, model, replace(settings.loading(), epoch_steps=None, cache="none")
+        ),
+        device=first,
+        precision=settings.precision,
+        out=run.path,
+    )
+    model, report = model.eval(), judgement.report
+    save_model(
+        run.model, model, metrics={"epoch": epoch, **report.summary()}, version=version("nommer")
+    )
+    facts = {"epoch": epoch, "data": str(settings.data), "split": "val"}
+    with torch.compiler.set_stance(
+        "force_eager"
+    ):  # also a model whose blocks were compiled to be trained
+        workflow.save_judgement(judgement, model, held_back, run.path, facts=facts)
+    score = getattr(report, task.measure)
+    notice(
+        f"best epoch {epoch}: {task.measure_name} {score:.2%} on {report.images} validation images"
+    )
+    plots = ", ".join(name for name in workflow.plots.split(", ") if (run.path / name).is_file())
+    return TrainingResult(run.path, workflow.name, report, epoch, model, plots)

@@ -1,0 +1,57 @@
+"""On which images an export in integers is calibrated, and on which its answers are compared."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from nommer.exporting import int8, quantising
+
+
+@pytest.fixture
+def report(tiny_classifier, tmp_path, monkeypatch):
+    """What is told of an export without labels, of so many images, and the numbers of those it was
+    calibrated on.
+    """
+    model, calibrated = tiny_classifier(), []
+    monkeypatch.setattr(model, "prepare", lambda path: torch.full((3, 32, 32), float(path.stem)))
+    monkeypatch.setattr(int8, "CALIBRATION_IMAGES", 4)
+    monkeypatch.setattr(int8, "AGREEMENT_IMAGES", 6)
+    monkeypatch.setattr(quantising, "_open_labelled", lambda *_: None)
+    monkeypatch.setattr(quantising, "load_exported", lambda _path: model)
+
+    def quantise(source, target, images):
+        calibrated.extend(images[:, 0, 0, 0].int().tolist())
+        target.write_bytes(source.read_bytes())
+
+    def run(count):
+        monkeypatch.setattr(int8, "quantise", quantise)
+        (tmp_path / "model.onnx").write_bytes(b"")
+        paths = [Path(f"{number}.png") for number in range(count)]
+        quantising.quantise_export(model, Path("run"), None, paths, tmp_path, max_drop=0.01)
+        return json.loads((tmp_path / "quantisation.json").read_text()), calibrated
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("count", "images", "seen"), [(16, 6, 0), (9, 5, 0), (8, 4, 0), (7, 6, 4), (3, 3, 3)]
+)
+def test_without_labels_answers_are_compared_on_other_images_where_there_are_as_many(
+    report, count, images, seen
+):
+    told, calibrated = report(count)
+    assert (told["calibration_images"], told["images"], told["seen_images"]) == (
+        min(4, count),
+        images,
+        seen,
+    )
+    assert calibrated == [number * count // min(4, count) for number in range(min(4, count))]
+
+
+@pytest.mark.parametrize(("vnni", "bits"), [(True, 8), (False, 7)])
+def test_the_bits_of_weights_are_the_processors_and_are_told(report, monkeypatch, vnni, bits):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: vnni)
+    assert report(8)[0]["weight_bits"] == bits

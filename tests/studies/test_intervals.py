@@ -1,0 +1,140 @@
+"""Intervals: every resampled data set gives what judging it, image by image and again, would give."""
+
+import numpy as np
+import pytest
+import torch
+
+from nommer.studies.intervals import (
+    class_pixels,
+    draw_resamples,
+    ends,
+    mean_with_interval,
+    resampled_means,
+    resampled_miou,
+    resampled_precision,
+)
+from nommer.tasks.detection.metrics import average_precision
+from nommer.tasks.metrics import SegmentationMetrics
+
+IMAGES, CLASSES = 5, 3
+
+
+def test_resamples_are_data_sets_of_the_same_size():
+    drawn = draw_resamples(7, seed=3, resamples=1000)
+    assert drawn.shape == (1000, 7)
+    assert (drawn == draw_resamples(7, seed=3, resamples=1000)).all()
+    assert np.bincount(drawn.ravel()) == pytest.approx(1000, rel=0.15)
+    assert resampled_means(np.arange(7.0), drawn)[0] == drawn[0].mean()
+
+
+def test_miou_of_drawn_images_is_that_of_judging_them():
+    random = np.random.default_rng(0)
+    truth, labels = (random.integers(0, CLASSES, (IMAGES, 6, 4)) for _ in range(2))
+    truth[:, 0], truth[truth == 2] = 255, 1
+    truth[3, 1:], labels[3] = (
+        2,
+        2,
+    )  # the only image of this class, which is found by mistake elsewhere
+    truth[4] = 255  # no pixel of it counts
+    pixels = np.stack([class_pixels(*image, CLASSES) for image in zip(labels, truth, strict=True)])
+    drawn = draw_resamples(IMAGES, seed=0, resamples=20)
+    found = resampled_miou(pixels, drawn)
+    for images, value in zip(drawn, found, strict=True):
+        metrics = SegmentationMetrics(CLASSES)
+        for image in images:
+            metrics.update(
+                torch.from_numpy(labels[image]), torch.from_numpy(truth[image]), torch.zeros(())
+            )
+        assert value == pytest.approx(metrics.compute().miou)
+    assert np.isnan(resampled_miou(pixels, np.full((1, IMAGES), 4))).all()
+
+
+def objects(random):
+    """A made truth in COCO's form, and detections that find some of it.
+
+    One class occurs in the first image only.
+    """
+    annotations, results = [], []
+    for image in range(IMAGES):
+        for _ in range(4):
+            box = [*random.uniform(0, 80, 2), *random.uniform(10, 60, 2)]
+            label = int(random.integers(1, CLASSES if image else CLASSES + 1))
+            number = {"id": len(annotations) + 1, "image_id": image + 1, "category_id": label}
+            annotations.append(
+                {
+                    **number,
+                    "bbox": box,
+                    "area": box[2] * box[3],
+                    "iscrowd": int(random.random() < 0.1),
+                }
+            )
+            for _ in range(3):
+                moved = [
+                    float(side + shift)
+                    for side, shift in zip(box, random.normal(0, 4, 4), strict=True)
+                ]
+                score = float(random.random())
+                results.append(
+                    {"image_id": image + 1, "category_id": label, "bbox": moved, "score": score}
+                )
+    return annotations, results
+
+
+def coco(annotations, images=IMAGES):
+    listed = [{"id": number + 1, "width": 200, "height": 200} for number in range(images)]
+    return {
+        "images": listed,
+        "annotations": annotations,
+        "categories": [{"id": n + 1, "name": str(n)} for n in range(CLASSES)],
+    }
+
+
+def copies(entries, images):
+    """What is known of these images, the drawn ones, each a new one."""
+    drawn = [
+        {**e, "image_id": new + 1}
+        for new, image in enumerate(images)
+        for e in entries
+        if e["image_id"] == image + 1
+    ]
+    return [
+        {**entry, "id": number + 1} if "id" in entry else entry
+        for number, entry in enumerate(drawn)
+    ]
+
+
+def test_average_precision_of_drawn_images_is_the_evaluators_own():
+    annotations, results = objects(np.random.default_rng(1))
+    drawn = draw_resamples(IMAGES, seed=0, resamples=12)
+    drawn[0] = np.arange(IMAGES)
+    found = resampled_precision(coco(annotations), results, "bbox", drawn, most=10)
+    for images, value in zip(drawn, found, strict=True):
+        judged = average_precision(
+            coco(copies(annotations, images)), copies(results, images), "bbox", most=10
+        )
+        assert value == pytest.approx(judged.numbers["ap"], abs=1e-9)
+    assert 0.05 < found[0] < 0.95
+    assert np.ptp(found) > 0.05
+
+
+def test_average_precision_without_finds_or_objects():
+    annotations, results = objects(np.random.default_rng(2))
+    drawn = draw_resamples(IMAGES, seed=0, resamples=3)
+    assert (resampled_precision(coco(annotations), [], "bbox", drawn, most=10) == 0).all()
+    assert np.isnan(resampled_precision(coco([]), results, "bbox", drawn, most=10)).all()
+
+
+def test_ends_hold_what_is_known():
+    values = np.append(np.linspace(0, 1, 401), [np.nan] * 50)
+    assert ends(values, 9) == pytest.approx((0.025, 0.975))
+    assert ends(values, 1) == (None, None), "one image resembles no other"
+    assert ends(np.full(3, np.nan), 9) == (None, None)
+
+
+def test_intervals_of_means():
+    values = np.random.default_rng(0).normal(1, 1, 400)
+    mean, low, high = mean_with_interval(values, seed=0)
+    assert mean == pytest.approx(values.mean())
+    assert (high - low) / 2 == pytest.approx(1.96 * values.std() / 20, rel=0.15)
+    assert mean_with_interval(np.array([0.5]), seed=0) == (0.5, None, None)
+    assert mean_with_interval(np.array([0.5, 0.5]), seed=0) == (0.5, 0.5, 0.5)
