@@ -1,4 +1,4 @@
-"""Reads the images once before anything is learned from them, and lists what is wrong.
+"""Reading the images once before anything is learned, and listing their faults.
 
 Files are never changed.
 """
@@ -35,7 +35,7 @@ SKIP_LIMIT = 0.01
 
 @dataclass(frozen=True)
 class ImageReport:
-    """What the audit found in one image file."""
+    """Facts about one image file, found by the audit."""
 
     path: Path
     size: tuple[int, int] | None = None
@@ -53,7 +53,7 @@ class ImageReport:
     digest: str | None = None
     """SHA-256 of the file."""
     remarks: tuple[Issue, ...] = ()
-    """What the reader should know although it can."""
+    """Oddities of an image that can be used all the same."""
 
 
 def read_image(path: Path, *, whole: bool) -> ImageReport:
@@ -75,7 +75,7 @@ def read_image(path: Path, *, whole: bool) -> ImageReport:
 
 
 def _read_header(image: Image.Image, path: Path) -> dict[str, Any]:
-    """What an image tells of itself once it is opened."""
+    """Return the facts of an open image's header."""
     remarks = tuple(find_remarks(image, path))
     kind = {"mode": image.mode, "format": image.format or ""}
     return {
@@ -87,7 +87,7 @@ def _read_header(image: Image.Image, path: Path) -> dict[str, Any]:
 
 
 def find_remarks(image: Image.Image, path: Path) -> Iterator[Issue]:
-    """What an open image holds that is not used.
+    """Yield an issue for everything in an open image that is not used.
 
     Asked before the rest, for Pillow complains but the first time.
     """
@@ -109,7 +109,7 @@ def read_images(paths: Sequence[Path], *, whole: bool | None = None) -> list[Ima
 
 
 def decodes_whole(count: int) -> bool:
-    """Whether so many images are decoded before training; where not, that is said."""
+    """Tell if so many images are decoded before training; a notice says where not."""
     whole = count <= DECODE_LIMIT
     if not whole:
         notice(
@@ -127,7 +127,7 @@ class Audited(Generic[D]):
     short_side: int
     """Median of the images' shorter side, in pixels."""
     contents: Mapping[Path, str] = field(default_factory=dict)
-    """What tells each image with its label from any other, where images were read whole."""
+    """Hash of each image with its label, where images were read whole."""
     digests: Mapping[Path, str] = field(default_factory=dict)
     """SHA-256 of each image file, where they were read whole; of samples whose labels differ it may
     be the same.

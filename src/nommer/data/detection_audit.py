@@ -1,5 +1,4 @@
-"""Reads images with objects once before anything is learned from them, and lists what is wrong with
-them.
+"""Reading images with objects once before anything is learned, and listing their faults.
 
 What is wrong with an object alone was listed on reading (`formats.objects`); here images are left
 out whole.
@@ -101,7 +100,7 @@ def _remarks(image: ImageReport) -> Iterable[Issue]:
 
 
 def _wants_masks(data: DetectionFolders, kept: dict[Split, tuple[DetectionSample, ...]]) -> bool:
-    """Whether most objects have a mask."""
+    """Tell if most objects have a mask."""
     have = [
         flag
         for part in kept.values()
@@ -160,5 +159,6 @@ def _check_objects(
 
 def _absent_classes(data: DetectionFolders, counts: np.ndarray) -> list[Issue]:
     absent = [name for name, found in zip(data.class_names, counts, strict=True) if not found]
-    what = f"{len(absent)} of {len(data.class_names)} classes have no object to learn from: {shorten(absent)}"
+    share = f"{len(absent)} of {len(data.class_names)} classes"
+    what = f"{share} have no object to learn from: {shorten(absent)}"
     return [Issue(str(data.root), what, "kept")] if absent else []

@@ -1,7 +1,4 @@
-"""What a look at all data tells beyond each file alone: duplicates, classes out of balance.
-
-And how grave it all is.
-"""
+"""Findings about all data together: duplicates, classes out of balance, and their severity."""
 
 import re
 from collections import defaultdict
@@ -20,14 +17,14 @@ SEVERITIES: tuple[Severity, ...] = ("fatal", "problem", "note")
 """The gravest first."""
 
 _LOSSES = ("left out", "dropped", "clipped", "no images are taken")
-"""What is done about an issue that loses something of the data."""
+"""Wordings of issues that lose something of the data."""
 
 _HARMLESS = (
     "file name does not end as an image's",
     "file name does not end as a shard's",
     "images without a class",
 )
-"""What is found in files that were never meant to be learned from."""
+"""Wordings of issues about files that were never meant to be learned from."""
 
 IMBALANCE = 10
 """From this ratio on, the largest class against the smallest is worth a note."""
@@ -52,12 +49,11 @@ class Duplicate:
     splits: tuple[Split, Split]
     """Of the other one, and its own."""
     targets: tuple[str, str]
-    """What the other one is labelled with, and it."""
+    """Labels of the other one, and its own."""
     same_target: bool
 
     def as_finding(self, data: LabelledImages[Any]) -> Finding:
-        """In a sentence; grave where labels contradict each other, or training has seen what is
-        judged on, or may have.
+        """Return it as a finding: a problem where labels differ or training has seen "val".
 
         Without a "val" split training holds part of "train" back at random, whatever files are the
         same.
@@ -84,9 +80,7 @@ class Duplicate:
 
 
 def by_kind(findings: Sequence[Finding]) -> list[list[Finding]]:
-    """Findings that differ only in names and numbers together, the gravest kinds first, then the
-    most frequent.
-    """
+    """Group findings that differ only in names and numbers, gravest and most frequent first."""
     kinds: dict[tuple[str, str, str], list[Finding]] = defaultdict(list)
     for finding in findings:
         kinds[finding.severity, _without_names(finding.what), _without_names(finding.done)].append(
@@ -130,8 +124,7 @@ def find_duplicates(
 
 
 def find_leaks(data: LabelledImages[Any], digests: Mapping[Path, str]) -> list[Issue]:
-    """Every image to be judged on that is also there to be learned from, whatever it is labelled
-    with.
+    """Return an issue for every image of "val" that is in "train" too, whatever its label.
 
     Args:
         data: the samples, in splits.
@@ -162,9 +155,7 @@ def find_small(sizes: Mapping[Path, tuple[int, int]]) -> list[Finding]:
 
 
 def find_alike(root: Path, names: Sequence[str]) -> list[Finding]:
-    """Classes whose names differ in nothing but case, spaces or how letters are encoded, and may be
-    one by mistake.
-    """
+    """Return classes whose names differ in case, spaces or the encoding of letters alone."""
     groups: dict[str, list[str]] = defaultdict(list)
     for name in names:
         groups["".join(normalize("NFKC", name).casefold().split())].append(name)
@@ -178,8 +169,7 @@ def find_alike(root: Path, names: Sequence[str]) -> list[Finding]:
 def find_imbalance(
     root: Path, names: Sequence[str], counts: Mapping[Split, Sequence[int]], unit: str
 ) -> list[Finding]:
-    """Classes of which there is much more than of others in training, and those that are never
-    judged.
+    """Return classes far out of balance in training, and those without validation data.
 
     Args:
         root: the data.
@@ -193,7 +183,8 @@ def find_imbalance(
     ]
     if len(learned) > 1 and max(learned)[0] >= IMBALANCE * min(learned)[0]:
         (most, large), (least, small) = max(learned), min(learned)
-        what = f"{large!r} has {most:,} training {unit}, {small!r} {least:,}: {most / least:.0f} times as many"
+        ratio = f"{most / least:.0f} times as many"
+        what = f"{large!r} has {most:,} training {unit}, {small!r} {least:,}: {ratio}"
         found.append(Finding(str(root), what, "kept", "note"))
     absent = [name for count, name in zip(counts.get("val", ()), names, strict=False) if not count]
     if absent:

@@ -1,6 +1,4 @@
-"""Reads images and their masks once before anything is learned from them, and lists what is wrong
-with them.
-"""
+"""Reading images and masks once before anything is learned, and listing their faults."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -33,7 +31,7 @@ _MEND = "correct the class file"
 
 @dataclass(frozen=True)
 class PairReport:
-    """What the audit found in one image and its mask."""
+    """Facts about one image and its mask, found by the audit."""
 
     path: Path
     """The image."""
@@ -44,15 +42,15 @@ class PairReport:
     error: str | None = None
     """Why the pair cannot be used."""
     remarks: tuple[Issue, ...] = ()
-    """What the reader should know although it can."""
+    """Oddities of a pair that can be used all the same."""
     image: ImageReport | None = None
-    """What was found in the image alone."""
+    """Facts about the image alone."""
     digest: str | None = None
     """SHA-256 of the labels of all pixels."""
 
     @property
     def is_empty(self) -> bool:
-        """Whether every pixel of the mask is ignored."""
+        """True where every pixel of the mask is ignored."""
         return self.error is None and not self.counts[:IGNORE].any()
 
 
@@ -172,7 +170,7 @@ def _present(data: MaskFolders, counts: np.ndarray) -> list[str]:
 
 
 def _may_be_binary(data: MaskFolders, counts: np.ndarray) -> bool:
-    """Whether 255 occurs, and is ignored only because nobody said what it means."""
+    """Tell if 255 occurs, and is ignored only because nobody said what it means."""
     return data.encoding.ignores_255_by_default and bool(counts[IGNORE])
 
 
@@ -182,7 +180,8 @@ def _only(present: list[str]) -> str:
 
 def _absent_classes(data: MaskFolders, counts: np.ndarray) -> list[Issue]:
     absent = [name for name, count in zip(data.class_names, counts, strict=False) if not count]
-    what = f"{len(absent)} of {len(data.class_names)} classes do not occur in the masks: {shorten(absent)}"
+    share = f"{len(absent)} of {len(data.class_names)} classes"
+    what = f"{share} do not occur in the masks: {shorten(absent)}"
     return [Issue(str(data.root), what, "kept")] if absent else []
 
 
@@ -192,7 +191,8 @@ def read_pair(sample: MaskSample, encoding: MaskEncoding, *, whole: bool) -> Pai
     if report.error or report.size is None:
         return PairReport(sample.path, error=report.error, image=report)
     if not sample.mask.exists():
-        reason = f"has no mask: expected {sample.mask} (or with {', '.join(MASK_ENDINGS)} behind the name)"
+        endings = ", ".join(MASK_ENDINGS)
+        reason = f"has no mask: expected {sample.mask} (or with {endings} behind the name)"
         return PairReport(sample.path, error=reason, image=report)
     try:
         with image_errors(sample.mask), open_image(sample.mask) as mask:
@@ -212,8 +212,7 @@ def read_pair(sample: MaskSample, encoding: MaskEncoding, *, whole: bool) -> Pai
 
 
 def check_fit(mask: Path, shape: tuple[int, ...], image: ImageReport) -> None:
-    """Refuse a mask of another size than its image, once that is turned as its EXIF orientation
-    says.
+    """Refuse a mask of another size than its upright image, turned as EXIF says.
 
     Raises:
         ImageError: both sizes.

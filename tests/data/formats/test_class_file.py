@@ -17,7 +17,7 @@ def parse(text):
 
 
 def meaning(classes):
-    """What the file says: values and colours of the names, in order, and of what is ignored."""
+    """Values and colours of the names, in order, and of what is ignored."""
     encoding = classes.encoding(classes.names)
     return classes.names, encoding.values, encoding.colours
 
@@ -67,7 +67,8 @@ def test_values_and_colours_of_the_same_classes():
     ],
 )
 def test_colours_alone_tell_classes_by_colour(ignore, expected):
-    text = f"classes: [{{name: sky, color: [1, 2, 3]}}, {{name: road, color: [4, 5, 6]}}]\nignore: {ignore}"
+    classes = "[{name: sky, color: [1, 2, 3]}, {name: road, color: [4, 5, 6]}]"
+    text = f"classes: {classes}\nignore: {ignore}"
     classes = parse(text)
     encoding = classes.encoding(classes.names)
     assert encoding.by_colour

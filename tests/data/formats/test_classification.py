@@ -1,4 +1,4 @@
-"""Class folders in archives, WebDataset shards and Hugging Face datasets: one form for all of them."""
+"""Class folders in archives, WebDataset shards and Hugging Face datasets: one form for all."""
 
 import io
 import json

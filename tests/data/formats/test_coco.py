@@ -147,8 +147,8 @@ def test_one_id_for_two_images_makes_both_unusable(change):
     data, issues = change(lambda content: content["images"][1].update(id=500))
     first, second, *others = data.splits["train"]
     assert (
-        first.error
-        == "its image id 500 is also that of train1.png, so it is not clear whose the annotations are"
+        first.error == "its image id 500 is also that of train1.png, "
+        "so it is not clear whose the annotations are"
     )
     assert "also that of train0.png" in second.error
     assert len(first.objects) == len(second.objects) == 0

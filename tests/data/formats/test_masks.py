@@ -505,7 +505,8 @@ class TestClasses:
         (tmp_path / "masks" / "a.png").write_text("no image")
         with pytest.raises(
             InputError,
-            match=r"none of the 2 masks can be read; first: .*a.png: not an image of a known format",
+            match=r"none of the 2 masks can be read; first: .*a.png: "
+            "not an image of a known format",
         ):
             read_mask_folders(tmp_path)
 

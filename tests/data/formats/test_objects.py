@@ -1,4 +1,4 @@
-"""What data say of an object becomes sound or is dropped, and either is listed."""
+"""An object as data describe it becomes sound or is dropped, and either is listed."""
 
 import math
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The small file, YAML or JSON, that names the classes of masks and tells their values and colours."""
+"""The class file, YAML or JSON: names of classes of masks, with their values and colours."""
 
 import json
 from collections import Counter
@@ -52,7 +52,7 @@ def read_class_file(path: Path) -> MaskClasses:
 
 
 def load_class_file(path: Path) -> Any:
-    """What a class file holds, not yet looked at.
+    """Return the content of a class file, not yet looked at.
 
     Raises:
         InputError: no such file, or no YAML or JSON.
@@ -73,9 +73,7 @@ def load_class_file(path: Path) -> Any:
 
 
 class UniqueKeys(yaml.SafeLoader):
-    """A loader of YAML that refuses keys that are there twice, of which YAML's own loaders keep the
-    last.
-    """
+    """A loader of YAML that refuses repeated keys, of which YAML's own loaders keep the last."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """A mapping, not yet made of Python's objects."""

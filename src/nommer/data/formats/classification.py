@@ -11,13 +11,13 @@ from nommer.data.formats.labelled import split_of
 from nommer.data.images import is_folder, sub_folders
 from nommer.errors import InputError
 
-LAYOUTS = f"{folders.LAYOUTS}\n{tables.LAYOUTS}\n{imagenet.LAYOUTS}\n{shards.LAYOUTS}\n{hugging_face.LAYOUTS}"
+LAYOUTS = "\n".join(part.LAYOUTS for part in (folders, tables, imagenet, shards, hugging_face))
 
 Reader = Callable[[Path, tuple[str, ...] | None], ClassFolders]
 
 
 def find_reader(root: Path) -> Reader | None:
-    """What reads data that are in a format of classification alone.
+    """Return the reader of data in a format of classification alone.
 
     None for folders, which may be of any task.
 
@@ -34,8 +34,7 @@ def find_reader(root: Path) -> Reader | None:
 
 
 def is_classification_alone(root: Path) -> bool:
-    """Whether the data are no mere folders, which may be of any task, but in a format of
-    classification.
+    """Tell if the data are in a format of classification alone, not mere folders.
 
     Raises:
         InputError: a damaged archive.
@@ -62,8 +61,7 @@ def read_classification(root: Path, class_names: tuple[str, ...] | None = None) 
 
 
 def _holds_class_folders(root: Path) -> bool:
-    """Whether an archive is given, or a folder of archives by split that hold folders as classes
-    are.
+    """Tell if `root` is an archive, or a folder of archives by split that hold class folders.
 
     Folders of images and masks are called otherwise, or by the split: then the archives have no
     name in common.

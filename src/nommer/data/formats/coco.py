@@ -59,8 +59,7 @@ def read_coco(root: Path) -> DetectionFolders:
 
 
 def _categories(path: Path, content: dict[str, Any], issues: list[Issue]) -> list[Category]:
-    """In the order of their ids, without those that are but a group of the others, as Roboflow
-    writes one.
+    """Return the categories in the order of their ids, without the group that Roboflow writes.
 
     Raises:
         InputError: there are none, or they cannot be told apart.
@@ -177,7 +176,8 @@ class _Reader:
                     "used once, with all its objects",
                 )
             elif image.image_id in ids:
-                error = f"its image id {image.image_id} is also that of {{}}, so it is not clear whose the annotations are"
+                error = f"its image id {image.image_id} is also that of {{}}"
+                error += ", so it is not clear whose the annotations are"
                 other = listed[ids[image.image_id]]
                 listed[other.path] = replace(other, error=error.format(image.path.name))
                 listed[image.path] = replace(image, error=error.format(other.path.name))
@@ -218,7 +218,7 @@ class _Reader:
         return _Image(image_id, path, size)
 
     def _objects(self, listed: list[_Image], ids: dict[int, Path]) -> dict[Path, list[RawObject]]:
-        """What is said to be in each image."""
+        """Return the annotations of each image."""
         raw: dict[Path, list[RawObject]] = {image.path: [] for image in listed}
         seen: dict[Any, dict[str, Any]] = {}
         for number, entry in enumerate(self.content["annotations"]):
@@ -243,7 +243,7 @@ class _Reader:
     def _is_repeated(
         self, entry: dict[str, Any], seen: dict[Any, dict[str, Any]], where: str
     ) -> bool:
-        """Whether an annotation is there twice.
+        """Tell if an annotation is there twice.
 
         Two that share nothing but their id are listed, and both used.
         """

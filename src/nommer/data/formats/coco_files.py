@@ -13,7 +13,8 @@ from nommer.data.formats.labelled import Issue, Split, split_of
 from nommer.data.images import sub_folders
 from nommer.errors import InputError
 
-LAYOUTS = """  DATA/annotations/instances_train2017.json and DATA/train2017/*.jpg   (COCO; and val2017)
+LAYOUTS = """\
+  DATA/annotations/instances_train2017.json and DATA/train2017/*.jpg   (COCO; and val2017)
   DATA/train/_annotations.coco.json and DATA/train/*.jpg               (Roboflow; and valid, test)
   DATA/annotations/*.json or DATA/*.json, with train or val in the name, and DATA/images/*.jpg"""
 
@@ -68,7 +69,7 @@ def _json_files(folder: Path) -> list[Path]:
 
 
 def _looks_like_coco(path: Path) -> bool:
-    """Whether a file holds the names of two of COCO's lists.
+    """Tell if a file holds the names of two of COCO's lists.
 
     Parsing all of a large one would take long.
     """

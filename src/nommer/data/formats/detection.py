@@ -26,7 +26,7 @@ Reader = Callable[[Path], DetectionFolders]
 
 
 def find_reader(root: Path) -> Reader | None:
-    """What reads the data in a folder, or None where they are no detection data."""
+    """Return the reader of the data in a folder, or None where they are no detection data."""
     finders: dict[Reader, Callable[[Path], object]] = {
         coco.read_coco: coco_files.find_files,
         yolo.read_yolo: yolo.find_description,

@@ -1,4 +1,4 @@
-"""What task a folder of data is for."""
+"""Finding the task that data are for, by their layout."""
 
 from pathlib import Path
 from typing import Literal

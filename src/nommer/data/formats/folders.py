@@ -1,6 +1,4 @@
-"""Class folders: one folder of images per class, alone or under `train/` and `val/`, on disk or in
-archives.
-"""
+"""Class folders: a folder of images per class, maybe by split, on disk or in archives."""
 
 import random
 from collections import defaultdict
@@ -64,9 +62,9 @@ class ClassFolders(LabelledImages[Sample]):
     target: ClassVar[str] = "class"
 
     class_ids: tuple[str, ...] = ()
-    """What the data call the classes where that is not their names, as WordNet ids."""
+    """Ids of the classes in the data where these are not their names, as WordNet ids."""
     several: bool = False
-    """Whether an image may have several classes, or none."""
+    """True where an image may have several classes, or none."""
 
     def target_of(self, sample: Sample) -> str:
         """The names of the sample's classes; "" where its label cannot be used."""
@@ -215,11 +213,10 @@ def _stray_images(folder: Path) -> list[Path]:
 
 
 def split_stratified(data: ClassFolders, *, fraction: float, seed: int) -> ClassFolders:
-    """Hold back `fraction` of every class of "train" as "val", chosen by `seed`, the same on every
-    machine.
+    """Hold back `fraction` of every class of "train" as "val", chosen by `seed`.
 
-    A class keeps at least one image for training; with two or more images it gives at least one to
-    validation.
+    The choice is the same on every machine. A class keeps at least one image for training; with
+    two or more images it gives at least one to validation.
     """
     by_label: dict[int, list[Sample]] = defaultdict(list)
     for sample in data.splits["train"]:

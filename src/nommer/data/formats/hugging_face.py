@@ -19,18 +19,19 @@ from nommer.data.formats.listed import Entry, collect
 from nommer.data.images import sub_folders
 from nommer.errors import InputError
 
-LAYOUTS = """  DATA/dataset_dict.json or DATA/state.json                         (Hugging Face dataset, saved to disk)"""
+LAYOUTS = (
+    "  DATA/dataset_dict.json or DATA/state.json                         "
+    "(Hugging Face dataset, saved to disk)"
+)
 
 _UNLABELLED = -1
-"""Where classes have names, what a row without one is labelled, as those of a "test" split often
-are.
-"""
+"""Label of a row without a class, as in many a "test" split, where classes have names."""
 
 _LABELS = ("label", "labels", "class", "target")
 
 
 def is_hugging_face(root: Path) -> bool:
-    """Whether the folder is a dataset, or several by split, saved to disk."""
+    """Tell if the folder is a dataset, or several by split, saved to disk."""
     return (root / "dataset_dict.json").is_file() or (root / "state.json").is_file()
 
 

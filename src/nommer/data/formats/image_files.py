@@ -46,9 +46,7 @@ class ImageFiles:
         self.used: set[str] = set()
 
     def find(self, annotations: Path, split: Split, name: str) -> Path | None:
-        """The file of this name in the folder that belongs most closely to an annotation file of a
-        split.
-        """
+        """Return the file of this name in the folder that fits the annotation file best."""
         plain = name.replace("\\", "/")
         for tail in dict.fromkeys((plain, plain.rpartition("/")[2])):
             for folder in self._folders(annotations, split):

@@ -20,7 +20,8 @@ from nommer.data.formats.listed import Entry, collect, read_text
 from nommer.data.images import direct_files, is_folder, is_image_name, sub_folders, visible_files
 from nommer.errors import InputError
 
-LAYOUTS = """  DATA/wnids.txt, train/WNID/ and val/val_annotations.txt  (Tiny ImageNet; or train.tar.gz, val.tar.gz)
+LAYOUTS = """\
+  DATA/wnids.txt, train/WNID/ and val/val_annotations.txt  (Tiny ImageNet; or train.tar.gz)
   DATA/ILSVRC/Data/CLS-LOC/train/WNID/, val/ and LOC_val_solution.csv     (ImageNet as on Kaggle)
   DATA/train/WNID/, val/ and LOC_val_solution.csv or LOC_synset_mapping.txt"""
 
@@ -41,7 +42,7 @@ class _Place:
 
 
 def is_imagenet(root: Path) -> bool:
-    """Whether the data are laid out in one of these ways."""
+    """Tell if the data are laid out in one of these ways."""
     if not is_folder(root):
         return False
     home = pass_over_wrappers(root)
@@ -206,7 +207,7 @@ def _names(place: _Place, ids: tuple[str, ...]) -> dict[str, str]:
 def _called(
     root: Path, ids: tuple[str, ...], names: dict[str, str], class_names: tuple[str, ...] | None
 ) -> dict[str, str]:
-    """What each id is called among `class_names`: its name, or the id itself."""
+    """Return what each id is called among `class_names`: its name, or the id itself."""
     if class_names is None:
         return names
     known = {wnid: name if name in class_names else wnid for wnid, name in names.items()}

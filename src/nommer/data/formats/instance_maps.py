@@ -22,7 +22,8 @@ from nommer.data.masks import read_pixels
 from nommer.data.parallel import read_all
 from nommer.errors import InputError
 
-LAYOUTS = """  DATA/images/*.png and DATA/labels/*.png of 16 bits   (maps of instances; with lists or without)
+LAYOUTS = """\
+  DATA/images/*.png and DATA/labels/*.png of 16 bits   (maps of instances; maybe with lists)
   as for semantic segmentation, where classes.yaml says instances: true"""
 
 _LOOKED_AT = 3
@@ -53,7 +54,7 @@ def find_maps(root: Path, classes: Path | None = None) -> Layout | None:
 
 
 def _is_wide(folder: Path) -> bool:
-    """Whether the first few images in a folder that can be opened have 16 bits."""
+    """Tell if the first few images in a folder that can be opened have 16 bits."""
     modes = filter(None, (_mode(path) for path in visible_files(folder) if is_image_name(path)))
     looked_at = list(islice(modes, _LOOKED_AT))
     return bool(looked_at) and all(mode.startswith("I") for mode in looked_at)
@@ -126,7 +127,7 @@ def _class_name(root: Path) -> str:
 
 @dataclass(frozen=True)
 class _Map:
-    """What an instance map says."""
+    """Content of one instance map."""
 
     objects: Objects
     size: tuple[int, int] = UNKNOWN_SIZE
@@ -146,7 +147,7 @@ def _read(pair: MaskSample) -> _Map:
 
 
 def objects_in(values: np.ndarray) -> Objects:
-    """The objects of an (H, W) map of their numbers, 0 for none: labels 0, boxes, masks and areas."""
+    """Return the objects of an (H, W) map of their numbers, 0 for none; all have label 0."""
     numbers, areas = np.unique(values[values != 0], return_counts=True)
     masks = encode_map(values)
     return Objects(

@@ -1,7 +1,4 @@
-"""What all labelled data has in common.
-
-Samples in splits, class names, and a list of what was found amiss.
-"""
+"""Labelled data of any task: samples in splits, class names, and issues."""
 
 import csv
 import hashlib
@@ -117,7 +114,7 @@ class LabelledImages(ABC, Generic[S]):
     """Labelled images by split, with the class names that their labels index."""
 
     target: ClassVar[str]
-    """What a sample is labelled with, as the heading of a column."""
+    """Kind of label, as the heading of a column."""
 
     root: Path
     class_names: tuple[str, ...]
@@ -150,13 +147,13 @@ class LabelledImages(ABC, Generic[S]):
 
     @abstractmethod
     def target_of(self, sample: S) -> str:
-        """What one sample is labelled with, as text."""
+        """Return the label of a sample as text."""
 
 
 def base_of(root: Path) -> Path:
-    """What paths in data are relative to.
+    """Return the folder or archive that paths in data are relative to.
 
-    The folder or archive that they are, or that their table lies in.
+    That of the data, or the one that their table lies in.
     """
     return root if is_folder(root) or not root.is_file() else root.parent
 
@@ -183,7 +180,7 @@ def split_as_csv(data: LabelledImages[S], contents: Mapping[Path, str] | None = 
 
 
 def content_of(*parts: str | bytes | None) -> str:
-    """What tells a file, or what belongs to a sample, from any other: 16 letters.
+    """Return a hash of 16 letters that tells a file, or a sample's files, from any other.
 
     "" where a part is not known.
     """

@@ -1,6 +1,4 @@
-"""Image files whose class stands in a list, a table or an archive's record, not in the name of a
-folder.
-"""
+"""Image files whose class stands in a list, a table or an archive's record."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +16,7 @@ NAME_FILES = ("classes.txt", "classnames.txt")
 
 @dataclass(frozen=True)
 class Entry:
-    """What a data set says of one image."""
+    """One image as a data set lists it."""
 
     where: str
     """File and line, for people."""
@@ -26,7 +24,7 @@ class Entry:
     label: str
     split: Split = "train"
     error: str | None = None
-    """Why its label cannot be used, and is "": a bad sample, for the audit to leave out or refuse."""
+    """Why its label cannot be used, and is ""; the audit leaves it out or refuses it."""
     labels: tuple[str, ...] | None = None
     """Where there may be several, all of them."""
 

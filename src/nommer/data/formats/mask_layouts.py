@@ -9,13 +9,14 @@ from nommer.data.images import holds_images, is_image_name, sub_folders
 from nommer.errors import InputError
 
 LAYOUTS = """accepted layouts for semantic segmentation:
-  DATA/images/train/*.jpg and DATA/masks/train/*.png   (and val; masks may be called annotations or labels)
+  DATA/images/train/*.jpg and DATA/masks/train/*.png   (and val; or annotations, labels)
   DATA/train/images/*.jpg and DATA/train/masks/*.png   (and val)
-  DATA/images/*.jpg and DATA/masks/*.png               (with train.txt and val.txt lists, or split by nommer)
+  DATA/images/*.jpg and DATA/masks/*.png               (with lists, or split by nommer)
   DATA/images/training and DATA/annotations/training   (ADE20K)
-  DATA/JPEGImages and DATA/SegmentationClass           (Pascal VOC, with lists in ImageSets/Segmentation)
+  DATA/JPEGImages and DATA/SegmentationClass           (Pascal VOC, with ImageSets/Segmentation)
   DATA/train/*.jpg and DATA/trainannot/*.png           (CamVid)
-a mask is named like its image, or with _mask, _label, _labels, _L or _seg behind; classes.yaml names the classes"""
+a mask is named like its image, or with _mask, _label, _labels, _L or _seg behind;
+classes.yaml names the classes"""
 
 _IMAGES = ("images", "jpegimages")
 _MASKS = ("masks", "segmentationclass", "annotations", "labels")
@@ -24,9 +25,7 @@ _LIST_FOLDERS = ("", "splits", "ImageSets/Segmentation")
 
 @dataclass(frozen=True)
 class Part:
-    """One split: a folder of images, the folder of their masks, and the list of those that belong
-    to it, if any.
-    """
+    """One split: a folder of images, the folder of their masks, and a list of names, if any."""
 
     images: Path
     masks: Path
@@ -41,7 +40,7 @@ class Layout:
     is_camvid: bool = False
     is_ade20k: bool = False
     issues: tuple[Issue, ...] = ()
-    """What lies there and is not used."""
+    """Files that lie there and are not used."""
 
 
 def find_layout(root: Path) -> Layout | None:

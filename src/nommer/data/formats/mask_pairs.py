@@ -13,10 +13,10 @@ from nommer.data.images import is_image_name, visible_files
 from nommer.errors import InputError
 
 MASK_ENDINGS = ("_mask", "_label", "_labels", "_L", "_seg")
-"""What may stand behind an image's name in the name of its mask."""
+"""Endings that may stand behind an image's name in the name of its mask."""
 
 Key = tuple[str, ...]
-"""A file by the folders it is in and its name without ending, below the folder that was searched."""
+"""Folders and stem of a file, below the folder that was searched."""
 
 
 @dataclass(frozen=True)

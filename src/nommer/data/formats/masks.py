@@ -21,7 +21,8 @@ from nommer.data.parallel import read_all
 from nommer.errors import InputError
 from nommer.progress import notice
 
-BINARY_HINT = """255 usually marks one class of two, but as a label it means "ignore"; write a classes.yaml such as
+BINARY_HINT = """\
+255 usually marks one class of two, but as a label it means "ignore"; write a classes.yaml such as
   classes:
     - {name: background, value: 0}
     - {name: object, value: 255}"""
@@ -36,7 +37,7 @@ class MaskFolders(LabelledImages[MaskSample]):
     colours: tuple[Colour, ...] = field(kw_only=True)
     """For pictures: one for each class."""
     encoding: MaskEncoding = field(kw_only=True)
-    """What the values in the mask files mean."""
+    """Meaning of the values in the mask files."""
 
     def target_of(self, sample: MaskSample) -> str:
         """The mask's file, relative to the data folder."""
@@ -166,7 +167,7 @@ def _values_in(root: Path, samples: Sequence[MaskSample]) -> set[int]:
 
 
 def _values(sample: MaskSample) -> MaskPixels | ImageError:
-    """What occurs in a mask, each once; or why it cannot be read."""
+    """Return the values that occur in a mask, or why it cannot be read."""
     try:
         pixels = read_pixels(sample.mask)
     except ImageError as error:

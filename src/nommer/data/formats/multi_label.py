@@ -137,5 +137,5 @@ def _first_wrong(rows: Sequence[TableRow], column: int) -> tuple[str, str] | Non
 
 
 def _is_signed(rows: Sequence[TableRow], column: int) -> bool:
-    """Whether a column says -1 for no, as CelebA's do."""
+    """Tell if a column says -1 for no, as CelebA's do."""
     return {row[column] for _, row in rows} <= {"-1", "1"}

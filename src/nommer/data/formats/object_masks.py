@@ -10,14 +10,10 @@ import numpy as np
 from faster_coco_eval.core import mask as coco_masks
 
 TOLERANCE = 1e-3
-"""By how much of the image's side a box or polygon may reach outside without being listed: rounding
-does that.
-"""
+"""Share of the image's side by which rounding may put a box or polygon outside, unlisted."""
 
 _FAR = 1e9
-"""Points farther away than this, in pixels, are taken to lie here, for sums with them to stay
-finite.
-"""
+"""Largest distance of a point in pixels, so that sums stay finite."""
 
 _SMALLEST_AREA = 1e-6
 """Of a polygon, in square pixels."""
@@ -129,8 +125,7 @@ def _points(part: Any) -> np.ndarray | str:
 
 
 def _cut(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The (m, 2) corners of what lies inside the image of a polygon, cut at one border after the
-    other.
+    """Return the (m, 2) corners of a polygon inside the image, cut border by border.
 
     After Sutherland and Hodgman, "Reentrant polygon clipping", 1974. Parts that a border separates
     stay connected, by lines along it that enclose nothing; m is 0 where nothing lies inside.
@@ -158,9 +153,7 @@ def area(points: np.ndarray) -> float:
 
 
 def box_of(counts: bytes, size: tuple[int, int]) -> tuple[float, float, float, float]:
-    """Left, upper, right and lower end of the pixels of a mask as large as its image, (width,
-    height).
-    """
+    """Return left, upper, right and lower end of a mask's pixels; `size` is (width, height)."""
     left, upper, width, height = coco_masks.toBbox(
         {"size": [size[1], size[0]], "counts": counts}
     ).tolist()
@@ -168,8 +161,7 @@ def box_of(counts: bytes, size: tuple[int, int]) -> tuple[float, float, float, f
 
 
 def encode_map(values: np.ndarray) -> list[bytes]:
-    """The run lengths of the pixels of each number but 0 in an (H, W) map, in the order of the
-    numbers.
+    """Return the run lengths of each number but 0 in an (H, W) map, in their order.
 
     All runs are found in one pass, column by column as COCO counts; a run of one number ends the
     run of another.
@@ -192,9 +184,7 @@ def encode_map(values: np.ndarray) -> list[bytes]:
 
 
 def _encode_runs(starts: np.ndarray, ends: np.ndarray, shape: tuple[int, ...]) -> bytes:
-    """From where the runs of a mask start and end to their lengths, alternating with those of the
-    gaps.
-    """
+    """Return the lengths of gaps and runs in turn, from where the runs start and end."""
     edges = np.concatenate([[0], np.column_stack([starts, ends]).ravel(), [shape[0] * shape[1]]])
     return coco_masks.frPyObjects({"size": list(shape), "counts": np.diff(edges).tolist()}, *shape)[
         "counts"

@@ -1,5 +1,4 @@
-"""Objects in images: boxes, classes and masks, and the check that every object passes on its way
-in.
+"""Objects in images: boxes, classes and masks, and the check that every object passes.
 
 What a data set says of an object may make no sense; here it becomes sound or is dropped, and either
 is listed. So boxes are finite, lie inside their image and have an area, wherever they are used.
@@ -95,7 +94,7 @@ class DetectionSample:
     image_id: int
     """As the data have it, or else counted from 1; no two samples have the same."""
     size: tuple[int, int]
-    """Width and height of the upright image in pixels, as the data say, or else as its header does."""
+    """Width and height of the upright image in pixels, by the data or else by its header."""
     error: str | None = None
     """Why it cannot be used, for the audit to tell."""
 
@@ -109,7 +108,7 @@ class DetectionFolders(LabelledImages[DetectionSample]):
     category_ids: tuple[int, ...] = ()
     """Of each class, the number that the data know it by; predictions are written with these."""
     has_masks: bool = False
-    """Whether objects have masks; after the audit, whether all of them have and masks are learned."""
+    """True where objects have masks; after the audit, where all have and masks are learned."""
 
     def target_of(self, sample: DetectionSample) -> str:
         """How many objects the image has."""
@@ -199,7 +198,7 @@ def clip_box(box: Box, size: tuple[int, int], tell: Tell) -> Box | None:
 
 
 def _problem(box: Box, size: tuple[int, int]) -> str:
-    """What is wrong with a box that is dropped for it."""
+    """Return the fault of a box that is dropped for it, "" for none."""
     (width, height), (left, upper, right, lower) = size, box
     if not np.isfinite(box).all():
         return "is not finite"

@@ -1,5 +1,4 @@
-"""WebDataset shards: tar archives in which files that share a name up to its first dot are one
-sample.
+"""WebDataset shards: tars in which files of one name up to its first dot are one sample.
 
 A sample's image is the file with an image's ending, its class the number or name in the `.cls`
 file, or in the `.json` under `label` or `cls`. Shards are read where they lie and member by member,
@@ -22,7 +21,10 @@ from nommer.data.images import direct_files, is_image_name, sub_folders, visible
 from nommer.data.parallel import read_all
 from nommer.errors import InputError
 
-LAYOUTS = f"""  DATA/*train*.tar and DATA/*val*.tar with KEY.jpg and KEY.cls  (WebDataset; {NAME_FILES[1]} names numbers)"""
+LAYOUTS = (
+    "  DATA/*train*.tar and DATA/*val*.tar with KEY.jpg and KEY.cls  "
+    f"(WebDataset; {NAME_FILES[1]} names numbers)"
+)
 
 _JSON_KEYS = ("label", "cls", "class")
 
@@ -74,7 +76,7 @@ def read_shards(root: Path, class_names: tuple[str, ...] | None = None) -> Class
 
 
 def _beside(root: Path, shards: list[Path]) -> Iterator[Issue]:
-    """What lies in the folders of shards and is none."""
+    """Yield an issue for everything in the folders of shards that is none."""
     places = [root, *(child for child in sub_folders(root) if split_of(child.name))]
     for path in [path for place in places for path in (*direct_files(place), *sub_folders(place))]:
         if path in shards or path in places or path.name in NAME_FILES:
@@ -88,7 +90,7 @@ def _beside(root: Path, shards: list[Path]) -> Iterator[Issue]:
 
 
 def _is_shard(file: Path) -> bool:
-    """Whether any of the first images has a class beside it."""
+    """Tell if any of the first images has a class beside it."""
     samples = _samples(file)
     images = (parts for parts in list(samples.values())[:20] if any(map(is_image_name, parts)))
     return any(path.suffix.lower() in (".cls", ".json") for parts in images for path in parts)

@@ -27,8 +27,10 @@ from nommer.data.formats.multi_label import PLURAL_NAMES, TableRow, Tagging, fin
 from nommer.data.images import direct_files, sub_folders
 from nommer.errors import InputError
 
-LAYOUTS = f"""  DATA.csv or DATA.tsv with columns path and label, maybe split     (paths relative to the table)
-  DATA/train.txt and DATA/val.txt with "path label" on each line    (or .csv, .tsv; {NAME_FILES[0]} may name numbers)"""
+LAYOUTS = f"""\
+  DATA.csv or DATA.tsv with columns path and label, maybe split     (relative to the table)
+  DATA/train.txt and DATA/val.txt with "path label" on each line    (or .csv, .tsv; maybe
+                                                                     {NAME_FILES[0]} with names)"""
 
 PATH_NAMES = (
     "path",
@@ -108,7 +110,7 @@ def read_tables(root: Path, class_names: tuple[str, ...] | None = None) -> Class
 
 
 def gives_several(root: Path) -> bool:
-    """Whether the table, or the lists, at `root` may give an image several classes.
+    """Tell if the table, or the lists, at `root` may give an image several classes.
 
     Raises:
         InputError: a table that is not understood.
@@ -181,7 +183,7 @@ def _exists(path: Path) -> bool:
 
 
 def _has_labels(file: Path) -> bool:
-    """Whether the first line that is not empty has a second column, as no list of mere names has."""
+    """Tell if the first line that is not empty has a second column; lists of names have none."""
     with file.open("rb") as stream:
         for line in stream:
             if line.strip():
@@ -312,9 +314,7 @@ def _table_rows(file: Path) -> Iterator[Row]:
 
 
 def _delimiter(file: Path, text: str) -> str:
-    """A tab in a TSV; in a CSV the comma, or whatever of semicolon and tab stands in its first line
-    instead.
-    """
+    """Return the tab for a TSV; for a CSV the comma, semicolon or tab of its first line."""
     if file.suffix.lower() == ".tsv":
         return "\t"
     first = next((line for line in text.splitlines() if line.strip()), "")

@@ -22,7 +22,9 @@ from nommer.data.images import sub_folders, visible_files
 from nommer.data.parallel import read_all
 from nommer.errors import InputError
 
-LAYOUTS = """  DATA/Annotations/*.xml and DATA/JPEGImages/*.jpg   (Pascal VOC; with lists in ImageSets/Main)"""
+LAYOUTS = (
+    "  DATA/Annotations/*.xml and DATA/JPEGImages/*.jpg   (Pascal VOC; lists in ImageSets/Main)"
+)
 
 _IMAGES = ("jpegimages", "images")
 _LIST_FOLDERS = ("ImageSets/Main", "ImageSets", "")
@@ -92,7 +94,7 @@ def read_voc(root: Path) -> DetectionFolders:
 def _describe(
     root: Path, images: Path, annotations: Path
 ) -> tuple[dict[Split, list[Described]], list[Issue]]:
-    """What is said of the images of every split."""
+    """Return the descriptions of the images of every split, and the issues."""
     found, issues = by_key(images, "images")
     files = {
         key: annotations.joinpath(*key[:-1], f"{path.stem}.xml") for key, path in found.items()
@@ -173,7 +175,8 @@ def _origin(root: Path, images: Sequence[Described], issues: list[Issue]) -> int
         if any(min(box[:2]) == 0 and min(box[2:]) > 0 for _, box in i.objects)
     ]
     if zero:
-        what = f"boxes begin at 0 in {len(zero)} files, such as {zero[0].name}, where VOC counts pixels from 1"
+        where = f"{len(zero)} files, such as {zero[0].name}"
+        what = f"boxes begin at 0 in {where}, where VOC counts pixels from 1"
         issues.append(Issue(str(root), what, "all coordinates are taken to count from 0"))
     return 0 if zero else 1
 

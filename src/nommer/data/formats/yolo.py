@@ -27,7 +27,10 @@ from nommer.data.images import is_image_name, visible_files
 from nommer.data.masks import ranges
 from nommer.errors import InputError
 
-LAYOUTS = """  DATA/data.yaml with names, train and val; DATA/images/train/*.jpg and DATA/labels/train/*.txt   (YOLO)"""
+LAYOUTS = (
+    "  DATA/data.yaml with names, train and val; DATA/images/train/*.jpg and "
+    "DATA/labels/train/*.txt   (YOLO)"
+)
 
 _KEYS: dict[Split, tuple[str, ...]] = {
     "train": ("train",),
@@ -154,7 +157,7 @@ def _names(file: Path, content: Any) -> dict[int, str]:
 
 
 def _is_name(name: Any) -> bool:
-    """Whether a class may be called so; YAML takes NO for False and an empty place for None."""
+    """Tell if a class may be called so; YAML takes NO for False and an empty place for None."""
     return isinstance(name, int | str) and not isinstance(name, bool) and bool(str(name).strip())
 
 
@@ -211,8 +214,9 @@ class _Places:
         return list(found)
 
     def _resolve(self, value: str) -> Path | None:
-        """The folder or list that a path means, tried as Ultralytics and as Roboflow write it,
-        below `root` only.
+        """Return the folder or list that a path means, as Ultralytics or Roboflow write it.
+
+        Nothing outside `root`.
         """
         base = str(self.content.get("path") or "")
         bare = value
@@ -343,7 +347,8 @@ class _Reader:
         if label is None:
             what = f"{where}: class {line.split(maxsplit=1)[0]} is none of {ranges(self.labels)}"
         elif len(values) < 4 or len(values) % 2:
-            what = f"{where}: {len(values)} numbers behind the class, expected 4 of a box or those of a polygon"
+            what = f"{where}: {len(values)} numbers behind the class"
+            what += ", expected 4 of a box or those of a polygon"
             what += "; remove the last if it is a confidence" if len(values) > 4 else ""
         else:
             return _raw_object(where, label, values, size)
