@@ -1,4 +1,4 @@
-"""What the models answer, as values and pictures."""
+"""The models' answers, as values and pictures."""
 
 import dataclasses
 import json

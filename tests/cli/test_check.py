@@ -169,7 +169,7 @@ def test_problems_that_training_lives_with_are_code_1(run, photos, tmp_path):
     run("check", photos, "--out", tmp_path / "out", "--overwrite")
     run("check", photos / "train", "--out", tmp_path / "out", "--overwrite", code=1)
     ((_, what, _),) = found(tmp_path / "out", "problem")
-    assert what.endswith("without a val split one may be learned from and the other judged on")
+    assert what.endswith("without a val split one may be learned from and the other evaluated on")
 
 
 def test_classes_of_which_nothing_can_be_read_are_reported_as_empty(run, photos, tmp_path):

@@ -85,7 +85,7 @@ HERD = {3: "sheep", 7: "dog"}
 
 
 def make_herd(counts, *, size=(40, 32)):
-    """What is in the images of each split.
+    """Return the content of the images of each split.
 
     NAME -> [(category id, (left, upper, right, lower)), ...], whole pixels.
     """
@@ -219,7 +219,8 @@ def voc_text(objects, *, size=(40, 32)):
         for name, box in objects
     )
     width, height = size
-    return f"<annotation><size><width>{width}</width><height>{height}</height></size>{entries}</annotation>"
+    shape = f"<size><width>{width}</width><height>{height}</height></size>"
+    return f"<annotation>{shape}{entries}</annotation>"
 
 
 def write_voc(root, herd):
@@ -251,7 +252,7 @@ def write_maps(root, herd, *, size=(40, 32)):
 
 @pytest.fixture(scope="session")
 def herd():
-    """What is in made images: 6 for training, 3 of validation, 2 for tests; some are empty."""
+    """The content of made images: 6 for training, 3 of validation, 2 for tests; some are empty."""
     return make_herd({"train": 6, "val": 3, "test": 2})
 
 

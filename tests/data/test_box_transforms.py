@@ -122,8 +122,8 @@ def test_nothing_changes_without_augmentation():
     assert torch.equal(
         objects["masks"], target["masks"].repeat_interleave(2, 1).repeat_interleave(2, 2)
     )
-    judged, same = WholeImage(preprocessing)(image, target)
-    assert torch.equal(judged, changed)
+    evaluated, same = WholeImage(preprocessing)(image, target)
+    assert torch.equal(evaluated, changed)
     assert same is target
 
 

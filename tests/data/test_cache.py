@@ -129,7 +129,7 @@ def test_images_of_any_size_come_back_as_they_were(tmp_path):
 
 
 def own_memory():
-    """What this process holds that is no part of a file, in kB."""
+    """Return the memory of this process that is no part of a file, in kB."""
     lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("Anonymous:"))
 

@@ -1,6 +1,6 @@
 """Batches of images with objects.
 
-Training images augmented, judging image by image, nothing stacked.
+Training images augmented, evaluation image by image, nothing stacked.
 """
 
 import json

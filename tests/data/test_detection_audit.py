@@ -36,7 +36,7 @@ def change(root):
 
 
 def told(data):
-    """What is listed, but for what every such data set has."""
+    """Return the listed issues, but for those of every such data set."""
     usual = ("lies beside the annotations of instances", "has no objects")
     return [(Path(i.file).name, i.what, i.done) for i in data.issues if i.what not in usual]
 
@@ -212,7 +212,8 @@ def test_nothing_to_learn_from_is_refused_with_the_likely_cause(change):
     data = change(edit)
     with pytest.raises(
         InputError,
-        match=r"is left to learn in the training images; 10 were dropped, the first because: .* box",
+        match=r"is left to learn in the training images; 10 were dropped, "
+        r"the first because: .* box",
     ):
         audit_detection(data)
     assert audit_detection(data, training=False).class_counts.tolist() == [0, 0]

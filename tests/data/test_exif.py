@@ -74,7 +74,7 @@ def chunk(kind, data):
 
 
 def late_xmp(path):
-    """What a PNG is like that says in XMP data behind its pixels that it is to be turned."""
+    """Return a PNG that says in XMP data behind its pixels that it is to be turned."""
     text = b'XML:com.adobe.xmp\0\0\0\0\0<x:xmpmeta tiff:Orientation="6"></x:xmpmeta>'
     content = path.read_bytes()
     path.write_bytes(content[:-12] + chunk(b"iTXt", text) + content[-12:])

@@ -55,12 +55,12 @@ def test_the_same_image_twice_is_a_problem_where_validation_is_held_back_from_tr
     )
     assert (found.what, found.severity) == (
         "the same image as 1, with the same label; without a val split one may be learned from and "
-        "the other judged on",
+        "the other evaluated on",
         "problem",
     )
 
 
-def test_images_to_be_judged_on_are_looked_for_among_those_to_learn_from():
+def test_images_to_be_evaluated_on_are_looked_for_among_those_to_learn_from():
     data = labelled(train=[("1", 0), ("2", 0)], val=[("3", 1), ("4", 0), ("5", 0)])
     contents = {"1": "x", "2": "", "3": "x", "4": "", "5": "y"}
     found = find_leaks(data, {ROOT / name: content for name, content in contents.items()})
@@ -109,7 +109,7 @@ def test_names_of_classes_that_are_nearly_the_same():
     )
 
 
-def test_imbalance_and_classes_that_are_never_judged():
+def test_imbalance_and_classes_that_are_never_evaluated():
     found = find_imbalance(
         ROOT, ("a", "b", "c"), {"train": [100, 10, 0], "val": [3, 0, 0]}, "images"
     )

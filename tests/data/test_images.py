@@ -119,7 +119,8 @@ DAMAGED_EXIF = {
     "garbage": b"Exif\0\0garbage",
     "cut short": b"Exif\0\0II*\0\x08\0\0\0\x05\0\x12\x01\x03\0\x01",
     "orientation 99": b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x63\0\0\0\0\0\0\0",
-    "orientation as text": b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x02\0\x02\0\0\0\x36\0\0\0\0\0\0\0",
+    "orientation as text": b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x02\0\x02\0\0\0\x36"
+    b"\0\0\0\0\0\0\0",
     "nothing": b"Exif\0\0",
 }
 

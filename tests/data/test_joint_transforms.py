@@ -140,7 +140,7 @@ class TestJointAugmentation:
         high=st.floats(1.0, 3.0),
     )
     def test_every_pixel_keeps_its_label(self, height, width, seed, low, high):
-        """The mask is in the image's red channel, so it can be read again wherever its pixels went."""
+        """The mask is in the image's red channel, so it can be read wherever its pixels went."""
         image, labels = scene(height, width, seed)
         preprocessing = DensePreprocessing(image_size=48, interpolation="nearest", **PLAIN)
         augmentation = JointAugmentation(scale=(low, high), **GEOMETRY)
@@ -315,7 +315,7 @@ class TestPhotometricDistortion:
                 assert np.array_equal(transform(image, labels)[1].numpy(), labels)
 
 
-def test_judging_keeps_the_mask_at_its_own_size():
+def test_evaluation_keeps_the_mask_at_its_own_size():
     image, labels = scene(50, 70)
     seen, mask = WholeImage(DensePreprocessing(short_side=25))(image, labels)
     assert seen.shape == (3, 25, 35)

@@ -192,7 +192,7 @@ def test_what_is_odd_but_usable_is_listed(masked):
     assert audited.left_out == 0
 
 
-def test_masks_of_nothing_leave_training_but_not_judging(masked):
+def test_masks_of_nothing_leave_training_but_not_evaluation(masked):
     for path in (masked / "masks/train/2.png", masked / "masks/val/6.png"):
         save(np.full((32, 40), 255, np.uint8), path)
     data = read_mask_folders(masked)
@@ -203,11 +203,11 @@ def test_masks_of_nothing_leave_training_but_not_judging(masked):
         ("2.png", "every pixel of its mask is ignored", "left out"),
         ("6.png", "every pixel of its mask is ignored", "used; counts for nothing"),
     }
-    judged = audit_masks(data, on_bad_sample="error", training=False).data
-    assert len(judged.splits["train"]) == 6
-    assert judged.left_out == 0
+    evaluated = audit_masks(data, on_bad_sample="error", training=False).data
+    assert len(evaluated.splits["train"]) == 6
+    assert evaluated.left_out == 0
     assert ("2.png", "every pixel of its mask is ignored", "used; counts for nothing") in issues_of(
-        judged
+        evaluated
     )
 
 
@@ -255,11 +255,11 @@ def test_binaries_under_class_names_alone_are_explained(masked):
         save(np.repeat(np.array([[0, 255]], np.uint8), 32, 0).repeat(20, 1), path)
     (masked / "classes.yaml").write_text("classes: [background, crack]")
     data = read_mask_folders(masked)
-    judged = replace(data, splits={"val": data.splits["val"]})
+    evaluated = replace(data, splits={"val": data.splits["val"]})
     with pytest.raises(InputError) as caught:
-        audit_masks(judged, training=False)
+        audit_masks(evaluated, training=False)
     assert (
-        "nothing but 'background' in the masks to judge by; 255 usually marks one class of two"
+        "nothing but 'background' in the masks to evaluate on; 255 usually marks one class of two"
         in str(caught.value)
     )
     assert str(caught.value).endswith(
@@ -267,23 +267,23 @@ def test_binaries_under_class_names_alone_are_explained(masked):
     )
     (masked / "classes.yaml").write_text("classes: [background, crack]\nignore: 255")
     data = read_mask_folders(masked)
-    judged = replace(data, splits={"val": data.splits["val"]})
-    assert audit_masks(judged, training=False).class_counts.tolist() == [3 * 640, 0]
+    evaluated = replace(data, splits={"val": data.splits["val"]})
+    assert audit_masks(evaluated, training=False).class_counts.tolist() == [3 * 640, 0]
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_without_a_labelled_pixel_nothing_can_be_judged(masked, training):
+def test_without_a_labelled_pixel_nothing_can_be_evaluated(masked, training):
     (masked / "classes.yaml").write_text("classes: [a, b, c]\nignore: 255")
     for path in masked.glob("masks/val/*.png"):
         save(np.full((32, 40), IGNORE, np.uint8), path)
     data = read_mask_folders(masked)
-    judged = data if training else replace(data, splits={"val": data.splits["val"]})
+    evaluated = data if training else replace(data, splits={"val": data.splits["val"]})
     with pytest.raises(InputError) as caught:
-        audit_masks(judged, training=training)
+        audit_masks(evaluated, training=training)
     hint = "label some of their pixels, or correct the class file"
-    assert str(caught.value) == f"{masked}: no labelled pixel in the masks to judge by; {hint}"
+    assert str(caught.value) == f"{masked}: no labelled pixel in the masks to evaluate on; {hint}"
     assert audit_masks(data, training=False).data.samples(), (
-        "of all that is judged together, some is labelled"
+        "of all that is evaluated together, some is labelled"
     )
 
 

@@ -93,7 +93,8 @@ def test_grey_masks_are_colours_where_classes_are_told_by_colour_alone(tmp_path)
     Image.fromarray(np.array([[0, 1]], np.uint8)).save(tmp_path / "numbers.png")
     with pytest.raises(
         ImageError,
-        match=r"colour \(1, 1, 1\) \(1 pixel\) of no class; .*; where masks hold numbers, give each class",
+        match=r"colour \(1, 1, 1\) \(1 pixel\) of no class; .*; "
+        r"where masks hold numbers, give each class",
     ):
         read_mask(tmp_path / "numbers.png", BY_COLOUR)
     Image.fromarray(np.array([[0, 1]], np.uint16)).save(tmp_path / "wide.png")

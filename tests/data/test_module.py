@@ -1,4 +1,4 @@
-"""What the tasks share of loading.
+"""Loading as all tasks share it.
 
 Epochs of a given number of batches, and every process its share.
 """
@@ -59,8 +59,8 @@ def test_processes_share_the_stream_and_the_validation(masked):
     assert sorted(index for share in trained for batch in share for index in batch) == sorted(
         [*range(6)] * 2
     )
-    judged = [indices(loader.val_dataloader()) for loader in loaders]
-    assert judged == [[[0]], [[1]], [[2]]]
+    evaluated = [indices(loader.val_dataloader()) for loader in loaders]
+    assert evaluated == [[[0]], [[1]], [[2]]]
 
 
 def test_one_process_sees_the_crops_that_several_see(masked):

@@ -25,9 +25,9 @@ def test_many_files_are_read_by_processes_and_few_are_not():
     assert set(read_all(lambda _: os.getpid(), range(FEW), what="", processes=False)) == {
         os.getpid()
     }
-    several = set(read_all(lambda _: os.getpid(), range(FEW), what=""))
-    assert os.getpid() not in several
-    assert not any(Path(f"/proc/{process}").exists() for process in several), "they have ended"
+    readers = set(read_all(lambda _: os.getpid(), range(FEW), what=""))
+    assert os.getpid() not in readers
+    assert not any(Path(f"/proc/{process}").exists() for process in readers), "they have ended"
 
 
 @pytest.mark.skipif(count_readers() < 2, reason="one core")

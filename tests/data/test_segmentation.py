@@ -54,7 +54,7 @@ def test_validation_goes_image_by_image_each_with_its_whole_mask(masked):
         assert np.array_equal(batch.masks[0].numpy(), read_mask(sample.mask, module.val.encoding))
 
 
-def test_images_of_different_sizes_are_judged_side_by_side(masked, write_pair, make_labels):
+def test_images_of_different_sizes_are_evaluated_side_by_side(masked, write_pair, make_labels):
     write_pair(
         masked / "images/val/9.png", masked / "masks/val/9.png", make_labels(1, size=(97, 131))
     )

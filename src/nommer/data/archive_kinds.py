@@ -1,4 +1,4 @@
-"""What kinds of archives there are: zip, tar, and the Arrow files of Hugging Face datasets.
+"""The kinds of archives: zip, tar, and the Arrow files of Hugging Face datasets.
 
 A zip and a plain tar are read member by member, by any number of threads and processes; a
 compressed tar cannot be read so, and each process decompresses it once, into memory.
@@ -42,7 +42,7 @@ _ENCRYPTED = 1
 
 
 class Archive(ABC):
-    """What an archive holds: the names of its visible files, sorted, and their content."""
+    """The visible files of an archive: their names, sorted, and their content."""
 
     def __init__(self, path: Path, names: list[str]) -> None:
         self.names = sorted(name for name in names if not _is_hidden(name))
@@ -165,7 +165,7 @@ class Rows(Archive):
 
 
 def row_name(number: int) -> str:
-    """What a row of an Arrow file is called."""
+    """Return the name of a row of an Arrow file."""
     return f"{number:06}"
 
 

@@ -49,7 +49,7 @@ def open_rows(path: Path) -> Rows:
 
 
 def is_archive_name(path: Path) -> bool:
-    """Whether the file name ends as archives do."""
+    """Return True for a file name that ends as archives do."""
     return path.name.lower().endswith(ENDINGS)
 
 
@@ -72,7 +72,7 @@ def find_archive(path: Path) -> tuple[Path, str] | None:
 
 
 def open_archive(path: Path) -> Archive:
-    """What an archive holds; looked up once per process, unless the file changes.
+    """Open an archive; once per process, unless the file changes.
 
     Raises:
         InputError: it is damaged, too large to decompress, or holds a name that leads out of it, or

@@ -1,6 +1,6 @@
 """From a decoded image and its objects to tensors that fit each other.
 
-Fixed for judging, random for training.
+Fixed for evaluation, random for training.
 """
 
 from collections.abc import Callable
@@ -154,8 +154,7 @@ class BoxAugmentation:
 
 
 class FitSize(v2.Transform):  # type: ignore[misc]  # torchvision has no types
-    """Resize so that the shorter side is one of `short_sides`, the longer at most `long_side`, in
-    pixels.
+    """Resize the shorter side to one of `short_sides`, the longer to at most `long_side` pixels.
 
     With `factors` by as much again as a random one between these, and then crop to that size,
     anywhere.
@@ -194,8 +193,9 @@ class FitSize(v2.Transform):  # type: ignore[misc]  # torchvision has no types
 
 
 class CropWithin(v2.Transform):  # type: ignore[misc]
-    """Crop to a random height and width, each between `least` and `largest` pixels or what there
-    is, anywhere.
+    """Crop to a random height and width, each between `least` and `largest` pixels, anywhere.
+
+    A smaller image gives what it has.
     """
 
     def __init__(self, least: int, largest: int) -> None:
@@ -237,7 +237,7 @@ def _place(sides: list[int], crop: list[int]) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class _RandomView:
-    """What `BoxAugmentation.transform` gives; a class, for processes that decode to receive it."""
+    """Result of `BoxAugmentation.transform`; a class, for processes that decode to receive it."""
 
     preprocessing: BoxPreprocessing
     changes: v2.Transform
@@ -256,7 +256,7 @@ class _RandomView:
 
 @dataclass(frozen=True)
 class WholeImage:
-    """The preprocessing alone, for judging: the objects stay where they are in the image file."""
+    """The preprocessing alone, for evaluation: objects stay where they are in the image file."""
 
     preprocessing: BoxPreprocessing
 
@@ -279,7 +279,7 @@ def _present(objects: dict[str, Any]) -> Target:
 
 
 def to_target(objects: Objects, image_id: int, size: tuple[int, int], *, masks: bool) -> Target:
-    """The objects of an image of this height and width as torchvision takes them; without crowds."""
+    """Return the objects of an image of this height and width for torchvision; without crowds."""
     single = objects.take(~objects.crowd)
     target = Target(
         boxes=torch.from_numpy(single.boxes).float(),

@@ -1,4 +1,4 @@
-"""What samples decode to, kept for the epochs to come.
+"""Decoded samples, kept for the epochs to come.
 
 In memory or in one file, shared by all processes of a machine.
 
@@ -30,7 +30,7 @@ from nommer.progress import notice
 CacheKind: TypeAlias = Literal["none", "ram", "disk"]
 
 Decoded: TypeAlias = tuple[Any, ...]
-"""What one sample decodes to: an RGB image, and where a task has them (H, W) uint8 labels."""
+"""One decoded sample: an RGB image, and where a task has them (H, W) uint8 labels."""
 
 _TRIED = 64
 """Samples that are decoded for an estimate of the size of all."""
@@ -46,7 +46,7 @@ _MEMORY_LIMITS = (
 
 
 class DecodedCache:
-    """What samples were decoded to, read-only.
+    """Decoded samples, read-only.
 
     Args:
         path: the file that a `CacheFile` filled.
@@ -68,7 +68,7 @@ class DecodedCache:
         return type(self), (self.path, self.first)  # another process maps it for itself
 
     def get(self, index: int) -> Decoded | None:
-        """What a sample decodes to; None of one that could not be decoded."""
+        """Return a decoded sample; None for one that could not be decoded."""
         places = self._places[self.first + index].tolist()
         return tuple(self._part(*place) for place in places) if places[0][1] else None
 
@@ -195,7 +195,7 @@ class CacheFile:
 
 
 def _decoded(decode: Callable[[int], Decoded], index: int) -> list[np.ndarray]:
-    """What a sample decodes to, as arrays.
+    """Return a decoded sample as arrays.
 
     Nothing where it cannot be decoded, which using it will say again.
     """

@@ -26,8 +26,8 @@ class DetectionBatch(NamedTuple):
     images: tuple[Tensor, ...]
     """Each (3, h, w) float32, normalised."""
     targets: tuple[Target, ...]
-    """In training the objects in the images as they are here; in judging those of the image files,
-    without masks.
+    """In training the objects in the images as they are here; in evaluation those of the image
+    files, without masks.
     """
     indices: Tensor
     """(B,) int64 positions in the data set, to find the files again."""
@@ -36,7 +36,7 @@ class DetectionBatch(NamedTuple):
 
 
 class DetectionDataset(ImageDataset[DetectionSample, DetectionBatch]):
-    """Decodes an image and transforms it, with its objects in training, alone in judging."""
+    """Decodes an image and transforms it, with its objects in training, alone in evaluation."""
 
     def __init__(
         self,
@@ -84,8 +84,8 @@ def collate(samples: list[DetectionBatch] | ImageError) -> DetectionBatch | Imag
 class DetectionData(ImageData[DetectionSample, DetectionBatch]):
     """Training and validation batches for every process of a run.
 
-    Training batches hold augmented images with their objects, without crowds; judging goes image by
-    image, and its targets keep the boxes in pixels of the image file.
+    Training batches hold augmented images with their objects, without crowds; evaluation goes image
+    by image, and its targets keep the boxes in pixels of the image file.
     """
 
     collate = staticmethod(collate)

@@ -50,7 +50,7 @@ def stored_size(image: Image.Image) -> tuple[int, int]:
 
 
 def has_sound_exif(image: Image.Image) -> bool:
-    """Whether the EXIF data of an open image, if any, can be read.
+    """Return True where the EXIF data of an open image, if any, can be read.
 
     Fails as Pillow does where pixels come first.
     """
@@ -64,7 +64,7 @@ def has_sound_exif(image: Image.Image) -> bool:
 
 
 def _has_late_exif(image: Image.Image) -> bool:
-    """Whether EXIF data come after the pixels of a PNG, and these are not read yet."""
+    """Return True where EXIF data come after the pixels of a PNG, and these are not read yet."""
     if not isinstance(image, PngImageFile) or not image.tile or image.fp is None:
         return False
     place = image.fp.tell()

@@ -71,7 +71,7 @@ class Duplicate:
         what = f"the same image as {data.name_of(self.first)}, {labels}"
         what += f"; one is in {self.splits[0]}, one in {self.splits[1]}" if apart else ""
         what += (
-            "; without a val split one may be learned from and the other judged on"
+            "; without a val split one may be learned from and the other evaluated on"
             if may_part
             else ""
         )

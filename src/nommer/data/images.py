@@ -1,9 +1,9 @@
-"""The one decoder: whatever reads pixels, for training, evaluation, prediction or export, reads
-them here.
+"""The one decoder.
 
-Every image becomes 8-bit RGB: turned as its EXIF orientation says; CMYK, palettes and the like
-converted; transparency laid over a declared colour; 16-bit greys scaled to 8 bits, not clipped.
-What cannot be decoded is an `ImageError`.
+Whatever reads pixels, for training, evaluation, prediction or export, reads them here. Every image
+becomes 8-bit RGB: turned as its EXIF orientation says; CMYK, palettes and the like converted;
+transparency laid over a declared colour; 16-bit greys scaled to 8 bits, not clipped. What cannot be
+decoded is an `ImageError`.
 """
 
 import os
@@ -61,7 +61,7 @@ MAX_PIXELS = 178_956_970
 """Largest image decoded, in pixels; Pillow's own limit against decompression bombs."""
 
 ImageSource: TypeAlias = str | Path | Image.Image | np.ndarray
-"""What prediction accepts: a path, a PIL image, or an (H, W, 3) uint8 array."""
+"""Images that prediction accepts: a path, a PIL image, or an (H, W, 3) uint8 array."""
 
 _TRANSPARENT_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
 _SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
@@ -86,7 +86,7 @@ _REASONS: dict[type[Exception], str] = {
     IsADirectoryError: "is a folder, not a file",
     PermissionError: "no permission to read the file",
 }
-"""What is said of an error that Pillow or the system raises; of others, their own words."""
+"""Reasons for errors that Pillow or the system raises; others keep their own words."""
 
 _opening = Lock()
 """Filters of warnings belong to the whole process, so only one thread at a time may change them."""
@@ -94,7 +94,7 @@ _opening = Lock()
 
 @contextmanager
 def image_errors(source: str | Path) -> Iterator[None]:
-    """Whatever goes wrong inside with the pixels of `source` becomes an `ImageError`."""
+    """Turn whatever goes wrong inside with the pixels of `source` into an `ImageError`."""
     try:
         yield
     except ImageError as error:
@@ -194,7 +194,7 @@ def open_any(
 
 
 def is_image_name(path: Path) -> bool:
-    """Whether the file name ends as images do."""
+    """Return True for a file name that ends as images do."""
     return path.suffix.lower() in EXTENSIONS
 
 
@@ -214,8 +214,7 @@ def visible_files(folder: Path) -> list[Path]:
 
 
 def holds_images(folder: Path) -> bool:
-    """Whether any of the files in a folder, searched deeply as `visible_files` does, is named as
-    images are.
+    """Return True where a file in a folder, searched as `visible_files` does, is named as an image.
 
     Raises:
         InputError: a folder that may not be read.
@@ -231,7 +230,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def _leads_back(link: Path) -> bool:
-    """Whether a link leads to a folder that holds it, wherever the links on the way there lead."""
+    """Return True for a link to a folder that holds it, wherever links on the way there lead."""
     target = link.resolve()
     return any(folder.resolve().is_relative_to(target) for folder in link.parents)
 
@@ -256,7 +255,7 @@ def sub_folders(folder: Path) -> list[Path]:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether there is such a folder, on disk or in an archive; an archive is one."""
+    """Return True for a folder, on disk or in an archive; an archive is one."""
     if found := find_archive(path):
         return found[1] in open_archive(found[0]).folders
     return path.is_dir()
@@ -274,8 +273,7 @@ def _refuse_folder(error: OSError) -> NoReturn:
 
 
 def find_images(patterns: list[str]) -> Iterator[Path]:
-    """Image files that files, folders (searched deeply) and glob patterns name, in order, each
-    once.
+    """Yield the image files that files, folders (searched deeply) and glob patterns name, once.
 
     A single file is taken as it is named, whether it exists or not: reading it tells.
 
@@ -301,7 +299,8 @@ def _expand(pattern: str) -> list[Path]:
         return found
     if path.exists() or not any(sign in pattern for sign in "*?["):
         return [path]
-    matches = glob(pattern, recursive=True)  # noqa: PTH207 - takes absolute patterns too, and leaves out hidden files
+    # glob, unlike Path.glob, takes absolute patterns too, and leaves out hidden files
+    matches = glob(pattern, recursive=True)  # noqa: PTH207
     found = sorted(file for file in map(Path, matches) if file.is_file())
     if not found:
         raise InputError(f"{pattern}: the pattern matches no file")

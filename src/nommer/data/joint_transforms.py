@@ -1,6 +1,6 @@
 """From a decoded image and its mask to tensors that still lie on each other.
 
-Fixed for judging, random for training.
+Fixed for evaluation, random for training.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from nommer.data.transforms import Normalisation, fit_size
 from nommer.errors import InputError
 
 JointTransform = Callable[[Image.Image, np.ndarray], tuple[Tensor, Tensor]]
-"""From an RGB image and its (H, W) uint8 labels to (3, S, S) float32, normalised, and (S, S) int64."""
+"""From an RGB image, (H, W) uint8 labels to (3, S, S) float32, normalised, and (S, S) int64."""
 
 _TRIES = 10
 """Crops looked at until one is varied enough."""
@@ -122,10 +122,10 @@ class JointAugmentation:
                 )
 
     def transform(self, preprocessing: DensePreprocessing) -> JointTransform:
-        """A function from an RGB image and its labels to a random, normalised square of both, S =
-        image_size.
+        """Return a function from an image and its labels to a random, normalised square of both.
 
-        Where the image is smaller, zeros and `IGNORE` fill the square's right and lower end.
+        Its side is `image_size`. Where the image is smaller, zeros and `IGNORE` fill the square's
+        right and lower end.
         """
         changes = [v2.RandomHorizontalFlip(self.hflip), v2.RandomVerticalFlip(self.vflip)]
         changes += [photometric_distortion()] if self.photometric else []
@@ -134,7 +134,7 @@ class JointAugmentation:
 
 @dataclass(frozen=True)
 class _RandomSquare:
-    """What `JointAugmentation.transform` gives; a class, for processes that decode to receive it."""
+    """Result of `JointAugmentation.transform`; a class, for processes to receive it."""
 
     preprocessing: DensePreprocessing
     augmentation: JointAugmentation
@@ -157,7 +157,7 @@ class _RandomSquare:
 
 @dataclass(frozen=True)
 class WholeImage:
-    """The preprocessing alone, for judging: the mask stays at its own size."""
+    """The preprocessing alone, for evaluation: the mask stays at its own size."""
 
     preprocessing: DensePreprocessing
 
@@ -167,10 +167,10 @@ class WholeImage:
 
 
 def photometric_distortion() -> v2.Transform:
-    """Random brightness, contrast, saturation and hue, each with probability one half, the contrast
-    first or last.
+    """Return random brightness, contrast, saturation and hue, each with probability one half.
 
-    The strengths are the published recipe's, with brightness as a factor and not as a sum.
+    The contrast comes first or last. The strengths are the published recipe's, with brightness as a
+    factor and not as a sum.
     """
     brightness, contrast, saturation, hue = (
         v2.RandomApply([v2.ColorJitter(**{name: strength})], p=0.5)
@@ -205,8 +205,7 @@ class View:
 def choose_view(
     labels: Image.Image, scaled: tuple[int, int], side: int, max_class_share: float
 ) -> View:
-    """A random crop of at most side x side pixels with no class on more than `max_class_share` of
-    its labelled pixels.
+    """Return a random crop of at most side x side pixels, not all of one class.
 
     Args:
         labels: the mask, at its own size.

@@ -73,7 +73,7 @@ def audit_masks(
 
     Raises:
         InputError: bad pairs that `on_bad_sample` does not allow, or nothing left to learn from, or
-            to judge by.
+            to evaluate on.
     """
     reports = read_pairs(data) if reports is None else reports
     bad = {report.path: report.error for report in reports if report.error}
@@ -89,9 +89,9 @@ def audit_masks(
     counts = _count(by_path, kept.get("train", audited.samples()))
     if training:
         _check_learnable(data, counts)
-    judged = kept.get("val", ()) if training else audited.samples()
-    if judged:
-        _check_judgeable(data, _count(by_path, judged), training=training)
+    evaluated = kept.get("val", ()) if training else audited.samples()
+    if evaluated:
+        _check_evaluable(data, _count(by_path, evaluated), training=training)
     issues += _absent_classes(data, counts)
     side = int(median(report.short_side for report in reports if not report.error))
     contents = {
@@ -154,7 +154,7 @@ def _check_learnable(data: MaskFolders, counts: np.ndarray) -> None:
         raise InputError(f"{data.root}: {_only(present)} in the training masks; {hint}")
 
 
-def _check_judgeable(data: MaskFolders, counts: np.ndarray, *, training: bool) -> None:
+def _check_evaluable(data: MaskFolders, counts: np.ndarray, *, training: bool) -> None:
     present, binary = _present(data, counts), _may_be_binary(data, counts)
     if len(present) < 2 and binary and not training:
         hint = f"{BINARY_HINT}\nor, if 255 is to be ignored, one that says so with ignore: 255"
@@ -162,7 +162,7 @@ def _check_judgeable(data: MaskFolders, counts: np.ndarray, *, training: bool) -
         hint = BINARY_HINT if binary else f"label some of their pixels, or {_MEND}"
     else:
         return
-    raise InputError(f"{data.root}: {_only(present)} in the masks to judge by; {hint}")
+    raise InputError(f"{data.root}: {_only(present)} in the masks to evaluate on; {hint}")
 
 
 def _present(data: MaskFolders, counts: np.ndarray) -> list[str]:

@@ -18,7 +18,7 @@ from nommer.data.exif import load_upright
 from nommer.data.images import ImageError, image_errors, open_image
 
 IGNORE = 255
-"""The label of pixels that count for nothing, in training as in judging; hence there are at most
+"""The label of pixels that count for nothing, in training as in evaluation; hence there are at most
 255 classes.
 """
 
@@ -36,7 +36,7 @@ _SHOWN = 8
 
 @dataclass(frozen=True)
 class MaskEncoding:
-    """What the values (or colours) in mask files mean."""
+    """The meaning of the values (or colours) in mask files."""
 
     values: Mapping[int, int]
     """From a pixel's value (0 to `LARGEST_VALUE`; in palette images the index) to its label, or to
@@ -80,12 +80,12 @@ class MaskEncoding:
 
 @dataclass(frozen=True)
 class MaskPixels:
-    """What a mask file holds, before it is known what that means."""
+    """The pixels of a mask file, before it is known what they mean."""
 
     values: np.ndarray
     """(H, W) integers: values, indices into a palette, or packed colours."""
     in_colour: bool
-    """Whether they are colours."""
+    """True for colours."""
 
     def name(self, value: int) -> str:
         """One of `values`, for people."""
@@ -121,7 +121,7 @@ def read_mask(path: Path, encoding: MaskEncoding) -> np.ndarray:
 
 
 def to_labels(path: Path, pixels: MaskPixels, encoding: MaskEncoding) -> np.ndarray:
-    """What `read_mask` gives, of a file that is read already.
+    """Return the labels as `read_mask` does, of a file that is read already.
 
     Raises:
         ImageError: it holds values that mean nothing.
@@ -148,7 +148,7 @@ def read_pixels(path: Path, *, by_colour: bool = False) -> MaskPixels:
 
 
 def pixels_of(image: Image.Image, *, by_colour: bool = False) -> MaskPixels:
-    """What `read_pixels` gives, of a file that is open; use inside `image_errors`.
+    """Return pixels as `read_pixels` does, of an open file; use inside `image_errors`.
 
     Raises:
         ImageError: the file is compressed with loss, or holds what no mask does.
@@ -165,8 +165,9 @@ def pixels_of(image: Image.Image, *, by_colour: bool = False) -> MaskPixels:
 
 
 def _largest_in_file(image: Image.Image) -> int | None:
-    """Largest value that a grey file opened but not loaded can hold, where Pillow will stretch it
-    to 255 or 65,535.
+    """Return the largest value that a grey file, opened but not loaded, can hold.
+
+    None where Pillow will not stretch its values to 255 or 65,535.
     """
     tiles = getattr(image, "tile", None)
     if not tiles or not tiles[0].args:
@@ -179,8 +180,9 @@ def _largest_in_file(image: Image.Image) -> int | None:
 
 
 def _as_stored(image: Image.Image, largest: int) -> Image.Image:
-    """A grey image with the values that its file holds, of which `largest` was stretched to 255 or
-    65,535.
+    """Return a grey image with the values of its file.
+
+    Pillow has stretched `largest` to 255 or 65,535.
     """
     stretched = np.asarray(image)
     full = 255 if stretched.dtype == np.uint8 else LARGEST_VALUE
@@ -223,16 +225,23 @@ def _pixels(image: Image.Image) -> MaskPixels:
 def _describe_unknown(pixels: MaskPixels, unknown: np.ndarray, encoding: MaskEncoding) -> str:
     values, counts = np.unique(pixels.values[unknown], return_counts=True)
     if pixels.in_colour and not encoding.colours:
-        return "is in colour, but the classes have no colours: list each class with its color in a class file"
+        return (
+            "is in colour, but the classes have no colours: list each class with its color in a "
+            "class file"
+        )
     if encoding.by_colour and not pixels.in_colour:
-        return "holds 16-bit values, but the classes are told by colour: give each class its value in the class file"
+        return (
+            "holds 16-bit values, but the classes are told by colour: give each class its value in "
+            "the class file"
+        )
     order = np.argsort(-counts, kind="stable")[:_SHOWN]
     listed = ", ".join(
         f"{pixels.name(int(values[i]))} ({_pixels_as_text(counts[i])})" for i in order
     )
     more = f", ... {len(values)} in all" if len(values) > _SHOWN else ""
     kind = ("colour" if pixels.in_colour else "value") + ("s" if len(values) > 1 else "")
-    return f"{kind} {listed}{more} of no class; expected {_expected(encoding, in_colour=pixels.in_colour)}"
+    expected = _expected(encoding, in_colour=pixels.in_colour)
+    return f"{kind} {listed}{more} of no class; expected {expected}"
 
 
 def _pixels_as_text(count: int) -> str:

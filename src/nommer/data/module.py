@@ -1,4 +1,4 @@
-"""What the tasks share of datasets, batches and the data module that hands them to Lightning."""
+"""Datasets, batches and the data module that hands them to Lightning, as all tasks share them."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
@@ -50,7 +50,7 @@ class ImageDataset(Dataset[B], Generic[S, B]):
         """
 
     def decoded(self, index: int) -> Decoded:
-        """What `decode` gives, from the cache where there is one."""
+        """Return the result of `decode`, from the cache where there is one."""
         kept = None if self.cache is None else self.cache.get(index)
         return self.decode(index) if kept is None else kept
 
@@ -110,9 +110,7 @@ class Loading:
     """Batches of a training epoch, out of an endless stream of shuffled passes. By default an epoch
     is one pass, without its last, incomplete batch."""
     balanced: bool = False
-    """Whether a training epoch has as many samples of every class, where samples have one class
-    each.
-    """
+    """A training epoch has as many samples of every class; for samples of one class each."""
     cache: CacheKind = "none"
     """Where decoded images are kept for the next epochs."""
     cache_folder: Path = Path()
@@ -124,9 +122,9 @@ class ImageData(L.LightningDataModule, Generic[S, B]):
 
     Args:
         train: samples to learn from.
-        val: samples to judge on.
+        val: samples to evaluate on.
         loading: how batches are put together.
-        val_batch_size: images per process and step when judging; by default as in training.
+        val_batch_size: images per process and step in evaluation; by default as in training.
     """
 
     collate: Callable[[Any], Any] = staticmethod(collate)
@@ -149,7 +147,7 @@ class ImageData(L.LightningDataModule, Generic[S, B]):
         self._filled: CacheFile | None = None
 
     def prepare_data(self) -> None:
-        """Fill the cache, if there is to be one; Lightning lets one process of each machine do it."""
+        """Fill the cache, if there is to be one; Lightning calls this once on each machine."""
         if self.loading.cache == "none":
             return
         self._filled = CacheFile(
@@ -216,7 +214,7 @@ class ImageData(L.LightningDataModule, Generic[S, B]):
         return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
 
     def _sampling(self) -> dict[str, Any]:
-        """What every kind of sampler is told."""
+        """Return the arguments of every kind of sampler."""
         steps = self.loading.epoch_steps
         length = None if steps is None else steps * self.loading.batch_size
         return {"seed": self.loading.seed, "length": length, **self._process()}
@@ -235,7 +233,8 @@ class ImageData(L.LightningDataModule, Generic[S, B]):
             num_workers=workers,
             worker_init_fn=outlive_signals,
             persistent_workers=workers > 0,
-            pin_memory=self._for_gpu(),  # else every batch on its way to the GPU waits until that has done its work
+            # else every batch on its way to the GPU waits until that has done its work
+            pin_memory=self._for_gpu(),
             collate_fn=self.collate,
             **options,
         )

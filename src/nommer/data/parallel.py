@@ -41,7 +41,7 @@ def read_all(
         read: what is done with one file.
         files: or whatever stands for them.
         what: is shown while it lasts.
-        processes: whether processes may be used; not where `read` is to remember something.
+        processes: processes may be used; not where `read` is to remember something.
 
     Raises:
         InputError: a reading process was ended by the system.
@@ -62,7 +62,7 @@ def count_readers() -> int:
 
 
 def _can_fork() -> bool:
-    """Whether a process may be forked.
+    """Return True where a process may be forked.
 
     Not where systems advise against it, nor in one that may have no children.
     """

@@ -49,13 +49,12 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
-    """Yields (index, seed of its augmentation), shuffled anew every pass, each process its own
-    equal share.
+    """Yields (index, seed of its augmentation), shuffled anew every pass.
 
-    An epoch is one pass over the data; what the shares leave over (fewer images than processes) is
-    left to other epochs. With `length` an epoch is a stretch of an endless stream of such passes
-    instead, which the processes take in turns: every sample comes once per pass, none is lost
-    between epochs, and where one stretch ends the next begins.
+    Each process gets its own equal share. An epoch is one pass over the data; what the shares leave
+    over (fewer images than processes) is left to other epochs. With `length` an epoch is a stretch
+    of an endless stream of such passes instead, which the processes take in turns: every sample
+    comes once per pass, none is lost between epochs, and where one stretch ends the next begins.
 
     Args:
         size: samples in the data.
@@ -83,8 +82,9 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self.epoch = epoch
 
     def skip(self, epoch: int, samples: int) -> None:
-        """Leave out the first `samples` of this process's share of one epoch, which were seen
-        before resuming.
+        """Leave out the first `samples` of this process's share of one epoch.
+
+        They were seen before resuming.
         """
         self._skipped = (epoch, samples)
 

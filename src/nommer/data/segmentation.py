@@ -24,8 +24,8 @@ class SegmentationBatch(NamedTuple):
     images: Tensor
     """(B, 3, h, w) float32, normalised."""
     masks: Tensor
-    """(B, H, W) int64 class indices, or `IGNORE`; in training h = H and w = W, in judging the
-    mask's own size.
+    """(B, H, W) int64 class indices, or `IGNORE`; in training h = H and w = W, in evaluation
+    the mask's own size.
     """
     indices: Tensor
     """(B,) int64 positions in the data set, to find the files again."""
@@ -67,8 +67,8 @@ class SegmentationDataset(ImageDataset[MaskSample, SegmentationBatch]):
 class SegmentationData(ImageData[MaskSample, SegmentationBatch]):
     """Training and validation batches for every process of a run.
 
-    Training batches are square crops of side `preprocessing.image_size`; judging goes image by
-    image, each at the network's size with its mask at its own.
+    Training batches are square crops of side `preprocessing.image_size`; evaluation goes image
+    by image, each at the network's size with its mask at its own.
     """
 
     def __init__(

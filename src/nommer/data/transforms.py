@@ -1,6 +1,6 @@
 """From a decoded image to the tensor that the network takes.
 
-Fixed for judging, random for training.
+Fixed for evaluation, random for training.
 """
 
 import math
@@ -95,8 +95,9 @@ def per_channel(values: tuple[float, ...]) -> Tensor:
 def fit_size(
     height: int, width: int, *, short_side: int | None, long_side: int | None
 ) -> tuple[int, int]:
-    """(height, width) with the shorter side resized to `short_side`, the longer at most
-    `long_side`; in proportion.
+    """Return (height, width) resized in proportion, the shorter side to `short_side`.
+
+    The longer becomes at most `long_side`.
     """
     factor = short_side / min(height, width) if short_side else 1.0
     if long_side:
@@ -162,8 +163,9 @@ class Preprocessing(PixelOptions):
         return v2.functional.center_crop(resized, [self.image_size, self.image_size])
 
     def seen(self, height: int, width: int) -> tuple[float, float, float, float]:
-        """Left, top, right and bottom of what `crop` keeps of an image of this height and width, in
-        its pixels.
+        """Return left, top, right and bottom of what `crop` keeps of an image of this size.
+
+        They are counted in its pixels.
         """
         if self.crop_mode == "squash":
             return 0.0, 0.0, float(width), float(height)
@@ -197,8 +199,9 @@ def posterise(image: Image.Image, bits: int, **_: Any) -> Image.Image:
 
 
 class ToNormalised:
-    """What timm's `MaybeToTensor` and torchvision's `Normalize` give, to the last bit, without
-    their detours.
+    """timm's `MaybeToTensor` and torchvision's `Normalize` in one, to the last bit.
+
+    It avoids their detours.
     """
 
     def __init__(self, normalise: Normalize) -> None:
@@ -289,8 +292,9 @@ class Augmentation:
             ) from error
 
     def transform(self, preprocessing: Preprocessing) -> Any:
-        """A function from an RGB image to a random, normalised (3, image_size, image_size) float32
-        tensor.
+        """Return a function from an RGB image to a random, normalised float32 tensor.
+
+        Its shape is (3, image_size, image_size).
         """
         transform = create_transform(
             preprocessing.image_size,

@@ -1,4 +1,4 @@
-"""What the models answer: frozen results that can be shown, saved and turned into plain values."""
+"""The models' answers: frozen results that can be shown, saved and turned into plain values."""
 
 from nommer.predictions.classification import Classification
 from nommer.predictions.detection import Detections

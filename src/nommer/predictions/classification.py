@@ -23,7 +23,7 @@ class Classification:
     of each.
     """
     threshold: float | None = None
-    """Where an image may have several classes or none, the probability from which one is answered."""
+    """Probability from which a class is answered, where an image may have several or none."""
 
     @property
     def chosen(self) -> tuple[str, ...]:
@@ -64,15 +64,15 @@ class Classification:
     def to_dict(self, count: int = 5) -> dict[str, Any]:
         """Plain values for JSON.
 
-        The image, its `count` most probable classes, and those answered of several.
+        The image, its `count` most probable classes, and those answered of a multi-label model.
         """
         top = [{"class": name, "probability": p} for name, p in self.top(count)]
-        several = (
+        multi_label = (
             {}
             if self.threshold is None
             else {"classes": list(self.chosen), "threshold": self.threshold}
         )
-        return {"image": self.source, **several, "top": top}
+        return {"image": self.source, **multi_label, "top": top}
 
     def plot(self, image: Image.Image, count: int = 3) -> Image.Image:
         """The image with its most probable classes written under it."""

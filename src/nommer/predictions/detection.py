@@ -111,8 +111,9 @@ class Detections:
         return results
 
     def to_yolo(self) -> str:
-        """YOLO's labels: a line per object, its class and its box (middle, width, height) in shares
-        of the image.
+        """Return YOLO's labels: a line per object.
+
+        It holds its class and its box (middle, width, height) in shares of the image.
         """
         sides = np.array(self.size[::-1] * 2)
         middles, extents = (
@@ -159,7 +160,7 @@ class Detections:
         return shown
 
     def _texts(self, *, with_scores: bool) -> list[str]:
-        """What is written beside each object."""
+        """Return the text beside each object."""
         names = [
             self.class_names[label] if len(self.class_names) > 1 else "" for label in self.labels
         ]

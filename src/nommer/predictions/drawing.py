@@ -1,4 +1,4 @@
-"""What the pictures of all answers have in common."""
+"""Drawing that the pictures of all answers share."""
 
 import colorsys
 
@@ -16,8 +16,9 @@ OPACITY = 0.5
 
 
 def enlarged(size: tuple[int, int], side: int = 224) -> tuple[int, int]:
-    """At least `side` pixels on the shorter side, at most 640 on the longer, by a whole factor
-    where that fits.
+    """Return a size of at least `side` pixels on the shorter side, at most 640 on the longer.
+
+    It is enlarged by a whole factor where that fits.
     """
     factor = max(1, min(-(-side // min(size)), 640 // max(size)))
     return size[0] * factor, size[1] * factor
