@@ -112,10 +112,12 @@ def test_a_model_that_answers_otherwise_is_not_delivered(
 ):
     model = tiny_segmenter()
     images = parity_images(model, pictures)
-    monkeypatch.setattr(module, "load_exported", lambda path: tiny_segmenter(seed=1))
-    monkeypatch.setitem(
-        module.FORMATS, "onnx", Format(".onnx", lambda _p, _s, _d, path: path.write_bytes(b""))
-    )
+
+    def write(_program, _shapes, _description, path):
+        path.write_bytes(b"")
+        return tiny_segmenter(seed=1)
+
+    monkeypatch.setitem(module.FORMATS, "onnx", Format(".onnx", write))
     with pytest.raises(
         InputError, match=r"parity.json: the exported model differs by .* no model was delivered"
     ):
@@ -192,12 +194,43 @@ def test_a_program_for_any_size_answers_whole_images(
     assert report.passed
     assert report.sizes[0] == (38, 38)
     assert len(set(report.sizes)) == 3
-    loaded = load(tmp_path / "model.pt2")
-    assert loaded.network.fixed_size is None
-    chosen = [pictures[0], pictures[5]]
-    for one, other in zip(model.predict(chosen), loaded.predict(chosen), strict=True):
-        assert (one.labels != other.labels).mean() < 1e-3
-    assert loaded.network.scores(torch.zeros(1, 3, 9, 50)).shape == (1, 3, 5, 25)
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["model.pt2", "parity.json"]
+    program = torch.export.load(tmp_path / "model.pt2").module(check_guards=False)
+    for sides in ((38, 38), (57, 49)):
+        images = torch.randn(2, 3, *sides)
+        pixels, cells = program(images)
+        with torch.no_grad(), unchecked_shapes():
+            assert torch.allclose(pixels, model(images), atol=1e-5)
+            assert torch.allclose(cells, model.network.scores(images), atol=1e-5)
+
+
+def test_a_program_is_proved_from_the_very_bytes_that_are_delivered(
+    tiny_classifier, pictures, tmp_path, monkeypatch
+):
+    """Reading a program runs what it says, so this is the only one that is read, and from memory."""
+    read = []
+    usual = torch.export.load
+    monkeypatch.setattr(torch.export, "load", lambda file: usual(read.append(file) or file))
+    model = tiny_classifier()
+    images = parity_images(model, pictures)
+    assert export_model(model, images, tmp_path, format_name="torch_export").passed
+    (stream,) = read
+    assert stream.getvalue() == (tmp_path / "model.pt2").read_bytes()
+
+
+def test_a_program_that_answers_otherwise_is_not_delivered(
+    tiny_classifier, pictures, tmp_path, monkeypatch
+):
+    model, other = tiny_classifier(), tiny_classifier(seed=1)
+    write = module.FORMATS["torch_export"].write
+
+    def write_other(_program, _shapes, description, path):
+        return write(*capture(other, image_size(other, dynamic=False)), description, path)
+
+    monkeypatch.setitem(module.FORMATS, "torch_export", Format(".pt2", write_other))
+    with pytest.raises(InputError, match="no model was delivered"):
+        export_model(model, parity_images(model, pictures), tmp_path, format_name="torch_export")
+    assert [path.name for path in tmp_path.iterdir()] == ["parity.json"]
 
 
 def test_the_smallest_patches_are_traced_for_any_size(tiny_classifier, unchecked_shapes):

@@ -39,8 +39,8 @@ def evaluate(
     Accuracy, IoU or average precision, and more, per class and in pictures.
 
     Args:
-        model: run folder, model folder, exported model.onnx or model.pt2, published checkpoint, or
-            name of the zoo, such as nommer_nano.
+        model: run folder, model folder, exported model.onnx, published checkpoint, or name of the
+            zoo, such as nommer_nano.
         data: folder of labelled images, laid out as for training; classes are matched by name. By
             default the run's own data.
         classes: for masks, YAML or JSON file with names, values and colours. By default the run's
@@ -88,9 +88,8 @@ def predict(
     """Answer images; one that cannot be read is answered by an error, the others all the same.
 
     Args:
-        model: run folder, model folder, exported model.onnx or model.pt2, published checkpoint, or
-            name of the zoo, such as nommer_nano; leave it out for the best model of the zoo that is
-            installed.
+        model: run folder, model folder, exported model.onnx, published checkpoint, or name of the
+            zoo, such as nommer_nano; leave it out for the best model of the zoo that is installed.
         images: files, folders (searched deeply) and glob patterns; - reads one per line from
             standard input.
         top: classes to name per image, most probable first, for classification. By default 5.

@@ -4,12 +4,13 @@ same.
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from nommer.errors import InputError
@@ -22,7 +23,7 @@ from nommer.exporting.capture import (
 )
 from nommer.exporting.parity import ParityReport, Prepared, compare
 from nommer.files import write_atomically, write_json
-from nommer.models.exported import INPUT, METADATA, load_exported
+from nommer.models.exported import INPUT, METADATA, build_exported, load_exported
 
 
 def export_model(
@@ -56,10 +57,8 @@ def export_model(
     try:
         program, shapes = capture(model, size)
         description = describe(model, size)
-        form.write(program, shapes, description, candidate)
-        report = replace(
-            compare(model, load_exported(candidate), images, size), left_out=description["left_out"]
-        )
+        written = form.write(program, shapes, description, candidate)
+        report = replace(compare(model, written, images, size), left_out=description["left_out"])
         write_json(folder / "parity.json", report.to_dict())
         if not report.passed:
             raise InputError(
@@ -76,8 +75,8 @@ def export_model(
 
 def write_onnx(
     program: ExportedProgram, shapes: tuple[dict[int, Dim]], description: dict[str, Any], path: Path
-) -> None:
-    """One ONNX file, with `description` in its metadata."""
+) -> Exportable:
+    """Write one ONNX file, with `description` in its metadata, and read it again."""
     with without_torchvisions_warning():
         onnx = torch.onnx.export(
             program,
@@ -92,6 +91,7 @@ def write_onnx(
         raise RuntimeError("the exporter returned no program")
     onnx.model.metadata_props[METADATA] = json.dumps(description)
     write_atomically(path, lambda stream: stream.write(onnx.model_proto.SerializeToString()))
+    return load_exported(path)
 
 
 def write_program(
@@ -99,10 +99,14 @@ def write_program(
     _shapes: tuple[dict[int, Dim]],
     description: dict[str, Any],
     path: Path,
-) -> None:
-    """One pt2 file, with `description` as its extra file.
+) -> Exportable:
+    """Write one pt2 file, with `description` as its extra file.
 
-    Nothing in it has to be executed to load it.
+    Loading such a file runs what it says, so nommer reads none, and this one only here: the very
+    bytes that were made in this process, before they are written.
+
+    Returns:
+        The model that these bytes compute.
     """
     for (
         node
@@ -117,9 +121,29 @@ def write_program(
         ):
             node.meta.pop(name, None)
     program.example_inputs = None
-    content = io.BytesIO()
-    torch.export.save(program, content, extra_files={METADATA: json.dumps(description)})
-    write_atomically(path, lambda stream: stream.write(content.getbuffer()))
+    content, text = io.BytesIO(), json.dumps(description)
+    torch.export.save(program, content, extra_files={METADATA: text})
+    made = content.getvalue()
+    write_atomically(path, lambda stream: stream.write(made))
+    module = torch.export.load(io.BytesIO(made)).module(check_guards=False)
+    return build_exported(ProgramRuntime(module, description["outputs"]), json.loads(text), path)
+
+
+class ProgramRuntime:
+    """A `torch.export` program that was made in this process."""
+
+    name = "PyTorch's program of torch.export"
+
+    def __init__(self, module: nn.Module, names: Sequence[str]) -> None:
+        self.module, self.names = module, tuple(names)
+
+    def __call__(self, names: Sequence[str], images: Tensor) -> list[Tensor]:
+        """The outputs of these names for images (B, 3, H, W) float32."""
+        found = self.module(images)
+        outputs = dict(
+            zip(self.names, found if isinstance(found, tuple) else (found,), strict=True)
+        )
+        return [outputs[name] for name in names]
 
 
 @dataclass(frozen=True)
@@ -127,7 +151,8 @@ class Format:
     """A way to write an exported model."""
 
     suffix: str
-    write: Callable[[ExportedProgram, tuple[dict[int, Dim]], dict[str, Any], Path], None]
+    write: Callable[[ExportedProgram, tuple[dict[int, Dim]], dict[str, Any], Path], Exportable]
+    """Writes the file, and returns the model that it computes."""
 
 
 FORMATS = {"onnx": Format(".onnx", write_onnx), "torch_export": Format(".pt2", write_program)}

@@ -1,11 +1,8 @@
-"""Exported models, run by ONNX Runtime or as a `torch.export` program behind the same interface as
-their originals.
-"""
+"""Exported models behind the same interface as their originals, read from ONNX files alone."""
 
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -20,7 +17,6 @@ from nommer.errors import InputError
 from nommer.models.classification import Classifier
 from nommer.models.detection import Detector
 from nommer.models.inference import DenseNetwork
-from nommer.models.programs import open_program
 from nommer.models.rcnn import Image, ObjectNetwork
 from nommer.models.rcnn_protocol import RCNNProtocol
 from nommer.models.segmentation import Segmenter
@@ -47,7 +43,7 @@ FORMAT = 1
 first.
 """
 
-SUFFIXES = (".onnx", ".pt2")
+SUFFIX = ".onnx"
 """Of the files that `load_exported` reads."""
 
 
@@ -100,23 +96,6 @@ class OnnxRuntime:
             torch.from_numpy(output)
             for output in self.session.run(list(names), {INPUT: images.numpy()})
         ]
-
-
-class ProgramRuntime:
-    """A `torch.export` program."""
-
-    name = "PyTorch's program of torch.export"
-
-    def __init__(self, module: nn.Module, names: Sequence[str]) -> None:
-        self.module, self.names = module, tuple(names)
-
-    def __call__(self, names: Sequence[str], images: Tensor) -> list[Tensor]:
-        """The outputs of these names for images (B, 3, H, W) float32."""
-        found = self.module(images)
-        outputs = dict(
-            zip(self.names, found if isinstance(found, tuple) else (found,), strict=True)
-        )
-        return [outputs[name] for name in names]
 
 
 class ExportedNetwork(nn.Module):
@@ -244,18 +223,15 @@ class ExportedObjectNetwork(ExportedNetwork, ObjectNetwork):
 
 
 def load_exported(path: Path) -> Classifier | Segmenter | Detector:
-    """Load a model that `nommer export` wrote.
+    """Load an ONNX file that `nommer export` wrote.
 
     Raises:
-        InputError: a file that cannot be read, that would have to execute code, or that lacks the
-            class names and the preprocessing.
+        InputError: a file that cannot be read, or that lacks the class names and the preprocessing.
     """
-    told, run_by = _open(path)
+    session = open_session(path)
     try:
-        description = _read(told[METADATA])
-        return _BUILDERS[description["task"]](
-            run_by(description["outputs"]), description, path
-        ).eval()
+        description = _read(session.get_modelmeta().custom_metadata_map[METADATA])
+        return build_exported(OnnxRuntime(session), description, path)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except (AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
@@ -264,17 +240,11 @@ def load_exported(path: Path) -> Classifier | Segmenter | Detector:
         ) from error
 
 
-def _open(path: Path) -> tuple[Mapping[str, str], Callable[[Sequence[str]], Runtime]]:
-    """The metadata of a file by their keys, and what runs it, by the names of its outputs.
-
-    Raises:
-        InputError: a file that cannot be read, or that would have to execute code.
-    """
-    if path.suffix == ".onnx":
-        session = open_session(path)
-        return session.get_modelmeta().custom_metadata_map, lambda _names: OnnxRuntime(session)
-    module, told = open_program(path)
-    return told, partial(ProgramRuntime, module)
+def build_exported(
+    runtime: Runtime, description: dict[str, Any], path: Path
+) -> Classifier | Segmenter | Detector:
+    """The model that `runtime` computes, as its metadata describe it."""
+    return _BUILDERS[description["task"]](runtime, description, path).eval()
 
 
 def _read(text: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from nommer.errors import InputError
 from nommer.files import write_atomically, write_json
 from nommer.models.classification import Classifier
 from nommer.models.detection import Detector
-from nommer.models.exported import SUFFIXES, ExportedNetwork, load_exported
+from nommer.models.exported import SUFFIX, ExportedNetwork, load_exported
 from nommer.models.networks import (
     as_nominating,
     build_network,
@@ -38,6 +38,9 @@ from nommer.zoo import DESCRIPTION, WEIGHTS, entries, entry_meant_by
 
 FORMAT = 1
 """Version of `model.json`; a reader refuses a newer one."""
+
+_PROGRAM = ".pt2"
+"""Ending of programs of `torch.export`."""
 
 Model: TypeAlias = Classifier | Segmenter | Detector
 """What is saved and loaded."""
@@ -127,11 +130,11 @@ def _describe_detector(model: Detector) -> dict[str, Any]:
 
 
 def load(path: str | Path) -> Model:
-    """Load a model: run folder, `model/` folder, exported `.onnx` or `.pt2`, published checkpoint,
-    or name of the zoo.
+    """Load a model: run folder, `model/` folder, exported `.onnx`, published checkpoint, or name of
+    the zoo.
 
     Nothing in the file is executed: weights are safetensors, other people's `.pt` are read as plain
-    tensors only, and a `.pt2` is looked through first.
+    tensors only, and a `.pt2`, which would be, is refused.
 
     Raises:
         InputError: nothing there, a damaged or foreign file, or weights that do not fit the
@@ -149,7 +152,8 @@ def read_model(path: str | Path) -> Model:
     if entry := entry_meant_by(path):
         return _load_folder(entry.verified())
     if path.is_file():
-        return load_exported(path) if path.suffix in SUFFIXES else _load_published(path)
+        _refuse_program(path)
+        return load_exported(path) if path.suffix == SUFFIX else _load_published(path)
     for folder in (path, path / "model"):
         if (folder / DESCRIPTION).is_file():
             return _load_folder(folder)
@@ -166,6 +170,20 @@ def read_model(path: str | Path) -> Model:
         f"{path}: {found}; expected a run folder, a folder with {DESCRIPTION} and {WEIGHTS}, or a "
         f"checkpoint{of_zoo}"
     )
+
+
+def _refuse_program(path: Path) -> None:
+    """Refuse a program of torch.export, unread.
+
+    Raises:
+        InputError: it is one, by its name.
+    """
+    if path.suffix.lower() == _PROGRAM:
+        raise InputError(
+            f"{path}: is a program of torch.export, which can run any code when it is loaded; "
+            f"nommer writes such files and reads none: give model{SUFFIX}, or the run folder or "
+            "model folder that it was made from"
+        )
 
 
 def _load_folder(folder: Path) -> Model:
