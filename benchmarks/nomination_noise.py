@@ -22,7 +22,7 @@ from nommer.inference.evaluation import data_of_run
 from nommer.models.inference import Inference
 from nommer.runs.folder import run_of
 from nommer.tasks.metrics import SegmentationMetrics
-from nommer.tasks.registry import find_workflow
+from nommer.tasks.registry import task_for
 
 
 def sample_contexts(nomination: Nomination, _: object) -> None:
@@ -52,7 +52,7 @@ def main() -> None:
     arguments = parser.parse_args()
     model = nommer.load(arguments.run)
     root = data_of_run(run_of(arguments.run))
-    data = find_workflow(root).read(root, classes=None, class_names=model.class_names)
+    data = task_for(root).read(root, classes=None, class_names=model.class_names)
     samples = data.splits[arguments.split][:: arguments.every]
     print(f"{len(samples)} images of {arguments.split}\n")
     print("| nominations | windows | mIoU | pixel accuracy |\n|---|---|---|---|")

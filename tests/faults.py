@@ -81,10 +81,10 @@ def prepare(kind, *what):
     """Let the fault happen in this process."""
     import torch  # noqa: PLC0415 - loaded by then
 
-    from nommer.tasks.module import Task  # noqa: PLC0415
+    from nommer.tasks.module import TaskModule  # noqa: PLC0415
 
     if kind == "step":
-        count_down(Task, "on_train_batch_start", what[0], kill)
+        count_down(TaskModule, "on_train_batch_start", what[0], kill)
     elif kind == "call":
         count_down(os, what[0], what[1], kill)
     elif kind == "write":
@@ -92,14 +92,14 @@ def prepare(kind, *what):
     elif kind == "after":
         threading.Timer(what[0], kill).start()
     elif kind == "signal":
-        count_down(Task, "on_train_batch_start", what[1], lambda: os.killpg(0, what[0]))
+        count_down(TaskModule, "on_train_batch_start", what[1], lambda: os.killpg(0, what[0]))
     elif kind == "read":
         from nommer.training import opening  # noqa: PLC0415
 
         count_down(opening, "find_data", 1, kill)
     elif kind == "loss":
-        log_loss, calls = Task.log_loss, iter(range(1, 1_000_000))
-        Task.log_loss = lambda *given: (
+        log_loss, calls = TaskModule.log_loss, iter(range(1, 1_000_000))
+        TaskModule.log_loss = lambda *given: (
             log_loss(*given) + (float("inf") if next(calls) == what[0] else 0)
         )
     elif kind == "full":

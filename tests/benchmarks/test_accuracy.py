@@ -15,8 +15,8 @@ from nommer.cli import build_parser, normalise
 from nommer.data.formats.folders import ClassFolders
 from nommer.recipes import recipe_names
 from nommer.settings.training import TrainSettings
-from nommer.tasks.registry import WORKFLOWS
-from nommer.tasks.workflow import Found
+from nommer.tasks.registry import TASKS
+from nommer.tasks.task import Found
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +34,10 @@ def test_every_network_of_a_suite_is_built_by_its_recipe(script, parser, suite):
         words = ["train", "--data", "x", "--config", "tiny_imagenet_200", *shlex.split(told)]
         chosen = parser.instantiate(parser.parse_args(normalise(words)))["train"]
         settings = TrainSettings(**{key: value for key, value in chosen.items() if key != "config"})
-        workflow = WORKFLOWS["classification"]
-        settings = workflow.resolve(settings, Found(data, short_side=64))
+        task = TASKS["classification"]
+        settings = task.resolve(settings, Found(data, short_side=64))
         with torch.device("meta"):
-            network = workflow.build_model(settings, data).network
+            network = task.build_model(settings, data).network
         assert network.num_classes == 200
         costs[name] = accuracy.giga_macs(network, 64) if suite != "settings" else None
     if suite != "settings":

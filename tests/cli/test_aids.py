@@ -17,7 +17,7 @@ import nommer
 from nommer.cli import main
 from nommer.data.classification import ClassificationBatch
 from nommer.data.formats.classification import read_classification
-from nommer.tasks.classification.task import ClassificationTask, balanced_weights
+from nommer.tasks.classification.task import ClassificationModule, balanced_weights
 from nommer.tasks.optimiser import Optim
 from nommer.training import batch_size
 from nommer.training.ema import AveragedWeights
@@ -208,7 +208,7 @@ def test_rare_classes_count_as_much_as_others(write_classes, tiny_classifier, tm
     weights = balanced_weights(read_classification(tmp_path, None), 3)
     assert weights.tolist() == pytest.approx([9 / 18, 9 / 6, 9 / 3])
 
-    task = ClassificationTask(tiny_classifier(), optim=Optim(), lr=1.0, class_weights=weights)
+    task = ClassificationModule(tiny_classifier(), optim=Optim(), lr=1.0, class_weights=weights)
 
     batch = ClassificationBatch(torch.randn(3, 3, 32, 32), torch.tensor([0, 1, 2]), torch.arange(3))
     each = F.cross_entropy(task.model(batch.images), batch.labels, reduction="none")

@@ -20,8 +20,8 @@ from nommer.data.transforms import Augmentation
 from nommer.models.rcnn_protocol import RCNNProtocol
 from nommer.recipes import recipe_names, recipe_path
 from nommer.settings.training import TrainSettings
-from nommer.tasks.registry import WORKFLOWS
-from nommer.tasks.workflow import Found
+from nommer.tasks.registry import TASKS
+from nommer.tasks.task import Found
 
 MULTI_SCALE = (480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800)
 """Short sides of the published multi-scale training, in pixels."""
@@ -187,7 +187,7 @@ class TestRecipes:
         made = {"segmentation": masks(150), "detection": objects(80)}
         data = made.get(task, ClassFolders(Path("data"), tuple(map(str, range(1000))), {}))
         data = replace(data, splits={"train": range(100_000)})
-        workflow = WORKFLOWS[task]
+        workflow = TASKS[task]
         settings = workflow.resolve(self.parsed(name), Found(data, short_side=400))
         with torch.device("meta"):
             model = workflow.build_model(settings, data)

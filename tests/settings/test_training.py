@@ -23,9 +23,9 @@ from nommer.settings.training import (
     parse_duration,
 )
 from nommer.tasks.optimiser import Optim
-from nommer.tasks.registry import WORKFLOWS
+from nommer.tasks.registry import TASKS
 from nommer.tasks.segmentation.task import median_weights
-from nommer.tasks.workflow import Found
+from nommer.tasks.task import Found
 
 DEFAULTS = {
     "data": "data",
@@ -55,12 +55,12 @@ DEFAULTS = {
 }
 
 
-def resolve(settings, *, images, short_side, workflow="classification"):
+def resolve(settings, *, images, short_side, task="classification"):
     """Settings filled in for this many training images."""
     data = ClassFolders(
         settings.data, ("a", "b"), {"train": tuple(Sample(Path(f"{n}"), 0) for n in range(images))}
     )
-    return WORKFLOWS[workflow].resolve(settings, Found(data, short_side))
+    return TASKS[task].resolve(settings, Found(data, short_side))
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ class TestSegmentation:
 
     def test_everything_is_filled_in(self):
         settings = resolve(
-            TrainSettings(**DEFAULTS), images=100, short_side=360, workflow="segmentation"
+            TrainSettings(**DEFAULTS), images=100, short_side=360, task="segmentation"
         )
         assert (settings.image_size, settings.batch_size) == (352, 8)
         assert (
@@ -241,9 +241,7 @@ class TestSegmentation:
 
     def test_the_decoder_is_the_published_one_on_published_networks(self):
         given = DEFAULTS | {"model": "nommer_tiny"}
-        settings = resolve(
-            TrainSettings(**given), images=100, short_side=360, workflow="segmentation"
-        )
+        settings = resolve(TrainSettings(**given), images=100, short_side=360, task="segmentation")
         assert (
             settings.segmentation.decoder_channels,
             settings.segmentation.auxiliary_channels,

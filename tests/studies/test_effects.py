@@ -21,13 +21,13 @@ from nommer.studies.effects import (
 from nommer.studies.faithfulness import RANDOM, SENSITIVITY, _curves
 from nommer.studies.regions import Part
 from nommer.tasks.detection.metrics import ImageAnswer
-from nommer.tasks.workflow import Judgement
+from nommer.tasks.task import Evaluation
 
 
 def judged(answers, samples=None, **numbers):
-    """A judgement of so many answers, in whose report stand these numbers."""
+    """A evaluation of so many answers, in whose report stand these numbers."""
     samples = [None] * len(answers) if samples is None else samples
-    return Judgement(SimpleNamespace(summary=lambda: numbers), tuple(samples), tuple(answers))
+    return Evaluation(SimpleNamespace(summary=lambda: numbers), tuple(samples), tuple(answers))
 
 
 def test_changed_classes_are_counted_image_by_image():
@@ -129,7 +129,7 @@ def test_a_context_that_a_network_lacks_is_not_forced():
 )
 def test_a_measure_that_is_not_there_has_no_change(before, after, change):
     class Measured(ChangedObjects):
-        def resampled(self, judgement, drawn):
+        def resampled(self, evaluation, drawn):
             return {"box_ap": np.full(len(drawn), np.nan)}
 
     nothing, changes = found_objects([], [], []), Measured(measure="box_ap", seed=0)

@@ -18,7 +18,7 @@ from nommer.tasks.detection.metrics import (
     ImageAnswer,
     average_precision,
     confusion_matrix,
-    judge_detections,
+    evaluate_detections,
     match,
 )
 
@@ -247,7 +247,7 @@ def test_a_perfect_answer_is_perfect():
                 120,
             )
         )
-    report = judge_detections(perfect, truth, masks=True, most=100)
+    report = evaluate_detections(perfect, truth, masks=True, most=100)
     assert report.box_ap == pytest.approx(1)
     assert report.summary()["mask_ap50"] == pytest.approx(1)
     assert report.best_f1 == 1

@@ -1,4 +1,4 @@
-"""The numbers of a judgement, against scikit-learn and against a literal loop."""
+"""The numbers of a evaluation, against scikit-learn and against a literal loop."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from nommer.data.masks import IGNORE
 from nommer.tasks.metrics import CALIBRATION_BINS, ClassificationMetrics, SegmentationMetrics
 
 
-def judge(logits, labels, *, batches=3):
+def evaluate(logits, labels, *, batches=3):
     metrics = ClassificationMetrics(logits.shape[1])
     for scores, targets in zip(logits.chunk(batches), labels.chunk(batches), strict=True):
         metrics.update(scores, targets)
@@ -29,7 +29,7 @@ def answers(request):
 
 def test_equal_scikit_learns(answers):
     logits, labels = answers
-    report = judge(logits, labels)
+    report = evaluate(logits, labels)
     probabilities, predicted, classes = (
         logits.softmax(-1).numpy(),
         logits.argmax(-1).numpy(),
@@ -72,11 +72,11 @@ def calibration_error(probabilities, labels):
 def test_calibration_equals_a_literal_loop(answers):
     logits, labels = answers
     literal = calibration_error(logits.double().softmax(-1).numpy(), labels.numpy())
-    assert judge(logits, labels).calibration_error == pytest.approx(literal, abs=1e-5)
+    assert evaluate(logits, labels).calibration_error == pytest.approx(literal, abs=1e-5)
 
 
 def test_do_not_depend_on_the_batches(answers):
-    reports = [judge(*answers, batches=batches).summary() for batches in (1, 4, 7)]
+    reports = [evaluate(*answers, batches=batches).summary() for batches in (1, 4, 7)]
     for report in reports[1:]:
         assert report == pytest.approx(reports[0], abs=1e-6)
 
@@ -90,7 +90,7 @@ def test_per_class_rows_equal_scikit_learns(answers):
     precision, recall, f1, support = sk.precision_recall_fscore_support(
         labels, predicted, labels=range(len(names))
     )
-    rows = judge(logits, labels).per_class(names)
+    rows = evaluate(logits, labels).per_class(names)
     assert [row["class"] for row in rows] == list(names)
     assert [row["images"] for row in rows] == support.tolist()
     assert [row["predicted"] for row in rows] == np.bincount(
@@ -103,7 +103,7 @@ def test_per_class_rows_equal_scikit_learns(answers):
 def test_classes_that_do_not_occur_have_no_numbers_and_count_nowhere():
     labels = torch.tensor([0, 0, 1, 1])
     logits = 9.0 * torch.nn.functional.one_hot(torch.tensor([0, 2, 1, 1]), 4)
-    report = judge(logits, labels)
+    report = evaluate(logits, labels)
     rows = report.per_class(("a", "b", "c", "d"))
     assert [row["recall"] for row in rows] == [0.5, 1.0, None, None]
     assert [row["precision"] for row in rows] == [1.0, 1.0, 0.0, None]
@@ -124,9 +124,9 @@ def test_start_anew_after_a_reset(answers):
 
 def test_judge_half_precision_in_full():
     logits = torch.tensor([[10.0, 10.01, 0, 0, 0, 0], [5.0, 0, 0, 0, 0, 0]])
-    report = judge(logits.to(torch.bfloat16), torch.tensor([0, 0]), batches=1)
+    report = evaluate(logits.to(torch.bfloat16), torch.tensor([0, 0]), batches=1)
     assert report.loss == pytest.approx(
-        judge(logits.bfloat16().float(), torch.tensor([0, 0]), batches=1).loss
+        evaluate(logits.bfloat16().float(), torch.tensor([0, 0]), batches=1).loss
     )
 
 
@@ -162,7 +162,7 @@ class TestSegmentation:
             logits.append(scores)
         return logits, truths
 
-    def judge(self, logits, truths):
+    def evaluate(self, logits, truths):
         metrics = SegmentationMetrics(5)
         for scores, truth in zip(logits, truths, strict=True):
             loss = torch.nn.functional.cross_entropy(
@@ -173,7 +173,7 @@ class TestSegmentation:
 
     def test_equals_counting_pixel_by_pixel(self, scenes):
         logits, truths = scenes
-        report = self.judge(logits, truths)
+        report = self.evaluate(logits, truths)
         expected = literal_segmentation([scores.argmax(0) for scores in logits], truths, 5)
         assert (report.miou, report.mean_accuracy, report.pixel_accuracy) == pytest.approx(
             expected, abs=1e-6
@@ -191,7 +191,7 @@ class TestSegmentation:
             for parts in (truths, [s.argmax(0) for s in logits])
         )
         valid = truth != IGNORE
-        report = self.judge(logits, truths)
+        report = self.evaluate(logits, truths)
         assert (
             report.confusion.tolist()
             == sk.confusion_matrix(truth[valid], found[valid], labels=range(5)).tolist()
@@ -200,7 +200,7 @@ class TestSegmentation:
         assert report.miou == pytest.approx(jaccard, abs=1e-6)
 
     def test_a_class_that_is_nowhere_has_no_number(self, scenes):
-        rows = self.judge(*scenes).per_class(("a", "b", "c", "d", "e"))
+        rows = self.evaluate(*scenes).per_class(("a", "b", "c", "d", "e"))
         assert rows[4]["iou"] is rows[4]["recall"] is rows[4]["precision"] is None
         assert (rows[3]["pixels"], rows[3]["iou"], rows[3]["recall"]) == (0, 0.0, None)
         assert rows[3]["predicted"] > 0
@@ -211,7 +211,7 @@ class TestSegmentation:
             torch.cat([s.flatten(1) for s in logits], 1)[..., None],
             torch.cat([t.flatten() for t in truths])[:, None],
         )
-        apart, together = self.judge(logits, truths), self.judge([joined[0]], [joined[1]])
+        apart, together = self.evaluate(logits, truths), self.evaluate([joined[0]], [joined[1]])
         assert apart.confusion.equal(together.confusion)
         assert apart.loss == pytest.approx(together.loss, rel=1e-6)
 
@@ -219,7 +219,7 @@ class TestSegmentation:
         logits, truths = scenes
         empty = torch.full((3, 3), IGNORE)
         report, more = (
-            self.judge(logits, truths),
-            self.judge([*logits, torch.zeros(5, 3, 3)], [*truths, empty]),
+            self.evaluate(logits, truths),
+            self.evaluate([*logits, torch.zeros(5, 3, 3)], [*truths, empty]),
         )
         assert more.summary() == report.summary() | {"images": 4}

@@ -27,8 +27,8 @@ from nommer.errors import InputError
 from nommer.files import write_csv, write_json
 from nommer.runs.folder import RunFolder, results_folder
 from nommer.runs.results import check_folder, check_outside
-from nommer.tasks.registry import find_workflow
-from nommer.tasks.workflow import Auditing, Data, Workflow
+from nommer.tasks.registry import task_for
+from nommer.tasks.task import Auditing, Data, Task
 
 FINE, PROBLEMS, USELESS = 0, 1, 2
 """Exit codes: nothing but notes; something is lost or doubtful; training would refuse the data."""
@@ -73,24 +73,24 @@ def check_data(
         check_outside(root, out)
     if out is not None:
         check_folder(out, overwrite=overwrite)  # before much is read
-    task = ""
+    name = ""
     try:
-        workflow = find_workflow(root, classes)
-        task = workflow.name
-        data = _in_order(workflow.read(root, classes=classes))
+        task = task_for(root, classes)
+        name = task.name
+        data = _in_order(task.read(root, classes=classes))
     except InputError as error:
         if not root.exists() or (
             classes is not None and str(classes) in str(error)
         ):  # the call is mistaken
             raise
         return _refused(
-            root, classes, task, str(error), results_folder(None, "check", out, overwrite=overwrite)
+            root, classes, name, str(error), results_folder(None, "check", out, overwrite=overwrite)
         )
-    facts = Facts.of(data, workflow.inspect(data))
-    findings = find_all(workflow, data, facts)
+    facts = Facts.of(data, task.inspect(data))
+    findings = find_all(task, data, facts)
     folder = results_folder(None, "check", out, overwrite=overwrite)
     result = CheckResult(
-        workflow.name, summarise(workflow.name, data, facts, findings), tuple(findings), folder
+        task.name, summarise(task.name, data, facts, findings), tuple(findings), folder
     )
     _write(folder, root, result.task, result.summary, findings, image_rows(data, facts))
     command = _command(
@@ -188,13 +188,13 @@ def _refuse_inside(root: Path, out: Path) -> None:
         )
 
 
-def find_all(workflow: Workflow, data: Data, facts: Facts) -> list[Finding]:
+def find_all(task: Task, data: Data, facts: Facts) -> list[Finding]:
     """Everything found, the gravest first."""
-    task = CHECKS[workflow.name]
-    issues, refusal = audit_issues(workflow, data, facts.reports)
+    check = CHECKS[task.name]
+    issues, refusal = audit_issues(task, data, facts.reports)
     findings = [Finding(str(data.root), refusal, "cannot be used", "fatal")] if refusal else []
     findings += [graded(issue) for issue in issues]
-    targets = {sample.path: task.key(sample, facts.report_of(sample)) for sample in data.samples()}
+    targets = {sample.path: check.key(sample, facts.report_of(sample)) for sample in data.samples()}
     sound = {sample.path for sample in data.samples() if not getattr(sample, "error", None)}
     digests = {
         p: image.digest
@@ -206,28 +206,24 @@ def find_all(workflow: Workflow, data: Data, facts: Facts) -> list[Finding]:
         {path: image.size for path, image in facts.images.items() if image.size and not image.error}
     )
     counts = {
-        split: task.count(data, facts.usable(part), facts).tolist()
+        split: check.count(data, facts.usable(part), facts).tolist()
         for split, part in data.splits.items()
     }
     findings += find_alike(data.root, data.class_names)
-    findings += find_imbalance(data.root, data.class_names, counts, task.unit)
+    findings += find_imbalance(data.root, data.class_names, counts, check.unit)
     return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
 
 
-def audit_issues(
-    workflow: Workflow, data: Data, reports: Sequence[Any]
-) -> tuple[list[Issue], str | None]:
+def audit_issues(task: Task, data: Data, reports: Sequence[Any]) -> tuple[list[Issue], str | None]:
     """What the audit of training finds, and the sentence with which training would refuse the data,
     if it would.
     """
     refusal = None
     for policy in ("auto", "skip"):
         try:
-            found = workflow.audit(
-                data, Auditing(on_bad_sample=policy, training=True, reports=reports)
-            )
+            found = task.audit(data, Auditing(on_bad_sample=policy, training=True, reports=reports))
             if "val" not in found.data.splits:
-                workflow.split(found.data, fraction=VAL_FRACTION, seed=0)
+                task.split(found.data, fraction=VAL_FRACTION, seed=0)
         except InputError as error:
             refusal = refusal or str(error)
         else:

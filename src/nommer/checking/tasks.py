@@ -36,7 +36,7 @@ class Facts:
 
     @classmethod
     def of(cls, data: LabelledImages[Any], reports: Sequence[Any]) -> "Facts":
-        """From the reports of a workflow's `inspect`."""
+        """From the reports of a task's `inspect`."""
         by_path = {report.path: report for report in reports}
         images = {path: getattr(report, "image", report) for path, report in by_path.items()}
         return cls(reports, by_path, images)

@@ -136,13 +136,13 @@ def _judge(
 
     Nones where there are none.
     """
-    if opened is None or opened.workflow.name not in _METRICS:
+    if opened is None or opened.task.name not in _METRICS:
         return None, None, None
-    name, settings = _METRICS[opened.workflow.name], _settings(Path(), None)
+    name, settings = _METRICS[opened.task.name], _settings(Path(), None)
     with TemporaryDirectory() as folder:
         reports = [
             replace(opened, model=model, precision="32")
-            .judge(opened.data, settings, Path(folder))
+            .evaluate(opened.data, settings, Path(folder))
             .report
             for model in (plain, quantised)
         ]

@@ -24,10 +24,10 @@ from nommer.progress import notice
 from nommer.runs.folder import RunFolder, results_folder, run_of
 from nommer.runs.results import check_outside
 from nommer.settings.training import default_workers
-from nommer.tasks.judging import judge
+from nommer.tasks.evaluation import evaluate
 from nommer.tasks.module import Report
-from nommer.tasks.registry import WORKFLOWS
-from nommer.tasks.workflow import Auditing, Data, Judgement, Workflow
+from nommer.tasks.registry import TASKS
+from nommer.tasks.task import Auditing, Data, Evaluation, Task
 
 SplitChoice = Literal["auto", "train", "val", "test", "all"]
 
@@ -89,7 +89,7 @@ class EvaluationSettings:
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """A judgement, and where it is written."""
+    """A evaluation, and where it is written."""
 
     task: str
     """The task of the model, such as "classification"."""
@@ -104,7 +104,7 @@ class Opened:
     """A model and the audited data that it is to be judged on."""
 
     model: Model
-    workflow: Workflow
+    task: Task
     run: RunFolder
     root: Path
     """Of the data."""
@@ -120,28 +120,28 @@ class Opened:
 
     def notice(self) -> None:
         """Say what is used."""
-        absent = self.workflow.absent_hint(self.data)
+        absent = self.task.absent_hint(self.data)
         notice(
             f"{len(self.data.samples())} images of {self.root} "
             f"({self.split}){issues_hint(self.data)}{absent}"
         )
 
-    def judge(
+    def evaluate(
         self,
         data: Data,
         settings: EvaluationSettings,
         out: Path,
         *,
         callbacks: Sequence[L.Callback] = (),
-    ) -> Judgement:
+    ) -> Evaluation:
         """Judge the model on `data`, all of the opened data or a part of it."""
         with quiet_lightning():
-            return judge(
-                self.workflow.judging_task(self.model, data, settings.inference),
-                self.workflow.judging_data(
+            return evaluate(
+                self.task.evaluation_module(self.model, data, settings.inference),
+                self.task.evaluation_data(
                     data,
                     self.model,
-                    settings.loading(self.run, self.workflow.largest_default_batch),
+                    settings.loading(self.run, self.task.largest_default_batch),
                 ),
                 device=one_device(settings.device),
                 precision=self.precision,
@@ -157,24 +157,24 @@ def open_model_and_data(settings: EvaluationSettings) -> Opened:
         InputError: anything that does not fit.
     """
     model = load(settings.model)
-    workflow = WORKFLOWS[task_of(model)]
-    if not workflow.has_inference:
-        refuse_options("inference", settings.inference, workflow.name)
+    task = TASKS[task_of(model)]
+    if not task.has_inference:
+        refuse_options("inference", settings.inference, task.name)
     run = run_of(settings.model)
     precision = precision_for(model, settings.precision, run, settings.device)
     root = settings.data or data_of_run(run)
     if settings.overwrite and settings.out:
         check_outside(root, settings.out)
-    check_task(root, workflow, settings.classes_for(root, run))
-    read = read_for(model, workflow, root, settings.classes_for(root, run))
+    check_task(root, task, settings.classes_for(root, run))
+    read = read_for(model, task, root, settings.classes_for(root, run))
     name, chosen = choose_split(without_known_issues(read, run), settings.split, run=run)
     masks = model.network.has_masks if isinstance(model, Detector) else None
     how = Auditing(on_bad_sample=settings.on_bad_sample, training=False, masks=masks)
-    data = workflow.audit(chosen, how).data
-    return Opened(model, workflow, run, root, name, data, precision)
+    data = task.audit(chosen, how).data
+    return Opened(model, task, run, root, name, data, precision)
 
 
-def read_for(model: Model, workflow: Workflow, root: Path, classes: Path | None) -> Data:
+def read_for(model: Model, task: Task, root: Path, classes: Path | None) -> Data:
     """Find labelled images whose classes are the model's, by name or, where a classifier has ids
     too, by id.
 
@@ -182,12 +182,12 @@ def read_for(model: Model, workflow: Workflow, root: Path, classes: Path | None)
         InputError: nothing there that fits a layout, or classes that the model lacks.
     """
     try:
-        return workflow.read(root, classes=classes, class_names=model.class_names)
+        return task.read(root, classes=classes, class_names=model.class_names)
     except InputError:
         if not (isinstance(model, Classifier) and model.class_ids):
             raise
         with suppress(InputError):
-            read = workflow.read(root, classes=classes, class_names=model.class_ids)
+            read = task.read(root, classes=classes, class_names=model.class_ids)
             return replace(read, class_names=model.class_names)
         raise
 
@@ -207,22 +207,22 @@ def evaluate_model(settings: EvaluationSettings) -> EvaluationResult:
         compile_inference(opened.model)
     computation = computation_of(opened.model, opened.precision, settings.device)
     computation.notice()
-    judgement = opened.judge(opened.data, settings, folder)
+    evaluation = opened.evaluate(opened.data, settings, folder)
     facts = {"model": str(settings.model), **opened.facts, **computation.to_dict()}
-    opened.workflow.save_judgement(judgement, opened.model, opened.data, folder, facts=facts)
-    per_class = judgement.report.per_class(opened.model.class_names)
-    return EvaluationResult(opened.workflow.name, judgement.report, per_class, folder)
+    opened.task.save_evaluation(evaluation, opened.model, opened.data, folder, facts=facts)
+    per_class = evaluation.report.per_class(opened.model.class_names)
+    return EvaluationResult(opened.task.name, evaluation.report, per_class, folder)
 
 
-def check_task(root: Path, workflow: Workflow, classes: Path | None = None) -> None:
+def check_task(root: Path, task: Task, classes: Path | None = None) -> None:
     """Refuse data of another task than the model's.
 
     Raises:
         InputError: what the data is for, and what the model does.
     """
     found = find_task(root, classes)
-    if found != workflow.name:
-        raise InputError(f"{root}: is laid out for {found}, but the model does {workflow.name}")
+    if found != task.name:
+        raise InputError(f"{root}: is laid out for {found}, but the model does {task.name}")
 
 
 def issues_hint(data: Data) -> str:

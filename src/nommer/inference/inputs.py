@@ -14,7 +14,7 @@ from nommer.inference.evaluation import data_of_run
 from nommer.models.storage import Model, load
 from nommer.progress import notice
 from nommer.runs.folder import RunFolder
-from nommer.tasks.registry import find_workflow
+from nommer.tasks.registry import task_for
 from nommer.zoo import CARD, DESCRIPTION, default_entry, find_entry
 
 
@@ -27,7 +27,7 @@ def images_to_compare(run: RunFolder, data: Path | None) -> list[Path]:
         return sorted(path for paths in listed.values() for path in paths)
     root = data or data_of_run(run)
     try:  # data with masks hold those too, which are images but none to answer
-        return [sample.path for sample in find_workflow(root).read(root, classes=None).samples()]
+        return [sample.path for sample in task_for(root).read(root, classes=None).samples()]
     except InputError:
         if is_classification_alone(root):  # an archive, or a table
             raise

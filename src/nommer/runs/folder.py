@@ -155,7 +155,7 @@ class RunFolder:
             file.unlink(missing_ok=True)
 
     def write_classes(self, classes: Mapping[str, Any]) -> None:
-        """Write what the labels mean, as a workflow's `describe_classes` puts it."""
+        """Write what the labels mean, as a task's `describe_classes` puts it."""
         write_json(self.classes, plain(classes))
 
     def write_split(self, split: str) -> None:

@@ -36,9 +36,9 @@ from nommer.studies.parts import PartIntervention, PartsSeen
 from nommer.studies.pattern import Rows
 from nommer.studies.regions import Part
 from nommer.tasks.detection.metrics import ImageAnswer, match
-from nommer.tasks.detection.task import DetectionTask
-from nommer.tasks.segmentation.task import SegmentationTask
-from nommer.tasks.workflow import Data, Judgement
+from nommer.tasks.detection.task import DetectionModule
+from nommer.tasks.segmentation.task import SegmentationModule
+from nommer.tasks.task import Data, Evaluation
 
 ALL_BLOCKS = "all blocks"
 AS_IT_IS = "as it is"
@@ -60,7 +60,7 @@ def draw_images(data: Data, most: int, *, seed: int) -> Data:
 
 
 class AnswerChange(L.Callback):
-    """How answers differ from those of the first judgement that it looks on at, in the way of one
+    """How answers differ from those of the first evaluation that it looks on at, in the way of one
     task.
 
     Args:
@@ -70,37 +70,37 @@ class AnswerChange(L.Callback):
 
     def __init__(self, *, measure: str, seed: int) -> None:
         self.measure, self.seed = measure, seed
-        self.first: Judgement | None = None
+        self.first: Evaluation | None = None
         self._first_resampled: Mapping[str, np.ndarray] = {}
 
-    def compare(self, judgement: Judgement) -> dict[str, float | None]:
-        """A judgement's measures, and what differs from the first one, each with its interval where
+    def compare(self, evaluation: Evaluation) -> dict[str, float | None]:
+        """A evaluation's measures, and what differs from the first one, each with its interval where
         there is one.
         """
-        images, numbers = len(judgement.samples), judgement.report.summary()
-        resampled = self.resampled(judgement, draw_resamples(images, seed=self.seed))
+        images, numbers = len(evaluation.samples), evaluation.report.summary()
+        resampled = self.resampled(evaluation, draw_resamples(images, seed=self.seed))
         found: dict[str, float | None] = {}
         for name, values in resampled.items():
             found |= _with_ends(name, numbers[name], values, images)
         if self.first is None:
-            self.first, self._first_resampled = judgement, resampled
+            self.first, self._first_resampled = evaluation, resampled
             return found
-        before, after = (of.report.summary()[self.measure] for of in (self.first, judgement))
+        before, after = (of.report.summary()[self.measure] for of in (self.first, evaluation))
         change = None if None in (before, after) else after - before
         changed = resampled[self.measure] - self._first_resampled[self.measure]
         return (
             found
             | _with_ends("change", change, changed, images)
-            | self.difference(self.first, judgement)
+            | self.difference(self.first, evaluation)
         )
 
-    def resampled(self, judgement: Judgement, drawn: np.ndarray) -> Mapping[str, np.ndarray]:
+    def resampled(self, evaluation: Evaluation, drawn: np.ndarray) -> Mapping[str, np.ndarray]:
         """The measures that the table tells of, the task's own first, in every data set of
         resampled images.
         """
         raise NotImplementedError
 
-    def difference(self, first: Judgement, other: Judgement) -> dict[str, float | None]:
+    def difference(self, first: Evaluation, other: Evaluation) -> dict[str, float | None]:
         """Numbers about the difference between two judgements of the same samples."""
         raise NotImplementedError
 
@@ -120,16 +120,16 @@ def _with_ends(
 class ChangedClasses(AnswerChange):
     """Classification: the class answered, its probability, and whether it is right."""
 
-    def resampled(self, judgement: Judgement, drawn: np.ndarray) -> Mapping[str, np.ndarray]:
+    def resampled(self, evaluation: Evaluation, drawn: np.ndarray) -> Mapping[str, np.ndarray]:
         """Top-1."""
-        answered = torch.stack(judgement.answers).argmax(1).numpy()
-        right = answered == np.array([sample.label for sample in judgement.samples])
+        answered = torch.stack(evaluation.answers).argmax(1).numpy()
+        right = answered == np.array([sample.label for sample in evaluation.samples])
         return {"top1": resampled_means(right.astype(float), drawn)}
 
-    def difference(self, first: Judgement, other: Judgement) -> dict[str, float | None]:
+    def difference(self, first: Evaluation, other: Evaluation) -> dict[str, float | None]:
         """Paired over images: share of changed answers, change of the answered class's probability."""
         before, after = (
-            torch.stack(judgement.answers).double().numpy() for judgement in (first, other)
+            torch.stack(evaluation.answers).double().numpy() for evaluation in (first, other)
         )
         answered, everyone = before.argmax(1), np.arange(len(before))
         changes = self.named("changed_answers", (after.argmax(1) != answered).astype(float))
@@ -158,7 +158,7 @@ class ChangedPixels(AnswerChange):
     ) -> None:
         """Keep the labels of an image, or compare them with those kept."""
         labels, index = outputs.to(torch.uint8).cpu().numpy(), int(batch.indices[0])
-        truth, model = batch.masks[0].cpu().numpy(), cast("SegmentationTask", pl_module).model
+        truth, model = batch.masks[0].cpu().numpy(), cast("SegmentationModule", pl_module).model
         self.pixels[index] = class_pixels(labels, truth, len(model.class_names))
         if self.first is None:
             self.kept[index] = zlib.compress(labels.tobytes(), 1)
@@ -166,7 +166,7 @@ class ChangedPixels(AnswerChange):
         before = np.frombuffer(zlib.decompress(self.kept[index]), np.uint8).reshape(labels.shape)
         self.changed[index] = int((before != labels).sum()), labels.size
 
-    def resampled(self, judgement: Judgement, drawn: np.ndarray) -> Mapping[str, np.ndarray]:
+    def resampled(self, evaluation: Evaluation, drawn: np.ndarray) -> Mapping[str, np.ndarray]:
         """The mIoU."""
         return {
             "miou": resampled_miou(
@@ -174,7 +174,7 @@ class ChangedPixels(AnswerChange):
             )
         }
 
-    def difference(self, first: Judgement, other: Judgement) -> dict[str, float | None]:
+    def difference(self, first: Evaluation, other: Evaluation) -> dict[str, float | None]:
         """Share of changed pixels, the mean over images."""
         shares = np.array([changed / size for changed, size in self.changed.values()])
         self.changed.clear()
@@ -186,12 +186,12 @@ class ChangedObjects(AnswerChange):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Remember what was judged, and how."""
-        self.task = cast("DetectionTask", pl_module)
+        self.task = cast("DetectionModule", pl_module)
 
-    def resampled(self, judgement: Judgement, drawn: np.ndarray) -> Mapping[str, np.ndarray]:
+    def resampled(self, evaluation: Evaluation, drawn: np.ndarray) -> Mapping[str, np.ndarray]:
         """Average precision of the boxes, and of the masks where there are any."""
-        truth, network = as_coco(self.task.truth, judgement.samples), self.task.model.network
-        results = [entry for answer in judgement.answers for entry in answer.results]
+        truth, network = as_coco(self.task.truth, evaluation.samples), self.task.model.network
+        results = [entry for answer in evaluation.answers for entry in answer.results]
         kinds: dict[str, Literal["bbox", "segm"]] = {
             "box_ap": "bbox",
             **({"mask_ap": "segm"} if network.has_masks else {}),
@@ -202,7 +202,7 @@ class ChangedObjects(AnswerChange):
             for name, kind in kinds.items()
         }
 
-    def difference(self, first: Judgement, other: Judgement) -> dict[str, float | None]:
+    def difference(self, first: Evaluation, other: Evaluation) -> dict[str, float | None]:
         """Share of them that are found again.
 
         Same class, IoU of boxes 0.5 or more, score 0.5 or more.
@@ -294,16 +294,16 @@ def measure_effects(
         out: a folder that nothing is written to.
         seed: of chance, and of the intervals.
     """
-    changes = CHANGES[opened.workflow.name](measure=opened.workflow.task.measure, seed=seed)
+    changes = CHANGES[opened.task.name](measure=opened.task.module.measure, seed=seed)
     seen = PartsSeen(opened.model)
-    as_it_is = opened.judge(data, settings, out, callbacks=[changes, seen])
+    as_it_is = opened.evaluate(data, settings, out, callbacks=[changes, seen])
     rows = [_row(None, changes.compare(as_it_is))]
     jobs = possible_interventions(opened.model, seen.parts)
     for job in track(jobs, total=len(jobs), what="judging interventions"):
         within = [] if job.part is None else [PartIntervention(seen, job.kind, job.part, seed=seed)]
         with _applied(opened.model, job, seed):
-            judgement = opened.judge(data, settings, out, callbacks=[changes, *within])
-        rows.append(_row(job, changes.compare(judgement), seen.shares))
+            evaluation = opened.evaluate(data, settings, out, callbacks=[changes, *within])
+        rows.append(_row(job, changes.compare(evaluation), seen.shares))
     return Effects(rows, {} if seen.parts else {"parts": seen.why_not})
 
 

@@ -24,7 +24,7 @@ from nommer.progress import track
 from nommer.studies.effects import draw_images
 from nommer.studies.intervals import mean_with_interval
 from nommer.studies.pattern import Rows
-from nommer.tasks.workflow import Data
+from nommer.tasks.task import Data
 
 MOST_IMAGES = 48
 """Images whose decisions are looked into; each takes hundreds of forward passes."""
@@ -76,7 +76,7 @@ def measure_faithfulness(
             absent=dict.fromkeys(("sensitivity", "curves", "areas"), NOT_CLASSIFICATION)
         )
     chosen = draw_images(data, MOST_IMAGES, seed=seed)
-    batches = opened.workflow.judging_data(chosen, model, settings.loading(opened.run, 1)).val
+    batches = opened.task.evaluation_data(chosen, model, settings.loading(opened.run, 1)).val
     device = torch_device(settings.device)
     images = torch.stack([batches[index].images for index in range(len(batches))]).to(device)
     model.to(device).eval()

@@ -51,7 +51,7 @@ class PartsSeen(L.Callback):
         index, seen = int(batch.indices[0]), (batch.images[0].shape[-2], batch.images[0].shape[-1])
         self._too_large = not is_seen_whole(self.model, seen)
         own = file_size(batch, 0, seen)
-        sample = trainer.datamodule.val.samples[index]  # type: ignore[attr-defined]  # ours, see `judge`
+        sample = trainer.datamodule.val.samples[index]  # type: ignore[attr-defined]  # ours, see `evaluate`
         groups = self._regions.groups(batch, 0, sample, finest_token(self._network, own, seen))
         self._pixels += math.prod(own)
         for part in self._inside:

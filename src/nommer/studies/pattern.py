@@ -27,7 +27,7 @@ from nommer.nominations.trace import NominationTrace
 from nommer.progress import track
 from nommer.runs.folder import RunFolder
 from nommer.studies.regions import known_regions
-from nommer.tasks.workflow import Judgement
+from nommer.tasks.task import Evaluation
 
 Rows = list[dict[str, Any]]
 """A table: one dictionary per row, the same keys in all."""
@@ -81,7 +81,7 @@ class PatternObserver(L.Callback):
     ) -> None:
         """Add the images of the batch."""
         trace = self._close()
-        samples = trainer.datamodule.val.samples  # type: ignore[attr-defined]  # ours, see `judge`
+        samples = trainer.datamodule.val.samples  # type: ignore[attr-defined]  # ours, see `evaluate`
         for position, index in enumerate(batch.indices.tolist()):
             self._add(trace, batch, position, samples[index])
             next(self._progress, None)
@@ -146,17 +146,17 @@ def file_size(batch: Any, position: int, seen: tuple[int, int]) -> tuple[int, in
 
 def observe(
     opened: Opened, settings: EvaluationSettings, out: Path, *, seed: int
-) -> tuple[ObservedPattern, Judgement]:
-    """Judge a model on all of its data and look on; the judgement is the one of `evaluate`."""
+) -> tuple[ObservedPattern, Evaluation]:
+    """Judge a model on all of its data and look on; the evaluation is the one of `evaluate`."""
     observer = PatternObserver(opened.model, len(opened.data.samples()), seed=seed)
-    judgement = opened.judge(opened.data, settings, out, callbacks=[observer])
+    evaluation = opened.evaluate(opened.data, settings, out, callbacks=[observer])
     tables, absent = tables_of(observer.pattern), dict(observer.regions.absent)
     tables |= {"epochs": read_epochs(opened.run)}
     absent |= {name: _NOTHING[name] for name, rows in tables.items() if not rows}
     token = min(observer.strides.values())
     return ObservedPattern(
         {n: rows for n, rows in tables.items() if rows}, absent, token, observer.shrunk
-    ), judgement
+    ), evaluation
 
 
 _NOTHING = {

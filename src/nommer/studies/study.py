@@ -27,7 +27,7 @@ from nommer.studies.faithfulness import Faithfulness, measure_faithfulness
 from nommer.studies.pattern import Rows, observe
 from nommer.studies.report import Found, save_report
 from nommer.tasks.module import Report
-from nommer.tasks.workflow import Data
+from nommer.tasks.task import Data
 
 MOST_IMAGES = 200
 """Images on which interventions are judged, by default."""
@@ -53,7 +53,7 @@ class StudyResult:
 
     task: str
     report: Report
-    """The judgement of the model as it is, on all images."""
+    """The evaluation of the model as it is, on all images."""
     tables: dict[str, Rows]
     """By name, each also a CSV file of this name: "blocks", "interventions" and so on."""
     absent: dict[str, str] = field(default_factory=dict)
@@ -66,9 +66,9 @@ def study_data(settings: StudySettings) -> StudyResult:
     opened = open_model_and_data(settings)
     path = settings.model
     nommer_of(opened.model, path)
-    if opened.workflow.name not in CHANGES:
+    if opened.task.name not in CHANGES:
         raise InputError(
-            f"--data: a study is not made of {opened.workflow.name}; explain single images instead"
+            f"--data: a study is not made of {opened.task.name}; explain single images instead"
         )
     if not holds_nominations(opened.model):
         raise InputError(
@@ -89,7 +89,7 @@ def study_data(settings: StudySettings) -> StudyResult:
 
 def _study(opened: Opened, chosen: Data, settings: StudySettings, folder: Path) -> StudyResult:
     seed = settings.seed
-    pattern, judgement = observe(opened, settings, folder, seed=seed)
+    pattern, evaluation = observe(opened, settings, folder, seed=seed)
     effects = measure_effects(opened, chosen, settings, folder, seed=seed)
     faithfulness = measure_faithfulness(opened, chosen, settings, seed=seed)
     examples = explain_examples(opened.model, chosen.samples())
@@ -97,7 +97,7 @@ def _study(opened: Opened, chosen: Data, settings: StudySettings, folder: Path) 
     tables = {**pattern.tables, "interventions": effects.rows, **faithfulness.tables}
     tables |= {"tokens": tokens} if tokens else {}
     absent = {**pattern.absent, **effects.absent, **faithfulness.absent}
-    result = StudyResult(opened.workflow.name, judgement.report, tables, absent, folder)
+    result = StudyResult(opened.task.name, evaluation.report, tables, absent, folder)
     config = nommer_of(opened.model, settings.model).config
     facts = {
         "model": str(settings.model),
@@ -110,8 +110,8 @@ def _study(opened: Opened, chosen: Data, settings: StudySettings, folder: Path) 
         "seed": seed,
         "contexts": list(config.contexts),
         "fusion": config.fusion,
-        "measure": opened.workflow.task.measure,
-        "measure_name": opened.workflow.task.measure_name,
+        "measure": opened.task.module.measure,
+        "measure_name": opened.task.module.measure_name,
     }
     _write(result, opened, examples, faithfulness, facts)
     return result

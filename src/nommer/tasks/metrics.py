@@ -29,7 +29,7 @@ class _HasConfusion:
 
 @dataclass(frozen=True)
 class ClassificationReport(_HasConfusion):
-    """The judgement over a data set; shares are from 0 to 1, None where a number has no meaning."""
+    """The evaluation over a data set; shares are from 0 to 1, None where a number has no meaning."""
 
     images: int
     loss: float
@@ -151,7 +151,7 @@ class ClassificationMetrics(nn.Module):
 
 @dataclass(frozen=True)
 class SegmentationReport(_HasConfusion):
-    """The judgement over all pixels of a data set that are not ignored; shares are from 0 to 1."""
+    """The evaluation over all pixels of a data set that are not ignored; shares are from 0 to 1."""
 
     images: int
     pixels: int

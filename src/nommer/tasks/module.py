@@ -20,7 +20,7 @@ from nommer.tasks.optimiser import Optim
 
 
 class Report(Protocol):
-    """The judgement of a model over a data set."""
+    """The evaluation of a model over a data set."""
 
     @property
     def images(self) -> int:
@@ -37,10 +37,10 @@ class Report(Protocol):
         """One row per class."""
 
 
-class Task(L.LightningModule):
+class TaskModule(L.LightningModule):
     """A model with its optimiser and schedule; subclasses add loss and metrics.
 
-    After validation, `report` holds the judgement and `answers` what is kept of each sample, for
+    After validation, `report` holds the evaluation and `answers` what is kept of each sample, for
     pictures and tables.
     """
 
@@ -118,11 +118,11 @@ class Task(L.LightningModule):
         return strategy.gather() if isinstance(strategy, Sharding) else self.model
 
     def on_validation_epoch_start(self) -> None:
-        """Start a new judgement."""
+        """Start a new evaluation."""
         self.answers = {}
 
     def finish_validation(self, report: Report) -> None:
-        """Keep the judgement and log its numbers."""
+        """Keep the evaluation and log its numbers."""
         self.report = report
         values = {f"val_{k}": float(v) for k, v in report.summary().items() if isinstance(v, float)}
         self.log_dict(

@@ -4,7 +4,7 @@ import lightning as L
 
 from nommer.runs.folder import RunFolder
 from nommer.settings.training import TrainSettings
-from nommer.tasks.module import Task
+from nommer.tasks.module import TaskModule
 from nommer.training.annealing import Cooling
 from nommer.training.early_stopping import Patience
 from nommer.training.freezing import FrozenLayers
@@ -13,7 +13,7 @@ from nommer.training.time_limit import TimeLimit
 
 
 def aiding(
-    settings: TrainSettings, run: RunFolder, task: type[Task], limit: TimeLimit
+    settings: TrainSettings, run: RunFolder, task: type[TaskModule], limit: TimeLimit
 ) -> list[L.Callback]:
     """The guard that every run has, and what was asked for besides averaging."""
     aids, helpers = (

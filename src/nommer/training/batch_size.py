@@ -19,7 +19,7 @@ from nommer.errors import InputError
 from nommer.progress import notice
 from nommer.runs.folder import RunFolder
 from nommer.settings.training import TrainSettings
-from nommer.tasks.workflow import Found, Workflow
+from nommer.tasks.task import Found, Task
 from nommer.training.freezing import freeze
 from nommer.training.steps import move, step_loss
 
@@ -35,7 +35,7 @@ _MIB = 2**20
 
 
 def with_batch_size(
-    workflow: Workflow, settings: TrainSettings, found: Found, run: RunFolder
+    task: Task, settings: TrainSettings, found: Found, run: RunFolder
 ) -> TrainSettings:
     """Settings in which `batch_size` "auto" is a number.
 
@@ -53,10 +53,10 @@ def with_batch_size(
         raise InputError(
             "--batch-size auto: is for a single process; give several the number that one finds"
         )
-    usual = workflow.resolve(replace(settings, batch_size=None), found)
+    usual = task.resolve(replace(settings, batch_size=None), found)
     measure, free = _memory_of(torch_device(settings.device))
     largest = max(usual.images_per_step, _even(len(found.data.splits["train"]) // FEWEST_STEPS))
-    step = trial(workflow, usual, found)
+    step = trial(task, usual, found)
     chosen, taken = largest_fitting(
         lambda images: measure(lambda: step(images)), limit=free, largest=largest
     )
@@ -72,15 +72,15 @@ def with_batch_size(
     return replace(settings, batch_size=chosen)
 
 
-def trial(workflow: Workflow, settings: TrainSettings, found: Found) -> Callable[[int], None]:
+def trial(task: Task, settings: TrainSettings, found: Found) -> Callable[[int], None]:
     """A training step of a network of its own, on as many images as it is given."""
     seed_all(settings.seed)
-    model = workflow.build_model(replace(settings, pretrained=None, reinit_head=False), found.data)
+    model = task.build_model(replace(settings, pretrained=None, reinit_head=False), found.data)
     freeze(model.network, settings.aids.freeze)
-    task = workflow.training_task(settings, model, lr=settings.lr, found=found)
-    data = workflow.training_data(settings, found.data, model)
+    module = task.training_module(settings, model, lr=settings.lr, found=found)
+    data = task.training_data(settings, found.data, model)
     device = torch_device(settings.device)
-    task.to(device).train()
+    module.to(device).train()
     network: Any = model.network
     optimizer = settings.optim.optimizer(network, settings.lr)
 
@@ -91,7 +91,7 @@ def trial(workflow: Workflow, settings: TrainSettings, found: Found) -> Callable
         if isinstance(loaded, ImageError):
             raise loaded
         step_loss(
-            task, move(data.collate(loaded), device), 0, precision=settings.precision
+            module, move(data.collate(loaded), device), 0, precision=settings.precision
         ).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad()

@@ -18,7 +18,7 @@ from nommer.models.storage import Model, save_model
 from nommer.nominations.trace import NominationTrace, holds_nominations, shares
 from nommer.progress import notice
 from nommer.runs.folder import RunFolder
-from nommer.tasks.module import Task
+from nommer.tasks.module import TaskModule
 from nommer.tasks.plots import plot_curves, plot_nominations
 from nommer.training.ema import AveragedWeights
 from nommer.training.input_wait import InputWait
@@ -78,7 +78,7 @@ class History(L.Callback):
         self._stop_tracing()
         if trainer.is_global_zero:
             with suppress(OSError):  # a full disk may be why
-                self.draw(cast("Task", pl_module))
+                self.draw(cast("TaskModule", pl_module))
 
     def _stop_tracing(self) -> None:
         if self.trace is not None:
@@ -122,7 +122,7 @@ class History(L.Callback):
         if self.nominations:
             write_text(self.run.nominations, as_csv(self.nominations))
 
-    def draw(self, task: Task) -> None:
+    def draw(self, task: TaskModule) -> None:
         """Draw `curves.png` and `nominations.png`."""
         if self.rows:
             plot_curves(self.rows, task.curves, self.run.path / "curves.png")
@@ -150,7 +150,7 @@ class BestModel(L.Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the model of a better epoch with its numbers."""
-        task = cast("Task", pl_module)
+        task = cast("TaskModule", pl_module)
         if task.report is None or task.score is None or task.score <= self.best:
             return
         self.best = task.score
@@ -193,7 +193,7 @@ class EpochLines(L.Callback):
         values, epochs, task = (
             trainer.callback_metrics,
             trainer.max_epochs or 0,
-            cast("Task", pl_module),
+            cast("TaskModule", pl_module),
         )
         done = trainer.current_epoch + 1
         left = (time.perf_counter() - self.start) / (done - self.first) * (epochs - done)

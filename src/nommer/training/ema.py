@@ -9,7 +9,7 @@ import torch.distributed as dist
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
-from nommer.tasks.module import Task
+from nommer.tasks.module import TaskModule
 
 
 class AveragedWeights(L.Callback):
@@ -60,7 +60,7 @@ class AveragedWeights(L.Callback):
         """Add the weights, if they have changed."""
         if self.average is not None and trainer.global_step > self.step:
             self.step = trainer.global_step
-            self.average.update(cast("Task", pl_module).whole_model(), step=self.step)
+            self.average.update(cast("TaskModule", pl_module).whole_model(), step=self.step)
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Let the average be judged.

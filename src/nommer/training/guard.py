@@ -18,7 +18,7 @@ from nommer.data.module import ImageData
 from nommer.errors import InputError
 from nommer.files import write_atomically, write_json
 from nommer.runs.folder import RunFolder
-from nommer.tasks.module import Task
+from nommer.tasks.module import TaskModule
 
 
 class Offence:
@@ -58,7 +58,7 @@ class FiniteSteps(L.Callback):
         """Be shown the gradients' norms."""
         if stage == "fit":
             self.losses = []
-            cast("Task", pl_module).watch_gradient = lambda norm: self.check(trainer, norm)
+            cast("TaskModule", pl_module).watch_gradient = lambda norm: self.check(trainer, norm)
 
     def on_before_backward(
         self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor
@@ -112,7 +112,7 @@ class FiniteSteps(L.Callback):
 
     def _write(self, trainer: L.Trainer, losses: list[float], norm: float) -> None:
         """Write down what is needed to do the step again."""
-        offence, task = Offence(self.run), cast("Task", trainer.lightning_module)
+        offence, task = Offence(self.run), cast("TaskModule", trainer.lightning_module)
         offence.folder.mkdir(exist_ok=True)
         last = trainer.fit_loop.epoch_loop.batch_idx
         numbers = range(last + 1 - len(losses), last + 1)

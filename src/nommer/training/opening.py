@@ -12,25 +12,25 @@ from nommer.runs.folder import RunFolder
 from nommer.runs.lock import locked
 from nommer.runs.results import environment, prepare_folder, read_environment
 from nommer.settings.training import TrainSettings
-from nommer.tasks.workflow import Auditing, Data, Found, Workflow
+from nommer.tasks.task import Auditing, Data, Found, Task
 
 
-def look_first(workflow: Workflow, run: RunFolder, settings: TrainSettings) -> Found:
+def look_first(task: Task, run: RunFolder, settings: TrainSettings) -> Found:
     """The data, unless the run folder is refused anyway."""
     run.check(resume=settings.resume, overwrite=settings.overwrite)
-    return find_data(workflow, settings)
+    return find_data(task, settings)
 
 
-def find_data(workflow: Workflow, settings: TrainSettings) -> Found:
+def find_data(task: Task, settings: TrainSettings) -> Found:
     """Read, audit and if need be split the data; tell what is left out."""
-    data = workflow.read(settings.data, classes=settings.classes)
+    data = task.read(settings.data, classes=settings.classes)
     how = Auditing(
         on_bad_sample=settings.on_bad_sample, training=True, masks=settings.detection.masks
     )
-    found = workflow.audit(data, how)
+    found = task.audit(data, how)
     data = found.data
     if "val" not in data.splits:
-        data = workflow.split(data, fraction=settings.val_fraction, seed=settings.seed)
+        data = task.split(data, fraction=settings.val_fraction, seed=settings.seed)
     leaks = find_leaks(data, found.digests)
     if leaks:
         notice(
@@ -59,14 +59,14 @@ def check_shares(settings: TrainSettings, data: Data) -> None:
 
 
 def open_run(
-    workflow: Workflow, run: RunFolder, settings: TrainSettings, found: Found, *, until: ExitStack
+    task: Task, run: RunFolder, settings: TrainSettings, found: Found, *, until: ExitStack
 ) -> None:
     """Make the run folder and write what is known before training.
 
     Or check that the run may be resumed.
 
     Args:
-        workflow: of the task.
+        task: of the task.
         run: the run folder, which this process locks.
         settings: resolved.
         found: the data.
@@ -74,7 +74,7 @@ def open_run(
     """
     until.enter_context(locked(run.path))
     data = found.data
-    split, classes = split_as_csv(data, found.contents), workflow.describe_classes(data)
+    split, classes = split_as_csv(data, found.contents), task.describe_classes(data)
     written = settings.with_whole_paths()
     if settings.resume:
         run.check_resumable(vars(written), split, classes)

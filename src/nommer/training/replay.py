@@ -16,8 +16,8 @@ from nommer.errors import InputError
 from nommer.files import write_csv
 from nommer.runs.folder import RunFolder
 from nommer.settings.training import TrainSettings
-from nommer.tasks.module import Task
-from nommer.tasks.registry import find_workflow
+from nommer.tasks.module import TaskModule
+from nommer.tasks.registry import task_for
 from nommer.training.freezing import freeze, frozen_modules
 from nommer.training.guard import Offence
 from nommer.training.layer_trace import LayerTrace, Seen
@@ -91,21 +91,21 @@ def read_settings(run: RunFolder) -> TrainSettings:
         ) from error
 
 
-def rebuild(settings: TrainSettings, offence: Offence) -> tuple[Task, ImageData[Any, Any]]:
+def rebuild(settings: TrainSettings, offence: Offence) -> tuple[TaskModule, ImageData[Any, Any]]:
     """The task with the weights before the step, and the training data."""
-    workflow = find_workflow(settings.data, settings.classes)
-    found = find_data(workflow, settings)
-    model = workflow.build_model(replace(settings, pretrained=None, reinit_head=False), found.data)
+    task = task_for(settings.data, settings.classes)
+    found = find_data(task, settings)
+    model = task.build_model(replace(settings, pretrained=None, reinit_head=False), found.data)
     freeze(model.network, settings.aids.freeze)
     state = safetensors.torch.load_file(offence.weights)
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         tensor.data.copy_(state[name])
-    data = workflow.training_data(settings, found.data, model)
-    return workflow.training_task(settings, model, lr=settings.lr, found=found), data
+    data = task.training_data(settings, found.data, model)
+    return task.training_module(settings, model, lr=settings.lr, found=found), data
 
 
 def replay_batches(
-    task: Task,
+    task: TaskModule,
     data: ImageData[Any, Any],
     step: dict[str, Any],
     trace: LayerTrace,

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from nommer.distributed.trainer import Precision
 from nommer.inference.precision import autocast
-from nommer.tasks.module import Task
+from nommer.tasks.module import TaskModule
 
 
 def move(batch: Any, device: str) -> Any:
@@ -16,7 +16,7 @@ def move(batch: Any, device: str) -> Any:
     return move_data_to_device(batch, device)
 
 
-def step_loss(task: Task, batch: Any, number: int, *, precision: Precision) -> Tensor:
+def step_loss(task: TaskModule, batch: Any, number: int, *, precision: Precision) -> Tensor:
     """The training loss of a batch, computed as in training."""
     with warnings.catch_warnings(), autocast(task.device.type, precision):
         warnings.filterwarnings("ignore", message=".*self.trainer. reference is not registered.*")

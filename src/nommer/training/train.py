@@ -30,11 +30,11 @@ from nommer.runs.checkpoint import MovableCheckpoint, open_checkpoint
 from nommer.runs.folder import RunFolder, plain
 from nommer.runs.results import check_outside
 from nommer.settings.training import TrainSettings
-from nommer.tasks.judging import judge
-from nommer.tasks.module import Report, Task
+from nommer.tasks.evaluation import evaluate
+from nommer.tasks.module import Report, TaskModule
 from nommer.tasks.networks import like_pretrained
-from nommer.tasks.registry import find_workflow
-from nommer.tasks.workflow import Data, Found, Workflow
+from nommer.tasks.registry import task_for
+from nommer.tasks.task import Data, Found, Task
 from nommer.training.aiding import aiding
 from nommer.training.batch_size import with_batch_size
 from nommer.training.callbacks import BestModel, EpochLines, History, ProgressBar
@@ -57,7 +57,7 @@ class TrainingResult:
     task: str
     """The task that the data is for, such as "classification"."""
     report: Report
-    """Judgement of the best epoch's model on the validation images."""
+    """Evaluation of the best epoch's model on the validation images."""
     epoch: int
     """The best epoch by top-1, or mIoU, on the validation images; the first of equals."""
     model: Model
@@ -89,23 +89,23 @@ def train_until(settings: TrainSettings, stop: StopSignals) -> TrainingResult:
         check_outside(settings.data, settings.out)
     with quiet_lightning():
         meeting = Meeting(settings.processes, parse_device(settings.device, settings.devices)[0])
-    workflow = find_workflow(settings.data, settings.classes)
-    found = left_by_the_first() or meeting.by_the_first(lambda: look_first(workflow, run, settings))
-    settings = with_batch_size(workflow, like_pretrained(settings), found, run)
-    settings = workflow.resolve(settings, found)
+    task = task_for(settings.data, settings.classes)
+    found = left_by_the_first() or meeting.by_the_first(lambda: look_first(task, run, settings))
+    settings = with_batch_size(task, like_pretrained(settings), found, run)
+    settings = task.resolve(settings, found)
     check_shares(settings, found.data)
     seed_all(settings.seed)
     fresh = settings
     if settings.resume:  # its own weights follow
         fresh = replace(settings, pretrained=None, reinit_head=False)
-    model = workflow.build_model(fresh, found.data)
+    model = task.build_model(fresh, found.data)
     freeze(model.network, settings.aids.freeze)
     with ExitStack() as stack:
         if first or meeting.group is not None:
-            meeting.by_the_first(lambda: open_run(workflow, run, settings, found, until=stack))
-        notice(describe(settings, found.data, workflow.describe_size(settings)))
+            meeting.by_the_first(lambda: open_run(task, run, settings, found, until=stack))
+        notice(describe(settings, found.data, task.describe_size(settings)))
         with quiet_lightning(), explaining_full_disks(run), meeting.leaving(found, run.path):
-            return fit_and_judge(workflow, settings, run, found, model, stop)
+            return fit_and_evaluate(task, settings, run, found, model, stop)
 
 
 def describe(settings: TrainSettings, data: Data, size: str) -> str:
@@ -132,8 +132,8 @@ def describe_resumption(settings: TrainSettings, done: Progress) -> str:
     return f"{nothing}; a larger --epochs goes on from here, on its own schedule"
 
 
-def fit_and_judge(
-    workflow: Workflow,
+def fit_and_evaluate(
+    task: Task,
     settings: TrainSettings,
     run: RunFolder,
     found: Found,
@@ -141,29 +141,31 @@ def fit_and_judge(
     stop: StopSignals,
 ) -> TrainingResult:
     """Train, take the best epoch's weights, judge them and write everything down."""
-    module = workflow.training_data(settings, found.data, model)
+    batches = task.training_data(settings, found.data, model)
     history = History(run)
     limit = TimeLimit(settings.time_limit, stop)
-    trainer = build_trainer(workflow, settings, run, history, stop, limit)
+    trainer = build_trainer(task, settings, run, history, stop, limit)
     lr = settings.optim.scaled_lr(
         settings.lr, settings.images_per_step * trainer.world_size * settings.accumulate
     )
-    task = workflow.training_task(settings, model, lr=lr, found=found)
+    module = task.training_module(settings, model, lr=lr, found=found)
     if settings.compile:
-        task.compile_training()
+        module.compile_training()
     if trainer.is_global_zero:
-        workflow.save_training_batch(module, model, run.path / "train_batch.jpg")
+        task.save_training_batch(batches, model, run.path / "train_batch.jpg")
     if settings.resume:
         notice(describe_resumption(settings, read_progress(run.last)))
     with limit.observed(), interruptible(trainer), exact_float32(), sound_attention():
-        trainer.fit(task, datamodule=module, ckpt_path=str(run.last) if settings.resume else None)
+        trainer.fit(
+            module, datamodule=batches, ckpt_path=str(run.last) if settings.resume else None
+        )
     leave_process_group()
-    history.draw(task)
-    return conclude(workflow, settings, run, found.data, task)
+    history.draw(module)
+    return conclude(task, settings, run, found.data, module)
 
 
 def build_trainer(
-    workflow: Workflow,
+    task: Task,
     settings: TrainSettings,
     run: RunFolder,
     history: History,
@@ -175,7 +177,7 @@ def build_trainer(
     best = MovableCheckpoint(
         run.checkpoints,
         filename="best",
-        monitor=f"val_{workflow.task.measure}",
+        monitor=f"val_{task.module.measure}",
         mode="max",
         **saving,
     )
@@ -192,7 +194,7 @@ def build_trainer(
         nodes=settings.nodes,
         precision=settings.precision,
         out=run.path,
-        share_norms=synchronises_norms(settings.sync_norms, usual=workflow.synchronise_norms),
+        share_norms=synchronises_norms(settings.sync_norms, usual=task.synchronise_norms),
         shard=shards,
         max_epochs=settings.epochs,
         accumulate_grad_batches=settings.accumulate,
@@ -201,7 +203,7 @@ def build_trainer(
             *([averaged] if averaged else [WholeWeights()] if shards else []),
             history,
             BestModel(run, averaged),
-            *aiding(settings, run, workflow.task, limit),
+            *aiding(settings, run, task.module, limit),
             waiting,
             ProgressBar(waiting) if terminal else EpochLines(waiting),
             best,
@@ -216,30 +218,30 @@ def build_trainer(
 
 
 def conclude(
-    workflow: Workflow, settings: TrainSettings, run: RunFolder, data: Data, task: Task
+    task: Task, settings: TrainSettings, run: RunFolder, data: Data, module: TaskModule
 ) -> TrainingResult:
     """Judge the best epoch's weights the way `nommer evaluate` does, and write the model to use.
 
     Where time was up before any epoch was done, those are the last.
     """
     best = run.best if run.best.is_file() else run.last
-    task.load_state_dict(open_checkpoint(best)["state_dict"])
+    module.load_state_dict(open_checkpoint(best)["state_dict"])
     epoch = read_progress(best).epochs
     model, first = (
-        cast("Model", task.model).cpu(),
+        cast("Model", module.model).cpu(),
         settings.device.partition(",")[0],
     )  # of several devices
     held_back = replace(data, splits={"val": data.splits["val"]})
-    judgement = judge(
-        workflow.judging_task(fuse(model), held_back, Inference()),  # as `evaluate` judges
-        workflow.judging_data(
+    evaluation = evaluate(
+        task.evaluation_module(fuse(model), held_back, Inference()),  # as `evaluate` judges
+        task.evaluation_data(
             held_back, model, replace(settings.loading(), epoch_steps=None, cache="none")
         ),
         device=first,
         precision=settings.precision,
         out=run.path,
     )
-    model, report = model.eval(), judgement.report
+    model, report = model.eval(), evaluation.report
     save_model(
         run.model, model, metrics={"epoch": epoch, **report.summary()}, version=version("nommer")
     )
@@ -247,10 +249,10 @@ def conclude(
     with torch.compiler.set_stance(
         "force_eager"
     ):  # also a model whose blocks were compiled to be trained
-        workflow.save_judgement(judgement, model, held_back, run.path, facts=facts)
-    score = getattr(report, task.measure)
+        task.save_evaluation(evaluation, model, held_back, run.path, facts=facts)
+    score = getattr(report, module.measure)
     notice(
-        f"best epoch {epoch}: {task.measure_name} {score:.2%} on {report.images} validation images"
+        f"best epoch {epoch}: {module.measure_name} {score:.2%} on {report.images} validation images"
     )
-    plots = ", ".join(name for name in workflow.plots.split(", ") if (run.path / name).is_file())
-    return TrainingResult(run.path, workflow.name, report, epoch, model, plots)
+    plots = ", ".join(name for name in task.plots.split(", ") if (run.path / name).is_file())
+    return TrainingResult(run.path, task.name, report, epoch, model, plots)

@@ -13,30 +13,30 @@ from nommer.data.images import decode
 from nommer.files import write_csv, write_json
 from nommer.models.classification import Classifier
 from nommer.tasks.plots import plot_calibration, plot_confusion, plot_grid
-from nommer.tasks.workflow import Judgement
+from nommer.tasks.task import Evaluation
 
 _SHOWN = 32
 """Pictures in a grid."""
 
 
-def save_judgement(
-    judgement: Judgement, model: Classifier, out: Path, *, facts: Mapping[str, Any]
+def save_evaluation(
+    evaluation: Evaluation, model: Classifier, out: Path, *, facts: Mapping[str, Any]
 ) -> None:
     """Write `result.json`, `per_class.csv`, `predictions.csv` and the plots into `out`."""
-    labels = torch.tensor([sample.label for sample in judgement.samples])
-    report, names = judgement.report, model.class_names
+    labels = torch.tensor([sample.label for sample in evaluation.samples])
+    report, names = evaluation.report, model.class_names
     confusion = {"confusion": report.confusion.tolist(), "classes": names}
     write_json(out / "result.json", {**facts, **report.summary(), **confusion})
     write_csv(out / "per_class.csv", report.per_class(names))
-    write_csv(out / "predictions.csv", prediction_rows(judgement, names))
+    write_csv(out / "predictions.csv", prediction_rows(evaluation, names))
     plot_confusion(report.confusion, names, out / "confusion_matrix.png")
-    plot_calibration(torch.stack(judgement.answers), labels, out / "calibration.png")
-    plot_grid(prediction_pictures(judgement, model), out / "val_predictions.jpg")
+    plot_calibration(torch.stack(evaluation.answers), labels, out / "calibration.png")
+    plot_grid(prediction_pictures(evaluation, model), out / "val_predictions.jpg")
 
 
-def prediction_rows(judgement: Judgement, names: Sequence[str]) -> list[dict[str, Any]]:
+def prediction_rows(evaluation: Evaluation, names: Sequence[str]) -> list[dict[str, Any]]:
     """One row per sample: file, true class, predicted class and its probability."""
-    best, predicted = torch.stack(judgement.answers).max(-1)
+    best, predicted = torch.stack(evaluation.answers).max(-1)
     return [
         {
             "file": str(sample.path),
@@ -46,23 +46,23 @@ def prediction_rows(judgement: Judgement, names: Sequence[str]) -> list[dict[str
             "correct": label == sample.label,
         }
         for sample, label, probability in zip(
-            judgement.samples, predicted.tolist(), best.tolist(), strict=True
+            evaluation.samples, predicted.tolist(), best.tolist(), strict=True
         )
     ]
 
 
-def prediction_pictures(judgement: Judgement, model: Classifier) -> list[tuple[Any, str, bool]]:
+def prediction_pictures(evaluation: Evaluation, model: Classifier) -> list[tuple[Any, str, bool]]:
     """The surest mistakes first (half the grid at most), then samples spread evenly over the rest."""
-    best, predicted = torch.stack(judgement.answers).max(-1)
-    wrong = [i for i, sample in enumerate(judgement.samples) if int(predicted[i]) != sample.label]
+    best, predicted = torch.stack(evaluation.answers).max(-1)
+    wrong = [i for i, sample in enumerate(evaluation.samples) if int(predicted[i]) != sample.label]
     wrong.sort(key=lambda i: -best[i].item())
-    right = sorted(set(range(len(judgement.samples))) - set(wrong))
+    right = sorted(set(range(len(evaluation.samples))) - set(wrong))
     chosen = wrong[: _SHOWN // 2]
     rest = min(len(right), _SHOWN - len(chosen))
     chosen += [right[i * len(right) // rest] for i in range(rest)]
     pictures = []
     for i in chosen:
-        sample, label = judgement.samples[i], int(predicted[i])
+        sample, label = evaluation.samples[i], int(predicted[i])
         picture = model.preprocessing.crop(
             decode(sample.path, background=model.preprocessing.background)
         )

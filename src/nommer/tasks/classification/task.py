@@ -22,15 +22,15 @@ from nommer.errors import InputError
 from nommer.models.classification import Classifier
 from nommer.models.inference import Inference
 from nommer.settings.training import TrainSettings, default_image_size
-from nommer.tasks.classification.results import save_judgement, save_training_batch
+from nommer.tasks.classification.results import save_evaluation, save_training_batch
 from nommer.tasks.metrics import ClassificationMetrics
-from nommer.tasks.module import Task
+from nommer.tasks.module import TaskModule
 from nommer.tasks.networks import build_network, check_peer_size, transfer
 from nommer.tasks.optimiser import Optim
-from nommer.tasks.workflow import Auditing, Data, Found, Judgement, Workflow
+from nommer.tasks.task import Auditing, Data, Evaluation, Found, Task
 
 
-class ClassificationTask(Task):
+class ClassificationModule(TaskModule):
     """A classifier with its loss and metrics.
 
     `answers` holds the class probabilities per sample of this process.
@@ -71,7 +71,7 @@ class ClassificationTask(Task):
         self.compiled = compiled(self.model.forward)
 
     def on_validation_epoch_start(self) -> None:
-        """Start a new judgement."""
+        """Start a new evaluation."""
         super().on_validation_epoch_start()
         self.metrics.reset()
 
@@ -83,14 +83,14 @@ class ClassificationTask(Task):
         self.answers.update(zip(batch.indices.tolist(), probabilities, strict=True))
 
     def on_validation_epoch_end(self) -> None:
-        """Finish the judgement and log its numbers."""
+        """Finish the evaluation and log its numbers."""
         self.finish_validation(self.metrics.compute())
 
 
-class ClassificationWorkflow(Workflow):
+class ClassificationTask(Task):
     """Images in folders, one per class."""
 
-    name, task = "classification", ClassificationTask
+    name, module = "classification", ClassificationModule
     options = frozenset({"augment", "classification"})
     largest_default_batch = 64
     plots = "curves.png, confusion_matrix.png, nominations.png, val_predictions.jpg"
@@ -165,7 +165,9 @@ class ClassificationWorkflow(Workflow):
             num_classes=count_several(data),
         )
 
-    def judging_data(self, data: Data, model: Classifier, loading: Loading) -> ImageData[Any, Any]:
+    def evaluation_data(
+        self, data: Data, model: Classifier, loading: Loading
+    ) -> ImageData[Any, Any]:
         """Batches of all samples."""
         samples = data.samples()
         return ClassificationData(
@@ -177,16 +179,16 @@ class ClassificationWorkflow(Workflow):
             num_classes=count_several(data),
         )
 
-    def training_task(
+    def training_module(
         self, settings: TrainSettings, model: Classifier, *, lr: float, found: Found
-    ) -> Task:
+    ) -> TaskModule:
         """Cross-entropy, with mixing where asked for."""
         mixing = settings.augment.mixing(
             len(model.class_names), settings.optim.label_smoothing or 0.0
         )
         weighted = settings.classification.class_weights == "balanced"
         weights = balanced_weights(found.data, len(model.class_names)) if weighted else None
-        return ClassificationTask(
+        return ClassificationModule(
             model,
             optim=settings.optim,
             lr=lr,
@@ -195,17 +197,17 @@ class ClassificationWorkflow(Workflow):
             seed=settings.seed,
         )
 
-    def judging_task(self, model: Classifier, data: Data, inference: Inference) -> Task:
+    def evaluation_module(self, model: Classifier, data: Data, inference: Inference) -> TaskModule:
         """Without an optimiser that matters."""
-        return ClassificationTask(model, optim=Optim(), lr=1.0)
+        return ClassificationModule(model, optim=Optim(), lr=1.0)
 
     def save_training_batch(self, data: Any, model: Classifier, path: Path) -> None:
         """The first training images, augmented."""
         save_training_batch(data, model.class_names, path)
 
-    def save_judgement(
+    def save_evaluation(
         self,
-        judgement: Judgement,
+        evaluation: Evaluation,
         model: Classifier,
         data: Data,
         out: Path,
@@ -213,7 +215,7 @@ class ClassificationWorkflow(Workflow):
         facts: Mapping[str, Any],
     ) -> None:
         """Numbers, tables, confusion, calibration, pictures."""
-        save_judgement(judgement, model, out, facts=facts)
+        save_evaluation(evaluation, model, out, facts=facts)
 
     def absent_hint(self, data: Any) -> str:
         """Which of the model's classes no image is of."""

@@ -253,7 +253,7 @@ def confusion_matrix(answers: Sequence[ImageAnswer], num_classes: int, threshold
 
 @dataclass(frozen=True)
 class DetectionReport:
-    """The judgement over a data set; from 0 to 1, None where nothing of the kind occurs."""
+    """The evaluation over a data set; from 0 to 1, None where nothing of the kind occurs."""
 
     images: int
     objects: int
@@ -301,7 +301,7 @@ class DetectionReport:
         return rows
 
 
-def judge_detections(
+def evaluate_detections(
     answers: Sequence[ImageAnswer], truth: Mapping[str, Any], *, masks: bool, most: int
 ) -> DetectionReport:
     """The report over the answers to all images of `truth`, the content of a COCO JSON file."""

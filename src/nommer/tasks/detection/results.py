@@ -19,36 +19,36 @@ from nommer.models.detection import Detector
 from nommer.predictions import Detections
 from nommer.tasks.detection.metrics import DetectionReport, ImageAnswer, match
 from nommer.tasks.plots import plot_confusion, plot_precision_recall, plot_rows
-from nommer.tasks.workflow import Judgement
+from nommer.tasks.task import Evaluation
 
 _SHOWN = 6
 """Rows of a grid of pictures."""
 
 
-def save_judgement(
-    judgement: Judgement, model: Detector, out: Path, *, facts: Mapping[str, Any]
+def save_evaluation(
+    evaluation: Evaluation, model: Detector, out: Path, *, facts: Mapping[str, Any]
 ) -> None:
     """Write `result.json`, `detections.json`, `per_class.csv`, `predictions.csv` and the plots into
     `out`.
     """
-    report, names = cast("DetectionReport", judgement.report), model.class_names
+    report, names = cast("DetectionReport", evaluation.report), model.class_names
     confusion = {"confusion": report.confusion.tolist(), "classes": [*names, "background"]}
     write_json(out / "result.json", {**facts, **report.summary(), **confusion})
     write_json(
         out / "detections.json",
-        list(chain.from_iterable(answer.results for answer in judgement.answers)),
+        list(chain.from_iterable(answer.results for answer in evaluation.answers)),
     )
     threshold = 0.5 if report.best_threshold is None else report.best_threshold
     rows = [
         image_row(sample, answer, threshold)
-        for sample, answer in zip(judgement.samples, judgement.answers, strict=True)
+        for sample, answer in zip(evaluation.samples, evaluation.answers, strict=True)
     ]
     write_csv(out / "per_class.csv", report.per_class(names))
     write_csv(out / "predictions.csv", rows)
     plot_precision_recall(report.boxes.precision, names, out / "precision_recall.png")
     plot_confusion(report.confusion, [*names, "background"], out / "confusion_matrix.png")
     plot_rows(
-        prediction_pictures(judgement.samples, rows, model, threshold), out / "val_predictions.jpg"
+        prediction_pictures(evaluation.samples, rows, model, threshold), out / "val_predictions.jpg"
     )
 
 

@@ -28,21 +28,21 @@ from nommer.models.inference import Inference
 from nommer.models.rcnn import RCNN
 from nommer.models.storage import load_backbone
 from nommer.settings.training import TrainSettings
-from nommer.tasks.detection.metrics import ImageAnswer, judge_detections
-from nommer.tasks.detection.results import save_judgement, save_training_batch
-from nommer.tasks.module import Task
+from nommer.tasks.detection.metrics import ImageAnswer, evaluate_detections
+from nommer.tasks.detection.results import save_evaluation, save_training_batch
+from nommer.tasks.module import TaskModule
 from nommer.tasks.networks import build_network, count_features, tell_loaded
 from nommer.tasks.optimiser import Optim
-from nommer.tasks.workflow import Auditing, Data, Found, Judgement, Workflow
+from nommer.tasks.task import Auditing, Data, Evaluation, Found, Task
 
 
-class DetectionTask(Task):
+class DetectionModule(TaskModule):
     """A detector with its losses; `answers` holds what was found in each sample of this process.
 
     Args:
         model: the detector.
         truth: the data set to judge on, and its samples in order.
-        **options: of `Task`.
+        **options: of `TaskModule`.
     """
 
     measure, measure_name = "box_ap", "box AP"
@@ -102,7 +102,7 @@ class DetectionTask(Task):
         ordered = [answers[index] for index in sorted(answers)]
         truth = as_coco(self.truth, [self.samples[index] for index in sorted(answers)])
         network = self.model.network
-        report = judge_detections(
+        report = evaluate_detections(
             ordered, truth, masks=network.has_masks, most=network.protocol.most
         )
         self.finish_validation(report)
@@ -117,10 +117,10 @@ def gather(answers: dict[int, Any]) -> dict[int, Any]:
     return {index: answer for part in parts for index, answer in part.items()}
 
 
-class DetectionWorkflow(Workflow):
+class DetectionTask(Task):
     """Images and the objects in them."""
 
-    name, task = "detection", DetectionTask
+    name, module = "detection", DetectionModule
     options = frozenset({"detection"})
     largest_default_batch = 4
     synchronise_norms = True
@@ -225,7 +225,7 @@ class DetectionWorkflow(Workflow):
             settings.loading(),
         )
 
-    def judging_data(self, data: Any, model: Detector, loading: Loading) -> ImageData[Any, Any]:
+    def evaluation_data(self, data: Any, model: Detector, loading: Loading) -> ImageData[Any, Any]:
         """All samples, one at a time."""
         return self._data(data.samples(), data.samples(), model, BoxAugmentation(), loading)
 
@@ -246,25 +246,25 @@ class DetectionWorkflow(Workflow):
             loading=loading,
         )
 
-    def training_task(
+    def training_module(
         self, settings: TrainSettings, model: Detector, *, lr: float, found: Found
-    ) -> Task:
+    ) -> TaskModule:
         """The losses of both halves of the network; judged on the "val" part."""
         data: Any = found.data
         truth = data, data.splits["val"]
-        return DetectionTask(model, truth=truth, optim=settings.optim, lr=lr, seed=settings.seed)
+        return DetectionModule(model, truth=truth, optim=settings.optim, lr=lr, seed=settings.seed)
 
-    def judging_task(self, model: Detector, data: Any, inference: Inference) -> Task:
+    def evaluation_module(self, model: Detector, data: Any, inference: Inference) -> TaskModule:
         """Without an optimiser that matters."""
-        return DetectionTask(model, truth=(data, data.samples()), optim=Optim(), lr=1.0)
+        return DetectionModule(model, truth=(data, data.samples()), optim=Optim(), lr=1.0)
 
     def save_training_batch(self, data: Any, model: Detector, path: Path) -> None:
         """The first images, augmented, with their objects."""
         save_training_batch(data, model, path)
 
-    def save_judgement(
+    def save_evaluation(
         self,
-        judgement: Judgement,
+        evaluation: Evaluation,
         model: Detector,
         data: Any,
         out: Path,
@@ -272,4 +272,4 @@ class DetectionWorkflow(Workflow):
         facts: Mapping[str, Any],
     ) -> None:
         """Numbers, tables, the results file, precision-recall curves, confusion, pictures."""
-        save_judgement(judgement, model, out, facts=facts)
+        save_evaluation(evaluation, model, out, facts=facts)

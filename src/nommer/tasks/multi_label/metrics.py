@@ -15,7 +15,7 @@ from torchmetrics.classification import (
 
 @dataclass(frozen=True)
 class MultiLabelReport:
-    """The judgement over a data set; shares are from 0 to 1, None where a number has no meaning."""
+    """The evaluation over a data set; shares are from 0 to 1, None where a number has no meaning."""
 
     images: int
     loss: float

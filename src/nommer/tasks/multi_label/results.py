@@ -13,7 +13,7 @@ from nommer.files import write_csv, write_json
 from nommer.models.classification import Classifier
 from nommer.predictions import Classification
 from nommer.tasks.plots import plot_grid, plot_precision_recall
-from nommer.tasks.workflow import Judgement
+from nommer.tasks.task import Evaluation
 
 _SHOWN = 32
 """Pictures in a grid."""
@@ -21,48 +21,48 @@ _SHOWN = 32
 _RECALLS = np.linspace(0, 1, 101)
 
 
-def save_judgement(
-    judgement: Judgement, model: Classifier, out: Path, *, facts: Mapping[str, Any]
+def save_evaluation(
+    evaluation: Evaluation, model: Classifier, out: Path, *, facts: Mapping[str, Any]
 ) -> None:
     """Write `result.json`, `per_class.csv`, `predictions.csv` and the plots into `out`."""
-    report, names = judgement.report, model.class_names
+    report, names = evaluation.report, model.class_names
     rows = report.per_class(names)
     write_json(
         out / "result.json", {**facts, **report.summary(), "classes": names, "per_class": rows}
     )
     write_csv(out / "per_class.csv", rows)
-    answers = answers_of(judgement, model)
-    write_csv(out / "predictions.csv", prediction_rows(judgement, answers, names))
+    answers = answers_of(evaluation, model)
+    write_csv(out / "predictions.csv", prediction_rows(evaluation, answers, names))
     plot_precision_recall(
-        interpolated_precision(judgement, len(names)),
+        interpolated_precision(evaluation, len(names)),
         names,
         out / "precision_recall.png",
         title="precision and recall",
     )
     plot_grid(
-        prediction_pictures(judgement, answers, model), out / "val_predictions.jpg", columns=6
+        prediction_pictures(evaluation, answers, model), out / "val_predictions.jpg", columns=6
     )
 
 
-def answers_of(judgement: Judgement, model: Classifier) -> list[Classification]:
+def answers_of(evaluation: Evaluation, model: Classifier) -> list[Classification]:
     """The model's answer to every sample."""
     return [
         Classification(
             str(sample.path), model.class_names, tuple(probabilities.tolist()), model.threshold
         )
-        for sample, probabilities in zip(judgement.samples, judgement.answers, strict=True)
+        for sample, probabilities in zip(evaluation.samples, evaluation.answers, strict=True)
     ]
 
 
 def prediction_rows(
-    judgement: Judgement, answers: Sequence[Classification], names: Sequence[str]
+    evaluation: Evaluation, answers: Sequence[Classification], names: Sequence[str]
 ) -> list[dict[str, Any]]:
     """One row per sample.
 
     File, its classes, those answered, whether they are the same, and every probability.
     """
     rows = []
-    for sample, answer in zip(judgement.samples, answers, strict=True):
+    for sample, answer in zip(evaluation.samples, answers, strict=True):
         truth = tuple(names[label] for label in sample.classes)
         shown = {
             "classes": ";".join(truth),
@@ -76,12 +76,12 @@ def prediction_rows(
     return rows
 
 
-def interpolated_precision(judgement: Judgement, classes: int) -> np.ndarray:
+def interpolated_precision(evaluation: Evaluation, classes: int) -> np.ndarray:
     """(101, classes) highest precision at each recall or above, -1 where a class does not occur."""
-    scores = torch.stack(judgement.answers).numpy()
+    scores = torch.stack(evaluation.answers).numpy()
     precision = np.full((len(_RECALLS), classes), -1.0)
     for label in range(classes):
-        truth = np.array([label in sample.classes for sample in judgement.samples])
+        truth = np.array([label in sample.classes for sample in evaluation.samples])
         if truth.any():
             found, recall, _ = precision_recall_curve(truth, scores[:, label])
             highest = np.maximum.accumulate(found)  # the curve begins at recall 1
@@ -90,13 +90,13 @@ def interpolated_precision(judgement: Judgement, classes: int) -> np.ndarray:
 
 
 def prediction_pictures(
-    judgement: Judgement, answers: Sequence[Classification], model: Classifier
+    evaluation: Evaluation, answers: Sequence[Classification], model: Classifier
 ) -> list[tuple[Any, str, bool]]:
     """Those with the most wrong classes first (half the grid at most), then samples spread evenly
     over the rest.
     """
     truths = [
-        tuple(model.class_names[label] for label in sample.classes) for sample in judgement.samples
+        tuple(model.class_names[label] for label in sample.classes) for sample in evaluation.samples
     ]
     errors = [
         len(set(truth) ^ set(answer.chosen)) for truth, answer in zip(truths, answers, strict=True)
@@ -109,7 +109,7 @@ def prediction_pictures(
     order += [others[i * len(others) // rest] for i in range(rest)]
     pictures = []
     for i in order:
-        path = judgement.samples[i].path
+        path = evaluation.samples[i].path
         picture = model.preprocessing.crop(decode(path, background=model.preprocessing.background))
         answer = ", ".join(answers[i].chosen) or "none"
         truth = "" if not errors[i] else f"\nis {', '.join(truths[i]) or 'none'}"

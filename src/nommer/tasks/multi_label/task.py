@@ -16,18 +16,18 @@ from nommer.errors import InputError
 from nommer.models.classification import Classifier
 from nommer.models.inference import Inference
 from nommer.settings.training import TrainSettings
-from nommer.tasks.classification.task import ClassificationTask, ClassificationWorkflow
-from nommer.tasks.module import Task
+from nommer.tasks.classification.task import ClassificationModule, ClassificationTask
+from nommer.tasks.module import TaskModule
 from nommer.tasks.multi_label.metrics import MultiLabelMetrics
-from nommer.tasks.multi_label.results import save_judgement
+from nommer.tasks.multi_label.results import save_evaluation
 from nommer.tasks.optimiser import Optim
-from nommer.tasks.workflow import Data, Found, Judgement
+from nommer.tasks.task import Data, Evaluation, Found
 
 THRESHOLD = 0.5
 """Probability from which a trained model answers a class; `predict --threshold` takes another."""
 
 
-class MultiLabelTask(ClassificationTask):
+class MultiLabelModule(ClassificationModule):
     """A classifier whose classes do not exclude each other.
 
     `answers` holds the probability of each per sample.
@@ -56,10 +56,10 @@ class MultiLabelTask(ClassificationTask):
         )
 
 
-class MultiLabelWorkflow(ClassificationWorkflow):
+class MultiLabelTask(ClassificationTask):
     """Images in a table, with any number of classes each."""
 
-    name, task = "multi-label classification", MultiLabelTask
+    name, module = "multi-label classification", MultiLabelModule
     options = frozenset({"augment"})
     plots = "curves.png, precision_recall.png, nominations.png, val_predictions.jpg"
 
@@ -79,19 +79,19 @@ class MultiLabelWorkflow(ClassificationWorkflow):
         model.threshold = THRESHOLD
         return model
 
-    def training_task(
+    def training_module(
         self, settings: TrainSettings, model: Classifier, *, lr: float, found: Found
-    ) -> Task:
+    ) -> TaskModule:
         """Binary cross-entropy."""
-        return MultiLabelTask(model, optim=settings.optim, lr=lr, seed=settings.seed)
+        return MultiLabelModule(model, optim=settings.optim, lr=lr, seed=settings.seed)
 
-    def judging_task(self, model: Classifier, data: Data, inference: Inference) -> Task:
+    def evaluation_module(self, model: Classifier, data: Data, inference: Inference) -> TaskModule:
         """Without an optimiser that matters."""
-        return MultiLabelTask(model, optim=Optim(), lr=1.0)
+        return MultiLabelModule(model, optim=Optim(), lr=1.0)
 
-    def save_judgement(
+    def save_evaluation(
         self,
-        judgement: Judgement,
+        evaluation: Evaluation,
         model: Classifier,
         data: Data,
         out: Path,
@@ -99,4 +99,4 @@ class MultiLabelWorkflow(ClassificationWorkflow):
         facts: Mapping[str, Any],
     ) -> None:
         """Numbers, tables, precision-recall curves, pictures."""
-        save_judgement(judgement, model, out, facts=facts)
+        save_evaluation(evaluation, model, out, facts=facts)

@@ -17,14 +17,14 @@ from nommer.files import write_csv, write_json
 from nommer.models.segmentation import Segmenter
 from nommer.predictions import Segmentation
 from nommer.tasks.plots import plot_bars, plot_confusion, plot_rows
-from nommer.tasks.workflow import Judgement
+from nommer.tasks.task import Evaluation
 
 _SHOWN = 6
 """Rows of a grid of pictures."""
 
 
-def save_judgement(
-    judgement: Judgement,
+def save_evaluation(
+    evaluation: Evaluation,
     model: Segmenter,
     encoding: MaskEncoding,
     out: Path,
@@ -32,12 +32,12 @@ def save_judgement(
     facts: Mapping[str, Any],
 ) -> None:
     """Write `result.json`, `per_class.csv`, `predictions.csv` and the plots into `out`."""
-    report, names = judgement.report, model.class_names
+    report, names = evaluation.report, model.class_names
     confusion = {"confusion": report.confusion.tolist(), "classes": names}
     rows = report.per_class(names)
     write_json(out / "result.json", {**facts, **report.summary(), **confusion})
     write_csv(out / "per_class.csv", rows)
-    write_csv(out / "predictions.csv", image_rows(judgement))
+    write_csv(out / "predictions.csv", image_rows(evaluation))
     plot_bars(
         {row["class"]: row["iou"] for row in rows},
         model.colours,
@@ -46,7 +46,7 @@ def save_judgement(
     )
     plot_confusion(report.confusion, names, out / "confusion_matrix.png", in_percent=True)
     plot_rows(
-        prediction_pictures(judgement, model, encoding),
+        prediction_pictures(evaluation, model, encoding),
         out / "val_predictions.jpg",
         legend=legend_of(model),
     )
@@ -57,7 +57,7 @@ def legend_of(model: Segmenter) -> dict[str, tuple[int, int, int]]:
     return dict(zip(model.class_names, model.colours, strict=True)) | {"(ignored)": (0, 0, 0)}
 
 
-def image_rows(judgement: Judgement) -> list[dict[str, Any]]:
+def image_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
     """One row per image: file, judged pixels, its own pixel accuracy and mean IoU (None without
     judged pixels).
     """
@@ -68,23 +68,23 @@ def image_rows(judgement: Judgement) -> list[dict[str, Any]]:
             "pixel_accuracy": score.accuracy,
             "miou": score.miou,
         }
-        for sample, score in zip(judgement.samples, judgement.answers, strict=True)
+        for sample, score in zip(evaluation.samples, evaluation.answers, strict=True)
     ]
 
 
 def prediction_pictures(
-    judgement: Judgement, model: Segmenter, encoding: MaskEncoding
+    evaluation: Evaluation, model: Segmenter, encoding: MaskEncoding
 ) -> list[list[tuple[Image.Image, str]]]:
     """Image, truth and prediction of some images, from the worst to the best, evenly over the ranks
     of their IoU.
     """
-    judged = [row for row in image_rows(judgement) if row["miou"] is not None]
+    judged = [row for row in image_rows(evaluation) if row["miou"] is not None]
     order = sorted(judged, key=lambda row: row["miou"])
     chosen = [
         order[i]
         for i in np.linspace(0, len(order) - 1, min(_SHOWN, len(order))).round().astype(int)
     ]
-    samples = {str(sample.path): sample for sample in judgement.samples}
+    samples = {str(sample.path): sample for sample in evaluation.samples}
     return [_picture_row(samples[row["file"]], row["miou"], model, encoding) for row in chosen]
 
 

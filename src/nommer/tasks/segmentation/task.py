@@ -25,14 +25,14 @@ from nommer.models.storage import load_backbone
 from nommer.models.upernet import UPerNet
 from nommer.settings.training import TrainSettings, default_crop
 from nommer.tasks.metrics import SegmentationMetrics
-from nommer.tasks.module import Task
+from nommer.tasks.module import TaskModule
 from nommer.tasks.networks import build_network, count_features, tell_loaded
 from nommer.tasks.optimiser import Optim
-from nommer.tasks.segmentation.results import save_judgement, save_training_batch
-from nommer.tasks.workflow import Auditing, Data, Found, Judgement, Workflow
+from nommer.tasks.segmentation.results import save_evaluation, save_training_batch
+from nommer.tasks.task import Auditing, Data, Evaluation, Found, Task
 
 
-class SegmentationTask(Task):
+class SegmentationModule(TaskModule):
     """A segmenter with its losses and metrics.
 
     `answers` holds the numbers of each sample of this process.
@@ -92,7 +92,7 @@ class SegmentationTask(Task):
         self.compiled = compiled(cast("UPerNet", self.model.network).forward_with_auxiliary)
 
     def on_validation_epoch_start(self) -> None:
-        """Start a new judgement."""
+        """Start a new evaluation."""
         super().on_validation_epoch_start()
         self.metrics.reset()
 
@@ -118,14 +118,14 @@ class SegmentationTask(Task):
         return labels
 
     def on_validation_epoch_end(self) -> None:
-        """Finish the judgement and log its numbers."""
+        """Finish the evaluation and log its numbers."""
         self.finish_validation(self.metrics.compute())
 
 
-class SegmentationWorkflow(Workflow):
+class SegmentationTask(Task):
     """Images and masks."""
 
-    name, task = "segmentation", SegmentationTask
+    name, module = "segmentation", SegmentationModule
     options = frozenset({"segmentation"})
     largest_default_batch = 8
     has_inference = True
@@ -214,7 +214,7 @@ class SegmentationWorkflow(Workflow):
             loading=settings.loading(),
         )
 
-    def judging_data(self, data: Any, model: Segmenter, loading: Loading) -> ImageData[Any, Any]:
+    def evaluation_data(self, data: Any, model: Segmenter, loading: Loading) -> ImageData[Any, Any]:
         """All samples, one at a time."""
         return SegmentationData(
             data.samples(),
@@ -225,13 +225,13 @@ class SegmentationWorkflow(Workflow):
             loading=loading,
         )
 
-    def training_task(
+    def training_module(
         self, settings: TrainSettings, model: Segmenter, *, lr: float, found: Found
-    ) -> Task:
+    ) -> TaskModule:
         """Cross-entropy of both heads, weighted by class where asked for."""
         options = settings.segmentation
         weights = median_weights(found.class_counts) if options.class_weights == "median" else None
-        return SegmentationTask(
+        return SegmentationModule(
             model,
             auxiliary_weight=options.auxiliary_weight,
             class_weights=weights,
@@ -240,17 +240,17 @@ class SegmentationWorkflow(Workflow):
             seed=settings.seed,
         )
 
-    def judging_task(self, model: Segmenter, data: Data, inference: Inference) -> Task:
+    def evaluation_module(self, model: Segmenter, data: Data, inference: Inference) -> TaskModule:
         """Without an optimiser that matters."""
-        return SegmentationTask(model, inference=inference, optim=Optim(), lr=1.0)
+        return SegmentationModule(model, inference=inference, optim=Optim(), lr=1.0)
 
     def save_training_batch(self, data: Any, model: Segmenter, path: Path) -> None:
         """The first crops, augmented, beside their masks."""
         save_training_batch(data, model, path)
 
-    def save_judgement(
+    def save_evaluation(
         self,
-        judgement: Judgement,
+        evaluation: Evaluation,
         model: Segmenter,
         data: Any,
         out: Path,
@@ -258,7 +258,7 @@ class SegmentationWorkflow(Workflow):
         facts: Mapping[str, Any],
     ) -> None:
         """Numbers, tables, IoU per class, confusion, pictures."""
-        save_judgement(judgement, model, data.encoding, out, facts=facts)
+        save_evaluation(evaluation, model, data.encoding, out, facts=facts)
 
 
 def median_weights(class_pixels: np.ndarray) -> Tensor:

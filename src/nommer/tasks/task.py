@@ -16,7 +16,7 @@ from nommer.errors import refuse_options
 from nommer.models.inference import Inference
 from nommer.models.storage import Model
 from nommer.settings.training import TrainSettings
-from nommer.tasks.module import Report, Task
+from nommer.tasks.module import Report, TaskModule
 
 Data = LabelledImages[Any]
 
@@ -41,11 +41,11 @@ class Auditing:
     masks: bool | None = None
     """Of objects, whether their masks are wanted; by default where most have one."""
     reports: Sequence[Any] | None = None
-    """What `Workflow.inspect` found; by default the samples are read now."""
+    """What `Task.inspect` found; by default the samples are read now."""
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Evaluation:
     """The report over a data set, and what is kept of the answer to every sample."""
 
     report: Report
@@ -53,11 +53,11 @@ class Judgement:
     answers: tuple[Any, ...]
 
 
-class Workflow(ABC):
+class Task(ABC):
     """One task's answers to what the verbs ask, in the order in which they ask it."""
 
     name: ClassVar[str]
-    task: ClassVar[type[Task]]
+    module: ClassVar[type[TaskModule]]
     options: ClassVar[frozenset[str]]
     """Which of `TASK_OPTIONS` do something for this task."""
     largest_default_batch: ClassVar[int]
@@ -123,17 +123,17 @@ class Workflow(ABC):
         """Batches of the "train" and "val" parts."""
 
     @abstractmethod
-    def judging_data(self, data: Data, model: Any, loading: Loading) -> ImageData[Any, Any]:
+    def evaluation_data(self, data: Data, model: Any, loading: Loading) -> ImageData[Any, Any]:
         """Batches of all samples, for judging."""
 
     @abstractmethod
-    def training_task(
+    def training_module(
         self, settings: TrainSettings, model: Any, *, lr: float, found: Found
-    ) -> Task:
+    ) -> TaskModule:
         """The model with its losses and its optimiser."""
 
     @abstractmethod
-    def judging_task(self, model: Any, data: Data, inference: Inference) -> Task:
+    def evaluation_module(self, model: Any, data: Data, inference: Inference) -> TaskModule:
         """The model to be judged on all samples of `data`."""
 
     @abstractmethod
@@ -141,10 +141,10 @@ class Workflow(ABC):
         """A picture of the first training samples as the network will see them."""
 
     @abstractmethod
-    def save_judgement(
-        self, judgement: Judgement, model: Any, data: Data, out: Path, *, facts: Mapping[str, Any]
+    def save_evaluation(
+        self, evaluation: Evaluation, model: Any, data: Data, out: Path, *, facts: Mapping[str, Any]
     ) -> None:
-        """Write tables and plots of a judgement over `data` into `out`."""
+        """Write tables and plots of a evaluation over `data` into `out`."""
 
     def describe_classes(self, data: Any) -> dict[str, Any]:
         """What labels mean, for whoever reads the run's results, and for a run that is resumed to

@@ -10,20 +10,20 @@ from nommer.acceleration.compile import exact_float32
 from nommer.data.module import ImageData
 from nommer.distributed.interruption import interruptible
 from nommer.distributed.trainer import Precision, make_trainer
-from nommer.tasks.module import Task
-from nommer.tasks.workflow import Judgement
+from nommer.tasks.module import TaskModule
+from nommer.tasks.task import Evaluation
 
 
-def judge(
-    task: Task,
+def evaluate(
+    module: TaskModule,
     data: ImageData[Any, Any],
     *,
     device: str,
     precision: Precision,
     out: Path,
     callbacks: Sequence[L.Callback] = (),
-) -> Judgement:
-    """Evaluate the model of `task` on the validation part of `data`, on one device, while
+) -> Evaluation:
+    """Evaluate the model of `module` on the validation part of `data`, on one device, while
     `callbacks` look on.
     """
     trainer = make_trainer(
@@ -38,10 +38,10 @@ def judge(
         callbacks=list(callbacks),
     )
     with interruptible(trainer), exact_float32():
-        trainer.validate(task, datamodule=data, verbose=False)
-    if task.report is None:
+        trainer.validate(module, datamodule=data, verbose=False)
+    if module.report is None:
         raise RuntimeError("validation ended without a report")
     samples = tuple(data.val.samples)
-    return Judgement(
-        task.report, samples, tuple(task.answers[index] for index in range(len(samples)))
+    return Evaluation(
+        module.report, samples, tuple(module.answers[index] for index in range(len(samples)))
     )
