@@ -94,9 +94,9 @@ def prepare(kind, *what):
     elif kind == "signal":
         count_down(TaskModule, "on_train_batch_start", what[1], lambda: os.killpg(0, what[0]))
     elif kind == "read":
-        from nommer.training import opening  # noqa: PLC0415
+        from nommer.training import preparation  # noqa: PLC0415
 
-        count_down(opening, "find_data", 1, kill)
+        count_down(preparation, "find_data", 1, kill)
     elif kind == "loss":
         log_loss, calls = TaskModule.log_loss, iter(range(1, 1_000_000))
         TaskModule.log_loss = lambda *given: (

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from nommer.cli import main
-from nommer.training.guard import FiniteSteps
+from nommer.training.nan_guard import NaNGuard
 
 MISTAKE = 2
 BURST = ["--lr=1e30", "--optim.clip-grad=0", "--accumulate=2", "--epochs=3"]
@@ -70,14 +70,14 @@ def test_the_losses_of_the_replay_are_those_of_the_run(run, burst, tmp_path, mon
     Of a step that is finite, to the last bit.
     """
     finite = []
-    check = FiniteSteps.check
+    check = NaNGuard.check
 
     def refuse(self, trainer, norm):
         finite.append([float(loss) for loss in self.losses])
         self.losses[-1] = self.losses[-1] * torch.nan
         check(self, trainer, norm)
 
-    monkeypatch.setattr(FiniteSteps, "check", refuse)
+    monkeypatch.setattr(NaNGuard, "check", refuse)
     out = tmp_path / "run"
     run("train --config", burst / "config.yaml", "--overwrite --lr 0.01 --out", out, code=MISTAKE)
     run("replay", out, "--device cpu")
@@ -92,12 +92,12 @@ def test_the_last_good_checkpoint_stays(run, refused, trained, tmp_path, monkeyp
     out = tmp_path / "run"
     shutil.copytree(trained, out)
     before = (out / "checkpoints" / "last.ckpt").read_bytes()
-    look = FiniteSteps.on_before_backward
+    look = NaNGuard.on_before_backward
 
     def burst(self, trainer, pl_module, loss):
         look(self, trainer, pl_module, loss * torch.inf)
 
-    monkeypatch.setattr(FiniteSteps, "on_before_backward", burst)
+    monkeypatch.setattr(NaNGuard, "on_before_backward", burst)
     message = refused("train --config", out / "config.yaml", "--resume --epochs 3 --out", out)
     assert "the training loss became inf in epoch 3, step 7, which was not taken" in message
     assert f"{out / 'checkpoints/last.ckpt'} is the last good checkpoint" in message

@@ -18,7 +18,7 @@ import yaml
 
 import nommer
 from nommer.cli import main
-from nommer.training.callbacks import History
+from nommer.training.records import History
 from tests.runs import checkpoint, rows, same
 
 STOPPED = 130

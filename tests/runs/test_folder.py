@@ -13,7 +13,7 @@ from nommer.runs.results import ENVIRONMENT, check_folder, environment, prepare_
 
 
 def make_run(path):
-    """A folder as a training leaves it, with results of W&B, whose files have a `config.yaml` too."""
+    """A folder as a training leaves it, with results of W&B that hold a `config.yaml` too."""
     for name in ("checkpoints", "model", "wandb/run-1/files"):
         (path / name).mkdir(parents=True)
     for name in (
@@ -39,8 +39,8 @@ def test_no_results_take_the_place_of_a_run(run_folder, digest, lost, overwrite)
     before = digest(run_folder)
     with pytest.raises(InputError) as caught:
         results_folder(None, "check", run_folder, overwrite=overwrite)
-    told = f"{run_folder}: holds a training run, {run_folder}, which may not be deleted; choose another --out"
-    assert str(caught.value) == told
+    told = f"{run_folder}: holds a training run, {run_folder}, which may not be deleted"
+    assert str(caught.value) == f"{told}; choose another --out"
     assert digest(run_folder) == before
 
 

@@ -10,7 +10,7 @@ from nommer import InputError
 from nommer.backbone.nominator import Nomination
 from nommer.settings.network import NetworkOptions
 from nommer.tasks.networks import build_network
-from nommer.training.annealing import Cooling
+from nommer.training.annealing import Annealing
 
 
 def at_step(cooling, step, steps=11):
@@ -22,7 +22,7 @@ def at_step(cooling, step, steps=11):
 
 
 def test_goes_from_start_to_end_in_a_straight_line_by_the_step_alone():
-    cooling = Cooling(NetworkOptions(temperature=(2.0, 0.5), noise=(1.0, 0.0)))
+    cooling = Annealing(NetworkOptions(temperature=(2.0, 0.5), noise=(1.0, 0.0)))
     assert at_step(cooling, 10) == pytest.approx((0.5, 0.0))
     assert at_step(cooling, 0) == pytest.approx((2.0, 1.0))
     assert at_step(cooling, 5) == pytest.approx((1.25, 0.5))

@@ -46,9 +46,15 @@ class Busy(L.LightningModule):
 def test_the_share_of_the_time_without_a_batch(tmp_path, loading, computing):
     waiting = InputWait()
     trainer = L.Trainer(
-        max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, callbacks=[waiting], default_root_dir=tmp_path,
-    )  # fmt: skip
+        max_epochs=1,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[waiting],
+        default_root_dir=tmp_path,
+    )
     trainer.fit(Busy(computing), DataLoader(Slow(loading)))
     if loading > computing:
         assert waiting.share > 0.6

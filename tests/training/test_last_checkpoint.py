@@ -69,8 +69,9 @@ def test_progress_in_words():
 
 
 def test_changed_files_are_told_apart():
-    before = "file,split,class,content\na.png,train,red,11\nb.png,train,red,22\nc.png,val,blue,\nd.png,val,blue,44\n"
-    now = "file,split,class,content\na.png,train,red,11\nb.png,train,red,23\nc.png,val,blue,33\ne.png,val,blue,44\n"
+    head = "file,split,class,content\na.png,train,red,11\n"
+    before = f"{head}b.png,train,red,22\nc.png,val,blue,\nd.png,val,blue,44\n"
+    now = f"{head}b.png,train,red,23\nc.png,val,blue,33\ne.png,val,blue,44\n"
     assert changed_files(before, before) == []
     changes = changed_files(before, now)
     assert changes == [

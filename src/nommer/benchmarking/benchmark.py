@@ -1,7 +1,4 @@
-"""`nommer benchmark`.
-
-How fast the networks are and what they need, measured in turns in one process.
-"""
+"""`nommer benchmark`: speed and memory of networks, measured in turns in one process."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -25,7 +22,7 @@ from nommer.runs.results import environment
 from nommer.settings.benchmark import BenchmarkSettings, Case, is_compiled, reference_backend
 
 TRAINING_WORK = 3
-"""Work of a training step in forward passes: the backward pass computes two gradients per product."""
+"""Work of a training step in forward passes: two gradients per product go backwards."""
 
 Builders = dict[str, Callable[[int], nn.Module]]
 
@@ -133,12 +130,12 @@ class Bench:
         if not calls:
             return {}
         limits: dict[str, Any] = {"rounds": self.settings.rounds, "seconds": self.settings.seconds}
-        guarded: dict[Case, str] = {}
-        with self.failing_into(guarded, next(iter(calls))):
+        failed: dict[Case, str] = {}
+        with self.failing_into(failed, next(iter(calls))):
             return time_in_turns(
                 calls, expected, self.device, alone=next(iter(calls)).batch == 1, **limits
             )
-        failures.update(dict.fromkeys(calls, next(iter(guarded.values()))))
+        failures.update(dict.fromkeys(calls, next(iter(failed.values()))))
         return {}
 
     def as_built(self, case: Case) -> Case:
@@ -160,10 +157,7 @@ class Bench:
 
     @contextmanager
     def failing_into(self, failures: dict[Case, str], case: Case) -> Iterator[None]:
-        """What cannot be run is a row that says so.
-
-        Too large for the memory, of another size, not to be compiled.
-        """
+        """Turn an error of a case (memory, size, compiler) into a row that says so."""
         try:
             yield
         except Exception as error:  # whatever a network, a compiler or a runtime may raise
@@ -223,7 +217,7 @@ def name_failure(error: Exception) -> str:
 
 
 def device_name(device: torch.device) -> str:
-    """What the device is called."""
+    """Return the name of the device."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     if device.type != "cpu":

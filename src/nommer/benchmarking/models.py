@@ -21,7 +21,7 @@ from nommer.models.exported import open_session
 from nommer.settings.benchmark import Case
 
 DTYPES = {"32": torch.float32, "bf16": torch.bfloat16, "16": torch.float16}
-"""What precisions compute products in."""
+"""The number formats in which precisions compute products."""
 
 NUM_CLASSES = 1000
 
@@ -34,9 +34,7 @@ def dtype_of(precision: str) -> torch.dtype:
 
 
 def build(name: str, size: int) -> nn.Module:
-    """A network of timm's registry for images of `size` x `size`, with fresh weights from a fixed
-    seed.
-    """
+    """Build a network of timm's registry for images of `size` x `size`, from a fixed seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         try:
@@ -46,8 +44,9 @@ def build(name: str, size: int) -> nn.Module:
 
 
 def giga_macs(model: nn.Module, size: int) -> float:
-    """Multiply-accumulates of one image of `size` x `size`, in units of 1e9 (convolutions,
-    products, attention).
+    """Count the multiply-accumulates of one image of `size` x `size`, in units of 1e9.
+
+    Convolutions, products and attention are counted.
     """
     counted = copy.deepcopy(model).to("meta").eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -100,9 +99,7 @@ class Networks:
         return self._built[key].eval()
 
     def step(self, case: Case) -> tuple[Step, Callable[[], int]]:
-        """What is timed, a call without arguments.
-
-        And a function that tells the bytes that it keeps between calls.
+        """Return the call to time, and a function that tells the bytes it keeps between calls.
 
         Raises:
             Exception: whatever building, exporting or the first call to a compiler may raise.

@@ -158,8 +158,9 @@ def _growth(result: BenchmarkResult) -> list[str]:
 
 
 def time_by_size(result: BenchmarkResult) -> dict[tuple[str, str], dict[int, float]]:
-    """Seconds per image by size, per model and backend, of the first mode, precision and batch that
-    were measured.
+    """Return seconds per image by size, per model and backend.
+
+    Of the first mode, precision and batch that were measured.
     """
     found: dict[tuple[str, str], dict[int, float]] = {}
     first: Case | None = result.measurements[0].case if result.measurements else None

@@ -1,4 +1,4 @@
-"""What `nommer benchmark` found."""
+"""Results of `nommer benchmark`."""
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,7 +10,7 @@ from nommer.settings.benchmark import Case
 
 @dataclass(frozen=True)
 class Measurement:
-    """What was found for one case; `failure` says why there is nothing."""
+    """The measurements of one case; `failure` says why there are none."""
 
     case: Case
     failure: str | None = None

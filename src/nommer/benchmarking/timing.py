@@ -77,8 +77,9 @@ def time_in_turns(
     seconds: float,
     alone: bool,
 ) -> dict[Key, list[float]]:
-    """Seconds of each call per round, the calls taking turns, so that whatever slows the machine
-    slows all of them.
+    """Return seconds of each call per round.
+
+    The calls take turns, so that whatever slows the machine slows all of them.
 
     Args:
         calls: warmed up.
@@ -124,7 +125,7 @@ def peak_memory(call: Callable[[], Any], device: torch.device) -> int | None:
 
 
 def _give_back() -> bool:
-    """Return freed memory to the system and set the mark of the most held back to what is held now."""
+    """Return freed memory to the system and reset the peak of resident memory."""
     try:
         ctypes.CDLL(None).malloc_trim(0)
         _CLEAR.write_text("5")
@@ -139,8 +140,9 @@ def _resident(name: str) -> int:
 
 
 def matrix_peak(dtype: torch.dtype, device: torch.device) -> float:
-    """Operations per second (multiplications and additions) of the product of two square matrices,
-    at its fastest.
+    """Return the operations per second of the fastest product of two square matrices.
+
+    Multiplications and additions both count.
     """
     side = _PEAK_SIDE.get(device.type, 2048)
     one, other = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))

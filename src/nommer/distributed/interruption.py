@@ -38,7 +38,7 @@ class Stopped(KeyboardInterrupt):
 
     @property
     def exit_code(self) -> int:
-        """What shells report of a process that a signal ended.
+        """The exit code that shells report of a process that a signal ended.
 
         130 for Ctrl-C, 143 for SIGTERM, 138 for SIGUSR1.
         """
@@ -46,7 +46,7 @@ class Stopped(KeyboardInterrupt):
 
 
 class TimeUp(Exception):  # noqa: N818 - no error
-    """A run has reached its time limit: everything is saved, and what there is may be judged."""
+    """A run has reached its time limit: all is saved, the best model may be evaluated."""
 
 
 class StopSignals:
@@ -62,7 +62,7 @@ class StopSignals:
         self.started = time.monotonic()
         self.asked: int | None = None
         self.time_up = False
-        """Whether, in every process, it was the time limit that asked."""
+        """The time limit asked, in every process."""
         self.hint = ""
         """How to go on, for those who are stopped at once."""
         self._deferred = False

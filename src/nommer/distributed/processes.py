@@ -1,4 +1,4 @@
-"""Runs of several processes: what started them, and what they share."""
+"""Distributed runs: the launcher, ranks, and the end of the process group."""
 
 import os
 import sys
@@ -45,9 +45,9 @@ def started_processes(devices: int, nodes: int) -> dict[str, Any]:
 
 
 def started_by() -> ClusterEnvironment | None:
-    """What started this process and its siblings, torchrun or SLURM.
+    """Return the launcher of this process and its siblings, torchrun or SLURM, or None.
 
-    None where Lightning is to start them.
+    Without one Lightning starts the others.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings(
@@ -60,11 +60,6 @@ def started_by() -> ClusterEnvironment | None:
 def process_rank() -> int:
     """This process's rank, before any process group exists."""
     return int(getattr(rank_zero_only, "rank", None) or 0)
-
-
-def synchronises_norms(sync_norms: SyncNorms, *, usual: bool) -> bool:
-    """Whether batch norms see the batches of all processes; `usual` is what "auto" does."""
-    return usual if sync_norms == "auto" else sync_norms == "on"
 
 
 def leave_process_group() -> None:

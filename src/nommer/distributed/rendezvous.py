@@ -1,6 +1,4 @@
-"""What the first of several processes finds out before training, and the others are told.
-
-Data, and mistakes.
+"""Rendezvous of processes: the first reads the data and tells the others, mistakes too.
 
 Processes that torchrun or SLURM started meet at once, in the process group that Lightning goes on
 with, and wait. Those that Lightning starts begin when the first one is ready to train, and are left
@@ -30,8 +28,8 @@ LONGEST = timedelta(days=7)
 _LEFT = "NOMMER_LEFT_BY_THE_FIRST"
 
 
-class Meeting:
-    """Where the processes of a run share what one of them does for all.
+class Rendezvous:
+    """Shares the result of work that the first process does for all.
 
     Args:
         processes: of the run.
@@ -40,16 +38,16 @@ class Meeting:
 
     def __init__(self, processes: int, accelerator: str) -> None:
         environment = started_by()
-        self.several = processes > 1
+        self.distributed = processes > 1
         self.group: Any = None
-        if self.several and environment is not None:
+        if self.distributed and environment is not None:
             _init_dist_connection(environment, "nccl" if accelerator == "cuda" else "gloo")
             self.group = dist.new_group(backend="gloo", timeout=LONGEST)
 
     def by_the_first(self, work: Callable[[], T]) -> T:
-        """What `work` gives the first process, which alone does it.
+        """Return the result of `work`, which the first process alone does.
 
-        Where there is no group, what it gives this one.
+        Without a group this process does it.
 
         Raises:
             InputError: in every process, that which the first had.
@@ -70,7 +68,7 @@ class Meeting:
     @contextmanager
     def leaving(self, found: object, folder: Path) -> Iterator[None]:
         """Leave `found` to processes that are started meanwhile."""
-        if not self.several or self.group is not None or _LEFT in os.environ:
+        if not self.distributed or self.group is not None or _LEFT in os.environ:
             yield
             return
         path = folder / f".found.{os.getpid()}.tmp"  # a name that going on sweeps away
@@ -84,6 +82,6 @@ class Meeting:
 
 
 def left_by_the_first() -> Any:
-    """What the process that started this one has found; None where nobody left anything."""
+    """Return the data as the process that started this one found them, or None."""
     path = os.environ.get(_LEFT)
     return pickle.loads(Path(path).read_bytes()) if path else None  # noqa: S301 - written by the same command

@@ -11,8 +11,7 @@ from typing import Any, Literal
 import lightning as L
 import torch
 
-from nommer.distributed.sharding import Sharding
-from nommer.distributed.shared_norms import SharedNorms
+from nommer.distributed.sync_norms import SyncNorms
 from nommer.errors import InputError
 from nommer.runs.checkpoint import AtomicCheckpointIO
 
@@ -81,7 +80,7 @@ def one_device(device: str) -> str:
 
 
 def torch_device(device: str) -> str:
-    """What torch calls the one device that is asked for.
+    """Return torch's name of the one device that is asked for.
 
     Raises:
         InputError: several are named, or one that this machine does not have.
@@ -111,15 +110,13 @@ def make_trainer(
     out: Path,
     nodes: int = 1,
     alone: bool = False,
-    share_norms: bool = False,
-    shard: bool = False,
+    sync_norms: bool = False,
     **options: Any,
 ) -> L.Trainer:
     """A trainer that writes nowhere but where it is told, and whose checkpoints are atomic.
 
     With `alone` it takes no notice of other processes that were started with this one; with
-    `share_norms`, batch norms see the batches of all; with `shard`, every process keeps a part of
-    the weights.
+    `sync_norms`, batch norms see the batches of all.
     """
     accelerator, chosen = parse_device(device, devices)
     started = 1 if alone else int(os.environ.get("WORLD_SIZE", "1"))
@@ -128,12 +125,12 @@ def make_trainer(
         accelerator={"cuda": "gpu"}.get(accelerator, accelerator),
         devices=chosen,
         num_nodes=nodes,
-        strategy=Sharding(processes) if shard else "ddp" if processes > 1 else "auto",
+        strategy="ddp" if processes > 1 else "auto",
         precision=PRECISIONS[resolve_precision(precision, accelerator)],
         default_root_dir=out,
         plugins=[
             AtomicCheckpointIO(),
-            *([SharedNorms(on_gpus=accelerator == "cuda")] if share_norms else []),
+            *([SyncNorms()] if sync_norms else []),
         ],
         use_distributed_sampler=False,
         enable_model_summary=False,

@@ -1,7 +1,4 @@
-"""What has changed between a run and its resumption: files, what they hold, settings.
-
-Each difference in words.
-"""
+"""Differences between a run and its resumption, in words: files, contents, settings."""
 
 import csv
 import io
@@ -17,7 +14,7 @@ def describe_changes(changes: list[str], most: int = 5) -> str:
 
 
 def changed_files(before: str, now: str) -> list[str]:
-    """What differs between two splits, as `split_as_csv` puts them.
+    """Describe the differences of two splits, as `split_as_csv` puts them.
 
     Contents are compared where both tell of them: a run may be from before they were written down.
     """
@@ -42,10 +39,7 @@ def _by_file(split: str) -> dict[str, tuple[list[str], str]]:
 def changed_settings(
     before: Mapping[str, Any], now: Mapping[str, Any], group: str = ""
 ) -> Iterator[str]:
-    """What differs between two mappings of plain settings, groups of settings one by one.
-
-    With their full names.
-    """
+    """Describe the differences of two mappings of plain settings, with their full names."""
     for name, value in now.items():
         old = before.get(name)
         if isinstance(value, Mapping) and isinstance(old, Mapping):

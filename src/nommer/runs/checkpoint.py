@@ -40,9 +40,7 @@ def _save(checkpoint: dict[str, Any], stream: IO[bytes]) -> None:
 
 
 class MovableCheckpoint(ModelCheckpoint):
-    """Lightning's choice of the best checkpoint, which it keeps when the run folder was moved
-    before resuming.
-    """
+    """Lightning's best checkpoint, found again after the run folder was moved."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over the best value so far, its files looked for where the run folder is now."""

@@ -31,7 +31,7 @@ _FREE_ON_RESUME = frozenset(
 """Settings that may differ when a run is resumed; `epochs` only upwards."""
 
 _LATER = {"nodes": 1, "sync_norms": "auto", "strategy": "auto"}
-"""What runs were started with before there were these options."""
+"""Values of options that older runs did not have."""
 
 
 _AS_WRITTEN: Any = {"encoding": "utf-8", "errors": "surrogateescape"}
@@ -132,7 +132,7 @@ class RunFolder:
 
     @property
     def resume_options(self) -> str:
-        """What goes on with the run, behind `nommer train`."""
+        """The options that resume the run, behind `nommer train`."""
         return (
             f"--config {shlex.quote(str(self.config))} --out {shlex.quote(str(self.path))} --resume"
         )
@@ -155,7 +155,7 @@ class RunFolder:
             file.unlink(missing_ok=True)
 
     def write_classes(self, classes: Mapping[str, Any]) -> None:
-        """Write what the labels mean, as a task's `describe_classes` puts it."""
+        """Write the meaning of the labels, as a task's `describe_classes` puts it."""
         write_json(self.classes, plain(classes))
 
     def write_split(self, split: str) -> None:
@@ -163,7 +163,7 @@ class RunFolder:
         write_text(self.split, split)
 
     def read_issues(self) -> list[Issue]:
-        """What `write_issues` wrote; nothing where there is no such file."""
+        """Read the issues that `write_issues` wrote; none where there is no such file."""
         file = self.path / "data_issues.jsonl"
         text = file.read_text(encoding="utf-8") if file.is_file() else ""
         lines = text.split(

@@ -23,7 +23,7 @@ ENVIRONMENT = "environment.json"
 """Stands in every folder of results, and tells that this package made it."""
 
 CONFIG, CHECKPOINTS = "config.yaml", "checkpoints"
-"""What a run folder holds of these, or both, and other folders of results do not."""
+"""Only run folders hold one of these, or both; other folders of results do not."""
 
 
 def prepare_folder(
@@ -47,7 +47,7 @@ def prepare_folder(
 
 
 def empty(path: Path) -> None:
-    """Delete everything in a folder, if there is one, but the lock of the run that is to be in it."""
+    """Delete everything in a folder, if there is one, but for a lock."""
     for item in held(path):
         if item.is_dir() and not item.is_symlink():
             shutil.rmtree(item)
@@ -56,7 +56,7 @@ def empty(path: Path) -> None:
 
 
 def held(path: Path) -> list[Path]:
-    """What is in a folder, if there is one, but for a lock."""
+    """Return the entries of a folder, if there is one, but for a lock."""
     return [item for item in path.iterdir() if item.name != LOCK] if path.exists() else []
 
 
@@ -127,7 +127,7 @@ def runs_in(path: Path) -> list[Path]:
 
 
 def is_ours(path: Path) -> bool:
-    """Whether this package made a folder."""
+    """Return whether this package made a folder."""
     return "nommer" in read_environment(path).get("packages", {})
 
 
@@ -146,7 +146,7 @@ def environment() -> dict[str, Any]:
 
 
 def read_environment(path: Path) -> dict[str, Any]:
-    """What `environment` told when a folder was made; nothing where that cannot be read."""
+    """Read `environment.json` of a folder; nothing where that cannot be read."""
     try:
         return dict(json.loads((path / ENVIRONMENT).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):

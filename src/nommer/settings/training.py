@@ -13,7 +13,6 @@ from nommer.data.joint_transforms import JointAugmentation
 from nommer.data.module import Loading
 from nommer.data.transforms import SMALL_IMAGE, Augmentation, PixelOptions
 from nommer.distributed.processes import Strategy, SyncNorms
-from nommer.distributed.sharding import check_shardable
 from nommer.distributed.trainer import Precision, count_processes, parse_device, resolve_precision
 from nommer.errors import InputError, check_minimum, check_words
 from nommer.models.rcnn_protocol import RCNNProtocol
@@ -234,10 +233,6 @@ class TrainSettings:
         if self.aids.freeze and self.pretrained is None:
             raise InputError(
                 "--aids.freeze: without --pretrained the frozen layers would stay random; give both"
-            )
-        if self.strategy == "fsdp":
-            check_shardable(
-                self.processes, self.optim.name, precision=self.precision, compiled=self.compile
             )
         processes = self.processes
         share = train_images // processes

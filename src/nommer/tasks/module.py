@@ -15,7 +15,6 @@ from torch.optim import Optimizer
 
 from nommer.acceleration.compile import channels_last
 from nommer.data.seeding import derive_seed, seed_all
-from nommer.distributed.sharding import Sharding, full
 from nommer.tasks.optimiser import Optim
 
 
@@ -101,21 +100,9 @@ class TaskModule(L.LightningModule):
         raise NotImplementedError
 
     def configure_model(self) -> None:
-        """Spread the weights over processes, or lay those of convolutions out as the GPU's fast
-        kernels want them.
-        """
-        if isinstance(self.trainer.strategy, Sharding):
-            self.trainer.strategy.shard(self.model)
-        elif self.trainer.strategy.root_device.type == "cuda":
+        """Lay weights of convolutions out as the GPU's fast kernels want them."""
+        if self.trainer.strategy.root_device.type == "cuda":
             channels_last(self.model)
-
-    def whole_model(self) -> nn.Module:
-        """The model with the weights that learn.
-
-        Where these are sharded, every process has to ask for it.
-        """
-        strategy = self.trainer.strategy
-        return strategy.gather() if isinstance(strategy, Sharding) else self.model
 
     def on_validation_epoch_start(self) -> None:
         """Start a new evaluation."""
@@ -172,7 +159,7 @@ class TaskModule(L.LightningModule):
                 [weight.grad for weight in weights if weight.grad is not None]
             )
         if self.watch_gradient is not None:
-            self.watch_gradient(full(norm))
+            self.watch_gradient(norm)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the losses of an epoch that has only begun."""

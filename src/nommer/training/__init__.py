@@ -1,1 +1,1 @@
-"""The verb `train`: the loop of Lightning, its callbacks, what it writes, how it stops and goes on."""
+"""The verb `train`: the loop, its callbacks, records, checkpoints, stops and resumption."""

@@ -1,6 +1,4 @@
-"""How the nomination of a training changes over its steps.
-
-A temperature and a noise that go from one value to another.
+"""Annealing of the nomination: temperature and noise go from one value to another.
 
 A function of the step alone, so that a resumed run goes on exactly. What is published stays at 1
 throughout, and then nothing here runs.
@@ -14,10 +12,8 @@ from nommer.backbone.nominator import Nomination
 from nommer.settings.network import NetworkOptions
 
 
-class Cooling(L.Callback):
-    """Sets temperature and noise of every nomination before each step, on a straight line from
-    start to end.
-    """
+class Annealing(L.Callback):
+    """Sets temperature and noise of every nomination before each step, on a straight line."""
 
     def __init__(self, options: NetworkOptions) -> None:
         self.temperature, self.noise = options.temperature, options.noise

@@ -139,7 +139,7 @@ def _even(number: int) -> int:
 
 
 def _memory_of(device: str) -> tuple[Callable[[Callable[[], None]], float], float]:
-    """How the memory that a step takes is measured on a device, and how much it may take, in bytes."""
+    """Return the function that measures the bytes of a step on a device, and its limit."""
     if device.startswith("cuda"):
         free, _ = torch.cuda.mem_get_info(device)
         return lambda step: _cuda_peak(step, device), GPU_SHARE * free
@@ -158,7 +158,7 @@ def _cuda_peak(step: Callable[[], None], device: str) -> float:
 
 
 def _resident_peak(step: Callable[[], None]) -> float:
-    """By how much the process grew at most."""
+    """Return by how much the process grew at most."""
     before = _status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget the highest so far
     step()
@@ -171,7 +171,7 @@ def _status(name: str) -> float:
 
 
 def free_memory() -> float:
-    """Bytes that this process may still take: of the machine, and of the container that it runs in."""
+    """Return the bytes that are free in the machine, and in the container around it."""
     lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     free = next(1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
     limit, used = (Path("/sys/fs/cgroup") / f"memory.{name}" for name in ("max", "current"))

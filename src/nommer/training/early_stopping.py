@@ -1,4 +1,4 @@
-"""Early stopping, Lightning's, which a run that is resumed after it remembers."""
+"""Early stopping with patience, Lightning's, which a resumed run remembers."""
 
 import lightning as L
 from lightning.pytorch.callbacks import EarlyStopping
@@ -6,7 +6,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 from nommer.progress import notice
 
 
-class Patience(EarlyStopping):
+class RememberedEarlyStopping(EarlyStopping):
     """Ends a training whose models get no better.
 
     Args:
@@ -23,6 +23,11 @@ class Patience(EarlyStopping):
             mode="max",
             check_on_train_epoch_end=True,
         )
+
+    @property
+    def state_key(self) -> str:
+        """The name in checkpoints, which older ones know too."""
+        return f"Patience{{'monitor': {self.monitor!r}, 'mode': {self.mode!r}}}"
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """A run that has stopped early stays so."""

@@ -1,6 +1,4 @@
-"""An exponential moving average of the weights, timm's, which is judged and delivered in their
-place.
-"""
+"""The EMA (exponential moving average) of the weights, timm's, evaluated and delivered."""
 
 from typing import Any, cast
 
@@ -60,10 +58,10 @@ class AveragedWeights(L.Callback):
         """Add the weights, if they have changed."""
         if self.average is not None and trainer.global_step > self.step:
             self.step = trainer.global_step
-            self.average.update(cast("TaskModule", pl_module).whole_model(), step=self.step)
+            self.average.update(cast("TaskModule", pl_module).model, step=self.step)
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Let the average be judged.
+        """Evaluate the average.
 
         The first process's, as batch norms' statistics may differ between them.
         """

@@ -11,8 +11,7 @@ from nommer.progress import notice
 
 
 def freeze(network: Any, stages: int | Literal["backbone"]) -> None:
-    """Take the first `stages` of the backbone, and its stem, out of training, or all of it but the
-    classifier.
+    """Freeze the stem and the first `stages` of the backbone, or all of it but the classifier.
 
     Args:
         network: what is trained; a dense one holds its `backbone`.

@@ -1,4 +1,4 @@
-"""What is said where the run folder can no longer be written to."""
+"""One sentence in the place of a traceback, where the run folder cannot be written to."""
 
 import errno
 import threading
@@ -53,9 +53,7 @@ def explaining_full_disks(run: RunFolder) -> Iterator[None]:
 
 @contextmanager
 def _quiet_threads() -> Iterator[None]:
-    """Keep Python from printing the traceback of a thread that cannot write, as TensorBoard's,
-    which tells the run.
-    """
+    """Keep Python from printing tracebacks of threads that cannot write, such as TensorBoard's."""
     usual = threading.excepthook
 
     def print_others(failed: threading.ExceptHookArgs) -> None:

@@ -1,6 +1,4 @@
-"""How much of the training is spent waiting for images, which tells whether loading them holds it
-up.
-"""
+"""The share of the training time that is spent waiting for images."""
 
 import time
 from typing import Any
@@ -9,12 +7,11 @@ import lightning as L
 import torch
 
 BOTTLENECK = 0.25
-"""From this share of the time on, it is said."""
+"""From this share of the time on, a line says so."""
 
 
 class InputWait(L.Callback):
-    """Measures, for each epoch, which share of the time goes by between the end of a step and its
-    next batch.
+    """Measures, for each epoch, the share of time between a step's end and the next batch.
 
     The first batch of an epoch is not counted: workers start then. On a GPU, which works on while
     the next batch is awaited, only what passes until it has nothing left to do counts.
@@ -68,5 +65,5 @@ class InputWait(L.Callback):
 
 
 def _is_computing(device: torch.device) -> bool:
-    """Whether a GPU is still at what it was told."""
+    """Return whether a GPU has work left."""
     return device.type == "cuda" and not torch.cuda.current_stream(device).query()

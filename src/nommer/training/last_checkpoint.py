@@ -15,23 +15,20 @@ from torch import nn
 
 from nommer.data.seeding import EpochSampler
 from nommer.distributed.interruption import Stopped, StopSignals, TimeUp
-from nommer.distributed.sharding import local
 from nommer.runs.checkpoint import open_checkpoint
 
 BEFORE_VALIDATION = 60.0
 """Seconds of training that are saved before a validation begins."""
 
 _VALIDATION = "epoch_loop.val_loop.batch_progress"
-"""Where Lightning notes how far a validation is, in the state of its loops."""
+"""The progress of a validation in the state of Lightning's loops."""
 
 _PENDING: dict[str, Any] = {
     "total": {"ready": 1, "started": 1, "processed": 0, "completed": 0},
     "current": {"ready": 0, "started": 0, "processed": 0, "completed": 0},
     "is_last_batch": False,
 }
-"""What Lightning notes when an epoch's training is done and its validation is to be done from its
-beginning.
-"""
+"""Lightning's note of an epoch that is trained and whose validation has not begun."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,7 @@ class Progress:
 
 
 def read_progress(path: Path) -> Progress:
-    """How far a run was when a checkpoint was written.
+    """Read how far a run was when a checkpoint was written.
 
     Raises:
         InputError: it cannot be read.
@@ -63,8 +60,7 @@ def read_progress(path: Path) -> Progress:
 
 
 class LastCheckpoint(Checkpoint):
-    """Replaces `path` at the end of every epoch, between two steps when it has become old, and
-    before a stop.
+    """Replaces `path` after every epoch, between two steps once it is old, and before a stop.
 
     A run that goes on from it takes the batches that follow, so that nothing tells it from one that
     was not interrupted. Lightning calls it after all other callbacks, so it holds their state.
@@ -162,7 +158,7 @@ class LastCheckpoint(Checkpoint):
         self._save(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Stop before the last judgement, where that is asked for."""
+        """Stop before the last evaluation, where that is asked for."""
         if self._is_current:
             self._stop_if_asked(trainer)
 
@@ -201,5 +197,5 @@ class LastCheckpoint(Checkpoint):
 
 
 def has_finite_weights(module: nn.Module) -> bool:
-    """Whether all parameters are numbers, of sharded ones this process's part."""
-    return all(bool(local(parameter).isfinite().all()) for parameter in module.parameters())
+    """Return whether all parameters of `module` are finite."""
+    return all(bool(parameter.isfinite().all()) for parameter in module.parameters())

@@ -1,7 +1,4 @@
-"""Where in a network values stop being numbers.
-
-In the outputs of layers, or in gradients on the way back.
-"""
+"""The first layer in which NaN or infinite values appear, in outputs or in gradients."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,7 +27,7 @@ class Seen:
 
     @classmethod
     def of(cls, tensor: Tensor, where: str, layer: str = "", kind: str = "") -> "Seen":
-        """What is to be said of a tensor."""
+        """Summarise a tensor."""
         finite = torch.isfinite(tensor)
         largest = torch.where(finite, tensor, 0).abs().max() if tensor.numel() else torch.zeros(())
         return cls(where, layer, kind, tensor.numel(), int((~finite).sum()), float(largest))
@@ -44,7 +41,7 @@ class LayerTrace:
 
     @property
     def first(self) -> Seen | None:
-        """The first that holds a value which is no finite number."""
+        """The first that holds a value that is NaN or infinite."""
         return next((seen for seen in self.seen if seen.not_finite), None)
 
     def look(self, value: Any, where: str, layer: str = "", kind: str = "") -> None:

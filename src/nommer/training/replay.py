@@ -1,4 +1,4 @@
-"""The step at which a run was stopped because its numbers were none, done again layer by layer."""
+"""Replay of the step with a NaN or infinite loss or gradient, layer by layer."""
 
 import json
 from dataclasses import asdict, dataclass, replace
@@ -19,9 +19,9 @@ from nommer.settings.training import TrainSettings
 from nommer.tasks.module import TaskModule
 from nommer.tasks.registry import task_for
 from nommer.training.freezing import freeze, frozen_modules
-from nommer.training.guard import Offence
 from nommer.training.layer_trace import LayerTrace, Seen
-from nommer.training.opening import find_data
+from nommer.training.nan_guard import BadStep
+from nommer.training.preparation import find_data
 from nommer.training.steps import move, step_loss
 
 
@@ -30,9 +30,9 @@ class ReplayResult:
     """A step that was done again."""
 
     seen: list[Seen]
-    """Weights, inputs, every layer's output, loss and gradients, in the order of the computation."""
+    """Weights, inputs, outputs of layers, loss and gradients, in the order of computation."""
     first: Seen | None
-    """The first with a value that is no finite number; None where all are, this time."""
+    """The first with a value that is NaN or infinite; None where all are, this time."""
     samples: list[str]
     """The files of the step's samples."""
     table: Path
@@ -45,17 +45,17 @@ def replay_step(run: RunFolder, *, device: str) -> ReplayResult:
     Raises:
         InputError: the run was not stopped so, or its data are others now.
     """
-    offence = Offence(run)
+    bad_step = BadStep(run)
     steps = [
         json.loads(path.read_text(encoding="utf-8"))
-        for path in sorted(offence.folder.glob("step*.json"))
+        for path in sorted(bad_step.folder.glob("step*.json"))
     ]
-    if not steps or not offence.weights.is_file():
+    if not steps or not bad_step.weights.is_file():
         raise InputError(
-            f"{run.path}: nothing to replay, {offence.folder} does not exist: no step was refused"
+            f"{run.path}: nothing to replay, {bad_step.folder} does not exist: no step was refused"
         )
     settings = read_settings(run)
-    task, data = rebuild(settings, offence)
+    task, data = rebuild(settings, bad_step)
     trace = LayerTrace()
     for step in steps:
         replay_batches(
@@ -66,11 +66,11 @@ def replay_step(run: RunFolder, *, device: str) -> ReplayResult:
             device=torch_device(one_device(device)),
             precision=settings.precision,
         )
-    write_csv(offence.layers, [asdict(seen) for seen in trace.seen])
+    write_csv(bad_step.layers, [asdict(seen) for seen in trace.seen])
     files = [
         sample["file"] for step in steps for batch in step["batches"] for sample in batch["samples"]
     ]
-    return ReplayResult(trace.seen, trace.first, files, offence.layers)
+    return ReplayResult(trace.seen, trace.first, files, bad_step.layers)
 
 
 def read_settings(run: RunFolder) -> TrainSettings:
@@ -91,13 +91,13 @@ def read_settings(run: RunFolder) -> TrainSettings:
         ) from error
 
 
-def rebuild(settings: TrainSettings, offence: Offence) -> tuple[TaskModule, ImageData[Any, Any]]:
+def rebuild(settings: TrainSettings, bad_step: BadStep) -> tuple[TaskModule, ImageData[Any, Any]]:
     """The task with the weights before the step, and the training data."""
     task = task_for(settings.data, settings.classes)
     found = find_data(task, settings)
     model = task.build_model(replace(settings, pretrained=None, reinit_head=False), found.data)
     freeze(model.network, settings.aids.freeze)
-    state = safetensors.torch.load_file(offence.weights)
+    state = safetensors.torch.load_file(bad_step.weights)
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         tensor.data.copy_(state[name])
     data = task.training_data(settings, found.data, model)

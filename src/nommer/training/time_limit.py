@@ -1,4 +1,4 @@
-"""A run that ends in time: saved so that it can go on, and judged as far as it came."""
+"""A run that ends in time: saved so that it can go on, and evaluated as far as it came."""
 
 import signal
 import time
@@ -16,26 +16,26 @@ from nommer.settings.training import parse_duration
 class TimeLimit(L.Callback):
     """Asks for a stop when time is up, but for what the last validation took.
 
-    The best model is judged once more.
+    The best model is evaluated once more.
 
     Args:
-        limit: duration of the whole command, data and judgement with it; None for no limit.
+        limit: duration of the whole command, data and evaluation included; None for no limit.
         stop: who is asked, and knows when the command began.
     """
 
     def __init__(self, limit: str | None, stop: StopSignals) -> None:
         self.limit, self.stop = limit, stop
         self.deadline = stop.started + parse_duration(limit) if limit else float("inf")
-        self._judging = 0.0
-        self._judged_from = 0.0
+        self._validation_seconds = 0.0
+        self._validation_started = 0.0
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock of a validation."""
-        self._judged_from = time.monotonic()
+        self._validation_started = time.monotonic()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Keep what it took."""
-        self._judging = time.monotonic() - self._judged_from
+        self._validation_seconds = time.monotonic() - self._validation_started
 
     def on_train_batch_end(
         self,
@@ -55,7 +55,7 @@ class TimeLimit(L.Callback):
     def _look(self, trainer: L.Trainer) -> None:
         if self.limit is None or self.stop.time_up:
             return
-        late = time.monotonic() + self._judging >= self.deadline
+        late = time.monotonic() + self._validation_seconds >= self.deadline
         self.stop.time_up = trainer.strategy.reduce_boolean_decision(late, all=False)
         if self.stop.time_up:
             self.stop.asked = self.stop.asked or signal.SIGTERM

@@ -1,4 +1,4 @@
-"""One training run, from data on disk to a judged model in a run folder."""
+"""One training run, from data on disk to an evaluated model in a run folder."""
 
 import sys
 from contextlib import ExitStack
@@ -18,10 +18,9 @@ from nommer.distributed.processes import (
     leave_process_group,
     process_rank,
     started_processes,
-    synchronises_norms,
 )
-from nommer.distributed.rendezvous import Meeting, left_by_the_first
-from nommer.distributed.sharding import WholeWeights
+from nommer.distributed.rendezvous import Rendezvous, left_by_the_first
+from nommer.distributed.sync_norms import synchronises_norms
 from nommer.distributed.trainer import make_trainer, parse_device, quiet_lightning
 from nommer.models.inference import Inference
 from nommer.models.storage import Model, save_model
@@ -35,22 +34,22 @@ from nommer.tasks.module import Report, TaskModule
 from nommer.tasks.networks import like_pretrained
 from nommer.tasks.registry import task_for
 from nommer.tasks.task import Data, Found, Task
-from nommer.training.aiding import aiding
 from nommer.training.batch_size import with_batch_size
-from nommer.training.callbacks import BestModel, EpochLines, History, ProgressBar
+from nommer.training.callbacks import callbacks_of_options
 from nommer.training.ema import AveragedWeights
 from nommer.training.freezing import freeze
 from nommer.training.full_disks import explaining_full_disks
 from nommer.training.input_wait import InputWait
 from nommer.training.last_checkpoint import LastCheckpoint, Progress, read_progress
 from nommer.training.loggers import check_loggers, make_loggers
-from nommer.training.opening import check_shares, look_first, open_run
+from nommer.training.preparation import check_shares, look_first, open_run
+from nommer.training.records import BestModel, EpochLines, History, ProgressBar
 from nommer.training.time_limit import TimeLimit
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a finished run has to show."""
+    """A finished run: its folder, its best model and the report on it."""
 
     out: Path
     """The run folder; `nommer.load(out)` loads the model."""
@@ -88,9 +87,11 @@ def train_until(settings: TrainSettings, stop: StopSignals) -> TrainingResult:
     if settings.overwrite:
         check_outside(settings.data, settings.out)
     with quiet_lightning():
-        meeting = Meeting(settings.processes, parse_device(settings.device, settings.devices)[0])
+        rendezvous = Rendezvous(
+            settings.processes, parse_device(settings.device, settings.devices)[0]
+        )
     task = task_for(settings.data, settings.classes)
-    found = left_by_the_first() or meeting.by_the_first(lambda: look_first(task, run, settings))
+    found = left_by_the_first() or rendezvous.by_the_first(lambda: look_first(task, run, settings))
     settings = with_batch_size(task, like_pretrained(settings), found, run)
     settings = task.resolve(settings, found)
     check_shares(settings, found.data)
@@ -101,15 +102,15 @@ def train_until(settings: TrainSettings, stop: StopSignals) -> TrainingResult:
     model = task.build_model(fresh, found.data)
     freeze(model.network, settings.aids.freeze)
     with ExitStack() as stack:
-        if first or meeting.group is not None:
-            meeting.by_the_first(lambda: open_run(task, run, settings, found, until=stack))
+        if first or rendezvous.group is not None:
+            rendezvous.by_the_first(lambda: open_run(task, run, settings, found, until=stack))
         notice(describe(settings, found.data, task.describe_size(settings)))
-        with quiet_lightning(), explaining_full_disks(run), meeting.leaving(found, run.path):
+        with quiet_lightning(), explaining_full_disks(run), rendezvous.leaving(found, run.path):
             return fit_and_evaluate(task, settings, run, found, model, stop)
 
 
 def describe(settings: TrainSettings, data: Data, size: str) -> str:
-    """What is about to happen, in one line; `size` says how large the images are worked on."""
+    """Describe the run in one line; `size` names the size of images in the network."""
     sizes = ", ".join(f"{len(samples)} {split}" for split, samples in data.splits.items())
     accelerator, _ = parse_device(settings.device, settings.devices)
     total = settings.images_per_step * settings.processes
@@ -140,7 +141,7 @@ def fit_and_evaluate(
     model: Model,
     stop: StopSignals,
 ) -> TrainingResult:
-    """Train, take the best epoch's weights, judge them and write everything down."""
+    """Train, take the best epoch's weights, evaluate them and write everything down."""
     batches = task.training_data(settings, found.data, model)
     history = History(run)
     limit = TimeLimit(settings.time_limit, stop)
@@ -186,7 +187,7 @@ def build_trainer(
         run.last, minutes=settings.checkpoint_minutes, stop=stop, command=command
     )  # after "best"
     averaged = AveragedWeights(settings.aids.ema) if settings.aids.ema else None
-    shards = settings.strategy == "fsdp"
+    accelerator, _ = parse_device(settings.device, settings.devices)
     terminal, waiting = sys.stderr.isatty(), InputWait()
     return make_trainer(
         device=settings.device,
@@ -194,16 +195,17 @@ def build_trainer(
         nodes=settings.nodes,
         precision=settings.precision,
         out=run.path,
-        share_norms=synchronises_norms(settings.sync_norms, usual=task.synchronise_norms),
-        shard=shards,
+        sync_norms=synchronises_norms(
+            settings.sync_norms, accelerator, usual=task.synchronise_norms
+        ),
         max_epochs=settings.epochs,
         accumulate_grad_batches=settings.accumulate,
         gradient_clip_val=settings.optim.clip_grad or None,
         callbacks=[
-            *([averaged] if averaged else [WholeWeights()] if shards else []),
+            *([averaged] if averaged else []),
             history,
             BestModel(run, averaged),
-            *aiding(settings, run, task.module, limit),
+            *callbacks_of_options(settings, run, task.module, limit),
             waiting,
             ProgressBar(waiting) if terminal else EpochLines(waiting),
             best,
@@ -220,7 +222,7 @@ def build_trainer(
 def conclude(
     task: Task, settings: TrainSettings, run: RunFolder, data: Data, module: TaskModule
 ) -> TrainingResult:
-    """Judge the best epoch's weights the way `nommer evaluate` does, and write the model to use.
+    """Evaluate the best weights the way `nommer evaluate` does, and write the model to use.
 
     Where time was up before any epoch was done, those are the last.
     """
@@ -233,7 +235,7 @@ def conclude(
     )  # of several devices
     held_back = replace(data, splits={"val": data.splits["val"]})
     evaluation = evaluate(
-        task.evaluation_module(fuse(model), held_back, Inference()),  # as `evaluate` judges
+        task.evaluation_module(fuse(model), held_back, Inference()),  # as `evaluate` does
         task.evaluation_data(
             held_back, model, replace(settings.loading(), epoch_steps=None, cache="none")
         ),

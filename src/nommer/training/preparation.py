@@ -1,4 +1,4 @@
-"""Before a training: the data are read and judged, the run folder is made or found fit to go on."""
+"""Preparation of a run: data are read and audited, the run folder is made or checked."""
 
 from contextlib import ExitStack
 from dataclasses import replace
@@ -33,9 +33,7 @@ def find_data(task: Task, settings: TrainSettings) -> Found:
         data = task.split(data, fraction=settings.val_fraction, seed=settings.seed)
     leaks = find_leaks(data, found.digests)
     if leaks:
-        notice(
-            f"validation images that are training images too, and so judged too well: {len(leaks)}"
-        )
+        notice(f"validation images that are training images too, evaluated too well: {len(leaks)}")
         data = replace(data, issues=(*data.issues, *leaks))
     if data.issues:
         notice(
@@ -96,7 +94,7 @@ def open_run(
 
 
 def notice_other_versions(run: RunFolder) -> None:
-    """Say that a run goes on with other packages, or on another machine, than it was started with."""
+    """Tell of other packages or another machine than the run was started with."""
     changes = list(changed_settings(read_environment(run.path), environment()))
     versions = [
         change

@@ -9,7 +9,7 @@ import torch
 from nommer.errors import InputError
 from nommer.files import as_csv
 from nommer.runs.folder import RunFolder
-from nommer.training.callbacks import History
+from nommer.training.records import History
 
 
 def save_progress(path, *, epochs, batches):

@@ -1,4 +1,4 @@
-"""Stopping at the first step whose loss or gradient is no number, before it spoils the weights.
+"""The NaN guard: a run stops before a step whose loss or gradient is NaN or infinite.
 
 The norm of the gradient is what clipping computes anyway; that it is looked at is the one time per
 step that the processor waits for the device. Of several processes all stop if one has to.
@@ -21,8 +21,8 @@ from nommer.runs.folder import RunFolder
 from nommer.tasks.module import TaskModule
 
 
-class Offence:
-    """Where a step that cannot be taken is written down, and what of it.
+class BadStep:
+    """The files of a step with a NaN or infinite loss or gradient, which was not taken.
 
     `step.json` says where in the run it is and which samples its batches have, in the order and
     with the seeds of their random changes; a process of several other than the first adds its
@@ -37,12 +37,12 @@ class Offence:
         self.layers = self.folder / "layers.csv"
 
     def step(self, rank: int) -> Path:
-        """What a process writes of its batches."""
+        """Return the file in which a process names the samples of its batches."""
         return self.folder / (f"step-{rank}.json" if rank else "step.json")
 
 
-class FiniteSteps(L.Callback):
-    """Looks at the losses and the gradient of every step before it is taken.
+class NaNGuard(L.Callback):
+    """Refuses steps whose losses or gradient are NaN or infinite.
 
     Args:
         run: the run folder.
@@ -67,53 +67,55 @@ class FiniteSteps(L.Callback):
         self.losses.append(loss.detach().float())
 
     def check(self, trainer: L.Trainer, norm: Tensor) -> None:
-        """Take notice of a step that is about to be taken.
+        """Check a step that is about to be taken.
 
         Raises:
-            InputError: its losses, in any process, or the norm of its gradient, are no numbers.
+            InputError: its losses, in any process, or the norm of its gradient, are not finite.
         """
         losses, self.losses = torch.stack(self.losses), []
         seen = losses if self.scaled else torch.cat([losses, norm.detach().reshape(1).to(losses)])
         if trainer.strategy.reduce_boolean_decision(bool(torch.isfinite(seen).all())):
             return
         self._write(trainer, [float(loss) for loss in losses], float(norm))
-        what, where = self._blame(
+        what, where = self._locate(
             [float(loss) for loss in losses if not loss.isfinite()], float(norm)
         )
         last = self.run.last
+        good = last.is_file()
+        saved = f"{last} is the last good checkpoint" if good else "there is no checkpoint yet"
         raise InputError(
             f"{what} in epoch {trainer.current_epoch + 1}, step {trainer.global_step + 1}, which "
             "was not taken; "
             f"{where} names its samples, and `nommer replay {self.run.path}` shows in which layer "
             "it begins; "
-            f"{f'{last} is the last good checkpoint' if last.is_file() else 'there is no checkpoint yet'}; "
+            f"{saved}; "
             "lower --lr in a new run, or use --precision 32 if it is 16"
         )
 
-    def _blame(self, losses: list[float], norm: float) -> tuple[str, Path]:
-        """What was no number, of which process, and where its samples are named.
+    def _locate(self, losses: list[float], norm: float) -> tuple[str, Path]:
+        """Return which value was not finite, of which process, and where its samples are named.
 
-        Once every process has named them.
+        Waits until every process has named them.
         """
-        offence, everyones = Offence(self.run), [losses]
+        bad_step, everyones = BadStep(self.run), [losses]
         if dist.is_initialized():
             everyones = [[] for _ in range(dist.get_world_size())]
             dist.all_gather_object(everyones, losses)
         guilty = [(rank, bad[0]) for rank, bad in enumerate(everyones) if bad]
         if not guilty:
-            return f"the gradient's norm became {norm}", offence.folder
+            return f"the gradient's norm became {norm}", bad_step.folder
         rank, bad = guilty[0]
         process = (
             f" of process {rank} (of {len(everyones)}, from 0 on)" if len(everyones) > 1 else ""
         )
-        return f"the training loss{process} became {bad}", offence.step(
+        return f"the training loss{process} became {bad}", bad_step.step(
             rank
-        ) if process else offence.folder
+        ) if process else bad_step.folder
 
     def _write(self, trainer: L.Trainer, losses: list[float], norm: float) -> None:
         """Write down what is needed to do the step again."""
-        offence, task = Offence(self.run), cast("TaskModule", trainer.lightning_module)
-        offence.folder.mkdir(exist_ok=True)
+        bad_step, task = BadStep(self.run), cast("TaskModule", trainer.lightning_module)
+        bad_step.folder.mkdir(exist_ok=True)
         last = trainer.fit_loop.epoch_loop.batch_idx
         numbers = range(last + 1 - len(losses), last + 1)
         facts = {
@@ -127,11 +129,10 @@ class FiniteSteps(L.Callback):
                 for number, loss in zip(numbers, losses, strict=True)
             ],
         }
-        write_json(offence.step(trainer.global_rank), facts)
-        model = task.whole_model()
+        write_json(bad_step.step(trainer.global_rank), facts)
         if trainer.is_global_zero:
-            tensors = safetensors.torch.save(state_of(model))
-            write_atomically(offence.weights, lambda stream: stream.write(tensors))
+            tensors = safetensors.torch.save(state_of(task.model))
+            write_atomically(bad_step.weights, lambda stream: stream.write(tensors))
 
 
 def samples_of(trainer: L.Trainer, batch: int) -> list[dict[str, Any]]:
