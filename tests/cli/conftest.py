@@ -12,7 +12,7 @@ import torch
 
 import nommer
 from nommer.cli import main
-from tests.runs import checkpoint, rows, same
+from tests.run_contents import checkpoint, rows, same
 
 
 def split(arguments):

@@ -22,7 +22,7 @@ from nommer.tasks.optimiser import Optim
 from nommer.training import batch_size
 from nommer.training.ema import AveragedWeights
 from nommer.training.time_limit import TimeLimit
-from tests.runs import checkpoint, rows, same
+from tests.run_contents import checkpoint, rows, same
 
 DECAY = 0.8
 STOPPED = 130

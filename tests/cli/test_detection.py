@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 
 import nommer
 from nommer.cli import main
-from tests.runs import rows
+from tests.run_contents import rows
 
 CLASSES = {17: ("disc", (200, 40, 30)), 44: ("box", (40, 60, 200))}
 """By COCO category id, which have holes: name and colour."""

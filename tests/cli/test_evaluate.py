@@ -16,7 +16,7 @@ from nommer.backbone.variants import VARIANTS
 from nommer.models.storage import save_model
 from nommer.runs.folder import RunFolder
 from nommer.tasks.metrics import ClassificationMetrics
-from tests.runs import rows
+from tests.run_contents import rows
 
 NUMBERS = (
     "images",

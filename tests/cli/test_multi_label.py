@@ -9,7 +9,7 @@ from sklearn.metrics import average_precision_score, f1_score
 
 import nommer
 from nommer.cli import main
-from tests.runs import rows
+from tests.run_contents import rows
 
 CLASSES = ("blue", "green", "red")
 

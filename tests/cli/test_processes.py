@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.runs import rows
+from tests.run_contents import rows
 
 OPTIONS = [
     "--model=nommer_micro",

@@ -19,7 +19,7 @@ import yaml
 import nommer
 from nommer.cli import main
 from nommer.training.records import History
-from tests.runs import checkpoint, rows, same
+from tests.run_contents import checkpoint, rows, same
 
 STOPPED = 130
 

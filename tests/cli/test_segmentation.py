@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import nommer
-from tests.runs import rows, same
+from tests.run_contents import rows, same
 
 RUN_FOLDER = {
     ".lock",

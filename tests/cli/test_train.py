@@ -13,7 +13,7 @@ from PIL import Image
 
 import nommer
 from nommer.backbone.contexts import CONTEXTS
-from tests.runs import rows, same
+from tests.run_contents import rows, same
 
 RUN_FOLDER = {
     ".lock",

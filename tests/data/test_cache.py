@@ -25,7 +25,7 @@ from nommer.data.module import Loading
 from nommer.data.segmentation import SegmentationData
 from nommer.data.transforms import Augmentation, Preprocessing
 from nommer.errors import InputError
-from tests.runs import same
+from tests.run_contents import same
 
 LOADING = Loading(batch_size=4, workers=0, seed=1)
 

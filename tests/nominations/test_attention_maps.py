@@ -70,7 +70,7 @@ def recorded(network, images):
         if isinstance(module, MultiHeadAttention):
             keep = lambda _module, inputs, output, name=name: found.__setitem__(
                 name, (*inputs, output)
-            )  # noqa: E731
+            )
             handles.append(module.register_forward_hook(keep))
     network(images)
     for handle in handles:

@@ -18,6 +18,7 @@ from nommer.models.storage import Model, save_model
 from nommer.nominations.trace import NominationTrace, holds_nominations, shares
 from nommer.progress import notice
 from nommer.runs.folder import RunFolder
+from nommer.tasks.module import TaskModule
 from nommer.tasks.plots import plot_curves, plot_nominations
 from nommer.training.ema import AveragedWeights
 from nommer.training.input_wait import InputWait

@@ -252,9 +252,7 @@ def conclude(
         "force_eager"
     ):  # also a model whose blocks were compiled to be trained
         task.save_evaluation(evaluation, model, held_back, run.path, facts=facts)
-    score = getattr(report, module.measure)
-    notice(
-        f"best epoch {epoch}: {module.measure_name} {score:.2%} on {report.images} validation images"
-    )
+    score = f"{module.measure_name} {getattr(report, module.measure):.2%}"
+    notice(f"best epoch {epoch}: {score} on {report.images} validation images")
     plots = ", ".join(name for name in task.plots.split(", ") if (run.path / name).is_file())
     return TrainingResult(run.path, task.name, report, epoch, model, plots)
