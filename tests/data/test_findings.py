@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import pytest
-
 from nommer.data.findings import (
     by_kind,
     find_alike,
@@ -11,10 +9,10 @@ from nommer.data.findings import (
     find_imbalance,
     find_leaks,
     find_small,
-    graded,
+    notice_issues,
 )
 from nommer.data.formats.folders import ClassFolders, Sample
-from nommer.data.formats.labelled import Issue
+from nommer.data.formats.labelled import Issue, no_image, problem
 
 ROOT = Path("/data")
 
@@ -64,7 +62,7 @@ def test_images_to_be_evaluated_on_are_looked_for_among_those_to_learn_from():
     data = labelled(train=[("1", 0), ("2", 0)], val=[("3", 1), ("4", 0), ("5", 0)])
     contents = {"1": "x", "2": "", "3": "x", "4": "", "5": "y"}
     found = find_leaks(data, {ROOT / name: content for name, content in contents.items()})
-    assert found == [Issue(str(ROOT / "3"), "the same image as 1, which is in train", "kept")]
+    assert found == [problem(ROOT / "3", "the same image as 1, which is in train", "kept")]
     assert find_leaks(data, {}) == []
 
 
@@ -72,24 +70,26 @@ def test_files_that_could_not_be_read_are_not_compared():
     assert duplicates(labelled(train=[("1", 0), ("2", 0)]), {"1": "x"}) == []
 
 
-@pytest.mark.parametrize(
-    ("what", "done", "severity"),
-    [
-        ("cannot be decoded", "left out", "problem"),
-        ("box has no area", "dropped", "problem"),
-        ("2 of 3 objects have no mask", "2 objects dropped", "problem"),
-        ("box reaches outside", "clipped", "problem"),
-        ("test: images/test is not there", "no images are taken from it", "problem"),
-        ("file name does not end as an image's", "left out", "note"),
-        ("file name does not end as a shard's", "left out", "note"),
-        (".heic images are not read", "left out; convert to JPEG or PNG", "problem"),
-        ("lies beside the shards", "left out", "problem"),
-        ("3 frames or pages", "the first one is used", "note"),
-        ("has no objects", "used, as background alone", "note"),
-    ],
-)
-def test_what_loses_data_is_a_problem(what, done, severity):
-    assert graded(Issue("a", what, done)).severity == severity
+def test_a_problem_is_an_issue_that_loses_something():
+    assert problem(Path("a"), "cannot be decoded", "left out") == Issue(
+        "a", "cannot be decoded", "left out", "problem"
+    )
+    assert Issue("a", "3 frames or pages", "the first one is used").severity == "note"
+    assert no_image(Path("a.heic")).severity == "problem"
+    assert no_image(Path("a.txt")).severity == "note"
+
+
+def test_every_kind_of_problem_is_printed_with_an_example(capsys):
+    kinds = [problem(f"{n}.png", f"fault {'abcdefg'[n]}", "left out") for n in range(7)]
+    notice_issues([*kinds, problem("9.png", "fault a", "left out"), Issue("x", "small", "kept")])
+    printed = " ".join(capsys.readouterr().err.split())
+    assert "0.png: fault a - left out (2 times)" in printed
+    assert "4.png: fault e - left out" in printed
+    assert "fault f" not in printed
+    assert "and 2 more kinds of problems" in printed
+    assert "9 issues in the data, 8 files left out: see data_issues.jsonl" in printed
+    notice_issues([])
+    assert not capsys.readouterr().err
 
 
 def test_small_images_are_named():
@@ -123,12 +123,12 @@ def test_imbalance_and_classes_that_are_never_evaluated():
 
 def test_findings_that_differ_in_names_and_numbers_are_of_one_kind():
     issues = [
-        Issue("a", "object 4 (RBC): box [1, 2, 3.5, 4] has no area", "dropped"),
-        Issue("b", "object 13 (RBC): box [5, 6, 7, 8] has no area", "dropped"),
+        problem("a", "object 4 (RBC): box [1, 2, 3.5, 4] has no area", "dropped"),
+        problem("b", "object 13 (RBC): box [5, 6, 7, 8] has no area", "dropped"),
         Issue("c", "EXIF orientation 6", "turned"),
-        Issue("d", "cannot be decoded: image file is truncated", "left out"),
+        problem("d", "cannot be decoded: image file is truncated", "left out"),
     ]
-    assert [[finding.file for finding in kind] for kind in by_kind(list(map(graded, issues)))] == [
+    assert [[finding.file for finding in kind] for kind in by_kind(issues)] == [
         ["a", "b"],
         ["d"],
         ["c"],

@@ -14,14 +14,12 @@ from nommer.checking.tasks import CHECKS, Facts
 from nommer.data.audit import ImageReport, read_images
 from nommer.data.findings import (
     SEVERITIES,
-    Finding,
     find_alike,
     find_duplicates,
     find_imbalance,
     find_small,
-    graded,
 )
-from nommer.data.formats.labelled import SPLIT_FOLDERS, Issue
+from nommer.data.formats.labelled import SPLIT_FOLDERS, Issue, problem
 from nommer.data.images import is_folder, is_image_name, visible_files
 from nommer.errors import InputError
 from nommer.files import write_csv, write_json
@@ -45,7 +43,7 @@ class CheckResult:
     """What the data are for, such as "classification"; "" where that cannot be told."""
     summary: dict[str, Any]
     """Numbers about the data, by name."""
-    findings: tuple[Finding, ...]
+    findings: tuple[Issue, ...]
     """The gravest first."""
     out: Path
     """The folder with `report.html`, `data_issues.jsonl`, `images.csv` and `result.json`."""
@@ -58,7 +56,7 @@ class CheckResult:
         return code_of(self.findings)
 
 
-def code_of(findings: Sequence[Finding]) -> int:
+def code_of(findings: Sequence[Issue]) -> int:
     """The exit code, by the gravest of the findings."""
     grades = {finding.severity for finding in findings}
     return USELESS if "fatal" in grades else PROBLEMS if "problem" in grades else FINE
@@ -124,9 +122,9 @@ def _refused(root: Path, classes: Path | None, task: str, why: str, folder: Path
         folder: for what is found.
     """
     images = read_images(_image_files(root) if task else [], whole=True)
-    findings = [Finding(str(root), why, "cannot be used", "fatal")]
+    findings = [Issue(str(root), why, "cannot be used", "fatal")]
     findings += [
-        Finding(str(image.path), image.error, "left out", "problem")
+        Issue(str(image.path), image.error, "left out", "problem")
         for image in images
         if image.error
     ]
@@ -159,7 +157,7 @@ def _write(
     root: Path,
     task: str,
     summary: Mapping[str, Any],
-    findings: Sequence[Finding],
+    findings: Sequence[Issue],
     rows: Sequence[dict[str, Any]],
 ) -> None:
     """Everything but the page."""
@@ -188,12 +186,12 @@ def _refuse_inside(root: Path, out: Path) -> None:
         )
 
 
-def find_all(task: Task, data: Data, facts: Facts) -> list[Finding]:
+def find_all(task: Task, data: Data, facts: Facts) -> list[Issue]:
     """Everything found, the gravest first."""
     check = CHECKS[task.name]
     issues, refusal = audit_issues(task, data, facts.reports)
-    findings = [Finding(str(data.root), refusal, "cannot be used", "fatal")] if refusal else []
-    findings += [graded(issue) for issue in issues]
+    findings = [Issue(str(data.root), refusal, "cannot be used", "fatal")] if refusal else []
+    findings += issues
     targets = {sample.path: check.key(sample, facts.report_of(sample)) for sample in data.samples()}
     sound = {sample.path for sample in data.samples() if not getattr(sample, "error", None)}
     digests = {
@@ -232,11 +230,11 @@ def audit_issues(task: Task, data: Data, reports: Sequence[Any]) -> tuple[list[I
     bad |= {report.path: report.error for report in reports if report.error}
     return [
         *data.issues,
-        *(Issue(str(path), error, "left out") for path, error in bad.items() if error),
+        *(problem(str(path), error, "left out") for path, error in bad.items() if error),
     ], refusal
 
 
-def summarise(task: str, data: Data, facts: Facts, findings: Sequence[Finding]) -> dict[str, Any]:
+def summarise(task: str, data: Data, facts: Facts, findings: Sequence[Issue]) -> dict[str, Any]:
     """The numbers to show first."""
     read = [image for image in facts.images.values() if not image.error]
     sides = [image.size for image in read if image.size]

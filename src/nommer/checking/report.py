@@ -13,8 +13,8 @@ from PIL import Image
 
 from nommer.checking.tasks import CHECKS, Facts
 from nommer.data.audit import ImageReport
-from nommer.data.findings import Finding, by_kind
-from nommer.data.formats.labelled import LabelledImages
+from nommer.data.findings import by_kind
+from nommer.data.formats.labelled import Issue, LabelledImages
 from nommer.data.images import ImageError, decode
 from nommer.report import Page
 
@@ -43,7 +43,7 @@ def write_report(
     facts: Facts,
     task: str,
     summary: Mapping[str, Any],
-    findings: Sequence[Finding],
+    findings: Sequence[Issue],
     path: Path,
     command: str,
 ) -> None:
@@ -67,7 +67,7 @@ def write_report(
 def write_refusal(
     root: Path,
     summary: Mapping[str, Any],
-    findings: Sequence[Finding],
+    findings: Sequence[Issue],
     images: Sequence[ImageReport],
     path: Path,
     command: str,
@@ -103,7 +103,7 @@ def _in_a_sentence(task: str, summary: Mapping[str, Any]) -> str:
 
 
 def _add_findings(
-    page: Page, data: LabelledImages[Any], findings: Sequence[Finding], task: str
+    page: Page, data: LabelledImages[Any], findings: Sequence[Issue], task: str
 ) -> None:
     page.section("What was found", "" if findings else "Nothing.")
     for finding in findings:
@@ -126,7 +126,7 @@ def _add_findings(
         )
 
 
-def kind_rows(data: LabelledImages[Any], findings: Sequence[Finding]) -> list[list[Any]]:
+def kind_rows(data: LabelledImages[Any], findings: Sequence[Issue]) -> list[list[Any]]:
     """A row for every kind of finding, with one of its files and what is said of that."""
     kinds = ((kind[0], len(kind)) for kind in by_kind(findings))
     return [
@@ -135,14 +135,14 @@ def kind_rows(data: LabelledImages[Any], findings: Sequence[Finding]) -> list[li
     ]
 
 
-def _called(data: LabelledImages[Any], finding: Finding) -> str:
+def _called(data: LabelledImages[Any], finding: Issue) -> str:
     """The file that a finding is about, as the reader knows it."""
     path = Path(finding.file)
     return data.root.name if path == data.root else data.name_of(path)
 
 
 def _problem_pictures(
-    data: LabelledImages[Any], findings: Sequence[Finding], task: str
+    data: LabelledImages[Any], findings: Sequence[Issue], task: str
 ) -> list[tuple[Image.Image, str]]:
     """Images of samples with problems, of every kind some, where they can be decoded."""
     by_stem = {

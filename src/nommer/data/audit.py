@@ -16,7 +16,7 @@ from PIL import Image
 from nommer.data.archives import read_bytes
 from nommer.data.exif import has_sound_exif, orientation_of, stored_size
 from nommer.data.formats.folders import ClassFolders, Sample
-from nommer.data.formats.labelled import Issue, LabelledImages, S, Split, content_of
+from nommer.data.formats.labelled import Issue, LabelledImages, S, Split, content_of, problem
 from nommer.data.images import ImageError, image_errors, open_image, to_rgb
 from nommer.data.parallel import read_all
 from nommer.errors import InputError
@@ -163,7 +163,7 @@ def audit(
     bad = {sample.path: sample.error for sample in samples if sample.error}
     bad |= {report.path: report.error for report in reports if report.error}
     kept = leave_out(data, bad, on_bad_sample, verb="read")
-    issues = [Issue(str(path), error, "left out") for path, error in bad.items()]
+    issues = [problem(str(path), error, "left out") for path, error in bad.items()]
     issues += [remark for report in reports for remark in report.remarks]
     if training:
         _check_every_class(data, kept["train"])

@@ -12,7 +12,7 @@ import numpy as np
 
 from nommer.data.audit import Audited, ImageReport, digests_of, leave_out, read_images
 from nommer.data.exif import FIRST_SIDEWAYS
-from nommer.data.formats.labelled import Issue, Split, content_of, shorten
+from nommer.data.formats.labelled import Issue, Split, content_of, problem, shorten
 from nommer.data.formats.objects import DetectionFolders, DetectionSample
 from nommer.errors import InputError
 
@@ -46,7 +46,7 @@ def audit_detection(
     by_path = {report.path: report for report in read}
     bad = {s.path: error for s in samples if (error := s.error or find_error(s, by_path[s.path]))}
     kept = leave_out(data, bad, on_bad_sample, verb="used")
-    issues = [Issue(str(path), error, "left out") for path, error in bad.items()]
+    issues = [problem(str(path), error, "left out") for path, error in bad.items()]
     issues += [
         remark for path, report in by_path.items() if path not in bad for remark in _remarks(report)
     ]
@@ -119,7 +119,7 @@ def _with_masks(
         lacking = int((~have).sum())
         if lacking:
             what = f"{lacking} of {len(have)} objects have no mask, and masks are learned"
-            issues.append(Issue(str(sample.path), what, f"{lacking} objects dropped"))
+            issues.append(problem(str(sample.path), what, f"{lacking} objects dropped"))
         yield replace(sample, objects=sample.objects.take(have)) if lacking else sample
 
 

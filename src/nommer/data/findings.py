@@ -5,39 +5,30 @@ from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from unicodedata import normalize
 
-from nommer.data.formats.labelled import Issue, LabelledImages, Split, shorten
-
-Severity = Literal["note", "problem", "fatal"]
-"""Good to know; costs data or makes results doubtful; makes the data useless as they are."""
+from nommer.data.formats.labelled import (
+    Issue,
+    LabelledImages,
+    Severity,
+    Split,
+    problem,
+    shorten,
+)
+from nommer.progress import notice
 
 SEVERITIES: tuple[Severity, ...] = ("fatal", "problem", "note")
 """The gravest first."""
 
-_LOSSES = ("left out", "dropped", "clipped", "no images are taken")
-"""Wordings of issues that lose something of the data."""
-
-_HARMLESS = (
-    "file name does not end as an image's",
-    "file name does not end as a shard's",
-    "images without a class",
-)
-"""Wordings of issues about files that were never meant to be learned from."""
+_KINDS_SHOWN = 5
+"""Kinds of problems that are printed before a training."""
 
 IMBALANCE = 10
 """From this ratio on, the largest class against the smallest is worth a note."""
 
 SMALLEST_SIDE = 32
 """Least side in pixels that a network takes; smaller images are enlarged."""
-
-
-@dataclass(frozen=True)
-class Finding(Issue):
-    """An issue with its severity: a line of the check's `data_issues.jsonl`."""
-
-    severity: Severity
 
 
 @dataclass(frozen=True)
@@ -52,7 +43,7 @@ class Duplicate:
     """Labels of the other one, and its own."""
     same_target: bool
 
-    def as_finding(self, data: LabelledImages[Any]) -> Finding:
+    def as_finding(self, data: LabelledImages[Any]) -> Issue:
         """Return it as a finding: a problem where labels differ or training has seen "val".
 
         Without a "val" split training holds part of "train" back at random, whatever files are the
@@ -76,12 +67,26 @@ class Duplicate:
             else ""
         )
         harmless = self.same_target and not apart and not may_part
-        return Finding(str(self.path), what, "kept", "note" if harmless else "problem")
+        return Issue(str(self.path), what, "kept", "note" if harmless else "problem")
 
 
-def by_kind(findings: Sequence[Finding]) -> list[list[Finding]]:
+def notice_issues(issues: Sequence[Issue]) -> None:
+    """Print how many issues there are, and each kind of problem with an example."""
+    if not issues:
+        return
+    left_out = sum(issue.done.startswith("left out") for issue in issues)
+    kinds = by_kind([issue for issue in issues if issue.severity != "note"])
+    for kind in kinds[:_KINDS_SHOWN]:
+        times = f" ({len(kind):,} times)" if len(kind) > 1 else ""
+        notice(f"{kind[0].file}: {kind[0].what} - {kind[0].done}{times}")
+    if len(kinds) > _KINDS_SHOWN:
+        notice(f"and {len(kinds) - _KINDS_SHOWN} more kinds of problems")
+    notice(f"{len(issues)} issues in the data, {left_out} files left out: see data_issues.jsonl")
+
+
+def by_kind(findings: Sequence[Issue]) -> list[list[Issue]]:
     """Group findings that differ only in names and numbers, gravest and most frequent first."""
-    kinds: dict[tuple[str, str, str], list[Finding]] = defaultdict(list)
+    kinds: dict[tuple[str, str, str], list[Issue]] = defaultdict(list)
     for finding in findings:
         kinds[finding.severity, _without_names(finding.what), _without_names(finding.done)].append(
             finding
@@ -91,12 +96,6 @@ def by_kind(findings: Sequence[Finding]) -> list[list[Finding]]:
 
 def _without_names(text: str) -> str:
     return re.sub(r"(same image as) [^;,]*|'[^']*'|\S*/\S*|[\d.,]+", r"\1", text)
-
-
-def graded(issue: Issue) -> Finding:
-    """An issue that the audit found, with its severity."""
-    loses = any(word in issue.done for word in _LOSSES) and issue.what not in _HARMLESS
-    return Finding(issue.file, issue.what, issue.done, "problem" if loses else "note")
 
 
 def find_duplicates(
@@ -132,18 +131,16 @@ def find_leaks(data: LabelledImages[Any], digests: Mapping[Path, str]) -> list[I
     """
     learned = {digests.get(sample.path, ""): sample.path for sample in data.splits.get("train", ())}
     return [
-        Issue(
-            str(sample.path), f"the same image as {data.name_of(first)}, which is in train", "kept"
-        )
+        problem(sample.path, f"the same image as {data.name_of(first)}, which is in train", "kept")
         for sample in data.splits.get("val", ())
         if (digest := digests.get(sample.path)) and (first := learned.get(digest))
     ]
 
 
-def find_small(sizes: Mapping[Path, tuple[int, int]]) -> list[Finding]:
+def find_small(sizes: Mapping[Path, tuple[int, int]]) -> list[Issue]:
     """Images that are smaller than the network takes."""
     return [
-        Finding(
+        Issue(
             str(path),
             f"{width} x {height} pixels: a side is under {SMALLEST_SIDE}",
             "enlarged",
@@ -154,21 +151,21 @@ def find_small(sizes: Mapping[Path, tuple[int, int]]) -> list[Finding]:
     ]
 
 
-def find_alike(root: Path, names: Sequence[str]) -> list[Finding]:
+def find_alike(root: Path, names: Sequence[str]) -> list[Issue]:
     """Return classes whose names differ in case, spaces or the encoding of letters alone."""
     groups: dict[str, list[str]] = defaultdict(list)
     for name in names:
         groups["".join(normalize("NFKC", name).casefold().split())].append(name)
     alike = (", ".join(map(repr, group)) for group in groups.values() if len(group) > 1)
     return [
-        Finding(str(root), f"classes of nearly the same name: {group}", "kept", "note")
+        Issue(str(root), f"classes of nearly the same name: {group}", "kept", "note")
         for group in alike
     ]
 
 
 def find_imbalance(
     root: Path, names: Sequence[str], counts: Mapping[Split, Sequence[int]], unit: str
-) -> list[Finding]:
+) -> list[Issue]:
     """Return classes far out of balance in training, and those without validation data.
 
     Args:
@@ -185,9 +182,9 @@ def find_imbalance(
         (most, large), (least, small) = max(learned), min(learned)
         ratio = f"{most / least:.0f} times as many"
         what = f"{large!r} has {most:,} training {unit}, {small!r} {least:,}: {ratio}"
-        found.append(Finding(str(root), what, "kept", "note"))
+        found.append(Issue(str(root), what, "kept", "note"))
     absent = [name for count, name in zip(counts.get("val", ()), names, strict=False) if not count]
     if absent:
         what = f"{len(absent)} of {len(names)} classes have no validation {unit}: {shorten(absent)}"
-        found.append(Finding(str(root), what, "kept", "note"))
+        found.append(Issue(str(root), what, "kept", "note"))
     return found

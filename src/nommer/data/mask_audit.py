@@ -18,7 +18,7 @@ from nommer.data.audit import (
     read_image,
 )
 from nommer.data.exif import FIRST_SIDEWAYS
-from nommer.data.formats.labelled import Issue, content_of, shorten
+from nommer.data.formats.labelled import Issue, content_of, problem, shorten
 from nommer.data.formats.mask_pairs import MASK_ENDINGS, MaskSample
 from nommer.data.formats.masks import BINARY_HINT, MaskFolders
 from nommer.data.images import ImageError, image_errors, open_image
@@ -78,7 +78,7 @@ def audit_masks(
     reports = read_pairs(data) if reports is None else reports
     bad = {report.path: report.error for report in reports if report.error}
     kept = leave_out(data, bad, on_bad_sample, verb="used")
-    issues = [Issue(str(path), error, "left out") for path, error in bad.items()]
+    issues = [problem(str(path), error, "left out") for path, error in bad.items()]
     issues += [remark for report in reports for remark in report.remarks]
     empty = {report.path for report in reports if report.is_empty}
     for split, part in kept.items():
@@ -126,12 +126,12 @@ def _without_empty(
 
     And a line about each of those.
     """
-    done = "left out" if leave else "used; counts for nothing"
-    issues = [
-        Issue(str(s.path), "every pixel of its mask is ignored", done)
-        for s in samples
-        if s.path in empty
-    ]
+    what, found = "every pixel of its mask is ignored", [s.path for s in samples if s.path in empty]
+    issues = (
+        [problem(path, what, "left out") for path in found]
+        if leave
+        else [Issue(str(path), what, "used; counts for nothing") for path in found]
+    )
     return tuple(s for s in samples if not (leave and s.path in empty)), issues
 
 

@@ -3,7 +3,7 @@
 from contextlib import ExitStack
 from dataclasses import replace
 
-from nommer.data.findings import find_leaks
+from nommer.data.findings import find_leaks, notice_issues
 from nommer.data.formats.labelled import split_as_csv
 from nommer.errors import InputError
 from nommer.progress import notice
@@ -35,11 +35,7 @@ def find_data(task: Task, settings: TrainSettings) -> Found:
     if leaks:
         notice(f"validation images that are training images too, evaluated too well: {len(leaks)}")
         data = replace(data, issues=(*data.issues, *leaks))
-    if data.issues:
-        notice(
-            f"{len(data.issues)} issues in the data, {data.left_out} files left out: see "
-            "data_issues.jsonl"
-        )
+    notice_issues(data.issues)
     return replace(found, data=data)
 
 

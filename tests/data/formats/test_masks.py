@@ -684,4 +684,4 @@ def test_a_written_split_is_read_back_as_it_was(masked):
 
 
 def test_issues_are_lines_about_files():
-    assert vars(Issue("a", "b", "c")) == {"file": "a", "what": "b", "done": "c"}
+    assert vars(Issue("a", "b", "c")) == {"file": "a", "what": "b", "done": "c", "severity": "note"}

@@ -9,7 +9,7 @@ from typing import Any
 
 from nommer.data.formats.coco_files import LAYOUTS, find_files, load_files
 from nommer.data.formats.image_files import UNKNOWN_SIZE, ImageFiles, upright_sizes
-from nommer.data.formats.labelled import Issue, Split, shorten
+from nommer.data.formats.labelled import Issue, Severity, Split, problem, shorten
 from nommer.data.formats.objects import (
     Box,
     DetectionFolders,
@@ -52,7 +52,9 @@ def read_coco(root: Path) -> DetectionFolders:
     for split, content in contents.items():
         labels = _labels(files[split], own[split], known, issues)
         splits[split] = _Reader(files[split], content, labels, issues).samples(images, split)
-    issues += [Issue(str(path), "is in no annotation file", "left out") for path in images.unused()]
+    issues += [
+        problem(str(path), "is in no annotation file", "left out") for path in images.unused()
+    ]
     splits = with_distinct_ids(files, splits, issues)
     names, ids = tuple(c.name for c in known), tuple(c.category_id for c in known)
     return DetectionFolders(root, names, splits, tuple(issues), category_ids=ids)
@@ -135,9 +137,9 @@ class _Reader:
     ) -> None:
         self.path, self.content, self.labels, self.issues = path, content, labels, issues
 
-    def tell(self, what: str, done: str) -> None:
+    def tell(self, what: str, done: str, severity: Severity = "problem") -> None:
         """List something about the file."""
-        self.issues.append(Issue(str(self.path), what, done))
+        self.issues.append(Issue(str(self.path), what, done, severity))
 
     def samples(self, images: ImageFiles, split: Split) -> tuple[DetectionSample, ...]:
         """One of every image that is there."""
@@ -174,6 +176,7 @@ class _Reader:
                 self.tell(
                     f"image {image.image_id}: {image.path.name} is listed before",
                     "used once, with all its objects",
+                    "note",
                 )
             elif image.image_id in ids:
                 error = f"its image id {image.image_id} is also that of {{}}"

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from nommer.data.formats.labelled import Issue, Split, split_of
+from nommer.data.formats.labelled import Issue, Split, problem, split_of
 from nommer.data.images import sub_folders
 from nommer.errors import InputError
 
@@ -99,7 +99,7 @@ def load_files(files: dict[Split, Path], issues: list[Issue]) -> dict[Split, dic
         files.values()
     )
     issues += [
-        Issue(str(path), "lies beside the annotations of instances", "left out")
+        problem(str(path), "lies beside the annotations of instances", "left out")
         for path in sorted(beside)
     ]
     contents = {}
@@ -108,7 +108,7 @@ def load_files(files: dict[Split, Path], issues: list[Issue]) -> dict[Split, dic
         if "images" in content and "annotations" in content:
             contents[split] = content
         elif split == "test":
-            issues.append(Issue(str(files[split]), "holds no annotations", "left out"))
+            issues.append(problem(files[split], "holds no annotations", "left out"))
         else:
             raise InputError(
                 f"{files[split]}: lacks images or annotations; expected both, and categories"

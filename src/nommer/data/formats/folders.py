@@ -9,12 +9,12 @@ from typing import ClassVar
 
 from nommer.data.archives import find_archive, is_archive_name, pass_over_wrappers
 from nommer.data.formats.labelled import (
-    Issue,
     LabelledImages,
     Split,
     check_folder,
     check_names,
     no_image,
+    problem,
     split_of,
 )
 from nommer.data.images import direct_files, is_folder, is_image_name, sub_folders, visible_files
@@ -92,7 +92,7 @@ def read_class_folders(root: Path, class_names: tuple[str, ...] | None = None) -
     names = class_names or _class_names(folders["train"])
     splits: dict[Split, tuple[Sample, ...]] = {}
     beside = [] if root in folders.values() else _beside(root, folders.values())
-    issues = [Issue(str(path), "lies beside the split folders", "left out") for path in beside]
+    issues = [problem(str(path), "lies beside the split folders", "left out") for path in beside]
     for split, folder in folders.items():
         found = [child.name for child in sub_folders(folder)]
         check_names(folder, found, names, "the model's" if class_names else "the training")
@@ -102,7 +102,7 @@ def read_class_folders(root: Path, class_names: tuple[str, ...] | None = None) -
         splits[split] = tuple(samples)
         issues += [no_image(path) for path in ignored]
         issues += [
-            Issue(str(path), "lies in no class folder", "left out")
+            problem(str(path), "lies in no class folder", "left out")
             for path in _stray_images(folder)
         ]
         if not samples:

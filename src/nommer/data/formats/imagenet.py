@@ -15,7 +15,7 @@ from pathlib import Path
 
 from nommer.data.archives import pass_over_wrappers
 from nommer.data.formats.folders import ClassFolders, split_archives
-from nommer.data.formats.labelled import Issue, Split, check_names, no_image, shorten
+from nommer.data.formats.labelled import Issue, Split, check_names, no_image, problem, shorten
 from nommer.data.formats.listed import Entry, collect, read_text
 from nommer.data.images import direct_files, is_folder, is_image_name, sub_folders, visible_files
 from nommer.errors import InputError
@@ -113,7 +113,7 @@ def _entries(place: _Place, split: Split, folder: Path, issues: list[Issue]) -> 
     )
     if classes:
         issues += [
-            Issue(str(path), "lies in no class folder", "left out")
+            problem(str(path), "lies in no class folder", "left out")
             for path in beside
             if is_image_name(path)
         ]
@@ -147,7 +147,7 @@ def _listed(solution: Path, folder: Path, split: Split, issues: list[Issue]) -> 
         unlisted.pop(name, None)
         yield Entry(where, path, wnid, split)
     issues += [
-        Issue(str(path), f"is not in {solution.name}", "left out") for path in unlisted.values()
+        problem(str(path), f"is not in {solution.name}", "left out") for path in unlisted.values()
     ]
 
 

@@ -78,6 +78,10 @@ def check_folder(root: Path, layouts: str) -> None:
         )
 
 
+Severity = Literal["note", "problem", "fatal"]
+"""Good to know; costs data or makes results doubtful; makes the data useless as they are."""
+
+
 @dataclass(frozen=True)
 class Issue:
     """One thing found in the data, and what was done about it: a line of `data_issues.jsonl`."""
@@ -85,12 +89,18 @@ class Issue:
     file: str
     what: str
     done: str
+    severity: Severity = "note"
+
+
+def problem(file: Path | str, what: str, done: str) -> Issue:
+    """Return an issue that costs labels or images, or makes results doubtful."""
+    return Issue(str(file), what, done, "problem")
 
 
 def no_image(path: Path) -> Issue:
     """That a file among images is not read, by its name's ending."""
     if path.suffix.lower() in UNREAD_EXTENSIONS:
-        return Issue(
+        return problem(
             str(path),
             f"{path.suffix.lower()} images are not read",
             "left out; convert to JPEG or PNG",
@@ -130,6 +140,11 @@ class LabelledImages(ABC, Generic[S]):
     def left_out(self) -> int:
         """How many files are not used."""
         return sum(issue.done.startswith("left out") for issue in self.issues)
+
+    @property
+    def problems(self) -> int:
+        """How many issues cost labels or images, or make results doubtful."""
+        return sum(issue.severity != "note" for issue in self.issues)
 
     def samples(self) -> tuple[S, ...]:
         """The samples of all splits, one after the other."""

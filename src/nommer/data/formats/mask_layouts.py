@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nommer.data.formats.labelled import Issue, Split, split_of
+from nommer.data.formats.labelled import Issue, Split, problem, split_of
 from nommer.data.images import holds_images, is_image_name, sub_folders
 from nommer.errors import InputError
 
@@ -80,7 +80,7 @@ def _beside(folder: Path, used: set[Path]) -> list[Issue]:
     stray += sorted(
         path for path in folder.iterdir() if is_image_name(path) and path.name[0] != "."
     )
-    return [Issue(str(path), "lies beside the split folders", "left out") for path in stray]
+    return [problem(str(path), "lies beside the split folders", "left out") for path in stray]
 
 
 def _without_masks(unmatched: list[Path], masks: Path) -> list[Issue]:
@@ -95,7 +95,8 @@ def _without_masks(unmatched: list[Path], masks: Path) -> list[Issue]:
                 f"{folder}: there is no folder of masks for it; expected one in {masks}; {LAYOUTS}"
             )
     return [
-        Issue(str(folder), "there is no folder of masks for it", "left out") for folder in unmatched
+        problem(str(folder), "there is no folder of masks for it", "left out")
+        for folder in unmatched
     ]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from unicodedata import normalize
 
-from nommer.data.formats.labelled import HasPath, Issue, Split, no_image, shorten
+from nommer.data.formats.labelled import HasPath, Issue, Split, no_image, problem, shorten
 from nommer.data.formats.mask_layouts import LAYOUTS, Layout, Part
 from nommer.data.images import is_image_name, visible_files
 from nommer.errors import InputError
@@ -71,13 +71,14 @@ def pair_parts(layout: Layout) -> tuple[dict[Split, tuple[MaskSample, ...]], lis
             raise InputError(f"{where}: no images of {split!r} here{hint}")
         if split == "test" and not any(sample.mask.exists() for sample in samples):
             issues += [
-                Issue(str(s.path), "no image of this split has a mask", "left out") for s in samples
+                problem(str(s.path), "no image of this split has a mask", "left out")
+                for s in samples
             ]
             continue
         _check_names(split, part, samples, folders[part.images, part.masks].masks)
         splits[split] = tuple(samples)
     issues += [
-        Issue(str(sample.path), "is in no list of a split", "left out")
+        problem(str(sample.path), "is in no list of a split", "left out")
         for left in unused.values()
         for sample in left.values()
     ]
@@ -126,7 +127,7 @@ def pair(images: Path, masks: Path) -> Pairs:
         pairs[key] = MaskSample(image, mask)
     used = {sample.mask for sample in pairs.values()}
     stray = [
-        Issue(str(mask), "mask without an image", "left out")
+        problem(str(mask), "mask without an image", "left out")
         for mask in candidates.values()
         if mask not in used
     ]

@@ -5,15 +5,15 @@ is listed. So boxes are finite, lie inside their image and have an area, whereve
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from faster_coco_eval.core import mask as coco_masks
 
-from nommer.data.formats.labelled import Issue, LabelledImages
+from nommer.data.formats.labelled import Issue, LabelledImages, Severity
 from nommer.data.formats.object_masks import TOLERANCE, box_of, encode_mask
 
 SMALLEST = 0.01
@@ -22,8 +22,12 @@ SMALLEST = 0.01
 Box = tuple[float, float, float, float]
 """Left, upper, right and lower end in pixels; the whole image is (0, 0, width, height)."""
 
-Tell = Callable[[str, str], None]
-"""Takes what was found in an object and what was done about it."""
+
+class Tell(Protocol):
+    """Takes an oddity of an object, and how it was handled."""
+
+    def __call__(self, what: str, done: str, severity: Severity = "problem") -> None:
+        """List it."""
 
 
 @dataclass(frozen=True)
@@ -143,8 +147,10 @@ def make_objects(
     known: dict[tuple[int, bool, Box, bytes | None], str] = {}
     for item in raw:
 
-        def tell(what: str, done: str, where: str = item.where) -> None:
-            issues.append(Issue(str(file), f"{where}: {what}", done))
+        def tell(
+            what: str, done: str, severity: Severity = "problem", where: str = item.where
+        ) -> None:
+            issues.append(Issue(str(file), f"{where}: {what}", done, severity))
 
         mask = encode_mask(item.segmentation, size, tell)
         box = _sound_box(item, mask, size, tell)
@@ -173,7 +179,7 @@ def _sound_box(
     if mask is None:
         tell("has neither a box nor a mask", "dropped")
         return None
-    tell("has no box", "that of its mask is taken")
+    tell("has no box", "that of its mask is taken", "note")
     return box_of(mask, size)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from nommer.data.archives import is_archive_name, read_bytes
 from nommer.data.formats.folders import ClassFolders
-from nommer.data.formats.labelled import Issue, Split, split_of
+from nommer.data.formats.labelled import Issue, Split, problem, split_of
 from nommer.data.formats.listed import NAME_FILES, Entry, collect
 from nommer.data.images import direct_files, is_image_name, sub_folders, visible_files
 from nommer.data.parallel import read_all
@@ -82,11 +82,10 @@ def _beside(root: Path, shards: list[Path]) -> Iterator[Issue]:
         if path in shards or path in places or path.name in NAME_FILES:
             continue
         data = path.is_dir() or is_image_name(path) or is_archive_name(path)
-        yield Issue(
-            str(path),
-            "lies beside the shards" if data else "file name does not end as a shard's",
-            "left out",
-        )
+        if data:
+            yield problem(path, "lies beside the shards", "left out")
+        else:
+            yield Issue(str(path), "file name does not end as a shard's", "left out")
 
 
 def _is_shard(file: Path) -> bool:
@@ -113,7 +112,7 @@ def _read_shard(file: Path) -> tuple[list[Entry], list[Issue]]:
                 f"{images[1]}: a second image of the sample {images[0]}; a sample has one"
             )
         if not images:
-            issues += [Issue(str(path), "belongs to no image", "left out") for path in parts]
+            issues += [problem(str(path), "belongs to no image", "left out") for path in parts]
             continue
         label, error = _label(images[0], parts)
         entries.append(Entry(str(images[0]), images[0], label, error=error))

@@ -7,7 +7,7 @@ from unicodedata import normalize
 from xml.etree import ElementTree
 
 from nommer.data.formats.image_files import UNKNOWN_SIZE, upright_sizes
-from nommer.data.formats.labelled import Issue, Split
+from nommer.data.formats.labelled import Issue, Split, problem
 from nommer.data.formats.mask_layouts import find_lists
 from nommer.data.formats.mask_pairs import Key, by_key, read_list
 from nommer.data.formats.objects import (
@@ -100,7 +100,7 @@ def _describe(
         key: annotations.joinpath(*key[:-1], f"{path.stem}.xml") for key, path in found.items()
     }
     for stray in sorted(set(visible_files(annotations)) - set(files.values())):
-        issues.append(Issue(str(stray), "annotation without an image", "left out"))
+        issues.append(problem(str(stray), "annotation without an image", "left out"))
     pairs = {key: Described(path, files[key]) for key, path in found.items()}
     lists = find_lists(root, _LIST_FOLDERS)
     splits: dict[Split, list[Key]] = {
@@ -138,7 +138,7 @@ def _check_lists(
                 )
             del left[key]
     issues += [
-        Issue(str(image.path), "is in no list of a split", "left out") for image in left.values()
+        problem(str(image.path), "is in no list of a split", "left out") for image in left.values()
     ]
 
 
@@ -200,7 +200,7 @@ class _Reader:
         self.number += 1
         if not image.file.is_file():
             self.issues.append(
-                Issue(
+                problem(
                     str(image.file),
                     "no such annotation file",
                     "its image is taken to have no objects",
@@ -216,7 +216,7 @@ class _Reader:
                 )
             else:
                 self.issues.append(
-                    Issue(str(image.file), f"object {number} has no name", "dropped")
+                    problem(str(image.file), f"object {number} has no name", "dropped")
                 )
         usable = raw if size != UNKNOWN_SIZE else []
         objects = make_objects(usable, size, file=image.file, issues=self.issues)

@@ -14,7 +14,7 @@ import yaml
 
 from nommer.data.formats.class_file import UniqueKeys
 from nommer.data.formats.image_files import UNKNOWN_SIZE, upright_sizes
-from nommer.data.formats.labelled import Issue, Split, no_image, shorten
+from nommer.data.formats.labelled import Issue, Split, no_image, problem, shorten
 from nommer.data.formats.objects import (
     DetectionFolders,
     DetectionSample,
@@ -197,7 +197,7 @@ class _Places:
                     if place is None
                     else f"test: {value} holds no images"
                 )
-                issues.append(Issue(str(self.file), what, "no images are taken from it"))
+                issues.append(problem(str(self.file), what, "no images are taken from it"))
             else:
                 lack = (
                     f"is not below {self.root}"
@@ -305,7 +305,7 @@ class _Reader:
                 path for path in folder.iterdir() if path.suffix == ".txt" and path.name[0] != "."
             } - files
             self.issues += [
-                Issue(str(path), "annotation without an image", "left out")
+                problem(str(path), "annotation without an image", "left out")
                 for path in sorted(strays)
             ]
 
@@ -316,7 +316,7 @@ class _Reader:
         error = None
         if not file.exists():
             self.issues.append(
-                Issue(str(file), "no such label file", "its image is taken to have no objects")
+                problem(str(file), "no such label file", "its image is taken to have no objects")
             )
         elif size != UNKNOWN_SIZE:
             try:
@@ -352,7 +352,7 @@ class _Reader:
             what += "; remove the last if it is a confidence" if len(values) > 4 else ""
         else:
             return _raw_object(where, label, values, size)
-        self.issues.append(Issue(str(file), what, "dropped"))
+        self.issues.append(problem(str(file), what, "dropped"))
         return None
 
 
