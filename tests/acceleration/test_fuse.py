@@ -118,3 +118,14 @@ def test_a_segmenter_is_fused_with_its_decoder(tiny_segmenter, enliven_norms, ba
     assert not any(isinstance(module, nn.BatchNorm2d) for module in fused.network.decoder.modules())
     if peer is None:
         assert not any(isinstance(module, nn.BatchNorm2d) for module in fused.modules())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_an_image_that_is_not_finite_is_not_answered_as_if_it_were(tiny_classifier, value):
+    model = tiny_classifier()
+    images = torch.rand(2, 3, 32, 32)
+    images[0, 1, 7, 9] = value
+    with torch.no_grad():
+        for one in (model, fuse(model)):
+            assert one(images)[0].isnan().all()
+            assert one(images)[1].isfinite().all()

@@ -117,6 +117,24 @@ def test_the_best_value_survives_although_the_run_was_moved(run, stopped, interr
     assert digest(stopped) == untouched, "nothing is written where the run was"
 
 
+def test_the_best_epoch_so_far_is_not_forgotten(refused, interrupted):
+    """Although a run could go on without: the next best would be taken for it."""
+    (interrupted / "checkpoints" / "best.ckpt").unlink()
+    said = refused("train --resume --config", interrupted / "config.yaml", "--out", interrupted)
+    assert "best.ckpt: is gone, and with it the best epoch so far; put back a copy" in said
+    assert f"with --pretrained {interrupted}" in said
+
+
+def test_a_damaged_checkpoint_is_not_gone_on_from(refused, interrupted):
+    path = interrupted / "checkpoints" / "last.ckpt"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+    said = refused("train --resume --config", interrupted / "config.yaml", "--out", interrupted)
+    assert "last.ckpt: is damaged" in said
+    assert path.read_bytes() == content
+
+
 def test_a_run_from_before_there_was_an_option_goes_on(run, whole, interrupted):
     """Its config does not hold the option, so it is at its default."""
     config = yaml.safe_load((interrupted / "config.yaml").read_text())

@@ -95,11 +95,15 @@ def test_a_folder_is_found_as_itself_and_in_its_run(saved):
 
 
 def change(folder, **changes):
+    """As whoever means it does: the checksums would tell."""
     path = folder / "model.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    description = json.loads(path.read_text()) | changes
+    del description["sha256"]
+    path.write_text(json.dumps(description))
 
 
 def damage_shapes(folder):
+    change(folder)
     weights = load_file(folder / "model.safetensors")
     weights["norm.weight"] = torch.zeros(3)
     del weights["norm.bias"]
@@ -108,12 +112,14 @@ def damage_shapes(folder):
 
 
 def spoil_weights(folder):
+    change(folder)
     weights = load_file(folder / "model.safetensors")
     weights["norm.weight"][5], weights["head.bias"][0] = float("nan"), float("inf")
     save_file(weights, folder / "model.safetensors")
 
 
 def make_whole_numbers(folder):
+    change(folder)
     weights = load_file(folder / "model.safetensors")
     save_file(
         weights | {"norm.weight": weights["norm.weight"].long()}, folder / "model.safetensors"
@@ -199,6 +205,22 @@ def cut_weights(folder):
         ),
         (lambda f: change(f, preprocessing={"mean": None}), "does not describe a model"),
         (
+            lambda f: change(f, preprocessing={"mean": [0.5, float("nan"), 0.5]}),
+            "mean must be from -10000 to 10000, got (0.5, nan, 0.5)",
+        ),
+        (
+            lambda f: change(f, preprocessing={"mean": [1e39, 0, 0]}),
+            "mean must be from -10000 to 10000, got (1e+39, 0, 0)",
+        ),
+        (
+            lambda f: change(f, preprocessing={"std": [1, 1e39, 1]}),
+            "std must be above 0, from 0.0001 to 10000, got (1, 1e+39, 1)",
+        ),
+        (
+            lambda f: change(f, preprocessing={"std": [1e-39, 1, 1]}),
+            "std must be above 0, from 0.0001 to 10000, got (1e-39, 1, 1)",
+        ),
+        (
             lambda f: change(f, class_names=["a", "b"]),
             "the network has 3 outputs but 2 class names were given",
         ),
@@ -250,6 +272,33 @@ def test_a_damaged_model_is_refused_with_the_file_and_the_reason(saved, damage, 
         load(saved[0])
     assert message in str(caught.value)
     assert str(saved[0]) in str(caught.value)
+
+
+def test_weights_of_another_model_are_refused(saved, tiny_classifier, tmp_path):
+    folder, model = saved
+    other = tiny_classifier(model.class_names, seed=4, global_pool="avg")
+    save_model(tmp_path / "other", other, metrics={}, version="1")
+    (tmp_path / "other" / "model.safetensors").rename(folder / "model.safetensors")
+    with pytest.raises(
+        InputError,
+        match=r"safetensors: is damaged or was changed: its SHA-256 is \w{64}, model.json has",
+    ):
+        load(folder)
+
+
+def test_models_from_before_there_were_checksums_load_without_a_word(saved, capsys):
+    folder, model = saved
+    change(folder)
+    assert load(folder).class_names == model.class_names
+    assert capsys.readouterr().err == ""
+
+
+def test_a_description_that_is_written_otherwise_is_the_same(saved):
+    folder, model = saved
+    path = folder / "model.json"
+    description = json.loads(path.read_text())
+    path.write_text(json.dumps(dict(reversed(description.items())), ensure_ascii=True))
+    assert load(folder).class_names == model.class_names
 
 
 def test_what_is_not_there_is_said(tmp_path):

@@ -27,6 +27,9 @@ but memory does.
 """
 
 
+_MOST = 1e4
+"""Largest mean and deviation of pixels that are from 0 to 1, and the least deviation's inverse."""
+
 SMALL_IMAGE = 160
 """Below this size, in pixels, nothing of an image is cropped away by default."""
 
@@ -61,8 +64,12 @@ class Normalisation:
             raise InputError(
                 f"background must be three numbers from 0 to 255, got {self.background}"
             )
-        if min(self.std) <= 0:
-            raise InputError(f"std must be above 0, got {self.std}")
+        if not all(-_MOST <= value <= _MOST for value in self.mean):  # which NaN is not
+            raise InputError(f"mean must be from {-_MOST:g} to {_MOST:g}, got {self.mean}")
+        if not all(1 / _MOST <= value <= _MOST for value in self.std):
+            raise InputError(
+                f"std must be above 0, from {1 / _MOST:g} to {_MOST:g}, got {self.std}"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""

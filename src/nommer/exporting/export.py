@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from nommer.checksums import BLANK, stamped
 from nommer.errors import InputError
 from nommer.exporting.capture import (
     Exportable,
@@ -23,7 +24,7 @@ from nommer.exporting.capture import (
 )
 from nommer.exporting.parity import ParityReport, Prepared, compare
 from nommer.files import write_atomically, write_json
-from nommer.models.exported import INPUT, METADATA, build_exported, load_exported
+from nommer.models.exported import CHECKSUM, INPUT, METADATA, build_exported, load_exported
 
 
 def export_model(
@@ -90,7 +91,9 @@ def write_onnx(
     if onnx is None:
         raise RuntimeError("the exporter returned no program")
     onnx.model.metadata_props[METADATA] = json.dumps(description)
-    write_atomically(path, lambda stream: stream.write(onnx.model_proto.SerializeToString()))
+    onnx.model.metadata_props[CHECKSUM] = BLANK.decode()
+    content = stamped(onnx.model_proto.SerializeToString())
+    write_atomically(path, lambda stream: stream.write(content))
     return load_exported(path)
 
 

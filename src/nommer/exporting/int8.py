@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from nommer.checksums import BLANK, stamped
+from nommer.files import write_atomically
 from nommer.models.classification import Classifier
-from nommer.models.exported import INPUT, METADATA
+from nommer.models.exported import CHECKSUM, INPUT, METADATA
 from nommer.models.segmentation import Segmenter
 from nommer.shapes import Images
 
@@ -115,8 +117,10 @@ def quantise(source: Path, target: Path, images: Images) -> None:
     description = json.loads(next(entry.value for entry in told if entry.key == METADATA)) | {
         "precision": "int8"
     }
-    onnx.helper.set_model_props(quantised, {METADATA: json.dumps(description)})
-    onnx.save(quantised, str(target))
+    props = {METADATA: json.dumps(description), CHECKSUM: BLANK.decode()}
+    onnx.helper.set_model_props(quantised, props)
+    content = stamped(quantised.SerializeToString())
+    write_atomically(target, lambda stream: stream.write(content))
 
 
 @torch.inference_mode()

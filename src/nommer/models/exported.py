@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nommer.checksums import check_stamp
 from nommer.data.box_transforms import BoxPreprocessing
 from nommer.data.joint_transforms import DensePreprocessing
 from nommer.data.transforms import Preprocessing
@@ -27,6 +28,9 @@ METADATA = "nommer"
 """Key of the metadata under which task, class names, colours, preprocessing and sizes stand, as
 JSON.
 """
+
+CHECKSUM = "nommer.sha256"
+"""Key of the metadata under which the file's own checksum stands."""
 
 INPUT, OUTPUT, CELLS = "images", "logits", "cells"
 """Names in the file. A segmenter has two outputs: class scores per pixel, and those per cell that
@@ -228,6 +232,10 @@ def load_exported(path: Path) -> Classifier | Segmenter | Detector:
     Raises:
         InputError: a file that cannot be read, or that lacks the class names and the preprocessing.
     """
+    try:
+        check_stamp(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     session = open_session(path)
     try:
         description = _read(session.get_modelmeta().custom_metadata_map[METADATA])

@@ -13,6 +13,7 @@ from safetensors.torch import save
 
 from nommer.backbone.checkpoint import from_published, is_published, published_config
 from nommer.backbone.network import NomMer
+from nommer.checksums import check_description, check_file, checksum, with_checksums
 from nommer.data.box_transforms import BoxPreprocessing
 from nommer.data.joint_transforms import DensePreprocessing
 from nommer.data.transforms import Preprocessing
@@ -83,17 +84,19 @@ def save_model(folder: Path, model: Model, *, metrics: Mapping[str, Any], versio
         "preprocessing": model.preprocessing.to_dict(),
         "metrics": dict(metrics),
     }
-    write_json(folder / DESCRIPTION, description)
+    files = {WEIGHTS: checksum(folder / WEIGHTS)}
+    write_json(folder / DESCRIPTION, with_checksums(description, DESCRIPTION, files))
 
 
 def _withdraw_numbers(path: Path) -> None:
     """Take the numbers out of a description whose weights are about to be replaced.
 
-    One that is none is removed.
+    Their checksum too. A description that is none is removed.
     """
     if path.is_file():
         try:
-            write_json(path, _read_description(path) | {"metrics": {}})
+            description, _ = _read_description(path)
+            write_json(path, with_checksums(description | {"metrics": {}}, DESCRIPTION, {}))
         except InputError:
             path.unlink()
 
@@ -187,8 +190,10 @@ def _refuse_program(path: Path) -> None:
 
 
 def _load_folder(folder: Path) -> Model:
-    description = _read_description(folder / DESCRIPTION)
+    description, checksums = _read_description(folder / DESCRIPTION)
     weights = read_safetensors(folder / WEIGHTS)
+    if WEIGHTS in checksums:
+        check_file(folder / WEIGHTS, checksums[WEIGHTS], DESCRIPTION)
     task = description.get("task", "classification")
     if not isinstance(task, str) or task not in _BUILDERS:
         raise InputError(
@@ -245,7 +250,12 @@ _BUILDERS: dict[str, Callable[[Mapping[str, Any]], Model]] = {
 """How the model of each task is built from its description."""
 
 
-def _read_description(path: Path) -> dict[str, Any]:
+def _read_description(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What `model.json` says, and the checksums of the files beside it, none in older ones.
+
+    Raises:
+        InputError: it cannot be read, was changed, or is from a newer nommer.
+    """
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -257,7 +267,7 @@ def _read_description(path: Path) -> dict[str, Any]:
             f"{path}: written by a newer nommer (format {description['format']!r}, known: "
             f"{FORMAT}); upgrade nommer"
         )
-    return description
+    return description, check_description(description, path)
 
 
 def network_of(model: Model, source: str | Path) -> Any:

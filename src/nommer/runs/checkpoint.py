@@ -7,6 +7,7 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from nommer.checksums import is_whole
 from nommer.errors import InputError
 from nommer.files import write_atomically
 
@@ -43,8 +44,30 @@ class MovableCheckpoint(ModelCheckpoint):
     """Lightning's best checkpoint, found again after the run folder was moved."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over the best value so far, its files looked for where the run folder is now."""
-        super().load_state_dict(_moved(state_dict, str(state_dict["dirpath"]), str(self.dirpath)))
+        """Take over the best value so far, its files looked for where the run folder is now.
+
+        Raises:
+            InputError: the best epoch's checkpoint is gone or damaged; going on would forget it.
+        """
+        moved = _moved(state_dict, str(state_dict["dirpath"]), str(self.dirpath))
+        if best := moved["best_model_path"]:
+            _check_best(Path(best))
+        super().load_state_dict(moved)
+
+
+def _check_best(path: Path) -> None:
+    """Refuse to go on without the best epoch so far.
+
+    Raises:
+        InputError: its checkpoint is gone or damaged; the message says where its weights are too.
+    """
+    found = "is damaged" if path.is_file() else "is gone"
+    if found == "is gone" or not is_whole(path):
+        run = path.parents[1]
+        raise InputError(
+            f"{path}: {found}, and with it the best epoch so far; put back a copy, or start a new "
+            f"run from its weights, which {run / 'model'} has too, with --pretrained {run}"
+        )
 
 
 def _moved(value: Any, old: str, new: str) -> Any:
@@ -57,12 +80,15 @@ def _moved(value: Any, old: str, new: str) -> Any:
 def open_checkpoint(path: Path, *, mmap: bool = False) -> dict[str, Any]:
     """Read the plain values and tensors of a run's checkpoint.
 
-    With `mmap`, tensors only once they are looked at.
+    Everything is compared with the checksums that the file holds; with `mmap` everything but
+    tensors, which then are read only once they are looked at.
 
     Raises:
         InputError: it cannot be read so, or is none of a run.
     """
     try:
+        if not is_whole(path, only="data.pkl" if mmap else None):
+            raise ValueError("checksums differ")  # noqa: TRY301 - told as any other damage
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
