@@ -38,7 +38,8 @@ from torch import nn
 import nommer
 from nommer import zoo
 from nommer.models.networks import build_network
-from nommer.tasks.optimiser import Optim
+from nommer.settings.optim import Optim
+from nommer.tasks.optimiser import build_optimizer
 
 
 def collect(runs: Sequence[Run]) -> list[dict]:
@@ -129,7 +130,7 @@ def inference(network: nn.Module) -> Callable[[torch.Tensor], object]:
 def training(network: nn.Module, classes: int) -> Callable[[torch.Tensor], object]:
     """A forward and a backward pass and a step of the optimiser."""
     network.train()
-    optimizer = Optim().optimizer(network, 1e-5)
+    optimizer = build_optimizer(Optim(), network, 1e-5)
 
     def step(images: torch.Tensor) -> None:
         labels = torch.arange(len(images), device=images.device) % classes

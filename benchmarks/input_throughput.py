@@ -27,8 +27,9 @@ from torchvision.datasets.folder import default_loader
 from nommer.data.classification import ClassificationData
 from nommer.data.formats.classification import read_classification
 from nommer.data.module import Loading
-from nommer.data.transforms import Augmentation, Preprocessing
+from nommer.data.transforms import Preprocessing
 from nommer.figures import save_figure
+from nommer.settings.augmentation import Augmentation
 
 COLOURS = {"nommer": "#0072b2", "nommer --cache ram": "#56b4e9"}
 

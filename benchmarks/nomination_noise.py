@@ -19,8 +19,8 @@ from nommer.backbone.nominator import Nomination
 from nommer.data.images import decode
 from nommer.data.masks import read_mask
 from nommer.inference.evaluation import data_of_run
-from nommer.models.inference import Inference
 from nommer.runs.folder import run_of
+from nommer.settings.inference import Inference
 from nommer.tasks.metrics import SegmentationMetrics
 from nommer.tasks.registry import task_for
 

@@ -21,9 +21,9 @@ from torch import nn
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
 
+from nommer.benchmarking.cases import Case
 from nommer.benchmarking.models import Networks
 from nommer.benchmarking.timing import warm_up
-from nommer.settings.benchmark import Case
 
 PARTS = {
     r"stem": "stem",

@@ -16,8 +16,8 @@ from pathlib import Path
 import onnxruntime
 import torch
 
+from nommer.benchmarking.cases import Case
 from nommer.benchmarking.models import Networks, write_onnx
-from nommer.settings.benchmark import Case
 
 CALLS = 10
 

@@ -18,8 +18,8 @@ from torch import nn
 
 from nommer.benchmarking.models import giga_macs
 from nommer.models.rcnn import RCNN
-from nommer.models.rcnn_protocol import RCNNProtocol
 from nommer.models.upernet import UPerNet
+from nommer.settings.rcnn import RCNNProtocol
 
 SIZES = ("nommer_tiny", "nommer_small", "nommer_base")
 COCO_SIDE = 928

@@ -19,6 +19,7 @@ from PIL import Image
 from nommer import Classifier, NomMer
 from nommer.data.transforms import Preprocessing
 from nommer.settings.network import NetworkOptions
+from nommer.tasks.networks import network_config
 
 settings.register_profile("nommer", deadline=None)  # machines that run tests are busy
 settings.load_profile("nommer")
@@ -250,7 +251,7 @@ def tiny_classifier():
     def build(names=("blue", "green", "red"), *, seed=0, **options):
         torch.manual_seed(seed)
         network = NetworkOptions(**options).for_image_size(32)
-        config = network.config("nommer_micro", num_classes=len(names), image_size=32)
+        config = network_config(network, "nommer_micro", num_classes=len(names), image_size=32)
         return Classifier(
             NomMer(config), class_names=names, preprocessing=Preprocessing(image_size=32)
         ).eval()
@@ -272,7 +273,7 @@ def tiny_segmenter(enliven_norms):
     ):
         torch.manual_seed(seed)
         network = NetworkOptions().for_image_size(image_size)
-        config = network.config("nommer_micro", num_classes=0, image_size=image_size)
+        config = network_config(network, "nommer_micro", num_classes=0, image_size=image_size)
         network = UPerNet(
             backbone or NomMer(config),
             num_classes=len(names),

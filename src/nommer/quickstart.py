@@ -6,12 +6,12 @@ from time import perf_counter
 
 from nommer.api import evaluate, explain, export, predict, train
 from nommer.data.digits import write_digits
-from nommer.data.transforms import Augmentation
 from nommer.exporting.delivery import ExportResult
 from nommer.inference.evaluation import EvaluationResult
 from nommer.inference.prediction import PredictionResult
 from nommer.recipes import read_recipe
 from nommer.runs.results import prepare_folder
+from nommer.settings.augmentation import Augmentation
 from nommer.studies.explaining import ExplanationResult
 from nommer.training.train import TrainingResult
 

@@ -14,7 +14,7 @@ import torch
 from nommer.cli import build_parser, normalise
 from nommer.data.formats.folders import ClassFolders
 from nommer.recipes import recipe_names
-from nommer.settings.training import TrainSettings
+from nommer.settings.train import TrainSettings
 from nommer.tasks.registry import TASKS
 from nommer.tasks.task import Found
 

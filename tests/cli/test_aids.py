@@ -17,8 +17,8 @@ import nommer
 from nommer.cli import main
 from nommer.data.classification import ClassificationBatch
 from nommer.data.formats.classification import read_classification
+from nommer.settings.optim import Optim
 from nommer.tasks.classification.task import ClassificationModule, balanced_weights
-from nommer.tasks.optimiser import Optim
 from nommer.training import batch_size
 from nommer.training.ema import AveragedWeights
 from nommer.training.time_limit import TimeLimit
@@ -41,8 +41,8 @@ def network(state):
 def options(coloured, trained, train_options):
     """All aids at once, with everything random switched on."""
     given = [
-        f"--aids.ema={DECAY}",
-        "--aids.freeze=2",
+        f"--ema={DECAY}",
+        "--freeze=2",
         f"--pretrained={trained}",
         "--network.drop-path-rate=0.3",
     ]
@@ -150,7 +150,7 @@ def test_a_linear_probe_learns_the_classifier_alone(
         "train --data",
         coloured,
         *train_options,
-        "--epochs 1 --aids.freeze backbone --out",
+        "--epochs 1 --freeze backbone --out",
         out,
     )
     printed = run(*train, "--pretrained", trained)
@@ -169,7 +169,7 @@ def test_frozen_stages_of_a_segmenter_are_the_backbones(
     run, scenes, segment_options, segmented, tmp_path
 ):
     out = tmp_path / "run"
-    options = (*segment_options, "--epochs 1 --aids.ema 0.5 --aids.freeze backbone")
+    options = (*segment_options, "--epochs 1 --ema 0.5 --freeze backbone")
     run("train --data", scenes, *options, "--pretrained", segmented, "--out", out)
     before, after = (
         nommer.load(segmented).network.state_dict(),
@@ -189,7 +189,7 @@ def test_a_run_stops_early_and_stays_stopped(run, coloured, train_options, tmp_p
         "train --data",
         coloured,
         *train_options,
-        "--lr 1e-9 --epochs 9 --aids.patience 2 --out",
+        "--lr 1e-9 --epochs 9 --patience 2 --out",
         out,
     )
     printed = run(*train)
@@ -219,16 +219,16 @@ def test_rare_classes_count_as_much_as_others(write_classes, tiny_classifier, tm
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("--aids.ema 1", "aids.ema must be above 0 and below 1, got 1.0"),
-        ("--aids.patience 0", "aids.patience must be 1 or more, got 0"),
+        ("--ema 1", "--ema must be above 0 and below 1, got 1.0"),
+        ("--patience 0", "--patience must be 1 or more, got 0"),
         (
-            "--aids.min-delta 0.1",
-            "aids.min_delta: does nothing without aids.patience; give both or none",
+            "--min-delta 0.1",
+            "--min-delta: does nothing without --patience; give both or none",
         ),
-        ("--aids.freeze 5", "aids.freeze must be from 0 to 4, or backbone, got 5"),
+        ("--freeze 5", "--freeze must be from 0 to 4, or backbone, got 5"),
         (
-            "--aids.freeze 2",
-            "--aids.freeze: without --pretrained the frozen layers would stay random; give both",
+            "--freeze 2",
+            "--freeze: without --pretrained the frozen layers would stay random; give both",
         ),
     ],
 )

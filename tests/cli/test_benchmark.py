@@ -10,11 +10,12 @@ import torch
 from PIL import Image
 
 from nommer.benchmarking.benchmark import Bench, name_failure
+from nommer.benchmarking.cases import Case, groups_of
 from nommer.benchmarking.models import Networks, build, giga_macs
 from nommer.benchmarking.report import to_markdown
 from nommer.benchmarking.results import BenchmarkResult
 from nommer.benchmarking.timing import Spread, matrix_peak, peak_memory, time_in_turns
-from nommer.settings.benchmark import BenchmarkSettings, Case, listed
+from nommer.settings.benchmark import BenchmarkSettings, listed
 
 FAST = "--device cpu --rounds 2 --seconds 0.2"
 
@@ -87,7 +88,7 @@ def test_lists_come_as_text_or_as_lists(tmp_path):
 
 
 def test_fused_models_are_compared_with_plain_peers(settings):
-    groups = settings(backends="fused").groups()
+    groups = groups_of(settings(backends="fused"))
     assert [(case.model, case.backend) for case in groups[0]] == [
         ("nommer_micro", "fused"),
         ("test_resnet", "eager"),
@@ -159,7 +160,7 @@ def test_what_cannot_be_run_is_a_row_that_says_so(settings, tmp_path, monkeypatc
         return step(case)
 
     monkeypatch.setattr(bench.networks, "step", full)
-    result.measurements.extend(bench.measure(settings().groups()[0], result))
+    result.measurements.extend(bench.measure(groups_of(settings())[0], result))
     ours, theirs = result.measurements
     assert (ours.failure, ours.seconds, ours.ratio) == ("out of memory", None, None)
     assert theirs.failure is None
@@ -201,7 +202,7 @@ def test_compiled_networks_take_turns_with_compiled_peers(
         "batches": "2",
         "precisions": "bf16",
     }
-    (group,) = settings(**chosen).groups()
+    (group,) = groups_of(settings(**chosen))
     assert [case.backend for case in group] == ["fused-compiled", "compiled"]
     ours, theirs = Bench(settings(), torch.device("cpu"), {}).measure(group, result)
     assert ours.failure is theirs.failure is None
@@ -212,7 +213,7 @@ def test_blocks_take_turns_with_plain_peers_in_training(settings, tmp_path, monk
     calls = []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda part, **_: calls.append(part))
     result = BenchmarkResult(tmp_path, "a CPU", reference="test_resnet")
-    (group,) = settings(backends="blocks", batches="2", mode="training").groups()
+    (group,) = groups_of(settings(backends="blocks", batches="2", mode="training"))
     assert [(case.model, case.backend) for case in group] == [
         ("nommer_micro", "blocks"),
         ("test_resnet", "eager"),
@@ -225,7 +226,7 @@ def test_blocks_take_turns_with_plain_peers_in_training(settings, tmp_path, monk
 
 def test_only_a_nommer_has_such_blocks(settings, tmp_path):
     result = BenchmarkResult(tmp_path, "a CPU", reference=None)
-    (group,) = settings(models="test_resnet", peers="", backends="blocks").groups()
+    (group,) = groups_of(settings(models="test_resnet", peers="", backends="blocks"))
     (row,) = Bench(settings(), torch.device("cpu"), {}).measure(group, result)
     assert (
         row.failure

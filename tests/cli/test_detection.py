@@ -489,7 +489,7 @@ def test_training_aids_and_replay_are_for_detectors_too(run, coco, detected, tmp
     given = (
         "--pretrained",
         detected,
-        "--aids.ema 0.5 --aids.freeze backbone --batch-size auto --time-limit 1h",
+        "--ema 0.5 --freeze backbone --batch-size auto --time-limit 1h",
     )
     printed = run("train --data", coco, "--out", out, *OPTIONS, *given, "--epochs 1")
     assert "batch size " in printed.err

@@ -11,15 +11,16 @@ import yaml
 
 from nommer import api
 from nommer.cli import VERBS, build_parser, find_config, main, normalise
-from nommer.data.box_transforms import BoxAugmentation
 from nommer.data.formats.folders import ClassFolders
 from nommer.data.formats.masks import MaskFolders
 from nommer.data.formats.objects import DetectionFolders
 from nommer.data.masks import MaskEncoding
-from nommer.data.transforms import Augmentation
-from nommer.models.rcnn_protocol import RCNNProtocol
 from nommer.recipes import recipe_names, recipe_path
-from nommer.settings.training import TrainSettings
+from nommer.settings.augmentation import Augmentation
+from nommer.settings.detection import BoxAugmentation
+from nommer.settings.rcnn import RCNNProtocol
+from nommer.settings.train import TrainSettings
+from nommer.tasks.optimiser import build_optimizer
 from nommer.tasks.registry import TASKS
 from nommer.tasks.task import Found
 
@@ -124,7 +125,6 @@ def test_the_defaults_are_those_of_python(run):
             "augment",
             "pixels",
             "loggers",  # a tuple, which YAML writes as a list
-            "aids",
             "classification",
             "segmentation",
             "detection",
@@ -195,7 +195,7 @@ class TestRecipes:
         variant = settings.model.removeprefix("nommer_")
         if variant in PARAMETERS and task == "classification":
             assert sum(parameter.numel() for parameter in model.parameters()) == PARAMETERS[variant]
-        settings.optim.optimizer(model.network, settings.lr)
+        build_optimizer(settings.optim, model.network, settings.lr)
 
     def test_is_found_by_name_with_and_without_ending(self):
         for name in recipe_names():

@@ -54,7 +54,7 @@ def tasks(coloured, scenes, objects, train_options, segment_options):
     mixing = [
         "--augment.random-erasing=0.5",
         "--augment.mixup=0.5",
-        "--aids.ema=0.9",
+        "--ema=0.9",
         "--accumulate=2",
     ]
     small = [option for option in train_options if "size" not in option]

@@ -204,9 +204,7 @@ def test_bad_images_are_left_out_listed_and_counted(run, single, train_options, 
         *train_options,
         "--epochs 1 --on-bad-sample skip",
     )
-    assert (
-        "validation images that are training images too, evaluated too well: 1" in printed.err
-    )
+    assert "validation images that are training images too, evaluated too well: 1" in printed.err
     assert "3 issues in the data, 2 files left out: see data_issues.jsonl" in printed.err
     issues = [
         json.loads(line)

@@ -15,18 +15,19 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from nommer.data.box_transforms import (
-    BoxAugmentation,
     BoxPreprocessing,
     CropWithin,
     FitSize,
     Target,
     WholeImage,
+    box_transform,
     resize,
     to_target,
 )
 from nommer.data.formats.objects import RawObject, make_objects
 from nommer.data.seeding import seeded
 from nommer.errors import InputError
+from nommer.settings.detection import BoxAugmentation
 
 EXACT = {"interpolation": "nearest", "mean": (0, 0, 0), "std": (1, 1, 1)}
 """Colours stay what they are, so that they tell which object a pixel is of."""
@@ -72,7 +73,7 @@ def test_boxes_and_masks_lie_where_the_objects_are(augmentation, size):
     scale = np.array(size * 2) / (120, 90, 120, 90)
     boxes = np.array([(10, 8, 50, 40), (60, 20, 100, 80), (20, 50, 55, 85)]) * scale
     image, target = scene(size, boxes=boxes.astype(int))
-    transform = augmentation.transform(BoxPreprocessing(short_side=64, long_side=160, **EXACT))
+    transform = box_transform(augmentation, BoxPreprocessing(short_side=64, long_side=160, **EXACT))
     seen = 0
     for seed in range(6):
         with seeded(seed):
@@ -101,8 +102,8 @@ def test_boxes_and_masks_lie_where_the_objects_are(augmentation, size):
 
 def test_a_flip_is_the_literal_one():
     image, target = scene()
-    transform = BoxAugmentation(hflip=1.0).transform(
-        BoxPreprocessing(short_side=90, long_side=200, **EXACT)
+    transform = box_transform(
+        BoxAugmentation(hflip=1.0), BoxPreprocessing(short_side=90, long_side=200, **EXACT)
     )
     changed, objects = transform(image, target)
     assert torch.equal(
@@ -116,7 +117,7 @@ def test_a_flip_is_the_literal_one():
 def test_nothing_changes_without_augmentation():
     image, target = scene()
     preprocessing = BoxPreprocessing(short_side=180, long_side=400)
-    changed, objects = BoxAugmentation(hflip=0).transform(preprocessing)(image, target)
+    changed, objects = box_transform(BoxAugmentation(hflip=0), preprocessing)(image, target)
     assert torch.equal(changed, preprocessing(image))
     assert torch.equal(objects["boxes"], target["boxes"] * 2)
     assert torch.equal(
@@ -142,9 +143,9 @@ def test_no_objects_are_no_trouble():
     image, target = scene(boxes=())
     target["masks"] = torch.zeros(0, 90, 120, dtype=torch.uint8)
     for augmentation in AUGMENTATIONS.values():
-        changed, objects = augmentation.transform(BoxPreprocessing(short_side=64, long_side=160))(
-            image, target
-        )
+        changed, objects = box_transform(
+            augmentation, BoxPreprocessing(short_side=64, long_side=160)
+        )(image, target)
         assert objects["boxes"].shape == (0, 4)
         assert objects["masks"].shape == (0, *changed.shape[1:])
         assert objects["labels"].shape == (0,)
@@ -154,8 +155,9 @@ def test_an_object_of_which_nothing_is_left_goes_with_its_label_and_mask():
     image, target = scene(
         (200, 200), boxes=((0, 0, 4, 4), (90, 90, 110, 110), (196, 196, 200, 200))
     )
-    transform = BoxAugmentation(scale_jitter=(4.0, 4.0)).transform(
-        BoxPreprocessing(short_side=200, long_side=200, **EXACT)
+    transform = box_transform(
+        BoxAugmentation(scale_jitter=(4.0, 4.0)),
+        BoxPreprocessing(short_side=200, long_side=200, **EXACT),
     )
     for seed in range(8):
         with seeded(seed):
@@ -169,8 +171,9 @@ def test_an_object_whose_mask_is_cut_away_goes_though_its_box_is_in_the_crop():
     image, target = scene((40, 40), boxes=((0, 0, 40, 40),))
     target["masks"][:] = 0
     target["masks"][0, 39, 39] = 1
-    transform = BoxAugmentation(hflip=0, scale_jitter=(4.0, 4.0)).transform(
-        BoxPreprocessing(short_side=40, long_side=40)
+    transform = box_transform(
+        BoxAugmentation(hflip=0, scale_jitter=(4.0, 4.0)),
+        BoxPreprocessing(short_side=40, long_side=40),
     )
     for seed in range(10):
         with seeded(seed):
@@ -229,7 +232,7 @@ def test_targets_are_what_torchvision_takes():
 def test_transforms_travel_to_other_processes():
     image, target = scene()
     for augmentation in AUGMENTATIONS.values():
-        transform = augmentation.transform(BoxPreprocessing(short_side=64, long_side=160))
+        transform = box_transform(augmentation, BoxPreprocessing(short_side=64, long_side=160))
         for function in (transform, pickle.loads(pickle.dumps(transform))):
             with seeded(3):
                 changed, objects = function(image, target)

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from nommer.data import cache as cache_module
-from nommer.data.box_transforms import BoxAugmentation, BoxPreprocessing
+from nommer.data.box_transforms import BoxPreprocessing
 from nommer.data.cache import CacheFile, DecodedCache
 from nommer.data.classification import ClassificationData
 from nommer.data.detection import DetectionData
@@ -20,11 +20,14 @@ from nommer.data.formats.detection import read_detection
 from nommer.data.formats.folders import read_class_folders
 from nommer.data.formats.masks import read_mask_folders
 from nommer.data.images import ImageError
-from nommer.data.joint_transforms import DensePreprocessing, JointAugmentation
+from nommer.data.joint_transforms import DensePreprocessing
 from nommer.data.module import Loading
 from nommer.data.segmentation import SegmentationData
-from nommer.data.transforms import Augmentation, Preprocessing
+from nommer.data.transforms import Preprocessing
 from nommer.errors import InputError
+from nommer.settings.augmentation import Augmentation
+from nommer.settings.detection import BoxAugmentation
+from nommer.settings.segmentation import JointAugmentation
 from tests.run_contents import same
 
 LOADING = Loading(batch_size=4, workers=0, seed=1)

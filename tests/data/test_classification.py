@@ -6,7 +6,8 @@ import torch
 from nommer.data.classification import ClassificationData, ClassificationDataset, Loading
 from nommer.data.formats.folders import read_class_folders
 from nommer.data.images import ImageError, decode
-from nommer.data.transforms import Augmentation, Preprocessing
+from nommer.data.transforms import Preprocessing
+from nommer.settings.augmentation import Augmentation
 
 
 def data_module(root, *, workers=0, batch_size=4, augmentation=None, seed=0):

@@ -12,11 +12,12 @@ import torch
 from lightning.fabric.utilities import move_data_to_device
 from PIL import Image
 
-from nommer.data.box_transforms import BoxAugmentation, BoxPreprocessing
+from nommer.data.box_transforms import BoxPreprocessing
 from nommer.data.detection import DetectionBatch, DetectionData, collate
 from nommer.data.formats.detection import read_detection
 from nommer.data.images import ImageError, decode
 from nommer.data.module import Loading
+from nommer.settings.detection import BoxAugmentation
 
 
 @pytest.fixture

@@ -12,15 +12,16 @@ from torchvision.transforms import v2
 
 from nommer.data.joint_transforms import (
     DensePreprocessing,
-    JointAugmentation,
     View,
     WholeImage,
     choose_view,
+    joint_transform,
     photometric_distortion,
 )
 from nommer.data.masks import IGNORE
 from nommer.data.seeding import seeded
 from nommer.errors import InputError
+from nommer.settings.segmentation import JointAugmentation
 
 PLAIN = {"mean": (0, 0, 0), "std": (1, 1, 1)}
 sides = st.integers(1, 90)
@@ -145,7 +146,7 @@ class TestJointAugmentation:
         preprocessing = DensePreprocessing(image_size=48, interpolation="nearest", **PLAIN)
         augmentation = JointAugmentation(scale=(low, high), **GEOMETRY)
         with seeded(seed):
-            seen, mask = augmentation.transform(preprocessing)(image, labels)
+            seen, mask = joint_transform(augmentation, preprocessing)(image, labels)
         assert (seen.shape, mask.shape) == ((3, 48, 48), (48, 48))
         assert (seen.dtype, mask.dtype) == (torch.float32, torch.int64)
         assert type(seen) is type(mask) is torch.Tensor
@@ -157,7 +158,7 @@ class TestJointAugmentation:
 
     @pytest.mark.parametrize("size", [(80, 60), (1, 1), (1, 300), (40, 40), (700, 3)])
     def test_gives_a_square_whatever_comes(self, size):
-        transform = JointAugmentation().transform(DensePreprocessing(image_size=32))
+        transform = joint_transform(JointAugmentation(), DensePreprocessing(image_size=32))
         for seed in range(8):
             with seeded(seed):
                 image, mask = transform(*scene(*size))
@@ -167,7 +168,7 @@ class TestJointAugmentation:
 
     def test_a_seed_fixes_it_and_another_changes_it(self):
         transform, pair = (
-            JointAugmentation().transform(DensePreprocessing(image_size=32)),
+            joint_transform(JointAugmentation(), DensePreprocessing(image_size=32)),
             scene(80, 60),
         )
         results = []
@@ -183,14 +184,14 @@ class TestJointAugmentation:
         preprocessing = DensePreprocessing(image_size=64, short_side=64)
         still = JointAugmentation(scale=(1, 1), hflip=0, photometric=False)
         image, labels = scene(80, 80)
-        seen, mask = still.transform(preprocessing)(image, labels)
+        seen, mask = joint_transform(still, preprocessing)(image, labels)
         assert torch.equal(seen, preprocessing(image))
         resized = Image.fromarray(labels).resize((64, 64), Image.Resampling.NEAREST)
         assert np.array_equal(mask.numpy(), np.asarray(resized))
 
     def test_scales_are_spread_over_the_range_on_top_of_the_preprocessings_size(self):
         preprocessing = DensePreprocessing(image_size=200, short_side=50, **PLAIN)
-        transform = JointAugmentation(scale=(0.5, 2.0), **GEOMETRY).transform(preprocessing)
+        transform = joint_transform(JointAugmentation(scale=(0.5, 2.0), **GEOMETRY), preprocessing)
         heights = []
         for seed in range(60):
             with seeded(seed):
@@ -203,7 +204,9 @@ class TestJointAugmentation:
         image, labels = scene(32, 32)
         for name, axis in (("hflip", 1), ("vflip", 0)):
             options = {"scale": (1, 1), "photometric": False, "hflip": 0, "vflip": 0} | {name: 0.25}
-            transform = JointAugmentation(**options).transform(DensePreprocessing(image_size=32))
+            transform = joint_transform(
+                JointAugmentation(**options), DensePreprocessing(image_size=32)
+            )
             flipped = 0
             for seed in range(80):
                 with seeded(seed):
@@ -214,7 +217,10 @@ class TestJointAugmentation:
 
     def test_it_travels_to_other_processes(self):
         preprocessing, pair = DensePreprocessing(image_size=32), scene(40, 50)
-        for transform in (JointAugmentation().transform(preprocessing), WholeImage(preprocessing)):
+        for transform in (
+            joint_transform(JointAugmentation(), preprocessing),
+            WholeImage(preprocessing),
+        ):
             received = pickle.loads(pickle.dumps(transform))
             with seeded(5):
                 expected = transform(*pair)
@@ -307,8 +313,8 @@ class TestPhotometricDistortion:
 
     def test_leaves_the_mask_alone(self):
         image, labels = scene(32, 32)
-        transform = JointAugmentation(scale=(1, 1), hflip=0).transform(
-            DensePreprocessing(image_size=32)
+        transform = joint_transform(
+            JointAugmentation(scale=(1, 1), hflip=0), DensePreprocessing(image_size=32)
         )
         for seed in range(10):
             with seeded(seed):

@@ -8,9 +8,10 @@ from types import SimpleNamespace
 import torch
 
 from nommer.data.formats.masks import read_mask_folders
-from nommer.data.joint_transforms import DensePreprocessing, JointAugmentation
+from nommer.data.joint_transforms import DensePreprocessing
 from nommer.data.module import Loading
 from nommer.data.segmentation import SegmentationData
+from nommer.settings.segmentation import JointAugmentation
 
 
 def module(root, *, rank=0, world=1, batch_size=4, device="cpu", **loading):

@@ -9,10 +9,11 @@ from PIL import Image
 
 from nommer.data.formats.masks import read_mask_folders
 from nommer.data.images import ImageError, decode
-from nommer.data.joint_transforms import DensePreprocessing, JointAugmentation
+from nommer.data.joint_transforms import DensePreprocessing
 from nommer.data.masks import IGNORE, read_mask
 from nommer.data.module import Loading
 from nommer.data.segmentation import SegmentationData
+from nommer.settings.segmentation import JointAugmentation
 
 
 def data_module(root, *, workers=0, batch_size=4, epoch_steps=None, **preprocessing):

@@ -15,8 +15,11 @@ from timm.data import create_transform
 from torchvision.transforms import v2
 
 from nommer.data.seeding import seeded
-from nommer.data.transforms import Augmentation, PixelOptions, Preprocessing, posterise
+from nommer.data.transforms import Preprocessing, check_policy, posterise, training_transform
+from nommer.data.transforms import mixing as mixing_of
 from nommer.errors import InputError
+from nommer.settings.augmentation import Augmentation
+from nommer.settings.pixels import PixelOptions
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -152,7 +155,7 @@ def test_preprocessing_survives_json_like_values():
         (lambda: Augmentation(scale=(0, 1)), "augment.scale must be two numbers"),
         (lambda: Augmentation(mixup=-0.1), "augment.mixup must be 0 or more, got -0.1"),
         (
-            lambda: Augmentation(auto_augment="random-things"),
+            lambda: check_policy(Augmentation(auto_augment="random-things")),
             "augment.auto_augment 'random-things' is no policy of timm",
         ),
     ],
@@ -180,7 +183,7 @@ AUGMENTATIONS = {
 @pytest.mark.parametrize("augmentation", AUGMENTATIONS.values(), ids=AUGMENTATIONS.keys())
 class TestAugmentation:
     def test_a_seed_fixes_it_and_another_changes_it(self, augmentation):
-        transform = augmentation.transform(Preprocessing(image_size=32))
+        transform = training_transform(augmentation, Preprocessing(image_size=32))
         image, results = random_image(80, 60), []
         for seed in (1, 2, 3, 1):
             random.random()
@@ -193,7 +196,7 @@ class TestAugmentation:
 
     @pytest.mark.parametrize("size", [(80, 60), (1, 1), (1, 3000), (40, 40)])
     def test_gives_a_normalised_input_whatever_comes(self, augmentation, size):
-        result = augmentation.transform(Preprocessing(image_size=32))(random_image(*size))
+        result = training_transform(augmentation, Preprocessing(image_size=32))(random_image(*size))
         assert result.shape == (3, 32, 32)
         assert result.dtype == torch.float32
         assert result.isfinite().all()
@@ -203,7 +206,7 @@ class TestAugmentation:
 @pytest.mark.parametrize("policy", ["rand-m10-mstd0-n4-inc1", "augmix-m10-d3", "original", "v0"])
 def test_the_strongest_policies_fail_on_no_image(policy):
     transform, image = (
-        Augmentation(auto_augment=policy).transform(Preprocessing(image_size=32)),
+        training_transform(Augmentation(auto_augment=policy), Preprocessing(image_size=32)),
         random_image(40, 32),
     )
     for seed in range(150):
@@ -225,15 +228,17 @@ def test_posterising_keeps_the_highest_bits():
 def test_without_random_changes_the_augmentation_is_the_image():
     still = Augmentation(scale=(1, 1), ratio=(1, 1), hflip=0, color_jitter=0)
     image, preprocessing = random_image(64, 64), Preprocessing(image_size=64)
-    assert torch.allclose(still.transform(preprocessing)(image), preprocessing(image), atol=1e-5)
+    assert torch.allclose(
+        training_transform(still, preprocessing)(image), preprocessing(image), atol=1e-5
+    )
 
 
 class TestMixing:
     def test_is_off_unless_asked_for(self):
-        assert Augmentation().mixing(3, 0.1) is None
+        assert mixing_of(Augmentation(), 3, 0.1) is None
 
     def test_mixed_labels_are_distributions_with_the_smoothing(self):
-        mixing = Augmentation(mixup=0.8, cutmix=1.0).mixing(4, 0.1)
+        mixing = mixing_of(Augmentation(mixup=0.8, cutmix=1.0), 4, 0.1)
         with seeded(0):
             images, targets = mixing(torch.rand(6, 3, 32, 32), torch.arange(6) % 4)
         assert images.shape == (6, 3, 32, 32)
@@ -241,7 +246,7 @@ class TestMixing:
         assert targets.min() >= 0.1 / 4 - 1e-6
 
     def test_mixup_is_the_weighted_sum_of_pairs(self):
-        mixing = Augmentation(mixup=1.0).mixing(2, 0.0)
+        mixing = mixing_of(Augmentation(mixup=1.0), 2, 0.0)
         batch = torch.stack([torch.zeros(3, 8, 8), torch.ones(3, 8, 8)])
         with seeded(0):
             images, targets = mixing(batch.clone(), torch.tensor([0, 1]))
@@ -306,7 +311,7 @@ def test_training_images_are_timms_to_the_last_bit(options):
         re_prob=augmentation.random_erasing,
         re_mode="pixel",
     )
-    transform = augmentation.transform(preprocessing)
+    transform = training_transform(augmentation, preprocessing)
     for seed in range(20):
         image = random_image(60 + seed, 70, seed)
         with seeded(seed):

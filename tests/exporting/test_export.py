@@ -16,10 +16,10 @@ from nommer.exporting import export as module
 from nommer.exporting.capture import ImageSize, capture, image_size
 from nommer.exporting.export import Format, export_model
 from nommer.exporting.parity import DENSE_BATCHES, compare, parity_images, prepare_some
-from nommer.models.inference import Inference
 from nommer.models.segmentation import Segmenter
 from nommer.models.storage import network_of, save_model
 from nommer.predictions import Failure
+from nommer.settings.inference import Inference
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,8 @@ from torch.utils._pytree import tree_leaves
 
 from nommer import InputError
 from nommer.models import inference as module
-from nommer.models.inference import DenseNetwork, Inference, score_bands
+from nommer.models.inference import DenseNetwork, score_bands
+from nommer.settings.inference import Inference
 
 
 class Local(DenseNetwork):

@@ -12,7 +12,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
 from nommer import InputError
-from nommer.models.rcnn_protocol import RCNNProtocol
+from nommer.settings.rcnn import RCNNProtocol
 
 BACKBONES = ("nommer_micro", "test_resnet", "test_convnext")
 SIZES = ((64, 64), (97, 131), (33, 300), (300, 33), (32, 32), (31, 7), (1, 1))

@@ -8,9 +8,9 @@ from torch.nn.functional import cross_entropy
 
 import nommer
 from nommer.models.object_masks import crop_masks, encode_pixels, paste_mask
-from nommer.models.rcnn_protocol import RCNNProtocol
 from nommer.models.roi_heads import Samples
 from nommer.models.roi_pool import RoIPool
+from nommer.settings.rcnn import RCNNProtocol
 
 SHAPES = [(64, 64), (48, 40)]
 

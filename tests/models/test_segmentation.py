@@ -6,11 +6,11 @@ import torch
 from PIL import Image
 
 from nommer import InputError
-from nommer.models.inference import Inference
 from nommer.models.networks import build_timm
 from nommer.models.segmentation import Segmenter
 from nommer.models.upernet import UPerNet
 from nommer.predictions import Failure, Segmentation
+from nommer.settings.inference import Inference
 
 SIZES = [(64, 48), (31, 77), (500, 33), (33, 500), (1, 1), (2, 90), (130, 97)]
 

@@ -10,8 +10,8 @@ from nommer import Classifier, InputError, NomMer
 from nommer.backbone.variants import VARIANTS
 from nommer.data.transforms import Preprocessing
 from nommer.models.detection import Detector
-from nommer.models.rcnn_protocol import RCNNProtocol
 from nommer.models.storage import load, load_backbone, network_of, nommer_of, save_model, task_of
+from nommer.settings.rcnn import RCNNProtocol
 
 NAMES = ("Käfer", "猫")
 

@@ -21,6 +21,7 @@ from nommer.studies.effects import (
 from nommer.studies.faithfulness import RANDOM, SENSITIVITY, _curves
 from nommer.studies.regions import Part
 from nommer.tasks.detection.metrics import ImageAnswer
+from nommer.tasks.networks import network_config
 from nommer.tasks.task import Evaluation
 
 
@@ -119,7 +120,7 @@ def test_a_context_that_a_network_lacks_is_not_forced():
     from nommer.settings.network import NetworkOptions  # noqa: PLC0415
 
     options = NetworkOptions(contexts=("convolution", "global")).for_image_size(32)
-    network = NomMer(options.config("nommer_micro", num_classes=2, image_size=32))
+    network = NomMer(network_config(options, "nommer_micro", num_classes=2, image_size=32))
     kinds = {job.kind for job in possible_interventions(network)}
     assert kinds & set(CONTEXTS) == {"convolution", "global"}
 

@@ -5,7 +5,8 @@ import torch
 
 from nommer.errors import InputError
 from nommer.recipes import read_recipe
-from nommer.tasks.optimiser import Optim
+from nommer.settings.optim import Optim
+from nommer.tasks.optimiser import build_optimizer, build_scheduler, check_optimiser
 
 
 def groups_by_name(network, optimizer):
@@ -19,7 +20,7 @@ def groups_by_name(network, optimizer):
 
 def test_every_parameter_is_optimised_once_and_only_matrices_decay(tiny_classifier):
     network = tiny_classifier().network
-    optimizer = Optim(weight_decay=0.07).optimizer(network, 1e-3)
+    optimizer = build_optimizer(Optim(weight_decay=0.07), network, 1e-3)
     groups = groups_by_name(network, optimizer)
     assert set(groups) == {name for name, _ in network.named_parameters()}
     assert sum(len(group["params"]) for group in optimizer.param_groups) == len(groups)
@@ -40,7 +41,7 @@ def test_every_parameter_is_optimised_once_and_only_matrices_decay(tiny_classifi
 
 def test_layer_decay_shrinks_the_rate_towards_the_stem(tiny_classifier):
     network = tiny_classifier().network
-    groups = groups_by_name(network, Optim(layer_decay=0.5).optimizer(network, 1e-3))
+    groups = groups_by_name(network, build_optimizer(Optim(layer_decay=0.5), network, 1e-3))
     scales = [
         groups[name]["lr_scale"]
         for name in ("stem.conv.weight", "stages.1.blocks.0.mlp.fc1.weight", "head.weight")
@@ -51,19 +52,19 @@ def test_layer_decay_shrinks_the_rate_towards_the_stem(tiny_classifier):
 
 def test_settings_reach_the_optimiser(tiny_classifier):
     network = tiny_classifier().network
-    optimizer = Optim(betas=(0.8, 0.95), eps=1e-6).optimizer(network, 2e-3)
+    optimizer = build_optimizer(Optim(betas=(0.8, 0.95), eps=1e-6), network, 2e-3)
     assert isinstance(optimizer, torch.optim.AdamW)
     assert optimizer.param_groups[0]["betas"] == (0.8, 0.95)
     assert optimizer.param_groups[0]["eps"] == 1e-6
     assert optimizer.param_groups[0]["lr"] == 2e-3
     for name in ("sgd", "lamb", "lion", "adan"):
-        Optim(name=name).optimizer(network, 1e-3)
+        build_optimizer(Optim(name=name), network, 1e-3)
 
 
 def rates(optim, lr, *, epochs, steps):
     """The learning rate at every step of a run."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr)
-    scheduler = optim.scheduler(optimizer, lr, epochs=epochs, steps_per_epoch=steps)
+    scheduler = build_scheduler(optim, optimizer, lr, epochs=epochs, steps_per_epoch=steps)
     found = [optimizer.param_groups[0]["lr"]]
     for step in range(1, epochs * steps + 1):
         scheduler.step_update(num_updates=step)
@@ -193,5 +194,5 @@ def test_what_is_not_given_depends_on_the_task():
 )
 def test_values_out_of_range_are_named(options, message):
     with pytest.raises(InputError) as caught:
-        Optim(**options)
+        check_optimiser(Optim(**options))
     assert message in str(caught.value)

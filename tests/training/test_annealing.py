@@ -9,7 +9,7 @@ from torch import nn
 from nommer import InputError
 from nommer.backbone.nominator import Nomination
 from nommer.settings.network import NetworkOptions
-from nommer.tasks.networks import build_network
+from nommer.tasks.networks import build_network, resolve_network
 from nommer.training.annealing import Annealing
 
 
@@ -61,7 +61,7 @@ def test_the_position_embedding_is_drawn_with_the_deviation_asked_for():
     deviations = {}
     for scale in (1.0, 0.02):
         torch.manual_seed(0)
-        options = NetworkOptions(position_scale=scale).resolved("nommer_micro", 224)
+        options = resolve_network(NetworkOptions(position_scale=scale), "nommer_micro", 224)
         settings = SimpleNamespace(model="nommer_micro", network=options, image_size=224)
         network = build_network(settings, num_classes=3)
         deviations[scale] = network.stages[2].pos_embed
@@ -90,11 +90,13 @@ def test_values_out_of_range_are_refused(options, message):
 
 def test_options_that_would_do_nothing_are_refused():
     with pytest.raises(InputError, match="do nothing where nothing is nominated"):
-        NetworkOptions(noise=(1.0, 0.0), fusion="sum").resolved("nommer_micro", 64)
+        resolve_network(NetworkOptions(noise=(1.0, 0.0), fusion="sum"), "nommer_micro", 64)
     with pytest.raises(
         InputError,
         match=r"--network\.timm: does nothing for nommer_micro, only for a network of timm",
     ):
-        NetworkOptions(timm={"img_size": 64}).resolved("nommer_micro", 64)
+        resolve_network(NetworkOptions(timm={"img_size": 64}), "nommer_micro", 64)
     with pytest.raises(InputError, match=r"--network\.noise: does nothing for a network of timm"):
-        NetworkOptions(noise=(1.0, 0.0), timm={"stem_stride": 2}).resolved("timm:test_resnet", 64)
+        resolve_network(
+            NetworkOptions(noise=(1.0, 0.0), timm={"stem_stride": 2}), "timm:test_resnet", 64
+        )

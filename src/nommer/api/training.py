@@ -4,20 +4,16 @@ from pathlib import Path
 from typing import Literal
 
 from nommer.checking.check import CheckResult, check_data
-from nommer.data.cache import CacheKind
-from nommer.data.transforms import Augmentation, PixelOptions
-from nommer.distributed.processes import Strategy, SyncNorms
-from nommer.distributed.trainer import Precision
 from nommer.runs.folder import RunFolder
-from nommer.settings.aids import Aids, ClassificationOptions
+from nommer.settings.augmentation import Augmentation
+from nommer.settings.choices import CacheKind, LoggerName, Precision, SyncNorms
+from nommer.settings.classification import ClassificationOptions
+from nommer.settings.detection import DetectionOptions
 from nommer.settings.network import NetworkOptions
-from nommer.settings.training import (
-    DetectionOptions,
-    LoggerName,
-    SegmentationOptions,
-    TrainSettings,
-)
-from nommer.tasks.optimiser import Optim
+from nommer.settings.optim import Optim
+from nommer.settings.pixels import PixelOptions
+from nommer.settings.segmentation import SegmentationOptions
+from nommer.settings.train import TrainSettings
 from nommer.training.replay import ReplayResult, replay_step
 from nommer.training.train import TrainingResult, train_model
 
@@ -74,12 +70,15 @@ def train(
     seed: int = 0,
     nodes: int = 1,
     sync_norms: SyncNorms = "auto",
-    strategy: Strategy = "auto",
     workers: int | None = None,
     cache: CacheKind = "none",
     accumulate: int = 1,
     checkpoint_minutes: float = 30.0,
     time_limit: str | None = None,
+    ema: float | None = None,
+    patience: int | None = None,
+    min_delta: float = 0.0,
+    freeze: int | Literal["backbone"] = 0,
     loggers: tuple[LoggerName, ...] = (),
     val_fraction: float = 0.2,
     on_bad_sample: Literal["auto", "error", "skip"] = "auto",
@@ -91,7 +90,6 @@ def train(
     optim: Optim = Optim(),
     augment: Augmentation = Augmentation(),
     pixels: PixelOptions = PixelOptions(),
-    aids: Aids = Aids(),
     classification: ClassificationOptions = ClassificationOptions(),
     segmentation: SegmentationOptions = SegmentationOptions(),
     detection: DetectionOptions = DetectionOptions(),
@@ -128,8 +126,6 @@ def train(
         nodes: number of machines, each running this command, as torchrun and SLURM start it.
         sync_norms: whether batch norms see the batches of all processes; auto does for segmentation
             and detection.
-        strategy: how several processes train: ddp, each with all weights, or fsdp (experimental),
-            each with a part of weights, gradients and the optimiser's state; auto is ddp.
         precision: number format of the computation; auto is bf16 on a GPU that can and 32
             elsewhere.
         compile: have torch.compile translate the training step, which takes one to five minutes at
@@ -147,6 +143,14 @@ def train(
         time_limit: duration such as 90s, 30m, 8h or 1d12h after which training is saved and
             stopped, so early that the best model so far can still be judged; --resume goes on with
             a limit of its own.
+        ema: decay of an exponential moving average of the weights, such as 0.999 (0.9999 for runs of
+            100,000 steps): it is evaluated, kept as the best and delivered in their place. It warms
+            up, so that short runs need no smaller one.
+        patience: stop after so many epochs in a row without a better model. By default never.
+        min_delta: with patience: by how much a better model must be better, from 0 to 1.
+        freeze: stages of the backbone, from the stem on, whose weights stay those of --pretrained
+            (1 to 4); backbone for all but the classifier or the heads, which for classification is
+            a linear probe. They run as in evaluation.
         loggers: wandb, mlflow or both, besides metrics.csv and TensorBoard; they are set up by
             their own environment variables, such as WANDB_MODE and MLFLOW_TRACKING_URI.
         val_fraction: share of each class that is held back where the data has no val folder.
@@ -163,7 +167,6 @@ def train(
         optim: optimiser and schedule.
         augment: random changes of the training images, for classification.
         pixels: how pixels are prepared.
-        aids: averaged weights, early stopping, frozen layers.
         classification: what is done about classes of different size, for classification.
         segmentation: head, loss and random changes of images and masks, for segmentation.
         detection: heads, sizes and random changes of images and objects, for detection and instance

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from nommer.distributed.trainer import Precision
 from nommer.errors import InputError, refuse_given
 from nommer.inference.evaluation import (
     EvaluationResult,
@@ -13,7 +12,8 @@ from nommer.inference.evaluation import (
     evaluate_model,
 )
 from nommer.inference.prediction import PredictionResult, PredictionSettings, predict_images
-from nommer.models.inference import Inference
+from nommer.settings.choices import Precision
+from nommer.settings.inference import Inference
 from nommer.studies.explaining import ExplanationResult, ExplanationSettings, explain_files
 from nommer.studies.study import StudySettings, study_data
 

@@ -11,15 +11,23 @@ import torch
 from torch import nn
 
 from nommer.acceleration.compile import check_compiler, exact_float32, sound_attention
+from nommer.benchmarking.cases import (
+    Case,
+    check_possible,
+    groups_of,
+    is_compiled,
+    reference_backend,
+)
 from nommer.benchmarking.models import Networks, Step, dtype_of, giga_macs
 from nommer.benchmarking.report import save_plot, to_markdown
 from nommer.benchmarking.results import BenchmarkResult, Measurement
 from nommer.benchmarking.timing import Spread, matrix_peak, peak_memory, time_in_turns, warm_up
+from nommer.distributed.trainer import torch_device
 from nommer.files import write_json, write_text
 from nommer.progress import notice
 from nommer.runs.folder import results_folder
 from nommer.runs.results import environment
-from nommer.settings.benchmark import BenchmarkSettings, Case, is_compiled, reference_backend
+from nommer.settings.benchmark import BenchmarkSettings
 
 TRAINING_WORK = 3
 """Work of a training step in forward passes: two gradients per product go backwards."""
@@ -38,7 +46,8 @@ def run_benchmark(
             size to the network; they take turns with the others as the backend "literal", in
             float32.
     """
-    device = torch.device(settings.torch_device)
+    check_possible(settings)
+    device = torch.device(torch_device(settings.device))
     if any(is_compiled(backend) for backend in settings.backends):
         check_compiler()
     folder = results_folder(None, "benchmark", settings.out, overwrite=settings.overwrite)
@@ -57,7 +66,7 @@ def measure_all(settings: BenchmarkSettings, result: BenchmarkResult, bench: "Be
         "settings": {name: plain(value) for name, value in vars(settings).items()}
     }
     stop = time.monotonic() + 60 * settings.minutes
-    for group in settings.groups():
+    for group in groups_of(settings):
         first = group[0]
         notice(
             f"{first.mode}, precision {first.precision}, {first.size} pixels, batch {first.batch}"

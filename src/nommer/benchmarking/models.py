@@ -16,9 +16,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from nommer.acceleration.compile import channels_last, compile_blocks
 from nommer.acceleration.fuse import fuse
+from nommer.benchmarking.cases import Case
 from nommer.errors import InputError
 from nommer.models.exported import open_session
-from nommer.settings.benchmark import Case
 
 DTYPES = {"32": torch.float32, "bf16": torch.bfloat16, "16": torch.float16}
 """The number formats in which precisions compute products."""

@@ -10,9 +10,9 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, NullLocator
 
+from nommer.benchmarking.cases import Case
 from nommer.benchmarking.results import BenchmarkResult, Measurement
 from nommer.figures import save_figure
-from nommer.settings.benchmark import Case
 
 COLUMNS = (
     "model",

@@ -4,8 +4,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nommer.benchmarking.cases import Case
 from nommer.benchmarking.timing import Spread
-from nommer.settings.benchmark import Case
 
 
 @dataclass(frozen=True)

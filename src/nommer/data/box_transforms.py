@@ -17,6 +17,7 @@ from nommer.data.formats.objects import Objects, masks_of
 from nommer.data.joint_transforms import photometric_distortion
 from nommer.data.transforms import Normalisation, fit_size
 from nommer.errors import InputError
+from nommer.settings.detection import BoxAugmentation
 
 _COARSE = (400, 500, 600)
 """Short sides before the crop of the published resize-or-crop policy, in pixels."""
@@ -88,69 +89,21 @@ class BoxPreprocessing(Normalisation):
         return self.normalise(image)
 
 
-@dataclass(frozen=True, kw_only=True)
-class BoxAugmentation:
-    """Random changes of the training images and their objects.
-
-    Source: the published COCO recipes of Mask R-CNN: flip at a single scale; multi-scale; resize or
-    crop.
-
-    Raises:
-        InputError: a value out of range; the message names it.
-    """
-
-    hflip: float = 0.5
-    """Probability of a horizontal flip."""
-    vflip: float = 0.0
-    """Probability of a vertical flip."""
-    short_sides: tuple[int, ...] = ()
-    """The shorter side is resized to one of these, in pixels; by default to the preprocessing's."""
-    resize_or_crop: bool = False
-    """Half of the images are first resized (short side 400, 500 or 600) and cropped (sides of 384
-    to 600 pixels).
-    """
-    scale_jitter: tuple[float, float] | None = None
-    """The image is resized by a random factor between these, on top of its size, and cropped to
-    that size.
-    """
-    photometric: bool = False
-    """Change brightness, contrast, saturation and hue, each with probability one half."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "short_sides", tuple(self.short_sides))
-        if any(side < 32 for side in self.short_sides):
-            raise InputError(
-                "detection.augment.short_sides must be 32 pixels or more each, got "
-                f"{self.short_sides}"
-            )
-        for name in ("hflip", "vflip"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(
-                    f"detection.augment.{name} must be from 0 to 1, got {getattr(self, name)}"
-                )
-        if self.scale_jitter is not None:
-            object.__setattr__(self, "scale_jitter", tuple(self.scale_jitter))
-            if len(self.scale_jitter) != 2 or not 0 < self.scale_jitter[0] <= self.scale_jitter[1]:
-                raise InputError(
-                    "detection.augment.scale_jitter must be two numbers with 0 < low <= high, got "
-                    f"{self.scale_jitter}"
-                )
-
-    def transform(self, preprocessing: BoxPreprocessing) -> BoxTransform:
-        """A function from an RGB image and its objects to a random, normalised view of both."""
-        short_sides = self.short_sides or (preprocessing.short_side,)
-        mode = v2.InterpolationMode(preprocessing.interpolation)
-        steps: list[v2.Transform] = [
-            v2.RandomHorizontalFlip(self.hflip),
-            v2.RandomVerticalFlip(self.vflip),
-        ]
-        if self.resize_or_crop:
-            coarse = v2.Compose([FitSize(_COARSE, _COARSE_LONG_SIDE, mode), CropWithin(*_CROP)])
-            steps.append(v2.RandomApply([coarse], p=0.5))
-        factors = self.scale_jitter or (1.0, 1.0)
-        steps.append(FitSize(short_sides, preprocessing.long_side, mode, factors=factors))
-        steps += [photometric_distortion()] if self.photometric else []
-        return _RandomView(preprocessing, v2.Compose(steps))
+def box_transform(augmentation: BoxAugmentation, preprocessing: BoxPreprocessing) -> BoxTransform:
+    """Build the function from an RGB image and its objects to a random, normalised view of both."""
+    short_sides = augmentation.short_sides or (preprocessing.short_side,)
+    mode = v2.InterpolationMode(preprocessing.interpolation)
+    steps: list[v2.Transform] = [
+        v2.RandomHorizontalFlip(augmentation.hflip),
+        v2.RandomVerticalFlip(augmentation.vflip),
+    ]
+    if augmentation.resize_or_crop:
+        coarse = v2.Compose([FitSize(_COARSE, _COARSE_LONG_SIDE, mode), CropWithin(*_CROP)])
+        steps.append(v2.RandomApply([coarse], p=0.5))
+    factors = augmentation.scale_jitter or (1.0, 1.0)
+    steps.append(FitSize(short_sides, preprocessing.long_side, mode, factors=factors))
+    steps += [photometric_distortion()] if augmentation.photometric else []
+    return _RandomView(preprocessing, v2.Compose(steps))
 
 
 class FitSize(v2.Transform):  # type: ignore[misc]  # torchvision has no types
@@ -237,7 +190,7 @@ def _place(sides: list[int], crop: list[int]) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class _RandomView:
-    """Result of `BoxAugmentation.transform`; a class, for processes that decode to receive it."""
+    """Result of `box_transform`; a class, for processes that decode to receive it."""
 
     preprocessing: BoxPreprocessing
     changes: v2.Transform

@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from PIL import Image
@@ -26,8 +26,7 @@ from nommer.data.images import ImageError
 from nommer.data.parallel import read_all
 from nommer.errors import InputError
 from nommer.progress import notice
-
-CacheKind: TypeAlias = Literal["none", "ram", "disk"]
+from nommer.settings.choices import CacheKind
 
 Decoded: TypeAlias = tuple[Any, ...]
 """One decoded sample: an RGB image, and where a task has them (H, W) uint8 labels."""

@@ -11,7 +11,8 @@ from nommer.data.formats.folders import Sample
 from nommer.data.images import decode
 from nommer.data.module import ImageData, ImageDataset, Loading
 from nommer.data.seeding import BalancedSampler, EpochSampler
-from nommer.data.transforms import Augmentation, Preprocessing
+from nommer.data.transforms import Preprocessing, training_transform
+from nommer.settings.augmentation import Augmentation
 
 
 class ClassificationBatch(NamedTuple):
@@ -73,7 +74,7 @@ class ClassificationData(ImageData[Sample, ClassificationBatch]):
         background = preprocessing.background
         super().__init__(
             ClassificationDataset(
-                train, augmentation.transform(preprocessing), background=background
+                train, training_transform(augmentation, preprocessing), background=background
             ),
             ClassificationDataset(val, preprocessing, background=background),
             loading=loading,

@@ -7,17 +7,18 @@ import torch
 from torch import Tensor
 
 from nommer.data.box_transforms import (
-    BoxAugmentation,
     BoxPreprocessing,
     BoxTransform,
     Target,
     WholeImage,
+    box_transform,
     to_target,
 )
 from nommer.data.cache import Decoded
 from nommer.data.formats.objects import DetectionSample
 from nommer.data.images import ImageError, decode
 from nommer.data.module import ImageData, ImageDataset, Loading
+from nommer.settings.detection import BoxAugmentation
 
 
 class DetectionBatch(NamedTuple):
@@ -101,7 +102,7 @@ class DetectionData(ImageData[DetectionSample, DetectionBatch]):
         loading: Loading,
     ) -> None:
         background = preprocessing.background
-        transform = augmentation.transform(preprocessing)
+        transform = box_transform(augmentation, preprocessing)
         super().__init__(
             DetectionDataset(train, transform, masks=masks, background=background),
             DetectionDataset(val, WholeImage(preprocessing), masks=False, background=background),

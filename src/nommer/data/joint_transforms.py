@@ -18,6 +18,7 @@ from torchvision.transforms import v2
 from nommer.data.masks import IGNORE
 from nommer.data.transforms import Normalisation, fit_size
 from nommer.errors import InputError
+from nommer.settings.segmentation import JointAugmentation
 
 JointTransform = Callable[[Image.Image, np.ndarray], tuple[Tensor, Tensor]]
 """From an RGB image, (H, W) uint8 labels to (3, S, S) float32, normalised, and (S, S) int64."""
@@ -81,60 +82,25 @@ class DensePreprocessing(Normalisation):
         return self.normalise(image)
 
 
-@dataclass(frozen=True, kw_only=True)
-class JointAugmentation:
-    """Random changes of the training images and their masks.
+def joint_transform(
+    augmentation: JointAugmentation, preprocessing: DensePreprocessing
+) -> JointTransform:
+    """Build the function from an RGB image and its labels to a random, normalised square of both.
 
-    Source: the published ADE20K recipe of UPerNet: scale, crop, flip, photometric distortion, in
-    this order.
-
-    Raises:
-        InputError: a value out of range; the message names it.
+    Its side S is image_size; where the image is smaller, zeros and `IGNORE` fill the square's
+    right and lower end.
     """
-
-    scale: tuple[float, float] = (0.5, 2.0)
-    """The image is resized by a random factor between these, on top of the preprocessing's size."""
-    max_class_share: float = 0.75
-    """Largest share of one class among the pixels of a crop; after ten tries any crop is taken."""
-    hflip: float = 0.5
-    """Probability of a horizontal flip."""
-    vflip: float = 0.0
-    """Probability of a vertical flip."""
-    photometric: bool = True
-    """Change brightness, contrast, saturation and hue, each with probability one half."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "scale", tuple(self.scale))
-        if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1]:
-            raise InputError(
-                "segmentation.augment.scale must be two numbers with 0 < low <= high, got "
-                f"{self.scale}"
-            )
-        if not 0 < self.max_class_share <= 1:
-            raise InputError(
-                "segmentation.augment.max_class_share must be above 0 and at most 1, got "
-                f"{self.max_class_share}"
-            )
-        for name in ("hflip", "vflip"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(
-                    f"segmentation.augment.{name} must be from 0 to 1, got {getattr(self, name)}"
-                )
-
-    def transform(self, preprocessing: DensePreprocessing) -> JointTransform:
-        """Return a function from an image and its labels to a random, normalised square of both.
-
-        Its side is `image_size`. Where the image is smaller, zeros and `IGNORE` fill the square's
-        right and lower end.
-        """
-        changes = [v2.RandomHorizontalFlip(self.hflip), v2.RandomVerticalFlip(self.vflip)]
-        changes += [photometric_distortion()] if self.photometric else []
-        return _RandomSquare(preprocessing, self, v2.Compose(changes))
+    changes = [
+        v2.RandomHorizontalFlip(augmentation.hflip),
+        v2.RandomVerticalFlip(augmentation.vflip),
+    ]
+    changes += [photometric_distortion()] if augmentation.photometric else []
+    return _RandomSquare(preprocessing, augmentation, v2.Compose(changes))
 
 
 @dataclass(frozen=True)
 class _RandomSquare:
-    """Result of `JointAugmentation.transform`; a class, for processes to receive it."""
+    """Result of `joint_transform`; a class, for processes to receive it."""
 
     preprocessing: DensePreprocessing
     augmentation: JointAugmentation

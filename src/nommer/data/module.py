@@ -10,10 +10,11 @@ import lightning as L
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from nommer.data.cache import CacheFile, CacheKind, Decoded, DecodedCache
+from nommer.data.cache import CacheFile, Decoded, DecodedCache
 from nommer.data.images import ImageError
 from nommer.data.loader import LateLoader, outlive_signals
 from nommer.data.seeding import EpochSampler, ShareSampler, seed_processor, seeded
+from nommer.settings.choices import CacheKind
 
 S = TypeVar("S")
 B = TypeVar("B")

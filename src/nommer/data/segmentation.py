@@ -10,12 +10,13 @@ from nommer.data.formats.mask_pairs import MaskSample
 from nommer.data.images import decode
 from nommer.data.joint_transforms import (
     DensePreprocessing,
-    JointAugmentation,
     JointTransform,
     WholeImage,
+    joint_transform,
 )
 from nommer.data.masks import MaskEncoding, check_size, read_mask
 from nommer.data.module import ImageData, ImageDataset, Loading
+from nommer.settings.segmentation import JointAugmentation
 
 
 class SegmentationBatch(NamedTuple):
@@ -82,7 +83,7 @@ class SegmentationData(ImageData[MaskSample, SegmentationBatch]):
         loading: Loading,
     ) -> None:
         background = preprocessing.background
-        transform = augmentation.transform(preprocessing)
+        transform = joint_transform(augmentation, preprocessing)
         super().__init__(
             SegmentationDataset(train, transform, encoding=encoding, background=background),
             SegmentationDataset(

@@ -5,21 +5,23 @@ Fixed for evaluation, random for training.
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, Mixup, create_transform
+from timm.data import Mixup, create_transform
 from timm.data.auto_augment import AugmentOp
 from timm.data.transforms import MaybeToTensor
 from torch import Tensor
 from torchvision.transforms import Normalize, v2
 
-from nommer.errors import InputError, check_words
+from nommer.errors import InputError
+from nommer.settings.augmentation import Augmentation
+from nommer.settings.pixels import SMALL_IMAGE, PixelOptions, PixelValues
 
 _LONGEST_ASPECT = 4
 """Longer images are cropped to this aspect ratio before resizing, which a centre crop does not see
@@ -27,53 +29,9 @@ but memory does.
 """
 
 
-_MOST = 1e4
-"""Largest mean and deviation of pixels that are from 0 to 1, and the least deviation's inverse."""
-
-SMALL_IMAGE = 160
-"""Below this size, in pixels, nothing of an image is cropped away by default."""
-
-
 @dataclass(frozen=True, kw_only=True)
-class Normalisation:
-    """From the decoded pixels to the numbers that the network takes, whatever the task.
-
-    Raises:
-        InputError: a value out of range; the message names it.
-    """
-
-    interpolation: Literal["bicubic", "bilinear", "nearest"] | None = None
-    """How pixels are resampled (antialiased).
-    By default bicubic for classification, bilinear for segmentation and detection."""
-    mean: tuple[float, float, float] = IMAGENET_DEFAULT_MEAN
-    """Subtracted from each channel, of values in 0 to 1."""
-    std: tuple[float, float, float] = IMAGENET_DEFAULT_STD
-    """Divides each channel."""
-    background: tuple[int, int, int] = (255, 255, 255)
-    """Colour (0-255) under transparent pixels."""
-
-    def __post_init__(self) -> None:
-        check_words(self)
-        for name in ("mean", "std", "background"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-            if len(getattr(self, name)) != 3:
-                raise InputError(
-                    f"{name} must be three numbers, one per channel, got {getattr(self, name)}"
-                )
-        if min(self.background) < 0 or max(self.background) > 255:
-            raise InputError(
-                f"background must be three numbers from 0 to 255, got {self.background}"
-            )
-        if not all(-_MOST <= value <= _MOST for value in self.mean):  # which NaN is not
-            raise InputError(f"mean must be from {-_MOST:g} to {_MOST:g}, got {self.mean}")
-        if not all(1 / _MOST <= value <= _MOST for value in self.std):
-            raise InputError(
-                f"std must be above 0, from {1 / _MOST:g} to {_MOST:g}, got {self.std}"
-            )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
+class Normalisation(PixelValues):
+    """From the decoded pixels to the numbers that the network takes, in any task."""
 
     def normalise(self, image: Image.Image) -> Tensor:
         """Float32 (3, H, W) with `mean` and `std` applied."""
@@ -113,27 +71,7 @@ def fit_size(
 
 
 @dataclass(frozen=True, kw_only=True)
-class PixelOptions(Normalisation):
-    """How pixels are prepared for classification, whatever the image size.
-
-    Raises:
-        InputError: a value out of range; the message names it.
-    """
-
-    crop_pct: float | None = None
-    """With crop_mode center: the shorter side is resized to image_size / crop_pct, then the centre
-    is cropped. By default 0.875, or 1 for images under 160 pixels."""
-    crop_mode: Literal["center", "squash"] = "center"
-    """Squash resizes both sides to image_size instead, whatever the aspect ratio."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.crop_pct is not None and not 0 < self.crop_pct <= 1:
-            raise InputError(f"crop_pct must be above 0 and at most 1, got {self.crop_pct}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Preprocessing(PixelOptions):
+class Preprocessing(PixelOptions, Normalisation):
     """How an image becomes the input of a model; travels with the weights.
 
     Raises:
@@ -235,107 +173,59 @@ def _operations(step: Any) -> Iterator[AugmentOp]:
     return (operation for operation in nested if isinstance(operation, AugmentOp))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Augmentation:
-    """Random changes of the training images, all of them timm's.
+def check_policy(augmentation: Augmentation) -> None:
+    """Refuse a policy of automatic augmentation that timm does not know.
 
     Raises:
-        InputError: a value out of range; the message names it.
+        InputError: the policy.
     """
+    try:
+        training_transform(augmentation, Preprocessing())
+    except (AssertionError, KeyError, ValueError) as error:  # timm's parser trips in many ways
+        raise InputError(
+            f"augment.auto_augment {augmentation.auto_augment!r} is no policy of timm: {error}"
+        ) from error
 
-    scale: tuple[float, float] = (0.35, 1.0)
-    """Share of the image's area that a random crop keeps."""
-    ratio: tuple[float, float] = (0.75, 4 / 3)
-    """Aspect ratio of the random crop."""
-    hflip: float = 0.5
-    """Probability of a horizontal flip."""
-    vflip: float = 0.0
-    """Probability of a vertical flip."""
-    color_jitter: float = 0.2
-    """Strength of brightness, contrast and saturation changes; not used together with
-    `auto_augment`.
+
+def training_transform(augmentation: Augmentation, preprocessing: Preprocessing) -> Any:
+    """Build the function from an RGB image to a random, normalised float32 tensor.
+
+    Its shape is (3, image_size, image_size).
     """
-    auto_augment: str | None = None
-    """timm's policy string, such as "rand-m9-mstd0.5-inc1"."""
-    random_erasing: float = 0.0
-    """Probability of erasing a rectangle (filled with noise per pixel)."""
-    mixup: float = 0.0
-    """Alpha of mixup; 0 for none."""
-    cutmix: float = 0.0
-    """Alpha of cutmix; 0 for none."""
-    mixup_prob: float = 1.0
-    """Probability of mixup or cutmix per batch."""
-    mixup_switch_prob: float = 0.5
-    """Probability of cutmix where both are on."""
+    transform = create_transform(
+        preprocessing.image_size,
+        is_training=True,
+        scale=augmentation.scale,
+        ratio=augmentation.ratio,
+        hflip=augmentation.hflip,
+        vflip=augmentation.vflip,
+        color_jitter=augmentation.color_jitter or None,  # type: ignore[arg-type]  # None turns it off
+        auto_augment=augmentation.auto_augment,
+        interpolation=preprocessing.interpolation or "bicubic",
+        mean=preprocessing.mean,
+        std=preprocessing.std,
+        re_prob=augmentation.random_erasing,
+        re_mode="pixel",
+    )
+    _join_normalisation(transform)
+    for operation in chain.from_iterable(_operations(step) for step in transform.transforms):
+        if operation.name.startswith("Posterize"):
+            operation.aug_fn = posterise
+    return transform
 
-    def __post_init__(self) -> None:
-        for name in ("scale", "ratio"):
-            if len(getattr(self, name)) != 2:
-                raise InputError(f"augment.{name} must be two numbers, got {getattr(self, name)}")
-        if not 0 < self.ratio[0] <= self.ratio[1]:
-            raise InputError(
-                f"augment.ratio must be two numbers with 0 < low <= high, got {self.ratio}"
-            )
-        for name in ("hflip", "vflip", "random_erasing", "mixup_prob", "mixup_switch_prob"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"augment.{name} must be from 0 to 1, got {getattr(self, name)}")
-        for name in ("color_jitter", "mixup", "cutmix"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"augment.{name} must be 0 or more, got {getattr(self, name)}")
-        low, high = self.scale
-        if not 0 < low <= high <= 1:
-            raise InputError(
-                f"augment.scale must be two numbers with 0 < low <= high <= 1, got {self.scale}"
-            )
-        try:
-            self.transform(Preprocessing())
-        except (
-            AssertionError,
-            KeyError,
-            ValueError,
-        ) as error:  # whatever timm's parser of policies trips over
-            raise InputError(
-                f"augment.auto_augment {self.auto_augment!r} is no policy of timm: {error}"
-            ) from error
 
-    def transform(self, preprocessing: Preprocessing) -> Any:
-        """Return a function from an RGB image to a random, normalised float32 tensor.
+def mixing(augmentation: Augmentation, num_classes: int, label_smoothing: float) -> Mixup | None:
+    """Build mixup and cutmix of a batch, which also turn labels into smoothed distributions.
 
-        Its shape is (3, image_size, image_size).
-        """
-        transform = create_transform(
-            preprocessing.image_size,
-            is_training=True,
-            scale=self.scale,
-            ratio=self.ratio,
-            hflip=self.hflip,
-            vflip=self.vflip,
-            color_jitter=self.color_jitter or None,  # type: ignore[arg-type]  # None turns it off
-            auto_augment=self.auto_augment,
-            interpolation=preprocessing.interpolation or "bicubic",
-            mean=preprocessing.mean,
-            std=preprocessing.std,
-            re_prob=self.random_erasing,
-            re_mode="pixel",
-        )
-        _join_normalisation(transform)
-        for operation in chain.from_iterable(_operations(step) for step in transform.transforms):
-            if operation.name.startswith("Posterize"):
-                operation.aug_fn = posterise
-        return transform
-
-    def mixing(self, num_classes: int, label_smoothing: float) -> Mixup | None:
-        """Mixup and cutmix of a batch, which also turns labels into smoothed distributions.
-
-        None when both are off.
-        """
-        if not (self.mixup or self.cutmix):
-            return None
-        return Mixup(  # type: ignore[no-untyped-call]
-            mixup_alpha=self.mixup,
-            cutmix_alpha=self.cutmix,
-            prob=self.mixup_prob,
-            switch_prob=self.mixup_switch_prob,
-            label_smoothing=label_smoothing,
-            num_classes=num_classes,
-        )
+    None when both are off.
+    """
+    if not (augmentation.mixup or augmentation.cutmix):
+        return None
+    return Mixup(  # type: ignore[no-untyped-call]
+        mixup_alpha=augmentation.mixup,
+        cutmix_alpha=augmentation.cutmix,
+        prob=augmentation.mixup_prob,
+        switch_prob=augmentation.mixup_switch_prob,
+        label_smoothing=label_smoothing,
+        num_classes=num_classes,
+    )

@@ -3,7 +3,7 @@
 import os
 import sys
 import warnings
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import torch
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
@@ -12,11 +12,6 @@ from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from lightning_utilities.core.rank_zero import rank_zero_only
 
 from nommer.errors import InputError
-
-SyncNorms: TypeAlias = Literal["auto", "on", "off"]
-
-Strategy: TypeAlias = Literal["auto", "ddp", "fsdp"]
-"""How several processes train one model: each with all weights, or with a part of them."""
 
 
 def started_processes(devices: int, nodes: int) -> dict[str, Any]:

@@ -1,18 +1,15 @@
 """Synchronised batch norms: on GPUs, torch's `SyncBatchNorm` over the batches of all processes."""
 
-from typing import Literal
-
 from lightning.pytorch.plugins import LayerSync
 from timm.layers import BatchNormAct2d, SyncBatchNormAct
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from nommer.errors import InputError
+from nommer.settings.choices import SyncNorms as SyncNormsChoice
 
 
-def synchronises_norms(
-    sync_norms: Literal["auto", "on", "off"], accelerator: str, *, usual: bool
-) -> bool:
+def synchronises_norms(sync_norms: SyncNormsChoice, accelerator: str, *, usual: bool) -> bool:
     """Return whether batch norms are synchronised; `usual` is the choice of "auto" on GPUs.
 
     Raises:

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import lightning as L
 import torch
@@ -14,8 +14,8 @@ import torch
 from nommer.distributed.sync_norms import SyncNorms
 from nommer.errors import InputError
 from nommer.runs.checkpoint import AtomicCheckpointIO
-
-Precision = Literal["auto", "32", "bf16", "16"]
+from nommer.settings.choices import Precision
+from nommer.settings.train import TrainSettings
 
 PRECISIONS: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
@@ -64,6 +64,11 @@ def count_processes(device: str, devices: int) -> int:
     """Processes that a run on these devices has, one each."""
     _, chosen = parse_device(device, devices)
     return chosen if isinstance(chosen, int) else len(chosen)
+
+
+def processes_of(settings: TrainSettings) -> int:
+    """Count the processes of a run on all its machines, one per device."""
+    return count_processes(settings.device, settings.devices) * settings.nodes
 
 
 def one_device(device: str) -> str:

@@ -17,9 +17,9 @@ from nommer.files import write_json
 from nommer.inference.evaluation import EvaluationSettings, Opened, open_model_and_data
 from nommer.models.classification import Classifier
 from nommer.models.exported import load_exported
-from nommer.models.inference import Inference
 from nommer.models.segmentation import Segmenter
 from nommer.progress import notice
+from nommer.settings.inference import Inference
 
 _METRICS = {
     "classification": "top1",

@@ -13,17 +13,18 @@ from nommer.acceleration.fuse import fuse
 from nommer.data.formats.find import find_task
 from nommer.data.formats.labelled import Split, read_split
 from nommer.data.module import Loading
-from nommer.distributed.trainer import Precision, one_device, quiet_lightning
+from nommer.distributed.trainer import one_device, quiet_lightning
 from nommer.errors import InputError, check_minimum, refuse_options
 from nommer.inference.precision import computation_of, precision_for
 from nommer.models.classification import Classifier
 from nommer.models.detection import Detector
-from nommer.models.inference import Inference
 from nommer.models.storage import Model, load, network_of, task_of
 from nommer.progress import notice
 from nommer.runs.folder import RunFolder, results_folder, run_of
 from nommer.runs.results import check_outside
-from nommer.settings.training import default_workers
+from nommer.settings.choices import Precision
+from nommer.settings.inference import Inference
+from nommer.settings.train import default_workers
 from nommer.tasks.evaluation import evaluate
 from nommer.tasks.module import Report
 from nommer.tasks.registry import TASKS

@@ -5,12 +5,13 @@ from typing import Any
 
 import torch
 
-from nommer.distributed.trainer import Precision, parse_device, resolve_precision
+from nommer.distributed.trainer import parse_device, resolve_precision
 from nommer.errors import InputError
 from nommer.models.exported import ExportedNetwork
 from nommer.models.storage import Model
 from nommer.progress import notice
 from nommer.runs.folder import RunFolder
+from nommer.settings.choices import Precision
 
 _AUTOCAST = {"bf16": torch.bfloat16, "16": torch.float16}
 

@@ -7,14 +7,13 @@ from typing import Any, TypeVar
 
 from nommer.acceleration.compile import exact_float32
 from nommer.data.images import find_images
-from nommer.distributed.trainer import Precision, torch_device
+from nommer.distributed.trainer import torch_device
 from nommer.errors import InputError, check_minimum, refuse_given, refuse_options
 from nommer.files import write_json
 from nommer.inference.inputs import load_to, or_of_zoo, read_list
 from nommer.inference.precision import autocast, computation_of, precision_for
 from nommer.models.classification import Classifier
 from nommer.models.detection import Detector
-from nommer.models.inference import Inference
 from nommer.models.output import (
     describe_labels,
     save_detections,
@@ -28,6 +27,8 @@ from nommer.predictions import Classification, Detections, Failure, Segmentation
 from nommer.progress import track
 from nommer.runs.folder import results_folder, run_of
 from nommer.runs.results import ENVIRONMENT, environment
+from nommer.settings.choices import Precision
+from nommer.settings.inference import Inference
 
 Answer = Classification | SegmentationSummary | Detections | Failure
 

@@ -19,9 +19,9 @@ from nommer.models.classification import Classifier
 from nommer.models.detection import Detector
 from nommer.models.inference import DenseNetwork
 from nommer.models.rcnn import Image, ObjectNetwork
-from nommer.models.rcnn_protocol import RCNNProtocol
 from nommer.models.segmentation import Segmenter
 from nommer.progress import notice
+from nommer.settings.rcnn import RCNNProtocol
 from nommer.shapes import ClassMap, Images, Logits, PixelLogits
 
 METADATA = "nommer"

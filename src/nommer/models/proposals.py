@@ -12,7 +12,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 
-from nommer.models.rcnn_protocol import RCNNProtocol
+from nommer.settings.rcnn import RCNNProtocol
 
 
 class ProposalNetwork(RegionProposalNetwork):  # type: ignore[misc]  # torchvision has no types

@@ -18,8 +18,8 @@ from nommer.data.box_transforms import Target
 from nommer.errors import InputError
 from nommer.models.proposals import ProposalNetwork
 from nommer.models.pyramid import NUM_MAPS, OnBackbone, pyramid_of
-from nommer.models.rcnn_protocol import PUBLISHED, RCNNProtocol
 from nommer.models.roi_heads import RoIHeads
+from nommer.settings.rcnn import PUBLISHED, RCNNProtocol
 from nommer.shapes import Images
 
 Image = Float[Tensor, "3 _ _"]

@@ -29,8 +29,8 @@ from torchvision.ops import (
 
 from nommer.data.box_transforms import Target
 from nommer.models.object_masks import crop_masks
-from nommer.models.rcnn_protocol import RCNNProtocol, StageProtocol
 from nommer.models.roi_pool import RoIPool
+from nommer.settings.rcnn import RCNNProtocol, StageProtocol
 
 SMALLEST_SIDE = 0.01
 """Least width and height of an answered box, in pixels as the network sees them."""

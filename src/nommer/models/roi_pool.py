@@ -8,7 +8,7 @@ from torchvision.ops import roi_align
 from torchvision.ops._utils import convert_boxes_to_roi_format
 from torchvision.ops.poolers import LevelMapper
 
-from nommer.models.rcnn_protocol import RCNNProtocol
+from nommer.settings.rcnn import RCNNProtocol
 
 
 class RoIPool(nn.Module):

@@ -15,9 +15,10 @@ from nommer.data.images import ImageSource
 from nommer.data.joint_transforms import DensePreprocessing
 from nommer.data.masks import IGNORE
 from nommer.errors import InputError
-from nommer.models.inference import DenseNetwork, Inference, score_bands
+from nommer.models.inference import DenseNetwork, score_bands
 from nommer.models.recogniser import Recogniser, evaluating, sources_of
 from nommer.predictions import Failure, Segmentation
+from nommer.settings.inference import Inference
 from nommer.shapes import BandScores, Images, PixelLogits
 
 

@@ -30,11 +30,11 @@ from nommer.models.networks import (
 )
 from nommer.models.pyramid import NUM_MAPS, OnBackbone
 from nommer.models.rcnn import RCNN
-from nommer.models.rcnn_protocol import RCNNProtocol
 from nommer.models.segmentation import Segmenter
 from nommer.models.upernet import UPerNet
 from nommer.models.weights import check_described, load_weights, read_checkpoint, read_safetensors
 from nommer.progress import notice
+from nommer.settings.rcnn import RCNNProtocol
 from nommer.zoo import DESCRIPTION, WEIGHTS, entries, entry_meant_by
 
 FORMAT = 1

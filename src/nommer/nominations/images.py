@@ -18,7 +18,7 @@ from nommer.backbone.network import NomMer
 from nommer.data.images import ImageSource
 from nommer.models.classification import Classifier
 from nommer.models.detection import Detector
-from nommer.models.inference import WHOLE_PIXELS, Inference
+from nommer.models.inference import WHOLE_PIXELS
 from nommer.models.recogniser import NO_NUMBERS, evaluating, open_source, source_name
 from nommer.models.segmentation import Segmenter
 from nommer.models.storage import nommer_of
@@ -29,6 +29,7 @@ from nommer.nominations.receptive import Place
 from nommer.nominations.tokens import Frame, OutsideError, Pixel, token_sights
 from nommer.nominations.trace import NominationTrace, shares
 from nommer.predictions import Classification, Failure, Segmentation
+from nommer.settings.inference import Inference
 
 SURE = 0.5
 """Least score of the objects that an explanation counts."""

@@ -30,7 +30,7 @@ _FREE_ON_RESUME = frozenset(
 )
 """Settings that may differ when a run is resumed; `epochs` only upwards."""
 
-_LATER = {"nodes": 1, "sync_norms": "auto", "strategy": "auto"}
+_LATER = {"nodes": 1, "sync_norms": "auto"}
 """Values of options that older runs did not have."""
 
 

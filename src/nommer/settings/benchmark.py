@@ -1,16 +1,10 @@
-"""What `nommer benchmark` is told.
-
-What runs, on how many images of which sizes, how computed, and for how long.
-"""
+"""Everything a benchmark is told."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from timm.models import is_model
-
-from nommer.distributed.trainer import parse_device, torch_device
 from nommer.errors import InputError, check_minimum
 
 Backend = Literal[
@@ -26,26 +20,6 @@ MODES: dict[str, tuple[Mode, ...]] = {
 }
 
 SMALLEST_SIZE = 32
-
-_OF_PEERS = {
-    "fused": "eager",
-    "fused-compiled": "compiled",
-    "blocks": "eager",
-    "fused-blocks": "eager",
-    "literal": "eager",
-}
-
-
-@dataclass(frozen=True)
-class Case:
-    """One thing to measure."""
-
-    model: str
-    backend: str
-    mode: Mode
-    precision: str
-    size: int
-    batch: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,88 +60,14 @@ class BenchmarkSettings:
                 raise InputError(f"--{name} must be above 0, got {getattr(self, name)}")
 
     def _check_names(self) -> None:
-        """What is chosen from what there is."""
+        """Refuse an empty list, and a word that is not known."""
         for name in ("models", "sizes", "batches", "precisions", "backends"):
             if not getattr(self, name):
                 raise InputError(f"--{name}: nothing is given; name at least one")
-        for name in (*self.models, *self.peers):
-            if not is_model(name):
-                raise InputError(
-                    f"--models, --peers: timm knows no network {name!r}; one is nommer_tiny or "
-                    "resnet50"
-                )
         _among("precisions", self.precisions, get_args(NumberFormat))
         _among("backends", self.backends, get_args(Backend))
         if self.mode not in MODES:
             raise InputError(f"--mode: must be one of {', '.join(MODES)}, got {self.mode!r}")
-        half = [name for name in self.precisions if name.startswith("16")]
-        if half and parse_device(self.device, 1)[0] == "cpu":
-            raise InputError(f"--precisions {half[0]}: is for GPUs; on the CPU use bf16 or 32")
-        self._check_backends()
-
-    def _check_backends(self) -> None:
-        """Something can be run in each precision."""
-        if "onnxruntime" in self.backends and parse_device(self.device, 1)[0] != "cpu":
-            raise InputError(
-                "--backends onnxruntime: is for the CPU; use --device cpu or leave it out"
-            )
-        for precision in self.precisions:
-            if not any(
-                _exists(backend, mode, precision)
-                for mode in MODES[self.mode]
-                for backend in self.backends
-            ):
-                raise InputError(
-                    f"--precisions {precision}: cannot be measured with --mode {self.mode} and "
-                    "--backends "
-                    f"{','.join(self.backends)}: training is eager, compiled or blocks, in 32, "
-                    "bf16 or 16; "
-                    "onnxruntime in 32"
-                )
-
-    @property
-    def torch_device(self) -> str:
-        """What torch calls the device."""
-        return torch_device(self.device)
-
-    def groups(self) -> list[list[Case]]:
-        """What is measured in turns: the cases that differ in nothing but model and backend."""
-        runners = [(name, backend) for name in self.models for backend in self.backends]
-        runners += [
-            (name, reference_backend(backend)) for name in self.peers for backend in self.backends
-        ]
-        groups = [
-            [
-                Case(model, backend, mode, precision, size, batch)
-                for model, backend in dict.fromkeys(runners)
-                if _exists(backend, mode, precision)
-            ]
-            for size in self.sizes
-            for mode in MODES[self.mode]
-            for precision in self.precisions
-            for batch in self.batches
-        ]
-        return [group for group in groups if group]
-
-
-def _exists(backend: str, mode: Mode, precision: str) -> bool:
-    """What is fused or exported is for inference only; what is exported computes in float32."""
-    if mode == "training":
-        return backend in ("eager", "compiled", "blocks") and not precision.endswith("true")
-    return backend != "onnxruntime" or precision == "32"
-
-
-def reference_backend(backend: str) -> str:
-    """The backend of a peer that a backend is compared with.
-
-    Only NomMer can be fused or compiled by blocks.
-    """
-    return _OF_PEERS.get(backend, backend)
-
-
-def is_compiled(backend: str) -> bool:
-    """Whether torch's compiler is needed."""
-    return "compiled" in backend or "blocks" in backend
 
 
 def listed(value: Any) -> tuple[Any, ...]:

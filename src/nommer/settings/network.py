@@ -1,20 +1,25 @@
-"""What a run is told about its network, and what is filled in from the size of the images."""
+"""Changes to a variant of the network."""
 
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from nommer.backbone.config import NomMerConfig
-from nommer.backbone.variants import VARIANTS
-from nommer.data.transforms import SMALL_IMAGE
-from nommer.errors import InputError, refuse_given, refuse_options
+from nommer.errors import InputError
+from nommer.settings.pixels import SMALL_IMAGE
+
+VARIANTS = (
+    "nommer_tiny",
+    "nommer_small",
+    "nommer_base",
+    "nommer_micro",
+    "nommer_pico",
+    "nommer_nano",
+)
+"""Names of the family, as `backbone.variants` describes them."""
 
 PEER = "timm:"
 """What the name of a network of timm begins with, where it takes the place of a variant."""
 
 _TINY_IMAGE = 48
-
-_NOT_ARCHITECTURE = {"position_scale", "temperature", "noise", "grad_checkpointing", "timm"}
-"""Options that say how a network starts or trains, not what it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +91,8 @@ class NetworkOptions:
                 raise InputError(f"--network.{name} must be two numbers {least}, got {pair}")
 
     @property
-    def cools(self) -> bool:
-        """Whether the nomination is another than the published one at any time of the training."""
+    def anneals(self) -> bool:
+        """True where the nomination differs from the published one at any time of the training."""
         return (self.temperature, self.noise) != ((1.0, 1.0), (1.0, 1.0))
 
     def for_image_size(self, image_size: int) -> "NetworkOptions":
@@ -102,43 +107,3 @@ class NetworkOptions:
             window_size=self.window_size or defaults[1],
             block_sizes=self.block_sizes or defaults[2],
         )
-
-    def resolved(self, model: str, image_size: int) -> "NetworkOptions":
-        """With everything filled in for a variant of the network.
-
-        A network of timm has no such options.
-        """
-        if model.startswith(PEER):
-            refuse_options(
-                "network",
-                replace(self, grad_checkpointing=False, timm=None),
-                f"a network of timm ({model})",
-            )
-            return self
-        refuse_given(f"{model}, only for a network of timm", **{"network.timm": self.timm})
-        if self.cools and (self.fusion != "nomination" or len(self.contexts) == 1):
-            raise InputError(
-                "--network.temperature and noise: do nothing where nothing is nominated; leave "
-                "them out"
-            )
-        drop_path = (
-            VARIANTS[model].drop_path_rate if self.drop_path_rate is None else self.drop_path_rate
-        )
-        return replace(self.for_image_size(image_size), drop_path_rate=drop_path)
-
-    def config(self, variant: str, *, num_classes: int, image_size: int) -> NomMerConfig:
-        """The full description of a variant of the network.
-
-        Raises:
-            InputError: a value that the network refuses.
-        """
-        given = {name: value for name, value in vars(self).items() if value is not None}
-        changes: dict[str, Any] = {
-            name: value for name, value in given.items() if name not in _NOT_ARCHITECTURE
-        }
-        try:
-            return replace(
-                VARIANTS[variant], num_classes=num_classes, img_size=image_size, **changes
-            )
-        except ValueError as error:
-            raise InputError(f"--network: {error}") from error

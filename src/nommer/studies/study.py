@@ -15,12 +15,12 @@ from typing import Any
 from nommer.errors import InputError, check_minimum
 from nommer.files import write_csv, write_json
 from nommer.inference.evaluation import EvaluationSettings, Opened, open_model_and_data
-from nommer.models.inference import Inference
 from nommer.models.storage import nommer_of
 from nommer.nominations.explanation import Explanation
 from nommer.nominations.trace import holds_nominations
 from nommer.progress import notice
 from nommer.runs.folder import RunFolder, results_folder
+from nommer.settings.inference import Inference
 from nommer.studies.effects import CHANGES, draw_images, measure_effects
 from nommer.studies.examples import explain_examples, token_rows
 from nommer.studies.faithfulness import Faithfulness, measure_faithfulness

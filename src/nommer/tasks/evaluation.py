@@ -9,7 +9,8 @@ import lightning as L
 from nommer.acceleration.compile import exact_float32
 from nommer.data.module import ImageData
 from nommer.distributed.interruption import interruptible
-from nommer.distributed.trainer import Precision, make_trainer
+from nommer.distributed.trainer import make_trainer
+from nommer.settings.choices import Precision
 from nommer.tasks.module import TaskModule
 from nommer.tasks.task import Evaluation
 

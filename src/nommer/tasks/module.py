@@ -15,7 +15,8 @@ from torch.optim import Optimizer
 
 from nommer.acceleration.compile import channels_last
 from nommer.data.seeding import derive_seed, seed_all
-from nommer.tasks.optimiser import Optim
+from nommer.settings.optim import Optim
+from nommer.tasks.optimiser import build_optimizer, build_scheduler
 
 
 class Report(Protocol):
@@ -135,10 +136,12 @@ class TaskModule(L.LightningModule):
             self.trainer.precision == "16-mixed"
         )  # a fused optimiser would be given gradients that still are
         fused = self.device.type == "cuda" and not scaled
-        optimizer = self.optim.optimizer(
-            cast("nn.Module", self.model.network), self.lr, fused=fused
+        optimizer = build_optimizer(
+            self.optim, cast("nn.Module", self.model.network), self.lr, fused=fused
         )
-        scheduler = self.optim.scheduler(optimizer, self.lr, epochs=epochs, steps_per_epoch=steps)
+        scheduler = build_scheduler(
+            self.optim, optimizer, self.lr, epochs=epochs, steps_per_epoch=steps
+        )
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},  # type: ignore[typeddict-item]  # timm's

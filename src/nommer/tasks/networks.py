@@ -9,17 +9,63 @@ from typing import Any
 import torch
 from torch import nn
 
+from nommer.backbone.config import NomMerConfig
 from nommer.backbone.network import NomMer
+from nommer.backbone.variants import VARIANTS
 from nommer.data.formats.labelled import shorten
-from nommer.errors import InputError
+from nommer.errors import InputError, refuse_given, refuse_options
 from nommer.models.classification import Classifier
 from nommer.models.networks import build_timm, check_same_architecture
 from nommer.models.storage import Model, load, network_of, read_model, task_of
 from nommer.models.weights import load_weights
 from nommer.progress import notice
 from nommer.runs.folder import RunFolder
-from nommer.settings.network import PEER
-from nommer.settings.training import TrainSettings
+from nommer.settings.network import PEER, NetworkOptions
+from nommer.settings.train import TrainSettings
+
+_NOT_ARCHITECTURE = {"position_scale", "temperature", "noise", "grad_checkpointing", "timm"}
+"""Options that say how a network starts or trains, not its architecture."""
+
+
+def resolve_network(options: NetworkOptions, model: str, image_size: int) -> NetworkOptions:
+    """Fill in everything for a variant of the network; a network of timm has no such options.
+
+    Raises:
+        InputError: options of the one kind of network that are given for the other.
+    """
+    if model.startswith(PEER):
+        refuse_options(
+            "network",
+            replace(options, grad_checkpointing=False, timm=None),
+            f"a network of timm ({model})",
+        )
+        return options
+    refuse_given(f"{model}, only for a network of timm", **{"network.timm": options.timm})
+    if options.anneals and (options.fusion != "nomination" or len(options.contexts) == 1):
+        raise InputError(
+            "--network.temperature and noise: do nothing where nothing is nominated; leave them out"
+        )
+    published = VARIANTS[model].drop_path_rate
+    drop_path = published if options.drop_path_rate is None else options.drop_path_rate
+    return replace(options.for_image_size(image_size), drop_path_rate=drop_path)
+
+
+def network_config(
+    options: NetworkOptions, variant: str, *, num_classes: int, image_size: int
+) -> NomMerConfig:
+    """Return the full description of a variant of the network.
+
+    Raises:
+        InputError: a value that the network refuses.
+    """
+    given = {name: value for name, value in vars(options).items() if value is not None}
+    changes: dict[str, Any] = {
+        name: value for name, value in given.items() if name not in _NOT_ARCHITECTURE
+    }
+    try:
+        return replace(VARIANTS[variant], num_classes=num_classes, img_size=image_size, **changes)
+    except ValueError as error:
+        raise InputError(f"--network: {error}") from error
 
 
 def build_network(settings: TrainSettings, *, num_classes: int) -> nn.Module:
@@ -32,7 +78,9 @@ def build_network(settings: TrainSettings, *, num_classes: int) -> nn.Module:
     else:
         size = settings.image_size or 0
         network = NomMer(
-            settings.network.config(settings.model, num_classes=num_classes, image_size=size)
+            network_config(
+                settings.network, settings.model, num_classes=num_classes, image_size=size
+            )
         )
         network.scale_position(settings.network.position_scale)
     network.set_grad_checkpointing(settings.network.grad_checkpointing)
@@ -94,8 +142,8 @@ def count_features(settings: TrainSettings) -> int:
     """Channels of the last stage of a run's network."""
     if settings.model.startswith(PEER):
         return int(_peer(settings, num_classes=0).num_features)  # type: ignore[arg-type]
-    return settings.network.config(
-        settings.model, num_classes=0, image_size=settings.image_size or 0
+    return network_config(
+        settings.network, settings.model, num_classes=0, image_size=settings.image_size or 0
     ).widths[-1]
 
 

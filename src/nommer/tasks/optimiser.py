@@ -1,8 +1,6 @@
-"""Optimiser and schedule, both timm's; the defaults of the factors are the published ones."""
+"""Optimiser and schedule, both timm's, as `Optim` describes them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from timm.optim import OptimInfo, create_optimizer_v2, get_optimizer_info
 from timm.scheduler import create_scheduler_v2
@@ -10,9 +8,8 @@ from timm.scheduler.scheduler import Scheduler
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from nommer.errors import InputError, check_words
-
-Schedule = Literal["cosine", "poly", "steps"]
+from nommer.errors import InputError
+from nommer.settings.optim import Optim
 
 _TIMMS = {"cosine": "cosine", "poly": "poly", "steps": "multistep"}
 """timm's names of the schedules."""
@@ -21,168 +18,80 @@ _HAVE_FUSED: tuple[type[Optimizer], ...] = (Adam, AdamW, SGD)
 """Optimisers that torch has as one kernel over all weights."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Optim:
-    """Everything about the optimiser but the learning rate itself.
+def check_optimiser(optim: Optim) -> None:
+    """Refuse an optimiser that timm does not have, or that training cannot use.
 
     Raises:
-        InputError: a value out of range; the message names it.
+        InputError: its name, or betas that are not its own.
     """
-
-    name: str = "adamw"
-    """timm's name of the optimiser."""
-    weight_decay: float = 0.05
-    """Not applied to biases, norms, embeddings and bias tables."""
-    betas: tuple[float, float] = (0.9, 0.999)
-    """Averaging factors of Adam-like optimisers; one with another number of them has its own
-    defaults.
-    """
-    eps: float = 1e-8
-    """Term in the denominator of Adam-like optimisers."""
-    clip_grad: float = 5.0
-    """Largest norm of the gradient; 0 for no clipping."""
-    warmup_epochs: float | None = None
-    """Epochs in which the learning rate grows linearly. By default 5, but at most a tenth of the
-    run.
-    """
-    warmup_factor: float = 1e-3
-    """Learning rate at the very start, in learning rates."""
-    schedule: Schedule | None = None
-    """How the learning rate falls, step by step. By default cosine for classification, poly for
-    segmentation, steps for detection."""
-    power: float = 1.0
-    """Exponent of the poly schedule; 1 falls on a straight line."""
-    milestones: tuple[float, ...] | None = None
-    """Epochs after which the steps schedule divides the learning rate by 10. By default 2/3 and
-    11/12 of the run.
-    """
-    min_factor: float | None = None
-    """Learning rate at the end, in learning rates. By default 0.01 with cosine and 0 with poly."""
-    reference_batch: int | None = None
-    """When given, the learning rate holds for this total batch and is scaled in proportion to the
-    real one.
-    """
-    layer_decay: float | None = None
-    """Factor by which the learning rate shrinks from each layer to the one before it."""
-    label_smoothing: float | None = None
-    """Share of the target that is spread over all classes. By default 0.1 for classification, 0 for
-    segmentation.
-    """
-
-    def __post_init__(self) -> None:
-        check_words(self, "optim.")
-        object.__setattr__(self, "betas", tuple(self.betas))
-        if self.milestones is not None:
-            object.__setattr__(self, "milestones", _rising(self.milestones))
-        if not 0 <= (self.label_smoothing or 0) < 1:
-            raise InputError(
-                f"optim.label_smoothing must be at least 0 and below 1, got {self.label_smoothing}"
-            )
-        for name in ("weight_decay", "clip_grad", "warmup_epochs", "warmup_factor", "min_factor"):
-            if getattr(self, name) is not None and getattr(self, name) < 0:
-                raise InputError(f"optim.{name} must be 0 or more, got {getattr(self, name)}")
-        self._check_algorithm()
-
-    def _check_algorithm(self) -> None:
-        """What the optimiser itself needs."""
-        if len(self.betas) != 2 or not 0 <= min(self.betas) <= max(self.betas) < 1:
-            raise InputError(
-                f"optim.betas must be two numbers, at least 0 and below 1, got {self.betas}"
-            )
-        for name in ("eps", "power"):
-            if getattr(self, name) <= 0:
-                raise InputError(f"optim.{name} must be above 0, got {getattr(self, name)}")
-        if self.layer_decay is not None and not 0 < self.layer_decay <= 1:
-            raise InputError(
-                f"optim.layer_decay must be above 0 and at most 1, got {self.layer_decay}"
-            )
-        if self.reference_batch is not None and self.reference_batch < 1:
-            raise InputError(f"optim.reference_batch must be 1 or more, got {self.reference_batch}")
-        try:
-            known = self._info()
-        except ValueError:
-            raise InputError(
-                f"optim.name {self.name!r} is no optimiser of timm; adamw is the usual one"
-            ) from None
-        if known.second_order:
-            raise InputError(f"optim.name {self.name!r} needs second derivatives, which training does not compute; "
-                             "adamw is the usual one")  # fmt: skip
-        if known.has_betas and known.num_betas != 2 and self.betas != type(self).betas:
-            raise InputError(f"optim.betas: {known.name} has {known.num_betas} of them, at their own values; leave "
-                             "betas out")  # fmt: skip
-
-    def _info(self) -> OptimInfo:
-        """What timm knows of the optimiser; "lookahead_" may stand before its name."""
-        return get_optimizer_info(self.name.lower().split("_")[-1])
-
-    def resolved(self, *, schedule: Schedule, label_smoothing: float) -> "Optim":
-        """With what is not given filled in, as it is usual for a task."""
-        chosen = self.schedule or schedule
-        smoothing = label_smoothing if self.label_smoothing is None else self.label_smoothing
-        floor = (
-            {"cosine": 1e-2, "poly": 0.0, "steps": 0.0}[chosen]
-            if self.min_factor is None
-            else self.min_factor
-        )
-        return replace(self, schedule=chosen, label_smoothing=smoothing, min_factor=floor)
-
-    def scaled_lr(self, lr: float, total_batch: int) -> float:
-        """The learning rate for `total_batch` images per step over all processes and accumulated
-        steps.
-        """
-        return lr * total_batch / self.reference_batch if self.reference_batch else lr
-
-    def optimizer(self, network: nn.Module, lr: float, *, fused: bool = False) -> Optimizer:
-        """The optimiser over the parameters of `network`.
-
-        With `fused` in one kernel where it has one.
-        """
-        known = self._info()
-        options: dict[str, Any] = {"eps": self.eps} if known.has_eps else {}
-        options |= (
-            {"betas": self.betas} if known.has_betas and known.num_betas == len(self.betas) else {}
-        )
-        options |= {"fused": True} if fused and known.opt_class in _HAVE_FUSED else {}
-        return create_optimizer_v2(
-            network,
-            self.name,
-            lr=lr,
-            weight_decay=self.weight_decay,
-            layer_decay=self.layer_decay,
-            **options,
-        )
-
-    def scheduler(
-        self, optimizer: Optimizer, lr: float, *, epochs: int, steps_per_epoch: int
-    ) -> Scheduler:
-        """A schedule that falls at every step after a linear warm-up."""
-        known = self.resolved(schedule="cosine", label_smoothing=0.0)
-        warmup = min(5.0, epochs / 10) if self.warmup_epochs is None else self.warmup_epochs
-        milestones = (
-            (epochs * 2 / 3, epochs * 11 / 12) if self.milestones is None else self.milestones
-        )
-        scheduler, _ = create_scheduler_v2(
-            optimizer,
-            sched=_TIMMS[known.schedule or "cosine"],
-            decay_rate=0.1
-            if known.schedule == "steps"
-            else self.power,  # timm's name for the exponent of poly
-            decay_milestones=[m + 1 / steps_per_epoch for m in milestones],  # type: ignore[misc]  # timm is 1 early
-            num_epochs=epochs,
-            warmup_epochs=warmup,  # type: ignore[arg-type]  # a fraction does
-            warmup_lr=lr * self.warmup_factor,
-            min_lr=lr * (known.min_factor or 0.0),
-            step_on_epochs=False,
-            updates_per_epoch=steps_per_epoch,
-        )
-        if scheduler is None:
-            raise InputError("the schedule needs at least one step")
-        return scheduler
-
-
-def _rising(milestones: Sequence[float]) -> tuple[float, ...]:
-    if list(milestones) != sorted(milestones) or min(milestones, default=1) <= 0:
+    try:
+        known = _info(optim)
+    except ValueError:
         raise InputError(
-            f"optim.milestones must be rising numbers above 0, got {tuple(milestones)}"
+            f"optim.name {optim.name!r} is no optimiser of timm; adamw is the usual one"
+        ) from None
+    if known.second_order:
+        raise InputError(
+            f"optim.name {optim.name!r} needs second derivatives, which training does not "
+            "compute; adamw is the usual one"
         )
-    return tuple(milestones)
+    if known.has_betas and known.num_betas != 2 and optim.betas != Optim.betas:
+        raise InputError(
+            f"optim.betas: {known.name} has {known.num_betas} of them, at their own values; leave "
+            "betas out"
+        )
+
+
+def _info(optim: Optim) -> OptimInfo:
+    """Return timm's facts about the optimiser; "lookahead_" may stand before its name."""
+    return get_optimizer_info(optim.name.lower().split("_")[-1])
+
+
+def build_optimizer(
+    optim: Optim, network: nn.Module, lr: float, *, fused: bool = False
+) -> Optimizer:
+    """Build the optimiser over the parameters of `network`.
+
+    With `fused` in one kernel where it has one.
+    """
+    known = _info(optim)
+    options: dict[str, Any] = {"eps": optim.eps} if known.has_eps else {}
+    options |= (
+        {"betas": optim.betas} if known.has_betas and known.num_betas == len(optim.betas) else {}
+    )
+    options |= {"fused": True} if fused and known.opt_class in _HAVE_FUSED else {}
+    return create_optimizer_v2(
+        network,
+        optim.name,
+        lr=lr,
+        weight_decay=optim.weight_decay,
+        layer_decay=optim.layer_decay,
+        **options,
+    )
+
+
+def build_scheduler(
+    optim: Optim, optimizer: Optimizer, lr: float, *, epochs: int, steps_per_epoch: int
+) -> Scheduler:
+    """Build a schedule that falls at every step after a linear warm-up."""
+    known = optim.resolved(schedule="cosine", label_smoothing=0.0)
+    warmup = min(5.0, epochs / 10) if optim.warmup_epochs is None else optim.warmup_epochs
+    milestones = (
+        (epochs * 2 / 3, epochs * 11 / 12) if optim.milestones is None else optim.milestones
+    )
+    scheduler, _ = create_scheduler_v2(
+        optimizer,
+        sched=_TIMMS[known.schedule or "cosine"],
+        # `decay_rate` is timm's name for the exponent of poly too
+        decay_rate=0.1 if known.schedule == "steps" else optim.power,
+        decay_milestones=[m + 1 / steps_per_epoch for m in milestones],  # type: ignore[misc]  # timm is 1 early
+        num_epochs=epochs,
+        warmup_epochs=warmup,  # type: ignore[arg-type]  # a fraction does
+        warmup_lr=lr * optim.warmup_factor,
+        min_lr=lr * (known.min_factor or 0.0),
+        step_on_epochs=False,
+        updates_per_epoch=steps_per_epoch,
+    )
+    if scheduler is None:
+        raise InputError("the schedule needs at least one step")
+    return scheduler

@@ -13,10 +13,11 @@ from nommer.data.audit import Audited
 from nommer.data.formats.labelled import LabelledImages
 from nommer.data.module import ImageData, Loading
 from nommer.errors import refuse_options
-from nommer.models.inference import Inference
 from nommer.models.storage import Model
-from nommer.settings.training import TrainSettings
+from nommer.settings.inference import Inference
+from nommer.settings.train import TrainSettings
 from nommer.tasks.module import Report, TaskModule
+from nommer.tasks.resolve import resolve
 
 Data = LabelledImages[Any]
 
@@ -103,7 +104,7 @@ class Task(ABC):
                 refuse_options(group, getattr(settings, group), self.name)
         images = len(found.data.splits["train"])
         return self.fill_in(
-            settings.resolved(train_images=images, largest_batch=self.largest_default_batch), found
+            resolve(settings, train_images=images, largest_batch=self.largest_default_batch), found
         )
 
     @abstractmethod

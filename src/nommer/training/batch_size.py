@@ -14,11 +14,12 @@ from torch import OutOfMemoryError
 
 from nommer.data.images import ImageError
 from nommer.data.seeding import seed_all
-from nommer.distributed.trainer import torch_device
+from nommer.distributed.trainer import processes_of, torch_device
 from nommer.errors import InputError
 from nommer.progress import notice
 from nommer.runs.folder import RunFolder
-from nommer.settings.training import TrainSettings
+from nommer.settings.train import TrainSettings
+from nommer.tasks.optimiser import build_optimizer
 from nommer.tasks.task import Found, Task
 from nommer.training.freezing import freeze
 from nommer.training.steps import move, step_loss
@@ -49,7 +50,7 @@ def with_batch_size(
         return settings
     if settings.resume:
         return replace(settings, batch_size=run.read_config().get("batch_size"))
-    if settings.processes > 1:
+    if processes_of(settings) > 1:
         raise InputError(
             "--batch-size auto: is for a single process; give several the number that one finds"
         )
@@ -76,13 +77,13 @@ def trial(task: Task, settings: TrainSettings, found: Found) -> Callable[[int], 
     """A training step of a network of its own, on as many images as it is given."""
     seed_all(settings.seed)
     model = task.build_model(replace(settings, pretrained=None, reinit_head=False), found.data)
-    freeze(model.network, settings.aids.freeze)
+    freeze(model.network, settings.freeze)
     module = task.training_module(settings, model, lr=settings.lr, found=found)
     data = task.training_data(settings, found.data, model)
     device = torch_device(settings.device)
     module.to(device).train()
     network: Any = model.network
-    optimizer = settings.optim.optimizer(network, settings.lr)
+    optimizer = build_optimizer(settings.optim, network, settings.lr)
 
     def step(images: int) -> None:
         loaded = data.train.__getitems__(

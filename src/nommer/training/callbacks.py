@@ -3,7 +3,7 @@
 import lightning as L
 
 from nommer.runs.folder import RunFolder
-from nommer.settings.training import TrainSettings
+from nommer.settings.train import TrainSettings
 from nommer.tasks.module import TaskModule
 from nommer.training.annealing import Annealing
 from nommer.training.early_stopping import RememberedEarlyStopping
@@ -16,18 +16,15 @@ def callbacks_of_options(
     settings: TrainSettings, run: RunFolder, task: type[TaskModule], limit: TimeLimit
 ) -> list[L.Callback]:
     """Return the NaN guard, which every run has, and the callbacks that were asked for."""
-    aids, helpers = (
-        settings.aids,
-        list[L.Callback]([NaNGuard(run, scaled=settings.precision == "16")]),
-    )
-    if settings.network.cools:
+    helpers = list[L.Callback]([NaNGuard(run, scaled=settings.precision == "16")])
+    if settings.network.anneals:
         helpers.append(Annealing(settings.network))
-    if aids.freeze:
+    if settings.freeze:
         helpers.append(FrozenLayers())
-    if aids.patience is not None:
+    if settings.patience is not None:
         helpers.append(
             RememberedEarlyStopping(
-                f"val_{task.measure}", patience=aids.patience, min_delta=aids.min_delta
+                f"val_{task.measure}", patience=settings.patience, min_delta=settings.min_delta
             )
         )
     return [*helpers, limit]

@@ -29,7 +29,7 @@ def freeze(network: Any, stages: int | Literal["backbone"]) -> None:
     last = max(layers[name] for name in body)
     if stages != "backbone" and stages > last:
         raise InputError(
-            f"--aids.freeze {stages}: this network has {last} stages; use fewer, or backbone"
+            f"--freeze {stages}: this network has {last} stages; use fewer, or backbone"
         )
     for name, parameter in body.items():
         parameter.requires_grad_(stages != "backbone" and layers[name] > stages)

@@ -11,7 +11,7 @@ from nommer.distributed.processes import process_rank
 from nommer.errors import InputError
 from nommer.files import write_json
 from nommer.runs.folder import RunFolder
-from nommer.settings.training import LoggerName
+from nommer.settings.choices import LoggerName
 
 
 def check_loggers(names: tuple[LoggerName, ...]) -> None:

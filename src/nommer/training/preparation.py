@@ -5,13 +5,14 @@ from dataclasses import replace
 
 from nommer.data.findings import find_leaks, notice_issues
 from nommer.data.formats.labelled import split_as_csv
+from nommer.distributed.trainer import processes_of
 from nommer.errors import InputError
 from nommer.progress import notice
 from nommer.runs.changes import changed_settings
 from nommer.runs.folder import RunFolder
 from nommer.runs.lock import locked
 from nommer.runs.results import environment, prepare_folder, read_environment
-from nommer.settings.training import TrainSettings
+from nommer.settings.train import TrainSettings
 from nommer.tasks.task import Auditing, Data, Found, Task
 
 
@@ -45,7 +46,7 @@ def check_shares(settings: TrainSettings, data: Data) -> None:
     Raises:
         InputError: both numbers.
     """
-    processes, images = settings.processes, len(data.splits["val"])
+    processes, images = processes_of(settings), len(data.splits["val"])
     if images < processes:
         raise InputError(
             f"{settings.data}: {images} validation images for {processes} processes; each needs one"

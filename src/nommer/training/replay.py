@@ -11,11 +11,12 @@ from jsonargparse import ArgumentError, ArgumentParser
 from nommer.data.images import ImageError
 from nommer.data.module import ImageData
 from nommer.data.seeding import derive_seed, seed_all
-from nommer.distributed.trainer import Precision, one_device, torch_device
+from nommer.distributed.trainer import one_device, torch_device
 from nommer.errors import InputError
 from nommer.files import write_csv
 from nommer.runs.folder import RunFolder
-from nommer.settings.training import TrainSettings
+from nommer.settings.choices import Precision
+from nommer.settings.train import TrainSettings
 from nommer.tasks.module import TaskModule
 from nommer.tasks.registry import task_for
 from nommer.training.freezing import freeze, frozen_modules
@@ -96,7 +97,7 @@ def rebuild(settings: TrainSettings, bad_step: BadStep) -> tuple[TaskModule, Ima
     task = task_for(settings.data, settings.classes)
     found = find_data(task, settings)
     model = task.build_model(replace(settings, pretrained=None, reinit_head=False), found.data)
-    freeze(model.network, settings.aids.freeze)
+    freeze(model.network, settings.freeze)
     state = safetensors.torch.load_file(bad_step.weights)
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         tensor.data.copy_(state[name])

@@ -6,8 +6,8 @@ from typing import Any, cast
 from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 
-from nommer.distributed.trainer import Precision
 from nommer.inference.precision import autocast
+from nommer.settings.choices import Precision
 from nommer.tasks.module import TaskModule
 
 

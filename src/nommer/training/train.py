@@ -21,18 +21,19 @@ from nommer.distributed.processes import (
 )
 from nommer.distributed.rendezvous import Rendezvous, left_by_the_first
 from nommer.distributed.sync_norms import synchronises_norms
-from nommer.distributed.trainer import make_trainer, parse_device, quiet_lightning
-from nommer.models.inference import Inference
+from nommer.distributed.trainer import make_trainer, parse_device, processes_of, quiet_lightning
 from nommer.models.storage import Model, save_model
 from nommer.progress import console, notice
 from nommer.runs.checkpoint import MovableCheckpoint, open_checkpoint
 from nommer.runs.folder import RunFolder, plain
 from nommer.runs.results import check_outside
-from nommer.settings.training import TrainSettings
+from nommer.settings.inference import Inference
+from nommer.settings.train import TrainSettings
 from nommer.tasks.evaluation import evaluate
 from nommer.tasks.module import Report, TaskModule
 from nommer.tasks.networks import like_pretrained
 from nommer.tasks.registry import task_for
+from nommer.tasks.resolve import check_names, loading_of
 from nommer.tasks.task import Data, Found, Task
 from nommer.training.batch_size import with_batch_size
 from nommer.training.callbacks import callbacks_of_options
@@ -78,6 +79,7 @@ def train_until(settings: TrainSettings, stop: StopSignals) -> TrainingResult:
         Stopped: it was; everything is saved.
     """
     settings = replace(settings, **started_processes(settings.devices, settings.nodes))
+    check_names(settings)
     check_loggers(settings.loggers)
     if settings.compile:
         check_compiler()
@@ -88,7 +90,7 @@ def train_until(settings: TrainSettings, stop: StopSignals) -> TrainingResult:
         check_outside(settings.data, settings.out)
     with quiet_lightning():
         rendezvous = Rendezvous(
-            settings.processes, parse_device(settings.device, settings.devices)[0]
+            processes_of(settings), parse_device(settings.device, settings.devices)[0]
         )
     task = task_for(settings.data, settings.classes)
     found = left_by_the_first() or rendezvous.by_the_first(lambda: look_first(task, run, settings))
@@ -100,7 +102,7 @@ def train_until(settings: TrainSettings, stop: StopSignals) -> TrainingResult:
     if settings.resume:  # its own weights follow
         fresh = replace(settings, pretrained=None, reinit_head=False)
     model = task.build_model(fresh, found.data)
-    freeze(model.network, settings.aids.freeze)
+    freeze(model.network, settings.freeze)
     with ExitStack() as stack:
         if first or rendezvous.group is not None:
             rendezvous.by_the_first(lambda: open_run(task, run, settings, found, until=stack))
@@ -113,7 +115,7 @@ def describe(settings: TrainSettings, data: Data, size: str) -> str:
     """Describe the run in one line; `size` names the size of images in the network."""
     sizes = ", ".join(f"{len(samples)} {split}" for split, samples in data.splits.items())
     accelerator, _ = parse_device(settings.device, settings.devices)
-    total = settings.images_per_step * settings.processes
+    total = settings.images_per_step * processes_of(settings)
     steps, rest = divmod(len(data.splits["train"]), total)
     waiting = f" ({rest} images, others each time, wait for the next epoch)" if rest else ""
     if settings.epoch_steps:
@@ -186,7 +188,7 @@ def build_trainer(
     last = LastCheckpoint(
         run.last, minutes=settings.checkpoint_minutes, stop=stop, command=command
     )  # after "best"
-    averaged = AveragedWeights(settings.aids.ema) if settings.aids.ema else None
+    averaged = AveragedWeights(settings.ema) if settings.ema else None
     accelerator, _ = parse_device(settings.device, settings.devices)
     terminal, waiting = sys.stderr.isatty(), InputWait()
     return make_trainer(
@@ -237,7 +239,7 @@ def conclude(
     evaluation = evaluate(
         task.evaluation_module(fuse(model), held_back, Inference()),  # as `evaluate` does
         task.evaluation_data(
-            held_back, model, replace(settings.loading(), epoch_steps=None, cache="none")
+            held_back, model, replace(loading_of(settings), epoch_steps=None, cache="none")
         ),
         device=first,
         precision=settings.precision,

@@ -17,16 +17,19 @@ from nommer.data.formats.classification import read_classification
 from nommer.data.formats.folders import ClassFolders, split_stratified
 from nommer.data.formats.labelled import shorten
 from nommer.data.module import ImageData, Loading
-from nommer.data.transforms import Augmentation, Preprocessing
+from nommer.data.transforms import Preprocessing
+from nommer.data.transforms import mixing as mixing_of
 from nommer.errors import InputError
 from nommer.models.classification import Classifier
-from nommer.models.inference import Inference
-from nommer.settings.training import TrainSettings, default_image_size
+from nommer.settings.augmentation import Augmentation
+from nommer.settings.inference import Inference
+from nommer.settings.optim import Optim
+from nommer.settings.train import TrainSettings, default_image_size
 from nommer.tasks.classification.results import save_evaluation, save_training_batch
 from nommer.tasks.metrics import ClassificationMetrics
 from nommer.tasks.module import TaskModule
-from nommer.tasks.networks import build_network, check_peer_size, transfer
-from nommer.tasks.optimiser import Optim
+from nommer.tasks.networks import build_network, check_peer_size, resolve_network, transfer
+from nommer.tasks.resolve import loading_of
 from nommer.tasks.task import Auditing, Data, Evaluation, Found, Task
 
 
@@ -132,7 +135,7 @@ class ClassificationTask(Task):
         return replace(
             settings,
             image_size=image_size,
-            network=settings.network.resolved(settings.model, image_size),
+            network=resolve_network(settings.network, settings.model, image_size),
             optim=settings.optim.resolved(schedule="cosine", label_smoothing=0.1),
             pixels=replace(
                 settings.pixels, crop_pct=filled.crop_pct, interpolation=filled.interpolation
@@ -161,7 +164,7 @@ class ClassificationTask(Task):
             data.splits["val"],
             preprocessing=model.preprocessing,
             augmentation=settings.augment,
-            loading=settings.loading(),
+            loading=loading_of(settings),
             num_classes=count_several(data),
         )
 
@@ -183,8 +186,8 @@ class ClassificationTask(Task):
         self, settings: TrainSettings, model: Classifier, *, lr: float, found: Found
     ) -> TaskModule:
         """Cross-entropy, with mixing where asked for."""
-        mixing = settings.augment.mixing(
-            len(model.class_names), settings.optim.label_smoothing or 0.0
+        mixing = mixing_of(
+            settings.augment, len(model.class_names), settings.optim.label_smoothing or 0.0
         )
         weighted = settings.classification.class_weights == "balanced"
         weights = balanced_weights(found.data, len(model.class_names)) if weighted else None

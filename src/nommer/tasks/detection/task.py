@@ -15,7 +15,7 @@ from torch import Tensor
 from nommer.acceleration.compile import compile_blocks
 from nommer.backbone.network import NomMer
 from nommer.data.audit import read_images
-from nommer.data.box_transforms import BoxAugmentation, BoxPreprocessing
+from nommer.data.box_transforms import BoxPreprocessing
 from nommer.data.detection import DetectionBatch, DetectionData
 from nommer.data.detection_audit import audit_detection
 from nommer.data.formats.detection import as_coco, read_detection
@@ -24,15 +24,17 @@ from nommer.data.formats.objects import DetectionFolders, DetectionSample
 from nommer.data.module import ImageData, Loading
 from nommer.errors import InputError
 from nommer.models.detection import Detector
-from nommer.models.inference import Inference
 from nommer.models.rcnn import RCNN
 from nommer.models.storage import load_backbone
-from nommer.settings.training import TrainSettings
+from nommer.settings.detection import BoxAugmentation
+from nommer.settings.inference import Inference
+from nommer.settings.optim import Optim
+from nommer.settings.train import TrainSettings
 from nommer.tasks.detection.metrics import ImageAnswer, evaluate_detections
 from nommer.tasks.detection.results import save_evaluation, save_training_batch
 from nommer.tasks.module import TaskModule
-from nommer.tasks.networks import build_network, count_features, tell_loaded
-from nommer.tasks.optimiser import Optim
+from nommer.tasks.networks import build_network, count_features, resolve_network, tell_loaded
+from nommer.tasks.resolve import loading_of
 from nommer.tasks.task import Auditing, Data, Evaluation, Found, Task
 
 
@@ -163,7 +165,7 @@ class DetectionTask(Task):
             )
         data: Any = found.data
         short = settings.detection.short_side or min(800, found.short_side)
-        network = settings.network.resolved(settings.model, short)
+        network = resolve_network(settings.network, settings.model, short)
         settings = replace(settings, image_size=short, network=network)
         features = count_features(settings)
         return replace(
@@ -222,7 +224,7 @@ class DetectionTask(Task):
             data.splits["val"],
             model,
             settings.detection.augment,
-            settings.loading(),
+            loading_of(settings),
         )
 
     def evaluation_data(self, data: Any, model: Detector, loading: Loading) -> ImageData[Any, Any]:

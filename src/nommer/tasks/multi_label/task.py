@@ -14,13 +14,13 @@ from torch import Tensor
 from nommer.data.classification import ClassificationBatch
 from nommer.errors import InputError
 from nommer.models.classification import Classifier
-from nommer.models.inference import Inference
-from nommer.settings.training import TrainSettings
+from nommer.settings.inference import Inference
+from nommer.settings.optim import Optim
+from nommer.settings.train import TrainSettings
 from nommer.tasks.classification.task import ClassificationModule, ClassificationTask
 from nommer.tasks.module import TaskModule
 from nommer.tasks.multi_label.metrics import MultiLabelMetrics
 from nommer.tasks.multi_label.results import save_evaluation
-from nommer.tasks.optimiser import Optim
 from nommer.tasks.task import Data, Evaluation, Found
 
 THRESHOLD = 0.5

@@ -13,21 +13,23 @@ from torch import Tensor
 from nommer.acceleration.compile import compiled
 from nommer.data.formats.labelled import split_randomly
 from nommer.data.formats.masks import read_mask_folders
-from nommer.data.joint_transforms import DensePreprocessing, JointAugmentation
+from nommer.data.joint_transforms import DensePreprocessing
 from nommer.data.mask_audit import audit_masks, read_pairs
 from nommer.data.masks import IGNORE
 from nommer.data.module import ImageData, Loading
 from nommer.data.segmentation import SegmentationBatch, SegmentationData
-from nommer.models.inference import Inference
 from nommer.models.output import describe_labels
 from nommer.models.segmentation import Segmenter
 from nommer.models.storage import load_backbone
 from nommer.models.upernet import UPerNet
-from nommer.settings.training import TrainSettings, default_crop
+from nommer.settings.inference import Inference
+from nommer.settings.optim import Optim
+from nommer.settings.segmentation import JointAugmentation
+from nommer.settings.train import TrainSettings, default_crop
 from nommer.tasks.metrics import SegmentationMetrics
 from nommer.tasks.module import TaskModule
-from nommer.tasks.networks import build_network, count_features, tell_loaded
-from nommer.tasks.optimiser import Optim
+from nommer.tasks.networks import build_network, count_features, resolve_network, tell_loaded
+from nommer.tasks.resolve import loading_of
 from nommer.tasks.segmentation.results import save_evaluation, save_training_batch
 from nommer.tasks.task import Auditing, Data, Evaluation, Found, Task
 
@@ -170,7 +172,7 @@ class SegmentationTask(Task):
         image_size = settings.image_size or default_crop(
             settings.segmentation.short_side or found.short_side
         )
-        network = settings.network.resolved(settings.model, image_size)
+        network = resolve_network(settings.network, settings.model, image_size)
         settings = replace(settings, image_size=image_size, network=network)
         return replace(
             settings,
@@ -211,7 +213,7 @@ class SegmentationTask(Task):
             encoding=data.encoding,
             preprocessing=model.preprocessing,
             augmentation=settings.segmentation.augment,
-            loading=settings.loading(),
+            loading=loading_of(settings),
         )
 
     def evaluation_data(self, data: Any, model: Segmenter, loading: Loading) -> ImageData[Any, Any]:

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from nommer import InputError
-from nommer.models.rcnn_protocol import PUBLISHED, RCNNProtocol, StageProtocol
+from nommer.settings.rcnn import PUBLISHED, RCNNProtocol, StageProtocol
 
 
 def test_the_published_numbers():

@@ -9,20 +9,17 @@ import torch
 from nommer.backbone.variants import VARIANTS
 from nommer.data.formats.folders import ClassFolders, Sample
 from nommer.data.joint_transforms import DensePreprocessing
-from nommer.data.transforms import Augmentation, PixelOptions
 from nommer.distributed.trainer import parse_device, resolve_precision
 from nommer.errors import InputError
+from nommer.settings.augmentation import Augmentation
+from nommer.settings.classification import ClassificationOptions
+from nommer.settings.detection import DetectionOptions
 from nommer.settings.network import NetworkOptions
-from nommer.settings.training import (
-    ClassificationOptions,
-    DetectionOptions,
-    SegmentationOptions,
-    TrainSettings,
-    default_crop,
-    default_image_size,
-    parse_duration,
-)
-from nommer.tasks.optimiser import Optim
+from nommer.settings.optim import Optim
+from nommer.settings.pixels import PixelOptions
+from nommer.settings.segmentation import SegmentationOptions
+from nommer.settings.train import TrainSettings, default_crop, default_image_size, parse_duration
+from nommer.tasks.networks import network_config
 from nommer.tasks.registry import TASKS
 from nommer.tasks.segmentation.task import median_weights
 from nommer.tasks.task import Found
@@ -110,11 +107,8 @@ def test_what_is_given_stays():
 
 @pytest.mark.parametrize("image_size", [32, 64, 128, 224])
 def test_the_default_network_keeps_a_useful_grid(image_size):
-    config = (
-        NetworkOptions()
-        .for_image_size(image_size)
-        .config("nommer_nano", num_classes=2, image_size=image_size)
-    )
+    options = NetworkOptions().for_image_size(image_size)
+    config = network_config(options, "nommer_nano", num_classes=2, image_size=image_size)
     first, _, third, last = (
         config.grid_size(image_size, image_size, stage)[0] for stage in range(4)
     )
@@ -126,7 +120,8 @@ def test_the_default_network_keeps_a_useful_grid(image_size):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_unchanged_options_leave_the_variant_as_it_is_published(variant):
-    config = NetworkOptions().for_image_size(224).config(variant, num_classes=1000, image_size=224)
+    options = NetworkOptions().for_image_size(224)
+    config = network_config(options, variant, num_classes=1000, image_size=224)
     assert config == VARIANTS[variant]
 
 
@@ -178,7 +173,8 @@ def test_options_that_the_network_refuses_are_named():
     with pytest.raises(
         InputError, match="--network: drop_path_rate must be at least 0 and below 1, got 1"
     ):
-        NetworkOptions(drop_path_rate=1.0).config("nommer_micro", num_classes=2, image_size=32)
+        options = NetworkOptions(drop_path_rate=1.0)
+        network_config(options, "nommer_micro", num_classes=2, image_size=32)
 
 
 class TestDevices:

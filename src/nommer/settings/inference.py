@@ -1,0 +1,40 @@
+"""The way of a segmenter over an image."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from nommer.errors import InputError, check_words
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inference:
+    """How every pixel of an image gets its scores.
+
+    Raises:
+        InputError: a value out of range; the message names it.
+    """
+
+    mode: Literal["auto", "whole", "slide"] = "auto"
+    """The whole image at once, or a sliding window; auto takes images of up to two million pixels
+    whole.
+    """
+    window: int | None = None
+    """Side of the sliding window in pixels. By default the side of the training crops."""
+    overlap: float = 1 / 3
+    """Share of a window that the next one covers too, at least."""
+    scales: tuple[float, ...] = (1.0,)
+    """Sizes at which the image is looked at, in its usual size; the probabilities are averaged."""
+    flip: bool = False
+    """Look at the mirrored image too."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scales", tuple(self.scales))
+        check_words(self, "inference.")
+        if self.window is not None and self.window < 32:
+            raise InputError(f"inference.window must be 32 pixels or more, got {self.window}")
+        if not 0 <= self.overlap <= 0.9:
+            raise InputError(f"inference.overlap must be from 0 to 0.9, got {self.overlap}")
+        if not self.scales or not all(0.1 <= scale <= 10 for scale in self.scales):
+            raise InputError(
+                f"inference.scales must be numbers from 0.1 to 10, at least one, got {self.scales}"
+            )

@@ -1,0 +1,74 @@
+"""From decoded pixels to the numbers that the network takes."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from nommer.errors import InputError, check_words
+
+SMALL_IMAGE = 160
+"""Below this size, in pixels, nothing of an image is cropped away by default."""
+
+_MOST = 1e4
+"""Largest mean and deviation of pixels that are from 0 to 1, and the least deviation's inverse."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PixelValues:
+    """From the decoded pixels to the numbers that the network takes, whatever the task.
+
+    Raises:
+        InputError: a value out of range; the message names it.
+    """
+
+    interpolation: Literal["bicubic", "bilinear", "nearest"] | None = None
+    """How pixels are resampled (antialiased).
+    By default bicubic for classification, bilinear for segmentation and detection."""
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    """Subtracted from each channel, of values in 0 to 1."""
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    """Divides each channel."""
+    background: tuple[int, int, int] = (255, 255, 255)
+    """Colour (0-255) under transparent pixels."""
+
+    def __post_init__(self) -> None:
+        check_words(self)
+        for name in ("mean", "std", "background"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+            if len(getattr(self, name)) != 3:
+                raise InputError(
+                    f"{name} must be three numbers, one per channel, got {getattr(self, name)}"
+                )
+        if min(self.background) < 0 or max(self.background) > 255:
+            raise InputError(
+                f"background must be three numbers from 0 to 255, got {self.background}"
+            )
+        if not all(-_MOST <= value <= _MOST for value in self.mean):  # which NaN is not
+            raise InputError(f"mean must be from {-_MOST:g} to {_MOST:g}, got {self.mean}")
+        if not all(1 / _MOST <= value <= _MOST for value in self.std):
+            raise InputError(
+                f"std must be above 0, from {1 / _MOST:g} to {_MOST:g}, got {self.std}"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PixelOptions(PixelValues):
+    """How pixels are prepared for classification, whatever the image size.
+
+    Raises:
+        InputError: a value out of range; the message names it.
+    """
+
+    crop_pct: float | None = None
+    """With crop_mode center: the shorter side is resized to image_size / crop_pct, then the centre
+    is cropped. By default 0.875, or 1 for images under 160 pixels."""
+    crop_mode: Literal["center", "squash"] = "center"
+    """Squash resizes both sides to image_size instead, whatever the aspect ratio."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.crop_pct is not None and not 0 < self.crop_pct <= 1:
+            raise InputError(f"crop_pct must be above 0 and at most 1, got {self.crop_pct}")
