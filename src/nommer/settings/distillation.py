@@ -1,0 +1,46 @@
+"""Settings of learning from a teacher: `nommer train --teacher` and `nommer pretrain`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from nommer.errors import InputError, check_words
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillationSettings:
+    """How the student imitates its teacher.
+
+    Raises:
+        InputError: a value out of range; the message names it.
+    """
+
+    imitate: Literal["auto", "answers", "hard", "features", "both"] = "auto"
+    """What is imitated: the teacher's soft answers, its hard ones (DeiT), its feature maps, or soft
+    answers and maps. By default both where the classes are the same, else the maps."""
+    temperature: float = 2.0
+    """Temperature of the soft answers, of student and teacher alike."""
+    share: float = 0.8
+    """Share of the answers' loss, from 0 to 1; the rest is the loss of the labels."""
+    feature_weight: float = 1.0
+    """Weight of the loss of the feature maps, which is added."""
+    image_size: int | None = None
+    """Side in pixels to which images are enlarged for the teacher. By default they are left as the
+    student sees them."""
+    weights: Path | None = None
+    """For a teacher timm:NAME: file of its weights. By default timm's own, through its hub."""
+
+    def __post_init__(self) -> None:
+        check_words(self, "distillation.")
+        if self.weights is not None:
+            object.__setattr__(self, "weights", Path(self.weights))
+        if not self.temperature > 0:
+            raise InputError(f"distillation.temperature must be above 0, got {self.temperature}")
+        if not 0 <= self.share <= 1:
+            raise InputError(f"distillation.share must be from 0 to 1, got {self.share}")
+        if not self.feature_weight >= 0:
+            raise InputError(
+                f"distillation.feature-weight must be 0 or more, got {self.feature_weight}"
+            )
+        if self.image_size is not None and self.image_size < 32:
+            raise InputError(f"distillation.image-size must be 32 or more, got {self.image_size}")
