@@ -81,7 +81,7 @@ class Teacher(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Images) -> Knowledge:
-        """Return feature maps (B, C, h, w) and class scores (B, classes) of the student's images."""
+        """Return maps (B, C, h, w) and class scores (B, classes) of the student's images."""
         images = images * self.scale + self.shift
         if self.image_size is not None:
             size = (self.image_size, self.image_size)
