@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from nommer.errors import InputError
-from nommer.settings.distillation import DistillationSettings
+from nommer.settings.distillation import DistillationOptions
 from nommer.tasks.distillation import (
     Distillation,
     Teacher,
@@ -27,7 +27,7 @@ def make_teacher(columns=(2, 0, 1), image_size=None):
 
 
 def make_distillation(teacher, **settings):
-    options = DistillationSettings(**settings)
+    options = DistillationOptions(**settings)
     return Distillation(teacher, options, channels=(8, 16), strides=(4, 8), image_size=64)
 
 
@@ -122,4 +122,4 @@ def test_maps_of_an_enlarged_image_are_paired_by_their_stride_on_the_students():
 )
 def test_values_out_of_range_are_refused(options, message):
     with pytest.raises(InputError, match=message):
-        DistillationSettings(**options)
+        DistillationOptions(**options)

@@ -8,7 +8,7 @@ from nommer.errors import InputError, check_words
 
 
 @dataclass(frozen=True, kw_only=True)
-class DistillationSettings:
+class DistillationOptions:
     """How the student imitates its teacher.
 
     Raises:

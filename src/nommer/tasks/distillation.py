@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from nommer.errors import InputError
-from nommer.settings.distillation import DistillationSettings
+from nommer.settings.distillation import DistillationOptions
 from nommer.shapes import FeatureMap, Images, Logits
 
 
@@ -131,7 +131,7 @@ class Distillation(nn.Module):
     def __init__(
         self,
         teacher: Teacher,
-        settings: DistillationSettings,
+        settings: DistillationOptions,
         *,
         channels: Sequence[int],
         strides: Sequence[int],
