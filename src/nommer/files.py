@@ -1,13 +1,65 @@
-"""Files that are replaced whole or not at all."""
+"""Files that are replaced whole or not at all; and files of strangers, read with a bound."""
 
 import csv
 import io
 import json
 import os
+import stat
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
+
+LARGEST_READ = 1 << 30
+"""Bytes of a file that is read into memory; a larger one is no image, table or list."""
+
+_KINDS = {
+    stat.S_IFIFO: "a named pipe (FIFO)",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
+
+
+class NoPlainFileError(OSError):
+    """A device, pipe or socket in the place of a file: opening it could wait for ever."""
+
+
+def is_file(path: Path) -> bool:
+    """Return True for a file; False also for a name that no file can have."""
+    return os.path.isfile(path)  # noqa: PTH113 - `Path.is_file` raises where a name is too long
+
+
+def is_dir(path: Path) -> bool:
+    """Return True for a folder; False also for a name that no folder can have."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def plain_size(path: Path) -> int:
+    """Return the length of a plain file, without opening it.
+
+    Raises:
+        OSError: there is none, or it is a folder, device, pipe or socket, or a link to one.
+    """
+    facts = path.stat()
+    if stat.S_ISDIR(facts.st_mode):
+        raise IsADirectoryError(21, "Is a directory", str(path))
+    if not stat.S_ISREG(facts.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(facts.st_mode), "no plain file")
+        raise NoPlainFileError(f"is {kind}, not a file")
+    return facts.st_size
+
+
+def read_plain(path: Path, largest: int = LARGEST_READ) -> bytes:
+    """Read a plain file of at most `largest` bytes.
+
+    Raises:
+        OSError: there is none, it cannot be read, is no plain file, or is larger.
+    """
+    size = plain_size(path)
+    if size > largest:
+        raise NoPlainFileError(f"is too large: {size:,} bytes, over the limit of {largest:,}")
+    return path.read_bytes()
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:

@@ -8,6 +8,7 @@ from nommer.data.formats.folders import read_class_folders
 from nommer.data.images import ImageError, decode
 from nommer.data.transforms import Preprocessing
 from nommer.settings.augmentation import Augmentation
+from nommer.settings.pixel_range import Reading
 
 
 def data_module(root, *, workers=0, batch_size=4, augmentation=None, seed=0):
@@ -62,7 +63,7 @@ def test_transparency_gets_the_declared_background(tmp_path, write_classes):
     with_alpha.save(tmp_path / "blue" / "blue-0.png")
     samples = read_class_folders(tmp_path).splits["train"]
     preprocessing = Preprocessing(image_size=32, mean=(0, 0, 0), std=(1, 1, 1))
-    dataset = ClassificationDataset(samples, preprocessing, background=(255, 0, 0))
+    dataset = ClassificationDataset(samples, preprocessing, reading=Reading((255, 0, 0)))
     assert dataset[0].images.mean((1, 2)).tolist() == [1, 0, 0]
 
 

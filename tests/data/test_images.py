@@ -23,6 +23,7 @@ from nommer.data.images import (
 )
 from nommer.data.transforms import Preprocessing
 from nommer.errors import InputError
+from nommer.settings.pixel_range import Reading
 
 
 def pixels(image):
@@ -174,14 +175,14 @@ def test_transparency_shows_the_declared_colour(tmp_path):
         "palette.gif": 200,
         "key.png": 200,
     }.items():
-        decoded = decode(tmp_path / name, background=(0, 255, 0))
+        decoded = decode(tmp_path / name, Reading((0, 255, 0)))
         assert pixels(decoded).tolist() == [[[solid, 0, 0], [0, 255, 0]]], name
-    assert pixels(decode(tmp_path / "la.png", background=(0, 255, 0))).tolist() == [
+    assert pixels(decode(tmp_path / "la.png", Reading((0, 255, 0)))).tolist() == [
         [[80, 80, 80], [0, 255, 0]]
     ]
     assert pixels(decode(tmp_path / "la.png")).tolist() == [[[80, 80, 80], [255, 255, 255]]]
     assert (
-        np.abs(pixels(decode(tmp_path / "half.png", background=(0, 0, 100))) - [100, 0, 50]).max()
+        np.abs(pixels(decode(tmp_path / "half.png", Reading((0, 0, 100)))) - [100, 0, 50]).max()
         <= 1
     )
 
@@ -406,15 +407,53 @@ class TestFindImages:
         (tree / "sub" / "link.png").symlink_to(tree / "gone.png")
         assert "sub/link.png" in self.names(tree, "sub")
 
-    def test_linked_folders_are_searched_too_each_under_its_own_name(self, tree):
+    def test_linked_folders_are_searched_too_each_file_once(self, tree):
         for name in ("one", "two"):
             (tree / "links" / name).parent.mkdir(exist_ok=True)
             (tree / "links" / name).symlink_to(tree / "sub")
-        below = ["c.webp", "deep/d.gif"]
-        assert self.names(tree, "links") == [
-            f"links/{link}/{name}" for link in ("one", "two") for name in below
-        ]
+        assert self.names(tree, "links") == ["links/one/c.webp", "links/one/deep/d.gif"]
         assert holds_images(tree / "links")
+
+    def test_a_file_is_found_by_its_own_path_rather_than_by_a_link(self, tree):
+        (tree / "sub" / "a link").symlink_to(tree / "sub" / "deep")
+        assert self.names(tree, "sub") == ["sub/c.webp", "sub/deep/d.gif"]
+
+    def test_many_ways_through_links_are_one(self, tmp_path):
+        for level in range(23):
+            (tmp_path / "all" / f"{level}").mkdir(parents=True)
+            for name in ("a", "b"):
+                (tmp_path / "all" / f"{level}" / name).symlink_to(tmp_path / "all" / f"{level + 1}")
+        (tmp_path / "all" / "23").mkdir()
+        (tmp_path / "all" / "23" / "x.png").touch()
+        (tmp_path / "in").symlink_to(tmp_path / "all" / "0")
+        assert [path.name for path in visible_files(tmp_path / "in")] == ["x.png"]
+        assert [path.name for path in find_images([f"{tmp_path}/in/**/*.png"])] == ["x.png"]
+
+    def test_what_is_no_file_is_found_and_refused_when_it_is_read(self, tmp_path):
+        os.mkfifo(tmp_path / "pipe.png")
+        (tmp_path / "device.png").symlink_to("/dev/zero")
+        (tmp_path / "folder.png").mkdir()
+        (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
+        found = {path.name: path for path in visible_files(tmp_path)}
+        assert sorted(found) == ["device.png", "folder.png", "loop.png", "pipe.png"]
+        for name, reason in {
+            "pipe.png": r"is a named pipe \(FIFO\), not a file",
+            "device.png": "is a device, not a file",
+            "folder.png": "is a folder, not a file",
+            "loop.png": "cannot be decoded: .*symbolic links",
+        }.items():
+            with pytest.raises(ImageError, match=f"{name}: {reason}"):
+                decode(found[name])
+
+    @pytest.mark.parametrize("name", ["a" * 300 + ".png", "nul\0.png", "\udcff.png", "*" * 300])
+    def test_names_that_no_file_can_have_are_told_when_they_are_read(self, tmp_path, name):
+        if "*" in name:
+            with pytest.raises(InputError, match="the pattern matches no file"):
+                list(find_images([str(tmp_path / name)]))
+            return
+        assert list(find_images([str(tmp_path / name)])) == [tmp_path / name]
+        with pytest.raises(ImageError):
+            decode(tmp_path / name)
 
     @pytest.mark.parametrize("target", [".", "sub", "..", "sub/deep/up"])
     def test_links_in_a_circle_end(self, tree, target):

@@ -11,6 +11,7 @@ from PIL import Image
 
 from nommer.models.output import save_pictures, save_predictions, save_segmentations, unique_names
 from nommer.predictions import Classification, Failure, Segmentation
+from nommer.settings.pixel_range import Reading
 
 
 def test_tables_hold_every_answer_and_every_error(tmp_path):
@@ -68,7 +69,7 @@ def test_pictures_of_the_answered_images_only(tmp_path, noisy):
     answer = Classification(str(tmp_path / "a.png"), ("x", "y"), (0.25, 0.75))
     paths = [tmp_path / "a.png", tmp_path / "b.png"]
     save_pictures(
-        paths, [answer, Failure("b", "cut")], tmp_path / "images", background=(255, 255, 255)
+        paths, [answer, Failure("b", "cut")], tmp_path / "images", reading=Reading((255, 255, 255))
     )
     assert [path.name for path in (tmp_path / "images").iterdir()] == ["a.jpg"]
     with Image.open(tmp_path / "images" / "a.jpg") as picture:
@@ -94,7 +95,9 @@ def test_segmentations_as_images_and_tables(tmp_path, noisy, pictures):
         (tmp_path / "c.png", Failure(str(tmp_path / "c.png"), "cut")),
         (paths[1], segmentation(paths[1], [[1, 1, 1], [1, 1, 1]])),
     ]
-    kept = save_segmentations(iter(answers), out, pictures=pictures, background=(255, 255, 255))
+    kept = save_segmentations(
+        iter(answers), out, pictures=pictures, reading=Reading((255, 255, 255))
+    )
     assert kept == [answers[0][1].summary(), answers[1][1], answers[2][1].summary()]
     assert json.loads((out / "result.json").read_text()) == [answer.to_dict() for answer in kept]
     with (out / "predictions.csv").open(newline="") as stream:
@@ -129,5 +132,5 @@ def test_the_pixels_of_one_image_are_held_at_a_time(tmp_path):
             del answer
             assert sum(reference() is not None for reference in alive) <= 1
 
-    kept = save_segmentations(answers(), tmp_path, pictures=False, background=(0, 0, 0))
+    kept = save_segmentations(answers(), tmp_path, pictures=False, reading=Reading((0, 0, 0)))
     assert len(kept) == len(list((tmp_path / "index").iterdir())) == 4

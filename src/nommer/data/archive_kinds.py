@@ -14,6 +14,7 @@ import zipfile
 from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from io import BytesIO
 from itertools import pairwise
@@ -22,6 +23,7 @@ from types import ModuleType
 from typing import IO
 
 from nommer.errors import InputError
+from nommer.files import read_plain
 
 _DECOMPRESS: dict[str, Callable[[Path], IO[bytes]]] = {
     ".gz": gzip.open,  # type: ignore[dict-item]  # opened for reading bytes, as by default
@@ -100,18 +102,29 @@ class Zip(Archive):
             raise OSError(str(error)) from error
 
 
+@dataclass(frozen=True)
+class _Place:
+    """Where the content of a tar's member lies."""
+
+    start: int
+    size: int
+    """Of the content in bytes; negative for a link to nothing."""
+    pieces: tuple[tuple[int, int], ...] | None = None
+    """Of a sparse member, where each stored piece goes and how long it is; all else is zeros."""
+
+
 class Tar(Archive):
     """A tar, by the place of each member in its bytes."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._content = path, _decompress(path) if _is_compressed(path) else None
-        places: list[tuple[str, tuple[int, int]]] = []
+        places: list[tuple[str, _Place]] = []
         links: list[tuple[str, str]] = []
         source = path.open("rb") if self._content is None else BytesIO(self._content)
         with source, tarfile.open(fileobj=source, mode="r:") as tar:
             for member in tar:
                 if member.isfile():
-                    places.append((_sound(path, member.name), (member.offset_data, member.size)))
+                    places.append((_sound(path, member.name), _place_of(member)))
                 elif member.islnk() or member.issym():
                     links.append((_sound(path, member.name), _target(member)))
                 tar.members = []  # type: ignore[attr-defined]  # or it would keep them all
@@ -119,19 +132,46 @@ class Tar(Archive):
         super().__init__(path, [name for name, _ in (*places, *links)])
         self._places = dict(places)
         for name, target in links:
-            self._places[name] = self._places.get(target, (0, -1))
+            self._places[name] = self._places.get(target, _Place(0, -1))
 
     def read(self, name: str) -> bytes:
         """The content of one file; `KeyError` where there is none of this name."""
-        start, size = self._places[name]
-        if size < 0:
+        place = self._places[name]
+        if place.size < 0:
             raise OSError("a link to what the archive does not hold")
-        _check_size(size)
+        _check_size(place.size)
+        if place.pieces is None:
+            return self._stored(place.start, place.size)
+        stored = self._stored(place.start, sum(length for _, length in place.pieces))
+        return _fill_holes(stored, place.pieces, place.size)
+
+    def _stored(self, start: int, size: int) -> bytes:
         if self._content is not None:
             return self._content[start : start + size]
         with self._path.open("rb") as stream:  # its own, so that nobody else moves in it
             stream.seek(start)
             return stream.read(size)
+
+
+def _place_of(member: tarfile.TarInfo) -> _Place:
+    sparse = getattr(member, "sparse", None)
+    pieces = None if sparse is None else tuple((int(at), int(length)) for at, length in sparse)
+    return _Place(member.offset_data, member.size, pieces)
+
+
+def _fill_holes(stored: bytes, pieces: Sequence[tuple[int, int]], size: int) -> bytes:
+    """The content of a sparse member, whose stored pieces follow each other.
+
+    Raises:
+        OSError: pieces that overlap, or lie outside of it.
+    """
+    content, taken, end = bytearray(size), 0, 0
+    for at, length in pieces:
+        if length < 0 or at < end or at + length > size or taken + length > len(stored):
+            raise OSError("a sparse file whose pieces do not fit; pack it again without -S")
+        content[at : at + length] = stored[taken : taken + length]
+        taken, end = taken + length, at + length
+    return bytes(content)
 
 
 class Rows(Archive):
@@ -161,7 +201,7 @@ class Rows(Archive):
         image = self._images[number][self._column]
         if image is None:
             raise OSError("the row has no image")
-        return image["bytes"] or Path(image["path"]).read_bytes()
+        return image["bytes"] or read_plain(Path(image["path"]))
 
 
 def row_name(number: int) -> str:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from nommer.data.archive_kinds import Archive, Rows, Tar, Zip
 from nommer.errors import InputError
+from nommer.files import is_file, read_plain
 
 ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 """Of the names of archives that are read, in lower case."""
@@ -66,7 +67,7 @@ def find_archive(path: Path) -> tuple[Path, str] | None:
     ):  # asked of every image, most of which lie in folders
         return None
     for place in (path, *path.parents):
-        if (is_archive_name(place) or place.suffix == ".arrow") and place.is_file():
+        if (is_archive_name(place) or place.suffix == ".arrow") and is_file(place):
             return place, "" if place == path else path.relative_to(place).as_posix()
     return None
 
@@ -94,7 +95,7 @@ def read_bytes(path: Path) -> bytes:
     """
     found = find_archive(path)
     if found is None or not found[1]:
-        return path.read_bytes()
+        return read_plain(path)
     archive, name = found
     try:
         return open_archive(archive).read(name)

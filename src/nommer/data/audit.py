@@ -13,14 +13,19 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from PIL import Image
 
-from nommer.data.archives import read_bytes
+from nommer.data.archives import find_archive, read_bytes
 from nommer.data.exif import has_sound_exif, orientation_of, stored_size
 from nommer.data.formats.folders import ClassFolders, Sample
 from nommer.data.formats.labelled import Issue, LabelledImages, S, Split, content_of, problem
-from nommer.data.images import ImageError, image_errors, open_image, to_rgb
+from nommer.data.images import ImageError, check_pixels, image_errors, open_image
 from nommer.data.parallel import read_all
+from nommer.data.ranges import all_values, find_unused_range
+from nommer.data.turns import turn
+from nommer.data.wide import WIDE_MODES, Values
 from nommer.errors import InputError
+from nommer.files import plain_size
 from nommer.progress import notice
+from nommer.settings.pixel_range import Reading
 
 D = TypeVar("D", bound=LabelledImages[Any])
 
@@ -28,6 +33,12 @@ DECODE_LIMIT = 50_000
 """Data sets of up to this many images are decoded whole before training; of larger ones the headers
 are read.
 """
+
+_LOOKED_AT = 64
+"""Images that are looked at before prediction, about."""
+
+_HELD = 64 << 20
+"""Bytes up to which a file is held in memory while it is decoded."""
 
 SKIP_LIMIT = 0.01
 """Largest share of bad images that is left out, and listed, without being asked to."""
@@ -54,24 +65,42 @@ class ImageReport:
     """SHA-256 of the file."""
     remarks: tuple[Issue, ...] = ()
     """Oddities of an image that can be used all the same."""
+    values: Values | None = None
+    """Of an image of more than 8 bits that was read whole, its least and largest."""
 
 
-def read_image(path: Path, *, whole: bool) -> ImageReport:
-    """Read one file: its header, and with `whole` every pixel."""
+def read_image(path: Path, *, whole: bool, reading: Reading = Reading()) -> ImageReport:
+    """Read one file: its header, and with `whole` every pixel, which `reading` must suit."""
     facts: dict[str, Any] = {}
     try:
         content = None
         if whole:
             with image_errors(path):
-                content = read_bytes(path)
-            facts = {"file_bytes": len(content), "digest": hashlib.sha256(content).hexdigest()}
-        with image_errors(path), open_image(path, content) as image:
+                content, facts["file_bytes"], facts["digest"] = _read_file(path)
+        with image_errors(path), open_image(path, content) as image, turn(image.size):
             header = _read_header(image, path)
             if whole:
-                to_rgb(image)
+                facts["values"], unused = check_pixels(image, reading)
+                header["remarks"] += tuple(_unused(path, unused))
             return ImageReport(path, **header, **facts)
     except ImageError as error:
         return ImageReport(path, error=error.reason, **facts)
+
+
+def _read_file(path: Path) -> tuple[bytes | None, int, str]:
+    """Return a file's content, where it is not very large, its length and its hash."""
+    if find_archive(path) is None and plain_size(path) > _HELD:
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        return None, plain_size(path), digest
+    content = read_bytes(path)
+    return content, len(content), hashlib.sha256(content).hexdigest()
+
+
+def _unused(path: Path, bands: int) -> Iterator[Issue]:
+    if bands:
+        what = f"{bands} band{'s' if bands > 1 else ''} more than colours and transparency"
+        yield problem(str(path), what, "left out; the colours are used")
 
 
 def _read_header(image: Image.Image, path: Path) -> dict[str, Any]:
@@ -99,13 +128,26 @@ def find_remarks(image: Image.Image, path: Path) -> Iterator[Issue]:
         yield Issue(str(path), "damaged EXIF data", "taken as upright")
 
 
-def read_images(paths: Sequence[Path], *, whole: bool | None = None) -> list[ImageReport]:
+def read_images(
+    paths: Sequence[Path], *, whole: bool | None = None, reading: Reading = Reading()
+) -> list[ImageReport]:
     """Read all files, several at a time.
 
     Every pixel with `whole`, by default where they are not very many.
     """
     decoding = decodes_whole(len(paths)) if whole is None else whole
-    return read_all(lambda path: read_image(path, whole=decoding), paths, what="reading images")
+    return read_all(
+        lambda path: read_image(path, whole=decoding, reading=reading), paths, what="reading images"
+    )
+
+
+def look_at_range(paths: Sequence[Path], reading: Reading) -> list[Issue]:
+    """Return an issue where those of some of the images that have more than 8 bits are dark."""
+    if reading.range is not None:
+        return []
+    some = paths[:: max(1, len(paths) // _LOOKED_AT)]
+    wide = [path for path in some if read_image(path, whole=False).mode in WIDE_MODES]
+    return find_unused_range(Path(), [read_image(path, whole=True) for path in wide], reading)
 
 
 def decodes_whole(count: int) -> bool:
@@ -135,6 +177,8 @@ class Audited(Generic[D]):
     class_counts: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     """(classes,) int64: of each class the labelled pixels, or the objects but for crowds, in
     "train", or in everything where there is no "train"; nothing where whole images have classes."""
+    values: Values | None = None
+    """Least and largest value of all images of more than 8 bits; None where none was read whole."""
 
 
 def audit(
@@ -143,6 +187,7 @@ def audit(
     on_bad_sample: str = "auto",
     training: bool = True,
     reports: Sequence[ImageReport] | None = None,
+    reading: Reading = Reading(),
 ) -> Audited[ClassFolders]:
     """Leave out and list the images that cannot be read.
 
@@ -153,24 +198,29 @@ def audit(
         training: the data are to be learned from: refuse those in which a class has no readable
             training image left.
         reports: what `read_images` found in them, where they were read before.
+        reading: how image files become RGB.
 
     Raises:
         InputError: bad images that `on_bad_sample` does not allow, or a training class of which
             nothing is left.
     """
     samples = data.samples()
-    reports = read_images([sample.path for sample in samples]) if reports is None else reports
+    if reports is None:
+        reports = read_images([sample.path for sample in samples], reading=reading)
     bad = {sample.path: sample.error for sample in samples if sample.error}
     bad |= {report.path: report.error for report in reports if report.error}
     kept = leave_out(data, bad, on_bad_sample, verb="read")
     issues = [problem(str(path), error, "left out") for path, error in bad.items()]
     issues += [remark for report in reports for remark in report.remarks]
+    issues += find_unused_range(data.root, reports, reading)
     if training:
         _check_every_class(data, kept["train"])
     sides = [min(report.size) for report in reports if report.size]
     contents = {report.path: content_of(report.digest) for report in reports}
     audited = replace(data, splits=kept, issues=(*data.issues, *issues))
-    return Audited(audited, int(median(sides)), contents, digests_of(reports))
+    return Audited(
+        audited, int(median(sides)), contents, digests_of(reports), values=all_values(reports)
+    )
 
 
 def digests_of(reports: Iterable[ImageReport]) -> dict[Path, str]:

@@ -38,7 +38,7 @@ class ClassificationDataset(ImageDataset[Sample, ClassificationBatch]):
 
     def decode(self, index: int) -> Decoded:
         """The image."""
-        return (decode(self.samples[index].path, background=self.background),)
+        return (decode(self.samples[index].path, self.reading),)
 
     def load(self, index: int) -> ClassificationBatch:
         """One image with its label."""
@@ -71,12 +71,12 @@ class ClassificationData(ImageData[Sample, ClassificationBatch]):
         loading: Loading,
         num_classes: int | None = None,
     ) -> None:
-        background = preprocessing.background
+        reading = preprocessing.reading
         super().__init__(
             ClassificationDataset(
-                train, training_transform(augmentation, preprocessing), background=background
+                train, training_transform(augmentation, preprocessing), reading=reading
             ),
-            ClassificationDataset(val, preprocessing, background=background),
+            ClassificationDataset(val, preprocessing, reading=reading),
             loading=loading,
         )
         self.preprocessing = preprocessing

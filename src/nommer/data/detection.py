@@ -19,6 +19,7 @@ from nommer.data.formats.objects import DetectionSample
 from nommer.data.images import ImageError, decode
 from nommer.data.module import ImageData, ImageDataset, Loading
 from nommer.settings.detection import BoxAugmentation
+from nommer.settings.pixel_range import Reading
 
 
 class DetectionBatch(NamedTuple):
@@ -45,14 +46,14 @@ class DetectionDataset(ImageDataset[DetectionSample, DetectionBatch]):
         transform: BoxTransform,
         *,
         masks: bool,
-        background: tuple[int, int, int],
+        reading: Reading,
     ) -> None:
-        super().__init__(samples, transform, background=background)
+        super().__init__(samples, transform, reading=reading)
         self.masks = masks
 
     def decode(self, index: int) -> Decoded:
         """The image."""
-        return (decode(self.samples[index].path, background=self.background),)
+        return (decode(self.samples[index].path, self.reading),)
 
     def load(self, index: int) -> DetectionBatch:
         """One image with its objects, as a batch of one.
@@ -101,11 +102,11 @@ class DetectionData(ImageData[DetectionSample, DetectionBatch]):
         augmentation: BoxAugmentation,
         loading: Loading,
     ) -> None:
-        background = preprocessing.background
+        reading = preprocessing.reading
         transform = box_transform(augmentation, preprocessing)
         super().__init__(
-            DetectionDataset(train, transform, masks=masks, background=background),
-            DetectionDataset(val, WholeImage(preprocessing), masks=False, background=background),
+            DetectionDataset(train, transform, masks=masks, reading=reading),
+            DetectionDataset(val, WholeImage(preprocessing), masks=False, reading=reading),
             loading=loading,
             val_batch_size=1,
         )

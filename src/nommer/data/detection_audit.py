@@ -14,7 +14,9 @@ from nommer.data.audit import Audited, ImageReport, digests_of, leave_out, read_
 from nommer.data.exif import FIRST_SIDEWAYS
 from nommer.data.formats.labelled import Issue, Split, content_of, problem, shorten
 from nommer.data.formats.objects import DetectionFolders, DetectionSample
+from nommer.data.ranges import all_values, find_unused_range
 from nommer.errors import InputError
+from nommer.settings.pixel_range import Reading
 
 
 def audit_detection(
@@ -24,6 +26,7 @@ def audit_detection(
     training: bool = True,
     masks: bool | None = None,
     reports: Sequence[ImageReport] | None = None,
+    reading: Reading = Reading(),
 ) -> Audited[DetectionFolders]:
     """Leave out and list the images that cannot be used.
 
@@ -36,20 +39,23 @@ def audit_detection(
         training: the data are to be learned from, so there must be objects in "train".
         masks: whether masks are wanted; by default where most objects have one.
         reports: what `read_images` found in the images, where they were read before.
+        reading: how image files become RGB.
 
     Raises:
         InputError: bad images that `on_bad_sample` does not allow, nothing left to learn from, or
             no masks at all.
     """
     samples = data.samples()
-    read = read_images([s.path for s in samples if not s.error]) if reports is None else reports
-    by_path = {report.path: report for report in read}
+    if reports is None:
+        reports = read_images([s.path for s in samples if not s.error], reading=reading)
+    by_path = {report.path: report for report in reports}
     bad = {s.path: error for s in samples if (error := s.error or find_error(s, by_path[s.path]))}
     kept = leave_out(data, bad, on_bad_sample, verb="used")
     issues = [problem(str(path), error, "left out") for path, error in bad.items()]
     issues += [
         remark for path, report in by_path.items() if path not in bad for remark in _remarks(report)
     ]
+    issues += find_unused_range(data.root, reports, reading)
     wanted = _wants_masks(data, kept) if masks is None else masks
     if wanted:
         kept = {split: tuple(_with_masks(part, issues)) for split, part in kept.items()}
@@ -67,7 +73,12 @@ def audit_detection(
         s.path: content_of(by_path[s.path].digest, s.objects.as_bytes()) for s in audited.samples()
     }
     return Audited(
-        replace(audited, issues=(*data.issues, *issues)), side, contents, digests_of(read), counts
+        replace(audited, issues=(*data.issues, *issues)),
+        side,
+        contents,
+        digests_of(reports),
+        counts,
+        all_values(reports),
     )
 
 

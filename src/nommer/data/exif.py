@@ -15,6 +15,8 @@ from PIL import Image, ImageOps
 from PIL.ExifTags import Base as ExifTag
 from PIL.PngImagePlugin import PngImageFile
 
+from nommer.data.bombs import load_quietly
+
 FIRST_SIDEWAYS = 5
 """EXIF orientations from this one on turn an image by a quarter."""
 
@@ -30,7 +32,7 @@ def load_upright(image: Image.Image) -> Image.Image:
 
     Fails as Pillow does.
     """
-    image.load()
+    load_quietly(image)
     return image if orientation_of(image) == 1 else ImageOps.exif_transpose(image)
 
 

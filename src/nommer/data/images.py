@@ -7,21 +7,25 @@ decoded is an `ImageError`.
 """
 
 import os
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from glob import glob
 from io import BytesIO
 from pathlib import Path
-from threading import Lock
 from typing import NoReturn, TypeAlias
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from nommer.data.archives import find_archive, folders_in, open_archive, read_bytes
+from nommer.data.bombs import no_bomb_warning
 from nommer.data.exif import load_upright
+from nommer.data.tiff import check_whole, has_alpha, unused_bands
+from nommer.data.turns import strips, turn
+from nommer.data.walking import expand, walk
+from nommer.data.wide import RangeError, Values, WideImage, is_wide, is_wide_colour
 from nommer.errors import InputError
+from nommer.files import NoPlainFileError, is_dir, is_file, plain_size
+from nommer.settings.pixel_range import NAMED_RANGES, Reading
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "AVIF", "JPEG2000")
 """Pillow formats that are read; anything else is refused, whatever its file name says. JPEG opens
@@ -64,7 +68,6 @@ ImageSource: TypeAlias = str | Path | Image.Image | np.ndarray
 """Images that prediction accepts: a path, a PIL image, or an (H, W, 3) uint8 array."""
 
 _TRANSPARENT_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
-_SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
 
 class ImageError(InputError):
@@ -88,8 +91,7 @@ _REASONS: dict[type[Exception], str] = {
 }
 """Reasons for errors that Pillow or the system raises; others keep their own words."""
 
-_opening = Lock()
-"""Filters of warnings belong to the whole process, so only one thread at a time may change them."""
+_NO_MEMORY = "there is not enough memory to decode it; free some, or make the image smaller"
 
 
 @contextmanager
@@ -100,6 +102,8 @@ def image_errors(source: str | Path) -> Iterator[None]:
     except ImageError as error:
         raise ImageError(source, error.reason) from error
     except Exception as error:
+        if isinstance(error, NoPlainFileError | MemoryError):
+            raise ImageError(source, str(error) or _NO_MEMORY) from error
         known = (reason for kind, reason in _REASONS.items() if isinstance(error, kind))
         raise ImageError(source, next(known, f"cannot be decoded: {error}")) from error
 
@@ -115,35 +119,31 @@ def open_image(path: str | Path, content: bytes | None = None) -> Image.Image:
     """
     if content is None and find_archive(Path(path)):
         content = read_bytes(Path(path))
-    with _opening, warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+    elif content is None:
+        plain_size(Path(path))  # a pipe would be waited for
+    with no_bomb_warning():
         return Image.open(path if content is None else BytesIO(content), formats=FORMATS)
 
 
 def decode(
-    path: str | Path,
-    *,
-    background: tuple[int, int, int] = (255, 255, 255),
-    content: bytes | None = None,
+    path: str | Path, reading: Reading = Reading(), *, content: bytes | None = None
 ) -> Image.Image:
     """Read an image file as 8-bit RGB; of an animation or a multi-page file, the first frame.
 
     Args:
         path: the file, on disk or as `ARCHIVE/NAME` inside an archive.
-        background: colour (0-255) that shows through transparent pixels.
+        reading: the background under transparent pixels, and the range of wide values.
         content: of the file, where it was read before.
 
     Raises:
-        ImageError: the file is missing, unreadable, no image of a known format, cut short, or over
-            `MAX_PIXELS`.
+        ImageError: the file is missing, unreadable, no image of a known format, cut short, over
+            `MAX_PIXELS`, or holds values of another range.
     """
-    with image_errors(path), open_image(path, content) as image:
-        return to_rgb(image, background=background)
+    with image_errors(path), open_image(path, content) as image, turn(image.size):
+        return to_rgb(image, reading)
 
 
-def to_rgb(
-    image: Image.Image, *, background: tuple[int, int, int] = (255, 255, 255)
-) -> Image.Image:
+def to_rgb(image: Image.Image, reading: Reading = Reading()) -> Image.Image:
     """An open PIL image as 8-bit RGB, turned as its EXIF orientation says.
 
     Damaged EXIF data is taken for none.
@@ -151,31 +151,67 @@ def to_rgb(
     Use inside `image_errors`, for it fails as Pillow does where the pixels cannot be read.
 
     Raises:
-        ImageError: pixel values whose range is unknown (float images, 32-bit integers over 65,535).
+        ImageError: pixel values whose range is unknown (float images, 32-bit integers over 65,535)
+            or that lie outside of the range given.
     """
+    check_whole(image)
+    if is_wide(image) and not _suits_pillow(image, reading):
+        try:
+            return WideImage(image).to_rgb(reading)
+        except RangeError as error:
+            raise ImageError("image", str(error)) from error
     upright = load_upright(image)
-    if upright.mode == "F":
-        raise ImageError("image", "float pixels: their range is unknown, save it as 8 or 16 bit")
-    if upright.mode in _SIXTEEN_BIT_MODES:
-        return _scale_sixteen_bits(upright)
-    if upright.mode in _TRANSPARENT_MODES or "transparency" in upright.info:
-        rgba = upright.convert("RGBA")
-        under = Image.new("RGBA", rgba.size, (*background, 255))
-        return Image.alpha_composite(under, rgba).convert("RGB")
+    transparent = upright.mode in _TRANSPARENT_MODES or "transparency" in upright.info
+    if transparent and has_alpha(image, upright):
+        return _over(upright, reading.background)
     return upright.convert("RGB")
 
 
-def _scale_sixteen_bits(image: Image.Image) -> Image.Image:
-    values = np.asarray(image).astype(np.int64)
-    if values.min() < 0 or values.max() > 65_535:
-        found = f"integers from {values.min()} to {values.max()}"
-        raise ImageError("image", f"{found}: expected 16 bits, 0 to 65535")
-    return Image.fromarray(np.round(values / 257).astype(np.uint8)).convert("RGB")
+def check_pixels(image: Image.Image, reading: Reading) -> tuple[Values | None, int]:
+    """Read every pixel of an open image, without making it RGB.
+
+    Use inside `image_errors`.
+
+    Returns:
+        Of an image of more than 8 bits the least and largest value; and how many of its bands are
+        not used.
+
+    Raises:
+        ImageError: as of `to_rgb`.
+    """
+    check_whole(image)
+    try:
+        if is_wide(image):
+            wide = WideImage(image)
+            if reading.range != "data":
+                wide.check(reading)
+            return wide.values, unused_bands(image)
+    except RangeError as error:
+        raise ImageError("image", str(error)) from error
+    return None, unused_bands(image, load_upright(image))
 
 
-def open_any(
-    source: ImageSource, *, background: tuple[int, int, int] = (255, 255, 255)
-) -> Image.Image:
+def _suits_pillow(image: Image.Image, reading: Reading) -> bool:
+    """Return True for colours of 16 bits of which the high bytes are all that is needed."""
+    return (
+        is_wide_colour(image)
+        and reading.bounds in (None, NAMED_RANGES["16bit"])
+        and "transparency" not in image.info
+    )
+
+
+def _over(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+    """An image over a background, strip by strip, so that a large one is held but once more."""
+    shown = Image.new("RGB", image.size)
+    for rows in strips(image.height, image.width):
+        strip = image.crop((0, rows.start, image.width, rows.stop))
+        rgba = strip.convert("RGBA")
+        under = Image.new("RGBA", rgba.size, (*background, 255))
+        shown.paste(Image.alpha_composite(under, rgba).convert("RGB"), (0, rows.start))
+    return shown
+
+
+def open_any(source: ImageSource, reading: Reading = Reading()) -> Image.Image:
     """Decode whatever prediction accepts: a path, a PIL image, or an (H, W, 3) uint8 array.
 
     Raises:
@@ -183,14 +219,14 @@ def open_any(
     """
     if isinstance(source, Image.Image):
         with image_errors("image"):
-            return to_rgb(source, background=background)
+            return to_rgb(source, reading)
     if isinstance(source, np.ndarray):
         if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3 or not source.size:
             raise ImageError(
                 "array", f"expected (H, W, 3) uint8, got {source.shape} {source.dtype}"
             )
         return Image.fromarray(source)
-    return decode(source, background=background)
+    return decode(source, reading)
 
 
 def is_image_name(path: Path) -> bool:
@@ -202,15 +238,17 @@ def visible_files(folder: Path) -> list[Path]:
     """Files in a folder, also of an archive, searched deeply and sorted.
 
     Nothing whose name, or whose folder's name, begins with a dot is among them.
-    Links to folders are followed, except into a folder that holds the link. Links that lead nowhere
-    are among the files, for whoever reads them to complain.
+    Links to folders are followed, each real folder is searched once. Links that lead nowhere,
+    pipes, devices, and empty folders that are called like images are among the files, for whoever
+    reads them to complain.
 
     Raises:
         InputError: a folder that may not be read.
     """
     if found := find_archive(folder):
         return [found[0] / name for name in open_archive(found[0]).below(found[1])]
-    return sorted(path for path in _walk(folder) if path.is_file() or path.is_symlink())
+    found = walk(folder, _refuse_folder)
+    return sorted(path for path in found if is_image_name(path) or not is_dir(path))
 
 
 def holds_images(folder: Path) -> bool:
@@ -219,20 +257,7 @@ def holds_images(folder: Path) -> bool:
     Raises:
         InputError: a folder that may not be read.
     """
-    return any(is_image_name(path) for path in _walk(folder))
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder, onerror=_refuse_folder, followlinks=True):
-        below = (Path(parent, name) for name in folders if not name.startswith("."))
-        folders[:] = [path.name for path in below if not (path.is_symlink() and _leads_back(path))]
-        yield from (Path(parent, name) for name in names if not name.startswith("."))
-
-
-def _leads_back(link: Path) -> bool:
-    """Return True for a link to a folder that holds it, wherever links on the way there lead."""
-    target = link.resolve()
-    return any(folder.resolve().is_relative_to(target) for folder in link.parents)
+    return any(is_image_name(path) for path in walk(folder, _refuse_folder))
 
 
 def sub_folders(folder: Path) -> list[Path]:
@@ -244,9 +269,8 @@ def sub_folders(folder: Path) -> list[Path]:
     if found := find_archive(folder):
         return [found[0] / name for name in folders_in(open_archive(found[0]), found[1])]
     try:
-        with os.scandir(
-            folder
-        ) as entries:  # which knows folders from files without asking for each
+        # scandir knows folders from files without asking for each
+        with os.scandir(folder) as entries:
             return sorted(
                 Path(entry.path) for entry in entries if entry.name[0] != "." and entry.is_dir()
             )
@@ -258,14 +282,14 @@ def is_folder(path: Path) -> bool:
     """Return True for a folder, on disk or in an archive; an archive is one."""
     if found := find_archive(path):
         return found[1] in open_archive(found[0]).folders
-    return path.is_dir()
+    return is_dir(path)
 
 
 def direct_files(folder: Path) -> list[Path]:
     """Files directly in a folder, also of an archive, sorted; none whose name begins with a dot."""
     if find_archive(folder):
         return [path for path in visible_files(folder) if path.parent == folder]
-    return sorted(path for path in folder.iterdir() if path.is_file() and path.name[0] != ".")
+    return sorted(path for path in folder.iterdir() if path.name[0] != "." and not is_dir(path))
 
 
 def _refuse_folder(error: OSError) -> NoReturn:
@@ -297,11 +321,9 @@ def _expand(pattern: str) -> list[Path]:
                 f"{pattern}: no images in this folder (looked for {', '.join(sorted(EXTENSIONS))})"
             )
         return found
-    if path.exists() or not any(sign in pattern for sign in "*?["):
+    if is_file(path) or not any(sign in pattern for sign in "*?["):
         return [path]
-    # glob, unlike Path.glob, takes absolute patterns too, and leaves out hidden files
-    matches = glob(pattern, recursive=True)  # noqa: PTH207
-    found = sorted(file for file in map(Path, matches) if file.is_file())
+    found = [file for file in expand(pattern, _refuse_folder) if is_file(file)]
     if not found:
         raise InputError(f"{pattern}: the pattern matches no file")
     return found

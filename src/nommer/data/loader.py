@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 from torch.utils.data import DataLoader
 
+from nommer.data.turns import share_turns
+
 B = TypeVar("B")
 
 GRACE = 30
@@ -23,6 +25,7 @@ class LateLoader(DataLoader[B]):
     """
 
     def __iter__(self) -> Iterator[B]:  # type: ignore[override]  # torch promises its own class
+        share_turns()
         yield from super().__iter__()
 
 

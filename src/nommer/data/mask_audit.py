@@ -24,7 +24,10 @@ from nommer.data.formats.masks import BINARY_HINT, MaskFolders
 from nommer.data.images import ImageError, image_errors, open_image
 from nommer.data.masks import IGNORE, MaskEncoding, check_size, pixels_of, to_labels
 from nommer.data.parallel import read_all
+from nommer.data.ranges import all_values, find_unused_range
+from nommer.data.turns import turn
 from nommer.errors import InputError
+from nommer.settings.pixel_range import Reading
 
 _MEND = "correct the class file"
 
@@ -60,6 +63,7 @@ def audit_masks(
     on_bad_sample: str = "auto",
     training: bool = True,
     reports: Sequence[PairReport] | None = None,
+    reading: Reading = Reading(),
 ) -> Audited[MaskFolders]:
     """Leave out and list the images that cannot be used, for their own or their mask's sake.
 
@@ -70,16 +74,19 @@ def audit_masks(
         training: the data are to be learned from, so images without a labelled pixel leave "train",
             and two classes at least must occur there.
         reports: what `read_pairs` found in them, where they were read before.
+        reading: how image files become RGB.
 
     Raises:
         InputError: bad pairs that `on_bad_sample` does not allow, or nothing left to learn from, or
             to evaluate on.
     """
-    reports = read_pairs(data) if reports is None else reports
+    reports = read_pairs(data, reading=reading) if reports is None else reports
+    images = [report.image for report in reports if report.image]
     bad = {report.path: report.error for report in reports if report.error}
     kept = leave_out(data, bad, on_bad_sample, verb="used")
     issues = [problem(str(path), error, "left out") for path, error in bad.items()]
     issues += [remark for report in reports for remark in report.remarks]
+    issues += find_unused_range(data.root, images, reading)
     empty = {report.path for report in reports if report.is_empty}
     for split, part in kept.items():
         kept[split], found = _without_empty(part, empty, leave=training and split == "train")
@@ -98,14 +105,19 @@ def audit_masks(
         report.path: content_of(report.image.digest if report.image else None, report.digest)
         for report in reports
     }
-    digests = digests_of(report.image for report in reports if report.image)
-    counts = counts[: len(data.class_names)]
     return Audited(
-        replace(audited, issues=(*data.issues, *issues)), side, contents, digests, counts
+        replace(audited, issues=(*data.issues, *issues)),
+        side,
+        contents,
+        digests_of(images),
+        counts[: len(data.class_names)],
+        all_values(images),
     )
 
 
-def read_pairs(data: MaskFolders, *, whole: bool | None = None) -> list[PairReport]:
+def read_pairs(
+    data: MaskFolders, *, whole: bool | None = None, reading: Reading = Reading()
+) -> list[PairReport]:
     """Read all images and masks, several at a time.
 
     Images whole by default where they are not very many.
@@ -113,7 +125,7 @@ def read_pairs(data: MaskFolders, *, whole: bool | None = None) -> list[PairRepo
     samples = data.samples()
     decoding = decodes_whole(len(samples)) if whole is None else whole
     return read_all(
-        lambda sample: read_pair(sample, data.encoding, whole=decoding),
+        lambda sample: read_pair(sample, data.encoding, whole=decoding, reading=reading),
         samples,
         what="reading masks",
     )
@@ -185,9 +197,11 @@ def _absent_classes(data: MaskFolders, counts: np.ndarray) -> list[Issue]:
     return [Issue(str(data.root), what, "kept")] if absent else []
 
 
-def read_pair(sample: MaskSample, encoding: MaskEncoding, *, whole: bool) -> PairReport:
+def read_pair(
+    sample: MaskSample, encoding: MaskEncoding, *, whole: bool, reading: Reading = Reading()
+) -> PairReport:
     """Read an image (its header, and with `whole` every pixel) and its mask."""
-    report = read_image(sample.path, whole=whole)
+    report = read_image(sample.path, whole=whole, reading=reading)
     if report.error or report.size is None:
         return PairReport(sample.path, error=report.error, image=report)
     if not sample.mask.exists():
@@ -195,7 +209,7 @@ def read_pair(sample: MaskSample, encoding: MaskEncoding, *, whole: bool) -> Pai
         reason = f"has no mask: expected {sample.mask} (or with {endings} behind the name)"
         return PairReport(sample.path, error=reason, image=report)
     try:
-        with image_errors(sample.mask), open_image(sample.mask) as mask:
+        with image_errors(sample.mask), open_image(sample.mask) as mask, turn(mask.size):
             found = tuple(find_remarks(mask, sample.mask))
             pixels = pixels_of(mask, by_colour=encoding.by_colour)
         check_fit(sample.mask, pixels.values.shape, report)

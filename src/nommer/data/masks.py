@@ -16,6 +16,7 @@ from PIL import Image
 
 from nommer.data.exif import load_upright
 from nommer.data.images import ImageError, image_errors, open_image
+from nommer.data.turns import strips, turn
 
 IGNORE = 255
 """The label of pixels that count for nothing, in training as in evaluation; hence there are at most
@@ -126,10 +127,14 @@ def to_labels(path: Path, pixels: MaskPixels, encoding: MaskEncoding) -> np.ndar
     Raises:
         ImageError: it holds values that mean nothing.
     """
-    labels = encoding.labels(pixels)
-    if labels.min() == _UNKNOWN:
-        raise ImageError(path, _describe_unknown(pixels, labels == _UNKNOWN, encoding))
-    return labels.astype(np.uint8)
+    labels = np.empty(pixels.values.shape, np.uint8)
+    for rows in strips(*labels.shape):
+        found = encoding.labels(MaskPixels(pixels.values[rows], pixels.in_colour))
+        if found.min() == _UNKNOWN:
+            unknown = encoding.labels(pixels) == _UNKNOWN
+            raise ImageError(path, _describe_unknown(pixels, unknown, encoding))
+        labels[rows] = found
+    return labels
 
 
 def read_pixels(path: Path, *, by_colour: bool = False) -> MaskPixels:
@@ -143,7 +148,7 @@ def read_pixels(path: Path, *, by_colour: bool = False) -> MaskPixels:
     Raises:
         ImageError: the file cannot be decoded, is compressed with loss, or holds what no mask does.
     """
-    with image_errors(path), open_image(path) as image:
+    with image_errors(path), open_image(path) as image, turn(image.size):
         return pixels_of(image, by_colour=by_colour)
 
 
@@ -186,9 +191,10 @@ def _as_stored(image: Image.Image, largest: int) -> Image.Image:
     """
     stretched = np.asarray(image)
     full = 255 if stretched.dtype == np.uint8 else LARGEST_VALUE
-    return Image.fromarray(
-        ((stretched.astype(np.int64) * largest + full // 2) // full).astype(stretched.dtype)
-    )
+    stored = np.empty_like(stretched)
+    for rows in strips(*stored.shape):
+        stored[rows] = (stretched[rows].astype(np.int64) * largest + full // 2) // full
+    return Image.fromarray(stored)
 
 
 def _without_alpha(image: Image.Image) -> Image.Image:
@@ -204,10 +210,12 @@ def _without_alpha(image: Image.Image) -> Image.Image:
 
 def _pixels(image: Image.Image) -> MaskPixels:
     if image.mode == "RGB":
-        channels = np.asarray(image.convert("RGBX")).astype(np.int32, copy=False)
-        return MaskPixels(
-            channels[..., 0] << 16 | channels[..., 1] << 8 | channels[..., 2], in_colour=True
-        )
+        packed = np.empty((image.height, image.width), np.int32)
+        for rows in strips(image.height, image.width):
+            strip = image.crop((0, rows.start, image.width, rows.stop))
+            red, green, blue = np.moveaxis(np.asarray(strip).astype(np.int32), -1, 0)
+            packed[rows] = red << 16 | green << 8 | blue
+        return MaskPixels(packed, in_colour=True)
     if image.mode not in ("1", "L", "P", "I") and not image.mode.startswith("I;16"):
         raise ImageError(
             "mask",

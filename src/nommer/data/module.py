@@ -15,6 +15,7 @@ from nommer.data.images import ImageError
 from nommer.data.loader import LateLoader, outlive_signals
 from nommer.data.seeding import EpochSampler, ShareSampler, seed_processor, seeded
 from nommer.settings.choices import CacheKind
+from nommer.settings.pixel_range import Reading
 
 S = TypeVar("S")
 B = TypeVar("B")
@@ -29,7 +30,7 @@ class ImageDataset(Dataset[B], Generic[S, B]):
         samples: what is loaded.
         transform: from a decoded image, and its labels where a task changes both, to the input of
             the network.
-        background: colour (0-255) under transparent pixels.
+        reading: how image files become RGB.
     """
 
     def __init__(
@@ -37,9 +38,9 @@ class ImageDataset(Dataset[B], Generic[S, B]):
         samples: Sequence[S],
         transform: Callable[..., Any],
         *,
-        background: tuple[int, int, int],
+        reading: Reading,
     ) -> None:
-        self.samples, self.transform, self.background = samples, transform, background
+        self.samples, self.transform, self.reading = samples, transform, reading
         self.cache: DecodedCache | None = None
 
     @abstractmethod

@@ -9,6 +9,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
+from nommer.data.turns import share_turns
 from nommer.errors import InputError
 from nommer.progress import track
 
@@ -73,6 +74,7 @@ def _by_processes(read: Callable[[T], R], files: Sequence[T], number: int) -> It
     chunk = max(1, min(_CHUNK, len(files) // (4 * number)))
     parts = [(start, min(start + chunk, len(files))) for start in range(0, len(files), chunk)]
     context = multiprocessing.get_context("fork")
+    share_turns()
     with ProcessPoolExecutor(
         number, mp_context=context, initializer=_begin, initargs=(read, files)
     ) as pool:

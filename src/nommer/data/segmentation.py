@@ -16,6 +16,7 @@ from nommer.data.joint_transforms import (
 )
 from nommer.data.masks import MaskEncoding, check_size, read_mask
 from nommer.data.module import ImageData, ImageDataset, Loading
+from nommer.settings.pixel_range import Reading
 from nommer.settings.segmentation import JointAugmentation
 
 
@@ -41,17 +42,15 @@ class SegmentationDataset(ImageDataset[MaskSample, SegmentationBatch]):
         transform: JointTransform,
         *,
         encoding: MaskEncoding,
-        background: tuple[int, int, int],
+        reading: Reading,
     ) -> None:
-        super().__init__(samples, transform, background=background)
+        super().__init__(samples, transform, reading=reading)
         self.encoding = encoding
 
     def decode(self, index: int) -> Decoded:
         """The image and its mask's labels."""
         sample = self.samples[index]
-        return decode(sample.path, background=self.background), read_mask(
-            sample.mask, self.encoding
-        )
+        return decode(sample.path, self.reading), read_mask(sample.mask, self.encoding)
 
     def load(self, index: int) -> SegmentationBatch:
         """One image with its mask.
@@ -82,13 +81,11 @@ class SegmentationData(ImageData[MaskSample, SegmentationBatch]):
         augmentation: JointAugmentation,
         loading: Loading,
     ) -> None:
-        background = preprocessing.background
+        reading = preprocessing.reading
         transform = joint_transform(augmentation, preprocessing)
         super().__init__(
-            SegmentationDataset(train, transform, encoding=encoding, background=background),
-            SegmentationDataset(
-                val, WholeImage(preprocessing), encoding=encoding, background=background
-            ),
+            SegmentationDataset(train, transform, encoding=encoding, reading=reading),
+            SegmentationDataset(val, WholeImage(preprocessing), encoding=encoding, reading=reading),
             loading=loading,
             val_batch_size=1,
         )

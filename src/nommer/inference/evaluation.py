@@ -170,7 +170,12 @@ def open_model_and_data(settings: EvaluationSettings) -> Opened:
     read = read_for(model, task, root, settings.classes_for(root, run))
     name, chosen = choose_split(without_known_issues(read, run), settings.split, run=run)
     masks = model.network.has_masks if isinstance(model, Detector) else None
-    how = Auditing(on_bad_sample=settings.on_bad_sample, training=False, masks=masks)
+    how = Auditing(
+        on_bad_sample=settings.on_bad_sample,
+        training=False,
+        masks=masks,
+        reading=model.preprocessing.reading,
+    )
     data = task.audit(chosen, how).data
     return Opened(model, task, run, root, name, data, precision)
 

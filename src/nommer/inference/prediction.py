@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from nommer.acceleration.compile import exact_float32
+from nommer.data.audit import look_at_range
 from nommer.data.images import find_images
 from nommer.distributed.trainer import torch_device
 from nommer.errors import InputError, check_minimum, refuse_given, refuse_options
@@ -24,7 +25,7 @@ from nommer.models.output import (
 from nommer.models.segmentation import Segmenter
 from nommer.models.storage import task_of
 from nommer.predictions import Classification, Detections, Failure, SegmentationSummary
-from nommer.progress import track
+from nommer.progress import notice, track
 from nommer.runs.folder import results_folder, run_of
 from nommer.runs.results import ENVIRONMENT, environment
 from nommer.settings.choices import Precision
@@ -87,6 +88,8 @@ def predict_images(settings: PredictionSettings) -> PredictionResult:
     )
     write_json(folder / ENVIRONMENT, environment() | computation.to_dict())
     computation.notice()
+    for issue in look_at_range(paths, model.preprocessing.reading):
+        notice(f"{issue.what}; train with --pixels.range, or give images scaled to 16 bits")
     with autocast(torch_device(settings.device), precision), exact_float32():
         return PredictionResult(answer.write(model, paths, folder, settings), folder)
 
@@ -101,9 +104,7 @@ def classify(
     predictions = list(_tracked(answers, paths))
     save_predictions(predictions, folder, top=settings.top or 5)
     if settings.pictures:
-        save_pictures(
-            paths, predictions, folder / "images", background=model.preprocessing.background
-        )
+        save_pictures(paths, predictions, folder / "images", reading=model.preprocessing.reading)
     return predictions
 
 
@@ -112,10 +113,12 @@ def segment(
 ) -> Sequence[Answer]:
     """Labels of all pixels, overlays, and shares of the classes."""
     answers = _tracked(model.predict_stream(paths, inference=settings.inference), paths)
-    background = model.preprocessing.background
     write_json(folder / "classes.json", describe_labels(model.class_names, model.colours))
     return save_segmentations(
-        zip(paths, answers, strict=True), folder, pictures=settings.pictures, background=background
+        zip(paths, answers, strict=True),
+        folder,
+        pictures=settings.pictures,
+        reading=model.preprocessing.reading,
     )
 
 

@@ -17,6 +17,7 @@ from nommer.predictions import (
     Segmentation,
     SegmentationSummary,
 )
+from nommer.settings.pixel_range import Reading
 
 _COLUMNS = ("image", "rank", "class", "probability", "error")
 
@@ -55,13 +56,13 @@ def save_pictures(
     predictions: Sequence[Classification | Failure],
     folder: Path,
     *,
-    background: tuple[int, int, int],
+    reading: Reading,
 ) -> None:
     """Write every answered image with its most probable classes under it."""
     folder.mkdir()
     for path, name, prediction in zip(paths, unique_names(paths), predictions, strict=True):
         if isinstance(prediction, Classification):
-            prediction.save(folder / f"{name}.jpg", decode(path, background=background))
+            prediction.save(folder / f"{name}.jpg", decode(path, reading))
 
 
 def describe_labels(
@@ -79,7 +80,7 @@ def save_segmentations(
     folder: Path,
     *,
     pictures: bool,
-    background: tuple[int, int, int],
+    reading: Reading,
 ) -> list[SegmentationSummary | Failure]:
     """Write every answer as it comes, holding the pixels of one image at a time.
 
@@ -103,7 +104,7 @@ def save_segmentations(
         answer.index_image().save(folder / "index" / name)
         answer.palette_image().save(folder / "palette" / name)
         if pictures:
-            answer.save(folder / "overlays" / name, decode(path, background=background))
+            answer.save(folder / "overlays" / name, decode(path, reading))
         summaries.append(answer.summary())
     write_json(folder / "result.json", [summary.to_dict() for summary in summaries])
     write_csv(folder / "predictions.csv", _share_rows(summaries))
@@ -146,7 +147,7 @@ def save_detections(
         if pictures:
             answer.save(
                 folder / "images" / f"{name}.png",
-                decode(path, background=model.preprocessing.background),
+                decode(path, model.preprocessing.reading),
             )
     write_json(folder / "result.json", [answer.to_dict() for answer in kept])
     write_json(folder / "coco.json", _as_coco(kept, model))

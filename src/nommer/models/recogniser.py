@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from nommer.data.images import ImageError, ImageSource, open_any
 from nommer.predictions import Failure
+from nommer.settings.pixel_range import Reading
 
 Answer = TypeVar("Answer")
 
@@ -26,8 +27,8 @@ class ImagePreparation(Protocol):
     """From a decoded image to the network's input."""
 
     @property
-    def background(self) -> tuple[int, int, int]:
-        """Colour (0-255) under transparent pixels."""
+    def reading(self) -> Reading:
+        """How image files become RGB."""
 
     def __call__(self, image: Image.Image) -> Tensor:
         """An RGB image as float32 (3, h, w), normalised."""
@@ -59,7 +60,7 @@ class Recogniser(nn.Module):
 
     def prepare(self, source: ImageSource) -> Tensor | Failure:
         """An image as the network takes it, (3, h, w) float32; a `Failure` if it cannot be decoded."""
-        image = open_source(source, self.preprocessing.background)
+        image = open_source(source, self.preprocessing.reading)
         return image if isinstance(image, Failure) else self.preprocessing(image)
 
     def answer_each(
@@ -72,7 +73,8 @@ class Recogniser(nn.Module):
         `Failure`.
         """
         for source in sources:
-            name, image = source_name(source), open_source(source, self.preprocessing.background)
+            name = source_name(source)
+            image = open_source(source, self.preprocessing.reading)
             if isinstance(image, Failure):
                 yield image
                 continue
@@ -104,12 +106,12 @@ def source_name(source: ImageSource) -> str:
     return str(source) if isinstance(source, str | Path) else "image"
 
 
-def open_source(source: ImageSource, background: tuple[int, int, int]) -> Image.Image | Failure:
+def open_source(source: ImageSource, reading: Reading) -> Image.Image | Failure:
     """A source as an RGB image, what is transparent on `background`.
 
     A `Failure` if it cannot be decoded.
     """
     try:
-        return open_any(source, background=background)
+        return open_any(source, reading)
     except ImageError as error:
         return Failure(source_name(source), error.reason)

@@ -55,7 +55,7 @@ def explain_images(
         ValueError: `model` holds no NomMer, or several.
     """
     for source in sources:
-        name, image = source_name(source), open_source(source, model.preprocessing.background)
+        name, image = source_name(source), open_source(source, model.preprocessing.reading)
         if isinstance(image, Failure):
             yield image
             continue

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from nommer.errors import InputError, check_words
+from nommer.settings.pixel_range import PixelRange, Reading, check_range
 
 SMALL_IMAGE = 160
 """Below this size, in pixels, nothing of an image is cropped away by default."""
@@ -29,9 +30,14 @@ class PixelValues:
     """Divides each channel."""
     background: tuple[int, int, int] = (255, 255, 255)
     """Colour (0-255) under transparent pixels."""
+    range: PixelRange = None
+    """Black and white of images of more than 8 bits: 8bit, 10bit, 12bit, 14bit, 16bit, unit (0 to
+    1), data (the least and the largest value of the data), or two numbers [low, high].
+    By default 16 bits, and float images are refused."""
 
     def __post_init__(self) -> None:
         check_words(self)
+        object.__setattr__(self, "range", check_range(self.range))
         for name in ("mean", "std", "background"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
             if len(getattr(self, name)) != 3:
@@ -48,6 +54,11 @@ class PixelValues:
             raise InputError(
                 f"std must be above 0, from {1 / _MOST:g} to {_MOST:g}, got {self.std}"
             )
+
+    @property
+    def reading(self) -> Reading:
+        """How image files become RGB."""
+        return Reading(self.background, self.range)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""

@@ -5,16 +5,18 @@ Siblings answer it.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from nommer.data.audit import Audited
 from nommer.data.formats.labelled import LabelledImages
 from nommer.data.module import ImageData, Loading
+from nommer.data.ranges import resolve_range
 from nommer.errors import refuse_options
 from nommer.models.storage import Model
 from nommer.settings.inference import Inference
+from nommer.settings.pixel_range import Reading
 from nommer.settings.train import TrainSettings
 from nommer.tasks.module import Report, TaskModule
 from nommer.tasks.resolve import resolve
@@ -43,6 +45,8 @@ class Auditing:
     """Of objects, whether their masks are wanted; by default where most have one."""
     reports: Sequence[Any] | None = None
     """What `Task.inspect` found; by default the samples are read now."""
+    reading: Reading = Reading()
+    """How image files become RGB."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,8 @@ class Task(ABC):
         for group in TASK_OPTIONS:
             if group not in self.options:
                 refuse_options(group, getattr(settings, group), self.name)
+        pixels = replace(settings.pixels, range=resolve_range(settings.pixels.range, found.values))
+        settings = replace(settings, pixels=pixels)
         images = len(found.data.splits["train"])
         return self.fill_in(
             resolve(settings, train_images=images, largest_batch=self.largest_default_batch), found

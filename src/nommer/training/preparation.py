@@ -26,7 +26,10 @@ def find_data(task: Task, settings: TrainSettings) -> Found:
     """Read, audit and if need be split the data; tell what is left out."""
     data = task.read(settings.data, classes=settings.classes)
     how = Auditing(
-        on_bad_sample=settings.on_bad_sample, training=True, masks=settings.detection.masks
+        on_bad_sample=settings.on_bad_sample,
+        training=True,
+        masks=settings.detection.masks,
+        reading=settings.pixels.reading,
     )
     found = task.audit(data, how)
     data = found.data

@@ -63,9 +63,7 @@ def prediction_pictures(evaluation: Evaluation, model: Classifier) -> list[tuple
     pictures = []
     for i in chosen:
         sample, label = evaluation.samples[i], int(predicted[i])
-        picture = model.preprocessing.crop(
-            decode(sample.path, background=model.preprocessing.background)
-        )
+        picture = model.preprocessing.crop(decode(sample.path, model.preprocessing.reading))
         truth = "" if label == sample.label else f"\nis {model.class_names[sample.label]}"
         pictures.append(
             (picture, f"{model.class_names[label]} {best[i]:.0%}{truth}", label == sample.label)

@@ -119,7 +119,11 @@ class ClassificationTask(Task):
     def audit(self, data: Any, how: Auditing) -> Found:
         """Decode every image once."""
         return audit(
-            data, on_bad_sample=how.on_bad_sample, training=how.training, reports=how.reports
+            data,
+            on_bad_sample=how.on_bad_sample,
+            training=how.training,
+            reports=how.reports,
+            reading=how.reading,
         )
 
     def fill_in(self, settings: TrainSettings, found: Found) -> TrainSettings:

@@ -89,7 +89,7 @@ def prediction_pictures(
 def _pair(
     sample: DetectionSample, row: Mapping[str, Any], model: Detector, threshold: float
 ) -> list[tuple[Image.Image, str]]:
-    image, objects = decode(sample.path, background=model.preprocessing.background), sample.objects
+    image, objects = decode(sample.path, model.preprocessing.reading), sample.objects
     (found,) = model.predict(image, threshold=threshold)
     size = (image.height, image.width)
     masks = (

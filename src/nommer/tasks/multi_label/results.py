@@ -110,7 +110,7 @@ def prediction_pictures(
     pictures = []
     for i in order:
         path = evaluation.samples[i].path
-        picture = model.preprocessing.crop(decode(path, background=model.preprocessing.background))
+        picture = model.preprocessing.crop(decode(path, model.preprocessing.reading))
         answer = ", ".join(answers[i].chosen) or "none"
         truth = "" if not errors[i] else f"\nis {', '.join(truths[i]) or 'none'}"
         pictures.append((picture, f"{answer}{truth}", not errors[i]))

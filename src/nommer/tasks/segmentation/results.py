@@ -91,7 +91,7 @@ def prediction_pictures(
 def _picture_row(
     sample: MaskSample, miou: float, model: Segmenter, encoding: MaskEncoding
 ) -> list[tuple[Image.Image, str]]:
-    image = decode(sample.path, background=model.preprocessing.background)
+    image = decode(sample.path, model.preprocessing.reading)
     truth = Segmentation(
         "truth", model.class_names, model.colours, read_mask(sample.mask, encoding)
     )

@@ -161,7 +161,11 @@ class SegmentationTask(Task):
     def audit(self, data: Any, how: Auditing) -> Found:
         """Decode every image and mask once."""
         return audit_masks(
-            data, on_bad_sample=how.on_bad_sample, training=how.training, reports=how.reports
+            data,
+            on_bad_sample=how.on_bad_sample,
+            training=how.training,
+            reports=how.reports,
+            reading=how.reading,
         )
 
     def fill_in(self, settings: TrainSettings, found: Found) -> TrainSettings:
