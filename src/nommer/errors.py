@@ -1,8 +1,13 @@
 """The one kind of error that is the user's to mend, and what every option is refused for."""
 
+import reprlib
 from dataclasses import fields
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxtuple, _SHORT.maxdict = 2, 5, 5, 3
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
 
 
 class InputError(ValueError):
@@ -10,6 +15,17 @@ class InputError(ValueError):
 
     One sentence with what was found, what was expected, what to do.
     """
+
+
+def quoted(value: object) -> str:
+    """Return what was read as Python writes it, shortened, as a message may quote it."""
+    return _SHORT.repr(value)
+
+
+def shortened(text: str, most: int = 60) -> str:
+    """Return a text as a message may show it: on one line, at most `most` characters."""
+    shown = "".join(letter if letter.isprintable() else "?" for letter in text[: most + 1])
+    return shown if len(shown) <= most else f"{shown[: most - 3]}..."
 
 
 def check_minimum(option: str, value: float | None, minimum: int) -> None:

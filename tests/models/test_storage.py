@@ -6,7 +6,11 @@ import json
 import os
 import pickle
 import signal
+import zipfile
+from argparse import Namespace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -17,6 +21,7 @@ import nommer
 from nommer.backbone.checkpoint import to_published
 from nommer.errors import InputError
 from nommer.models.storage import FORMAT, load, save_model
+from nommer.models.weights import read_checkpoint
 
 
 @pytest.fixture
@@ -132,6 +137,82 @@ def enlarge(folder, **changes):
     change(folder, architecture=described | changes)
 
 
+NAMES = ["a", "b", "c"]
+
+
+def names(*first):
+    return lambda folder: change(folder, class_names=[*first, *NAMES[len(first) :]])
+
+
+def options(**values):
+    return lambda folder: change(
+        folder, architecture={"timm": "test_resnet", "num_classes": 3, "options": values}
+    )
+
+
+UNFIT = [
+    (names(5), "class_names must be text, got 5"),
+    (names(None), "class_names must be text, got None"),
+    (names("x" * 100_000), "class_names must have 1000 letters at most, got 100000: 'xxx"),
+    (names("\ud800"), "class_names must be text, got letters that are none"),
+    (names("a\0b"), "class_names must be text, got letters that are none"),
+    (lambda f: change(f, class_names="abc"), "class_names must be a list, got 'abc'"),
+    (lambda f: change(f, class_names={"a": 1}), "class_names must be a list, got {'a': 1}"),
+    (lambda f: change(f, threshold="NaN"), "threshold must be a number, got 'NaN'"),
+    (lambda f: change(f, threshold=float("nan")), "threshold must be from 0 to 1, got nan"),
+    (
+        lambda f: change(f, preprocessing={"image_size": True}),
+        "image_size must be a whole number, got True",
+    ),
+    (
+        lambda f: change(f, preprocessing={"image_size": 1e9}),
+        "image_size must be a whole number, got 1000000000.0",
+    ),
+    (
+        lambda f: change(f, preprocessing={"image_size": 10**9}),
+        "image_size must be from 0 to 16384, got 1000000000",
+    ),
+    (
+        lambda f: change(f, preprocessing={"image_size": 10**400}),
+        "image_size must be from 0 to 16384, got 1000",
+    ),
+    (
+        lambda f: change(f, preprocessing={"imagesize": 32}),
+        "preprocessing has no 'imagesize'; known: interpolation, mean",
+    ),
+    (
+        lambda f: change(f, preprocessing={"background": [0, 0, "0"]}),
+        "background must be a whole number, got '0'",
+    ),
+    (
+        lambda f: change(f, preprocessing={"mean": [0.5, 0.5]}),
+        "mean must be 3 values, got [0.5, 0.5]",
+    ),
+    (lambda f: enlarge(f, img_size=[10**7, 32]), "img_size must be from 1 to 16384"),
+    (lambda f: enlarge(f, window_size=1000), "entries do not fit the network"),
+    (lambda f: enlarge(f, block_sizes=[10**4, 10**4]), "entries do not fit the network"),
+    (lambda f: enlarge(f, drop_rate="0.5"), "drop_rate must be a number, got '0.5'"),
+    (options(layers=[10**6] * 4), "parameters, which the weights do not have"),
+    (options(stem_width=10**9), "stem_width must be from -1e+06 to 1e+06, got 1000000000"),
+    (options(stem_width=2**14), "entries do not fit the network"),
+    (options(stem_width=[[[1]]]), "stem_width must be text, got ["),
+    (options(act_layer="x" * 10_000), "act_layer must have 1000 letters at most, got 10000"),
+]
+"""What does not belong where it stands, and what is said of it."""
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(("damage", "message"), UNFIT)
+def test_values_that_do_not_belong_where_they_stand_are_refused(saved, damage, message):
+    damage(saved[0])
+    with pytest.raises(InputError) as caught:
+        load(saved[0])
+    said = str(caught.value)
+    assert message in said
+    assert said.startswith(f"{saved[0] / 'model.json'}: does not describe a model: ")
+    assert len(said) < 600 + len(str(saved[0]))
+
+
 def write_header(folder, length, header):
     (folder / "model.safetensors").write_bytes(length.to_bytes(8, "little") + header)
 
@@ -206,19 +287,19 @@ def cut_weights(folder):
         (lambda f: change(f, preprocessing={"mean": None}), "does not describe a model"),
         (
             lambda f: change(f, preprocessing={"mean": [0.5, float("nan"), 0.5]}),
-            "mean must be from -10000 to 10000, got (0.5, nan, 0.5)",
+            "mean must be from -10000 to 10000, got nan",
         ),
         (
             lambda f: change(f, preprocessing={"mean": [1e39, 0, 0]}),
-            "mean must be from -10000 to 10000, got (1e+39, 0, 0)",
+            "mean must be from -10000 to 10000, got 1e+39",
         ),
         (
             lambda f: change(f, preprocessing={"std": [1, 1e39, 1]}),
-            "std must be above 0, from 0.0001 to 10000, got (1, 1e+39, 1)",
+            "std must be from 0.0001 to 10000, got 1e+39",
         ),
         (
             lambda f: change(f, preprocessing={"std": [1e-39, 1, 1]}),
-            "std must be above 0, from 0.0001 to 10000, got (1e-39, 1, 1)",
+            "std must be from 0.0001 to 10000, got 1e-39",
         ),
         (
             lambda f: change(f, class_names=["a", "b"]),
@@ -234,26 +315,40 @@ def cut_weights(folder):
         (make_whole_numbers, "norm.weight holds torch.int64, which the network does not"),
         (
             lambda f: enlarge(f, embed_dim=10**9),
-            "embed_dim 1000000000, but no entry of the weights is wider than",
+            "embed_dim must be from -1e+06 to 1e+06, got 1000000000",
         ),
-        (lambda f: enlarge(f, depths=[1, 1, 10**9, 1]), "1000000003 blocks, but"),
+        (
+            lambda f: enlarge(f, embed_dim=2**14),
+            "entries do not fit the network: head.weight: expected (3, 131072), found (3, 128)",
+        ),
+        (
+            lambda f: enlarge(f, depths=[1, 1, 10**9, 1]),
+            "depths must be from -1e+06 to 1e+06, got 1000000000",
+        ),
+        (
+            lambda f: enlarge(f, depths=[1, 1, 10**6, 1]),
+            "parameters, which the weights do not have",
+        ),
         (
             lambda f: (f / "model.json").write_text("[" * 100_000),
             "model.json: cannot be read as JSON",
         ),
-        (lambda f: change(f, task="segmentation"), "does not describe a model: 'head'"),
+        (
+            lambda f: change(f, task="segmentation"),
+            "does not describe a model: preprocessing has no 'crop_pct'",
+        ),
         (lambda f: change(f, task=[]), "a model for the task [], which this nommer does not know"),
         (
             lambda f: change(f, architecture=[]),
-            "model.json: does not describe a model: 'list' object has no",
+            "model.json: does not describe a model: architecture must hold named values, got []",
         ),
         (
             lambda f: change(f, architecture="x"),
-            "model.json: does not describe a model: 'str' object has no",
+            "model.json: does not describe a model: architecture must hold named values, got 'x'",
         ),
         (
             lambda f: change(f, task="detection", head={"protocol": []}),
-            "model.json: does not describe a model: 'list' object has no",
+            "model.json: does not describe a model: protocol must hold named values, got []",
         ),
         (
             lambda f: change(f, task="clairvoyance"),
@@ -434,4 +529,148 @@ def test_any_bytes_are_refused_and_nothing_else(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "random.pt"
     path.write_bytes(content)
     with pytest.raises(InputError):
+        load(path)
+
+
+def test_weights_of_many_dtypes_are_refused_or_read(saved):
+    folder, model = saved
+    change(folder)
+    weights = load_file(folder / "model.safetensors")
+    for dtype in (torch.float16, torch.bfloat16, torch.float64):
+        halves = {
+            name: value.to(dtype) if value.is_floating_point() else value
+            for name, value in weights.items()
+        }
+        save_file(halves | {"head.bias": weights["head.bias"]}, folder / "model.safetensors")
+        assert load(folder).class_names == model.class_names
+    for dtype in (torch.float8_e4m3fn, torch.complex64):
+        changed = weights["head.bias"].to(dtype)
+        save_file(weights | {"head.bias": changed}, folder / "model.safetensors")
+        with pytest.raises(InputError, match=r"head.bias holds torch\.\w+, which the network does"):
+            load(folder)
+
+
+def zeros(*size):
+    """As many zeros as one likes, of which the file holds one."""
+    return torch.zeros(1).expand(*size)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"cnn1.weight": zeros(10**6, 10**6)}, "has more numbers than the file holds"),
+        ({"a": torch.zeros(4).as_strided((10**9,), (0,))}, "more numbers than the file holds"),
+        ({5: torch.zeros(1)}, "is not a state dict (names to tensors): 5 is Tensor"),
+        ({("a",): torch.zeros(1)}, "is not a state dict (names to tensors): ('a',) is Tensor"),
+        ({"a": torch.zeros(1), "b": {}}, "is not a state dict (names to tensors): b is dict"),
+        ({"a": torch.zeros(2, 2).to_sparse()}, "is no checkpoint of plain tensors"),
+        ({"a": torch.zeros(1, device="meta")}, "a is no plain tensor"),
+        ({"x" * 100_000: 3}, f"is not a state dict (names to tensors): {'x' * 57}... is int"),
+        ({}, "is not a state dict"),
+        ({"model": {"state_dict": 3}}, "is not a state dict"),
+    ],
+)
+def test_checkpoints_of_what_is_no_plain_tensor_are_refused(tmp_path, content, message):
+    torch.save(content, tmp_path / "a.pt")
+    with pytest.raises(InputError) as caught:
+        load(tmp_path / "a.pt")
+    assert message in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+def test_a_packed_checkpoint_is_refused_before_it_is_unpacked(tmp_path):
+    torch.save({"a": torch.zeros(10**6)}, tmp_path / "plain.pt")
+    with (
+        zipfile.ZipFile(tmp_path / "plain.pt") as source,
+        zipfile.ZipFile(tmp_path / "a.pt", "w", zipfile.ZIP_DEFLATED) as target,
+    ):
+        for name in source.namelist():
+            target.writestr(name, source.read(name))
+    with pytest.raises(InputError, match=r"is packed, and would take 400\d{4} bytes of memory"):
+        load(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("rows", [10**6, 13**2 + 1, 0])
+def test_constants_are_not_made_as_large_as_a_stranger_likes(tmp_path, published, rows):
+    weights = dict(published[1])
+    table = "transformer1.layers.0.0.fn.attention.relative_position_bias_table"
+    weights[table] = torch.zeros(rows, weights[table].shape[1])
+    torch.save(weights, tmp_path / "a.pt")
+    with pytest.raises(InputError, match=r"a.pt: no complete checkpoint of a NomMer: "):
+        load(tmp_path / "a.pt")
+
+
+def with_prefix(prefix):
+    return lambda weights: {prefix + name: value for name, value in weights.items()}
+
+
+def compiled_inside(weights):
+    return {
+        name.replace(".layers.", ".layers._orig_mod."): value for name, value in weights.items()
+    }
+
+
+def in_lightning(weights):
+    named = with_prefix("model._orig_mod.")(weights)
+    return {"state_dict": named | {"loss.weight": torch.ones(3)}, "epoch": 3, "loops": {}}
+
+
+def with_the_rest(weights):
+
+    beside = {"args": Namespace(lr=0.1, out=Path("/x")), "best": np.float64(0.5)}
+    return {"model": weights, "history": np.zeros(3), **beside}
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        with_prefix("_orig_mod."),
+        with_prefix("module._orig_mod."),
+        with_prefix("model."),
+        with_prefix("model.network."),
+        compiled_inside,
+        in_lightning,
+        with_the_rest,
+        lambda weights: {"model_ema": weights},
+        lambda weights: {"ema": {"module": weights, "updates": 7}},
+        lambda weights: {"model": {"state_dict": weights}},
+    ],
+)
+@pytest.mark.parametrize("own", [False, True])
+def test_weights_that_people_saved_by_hand_load(tmp_path, published, wrap, own, capsys):
+    network, weights = published
+    torch.save(wrap(network.state_dict() if own else weights), tmp_path / "a.pth")
+    images = torch.rand(1, 3, 64, 64)
+    assert torch.equal(nommer.load(tmp_path / "a.pth")(images), network(images))
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("average", ["state_dict_ema", "model_ema", "ema"])
+def test_of_two_kinds_of_weights_it_is_said_which(tmp_path, published, average, capsys):
+    network, weights = published
+    others = {name: torch.zeros_like(value) for name, value in weights.items()}
+    torch.save({"state_dict": others, average: weights}, tmp_path / "a.pth")
+    images = torch.rand(1, 3, 64, 64)
+    assert torch.equal(nommer.load(tmp_path / "a.pth")(images), network(images))
+    assert f"holds {average} and state_dict; the average, {average}, is taken" in (
+        " ".join(capsys.readouterr().err.split())
+    )
+
+
+def test_nothing_that_lies_beside_weights_is_made(tmp_path, published):
+    """What it stands for is not even imported."""
+    torch.save({"model": published[1], "at": Path("/somewhere")}, tmp_path / "a.pth")
+    assert read_checkpoint(tmp_path / "a.pth").keys() == published[1].keys()
+    trace = tmp_path / "was here"
+    torch.save({"model": published[1], "args": Malice(trace)}, tmp_path / "b.pth")
+    with pytest.raises(InputError, match="anything else could run code when it is loaded"):
+        load(tmp_path / "b.pth")
+    assert not trace.exists()
+
+
+def test_a_checkpoint_of_a_run_tells_of_the_run(tmp_path):
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    path = tmp_path / "run" / "checkpoints" / "best.ckpt"
+    torch.save({"state_dict": {"model.network.a": torch.zeros(1)}, "loops": {}}, path)
+    with pytest.raises(InputError, match=rf"give the run folder, {tmp_path / 'run'}"):
         load(path)

@@ -8,7 +8,7 @@ shape and dropped, and made again on the way back.
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from torch import Tensor
@@ -58,6 +58,7 @@ _BLOCK = (
 )
 _PUBLISHED_BLOCK = re.compile(r"transformer([1-4])\.layers\.(\d+)\.(.+)")
 _OUR_BLOCK = re.compile(r"stages\.([0-3])\.blocks\.(\d+)\.(.+)")
+_TABLE = ".attention.relative_position_bias_table"
 _CONSTANT = re.compile(
     r"\.(attentionG\.dct_conv_8x8\.weight|attentionG\.idct_conv\.0\.weight|attention\.relative_position_index)$"
 )
@@ -68,18 +69,22 @@ def is_published(state_dict: Mapping[str, Tensor]) -> bool:
     return "cnn1.weight" in state_dict and "transformer1.layers.0.0.norm.weight" in state_dict
 
 
+def is_ours(state_dict: Mapping[str, Tensor]) -> bool:
+    """Whether `state_dict` is that of a NomMer."""
+    return "stem.conv.weight" in state_dict and "stages.0.blocks.0.norm1.weight" in state_dict
+
+
 def from_published(state_dict: Mapping[str, Tensor]) -> StateDict:
     """State dict in the published layout -> in ours; the tensors are the same objects.
 
     Raises:
         ValueError: a key that the published layout does not have, or a constant of a wrong shape.
     """
-    constants = _constants(state_dict)
+    constants = _constant_shapes(state_dict)
     converted = {}
     for key, value in state_dict.items():
         if _CONSTANT.search(key):
-            expected = constants.get(key)
-            if expected is None or expected.shape != value.shape:
+            if constants.get(key) != tuple(value.shape):
                 raise ValueError(
                     f"published constant {key} has shape {tuple(value.shape)}, which its block "
                     "does not have"
@@ -101,9 +106,18 @@ def to_published(state_dict: Mapping[str, Tensor]) -> StateDict:
         ValueError: a key that NomMer does not have, or a block without one of the three contexts.
     """
     _check_contexts(state_dict)
-    converted = {_to_published(key): value for key, value in state_dict.items()}
+    converted = with_published_names(state_dict)
     converted.update(_constants(converted))
     return converted
+
+
+def with_published_names(state_dict: Mapping[str, Tensor]) -> StateDict:
+    """State dict in our layout -> in the published one, without its constants.
+
+    Raises:
+        ValueError: a key that NomMer does not have.
+    """
+    return {_to_published(key): value for key, value in state_dict.items()}
 
 
 def _check_contexts(state_dict: Mapping[str, Tensor]) -> None:
@@ -174,24 +188,36 @@ def _to_published(key: str) -> str:
     return f"transformer{int(block[1]) + 1}.layers.{block[2]}.{name}" if block else name
 
 
-def _constants(published: Mapping[str, Tensor]) -> StateDict:
-    """The constant entries that belong to the nominator blocks of a state dict in the published
-    layout.
-    """
-    constants: StateDict = {}
+def _spectral_blocks(published: Mapping[str, Tensor]) -> Iterator[tuple[str, int, int, int]]:
+    """Of every nominator block its name, the window's side, the width and the kept coefficients."""
     for key, table in published.items():
-        if not key.endswith(".attention.relative_position_bias_table"):
-            continue
-        block = key.removesuffix(".attention.relative_position_bias_table")
-        side = (math.isqrt(len(table)) + 1) // 2
-        width, per_group = published[f"{block}.attentionG.dw.weight"].shape[:2]
-        kept = math.isqrt(per_group * GROUPS // width)
+        if key.endswith(_TABLE):
+            block = key.removesuffix(_TABLE)
+            width, per_group = published[f"{block}.attentionG.dw.weight"].shape[:2]
+            kept = math.isqrt(per_group * GROUPS // width)
+            yield block, (math.isqrt(len(table)) + 1) // 2, width, kept
+
+
+def _constant_shapes(published: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """The shapes of the constant entries, which a stranger's file may not ask us to make."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for block, side, width, kept in _spectral_blocks(published):
         size = 2 * kept  # every published block size is even
+        shapes[f"{block}.attention.relative_position_index"] = (side**2, side**2)
+        shapes[f"{block}.attentionG.dct_conv_8x8.weight"] = (width * kept**2, 1, size, size)
+        shapes[f"{block}.attentionG.idct_conv.0.weight"] = (width * size**2, kept**2, 1, 1)
+    return shapes
+
+
+def _constants(published: Mapping[str, Tensor]) -> StateDict:
+    """The constant entries of the nominator blocks of a state dict in the published layout."""
+    constants: StateDict = {}
+    for block, side, width, kept in _spectral_blocks(published):
+        size = 2 * kept
         basis = dct_basis(size, kept).float()
         kernels = basis.view(kept**2, 1, size, size).repeat(width, 1, 1, 1)
+        back = basis.T.reshape(size**2, kept**2, 1, 1).repeat(width, 1, 1, 1)
         constants[f"{block}.attention.relative_position_index"] = relative_position_index(side)
         constants[f"{block}.attentionG.dct_conv_8x8.weight"] = kernels
-        constants[f"{block}.attentionG.idct_conv.0.weight"] = basis.T.reshape(
-            size**2, kept**2, 1, 1
-        ).repeat(width, 1, 1, 1)
+        constants[f"{block}.attentionG.idct_conv.0.weight"] = back
     return constants

@@ -14,8 +14,9 @@ from nommer.checksums import check_stamp
 from nommer.data.box_transforms import BoxPreprocessing
 from nommer.data.joint_transforms import DensePreprocessing
 from nommer.data.transforms import Preprocessing
-from nommer.errors import InputError
+from nommer.errors import InputError, quoted, shortened
 from nommer.models.classification import Classifier
+from nommer.models.descriptions import check_description_values
 from nommer.models.detection import Detector
 from nommer.models.inference import DenseNetwork
 from nommer.models.rcnn import Image, ObjectNetwork
@@ -41,6 +42,9 @@ OBJECTS = ("boxes", "scores", "labels")
 """Outputs of a detector: (n, 4) in pixels of the image that it is given, (n,), and (n,) classes
 counted from 0.
 """
+
+_RANKS = {OUTPUT: (2, 4), CELLS: (4,)} | {"boxes": (2,), "scores": (1,), "labels": (1,)}
+"""Dimensions of each output."""
 
 FORMAT = 1
 """Version of the metadata; a reader refuses a newer one. Files without one are older and of the
@@ -155,6 +159,13 @@ class ExportedNetwork(nn.Module):
                 f"{self.path}: cannot compute images of shape {shape}: {reason}"
             ) from error
         for name, output in zip(names, found, strict=True):
+            if output.ndim not in _RANKS[name] or (
+                name in (OUTPUT, CELLS) and len(output) != len(images)
+            ):
+                raise InputError(
+                    f"{self.path}: gives {name} of shape {tuple(output.shape)} for images of shape "
+                    f"{tuple(images.shape)}; export the model again"
+                )
             classes = output.shape[1] if name in (OUTPUT, CELLS) else self.num_classes
             if classes != self.num_classes:
                 raise InputError(
@@ -239,13 +250,38 @@ def load_exported(path: Path) -> Classifier | Segmenter | Detector:
     session = open_session(path)
     try:
         description = _read(session.get_modelmeta().custom_metadata_map[METADATA])
+        _check_graph(session, description)
         return build_exported(OnnxRuntime(session), description, path)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except (AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
         raise InputError(
-            f"{path}: was not written by `nommer export`, its metadata lack or spoil {error}"
+            f"{path}: was not written by `nommer export`, its metadata lack or spoil "
+            f"{shortened(str(error), 200)}"
         ) from error
+
+
+def _check_graph(session: Any, description: Mapping[str, Any]) -> None:
+    """Refuse a graph that does not take images, or does not give what its metadata say.
+
+    Raises:
+        InputError: what was found and expected.
+    """
+    taken = {entry.name: (entry.type, len(entry.shape)) for entry in session.get_inputs()}
+    if taken != {INPUT: ("tensor(float)", 4)}:
+        raise InputError(
+            f"takes {shortened(str(taken), 200)}, expected {INPUT} (batch, 3, height, width)"
+        )
+    given = {entry.name: len(entry.shape) for entry in session.get_outputs()}
+    for name in description["outputs"]:
+        ranks = _RANKS.get(name, ())
+        if name == OUTPUT:
+            ranks = (4 if description["task"] == "segmentation" else 2,)
+        if given.get(name) not in ranks:
+            raise InputError(
+                f"gives {shortened(name)} with {given.get(name, 'no')} dimensions, expected "
+                f"{' or '.join(map(str, ranks)) or 'another name'}; export the model again"
+            )
 
 
 def build_exported(
@@ -267,13 +303,14 @@ def _read(text: str) -> dict[str, Any]:
     found = description.get("format", FORMAT)
     if found != FORMAT:
         raise InputError(
-            f"written by a newer nommer (format {found!r}, known: {FORMAT}); upgrade nommer"
+            f"written by a newer nommer (format {quoted(found)}, known: {FORMAT}); upgrade nommer"
         )
     if description["task"] not in _BUILDERS:
         raise InputError(
-            f"a model for the task {description['task']!r}, which this nommer does not know "
+            f"a model for the task {quoted(description['task'])}, which this nommer does not know "
             f"(known: {', '.join(_BUILDERS)}); upgrade nommer"
         )
+    check_description_values(description)
     return description
 
 

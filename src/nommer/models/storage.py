@@ -11,15 +11,22 @@ from typing import Any, TypeAlias, cast
 
 from safetensors.torch import save
 
-from nommer.backbone.checkpoint import from_published, is_published, published_config
+from nommer.backbone.checkpoint import (
+    from_published,
+    is_ours,
+    is_published,
+    published_config,
+    with_published_names,
+)
 from nommer.backbone.network import NomMer
 from nommer.checksums import check_description, check_file, checksum, with_checksums
 from nommer.data.box_transforms import BoxPreprocessing
 from nommer.data.joint_transforms import DensePreprocessing
 from nommer.data.transforms import Preprocessing
-from nommer.errors import InputError
+from nommer.errors import InputError, quoted, shortened
 from nommer.files import write_atomically, write_json
 from nommer.models.classification import Classifier
+from nommer.models.descriptions import check_description_values, check_shapes
 from nommer.models.detection import Detector
 from nommer.models.exported import SUFFIX, ExportedNetwork, load_exported
 from nommer.models.networks import (
@@ -32,13 +39,19 @@ from nommer.models.pyramid import NUM_MAPS, OnBackbone
 from nommer.models.rcnn import RCNN
 from nommer.models.segmentation import Segmenter
 from nommer.models.upernet import UPerNet
-from nommer.models.weights import check_described, load_weights, read_checkpoint, read_safetensors
+from nommer.models.weights import load_weights, read_checkpoint, read_safetensors
 from nommer.progress import notice
 from nommer.settings.rcnn import RCNNProtocol
 from nommer.zoo import DESCRIPTION, WEIGHTS, entries, entry_meant_by
 
 FORMAT = 1
 """Version of `model.json`; a reader refuses a newer one."""
+
+_TRIPPED = (
+    *(ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RecursionError),
+    *(RuntimeError, TypeError, ValueError),
+)
+"""What constructors raise for values that make no sense together."""
 
 _PROGRAM = ".pt2"
 """Ending of programs of `torch.export`."""
@@ -197,15 +210,18 @@ def _load_folder(folder: Path) -> Model:
     task = description.get("task", "classification")
     if not isinstance(task, str) or task not in _BUILDERS:
         raise InputError(
-            f"{folder / DESCRIPTION}: a model for the task {task!r}, which this nommer does not "
-            "know "
+            f"{folder / DESCRIPTION}: a model for the task {quoted(task)}, which this nommer "
+            "does not know "
             f"(known: {', '.join(_BUILDERS)}); upgrade nommer"
         )
     try:
-        check_described(description["architecture"], weights)
+        check_description_values(description)
+        check_shapes(lambda: _BUILDERS[task](description).network, weights)
         model = _BUILDERS[task](description)
-    except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"{folder / DESCRIPTION}: does not describe a model: {error}") from error
+    except _TRIPPED as error:
+        raise InputError(
+            f"{folder / DESCRIPTION}: does not describe a model: {shortened(str(error), 300)}"
+        ) from error
     load_weights(model.network, weights, folder / WEIGHTS)
     return model.eval()
 
@@ -259,12 +275,12 @@ def _read_description(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: cannot be read as JSON: {error}") from error
+        raise InputError(f"{path}: cannot be read as JSON: {shortened(str(error), 200)}") from error
     if not isinstance(description, dict) or "format" not in description:
         raise InputError(f"{path}: is not the description of a nommer model")
     if not isinstance(description["format"], int) or description["format"] > FORMAT:
         raise InputError(
-            f"{path}: written by a newer nommer (format {description['format']!r}, known: "
+            f"{path}: written by a newer nommer (format {quoted(description['format'])}, known: "
             f"{FORMAT}); upgrade nommer"
         )
     return description, check_description(description, path)
@@ -325,19 +341,29 @@ def load_backbone(network: OnBackbone, source: Path) -> tuple[list[str], list[st
 
 def _load_published(path: Path) -> Classifier:
     weights = read_checkpoint(path)
-    if not is_published(weights):
-        raise InputError(
-            f"{path}: not in the layout of the published NomMer checkpoints; for a nommer model "
-            "give its folder"
-        )
+    if not (is_ours(weights) or is_published(weights)):
+        raise InputError(_foreign(path))
     try:
-        network = NomMer(published_config(weights))
-        converted = from_published(weights)
-    except (ValueError, KeyError) as error:
-        raise InputError(f"{path}: no complete checkpoint of a NomMer: {error}") from error
+        published = with_published_names(weights) if is_ours(weights) else weights
+        config, converted = published_config(published), from_published(published)
+        check_shapes(lambda: NomMer(config), converted)
+    except _TRIPPED as error:
+        raise InputError(
+            f"{path}: no complete checkpoint of a NomMer: {shortened(str(error), 300)}"
+        ) from error
+    network = NomMer(config)
     load_weights(network, converted, path)
     names = [f"class {index}" for index in range(network.num_classes)]
     image_size = max(network.config.position_grid) * network.config.reductions[2]
     return Classifier(
         network, class_names=names, preprocessing=Preprocessing(image_size=image_size)
     ).eval()
+
+
+def _foreign(path: Path) -> str:
+    run = path.parents[1] if path.parent.name == "checkpoints" else None
+    hint = "for a nommer model give its folder" if run is None else f"give the run folder, {run}"
+    return (
+        f"{path}: not in the layout of the published NomMer checkpoints; {hint}; weights of a "
+        f"network of timm are for training, with --model timm:NAME --pretrained {path}"
+    )
