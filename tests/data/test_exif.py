@@ -15,9 +15,10 @@ from nommer.data.audit import read_image
 from nommer.data.exif import has_sound_exif, orientation_of
 from nommer.data.formats.image_files import upright_size
 from nommer.data.formats.mask_pairs import MaskSample
-from nommer.data.images import ImageError, decode, open_any
+from nommer.data.images import ImageError, decode
 from nommer.data.mask_audit import read_pair
 from nommer.data.masks import MaskEncoding, read_mask
+from nommer.data.sources import open_any
 
 ENCODING = MaskEncoding({0: 0, 1: 1, 2: 2})
 

@@ -17,10 +17,10 @@ from nommer.data.images import (
     decode,
     find_images,
     holds_images,
-    open_any,
     sub_folders,
     visible_files,
 )
+from nommer.data.sources import open_any
 from nommer.data.transforms import Preprocessing
 from nommer.errors import InputError
 from nommer.settings.pixel_range import Reading

@@ -105,3 +105,20 @@ def test_as_many_names_as_outputs(tiny_classifier):
     model = tiny_classifier()
     with pytest.raises(InputError, match="the network has 3 outputs but 2 class names were given"):
         Classifier(model.network, class_names=["a", "b"], preprocessing=model.preprocessing)
+
+
+@pytest.mark.parametrize("precision", ["half", "bfloat16", "double"])
+def test_a_model_of_another_precision_answers(tiny_classifier, files, precision):
+    model = tiny_classifier()
+    expected = model.predict(files)
+    found = getattr(model, precision)().predict(files)
+    for one, other in zip(expected, found, strict=True):
+        assert np.allclose(one.probabilities, other.probabilities, atol=0.02)
+
+
+def test_bytes_and_open_files_are_one_image(tiny_classifier, files):
+    model, content = tiny_classifier(), files[0].read_bytes()
+    expected = model.predict(files[0])[0].probabilities
+    with files[0].open("rb") as stream:
+        answers = [model.predict(source) for source in (content, stream)]
+    assert [[answer.probabilities for answer in one] for one in answers] == [[expected]] * 2

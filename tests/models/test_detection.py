@@ -176,3 +176,14 @@ def test_as_many_names_and_ids_as_classes(tiny_detector, changes, message):
     }
     with pytest.raises(InputError, match=message):
         Detector(model.network, **(given | changes))
+
+
+@pytest.mark.parametrize("precision", ["half", "bfloat16", "double"])
+@pytest.mark.parametrize("masks", [False, True])
+def test_a_model_of_another_precision_answers(tiny_detector, precision, masks):
+    image = np.random.default_rng(0).integers(0, 256, (40, 60, 3)).astype(np.uint8)
+    whole = tiny_detector(masks=masks)
+    (expected,) = whole.predict(image)
+    (found,) = getattr(whole, precision)().predict(image)
+    assert len(found) == pytest.approx(len(expected), abs=20)
+    assert found.scores.max() == pytest.approx(expected.scores.max(), abs=0.05)

@@ -1,5 +1,7 @@
 """`Segmenter.predict`: whatever comes in, each image gets its own answer, at its own size."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -183,3 +185,25 @@ def test_more_classes_than_labels_have_values_are_refused(tiny_segmenter):
             colours=[(0, 0, 0)] * 256,
             preprocessing=tiny_segmenter().preprocessing,
         )
+
+
+@pytest.mark.parametrize("precision", ["half", "bfloat16", "double"])
+def test_a_model_of_another_precision_answers(tiny_segmenter, images, precision):
+    model = tiny_segmenter()
+    (expected,) = model.predict(images[0])
+    (found,) = getattr(model, precision)().predict(images[0])
+    assert (found.labels == expected.labels).mean() > 0.9
+
+
+def test_threads_answer_with_a_model_that_is_being_trained_and_leave_it_so(tiny_segmenter, images):
+    model = tiny_segmenter()
+    (expected,) = model.predict(images[0])
+    model.train()
+    model.network.backbone.eval()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    modes = [module.training for module in model.modules()]
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(model.predict, [images[0]] * 12))
+    assert all((answer.labels == expected.labels).all() for (answer,) in answers)
+    assert [module.training for module in model.modules()] == modes
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

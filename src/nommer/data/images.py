@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import NoReturn, TypeAlias
+from typing import NoReturn
 
-import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from nommer.data.archives import find_archive, folders_in, open_archive, read_bytes
@@ -63,9 +62,6 @@ UNREAD_EXTENSIONS = frozenset(
 
 MAX_PIXELS = 178_956_970
 """Largest image decoded, in pixels; Pillow's own limit against decompression bombs."""
-
-ImageSource: TypeAlias = str | Path | Image.Image | np.ndarray
-"""Images that prediction accepts: a path, a PIL image, or an (H, W, 3) uint8 array."""
 
 _TRANSPARENT_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
 
@@ -209,24 +205,6 @@ def _over(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
         under = Image.new("RGBA", rgba.size, (*background, 255))
         shown.paste(Image.alpha_composite(under, rgba).convert("RGB"), (0, rows.start))
     return shown
-
-
-def open_any(source: ImageSource, reading: Reading = Reading()) -> Image.Image:
-    """Decode whatever prediction accepts: a path, a PIL image, or an (H, W, 3) uint8 array.
-
-    Raises:
-        ImageError: a file that cannot be decoded, or an array of another shape or type.
-    """
-    if isinstance(source, Image.Image):
-        with image_errors("image"):
-            return to_rgb(source, reading)
-    if isinstance(source, np.ndarray):
-        if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3 or not source.size:
-            raise ImageError(
-                "array", f"expected (H, W, 3) uint8, got {source.shape} {source.dtype}"
-            )
-        return Image.fromarray(source)
-    return decode(source, reading)
 
 
 def is_image_name(path: Path) -> bool:

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from nommer.data.images import ImageSource
+from nommer.data.sources import ImageSource, source_name, sources_of
 from nommer.data.transforms import Preprocessing
 from nommer.errors import InputError, check_minimum
-from nommer.models.recogniser import NO_NUMBERS, Recogniser, evaluating, source_name, sources_of
+from nommer.models.recogniser import NO_NUMBERS, Recogniser, evaluating
 from nommer.predictions import Classification, Failure
 from nommer.shapes import Images, Logits
 
@@ -70,7 +70,7 @@ class Classifier(Recogniser):
     def predict(
         self, images: ImageSource | Sequence[ImageSource], *, batch_size: int = 32
     ) -> list[Classification | Failure]:
-        """Classify images of any size: paths, PIL images or (H, W, 3) uint8 arrays, one or many.
+        """Classify images of any size: files, PIL images, arrays or tensors, one or many.
 
         An image that cannot be decoded gets a `Failure`; the others are answered all the same.
         """
@@ -104,4 +104,4 @@ class Classifier(Recogniser):
         if not prepared:
             return torch.empty(0, len(self.class_names))
         with evaluating(self):
-            return self.probabilities(self(torch.stack(prepared).to(self.device))).cpu()
+            return self.probabilities(self(torch.stack(prepared).to(self.device, self.dtype))).cpu()

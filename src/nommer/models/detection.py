@@ -10,12 +10,12 @@ from PIL import Image
 from torch import Tensor
 
 from nommer.data.box_transforms import BoxPreprocessing, Target
-from nommer.data.images import ImageSource
+from nommer.data.sources import ImageSource, sources_of
 from nommer.errors import InputError
 from nommer.models.object_masks import encode_pixels, paste_mask
 from nommer.models.rcnn import Image as ImageTensor
 from nommer.models.rcnn import ObjectNetwork
-from nommer.models.recogniser import Recogniser, evaluating, sources_of
+from nommer.models.recogniser import Recogniser, evaluating
 from nommer.predictions import Detections, Failure
 
 
@@ -77,7 +77,8 @@ class Detector(Recogniser):
     ) -> list[Detections | Failure]:
         """Find objects in images of any size.
 
-        Paths, PIL images or (H, W, 3) uint8 arrays, one or many.
+        Paths, bytes or open files, PIL images, (H, W, 3) uint8 arrays or (3, H, W) uint8
+        tensors, one or many.
 
         An image that cannot be decoded gets a `Failure`; the others are answered all the same.
 
@@ -137,7 +138,7 @@ class Detector(Recogniser):
         try:
             with evaluating(self):
                 (found,) = self.network.detect(
-                    [image.to(self.device)], threshold=threshold, most=most
+                    [image.to(self.device, self.dtype)], threshold=threshold, most=most
                 )
         except FloatingPointError:
             return None

@@ -5,15 +5,16 @@ From images as they are to the network's input, and an answer for each.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from threading import Lock
 from typing import Protocol, TypeVar, runtime_checkable
+from weakref import WeakKeyDictionary
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from nommer.data.images import ImageError, ImageSource, open_any
+from nommer.data.images import ImageError
+from nommer.data.sources import ImageSource, open_any, source_name
 from nommer.predictions import Failure
 from nommer.settings.pixel_range import Reading
 
@@ -58,8 +59,14 @@ class Recogniser(nn.Module):
         """Where the weights are."""
         return next((parameter.device for parameter in self.parameters()), torch.device("cpu"))
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The kind of numbers that the weights are, and that the network takes."""
+        kinds = (parameter.dtype for parameter in self.parameters())
+        return next((kind for kind in kinds if kind.is_floating_point), torch.float32)
+
     def prepare(self, source: ImageSource) -> Tensor | Failure:
-        """An image as the network takes it, (3, h, w) float32; a `Failure` if it cannot be decoded."""
+        """An image as the network takes it, (3, h, w) float32, or a `Failure`."""
         image = open_source(source, self.preprocessing.reading)
         return image if isinstance(image, Failure) else self.preprocessing(image)
 
@@ -82,28 +89,35 @@ class Recogniser(nn.Module):
             yield Failure(name, NO_NUMBERS) if answered is None else answered
 
 
+_watch = Lock()
+_evaluated: WeakKeyDictionary[nn.Module, tuple[int, list[tuple[nn.Module, bool]]]] = (
+    WeakKeyDictionary()
+)
+"""Models in `evaluating`: how often, and the mode of each of their modules from before."""
+
+
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """`model` in evaluation mode while it is open, and afterwards each of its modules in the mode
-    from before.
+    """Hold `model` in evaluation mode, and put each of its modules back in its mode afterwards.
+
+    Threads may do so at once: the last one that leaves puts them back.
     """
-    before = [(module, module.training) for module in model.modules()]
-    model.eval()
+    with _watch:
+        count, before = _evaluated.get(model, (0, []))
+        if not count:
+            before = [(module, module.training) for module in model.modules()]
+            model.eval()
+        _evaluated[model] = count + 1, before
     try:
         yield
     finally:
-        for module, training in before:
-            module.training = training
-
-
-def sources_of(images: ImageSource | Sequence[ImageSource]) -> Sequence[ImageSource]:
-    """One image or many as many."""
-    return [images] if isinstance(images, str | Path | Image.Image | np.ndarray) else list(images)
-
-
-def source_name(source: ImageSource) -> str:
-    """The path of an image file, or "image" for one given in memory."""
-    return str(source) if isinstance(source, str | Path) else "image"
+        with _watch:
+            count, before = _evaluated.pop(model)
+            if count > 1:
+                _evaluated[model] = count - 1, before
+            else:
+                for module, training in before:
+                    module.training = training
 
 
 def open_source(source: ImageSource, reading: Reading) -> Image.Image | Failure:

@@ -39,6 +39,11 @@ Size = tuple[int, int]
 """Height and width in pixels."""
 
 
+def _as_weights(pooled: Tensor, module: nn.Module) -> Tensor:
+    """Pooled boxes, which are float32, in the precision of a model that was halved."""
+    return pooled.to(next((weight.dtype for weight in module.parameters()), pooled.dtype))
+
+
 class Samples(NamedTuple):
     """The proposals of one image that a stage learns from."""
 
@@ -101,7 +106,7 @@ class BoxStage(nn.Module):
         """Scores of background and classes, and how to move each box, by class or for all of them
         alike.
         """
-        scores, moves = self.predictor(self.head(pooled))
+        scores, moves = self.predictor(self.head(_as_weights(pooled, self)))
         return scores.float(), moves.float().unflatten(1, (-1, 4))
 
     def sample(self, proposals: Float[Tensor, "proposals 4"], target: Target) -> Samples:
@@ -201,7 +206,7 @@ class MaskHead(nn.Module):
         self, pooled: Float[Tensor, "boxes channels cells cells"], labels: Integer[Tensor, "boxes"]
     ) -> Tensor:
         """Logits (boxes, 2 cells, 2 cells) of the masks of these classes, counted from 1."""
-        logits = self.predictor(self.head(pooled)).float()
+        logits = self.predictor(self.head(_as_weights(pooled, self))).float()
         return logits[torch.arange(len(labels), device=labels.device), labels]
 
     def loss(

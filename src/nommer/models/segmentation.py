@@ -11,12 +11,12 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from nommer.data.images import ImageSource
 from nommer.data.joint_transforms import DensePreprocessing
 from nommer.data.masks import IGNORE
+from nommer.data.sources import ImageSource, sources_of
 from nommer.errors import InputError
 from nommer.models.inference import DenseNetwork, score_bands
-from nommer.models.recogniser import Recogniser, evaluating, sources_of
+from nommer.models.recogniser import Recogniser, evaluating
 from nommer.predictions import Failure, Segmentation
 from nommer.settings.inference import Inference
 from nommer.shapes import BandScores, Images, PixelLogits
@@ -95,7 +95,8 @@ class Segmenter(Recogniser):
     ) -> list[Segmentation | Failure]:
         """Segment images of any size, each at its own.
 
-        Paths, PIL images or (H, W, 3) uint8 arrays, one or many.
+        Paths, bytes or open files, PIL images, (H, W, 3) uint8 arrays or (3, H, W) uint8
+        tensors, one or many.
 
         An image that cannot be decoded gets a `Failure`; the others are answered all the same.
         """
@@ -133,7 +134,7 @@ class Segmenter(Recogniser):
         labels = np.empty(size, np.uint8)
         with evaluating(self):
             for start, scores in self.score_bands(
-                image.to(self.device), size=size, inference=inference
+                image.to(self.device, self.dtype), size=size, inference=inference
             ):
                 best, classes = scores.max(0)
                 if not best.isfinite().all():

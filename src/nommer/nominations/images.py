@@ -15,11 +15,11 @@ from torch import Tensor
 
 from nommer.backbone.contexts import CONTEXTS
 from nommer.backbone.network import NomMer
-from nommer.data.images import ImageSource
+from nommer.data.sources import ImageSource, source_name
 from nommer.models.classification import Classifier
 from nommer.models.detection import Detector
 from nommer.models.inference import WHOLE_PIXELS
-from nommer.models.recogniser import NO_NUMBERS, evaluating, open_source, source_name
+from nommer.models.recogniser import NO_NUMBERS, evaluating, open_source
 from nommer.models.segmentation import Segmenter
 from nommer.models.storage import nommer_of
 from nommer.nominations.attention_maps import SightTrace
@@ -89,7 +89,7 @@ def explain_image(
         NominationTrace(model, keep_maps=True) as trace,
         _sight(model, places) as sight,
     ):
-        logits = model(model.preprocessing.normalise(seen)[None].to(model.device))
+        logits = model(model.preprocessing.normalise(seen)[None].to(model.device, model.dtype))
     probabilities = model.probabilities(logits)[0]
     if not probabilities.isfinite().all():
         return Failure(name, NO_NUMBERS)
