@@ -13,7 +13,7 @@ from nommer.recipes import read_recipe
 from nommer.runs.results import prepare_folder
 from nommer.settings.augmentation import Augmentation
 from nommer.studies.explaining import ExplanationResult
-from nommer.training.train import TrainingResult
+from nommer.training.conclusion import TrainingResult
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ from nommer.quickstart import DemoResult
 from nommer.studies.effects import ALL_BLOCKS, AS_IT_IS, EVERYWHERE
 from nommer.studies.explaining import ExplanationResult
 from nommer.studies.study import StudyResult
+from nommer.training.conclusion import TrainingResult
 from nommer.training.replay import ReplayResult
-from nommer.training.train import TrainingResult
 
 SOME_FAILED = 1
 _MOST_ROWS = 25
@@ -57,6 +57,8 @@ def show_check(result: CheckResult, console: Console) -> int:
 
 def show_training(result: TrainingResult, console: Console) -> int:
     """The judgement of the best epoch and where everything is."""
+    if result.rank > 0:
+        return 0
     console.print(summary_table(result.report.summary(), f"validation, best epoch {result.epoch}"))
     console.print(f"run folder {result.out}: model/, {result.plots}")
     return 0

@@ -61,7 +61,7 @@ def test_the_tables_of_a_run_agree(trained):
     )
     assert [row["epoch"] for row in metrics] == ["1", "2"]
     assert [row["step"] for row in metrics] == ["3", "6"]
-    best = max(metrics, key=lambda row: float(row["val_top1"]))
+    best = max(metrics, key=lambda row: (float(row["val_top1"]), -float(row["val_loss"])))
     assert result["epoch"] == int(best["epoch"])
     for name in ("loss", "top1", "mean_class_accuracy", "macro_f1", "calibration_error"):
         assert result[name] == pytest.approx(float(best[f"val_{name}"]), abs=1e-6), name

@@ -9,7 +9,7 @@ import torch
 from nommer.backbone.variants import VARIANTS
 from nommer.data.formats.folders import ClassFolders, Sample
 from nommer.data.joint_transforms import DensePreprocessing
-from nommer.distributed.trainer import parse_device, resolve_precision
+from nommer.distributed.devices import parse_device, resolve_precision
 from nommer.errors import InputError
 from nommer.settings.augmentation import Augmentation
 from nommer.settings.classification import ClassificationOptions

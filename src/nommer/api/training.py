@@ -14,8 +14,9 @@ from nommer.settings.optim import Optim
 from nommer.settings.pixels import PixelOptions
 from nommer.settings.segmentation import SegmentationOptions
 from nommer.settings.train import TrainSettings
+from nommer.training.conclusion import TrainingResult
 from nommer.training.replay import ReplayResult, replay_step
-from nommer.training.train import TrainingResult, train_model
+from nommer.training.train import train_model
 
 
 def check(

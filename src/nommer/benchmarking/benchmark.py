@@ -22,7 +22,7 @@ from nommer.benchmarking.models import Networks, Step, dtype_of, giga_macs
 from nommer.benchmarking.report import save_plot, to_markdown
 from nommer.benchmarking.results import BenchmarkResult, Measurement
 from nommer.benchmarking.timing import Spread, matrix_peak, peak_memory, time_in_turns, warm_up
-from nommer.distributed.trainer import torch_device
+from nommer.distributed.devices import torch_device
 from nommer.files import write_json, write_text
 from nommer.progress import notice
 from nommer.runs.folder import results_folder

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from timm.models import is_model
 
-from nommer.distributed.trainer import parse_device
+from nommer.distributed.devices import parse_device
 from nommer.errors import InputError
 from nommer.settings.benchmark import MODES, BenchmarkSettings, Mode
 

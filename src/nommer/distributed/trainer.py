@@ -1,110 +1,29 @@
 """Lightning's trainer, set up the one way this package uses it."""
 
 import logging
-import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
+from lightning.pytorch.strategies import DDPStrategy
 
+from nommer.distributed.devices import parse_device, resolve_precision
+from nommer.distributed.launch import Launch, Launched
 from nommer.distributed.sync_norms import SyncNorms
-from nommer.errors import InputError
 from nommer.runs.checkpoint import AtomicCheckpointIO
 from nommer.settings.choices import Precision
-from nommer.settings.train import TrainSettings
 
 PRECISIONS: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
 
-def parse_device(device: str, devices: int) -> tuple[str, int | list[int]]:
-    """Lightning's accelerator and devices for "auto", "cpu", "cuda", "mps", "cuda:1" or "cuda:0,1".
+class DDP(DDPStrategy):
+    """Lightning's, for processes that have met already; it starts none, also in a notebook."""
 
-    Raises:
-        InputError: a device that this machine does not have, or another word.
-    """
-    kind, _, numbers = device.partition(":")
-    if kind not in ("auto", "cpu", "cuda", "mps"):
-        raise InputError(
-            f"--device {device!r} is not known; use auto, cpu, cuda, cuda:0, cuda:0,1 or mps"
-        )
-    available = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    if kind == "auto":
-        kind = next(name for name in ("cuda", "mps", "cpu") if available[name])
-    if not available[kind]:
-        raise InputError(
-            f"--device {device}: this machine has no {kind} device that torch can use; use cpu or "
-            "auto"
-        )
-    if not numbers:
-        return kind, devices
-    if kind != "cuda" or not all(number.isdecimal() for number in numbers.split(",")):
-        raise InputError(f"--device {device!r}: only cuda devices have numbers, as in cuda:0,1")
-    chosen = [int(number) for number in numbers.split(",")]
-    if max(chosen) >= torch.cuda.device_count():
-        raise InputError(
-            f"--device {device}: this machine has {torch.cuda.device_count()} cuda devices"
-        )
-    if devices not in (1, len(chosen)):
-        raise InputError(
-            f"--device {device} names {len(chosen)} devices but --devices is {devices}: drop one "
-            "of both"
-        )
-    return kind, chosen
-
-
-def count_processes(device: str, devices: int) -> int:
-    """Processes that a run on these devices has, one each."""
-    _, chosen = parse_device(device, devices)
-    return chosen if isinstance(chosen, int) else len(chosen)
-
-
-def processes_of(settings: TrainSettings) -> int:
-    """Count the processes of a run on all its machines, one per device."""
-    return count_processes(settings.device, settings.devices) * settings.nodes
-
-
-def one_device(device: str) -> str:
-    """`device` itself, for what runs on a single one.
-
-    Raises:
-        InputError: several are named.
-    """
-    if count_processes(device, 1) > 1:
-        raise InputError(
-            f"--device {device}: this command runs on one device; name one, as in cuda:0"
-        )
-    return device
-
-
-def torch_device(device: str) -> str:
-    """Return torch's name of the one device that is asked for.
-
-    Raises:
-        InputError: several are named, or one that this machine does not have.
-    """
-    accelerator, chosen = parse_device(one_device(device), 1)
-    return f"{accelerator}:{chosen[0]}" if isinstance(chosen, list) else accelerator
-
-
-def resolve_precision(precision: Precision, accelerator: str) -> Precision:
-    """The precision that "auto" means: bfloat16 on a GPU that does it, float32 elsewhere.
-
-    Raises:
-        InputError: float16 on a CPU.
-    """
-    if precision == "16" and accelerator == "cpu":
-        raise InputError("--precision 16: is for GPUs; on the CPU use bf16 or 32")
-    if precision != "auto":
-        return precision
-    return "bf16" if accelerator == "cuda" and torch.cuda.is_bf16_supported() else "32"
+    def _configure_launcher(self) -> None:
+        pass
 
 
 def make_trainer(
@@ -113,30 +32,34 @@ def make_trainer(
     devices: int,
     precision: Precision,
     out: Path,
+    launch: Launch | None = None,
     nodes: int = 1,
-    alone: bool = False,
     sync_norms: bool = False,
     **options: Any,
 ) -> L.Trainer:
     """A trainer that writes nowhere but where it is told, and whose checkpoints are atomic.
 
-    With `alone` it takes no notice of other processes that were started with this one; with
-    `sync_norms`, batch norms see the batches of all.
+    Args:
+        device: as settings name it.
+        devices: of each machine.
+        precision: number format.
+        out: folder for all that Lightning may write.
+        launch: of this process; by default it takes no notice of others, whatever started it.
+        nodes: number of machines.
+        sync_norms: batch norms see the batches of all processes.
+        **options: others of Lightning's trainer.
     """
     accelerator, chosen = parse_device(device, devices)
-    started = 1 if alone else int(os.environ.get("WORLD_SIZE", "1"))
-    processes = max(nodes * (chosen if isinstance(chosen, int) else len(chosen)), started)
+    launch = launch or Launch()
+    plugins = [AtomicCheckpointIO(), Launched(launch), *([SyncNorms()] if sync_norms else [])]
     return L.Trainer(
         accelerator={"cuda": "gpu"}.get(accelerator, accelerator),
         devices=chosen,
         num_nodes=nodes,
-        strategy="ddp" if processes > 1 else "auto",
+        strategy=DDP() if launch.world_size > 1 else "auto",
         precision=PRECISIONS[resolve_precision(precision, accelerator)],
         default_root_dir=out,
-        plugins=[
-            AtomicCheckpointIO(),
-            *([SyncNorms()] if sync_norms else []),
-        ],
+        plugins=plugins,
         use_distributed_sampler=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
@@ -144,41 +67,31 @@ def make_trainer(
     )
 
 
-_LAUNCHER = "lightning.fabric.strategies.launchers.subprocess_script"
+_ADVICE = (
+    ".*does not have many workers.*",
+    ".*`srun` command is available.*",
+    ".*The number of training batches.*",
+    ".*is smaller than the logging interval.*",
+    ".*resuming from a checkpoint that ended before the epoch ended.*",
+    ".*Checkpoint directory .* exists and is not empty.*",
+    ".*isinstance.treespec, LeafSpec.*",
+    ".*Grad strides do not match bucket view strides.*",
+    ".*It is recommended to use .self.log.*sync_dist=True.*",
+)
+"""Warnings of Lightning and torch about choices that are made here on purpose."""
 
 
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Without Lightning's advice, which is about choices that are made here on purpose."""
-    loggers: Sequence[logging.Logger] = [
-        logging.getLogger(name)
-        for name in (
-            "lightning.pytorch",
-            "lightning.fabric",
-            "lightning.pytorch.utilities.rank_zero",
-        )
-    ]
+    """Silence Lightning's advice."""
+    names = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
+    loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.WARNING)
-    logging.getLogger(_LAUNCHER).setLevel(
-        logging.INFO
-    )  # says which of several processes died, and takes all down
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
-        warnings.filterwarnings("ignore", message=".*The number of training batches.*")
-        warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
-        warnings.filterwarnings(
-            "ignore", message=".*resuming from a checkpoint that ended before the epoch ended.*"
-        )
-        warnings.filterwarnings(
-            "ignore", message=".*Checkpoint directory .* exists and is not empty.*"
-        )
-        warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
-        warnings.filterwarnings(
-            "ignore", message=".*It is recommended to use .self.log.*sync_dist=True.*"
-        )
+        for message in _ADVICE:
+            warnings.filterwarnings("ignore", message=message)
         try:
             yield
         finally:

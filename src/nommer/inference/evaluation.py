@@ -13,7 +13,8 @@ from nommer.acceleration.fuse import fuse
 from nommer.data.formats.find import find_task
 from nommer.data.formats.labelled import Split, read_split
 from nommer.data.module import Loading
-from nommer.distributed.trainer import one_device, quiet_lightning
+from nommer.distributed.devices import one_device
+from nommer.distributed.trainer import quiet_lightning
 from nommer.errors import InputError, check_minimum, refuse_options
 from nommer.inference.precision import computation_of, precision_for
 from nommer.models.classification import Classifier

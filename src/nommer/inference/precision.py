@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from nommer.distributed.trainer import parse_device, resolve_precision
+from nommer.distributed.devices import parse_device, resolve_precision
 from nommer.errors import InputError
 from nommer.models.exported import ExportedNetwork
 from nommer.models.storage import Model

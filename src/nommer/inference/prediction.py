@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from nommer.acceleration.compile import exact_float32
 from nommer.data.audit import look_at_range
 from nommer.data.images import find_images
-from nommer.distributed.trainer import torch_device
+from nommer.distributed.devices import torch_device
 from nommer.errors import InputError, check_minimum, refuse_given, refuse_options
 from nommer.files import write_json
 from nommer.inference.inputs import load_to, or_of_zoo, read_list

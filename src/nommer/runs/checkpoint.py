@@ -1,11 +1,15 @@
 """Checkpoints to resume from, replaced whole or not at all, and read without executing anything."""
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
+import lightning as L
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor
 
 from nommer.checksums import is_whole
 from nommer.errors import InputError
@@ -40,8 +44,44 @@ def _save(checkpoint: dict[str, Any], stream: IO[bytes]) -> None:
         raise
 
 
+def rank_of_epoch(metrics: Mapping[str, Tensor], measure: str) -> tuple[float, float]:
+    """Return what makes an epoch better than another: its measure; of equals, the lower loss.
+
+    The loss is that of the validation, where a task has one.
+    """
+    loss = metrics["val_loss"] if "val_loss" in metrics else metrics["train_loss"]
+    return float(metrics[measure]), -float(loss)
+
+
 class MovableCheckpoint(ModelCheckpoint):
-    """Lightning's best checkpoint, found again after the run folder was moved."""
+    """Lightning's best checkpoint, found again after the run folder was moved.
+
+    Args:
+        folder: of the checkpoints.
+        measure: the metric that is to be high; of equal epochs the one of the lower loss is best.
+    """
+
+    def __init__(self, folder: Path, *, measure: str) -> None:
+        options: dict[str, Any] = {"monitor": measure, "mode": "max"}
+        super().__init__(
+            folder,
+            filename="best",
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+            **options,
+        )
+        self.best_rank = -math.inf, -math.inf
+
+    def check_monitor_top_k(self, trainer: L.Trainer, current: Tensor | None = None) -> bool:
+        """Return whether the epoch is the best so far."""
+        rank = rank_of_epoch(trainer.callback_metrics, cast("str", self.monitor))
+        is_best = trainer.strategy.reduce_boolean_decision(rank > self.best_rank)
+        self.best_rank = rank if is_best else self.best_rank
+        return is_best
+
+    def state_dict(self) -> dict[str, Any]:
+        """Lightning's, and the rank of the best epoch."""
+        return super().state_dict() | {"best_rank": list(self.best_rank)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over the best value so far, its files looked for where the run folder is now.
@@ -53,6 +93,9 @@ class MovableCheckpoint(ModelCheckpoint):
         if best := moved["best_model_path"]:
             _check_best(Path(best))
         super().load_state_dict(moved)
+        score = moved["best_model_score"]
+        known = -math.inf if score is None else float(score)
+        self.best_rank = tuple(moved.get("best_rank", (known, math.inf)))  # older runs: first wins
 
 
 def _check_best(path: Path) -> None:

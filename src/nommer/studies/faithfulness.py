@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nommer.distributed.trainer import torch_device
+from nommer.distributed.devices import torch_device
 from nommer.inference.evaluation import EvaluationSettings, Opened
 from nommer.models.classification import Classifier
 from nommer.nominations.faithfulness import (

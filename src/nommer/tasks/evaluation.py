@@ -9,6 +9,7 @@ import lightning as L
 from nommer.acceleration.compile import exact_float32
 from nommer.data.module import ImageData
 from nommer.distributed.interruption import interruptible
+from nommer.distributed.launch import acting_as
 from nommer.distributed.trainer import make_trainer
 from nommer.settings.choices import Precision
 from nommer.tasks.module import TaskModule
@@ -32,13 +33,12 @@ def evaluate(
         devices=1,
         precision=precision,
         out=out,
-        alone=True,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         callbacks=list(callbacks),
     )
-    with interruptible(trainer), exact_float32():
+    with acting_as(0), interruptible(trainer), exact_float32():
         trainer.validate(module, datamodule=data, verbose=False)
     if module.report is None:
         raise RuntimeError("validation ended without a report")

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from nommer.data.module import Loading
 from nommer.data.transforms import check_policy
-from nommer.distributed.trainer import parse_device, processes_of, resolve_precision
+from nommer.distributed.devices import parse_device, processes_of, resolve_precision
 from nommer.errors import InputError
 from nommer.settings.train import TrainSettings, default_workers
 from nommer.tasks.optimiser import check_optimiser

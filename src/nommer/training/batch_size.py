@@ -14,7 +14,7 @@ from torch import OutOfMemoryError
 
 from nommer.data.images import ImageError
 from nommer.data.seeding import seed_all
-from nommer.distributed.trainer import processes_of, torch_device
+from nommer.distributed.devices import processes_of, torch_device
 from nommer.errors import InputError
 from nommer.progress import notice
 from nommer.runs.folder import RunFolder

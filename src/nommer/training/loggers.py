@@ -7,7 +7,6 @@ from typing import Any
 
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
-from nommer.distributed.processes import process_rank
 from nommer.errors import InputError
 from nommer.files import write_json
 from nommer.runs.folder import RunFolder
@@ -31,7 +30,7 @@ def check_loggers(names: tuple[LoggerName, ...]) -> None:
 
 
 def make_loggers(
-    names: tuple[LoggerName, ...], run: RunFolder, *, settings: dict[str, Any]
+    names: tuple[LoggerName, ...], run: RunFolder, *, settings: dict[str, Any], first: bool
 ) -> list[Logger]:
     """The loggers of a run, which keep their files in its folder.
 
@@ -44,7 +43,8 @@ def make_loggers(
     Args:
         names: those besides TensorBoard's.
         run: the run folder.
-        settings: what the others show of the run.
+        settings: those of the run, for the others to show.
+        first: this process is the first of the run, which writes.
 
     Raises:
         InputError: one lacks something that it needs.
@@ -61,7 +61,7 @@ def make_loggers(
             logger.log_hyperparams(settings)
         known[name] = logger.version if isinstance(logger, WandbLogger) else logger.run_id
         loggers.append(logger)
-    if names and process_rank() == 0:
+    if names and first:
         write_json(file, known)
     return loggers
 

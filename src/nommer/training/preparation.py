@@ -1,25 +1,127 @@
-"""Preparation of a run: data are read and audited, the run folder is made or checked."""
+"""Preparation of a run: data are read and audited, settings filled in, the run folder made."""
 
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
+from nommer.acceleration.compile import check_compiler
 from nommer.data.findings import find_leaks, notice_issues
 from nommer.data.formats.labelled import split_as_csv
-from nommer.distributed.trainer import processes_of
+from nommer.data.module import ImageData
+from nommer.data.seeding import seed_all
+from nommer.distributed.devices import parse_device, processes_of
+from nommer.distributed.sync_norms import synchronises_norms
 from nommer.errors import InputError
+from nommer.models.storage import Model
 from nommer.progress import notice
 from nommer.runs.changes import changed_settings
 from nommer.runs.folder import RunFolder
 from nommer.runs.lock import locked
-from nommer.runs.results import environment, prepare_folder, read_environment
+from nommer.runs.results import check_outside, environment, prepare_folder, read_environment
 from nommer.settings.train import TrainSettings
-from nommer.tasks.task import Auditing, Data, Found, Task
+from nommer.tasks.module import TaskModule
+from nommer.tasks.networks import like_pretrained
+from nommer.tasks.registry import task_for
+from nommer.tasks.resolve import check_names
+from nommer.tasks.task import Auditing, Found, Task
+from nommer.training.batch_size import with_batch_size
+from nommer.training.freezing import freeze
+from nommer.training.last_checkpoint import read_progress
+from nommer.training.loggers import check_loggers
 
 
-def look_first(task: Task, run: RunFolder, settings: TrainSettings) -> Found:
-    """The data, unless the run folder is refused anyway."""
-    run.check(resume=settings.resume, overwrite=settings.overwrite)
-    return find_data(task, settings)
+@dataclass(frozen=True)
+class Prepared:
+    """A run that is ready to train: every process has the same."""
+
+    task: Task
+    settings: TrainSettings
+    """Resolved."""
+    found: Found
+    """The data, read and audited."""
+
+    @property
+    def run(self) -> RunFolder:
+        """The run folder."""
+        return RunFolder(self.settings.out)
+
+    @property
+    def checkpoint(self) -> str | None:
+        """The checkpoint to go on from, if any."""
+        return str(self.run.last) if self.settings.resume else None
+
+    def build_model(self) -> Model:
+        """Build the model that is to be trained, the same in every process."""
+        settings = self.settings
+        seed_all(settings.seed)
+        if settings.resume:  # its own weights follow
+            settings = replace(settings, pretrained=None, reinit_head=False)
+        model = self.task.build_model(settings, self.found.data)
+        freeze(model.network, settings.freeze)
+        return model
+
+    def training_data(self, model: Model) -> ImageData[Any, Any]:
+        """Return the batches of images."""
+        return self.task.training_data(self.settings, self.found.data, model)
+
+    def training_module(self, model: Model) -> TaskModule:
+        """Return the model with its losses and its optimiser."""
+        settings = self.settings
+        images = settings.images_per_step * processes_of(settings) * settings.accumulate
+        lr = settings.optim.scaled_lr(settings.lr, images)
+        module = self.task.training_module(settings, model, lr=lr, found=self.found)
+        if settings.compile:
+            module.compile_training()
+        return module
+
+    def describe(self) -> str:
+        """Describe the run in one line."""
+        settings, splits = self.settings, self.found.data.splits
+        sizes = ", ".join(f"{len(samples)} {split}" for split, samples in splits.items())
+        accelerator, _ = parse_device(settings.device, settings.devices)
+        total = settings.images_per_step * processes_of(settings)
+        steps, rest = divmod(len(splits["train"]), total)
+        waiting = f" ({rest} images, others each time, wait for the next epoch)" if rest else ""
+        if settings.epoch_steps:
+            steps, waiting = settings.epoch_steps * settings.accumulate, ""
+        return (
+            f"{settings.model}: {len(self.found.data.class_names)} classes, {sizes} images of "
+            f"{settings.data}; {self.task.describe_size(settings)}, {settings.epochs} epochs of "
+            f"{steps} steps of {total} images{waiting}, {accelerator}, precision "
+            f"{settings.precision}, run folder {settings.out}"
+        )
+
+    def describe_resumption(self) -> str:
+        """Tell where a resumed run goes on, or that there is nothing left to do."""
+        done, epochs = read_progress(self.run.last), self.settings.epochs
+        if done.epochs < epochs:
+            return f"going on from {done} (of {epochs} epochs)"
+        nothing = f"all {done.epochs} epochs are done: nothing to train"
+        return f"{nothing}; a larger --epochs goes on from here, on its own schedule"
+
+
+def check_first(settings: TrainSettings) -> None:
+    """Refuse what can be refused before any data are read.
+
+    Raises:
+        InputError: a name that is not known, a library or compiler that is not there, a device
+            that cannot do what is asked, or a run folder that holds the data.
+    """
+    check_names(settings)
+    check_loggers(settings.loggers)
+    accelerator, _ = parse_device(settings.device, settings.devices)
+    synchronises_norms(settings.sync_norms, accelerator, usual=False)
+    if settings.compile:
+        check_compiler()
+    if settings.overwrite:
+        check_outside(settings.data, settings.out)
+
+
+def find_first(settings: TrainSettings) -> tuple[Task, Found]:
+    """Find task and data, unless the run folder is refused anyway."""
+    RunFolder(settings.out).check(resume=settings.resume, overwrite=settings.overwrite)
+    task = task_for(settings.data, settings.classes)
+    return task, find_data(task, settings)
 
 
 def find_data(task: Task, settings: TrainSettings) -> Found:
@@ -43,37 +145,33 @@ def find_data(task: Task, settings: TrainSettings) -> Found:
     return replace(found, data=data)
 
 
-def check_shares(settings: TrainSettings, data: Data) -> None:
-    """Refuse more processes than there are validation images.
+def fill_in(task: Task, settings: TrainSettings, found: Found) -> TrainSettings:
+    """Fill in everything that depends on other models, data and machine.
 
     Raises:
-        InputError: both numbers.
+        InputError: something does not fit, such as more processes than validation images.
     """
-    processes, images = processes_of(settings), len(data.splits["val"])
+    settings = with_batch_size(task, like_pretrained(settings), found, RunFolder(settings.out))
+    settings = task.resolve(settings, found)
+    processes, images = processes_of(settings), len(found.data.splits["val"])
     if images < processes:
         raise InputError(
             f"{settings.data}: {images} validation images for {processes} processes; each needs one"
         )
+    return settings
 
 
-def open_run(
-    task: Task, run: RunFolder, settings: TrainSettings, found: Found, *, until: ExitStack
-) -> None:
-    """Make the run folder and write what is known before training.
-
-    Or check that the run may be resumed.
+def open_run(prepared: Prepared, *, until: ExitStack) -> None:
+    """Make the run folder and write what is known before training, or check that it may go on.
 
     Args:
-        task: of the task.
-        run: the run folder, which this process locks.
-        settings: resolved.
-        found: the data.
+        prepared: the run; this process locks its folder.
         until: with it the lock ends.
     """
+    task, settings, found, run = prepared.task, prepared.settings, prepared.found, prepared.run
     until.enter_context(locked(run.path))
-    data = found.data
+    data, written = found.data, settings.with_whole_paths()
     split, classes = split_as_csv(data, found.contents), task.describe_classes(data)
-    written = settings.with_whole_paths()
     if settings.resume:
         run.check_resumable(vars(written), split, classes)
         run.sweep()
@@ -81,13 +179,8 @@ def open_run(
     prepare_folder(
         run.path, resume=settings.resume, overwrite=settings.overwrite, replaced=run.path
     )
-    run.write_config(
-        {
-            name: value
-            for name, value in vars(written).items()
-            if name not in ("resume", "overwrite")
-        }
-    )
+    kept = {name: v for name, v in vars(written).items() if name not in ("resume", "overwrite")}
+    run.write_config(kept)
     run.write_issues(data.issues)
     run.write_split(split)
     run.write_classes(classes)

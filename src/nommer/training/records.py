@@ -17,6 +17,7 @@ from nommer.files import as_csv, write_text
 from nommer.models.storage import Model, save_model
 from nommer.nominations.trace import NominationTrace, holds_nominations, shares
 from nommer.progress import notice
+from nommer.runs.checkpoint import rank_of_epoch
 from nommer.runs.folder import RunFolder
 from nommer.tasks.module import TaskModule
 from nommer.tasks.plots import plot_curves, plot_nominations
@@ -134,22 +135,26 @@ class BestModel(L.Callback):
 
     def __init__(self, run: RunFolder, averaged: AveragedWeights | None = None) -> None:
         self.run, self.averaged = run, averaged
-        self.best = -math.inf
+        self.best = -math.inf, -math.inf
 
     def state_dict(self) -> dict[str, Any]:
-        """The best score so far."""
-        return {"best": self.best}
+        """The rank of the best epoch so far."""
+        return {"best": list(self.best)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over the best score of the run that is resumed."""
-        self.best = state_dict["best"]
+        """Take over the rank of the best epoch of the run that is resumed."""
+        best = state_dict["best"]
+        self.best = tuple(best) if isinstance(best, list) else (best, math.inf)  # of older runs
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the model of a better epoch with its numbers."""
         task = cast("TaskModule", pl_module)
-        if task.report is None or task.score is None or task.score <= self.best:
+        if task.report is None or task.score is None:
             return
-        self.best = task.score
+        rank = rank_of_epoch(trainer.callback_metrics, f"val_{task.measure}")
+        if rank <= self.best:
+            return
+        self.best = rank
         model = cast("Model", self.averaged.model if self.averaged else task.model)
         if trainer.is_global_zero:
             metrics = {"epoch": trainer.current_epoch + 1, **task.report.summary()}

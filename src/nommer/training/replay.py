@@ -11,7 +11,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 from nommer.data.images import ImageError
 from nommer.data.module import ImageData
 from nommer.data.seeding import derive_seed, seed_all
-from nommer.distributed.trainer import one_device, torch_device
+from nommer.distributed.devices import one_device, torch_device
 from nommer.errors import InputError
 from nommer.files import write_csv
 from nommer.runs.folder import RunFolder
