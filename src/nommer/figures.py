@@ -1,6 +1,4 @@
-"""Figures of matplotlib as files and as text, whatever stands in the names that are written on
-them.
-"""
+"""Figures of matplotlib as files and as text, whatever names are written on them."""
 
 import io
 import warnings
@@ -8,8 +6,12 @@ from pathlib import Path
 from typing import IO, Any
 
 import matplotlib as mpl
+from matplotlib import font_manager
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+
+from nommer.fonts import lettering_for
 
 
 def save_figure(figure: Figure, path: Path) -> None:
@@ -33,8 +35,34 @@ def figure_as_svg(figure: Figure) -> bytes:
 
 
 def _save(figure: Figure, target: Path | IO[bytes], **options: Any) -> None:
+    for axes in figure.axes:
+        _write_ticks(axes.xaxis)
+        _write_ticks(axes.yaxis)
     for text in figure.findobj(Text):
         text.set_parse_math(False)  # a dollar in a file or class name is a dollar
+        _give_letters(text)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(target, bbox_inches="tight", **options)
+
+
+def _write_ticks(axis: Axis) -> None:
+    """Make names beside ticks, which are written anew with every drawing, such as can be shown."""
+    names = [label.get_text() for label in axis.get_ticklabels()]
+    if all(name.replace("\N{MINUS SIGN}", "-").isascii() for name in names):
+        return
+    readable = [name.encode(errors="backslashreplace").decode() for name in names]
+    axis.set_ticks(axis.get_ticklocs(), [lettering_for([name]).shown(name) for name in readable])
+
+
+def _give_letters(text: Text) -> None:
+    """Write a text in a font that has its letters, or with numbers for those that none has."""
+    written = text.get_text().encode(errors="backslashreplace").decode()
+    if written.isascii():
+        text.set_text(written)
+        return
+    lettering = lettering_for([written])
+    text.set_text(lettering.shown(written))
+    if lettering.path is not None:
+        name = font_manager.FontProperties(fname=lettering.path).get_name()
+        text.set_fontfamily([*text.get_fontfamily(), name])

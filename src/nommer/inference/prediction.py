@@ -11,6 +11,7 @@ from nommer.data.images import find_images
 from nommer.distributed.devices import torch_device
 from nommer.errors import InputError, check_minimum, refuse_given, refuse_options
 from nommer.files import write_json
+from nommer.fonts import legend
 from nommer.inference.inputs import load_to, or_of_zoo, read_list
 from nommer.inference.precision import autocast, computation_of, precision_for
 from nommer.models.classification import Classifier
@@ -88,6 +89,8 @@ def predict_images(settings: PredictionSettings) -> PredictionResult:
     )
     write_json(folder / ENVIRONMENT, environment() | computation.to_dict())
     computation.notice()
+    if settings.pictures and (told := legend(model.class_names)):
+        notice(told)
     for issue in look_at_range(paths, model.preprocessing.reading):
         notice(f"{issue.what}; train with --pixels.range, or give images scaled to 16 bits")
     with autocast(torch_device(settings.device), precision), exact_float32():

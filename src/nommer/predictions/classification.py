@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from nommer.fonts import lettering_for
 from nommer.predictions.drawing import LETTERS, LINE, MARGIN, enlarged
 
 
@@ -83,8 +84,8 @@ class Classification:
             if min(shown.size) >= 224
             else shown.resize(enlarged(shown.size), Image.Resampling.NEAREST)
         )
-        font = ImageFont.load_default(LETTERS)
-        lines = self._lines(count)
+        lettering = lettering_for(self._lines(count))
+        font, lines = lettering.font(LETTERS), [*map(lettering.shown, self._lines(count))]
         width = max(shown.width, *(math.ceil(font.getlength(line)) + 2 * MARGIN for line in lines))
         sheet = Image.new("RGB", (width, shown.height + LINE * len(lines) + 2 * MARGIN), "white")
         sheet.paste(shown, (0, 0))

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 from faster_coco_eval.core import mask as coco_masks
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from nommer.fonts import lettering_for
 from nommer.predictions.drawing import LETTERS, LINE, OPACITY, class_colour, enlarged
 
 _MOST_TEXT = 0.12
@@ -141,9 +142,14 @@ class Detections:
             if min(shown.size) >= 224
             else shown.resize(enlarged(shown.size), Image.Resampling.NEAREST)
         )
-        draw, font = ImageDraw.Draw(shown), ImageFont.load_default(LETTERS)
-        scales = np.array([shown.width / image.width, shown.height / image.height] * 2)
         texts = self._texts(with_scores=with_scores)
+        lettering = lettering_for(texts)
+        draw, font, texts = (
+            ImageDraw.Draw(shown),
+            lettering.font(LETTERS),
+            [*map(lettering.shown, texts)],
+        )
+        scales = np.array([shown.width / image.width, shown.height / image.height] * 2)
         if LINE * sum(map(font.getlength, texts)) > _MOST_TEXT * shown.width * shown.height:
             texts = [""] * len(self)
         for index in reversed(range(len(self))):

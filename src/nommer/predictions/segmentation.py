@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from nommer.fonts import lettering_for
 from nommer.predictions.drawing import LETTERS, LINE, MARGIN, OPACITY, enlarged
 
 
@@ -84,8 +85,11 @@ class Segmentation:
             if min(shown.size) >= 224
             else shown.resize(enlarged(shown.size), Image.Resampling.NEAREST)
         )
-        font = ImageFont.load_default(LETTERS)
-        entries = [(name, f"{share:.1%}  {name}") for name, share in self.shares.items()]
+        lettering = lettering_for(self.shares)
+        font = lettering.font(LETTERS)
+        entries = [
+            (name, f"{share:.1%}  {lettering.shown(name)}") for name, share in self.shares.items()
+        ]
         column = math.ceil(max(font.getlength(text) for _, text in entries)) + LINE + 2 * MARGIN
         columns = max(1, shown.width // column)
         rows = -(-len(entries) // columns)

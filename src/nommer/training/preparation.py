@@ -12,6 +12,7 @@ from nommer.data.seeding import seed_all
 from nommer.distributed.devices import parse_device, processes_of
 from nommer.distributed.sync_norms import synchronises_norms
 from nommer.errors import InputError
+from nommer.fonts import legend
 from nommer.models.storage import Model
 from nommer.progress import notice
 from nommer.runs.changes import changed_settings
@@ -142,6 +143,8 @@ def find_data(task: Task, settings: TrainSettings) -> Found:
         notice(f"validation images that are training images too, evaluated too well: {len(leaks)}")
         data = replace(data, issues=(*data.issues, *leaks))
     notice_issues(data.issues)
+    if told := legend(data.class_names):
+        notice(told)
     return replace(found, data=data)
 
 
