@@ -13,6 +13,9 @@ from typing import IO, Any
 LARGEST_READ = 1 << 30
 """Bytes of a file that is read into memory; a larger one is no image, table or list."""
 
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+"""Flags of a file that is made, and never one that is there already or that a link points to."""
+
 _KINDS = {
     stat.S_IFIFO: "a named pipe (FIFO)",
     stat.S_IFCHR: "a device",
@@ -73,7 +76,8 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as stream:
+        temporary.unlink(missing_ok=True)  # of a process of the same number that was killed
+        with open(os.open(temporary, _NEW, 0o666), "wb") as stream:  # noqa: PTH123 - of a descriptor
             write(stream)
             stream.flush()
             os.fsync(stream.fileno())

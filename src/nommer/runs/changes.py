@@ -30,6 +30,12 @@ def changed_files(before: str, now: str) -> list[str]:
     return changes
 
 
+def tell_contents(*splits: str) -> bool:
+    """Return whether splits tell the content of every file: then data may have moved."""
+    files = [_by_file(split) for split in splits]
+    return all(content for split in files for _, content in split.values()) and all(files)
+
+
 def _by_file(split: str) -> dict[str, tuple[list[str], str]]:
     """Of every file its split and label, and its content."""
     _, *rows = csv.reader(io.StringIO(split))

@@ -13,8 +13,14 @@ import yaml
 from nommer.data.formats.labelled import Issue
 from nommer.errors import InputError
 from nommer.files import to_json, write_json, write_text
-from nommer.runs.changes import changed_files, changed_settings, describe_changes
+from nommer.runs.changes import (
+    changed_files,
+    changed_settings,
+    describe_changes,
+    tell_contents,
+)
 from nommer.runs.lock import check_unlocked, telling_what_cannot_be_made
+from nommer.runs.plain import check_plain, read_own
 from nommer.runs.results import (
     CHECKPOINTS,
     CONFIG,
@@ -34,7 +40,8 @@ _LATER = {"nodes": 1, "sync_norms": "auto"}
 """Values of options that older runs did not have."""
 
 
-_AS_WRITTEN: Any = {"encoding": "utf-8", "errors": "surrogateescape"}
+_OF_DATA = {"data", "classes"}
+"""Settings that may differ too where the contents of all files are known, and the same."""
 
 
 class RunFolder:
@@ -74,6 +81,8 @@ class RunFolder:
                 else "drop --resume to start"
             )
             raise InputError(f"{self.path}: nothing to resume, {missing} does not exist; {how}")
+        else:
+            check_plain(self.path)
 
     def write_config(self, settings: Mapping[str, Any]) -> None:
         """Write all settings, resolved, so that `--config` repeats the run."""
@@ -88,11 +97,8 @@ class RunFolder:
             InputError: the file is no longer what was written.
         """
         try:
-            settings = (
-                yaml.safe_load(self.config.read_text(encoding="utf-8"))
-                if self.config.is_file()
-                else {}
-            )
+            text = self._read(self.config)
+            settings = {} if text is None else yaml.safe_load(text)
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise InputError(f"{self.config}: cannot be read as YAML: {error}") from error
         if not isinstance(settings, dict):
@@ -107,19 +113,21 @@ class RunFolder:
         Raises:
             InputError: the settings that differ, each with both values; or the files that do.
         """
-        changes = changed_files(self.split.read_text(**_AS_WRITTEN), split)
+        before = self._read(self.split) or ""
+        changes = changed_files(before, split)
         if changes:
             shown = describe_changes(changes)
             raise InputError(
                 f"{self.path}: cannot resume, the data has changed: {shown}; start a new run"
             )
         self._check_classes(classes)
+        free = _FREE_ON_RESUME | (_OF_DATA if tell_contents(before, split) else set())
         wanted, defaults = (
             plain(settings),
             {name: _defaults(value) for name, value in settings.items()},
         )
         started = _LATER | _filled(self.read_config(), defaults)
-        fixed = {name: value for name, value in wanted.items() if name not in _FREE_ON_RESUME}
+        fixed = {name: value for name, value in wanted.items() if name not in free}
         differing = list(changed_settings(started, fixed))
         if wanted["epochs"] < started.get("epochs", 0):
             differing.append(f"epochs: the run has {started['epochs']}, now {wanted['epochs']}")
@@ -138,9 +146,12 @@ class RunFolder:
         )
 
     def _check_classes(self, classes: Mapping[str, Any]) -> None:
-        learned = (
-            json.loads(self.classes.read_text(encoding="utf-8")) if self.classes.is_file() else {}
-        )
+        try:
+            learned = json.loads(self._read(self.classes) or "{}")
+        except ValueError as error:
+            raise InputError(
+                f"{self.classes}: is damaged ({error}); put back a copy, or start a new run"
+            ) from error
         for key, value in plain(classes).items():
             if key in learned and learned[key] != value:
                 raise InputError(
@@ -148,6 +159,16 @@ class RunFolder:
                     f"{learned[key]}, "
                     f"now {value}; start a new run"
                 )
+
+    def _read(self, path: Path) -> str | None:
+        """Return the text of one of the run's small files; None where there is none."""
+        try:
+            return read_own(path).decode("utf-8", errors="surrogateescape")
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            reason = error.strerror or "no plain file"
+            raise InputError(f"{path}: cannot be read: {reason}; put back a copy") from error
 
     def sweep(self) -> None:
         """Remove what a process that was killed had not yet put in place."""

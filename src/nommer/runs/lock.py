@@ -3,8 +3,10 @@
 A lock on a file in the run folder, which ends with its process however that ends.
 """
 
+import errno
 import os
 import socket
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 
 from nommer.errors import InputError
 from nommer.progress import notice
+from nommer.runs.plain import NO_FOLLOW
 
 fcntl: Any = None
 with suppress(ImportError):  # Windows has none
@@ -82,7 +85,7 @@ def check_unlocked(folder: Path) -> None:
 @contextmanager
 def _holding(folder: Path, mode: int) -> Iterator[int]:
     """The lock's file, open and locked."""
-    descriptor = os.open(folder / LOCK, mode, 0o644)
+    descriptor = _open(folder / LOCK, mode)
     _held.add(descriptor)
     try:
         _lock(descriptor, folder)
@@ -90,6 +93,25 @@ def _holding(folder: Path, mode: int) -> Iterator[int]:
     finally:
         _held.discard(descriptor)
         os.close(descriptor)
+
+
+def _open(path: Path, mode: int) -> int:
+    """Open the lock's file, which has no other name: nothing else is written when it is."""
+    try:
+        descriptor = os.open(path, mode | NO_FOLLOW, 0o644)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EMLINK, errno.EISDIR, errno.ENXIO):
+            raise _no_plain_lock(path) from error
+        raise
+    facts = os.fstat(descriptor)
+    if not stat.S_ISREG(facts.st_mode) or facts.st_nlink > 1:
+        os.close(descriptor)
+        raise _no_plain_lock(path)
+    return descriptor
+
+
+def _no_plain_lock(path: Path) -> InputError:
+    return InputError(f"{path}: is a link, or no plain file; remove it, or choose another --out")
 
 
 def _lock(descriptor: int, folder: Path) -> None:

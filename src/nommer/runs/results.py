@@ -5,6 +5,7 @@ Made, or emptied where that was asked for, and never one with a training run in 
 
 import json
 import platform
+import re
 import shlex
 import shutil
 import sys
@@ -18,9 +19,12 @@ import torch
 from nommer.errors import InputError
 from nommer.files import sync_folder, write_json
 from nommer.runs.lock import LOCK, check_unlocked, telling_what_cannot_be_made
+from nommer.runs.plain import check_plain, read_own
 
 ENVIRONMENT = "environment.json"
 """Stands in every folder of results, and tells that this package made it."""
+
+_UNFINISHED = re.compile(rf"\.{re.escape(ENVIRONMENT)}\.\d+\.tmp")
 
 CONFIG, CHECKPOINTS = "config.yaml", "checkpoints"
 """Only run folders hold one of these, or both; other folders of results do not."""
@@ -38,7 +42,9 @@ def prepare_folder(
             `replaced`, is a file, or cannot be made.
     """
     with telling_what_cannot_be_made(path):
-        if not resume:
+        if resume:
+            check_plain(path)
+        else:
             check_folder(path, overwrite=overwrite, replaced=replaced)
             empty(path)
         path.mkdir(parents=True, exist_ok=True)
@@ -47,8 +53,14 @@ def prepare_folder(
 
 
 def empty(path: Path) -> None:
-    """Delete everything in a folder, if there is one, but for a lock."""
-    for item in held(path):
+    """Delete everything in a folder, if there is one, but for a lock and `environment.json`.
+
+    That is replaced later; so a process that is killed here leaves a folder that says whose it is,
+    and that may be emptied again.
+    """
+    for item in path.iterdir() if path.exists() else ():
+        if item.name in (LOCK, ENVIRONMENT):
+            continue
         if item.is_dir() and not item.is_symlink():
             shutil.rmtree(item)
         else:
@@ -56,8 +68,14 @@ def empty(path: Path) -> None:
 
 
 def held(path: Path) -> list[Path]:
-    """Return the entries of a folder, if there is one, but for a lock."""
-    return [item for item in path.iterdir() if item.name != LOCK] if path.exists() else []
+    """Return the entries of a folder, if there is one.
+
+    But for a lock, and for what a process leaves that is killed before it has made the folder its
+    own.
+    """
+    if not path.exists():
+        return []
+    return [i for i in path.iterdir() if i.name != LOCK and not _UNFINISHED.fullmatch(i.name)]
 
 
 def check_folder(
@@ -148,6 +166,6 @@ def environment() -> dict[str, Any]:
 def read_environment(path: Path) -> dict[str, Any]:
     """Read `environment.json` of a folder; nothing where that cannot be read."""
     try:
-        return dict(json.loads((path / ENVIRONMENT).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        return dict(json.loads(read_own(path / ENVIRONMENT)))
+    except (OSError, ValueError, TypeError, RecursionError):
         return {}

@@ -177,6 +177,9 @@ def open_run(prepared: Prepared, *, until: ExitStack) -> None:
     split, classes = split_as_csv(data, found.contents), task.describe_classes(data)
     if settings.resume:
         run.check_resumable(vars(written), split, classes)
+        started_with = run.read_config().get("data")
+        if started_with != str(written.data):
+            notice(f"the same files as in {started_with}, by their contents, are in {written.data}")
         run.sweep()
         notice_other_versions(run)
     prepare_folder(

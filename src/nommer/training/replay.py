@@ -15,6 +15,7 @@ from nommer.distributed.devices import one_device, torch_device
 from nommer.errors import InputError
 from nommer.files import write_csv
 from nommer.runs.folder import RunFolder
+from nommer.runs.plain import check_plain
 from nommer.settings.choices import Precision
 from nommer.settings.train import TrainSettings
 from nommer.tasks.module import TaskModule
@@ -46,6 +47,7 @@ def replay_step(run: RunFolder, *, device: str) -> ReplayResult:
     Raises:
         InputError: the run was not stopped so, or its data are others now.
     """
+    check_plain(run.path)
     bad_step = BadStep(run)
     steps = [
         json.loads(path.read_text(encoding="utf-8"))

@@ -1,0 +1,57 @@
+"""Only plain files and real folders are opened in a folder of results, so nothing outside is."""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from nommer.errors import InputError
+
+NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+"""Flags with which a link is not followed, and a pipe not waited for; Windows has none."""
+
+OTHERS = ("wandb", "mlruns")
+"""Folders of other programs, which make links of their own in them."""
+
+
+def check_plain(folder: Path) -> None:
+    """Refuse a folder of results in which something is a link, pipe or device.
+
+    Who writes into such a folder would write, or wait, elsewhere.
+
+    Raises:
+        InputError: the first that is found.
+    """
+    for entry in _entries(folder):
+        mode = entry.stat(follow_symlinks=False).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            kind = "a link" if stat.S_ISLNK(mode) else "no plain file"
+            raise InputError(
+                f"{entry.path}: is {kind}; in a folder of results there are only plain files and "
+                "folders, so that nothing outside of it is written: put the file or folder itself "
+                "there, or choose another --out"
+            )
+
+
+def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """Yield everything below a folder, if there is one; no link is followed."""
+    if not folder.is_dir():
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            yield entry
+            if entry.is_dir(follow_symlinks=False) and entry.name not in OTHERS:
+                yield from _entries(Path(entry.path))
+
+
+def read_own(path: Path) -> bytes:
+    """Read a small file of a folder of results; no link is followed.
+
+    Raises:
+        OSError: there is none, or it is no plain file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | NO_FOLLOW)
+    with open(descriptor, "rb") as stream:  # noqa: PTH123 - of a descriptor
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(f"{path}: is no plain file")
+        return stream.read()
