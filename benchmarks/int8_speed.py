@@ -16,7 +16,8 @@ from time import perf_counter
 
 import numpy as np
 
-from nommer.models.exported import INPUT, METADATA, open_session
+from nommer.models.exported import METADATA, open_session
+from nommer.models.exported_networks import INPUT
 
 
 def main() -> None:

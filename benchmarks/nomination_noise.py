@@ -21,8 +21,8 @@ from nommer.data.masks import read_mask
 from nommer.inference.evaluation import data_of_run
 from nommer.runs.folder import run_of
 from nommer.settings.inference import Inference
-from nommer.tasks.metrics import SegmentationMetrics
 from nommer.tasks.registry import task_for
+from nommer.tasks.segmentation.metrics import SegmentationMetrics
 
 
 def sample_contexts(nomination: Nomination, _: object) -> None:

@@ -15,8 +15,8 @@ from nommer.cli import build_parser, normalise
 from nommer.data.formats.folders import ClassFolders
 from nommer.recipes import recipe_names
 from nommer.settings.train import TrainSettings
+from nommer.tasks.data import Found
 from nommer.tasks.registry import TASKS
-from nommer.tasks.task import Found
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def test_every_network_of_a_suite_is_built_by_its_recipe(script, parser, suite):
         task = TASKS["classification"]
         settings = task.resolve(settings, Found(data, short_side=64))
         with torch.device("meta"):
-            network = task.build_model(settings, data).network
+            network = task.model.build(settings, data).network
         assert network.num_classes == 200
         costs[name] = accuracy.giga_macs(network, 64) if suite != "settings" else None
     if suite != "settings":

@@ -18,7 +18,7 @@ from nommer.cli import main
 from nommer.data.classification import ClassificationBatch
 from nommer.data.formats.classification import read_classification
 from nommer.settings.optim import Optim
-from nommer.tasks.classification.task import ClassificationModule, balanced_weights
+from nommer.tasks.classification.loss import ClassificationModule, balanced_weights
 from nommer.training import batch_size
 from nommer.training.ema import AveragedWeights
 from nommer.training.time_limit import TimeLimit

@@ -20,9 +20,9 @@ from nommer.settings.augmentation import Augmentation
 from nommer.settings.detection import BoxAugmentation
 from nommer.settings.rcnn import RCNNProtocol
 from nommer.settings.train import TrainSettings
+from nommer.tasks.data import Found
 from nommer.tasks.optimiser import build_optimizer
 from nommer.tasks.registry import TASKS
-from nommer.tasks.task import Found
 
 MULTI_SCALE = (480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800)
 """Short sides of the published multi-scale training, in pixels."""
@@ -190,7 +190,7 @@ class TestRecipes:
         workflow = TASKS[task]
         settings = workflow.resolve(self.parsed(name), Found(data, short_side=400))
         with torch.device("meta"):
-            model = workflow.build_model(settings, data)
+            model = workflow.model.build(settings, data)
         assert model.network.num_classes == len(data.class_names)
         variant = settings.model.removeprefix("nommer_")
         if variant in PARAMETERS and task == "classification":

@@ -19,7 +19,7 @@ import nommer
 from nommer import InputError, zoo
 from nommer.cli import main
 from nommer.models.rcnn import RCNN
-from nommer.models.storage import load_backbone, task_of
+from nommer.models.storage import load_backbone
 
 IDS = {
     "n01": "goldfish, Carassius auratus",
@@ -265,7 +265,7 @@ def test_every_entry_is_whole_has_a_card_and_real_names(entry):
     names, model = description["class_names"], nommer.load(entry.name)
     assert model.class_names == tuple(names)
     assert len(set(names)) == len(names)
-    assert task_of(model) == entry.task
+    assert model.task == entry.task
     if entry.task == "classification":
         network = timm.create_model(entry.name, pretrained=True)
         assert network.num_classes == len(names)

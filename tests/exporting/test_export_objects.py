@@ -11,11 +11,12 @@ from nommer import InputError, load
 from nommer.backbone.network import NomMer
 from nommer.backbone.variants import VARIANTS
 from nommer.data.box_transforms import BoxPreprocessing
-from nommer.exporting.capture import ImageSize, image_size, left_out
+from nommer.exporting.capture import left_out
 from nommer.exporting.export import export_model
 from nommer.exporting.parity import compare
 from nommer.models.detection import Detector
 from nommer.models.rcnn import RCNN
+from nommer.tasks.exporting import ImageSize
 
 
 @pytest.fixture(scope="module")
@@ -105,4 +106,6 @@ def test_it_answers_as_the_model_does_at_any_size_and_says_what_it_cannot_do(
     with pytest.raises(
         InputError, match="nothing is found in any of the images looked at; give --data"
     ):
-        compare(loaded, loaded, prepared, image_size(detector, dynamic=True))
+        compare(
+            loaded, loaded, prepared, detector.task.exporting.image_size(detector, dynamic=True)
+        )

@@ -1,12 +1,14 @@
 """On which images an export in integers is calibrated, and on which its answers are compared."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from nommer.exporting import int8, quantising
+from nommer.tasks.classification.exporting import ClassificationExport
 
 
 @pytest.fixture
@@ -16,8 +18,8 @@ def report(tiny_classifier, tmp_path, monkeypatch):
     """
     model, calibrated = tiny_classifier(), []
     monkeypatch.setattr(model, "prepare", lambda path: torch.full((3, 32, 32), float(path.stem)))
-    monkeypatch.setattr(int8, "CALIBRATION_IMAGES", 4)
-    monkeypatch.setattr(int8, "AGREEMENT_IMAGES", 6)
+    few = replace(ClassificationExport.quantising, calibration_images=4, agreement_images=6)
+    monkeypatch.setattr(ClassificationExport, "quantising", few)
     monkeypatch.setattr(quantising, "_open_labelled", lambda *_: None)
     monkeypatch.setattr(quantising, "load_exported", lambda _path: model)
 

@@ -10,7 +10,7 @@ from nommer import Classifier, InputError, NomMer
 from nommer.backbone.variants import VARIANTS
 from nommer.data.transforms import Preprocessing
 from nommer.models.detection import Detector
-from nommer.models.storage import load, load_backbone, network_of, nommer_of, save_model, task_of
+from nommer.models.storage import load, load_backbone, network_of, nommer_of, save_model
 from nommer.settings.rcnn import RCNNProtocol
 
 NAMES = ("Käfer", "猫")
@@ -50,7 +50,7 @@ def test_a_detector_on_a_peer_comes_back_bit_for_bit(tmp_path, tiny_detector, no
 
 def test_the_description_tells_what_one_wants_to_know(saved):
     description = json.loads((saved[0] / "model.json").read_text(encoding="utf-8"))
-    assert description["task"] == task_of(saved[1]) == "detection"
+    assert description["task"] == saved[1].task == "detection"
     assert description["class_names"] == list(NAMES)
     assert description["category_ids"] == [3, 7]
     assert description["metrics"] == {"box_ap": 0.5}

@@ -11,7 +11,7 @@ from nommer.backbone.variants import VARIANTS
 from nommer.data.transforms import Preprocessing
 from nommer.models.networks import build_timm
 from nommer.models.segmentation import Segmenter
-from nommer.models.storage import load, load_backbone, network_of, nommer_of, save_model, task_of
+from nommer.models.storage import load, load_backbone, network_of, nommer_of, save_model
 from nommer.models.upernet import UPerNet
 
 
@@ -69,7 +69,7 @@ def test_a_classifier_on_a_peer_comes_back_bit_for_bit(peer):
 
 def test_the_description_tells_what_one_wants_to_know(saved):
     description = json.loads((saved[0] / "model.json").read_text(encoding="utf-8"))
-    assert description["task"] == task_of(saved[1]) == "segmentation"
+    assert description["task"] == saved[1].task == "segmentation"
     assert description["class_names"] == ["Käfer", "猫", "with space"]
     assert description["colours"] == [list(colour) for colour in saved[1].colours]
     assert description["metrics"] == {"miou": 0.5}

@@ -19,10 +19,10 @@ from nommer.settings.optim import Optim
 from nommer.settings.pixels import PixelOptions
 from nommer.settings.segmentation import SegmentationOptions
 from nommer.settings.train import TrainSettings, default_crop, default_image_size, parse_duration
+from nommer.tasks.data import Found
 from nommer.tasks.networks import network_config
 from nommer.tasks.registry import TASKS
-from nommer.tasks.segmentation.task import median_weights
-from nommer.tasks.task import Found
+from nommer.tasks.segmentation.loss import median_weights
 
 DEFAULTS = {
     "data": "data",

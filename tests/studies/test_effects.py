@@ -11,18 +11,19 @@ from nommer.nominations.faithfulness import GRID
 from nommer.nominations.intervention import KINDS
 from nommer.studies.effects import (
     ALL_BLOCKS,
-    ChangedClasses,
-    ChangedObjects,
-    ChangedPixels,
+    Comparison,
     Intervention,
     _row,
     possible_interventions,
 )
 from nommer.studies.faithfulness import RANDOM, SENSITIVITY, _curves
-from nommer.studies.regions import Part
+from nommer.tasks.classification.studying import ChangedClasses
 from nommer.tasks.detection.metrics import ImageAnswer
+from nommer.tasks.detection.studying import ChangedObjects
+from nommer.tasks.evaluation import Evaluation
 from nommer.tasks.networks import network_config
-from nommer.tasks.task import Evaluation
+from nommer.tasks.segmentation.studying import ChangedPixels
+from nommer.tasks.studying import Part
 
 
 def judged(answers, samples=None, **numbers):
@@ -35,7 +36,7 @@ def test_changed_classes_are_counted_image_by_image():
     samples = [SimpleNamespace(label=label) for label in (0, 0, 1, 1)]
     before = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.7, 0.3]])
     after = torch.tensor([[0.4, 0.6], [0.6, 0.4], [0.4, 0.6], [0.7, 0.3]])
-    changes = ChangedClasses(measure="top1", seed=0)
+    changes = Comparison(ChangedClasses(), measure="top1", seed=0)
     first = changes.compare(judged(before, samples, top1=0.5))
     assert first["top1"] == 0.5
     assert set(first) == {"top1", "top1_low", "top1_high"}
@@ -52,13 +53,14 @@ def test_changed_classes_are_counted_image_by_image():
 
 
 def test_changed_pixels_are_a_share_of_each_image():
-    changes, masks = ChangedPixels(measure="miou", seed=0), [torch.zeros(4, 5), torch.ones(2, 2)]
+    pixels, masks = ChangedPixels(), [torch.zeros(4, 5), torch.ones(2, 2)]
+    changes = Comparison(pixels, measure="miou", seed=0)
     task = SimpleNamespace(model=SimpleNamespace(class_names=("a", "b", "c", "d")))
 
     def look(labels, miou):
         for index, mask in enumerate(labels):
             batch = SimpleNamespace(indices=torch.tensor([index]), masks=masks[index][None].long())
-            changes.on_validation_batch_end(None, task, mask, batch)
+            pixels.on_validation_batch_end(None, task, mask, batch)
         return changes.compare(judged([None] * 2, miou=miou))
 
     assert look(masks, 1.0) == {"miou": 1.0, "miou_low": 1.0, "miou_high": 1.0}
@@ -88,7 +90,7 @@ def test_kept_objects_are_sure_of_the_same_class_and_at_the_same_place():
     before = found_objects(
         [[0, 0, 10, 10], [20, 20, 30, 30], [5, 5, 9, 9]], [0.9, 0.8, 0.2], [0, 1, 0]
     )
-    changes, first = ChangedObjects(measure="box_ap", seed=0), judged([before])
+    changes, first = ChangedObjects(), judged([before])
     assert changes.difference(first, first)["answers_kept"] == 1, "the unsure one does not count"
     moved = found_objects([[0, 0, 10, 9], [22, 22, 32, 32]], [0.9, 0.9], [0, 1])
     assert changes.difference(first, judged([moved]))["answers_kept"] == 0.5
@@ -133,7 +135,8 @@ def test_a_measure_that_is_not_there_has_no_change(before, after, change):
         def resampled(self, evaluation, drawn):
             return {"box_ap": np.full(len(drawn), np.nan)}
 
-    nothing, changes = found_objects([], [], []), Measured(measure="box_ap", seed=0)
+    nothing = found_objects([], [], [])
+    changes = Comparison(Measured(), measure="box_ap", seed=0)
     as_it_is = _row(None, changes.compare(judged([nothing] * 2, box_ap=before)))
     row = _row(
         Intervention("stage 1 block 1", "mean"),

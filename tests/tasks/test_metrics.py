@@ -6,7 +6,8 @@ import torch
 from sklearn import metrics as sk
 
 from nommer.data.masks import IGNORE
-from nommer.tasks.metrics import CALIBRATION_BINS, ClassificationMetrics, SegmentationMetrics
+from nommer.tasks.classification.metrics import CALIBRATION_BINS, ClassificationMetrics
+from nommer.tasks.segmentation.metrics import SegmentationMetrics
 
 
 def evaluate(logits, labels, *, batches=3):

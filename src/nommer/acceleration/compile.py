@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from nommer.backbone.network import NomMer
 from nommer.backbone.stage import Stage
 from nommer.errors import InputError
-from nommer.models.classification import Classifier
-from nommer.models.segmentation import Segmenter
+from nommer.models.recogniser import Recogniser
 
 COMPILERS = ("g++", "clang++", "cl")
 
@@ -90,7 +89,7 @@ def compile_blocks(model: nn.Module) -> bool:
     return True
 
 
-def compile_inference(model: Any) -> None:
+def compile_inference(model: Recogniser) -> None:
     """Have the forward pass of a classifier, segmenter or detector compiled from its first call on.
 
     A classifier's images have one size; the others' have many, so there it is the blocks of a
@@ -98,9 +97,9 @@ def compile_inference(model: Any) -> None:
     stay. See `compiled` and `compile_blocks`.
     """
     network = model.network
-    if not isinstance(model, Classifier) and compile_blocks(network):
+    if not model.one_size and compile_blocks(network):
         return
-    method = {Classifier: "forward", Segmenter: "scores"}.get(type(model), "feature_maps")
+    method = model.inference_method
     setattr(network, method, compiled(getattr(network, method)))
 
 

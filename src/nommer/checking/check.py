@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from nommer.checking.report import write_refusal, write_report
-from nommer.checking.tasks import CHECKS, Facts
 from nommer.data.audit import ImageReport, read_images
 from nommer.data.findings import (
     SEVERITIES,
@@ -25,8 +24,10 @@ from nommer.errors import InputError
 from nommer.files import write_csv, write_json
 from nommer.runs.folder import RunFolder, results_folder
 from nommer.runs.results import check_folder, check_outside
+from nommer.tasks.checking import Facts
+from nommer.tasks.data import Auditing, Data
 from nommer.tasks.registry import task_for
-from nommer.tasks.task import Auditing, Data, Task
+from nommer.tasks.task import Task
 
 FINE, PROBLEMS, USELESS = 0, 1, 2
 """Exit codes: nothing but notes; something is lost or doubtful; training would refuse the data."""
@@ -75,7 +76,7 @@ def check_data(
     try:
         task = task_for(root, classes)
         name = task.name
-        data = _in_order(task.read(root, classes=classes))
+        data = _in_order(task.data.read(root, classes=classes))
     except InputError as error:
         if not root.exists() or (
             classes is not None and str(classes) in str(error)
@@ -84,19 +85,15 @@ def check_data(
         return _refused(
             root, classes, name, str(error), results_folder(None, "check", out, overwrite=overwrite)
         )
-    facts = Facts.of(data, task.inspect(data))
+    facts = Facts.of(data, task.data.inspect(data))
     findings = find_all(task, data, facts)
     folder = results_folder(None, "check", out, overwrite=overwrite)
-    result = CheckResult(
-        task.name, summarise(task.name, data, facts, findings), tuple(findings), folder
-    )
+    result = CheckResult(task.name, summarise(task, data, facts, findings), tuple(findings), folder)
     _write(folder, root, result.task, result.summary, findings, image_rows(data, facts))
     command = _command(
         "train", "--data", root, classes=classes, out=Path("runs", root.resolve().stem)
     )
-    write_report(
-        data, facts, result.task, result.summary, findings, folder / "report.html", command
-    )
+    write_report(data, facts, task, result.summary, findings, folder / "report.html", command)
     return result
 
 
@@ -188,7 +185,7 @@ def _refuse_inside(root: Path, out: Path) -> None:
 
 def find_all(task: Task, data: Data, facts: Facts) -> list[Issue]:
     """Everything found, the gravest first."""
-    check = CHECKS[task.name]
+    check = task.checking
     issues, refusal = audit_issues(task, data, facts.reports)
     findings = [Issue(str(data.root), refusal, "cannot be used", "fatal")] if refusal else []
     findings += issues
@@ -219,9 +216,11 @@ def audit_issues(task: Task, data: Data, reports: Sequence[Any]) -> tuple[list[I
     refusal = None
     for policy in ("auto", "skip"):
         try:
-            found = task.audit(data, Auditing(on_bad_sample=policy, training=True, reports=reports))
+            found = task.data.audit(
+                data, Auditing(on_bad_sample=policy, training=True, reports=reports)
+            )
             if "val" not in found.data.splits:
-                task.split(found.data, fraction=VAL_FRACTION, seed=0)
+                task.data.split(found.data, fraction=VAL_FRACTION, seed=0)
         except InputError as error:
             refusal = refusal or str(error)
         else:
@@ -234,7 +233,7 @@ def audit_issues(task: Task, data: Data, reports: Sequence[Any]) -> tuple[list[I
     ], refusal
 
 
-def summarise(task: str, data: Data, facts: Facts, findings: Sequence[Issue]) -> dict[str, Any]:
+def summarise(task: Task, data: Data, facts: Facts, findings: Sequence[Issue]) -> dict[str, Any]:
     """The numbers to show first."""
     read = [image for image in facts.images.values() if not image.error]
     sides = [image.size for image in read if image.size]
@@ -247,7 +246,7 @@ def summarise(task: str, data: Data, facts: Facts, findings: Sequence[Issue]) ->
         "images": len(data.samples()),
         **{f"{split} images": len(part) for split, part in data.splits.items()},
         "classes": len(data.class_names),
-        **CHECKS[task].totals(data, facts),
+        **task.checking.totals(data, facts),
         **sizes,
         "unreadable images": sum(bool(image.error) for image in facts.images.values()),
         "turned by EXIF": sum(image.orientation != 1 for image in read),

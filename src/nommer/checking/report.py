@@ -11,12 +11,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from nommer.checking.tasks import CHECKS, Facts
 from nommer.data.audit import ImageReport
 from nommer.data.findings import by_kind
 from nommer.data.formats.labelled import Issue, LabelledImages
 from nommer.data.images import ImageError, decode
 from nommer.report import Page
+from nommer.tasks.checking import Facts, TaskCheck
+from nommer.tasks.task import Task
 
 _SHOWN = 20
 """Samples that are shown."""
@@ -41,7 +42,7 @@ VERDICTS = {
 def write_report(
     data: LabelledImages[Any],
     facts: Facts,
-    task: str,
+    task: Task,
     summary: Mapping[str, Any],
     findings: Sequence[Issue],
     path: Path,
@@ -50,15 +51,15 @@ def write_report(
     """Write `report.html`; `command` is what to do next."""
     verdict = VERDICTS[findings[0].severity if findings else ""]
     page = Page(
-        f"Data check: {data.root.name}", summary=f"{verdict} {_in_a_sentence(task, summary)}"
+        f"Data check: {data.root.name}", summary=f"{verdict} {_in_a_sentence(task.name, summary)}"
     )
     page.table(
         ["", "value"], [[name, value] for name, value in summary.items()], caption=str(data.root)
     )
-    _add_findings(page, data, findings, task)
-    _add_classes(page, data, facts, task)
+    _add_findings(page, data, findings, task.checking)
+    _add_classes(page, data, facts, task.checking)
     _add_images(page, list(facts.images.values()))
-    _add_samples(page, data, facts, task)
+    _add_samples(page, data, facts, task.checking)
     page.section("Next")
     page.command(command)
     page.save(path)
@@ -103,7 +104,7 @@ def _in_a_sentence(task: str, summary: Mapping[str, Any]) -> str:
 
 
 def _add_findings(
-    page: Page, data: LabelledImages[Any], findings: Sequence[Issue], task: str
+    page: Page, data: LabelledImages[Any], findings: Sequence[Issue], check: TaskCheck
 ) -> None:
     page.section("What was found", "" if findings else "Nothing.")
     for finding in findings:
@@ -116,7 +117,7 @@ def _add_findings(
             kind_rows(data, listed),
             caption="Findings by kind; every single one is a line of data_issues.jsonl.",
         )
-    pictures = _problem_pictures(data, findings, task)
+    pictures = _problem_pictures(data, findings, check)
     if pictures:
         caption = "Images with problems."
         page.figure(
@@ -142,7 +143,7 @@ def _called(data: LabelledImages[Any], finding: Issue) -> str:
 
 
 def _problem_pictures(
-    data: LabelledImages[Any], findings: Sequence[Issue], task: str
+    data: LabelledImages[Any], findings: Sequence[Issue], check: TaskCheck
 ) -> list[tuple[Image.Image, str]]:
     """Images of samples with problems, of every kind some, where they can be decoded."""
     by_stem = {
@@ -157,14 +158,16 @@ def _problem_pictures(
     pictures = []
     for finding in chosen[: 3 * _PROBLEMS_SHOWN]:
         sample = samples[finding.file]
-        if picture := _draw(data, sample, task) or _without_labels(sample):
+        if picture := _draw(data, sample, check) or _without_labels(sample):
             pictures.append((picture[0], _without_folders(f"{finding.file}\n{finding.what}")))
     return pictures[:_PROBLEMS_SHOWN]
 
 
-def _draw(data: LabelledImages[Any], sample: Any, task: str) -> tuple[Image.Image, str] | None:
+def _draw(
+    data: LabelledImages[Any], sample: Any, check: TaskCheck
+) -> tuple[Image.Image, str] | None:
     try:
-        return CHECKS[task].draw(data, sample)
+        return check.draw(data, sample)
     except ImageError:
         return None
 
@@ -182,8 +185,7 @@ def _without_labels(sample: Any) -> tuple[Image.Image, str] | None:
         return None
 
 
-def _add_classes(page: Page, data: LabelledImages[Any], facts: Facts, task: str) -> None:
-    check = CHECKS[task]
+def _add_classes(page: Page, data: LabelledImages[Any], facts: Facts, check: TaskCheck) -> None:
     counts: dict[str, np.ndarray] = {
         split: check.count(data, facts.usable(part), facts) for split, part in data.splits.items()
     }
@@ -265,7 +267,7 @@ def _add_images(page: Page, images: Sequence[ImageReport]) -> None:
     page.figure(figure, caption="Sizes of the files; the larger the dot, the more images.", alt=alt)
 
 
-def _add_samples(page: Page, data: LabelledImages[Any], facts: Facts, task: str) -> None:
+def _add_samples(page: Page, data: LabelledImages[Any], facts: Facts, check: TaskCheck) -> None:
     page.section("Samples", "Spread evenly over the data.")
     samples = [
         sample
@@ -276,7 +278,7 @@ def _add_samples(page: Page, data: LabelledImages[Any], facts: Facts, task: str)
         samples[i]
         for i in np.linspace(0, len(samples) - 1, min(_SHOWN, len(samples))).round().astype(int)
     ]
-    pictures = [picture for sample in chosen if (picture := _draw(data, sample, task))]
+    pictures = [picture for sample in chosen if (picture := _draw(data, sample, check))]
     if pictures:
         page.figure(
             grid(pictures),

@@ -9,19 +9,18 @@ from pathlib import Path
 from typing import Literal
 
 from nommer.errors import InputError
-from nommer.exporting.capture import image_size
 from nommer.exporting.export import export_model
 from nommer.exporting.int8 import QuantisationReport
-from nommer.exporting.parity import ParityReport, parity_images
+from nommer.exporting.parity import parity_images
 from nommer.exporting.quantising import quantise_export
 from nommer.files import sync_folder, write_json
 from nommer.inference.inputs import images_to_compare
-from nommer.models.detection import Detector
-from nommer.models.segmentation import Segmenter
-from nommer.models.storage import Model, load, network_of
+from nommer.models.storage import load, network_of
 from nommer.progress import notice
 from nommer.runs.folder import check_inputs_outside, results_folder, run_of
 from nommer.runs.results import ENVIRONMENT, check_folder, environment, held
+from nommer.tasks.exporting import ParityReport
+from nommer.tasks.registry import task_of
 
 FormatName = Literal["onnx", "torch_export"]
 ExportPrecision = Literal["float32", "int8"]
@@ -73,7 +72,8 @@ def export_to_file(settings: ExportSettings) -> ExportResult:
         check_folder(Path(settings.out), overwrite=settings.overwrite)  # before much is read
     model = load(settings.model)
     network_of(model, settings.model)
-    if isinstance(model, Detector) and settings.precision == "int8":
+    task = task_of(model).exporting
+    if settings.precision == "int8" and task.quantising is None:
         raise InputError(
             f"{settings.model}: --precision int8 is for classifiers and segmenters, not for "
             "detectors"
@@ -83,12 +83,13 @@ def export_to_file(settings: ExportSettings) -> ExportResult:
     if settings.out is not None and settings.overwrite:
         check_inputs_outside(settings.model, paths, Path(settings.out))
     images = parity_images(model, paths)
-    say_sizes(model, dynamic=settings.dynamic_size)
+    if said := task.notice(model, dynamic=settings.dynamic_size):
+        notice(said)
     with delivery(settings) as (out, folder):
         report = export_model(
             model, images, folder, format_name=settings.format, dynamic_size=settings.dynamic_size
         )
-        if settings.precision == "float32" or isinstance(model, Detector):
+        if settings.precision == "float32":
             return ExportResult(report, out)
         max_drop = MAX_DROP if settings.max_drop is None else settings.max_drop
         lost = quantise_export(model, settings.model, data, paths, folder, max_drop=max_drop)
@@ -140,17 +141,3 @@ def _replace(out: Path, made: Path) -> None:
         if item.name not in names:
             item.unlink() if item.is_file() or item.is_symlink() else shutil.rmtree(item)
     sync_folder(out)
-
-
-def say_sizes(model: Model, *, dynamic: bool) -> None:
-    """Say what a file of this model does otherwise than the model about the size of images."""
-    size = image_size(model, dynamic=dynamic)
-    if isinstance(model, Detector) and dynamic:
-        notice("--dynamic-size: a detector is exported for images of any size in any case")
-    if isinstance(model, Segmenter) and not dynamic:
-        notice(
-            f"the file goes over images in windows of {size.usual} x {size.usual} pixels and pads "
-            "smaller ones, so "
-            "it answers as the model does with --inference.mode slide; --dynamic-size takes images "
-            "whole"
-        )

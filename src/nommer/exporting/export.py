@@ -15,20 +15,18 @@ from torch.export import Dim, ExportedProgram
 
 from nommer.checksums import BLANK, stamped
 from nommer.errors import InputError
-from nommer.exporting.capture import (
-    Exportable,
-    capture,
-    describe,
-    image_size,
-    without_torchvisions_warning,
-)
-from nommer.exporting.parity import ParityReport, Prepared, compare
+from nommer.exporting.capture import capture, describe, without_torchvisions_warning
+from nommer.exporting.parity import compare
 from nommer.files import write_atomically, write_json
-from nommer.models.exported import CHECKSUM, INPUT, METADATA, build_exported, load_exported
+from nommer.models.exported import CHECKSUM, METADATA, build_exported, load_exported
+from nommer.models.exported_networks import INPUT
+from nommer.models.recogniser import Recogniser
+from nommer.tasks.exporting import ParityReport, Prepared
+from nommer.tasks.registry import task_of
 
 
 def export_model(
-    model: Exportable,
+    model: Recogniser,
     images: Prepared,
     folder: Path,
     *,
@@ -53,7 +51,8 @@ def export_model(
             or the network cannot be traced for any size.
         OSError: the disk is full, ...; no model is left.
     """
-    form, size = FORMATS[format_name], image_size(model, dynamic=dynamic_size)
+    form = FORMATS[format_name]
+    size = task_of(model).exporting.image_size(model, dynamic=dynamic_size)
     candidate = folder / f".candidate{form.suffix}"
     try:
         program, shapes = capture(model, size)
@@ -76,7 +75,7 @@ def export_model(
 
 def write_onnx(
     program: ExportedProgram, shapes: tuple[dict[int, Dim]], description: dict[str, Any], path: Path
-) -> Exportable:
+) -> Recogniser:
     """Write one ONNX file, with `description` in its metadata, and read it again."""
     with without_torchvisions_warning():
         onnx = torch.onnx.export(
@@ -102,7 +101,7 @@ def write_program(
     _shapes: tuple[dict[int, Dim]],
     description: dict[str, Any],
     path: Path,
-) -> Exportable:
+) -> Recogniser:
     """Write one pt2 file, with `description` as its extra file.
 
     Loading such a file runs what it says, so nommer reads none, and this one only here: the very
@@ -154,7 +153,7 @@ class Format:
     """A way to write an exported model."""
 
     suffix: str
-    write: Callable[[ExportedProgram, tuple[dict[int, Dim]], dict[str, Any], Path], Exportable]
+    write: Callable[[ExportedProgram, tuple[dict[int, Dim]], dict[str, Any], Path], Recogniser]
     """Writes the file, and returns the model that it computes."""
 
 

@@ -17,16 +17,10 @@ import torch
 
 from nommer.checksums import BLANK, stamped
 from nommer.files import write_atomically
-from nommer.models.classification import Classifier
-from nommer.models.exported import CHECKSUM, INPUT, METADATA
-from nommer.models.segmentation import Segmenter
+from nommer.models.exported import CHECKSUM, METADATA
+from nommer.models.exported_networks import INPUT
+from nommer.models.recogniser import Recogniser
 from nommer.shapes import Images
-
-CALIBRATION_IMAGES, DENSE_CALIBRATION_IMAGES = 128, 16
-"""Images that the ranges of activations are taken from, for a classifier and for a segmenter."""
-
-AGREEMENT_IMAGES, DENSE_AGREEMENT_IMAGES = 256, 16
-"""Other images, on which the answers of both are compared."""
 
 _BITS = 8
 
@@ -124,14 +118,10 @@ def quantise(source: Path, target: Path, images: Images) -> None:
 
 
 @torch.inference_mode()
-def agreement(
-    reference: Classifier | Segmenter, quantised: Classifier | Segmenter, images: Images
-) -> float:
-    """Share of the images, of a segmenter of their pixels, that both give the same most probable
-    class.
-    """
+def agreement(reference: Recogniser, quantised: Recogniser, images: Images, *, batch: int) -> float:
+    """Return the share of the answers, of images or of pixels, that are the same class in both."""
     same = total = 0
-    for part in torch.split(images, 1 if isinstance(reference, Segmenter) else 16):
+    for part in torch.split(images, batch):
         equal = reference(part).argmax(1) == quantised(part).argmax(1)
         same, total = same + int(equal.sum()), total + equal.numel()
     return same / total

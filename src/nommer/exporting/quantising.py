@@ -1,10 +1,9 @@
 """An exported model in 8-bit integers, delivered only if it answers nearly as well as in float32."""
 
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -15,22 +14,16 @@ from nommer.exporting.int8 import QuantisationReport
 from nommer.exporting.parity import prepare_some
 from nommer.files import write_json
 from nommer.inference.evaluation import EvaluationSettings, Opened, open_model_and_data
-from nommer.models.classification import Classifier
 from nommer.models.exported import load_exported
-from nommer.models.segmentation import Segmenter
+from nommer.models.recogniser import Recogniser
 from nommer.progress import notice
 from nommer.settings.inference import Inference
-
-_METRICS = {
-    "classification": "top1",
-    "multi-label classification": "mean_ap",
-    "segmentation": "miou",
-}
-"""What is judged, by task."""
+from nommer.tasks.exporting import Quantising
+from nommer.tasks.registry import task_of
 
 
 def quantise_export(
-    model: Classifier | Segmenter,
+    model: Recogniser,
     source: Path,
     data: Path | None,
     paths: Sequence[Path],
@@ -44,9 +37,9 @@ def quantise_export(
     Args:
         model: the original.
         source: where it was loaded from.
-        data: what to judge both on, by default the run's own data; where nothing is labelled only
+        data: what to evaluate both on, by default the run's own data; where nothing is labelled only
             answers are compared.
-        paths: images to calibrate on, but for those that are judged, and to compare answers on.
+        paths: images to calibrate on, but for those of `data`, and to compare answers on.
         folder: with a float32 export in ONNX.
         max_drop: largest loss of top-1 accuracy or mean IoU; without labels, largest share of other
             answers.
@@ -56,89 +49,112 @@ def quantise_export(
     """
     opened = _open_labelled(source, data)
     file, candidate = folder / "model.onnx", folder / ".candidate.onnx"
-    judged = set() if opened is None else {sample.path for sample in opened.data.samples()}
-    seen, compared = _choose_images(model, paths, judged)
+    evaluated = set() if opened is None else {sample.path for sample in opened.data.samples()}
+    seen, compared = _choose_images(model, paths, evaluated)
     try:
         notice(f"quantising: {len(seen)} images to calibrate on")
         int8.quantise(file, candidate, torch.stack(list(seen.values())))
-        plain, quantised = (
-            cast("Classifier | Segmenter", load_exported(path)) for path in (file, candidate)
-        )
-        agreement = int8.agreement(plain, quantised, torch.stack(list(compared.values())))
-        name, before, after = _judge(opened, plain, quantised)
-        drop = 1 - agreement if before is None or after is None else before - after
-        report = QuantisationReport(
-            weight_bits=int8.weight_bits(),
-            calibration_images=len(seen),
-            images=len(compared),
-            seen_images=len(seen.keys() & compared.keys()),
-            agreement=agreement,
-            metric=name,
-            float32=before,
-            int8=after,
-            judged_images=len(judged),
-            drop=drop,
-            max_drop=max_drop,
-            passed=drop <= max_drop,
-        )
+        plain, quantised = load_exported(file), load_exported(candidate)
+        report = _report(opened, plain, quantised, seen, compared, max_drop)
         write_json(folder / "quantisation.json", report.to_dict())
         if not report.passed:
             file.unlink()
-            lost = (
-                f"loses {drop:.4f} of {name}"
-                if name
-                else f"gives {drop:.4f} of the images another answer"
-            )
-            raise InputError(
-                f"{folder / 'quantisation.json'}: the model in 8-bit integers {lost} (allowed "
-                f"{max_drop:g}); no model "
-                "was delivered; allow more with --max-drop, or export it with --precision float32"
-            )
+            raise _refusal(report, folder / "quantisation.json")
         candidate.replace(file)
     finally:
         candidate.unlink(missing_ok=True)
     return report
 
 
-def _choose_images(
-    model: Classifier | Segmenter, paths: Sequence[Path], judged: Set[Path]
-) -> tuple[dict[Path, Tensor], dict[Path, Tensor]]:
-    """Prepared images to calibrate on, and those to compare answers on.
-
-    Others, where there are as many.
-
-    The former are not among the `judged` and the latter are, where there are any such.
-    """
-    dense = isinstance(model, Segmenter)
-    free = [path for path in paths if path not in judged] or paths
-    seen = prepare_some(
-        model, free, int8.DENSE_CALIBRATION_IMAGES if dense else int8.CALIBRATION_IMAGES
+def _report(
+    opened: Opened | None,
+    plain: Recogniser,
+    quantised: Recogniser,
+    seen: Mapping[Path, Tensor],
+    compared: Mapping[Path, Tensor],
+    max_drop: float,
+) -> QuantisationReport:
+    """Compare the answers of both, and evaluate both where there are labels."""
+    images, batch = torch.stack(list(compared.values())), _quantising(plain).batch
+    agreement = int8.agreement(plain, quantised, images, batch=batch)
+    name, before, after = _evaluate(opened, plain, quantised)
+    drop = 1 - agreement if before is None or after is None else before - after
+    return QuantisationReport(
+        weight_bits=int8.weight_bits(),
+        calibration_images=len(seen),
+        images=len(compared),
+        seen_images=len(seen.keys() & compared.keys()),
+        agreement=agreement,
+        metric=name,
+        float32=before,
+        int8=after,
+        judged_images=0 if opened is None else len({s.path for s in opened.data.samples()}),
+        drop=drop,
+        max_drop=max_drop,
+        passed=drop <= max_drop,
     )
-    compared = [path for path in paths if path in judged] or paths
+
+
+def _refusal(report: QuantisationReport, file: Path) -> InputError:
+    lost = (
+        f"loses {report.drop:.4f} of {report.metric}"
+        if report.metric
+        else f"gives {report.drop:.4f} of the images another answer"
+    )
+    return InputError(
+        f"{file}: the model in 8-bit integers {lost} (allowed {report.max_drop:g}); no model was "
+        "delivered; allow more with --max-drop, or export it with --precision float32"
+    )
+
+
+def _quantising(model: Recogniser) -> Quantising:
+    """Return how models of this task are quantised.
+
+    Raises:
+        ValueError: they are not.
+    """
+    quantising = task_of(model).exporting.quantising
+    if quantising is None:
+        raise ValueError(f"a model for {model.task} is not exported in 8-bit integers")
+    return quantising
+
+
+def _choose_images(
+    model: Recogniser, paths: Sequence[Path], evaluated: Set[Path]
+) -> tuple[dict[Path, Tensor], dict[Path, Tensor]]:
+    """Return prepared images to calibrate on, and those to compare answers on.
+
+    Others, where there are as many. The former are not among the `evaluated` and the latter are,
+    where there are any such.
+    """
+    quantising = _quantising(model)
+    free = [path for path in paths if path not in evaluated] or paths
+    seen = prepare_some(model, free, quantising.calibration_images)
+    compared = [path for path in paths if path in evaluated] or paths
     others = [path for path in compared if path not in seen]
-    wanted = int8.DENSE_AGREEMENT_IMAGES if dense else int8.AGREEMENT_IMAGES
-    return seen, prepare_some(model, others if len(others) >= len(seen) else compared, wanted)
+    chosen = others if len(others) >= len(seen) else compared
+    return seen, prepare_some(model, chosen, quantising.agreement_images)
 
 
 def _open_labelled(source: Path, data: Path | None) -> Opened | None:
-    """The data with labels, as `evaluate` takes them; None where there are no labels."""
+    """Open the data with labels, as `evaluate` takes them; None where there are no labels."""
     try:
         return open_model_and_data(_settings(source, data))
     except InputError as error:
-        notice(f"nothing to judge 8-bit integers on ({error}): only answers are compared")
+        notice(f"nothing to evaluate 8-bit integers on ({error}): only answers are compared")
         return None
 
 
-def _judge(
-    opened: Opened | None, plain: Classifier | Segmenter, quantised: Classifier | Segmenter
+def _evaluate(
+    opened: Opened | None, plain: Recogniser, quantised: Recogniser
 ) -> tuple[str | None, float | None, float | None]:
-    """The name of the metric, and what both models reach on the labelled data.
+    """Return the name of the metric, and what both models reach on the labelled data.
 
-    Nones where there are none.
+    Nones where there are no labels.
     """
-    if opened is None or opened.task.name not in _METRICS:
+    if opened is None:
         return None, None, None
-    name, settings = _METRICS[opened.task.name], _settings(Path(), None)
+    name, settings = _quantising(plain).measure, _settings(Path(), None)
     with TemporaryDirectory() as folder:
         reports = [
             replace(opened, model=model, precision="32")

@@ -17,19 +17,18 @@ from nommer.distributed.devices import one_device
 from nommer.distributed.trainer import quiet_lightning
 from nommer.errors import InputError, check_minimum, refuse_options
 from nommer.inference.precision import computation_of, precision_for
-from nommer.models.classification import Classifier
-from nommer.models.detection import Detector
-from nommer.models.storage import Model, load, network_of, task_of
+from nommer.models.storage import Model, load, network_of
 from nommer.progress import notice
 from nommer.runs.folder import RunFolder, results_folder, run_of
 from nommer.runs.results import check_outside
 from nommer.settings.choices import Precision
 from nommer.settings.inference import Inference
 from nommer.settings.train import default_workers
-from nommer.tasks.evaluation import evaluate
+from nommer.tasks.data import Data
+from nommer.tasks.evaluation import Evaluation, evaluate
 from nommer.tasks.module import Report
-from nommer.tasks.registry import TASKS
-from nommer.tasks.task import Auditing, Data, Evaluation, Task
+from nommer.tasks.registry import task_of
+from nommer.tasks.task import Task
 
 SplitChoice = Literal["auto", "train", "val", "test", "all"]
 
@@ -122,7 +121,7 @@ class Opened:
 
     def notice(self) -> None:
         """Say what is used."""
-        absent = self.task.absent_hint(self.data)
+        absent = self.task.data.absent_hint(self.data)
         notice(
             f"{len(self.data.samples())} images of {self.root} "
             f"({self.split}){issues_hint(self.data)}{absent}"
@@ -139,8 +138,8 @@ class Opened:
         """Judge the model on `data`, all of the opened data or a part of it."""
         with quiet_lightning():
             return evaluate(
-                self.task.evaluation_module(self.model, data, settings.inference),
-                self.task.evaluation_data(
+                self.task.module.for_evaluation(self.model, data, settings.inference),
+                self.task.data.evaluation(
                     data,
                     self.model,
                     settings.loading(self.run, self.task.largest_default_batch),
@@ -159,7 +158,7 @@ def open_model_and_data(settings: EvaluationSettings) -> Opened:
         InputError: anything that does not fit.
     """
     model = load(settings.model)
-    task = TASKS[task_of(model)]
+    task = task_of(model)
     if not task.has_inference:
         refuse_options("inference", settings.inference, task.name)
     run = run_of(settings.model)
@@ -170,32 +169,24 @@ def open_model_and_data(settings: EvaluationSettings) -> Opened:
     check_task(root, task, settings.classes_for(root, run))
     read = read_for(model, task, root, settings.classes_for(root, run))
     name, chosen = choose_split(without_known_issues(read, run), settings.split, run=run)
-    masks = model.network.has_masks if isinstance(model, Detector) else None
-    how = Auditing(
-        on_bad_sample=settings.on_bad_sample,
-        training=False,
-        masks=masks,
-        reading=model.preprocessing.reading,
-    )
-    data = task.audit(chosen, how).data
+    data = task.data.audit(chosen, task.data.auditing_for(model, settings.on_bad_sample)).data
     return Opened(model, task, run, root, name, data, precision)
 
 
 def read_for(model: Model, task: Task, root: Path, classes: Path | None) -> Data:
-    """Find labelled images whose classes are the model's, by name or, where a classifier has ids
-    too, by id.
+    """Find labelled images whose classes are the model's, by name or, where it has ids too, by id.
 
     Raises:
         InputError: nothing there that fits a layout, or classes that the model lacks.
     """
+    usual, *others = model.names_in_data
     try:
-        return task.read(root, classes=classes, class_names=model.class_names)
+        return task.data.read(root, classes=classes, class_names=usual)
     except InputError:
-        if not (isinstance(model, Classifier) and model.class_ids):
-            raise
-        with suppress(InputError):
-            read = task.read(root, classes=classes, class_names=model.class_ids)
-            return replace(read, class_names=model.class_names)
+        for names in others:
+            with suppress(InputError):
+                read = task.data.read(root, classes=classes, class_names=names)
+                return replace(read, class_names=usual)
         raise
 
 
@@ -216,7 +207,7 @@ def evaluate_model(settings: EvaluationSettings) -> EvaluationResult:
     computation.notice()
     evaluation = opened.evaluate(opened.data, settings, folder)
     facts = {"model": str(settings.model), **opened.facts, **computation.to_dict()}
-    opened.task.save_evaluation(evaluation, opened.model, opened.data, folder, facts=facts)
+    opened.task.results.save_evaluation(evaluation, opened.model, opened.data, folder, facts=facts)
     per_class = evaluation.report.per_class(opened.model.class_names)
     return EvaluationResult(opened.task.name, evaluation.report, per_class, folder)
 

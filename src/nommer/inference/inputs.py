@@ -27,7 +27,7 @@ def images_to_compare(run: RunFolder, data: Path | None) -> list[Path]:
         return sorted(path for paths in listed.values() for path in paths)
     root = data or data_of_run(run)
     try:  # data with masks hold those too, which are images but none to answer
-        return [sample.path for sample in task_for(root).read(root, classes=None).samples()]
+        return [sample.path for sample in task_for(root).data.read(root, classes=None).samples()]
     except InputError:
         if is_classification_alone(root):  # an archive, or a table
             raise

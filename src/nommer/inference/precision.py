@@ -7,7 +7,6 @@ import torch
 
 from nommer.distributed.devices import parse_device, resolve_precision
 from nommer.errors import InputError
-from nommer.models.exported import ExportedNetwork
 from nommer.models.storage import Model
 from nommer.progress import notice
 from nommer.runs.folder import RunFolder
@@ -38,11 +37,9 @@ def computation_of(model: Model, precision: Precision, device: str) -> Computati
     """How `model`, which is fused or exported, computes what is asked for in `precision` on
     `device`.
     """
-    if isinstance(model.network, ExportedNetwork):
-        found = model.network.precision
-        return Computation(
-            {"float32": "32"}.get(found, found), f"{model.network.runtime.name} on the CPU"
-        )
+    if (exported := model.exported) is not None:
+        found = {"float32": "32"}.get(exported.precision, exported.precision)
+        return Computation(found, f"{exported.runtime.name} on the CPU")
     return Computation(precision, f"PyTorch, fused, on {parse_device(device, 1)[0]}")
 
 
@@ -55,12 +52,11 @@ def precision_for(model: Model, asked: Precision, run: RunFolder, device: str) -
         InputError: float16 on a CPU, or another format than an exported model has.
     """
     accelerator = parse_device(device, 1)[0]
-    if isinstance(model.network, ExportedNetwork):
-        if asked not in ("auto", "32" if model.network.precision == "float32" else "auto"):
+    if (exported := model.exported) is not None:
+        if asked not in ("auto", "32" if exported.precision == "float32" else "auto"):
             raise InputError(
-                f"--precision {asked}: {model.network.path} is an exported model, whose precision "
-                "is "
-                f"{model.network.precision}; leave it out"
+                f"--precision {asked}: {exported.path} is an exported model, whose precision is "
+                f"{exported.precision}; leave it out"
             )
         return "32"
     recorded: Precision = run.read_config().get("precision", "auto")

@@ -1,15 +1,23 @@
 """An image classifier: the network, the names of its classes, and how its images are prepared."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from nommer.data.sources import ImageSource, source_name, sources_of
 from nommer.data.transforms import Preprocessing
 from nommer.errors import InputError, check_minimum
-from nommer.models.recogniser import NO_NUMBERS, Recogniser, evaluating
+from nommer.models.networks import build_network, describe_network
+from nommer.models.recogniser import (
+    NO_NUMBERS,
+    Recogniser,
+    View,
+    evaluating,
+)
 from nommer.predictions import Classification, Failure
 from nommer.shapes import Images, Logits
 
@@ -31,6 +39,10 @@ class Classifier(Recogniser):
     Raises:
         InputError: as many class names as the network has outputs are needed.
     """
+
+    tasks = ("classification", "multi-label classification")
+    preprocessing_kind = Preprocessing
+    one_size = True
 
     preprocessing: Preprocessing
 
@@ -54,6 +66,64 @@ class Classifier(Recogniser):
                 f"{len(class_names)} class names but {len(class_ids)} class ids were given"
             )
         self.class_ids, self.threshold = tuple(class_ids), threshold
+
+    @classmethod
+    def build_network(cls, description: Mapping[str, Any]) -> nn.Module:
+        """Return the network that `architecture` described, with fresh weights."""
+        return build_network(description["architecture"])
+
+    @classmethod
+    def of(cls, network: nn.Module, description: Mapping[str, Any]) -> "Classifier":
+        """Return the classifier of a network, with the labels and preprocessing of a description."""
+        return cls(
+            network,
+            class_names=description["class_names"],
+            preprocessing=Preprocessing(**description["preprocessing"]),
+            class_ids=description.get("class_ids", ()),
+            threshold=description.get("threshold"),
+        )
+
+    def architecture(self) -> dict[str, Any]:
+        """Return what `build_network` needs."""
+        return {"architecture": describe_network(self.network)}
+
+    def labels(self) -> dict[str, Any]:
+        """Return the class ids where there are any, and the threshold."""
+        ids = {"class_ids": list(self.class_ids)} if self.class_ids else {}
+        return ids | ({} if self.threshold is None else {"threshold": self.threshold})
+
+    @property
+    def task(self) -> str:
+        """The task that the model is for: with a threshold, an image may have several classes."""
+        one, several = self.tasks
+        return one if self.threshold is None else several
+
+    @property
+    def names_in_data(self) -> tuple[tuple[str, ...], ...]:
+        """The class names, and the class ids where there are any."""
+        return (self.class_names, self.class_ids) if self.class_ids else (self.class_names,)
+
+    @property
+    def has_one_answer(self) -> bool:
+        """Each image gets one class, unless there is a threshold."""
+        return self.threshold is None
+
+    def view(self, image: Image.Image) -> View:
+        """Return the crop that the network sees."""
+        seen = self.preprocessing.crop(image)
+        box = self.preprocessing.seen(image.height, image.width)
+        return View(seen, self.preprocessing.normalise(seen), box)
+
+    @torch.inference_mode()
+    def answer(self, view: View, name: str) -> Classification | None:
+        """Return the probabilities of the classes; None where they are NaN."""
+        with evaluating(self):
+            logits = self(view.prepared[None].to(self.device, self.dtype))
+        probabilities = self.probabilities(logits)[0]
+        if not probabilities.isfinite().all():
+            return None
+        values = tuple(probabilities.tolist())
+        return Classification(name, self.class_names, values, self.threshold)
 
     def probabilities(self, logits: Logits) -> Logits:
         """Probabilities of the classes: together 1.

@@ -15,9 +15,6 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from nommer.backbone.config import NomMerConfig
-from nommer.data.box_transforms import BoxPreprocessing
-from nommer.data.joint_transforms import DensePreprocessing
-from nommer.data.transforms import Preprocessing
 from nommer.errors import InputError, quoted
 from nommer.models.weights import refuse_misfits
 from nommer.settings.rcnn import RCNNProtocol
@@ -50,13 +47,6 @@ _HEAD |= {"cascade": bool, "protocol": RCNNProtocol, "fpn_channels": int, "box_c
 
 _INPUT = {"dynamic_batch": bool, "dynamic_size": bool, "size": int, "smallest_size": int}
 
-_PREPROCESSING: dict[str, type] = {
-    "classification": Preprocessing,
-    "multi-label classification": Preprocessing,
-    "segmentation": DensePreprocessing,
-    "detection": BoxPreprocessing,
-}
-
 _KINDS: dict[str, Any] = {
     "task": str,
     "class_names": list[str],
@@ -74,8 +64,12 @@ _KINDS: dict[str, Any] = {
 """What stands in a description, by name; anything else is not looked at by anyone."""
 
 
-def check_description_values(description: Mapping[str, Any]) -> None:
+def check_description_values(description: Mapping[str, Any], preprocessing: type) -> None:
     """Refuse a description in which a value is not what belongs there.
+
+    Args:
+        description: as it was read.
+        preprocessing: the dataclass that its preprocessing is for.
 
     Raises:
         ValueError: its name, what was found, what is expected.
@@ -89,9 +83,8 @@ def check_description_values(description: Mapping[str, Any]) -> None:
         )
         kind = _ARCHITECTURE if is_timm else NomMerConfig
         _check("architecture", description["architecture"], kind)
-    of_task = _PREPROCESSING.get(description.get("task", "classification"))
-    if of_task is not None and "preprocessing" in description:
-        _check("preprocessing", description["preprocessing"], of_task)
+    if "preprocessing" in description:
+        _check("preprocessing", description["preprocessing"], preprocessing)
 
 
 def check_shapes(build: Callable[[], nn.Module], weights: Mapping[str, Tensor]) -> None:

@@ -2,8 +2,9 @@
 prepared.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any, cast
 
 import torch
 from PIL import Image
@@ -12,11 +13,14 @@ from torch import Tensor
 from nommer.data.box_transforms import BoxPreprocessing, Target
 from nommer.data.sources import ImageSource, sources_of
 from nommer.errors import InputError
+from nommer.models.exported_networks import ExportedObjectNetwork
+from nommer.models.networks import build_network, describe_network
 from nommer.models.object_masks import encode_pixels, paste_mask
+from nommer.models.rcnn import RCNN, ObjectNetwork
 from nommer.models.rcnn import Image as ImageTensor
-from nommer.models.rcnn import ObjectNetwork
-from nommer.models.recogniser import Recogniser, evaluating
+from nommer.models.recogniser import Recogniser, View, evaluating
 from nommer.predictions import Detections, Failure
+from nommer.settings.rcnn import RCNNProtocol
 
 
 class Detector(Recogniser):
@@ -34,6 +38,11 @@ class Detector(Recogniser):
         InputError: not as many names or category ids as the network has classes, or a category id
             twice.
     """
+
+    tasks = ("detection",)
+    preprocessing_kind = BoxPreprocessing
+    exported_network = ExportedObjectNetwork
+    inference_method = "feature_maps"
 
     network: ObjectNetwork
     preprocessing: BoxPreprocessing
@@ -58,6 +67,51 @@ class Detector(Recogniser):
                 f"every class must have a category id of its own, got {list(category_ids)}"
             )
         self.category_ids = tuple(int(number) for number in category_ids)
+
+    @classmethod
+    def build_network(cls, description: Mapping[str, Any]) -> RCNN:
+        """Return the network that `architecture` described, with fresh weights."""
+        backbone, head = build_network(description["architecture"]), description["head"]
+        protocol = RCNNProtocol.from_dict(head["protocol"])
+        names = description["class_names"]
+        return RCNN(backbone, num_classes=len(names), **{**head, "protocol": protocol})
+
+    @classmethod
+    def of(cls, network: ObjectNetwork, description: Mapping[str, Any]) -> "Detector":
+        """Return the detector of a network, with the labels and preprocessing of a description."""
+        return cls(
+            network,
+            class_names=description["class_names"],
+            category_ids=description["category_ids"],
+            preprocessing=BoxPreprocessing(**description["preprocessing"]),
+        )
+
+    def architecture(self) -> dict[str, Any]:
+        """Return what `build_network` needs."""
+        network = cast("RCNN", self.network)
+        head = {
+            "masks": network.has_masks,
+            "cascade": network.is_cascade,
+            "protocol": asdict(network.protocol),
+            "fpn_channels": network.fpn_channels,
+            "box_channels": network.box_channels,
+        }
+        return {"architecture": describe_network(self.backbone), "head": head}
+
+    def labels(self) -> dict[str, Any]:
+        """Return the category ids."""
+        return {"category_ids": list(self.category_ids)}
+
+    @property
+    def backbone(self) -> Any:
+        """The network under the heads: a NomMer or a network of timm."""
+        network: Any = self.network
+        return network.backbone
+
+    def answer(self, view: View, name: str) -> Detections | None:
+        """Return the objects in one image; None where the scores are NaN."""
+        found = self.detect(view.prepared, size=(view.image.height, view.image.width))
+        return None if found is None else replace(found, source=name)
 
     def forward(
         self, images: Sequence[ImageTensor], targets: Sequence[Target] | None = None

@@ -3,10 +3,11 @@
 From images as they are to the network's input, and an answer for each.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from threading import Lock
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 from weakref import WeakKeyDictionary
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from nommer.data.images import ImageError
 from nommer.data.sources import ImageSource, open_any, source_name
+from nommer.models.exported_networks import ExportedNetwork
 from nommer.predictions import Failure
 from nommer.settings.pixel_range import Reading
 
@@ -35,6 +37,20 @@ class ImagePreparation(Protocol):
         """An RGB image as float32 (3, h, w), normalised."""
 
 
+@dataclass(frozen=True)
+class View:
+    """An image as a model sees it."""
+
+    image: Image.Image
+    """The pixels that are seen, cropped or shrunk where the model does so."""
+    prepared: Tensor
+    """(3, h, w) float32, the network's input."""
+    box: tuple[float, float, float, float] | None = None
+    """Left, upper, right and lower of what is seen, in pixels of the image; None for all of it."""
+    shrunk: bool = False
+    """The image is too large to be seen whole otherwise."""
+
+
 class Recogniser(nn.Module):
     """A network with class names and preprocessing; siblings say what it answers.
 
@@ -44,6 +60,18 @@ class Recogniser(nn.Module):
         preprocessing: how images are prepared for it.
     """
 
+    tasks: ClassVar[tuple[str, ...]]
+    """The tasks that such models are for, as `model.json` names them."""
+    exported_network: ClassVar[type[ExportedNetwork]] = ExportedNetwork
+    """The network of such a model that was exported."""
+    inference_method: ClassVar[str] = "forward"
+    """Method of the network that answers are computed by."""
+    preprocessing_kind: ClassVar[type]
+    """The dataclass of `preprocessing`."""
+    one_size: ClassVar[bool] = False
+    """All images have one size when the network sees them."""
+
+    network: Any
     preprocessing: ImagePreparation
 
     def __init__(
@@ -53,6 +81,61 @@ class Recogniser(nn.Module):
         self.network = network
         self.class_names = tuple(class_names)
         self.preprocessing = preprocessing
+
+    @classmethod
+    def build_network(cls, description: Mapping[str, Any]) -> nn.Module:
+        """Return the network that `architecture` described, with fresh weights."""
+        raise NotImplementedError
+
+    @classmethod
+    def of(cls, network: nn.Module, description: Mapping[str, Any]) -> "Recogniser":
+        """Return the model of a network, with the labels and the preprocessing of a description."""
+        raise NotImplementedError
+
+    def architecture(self) -> dict[str, Any]:
+        """Return what `build_network` needs, as plain values."""
+        raise NotImplementedError
+
+    def labels(self) -> dict[str, Any]:
+        """Return what answers are labelled with beside class names, as plain values."""
+        return {}
+
+    @property
+    def task(self) -> str:
+        """The task that the model is for."""
+        return self.tasks[0]
+
+    @property
+    def backbone(self) -> Any:
+        """The network under the heads: a NomMer or a network of timm."""
+        return self.network
+
+    @property
+    def exported(self) -> ExportedNetwork | None:
+        """The network of an exported model; None of a model in PyTorch."""
+        return self.network if isinstance(self.network, ExportedNetwork) else None
+
+    @property
+    def names_in_data(self) -> tuple[tuple[str, ...], ...]:
+        """The names by which data may call the classes, in their order; the usual ones first."""
+        return (self.class_names,)
+
+    @property
+    def has_one_answer(self) -> bool:
+        """Each image gets one answer, whose probability can be followed."""
+        return False
+
+    def sees_whole(self, size: tuple[int, int]) -> bool:
+        """Tell if a prepared image of this height and width is seen whole, and not in windows."""
+        return True
+
+    def view(self, image: Image.Image) -> View:
+        """Return an image as the network sees it, whole."""
+        return View(image, self.preprocessing(image))
+
+    def answer(self, view: View, name: str) -> Any | None:
+        """Return the answer to one image that is seen whole; None where the scores are NaN."""
+        raise NotImplementedError
 
     @property
     def device(self) -> torch.device:

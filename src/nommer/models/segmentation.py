@@ -3,7 +3,9 @@
 The network, the names and colours of its classes, and how its images are prepared.
 """
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,8 +17,11 @@ from nommer.data.joint_transforms import DensePreprocessing
 from nommer.data.masks import IGNORE
 from nommer.data.sources import ImageSource, sources_of
 from nommer.errors import InputError
-from nommer.models.inference import DenseNetwork, score_bands
-from nommer.models.recogniser import Recogniser, evaluating
+from nommer.models.exported_networks import ExportedDenseNetwork
+from nommer.models.inference import WHOLE_PIXELS, DenseNetwork, score_bands
+from nommer.models.networks import build_network, describe_network
+from nommer.models.recogniser import Recogniser, View, evaluating
+from nommer.models.upernet import UPerNet
 from nommer.predictions import Failure, Segmentation
 from nommer.settings.inference import Inference
 from nommer.shapes import BandScores, Images, PixelLogits
@@ -36,6 +41,11 @@ class Segmenter(Recogniser):
     Raises:
         InputError: not as many names or colours as the network has outputs, or too many classes.
     """
+
+    tasks = ("segmentation",)
+    preprocessing_kind = DensePreprocessing
+    exported_network = ExportedDenseNetwork
+    inference_method = "scores"
 
     network: DenseNetwork
     preprocessing: DensePreprocessing
@@ -62,6 +72,61 @@ class Segmenter(Recogniser):
                 f"a segmenter tells at most {IGNORE} classes apart, got {len(class_names)}"
             )
         self.colours = tuple((int(red), int(green), int(blue)) for red, green, blue in colours)
+
+    @classmethod
+    def build_network(cls, description: Mapping[str, Any]) -> UPerNet:
+        """Return the network that `architecture` described, with fresh weights."""
+        backbone, names = build_network(description["architecture"]), description["class_names"]
+        return UPerNet(backbone, num_classes=len(names), **description["head"])
+
+    @classmethod
+    def of(cls, network: DenseNetwork, description: Mapping[str, Any]) -> "Segmenter":
+        """Return the segmenter of a network, with the labels and preprocessing of a description."""
+        return cls(
+            network,
+            class_names=description["class_names"],
+            colours=description["colours"],
+            preprocessing=DensePreprocessing(**description["preprocessing"]),
+        )
+
+    def architecture(self) -> dict[str, Any]:
+        """Return what `build_network` needs."""
+        names = ("decoder_channels", "auxiliary_channels", "dropout")
+        head = {name: getattr(self.network, name) for name in names}
+        return {"architecture": describe_network(self.backbone), "head": head}
+
+    def labels(self) -> dict[str, Any]:
+        """Return the colours."""
+        return {"colours": self.colours}
+
+    @property
+    def backbone(self) -> Any:
+        """The network under the decoder: a NomMer or a network of timm."""
+        network: Any = self.network
+        return network.backbone
+
+    def sees_whole(self, size: tuple[int, int]) -> bool:
+        """Tell if a prepared image of this height and width is seen whole, and not in windows."""
+        return math.prod(size) <= WHOLE_PIXELS
+
+    def view(self, image: Image.Image) -> View:
+        """Return the image, shrunk where it is too large to be seen whole."""
+        size = self.preprocessing.size(image.height, image.width)
+        factor = math.sqrt(WHOLE_PIXELS / math.prod(size))
+        if factor >= 1:
+            return View(image, self.preprocessing(image))
+        sides = (max(1, int(size[1] * factor)), max(1, int(size[0] * factor)))
+        seen = image.resize(sides, Image.Resampling.BILINEAR)
+        return View(seen, self.preprocessing.normalise(seen), shrunk=True)
+
+    def answer(self, view: View, name: str) -> Segmentation | None:
+        """Return the class of every pixel that is seen; None where the scores are NaN."""
+        size, whole = (view.image.height, view.image.width), Inference(mode="whole")
+        labels = self.label(view.prepared[None], size=size, inference=whole)
+        return labels if labels is None else self._labelled(name, labels)
+
+    def _labelled(self, name: str, labels: np.ndarray) -> Segmentation:
+        return Segmentation(name, self.class_names, self.colours, labels)
 
     def forward(self, images: Images) -> PixelLogits:
         """Class scores (B, classes, H, W) of prepared images (B, 3, H, W)."""
@@ -113,11 +178,7 @@ class Segmenter(Recogniser):
                 size=(image.height, image.width),
                 inference=inference,
             )
-            return (
-                None
-                if labels is None
-                else Segmentation(name, self.class_names, self.colours, labels)
-            )
+            return None if labels is None else self._labelled(name, labels)
 
         return self.answer_each(sources, answer)
 

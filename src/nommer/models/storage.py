@@ -4,10 +4,9 @@ And published checkpoints.
 """
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 from safetensors.torch import save
 
@@ -20,28 +19,18 @@ from nommer.backbone.checkpoint import (
 )
 from nommer.backbone.network import NomMer
 from nommer.checksums import check_description, check_file, checksum, with_checksums
-from nommer.data.box_transforms import BoxPreprocessing
-from nommer.data.joint_transforms import DensePreprocessing
 from nommer.data.transforms import Preprocessing
 from nommer.errors import InputError, quoted, shortened
 from nommer.files import write_atomically, write_json
 from nommer.models.classification import Classifier
 from nommer.models.descriptions import check_description_values, check_shapes
-from nommer.models.detection import Detector
-from nommer.models.exported import SUFFIX, ExportedNetwork, load_exported
-from nommer.models.networks import (
-    as_nominating,
-    build_network,
-    check_same_architecture,
-    describe_network,
-)
+from nommer.models.exported import SUFFIX, load_exported
+from nommer.models.kinds import kind_for
+from nommer.models.networks import as_nominating, check_same_architecture
 from nommer.models.pyramid import NUM_MAPS, OnBackbone
-from nommer.models.rcnn import RCNN
-from nommer.models.segmentation import Segmenter
-from nommer.models.upernet import UPerNet
+from nommer.models.recogniser import Recogniser
 from nommer.models.weights import load_weights, read_checkpoint, read_safetensors
 from nommer.progress import notice
-from nommer.settings.rcnn import RCNNProtocol
 from nommer.zoo import DESCRIPTION, WEIGHTS, entries, entry_meant_by
 
 FORMAT = 1
@@ -56,17 +45,8 @@ _TRIPPED = (
 _PROGRAM = ".pt2"
 """Ending of programs of `torch.export`."""
 
-Model: TypeAlias = Classifier | Segmenter | Detector
-"""What is saved and loaded."""
-
-
-def task_of(model: Model) -> str:
-    """What a model is for, as `model.json` names it."""
-    if isinstance(model, Classifier) and model.threshold is not None:
-        return "multi-label classification"
-    return {Classifier: "classification", Segmenter: "segmentation", Detector: "detection"}[
-        type(model)
-    ]
+Model: TypeAlias = Recogniser
+"""A model that is saved and loaded."""
 
 
 def save_model(folder: Path, model: Model, *, metrics: Mapping[str, Any], version: str) -> None:
@@ -91,8 +71,9 @@ def save_model(folder: Path, model: Model, *, metrics: Mapping[str, Any], versio
     description = {
         "format": FORMAT,
         "nommer_version": version,
-        "task": task_of(model),
-        **_describe(model),
+        "task": model.task,
+        **model.architecture(),
+        **model.labels(),
         "class_names": list(model.class_names),
         "preprocessing": model.preprocessing.to_dict(),
         "metrics": dict(metrics),
@@ -112,37 +93,6 @@ def _withdraw_numbers(path: Path) -> None:
             write_json(path, with_checksums(description | {"metrics": {}}, DESCRIPTION, {}))
         except InputError:
             path.unlink()
-
-
-def _describe(model: Model) -> dict[str, Any]:
-    if isinstance(model, Classifier):
-        ids = {"class_ids": list(model.class_ids)} if model.class_ids else {}
-        several = {} if model.threshold is None else {"threshold": model.threshold}
-        return {"architecture": describe_network(model.network)} | ids | several
-    if isinstance(model, Detector):
-        return _describe_detector(model)
-    network = cast("UPerNet", model.network)
-    head = {
-        name: getattr(network, name)
-        for name in ("decoder_channels", "auxiliary_channels", "dropout")
-    }
-    return {
-        "architecture": describe_network(network.backbone),
-        "head": head,
-        "colours": model.colours,
-    }
-
-
-def _describe_detector(model: Detector) -> dict[str, Any]:
-    network = model.network
-    head = {
-        "masks": network.has_masks,
-        "cascade": network.is_cascade,
-        "protocol": asdict(network.protocol),
-    }
-    head |= {"fpn_channels": network.fpn_channels, "box_channels": network.box_channels}
-    architecture = describe_network(cast("Any", network.backbone))
-    return {"architecture": architecture, "head": head, "category_ids": list(model.category_ids)}
 
 
 def load(path: str | Path) -> Model:
@@ -207,17 +157,14 @@ def _load_folder(folder: Path) -> Model:
     weights = read_safetensors(folder / WEIGHTS)
     if WEIGHTS in checksums:
         check_file(folder / WEIGHTS, checksums[WEIGHTS], DESCRIPTION)
-    task = description.get("task", "classification")
-    if not isinstance(task, str) or task not in _BUILDERS:
-        raise InputError(
-            f"{folder / DESCRIPTION}: a model for the task {quoted(task)}, which this nommer "
-            "does not know "
-            f"(known: {', '.join(_BUILDERS)}); upgrade nommer"
-        )
     try:
-        check_description_values(description)
-        check_shapes(lambda: _BUILDERS[task](description).network, weights)
-        model = _BUILDERS[task](description)
+        kind = kind_for(description.get("task", "classification"))
+    except InputError as error:
+        raise InputError(f"{folder / DESCRIPTION}: {error}") from error
+    try:
+        check_description_values(description, kind.preprocessing_kind)
+        check_shapes(lambda: kind.build_network(description), weights)
+        model = kind.of(kind.build_network(description), description)
     except _TRIPPED as error:
         raise InputError(
             f"{folder / DESCRIPTION}: does not describe a model: {shortened(str(error), 300)}"
@@ -226,48 +173,10 @@ def _load_folder(folder: Path) -> Model:
     return model.eval()
 
 
-def _build_classifier(description: Mapping[str, Any]) -> Classifier:
-    network = build_network(description["architecture"])
-    preprocessing = Preprocessing(**description["preprocessing"])
-    names, ids = description["class_names"], description.get("class_ids", ())
-    threshold = description.get("threshold")
-    return Classifier(
-        network, class_names=names, preprocessing=preprocessing, class_ids=ids, threshold=threshold
-    )
-
-
-def _build_segmenter(description: Mapping[str, Any]) -> Segmenter:
-    names, backbone = description["class_names"], build_network(description["architecture"])
-    return Segmenter(
-        UPerNet(backbone, num_classes=len(names), **description["head"]),
-        class_names=names,
-        colours=description["colours"],
-        preprocessing=DensePreprocessing(**description["preprocessing"]),
-    )
-
-
-def _build_detector(description: Mapping[str, Any]) -> Detector:
-    names, backbone = description["class_names"], build_network(description["architecture"])
-    protocol = RCNNProtocol.from_dict(description["head"]["protocol"])
-    return Detector(
-        RCNN(backbone, num_classes=len(names), **{**description["head"], "protocol": protocol}),
-        class_names=names,
-        category_ids=description["category_ids"],
-        preprocessing=BoxPreprocessing(**description["preprocessing"]),
-    )
-
-
-_BUILDERS: dict[str, Callable[[Mapping[str, Any]], Model]] = {
-    "classification": _build_classifier,
-    "multi-label classification": _build_classifier,
-    "segmentation": _build_segmenter,
-    "detection": _build_detector,
-}
-"""How the model of each task is built from its description."""
-
-
 def _read_description(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What `model.json` says, and the checksums of the files beside it, none in older ones.
+    """Return the content of `model.json`, and the checksums of the files beside it.
+
+    Older ones have none.
 
     Raises:
         InputError: it cannot be read, was changed, or is from a newer nommer.
@@ -295,12 +204,12 @@ def network_of(model: Model, source: str | Path) -> Any:
         InputError: `source` is an exported model, which holds no network that could be trained or
             looked into.
     """
-    if isinstance(model.network, ExportedNetwork):
+    if model.exported is not None:
         raise InputError(
             f"{source}: is an exported model; give the run folder or the model folder it was made "
             "from"
         )
-    return model.network.backbone if isinstance(model.network, OnBackbone) else model.network
+    return model.backbone
 
 
 def nommer_of(model: Model, source: str | Path) -> NomMer:
@@ -332,7 +241,7 @@ def load_backbone(network: OnBackbone, source: Path) -> tuple[list[str], list[st
         other.set_input_size(network.backbone.config.img_size)
     other.prune_intermediate_layers(NUM_MAPS, prune_norm=True, prune_head=True)
     load_weights(network.backbone, other.state_dict(), source)
-    prefix = "backbone." if isinstance(model.network, OnBackbone) else ""
+    prefix = "" if other is model.network else "backbone."
     loaded = {prefix + name for name in other.state_dict()}
     return [name for name in names if name in loaded], [
         name for name in names if name not in loaded

@@ -4,41 +4,26 @@ The task's own numbers and answers, were other contexts nominated.
 """
 
 import random
-import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 
-import lightning as L
 import numpy as np
-import torch
 
 from nommer.backbone.contexts import CONTEXTS
-from nommer.data.formats.detection import as_coco
 from nommer.inference.evaluation import EvaluationSettings, Opened
-from nommer.nominations.images import SURE
 from nommer.nominations.intervention import KINDS, intervene
 from nommer.nominations.trace import nominator_blocks
 from nommer.progress import track
-from nommer.studies.intervals import (
-    class_pixels,
-    draw_resamples,
-    ends,
-    mean_with_interval,
-    resampled_means,
-    resampled_miou,
-    resampled_precision,
-)
+from nommer.studies.intervals import draw_resamples, ends, mean_with_interval
 from nommer.studies.parts import PartIntervention, PartsSeen
 from nommer.studies.pattern import Rows
-from nommer.studies.regions import Part
-from nommer.tasks.detection.metrics import ImageAnswer, match
-from nommer.tasks.detection.task import DetectionModule
-from nommer.tasks.segmentation.task import SegmentationModule
-from nommer.tasks.task import Data, Evaluation
+from nommer.tasks.data import Data
+from nommer.tasks.evaluation import Evaluation
+from nommer.tasks.studying import AnswerChange, Part, study_of
 
 ALL_BLOCKS = "all blocks"
 AS_IT_IS = "as it is"
@@ -59,26 +44,24 @@ def draw_images(data: Data, most: int, *, seed: int) -> Data:
     return replace(data, splits=splits)
 
 
-class AnswerChange(L.Callback):
-    """How answers differ from those of the first evaluation that it looks on at, in the way of one
-    task.
+class Comparison:
+    """The rows of a table of evaluations: each one's measures, and its changes from the first.
 
     Args:
+        changes: the task's own, which looks on at every evaluation.
         measure: the task's own, whose change is looked at.
         seed: of the intervals.
     """
 
-    def __init__(self, *, measure: str, seed: int) -> None:
-        self.measure, self.seed = measure, seed
+    def __init__(self, changes: AnswerChange, *, measure: str, seed: int) -> None:
+        self.changes, self.measure, self.seed = changes, measure, seed
         self.first: Evaluation | None = None
         self._first_resampled: Mapping[str, np.ndarray] = {}
 
     def compare(self, evaluation: Evaluation) -> dict[str, float | None]:
-        """A evaluation's measures, and what differs from the first one, each with its interval where
-        there is one.
-        """
+        """Return measures and changes, each with its interval where there is one."""
         images, numbers = len(evaluation.samples), evaluation.report.summary()
-        resampled = self.resampled(evaluation, draw_resamples(images, seed=self.seed))
+        resampled = self.changes.resampled(evaluation, draw_resamples(images, seed=self.seed))
         found: dict[str, float | None] = {}
         for name, values in resampled.items():
             found |= _with_ends(name, numbers[name], values, images)
@@ -88,24 +71,13 @@ class AnswerChange(L.Callback):
         before, after = (of.report.summary()[self.measure] for of in (self.first, evaluation))
         change = None if None in (before, after) else after - before
         changed = resampled[self.measure] - self._first_resampled[self.measure]
-        return (
-            found
-            | _with_ends("change", change, changed, images)
-            | self.difference(self.first, evaluation)
-        )
+        found |= _with_ends("change", change, changed, images)
+        for name, value in self.changes.difference(self.first, evaluation).items():
+            found |= self._named(name, value) if isinstance(value, np.ndarray) else {name: value}
+        return found
 
-    def resampled(self, evaluation: Evaluation, drawn: np.ndarray) -> Mapping[str, np.ndarray]:
-        """The measures that the table tells of, the task's own first, in every data set of
-        resampled images.
-        """
-        raise NotImplementedError
-
-    def difference(self, first: Evaluation, other: Evaluation) -> dict[str, float | None]:
-        """Numbers about the difference between two judgements of the same samples."""
-        raise NotImplementedError
-
-    def named(self, name: str, values: np.ndarray) -> dict[str, float | None]:
-        """A mean over images and its interval as columns."""
+    def _named(self, name: str, values: np.ndarray) -> dict[str, float | None]:
+        """Return a mean over images and its interval as columns."""
         mean, low, high = mean_with_interval(values, seed=self.seed)
         return {name: mean, f"{name}_low": low, f"{name}_high": high}
 
@@ -115,127 +87,6 @@ def _with_ends(
 ) -> dict[str, float | None]:
     low, high = (None, None) if value is None else ends(resampled, images)
     return {name: value, f"{name}_low": low, f"{name}_high": high}
-
-
-class ChangedClasses(AnswerChange):
-    """Classification: the class answered, its probability, and whether it is right."""
-
-    def resampled(self, evaluation: Evaluation, drawn: np.ndarray) -> Mapping[str, np.ndarray]:
-        """Top-1."""
-        answered = torch.stack(evaluation.answers).argmax(1).numpy()
-        right = answered == np.array([sample.label for sample in evaluation.samples])
-        return {"top1": resampled_means(right.astype(float), drawn)}
-
-    def difference(self, first: Evaluation, other: Evaluation) -> dict[str, float | None]:
-        """Paired over images: share of changed answers, change of the answered class's probability."""
-        before, after = (
-            torch.stack(evaluation.answers).double().numpy() for evaluation in (first, other)
-        )
-        answered, everyone = before.argmax(1), np.arange(len(before))
-        changes = self.named("changed_answers", (after.argmax(1) != answered).astype(float))
-        return changes | self.named(
-            "probability_change", after[everyone, answered] - before[everyone, answered]
-        )
-
-
-class ChangedPixels(AnswerChange):
-    """Segmentation: the class answered for every pixel. The first answers are kept compressed."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.kept: dict[int, bytes] = {}
-        self.changed: dict[int, tuple[int, int]] = {}
-        self.pixels: dict[int, np.ndarray] = {}
-
-    def on_validation_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Any,
-        *_: Any,
-        **__: Any,
-    ) -> None:
-        """Keep the labels of an image, or compare them with those kept."""
-        labels, index = outputs.to(torch.uint8).cpu().numpy(), int(batch.indices[0])
-        truth, model = batch.masks[0].cpu().numpy(), cast("SegmentationModule", pl_module).model
-        self.pixels[index] = class_pixels(labels, truth, len(model.class_names))
-        if self.first is None:
-            self.kept[index] = zlib.compress(labels.tobytes(), 1)
-            return
-        before = np.frombuffer(zlib.decompress(self.kept[index]), np.uint8).reshape(labels.shape)
-        self.changed[index] = int((before != labels).sum()), labels.size
-
-    def resampled(self, evaluation: Evaluation, drawn: np.ndarray) -> Mapping[str, np.ndarray]:
-        """The mIoU."""
-        return {
-            "miou": resampled_miou(
-                np.stack([self.pixels[index] for index in sorted(self.pixels)]), drawn
-            )
-        }
-
-    def difference(self, first: Evaluation, other: Evaluation) -> dict[str, float | None]:
-        """Share of changed pixels, the mean over images."""
-        shares = np.array([changed / size for changed, size in self.changed.values()])
-        self.changed.clear()
-        return self.named("changed_pixels", shares)
-
-
-class ChangedObjects(AnswerChange):
-    """Detection: the objects answered with a score of 0.5 or more."""
-
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Remember what was judged, and how."""
-        self.task = cast("DetectionModule", pl_module)
-
-    def resampled(self, evaluation: Evaluation, drawn: np.ndarray) -> Mapping[str, np.ndarray]:
-        """Average precision of the boxes, and of the masks where there are any."""
-        truth, network = as_coco(self.task.truth, evaluation.samples), self.task.model.network
-        results = [entry for answer in evaluation.answers for entry in answer.results]
-        kinds: dict[str, Literal["bbox", "segm"]] = {
-            "box_ap": "bbox",
-            **({"mask_ap": "segm"} if network.has_masks else {}),
-        }
-        most = network.protocol.most
-        return {
-            name: resampled_precision(truth, results, kind, drawn, most=most)
-            for name, kind in kinds.items()
-        }
-
-    def difference(self, first: Evaluation, other: Evaluation) -> dict[str, float | None]:
-        """Share of them that are found again.
-
-        Same class, IoU of boxes 0.5 or more, score 0.5 or more.
-        """
-        pairs = [_as_truth(*pair) for pair in zip(first.answers, other.answers, strict=True)]
-        matches = match(pairs)
-        return {
-            "answers_kept": float(matches.found.sum() / matches.objects)
-            if matches.objects
-            else None
-        }
-
-
-def _as_truth(before: ImageAnswer, after: ImageAnswer) -> ImageAnswer:
-    """The sure answers of `after`, to be matched with those of `before`."""
-    sure, known = after.scores >= SURE, before.scores >= SURE
-    return ImageAnswer(
-        after.image_id,
-        boxes=after.boxes[sure],
-        scores=after.scores[sure],
-        labels=after.labels[sure],
-        true_boxes=before.boxes[known],
-        true_labels=before.labels[known],
-        crowd=torch.zeros(int(known.sum()), dtype=torch.bool),
-    )
-
-
-CHANGES: dict[str, type[AnswerChange]] = {
-    "classification": ChangedClasses,
-    "segmentation": ChangedPixels,
-    "detection": ChangedObjects,
-}
-"""By task."""
 
 
 @dataclass(frozen=True)
@@ -294,16 +145,17 @@ def measure_effects(
         out: a folder that nothing is written to.
         seed: of chance, and of the intervals.
     """
-    changes = CHANGES[opened.task.name](measure=opened.task.module.measure, seed=seed)
-    seen = PartsSeen(opened.model)
+    study = study_of(opened.task)
+    changes, seen = study.changes(), PartsSeen(opened.model, study.regions(opened.model))
+    table = Comparison(changes, measure=opened.task.module.measure, seed=seed)
     as_it_is = opened.evaluate(data, settings, out, callbacks=[changes, seen])
-    rows = [_row(None, changes.compare(as_it_is))]
+    rows = [_row(None, table.compare(as_it_is))]
     jobs = possible_interventions(opened.model, seen.parts)
     for job in track(jobs, total=len(jobs), what="judging interventions"):
         within = [] if job.part is None else [PartIntervention(seen, job.kind, job.part, seed=seed)]
         with _applied(opened.model, job, seed):
             evaluation = opened.evaluate(data, settings, out, callbacks=[changes, *within])
-        rows.append(_row(job, changes.compare(evaluation), seen.shares))
+        rows.append(_row(job, table.compare(evaluation), seen.shares))
     return Effects(rows, {} if seen.parts else {"parts": seen.why_not})
 
 

@@ -14,9 +14,7 @@ from nommer.errors import InputError
 from nommer.figures import save_figure
 from nommer.files import write_json
 from nommer.inference.inputs import load_to, read_list
-from nommer.models.classification import Classifier
-from nommer.models.output import unique_names
-from nommer.models.storage import nommer_of, task_of
+from nommer.models.storage import Model, nommer_of
 from nommer.nominations.explanation import Explanation, ExplanationSummary
 from nommer.nominations.faithfulness import sensitivity
 from nommer.nominations.images import explain_images
@@ -26,6 +24,7 @@ from nommer.progress import track
 from nommer.runs.folder import results_folder
 from nommer.studies.figures import sensitivity_figure
 from nommer.studies.study import StudyResult
+from nommer.tasks.results import unique_names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,11 +61,10 @@ def explain_files(settings: ExplanationSettings) -> ExplanationResult:
         list(find_images(read_list(settings.images))),
     )
     nommer_of(model, settings.model)
-    if settings.sensitivity and not (isinstance(model, Classifier) and model.threshold is None):
+    if settings.sensitivity and not model.has_one_answer:
         raise InputError(
             "--sensitivity: follows the probability of one answer per image, but the model does "
-            f"{task_of(model)}; "
-            "leave it out"
+            f"{model.task}; leave it out"
         )
     folder = results_folder(
         Path(settings.model), "explain", settings.out, overwrite=settings.overwrite, images=paths
@@ -83,7 +81,7 @@ def explain_files(settings: ExplanationSettings) -> ExplanationResult:
             continue
         results.append(result.summary())
         _save_pictures(result, folder, name)
-        if settings.sensitivity and isinstance(model, Classifier):
+        if settings.sensitivity:
             written[-1]["sensitivity"] = _save_sensitivity(model, result, folder, name).tolist()
     write_json(folder / "result.json", written)
     return ExplanationResult(results, folder)
@@ -96,7 +94,7 @@ def _save_pictures(result: Explanation, folder: Path, name: str) -> None:
         save_figure(result.plot_tokens(), folder / "tokens" / f"{name}.png")
 
 
-def _save_sensitivity(model: Classifier, result: Explanation, folder: Path, name: str) -> Tensor:
+def _save_sensitivity(model: Model, result: Explanation, folder: Path, name: str) -> Tensor:
     """(8, 8) how much less probable the answer is with second choices nominated in a cell.
 
     Also as a picture.

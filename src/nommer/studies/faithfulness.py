@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nommer.distributed.devices import torch_device
 from nommer.inference.evaluation import EvaluationSettings, Opened
-from nommer.models.classification import Classifier
+from nommer.models.storage import Model
 from nommer.nominations.faithfulness import (
     STEPS,
     area,
@@ -24,7 +24,7 @@ from nommer.progress import track
 from nommer.studies.effects import draw_images
 from nommer.studies.intervals import mean_with_interval
 from nommer.studies.pattern import Rows
-from nommer.tasks.task import Data
+from nommer.tasks.data import Data
 
 MOST_IMAGES = 48
 """Images whose decisions are looked into; each takes hundreds of forward passes."""
@@ -71,12 +71,12 @@ def measure_faithfulness(
 ) -> Faithfulness:
     """Look into decisions on at most 48 of the images of `data`."""
     model = opened.model
-    if not isinstance(model, Classifier):
+    if not model.has_one_answer:
         return Faithfulness(
             absent=dict.fromkeys(("sensitivity", "curves", "areas"), NOT_CLASSIFICATION)
         )
     chosen = draw_images(data, MOST_IMAGES, seed=seed)
-    batches = opened.task.evaluation_data(chosen, model, settings.loading(opened.run, 1)).val
+    batches = opened.task.data.evaluation(chosen, model, settings.loading(opened.run, 1)).val
     device = torch_device(settings.device)
     images = torch.stack([batches[index].images for index in range(len(batches))]).to(device)
     model.to(device).eval()
@@ -108,7 +108,7 @@ Curves = dict[tuple[str, str], Tensor]
 
 
 def _curves(
-    model: Classifier, images: Tensor, answers: Tensor, sensitivities: Tensor, seed: int
+    model: Model, images: Tensor, answers: Tensor, sensitivities: Tensor, seed: int
 ) -> Curves:
     maps = {SENSITIVITY: sensitivities}
     if all("global" in nomination.contexts for nomination in nominator_blocks(model).values()):

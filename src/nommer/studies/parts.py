@@ -16,8 +16,8 @@ from torch import Tensor
 
 from nommer.models.storage import Model, nommer_of
 from nommer.nominations.intervention import intervene
-from nommer.studies.pattern import file_size, finest_token, is_seen_whole
-from nommer.studies.regions import Part, known_regions
+from nommer.studies.pattern import finest_token
+from nommer.tasks.studying import KnownRegions, Part
 
 TOO_LARGE = "some images are too large to be seen whole, and parts of windows are not told apart"
 NOWHERE = "no pixel lies in any such part"
@@ -28,9 +28,9 @@ class PartsSeen(L.Callback):
     every image are.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, regions: KnownRegions) -> None:
         self.model = model
-        self._regions, self._network = known_regions(model), nommer_of(model, "the model")
+        self._regions, self._network = regions, nommer_of(model, "the model")
         self._kept: dict[tuple[Part, int], tuple[tuple[int, int], bytes]] = {}
         self._inside: dict[Part, int] = dict.fromkeys(self._regions.parts, 0)
         self._pixels = 0
@@ -49,8 +49,8 @@ class PartsSeen(L.Callback):
         if not self._inside or self._too_large:
             return
         index, seen = int(batch.indices[0]), (batch.images[0].shape[-2], batch.images[0].shape[-1])
-        self._too_large = not is_seen_whole(self.model, seen)
-        own = file_size(batch, 0, seen)
+        self._too_large = not self.model.sees_whole(seen)
+        own = self._regions.file_size(batch, 0, seen)
         sample = trainer.datamodule.val.samples[index]  # type: ignore[attr-defined]  # ours, see `evaluate`
         groups = self._regions.groups(batch, 0, sample, finest_token(self._network, own, seen))
         self._pixels += math.prod(own)

@@ -18,7 +18,6 @@ from nommer.backbone.contexts import CONTEXTS
 from nommer.backbone.network import NomMer
 from nommer.inference.evaluation import EvaluationSettings, Opened
 from nommer.models.inference import WHOLE_PIXELS
-from nommer.models.segmentation import Segmenter
 from nommer.models.storage import Model, nommer_of
 from nommer.nominations.cells import block_strides, cells_of
 from nommer.nominations.patterns import Pattern
@@ -26,8 +25,8 @@ from nommer.nominations.texture import grey
 from nommer.nominations.trace import NominationTrace
 from nommer.progress import track
 from nommer.runs.folder import RunFolder
-from nommer.studies.regions import known_regions
-from nommer.tasks.task import Evaluation
+from nommer.tasks.evaluation import Evaluation
+from nommer.tasks.studying import KnownRegions, study_of
 
 Rows = list[dict[str, Any]]
 """A table: one dictionary per row, the same keys in all."""
@@ -51,13 +50,14 @@ class PatternObserver(L.Callback):
     """Adds what a model nominates on every image that it is judged on to a `Pattern`.
 
     Args:
-        model: the model that is judged.
+        model: the model that is evaluated.
+        regions: of its images, as far as they are known.
         images: how many there will be.
         seed: of the intervals.
     """
 
-    def __init__(self, model: Model, images: int, *, seed: int) -> None:
-        self.model, self.regions = model, known_regions(model)
+    def __init__(self, model: Model, regions: KnownRegions, images: int, *, seed: int) -> None:
+        self.model, self.regions = model, regions
         self.strides = block_strides(nommer_of(model, "the model"))
         self.pattern = Pattern(list(self.strides), self.regions.facets, seed=seed)
         self.shrunk = 0
@@ -101,30 +101,25 @@ class PatternObserver(L.Callback):
     def _add(self, trace: NominationTrace, batch: Any, position: int, sample: Any) -> None:
         image: Tensor = batch.images[position]
         place, size = position, (image.shape[-2], image.shape[-1])
-        if isinstance(self.model, Segmenter) and not is_seen_whole(self.model, size):
-            image, trace = self._seen_whole(self.model, image)
+        if not self.model.sees_whole(size):
+            image, trace = self._seen_whole(image)
             place, size, self.shrunk = 0, (image.shape[-2], image.shape[-1]), self.shrunk + 1
-        own = file_size(batch, position, size)
+        own = self.regions.file_size(batch, position, size)
         token = finest_token(nommer_of(self.model, "the model"), own, size)
         brightness = grey(self.model.preprocessing.denormalise(image.float()).cpu().numpy())
         groups = self.regions.groups(batch, position, sample, token)
         self.pattern.add(cells_of(trace, place, size, self.strides), brightness, groups)
 
-    def _seen_whole(self, model: Segmenter, image: Tensor) -> tuple[Tensor, NominationTrace]:
+    def _seen_whole(self, image: Tensor) -> tuple[Tensor, NominationTrace]:
         """An image that is judged in windows, shrunk until it can be seen whole, and what is
         nominated on it.
         """
         factor = math.sqrt(WHOLE_PIXELS / math.prod(image.shape[-2:]))
         sides = [max(1, int(side * factor)) for side in image.shape[-2:]]
         shrunk = F.interpolate(image[None].float(), size=sides, mode="bilinear", antialias=True)
-        with NominationTrace(model, keep_maps=True) as trace:
-            model.network.scores(shrunk)
+        with NominationTrace(self.model, keep_maps=True) as trace:
+            self.model.network.scores(shrunk)
         return shrunk[0], trace
-
-
-def is_seen_whole(model: Model, seen: tuple[int, int]) -> bool:
-    """Whether a prepared image of this height and width is seen whole, and not in windows."""
-    return not isinstance(model, Segmenter) or math.prod(seen) <= WHOLE_PIXELS
 
 
 def finest_token(network: NomMer, own: tuple[int, int], seen: tuple[int, int]) -> float:
@@ -134,21 +129,12 @@ def finest_token(network: NomMer, own: tuple[int, int], seen: tuple[int, int]) -
     return min(block_strides(network).values()) * math.sqrt(math.prod(own) / math.prod(seen))
 
 
-def file_size(batch: Any, position: int, seen: tuple[int, int]) -> tuple[int, int]:
-    """Height and width of the image file that labels refer to.
-
-    As seen, where they refer to all of the image.
-    """
-    if hasattr(batch, "sizes"):
-        return batch.sizes[position]
-    return tuple(batch.masks.shape[-2:]) if hasattr(batch, "masks") else seen
-
-
 def observe(
     opened: Opened, settings: EvaluationSettings, out: Path, *, seed: int
 ) -> tuple[ObservedPattern, Evaluation]:
     """Judge a model on all of its data and look on; the evaluation is the one of `evaluate`."""
-    observer = PatternObserver(opened.model, len(opened.data.samples()), seed=seed)
+    regions = study_of(opened.task).regions(opened.model)
+    observer = PatternObserver(opened.model, regions, len(opened.data.samples()), seed=seed)
     evaluation = opened.evaluate(opened.data, settings, out, callbacks=[observer])
     tables, absent = tables_of(observer.pattern), dict(observer.regions.absent)
     tables |= {"epochs": read_epochs(opened.run)}

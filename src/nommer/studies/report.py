@@ -35,7 +35,8 @@ class Found:
 
     tables: Mapping[str, Rows]
     absent: Mapping[str, str]
-    task: str
+    wording: Mapping[str, str]
+    """The task's own, of the sections on parts of the images."""
     facts: Mapping[str, Any]
     """"model", "data", "split", "images", "images_judged", "shrunk", "token", "seed", "measure",
     "measure_name", "contexts" and "fusion" of the network."""
@@ -187,7 +188,7 @@ def _tell_facet(page: Page, found: Found, name: str) -> None:
         return
     heading, text = words.FACETS[name]
     unit = "pixels" if "pixels" in rows[0] else "tokens"
-    page.section(heading, text.format(**words.TASK_WORDS[found.task], token=found.facts["token"]))
+    page.section(heading, text.format(**found.wording, token=found.facts["token"]))
     groups = len({row["group"] for row in rows})
     more = (
         f" The {MOST_GROUPS} groups with the most {unit} of {groups}."

@@ -21,13 +21,14 @@ from nommer.nominations.trace import holds_nominations
 from nommer.progress import notice
 from nommer.runs.folder import RunFolder, results_folder
 from nommer.settings.inference import Inference
-from nommer.studies.effects import CHANGES, draw_images, measure_effects
+from nommer.studies.effects import draw_images, measure_effects
 from nommer.studies.examples import explain_examples, token_rows
 from nommer.studies.faithfulness import Faithfulness, measure_faithfulness
 from nommer.studies.pattern import Rows, observe
 from nommer.studies.report import Found, save_report
+from nommer.tasks.data import Data
 from nommer.tasks.module import Report
-from nommer.tasks.task import Data
+from nommer.tasks.studying import study_of
 
 MOST_IMAGES = 200
 """Images on which interventions are judged, by default."""
@@ -66,10 +67,7 @@ def study_data(settings: StudySettings) -> StudyResult:
     opened = open_model_and_data(settings)
     path = settings.model
     nommer_of(opened.model, path)
-    if opened.task.name not in CHANGES:
-        raise InputError(
-            f"--data: a study is not made of {opened.task.name}; explain single images instead"
-        )
+    study_of(opened.task)
     if not holds_nominations(opened.model):
         raise InputError(
             f"{path}: this network has no nominator, so there are no nominations to study"
@@ -136,7 +134,7 @@ def _write(
     found = Found(
         result.tables,
         result.absent,
-        result.task,
+        study_of(opened.task).wording,
         facts,
         command=_command(),
         explanations=examples,

@@ -69,27 +69,6 @@ FACETS: dict[str, tuple[str, str]] = {
     ),
 }
 
-TASK_WORDS = {
-    "classification": {
-        "class_of": "The class is that of the image.",
-        "objects": "",
-        "borders": "",
-        "what": "",
-    },
-    "segmentation": {
-        "class_of": "The class is the true one of every pixel.",
-        "objects": "Everything but the class background is an object.",
-        "borders": "two classes",
-        "what": "connected regions of one class",
-    },
-    "detection": {
-        "class_of": "The class is that of the smallest object a pixel lies in.",
-        "objects": "Objects are what the data say, by their masks where all have one and by their boxes otherwise.",
-        "borders": "an object, inside and outside of it",
-        "what": "objects",
-    },
-}
-
 NAMES = {
     "class": "by class",
     "part": "objects against background",

@@ -1,6 +1,7 @@
-"""The one way a model is judged on labelled images, by training and by `evaluate`."""
+"""The one way a model is evaluated on labelled images, by training and by `evaluate`."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,16 @@ from nommer.distributed.interruption import interruptible
 from nommer.distributed.launch import acting_as
 from nommer.distributed.trainer import make_trainer
 from nommer.settings.choices import Precision
-from nommer.tasks.module import TaskModule
-from nommer.tasks.task import Evaluation
+from nommer.tasks.module import Report, TaskModule
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The report over a data set, and what is kept of the answer to every sample."""
+
+    report: Report
+    samples: tuple[Any, ...]
+    answers: tuple[Any, ...]
 
 
 def evaluate(
@@ -25,9 +34,7 @@ def evaluate(
     out: Path,
     callbacks: Sequence[L.Callback] = (),
 ) -> Evaluation:
-    """Evaluate the model of `module` on the validation part of `data`, on one device, while
-    `callbacks` look on.
-    """
+    """Evaluate a module's model on the validation part of `data`, while `callbacks` look on."""
     trainer = make_trainer(
         device=device,
         devices=1,

@@ -15,7 +15,10 @@ from torch.optim import Optimizer
 
 from nommer.acceleration.compile import channels_last
 from nommer.data.seeding import derive_seed, seed_all
+from nommer.settings.inference import Inference
 from nommer.settings.optim import Optim
+from nommer.settings.train import TrainSettings
+from nommer.tasks.data import Data, Found
 from nommer.tasks.optimiser import build_optimizer, build_scheduler
 
 
@@ -67,6 +70,18 @@ class TaskModule(L.LightningModule):
         """Of the epoch so far, in this process: the sum of the training loss over images, and the
         images.
         """
+
+    @classmethod
+    def for_training(
+        cls, settings: TrainSettings, model: Any, *, lr: float, found: Found
+    ) -> "TaskModule":
+        """Return the model with its losses and its optimiser."""
+        raise NotImplementedError
+
+    @classmethod
+    def for_evaluation(cls, model: Any, data: Data, inference: Inference) -> "TaskModule":
+        """Return the model to be evaluated on all samples of `data`, without learning."""
+        raise NotImplementedError
 
     @property
     def score(self) -> float | None:

@@ -12,12 +12,9 @@ from torch import nn
 from nommer.backbone.config import NomMerConfig
 from nommer.backbone.network import NomMer
 from nommer.backbone.variants import VARIANTS
-from nommer.data.formats.labelled import shorten
 from nommer.errors import InputError, refuse_given, refuse_options
-from nommer.models.classification import Classifier
-from nommer.models.networks import build_timm, check_same_architecture
-from nommer.models.storage import Model, load, network_of, read_model, task_of
-from nommer.models.weights import load_weights
+from nommer.models.networks import build_timm
+from nommer.models.storage import network_of, read_model
 from nommer.progress import notice
 from nommer.runs.folder import RunFolder
 from nommer.settings.network import PEER, NetworkOptions
@@ -145,64 +142,6 @@ def count_features(settings: TrainSettings) -> int:
     return network_config(
         settings.network, settings.model, num_classes=0, image_size=settings.image_size or 0
     ).widths[-1]
-
-
-def transfer(
-    network: Any, class_names: tuple[str, ...], source: Path, *, reinit_head: bool
-) -> None:
-    """Take over the weights of the model at `source`.
-
-    With `reinit_head` without those of its classifier.
-
-    Raises:
-        InputError: the networks differ in more than the classifier and the position embedding's
-            size; or it has other classes, or is for another task, without `reinit_head`.
-    """
-    model = load(source)
-    other = network_of(model, source)
-    check_same_architecture(network, other, source)
-    if isinstance(network, NomMer):
-        other.set_input_size(network.config.img_size)
-    if not reinit_head:
-        _check_same_head(model, class_names, source)
-        notice(f"all weights taken from {source}: {by_part(list(other.state_dict()))}")
-        load_weights(network, other.state_dict(), source)
-        return
-    before = {name: tuple(value.shape) for name, value in other.state_dict().items()}
-    other.reset_classifier(0)
-    classifier = {id(parameter) for parameter in network.get_classifier().parameters()}
-    head = {name for name, parameter in network.named_parameters() if id(parameter) in classifier}
-    there = other.state_dict()  # of a backbone without what only a classifier has
-    kept = {
-        name: value
-        for name, value in network.state_dict().items()
-        if name in head or name not in there
-    }
-    new = [
-        f"{name} {tuple(value.shape)}, there {before.get(name, 'none')}"
-        for name, value in kept.items()
-    ]
-    notice(
-        f"weights taken from {source}: {by_part(list(other.state_dict()))}; new: {'; '.join(new)}"
-    )
-    load_weights(network, other.state_dict() | kept, source)
-
-
-def _check_same_head(model: Model, class_names: tuple[str, ...], source: Path) -> None:
-    if not isinstance(model, Classifier):
-        raise InputError(
-            f"--pretrained {source} is a model for {task_of(model)}, not for classification; with "
-            "--reinit-head its "
-            "backbone is taken over, and the classifier is new"
-        )
-    if model.class_names != class_names:
-        raise InputError(
-            f"--pretrained {source} has {len(model.class_names)} other classes "
-            f"({shorten(model.class_names, 5)}) than "
-            f"the data, which have {len(class_names)} ({shorten(class_names, 5)}); with "
-            "--reinit-head its classifier "
-            "is replaced by a new one"
-        )
 
 
 def tell_loaded(loaded: Sequence[str], left: Sequence[str], source: Path) -> None:

@@ -3,15 +3,16 @@
 from pathlib import Path
 
 from nommer.data.formats.find import find_task
-from nommer.tasks.classification.task import ClassificationTask
-from nommer.tasks.detection.task import DetectionTask
-from nommer.tasks.multi_label.task import MultiLabelTask
-from nommer.tasks.segmentation.task import SegmentationTask
+from nommer.models.kinds import register_kind
+from nommer.models.recogniser import Recogniser
+from nommer.tasks.classification.task import CLASSIFICATION
+from nommer.tasks.detection.task import DETECTION
+from nommer.tasks.multi_label.task import MULTI_LABEL
+from nommer.tasks.segmentation.task import SEGMENTATION
 from nommer.tasks.task import Task
 
 TASKS: dict[str, Task] = {
-    task.name: task
-    for task in (ClassificationTask(), MultiLabelTask(), SegmentationTask(), DetectionTask())
+    task.name: task for task in (CLASSIFICATION, MULTI_LABEL, SEGMENTATION, DETECTION)
 }
 
 
@@ -22,3 +23,19 @@ def task_for(root: Path, classes: Path | None = None) -> Task:
         InputError: a layout of no task.
     """
     return TASKS[find_task(root, classes)]
+
+
+def task_of(model: Recogniser) -> Task:
+    """Return the task that a model is for."""
+    return TASKS[model.task]
+
+
+def register(task: Task) -> None:
+    """Make a task known to every verb, and its models to `nommer.load`.
+
+    Raises:
+        ValueError: another task has its name.
+    """
+    if TASKS.setdefault(task.name, task) is not task:
+        raise ValueError(f"there is a task called {task.name!r} already")
+    register_kind(task.model.kind)

@@ -19,8 +19,9 @@ from nommer.errors import InputError
 from nommer.progress import notice
 from nommer.runs.folder import RunFolder
 from nommer.settings.train import TrainSettings
+from nommer.tasks.data import Found
 from nommer.tasks.optimiser import build_optimizer
-from nommer.tasks.task import Found, Task
+from nommer.tasks.task import Task
 from nommer.training.freezing import freeze
 from nommer.training.steps import move, step_loss
 
@@ -76,10 +77,10 @@ def with_batch_size(
 def trial(task: Task, settings: TrainSettings, found: Found) -> Callable[[int], None]:
     """A training step of a network of its own, on as many images as it is given."""
     seed_all(settings.seed)
-    model = task.build_model(replace(settings, pretrained=None, reinit_head=False), found.data)
+    model = task.model.build(replace(settings, pretrained=None, reinit_head=False), found.data)
     freeze(model.network, settings.freeze)
-    module = task.training_module(settings, model, lr=settings.lr, found=found)
-    data = task.training_data(settings, found.data, model)
+    module = task.module.for_training(settings, model, lr=settings.lr, found=found)
+    data = task.data.training(settings, found.data, model)
     device = torch_device(settings.device)
     module.to(device).train()
     network: Any = model.network

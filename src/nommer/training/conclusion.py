@@ -67,7 +67,7 @@ def conclude(prepared: Prepared, module: TaskModule) -> Best:
     save_model(run.model, model.eval(), metrics=metrics, version=version("nommer"))
     facts = {"epoch": epoch, "data": str(settings.data), "split": "val"}
     with torch.compiler.set_stance("force_eager"):  # also one whose blocks were compiled to train
-        task.save_evaluation(evaluation, model, held_back, run.path, facts=facts)
+        task.results.save_evaluation(evaluation, model, held_back, run.path, facts=facts)
     score = f"{module.measure_name} {getattr(report, module.measure):.2%}"
     notice(f"best epoch {epoch}: {score} on {report.images} validation images")
     return Best(epoch, report)
@@ -78,8 +78,8 @@ def _evaluate(prepared: Prepared, model: Model, data: Data) -> Evaluation:
     settings = prepared.settings
     loading = replace(loading_of(settings), epoch_steps=None, cache="none")
     return evaluate(
-        prepared.task.evaluation_module(fuse(model), data, Inference()),
-        prepared.task.evaluation_data(data, model, loading),
+        prepared.task.module.for_evaluation(fuse(model), data, Inference()),
+        prepared.task.data.evaluation(data, model, loading),
         device=settings.device.partition(",")[0],
         precision=settings.precision,
         out=prepared.run.path,
@@ -89,6 +89,8 @@ def _evaluate(prepared: Prepared, model: Model, data: Data) -> Evaluation:
 def result_of(prepared: Prepared, best: Best, model: Model, *, rank: int) -> TrainingResult:
     """Return the result, the same in every process; the first has the model already."""
     run, task = prepared.run, prepared.task
-    plots = ", ".join(name for name in task.plots.split(", ") if (run.path / name).is_file())
+    plots = ", ".join(
+        name for name in task.results.plots.split(", ") if (run.path / name).is_file()
+    )
     own = model.eval() if rank == 0 else load(run.model)
     return TrainingResult(run.path, task.name, best.report, best.epoch, own, plots, rank)

@@ -57,20 +57,20 @@ class Prepared:
         seed_all(settings.seed)
         if settings.resume:  # its own weights follow
             settings = replace(settings, pretrained=None, reinit_head=False)
-        model = self.task.build_model(settings, self.found.data)
+        model = self.task.model.build(settings, self.found.data)
         freeze(model.network, settings.freeze)
         return model
 
     def training_data(self, model: Model) -> ImageData[Any, Any]:
         """Return the batches of images."""
-        return self.task.training_data(self.settings, self.found.data, model)
+        return self.task.data.training(self.settings, self.found.data, model)
 
     def training_module(self, model: Model) -> TaskModule:
         """Return the model with its losses and its optimiser."""
         settings = self.settings
         images = settings.images_per_step * processes_of(settings) * settings.accumulate
         lr = settings.optim.scaled_lr(settings.lr, images)
-        module = self.task.training_module(settings, model, lr=lr, found=self.found)
+        module = self.task.module.for_training(settings, model, lr=lr, found=self.found)
         if settings.compile:
             module.compile_training()
         return module
@@ -87,7 +87,7 @@ class Prepared:
             steps, waiting = settings.epoch_steps * settings.accumulate, ""
         return (
             f"{settings.model}: {len(self.found.data.class_names)} classes, {sizes} images of "
-            f"{settings.data}; {self.task.describe_size(settings)}, {settings.epochs} epochs of "
+            f"{settings.data}; {self.task.model.describe_size(settings)}, {settings.epochs} epochs of "
             f"{steps} steps of {total} images{waiting}, {accelerator}, precision "
             f"{settings.precision}, run folder {settings.out}"
         )
@@ -127,17 +127,17 @@ def find_first(settings: TrainSettings) -> tuple[Task, Found]:
 
 def find_data(task: Task, settings: TrainSettings) -> Found:
     """Read, audit and if need be split the data; tell what is left out."""
-    data = task.read(settings.data, classes=settings.classes)
+    data = task.data.read(settings.data, classes=settings.classes)
     how = Auditing(
         on_bad_sample=settings.on_bad_sample,
         training=True,
         masks=settings.detection.masks,
         reading=settings.pixels.reading,
     )
-    found = task.audit(data, how)
+    found = task.data.audit(data, how)
     data = found.data
     if "val" not in data.splits:
-        data = task.split(data, fraction=settings.val_fraction, seed=settings.seed)
+        data = task.data.split(data, fraction=settings.val_fraction, seed=settings.seed)
     leaks = find_leaks(data, found.digests)
     if leaks:
         notice(f"validation images that are training images too, evaluated too well: {len(leaks)}")
@@ -174,7 +174,7 @@ def open_run(prepared: Prepared, *, until: ExitStack) -> None:
     task, settings, found, run = prepared.task, prepared.settings, prepared.found, prepared.run
     until.enter_context(locked(run.path))
     data, written = found.data, settings.with_whole_paths()
-    split, classes = split_as_csv(data, found.contents), task.describe_classes(data)
+    split, classes = split_as_csv(data, found.contents), task.data.describe_classes(data)
     if settings.resume:
         run.check_resumable(vars(written), split, classes)
         started_with = run.read_config().get("data")

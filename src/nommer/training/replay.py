@@ -98,13 +98,13 @@ def rebuild(settings: TrainSettings, bad_step: BadStep) -> tuple[TaskModule, Ima
     """The task with the weights before the step, and the training data."""
     task = task_for(settings.data, settings.classes)
     found = find_data(task, settings)
-    model = task.build_model(replace(settings, pretrained=None, reinit_head=False), found.data)
+    model = task.model.build(replace(settings, pretrained=None, reinit_head=False), found.data)
     freeze(model.network, settings.freeze)
     state = safetensors.torch.load_file(bad_step.weights)
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         tensor.data.copy_(state[name])
-    data = task.training_data(settings, found.data, model)
-    return task.training_module(settings, model, lr=settings.lr, found=found), data
+    data = task.data.training(settings, found.data, model)
+    return task.module.for_training(settings, model, lr=settings.lr, found=found), data
 
 
 def replay_batches(

@@ -75,7 +75,7 @@ def fit(
     batches = prepared.training_data(model)
     module = prepared.training_module(model)
     if launch.rank == 0:
-        prepared.task.save_training_batch(batches, model, run.path / "train_batch.jpg")
+        prepared.task.results.save_training_batch(batches, model, run.path / "train_batch.jpg")
     if settings.resume:
         notice(prepared.describe_resumption())
     accelerator, _ = parse_device(settings.device, settings.devices)

@@ -1,4 +1,4 @@
-"""What is written about a classifier that was judged, and about the batches it learns from."""
+"""Classification: tables and pictures of an evaluation, of training batches and of answers."""
 
 from collections.abc import Mapping, Sequence
 from itertools import islice
@@ -12,26 +12,68 @@ from nommer.data.classification import ClassificationData
 from nommer.data.images import decode
 from nommer.files import write_csv, write_json
 from nommer.models.classification import Classifier
+from nommer.predictions import Classification, Failure
+from nommer.progress import track
+from nommer.settings.pixel_range import Reading
+from nommer.tasks.evaluation import Evaluation
 from nommer.tasks.plots import plot_calibration, plot_confusion, plot_grid
-from nommer.tasks.task import Evaluation
+from nommer.tasks.results import TaskResults, unique_names
 
 _SHOWN = 32
 """Pictures in a grid."""
 
+_COLUMNS = ("image", "rank", "class", "probability", "error")
 
-def save_evaluation(
-    evaluation: Evaluation, model: Classifier, out: Path, *, facts: Mapping[str, Any]
-) -> None:
-    """Write `result.json`, `per_class.csv`, `predictions.csv` and the plots into `out`."""
-    labels = torch.tensor([sample.label for sample in evaluation.samples])
-    report, names = evaluation.report, model.class_names
-    confusion = {"confusion": report.confusion.tolist(), "classes": names}
-    write_json(out / "result.json", {**facts, **report.summary(), **confusion})
-    write_csv(out / "per_class.csv", report.per_class(names))
-    write_csv(out / "predictions.csv", prediction_rows(evaluation, names))
-    plot_confusion(report.confusion, names, out / "confusion_matrix.png")
-    plot_calibration(torch.stack(evaluation.answers), labels, out / "calibration.png")
-    plot_grid(prediction_pictures(evaluation, model), out / "val_predictions.jpg")
+
+class ClassificationResults(TaskResults):
+    """Top-1 and its company, confusion, calibration, and pictures with a caption each."""
+
+    plots = "curves.png, confusion_matrix.png, nominations.png, val_predictions.jpg"
+    answer_options = frozenset({"top", "batch_size"})
+
+    def save_evaluation(
+        self,
+        evaluation: Evaluation,
+        model: Classifier,
+        data: Any,
+        out: Path,
+        *,
+        facts: Mapping[str, Any],
+    ) -> None:
+        """Write `result.json`, `per_class.csv`, `predictions.csv` and the plots into `out`."""
+        labels = torch.tensor([sample.label for sample in evaluation.samples])
+        report, names = evaluation.report, model.class_names
+        confusion = {"confusion": report.confusion.tolist(), "classes": names}
+        write_json(out / "result.json", {**facts, **report.summary(), **confusion})
+        write_csv(out / "per_class.csv", report.per_class(names))
+        write_csv(out / "predictions.csv", prediction_rows(evaluation, names))
+        plot_confusion(report.confusion, names, out / "confusion_matrix.png")
+        plot_calibration(torch.stack(evaluation.answers), labels, out / "calibration.png")
+        plot_grid(prediction_pictures(evaluation, model), out / "val_predictions.jpg")
+
+    def save_training_batch(self, data: ClassificationData, model: Classifier, path: Path) -> None:
+        """Write a picture of the first training images as the network will see them, augmented."""
+        shown = []
+        for index, seed in islice(data.train_sampler(), _SHOWN):
+            picture = to_pil_image(data.preprocessing.denormalise(data.train[(index, seed)].images))
+            labels = data.train.samples[index].classes
+            named = ", ".join(model.class_names[label] for label in labels)
+            shown.append((picture, named or "none", True))
+        plot_grid(shown, path)
+
+    def save_answers(
+        self, model: Classifier, paths: Sequence[Path], folder: Path, settings: Any
+    ) -> Sequence[Classification | Failure]:
+        """Write tables of the most probable classes, and annotated images."""
+        if settings.threshold is not None:
+            model.threshold = settings.threshold
+        answers = model.predict_stream(paths, batch_size=settings.batch_size or 32)
+        predictions = list(track(answers, total=len(paths), what="predicting"))
+        save_predictions(predictions, folder, top=settings.top or 5)
+        if settings.pictures:
+            reading = model.preprocessing.reading
+            save_pictures(paths, predictions, folder / "images", reading=reading)
+        return predictions
 
 
 def prediction_rows(evaluation: Evaluation, names: Sequence[str]) -> list[dict[str, Any]]:
@@ -71,11 +113,44 @@ def prediction_pictures(evaluation: Evaluation, model: Classifier) -> list[tuple
     return pictures
 
 
-def save_training_batch(data: ClassificationData, class_names: Sequence[str], path: Path) -> None:
-    """A picture of the first training images as the network will see them, augmented."""
-    shown = []
-    for index, seed in islice(data.train_sampler(), _SHOWN):
-        picture = to_pil_image(data.preprocessing.denormalise(data.train[(index, seed)].images))
-        named = ", ".join(class_names[label] for label in data.train.samples[index].classes)
-        shown.append((picture, named or "none", True))
-    plot_grid(shown, path)
+def save_predictions(
+    predictions: Sequence[Classification | Failure], folder: Path, *, top: int
+) -> None:
+    """Write `result.json`, and `predictions.csv` with one row per image and rank."""
+    write_json(
+        folder / "result.json",
+        [p.to_dict(top) if isinstance(p, Classification) else p.to_dict() for p in predictions],
+    )
+    rows: list[dict[str, Any]] = []
+    for prediction in predictions:
+        if isinstance(prediction, Failure):
+            rows.append(
+                dict(zip(_COLUMNS, (prediction.source, "", "", "", prediction.error), strict=True))
+            )
+            continue
+        for rank, (name, probability) in enumerate(prediction.top(top), start=1):
+            row = dict(
+                zip(
+                    _COLUMNS, (prediction.source, rank, name, f"{probability:.6f}", ""), strict=True
+                )
+            )
+            rows.append(
+                row
+                if prediction.threshold is None
+                else row | {"answered": name in prediction.chosen}
+            )
+    write_csv(folder / "predictions.csv", rows)
+
+
+def save_pictures(
+    paths: Sequence[Path],
+    predictions: Sequence[Classification | Failure],
+    folder: Path,
+    *,
+    reading: Reading,
+) -> None:
+    """Write every answered image with its most probable classes under it."""
+    folder.mkdir()
+    for path, name, prediction in zip(paths, unique_names(paths), predictions, strict=True):
+        if isinstance(prediction, Classification):
+            prediction.save(folder / f"{name}.jpg", decode(path, reading))

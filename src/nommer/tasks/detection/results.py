@@ -1,4 +1,4 @@
-"""What is written about a detector that was judged, and about the batches it learns from."""
+"""Detection: tables and pictures of an evaluation and of training batches."""
 
 from collections.abc import Mapping, Sequence
 from itertools import chain, islice
@@ -16,40 +16,77 @@ from nommer.data.formats.objects import DetectionSample
 from nommer.data.images import decode
 from nommer.files import write_csv, write_json
 from nommer.models.detection import Detector
-from nommer.predictions import Detections
+from nommer.predictions import Detections, Failure
+from nommer.progress import track
+from nommer.tasks.detection.answers import save_detections
 from nommer.tasks.detection.metrics import DetectionReport, ImageAnswer, match
+from nommer.tasks.evaluation import Evaluation
 from nommer.tasks.plots import plot_confusion, plot_precision_recall, plot_rows
-from nommer.tasks.task import Evaluation
+from nommer.tasks.results import TaskResults
 
 _SHOWN = 6
 """Rows of a grid of pictures."""
 
 
-def save_evaluation(
-    evaluation: Evaluation, model: Detector, out: Path, *, facts: Mapping[str, Any]
-) -> None:
-    """Write `result.json`, `detections.json`, `per_class.csv`, `predictions.csv` and the plots into
-    `out`.
-    """
-    report, names = cast("DetectionReport", evaluation.report), model.class_names
-    confusion = {"confusion": report.confusion.tolist(), "classes": [*names, "background"]}
-    write_json(out / "result.json", {**facts, **report.summary(), **confusion})
-    write_json(
-        out / "detections.json",
-        list(chain.from_iterable(answer.results for answer in evaluation.answers)),
+class DetectionResults(TaskResults):
+    """Average precision, confusion, and pictures with the objects drawn in."""
+
+    plots = (
+        "curves.png, precision_recall.png, confusion_matrix.png, nominations.png, "
+        "val_predictions.jpg"
     )
-    threshold = 0.5 if report.best_threshold is None else report.best_threshold
-    rows = [
-        image_row(sample, answer, threshold)
-        for sample, answer in zip(evaluation.samples, evaluation.answers, strict=True)
-    ]
-    write_csv(out / "per_class.csv", report.per_class(names))
-    write_csv(out / "predictions.csv", rows)
-    plot_precision_recall(report.boxes.precision, names, out / "precision_recall.png")
-    plot_confusion(report.confusion, [*names, "background"], out / "confusion_matrix.png")
-    plot_rows(
-        prediction_pictures(evaluation.samples, rows, model, threshold), out / "val_predictions.jpg"
-    )
+    answer_options = frozenset({"threshold", "most"})
+
+    def save_evaluation(
+        self,
+        evaluation: Evaluation,
+        model: Detector,
+        data: Any,
+        out: Path,
+        *,
+        facts: Mapping[str, Any],
+    ) -> None:
+        """Write `result.json`, `detections.json`, `per_class.csv`, `predictions.csv` and plots."""
+        report, names = cast("DetectionReport", evaluation.report), model.class_names
+        with_background = [*names, "background"]
+        confusion = {"confusion": report.confusion.tolist(), "classes": with_background}
+        write_json(out / "result.json", {**facts, **report.summary(), **confusion})
+        found = chain.from_iterable(answer.results for answer in evaluation.answers)
+        write_json(out / "detections.json", list(found))
+        threshold = 0.5 if report.best_threshold is None else report.best_threshold
+        answered = zip(evaluation.samples, evaluation.answers, strict=True)
+        rows = [image_row(sample, answer, threshold) for sample, answer in answered]
+        write_csv(out / "per_class.csv", report.per_class(names))
+        write_csv(out / "predictions.csv", rows)
+        plot_precision_recall(report.boxes.precision, names, out / "precision_recall.png")
+        plot_confusion(report.confusion, with_background, out / "confusion_matrix.png")
+        pictures = prediction_pictures(evaluation.samples, rows, model, threshold)
+        plot_rows(pictures, out / "val_predictions.jpg")
+
+    def save_training_batch(self, data: DetectionData, model: Detector, path: Path) -> None:
+        """Write a picture of the first training images, augmented, with their objects."""
+        shown: list[tuple[Image.Image, str]] = []
+        for index, seed in islice(data.train_sampler(), 2 * _SHOWN):
+            sample = data.train[(index, seed)]
+            image, target = model.preprocessing.denormalise(sample.images[0]), sample.targets[0]
+            pixels = (image * 255).round().to(torch.uint8)
+            if len(target.get("masks", ())):
+                pixels = draw_segmentation_masks(pixels, target["masks"].bool(), alpha=0.4)
+            if len(target["boxes"]):
+                names = [model.class_names[label - 1] for label in target["labels"].tolist()]
+                pixels = draw_bounding_boxes(pixels, target["boxes"], names, width=2)
+            shown.append((to_pil_image(pixels), data.train.samples[index].path.name))
+        plot_rows([shown[i : i + 4] for i in range(0, len(shown), 4)], path)
+
+    def save_answers(
+        self, model: Detector, paths: Sequence[Path], folder: Path, settings: Any
+    ) -> Sequence[Detections | Failure]:
+        """Write objects as JSON, CSV, COCO and YOLO have them, and annotated images."""
+        found = model.predict_stream(paths, threshold=settings.threshold, most=settings.most)
+        answers = track(found, total=len(paths), what="predicting")
+        return save_detections(
+            zip(paths, answers, strict=True), folder, model=model, pictures=settings.pictures
+        )
 
 
 def image_row(sample: DetectionSample, answer: ImageAnswer, threshold: float) -> dict[str, Any]:
@@ -107,19 +144,3 @@ def _pair(
         (truth.plot(image, with_scores=False), f"{sample.path.name}: {row['objects']} objects"),
         (answer, caption),
     ]
-
-
-def save_training_batch(data: DetectionData, model: Detector, path: Path) -> None:
-    """A picture of the first training images as the network will see them, with their objects."""
-    shown: list[tuple[Image.Image, str]] = []
-    for index, seed in islice(data.train_sampler(), 2 * _SHOWN):
-        sample = data.train[(index, seed)]
-        image, target = model.preprocessing.denormalise(sample.images[0]), sample.targets[0]
-        pixels = (image * 255).round().to(torch.uint8)
-        if len(target.get("masks", ())):
-            pixels = draw_segmentation_masks(pixels, target["masks"].bool(), alpha=0.4)
-        if len(target["boxes"]):
-            names = [model.class_names[label - 1] for label in target["labels"].tolist()]
-            pixels = draw_bounding_boxes(pixels, target["boxes"], names, width=2)
-        shown.append((to_pil_image(pixels), data.train.samples[index].path.name))
-    plot_rows([shown[i : i + 4] for i in range(0, len(shown), 4)], path)

@@ -1,4 +1,4 @@
-"""What is written about a judged classifier whose images have several classes."""
+"""Multi-label classification: tables and pictures of an evaluation."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,8 +12,9 @@ from nommer.data.images import decode
 from nommer.files import write_csv, write_json
 from nommer.models.classification import Classifier
 from nommer.predictions import Classification
+from nommer.tasks.classification.results import ClassificationResults
+from nommer.tasks.evaluation import Evaluation
 from nommer.tasks.plots import plot_grid, plot_precision_recall
-from nommer.tasks.task import Evaluation
 
 _SHOWN = 32
 """Pictures in a grid."""
@@ -21,27 +22,37 @@ _SHOWN = 32
 _RECALLS = np.linspace(0, 1, 101)
 
 
-def save_evaluation(
-    evaluation: Evaluation, model: Classifier, out: Path, *, facts: Mapping[str, Any]
-) -> None:
-    """Write `result.json`, `per_class.csv`, `predictions.csv` and the plots into `out`."""
-    report, names = evaluation.report, model.class_names
-    rows = report.per_class(names)
-    write_json(
-        out / "result.json", {**facts, **report.summary(), "classes": names, "per_class": rows}
-    )
-    write_csv(out / "per_class.csv", rows)
-    answers = answers_of(evaluation, model)
-    write_csv(out / "predictions.csv", prediction_rows(evaluation, answers, names))
-    plot_precision_recall(
-        interpolated_precision(evaluation, len(names)),
-        names,
-        out / "precision_recall.png",
-        title="precision and recall",
-    )
-    plot_grid(
-        prediction_pictures(evaluation, answers, model), out / "val_predictions.jpg", columns=6
-    )
+class MultiLabelResults(ClassificationResults):
+    """Average precision and its company, and pictures with all classes in the caption."""
+
+    plots = "curves.png, precision_recall.png, nominations.png, val_predictions.jpg"
+    answer_options = frozenset({"top", "batch_size", "threshold"})
+
+    def save_evaluation(
+        self,
+        evaluation: Evaluation,
+        model: Classifier,
+        data: Any,
+        out: Path,
+        *,
+        facts: Mapping[str, Any],
+    ) -> None:
+        """Write `result.json`, `per_class.csv`, `predictions.csv` and the plots into `out`."""
+        report, names = evaluation.report, model.class_names
+        rows = report.per_class(names)
+        told = {**facts, **report.summary(), "classes": names, "per_class": rows}
+        write_json(out / "result.json", told)
+        write_csv(out / "per_class.csv", rows)
+        answers = answers_of(evaluation, model)
+        write_csv(out / "predictions.csv", prediction_rows(evaluation, answers, names))
+        plot_precision_recall(
+            interpolated_precision(evaluation, len(names)),
+            names,
+            out / "precision_recall.png",
+            title="precision and recall",
+        )
+        pictures = prediction_pictures(evaluation, answers, model)
+        plot_grid(pictures, out / "val_predictions.jpg", columns=6)
 
 
 def answers_of(evaluation: Evaluation, model: Classifier) -> list[Classification]:

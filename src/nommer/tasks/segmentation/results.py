@@ -1,6 +1,6 @@
-"""What is written about a segmenter that was judged, and about the batches it learns from."""
+"""Segmentation: tables and pictures of an evaluation, of training batches and of answers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -10,46 +10,77 @@ from PIL import Image
 from torchvision.transforms.v2.functional import to_pil_image
 
 from nommer.data.formats.mask_pairs import MaskSample
+from nommer.data.formats.masks import MaskFolders
 from nommer.data.images import decode
 from nommer.data.masks import MaskEncoding, read_mask
 from nommer.data.segmentation import SegmentationData
 from nommer.files import write_csv, write_json
 from nommer.models.segmentation import Segmenter
-from nommer.predictions import Segmentation
+from nommer.predictions import Failure, Segmentation, SegmentationSummary
+from nommer.progress import track
+from nommer.settings.pixel_range import Reading
+from nommer.tasks.evaluation import Evaluation
 from nommer.tasks.plots import plot_bars, plot_confusion, plot_rows
-from nommer.tasks.task import Evaluation
+from nommer.tasks.results import TaskResults, UniqueNames
+from nommer.tasks.segmentation.data import describe_labels
 
 _SHOWN = 6
 """Rows of a grid of pictures."""
 
 
-def save_evaluation(
-    evaluation: Evaluation,
-    model: Segmenter,
-    encoding: MaskEncoding,
-    out: Path,
-    *,
-    facts: Mapping[str, Any],
-) -> None:
-    """Write `result.json`, `per_class.csv`, `predictions.csv` and the plots into `out`."""
-    report, names = evaluation.report, model.class_names
-    confusion = {"confusion": report.confusion.tolist(), "classes": names}
-    rows = report.per_class(names)
-    write_json(out / "result.json", {**facts, **report.summary(), **confusion})
-    write_csv(out / "per_class.csv", rows)
-    write_csv(out / "predictions.csv", image_rows(evaluation))
-    plot_bars(
-        {row["class"]: row["iou"] for row in rows},
-        model.colours,
-        report.summary()["miou"],
-        out / "iou.png",
-    )
-    plot_confusion(report.confusion, names, out / "confusion_matrix.png", in_percent=True)
-    plot_rows(
-        prediction_pictures(evaluation, model, encoding),
-        out / "val_predictions.jpg",
-        legend=legend_of(model),
-    )
+class SegmentationResults(TaskResults):
+    """IoU per class, confusion, and pictures in the colours of the classes."""
+
+    plots = "curves.png, iou.png, confusion_matrix.png, nominations.png, val_predictions.jpg"
+    answer_options = frozenset({"inference"})
+
+    def save_evaluation(
+        self,
+        evaluation: Evaluation,
+        model: Segmenter,
+        data: MaskFolders,
+        out: Path,
+        *,
+        facts: Mapping[str, Any],
+    ) -> None:
+        """Write `result.json`, `per_class.csv`, `predictions.csv` and the plots into `out`."""
+        report, names = evaluation.report, model.class_names
+        confusion = {"confusion": report.confusion.tolist(), "classes": names}
+        rows = report.per_class(names)
+        write_json(out / "result.json", {**facts, **report.summary(), **confusion})
+        write_csv(out / "per_class.csv", rows)
+        write_csv(out / "predictions.csv", image_rows(evaluation))
+        values, mean = {row["class"]: row["iou"] for row in rows}, report.summary()["miou"]
+        plot_bars(values, model.colours, mean, out / "iou.png")
+        plot_confusion(report.confusion, names, out / "confusion_matrix.png", in_percent=True)
+        pictures = prediction_pictures(evaluation, model, data.encoding)
+        plot_rows(pictures, out / "val_predictions.jpg", legend=legend_of(model))
+
+    def save_training_batch(self, data: SegmentationData, model: Segmenter, path: Path) -> None:
+        """Write a picture of the first crops, augmented, beside their masks."""
+        rows: list[list[tuple[Image.Image, str]]] = []
+        for index, seed in islice(data.train_sampler(), 2 * _SHOWN):
+            sample = data.train[(index, seed)]
+            picture = to_pil_image(model.preprocessing.denormalise(sample.images))
+            labels = sample.masks.numpy().astype(np.uint8)
+            mask = Segmentation("", model.class_names, model.colours, labels)
+            name = data.train.samples[index].path.name
+            rows.append([(picture, name), (mask.palette_image(), "mask")])
+        plot_rows(pair_up(rows), path, legend=legend_of(model))
+
+    def save_answers(
+        self, model: Segmenter, paths: Sequence[Path], folder: Path, settings: Any
+    ) -> Sequence[SegmentationSummary | Failure]:
+        """Write labels of all pixels, overlays, and shares of the classes."""
+        found = model.predict_stream(paths, inference=settings.inference)
+        answers = track(found, total=len(paths), what="predicting")
+        write_json(folder / "classes.json", describe_labels(model.class_names, model.colours))
+        return save_segmentations(
+            zip(paths, answers, strict=True),
+            folder,
+            pictures=settings.pictures,
+            reading=model.preprocessing.reading,
+        )
 
 
 def legend_of(model: Segmenter) -> dict[str, tuple[int, int, int]]:
@@ -104,21 +135,55 @@ def _picture_row(
     ]
 
 
-def save_training_batch(data: SegmentationData, model: Segmenter, path: Path) -> None:
-    """A picture of the first crops as the network will see them, augmented, beside their masks."""
-    rows: list[list[tuple[Image.Image, str]]] = []
-    for index, seed in islice(data.train_sampler(), 2 * _SHOWN):
-        sample = data.train[(index, seed)]
-        picture = to_pil_image(model.preprocessing.denormalise(sample.images))
-        mask = Segmentation(
-            "", model.class_names, model.colours, sample.masks.numpy().astype(np.uint8)
-        )
-        rows.append(
-            [(picture, data.train.samples[index].path.name), (mask.palette_image(), "mask")]
-        )
-    plot_rows(pair_up(rows), path, legend=legend_of(model))
-
-
 def pair_up(rows: Sequence[list[Any]]) -> list[list[Any]]:
     """Every two rows as one."""
     return [[cell for row in rows[i : i + 2] for cell in row] for i in range(0, len(rows), 2)]
+
+
+def save_segmentations(
+    answers: Iterable[tuple[Path, Segmentation | Failure]],
+    folder: Path,
+    *,
+    pictures: bool,
+    reading: Reading,
+) -> list[SegmentationSummary | Failure]:
+    """Write every answer as it comes, holding the pixels of one image at a time.
+
+    Labels go to `index/NAME.png` (grey, the values are classes) and `palette/NAME.png` (in the
+    classes' colours), if `pictures` the tinted image with a legend to `overlays/NAME.png`; in the
+    end the shares to `result.json`, and to `predictions.csv` with one row per image and class.
+
+    Returns:
+        What is left of the answers without their pixels.
+    """
+    kinds = ("index", "palette", "overlays") if pictures else ("index", "palette")
+    for kind in kinds:
+        (folder / kind).mkdir()
+    names = UniqueNames()
+    summaries: list[SegmentationSummary | Failure] = []
+    for path, answer in answers:
+        name = f"{names.of(path)}.png"
+        if isinstance(answer, Failure):
+            summaries.append(answer)
+            continue
+        answer.index_image().save(folder / "index" / name)
+        answer.palette_image().save(folder / "palette" / name)
+        if pictures:
+            answer.save(folder / "overlays" / name, decode(path, reading))
+        summaries.append(answer.summary())
+    write_json(folder / "result.json", [summary.to_dict() for summary in summaries])
+    write_csv(folder / "predictions.csv", _share_rows(summaries))
+    return summaries
+
+
+def _share_rows(summaries: Sequence[SegmentationSummary | Failure]) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for summary in summaries:
+        if isinstance(summary, Failure):
+            rows.append({"image": summary.source, "class": "", "share": "", "error": summary.error})
+            continue
+        for name, share in summary.shares.items():
+            rows.append(
+                {"image": summary.source, "class": name, "share": f"{share:.6f}", "error": ""}
+            )
+    return rows

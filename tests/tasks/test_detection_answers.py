@@ -11,8 +11,8 @@ from faster_coco_eval.core import mask as coco_masks
 from PIL import Image
 
 from nommer.models.object_masks import encode_pixels
-from nommer.models.output import save_detections
 from nommer.predictions import Detections, Failure
+from nommer.tasks.detection.answers import save_detections
 
 
 def detections(path, *, masks=True):

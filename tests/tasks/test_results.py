@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nommer.models.output import save_pictures, save_predictions, save_segmentations, unique_names
 from nommer.predictions import Classification, Failure, Segmentation
 from nommer.settings.pixel_range import Reading
+from nommer.tasks.classification.results import save_pictures, save_predictions
+from nommer.tasks.results import unique_names
+from nommer.tasks.segmentation.results import save_segmentations
 
 
 def test_tables_hold_every_answer_and_every_error(tmp_path):

@@ -1,0 +1,81 @@
+"""A task's data: reading, auditing and batching labelled images."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nommer.data.audit import Audited
+from nommer.data.formats.labelled import LabelledImages
+from nommer.data.module import ImageData, Loading
+from nommer.models.recogniser import Recogniser
+from nommer.settings.pixel_range import Reading
+from nommer.settings.train import TrainSettings
+
+Data = LabelledImages[Any]
+
+Found = Audited[Any]
+"""Data that was read and audited."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Auditing:
+    """Options of an audit."""
+
+    on_bad_sample: str
+    """The fate of samples that cannot be used: "error", "skip" or "auto", as the verbs have it."""
+    training: bool
+    """The samples are to be learned from; else a model is evaluated on them."""
+    masks: bool | None = None
+    """Of objects, their masks are wanted; by default where most have one."""
+    reading: Reading = Reading()
+    """How image files become RGB."""
+    reports: Sequence[Any] | None = None
+    """The result of `TaskData.inspect`; by default the samples are read now."""
+
+
+class TaskData(ABC):
+    """A task's data, in the order in which the verbs ask for them."""
+
+    @abstractmethod
+    def read(
+        self, root: Path, *, classes: Path | None, class_names: tuple[str, ...] | None = None
+    ) -> Data:
+        """Find the labelled images under `root`.
+
+        With `class_names`, labelled as a model with these classes does.
+        """
+
+    @abstractmethod
+    def split(self, data: Any, *, fraction: float, seed: int) -> Data:
+        """Hold back a fraction of data without a split of its own as "val"."""
+
+    @abstractmethod
+    def inspect(self, data: Any) -> list[Any]:
+        """Read every sample whole and report on each, in their order; `audit` takes the reports."""
+
+    @abstractmethod
+    def audit(self, data: Any, how: Auditing) -> Found:
+        """Read every sample once, and leave out and list what cannot be used."""
+
+    @abstractmethod
+    def training(self, settings: TrainSettings, data: Any, model: Any) -> ImageData[Any, Any]:
+        """Return batches of the "train" and "val" parts."""
+
+    @abstractmethod
+    def evaluation(self, data: Any, model: Any, loading: Loading) -> ImageData[Any, Any]:
+        """Return batches of all samples, for evaluation."""
+
+    def auditing_for(self, model: Recogniser, on_bad_sample: str) -> Auditing:
+        """Return how data are audited on which a model is evaluated."""
+        reading = model.preprocessing.reading
+        return Auditing(on_bad_sample=on_bad_sample, training=False, reading=reading)
+
+    def describe_classes(self, data: Any) -> dict[str, Any]:
+        """Return what labels mean, for who reads a run's results, and for a resumed run to compare."""
+        return {"classes": list(data.class_names)}
+
+    def absent_hint(self, data: Any) -> str:
+        """Return a hint at classes of the model that no image is of; nothing where none is lacking."""
+        return ""

@@ -1,0 +1,93 @@
+"""Objects on disk, as JSON, CSV, COCO and YOLO have them, and drawn into the images."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from nommer.data.images import decode
+from nommer.files import write_csv, write_json
+from nommer.models.detection import Detector
+from nommer.predictions import Detections, Failure
+from nommer.tasks.results import UniqueNames
+
+
+def save_detections(
+    answers: Iterable[tuple[Path, Detections | Failure]],
+    folder: Path,
+    *,
+    model: Detector,
+    pictures: bool,
+) -> list[Detections | Failure]:
+    """Write every answer as it comes, holding the pixels of one image at a time.
+
+    An image's objects go to `labels/NAME.txt` as YOLO writes them, if `pictures` the annotated
+    image to `images/NAME.png`; in the end all of them to `result.json`, and with masks and category
+    ids to `coco.json`, a data set as COCO writes it whose annotations have scores; and to
+    `predictions.csv` with one row per object.
+
+    Args:
+        answers: of each file, in order.
+        folder: exists already.
+        model: that answers; its classes and category ids are written.
+        pictures: write the annotated images too.
+
+    Returns:
+        The answers.
+    """
+    for kind in ("labels", "images") if pictures else ("labels",):
+        (folder / kind).mkdir()
+    names = UniqueNames()
+    kept: list[Detections | Failure] = []
+    for path, answer in answers:
+        name = names.of(path)
+        kept.append(answer)
+        if isinstance(answer, Failure):
+            continue
+        (folder / "labels" / f"{name}.txt").write_text(answer.to_yolo(), encoding="ascii")
+        if pictures:
+            answer.save(
+                folder / "images" / f"{name}.png",
+                decode(path, model.preprocessing.reading),
+            )
+    write_json(folder / "result.json", [answer.to_dict() for answer in kept])
+    write_json(folder / "coco.json", _as_coco(kept, model))
+    write_csv(folder / "predictions.csv", _object_rows(kept))
+    return kept
+
+
+def _as_coco(answers: Sequence[Detections | Failure], model: Detector) -> dict[str, Any]:
+    """A data set as COCO writes it.
+
+    Images are numbered from 1 in their order, those without an answer left out.
+    """
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for number, answer in enumerate(answers, start=1):
+        if isinstance(answer, Failure):
+            continue
+        height, width = answer.size
+        images.append({"id": number, "file_name": answer.source, "height": height, "width": width})
+        for found, area in zip(
+            answer.to_coco(number, model.category_ids), answer.areas.tolist(), strict=True
+        ):
+            annotations.append({"id": len(annotations) + 1, "area": area, "iscrowd": 0, **found})
+    classes = zip(model.category_ids, model.class_names, strict=True)
+    categories = [{"id": number, "name": name} for number, name in classes]
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def _object_rows(answers: Sequence[Detections | Failure]) -> list[dict[str, Any]]:
+    columns = ("image", "class", "score", "left", "upper", "right", "lower", "error")
+    rows: list[dict[str, Any]] = []
+    for answer in answers:
+        if isinstance(answer, Failure):
+            rows.append(
+                dict.fromkeys(columns, "") | {"image": answer.source, "error": answer.error}
+            )
+            continue
+        for label, score, box in zip(answer.labels, answer.scores, answer.boxes, strict=True):
+            cells = (f"{score:.6f}", *(f"{value:.2f}" for value in box), "")
+            rows.append(
+                dict(zip(columns, (answer.source, answer.class_names[label], *cells), strict=True))
+            )
+    return rows

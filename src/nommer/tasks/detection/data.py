@@ -1,0 +1,86 @@
+"""Detection: images and the objects in them, as batches of images of different sizes."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from nommer.data.audit import read_images
+from nommer.data.detection import DetectionData
+from nommer.data.detection_audit import audit_detection
+from nommer.data.formats.detection import read_detection
+from nommer.data.formats.labelled import split_randomly
+from nommer.data.formats.objects import DetectionSample
+from nommer.data.module import ImageData, Loading
+from nommer.errors import InputError
+from nommer.models.detection import Detector
+from nommer.models.recogniser import Recogniser
+from nommer.settings.detection import BoxAugmentation
+from nommer.settings.train import TrainSettings
+from nommer.tasks.data import Auditing, Data, Found, TaskData
+from nommer.tasks.resolve import loading_of
+
+
+class DetectionSource(TaskData):
+    """Images and the objects in them."""
+
+    def read(
+        self, root: Path, *, classes: Path | None, class_names: tuple[str, ...] | None = None
+    ) -> Data:
+        """Find the images and their objects under `root`."""
+        if classes is not None:
+            raise InputError(
+                f"--classes {classes}: is for masks of semantic segmentation; leave it out for "
+                "objects"
+            )
+        return read_detection(root, class_names=class_names)
+
+    def split(self, data: Any, *, fraction: float, seed: int) -> Data:
+        """Hold back a fraction of the images."""
+        return split_randomly(data, fraction=fraction, seed=seed)
+
+    def inspect(self, data: Any) -> list[Any]:
+        """Read every image whole."""
+        return read_images(
+            [sample.path for sample in data.samples() if not sample.error], whole=True
+        )
+
+    def audit(self, data: Any, how: Auditing) -> Found:
+        """Decode every image once, check every object."""
+        return audit_detection(data, **vars(how))
+
+    def auditing_for(self, model: Recogniser, on_bad_sample: str) -> Auditing:
+        """Return how data are audited: with masks where the model answers with masks."""
+        usual = super().auditing_for(model, on_bad_sample)
+        return replace(usual, masks=bool(model.network.has_masks))
+
+    def training(self, settings: TrainSettings, data: Any, model: Detector) -> ImageData[Any, Any]:
+        """Return augmented images with their objects, and validation images as they are."""
+        return _batches(
+            data.splits["train"],
+            data.splits["val"],
+            model,
+            settings.detection.augment,
+            loading_of(settings),
+        )
+
+    def evaluation(self, data: Any, model: Detector, loading: Loading) -> ImageData[Any, Any]:
+        """Return all samples, one at a time."""
+        return _batches(data.samples(), data.samples(), model, BoxAugmentation(), loading)
+
+
+def _batches(
+    train: Sequence[DetectionSample],
+    val: Sequence[DetectionSample],
+    model: Detector,
+    augmentation: BoxAugmentation,
+    loading: Loading,
+) -> DetectionData:
+    return DetectionData(
+        train,
+        val,
+        masks=model.network.has_masks,
+        preprocessing=model.preprocessing,
+        augmentation=augmentation,
+        loading=loading,
+    )

@@ -1,0 +1,116 @@
+"""Detection: the losses of both halves of the network, and the Lightning module that learns by them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from nommer.acceleration.compile import compile_blocks
+from nommer.data.detection import DetectionBatch
+from nommer.data.formats.detection import as_coco
+from nommer.data.formats.objects import DetectionFolders, DetectionSample
+from nommer.errors import InputError
+from nommer.models.detection import Detector
+from nommer.settings.inference import Inference
+from nommer.settings.optim import Optim
+from nommer.settings.train import TrainSettings
+from nommer.tasks.data import Found
+from nommer.tasks.detection.metrics import ImageAnswer, evaluate_detections
+from nommer.tasks.module import TaskModule
+
+
+class DetectionModule(TaskModule):
+    """A detector with its losses; `answers` holds what was found in each sample of this process.
+
+    Args:
+        model: the detector.
+        truth: the data set to judge on, and its samples in order.
+        **options: of `TaskModule`.
+    """
+
+    measure, measure_name = "box_ap", "box AP"
+    curves: ClassVar[Mapping[str, str]] = {
+        "box AP": "box_ap",
+        "box AP50": "box_ap50",
+        "mask AP": "mask_ap",
+    }
+
+    model: Detector
+
+    def __init__(
+        self,
+        model: Detector,
+        *,
+        truth: tuple[DetectionFolders, Sequence[DetectionSample]],
+        **options: Any,
+    ) -> None:
+        super().__init__(model, **options)
+        self.truth, self.samples = truth
+        self.training_compiled = False
+        """Whether the blocks are compiled in place to be trained; the model is judged as it is even
+        so.
+        """
+
+    @classmethod
+    def for_training(
+        cls, settings: TrainSettings, model: Detector, *, lr: float, found: Found
+    ) -> TaskModule:
+        """Return the losses of both halves of the network; it is evaluated on the "val" part."""
+        data: Any = found.data
+        truth = data, data.splits["val"]
+        return cls(model, truth=truth, optim=settings.optim, lr=lr, seed=settings.seed)
+
+    @classmethod
+    def for_evaluation(cls, model: Detector, data: Any, inference: Inference) -> TaskModule:
+        """Return the model without an optimiser that matters."""
+        return cls(model, truth=(data, data.samples()), optim=Optim(), lr=1.0)
+
+    def training_step(self, batch: DetectionBatch, batch_idx: int) -> Tensor:
+        """The sum of the losses of proposals, boxes, classes and masks."""
+        losses = self.model(batch.images, batch.targets)
+        total = torch.stack(list(losses.values())).sum()
+        return self.log_loss(total, len(batch.images))
+
+    def compile_training(self) -> None:
+        """Compile the blocks of the backbone, a NomMer, with sizes left open, for batches differ in
+        them.
+        """
+        self.training_compiled = compile_blocks(self.model)
+
+    def validation_step(self, batch: DetectionBatch, batch_idx: int) -> None:
+        """Answer one image at its own size, the way `predict` answers it.
+
+        Raises:
+            InputError: scores that are no numbers.
+        """
+        index = int(batch.indices[0])
+        sample = self.samples[index]
+        with torch.compiler.set_stance("force_eager" if self.training_compiled else "default"):
+            found = self.model.detect(batch.images[0], size=batch.sizes[0])
+        if found is None:
+            raise InputError(
+                f"{sample.path}: the model's scores for this image are no numbers; lower --lr"
+            )
+        self.answers[index] = ImageAnswer.of(found, sample, self.truth.category_ids)
+
+    def on_validation_epoch_end(self) -> None:
+        """Judge the answers of all processes together and log the numbers."""
+        answers = gather(self.answers)
+        ordered = [answers[index] for index in sorted(answers)]
+        truth = as_coco(self.truth, [self.samples[index] for index in sorted(answers)])
+        network = self.model.network
+        report = evaluate_detections(
+            ordered, truth, masks=network.has_masks, most=network.protocol.most
+        )
+        self.finish_validation(report)
+
+
+def gather(answers: dict[int, Any]) -> dict[int, Any]:
+    """The answers of all processes; of one process its own."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return answers
+    parts: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(parts, answers)
+    return {index: answer for part in parts for index, answer in part.items()}

@@ -1,0 +1,71 @@
+"""A task's results on disk: evaluations, training batches, and answers to images."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from nommer.predictions import Failure
+from nommer.tasks.evaluation import Evaluation
+
+
+class TaskResults(ABC):
+    """What is written for people to look at."""
+
+    plots: ClassVar[str]
+    """The pictures that a run shows, by file name."""
+    answer_options: ClassVar[frozenset[str]]
+    """Options of `nommer predict` that do something, of those that not all tasks have."""
+
+    @abstractmethod
+    def save_evaluation(
+        self, evaluation: Evaluation, model: Any, data: Any, out: Path, *, facts: Mapping[str, Any]
+    ) -> None:
+        """Write tables and plots of an evaluation over `data` into `out`."""
+
+    @abstractmethod
+    def save_training_batch(self, data: Any, model: Any, path: Path) -> None:
+        """Write a picture of the first training samples as the network will see them."""
+
+    @abstractmethod
+    def save_answers(
+        self, model: Any, paths: Sequence[Path], folder: Path, settings: Any
+    ) -> Sequence[Any | Failure]:
+        """Answer image files one after the other, and write the answers into `folder`.
+
+        Args:
+            model: on its device.
+            paths: of the images.
+            folder: exists already.
+            settings: of `nommer predict`.
+
+        Returns:
+            What is small enough to be kept of the answers.
+        """
+
+
+def unique_names(paths: Sequence[Path]) -> list[str]:
+    """Return a name for each file's result: its own without the ending, numbered where taken."""
+    names = UniqueNames()
+    return [names.of(path) for path in paths]
+
+
+class UniqueNames:
+    """Names for files of results, none twice.
+
+    A name is the file's own without the ending, where that is taken with the least free number
+    behind it. Small and capital letters are one, as some disks take them.
+    """
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+        self._next: dict[str, int] = {}
+
+    def of(self, path: Path) -> str:
+        """Return the name for the result of this file."""
+        name, stem = path.stem, path.stem.casefold()
+        while name.casefold() in self._taken:
+            number = self._next.get(stem, 2)
+            name, self._next[stem] = f"{path.stem}-{number}", number + 1
+        self._taken.add(name.casefold())
+        return name

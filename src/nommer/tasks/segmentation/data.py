@@ -1,0 +1,84 @@
+"""Segmentation: images and their masks, as crops to learn from and as whole images."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nommer.data.formats.labelled import split_randomly
+from nommer.data.formats.masks import read_mask_folders
+from nommer.data.mask_audit import audit_masks, read_pairs
+from nommer.data.module import ImageData, Loading
+from nommer.data.segmentation import SegmentationData
+from nommer.models.segmentation import Segmenter
+from nommer.settings.segmentation import JointAugmentation
+from nommer.settings.train import TrainSettings
+from nommer.tasks.data import Auditing, Data, Found, TaskData
+from nommer.tasks.resolve import loading_of
+
+
+class SegmentationSource(TaskData):
+    """Images and masks."""
+
+    def read(
+        self, root: Path, *, classes: Path | None, class_names: tuple[str, ...] | None = None
+    ) -> Data:
+        """Find the pairs of images and masks under `root`."""
+        return read_mask_folders(root, classes=classes, class_names=class_names)
+
+    def split(self, data: Any, *, fraction: float, seed: int) -> Data:
+        """Hold back a fraction of the images."""
+        return split_randomly(data, fraction=fraction, seed=seed)
+
+    def inspect(self, data: Any) -> list[Any]:
+        """Read every image with its mask, whole."""
+        return read_pairs(data, whole=True)
+
+    def audit(self, data: Any, how: Auditing) -> Found:
+        """Decode every image and mask once."""
+        return audit_masks(
+            data,
+            on_bad_sample=how.on_bad_sample,
+            training=how.training,
+            reports=how.reports,
+            reading=how.reading,
+        )
+
+    def training(self, settings: TrainSettings, data: Any, model: Segmenter) -> ImageData[Any, Any]:
+        """Return augmented crops, and validation images as they are."""
+        return SegmentationData(
+            data.splits["train"],
+            data.splits["val"],
+            encoding=data.encoding,
+            preprocessing=model.preprocessing,
+            augmentation=settings.segmentation.augment,
+            loading=loading_of(settings),
+        )
+
+    def evaluation(self, data: Any, model: Segmenter, loading: Loading) -> ImageData[Any, Any]:
+        """Return all samples, one at a time."""
+        return SegmentationData(
+            data.samples(),
+            data.samples(),
+            encoding=data.encoding,
+            preprocessing=model.preprocessing,
+            augmentation=JointAugmentation(),
+            loading=loading,
+        )
+
+    def describe_classes(self, data: Any) -> dict[str, Any]:
+        """Return name, colour and label of each class, and the values in the masks that mean it."""
+        encoding = data.encoding
+        values = {str(value): label for value, label in sorted(encoding.values.items())}
+        colours = {str(list(colour)): label for colour, label in sorted(encoding.colours.items())}
+        described = describe_labels(data.class_names, data.colours)
+        return {"classes": described, "values": values, "colours": colours}
+
+
+def describe_labels(
+    names: Sequence[str], colours: Sequence[tuple[int, int, int]]
+) -> list[dict[str, Any]]:
+    """Return what the values in index and palette images mean."""
+    return [
+        {"label": label, "name": name, "color": list(colour)}
+        for label, (name, colour) in enumerate(zip(names, colours, strict=True))
+    ]

@@ -1,0 +1,125 @@
+"""A task's part in a study: how its answers differ, and the regions of its images that are known."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import lightning as L
+import numpy as np
+
+from nommer.errors import InputError
+from nommer.models.recogniser import Recogniser
+from nommer.nominations.patterns import Facet
+from nommer.nominations.regions import DISTANCES, PARTS
+from nommer.tasks.evaluation import Evaluation
+
+if TYPE_CHECKING:
+    from nommer.tasks.task import Task
+
+FACETS = ("class", "part", "distance", "size")
+"""Ways to divide an image by what is known of it; a data set may have all, or only the first."""
+
+_NEAR = 2
+"""Groups of distance, those under two tokens, that are near a border."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of every image that interventions can be kept to."""
+
+    name: str
+    facet: str
+    groups: tuple[int, ...]
+    """Of the facet, which belong to it."""
+
+
+OBJECTS_AND_BACKGROUND = tuple(Part(name, "part", (index,)) for index, name in enumerate(PARTS))
+
+BY_BORDERS = (
+    Part("near borders", "distance", tuple(range(_NEAR))),
+    Part("away from borders", "distance", tuple(range(_NEAR, len(DISTANCES)))),
+)
+
+
+class AnswerChange(L.Callback, ABC):
+    """How the answers of one evaluation differ from those of the first; it looks on at each."""
+
+    @abstractmethod
+    def resampled(self, evaluation: Evaluation, drawn: np.ndarray) -> Mapping[str, np.ndarray]:
+        """Return the measures of the table, the task's own first, in every resampled data set.
+
+        Args:
+            evaluation: of all images.
+            drawn: (resamples, images) int64: places among them.
+        """
+
+    @abstractmethod
+    def difference(
+        self, first: Evaluation, other: Evaluation
+    ) -> Mapping[str, np.ndarray | float | None]:
+        """Return how two evaluations of the same samples differ.
+
+        A number that each image has is an array of them all; another one has no interval.
+        """
+
+
+class KnownRegions(ABC):
+    """One task's answer to where in an image what is.
+
+    Args:
+        model: that is studied.
+    """
+
+    facets: tuple[Facet, ...]
+    parts: tuple[Part, ...] = ()
+    """That interventions can be kept to."""
+    absent: Mapping[str, str]
+    """Facets that cannot be had for this data, and why."""
+
+    @abstractmethod
+    def __init__(self, model: Recogniser) -> None: ...
+
+    @abstractmethod
+    def groups(self, batch: Any, index: int, sample: Any, token: float) -> dict[str, np.ndarray]:
+        """Return per facet a map (H, W) of indices into its groups, at the size of an image's file.
+
+        Args:
+            batch: as evaluation gets it.
+            index: of the image in the batch.
+            sample: of the image.
+            token: side of a token of the finest grid in pixels of the file.
+        """
+
+    def file_size(self, batch: Any, index: int, seen: tuple[int, int]) -> tuple[int, int]:
+        """Return height and width of the image that labels refer to.
+
+        Args:
+            batch: as evaluation gets it.
+            index: of the image in the batch.
+            seen: height and width of the prepared image, to which labels of all of it refer.
+        """
+        return seen
+
+
+@dataclass(frozen=True)
+class Study:
+    """A task's part in a study."""
+
+    changes: type[AnswerChange]
+    regions: type[KnownRegions]
+    wording: Mapping[str, str]
+    """Of the report: "class_of", "objects", "borders" and "what"."""
+
+
+def study_of(task: "Task") -> Study:
+    """Return a task's part in a study.
+
+    Raises:
+        InputError: data sets of this task are not studied.
+    """
+    if task.studying is None:
+        raise InputError(
+            f"--data: a study is not made of {task.name}; explain single images instead"
+        )
+    return task.studying
