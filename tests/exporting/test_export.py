@@ -21,7 +21,7 @@ from nommer.models.storage import network_of, save_model
 from nommer.predictions import Failure
 from nommer.settings.inference import Inference
 from nommer.tasks.exporting import ImageSize
-from nommer.tasks.registry import TASKS
+from nommer.tasks.registry import TASKS, task_of
 
 DENSE_BATCHES = TASKS["segmentation"].exporting.batches
 
@@ -140,7 +140,7 @@ def test_a_few_odd_pixels_are_allowed_and_reported_but_no_more(tiny_segmenter, r
     odd = torch.zeros(64, 64)
     odd[:rows, 0] = 0.01
     off.network.register_forward_hook(lambda _module, _inputs, scores: scores + odd)
-    report = compare(model, off, images, model.task.exporting.image_size(model, dynamic=False))
+    report = compare(model, off, images, task_of(model).exporting.image_size(model, dynamic=False))
     assert report.passed == passed
     assert report.runs - report.within_tolerance == rows * 2 * len(DENSE_BATCHES)
     assert (report.largest_difference > report.tolerance) == (rows > 0)
@@ -230,7 +230,7 @@ def test_a_program_that_answers_otherwise_is_not_delivered(
 
     def write_other(_program, _shapes, description, path):
         return write(
-            *capture(other, other.task.exporting.image_size(other, dynamic=False)),
+            *capture(other, task_of(other).exporting.image_size(other, dynamic=False)),
             description,
             path,
         )
@@ -244,7 +244,7 @@ def test_a_program_that_answers_otherwise_is_not_delivered(
 def test_the_smallest_patches_are_traced_for_any_size(tiny_classifier, unchecked_shapes):
     """Their smallest size is less than the number that makes the traced sides odd."""
     model = tiny_classifier(patch_size=1, window_size=7, block_sizes=(8, 4))
-    size = model.task.exporting.image_size(model, dynamic=True)
+    size = task_of(model).exporting.image_size(model, dynamic=True)
     assert size.smallest == 15
     with unchecked_shapes(), torch.no_grad():
         program = capture(model, size)[0].module()

@@ -17,6 +17,7 @@ from nommer.exporting.parity import compare
 from nommer.models.detection import Detector
 from nommer.models.rcnn import RCNN
 from nommer.tasks.exporting import ImageSize
+from nommer.tasks.registry import task_of
 
 
 @pytest.fixture(scope="module")
@@ -107,5 +108,5 @@ def test_it_answers_as_the_model_does_at_any_size_and_says_what_it_cannot_do(
         InputError, match="nothing is found in any of the images looked at; give --data"
     ):
         compare(
-            loaded, loaded, prepared, detector.task.exporting.image_size(detector, dynamic=True)
+            loaded, loaded, prepared, task_of(detector).exporting.image_size(detector, dynamic=True)
         )
