@@ -12,10 +12,10 @@ from nommer.models.storage import Model, load, save_model
 from nommer.progress import notice
 from nommer.runs.checkpoint import open_checkpoint
 from nommer.settings.inference import Inference
-from nommer.tasks.evaluation import evaluate
+from nommer.tasks.data import Data
+from nommer.tasks.evaluation import Evaluation, evaluate
 from nommer.tasks.module import Report, TaskModule
 from nommer.tasks.resolve import loading_of
-from nommer.tasks.task import Data, Evaluation
 from nommer.training.last_checkpoint import read_progress
 from nommer.training.preparation import Prepared
 

@@ -20,11 +20,12 @@ from nommer.runs.folder import RunFolder
 from nommer.runs.lock import locked
 from nommer.runs.results import check_outside, environment, prepare_folder, read_environment
 from nommer.settings.train import TrainSettings
+from nommer.tasks.data import Auditing, Found
 from nommer.tasks.module import TaskModule
 from nommer.tasks.networks import like_pretrained
 from nommer.tasks.registry import task_for
 from nommer.tasks.resolve import check_names
-from nommer.tasks.task import Auditing, Found, Task
+from nommer.tasks.task import Task
 from nommer.training.batch_size import with_batch_size
 from nommer.training.freezing import freeze
 from nommer.training.last_checkpoint import read_progress
