@@ -163,14 +163,18 @@ def _load_folder(folder: Path) -> Model:
         raise InputError(f"{folder / DESCRIPTION}: {error}") from error
     try:
         check_description_values(description, kind.preprocessing_kind)
-        check_shapes(lambda: kind.build_network(description), weights)
-        model = kind.of(kind.build_network(description), description)
+        check_shapes(lambda: _build(kind, description).network, weights)
+        model = _build(kind, description)
     except _TRIPPED as error:
         raise InputError(
             f"{folder / DESCRIPTION}: does not describe a model: {shortened(str(error), 300)}"
         ) from error
     load_weights(model.network, weights, folder / WEIGHTS)
     return model.eval()
+
+
+def _build(kind: type[Recogniser], description: Mapping[str, Any]) -> Recogniser:
+    return kind.of(kind.build_network(description), description)
 
 
 def _read_description(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
