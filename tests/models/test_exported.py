@@ -74,7 +74,7 @@ FOREIGN = "was not written by `nommer export`, its metadata lack or spoil "
         ),
         ({"preprocessing": {"image_size": 5}}, "image_size must be 32 pixels or more, got 5"),
         ({"class_ids": ["x"]}, "3 class names but 1 class ids were given"),
-        ({"task": []}, FOREIGN),
+        ({"task": []}, "a model for the task [], which this nommer does not know (known: "),
         ({"preprocessing": None}, "preprocessing must hold named values, got None"),
         (
             {"task": "detection", "category_ids": [1], "protocol": []},
