@@ -21,11 +21,12 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from nommer import cli
 from nommer.backbone.nominator import gumbel_noise, one_hot_maximum
 from nommer.benchmarking import benchmark as engine
 from nommer.benchmarking.models import build
+from nommer.cli.parser import parse
 from nommer.screen import show_benchmark
+from nommer.settings.benchmark import BenchmarkSettings
 
 REFERENCE = Path(__file__).resolve().parents[1] / "tests" / "reference.py"
 
@@ -92,15 +93,7 @@ class LiteralNetwork(nn.Module):
 
 
 def main() -> None:
-    settings = cli.build_parser().parse_args(cli.normalise(["benchmark", *sys.argv[1:]])).benchmark
-    given = {
-        name: value
-        for name, value in vars(settings).items()
-        if name != "config" and not name.startswith("_")
-    }
-    chosen = engine.BenchmarkSettings(
-        **given | {"out": Path(given["out"]) if given["out"] else None}
-    )
+    chosen = BenchmarkSettings(**parse(["benchmark", *sys.argv[1:]]))
     ours = [name for name in chosen.models if name.startswith("nommer")]
     literal = {name: functools.partial(LiteralNetwork, name) for name in ours}
     show_benchmark(engine.run_benchmark(chosen, literal=literal), Console())

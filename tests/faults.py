@@ -151,7 +151,7 @@ def work(job, rank, port):
 def serve():
     import torch  # noqa: PLC0415
 
-    import nommer.cli  # noqa: F401, PLC0415 - from here on processes start at once
+    import nommer.screen  # noqa: F401, PLC0415 - from here on processes start at once
 
     torch.set_num_threads(1)
     for line in sys.stdin:

@@ -1,45 +1,60 @@
-"""Visual recognition with the NomMer network: train, judge, understand and use.
+"""Visual recognition with the NomMer network: train, evaluate, understand and use.
 
 After `import nommer` the networks stand in timm's registry: `timm.create_model("nommer_tiny")`. The
-verbs (`train`, `evaluate`, `predict`, `explain`, `export`, `demo`) are the command line's, with the
-same names for the same settings.
+verbs (`train`, `evaluate`, `predict`, ...) are the command line's, with the same names for the same
+settings. A name is imported when it is used first, so that nobody waits for what he does not need.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-import nommer.backbone.timm  # noqa: F401 - registers the networks with timm
-from nommer.backbone.config import NomMerConfig
-from nommer.backbone.network import NomMer
 from nommer.errors import InputError
+from nommer.registration import register_with_timm
 
 if TYPE_CHECKING:
     from nommer.acceleration.fuse import fuse
-    from nommer.api import evaluate, explain, export, predict, train
+    from nommer.api import (
+        benchmark,
+        check,
+        demo,
+        evaluate,
+        explain,
+        export,
+        predict,
+        replay,
+        train,
+    )
+    from nommer.backbone.config import NomMerConfig
+    from nommer.backbone.network import NomMer
     from nommer.models.classification import Classifier
     from nommer.models.detection import Detector
     from nommer.models.segmentation import Segmenter
     from nommer.models.storage import load
     from nommer.nominations.trace import NominationTrace
-    from nommer.quickstart import demo
 
-_LAZY = {
+_VERBS = (
+    "benchmark",
+    "check",
+    "demo",
+    "evaluate",
+    "explain",
+    "export",
+    "predict",
+    "replay",
+    "train",
+)
+
+_LAZY = dict.fromkeys(_VERBS, "nommer.api") | {
     "Classifier": "nommer.models.classification",
     "Detector": "nommer.models.detection",
+    "NomMer": "nommer.backbone.network",
+    "NomMerConfig": "nommer.backbone.config",
     "NominationTrace": "nommer.nominations.trace",
     "Segmenter": "nommer.models.segmentation",
-    "demo": "nommer.quickstart",
-    "evaluate": "nommer.api",
-    "explain": "nommer.api",
-    "export": "nommer.api",
     "fuse": "nommer.acceleration.fuse",
     "load": "nommer.models.storage",
-    "predict": "nommer.api",
-    "train": "nommer.api",
 }
-"""Where a name comes from that is imported only when it is used: whoever wants the network alone
-waits for nothing.
-"""
+"""The module of each public name that is imported when it is used."""
 
 __all__ = [
     "Classifier",
@@ -49,6 +64,8 @@ __all__ = [
     "NomMerConfig",
     "NominationTrace",
     "Segmenter",
+    "benchmark",
+    "check",
     "demo",
     "evaluate",
     "explain",
@@ -56,11 +73,20 @@ __all__ = [
     "fuse",
     "load",
     "predict",
+    "replay",
     "train",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
+        value = globals()[name] = getattr(import_module(_LAZY[name]), name)
+        return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(globals().keys() | _LAZY.keys())
+
+
+register_with_timm()

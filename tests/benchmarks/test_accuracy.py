@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nommer.cli import build_parser, normalise
+from nommer.cli.parser import parse
 from nommer.data.formats.folders import ClassFolders
 from nommer.recipes import recipe_names
 from nommer.settings.train import TrainSettings
@@ -19,21 +19,15 @@ from nommer.tasks.data import Found
 from nommer.tasks.registry import TASKS
 
 
-@pytest.fixture(scope="module")
-def parser():
-    return build_parser()
-
-
 @pytest.mark.parametrize("suite", ["small", "stride_4", "large", "settings"])
-def test_every_network_of_a_suite_is_built_by_its_recipe(script, parser, suite):
+def test_every_network_of_a_suite_is_built_by_its_recipe(script, suite):
     accuracy = script("accuracy")
     names = tuple(map(str, range(200)))
     data = ClassFolders(Path("data"), names, {"train": range(1000), "val": range(100)})
     costs = {}
     for name, told in accuracy.SUITES[suite].items():
         words = ["train", "--data", "x", "--config", "tiny_imagenet_200", *shlex.split(told)]
-        chosen = parser.instantiate(parser.parse_args(normalise(words)))["train"]
-        settings = TrainSettings(**{key: value for key, value in chosen.items() if key != "config"})
+        settings = TrainSettings(**parse(words))
         task = TASKS["classification"]
         settings = task.resolve(settings, Found(data, short_side=64))
         with torch.device("meta"):

@@ -3,6 +3,7 @@ nominations.
 """
 
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -109,9 +110,9 @@ def test_a_compiler_is_found_by_its_usual_names(monkeypatch):
 
 
 def test_a_run_in_half_precision_is_judged_in_full_on_the_cpu(run, trained, tmp_path, monkeypatch):
-    recorded = RunFolder.read_config
+    recorded = RunFolder.settings
     monkeypatch.setattr(
-        RunFolder, "read_config", lambda folder: recorded(folder) | {"precision": "16"}
+        RunFolder, "settings", lambda folder: replace(recorded(folder), precision="16")
     )
     printed = run("evaluate", trained, "--device cpu --workers 0 --out", tmp_path / "out")
     assert "the run's precision, 16, is for GPUs: on the CPU it computes in 32" in printed.err

@@ -10,9 +10,10 @@ import pytest
 
 import nommer
 from nommer.exporting import export, quantising
-from nommer.exporting.delivery import ExportSettings, delivery
+from nommer.exporting.delivery import delivery
 from nommer.models.exported import open_session
 from nommer.models.storage import load, save_model
+from nommer.settings.export import ExportSettings
 
 
 @pytest.fixture(scope="module")
@@ -108,10 +109,7 @@ def test_an_earlier_export_stays_until_a_new_one_has_passed(
 
 
 def test_what_goes_wrong_while_exporting_leaves_nothing_half_written(tmp_path):
-    settings = ExportSettings(
-        model=tmp_path, format="onnx", dynamic_size=False, precision="float32", max_drop=None, data=None,
-        out=tmp_path / "out", overwrite=True,
-    )  # fmt: skip
+    settings = ExportSettings(tmp_path, out=tmp_path / "out", overwrite=True)
 
     def deliver(content, error=None):
         with delivery(settings) as (_, made):

@@ -11,8 +11,6 @@ import pytest
 import torch
 from PIL import Image
 
-from nommer import api
-from nommer.cli import VERBS
 from nommer.models.storage import save_model
 
 TRAIN_MISTAKES = {
@@ -33,9 +31,32 @@ TRAIN_MISTAKES = {
         "--precision: Expected one of 'auto', '32', 'bf16', '16'. Got value: 64",
     ),
     "no list": (
-        "--loggers wandb",
-        "--loggers: Expected a list in brackets, [wandb]. Got value: wandb",
+        "--augment.scale 0.5",
+        "--augment.scale: Expected a list of 2 items. Got value: [0.5]",
     ),
+    "no logger": (
+        "--loggers tensorboard",
+        "--loggers: Expected one of 'wandb', 'mlflow'. Got value: tensorboard",
+    ),
+    "nearly an option": (
+        "--epoch 3",
+        "--epoch: no such option; did you mean --epochs or --epoch-steps?",
+    ),
+    "nearly a group's option": (
+        "--optim.weight-deca-y 1",
+        "unrecognized arguments: --optim.weight-deca-y 1; did you mean --optim.weight-decay?",
+    ),
+    "option of files": (
+        "--detection.protocol.nms 0.4",
+        "--detection.protocol.nms: is set in a file (--config) or from Python only",
+    ),
+    "network of timm": (
+        "--model resnet50",
+        "--model 'resnet50' is not known; choose from nommer_tiny, nommer_small, nommer_base, "
+        "nommer_micro, nommer_pico, nommer_nano, or timm:NAME for one of timm; did you mean "
+        "timm:resnet50?",
+    ),
+    "nearly a variant": ("--model nommer_nan", "did you mean nommer_nano?"),
     "no such option": ("--learning-rate 1", "unrecognized arguments: --learning-rate 1"),
     "no such device": (
         "--device gpu",
@@ -236,6 +257,7 @@ def test_results_are_overwritten_only_when_told(run, refused, verb, trained, col
 def test_no_verb_and_an_unknown_verb(refused):
     assert "verb" in refused()
     assert "learn" in refused("learn")
+    assert refused("trian").endswith("; did you mean train?")
 
 
 @pytest.mark.slow
@@ -268,8 +290,7 @@ def test_a_full_device_says_what_helps(run, trained, tmp_path, monkeypatch):
     def full(*arguments, **options):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
-    monkeypatch.setattr("nommer.api.using.evaluate_model", full)
-    monkeypatch.setitem(VERBS, "evaluate", (api.evaluate, VERBS["evaluate"][1]))
+    monkeypatch.setattr("nommer.inference.evaluation.evaluate_model", full)
     printed = run("evaluate", trained, "--out", tmp_path / "out", code=2)
     assert printed.err.startswith(
         "error: the memory of the device is full; use a smaller --batch-size"

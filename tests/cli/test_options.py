@@ -1,7 +1,7 @@
 """Options, configs, recipes and help: the signature is the schema, everywhere the same."""
 
 import inspect
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -9,15 +9,20 @@ import pytest
 import torch
 import yaml
 
-from nommer import api
-from nommer.cli import VERBS, build_parser, find_config, main, normalise
+import nommer
+from nommer.cli import main
+from nommer.cli.commands import COMMANDS, description
+from nommer.cli.options import options_of, texts
+from nommer.cli.parser import find_config, normalise, parse
 from nommer.data.formats.folders import ClassFolders
 from nommer.data.formats.masks import MaskFolders
 from nommer.data.formats.objects import DetectionFolders
 from nommer.data.masks import MaskEncoding
 from nommer.recipes import recipe_names, recipe_path
+from nommer.runs.folder import plain
 from nommer.settings.augmentation import Augmentation
 from nommer.settings.detection import BoxAugmentation
+from nommer.settings.own_parts import OwnParts
 from nommer.settings.rcnn import RCNNProtocol
 from nommer.settings.train import TrainSettings
 from nommer.tasks.data import Found
@@ -36,14 +41,43 @@ def settings_of(run, *arguments):
 
 
 def test_every_verb_explains_itself(run):
-    assert all(verb in run("--help").out for verb in VERBS)
-    for verb, (function, _) in VERBS.items():
-        shown = run(verb, "--help").out
-        assert (inspect.getdoc(function) or "").splitlines()[0] in " ".join(shown.split())
-        for name in inspect.signature(function).parameters:
-            assert name.replace("_", "-") in shown or name in shown, (verb, name)
-    assert "times that the training images are gone through" in run("train --help").out
-    assert "Share of the target that is spread over all classes" in run("train --help").out
+    assert all(verb in run("--help").out for verb in COMMANDS)
+    for verb, command in COMMANDS.items():
+        shown = run(verb, "--help-all").out
+        for paragraph in description(verb):
+            assert paragraph in " ".join(shown.split())
+        assert description(verb)[0] in " ".join(run(verb, "--help").out.split())
+        for option in options_of(command.settings):
+            assert option.hidden or option.dashed in shown or option.name.upper() in shown
+    assert "Times that the training images are gone through" in run("train --help").out
+    assert "Share of the target that is spread over all classes" in run("train --help optim").out
+
+
+def test_the_first_screen_fits_on_a_screen_and_speaks_no_python(run, monkeypatch):
+    for verb in COMMANDS:
+        for spelled in ("--help", "-h"):
+            monkeypatch.setenv("COLUMNS", "100")
+            shown = run(verb, spelled).out.splitlines()
+            assert len(shown) <= 45, verb
+            assert max(map(len, shown)) <= 100, verb
+            for word in ("Optional", "Union", "type:", "Literal", "null", "None", "<class"):
+                assert word not in " ".join(shown), (verb, word)
+
+
+def test_every_option_and_group_is_documented():
+    for command in COMMANDS.values():
+        assert all(texts(command.settings).values()), command
+
+
+def test_a_group_has_a_help_of_its_own_and_recipes_too(run, refused):
+    shown = run("train --help detection").out
+    assert "--detection.short-side" in shown
+    assert "--epochs" not in shown
+    assert "imagenet1k_nommer_tiny" in " ".join(run("train --help recipes").out.split())
+    assert refused("train --help optm") == (
+        "--help optm: train has no such group of options; did you mean optim?"
+    )
+    assert "protocol" not in run("train --help-all").out.replace("protocol that", "")
 
 
 def test_the_version_is_shown(run):
@@ -115,30 +149,33 @@ def test_the_other_verbs_take_configs_too(run, tmp_path, verb):
 
 
 def test_the_defaults_are_those_of_python(run):
-    found, signature = settings_of(run), inspect.signature(api.train)
-    for name, parameter in signature.parameters.items():
-        if name not in (
-            "data",
-            "out",
-            "network",
-            "optim",
-            "augment",
-            "pixels",
-            "loggers",  # a tuple, which YAML writes as a list
-            "classification",
-            "segmentation",
-            "detection",
-        ):
-            assert found[name] == parameter.default, name
-    assert found["augment"] == yaml.safe_load(
-        yaml.safe_dump(
-            {k: list(v) if isinstance(v, tuple) else v for k, v in vars(Augmentation()).items()}
-        )
-    )
+    found = settings_of(run)
+    for name, parameter in inspect.signature(nommer.train).parameters.items():
+        if name not in ("data", "out", *vars(OwnParts())):
+            assert found[name] == plain(parameter.default), name
+    assert found["augment"] == plain(Augmentation())
 
 
-def test_the_settings_of_training_are_the_functions_arguments():
-    assert set(inspect.signature(api.train).parameters) == set(TrainSettings.__dataclass_fields__)
+@pytest.mark.parametrize("verb", COMMANDS)
+def test_the_arguments_of_python_are_the_options(verb):
+    own = set(vars(OwnParts())) if verb == "train" else set()
+    names = {one.name for one in fields(COMMANDS[verb].settings)}
+    assert set(inspect.signature(getattr(nommer, verb)).parameters) == names | own
+
+
+@pytest.mark.parametrize(
+    ("spelled", "loggers"),
+    [
+        ("--loggers wandb", ["wandb"]),
+        ("--loggers wandb,mlflow", ["wandb", "mlflow"]),
+        ("--loggers=wandb,mlflow", ["wandb", "mlflow"]),
+        ("--loggers [mlflow]", ["mlflow"]),
+        ("--loggers []", []),
+    ],
+)
+def test_lists_are_plain_words_or_stand_in_brackets(run, spelled, loggers):
+    assert settings_of(run, spelled)["loggers"] == loggers
+    assert settings_of(run, spelled, "--augment.scale 0.2,1")["augment"]["scale"] == [0.2, 1.0]
 
 
 def masks(classes):
@@ -174,10 +211,8 @@ class TestRecipes:
     """Of recipes whose names begin so."""
 
     def parsed(self, name, spelled="--config {}"):
-        parser = build_parser()
-        arguments = normalise(["train", "--data", "somewhere", *spelled.format(name).split()])
-        chosen = parser.instantiate(parser.parse_args(arguments))["train"]
-        return TrainSettings(**{key: value for key, value in chosen.items() if key != "config"})
+        arguments = ["train", "--data", "somewhere", *spelled.format(name).split()]
+        return TrainSettings(**parse(arguments))
 
     @pytest.mark.parametrize("name", recipe_names())
     def test_parses_resolves_and_builds_its_model(self, name):

@@ -51,7 +51,7 @@ def test_stages():
 
 def test_comes_back_from_json():
     changed = replace(PUBLISHED, anchor_ratios=(1.0,), cascade_ious=(0.4,) * 3)
-    assert RCNNProtocol.from_dict(json.loads(json.dumps(asdict(changed)))) == changed
+    assert RCNNProtocol(**json.loads(json.dumps(asdict(changed)))) == changed
 
 
 @pytest.mark.parametrize(

@@ -170,10 +170,10 @@ def test_a_batch_that_does_not_fit_is_refused(changes, message):
 
 
 def test_options_that_the_network_refuses_are_named():
+    options = NetworkOptions(drop_path_rate=1.0)
     with pytest.raises(
         InputError, match="--network: drop_path_rate must be at least 0 and below 1, got 1"
     ):
-        options = NetworkOptions(drop_path_rate=1.0)
         network_config(options, "nommer_micro", num_classes=2, image_size=32)
 
 

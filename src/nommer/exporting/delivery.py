@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from nommer.errors import InputError
 from nommer.exporting.export import export_model
@@ -19,40 +18,14 @@ from nommer.models.storage import load, network_of
 from nommer.progress import notice
 from nommer.runs.folder import check_inputs_outside, results_folder, run_of
 from nommer.runs.results import ENVIRONMENT, check_folder, environment, held
+from nommer.settings.export import ExportSettings
 from nommer.tasks.exporting import ParityReport
 from nommer.tasks.registry import task_of
-
-FormatName = Literal["onnx", "torch_export"]
-ExportPrecision = Literal["float32", "int8"]
 
 ATTEMPT = "attempt"
 """Folder inside the results in which an export is made; what stays there was not delivered."""
 
 MAX_DROP = 0.01
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExportSettings:
-    """The arguments of `nommer.export`; see there."""
-
-    model: Path
-    format: FormatName
-    dynamic_size: bool
-    precision: ExportPrecision
-    max_drop: float | None
-    data: Path | str | None
-    out: Path | str | None
-    overwrite: bool
-
-    def __post_init__(self) -> None:
-        if self.precision == "int8" and self.format != "onnx":
-            raise InputError(
-                f"--precision int8 is for --format onnx only, got --format {self.format}"
-            )
-        if self.max_drop is not None and self.precision != "int8":
-            raise InputError("--max-drop is for --precision int8 only")
-        if self.max_drop is not None and not 0 <= self.max_drop <= 1:
-            raise InputError(f"--max-drop must be from 0 to 1, got {self.max_drop}")
 
 
 @dataclass(frozen=True)
@@ -69,7 +42,7 @@ class ExportResult:
 def export_to_file(settings: ExportSettings) -> ExportResult:
     """Export a model, as `nommer.export` describes."""
     if settings.out is not None:
-        check_folder(Path(settings.out), overwrite=settings.overwrite)  # before much is read
+        check_folder(settings.out, overwrite=settings.overwrite)  # before much is read
     model = load(settings.model)
     network_of(model, settings.model)
     task = task_of(model).exporting
@@ -78,10 +51,9 @@ def export_to_file(settings: ExportSettings) -> ExportResult:
             f"{settings.model}: --precision int8 is for classifiers and segmenters, not for "
             "detectors"
         )
-    data = None if settings.data is None else Path(settings.data)
-    paths = images_to_compare(run_of(settings.model), data)
+    paths = images_to_compare(run_of(settings.model), settings.data)
     if settings.out is not None and settings.overwrite:
-        check_inputs_outside(settings.model, paths, Path(settings.out))
+        check_inputs_outside(settings.model, paths, settings.out)
     images = parity_images(model, paths)
     if said := task.notice(model, dynamic=settings.dynamic_size):
         notice(said)
@@ -92,7 +64,9 @@ def export_to_file(settings: ExportSettings) -> ExportResult:
         if settings.precision == "float32":
             return ExportResult(report, out)
         max_drop = MAX_DROP if settings.max_drop is None else settings.max_drop
-        lost = quantise_export(model, settings.model, data, paths, folder, max_drop=max_drop)
+        lost = quantise_export(
+            model, settings.model, settings.data, paths, folder, max_drop=max_drop
+        )
         return ExportResult(report, out, lost)
 
 
@@ -103,7 +77,7 @@ def delivery(settings: ExportSettings) -> Iterator[tuple[Path, Path]]:
     What is made takes its place once it is whole, and only then an earlier export goes. Where that
     fails, the reports stay in the inner folder, and everything else as it was.
     """
-    out = None if settings.out is None else Path(settings.out)
+    out = settings.out
     if out is not None and settings.overwrite and held(out):
         check_folder(out, overwrite=True)
     else:

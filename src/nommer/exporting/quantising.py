@@ -13,11 +13,11 @@ from nommer.exporting import int8
 from nommer.exporting.int8 import QuantisationReport
 from nommer.exporting.parity import prepare_some
 from nommer.files import write_json
-from nommer.inference.evaluation import EvaluationSettings, Opened, open_model_and_data
+from nommer.inference.evaluation import Opened, open_model_and_data
 from nommer.models.exported import load_exported
 from nommer.models.recogniser import Recogniser
 from nommer.progress import notice
-from nommer.settings.inference import Inference
+from nommer.settings.evaluate import EvaluateSettings
 from nommer.tasks.exporting import Quantising
 from nommer.tasks.registry import task_of
 
@@ -166,18 +166,7 @@ def _evaluate(
     return name, before, after
 
 
-def _settings(model: Path, data: Path | None) -> EvaluationSettings:
-    return EvaluationSettings(
-        model=model,
-        data=data,
-        classes=None,
-        split="auto",
-        out=None,
-        batch_size=None,
-        device="cpu",
-        precision="32",
-        workers=0,
-        on_bad_sample="skip",
-        overwrite=False,
-        inference=Inference(),
+def _settings(model: Path, data: Path | None) -> EvaluateSettings:
+    return EvaluateSettings(
+        model, data=data, device="cpu", precision="32", workers=0, on_bad_sample="skip"
     )

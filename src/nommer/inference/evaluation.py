@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import lightning as L
 
@@ -15,14 +15,14 @@ from nommer.data.formats.labelled import Split, read_split
 from nommer.data.module import Loading
 from nommer.distributed.devices import one_device
 from nommer.distributed.trainer import quiet_lightning
-from nommer.errors import InputError, check_minimum, refuse_options
+from nommer.errors import InputError, refuse_options
 from nommer.inference.precision import computation_of, precision_for
 from nommer.models.storage import Model, load, network_of
 from nommer.progress import notice
 from nommer.runs.folder import RunFolder, results_folder, run_of
 from nommer.runs.results import check_outside
-from nommer.settings.choices import Precision
-from nommer.settings.inference import Inference
+from nommer.settings.choices import Precision, SplitChoice
+from nommer.settings.evaluate import EvaluateSettings
 from nommer.settings.train import default_workers
 from nommer.tasks.data import Data
 from nommer.tasks.evaluation import Evaluation, evaluate
@@ -30,62 +30,26 @@ from nommer.tasks.module import Report
 from nommer.tasks.registry import task_of
 from nommer.tasks.task import Task
 
-SplitChoice = Literal["auto", "train", "val", "test", "all"]
+
+def classes_for(settings: EvaluateSettings, root: Path, run: RunFolder) -> Path | None:
+    """Return the file of class names and colours.
+
+    The one asked for, or for a run's own data the run's own.
+    """
+    trained = run.settings()
+    own = trained is not None and trained.data.resolve() == root.resolve()
+    return trained.classes if settings.classes is None and trained and own else settings.classes
 
 
-@dataclass(frozen=True, kw_only=True)
-class EvaluationSettings:
-    """The arguments of `nommer.evaluate`; see there."""
+def loading_of(settings: EvaluateSettings, run: RunFolder, largest_batch: int) -> Loading:
+    """Return how batches are put together.
 
-    model: Path
-    data: Path | None
-    classes: Path | None
-    split: SplitChoice
-    out: Path | None
-    batch_size: int | None
-    device: str
-    precision: Precision
-    compile: bool = False
-    workers: int | None
-    on_bad_sample: Literal["error", "skip"]
-    overwrite: bool
-    inference: Inference
-
-    def __post_init__(self) -> None:
-        for name in (
-            "model",
-            "data",
-            "classes",
-            "out",
-        ):  # text is as good where the call comes from Python
-            if getattr(self, name) is not None:
-                object.__setattr__(self, name, Path(getattr(self, name)))
-        check_minimum("batch-size", self.batch_size, 1)
-        check_minimum("workers", self.workers, 0)
-
-    def classes_for(self, root: Path, run: RunFolder) -> Path | None:
-        """The file of class names and colours.
-
-        The one asked for, or for a run's own data the run's own.
-        """
-        recorded = run.read_config()
-        own = (
-            recorded.get("data") is not None and Path(recorded["data"]).resolve() == root.resolve()
-        )
-        return (
-            Path(recorded["classes"])
-            if self.classes is None and own and recorded.get("classes")
-            else self.classes
-        )
-
-    def loading(self, run: RunFolder, largest_batch: int) -> Loading:
-        """How batches are put together.
-
-        As in the run, for the size of a batch changes how sums are rounded.
-        """
-        workers = default_workers() if self.workers is None else self.workers
-        batch_size = self.batch_size or run.read_config().get("batch_size") or largest_batch
-        return Loading(batch_size=batch_size, workers=workers)
+    As in the run, for the size of a batch changes how sums are rounded.
+    """
+    workers = default_workers() if settings.workers is None else settings.workers
+    trained = run.settings()
+    of_run = trained.images_per_step if trained and trained.batch_size else largest_batch
+    return Loading(batch_size=settings.batch_size or of_run, workers=workers)
 
 
 @dataclass(frozen=True)
@@ -130,7 +94,7 @@ class Opened:
     def evaluate(
         self,
         data: Data,
-        settings: EvaluationSettings,
+        settings: EvaluateSettings,
         out: Path,
         *,
         callbacks: Sequence[L.Callback] = (),
@@ -142,7 +106,7 @@ class Opened:
                 self.task.data.evaluation(
                     data,
                     self.model,
-                    settings.loading(self.run, self.task.largest_default_batch),
+                    loading_of(settings, self.run, self.task.largest_default_batch),
                 ),
                 device=one_device(settings.device),
                 precision=self.precision,
@@ -151,7 +115,7 @@ class Opened:
             )
 
 
-def open_model_and_data(settings: EvaluationSettings) -> Opened:
+def open_model_and_data(settings: EvaluateSettings) -> Opened:
     """Load the model, find its data and read every sample once.
 
     Raises:
@@ -166,8 +130,8 @@ def open_model_and_data(settings: EvaluationSettings) -> Opened:
     root = settings.data or data_of_run(run)
     if settings.overwrite and settings.out:
         check_outside(root, settings.out)
-    check_task(root, task, settings.classes_for(root, run))
-    read = read_for(model, task, root, settings.classes_for(root, run))
+    check_task(root, task, classes_for(settings, root, run))
+    read = read_for(model, task, root, classes_for(settings, root, run))
     name, chosen = choose_split(without_known_issues(read, run), settings.split, run=run)
     data = task.data.audit(chosen, task.data.auditing_for(model, settings.on_bad_sample)).data
     return Opened(model, task, run, root, name, data, precision)
@@ -190,7 +154,7 @@ def read_for(model: Model, task: Task, root: Path, classes: Path | None) -> Data
         raise
 
 
-def evaluate_model(settings: EvaluationSettings) -> EvaluationResult:
+def evaluate_model(settings: EvaluateSettings) -> EvaluationResult:
     """Judge a model on disk, as `nommer.evaluate` describes."""
     if settings.compile:
         check_compiler()
@@ -238,8 +202,8 @@ def is_data_of_run(data: Data, run: RunFolder) -> bool:
     """
     if not run.split.is_file():
         return False
-    trained_on = run.read_config().get("data")
-    if trained_on is not None and Path(trained_on).resolve() == data.root.resolve():
+    trained = run.settings()
+    if trained is not None and trained.data.resolve() == data.root.resolve():
         return True
     listed = {path for paths in read_split(data.root, run.split).values() for path in paths}
     return listed == {sample.path for sample in data.samples()}
@@ -252,7 +216,8 @@ def without_known_issues(data: Data, run: RunFolder) -> Data:
     """
     if not is_data_of_run(data, run):
         return data
-    trained_on = replace(data, root=Path(run.read_config().get("data", data.root)))
+    trained = run.settings()
+    trained_on = replace(data, root=trained.data if trained else data.root)
     left_out = [issue for issue in run.read_issues() if issue.done.startswith("left out")]
     known = {trained_on.name_of(Path(issue.file)): issue for issue in left_out}
     names = {sample.path: data.name_of(sample.path) for sample in data.samples()}
@@ -274,12 +239,12 @@ def data_of_run(run: RunFolder) -> Path:
     Raises:
         InputError: not a run folder.
     """
-    config = run.read_config()
-    if "data" not in config:
+    settings = run.settings()
+    if settings is None:
         raise InputError(
             f"{run.path}: is no run folder, so it does not say what data to use; give --data"
         )
-    return Path(config["data"])
+    return settings.data
 
 
 def choose_split(data: Data, split: SplitChoice, *, run: RunFolder) -> tuple[str, Data]:

@@ -59,7 +59,8 @@ def precision_for(model: Model, asked: Precision, run: RunFolder, device: str) -
                 f"{exported.precision}; leave it out"
             )
         return "32"
-    recorded: Precision = run.read_config().get("precision", "auto")
+    trained = run.settings()
+    recorded: Precision = trained.precision if trained else "auto"
     if asked == "auto" and recorded == "16" and accelerator == "cpu":
         notice("the run's precision, 16, is for GPUs: on the CPU it computes in 32")
         return "32"

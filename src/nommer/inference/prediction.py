@@ -8,7 +8,7 @@ from nommer.acceleration.compile import exact_float32
 from nommer.data.audit import look_at_range
 from nommer.data.images import find_images
 from nommer.distributed.devices import torch_device
-from nommer.errors import InputError, check_minimum, refuse_given, refuse_options
+from nommer.errors import refuse_given, refuse_options
 from nommer.files import write_json
 from nommer.fonts import legend
 from nommer.inference.inputs import load_to, or_of_zoo, read_list
@@ -17,35 +17,10 @@ from nommer.predictions import Classification, Detections, Failure, Segmentation
 from nommer.progress import notice
 from nommer.runs.folder import results_folder, run_of
 from nommer.runs.results import ENVIRONMENT, environment
-from nommer.settings.choices import Precision
-from nommer.settings.inference import Inference
+from nommer.settings.predict import PredictSettings
 from nommer.tasks.registry import task_of
 
 Answer = Classification | SegmentationSummary | Detections | Failure
-
-
-@dataclass(frozen=True, kw_only=True)
-class PredictionSettings:
-    """The arguments of `nommer.predict`; see there."""
-
-    model: Path | str
-    images: Sequence[str]
-    top: int | None
-    out: Path | str | None
-    batch_size: int | None
-    device: str
-    pictures: bool
-    overwrite: bool
-    inference: Inference
-    threshold: float | None
-    most: int | None
-    precision: Precision = "auto"
-
-    def __post_init__(self) -> None:
-        for name in ("top", "batch_size", "most"):
-            check_minimum(name.replace("_", "-"), getattr(self, name), 1)
-        if self.threshold is not None and not 0 <= self.threshold <= 1:
-            raise InputError(f"--threshold must be from 0 to 1, got {self.threshold}")
 
 
 @dataclass(frozen=True)
@@ -57,7 +32,7 @@ class PredictionResult:
     out: Path
 
 
-def predict_images(settings: PredictionSettings) -> PredictionResult:
+def predict_images(settings: PredictSettings) -> PredictionResult:
     """Answer images, as `nommer.predict` describes."""
     chosen, images = or_of_zoo(settings.model, settings.images)
     model, paths = load_to(chosen, settings.device), list(find_images(read_list(images)))

@@ -72,7 +72,7 @@ class Detector(Recogniser):
     def build_network(cls, description: Mapping[str, Any]) -> RCNN:
         """Return the network that `architecture` described, with fresh weights."""
         backbone, head = build_network(description["architecture"]), description["head"]
-        protocol = RCNNProtocol.from_dict(head["protocol"])
+        protocol = RCNNProtocol(**head["protocol"])
         names = description["class_names"]
         return RCNN(backbone, num_classes=len(names), **{**head, "protocol": protocol})
 

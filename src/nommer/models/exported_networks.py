@@ -143,7 +143,7 @@ class ExportedObjectNetwork(ExportedNetwork, ObjectNetwork):
 
     def __init__(self, runtime: Runtime, description: Mapping[str, Any], path: Path) -> None:
         super().__init__(runtime, description, path)
-        self.protocol, self.has_masks = RCNNProtocol.from_dict(description["protocol"]), False
+        self.protocol, self.has_masks = RCNNProtocol(**description["protocol"]), False
         self.smallest = int(description["input"]["smallest_size"])
 
     def detect(

@@ -4,7 +4,7 @@ import json
 import shlex
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ from nommer.runs.results import (
     is_ours,
     prepare_folder,
 )
+from nommer.settings.old_names import in_todays_names
+from nommer.settings.train import TrainSettings
 
 _FREE_ON_RESUME = frozenset(
     {"resume", "overwrite", "epochs", "workers", "cache", "device", "out"}
@@ -36,9 +38,8 @@ _FREE_ON_RESUME = frozenset(
 )
 """Settings that may differ when a run is resumed; `epochs` only upwards."""
 
-_LATER = {"nodes": 1, "sync_norms": "auto"}
-"""Values of options that older runs did not have."""
-
+_OF_A_CALL = ("resume", "overwrite")
+"""Settings that are of a call and not of the run."""
 
 _OF_DATA = {"data", "classes"}
 """Settings that may differ too where the contents of all files are known, and the same."""
@@ -84,29 +85,34 @@ class RunFolder:
         else:
             check_plain(self.path)
 
-    def write_config(self, settings: Mapping[str, Any]) -> None:
+    def write_config(self, settings: TrainSettings) -> None:
         """Write all settings, resolved, so that `--config` repeats the run."""
-        write_text(
-            self.config, yaml.safe_dump(plain(settings), sort_keys=False, allow_unicode=True)
-        )
+        written = {name: value for name, value in plain(settings).items() if name not in _OF_A_CALL}
+        write_text(self.config, yaml.safe_dump(written, sort_keys=False, allow_unicode=True))
 
-    def read_config(self) -> dict[str, Any]:
-        """The settings of the run; none where there is no run.
+    def settings(self) -> TrainSettings | None:
+        """Return the settings of the run, resolved; None where there is no run.
 
         Raises:
             InputError: the file is no longer what was written.
         """
         try:
             text = self._read(self.config)
-            settings = {} if text is None else yaml.safe_load(text)
+            written = None if text is None else yaml.safe_load(text)
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise InputError(f"{self.config}: cannot be read as YAML: {error}") from error
-        if not isinstance(settings, dict):
+        if text is None:
+            return None
+        if not isinstance(written, dict):
             raise InputError(f"{self.config}: holds no settings of a run")
+        try:
+            settings: TrainSettings = TrainSettings.from_mapping(in_todays_names(written))
+        except InputError as error:
+            raise InputError(f"{self.config}: {error}") from error
         return settings
 
     def check_resumable(
-        self, settings: Mapping[str, Any], split: str, classes: Mapping[str, Any]
+        self, settings: TrainSettings, split: str, classes: Mapping[str, Any]
     ) -> None:
         """Refuse to go on with other settings, or other files, than the run was started with.
 
@@ -122,15 +128,11 @@ class RunFolder:
             )
         self._check_classes(classes)
         free = _FREE_ON_RESUME | (_OF_DATA if tell_contents(before, split) else set())
-        wanted, defaults = (
-            plain(settings),
-            {name: _defaults(value) for name, value in settings.items()},
-        )
-        started = _LATER | _filled(self.read_config(), defaults)
+        started, wanted = self.settings() or settings, plain(settings)
         fixed = {name: value for name, value in wanted.items() if name not in free}
-        differing = list(changed_settings(started, fixed))
-        if wanted["epochs"] < started.get("epochs", 0):
-            differing.append(f"epochs: the run has {started['epochs']}, now {wanted['epochs']}")
+        differing = list(changed_settings(plain(started), fixed))
+        if settings.epochs < started.epochs:
+            differing.append(f"epochs: the run has {started.epochs}, now {settings.epochs}")
         if differing:
             raise InputError(
                 f"{self.path}: cannot resume with other settings ({'; '.join(differing)}); resume "
@@ -268,25 +270,10 @@ def _new_folder(base: Path, name: str) -> Path:
         folder, number = base / f"{name}-{number}", number + 1
 
 
-def _defaults(group: Any) -> Any:
-    """The values that a group of settings has where none is given; None of what is no group."""
-    return plain(type(group)()) if is_dataclass(group) and not isinstance(group, type) else None
-
-
-def _filled(started: Any, defaults: Any) -> Any:
-    """Settings of a run that older versions wrote.
-
-    Of a group, options that there were not yet are at their default.
-    """
-    if not (isinstance(started, dict) and isinstance(defaults, dict)):
-        return started
-    return defaults | {name: _filled(value, defaults.get(name)) for name, value in started.items()}
-
-
 def plain(value: Any) -> Any:
     """Settings as plain YAML values: dataclasses as mappings, paths as text, tuples as lists."""
-    if hasattr(value, "__dataclass_fields__"):
-        return {name: plain(getattr(value, name)) for name in value.__dataclass_fields__}
+    if is_dataclass(value):
+        return {one.name: plain(getattr(value, one.name)) for one in fields(value)}
     if isinstance(value, Mapping):
         return {name: plain(item) for name, item in value.items()}
     if isinstance(value, tuple | list):

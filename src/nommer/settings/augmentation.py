@@ -1,17 +1,21 @@
 """Random changes of the training images of a classifier."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from nommer.errors import InputError
+from nommer.settings.schema import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
-class Augmentation:
+class Augmentation(Settings):
     """Random changes of the training images, all of them timm's.
 
     Raises:
         InputError: a value out of range; the message names it.
     """
+
+    prefix: ClassVar[str] = "augment."
 
     scale: tuple[float, float] = (0.35, 1.0)
     """Share of the image's area that a random crop keeps."""
@@ -38,10 +42,8 @@ class Augmentation:
     mixup_switch_prob: float = 0.5
     """Probability of cutmix where both are on."""
 
-    def __post_init__(self) -> None:
-        for name in ("scale", "ratio"):
-            if len(getattr(self, name)) != 2:
-                raise InputError(f"augment.{name} must be two numbers, got {getattr(self, name)}")
+    def check(self) -> None:
+        """Refuse values out of range."""
         if not 0 < self.ratio[0] <= self.ratio[1]:
             raise InputError(
                 f"augment.ratio must be two numbers with 0 < low <= high, got {self.ratio}"

@@ -1,14 +1,16 @@
 """Object detection and instance segmentation: heads, sizes and random changes."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
-from nommer.errors import InputError, check_words
+from nommer.errors import InputError
 from nommer.settings.rcnn import RCNNProtocol
+from nommer.settings.schema import Settings, Takes, given
 
 
 @dataclass(frozen=True, kw_only=True)
-class BoxAugmentation:
+class BoxAugmentation(Settings):
     """Random changes of the training images and their objects.
 
     Source: the published COCO recipes of Mask R-CNN: flip at a single scale; multi-scale; resize or
@@ -17,6 +19,8 @@ class BoxAugmentation:
     Raises:
         InputError: a value out of range; the message names it.
     """
+
+    prefix: ClassVar[str] = "detection.augment."
 
     hflip: float = 0.5
     """Probability of a horizontal flip."""
@@ -35,8 +39,8 @@ class BoxAugmentation:
     photometric: bool = False
     """Change brightness, contrast, saturation and hue, each with probability one half."""
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "short_sides", tuple(self.short_sides))
+    def check(self) -> None:
+        """Refuse values out of range."""
         if any(side < 32 for side in self.short_sides):
             raise InputError(
                 "detection.augment.short_sides must be 32 pixels or more each, got "
@@ -47,22 +51,22 @@ class BoxAugmentation:
                 raise InputError(
                     f"detection.augment.{name} must be from 0 to 1, got {getattr(self, name)}"
                 )
-        if self.scale_jitter is not None:
-            object.__setattr__(self, "scale_jitter", tuple(self.scale_jitter))
-            if len(self.scale_jitter) != 2 or not 0 < self.scale_jitter[0] <= self.scale_jitter[1]:
-                raise InputError(
-                    "detection.augment.scale_jitter must be two numbers with 0 < low <= high, got "
-                    f"{self.scale_jitter}"
-                )
+        if self.scale_jitter is not None and not 0 < self.scale_jitter[0] <= self.scale_jitter[1]:
+            raise InputError(
+                "detection.augment.scale_jitter must be two numbers with 0 < low <= high, got "
+                f"{self.scale_jitter}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectionOptions:
+class DetectionOptions(Settings):
     """Heads, sizes and random changes of object detection and instance segmentation.
 
     Raises:
         InputError: a value out of range; the message names it.
     """
+
+    prefix: ClassVar[str] = "detection."
 
     head: Literal["plain", "cascade"] = "plain"
     """Faster (with masks Mask) R-CNN, or Cascade R-CNN with three stages."""
@@ -82,20 +86,21 @@ class DetectionOptions:
     """Width of the box head. By default 1024 as published, or 256 on backbones of fewer than 512
     features.
     """
-    augment: BoxAugmentation = BoxAugmentation()
+    augment: Takes[BoxAugmentation, Mapping[str, Any]] = given(BoxAugmentation())
     """Random changes of images and objects together."""
-    protocol: RCNNProtocol = RCNNProtocol()
+    protocol: Takes[RCNNProtocol, Mapping[str, Any]] = given(RCNNProtocol())
     """How proposals and boxes are sampled, matched and chosen."""
 
-    def __post_init__(self) -> None:
-        check_words(self, "detection.")
+    def check(self) -> None:
+        """Refuse values out of range."""
         for name in ("short_side", "long_side", "fpn_channels", "box_channels"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise InputError(f"detection.{name} must be 1 or more, got {getattr(self, name)}")
 
     def resolved(self, *, features: int, short_side: int, masks: bool) -> "DetectionOptions":
-        """With everything filled in, for a backbone whose last stage has `features`, and images of
-        this size.
+        """Return a copy with everything filled in.
+
+        For a backbone whose last stage has `features`, and images of this size.
         """
         published, short = features >= 512, self.short_side or min(800, max(32, short_side))
         return replace(

@@ -2,18 +2,21 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
-from nommer.errors import InputError, check_words
+from nommer.errors import InputError
+from nommer.settings.schema import Settings, Takes, given
 
 
 @dataclass(frozen=True, kw_only=True)
-class DistillationOptions:
+class DistillationOptions(Settings):
     """How the student imitates its teacher.
 
     Raises:
         InputError: a value out of range; the message names it.
     """
+
+    prefix: ClassVar[str] = "distillation."
 
     imitate: Literal["auto", "answers", "hard", "features", "both"] = "auto"
     """What is imitated: the teacher's soft answers, its hard ones (DeiT), its feature maps, or soft
@@ -27,13 +30,11 @@ class DistillationOptions:
     image_size: int | None = None
     """Side in pixels to which images are enlarged for the teacher. By default they are left as the
     student sees them."""
-    weights: Path | None = None
+    weights: Takes[Path | None, str] = given(None)
     """For a teacher timm:NAME: file of its weights. By default timm's own, through its hub."""
 
-    def __post_init__(self) -> None:
-        check_words(self, "distillation.")
-        if self.weights is not None:
-            object.__setattr__(self, "weights", Path(self.weights))
+    def check(self) -> None:
+        """Refuse values out of range."""
         if not self.temperature > 0:
             raise InputError(f"distillation.temperature must be above 0, got {self.temperature}")
         if not 0 <= self.share <= 1:

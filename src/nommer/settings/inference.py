@@ -1,18 +1,21 @@
 """The way of a segmenter over an image."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
-from nommer.errors import InputError, check_words
+from nommer.errors import InputError
+from nommer.settings.schema import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inference:
+class Inference(Settings):
     """How every pixel of an image gets its scores.
 
     Raises:
         InputError: a value out of range; the message names it.
     """
+
+    prefix: ClassVar[str] = "inference."
 
     mode: Literal["auto", "whole", "slide"] = "auto"
     """The whole image at once, or a sliding window; auto takes images of up to two million pixels
@@ -27,9 +30,8 @@ class Inference:
     flip: bool = False
     """Look at the mirrored image too."""
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "scales", tuple(self.scales))
-        check_words(self, "inference.")
+    def check(self) -> None:
+        """Refuse values out of range."""
         if self.window is not None and self.window < 32:
             raise InputError(f"inference.window must be 32 pixels or more, got {self.window}")
         if not 0 <= self.overlap <= 0.9:

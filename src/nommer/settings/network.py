@@ -1,10 +1,15 @@
-"""Changes to a variant of the network."""
+"""Variants of the network, and changes to them."""
 
+import re
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from difflib import get_close_matches
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 from nommer.errors import InputError
 from nommer.settings.pixels import SMALL_IMAGE
+from nommer.settings.schema import Settings
 
 VARIANTS = (
     "nommer_tiny",
@@ -17,17 +22,19 @@ VARIANTS = (
 """Names of the family, as `backbone.variants` describes them."""
 
 PEER = "timm:"
-"""What the name of a network of timm begins with, where it takes the place of a variant."""
+"""Beginning of the name of a network of timm, where it takes the place of a variant."""
 
 _TINY_IMAGE = 48
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetworkOptions:
+class NetworkOptions(Settings):
     """Changes to the chosen variant of the network.
 
     What is not given is taken from the variant or the image size.
     """
+
+    prefix: ClassVar[str] = "--network."
 
     patch_size: Literal[1, 2, 4] | None = None
     """Stride of the stem. By default 4, or 2 for images under 160 pixels."""
@@ -40,7 +47,7 @@ class NetworkOptions:
     under 48 pixels.
     """
     global_pool: Literal["token", "avg"] = "token"
-    """What the classifier sees: the class token, or the mean of the other tokens."""
+    """Input of the classifier: the class token, or the mean of the other tokens."""
     drop_rate: float = 0.0
     """Dropout before the classifier."""
     drop_path_rate: float | None = None
@@ -54,11 +61,11 @@ class NetworkOptions:
     taken.
     """
     fusion: Literal["nomination", "softmax", "sum"] = "nomination"
-    """What makes one of several contexts: nomination as published, a mixture by the softmax of the
+    """Way to make one of several contexts: nomination as published, a mixture by the softmax of the
     scores, the sum.
     """
     compression: Literal["dct", "average"] = "dct"
-    """What the global context compresses its blocks by: the DCT as published, or average pooling."""
+    """Compression of the blocks of the global context: the DCT as published, or average pooling."""
     kept_coefficients: tuple[int, int] | None = None
     """Coefficients kept per side of the blocks of stages 1 and 2. By default half of block_sizes,
     rounded up.
@@ -79,15 +86,15 @@ class NetworkOptions:
     """For a network of timm: arguments of its constructor, such as {img_size: 64, patch_size: 2};
     and stem_stride: 2, which halves every stride of a ResNet or a ConvNeXt, for small images."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Refuse values out of range."""
         if not self.position_scale >= 0:
             raise InputError(
                 f"--network.position-scale must be 0 or more, got {self.position_scale}"
             )
         for name, least in {"temperature": "above 0", "noise": "0 or more"}.items():
-            pair = tuple(getattr(self, name))
-            object.__setattr__(self, name, pair)
-            if len(pair) != 2 or not min(pair) >= 0 or (name == "temperature" and min(pair) == 0):
+            pair = getattr(self, name)
+            if not min(pair) >= 0 or (name == "temperature" and min(pair) == 0):
                 raise InputError(f"--network.{name} must be two numbers {least}, got {pair}")
 
     @property
@@ -96,7 +103,7 @@ class NetworkOptions:
         return (self.temperature, self.noise) != ((1.0, 1.0), (1.0, 1.0))
 
     def for_image_size(self, image_size: int) -> "NetworkOptions":
-        """With patch, window and block sizes filled in so that small images keep a useful grid."""
+        """Return a copy with sizes filled in so that small images keep a useful grid."""
         if image_size >= SMALL_IMAGE:
             defaults: tuple[Literal[1, 2, 4], int, tuple[int, int]] = (4, 7, (8, 4))
         else:
@@ -107,3 +114,32 @@ class NetworkOptions:
             window_size=self.window_size or defaults[1],
             block_sizes=self.block_sizes or defaults[2],
         )
+
+
+def check_model(name: str) -> None:
+    """Refuse a name that is neither a variant nor a network of timm's by its beginning.
+
+    Raises:
+        InputError: the name, what there is, and what may have been meant.
+    """
+    if name in VARIANTS or name.startswith(PEER):
+        return
+    near = get_close_matches(name, VARIANTS, 1) or near_in_timm(name)
+    meant = f"; did you mean {near[0]}?" if near else ""
+    raise InputError(
+        f"--model {name!r} is not known; choose from {', '.join(VARIANTS)}, or {PEER}NAME for one "
+        f"of timm{meant}"
+    )
+
+
+def near_in_timm(name: str) -> list[str]:
+    """Return the network of timm that is called so, or nearly so.
+
+    Its names are read from its source files: importing timm takes seconds.
+    """
+    found = find_spec("timm")
+    folders = found.submodule_search_locations if found else None
+    names: set[str] = set()
+    for file in Path(folders[0], "models").glob("*.py") if folders else ():
+        names.update(re.findall(r"^def (\w+)\(pretrained", file.read_text("utf-8"), re.MULTILINE))
+    return [f"{PEER}{near}" for near in get_close_matches(name, names, 1, cutoff=0.8)]

@@ -1,21 +1,23 @@
 """Optimiser and schedule; the defaults of the factors are the published ones."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
-from nommer.errors import InputError, check_words
+from nommer.errors import InputError
+from nommer.settings.schema import Settings
 
 Schedule = Literal["cosine", "poly", "steps"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Optim:
+class Optim(Settings):
     """Everything about the optimiser but the learning rate itself.
 
     Raises:
         InputError: a value out of range; the message names it.
     """
+
+    prefix: ClassVar[str] = "optim."
 
     name: str = "adamw"
     """timm's name of the optimiser."""
@@ -57,11 +59,13 @@ class Optim:
     segmentation.
     """
 
-    def __post_init__(self) -> None:
-        check_words(self, "optim.")
-        object.__setattr__(self, "betas", tuple(self.betas))
-        if self.milestones is not None:
-            object.__setattr__(self, "milestones", _rising(self.milestones))
+    def check(self) -> None:
+        """Refuse values out of range."""
+        rising = self.milestones is None or list(self.milestones) == sorted(self.milestones)
+        if not rising or min(self.milestones or (1,)) <= 0:
+            raise InputError(
+                f"optim.milestones must be rising numbers above 0, got {self.milestones}"
+            )
         if not 0 <= (self.label_smoothing or 0) < 1:
             raise InputError(
                 f"optim.label_smoothing must be at least 0 and below 1, got {self.label_smoothing}"
@@ -73,7 +77,7 @@ class Optim:
 
     def _check_algorithm(self) -> None:
         """What the optimiser itself needs."""
-        if len(self.betas) != 2 or not 0 <= min(self.betas) <= max(self.betas) < 1:
+        if not 0 <= min(self.betas) <= max(self.betas) < 1:
             raise InputError(
                 f"optim.betas must be two numbers, at least 0 and below 1, got {self.betas}"
             )
@@ -88,7 +92,7 @@ class Optim:
             raise InputError(f"optim.reference_batch must be 1 or more, got {self.reference_batch}")
 
     def resolved(self, *, schedule: Schedule, label_smoothing: float) -> "Optim":
-        """With what is not given filled in, as it is usual for a task."""
+        """Return a copy with what is not given filled in, as it is usual for a task."""
         chosen = self.schedule or schedule
         smoothing = label_smoothing if self.label_smoothing is None else self.label_smoothing
         floor = (
@@ -99,15 +103,8 @@ class Optim:
         return replace(self, schedule=chosen, label_smoothing=smoothing, min_factor=floor)
 
     def scaled_lr(self, lr: float, total_batch: int) -> float:
-        """The learning rate for `total_batch` images per step over all processes and accumulated
-        steps.
+        """Return the learning rate for `total_batch` images per step.
+
+        They are counted over all processes and accumulated steps.
         """
         return lr * total_batch / self.reference_batch if self.reference_batch else lr
-
-
-def _rising(milestones: Sequence[float]) -> tuple[float, ...]:
-    if list(milestones) != sorted(milestones) or min(milestones, default=1) <= 0:
-        raise InputError(
-            f"optim.milestones must be rising numbers above 0, got {tuple(milestones)}"
-        )
-    return tuple(milestones)

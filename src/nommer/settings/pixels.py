@@ -1,10 +1,11 @@
 """From decoded pixels to the numbers that the network takes."""
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from nommer.errors import InputError, check_words
+from nommer.errors import InputError
 from nommer.settings.pixel_range import PixelRange, Reading, check_range
+from nommer.settings.schema import Settings
 
 SMALL_IMAGE = 160
 """Below this size, in pixels, nothing of an image is cropped away by default."""
@@ -14,12 +15,14 @@ _MOST = 1e4
 
 
 @dataclass(frozen=True, kw_only=True)
-class PixelValues:
+class PixelValues(Settings):
     """From the decoded pixels to the numbers that the network takes, whatever the task.
 
     Raises:
         InputError: a value out of range; the message names it.
     """
+
+    prefix: ClassVar[str] = ""
 
     interpolation: Literal["bicubic", "bilinear", "nearest"] | None = None
     """How pixels are resampled (antialiased).
@@ -33,17 +36,14 @@ class PixelValues:
     range: PixelRange = None
     """Black and white of images of more than 8 bits: 8bit, 10bit, 12bit, 14bit, 16bit, unit (0 to
     1), data (the least and the largest value of the data), or two numbers [low, high].
-    By default 16 bits, and float images are refused."""
+    Without it float images are refused. By default 16 bits."""
 
     def __post_init__(self) -> None:
-        check_words(self)
         object.__setattr__(self, "range", check_range(self.range))
-        for name in ("mean", "std", "background"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-            if len(getattr(self, name)) != 3:
-                raise InputError(
-                    f"{name} must be three numbers, one per channel, got {getattr(self, name)}"
-                )
+        super().__post_init__()
+
+    def check(self) -> None:
+        """Refuse values out of range."""
         if min(self.background) < 0 or max(self.background) > 255:
             raise InputError(
                 f"background must be three numbers from 0 to 255, got {self.background}"
@@ -79,7 +79,8 @@ class PixelOptions(PixelValues):
     crop_mode: Literal["center", "squash"] = "center"
     """Squash resizes both sides to image_size instead, whatever the aspect ratio."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def check(self) -> None:
+        """Refuse values out of range."""
+        super().check()
         if self.crop_pct is not None and not 0 < self.crop_pct <= 1:
             raise InputError(f"crop_pct must be above 0 and at most 1, got {self.crop_pct}")

@@ -1,10 +1,10 @@
 """The published protocol of Faster, Mask and Cascade R-CNN on COCO, all numbers in one place."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
-from nommer.errors import InputError, check_words
+from nommer.errors import InputError
+from nommer.settings.schema import Settings
 
 Deviations = tuple[float, float, float, float]
 """Of the four numbers that move a box: centre (x, y), logarithm of width and height."""
@@ -12,7 +12,7 @@ Deviations = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class StageProtocol:
-    """What tells one stage of a cascade from the others."""
+    """One stage of a cascade."""
 
     iou: float
     """A proposal that overlaps an object by this or more shows it, any other is background."""
@@ -23,7 +23,7 @@ class StageProtocol:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RCNNProtocol:
+class RCNNProtocol(Settings):
     """How proposals and boxes are sampled, matched, moved and chosen.
 
     The defaults are the published numbers.
@@ -39,6 +39,8 @@ class RCNNProtocol:
     Raises:
         InputError: a value out of range; the message names it.
     """
+
+    prefix: ClassVar[str] = ""
 
     anchor_scale: float = 8.0
     """Side of the square anchors in cells of their map."""
@@ -85,10 +87,10 @@ class RCNNProtocol:
     roi_positive_share: float = 0.25
     """Of these, at most this share shows objects."""
     box_beta: float = 0.0
-    """Where the losses of boxes turn from squared to absolute; 0 is the plain absolute (L1) loss."""
+    """Point where the losses of boxes turn from squared to absolute; 0 is the plain L1 loss."""
 
     box_loss: Literal["l1", "giou"] = "l1"
-    """Of a stage: `box_beta`'s on the numbers that move a box, or generalised IoU on the moved box."""
+    """Loss of a stage: `box_beta`'s on the numbers that move a box, or GIoU of the moved box."""
     giou_weight: float = 10.0
     """Factor of the latter."""
     box_convolutions: int = 0
@@ -114,8 +116,8 @@ class RCNNProtocol:
     mask_threshold: float = 0.5
     """Least probability of a pixel of a mask."""
 
-    def __post_init__(self) -> None:
-        check_words(self)
+    def check(self) -> None:
+        """Refuse values out of range."""
         self._check_ranges()
         if self.rpn_negative_iou > self.rpn_positive_iou:
             raise InputError(
@@ -129,25 +131,13 @@ class RCNNProtocol:
                 "stage each, got "
                 f"{counts[0]}, {counts[1]} and {counts[2]}"
             )
-        if not all(
-            len(four) == 4 and min(four) > 0
-            for four in (self.box_deviations, *self.cascade_deviations)
-        ):
+        if not all(min(four) > 0 for four in (self.box_deviations, *self.cascade_deviations)):
             raise InputError(
                 "box_deviations and each of cascade_deviations must be four numbers above 0"
             )
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "RCNNProtocol":
-        """From its fields as JSON has them, with lists for tuples.
-
-        Raises:
-            TypeError: a field that there is none of.
-        """
-        return cls(**{name: _as_tuple(value) for name, value in values.items()})
-
     def stages(self, *, cascade: bool) -> tuple["StageProtocol", ...]:
-        """What tells the stages of a cascade apart; without one there is a single stage."""
+        """Return the stages of a cascade; without one there is a single stage."""
         if not cascade:
             return (StageProtocol(self.roi_positive_iou, self.box_deviations, 1.0),)
         of_stages = zip(
@@ -176,18 +166,13 @@ class RCNNProtocol:
             ):
                 raise InputError(f"{name} must be from 0 to 1, got {values}")
         for name in ("box_beta", "sampling_ratio", "giou_weight", "box_convolutions"):
-            if getattr(self, name) < 0:
+            if not getattr(self, name) >= 0:
                 raise InputError(f"{name} must not be negative, got {getattr(self, name)}")
-        if min((self.anchor_scale, *self.anchor_ratios)) <= 0 or not self.anchor_ratios:
+        if not min((self.anchor_scale, *self.anchor_ratios)) > 0 or not self.anchor_ratios:
             raise InputError(
                 "anchor_scale and anchor_ratios must be above 0, at least one ratio, got "
                 f"{self.anchor_scale} and {self.anchor_ratios}"
             )
-
-
-def _as_tuple(values: Any) -> Any:
-    """Lists, as JSON has them, as tuples, inside too."""
-    return tuple(map(_as_tuple, values)) if isinstance(values, list | tuple) else values
 
 
 PUBLISHED = RCNNProtocol()

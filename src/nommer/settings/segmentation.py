@@ -1,13 +1,15 @@
 """Semantic segmentation: head, loss, crops and random changes."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
-from nommer.errors import InputError, check_words
+from nommer.errors import InputError
+from nommer.settings.schema import Settings, Takes, given
 
 
 @dataclass(frozen=True, kw_only=True)
-class JointAugmentation:
+class JointAugmentation(Settings):
     """Random changes of the training images and their masks.
 
     Source: the published ADE20K recipe of UPerNet: scale, crop, flip, photometric distortion, in
@@ -16,6 +18,8 @@ class JointAugmentation:
     Raises:
         InputError: a value out of range; the message names it.
     """
+
+    prefix: ClassVar[str] = "segmentation.augment."
 
     scale: tuple[float, float] = (0.5, 2.0)
     """The image is resized by a random factor between these, on top of the preprocessing's size."""
@@ -28,9 +32,9 @@ class JointAugmentation:
     photometric: bool = True
     """Change brightness, contrast, saturation and hue, each with probability one half."""
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "scale", tuple(self.scale))
-        if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1]:
+    def check(self) -> None:
+        """Refuse values out of range."""
+        if not 0 < self.scale[0] <= self.scale[1]:
             raise InputError(
                 "segmentation.augment.scale must be two numbers with 0 < low <= high, got "
                 f"{self.scale}"
@@ -48,19 +52,21 @@ class JointAugmentation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegmentationOptions:
+class SegmentationOptions(Settings):
     """Head, loss and training crops of semantic segmentation.
 
     Raises:
         InputError: a value out of range; the message names it.
     """
 
+    prefix: ClassVar[str] = "segmentation."
+
     decoder_channels: int | None = None
     """Channels of the UPerNet decoder. By default 512 as published, or 128 on backbones of fewer
     than 512 features.
     """
     auxiliary_channels: int | None = None
-    """Channels of the auxiliary head on stage 3. By default half the decoder's; 256 is published."""
+    """Channels of the auxiliary head on stage 3, published 256. By default half the decoder's."""
     auxiliary_weight: float = 0.4
     """Weight of the auxiliary head's loss; 0 for no such head."""
     dropout: float = 0.1
@@ -75,11 +81,11 @@ class SegmentationOptions:
     """
     long_side: int | None = None
     """With short_side: largest longer side, in pixels."""
-    augment: JointAugmentation = JointAugmentation()
+    augment: Takes[JointAugmentation, Mapping[str, Any]] = given(JointAugmentation())
     """Random changes of image and mask together."""
 
-    def __post_init__(self) -> None:
-        check_words(self, "segmentation.")
+    def check(self) -> None:
+        """Refuse values out of range."""
         for name in ("decoder_channels", "auxiliary_channels", "short_side", "long_side"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise InputError(
@@ -95,7 +101,7 @@ class SegmentationOptions:
             )
 
     def resolved(self, features: int) -> "SegmentationOptions":
-        """With the channels filled in, for a backbone whose last stage has this many."""
+        """Return a copy with the channels filled in, for a backbone of so many features."""
         decoder = self.decoder_channels or (512 if features >= 512 else 128)
         return replace(
             self,

@@ -1,19 +1,21 @@
-"""Everything a training run is told."""
+"""Everything that `nommer train` is told."""
 
 import os
 import re
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from nommer.errors import InputError, check_minimum
 from nommer.settings.augmentation import Augmentation
-from nommer.settings.choices import CacheKind, LoggerName, Precision, SyncNorms
+from nommer.settings.choices import CacheKind, LoggerName, OnBadSample, Precision, SyncNorms
 from nommer.settings.classification import ClassificationOptions
 from nommer.settings.detection import DetectionOptions
-from nommer.settings.network import PEER, VARIANTS, NetworkOptions
+from nommer.settings.network import PEER, NetworkOptions, check_model
 from nommer.settings.optim import Optim
 from nommer.settings.pixels import SMALL_IMAGE, PixelOptions
+from nommer.settings.schema import Settings, Takes, given, required
 from nommer.settings.segmentation import SegmentationOptions
 from nommer.zoo import entry_meant_by
 
@@ -27,59 +29,135 @@ _CROPPING = ("crop_pct", "crop_mode")
 """Options of `pixels` that are for tasks which crop."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainSettings:
-    """The arguments of `nommer.train`; see there."""
+@dataclass(frozen=True)
+class TrainSettings(Settings):
+    """Settings of a training.
 
-    data: Path
-    model: str
-    out: Path
-    classes: Path | None
-    epochs: int
-    epoch_steps: int | None
-    batch_size: int | Literal["auto"] | None
-    image_size: int | None
-    lr: float
-    device: str
-    devices: int
-    precision: Precision
-    seed: int
-    workers: int | None
-    cache: CacheKind
-    compile: bool
-    accumulate: int
-    checkpoint_minutes: float
-    val_fraction: float
-    on_bad_sample: Literal["auto", "error", "skip"]
-    pretrained: Path | None
-    reinit_head: bool
-    resume: bool
-    overwrite: bool
+    Raises:
+        InputError: a value of another type, or out of range; the message names it.
+    """
+
+    rare: ClassVar[frozenset[str]] = frozenset(
+        {"epoch_steps", "nodes", "sync_norms", "accumulate", "checkpoint_minutes", "min_delta"}
+        | {"on_bad_sample"}
+    )
+    """Options that the first screen of the help leaves out."""
+
+    data: Takes[Path, str] = required()
+    """Labelled images: a folder, an archive, a table or a data set on disk.
+
+    For classification a folder with train/CLASS/ and val/CLASS/ (val may be called valid,
+    validation or test), or with CLASS/ alone, which is then split; an archive of these, a table of
+    paths and labels, lists, ImageNet's own layouts, WebDataset shards or a Hugging Face dataset on
+    disk. For segmentation images and masks, as images/train and masks/train, train/images and
+    train/masks, images/ and masks/ with lists or alone, or as ADE20K, CamVid or VOC have them. For
+    detection COCO, YOLO or VOC data, or maps of instances."""
+    _: KW_ONLY
+    model: str = "nommer_nano"
+    """Variant of the network, or timm:NAME for one of timm.
+    Variants are nommer_tiny, nommer_small, nommer_base, nommer_nano, nommer_pico and nommer_micro.
+    A network of timm has no pretrained weights, and is there to compare with."""
+    out: Takes[Path, str] = given(Path("runs/train"))
+    """Run folder, made by this command."""
+    classes: Takes[Path | None, str] = given(None)
+    """For masks: file with names, values and colours of the classes.
+    YAML or JSON; it says what to ignore, too. By default classes.yaml or classes.json in the data
+    folder."""
+    epochs: int = 100
+    """Times that the training images are gone through."""
+    epoch_steps: int | None = None
+    """Steps that count as one epoch. By default as many as the training images fill."""
+    batch_size: int | Literal["auto"] | None = None
+    """Images per step and process. auto is the largest that fits into 90 % of a GPU's free memory
+    or half of a CPU's, at most a tenth of the training images. Where there are fewer images than
+    the default, all. By default 64, segmentation 8, detection 4."""
+    image_size: int | None = None
+    """Side of the square input in pixels.
+    32 or more. For segmentation it is the side of the crops. Smaller images keep their own size. By
+    default 224, segmentation 512."""
+    lr: float = 1e-3
+    """Learning rate at its highest."""
+    device: str = "auto"
+    """auto, cpu, cuda, mps, or chosen ones as in cuda:0,1."""
+    devices: int = 1
+    """Devices of each machine, one process each. Of torchrun its own processes."""
+    precision: Precision = "auto"
+    """Number format of the computation. auto is bf16 on a GPU that can and 32 elsewhere."""
+    compile: bool = False
+    """Have torch.compile translate the training step.
+    That takes one to five minutes at the start."""
+    seed: int = 0
+    """Seed of weights, split, order, augmentation and noise.
+    The same seed gives the same result on the same machine."""
     nodes: int = 1
+    """Number of machines, each running this command, as torchrun and SLURM start it."""
     sync_norms: SyncNorms = "auto"
+    """Batch norms over the batches of all processes, on GPUs. auto is on for segmentation and
+    detection."""
+    workers: int | None = None
+    """Processes that decode images. 0 decodes in the training process. By default one per core but
+    one."""
+    cache: CacheKind = "none"
+    """Keep decoded images for all epochs: in memory, or in the run folder.
+    The results are the same for all processes; it says how much the images take, and refuses what
+    does not fit."""
+    accumulate: int = 1
+    """Steps whose gradients are added up before the weights change."""
+    checkpoint_minutes: float = 30.0
+    """Greatest age of checkpoints/last.ckpt within an epoch. 0 saves after every step."""
     time_limit: str | None = None
+    """Save and stop after a duration such as 90s, 30m, 8h or 1d12h.
+    So early that the best model so far can still be evaluated; --resume goes on with a limit of its
+    own."""
     ema: float | None = None
+    """Deliver a moving average of the weights, of a decay such as 0.999.
+    An exponential one; 0.9999 is for runs of 100,000 steps. It is evaluated, kept as the best and
+    delivered in the weights' place. It warms up, so that short runs need no smaller one."""
     patience: int | None = None
+    """Stop after so many epochs in a row without a better model. By default never."""
     min_delta: float = 0.0
+    """With patience: by how much a better model must be better, from 0 to 1."""
     freeze: int | Literal["backbone"] = 0
-    loggers: tuple[LoggerName, ...] = ()
-    network: NetworkOptions = field(default_factory=NetworkOptions)
-    optim: Optim = field(default_factory=Optim)
-    augment: Augmentation = field(default_factory=Augmentation)
-    pixels: PixelOptions = field(default_factory=PixelOptions)
-    classification: ClassificationOptions = field(default_factory=ClassificationOptions)
-    segmentation: SegmentationOptions = field(default_factory=SegmentationOptions)
-    detection: DetectionOptions = field(default_factory=DetectionOptions)
+    """Stages of the backbone, from the stem on, that are not trained (1 to 4).
+    They keep the weights of --pretrained and run as in evaluation. backbone is all but the
+    classifier or the heads, which for classification is a linear probe."""
+    loggers: Takes[tuple[LoggerName, ...], LoggerName | Sequence[LoggerName]] = given(())
+    """Besides metrics.csv and TensorBoard: wandb, mlflow or both.
+    They are set up by their own environment variables, such as WANDB_MODE and
+    MLFLOW_TRACKING_URI."""
+    val_fraction: float = 0.2
+    """Share of each class held back where the data has no val folder."""
+    on_bad_sample: OnBadSample = "auto"
+    """Treatment of images that cannot be read.
+    error refuses any, skip leaves out and lists them, auto leaves out and lists at most 1 %."""
+    pretrained: Takes[Path | None, str] = given(None)
+    """Model to start from, or its name in the zoo, such as nommer_nano.
+    A run folder, a model folder or a published checkpoint."""
+    reinit_head: bool = False
+    """Start with a new classifier, for other classes than --pretrained has.
+    Heads for pixels and objects are new in any case."""
+    resume: bool = False
+    """Go on with the run in --out from its last checkpoint, exactly.
+    With more epochs if they are asked for."""
+    overwrite: bool = False
+    """Delete the run in --out first."""
+    network: Takes[NetworkOptions, Mapping[str, Any]] = given(NetworkOptions())
+    """Changes to the network."""
+    optim: Takes[Optim, Mapping[str, Any]] = given(Optim())
+    """Optimiser and schedule."""
+    augment: Takes[Augmentation, Mapping[str, Any]] = given(Augmentation())
+    """Random changes of the training images, for classification."""
+    pixels: Takes[PixelOptions, Mapping[str, Any]] = given(PixelOptions())
+    """Preparation of the pixels."""
+    classification: Takes[ClassificationOptions, Mapping[str, Any]] = given(ClassificationOptions())
+    """Classes of different size, for classification."""
+    segmentation: Takes[SegmentationOptions, Mapping[str, Any]] = given(SegmentationOptions())
+    """Head, loss and random changes of images and masks, for segmentation."""
+    detection: Takes[DetectionOptions, Mapping[str, Any]] = given(DetectionOptions())
+    """Heads, sizes and random changes of images and objects, for detection."""
 
-    def __post_init__(self) -> None:
-        for name in (
-            "data",
-            "out",
-            "classes",
-            "pretrained",
-        ):  # text is as good where the call comes from Python
-            if getattr(self, name) is not None:
-                object.__setattr__(self, name, Path(getattr(self, name)))
+    def check(self) -> None:
+        """Refuse values out of range."""
         self._check_counts()
         if self.time_limit is not None:
             parse_duration(self.time_limit)
@@ -93,7 +171,9 @@ class TrainSettings:
             )
         if not 0 < self.val_fraction < 1:
             raise InputError(f"--val-fraction must be above 0 and below 1, got {self.val_fraction}")
-        self._check_model()
+        if self.model.startswith("timm/"):  # as others write it
+            object.__setattr__(self, "model", PEER + self.model.removeprefix("timm/"))
+        check_model(self.model)
         self._check_stopping()
         if self.freeze != "backbone" and not 0 <= self.freeze <= LAST_STAGE:
             raise InputError(
@@ -109,15 +189,6 @@ class TrainSettings:
         if self.min_delta and self.patience is None:
             raise InputError("--min-delta: does nothing without --patience; give both or none")
 
-    def _check_model(self) -> None:
-        if self.model.startswith("timm/"):  # as others write it
-            object.__setattr__(self, "model", PEER + self.model.removeprefix("timm/"))
-        if self.model not in VARIANTS and not self.model.startswith(PEER):
-            raise InputError(
-                f"--model {self.model!r} is not known; choose from {', '.join(VARIANTS)}, or "
-                f"{PEER}NAME for one of timm"
-            )
-
     def _check_counts(self) -> None:
         for name in ("epochs", "epoch_steps", "accumulate", "devices", "nodes"):
             check_minimum(name.replace("_", "-"), getattr(self, name), 1)
@@ -131,7 +202,7 @@ class TrainSettings:
         return self.batch_size if isinstance(self.batch_size, int) else 1
 
     def with_whole_paths(self) -> "TrainSettings":
-        """With every path from the root on, so that they hold wherever the settings are read again."""
+        """Return a copy with absolute paths, so that they hold wherever the settings are read."""
         paths = {name: getattr(self, name) for name in ("data", "out", "classes", "pretrained")}
         of_zoo = self.pretrained is not None and entry_meant_by(self.pretrained)
         kept = {None, self.pretrained if of_zoo else None}
@@ -140,7 +211,7 @@ class TrainSettings:
         )
 
     def for_whole_images(self, task: str) -> "TrainSettings":
-        """With `pixels` filled in for a task that sees whole images.
+        """Return a copy with `pixels` filled in for a task that sees whole images.
 
         Raises:
             InputError: an option that crops is given.
@@ -162,22 +233,17 @@ class TrainSettings:
 
 
 def default_image_size(short_side: int) -> int:
-    """Image size for data whose median shorter side is `short_side`: 224.
-
-    For small images theirs, in steps of 32.
-    """
+    """Return the image size for a median shorter side: 224, of small images theirs by 32s."""
     return 224 if short_side >= SMALL_IMAGE else max(32, round(short_side / 32) * 32)
 
 
 def default_crop(short_side: int) -> int:
-    """Side of the training crops of a segmenter for images whose median shorter side is
-    `short_side`: at most 512.
-    """
+    """Return the side of a segmenter's training crops for a median shorter side: at most 512."""
     return max(32, min(LARGEST_DEFAULT_CROP, short_side // 32 * 32))
 
 
 def default_workers() -> int:
-    """Decoding processes: one per core that this process may use but one, at most 8."""
+    """Return the number of decoding processes: one per usable core but one, at most 8."""
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
@@ -185,7 +251,7 @@ def default_workers() -> int:
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of a duration such as "90s", "30m", "8h" or "1d12h30m".
+    """Return the seconds of a duration such as "90s", "30m", "8h" or "1d12h30m".
 
     Raises:
         InputError: it is none, or nothing.

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from nommer.backbone.contexts import CONTEXTS
-from nommer.inference.evaluation import EvaluationSettings, Opened
+from nommer.inference.evaluation import Opened
 from nommer.nominations.intervention import KINDS, intervene
 from nommer.nominations.trace import nominator_blocks
 from nommer.progress import track
+from nommer.settings.evaluate import EvaluateSettings
 from nommer.studies.intervals import draw_resamples, ends, mean_with_interval
 from nommer.studies.parts import PartIntervention, PartsSeen
 from nommer.studies.pattern import Rows
@@ -132,7 +133,7 @@ class Effects:
 
 
 def measure_effects(
-    opened: Opened, data: Data, settings: EvaluationSettings, out: Path, *, seed: int
+    opened: Opened, data: Data, settings: EvaluateSettings, out: Path, *, seed: int
 ) -> Effects:
     """One row for the model as it is, and one per intervention.
 

@@ -3,7 +3,6 @@
 Pictures of what every token nominates, and numbers.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,22 +21,10 @@ from nommer.nominations.tokens import parse_pixels
 from nommer.predictions import Classification, Failure
 from nommer.progress import track
 from nommer.runs.folder import results_folder
+from nommer.settings.explain import ExplainSettings
 from nommer.studies.figures import sensitivity_figure
 from nommer.studies.study import StudyResult
 from nommer.tasks.results import unique_names
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExplanationSettings:
-    """The arguments of `nommer.explain` for images; see there."""
-
-    model: Path | str
-    images: Sequence[str]
-    token: Sequence[str]
-    sensitivity: bool
-    out: Path | str | None
-    device: str
-    overwrite: bool
 
 
 @dataclass(frozen=True)
@@ -53,7 +40,7 @@ class ExplanationResult:
     """What was found about the data set, where one was given."""
 
 
-def explain_files(settings: ExplanationSettings) -> ExplanationResult:
+def explain_files(settings: ExplainSettings) -> ExplanationResult:
     """Explain image files, as `nommer.explain` describes; holds the maps of one image at a time."""
     tokens = parse_pixels(settings.token)
     model, paths = (

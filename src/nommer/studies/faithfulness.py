@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nommer.distributed.devices import torch_device
-from nommer.inference.evaluation import EvaluationSettings, Opened
+from nommer.inference.evaluation import Opened, loading_of
 from nommer.models.storage import Model
 from nommer.nominations.faithfulness import (
     STEPS,
@@ -21,6 +21,7 @@ from nommer.nominations.faithfulness import (
 )
 from nommer.nominations.trace import nominator_blocks
 from nommer.progress import track
+from nommer.settings.evaluate import EvaluateSettings
 from nommer.studies.effects import draw_images
 from nommer.studies.intervals import mean_with_interval
 from nommer.studies.pattern import Rows
@@ -67,7 +68,7 @@ class Faithfulness:
 
 
 def measure_faithfulness(
-    opened: Opened, data: Data, settings: EvaluationSettings, *, seed: int
+    opened: Opened, data: Data, settings: EvaluateSettings, *, seed: int
 ) -> Faithfulness:
     """Look into decisions on at most 48 of the images of `data`."""
     model = opened.model
@@ -76,7 +77,7 @@ def measure_faithfulness(
             absent=dict.fromkeys(("sensitivity", "curves", "areas"), NOT_CLASSIFICATION)
         )
     chosen = draw_images(data, MOST_IMAGES, seed=seed)
-    batches = opened.task.data.evaluation(chosen, model, settings.loading(opened.run, 1)).val
+    batches = opened.task.data.evaluation(chosen, model, loading_of(settings, opened.run, 1)).val
     device = torch_device(settings.device)
     images = torch.stack([batches[index].images for index in range(len(batches))]).to(device)
     model.to(device).eval()

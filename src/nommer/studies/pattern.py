@@ -16,7 +16,7 @@ from torch import Tensor
 
 from nommer.backbone.contexts import CONTEXTS
 from nommer.backbone.network import NomMer
-from nommer.inference.evaluation import EvaluationSettings, Opened
+from nommer.inference.evaluation import Opened
 from nommer.models.inference import WHOLE_PIXELS
 from nommer.models.storage import Model, nommer_of
 from nommer.nominations.cells import block_strides, cells_of
@@ -25,6 +25,7 @@ from nommer.nominations.texture import grey
 from nommer.nominations.trace import NominationTrace
 from nommer.progress import track
 from nommer.runs.folder import RunFolder
+from nommer.settings.evaluate import EvaluateSettings
 from nommer.tasks.evaluation import Evaluation
 from nommer.tasks.studying import KnownRegions, study_of
 
@@ -130,7 +131,7 @@ def finest_token(network: NomMer, own: tuple[int, int], seen: tuple[int, int]) -
 
 
 def observe(
-    opened: Opened, settings: EvaluationSettings, out: Path, *, seed: int
+    opened: Opened, settings: EvaluateSettings, out: Path, *, seed: int
 ) -> tuple[ObservedPattern, Evaluation]:
     """Judge a model on all of its data and look on; the evaluation is the one of `evaluate`."""
     regions = study_of(opened.task).regions(opened.model)

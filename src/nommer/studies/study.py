@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nommer.errors import InputError, check_minimum
+from nommer.errors import InputError
 from nommer.files import write_csv, write_json
-from nommer.inference.evaluation import EvaluationSettings, Opened, open_model_and_data
+from nommer.inference.evaluation import Opened, open_model_and_data
 from nommer.models.storage import nommer_of
 from nommer.nominations.explanation import Explanation
 from nommer.nominations.trace import holds_nominations
 from nommer.progress import notice
 from nommer.runs.folder import RunFolder, results_folder
-from nommer.settings.inference import Inference
+from nommer.settings.explain import ExplainSettings
 from nommer.studies.effects import draw_images, measure_effects
 from nommer.studies.examples import explain_examples, token_rows
 from nommer.studies.faithfulness import Faithfulness, measure_faithfulness
@@ -32,20 +32,6 @@ from nommer.tasks.studying import study_of
 
 MOST_IMAGES = 200
 """Images on which interventions are judged, by default."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudySettings(EvaluationSettings):
-    """The arguments of `nommer.explain` for a data set; see there."""
-
-    most_images: int | None = None
-    seed: int = 0
-    inference: Inference = Inference()
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_minimum("most-images", self.most_images, 1)
-        check_minimum("seed", self.seed, 0)
 
 
 @dataclass(frozen=True)
@@ -62,9 +48,9 @@ class StudyResult:
     out: Path = Path()
 
 
-def study_data(settings: StudySettings) -> StudyResult:
+def study_data(settings: ExplainSettings) -> StudyResult:
     """Study what a model nominates on a data set, as `nommer.explain` describes."""
-    opened = open_model_and_data(settings)
+    opened = open_model_and_data(settings.evaluation())
     path = settings.model
     nommer_of(opened.model, path)
     study_of(opened.task)
@@ -85,11 +71,11 @@ def study_data(settings: StudySettings) -> StudyResult:
         return _study(opened, chosen, settings, folder)
 
 
-def _study(opened: Opened, chosen: Data, settings: StudySettings, folder: Path) -> StudyResult:
-    seed = settings.seed
-    pattern, evaluation = observe(opened, settings, folder, seed=seed)
-    effects = measure_effects(opened, chosen, settings, folder, seed=seed)
-    faithfulness = measure_faithfulness(opened, chosen, settings, seed=seed)
+def _study(opened: Opened, chosen: Data, settings: ExplainSettings, folder: Path) -> StudyResult:
+    seed, how = settings.seed, settings.evaluation()
+    pattern, evaluation = observe(opened, how, folder, seed=seed)
+    effects = measure_effects(opened, chosen, how, folder, seed=seed)
+    faithfulness = measure_faithfulness(opened, chosen, how, seed=seed)
     examples = explain_examples(opened.model, chosen.samples())
     tokens = token_rows(examples, str(opened.root))
     tables = {**pattern.tables, "interventions": effects.rows, **faithfulness.tables}

@@ -93,7 +93,8 @@ def like_pretrained(settings: TrainSettings) -> TrainSettings:
     if settings.pretrained is None or settings.model.startswith(PEER):
         return settings
     if settings.resume:
-        sizes = RunFolder(settings.out).read_config().get("network", {})
+        started = RunFolder(settings.out).settings()
+        sizes = vars(started.network) if started else {}
     else:
         other = network_of(read_model(settings.pretrained), settings.pretrained)
         sizes = (

@@ -50,7 +50,8 @@ def with_batch_size(
     if settings.batch_size != "auto":
         return settings
     if settings.resume:
-        return replace(settings, batch_size=run.read_config().get("batch_size"))
+        started = run.settings()
+        return replace(settings, batch_size=started.batch_size if started else None)
     if processes_of(settings) > 1:
         raise InputError(
             "--batch-size auto: is for a single process; give several the number that one finds"

@@ -177,17 +177,16 @@ def open_run(prepared: Prepared, *, until: ExitStack) -> None:
     data, written = found.data, settings.with_whole_paths()
     split, classes = split_as_csv(data, found.contents), task.data.describe_classes(data)
     if settings.resume:
-        run.check_resumable(vars(written), split, classes)
-        started_with = run.read_config().get("data")
-        if started_with != str(written.data):
-            notice(f"the same files as in {started_with}, by their contents, are in {written.data}")
+        run.check_resumable(written, split, classes)
+        started = run.settings()
+        if started is not None and started.data != written.data:
+            notice(f"the same files as in {started.data}, by their contents, are in {written.data}")
         run.sweep()
         notice_other_versions(run)
     prepare_folder(
         run.path, resume=settings.resume, overwrite=settings.overwrite, replaced=run.path
     )
-    kept = {name: v for name, v in vars(written).items() if name not in ("resume", "overwrite")}
-    run.write_config(kept)
+    run.write_config(written)
     run.write_issues(data.issues)
     run.write_split(split)
     run.write_classes(classes)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
-from jsonargparse import ArgumentError, ArgumentParser
 
 from nommer.data.images import ImageError
 from nommer.data.module import ImageData
@@ -57,7 +56,9 @@ def replay_step(run: RunFolder, *, device: str) -> ReplayResult:
         raise InputError(
             f"{run.path}: nothing to replay, {bad_step.folder} does not exist: no step was refused"
         )
-    settings = read_settings(run)
+    settings = run.settings()
+    if settings is None:
+        raise InputError(f"{run.path}: is no run folder, {run.config} does not exist")
     task, data = rebuild(settings, bad_step)
     trace = LayerTrace()
     for step in steps:
@@ -74,24 +75,6 @@ def replay_step(run: RunFolder, *, device: str) -> ReplayResult:
         sample["file"] for step in steps for batch in step["batches"] for sample in batch["samples"]
     ]
     return ReplayResult(trace.seen, trace.first, files, bad_step.layers)
-
-
-def read_settings(run: RunFolder) -> TrainSettings:
-    """The settings of a run, resolved as they were.
-
-    Raises:
-        InputError: another version wrote them.
-    """
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(TrainSettings)
-    given = {name: run.read_config().get(name) for name in TrainSettings.__dataclass_fields__}
-    given |= {"resume": False, "overwrite": False}
-    try:
-        return TrainSettings(**vars(parser.instantiate(parser.parse_object(given))))
-    except ArgumentError as error:
-        raise InputError(
-            f"{run.config}: holds not all settings of this version of nommer ({error})"
-        ) from error
 
 
 def rebuild(settings: TrainSettings, bad_step: BadStep) -> tuple[TaskModule, ImageData[Any, Any]]:

@@ -11,8 +11,10 @@ from nommer.distributed.rendezvous import Rendezvous
 from nommer.distributed.siblings import Check, no_check, siblings
 from nommer.distributed.surroundings import unchanged_surroundings
 from nommer.distributed.trainer import quiet_lightning
+from nommer.errors import InputError
 from nommer.models.storage import Model
 from nommer.progress import console, notice
+from nommer.settings.own_parts import OwnParts
 from nommer.settings.train import TrainSettings
 from nommer.tasks.module import TaskModule
 from nommer.training.callbacks import RunCallbacks
@@ -21,13 +23,15 @@ from nommer.training.full_disks import explaining_full_disks
 from nommer.training.preparation import Prepared, check_first, fill_in, find_first, open_run
 
 
-def train_model(settings: TrainSettings) -> TrainingResult:
-    """Train as `settings` say; see `nommer.train`.
+def train_model(settings: TrainSettings, own: OwnParts | None = None) -> TrainingResult:
+    """Train as `settings` say, with people's own parts; see `nommer.train`.
 
     Raises:
         InputError: something given does not fit.
         Stopped: it was asked to stop; everything is saved.
     """
+    if own is not None and own.names:
+        raise InputError(f"nommer.train: {', '.join(own.names)} cannot be given yet; leave it out")
     launch, devices, nodes = find_launch(settings.device, settings.devices, settings.nodes)
     settings = replace(settings, devices=devices, nodes=nodes)
     with unchanged_surroundings(), acting_as(launch.rank), StopSignals() as stop:

@@ -1,0 +1,158 @@
+"""The verbs: one typed function each, with the settings of the command line as its arguments.
+
+The room of a verb is imported when it is called: torch takes seconds, and help and errors do not
+need it.
+"""
+
+from typing import TYPE_CHECKING
+
+from nommer.settings.benchmark import BenchmarkSettings
+from nommer.settings.check import CheckSettings
+from nommer.settings.demo import DemoSettings
+from nommer.settings.evaluate import EvaluateSettings
+from nommer.settings.explain import ExplainSettings
+from nommer.settings.export import ExportSettings
+from nommer.settings.own_parts import TrainCall
+from nommer.settings.predict import PredictSettings
+from nommer.settings.replay import ReplaySettings
+from nommer.settings.verbs import verb
+
+if TYPE_CHECKING:
+    from nommer.benchmarking.results import BenchmarkResult
+    from nommer.checking.check import CheckResult
+    from nommer.exporting.delivery import ExportResult
+    from nommer.inference.evaluation import EvaluationResult
+    from nommer.inference.prediction import PredictionResult
+    from nommer.quickstart import DemoResult
+    from nommer.studies.explaining import ExplanationResult
+    from nommer.training.conclusion import TrainingResult
+    from nommer.training.replay import ReplayResult
+
+__all__ = [
+    "benchmark",
+    "check",
+    "demo",
+    "evaluate",
+    "explain",
+    "export",
+    "predict",
+    "replay",
+    "train",
+]
+
+
+@verb(CheckSettings)
+def check(settings: CheckSettings) -> "CheckResult":
+    """Look at labelled images before anything is learned from them.
+
+    Every file is read whole, none is changed. Exit code: 0 where nothing is amiss but for notes; 1
+    for problems: something is left out, dropped or clipped, or the same image has two labels or is
+    in two splits; 2 where training would refuse the data, also for labels that cannot be read at
+    all. In any case the report is written; mistakes in the call are code 2 without one.
+    """
+    from nommer.checking.check import check_data
+
+    return check_data(
+        settings.data, classes=settings.classes, out=settings.out, overwrite=settings.overwrite
+    )
+
+
+@verb(TrainCall)
+def train(call: TrainCall) -> "TrainingResult":
+    """Train on labelled images.
+
+    The labels say what is learned: classes of images or of pixels, or objects. The result has the
+    run folder, the evaluation of the best epoch, and its model.
+    """
+    from nommer.training.train import train_model
+
+    return train_model(call.settings(), call.own_parts())
+
+
+@verb(ReplaySettings)
+def replay(settings: ReplaySettings) -> "ReplayResult":
+    """Do the step again that stopped a run because its loss or gradient was NaN or infinite.
+
+    Layer by layer: the same weights, the same images with the same random changes, the same noise;
+    nothing is trained. A table of every layer's output and gradient is written to
+    nonfinite/layers.csv in the run folder.
+    """
+    from nommer.runs.folder import RunFolder
+    from nommer.training.replay import replay_step
+
+    return replay_step(RunFolder(settings.run), device=settings.device)
+
+
+@verb(EvaluateSettings)
+def evaluate(settings: EvaluateSettings) -> "EvaluationResult":
+    """Evaluate a model on labelled images.
+
+    Accuracy, IoU or average precision, and more, per class and in pictures.
+    """
+    from nommer.inference.evaluation import evaluate_model
+
+    return evaluate_model(settings)
+
+
+@verb(PredictSettings)
+def predict(settings: PredictSettings) -> "PredictionResult":
+    """Answer images.
+
+    One that cannot be read is answered by an error, the others all the same.
+    """
+    from nommer.inference.prediction import predict_images
+
+    return predict_images(settings)
+
+
+@verb(ExplainSettings)
+def explain(settings: ExplainSettings) -> "ExplanationResult":
+    """Show which context every token nominates: of images, a picture each; of a data set, a report.
+
+    The picture has every nominator block's map and shares; of a segmenter also how much of each
+    class it predicts nominates which context. The report tells how often, where and how clearly
+    each context is nominated on the data set, and what becomes of the model's numbers and answers
+    where others are nominated instead.
+    """
+    from nommer.studies.explaining import ExplanationResult, explain_files
+    from nommer.studies.study import study_data
+
+    if settings.data is None:
+        return explain_files(settings)
+    study = study_data(settings)
+    return ExplanationResult([], study.out, study)
+
+
+@verb(ExportSettings)
+def export(settings: ExportSettings) -> "ExportResult":
+    """Export a model for other runtimes.
+
+    Nothing is delivered unless it computes the same on real images; the result has the parity
+    report.
+    """
+    from nommer.exporting.delivery import export_to_file
+
+    return export_to_file(settings)
+
+
+@verb(BenchmarkSettings)
+def benchmark(settings: BenchmarkSettings) -> "BenchmarkResult":
+    """Measure the speed and memory of networks against networks of timm, in turns in one process.
+
+    Lists are written with commas. A case that cannot be run, too large for the memory for example,
+    is a row that says so.
+    """
+    from nommer.benchmarking.benchmark import run_benchmark
+
+    return run_benchmark(settings)
+
+
+@verb(DemoSettings)
+def demo(settings: DemoSettings) -> "DemoResult":
+    """Train, evaluate, predict, explain and export on 1,797 scans of handwritten digits.
+
+    They come with scikit-learn; nothing is downloaded.
+    """
+    from nommer.quickstart import run_demo
+
+    return run_demo(settings)

@@ -1,0 +1,98 @@
+"""The command line: every verb of `api`, with its settings as the schema.
+
+Help, errors and parsing need no torch; the verb's room is imported once all is understood.
+"""
+
+import sys
+import traceback
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib import import_module
+from importlib.metadata import version
+from io import TextIOWrapper
+
+from nommer import api
+from nommer.cli.commands import COMMANDS
+from nommer.cli.help import ASKING, help_of, overview
+from nommer.cli.parser import USER_ERROR, parse
+from nommer.errors import InputError
+
+STOPPED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; returns the exit code.
+
+    0, 1 when some images failed or data have problems, 2 for mistakes.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
+    try:
+        return run([argument for argument in given if argument != "--debug"])
+    except KeyboardInterrupt as stopped:  # `Stopped` tells what is saved, and of which signal
+        sys.stderr.write(f"{stopped}\n" if str(stopped) else "stopped\n")
+        return int(getattr(stopped, "exit_code", STOPPED))
+    except Exception as error:
+        if not (isinstance(error, InputError | OSError) or is_out_of_memory(error)):
+            raise
+        if debug:
+            traceback.print_exc()
+        sys.stderr.write(f"error: {explain_error(error)}\n")
+        return USER_ERROR
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Understand the arguments, call the verb, show its result."""
+    verb = next(iter(arguments), "")
+    if verb == "--version":
+        sys.stdout.write(f"nommer {version('nommer')}\n")
+        return 0
+    if verb in ASKING:
+        sys.stdout.write(f"{overview()}\n")
+        return 0
+    if verb not in COMMANDS:
+        return refuse_verb(verb)
+    if any(name in arguments for name in ASKING):
+        sys.stdout.write(f"{help_of(verb, arguments[1:])}\n")
+        return 0
+    return call(verb, arguments)
+
+
+def call(verb: str, arguments: Sequence[str]) -> int:
+    """Call a verb with the settings that its arguments name, and show the result."""
+    result = getattr(api, verb)(**parse(arguments))
+    console = import_module("rich.console").Console(markup=False, emoji=False)
+    show = getattr(import_module("nommer.screen"), COMMANDS[verb].show)
+    return int(show(result, console))  # names of files and classes are no markup
+
+
+def refuse_verb(verb: str) -> int:
+    """Say that there is no such verb, and which may have been meant."""
+    near = get_close_matches(verb, COMMANDS, 1)
+    meant = f"; did you mean {near[0]}?" if near else ""
+    found = f"{verb}: no such verb" if verb else "a verb is missing"
+    sys.stderr.write(
+        f"error: {found}; choose from {', '.join(COMMANDS)}{meant}\nsee: nommer --help\n"
+    )
+    return USER_ERROR
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Return whether the memory of a device was full, without importing torch to find out."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(error, torch.OutOfMemoryError)
+
+
+def explain_error(error: Exception) -> str:
+    """Return one sentence: what happened, and what to do."""
+    if is_out_of_memory(error):
+        return (
+            "the memory of the device is full; use a smaller --batch-size (with --accumulate for "
+            "the same total) or --image-size, or --network.grad-checkpointing true"
+        )
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror} (--debug shows where)"
+    return str(error) if isinstance(error, InputError) else f"{error} (--debug shows where)"

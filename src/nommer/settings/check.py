@@ -1,0 +1,23 @@
+"""Everything that `nommer check` is told."""
+
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+
+from nommer.settings.schema import Settings, Takes, given, required
+
+
+@dataclass(frozen=True)
+class CheckSettings(Settings):
+    """Settings of a check of labelled images."""
+
+    data: Takes[Path, str] = required()
+    """Labelled images in any format that train takes."""
+    _: KW_ONLY
+    classes: Takes[Path | None, str] = given(None)
+    """For masks, YAML or JSON file with names, values and colours of the classes.
+    It says what to ignore, too."""
+    out: Takes[Path | None, str] = given(None)
+    """Folder for report.html, data_issues.jsonl, images.csv and result.json. By default a new one,
+    runs/check."""
+    overwrite: bool = False
+    """Delete earlier results in --out."""

@@ -1,0 +1,59 @@
+"""Everything that `nommer predict` is told."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+from typing import Any
+
+from nommer.errors import InputError, check_minimum
+from nommer.settings.choices import Precision
+from nommer.settings.inference import Inference
+from nommer.settings.schema import Settings, Takes, given, required
+
+
+@dataclass(frozen=True)
+class PredictSettings(Settings):
+    """Settings of a prediction.
+
+    Raises:
+        InputError: a value of another type, or out of range; the message names it.
+    """
+
+    model: Takes[Path, str] = required()
+    """Run folder, model folder, exported model.onnx, published checkpoint, or name of the zoo, such
+    as nommer_nano. Left out it is the best model of the zoo that is installed."""
+    images: Takes[tuple[str, ...], str | Path | Sequence[str | Path]] = given(())
+    """Files, folders (searched deeply) and glob patterns. - reads one per line from standard
+    input."""
+    _: KW_ONLY
+    top: int | None = None
+    """Classes to name per image, most probable first, for classification. By default 5."""
+    out: Takes[Path | None, str] = given(None)
+    """Folder for result.json, predictions.csv and annotated images.
+    Of a segmenter also the labels of all pixels as PNG, of a detector the objects as COCO and YOLO
+    write them. By default a new one in the run folder."""
+    batch_size: int | None = None
+    """Images per step, for classification. By default 32; the others take one at a time."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1 or mps."""
+    pictures: bool = True
+    """Write the annotated images too."""
+    overwrite: bool = False
+    """Delete earlier results in --out."""
+    inference: Takes[Inference, Mapping[str, Any]] = given(Inference())
+    """The way of a segmenter over an image: whole or in windows, scales, mirrored."""
+    threshold: float | None = None
+    """Least score of an answer, 0 to 1: of a detector, or of a class where an image may have
+    several. By default 0.05 of a detector, 0.5 of classes."""
+    most: int | None = None
+    """Answers of a detector per image. By default 100."""
+    precision: Precision = "auto"
+    """Number format of the computation. auto is the run's own, and for other models bf16 on a GPU
+    that can and 32 elsewhere."""
+
+    def check(self) -> None:
+        """Refuse values out of range."""
+        for name in ("top", "batch_size", "most"):
+            check_minimum(name.replace("_", "-"), getattr(self, name), 1)
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise InputError(f"--threshold must be from 0 to 1, got {self.threshold}")

@@ -1,0 +1,36 @@
+"""A verb: a function whose keyword arguments are the fields of its settings."""
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+from nommer.settings.documentation import arguments_in_words
+
+P = ParamSpec("P")
+Given = TypeVar("Given")
+Result = TypeVar("Result")
+
+
+def verb(
+    settings: Callable[P, Given],
+) -> Callable[[Callable[[Given], Result]], Callable[P, Result]]:
+    """Make a function of settings one that takes the fields of `settings` itself.
+
+    Editors and type checkers see the signature of the dataclass; nothing is written twice.
+    """
+
+    def decorate(run: Callable[[Given], Result]) -> Callable[P, Result]:
+        @wraps(run)
+        def call(*args: P.args, **kwargs: P.kwargs) -> Result:
+            return run(settings(*args, **kwargs))
+
+        shown: Any = call
+        shown.__signature__ = inspect.signature(settings).replace(
+            return_annotation=run.__annotations__.get("return", inspect.Signature.empty)
+        )
+        shown.__doc__ = f"{inspect.getdoc(run)}\n\n{arguments_in_words(settings)}"  # type: ignore[arg-type]
+        shown.settings = settings
+        return call
+
+    return decorate
