@@ -32,7 +32,7 @@ TRAIN_MISTAKES = {
     ),
     "no list": (
         "--augment.scale 0.5",
-        "--augment.scale: Expected a list of 2 items. Got value: [0.5]",
+        "--augment.scale: Expected a list of 2 values. Got value: [0.5]",
     ),
     "no logger": (
         "--loggers tensorboard",

@@ -78,6 +78,8 @@ _PLAINLY: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"are required: \w+\.(\w+)", r"are required: \1"),
     (r"a <class '(\w+)'>", r"\1"),
     (r"Expected tuple\. Got value: (.*)", r"Expected a list in brackets, [\1]. Got value: \1"),
+    (r"a tuple with (\d+) elements", r"a list of \1 values"),
+    (r"Option '([\w.]+)\.(\w+)' is not accepted", r"Group '\1' does not accept option '\2'"),
     (r"a typing\.Literal\[([^\]]*)\]", r"one of \1"),
     (
         r"ambiguous option: (\S+) could match (.*)",
