@@ -28,6 +28,11 @@ def shortened(text: str, most: int = 60) -> str:
     return shown if len(shown) <= most else f"{shown[: most - 3]}..."
 
 
+def is_want_of_memory(error: BaseException) -> bool:
+    """Return True for an error that says that the memory of the machine is full."""
+    return isinstance(error, MemoryError) or "can't allocate memory" in str(error)
+
+
 def check_minimum(option: str, value: float | None, minimum: int) -> None:
     """Refuse a number below `minimum`; None stands for a default and passes.
 

@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
+from nommer.shown import as_cell
+
 LARGEST_READ = 1 << 30
 """Bytes of a file that is read into memory; a larger one is no image, table or list."""
 
@@ -117,19 +119,22 @@ def to_json(value: Any, *, indent: int | None = None) -> str:
     )
 
 
-def as_csv(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows as CSV text, with a column for every key of any row."""
+def as_csv(rows: Sequence[dict[str, Any]], columns: Sequence[str] = ()) -> str:
+    """Rows as CSV text, with a column for every key of any row, those of `columns` first.
+
+    What spreadsheets would take for a formula has ' before it.
+    """
     text = io.StringIO()
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    columns = list(dict.fromkeys([*columns, *(key for row in rows for key in row)]))
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(map(as_cell, columns))
+    writer.writerows([as_cell(row.get(column, "")) for column in columns] for row in rows)
     return text.getvalue()
 
 
-def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write rows to a CSV file."""
-    write_text(path, as_csv(rows))
+def write_csv(path: Path, rows: Sequence[dict[str, Any]], columns: Sequence[str] = ()) -> None:
+    """Write rows to a CSV file, with a heading also where there are none."""
+    write_text(path, as_csv(rows, columns))
 
 
 def sync_folder(folder: Path) -> None:

@@ -2,14 +2,38 @@
 
 import sys
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import track as rich_track
+from rich.segment import Segment
+from rich.text import Text
+
+from nommer.shown import clean
 
 T = TypeVar("T")
 
-console = Console(stderr=True, emoji=False)
+
+class CleanConsole(Console):
+    """A console that shows no commands to the terminal that stand in names of files and classes."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """As rich renders, text cleaned."""
+        if (
+            isinstance(renderable, Text)
+            and (cleaned := clean(renderable.plain)) != renderable.plain
+        ):
+            renderable = Text(cleaned, style=renderable.style)
+        return super().render(renderable, options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """As rich renders, text cleaned."""
+        return super().render_str(clean(text), **options)
+
+
+console = CleanConsole(stderr=True, emoji=False)
 """Where progress and notices go; results go to standard output."""
 
 

@@ -45,7 +45,9 @@ def test_objects_as_coco_yolo_tables_and_pictures(tmp_path, tiny_detector, noisy
         second,
     ]
     assert json.loads((out / "result.json").read_text()) == [
-        answer.to_dict() for answer in (first, failure, second)
+        first.to_dict() | {"labels": "labels/a.txt"},
+        failure.to_dict(),
+        second.to_dict() | {"labels": "labels/a-2.txt"},
     ]
     with (out / "predictions.csv").open(newline="") as stream:
         assert list(csv.reader(stream))[:4] == [
@@ -82,3 +84,17 @@ def test_coco_tools_read_the_file_with_category_ids_as_they_were(tmp_path, tiny_
     assert [one["area"] for one in found] == [200, 12]
     if masks:
         assert coco_masks.decode(found[0]["segmentation"])[5:15, 10:30].all()
+
+
+def test_without_objects_there_is_a_heading_and_a_row_for_every_image(tmp_path, tiny_detector):
+    none = detections("y.png", masks=False).at_least(1.1)
+    for name, pairs, expected in (
+        ("no images", [], []),
+        ("no objects", [(Path("y.png"), none)], [["y.png", *[""] * 7]]),
+    ):
+        (tmp_path / name).mkdir()
+        save_detections(iter(pairs), tmp_path / name, model=tiny_detector(), pictures=False)
+        with (tmp_path / name / "predictions.csv").open(newline="") as stream:
+            heading, *rows = csv.reader(stream)
+        assert heading[:2] == ["image", "class"]
+        assert rows == expected

@@ -101,7 +101,11 @@ def test_segmentations_as_images_and_tables(tmp_path, noisy, pictures):
         iter(answers), out, pictures=pictures, reading=Reading((255, 255, 255))
     )
     assert kept == [answers[0][1].summary(), answers[1][1], answers[2][1].summary()]
-    assert json.loads((out / "result.json").read_text()) == [answer.to_dict() for answer in kept]
+    assert json.loads((out / "result.json").read_text()) == [
+        kept[0].to_dict() | {"labels": "index/a.png"},
+        kept[1].to_dict(),
+        kept[2].to_dict() | {"labels": "index/a-2.png"},
+    ]
     with (out / "predictions.csv").open(newline="") as stream:
         assert list(csv.reader(stream)) == [
             ["image", "class", "share", "error"],
@@ -136,3 +140,14 @@ def test_the_pixels_of_one_image_are_held_at_a_time(tmp_path):
 
     kept = save_segmentations(answers(), tmp_path, pictures=False, reading=Reading((0, 0, 0)))
     assert len(kept) == len(list((tmp_path / "index").iterdir())) == 4
+
+
+@pytest.mark.parametrize("letter", ["a", "ü", "\udcff", "猫"])
+def test_names_of_results_leave_room_on_the_disk(tmp_path, letter):
+    encoded = len(letter.encode(errors="surrogateescape"))
+    path = Path(letter * (250 // encoded) + ".png")
+    names = unique_names([path, path, path.with_name("x" + path.name)])
+    assert len(set(names)) == 3
+    for name in names:
+        (tmp_path / f"{name}.png").touch()
+    assert unique_names([Path("b\n\x1b[0m.png")]) == ["b__[0m"]

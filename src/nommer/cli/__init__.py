@@ -15,7 +15,8 @@ from nommer import api
 from nommer.cli.commands import COMMANDS
 from nommer.cli.help import ASKING, help_of, overview
 from nommer.cli.parser import USER_ERROR, parse
-from nommer.errors import InputError
+from nommer.errors import InputError, is_want_of_memory
+from nommer.shown import clean
 
 STOPPED = 130
 
@@ -36,11 +37,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{stopped}\n" if str(stopped) else "stopped\n")
         return int(getattr(stopped, "exit_code", STOPPED))
     except Exception as error:
-        if not (isinstance(error, InputError | OSError) or is_out_of_memory(error)):
+        told = isinstance(error, InputError | OSError) or is_want_of_memory(error)
+        if not (told or is_out_of_memory(error)):
             raise
         if debug:
             traceback.print_exc()
-        sys.stderr.write(f"error: {explain_error(error)}\n")
+        sys.stderr.write(f"error: {clean(explain_error(error))}\n")
         return USER_ERROR
 
 
@@ -64,7 +66,7 @@ def run(arguments: Sequence[str]) -> int:
 def call(verb: str, arguments: Sequence[str]) -> int:
     """Call a verb with the settings that its arguments name, and show the result."""
     result = getattr(api, verb)(**parse(arguments))
-    console = import_module("rich.console").Console(markup=False, emoji=False)
+    console = import_module("nommer.progress").CleanConsole(markup=False, emoji=False)
     show = getattr(import_module("nommer.screen"), COMMANDS[verb].show)
     return int(show(result, console))  # names of files and classes are no markup
 
@@ -75,7 +77,7 @@ def refuse_verb(verb: str) -> int:
     meant = f"; did you mean {near[0]}?" if near else ""
     found = f"{verb}: no such verb" if verb else "a verb is missing"
     sys.stderr.write(
-        f"error: {found}; choose from {', '.join(COMMANDS)}{meant}\nsee: nommer --help\n"
+        f"error: {clean(found)}; choose from {', '.join(COMMANDS)}{meant}\nsee: nommer --help\n"
     )
     return USER_ERROR
 
@@ -92,6 +94,11 @@ def explain_error(error: Exception) -> str:
         return (
             "the memory of the device is full; use a smaller --batch-size (with --accumulate for "
             "the same total) or --image-size, or --network.grad-checkpointing true"
+        )
+    if is_want_of_memory(error):
+        return (
+            "there is not enough memory (--debug shows where); free some, or use fewer --workers, "
+            "a smaller --batch-size or smaller images"
         )
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.filename}: {error.strerror} (--debug shows where)"

@@ -15,6 +15,7 @@ from nommer.cli.options import FILES_ONLY, Option, is_list, options_of
 from nommer.errors import InputError
 from nommer.recipes import recipe_names, recipe_path
 from nommer.settings.old_names import in_todays_names
+from nommer.shown import clean
 
 USER_ERROR = 2
 
@@ -36,7 +37,7 @@ class Parser(ArgumentParser):
 
     def fail(self, sentence: str) -> NoReturn:
         """Print a sentence and exit with code 2."""
-        sys.stderr.write(f"error: {sentence}\nsee: {self.prog} --help\n")
+        sys.stderr.write(f"error: {clean(sentence)}\nsee: {self.prog} --help\n")
         sys.exit(USER_ERROR)
 
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from torch.utils.data import DataLoader
 
 from nommer.data.turns import share_turns
+from nommer.errors import InputError
 
 B = TypeVar("B")
 
@@ -26,7 +27,28 @@ class LateLoader(DataLoader[B]):
 
     def __iter__(self) -> Iterator[B]:  # type: ignore[override]  # torch promises its own class
         share_turns()
-        yield from super().__iter__()
+        try:
+            yield from super().__iter__()
+        except (OSError, RuntimeError) as error:
+            if self.num_workers and (reason := _explain(str(error))):
+                raise InputError(reason) from error
+            raise
+
+
+def _explain(error: str) -> str | None:
+    """Return what ails the workers, and what to do; None for anything else."""
+    fewer = "use fewer --workers (--workers 0 needs none)"
+    if any(sign in error for sign in ("Bus error", "shared memory", "dev/shm", "Read-only file")):
+        return (
+            "the workers that load images have no room in shared memory (/dev/shm is full, small "
+            f"or read-only): {fewer}, or give the container more, as docker run --shm-size 2g does"
+        )
+    if "DataLoader worker" in error:
+        return (
+            "a worker that loads images was ended by the system, most likely for want of memory: "
+            f"{fewer}, a smaller --batch-size, or smaller images"
+        )
+    return None
 
 
 def outlive_signals(worker: int) -> None:

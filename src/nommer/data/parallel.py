@@ -65,9 +65,16 @@ def count_readers() -> int:
 def _can_fork() -> bool:
     """Return True where a process may be forked.
 
-    Not where systems advise against it, nor in one that may have no children.
+    Not where systems advise against it, nor in one that may have no children, or nothing to share
+    with them.
     """
-    return sys.platform == "linux" and not multiprocessing.current_process().daemon
+    if sys.platform != "linux" or multiprocessing.current_process().daemon:
+        return False
+    try:
+        multiprocessing.get_context("fork").Lock()
+    except OSError:  # /dev/shm is full or read-only, as in some containers
+        return False
+    return True
 
 
 def _by_processes(read: Callable[[T], R], files: Sequence[T], number: int) -> Iterator[R]:

@@ -1,5 +1,7 @@
 """A task's results on disk: evaluations, training batches, and answers to images."""
 
+import hashlib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,6 +9,9 @@ from typing import Any, ClassVar
 
 from nommer.predictions import Failure
 from nommer.tasks.evaluation import Evaluation
+
+_LONGEST = 200
+"""Bytes of a name of a result, of the 255 that disks take, before a number and an ending."""
 
 
 class TaskResults(ABC):
@@ -63,9 +68,28 @@ class UniqueNames:
 
     def of(self, path: Path) -> str:
         """Return the name for the result of this file."""
-        name, stem = path.stem, path.stem.casefold()
+        plain = _shorten(path.stem)
+        name, stem = plain, plain.casefold()
         while name.casefold() in self._taken:
             number = self._next.get(stem, 2)
-            name, self._next[stem] = f"{path.stem}-{number}", number + 1
+            name, self._next[stem] = f"{plain}-{number}", number + 1
         self._taken.add(name.casefold())
         return name
+
+
+def _shorten(stem: str) -> str:
+    """Return a name without control characters that leaves room for a number and an ending."""
+    plain = re.sub(r"[\x00-\x1f\x7f/]", "_", stem)
+    encoded = plain.encode(errors="surrogateescape")
+    if len(encoded) <= _LONGEST:
+        return plain
+    tail = hashlib.sha256(encoded).hexdigest()[:8]
+    return f"{encoded[:_LONGEST].decode(errors='ignore')}-{tail}"
+
+
+def with_files(answers: Sequence[Any], files: Sequence[str]) -> list[dict[str, Any]]:
+    """Return answers as plain values, each with the file that its labels are in."""
+    return [
+        answer.to_dict() | ({} if isinstance(answer, Failure) else {"labels": file})
+        for answer, file in zip(answers, files, strict=True)
+    ]

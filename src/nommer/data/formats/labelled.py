@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 from nommer.data.archives import find_archive
 from nommer.data.images import UNREAD_EXTENSIONS, is_folder, sub_folders
 from nommer.errors import InputError
+from nommer.shown import as_cell, of_cell
 
 Split = Literal["train", "val", "test"]
 
@@ -190,7 +191,8 @@ def split_as_csv(data: LabelledImages[S], contents: Mapping[Path, str] | None = 
     for split, samples in data.splits.items():
         for sample in samples:
             told = [] if contents is None else [contents.get(sample.path, "")]
-            rows.writerow([data.name_of(sample.path), split, data.target_of(sample), *told])
+            row = (data.name_of(sample.path), split, data.target_of(sample), *told)
+            rows.writerow(map(as_cell, row))
     return text.getvalue()
 
 
@@ -205,12 +207,13 @@ def content_of(*parts: str | bytes | None) -> str:
     return hashlib.sha256(joined).hexdigest()[:16]
 
 
-def read_split(root: Path, file: Path) -> dict[Split, set[Path]]:
+def read_split(root: Path, listed: Path) -> dict[Split, set[Path]]:
     """The files of each split that `split_as_csv` wrote, as paths under `root`."""
     splits: dict[Split, set[Path]] = defaultdict(set)
-    with file.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
+    with listed.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
         for row in csv.DictReader(stream):
-            splits[row["split"]].add(base_of(root) / row["file"])  # type: ignore[index]  # one of Split, as written
+            file = base_of(root) / of_cell(row["file"])
+            splits[row["split"]].add(file)  # type: ignore[index]  # one of Split, as written
     return splits
 
 

@@ -139,7 +139,7 @@ def save_predictions(
                 if prediction.threshold is None
                 else row | {"answered": name in prediction.chosen}
             )
-    write_csv(folder / "predictions.csv", rows)
+    write_csv(folder / "predictions.csv", rows, _COLUMNS)
 
 
 def save_pictures(

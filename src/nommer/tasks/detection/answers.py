@@ -8,7 +8,9 @@ from nommer.data.images import decode
 from nommer.files import write_csv, write_json
 from nommer.models.detection import Detector
 from nommer.predictions import Detections, Failure
-from nommer.tasks.results import UniqueNames
+from nommer.tasks.results import UniqueNames, with_files
+
+_COLUMNS = ("image", "class", "score", "left", "upper", "right", "lower", "error")
 
 
 def save_detections(
@@ -38,9 +40,11 @@ def save_detections(
         (folder / kind).mkdir()
     names = UniqueNames()
     kept: list[Detections | Failure] = []
+    files: list[str] = []
     for path, answer in answers:
         name = names.of(path)
         kept.append(answer)
+        files.append(f"labels/{name}.txt")
         if isinstance(answer, Failure):
             continue
         (folder / "labels" / f"{name}.txt").write_text(answer.to_yolo(), encoding="ascii")
@@ -49,9 +53,9 @@ def save_detections(
                 folder / "images" / f"{name}.png",
                 decode(path, model.preprocessing.reading),
             )
-    write_json(folder / "result.json", [answer.to_dict() for answer in kept])
+    write_json(folder / "result.json", with_files(kept, files))
     write_json(folder / "coco.json", _as_coco(kept, model))
-    write_csv(folder / "predictions.csv", _object_rows(kept))
+    write_csv(folder / "predictions.csv", _object_rows(kept), _COLUMNS)
     return kept
 
 
@@ -77,17 +81,18 @@ def _as_coco(answers: Sequence[Detections | Failure], model: Detector) -> dict[s
 
 
 def _object_rows(answers: Sequence[Detections | Failure]) -> list[dict[str, Any]]:
-    columns = ("image", "class", "score", "left", "upper", "right", "lower", "error")
     rows: list[dict[str, Any]] = []
     for answer in answers:
         if isinstance(answer, Failure):
             rows.append(
-                dict.fromkeys(columns, "") | {"image": answer.source, "error": answer.error}
+                dict.fromkeys(_COLUMNS, "") | {"image": answer.source, "error": answer.error}
             )
             continue
+        if not len(answer):
+            rows.append(dict.fromkeys(_COLUMNS, "") | {"image": answer.source})
         for label, score, box in zip(answer.labels, answer.scores, answer.boxes, strict=True):
             cells = (f"{score:.6f}", *(f"{value:.2f}" for value in box), "")
             rows.append(
-                dict(zip(columns, (answer.source, answer.class_names[label], *cells), strict=True))
+                dict(zip(_COLUMNS, (answer.source, answer.class_names[label], *cells), strict=True))
             )
     return rows

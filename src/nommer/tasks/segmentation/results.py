@@ -21,8 +21,10 @@ from nommer.progress import track
 from nommer.settings.pixel_range import Reading
 from nommer.tasks.evaluation import Evaluation
 from nommer.tasks.plots import plot_bars, plot_confusion, plot_rows
-from nommer.tasks.results import TaskResults, UniqueNames
+from nommer.tasks.results import TaskResults, UniqueNames, with_files
 from nommer.tasks.segmentation.data import describe_labels
+
+_COLUMNS = ("image", "class", "share", "error")
 
 _SHOWN = 6
 """Rows of a grid of pictures."""
@@ -161,8 +163,10 @@ def save_segmentations(
         (folder / kind).mkdir()
     names = UniqueNames()
     summaries: list[SegmentationSummary | Failure] = []
+    files: list[str] = []
     for path, answer in answers:
         name = f"{names.of(path)}.png"
+        files.append(f"index/{name}")
         if isinstance(answer, Failure):
             summaries.append(answer)
             continue
@@ -171,8 +175,8 @@ def save_segmentations(
         if pictures:
             answer.save(folder / "overlays" / name, decode(path, reading))
         summaries.append(answer.summary())
-    write_json(folder / "result.json", [summary.to_dict() for summary in summaries])
-    write_csv(folder / "predictions.csv", _share_rows(summaries))
+    write_json(folder / "result.json", with_files(summaries, files))
+    write_csv(folder / "predictions.csv", _share_rows(summaries), _COLUMNS)
     return summaries
 
 
