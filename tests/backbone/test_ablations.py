@@ -17,11 +17,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from nommer import NominationTrace
 from nommer.acceleration.fuse import fuse
-from nommer.backbone.compression import BASES, BlockTransform
+from nommer.backbone.ablations import TRANSFORMS, AblatedContext, BlockAverage, Mixture
 from nommer.backbone.config import NomMerConfig
 from nommer.backbone.contexts import CONTEXTS
 from nommer.backbone.network import NomMer
-from nommer.backbone.nominator import Mixture, NominatedContext, Nomination, gumbel_noise
+from nommer.backbone.nominator import NominatedContext, Nomination, gumbel_noise
 from nommer.backbone.variants import VARIANTS
 from nommer.nominations.intervention import intervene
 from nommer.nominations.trace import holds_nominations
@@ -127,7 +127,7 @@ def test_every_ablation_is_its_literal_form(reference, draw, enliven, ablation, 
 @pytest.mark.parametrize(("size", "kept"), [(8, 4), (4, 2), (4, 4), (6, 2), (8, 1)])
 def test_average_pooling_is_average_pooling(draw, size, kept):
     transform, grid = (
-        BlockTransform(size, kept=kept, compression="average"),
+        BlockAverage(size, kept=kept),
         draw(2, 2 * size, 3 * size, 3),
     )
     cell = size // kept
@@ -140,23 +140,24 @@ def test_average_pooling_is_average_pooling(draw, size, kept):
     torch.testing.assert_close(own.permute(0, 3, 1, 4, 2, 5).reshape(pooled.shape), pooled)
 
 
-@pytest.mark.parametrize("compression", BASES)
+@pytest.mark.parametrize("compression", TRANSFORMS)
 @pytest.mark.parametrize(("size", "kept"), [(1, 1), (4, 2), (5, 3), (7, 2), (8, 8)])
 def test_both_compressions_have_orthonormal_bases_of_the_same_shape(compression, size, kept):
-    basis = BASES[compression](size, kept)
+    basis = TRANSFORMS[compression](size, kept=kept).make_basis()
     assert basis.shape == (kept**2, size**2)
     torch.testing.assert_close(basis @ basis.T, torch.eye(kept**2, dtype=torch.float64))
 
 
 def test_one_coefficient_is_the_mean_either_way():
-    torch.testing.assert_close(BASES["average"](8, 1), BASES["dct"](8, 1))
+    one, other = (transform(8, kept=1).make_basis() for transform in TRANSFORMS.values())
+    torch.testing.assert_close(one, other)
 
 
 def test_as_many_coefficients_as_tokens_lose_nothing(draw):
     grid = draw(2, 8, 12, 3)
-    for compression in BASES:
-        transform = BlockTransform(4, kept=4, compression=compression)
-        torch.testing.assert_close(transform.inverse(transform(grid)), grid)
+    for transform in TRANSFORMS.values():
+        lossless = transform(4, kept=4)
+        torch.testing.assert_close(lossless.inverse(lossless(grid)), grid)
 
 
 # ---- the same classes, no more parameters than needed
@@ -250,10 +251,20 @@ def test_a_single_context_has_no_nominator_and_no_scores(create, draw):
         model(images)
 
 
-def test_every_mixer_is_of_the_same_class(create):
-    for options in ABLATIONS.values():
+def test_every_mixer_is_the_published_one_or_its_one_subclass(create):
+    for name, options in ABLATIONS.items():
         mixers = [stage.blocks[0].mixer for stage in create(**options).stages[:2]]
-        assert {type(mixer) for mixer in mixers} == {NominatedContext}
+        expected = NominatedContext if name == "published" else AblatedContext
+        assert {type(mixer) for mixer in mixers} == {expected}
+    assert issubclass(AblatedContext, NominatedContext)
+
+
+def test_an_ablation_is_computed_as_the_published_block_where_it_ablates_nothing(create, draw):
+    mixer, grid = create().stages[0].blocks[0].mixer, draw(2, 9, 13, 16)
+    every = {name: getattr(mixer, name) for name in ("convolution", "window", "spectral")}
+    spelled = AblatedContext(every, mixer.nominator).eval()
+    assert list(spelled.state_dict()) == list(mixer.state_dict())
+    assert torch.equal(spelled(grid), mixer(grid))
 
 
 # ---- everything a network can do, each ablation can

@@ -10,7 +10,7 @@ from torch import nn
 from nommer.backbone import layout
 from nommer.backbone.block import Block
 from nommer.backbone.contexts import ConvolutionContext
-from nommer.backbone.network import build_mixer
+from nommer.backbone.building import build_mixer
 from nommer.backbone.variants import VARIANTS
 
 

@@ -9,9 +9,10 @@ import torch
 from nommer.backbone.attention import GlobalAttention
 from nommer.backbone.block import Block
 from nommer.backbone.compression import BlockTransform
+from nommer.backbone.building import build_mixer
 from nommer.backbone.config import NomMerConfig
 from nommer.backbone.contexts import ConvolutionContext, SpectralContext, WindowContext
-from nommer.backbone.network import NomMer, build_mixer
+from nommer.backbone.network import NomMer
 from nommer.backbone.nominator import Nomination, gumbel_noise
 from nommer.backbone.stem import Downsample, Stem
 
@@ -113,7 +114,7 @@ def test_convolution_context(reference, draw, enliven, grid, training):
 @pytest.mark.parametrize("k", [4, 8])
 @pytest.mark.parametrize("grid", [*GRIDS, (16, 8)])
 def test_spectral_context(reference, draw, enliven, grid, k, training):
-    module = enliven(SpectralContext(16, heads=2, block_size=k)).train(training)
+    module = enliven(SpectralContext(16, heads=2, transform=BlockTransform(k))).train(training)
     settings = {"heads": 2, "k": k, "training": training}
     assert_same(
         module,

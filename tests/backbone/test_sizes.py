@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nommer.backbone import layout, stem
+from nommer.backbone.compression import BlockTransform
 from nommer.backbone.contexts import SpectralContext, WindowContext, spectral, window
-from nommer.backbone.stage import resample_position
+from nommer.backbone.resampling import resample_position
 
 SIZES = [(32, 32), (33, 47), (97, 131), (64, 640), (224, 224), (225, 223)]
 
@@ -73,8 +74,9 @@ def test_at_224_the_network_is_bit_for_bit_the_one_without_padding(create, draw,
     def no_padding(*_):
         raise AssertionError("nothing is padded at 224")
 
-    for module in (stem, window, spectral):
-        monkeypatch.setattr(module, "pad_maps", lambda maps, _multiple, _mode: maps)
+    monkeypatch.setattr(stem, "pad_maps", lambda images, _multiple, _mode: images)
+    for module in (window, spectral):
+        monkeypatch.setattr(module, "pad_grid", lambda grid, _multiple, _mode: grid)
     monkeypatch.setattr(WindowContext, "padding_bias", no_padding)
     monkeypatch.setattr(F, "pad", no_padding)
     assert torch.equal(model(images), scores)
@@ -84,6 +86,9 @@ def test_padding_returns_the_maps_themselves_when_nothing_is_missing(draw):
     maps = draw(1, 2, 8, 16)
     assert layout.pad_maps(maps, 8, "constant") is maps
     assert layout.pad_maps(maps, 7, "replicate").shape == (1, 2, 14, 21)
+    grid = layout.as_grid(maps)
+    assert layout.pad_grid(grid, 8, "constant") is grid
+    assert layout.pad_grid(grid, 7, "replicate").shape == (1, 14, 21, 2)
 
 
 @pytest.mark.parametrize("grid", [(8, 14), (9, 13), (1, 1), (7, 15)], ids=str)
@@ -92,15 +97,16 @@ def test_what_pads_a_window_is_never_attended_to(enliven, draw, monkeypatch, gri
     context = enliven(WindowContext(8, heads=2, window_size=7))
     x = draw(2, *grid, 8)
     expected = context(x)
-    pad_maps = window.pad_maps
+    pad_grid = window.pad_grid
 
-    def pad_with_noise(maps, multiple, mode):
-        padded = pad_maps(maps, multiple, mode).clone()
+    def pad_with_noise(grid, multiple, mode):
+        padded = pad_grid(grid, multiple, mode)
         inside = torch.zeros_like(padded, dtype=torch.bool)
-        inside[..., : maps.shape[2], : maps.shape[3]] = True
-        return torch.where(inside, padded, 1e3 * torch.randn_like(padded))
+        inside[:, : grid.shape[1], : grid.shape[2]] = True
+        noise = 1e3 * torch.randn_like(padded)
+        return grid if padded is grid else torch.where(inside, padded, noise)
 
-    monkeypatch.setattr(window, "pad_maps", pad_with_noise)
+    monkeypatch.setattr(window, "pad_grid", pad_with_noise)
     assert torch.equal(context(x), expected)
 
 
@@ -112,7 +118,7 @@ def test_a_window_cut_by_the_border_has_other_attention_than_zeros_would_give(
     x = draw(1, 9, 13, 8)
     expected = context(x)
     monkeypatch.setattr(
-        WindowContext, "padding_bias", lambda self, grid, _rows, _columns: grid.new_zeros(1)
+        WindowContext, "padding_bias", lambda self, padded, _rows, _columns: padded.new_zeros(1)
     )
     unmasked = context(x)
     assert torch.allclose(unmasked[:, :7, :7], expected[:, :7, :7], atol=1e-6)
@@ -121,7 +127,7 @@ def test_a_window_cut_by_the_border_has_other_attention_than_zeros_would_give(
 
 @torch.no_grad()
 def test_blocks_cut_by_the_border_repeat_the_last_tokens(enliven, draw):
-    context = enliven(SpectralContext(16, heads=2, block_size=8)).eval()
+    context = enliven(SpectralContext(16, heads=2, transform=BlockTransform(8))).eval()
     x = draw(2, 9, 13, 16)
     repeated = F.pad(x.permute(0, 3, 1, 2), (0, 3, 0, 7), mode="replicate").permute(0, 2, 3, 1)
     assert torch.equal(context(x), context(repeated)[:, :9, :13])

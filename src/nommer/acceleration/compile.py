@@ -1,7 +1,4 @@
-"""What makes a network faster and changes nothing else: layout of weights, compilation.
-
-And the digits of float32.
-"""
+"""Compilation, layout of weights, and settings of the GPU's libraries, around whole networks."""
 
 import os
 import shutil
@@ -20,14 +17,14 @@ from nommer.models.recogniser import Recogniser
 COMPILERS = ("g++", "clang++", "cl")
 
 _OPEN_SIZES = ("force_layout_optimization", "strict_output_strides")
-"""Options of torch's compiler without which the backward pass of a convolution fixes the size of
-its images: the first keeps it from asking for the order of strides that are open, the second has
-views take the strides that they had."""
+"""Options of torch's compiler that keep the backward pass of a convolution from fixing the sides.
+
+The first keeps it from asking for the order of strides that are open, the second has views take the
+strides that they had.
+"""
 
 _MOST_GRAPHS = 64
-"""How often blocks of one class may be compiled: per stage, drop path and mode, and for grids of a
-single part.
-"""
+"""Graphs of blocks of one class: per stage, drop path and mode, and for grids of a single part."""
 
 Output = TypeVar("Output")
 
@@ -35,9 +32,7 @@ Output = TypeVar("Output")
 def channels_last(model: nn.Module) -> None:
     """Lay the weights of convolutions out with the channels last, as token grids are.
 
-    Values and names stay.
-
-    Convolutions then take and give token grids as they are, and GPUs use the kernels that are made
+    Values and names stay. Convolutions then take and give token grids as they are, and GPUs use the kernels that are made
     for them. Other weights of four dimensions are no convolution kernels and keep their layout.
     """
     for module in model.modules():
@@ -46,7 +41,7 @@ def channels_last(model: nn.Module) -> None:
 
 
 def compiled(forward: Callable[[Tensor], Output]) -> Callable[[Tensor], Output]:
-    """A function of images (B, channels, H, W), compiled as a whole at its first call.
+    """Return a function of images (B, channels, H, W), compiled as a whole at its first call.
 
     Every image size is compiled for itself, up to torch's limit of eight, after which it runs
     uncompiled; for images of many sizes there is `compile_blocks`. Batches of any length share what
@@ -63,16 +58,14 @@ def compiled(forward: Callable[[Tensor], Output]) -> Callable[[Tensor], Output]:
 
 
 def compile_blocks(model: nn.Module) -> bool:
-    """Have the parts of a NomMer in `model` compiled at their first call.
-
-    Stem, downsampling and every block.
+    """Have stem, downsampling and every block of a NomMer compiled at their first call.
 
     Sizes stay open, so a few graphs serve images of all sizes, in training too. Of the whole
     network torch does not generate such code in useful time: its sizes are nested roundings, while
     those of each part are new symbols.
 
     Returns:
-        Whether there is a NomMer in `model`.
+        True where there is a NomMer in `model`.
     """
     network = next((module for module in model.modules() if isinstance(module, NomMer)), None)
     if network is None:
@@ -90,7 +83,7 @@ def compile_blocks(model: nn.Module) -> bool:
 
 
 def compile_inference(model: Recogniser) -> None:
-    """Have the forward pass of a classifier, segmenter or detector compiled from its first call on.
+    """Have the forward pass of a classifier, segmenter or detector compiled at its first call.
 
     A classifier's images have one size; the others' have many, so there it is the blocks of a
     NomMer, and of another network the whole, for each size. Modules, names of weights and hooks
@@ -119,9 +112,7 @@ def check_compiler() -> None:
 
 @contextmanager
 def exact_float32() -> Iterator[None]:
-    """Compute float32 as float32 on a GPU too.
-
-    By default cuDNN's convolutions would round products to TF32.
+    """Compute float32 as float32 on a GPU too: cuDNN's convolutions would round products to TF32.
 
     Who asks for `--precision 32` wants its digits; for speed there is bf16.
     """
@@ -135,8 +126,7 @@ def exact_float32() -> Iterator[None]:
 
 @contextmanager
 def sound_attention() -> Iterator[None]:
-    """Attention on a GPU without cuDNN's kernels, whose backward pass gives NaN for sequences like
-    those of stage 3.
+    """Keep attention on a GPU from cuDNN's kernels, whose backward pass gives NaN in stage 3.
 
     Known of sequences of 64 tokens (an image of 64 pixels, stem of stride 2) on H100 and H200 with
     torch 2.11 to 2.13: https://github.com/pytorch/pytorch/issues/196678. Flash and memory-efficient

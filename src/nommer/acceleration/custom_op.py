@@ -1,6 +1,4 @@
-"""Packed layers inside what torch.compile makes.
-
-One operator for each, which the compiler does not look into.
+"""Packed layers inside what torch.compile makes: a custom op that it does not look into.
 
 Packed weights are no tensors that a compiler can take apart, so a graph holds the layer's number in
 their place.
@@ -19,11 +17,11 @@ class Layer(Protocol):
     """A layer with packed weights."""
 
     def compute(self, x: Tensor, residual: Tensor | None) -> Tensor:
-        """What it makes of `x`, by its packed weights."""
+        """Compute the layer by its packed weights."""
         ...
 
     def shaped(self, x: Tensor) -> Tensor:
-        """A tensor of the shape and layout that comes out."""
+        """Return a tensor of the shape and layout that comes out."""
         ...
 
 
@@ -32,7 +30,7 @@ _NUMBERS = count()
 
 
 def register(layer: Layer) -> int:
-    """The number by which a graph knows `layer`, as long as it exists."""
+    """Return the number by which a graph knows `layer`, as long as it exists."""
     number = next(_NUMBERS)
     _LAYERS[number] = layer
     return number
@@ -40,7 +38,7 @@ def register(layer: Layer) -> int:
 
 @torch.library.custom_op("nommer::packed_layer", mutates_args=())
 def packed_layer(x: Tensor, residual: Tensor | None, number: int) -> Tensor:
-    """`compute` of the layer of this number."""
+    """Compute the layer of this number."""
     return _LAYERS[number].compute(x, residual)
 
 

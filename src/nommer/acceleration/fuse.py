@@ -1,17 +1,15 @@
-"""A NomMer for inference.
-
-What is constant once training is over is computed once and folded together.
+"""A NomMer for inference: what is constant once training is over is folded together.
 
 - batch norms into the convolutions before them, also those of a segmenter's decoder;
 - block DCT (or pooling), grouped 1x1 convolution and batch norm into one strided grouped
   convolution;
 - grouped 1x1 convolution and inverse DCT into one matrix per group;
 - the window context's bias, gathered from its table;
-- nomination by selecting instead of multiplying and adding;
+- nomination by selecting instead of multiplying and adding, scores padded on a GPU (`nominator`);
 - on the CPU, weights packed for its matrix products, with the activation or residual addition after
   them (`packed`).
 
-The slow, literal twins are the modules themselves; the tests compare both.
+The literal twins are the modules themselves; the tests compare both.
 """
 
 import copy
@@ -25,11 +23,13 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from nommer.acceleration.nominator import PaddedNominator, padded_linear
 from nommer.acceleration.packed import PackedConv2d, PackedLinear, can_pack, pack
+from nommer.acceleration.spectral import squeezing_kernels, widen_blocks, widening_kernels
+from nommer.acceleration.training import literal
 from nommer.backbone.block import Block, Mlp
 from nommer.backbone.contexts import ConvolutionContext, SpectralContext, WindowContext
-from nommer.backbone.contexts.spectral import widen_blocks
-from nommer.backbone.layout import as_grid, as_maps, crop_grid, pad_maps
+from nommer.backbone.layout import as_grid, as_maps, crop_grid, pad_grid
 from nommer.backbone.nominator import Nomination, Nominator
 from nommer.backbone.stem import Stem, whole_patches
 from nommer.models.upernet import TolerantBatchNorm
@@ -39,15 +39,13 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 def fuse(model: Model) -> Model:
-    """A fused copy of `model` (anything that contains a NomMer) in evaluation mode.
-
-    `model` stays as it is.
+    """Return a fused copy of `model`, anything that contains a NomMer, in evaluation mode.
 
     The copy gives the same outputs up to rounding (about 1e-6 relative in float32) and nominates
     the same contexts but for ties within rounding. It is for inference: its parameters take no
     gradients.
     """
-    fused = copy.deepcopy(model).eval()
+    fused = literal(copy.deepcopy(model)).eval()
     for parent in list(fused.modules()):
         for name, child in list(parent.named_children()):
             if type(child) in _FUSED:
@@ -78,16 +76,12 @@ class FusedStem(nn.Module):
         self.patch_size, self.conv = stem.patch_size, PackedConv2d(_folded(stem, "conv", "norm"))
 
     def forward(self, images: Images) -> TokenGrid:
-        """Images (B, channels, H, W) to tokens (B, ceil(H / patch_size), ceil(W / patch_size),
-        width).
-        """
+        """Images (B, channels, H, W) to tokens, (B, ceil(H / stride), ceil(W / stride), width)."""
         return as_grid(F.relu(self.conv(whole_patches(images, self.patch_size))))
 
 
 class FusedConvolutionContext(nn.Module):
-    """The convolutional context with its batch norms folded, ReLU and addition on the way out of
-    each convolution.
-    """
+    """The convolutional context, batch norms folded, ReLU and addition done on the way out."""
 
     def __init__(self, context: ConvolutionContext) -> None:
         super().__init__()
@@ -96,19 +90,13 @@ class FusedConvolutionContext(nn.Module):
         )
 
     def forward(self, grid: TokenGrid) -> TokenGrid:
-        """Context of every token from its neighbours within 3x3.
-
-        (B, rows, columns, width), same shape out.
-        """
+        """Context of every token from its 3x3 neighbours: (B, rows, columns, width), same out."""
         maps = as_maps(grid)
         return as_grid(self.conv3(self.conv2(self.conv1(maps)), maps))
 
 
 class FusedMlp(nn.Module):
-    """Linear, GELU, Linear.
-
-    The GELU on the way out of the first, the residual's addition on that of the second.
-    """
+    """Linear, GELU, Linear: GELU and the residual's addition done on the way out."""
 
     def __init__(self, mlp: Mlp) -> None:
         super().__init__()
@@ -124,12 +112,8 @@ class FusedBlock(nn.Module):
 
     def __init__(self, block: Block) -> None:
         super().__init__()
-        self.norm1, self.norm2, self.mixer, self.mlp = (
-            block.norm1,
-            block.norm2,
-            block.mixer,
-            FusedMlp(block.mlp),
-        )
+        self.norm1, self.norm2 = block.norm1, block.norm2
+        self.mixer, self.mlp = block.mixer, FusedMlp(block.mlp)
 
     def forward(self, x: TokensOrGrid) -> TokensOrGrid:
         """Tokens in, tokens out, in the same arrangement."""
@@ -163,40 +147,31 @@ class FusedWindowContext(WindowContext):
 
 
 class FusedSpectralContext(nn.Module):
-    """The global context with each transform, its convolution and the batch norm multiplied out
-    once.
-    """
+    """The global context, transforms, convolutions and batch norm multiplied out once."""
 
     expand: Tensor
 
     def __init__(self, context: SpectralContext) -> None:
         super().__init__()
-        side, width, groups = (
-            context.transform.block_size,
-            context.norm.num_features,
-            context.compress.groups,
-        )
-        self.block_size, self.attention = side, context.attention
+        self.block_size, self.attention = context.transform.block_size, context.attention
         exact, dtype = copy.deepcopy(context).double(), context.norm.weight.dtype
+        side, width, groups = self.block_size, context.norm.num_features, context.compress.groups
         merged = nn.Conv2d(width, width, side, stride=side, groups=groups, bias=False)
-        kernels = rearrange(exact.compress_kernels(), "g (j i c) o -> (g o) c j i", j=side, i=side)
+        kernels = rearrange(squeezing_kernels(exact), "g (j i c) o -> (g o) c j i", j=side, i=side)
         merged.weight = nn.Parameter(kernels)
         self.compress = fuse_conv_bn_eval(merged.eval(), exact.norm).to(dtype)
-        self.register_buffer("expand", exact.expand_kernels().detach().to(dtype))
+        self.register_buffer("expand", widening_kernels(exact).detach().to(dtype))
 
     def forward(self, grid: TokenGrid) -> TokenGrid:
-        """Context of every token from the whole image: (B, rows, columns, width), same shape out."""
-        _, rows, columns, _ = grid.shape
-        padded = pad_maps(as_maps(grid), self.block_size, "replicate")
-        attended = self.attention(as_grid(self.compress(padded)))
-        return crop_grid(widen_blocks(attended, self.expand, self.block_size), rows, columns)
+        """Context of every token from the whole image: (B, rows, columns, width), same out."""
+        padded = pad_grid(grid, self.block_size, "replicate")
+        attended = self.attention(as_grid(self.compress(as_maps(padded))))
+        widened = widen_blocks(attended, self.expand, self.block_size)
+        return crop_grid(widened, *grid.shape[1:3])
 
 
-class FusedNominator(Nominator):
-    """The nominator that selects the nominated context.
-
-    Its `nomination` is the same module, for hooks.
-    """
+class FusedNominator(PaddedNominator):
+    """The nominator that selects the nominated context; `nomination` is the same, for hooks."""
 
     def __init__(self, nominator: Nominator) -> None:
         nn.Module.__init__(self)
@@ -209,7 +184,7 @@ class FusedNominator(Nominator):
         together = contexts[0] + contexts[1]
         for context in contexts[2:]:
             together += context
-        weights = self.nomination(self.scores(together))
+        weights = self.nomination(padded_linear(self.score, together))
         *before, chosen = contexts
         for index, context in reversed(list(enumerate(before))):
             chosen = torch.where(weights[..., index : index + 1] > 0, context, chosen)
@@ -217,8 +192,10 @@ class FusedNominator(Nominator):
 
 
 def _fuse_nominator(nominator: Nominator) -> Nominator:
-    """A mixture selects nothing and stays as it is."""
-    return FusedNominator(nominator) if type(nominator.nomination) is Nomination else nominator
+    if type(nominator.nomination) is Nomination:
+        return FusedNominator(nominator)
+    nominator.__class__ = PaddedNominator  # a mixture selects nothing
+    return nominator
 
 
 _FUSED: dict[type[nn.Module], Callable[..., nn.Module]] = {

@@ -1,11 +1,10 @@
-"""Linear layers and convolutions whose weights lie in memory as the processor's matrix products
-want them.
+"""Linear layers and convolutions whose weights lie as the processor's matrix products want them.
 
 torch's own layers bring float32 weights into that order again at every call, or (linear layers) use
 a library that is slower on many processors; and they write what an activation or an addition then
 reads again. Here oneDNN packs the weights once and does the activation or the addition on the way
 out, through the same operators that torch.compile uses (`torch.ops.mkldnn`); in what torch.compile
-makes, each layer is one operator (`opaque`). Where they do not apply (another device or dtype,
+makes, each layer is one operator (`custom_op`). Where they do not apply (another device or dtype,
 autocast, gradients, an export, a count of operations) each layer is the plain one that it is made
 from: its literal twin, with which the tests compare it.
 """
@@ -16,9 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nommer.acceleration.cpu import at_work_on_cpu, wants_gradient
 from nommer.acceleration.custom_op import packed_layer, register
-from nommer.backbone.cpu import at_work_on_cpu, wants_gradient
-from nommer.backbone.linear import Linear
 
 Activation = Literal["none", "relu", "gelu"]
 
@@ -28,16 +26,14 @@ _HAS_BF16 = torch._C._has_mkldnn and _OPERATORS._is_mkldnn_bf16_supported()
 
 
 def _packs(dtype: torch.dtype) -> bool:
-    """Whether oneDNN computes in this dtype on this processor."""
+    """Tell whether oneDNN computes in this dtype on this processor."""
     if not torch._C._has_mkldnn or not torch.backends.mkldnn.enabled:
         return False
     return dtype == torch.float32 or (dtype == torch.bfloat16 and _HAS_BF16)
 
 
 class _Packed(nn.Module):
-    """A layer with `weight` and `bias` that keeps its packed weight beside them, made when it is
-    first used.
-    """
+    """A layer that keeps its packed weight beside `weight` and `bias`, made when first used."""
 
     weight: Tensor
     bias: Tensor | None
@@ -48,7 +44,7 @@ class _Packed(nn.Module):
         self._number = register(self)
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        """What the layer makes of `x`, plus a `residual` of the same shape."""
+        """Compute the layer, and add a `residual` of the shape that comes out."""
         if not self.applies(x):
             return self.plain(x, residual)
         if torch.compiler.is_compiling():
@@ -56,7 +52,7 @@ class _Packed(nn.Module):
         return self.compute(x, residual)
 
     def applies(self, x: Tensor) -> bool:
-        """Whether packed weights apply to `x`; else the plain layer has to do."""
+        """Tell whether packed weights apply to `x`; else the plain layer has to do."""
         if torch.compiler.is_exporting() or not _packs(x.dtype) or wants_gradient(x, self.weight):
             return False
         if not torch.compiler.is_compiling():
@@ -68,21 +64,21 @@ class _Packed(nn.Module):
         )
 
     def packed(self, x: Tensor) -> Tensor:
-        """The packed weight, made for the first `x`."""
+        """Return the packed weight, which is made for the first `x`."""
         if self._packed is None:
             self._packed = self._pack(x)
         return self._packed
 
     def plain(self, x: Tensor, residual: Tensor | None) -> Tensor:
-        """The literal twin of `compute`."""
+        """Compute as `compute` does, by torch's own operators: its literal twin."""
         raise NotImplementedError
 
     def compute(self, x: Tensor, residual: Tensor | None) -> Tensor:
-        """What the layer makes of `x` by its packed weight."""
+        """Compute the layer by its packed weight."""
         raise NotImplementedError
 
     def shaped(self, x: Tensor) -> Tensor:
-        """A tensor of the shape and layout that comes out."""
+        """Return a tensor of the shape and layout that comes out."""
         raise NotImplementedError
 
     def _pack(self, x: Tensor) -> Tensor:
@@ -134,10 +130,7 @@ class PackedLinear(_Packed):
 
 
 class PackedConv2d(_Packed):
-    """`activation(convolution(x))`, or with a `residual` `activation(convolution(x) + residual)`.
-
-    No gelu.
-    """
+    """`activation(conv(x))`, or with a `residual` `activation(conv(x) + residual)`."""
 
     def __init__(self, conv: nn.Conv2d, activation: Literal["none", "relu"] = "none") -> None:
         super().__init__()
@@ -146,9 +139,7 @@ class PackedConv2d(_Packed):
         self.dilation, self.groups = conv.dilation, conv.groups
 
     def plain(self, x: Tensor, residual: Tensor | None) -> Tensor:
-        """(B, channels, H, W) to what the convolution makes of it, of which `residual` has the
-        shape.
-        """
+        """(B, channels, H, W) to (B, out_channels, ...), of which `residual` has the shape."""
         out = F.conv2d(
             x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups
         )
@@ -173,7 +164,7 @@ class PackedConv2d(_Packed):
         )
 
     def shaped(self, x: Tensor) -> Tensor:
-        """What a convolution gives, in the layout of `x`."""
+        """(B, out_channels, ...) in the layout of `x`."""
         weight = x.new_empty(self.weight.shape)
         return F.conv2d(x, weight, None, self.stride, self.padding, self.dilation, self.groups)
 
@@ -184,21 +175,16 @@ class PackedConv2d(_Packed):
 
 
 def can_pack(module: nn.Module) -> TypeGuard[nn.Linear | nn.Conv2d]:
-    """Whether this is a plain linear layer, or a plain convolution whose padding is a number of
-    zeros.
-    """
+    """Tell plain linear layers, and plain convolutions whose padding is a number of zeros."""
     if type(module) is nn.Conv2d:
         return module.padding_mode == "zeros" and not isinstance(module.padding, str)
-    return type(module) in (nn.Linear, Linear)
+    return type(module) is nn.Linear
 
 
 def pack(
     module: nn.Linear | nn.Conv2d, activation: Activation = "none"
 ) -> "PackedLinear | PackedConv2d":
-    """The packed layer that computes `activation(module(x))`.
-
-    It shares its parameters with `module`.
-    """
+    """Return the packed layer of `activation(module(x))`; it shares the parameters of `module`."""
     if isinstance(module, nn.Linear):
         return PackedLinear(module, activation)
     if activation == "gelu":

@@ -1,13 +1,9 @@
-"""The block that every stage repeats.
-
-Mix, then MLP, each pre-norm and residual (paper section 3.1).
-"""
+"""The block that every stage repeats: mix, then MLP, each pre-norm and residual (section 3.1)."""
 
 import torch.nn.functional as F
 from timm.layers import DropPath
 from torch import nn
 
-from nommer.backbone.linear import Linear
 from nommer.shapes import TokensOrGrid
 
 
@@ -16,11 +12,11 @@ class Mlp(nn.Module):
 
     def __init__(self, width: int, *, ratio: int) -> None:
         super().__init__()
-        self.fc1 = Linear(width, ratio * width)
-        self.fc2 = Linear(ratio * width, width)
+        self.fc1 = nn.Linear(width, ratio * width)
+        self.fc2 = nn.Linear(ratio * width, width)
 
     def forward(self, x: TokensOrGrid) -> TokensOrGrid:
-        """Tokens in, tokens out, in the same arrangement."""
+        """Change every token by itself."""
         return self.fc2(F.gelu(self.fc1(x)))
 
 

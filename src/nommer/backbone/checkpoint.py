@@ -14,8 +14,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from nommer.backbone.compression import dct_basis
-from nommer.backbone.config import NomMerConfig
-from nommer.backbone.contexts.spectral import GROUPS
+from nommer.backbone.config import GROUPS, NomMerConfig
 from nommer.backbone.contexts.window import relative_position_index
 from nommer.backbone.variants import VARIANTS
 
@@ -65,7 +64,7 @@ _CONSTANT = re.compile(
 
 
 def is_published(state_dict: Mapping[str, Tensor]) -> bool:
-    """Whether `state_dict` has the published layout."""
+    """Tell whether `state_dict` has the published layout."""
     return "cnn1.weight" in state_dict and "transformer1.layers.0.0.norm.weight" in state_dict
 
 
@@ -75,7 +74,7 @@ def is_ours(state_dict: Mapping[str, Tensor]) -> bool:
 
 
 def from_published(state_dict: Mapping[str, Tensor]) -> StateDict:
-    """State dict in the published layout -> in ours; the tensors are the same objects.
+    """Rename a published state dict to our layout; the tensors are the same objects.
 
     Raises:
         ValueError: a key that the published layout does not have, or a constant of a wrong shape.
@@ -95,9 +94,7 @@ def from_published(state_dict: Mapping[str, Tensor]) -> StateDict:
 
 
 def to_published(state_dict: Mapping[str, Tensor]) -> StateDict:
-    """State dict in our layout -> in the published one, constants made again.
-
-    The inverse of `from_published`.
+    """Rename a state dict of ours to the published layout, constants made again.
 
     The network must be as published: that layout has no place for ablations, and a state dict does
     not tell them all.
@@ -135,7 +132,7 @@ def _check_contexts(state_dict: Mapping[str, Tensor]) -> None:
 
 
 def published_config(state_dict: Mapping[str, Tensor]) -> NomMerConfig:
-    """The variant that a state dict in the published layout belongs to.
+    """Find the variant that a published state dict belongs to.
 
     Raises:
         ValueError: no published variant has these widths and depths; the message shows them.
@@ -189,7 +186,7 @@ def _to_published(key: str) -> str:
 
 
 def _spectral_blocks(published: Mapping[str, Tensor]) -> Iterator[tuple[str, int, int, int]]:
-    """Of every nominator block its name, the window's side, the width and the kept coefficients."""
+    """Yield the name, window side, width and kept coefficients of every nominator block."""
     for key, table in published.items():
         if key.endswith(_TABLE):
             block = key.removesuffix(_TABLE)
@@ -199,7 +196,7 @@ def _spectral_blocks(published: Mapping[str, Tensor]) -> Iterator[tuple[str, int
 
 
 def _constant_shapes(published: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    """The shapes of the constant entries, which a stranger's file may not ask us to make."""
+    """Return the shapes of the constant entries, which a stranger's file may not have us make."""
     shapes: dict[str, tuple[int, ...]] = {}
     for block, side, width, kept in _spectral_blocks(published):
         size = 2 * kept  # every published block size is even

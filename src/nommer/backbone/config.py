@@ -1,15 +1,18 @@
-"""What fixes a NomMer network: one frozen, validated description."""
+"""The architecture of a NomMer network: one frozen, validated description, without torch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nommer.backbone.compression import BASES
-from nommer.backbone.contexts import CONTEXTS
-from nommer.backbone.contexts.spectral import GROUPS
-from nommer.backbone.nominator import FUSIONS
-
 NUM_STAGES = 4
+CONTEXTS = ("convolution", "window", "global")
+"""Names of the contexts, in the order of the nomination logits."""
+GROUPS = 8
+"""Groups of the 1x1 convolutions that squeeze a block's coefficients into one token and back."""
 GLOBAL_POOLS = ("token", "avg", "")
+FUSIONS = ("nomination", "softmax", "sum")
+"""Ways to make one of the contexts; the first is the published one, the others are ablations."""
+COMPRESSIONS = ("dct", "average")
+"""Ways to compress a block for the global context; average pooling is an ablation."""
 
 
 def _height_width(value: int | Sequence[int]) -> tuple[int, int]:
@@ -54,31 +57,24 @@ class NomMerConfig:
     num_classes: int = 1000
     """Outputs of the classifier; 0 for none."""
     img_size: int | Sequence[int] = 224
-    """Image size (height, width) in pixels whose stage-3 grid the position embedding has; other
-    sizes resample it.
-    """
+    """Image size (height, width) in pixels of the position embedding; others resample it."""
     global_pool: str = "token"
-    """What the classifier sees: "token" the class token, "avg" the mean of the others, "" all of
-    them.
-    """
+    """Input of the classifier: "token" the class token, "avg" the mean of the others, "" all."""
     drop_rate: float = 0.0
     """Dropout before the classifier."""
     drop_path_rate: float = 0.0
     """Drop path of the last block; it grows linearly from 0 over all blocks."""
     contexts: Sequence[str] = CONTEXTS
-    """Which contexts the blocks of stages 1 and 2 have: all of "convolution", "window", "global",
-    or some. A single one has no nominator, so nothing is nominated."""
+    """Contexts of the blocks of stages 1 and 2; a single one leaves nothing to nominate."""
     fusion: str = "nomination"
-    """How they become one: "nomination" of one per token, "softmax" mixture by the nominator's
-    scores, or "sum".
-    """
+    """How they become one: "nomination" of one per token, "softmax" mixture by scores, "sum"."""
     compression: str = "dct"
-    """How the global context compresses its blocks: "dct", or "average" pooling to as many
-    coefficients.
-    """
+    """How the global context compresses its blocks: "dct", "average" (as many coefficients)."""
     kept_coefficients: Sequence[int] | None = None
-    """r, the coefficients kept per side of a block in stages 1 and 2, 1 to k; None for ceil(k / 2),
-    as published (also where just that is given)."""
+    """r, the coefficients kept per side of a block in stages 1 and 2, 1 to k.
+
+    None for ceil(k / 2) as published, also where just that is given.
+    """
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "img_size", _height_width(self.img_size))
@@ -154,9 +150,9 @@ class NomMerConfig:
             )
 
     def _check_compression(self) -> None:
-        if self.compression not in BASES:
+        if self.compression not in COMPRESSIONS:
             raise ValueError(
-                f"compression must be one of {', '.join(BASES)}, got {self.compression!r}"
+                f"compression must be one of {', '.join(COMPRESSIONS)}, got {self.compression!r}"
             )
         if self.kept_coefficients is not None:
             kept = tuple(self.kept_coefficients)
@@ -183,10 +179,7 @@ class NomMerConfig:
 
     @property
     def kept(self) -> tuple[int, ...]:
-        """Coefficients kept per side of a block in stages 1 and 2.
-
-        `kept_coefficients`, or ceil(k / 2).
-        """
+        """Coefficients r per side in stages 1 and 2: `kept_coefficients`, or ceil(k / 2)."""
         return (
             self._published_kept
             if self.kept_coefficients is None
@@ -195,11 +188,19 @@ class NomMerConfig:
 
     @property
     def nominates(self) -> bool:
-        """Whether contexts are chosen or weighed token by token.
-
-        There are several, and they are not summed.
-        """
+        """True where contexts are chosen or weighed token by token: several, and not summed."""
         return len(self.contexts) > 1 and self.fusion != "sum"
+
+    @property
+    def ablates(self) -> bool:
+        """True where the blocks of stages 1 and 2 are not the published ones."""
+        published = (CONTEXTS, "nomination", "dct", None)
+        return published != (
+            self.contexts,
+            self.fusion,
+            self.compression,
+            self.kept_coefficients,
+        )
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -217,8 +218,6 @@ class NomMerConfig:
         return self.grid_size(*_height_width(self.img_size), stage=2)
 
     def grid_size(self, height: int, width: int, stage: int) -> tuple[int, int]:
-        """Rows and columns of the token grid of `stage` (0 to 3) for an image of `height` x `width`
-        pixels.
-        """
+        """Return rows and columns of the tokens of `stage` (0 to 3) for an image in pixels."""
         reduction = self.reductions[stage]
         return (height + reduction - 1) // reduction, (width + reduction - 1) // reduction

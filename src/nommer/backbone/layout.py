@@ -1,7 +1,8 @@
-"""The few layout changes of the network that einops would make no clearer.
+"""Token grids seen as maps, and their sides filled up to a multiple.
 
-A token grid `(B, rows, columns, width)` and a channels-last NCHW tensor are the same memory, so
-going from one to the other costs nothing.
+A token grid `(B, rows, columns, width)` and channels-last NCHW maps are the same memory, so going
+from one to the other costs nothing. Sides may be open, in what is compiled or exported for images
+of any size; what torch cannot do with open sides is done in another way here, and nowhere else.
 """
 
 from typing import TYPE_CHECKING
@@ -16,9 +17,7 @@ if TYPE_CHECKING:
     Side = int
 else:
     Side = int | torch.SymInt
-"""Rows or columns; in an export for any size they are still open, and torch's types call them
-numbers all the same.
-"""
+"""Rows or columns; `SymInt` while they are open, which torch's own annotations call `int` too."""
 
 
 def as_maps(grid: TokenGrid) -> FeatureMap:
@@ -32,24 +31,23 @@ def as_grid(maps: FeatureMap) -> TokenGrid:
 
 
 def missing_to_multiple(size: Side, multiple: int) -> Side:
-    """How much is missing from `size` to the next multiple of `multiple`: 0 when it divides evenly."""
-    return (
-        size + multiple - 1
-    ) // multiple * multiple - size  # a size that is still open divides evenly once padded
+    """Return how much is missing from `size` to the next multiple of `multiple`, or 0."""
+    # not `-size % multiple`: torch has to see that an open size divides evenly once it is padded
+    return (size + multiple - 1) // multiple * multiple - size
 
 
 def pad_maps(maps: FeatureMap, multiple: int, mode: str) -> NextMap:
     """Pad maps at the right and bottom until both sides are a multiple of `multiple`.
 
-    Returns `maps` itself, untouched, when nothing is missing; where the size is still open
-    (compiled or exported for any size) they are padded whatever is missing. `mode` is a mode of
-    `torch.nn.functional.pad`: "constant" (zeros) or "replicate".
+    Maps that lack nothing are returned themselves; maps with open sides are padded by whatever is
+    missing, be it 0. `mode` is one of `torch.nn.functional.pad`: "constant" (zeros) or "replicate".
     """
     rows, columns = maps.shape[-2:]
     bottom, right = missing_to_multiple(rows, multiple), missing_to_multiple(columns, multiple)
     if statically_known_true(bottom == 0) and statically_known_true(right == 0):
         return maps
     if mode == "replicate" and torch.compiler.is_compiling() and not torch.compiler.is_exporting():
+        # the layout of its backward pass is guessed wrongly where sides are open
         below = torch.arange(rows + bottom, device=maps.device) >= rows
         beside = torch.arange(columns + right, device=maps.device) >= columns
         maps = torch.where(below[:, None], maps[:, :, -1, None], F.pad(maps, (0, 0, 0, bottom)))
@@ -57,16 +55,19 @@ def pad_maps(maps: FeatureMap, multiple: int, mode: str) -> NextMap:
     return F.pad(maps, (0, right, 0, bottom), mode=mode)
 
 
-def crop_grid(grid: TokenGrid, rows: Side, columns: Side) -> NextGrid:
-    """The first `rows` x `columns` of a grid that was padded.
+def pad_grid(grid: TokenGrid, multiple: int, mode: str) -> NextGrid:
+    """Pad a token grid as `pad_maps` does; a grid that lacks nothing is returned itself."""
+    maps = as_maps(grid)
+    padded = pad_maps(maps, multiple, mode)
+    return grid if padded is maps else as_grid(padded)
 
-    Itself, untouched, when it has no more.
-    """
-    more_rows, more_columns = grid.shape[1] - rows, grid.shape[2] - columns
+
+def crop_grid(padded: TokenGrid, rows: Side, columns: Side) -> NextGrid:
+    """Return the first `rows` x `columns` of a padded grid; itself when it has no more."""
+    more_rows, more_columns = padded.shape[1] - rows, padded.shape[2] - columns
     if statically_known_true(more_rows == 0) and statically_known_true(more_columns == 0):
-        return grid
+        return padded
     if torch.compiler.is_compiling() and not torch.compiler.is_exporting():
-        return F.pad(
-            grid, (0, 0, 0, -more_columns, 0, -more_rows)
-        )  # a slice's backward pass cannot be compiled open
-    return grid[:, :rows, :columns]
+        # the backward pass of a slice cannot be compiled for open sides
+        return F.pad(padded, (0, 0, 0, -more_columns, 0, -more_rows))
+    return padded[:, :rows, :columns]

@@ -1,37 +1,25 @@
-"""The NomMer network, whole (paper section 3.1).
+"""The NomMer network, whole (paper section 3.1), and the contract that timm asks of a backbone.
 
-Stem, four stages, head, and the contract timm asks of a backbone.
-
-Data order: images (B, C, H, W) -> stem -> stages 1-2 nominate contexts -> stages 3-4 attend
-globally -> head.
+Images (B, C, H, W) -> stem -> stages 1-2 nominate contexts -> stages 3-4 attend globally -> head.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import Any, cast
+from typing import Any
 
 import torch
 from einops import rearrange
-from timm.layers import calculate_drop_path_rates
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
-from nommer.backbone.attention import GlobalAttention
-from nommer.backbone.block import Block
-from nommer.backbone.compression import BlockTransform
+from nommer.backbone.building import build_stages
 from nommer.backbone.config import NUM_STAGES, NomMerConfig
-from nommer.backbone.contexts import ConvolutionContext, SpectralContext, WindowContext
+from nommer.backbone.initialisation import init_linear, init_module
 from nommer.backbone.layout import as_maps
-from nommer.backbone.nominator import NominatedContext, Nomination
-from nommer.backbone.stage import (
-    BlockSequence,
-    ClassTokenStage,
-    PositionStage,
-    Stage,
-    resample_position,
-)
-from nommer.backbone.stem import Downsample, Stem
+from nommer.backbone.resampling import resample_position
+from nommer.backbone.stage import BlockSequence, PositionStage
+from nommer.backbone.stem import Stem
 from nommer.shapes import Images, Logits, TokenGrid, TokenLogits, Tokens, TokensOrGrid
 
 
@@ -39,8 +27,7 @@ class NomMer(nn.Module):
     """Vision transformer that nominates, per token, one of three contexts.
 
     Images of any size from 32 x 32 pixels up go in; class scores come out, or from
-    `forward_intermediates` the four stages' feature maps at strides 4, 8, 16, 32 (with `patch_size`
-    4).
+    `forward_intermediates` the feature maps of the four stages.
     """
 
     num_prefix_tokens = 1
@@ -66,7 +53,6 @@ class NomMer(nn.Module):
         self.init_weights()
 
     # ---- forward
-    # ----------------------------------------------------------------------------------------------------
 
     def forward(self, images: Images) -> Logits | TokenLogits:
         """Class scores (B, num_classes) of images (B, channels, H, W), normalised."""
@@ -78,18 +64,12 @@ class NomMer(nn.Module):
         return self.norm(tokens)
 
     def forward_head(self, tokens: Tokens, pre_logits: bool = False) -> Logits | TokenLogits:
-        """Class scores from the output of `forward_features`.
-
-        With `pre_logits`, the vector before the classifier.
-        """
+        """Class scores of `forward_features`' output; with `pre_logits`, the vector before them."""
         pooled = self.head_drop(self.pool(tokens))
         return pooled if pre_logits else self.head(pooled)
 
     def stage_outputs(self, images: Images) -> Iterator[TokensOrGrid]:
-        """Outputs of the stages in order: grids (B, rows, columns, width).
-
-        Stage 4's a sequence, class token first.
-        """
+        """Yield the stages' outputs: grids (B, rows, columns, width), of stage 4 a sequence."""
         if images.shape[-2] < 1 or images.shape[-1] < 1:
             raise ValueError(
                 f"images must have at least one pixel a side, got {tuple(images.shape)}"
@@ -100,12 +80,12 @@ class NomMer(nn.Module):
             yield x
 
     def pool(self, tokens: Tokens) -> Tensor:
-        """What the classifier sees of the tokens, as `global_pool` says."""
+        """Give the classifier its input: what `global_pool` says of the tokens."""
         if self.global_pool == "token":
             return tokens[:, 0]
-        return (
-            tokens[:, self.num_prefix_tokens :].mean(dim=1) if self.global_pool == "avg" else tokens
-        )
+        if self.global_pool == "avg":
+            return tokens[:, self.num_prefix_tokens :].mean(dim=1)
+        return tokens
 
     def forward_intermediates(
         self,
@@ -118,8 +98,7 @@ class NomMer(nn.Module):
         intermediates_only: bool = False,
         return_prefix_tokens: bool = False,
     ) -> list[Any] | tuple[Tensor, list[Any]]:
-        """Outputs of chosen stages, and unless `intermediates_only` the output of
-        `forward_features` before them.
+        """Return `forward_features`' output, unless `intermediates_only`, and chosen stages' maps.
 
         Args:
             images: (B, channels, H, W), normalised.
@@ -163,16 +142,12 @@ class NomMer(nn.Module):
     def take_indices(
         self, indices: int | list[int] | tuple[int, ...] | None
     ) -> tuple[list[int], int]:
-        """The stages that `indices` mean (an int: the last n; None: all), and the last of them."""
-        return feature_take_indices(
-            len(self.stages), list(indices) if isinstance(indices, tuple) else indices
-        )
+        """Return the stages that `indices` mean (an int: the last n; None: all), and their last."""
+        indices = list(indices) if isinstance(indices, tuple) else indices
+        return feature_take_indices(len(self.stages), indices)
 
     def split_prefix(self, output: TokensOrGrid, images: Images) -> tuple[TokenGrid, Tokens]:
-        """A stage's output as (grid, prefix tokens).
-
-        Stage 4's class token apart, (B, 0, width) for the others.
-        """
+        """Split a stage's output into grid and prefix: the class token, (B, 0, width) in 1-3."""
         if output.ndim == 4:
             return output, output.new_empty(output.shape[0], 0, output.shape[-1])
         rows, columns = self.config.grid_size(images.shape[-2], images.shape[-1], NUM_STAGES - 1)
@@ -180,7 +155,6 @@ class NomMer(nn.Module):
         return rearrange(tokens, "b (h w) c -> b h w c", h=rows, w=columns), prefix
 
     # ---- timm's contract
-    # --------------------------------------------------------------------------------------------
 
     def prune_intermediate_layers(
         self,
@@ -206,33 +180,25 @@ class NomMer(nn.Module):
         return self.head
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Replace the classifier by a new one for `num_classes` (0.
-
-        None), and the pooling if given.
-        """
+        """Replace the classifier by a new one for `num_classes` (0 for none); set the pooling."""
         pool = self.global_pool if global_pool is None else global_pool
         self.config = replace(self.config, num_classes=num_classes, global_pool=pool)
         self.num_classes, self.global_pool = num_classes, pool
         reference = next(self.parameters())
         self.head = self._classifier(num_classes).to(device=reference.device, dtype=reference.dtype)
-        self.head.apply(_init_linear)
+        self.head.apply(init_linear)
 
     def _classifier(self, num_classes: int) -> nn.Module:
         return nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Trade time for memory in training.
-
-        Recompute each block's activations in the backward pass.
-        """
+        """Trade time for memory: recompute each block's activations in the backward pass."""
         for module in self.modules():
             if isinstance(module, BlockSequence):
                 module.grad_checkpointing = enable
 
     def set_input_size(self, img_size: int | Sequence[int]) -> None:
-        """Resample the position embedding to the grid of `img_size` (pixels), to go on training at
-        that size.
-        """
+        """Resample the position embedding to `img_size` (pixels), to go on training there."""
         self.config = replace(self.config, img_size=img_size)
         for stage in self.stages:
             if isinstance(stage, PositionStage):
@@ -265,76 +231,6 @@ class NomMer(nn.Module):
         return {name for name, _ in self.named_parameters() if name.endswith(leaves)}
 
     def init_weights(self) -> None:
-        """Draw every weight anew and fill the constant buffers, also after `to_empty` from the meta
-        device.
-        """
+        """Draw every weight anew and fill the constant buffers, also after `to_empty`."""
         for module in self.modules():
-            _init_module(module)
-
-
-def build_stages(config: NomMerConfig) -> Iterator[Stage]:
-    """The four stages of `config`, in order."""
-    drop_paths = cast(
-        "list[list[float]]",
-        calculate_drop_path_rates(config.drop_path_rate, list(config.depths), stagewise=True),
-    )
-    for stage, (width, rates) in enumerate(zip(config.widths, drop_paths, strict=True)):
-        downsample = Downsample(width // 2, width) if stage else nn.Identity()
-        blocks = [
-            Block(
-                width,
-                build_mixer(config, stage),
-                mlp_ratio=config.mlp_ratios[stage],
-                drop_path=rate,
-            )
-            for rate in rates
-        ]
-        if stage < 2:
-            yield Stage(downsample, blocks)
-        elif stage == 2:
-            yield PositionStage(downsample, blocks, grid_size=config.position_grid, width=width)
-        else:
-            yield ClassTokenStage(downsample, blocks, width=width)
-
-
-def build_mixer(config: NomMerConfig, stage: int) -> nn.Module:
-    """The mixer of a block of `stage` (0 to 3).
-
-    Nominated context in stages 1-2, global attention in 3-4.
-    """
-    width, heads = config.widths[stage], config.num_heads[stage]
-    if stage >= len(config.block_sizes):
-        return GlobalAttention(width, heads=heads)
-    size, kept = config.block_sizes[stage], config.kept[stage]
-    build: dict[str, Callable[[], nn.Module]] = {
-        "convolution": lambda: ConvolutionContext(width, expansion=config.expansion),
-        "window": lambda: WindowContext(width, heads=heads, window_size=config.window_size),
-        "global": lambda: SpectralContext(
-            width, heads=heads, block_size=size, kept=kept, compression=config.compression
-        ),
-    }
-    return NominatedContext(
-        width, {name: build[name]() for name in config.contexts}, fusion=config.fusion
-    )
-
-
-def _init_linear(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-
-
-def _init_module(module: nn.Module) -> None:
-    """Published initialisation of the parameters and buffers that `module` holds itself."""
-    if isinstance(module, nn.Conv2d | nn.BatchNorm2d | nn.LayerNorm):
-        module.reset_parameters()
-    elif isinstance(module, WindowContext):
-        nn.init.trunc_normal_(module.relative_position_bias_table, std=0.02)
-    elif isinstance(module, PositionStage):
-        nn.init.normal_(module.pos_embed)
-    elif isinstance(module, ClassTokenStage):
-        nn.init.normal_(module.cls_token)
-    _init_linear(module)
-    if isinstance(module, WindowContext | BlockTransform | Nomination):
-        module.init_non_persistent_buffers()
+            init_module(module)

@@ -1,4 +1,4 @@
-"""From pixels to the first token grid, and from one stage's grid to the next (paper section 3.1)."""
+"""From pixels to the first token grid, and from one stage's grid to the next (section 3.1)."""
 
 import torch
 import torch.nn.functional as F
@@ -11,8 +11,7 @@ from nommer.shapes import Images, NextGrid, NextMap, TokenGrid
 class Stem(nn.Module):
     """Convolution whose kernel and stride are both `patch_size`, batch norm, ReLU.
 
-    An image that the patches do not fill is padded with zeros at the right and bottom, so that no
-    pixel is lost.
+    An image that the patches do not fill is padded with zeros at the right and bottom.
     """
 
     def __init__(self, in_chans: int, width: int, *, patch_size: int) -> None:
@@ -22,16 +21,13 @@ class Stem(nn.Module):
         self.norm = nn.BatchNorm2d(width)
 
     def forward(self, images: Images) -> TokenGrid:
-        """Images (B, channels, H, W) to tokens (B, ceil(H / patch_size), ceil(W / patch_size),
-        width).
-        """
-        return as_grid(F.relu(self.norm(self.conv(whole_patches(images, self.patch_size)))))
+        """Images (B, channels, H, W) to tokens, (B, ceil(H / stride), ceil(W / stride), width)."""
+        patches = whole_patches(images, self.patch_size)
+        return as_grid(F.relu(self.norm(self.conv(patches))))
 
 
 def whole_patches(images: Images, patch_size: int) -> NextMap:
-    """The images, padded with zeros at the right and bottom where patches do not fill them, in
-    channels-last memory.
-    """
+    """Pad images with zeros until patches fill them, and lay them out with the channels last."""
     return pad_maps(images, patch_size, "constant").contiguous(memory_format=torch.channels_last)
 
 
@@ -47,7 +43,6 @@ class Downsample(nn.Module):
         self.norm = nn.LayerNorm(out_width)
 
     def forward(self, grid: TokenGrid) -> NextGrid:
-        """Halve the grid (B, rows, columns, width) to (B, ceil(rows / 2), ceil(columns / 2),
-        out_width).
-        """
-        return self.norm(as_grid(F.max_pool2d(self.conv(as_maps(grid)), 2, ceil_mode=True)))
+        """Halve a grid, (B, rows, columns, width) to (B, rows / 2, columns / 2, out_width)."""
+        pooled = F.max_pool2d(self.conv(as_maps(grid)), 2, ceil_mode=True)
+        return self.norm(as_grid(pooled))

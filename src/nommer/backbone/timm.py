@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from nommer.backbone.checkpoint import from_published, is_published
 from nommer.backbone.network import NomMer
-from nommer.backbone.stage import resample_position
+from nommer.backbone.resampling import resample_position
 from nommer.backbone.variants import VARIANTS
 from nommer.zoo import CARD, WEIGHTS, Entry, classifiers, find_entry
 
@@ -33,12 +33,13 @@ def _default_cfg() -> dict[str, Any]:
         "classifier": "head",
         "license": "apache-2.0",
         "paper_ids": "arXiv:2111.12994",
-        "paper_name": "NomMer: Nominate Synergistic Context in Vision Transformer for Visual Recognition",
+        "paper_name": "NomMer: Nominate Synergistic Context in Vision Transformer for Visual "
+        "Recognition",
     }
 
 
 def _zoo_cfg(entry: Entry) -> dict[str, Any]:
-    """What timm asks of the weights of an entry of the zoo."""
+    """Describe the weights of an entry of the zoo as timm asks for it."""
     description, folder = entry.description(), entry.verified()
     architecture, preprocessing = description["architecture"], description["preprocessing"]
     size = preprocessing["image_size"]
@@ -66,19 +67,14 @@ _CFGS |= {
 }
 
 default_cfgs = generate_default_cfgs(_CFGS)
-"""By default nothing is loaded; the weights of the zoo are loaded with all that `_zoo_cfg` says of
-them.
-"""
+"""By default nothing is loaded; weights of the zoo come with all that `_zoo_cfg` says of them."""
 
 _OF_TRAINING = {"num_classes", "drop_rate", "drop_path_rate"}
-"""What an entry's description of its network says that `pretrained=True` leaves to the caller."""
+"""Fields of an entry's architecture that `pretrained=True` leaves to the caller."""
 
 
 def checkpoint_filter_fn(state_dict: Mapping[str, Tensor], model: NomMer) -> dict[str, Tensor]:
-    """A checkpoint as `model` takes it.
-
-    From the published layout to ours, position embedding resampled to its grid.
-    """
+    """Bring a checkpoint to our layout, its position embedding resampled to the model's grid."""
     state = from_published(state_dict) if is_published(state_dict) else dict(state_dict)
     if POSITION in state:
         state[POSITION] = resample_position(state[POSITION], model.config.position_grid)
@@ -107,19 +103,8 @@ def create_nommer(variant: str, pretrained: bool = False, **kwargs: Any) -> nn.M
         TypeError: an option that neither timm nor `NomMerConfig` knows.
         ValueError: a value out of range.
     """
-    tag = kwargs.get("pretrained_cfg")
-    if (
-        pretrained
-        and (tag is None or isinstance(tag, str))
-        and not kwargs.get("pretrained_cfg_overlay")
-    ):
-        entry = find_entry(f"{variant}.{tag}" if tag else variant)
-        if entry and entry.task == "classification":
-            architecture = entry.description()["architecture"]
-            trained = {
-                name: value for name, value in architecture.items() if name not in _OF_TRAINING
-            }
-            kwargs = trained | kwargs | {"pretrained_cfg": _zoo_cfg(entry)}
+    if pretrained and not kwargs.get("pretrained_cfg_overlay"):
+        kwargs = _of_zoo_entry(variant, kwargs)
 
     def build(**changes: Any) -> NomMer:
         return NomMer(replace(VARIANTS[variant], **changes))
@@ -132,6 +117,19 @@ def create_nommer(variant: str, pretrained: bool = False, **kwargs: Any) -> nn.M
         feature_cfg={"out_indices": (0, 1, 2, 3), "feature_cls": "getter"},
         **kwargs,
     )
+
+
+def _of_zoo_entry(variant: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Complete the options of a model by the architecture and weights of the zoo's entry, if any."""
+    tag = options.get("pretrained_cfg")
+    if tag is not None and not isinstance(tag, str):
+        return options
+    entry = find_entry(f"{variant}.{tag}" if tag else variant)
+    if entry is None or entry.task != "classification":
+        return options
+    architecture = entry.description()["architecture"]
+    trained = {name: value for name, value in architecture.items() if name not in _OF_TRAINING}
+    return trained | options | {"pretrained_cfg": _zoo_cfg(entry)}
 
 
 @register_model

@@ -1,6 +1,4 @@
-"""The family at a glance.
-
-The three published sizes, and three of ours for small machines, data and tests.
+"""The family at a glance: the published sizes, and ours for small machines, data and tests.
 
 Parameters (trainable, 1000 classes, 224 x 224): tiny 22,455,804, small 41,532,388, base 73,404,900.
 """

@@ -195,9 +195,10 @@ class SightTrace(AbstractContextManager["SightTrace"]):
         self._open.callback(module.register_forward_hook(hook).remove)
 
     def _hook_contexts(self, stage: int, name: str, mixer: NominatedContext) -> None:
+        contexts: dict[str, Any] = dict(mixer.named_children())  # an ablation has not all of them
         for context, keep in (("window", self._keep_window), ("spectral", self._keep_compressed)):
-            if context in mixer.modules_of_contexts:
-                self._hook(getattr(mixer, context).attention, partial(keep, stage, name))
+            if context in contexts:
+                self._hook(contexts[context].attention, partial(keep, stage, name))
 
     def _keep_images(self, _stem: nn.Module, inputs: tuple[Tensor], _output: Tensor) -> None:
         if len(inputs[0]) != 1 or self.images is not None:

@@ -3,11 +3,9 @@
 Each maps the normalised token grid `(B, rows, columns, width)` to a grid of the same shape.
 """
 
+from nommer.backbone.config import CONTEXTS
 from nommer.backbone.contexts.convolution import ConvolutionContext
 from nommer.backbone.contexts.spectral import SpectralContext
 from nommer.backbone.contexts.window import WindowContext
-
-CONTEXTS = ("convolution", "window", "global")
-"""Names of the contexts, in the order of the nomination logits."""
 
 __all__ = ["CONTEXTS", "ConvolutionContext", "SpectralContext", "WindowContext"]

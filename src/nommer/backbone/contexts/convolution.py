@@ -24,10 +24,7 @@ class ConvolutionContext(nn.Module):
         self.norm3 = nn.BatchNorm2d(width)
 
     def forward(self, grid: TokenGrid) -> TokenGrid:
-        """Context of every token from its neighbours within 3x3.
-
-        (B, rows, columns, width), same shape out.
-        """
+        """Context of every token from its 3x3 neighbours: (B, rows, columns, width), same out."""
         maps = as_maps(grid)
         hidden = F.relu(self.norm1(self.conv1(maps)))
         hidden = F.relu(self.norm2(self.conv2(hidden)))

@@ -10,15 +10,18 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from nommer.backbone.attention import MultiHeadAttention
-from nommer.backbone.layout import Side, as_grid, as_maps, crop_grid, pad_maps
-from nommer.shapes import TokenGrid
+from nommer.backbone.layout import Side, crop_grid, pad_grid
+from nommer.shapes import NextGrid, TokenGrid
+
+Windows = Float[Tensor, "windows window_tokens width"]
+"""The tokens of every window of every image of a batch."""
 
 
 def relative_position_index(side: int) -> Tensor:
-    """Row of the bias table for every (query, key) pair of a window, (side^2, side^2) int64.
+    """Return the row of the bias table for every (query, key) of a window, (side^2, side^2) int64.
 
-    For a query at (y1, x1) and a key at (y2, x2): `(y1 - y2 + side - 1) * (2 * side - 1) + (x1 - x2
-    + side - 1)`.
+    Of a query at (y1, x1) and a key at (y2, x2) it is `(y1 - y2 + side - 1) * (2 * side - 1) + (x1
+    - x2 + side - 1)`.
     """
     positions = torch.arange(side)
     offset = positions[:, None] - positions[None, :] + side - 1
@@ -39,48 +42,57 @@ class WindowContext(nn.Module):
         super().__init__()
         self.window_size = window_size
         self.attention = MultiHeadAttention(width, heads=heads, qkv_bias=True)
-        self.relative_position_bias_table = nn.Parameter(
-            torch.zeros((2 * window_size - 1) ** 2, heads)
-        )
-        self.register_buffer(
-            "relative_position_index", relative_position_index(window_size), persistent=False
-        )
+        rows = (2 * window_size - 1) ** 2
+        self.relative_position_bias_table = nn.Parameter(torch.zeros(rows, heads))
+        index = relative_position_index(window_size)
+        self.register_buffer("relative_position_index", index, persistent=False)
 
     def init_non_persistent_buffers(self) -> None:
-        """Fill the constant index again after construction on the meta device (timm's convention)."""
+        """Fill the index again after construction on the meta device (timm's convention)."""
         self.relative_position_index.copy_(relative_position_index(self.window_size))
 
+    def forward(self, grid: TokenGrid) -> TokenGrid:
+        """Context of every token from its window: (B, rows, columns, width), same out."""
+        padded = pad_grid(grid, self.window_size, "constant")
+        windows = split_into_windows(padded, self.window_size)
+        attended = self.attention(windows, self.score_bias(grid, padded))
+        return crop_grid(join_windows(attended, padded, self.window_size), *grid.shape[1:3])
+
+    def score_bias(
+        self, grid: TokenGrid, padded: NextGrid
+    ) -> Float[Tensor, "#windows heads tokens tokens"]:
+        """Return what is added to the scores: the position's bias, and that of padding if any."""
+        if padded is grid:
+            return self.position_bias()
+        return self.position_bias() + self.padding_bias(padded, *grid.shape[1:3])
+
     def position_bias(self) -> Float[Tensor, "1 heads tokens tokens"]:
-        """Bias of every (query, key) pair of a window, keys next to each other in memory as fused
-        attention asks.
+        """Return the bias of every (query, key) pair of a window.
+
+        Keys lie next to each other in memory; otherwise fused attention refuses the bias, and torch
+        computes unfused in silence.
         """
         return self.relative_position_bias_table.T[:, self.relative_position_index][None]
 
     def padding_bias(
-        self, grid: TokenGrid, rows: Side, columns: Side
+        self, padded: TokenGrid, rows: Side, columns: Side
     ) -> Float[Tensor, "windows 1 1 tokens"]:
-        """Minus infinity for the keys outside the first `rows` x `columns` of the padded `grid`,
-        else 0.
-        """
-        batch, padded_rows, padded_columns, _ = grid.shape
-        beside = torch.arange(padded_columns, device=grid.device) >= columns
-        below = torch.arange(padded_rows, device=grid.device) >= rows
-        outside = grid.new_zeros(()).masked_fill(below[:, None] | beside, -torch.inf)
+        """Return minus infinity for keys outside the first `rows` x `columns`, 0 for the others."""
+        batch, padded_rows, padded_columns, _ = padded.shape
+        beside = torch.arange(padded_columns, device=padded.device) >= columns
+        below = torch.arange(padded_rows, device=padded.device) >= rows
+        outside = padded.new_zeros(()).masked_fill(below[:, None] | beside, -torch.inf)
         side = self.window_size
         keys = rearrange(outside, "(h y) (w x) -> (h w) 1 1 (y x)", y=side, x=side)
         return keys.repeat(batch, 1, 1, 1)
 
-    def forward(self, grid: TokenGrid) -> TokenGrid:
-        """Context of every token from its window: (B, rows, columns, width), same shape out."""
-        _, rows, columns, _ = grid.shape
-        side, bias = self.window_size, self.position_bias()
-        maps = as_maps(grid)
-        padded_maps = pad_maps(maps, side, "constant")
-        padded = as_grid(padded_maps)
-        if padded_maps is not maps:
-            bias = bias + self.padding_bias(padded, rows, columns)
-        windows = rearrange(padded, "b (h y) (w x) c -> (b h w) (y x) c", y=side, x=side)
-        attended = self.attention(windows, bias)
-        height, width = padded.shape[1] // side, padded.shape[2] // side
-        whole = rearrange(attended, "(b h w) (y x) c -> b (h y) (w x) c", h=height, w=width, y=side)
-        return crop_grid(whole, rows, columns)
+
+def split_into_windows(grid: TokenGrid, side: int) -> Windows:
+    """Cut a grid, whose sides are multiples of `side`, into windows of `side` x `side` tokens."""
+    return rearrange(grid, "b (h y) (w x) c -> (b h w) (y x) c", y=side, x=side)
+
+
+def join_windows(windows: Windows, grid: TokenGrid, side: int) -> TokenGrid:
+    """Put windows of `side` x `side` tokens where those of `grid` lie."""
+    down, across = grid.shape[1] // side, grid.shape[2] // side
+    return rearrange(windows, "(b h w) (y x) c -> b (h y) (w x) c", h=down, w=across, y=side)

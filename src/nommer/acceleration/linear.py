@@ -1,11 +1,9 @@
-"""Linear layers whose products in float32 on the CPU are oneDNN's, in inference and in both passes
-of training.
+"""Linear layers whose products in float32 on the CPU are oneDNN's, in both passes of training.
 
 torch gives float32 linear layers to MKL, which many processors run slower (`docs/performance.md`).
 The operator is the one that torch.compile uses (`torch.ops.mkldnn`); it takes the weight as it lies
-in memory, or transposed, which the gradient of the input needs. `torch.nn.functional.linear` is the
-literal twin, and takes over wherever the operator does not apply: another device or dtype,
-autocast, compilation, export.
+in memory, or transposed, which the gradient of the input needs. Wherever the operator does not
+apply (another device or dtype, autocast, compilation, export), the layer is the plain one.
 """
 
 from typing import Any
@@ -14,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nommer.backbone.cpu import at_work_on_cpu, wants_gradient
+from nommer.acceleration.cpu import at_work_on_cpu, wants_gradient
 
 
-class Linear(nn.Linear):
+class OneDNNLinear(nn.Linear):
     """`torch.nn.Linear`, faster on the CPU."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -40,9 +38,9 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 class _Linear(torch.autograd.Function):
-    """The product and its gradients.
+    """The product and its gradients; gradients of a gradient are torch's own.
 
-    That of a gradient, which the operator does not have, takes torch's own.
+    The weight's gradient stays with MKL, which is faster there.
     """
 
     @staticmethod

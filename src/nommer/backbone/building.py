@@ -1,0 +1,56 @@
+"""From a description of the architecture to its stages and their blocks."""
+
+from collections.abc import Iterator
+from typing import cast
+
+from timm.layers import calculate_drop_path_rates
+from torch import nn
+
+from nommer.backbone.ablations import build_ablation
+from nommer.backbone.attention import GlobalAttention
+from nommer.backbone.block import Block
+from nommer.backbone.compression import BlockTransform
+from nommer.backbone.config import NomMerConfig
+from nommer.backbone.contexts import ConvolutionContext, SpectralContext, WindowContext
+from nommer.backbone.nominator import NominatedContext
+from nommer.backbone.stage import ClassTokenStage, PositionStage, Stage
+from nommer.backbone.stem import Downsample
+
+
+def build_stages(config: NomMerConfig) -> Iterator[Stage]:
+    """Yield the four stages of `config`, in order."""
+    drop_paths = cast(
+        "list[list[float]]",
+        calculate_drop_path_rates(config.drop_path_rate, list(config.depths), stagewise=True),
+    )
+    for stage, (width, rates) in enumerate(zip(config.widths, drop_paths, strict=True)):
+        downsample = Downsample(width // 2, width) if stage else nn.Identity()
+        blocks = [build_block(config, stage, drop_path=rate) for rate in rates]
+        if stage < 2:
+            yield Stage(downsample, blocks)
+        elif stage == 2:
+            yield PositionStage(downsample, blocks, grid_size=config.position_grid, width=width)
+        else:
+            yield ClassTokenStage(downsample, blocks, width=width)
+
+
+def build_block(config: NomMerConfig, stage: int, *, drop_path: float) -> Block:
+    """Return a block of `stage` (0 to 3)."""
+    width, ratio = config.widths[stage], config.mlp_ratios[stage]
+    return Block(width, build_mixer(config, stage), mlp_ratio=ratio, drop_path=drop_path)
+
+
+def build_mixer(config: NomMerConfig, stage: int) -> nn.Module:
+    """Return the mixer of `stage` (0 to 3): nominated context in 1-2, global attention in 3-4."""
+    width, heads = config.widths[stage], config.num_heads[stage]
+    if stage >= 2:
+        return GlobalAttention(width, heads=heads)
+    if config.ablates:
+        return build_ablation(config, stage)
+    transform = BlockTransform(config.block_sizes[stage])
+    return NominatedContext(
+        width,
+        convolution=ConvolutionContext(width, expansion=config.expansion),
+        window=WindowContext(width, heads=heads, window_size=config.window_size),
+        spectral=SpectralContext(width, heads=heads, transform=transform),
+    )
