@@ -20,7 +20,6 @@ def part(weights, name):
 
 
 # ---- elementary
-# ------------------------------------------------------------------------------------------------------
 
 
 def linear(x, weights):
@@ -75,7 +74,6 @@ def convolution_3x3(grid, weight, bias=None):
 
 
 # ---- attention
-# -------------------------------------------------------------------------------------------------------
 
 
 def attention(tokens, weights, *, heads, bias=None):
@@ -147,7 +145,6 @@ def window_context(grid, weights, *, heads, side):
 
 
 # ---- the other contexts
-# ----------------------------------------------------------------------------------------------
 
 
 def convolution_context(grid, weights, *, training):
@@ -250,7 +247,6 @@ def spectral_context(grid, weights, *, heads, k, training, kept=None, compressio
 
 
 # ---- nomination
-# ------------------------------------------------------------------------------------------------------
 
 
 def first_maximum(scores):
@@ -303,7 +299,6 @@ def nominated_context(grid, weights, *, heads, side, k, training, noise=None, **
 
 
 # ---- the whole
-# -------------------------------------------------------------------------------------------------------
 
 
 def stem(images, weights, *, stride, training):

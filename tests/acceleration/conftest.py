@@ -1,9 +1,17 @@
-"""Fixtures of the tests of deploying."""
+"""Fixtures of the tests of faster networks."""
 
 from contextlib import contextmanager
 
 import jaxtyping
 import pytest
+
+from tests.networks import (  # noqa: F401  fixtures
+    create,
+    draw,
+    enliven_weights,
+    float64,
+    literal_reference,
+)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""`compiled` and `compile_blocks`: the numbers of the plain network, and how often torch compiles."""
+"""Compiled networks: the numbers of the plain ones, and how often torch compiles."""
 
 import copy
 

@@ -1,7 +1,4 @@
-"""The faster ways on the CPU against torch's own.
-
-Values and gradients in float32, and where they leave off.
-"""
+"""Linear layers by oneDNN against torch's: values, gradients, and where they leave off."""
 
 import pytest
 import torch
@@ -11,11 +8,9 @@ from torch.autograd import forward_ad
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from nommer.backbone import attention as attention_module
-from nommer.backbone import linear as linear_module
-from nommer.backbone.attention import attend
+from nommer.acceleration import linear as linear_module
+from nommer.acceleration.linear import OneDNNLinear
 from nommer.backbone.contexts.window import WindowContext
-from nommer.backbone.linear import Linear
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -43,7 +38,7 @@ def calls(monkeypatch):
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("shape", [(2, 5, 7, 24), (3, 24), (1, 49, 24)], ids=str)
 def test_linear_is_torchs_in_value_and_gradients(draw, calls, shape, bias):
-    layer = Linear(24, 40, bias=bias)
+    layer = OneDNNLinear(24, 40, bias=bias)
     x, cotangent = (
         draw(*shape),
         draw(40, *shape[:-1], seed=1).movedim(0, -1),
@@ -66,10 +61,10 @@ def test_linear_is_torchs_in_value_and_gradients(draw, calls, shape, bias):
 
 
 def test_linear_leaves_other_computations_to_torch(draw, calls):
-    layer, x = Linear(8, 4), draw(3, 8)
+    layer, x = OneDNNLinear(8, 4), draw(3, 8)
     with torch.autocast("cpu", torch.bfloat16):
         assert layer(x).dtype == torch.bfloat16
-    assert Linear(8, 4).double()(x.double()).dtype == torch.float64
+    assert OneDNNLinear(8, 4).double()(x.double()).dtype == torch.float64
     assert layer(x[0]).shape == (4,)
     assert layer(x[:0]).shape == (0, 4)
     program = torch.export.export(layer, (x,))
@@ -79,7 +74,7 @@ def test_linear_leaves_other_computations_to_torch(draw, calls):
 
 
 def test_linear_has_gradients_of_gradients(draw):
-    layer, x = Linear(6, 5), draw(3, 6).requires_grad_()
+    layer, x = OneDNNLinear(6, 5), draw(3, 6).requires_grad_()
 
     def penalty(layer):
         gradient = torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)[0]
@@ -91,60 +86,14 @@ def test_linear_has_gradients_of_gradients(draw):
         close(found, expected)
 
 
-@pytest.mark.parametrize("biases", ["one", "each", "none of its own gradient"])
-def test_attention_head_by_head_is_fused_attention_in_value_and_gradients(
-    draw, monkeypatch, biases
-):
-    qkv, cotangent = draw(6, 9, 3 * 2 * 16), draw(6, 9, 32, seed=1)
-    bias = draw(6 if biases == "each" else 1, 2, 9, 9, seed=2)
-    if biases == "each":
-        bias[:3, :, :, 5:] = -torch.inf  # keys that are padding
-    inputs = [qkv] if biases.startswith("none") else [qkv, bias]
-
-    def found(qkv, bias=bias):
-        return attend(qkv, 2, bias)
-
-    value, grads = gradients(found, inputs, cotangent)
-    assert attention_module.head_by_head_is_faster(qkv, 2)
-    monkeypatch.setattr(attention_module, "head_by_head_is_faster", lambda *_: False)
-    expected, wanted = gradients(found, inputs, cotangent)
-    close(value, expected)
-    for one, other in zip(grads, wanted, strict=True):
-        close(one, other)
-
-
-@pytest.mark.parametrize("each", [False, True])
-def test_attention_has_gradients_of_gradients(draw, monkeypatch, each):
-    qkv, bias = draw(3, 5, 3 * 2 * 4).double(), draw(3 if each else 1, 2, 5, 5, seed=1).double()
-    bias[:, :, :, 4:] = -torch.inf if each else 0.3  # keys that are padding
-    leaves = [qkv.requires_grad_(), bias.requires_grad_()]
-
-    def penalty():
-        found = torch.autograd.grad(attend(qkv, 2, bias).square().sum(), leaves, create_graph=True)
-        return torch.autograd.grad(sum(one.square().sum() for one in found), leaves)
-
-    assert attention_module.head_by_head_is_faster(qkv, 2)
-    found = penalty()
-    monkeypatch.setattr(attention_module, "head_by_head_is_faster", lambda *_: False)
-    with sdpa_kernel(SDPBackend.MATH):
-        for one, other in zip(found, penalty(), strict=True):
-            torch.testing.assert_close(one, other)
-
-
-def test_attention_leaves_long_sequences_and_other_computations_to_fused_attention(draw):
-    faster = attention_module.head_by_head_is_faster
-    assert not faster(draw(1, 64, 3 * 16), 2)  # more scores than queries, keys and values
-    assert not faster(draw(1, 8, 3 * 16).bfloat16(), 2)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert not faster(draw(1, 8, 3 * 16), 2)
-    assert faster(draw(1, 8, 3 * 16), 2)
-
-
 @pytest.fixture
 def window():
-    """A window context whose linear layers and attention have faster ways, and what it is given."""
+    """A window context with two linear layers by oneDNN, and what it is given."""
     torch.manual_seed(0)
-    return WindowContext(16, heads=2, window_size=4).requires_grad_(False), torch.randn(1, 8, 8, 16)
+    context = WindowContext(16, heads=2, window_size=4).requires_grad_(False)
+    for layer in (context.attention.qkv, context.attention.proj):
+        layer.__class__ = OneDNNLinear
+    return context, torch.randn(1, 8, 8, 16)
 
 
 def test_what_counts_operations_sees_them_all(window):
@@ -163,7 +112,7 @@ def test_what_counts_operations_sees_them_all(window):
     assert counts[0] == counts[1] == 2 * 64 * (4 * 16**2 + 2 * 16 * 16)
 
 
-def test_a_profile_shows_the_faster_ways(window, calls):
+def test_a_profile_shows_the_faster_products(window, calls):
     module, x = window
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]), torch.no_grad():
         module(x)

@@ -57,7 +57,6 @@ def parameters(model):
 
 
 # ---- the literal forms
-# -----------------------------------------------------------------------------------------------
 
 
 def assert_same_gradients(module, expected, images):
@@ -120,7 +119,6 @@ def test_every_ablation_is_its_literal_form(reference, draw, enliven, ablation, 
 
 
 # ---- compression
-# -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("float64")
@@ -161,7 +159,6 @@ def test_as_many_coefficients_as_tokens_lose_nothing(draw):
 
 
 # ---- the same classes, no more parameters than needed
-# ----------------------------------------------------------------
 
 
 def test_the_default_is_the_published_network():
@@ -268,7 +265,6 @@ def test_an_ablation_is_computed_as_the_published_block_where_it_ablates_nothing
 
 
 # ---- everything a network can do, each ablation can
-# ------------------------------------------------------------------
 
 
 @each
@@ -335,7 +331,6 @@ def test_timm_builds_ablations_as_features_too(draw):
 
 
 # ---- what is recorded of them
-# ----------------------------------------------------------------------------------------
 
 
 def test_a_mixture_draws_no_noise_and_is_the_same_in_training(draw):

@@ -43,7 +43,7 @@ def test_segmentation_models_pytorch_trains_a_step(draw, name, decoder):
 
 
 class Pyramid(nn.Module):
-    """Feature maps of a timm model through a feature pyramid, as torchvision's detectors take them."""
+    """Feature maps of a timm model through a feature pyramid, for torchvision's detectors."""
 
     out_channels = 32
 

@@ -9,8 +9,8 @@ from torch import nn
 
 from nommer.backbone import layout
 from nommer.backbone.block import Block
-from nommer.backbone.contexts import ConvolutionContext
 from nommer.backbone.building import build_mixer
+from nommer.backbone.contexts import ConvolutionContext
 from nommer.backbone.variants import VARIANTS
 
 

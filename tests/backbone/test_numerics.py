@@ -28,7 +28,6 @@ def indices(nomination, rows):
 
 
 # ---- nomination
-# ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -116,7 +115,6 @@ def test_large_activations_under_autocast_nominate_one_context(draw, dtype, trai
 
 
 # ---- noise
-# -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -157,7 +155,6 @@ def test_contexts_are_nominated_as_often_as_the_softmax_says():
 
 
 # ---- whole network
-# ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [(64, 64), (97, 131)], ids=str)

@@ -8,8 +8,8 @@ import torch
 
 from nommer.backbone.attention import GlobalAttention
 from nommer.backbone.block import Block
-from nommer.backbone.compression import BlockTransform
 from nommer.backbone.building import build_mixer
+from nommer.backbone.compression import BlockTransform
 from nommer.backbone.config import NomMerConfig
 from nommer.backbone.contexts import ConvolutionContext, SpectralContext, WindowContext
 from nommer.backbone.network import NomMer

@@ -202,7 +202,6 @@ def test_dropout_before_the_classifier_acts_in_training_only(create, draw):
 
 
 # ---- position embedding
-# ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What timm asks of a backbone, over the whole family; the two largest networks run in slow tests."""
+"""The contract of timm, over the whole family; the two largest networks run in slow tests."""
 
 import copy
 import pickle
@@ -55,7 +55,6 @@ def assert_equal(first, second):
 
 
 # ---- registry and configuration
-# --------------------------------------------------------------------------------------
 
 
 def test_the_family_is_registered():
@@ -86,7 +85,6 @@ def test_pretrained_weights_are_refused_clearly():
 
 
 # ---- shapes over the family
-# ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -133,7 +131,6 @@ def test_without_classifier_and_pooling(name):
 
 
 # ---- forward
-# ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -159,7 +156,6 @@ def test_every_parameter_gets_a_gradient(create, images, name):
 
 
 # ---- intermediates
-# ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -265,7 +261,6 @@ def test_the_class_token_takes_part_in_stage_4(create, images):
 
 
 # ---- features only, pruning
-# ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -321,7 +316,6 @@ def test_pruning_only_what_is_asked(create, images):
 
 
 # ---- classifier
-# ------------------------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
@@ -350,7 +344,6 @@ def test_reset_classifier_keeps_device_and_precision(create):
 
 
 # ---- optimisers
-# ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("coarse", [False, True])
@@ -423,7 +416,6 @@ def test_timm_builds_an_optimiser_that_steps(create, images):
 
 
 # ---- construction and storage
-# ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", [*OURS, "nommer_tiny"])

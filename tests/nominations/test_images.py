@@ -104,7 +104,6 @@ def test_the_picture_is_tinted_with_the_colour_of_what_is_nominated(
 
 
 # ---- segmenters
-# ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [(64, 48), (61, 47), (33, 200)])

@@ -102,7 +102,6 @@ def test_an_unused_trace_has_counted_nothing(tiny_classifier):
 
 
 # ---- statistics
-# ------------------------------------------------------------------------------------------------------
 
 
 def test_statistics_are_the_means_over_all_tokens(tiny_classifier, images):
@@ -177,7 +176,6 @@ def test_contexts_weighed_alike_share_every_token(tiny_classifier, images):
 
 
 # ---- every model
-# -----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture

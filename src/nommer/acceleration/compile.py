@@ -32,8 +32,9 @@ Output = TypeVar("Output")
 def channels_last(model: nn.Module) -> None:
     """Lay the weights of convolutions out with the channels last, as token grids are.
 
-    Values and names stay. Convolutions then take and give token grids as they are, and GPUs use the kernels that are made
-    for them. Other weights of four dimensions are no convolution kernels and keep their layout.
+    Values and names stay. Convolutions then take and give token grids as they are, and GPUs use the
+    kernels that are made for them. Other weights of four dimensions are no convolution kernels and
+    keep their layout.
     """
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):

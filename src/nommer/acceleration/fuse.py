@@ -122,7 +122,7 @@ class FusedBlock(nn.Module):
 
 
 def _fold_sequence(modules: nn.Sequential) -> None:
-    """Fold every batch norm that follows a convolution; subclasses of either may do more, and stay."""
+    """Fold every batch norm after a convolution; subclasses of either may do more, and stay."""
     for index, (conv, norm) in enumerate(pairwise(modules)):
         if type(conv) is nn.Conv2d and (
             type(norm) is nn.BatchNorm2d or type(norm) is TolerantBatchNorm

@@ -47,7 +47,7 @@ class Mixture(Nomination):
     """In the place of a nomination the softmax of the logits: every context by a part."""
 
     def forward(self, logits: NominationLogits) -> NominationWeights:
-        """Weigh the contexts of each token by parts that add to 1, without noise in training too."""
+        """Weigh the contexts of each token by parts that add to 1; training has no noise."""
         return finite(logits.to(torch.promote_types(logits.dtype, torch.float32))).softmax(-1)
 
 

@@ -209,7 +209,7 @@ class NomMer(nn.Module):
 
     @torch.no_grad()
     def scale_position(self, scale: float) -> None:
-        """Multiply the position embedding by `scale`: drawn anew, it has this standard deviation."""
+        """Multiply the position embedding by `scale`, its standard deviation if drawn anew."""
         for stage in self.stages:
             if isinstance(stage, PositionStage):
                 stage.pos_embed.mul_(scale)

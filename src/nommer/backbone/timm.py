@@ -120,7 +120,7 @@ def create_nommer(variant: str, pretrained: bool = False, **kwargs: Any) -> nn.M
 
 
 def _of_zoo_entry(variant: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Complete the options of a model by the architecture and weights of the zoo's entry, if any."""
+    """Complete the options of a model by what the zoo's entry says, if there is one."""
     tag = options.get("pretrained_cfg")
     if tag is not None and not isinstance(tag, str):
         return options

@@ -189,7 +189,6 @@ class SightTrace(AbstractContextManager["SightTrace"]):
         return [(row // stride, column // stride) for row, column in self.places]
 
     # ---- hooks
-    # ------------------------------------------------------------------------------------------------------
 
     def _hook(self, module: nn.Module, hook: Any) -> None:
         self._open.callback(module.register_forward_hook(hook).remove)

@@ -146,7 +146,6 @@ class Pattern:
             )
 
     # ---- what is read off
-    # -------------------------------------------------------------------------------------------
 
     def overall(self) -> list[dict[str, Any]]:
         """One row per block: tokens, images, and every measure with its interval."""
