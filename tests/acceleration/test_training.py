@@ -8,6 +8,7 @@ import timm
 import torch
 from timm.utils import ModelEmaV3
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from nommer import NominationTrace, NomMerConfig
 from nommer.acceleration.fuse import fuse
@@ -192,6 +193,20 @@ def test_is_one_graph(create, draw):
     compiled = torch.compile(model, fullgraph=True, backend="eager", dynamic=False)
     torch.testing.assert_close(compiled(images), model(images), rtol=1e-4, atol=1e-5)
     torch.compiler.reset()
+
+
+def test_multiplied_out_kernels_and_products_are_counted(create):
+    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        accelerate(timm.create_model("nommer_micro").eval())(torch.empty(1, 3, 224, 224))
+    counts = {
+        module.removeprefix("NomMer."): sum(ops.values()) / 2
+        for module, ops in counter.get_flop_counts().items()
+    }
+    width, blocks, frequencies, pixels, groups = 16, 7 * 7, 4 * 4, 8 * 8, 8
+    kernels = 2 * width * width // groups * frequencies * pixels
+    squeezes = 2 * blocks * width * width // groups * pixels
+    attention = blocks * (3 + 1) * width**2 + 2 * blocks**2 * width
+    assert counts["stages.0.blocks.0.mixer.spectral"] == kernels + squeezes + attention
 
 
 class _OnGpu(torch.Tensor):

@@ -40,7 +40,7 @@ def test_convolutions_and_batch_norms_work_in_channels_last(create, draw, size):
                 lambda _m, inputs, output, name=name: seen.append((name, inputs[0], output))
             )
     model(draw(2, 3, *size))
-    assert len(seen) == 2 + 2 * 7 + 3
+    assert len(seen) == 2 + 2 * (7 + 2) + 3
     last = torch.channels_last
     wrong = [
         name for name, *maps in seen if not all(m.is_contiguous(memory_format=last) for m in maps)

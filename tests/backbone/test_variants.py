@@ -71,12 +71,10 @@ def test_multiply_adds_include_attention_and_transforms():
     )  # projections, then scores and sums
     assert counts["stages.0.blocks.0.mixer.window"] == window
     blocks, frequencies, pixels, groups = 7 * 7, 4 * 4, 8 * 8, 8
-    kernels = (
-        2 * width * width // groups * frequencies * pixels
-    )  # transform and convolution, multiplied out
-    squeezes = 2 * blocks * width * width // groups * pixels
+    transforms = 2 * blocks * width * frequencies * pixels  # there and back
+    squeezes = 2 * blocks * frequencies * width * width // groups
     attention = blocks * (3 + 1) * width**2 + 2 * blocks**2 * width
-    assert counts["stages.0.blocks.0.mixer.spectral"] == kernels + squeezes + attention
+    assert counts["stages.0.blocks.0.mixer.spectral"] == transforms + squeezes + attention
 
 
 @pytest.mark.parametrize("name", VARIANTS)

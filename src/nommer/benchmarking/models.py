@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from nommer.acceleration.compile import channels_last, compile_blocks
 from nommer.acceleration.fuse import fuse
+from nommer.acceleration.training import accelerate
 from nommer.benchmarking.cases import Case
 from nommer.errors import InputError
 from nommer.models.exported import open_session
@@ -120,7 +121,8 @@ class Networks:
         return infer, lambda: num_bytes(network)
 
     def _training(self, case: Case) -> tuple[Step, Callable[[], int]]:
-        network = with_open_sizes(self.plain(case.model, case.size).train(), case)
+        network = accelerate(copy.deepcopy(self.plain(case.model, case.size)).train())
+        network = with_open_sizes(network, case)
         images = self._images(case)
         labels = torch.arange(case.batch, device=self.device) % NUM_CLASSES
         forward = compiled(network) if "compiled" in case.backend else network

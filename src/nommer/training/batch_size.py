@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import OutOfMemoryError
 
+from nommer.acceleration.training import accelerate
 from nommer.data.images import ImageError
 from nommer.data.seeding import seed_all
 from nommer.distributed.devices import processes_of, torch_device
@@ -78,7 +79,8 @@ def with_batch_size(
 def trial(task: Task, settings: TrainSettings, found: Found) -> Callable[[int], None]:
     """A training step of a network of its own, on as many images as it is given."""
     seed_all(settings.seed)
-    model = task.model.build(replace(settings, pretrained=None, reinit_head=False), found.data)
+    fresh = replace(settings, pretrained=None, reinit_head=False)
+    model = accelerate(task.model.build(fresh, found.data))
     freeze(model.network, settings.freeze)
     module = task.module.for_training(settings, model, lr=settings.lr, found=found)
     data = task.data.training(settings, found.data, model)

@@ -8,6 +8,7 @@ from typing import cast
 import torch
 
 from nommer.acceleration.fuse import fuse
+from nommer.acceleration.training import literal
 from nommer.models.storage import Model, load, save_model
 from nommer.progress import notice
 from nommer.runs.checkpoint import open_checkpoint
@@ -92,5 +93,5 @@ def result_of(prepared: Prepared, best: Best, model: Model, *, rank: int) -> Tra
     plots = ", ".join(
         name for name in task.results.plots.split(", ") if (run.path / name).is_file()
     )
-    own = model.eval() if rank == 0 else load(run.model)
+    own = literal(model).eval() if rank == 0 else load(run.model)
     return TrainingResult(run.path, task.name, best.report, best.epoch, own, plots, rank)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from nommer.acceleration.compile import check_compiler
+from nommer.acceleration.training import accelerate
 from nommer.data.findings import find_leaks, notice_issues
 from nommer.data.formats.labelled import split_as_csv
 from nommer.data.module import ImageData
@@ -58,7 +59,7 @@ class Prepared:
         seed_all(settings.seed)
         if settings.resume:  # its own weights follow
             settings = replace(settings, pretrained=None, reinit_head=False)
-        model = self.task.model.build(settings, self.found.data)
+        model = accelerate(self.task.model.build(settings, self.found.data))
         freeze(model.network, settings.freeze)
         return model
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import safetensors.torch
 
+from nommer.acceleration.training import accelerate
 from nommer.data.images import ImageError
 from nommer.data.module import ImageData
 from nommer.data.seeding import derive_seed, seed_all
@@ -81,7 +82,8 @@ def rebuild(settings: TrainSettings, bad_step: BadStep) -> tuple[TaskModule, Ima
     """The task with the weights before the step, and the training data."""
     task = task_for(settings.data, settings.classes)
     found = find_data(task, settings)
-    model = task.model.build(replace(settings, pretrained=None, reinit_head=False), found.data)
+    fresh = replace(settings, pretrained=None, reinit_head=False)
+    model = accelerate(task.model.build(fresh, found.data))
     freeze(model.network, settings.freeze)
     state = safetensors.torch.load_file(bad_step.weights)
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
