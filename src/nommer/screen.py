@@ -1,6 +1,5 @@
 """What the command line prints of every verb's result."""
 
-from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
 from operator import attrgetter
@@ -19,7 +18,7 @@ from nommer.exporting.delivery import ExportResult
 from nommer.inference.evaluation import EvaluationResult
 from nommer.inference.prediction import Answer, PredictionResult
 from nommer.nominations.explanation import ExplanationSummary
-from nommer.predictions import Classification, Detections, Failure, SegmentationSummary
+from nommer.predictions import Failure
 from nommer.quickstart import DemoResult
 from nommer.studies.effects import ALL_BLOCKS, AS_IT_IS, EVERYWHERE
 from nommer.studies.explaining import ExplanationResult
@@ -102,9 +101,7 @@ def show_replay(result: ReplayResult, console: Console) -> int:
 def show_evaluation(result: EvaluationResult, console: Console) -> int:
     """The numbers, and the worst classes first."""
     console.print(summary_table(result.report.summary(), "evaluation"))
-    worst_by = next(
-        name for name in ("iou", "box_ap", "ap", "recall") if name in result.per_class[0]
-    )
+    worst_by = result.report.class_measure
     rows = sorted(result.per_class, key=lambda row: (row[worst_by] is None, row[worst_by]))
     columns = [name for name in rows[0] if name != "predicted"]
     table = Table(
@@ -130,34 +127,14 @@ def show_predictions(result: PredictionResult, console: Console) -> int:
         if isinstance(prediction, Failure):
             table.add_row(prediction.source, _ERROR, prediction.error)
         else:
-            first, then = say_answer(prediction)
-            table.add_row(prediction.source, first, then)
+            first, *then = prediction.headline() or ["nothing"]
+            table.add_row(prediction.source, first, ", ".join(then[:3]))
     console.print(table)
     written = ", ".join(
         sorted(path.name for path in result.out.iterdir() if path.name != "environment.json")
     )
     console.print(f"{written} in {result.out}")
     return exit_code(result.predictions)
-
-
-def say_answer(prediction: Classification | SegmentationSummary | Detections) -> tuple[str, str]:
-    """The first class with its probability, share or number of objects, and what follows."""
-    if isinstance(prediction, Detections):
-        counts = Counter(prediction.class_names[label] for label in prediction.labels)
-        named = [f"{count} {name}" for name, count in counts.most_common()]
-    else:
-        shares = (
-            top_of(prediction)
-            if isinstance(prediction, Classification)
-            else list(prediction.shares.items())
-        )
-        named = [f"{name} {share:.1%}" for name, share in shares]
-    return (named[0], ", ".join(named[1:4])) if named else ("nothing", "")
-
-
-def top_of(prediction: Classification) -> list[tuple[str, float]]:
-    """The most probable classes; where an image may have several, the surest of those answered."""
-    return prediction.top(3 if prediction.threshold is None else min(4, len(prediction.chosen)))
 
 
 def show_explanations(result: ExplanationResult, console: Console) -> int:
@@ -201,7 +178,7 @@ def show_study(result: StudyResult, console: Console) -> int:
         table.add_row(row["block"], *(_share_with_interval(row, context) for context in CONTEXTS))
     console.print(table)
     effects = result.tables["interventions"]
-    measure = list(effects[0])[3]
+    measure = result.measure
     table = Table("blocks", "nominate", _title(measure), "change", title="does it matter?")
     for row in effects:
         if row["block"] in (AS_IT_IS, ALL_BLOCKS) and row["part"] == EVERYWHERE:

@@ -8,7 +8,6 @@ import signal
 
 import pytest
 import torch
-from nommer.tasks.metrics import ClassificationMetrics
 from PIL import Image
 
 import nommer
@@ -16,6 +15,7 @@ from nommer.backbone.checkpoint import to_published
 from nommer.backbone.variants import VARIANTS
 from nommer.models.storage import save_model
 from nommer.runs.folder import RunFolder
+from nommer.tasks.classification.metrics import ClassificationMetrics
 from tests.run_contents import rows
 
 NUMBERS = (

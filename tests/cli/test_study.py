@@ -20,7 +20,7 @@ import nommer
 from nommer.backbone.contexts import CONTEXTS
 from nommer.cli import main
 from nommer.inference import evaluation
-from nommer.models import inference
+from nommer.models import inference, segmentation
 from nommer.models.storage import nommer_of, save_model
 from nommer.nominations.faithfulness import sensitivity
 from nommer.nominations.intervention import intervene
@@ -501,6 +501,7 @@ def test_pixels_and_objects_of_a_forced_model_show_nothing_else(
 def test_a_large_image_is_seen_whole_and_shrunk(run, segmented, scenes, tmp_path, monkeypatch):
 
     monkeypatch.setattr(pattern, "WHOLE_PIXELS", 1000)
+    monkeypatch.setattr(segmentation, "WHOLE_PIXELS", 1000)
     monkeypatch.setattr(inference, "WHOLE_PIXELS", 1000)
     run(
         "explain",

@@ -16,8 +16,9 @@ from nommer.data.box_transforms import BoxPreprocessing
 from nommer.models.detection import Detector
 from nommer.models.networks import build_timm
 from nommer.models.rcnn import RCNN
-from nommer.nominations.images import SURE, explain_images
+from nommer.nominations.images import explain_images
 from nommer.predictions import Failure
+from nommer.predictions.detection import SURE
 
 
 @pytest.fixture

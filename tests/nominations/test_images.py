@@ -11,9 +11,9 @@ from PIL import Image
 
 from nommer import NominationTrace
 from nommer.backbone.contexts import CONTEXTS
+from nommer.models import segmentation
 from nommer.models.networks import build_timm
 from nommer.models.recogniser import NO_NUMBERS
-from nommer.nominations import images
 from nommer.nominations.explanation import Explanation
 from nommer.nominations.images import explain_images
 from nommer.nominations.render import CONTEXT_COLOURS, overlay
@@ -160,7 +160,7 @@ def test_a_segmenters_explanation_as_json(tiny_segmenter, noisy):
 
 
 def test_a_large_image_is_shrunk_and_that_is_said(tiny_segmenter, noisy, monkeypatch):
-    monkeypatch.setattr(images, "WHOLE_PIXELS", 50 * 40)
+    monkeypatch.setattr(segmentation, "WHOLE_PIXELS", 50 * 40)
     small, large = noisy((120, 90, 60), size=(50, 40)), noisy((120, 90, 60), size=(100, 81))
     first, second = explain_images(tiny_segmenter(), [small, large])
     assert first.shrunk_from is None

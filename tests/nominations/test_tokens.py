@@ -18,9 +18,9 @@ from nommer.backbone.variants import VARIANTS
 from nommer.data.box_transforms import BoxPreprocessing
 from nommer.data.transforms import Preprocessing
 from nommer.errors import InputError
+from nommer.models import segmentation
 from nommer.models.detection import Detector
 from nommer.models.rcnn import RCNN
-from nommer.nominations import images
 from nommer.nominations.attention_maps import ATTENTION
 from nommer.nominations.images import explain_images
 from nommer.nominations.intervention import intervene
@@ -209,7 +209,7 @@ def test_a_segmenters_tokens_lie_in_the_file_also_where_it_is_shrunk(
     model, image = tiny_segmenter(), noisy((120, 90, 60), size=(100, 81))
     (whole,) = explain_images(model, [image], tokens=[(99, 80)])
     assert whole.tokens[0].place == (80, 99)
-    monkeypatch.setattr(images, "WHOLE_PIXELS", 50 * 40)
+    monkeypatch.setattr(segmentation, "WHOLE_PIXELS", 50 * 40)
     (shrunk,) = explain_images(model, [image], tokens=[(99, 80)])
     assert shrunk.image.size == (49, 40)
     assert shrunk.tokens[0].place == (39, 48)

@@ -73,7 +73,7 @@ class Classifier(Recogniser):
         return build_network(description["architecture"])
 
     @classmethod
-    def of(cls, network: nn.Module, description: Mapping[str, Any]) -> "Classifier":
+    def of(cls, network: Any, description: Mapping[str, Any]) -> "Classifier":
         """Return the classifier of a network, with the labels and preprocessing of a description."""
         return cls(
             network,

@@ -77,7 +77,7 @@ class Detector(Recogniser):
         return RCNN(backbone, num_classes=len(names), **{**head, "protocol": protocol})
 
     @classmethod
-    def of(cls, network: ObjectNetwork, description: Mapping[str, Any]) -> "Detector":
+    def of(cls, network: Any, description: Mapping[str, Any]) -> "Detector":
         """Return the detector of a network, with the labels and preprocessing of a description."""
         return cls(
             network,

@@ -33,6 +33,15 @@ class ImagePreparation(Protocol):
     def reading(self) -> Reading:
         """How image files become RGB."""
 
+    def normalise(self, image: Image.Image) -> Tensor:
+        """Return an RGB image as float32 (3, h, w), at the size that it has."""
+
+    def denormalise(self, pixels: Any) -> Any:
+        """Return the pixels of a normalised image, from 0 to 1."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+
     def __call__(self, image: Image.Image) -> Tensor:
         """An RGB image as float32 (3, h, w), normalised."""
 
@@ -88,7 +97,7 @@ class Recogniser(nn.Module):
         raise NotImplementedError
 
     @classmethod
-    def of(cls, network: nn.Module, description: Mapping[str, Any]) -> "Recogniser":
+    def of(cls, network: Any, description: Mapping[str, Any]) -> "Recogniser":
         """Return the model of a network, with the labels and the preprocessing of a description."""
         raise NotImplementedError
 

@@ -80,7 +80,7 @@ class Segmenter(Recogniser):
         return UPerNet(backbone, num_classes=len(names), **description["head"])
 
     @classmethod
-    def of(cls, network: DenseNetwork, description: Mapping[str, Any]) -> "Segmenter":
+    def of(cls, network: Any, description: Mapping[str, Any]) -> "Segmenter":
         """Return the segmenter of a network, with the labels and preprocessing of a description."""
         return cls(
             network,

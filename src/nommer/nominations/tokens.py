@@ -14,6 +14,7 @@ from torch import Tensor
 
 from nommer.backbone.contexts import CONTEXTS
 from nommer.errors import InputError
+from nommer.models.recogniser import View
 from nommer.nominations.attention_maps import SightTrace, TokenView
 from nommer.nominations.receptive import Place, gradient_fields, receptive_fields
 
@@ -57,10 +58,11 @@ class Frame:
     """Height and width of the network's input, without padding."""
 
     @classmethod
-    def of_whole(cls, image: Image.Image, prepared: Tensor) -> "Frame":
-        """Of an image that is seen whole, as (3, h, w)."""
-        height, width = prepared.shape[1:]
-        return cls(image.size, (0.0, 0.0, float(image.width), float(image.height)), (height, width))
+    def of_view(cls, image: Image.Image, view: View) -> "Frame":
+        """Return the part of an image that a view of it shows."""
+        height, width = view.prepared.shape[1:]
+        whole = (0.0, 0.0, float(image.width), float(image.height))
+        return cls(image.size, view.box or whole, (height, width))
 
     def place(self, pixel: Pixel) -> Place:
         """Row and column in the network's input of a pixel of the image.

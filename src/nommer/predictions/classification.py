@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw
 
 from nommer.fonts import lettering_for
 from nommer.predictions.drawing import LETTERS, LINE, MARGIN, enlarged
+from nommer.predictions.parts import Parts
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,19 @@ class Classification:
             else {"classes": list(self.chosen), "threshold": self.threshold}
         )
         return {"image": self.source, **multi_label, "top": top}
+
+    def sure(self) -> "Classification":
+        """Return the answer as it is."""
+        return self
+
+    def parts(self) -> Parts | None:
+        """Return nothing: the answer is of the whole image."""
+        return None
+
+    def headline(self) -> list[str]:
+        """Return the most probable classes; of several answered, the surest of those."""
+        most = 3 if self.threshold is None else min(4, len(self.chosen))
+        return [f"{name} {share:.1%}" for name, share in self.top(most)]
 
     def plot(self, image: Image.Image, count: int = 3) -> Image.Image:
         """The image with its most probable classes written under it."""

@@ -1,5 +1,6 @@
 """The objects in an image."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,10 @@ from PIL import Image, ImageDraw
 
 from nommer.fonts import lettering_for
 from nommer.predictions.drawing import LETTERS, LINE, OPACITY, class_colour, enlarged
+from nommer.predictions.parts import Parts
+
+SURE = 0.5
+"""Least score of objects that count as found, where no data say a better one."""
 
 _MOST_TEXT = 0.12
 """Share of a picture that names may cover: more would hide it, and are left out."""
@@ -56,6 +61,22 @@ class Detections:
         )
         masks = None if self.masks is None else self.masks[:count]
         return replace(self, boxes=boxes, scores=scores, labels=labels, masks=masks)
+
+    def sure(self) -> "Detections":
+        """Return those that are more likely objects than not."""
+        return self.at_least(SURE)
+
+    def parts(self) -> Parts:
+        """Return the pixels of objects, and all others."""
+        inside = np.zeros(self.size, bool)
+        for index in range(len(self)):
+            inside |= self.mask(index)
+        return Parts("shares_inside", (~inside).astype(int), ("objects", "background"))
+
+    def headline(self) -> list[str]:
+        """Return how many objects of every class there are, the most frequent first."""
+        counts = Counter(self.class_names[label] for label in self.labels)
+        return [f"{count} {name}" for name, count in counts.most_common()]
 
     def mask(self, index: int) -> np.ndarray:
         """The pixels of one object, (H, W) bool.

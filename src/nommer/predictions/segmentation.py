@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 
 from nommer.fonts import lettering_for
 from nommer.predictions.drawing import LETTERS, LINE, MARGIN, OPACITY, enlarged
+from nommer.predictions.parts import Parts
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +37,14 @@ class Segmentation:
         return {
             self.class_names[label]: float(counts[label] / self.labels.size) for label in occurring
         }
+
+    def sure(self) -> "Segmentation":
+        """Return the answer as it is."""
+        return self
+
+    def parts(self) -> Parts:
+        """Return the regions of the classes."""
+        return Parts("shares_per_class", self.labels, self.class_names)
 
     def summary(self) -> "SegmentationSummary":
         """The shares without the pixels: what can be kept of very many images."""
@@ -123,6 +132,10 @@ class SegmentationSummary:
     width: int
     shares: dict[str, float]
     """Share of the pixels that have each class that occurs, the largest first; together 1."""
+
+    def headline(self) -> list[str]:
+        """Return the share of every class that occurs, the largest first."""
+        return [f"{name} {share:.1%}" for name, share in self.shares.items()]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON.

@@ -5,6 +5,7 @@ Pictures of what every token nominates, and numbers.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from torch import Tensor
 
@@ -13,6 +14,7 @@ from nommer.errors import InputError
 from nommer.figures import save_figure
 from nommer.files import write_json
 from nommer.inference.inputs import load_to, read_list
+from nommer.models.classification import Classifier
 from nommer.models.storage import Model, nommer_of
 from nommer.nominations.explanation import Explanation, ExplanationSummary
 from nommer.nominations.faithfulness import sensitivity
@@ -90,7 +92,7 @@ def _save_sensitivity(model: Model, result: Explanation, folder: Path, name: str
     if not isinstance(answer, Classification):
         raise TypeError(f"{answer.source}: has no single answer")
     image = model.preprocessing.normalise(result.image).to(next(model.parameters()).device)
-    found = sensitivity(model, image, answer.class_names.index(answer.name))
+    found = sensitivity(cast("Classifier", model), image, answer.class_names.index(answer.name))
     caption = f"{name}: {answer.name} ({answer.probability:.0%})"
     (folder / "sensitivity").mkdir(exist_ok=True)
     figure = sensitivity_figure([(result.image, found, caption)])

@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from nommer.distributed.devices import torch_device
 from nommer.inference.evaluation import Opened, loading_of
-from nommer.models.storage import Model
+from nommer.models.classification import Classifier
 from nommer.nominations.faithfulness import (
     STEPS,
     area,
@@ -76,20 +76,23 @@ def measure_faithfulness(
         return Faithfulness(
             absent=dict.fromkeys(("sensitivity", "curves", "areas"), NOT_CLASSIFICATION)
         )
+    classifier = cast("Classifier", model)
     chosen = draw_images(data, MOST_IMAGES, seed=seed)
     batches = opened.task.data.evaluation(chosen, model, loading_of(settings, opened.run, 1)).val
     device = torch_device(settings.device)
     images = torch.stack([batches[index].images for index in range(len(batches))]).to(device)
     model.to(device).eval()
     try:
-        answers = probabilities(model, images).argmax(1)
+        answers = probabilities(classifier, images).argmax(1)
         pairs = track(
             zip(images, answers.tolist(), strict=True),
             total=len(images),
             what="changing nominations",
         )
-        sensitivities = torch.stack([sensitivity(model, image, answer) for image, answer in pairs])
-        curves = _curves(model, images, answers, sensitivities, seed)
+        sensitivities = torch.stack(
+            [sensitivity(classifier, image, answer) for image, answer in pairs]
+        )
+        curves = _curves(classifier, images, answers, sensitivities, seed)
     finally:
         model.cpu()
     decisions = Decisions(images.cpu(), answers.tolist(), chosen.samples(), sensitivities)
@@ -109,7 +112,7 @@ Curves = dict[tuple[str, str], Tensor]
 
 
 def _curves(
-    model: Model, images: Tensor, answers: Tensor, sensitivities: Tensor, seed: int
+    model: Classifier, images: Tensor, answers: Tensor, sensitivities: Tensor, seed: int
 ) -> Curves:
     maps = {SENSITIVITY: sensitivities}
     if all("global" in nomination.contexts for nomination in nominator_blocks(model).values()):

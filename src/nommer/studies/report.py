@@ -9,7 +9,7 @@ import numpy as np
 from torchvision.transforms.v2.functional import to_pil_image
 
 from nommer.backbone.contexts import CONTEXTS
-from nommer.data.transforms import Normalisation
+from nommer.models.recogniser import ImagePreparation
 from nommer.nominations.explanation import Explanation
 from nommer.nominations.resampling import RESAMPLES
 from nommer.report import Page
@@ -44,7 +44,7 @@ class Found:
     explanations: Sequence[Explanation] = ()
     """Of some images, as examples."""
     decisions: Decisions | None = None
-    normalisation: Normalisation | None = None
+    normalisation: ImagePreparation | None = None
     class_names: Sequence[str] = ()
 
 

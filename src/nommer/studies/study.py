@@ -81,7 +81,9 @@ def _study(opened: Opened, chosen: Data, settings: ExplainSettings, folder: Path
     tables = {**pattern.tables, "interventions": effects.rows, **faithfulness.tables}
     tables |= {"tokens": tokens} if tokens else {}
     absent = {**pattern.absent, **effects.absent, **faithfulness.absent}
-    result = StudyResult(opened.task.name, evaluation.report, tables, absent, folder)
+    result = StudyResult(
+        opened.task.name, opened.task.module.measure, evaluation.report, tables, absent, folder
+    )
     config = nommer_of(opened.model, settings.model).config
     facts = {
         "model": str(settings.model),

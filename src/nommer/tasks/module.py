@@ -25,6 +25,9 @@ from nommer.tasks.optimiser import build_optimizer, build_scheduler
 class Report(Protocol):
     """The evaluation of a model over a data set."""
 
+    class_measure: ClassVar[str]
+    """Column of `per_class` by which classes are compared; higher is better."""
+
     @property
     def images(self) -> int:
         """How many images were judged."""

@@ -1,7 +1,7 @@
 """Metrics of classification, the same in the validation of training and in `evaluate`."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,8 @@ CALIBRATION_BINS = 15
 @dataclass(frozen=True)
 class ClassificationReport(HasConfusion):
     """The evaluation over a data set; shares are from 0 to 1, None where a number has no meaning."""
+
+    class_measure: ClassVar[str] = "recall"
 
     images: int
     loss: float

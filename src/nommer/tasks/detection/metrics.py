@@ -6,7 +6,7 @@ Matches at IoU 0.5 for what people look at.
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -254,6 +254,8 @@ def confusion_matrix(answers: Sequence[ImageAnswer], num_classes: int, threshold
 @dataclass(frozen=True)
 class DetectionReport:
     """The evaluation over a data set; from 0 to 1, None where nothing of the kind occurs."""
+
+    class_measure: ClassVar[str] = "box_ap"
 
     images: int
     objects: int

@@ -11,7 +11,6 @@ import torch
 from nommer.data.formats.detection import as_coco
 from nommer.data.formats.objects import DetectionSample, Objects, masks_of
 from nommer.models.recogniser import Recogniser
-from nommer.nominations.images import SURE
 from nommer.nominations.patterns import Facet
 from nommer.nominations.regions import (
     OUTSIDE,
@@ -23,6 +22,7 @@ from nommer.nominations.regions import (
     sided_distance_group,
     size_group,
 )
+from nommer.predictions.detection import SURE
 from nommer.tasks.detection.loss import DetectionModule
 from nommer.tasks.detection.metrics import ImageAnswer, coco_evaluation, match
 from nommer.tasks.evaluation import Evaluation

@@ -1,7 +1,7 @@
 """How models of several classes per image are judged."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,8 @@ from torchmetrics.classification import (
 @dataclass(frozen=True)
 class MultiLabelReport:
     """The evaluation over a data set; shares are from 0 to 1, None where a number has no meaning."""
+
+    class_measure: ClassVar[str] = "ap"
 
     images: int
     loss: float

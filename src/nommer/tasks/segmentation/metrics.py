@@ -1,7 +1,7 @@
 """Metrics of segmentation, the same in the validation of training and in `evaluate`."""
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,8 @@ from nommer.tasks.confusion import HasConfusion, class_scores, most_confused_wit
 @dataclass(frozen=True)
 class SegmentationReport(HasConfusion):
     """The evaluation over all pixels of a data set that are not ignored; shares are from 0 to 1."""
+
+    class_measure: ClassVar[str] = "iou"
 
     images: int
     pixels: int
