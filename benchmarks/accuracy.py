@@ -189,7 +189,7 @@ def as_table(rows: list[dict]) -> str:
 
 
 def describe(rows: list[dict]) -> str:
-    """What the numbers of the table are of."""
+    """Origin of the numbers of the table."""
     row = rows[0]
     steps = round(row["steps"] / row["epochs"])
     packages = ", ".join(

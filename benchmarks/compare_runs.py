@@ -6,7 +6,7 @@ Validation curves, and numbers of an evaluation as bars and a table.
     docs/images/camvid.png
 
 Every run is a folder of `nommer train`, with the folder of `nommer evaluate` in it that
---evaluation names ("." for the training's own last judgement). The task is told from the run:
+--evaluation names ("." for the training's own last evaluation). The task is told from the run:
 segmentation is compared by the IoU of every class, detection by its average precisions, overall and
 of every class.
 """
@@ -35,7 +35,7 @@ def read_run(run: Path, evaluation: str) -> dict:
 
 
 def bars_of(run: dict) -> dict[str, float]:
-    """What is drawn as bars.
+    """Values that are drawn as bars.
 
     IoU per class, or the average precisions and, of several classes, each one's.
     """

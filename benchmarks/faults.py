@@ -81,7 +81,7 @@ class Processes:
 
 @dataclass
 class Tally:
-    """What became of one kind of fault."""
+    """Outcome of one kind of fault."""
 
     name: str
     tried: int = 0
@@ -179,7 +179,7 @@ def try_faults(trial: Trial, tallies: dict[str, Tally], chance: random.Random, r
 
 
 def mounted(folder: Path, options: str) -> bool:
-    """Whether a small disk could be mounted there."""
+    """Return whether a small disk could be mounted there."""
     folder.mkdir(parents=True, exist_ok=True)
     command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
     return (

@@ -8,7 +8,7 @@ from scratch.
 CAMVID and BCCD are the folders that the recipes `camvid_nommer_nano` and `bccd_nommer_nano` name.
 Both trainings have that recipe, the same seed, data order, steps and network: stem stride, windows
 and DCT blocks are those of the entry. What stands after -- goes to every `nommer train`. The best
-epoch on the validation images is judged on the test images.
+epoch on the validation images is evaluated on the test images.
 """
 
 import argparse
@@ -53,11 +53,11 @@ def runs_of(told: argparse.Namespace, arguments: Sequence[str]) -> list[Run]:
     ]
 
 
-def judged(run: Run, told: argparse.Namespace) -> dict:
+def evaluated(run: Run, told: argparse.Namespace) -> dict:
     """The numbers on the test images."""
     folder = run.out / "evaluate_test"
     if not (folder / "result.json").is_file():
-        say(f"{run.out.name}: judging on the test images")
+        say(f"{run.out.name}: evaluating on the test images")
         nommer.evaluate(
             run.out,
             split="test",
@@ -74,7 +74,7 @@ def as_table(runs: Sequence[Run], told: argparse.Namespace) -> str:
     results: dict[str, list[dict]] = {}
     for run in runs:
         if run.finished:
-            results.setdefault(run.name, []).append(judged(run, told))
+            results.setdefault(run.name, []).append(evaluated(run, told))
     names = numbers_of({"result": next(iter(results.values()))[0]})
     lines = ["| start | " + " | ".join(map(called, names)) + " |", "|" + "---|" * (1 + len(names))]
     for start, found in results.items():

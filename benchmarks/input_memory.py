@@ -54,7 +54,7 @@ def watch(command, epochs):
             print(line, end="", file=sys.stderr)
             if (
                 line.startswith("epoch ") and len(rows) < epochs - 1
-            ):  # after the last one, others begin to judge
+            ):  # after the last one, others begin to evaluate
                 first, *workers = tree(running.pid)
                 own, theirs = megabytes(first), sum(map(megabytes, workers))
                 rows.append(

@@ -53,7 +53,7 @@ def torchvision_training(augmentation, preprocessing):
     )
 
 
-def torchvision_judging(preprocessing):
+def torchvision_evaluation(preprocessing):
     """Resize, crop, normalise."""
     side = int(preprocessing.image_size / preprocessing.crop_pct)
     return transforms.Compose(
@@ -87,7 +87,7 @@ def one_by_one(load):
 
 
 def variants(samples, preprocessing, folder):
-    """What is compared, by purpose and name: each loads the images of some indices."""
+    """Pipelines that are compared, by purpose and name: each loads the images of some indices."""
     augmentation, paths = Augmentation(), [str(sample.path) for sample in samples]
     options = {"preprocessing": preprocessing, "augmentation": augmentation}
     plain = ClassificationData(
@@ -102,16 +102,16 @@ def variants(samples, preprocessing, folder):
     training = create_transform(
         size, is_training=True, scale=augmentation.scale, color_jitter=0.2, **timms
     )
-    judging = create_transform(size, is_training=False, crop_pct=preprocessing.crop_pct, **timms)
+    evaluating = create_transform(size, is_training=False, crop_pct=preprocessing.crop_pct, **timms)
     return {
         "decoding": {
             "Pillow": one_by_one(lambda index: default_loader(paths[index])),
             "nommer": one_by_one(plain.val.decode),
             "nommer --cache ram": one_by_one(cached.val.decoded),
         },
-        "judging": {
-            "torchvision": one_by_one(behind_loader(paths, torchvision_judging(preprocessing))),
-            "timm": one_by_one(behind_loader(paths, judging)),
+        "evaluation": {
+            "torchvision": one_by_one(behind_loader(paths, torchvision_evaluation(preprocessing))),
+            "timm": one_by_one(behind_loader(paths, evaluating)),
             "nommer": in_batches(plain.val, training=False),
             "nommer --cache ram": in_batches(cached.val, training=False),
         },

@@ -39,7 +39,7 @@ from nommer.models.networks import build_network, describe_network
 
 @dataclass(frozen=True)
 class Origin:
-    """What a model was trained on; the text of its card is `zoo_cards/ORIGIN.md`."""
+    """Data that a model was trained on; the text of its card is `zoo_cards/ORIGIN.md`."""
 
     terms: str
     """On what terms the weights may be used, as it goes on after "the weights of X are"."""
@@ -48,7 +48,7 @@ class Origin:
     measure: str
     """Main number of `result.json`."""
     called: str
-    """What people call it."""
+    """Name that people call it by."""
 
 
 ORIGINS = {
@@ -101,7 +101,7 @@ def halved(run: Path, folder: Path, told: argparse.Namespace) -> None:
     write_json(folder / zoo.DESCRIPTION, description)
 
 
-def judged(model: Path, scratch: Path, told: argparse.Namespace) -> dict:
+def evaluated(model: Path, scratch: Path, told: argparse.Namespace) -> dict:
     """The numbers on images that were not trained on, in float32.
 
     Of a classifier also each answer and the classes.
@@ -124,21 +124,20 @@ def judged(model: Path, scratch: Path, told: argparse.Namespace) -> dict:
 
 
 def numbers(run: Path, entry: Path, told: argparse.Namespace) -> dict:
-    """What the card says of accuracy, and refuses what half precision changed by more than the
-    bound.
-    """
+    """Return the numbers of the card; refuse those that half precision changed too much."""
     origin = ORIGINS[told.origin]
     with tempfile.TemporaryDirectory() as scratch:
-        full, half = (judged(model, Path(scratch), told) for model in (run / "model", entry))
+        full, half = (evaluated(model, Path(scratch), told) for model in (run / "model", entry))
     before, after = full[origin.measure], half[origin.measure]
     if abs(before - after) > told.bound:
-        sys.exit(f"half precision changes {origin.called} by {abs(before - after):.2%}, more than {told.bound:.2%}: "
+        sys.exit(f"half precision changes {origin.called} by {abs(before - after):.2%}, "
+                 f"more than {told.bound:.2%}: "
                  f"{before:.2%} to {after:.2%}; nothing is written")  # fmt: skip
     return {"full": full, "half": half} | (classified(full, half) if "top1" in half else {})
 
 
 def classified(full: dict, half: dict) -> dict:
-    """What is said of a classifier besides its numbers."""
+    """Text about a classifier besides its numbers."""
     pairs = zip(full["predictions"], half["predictions"], strict=True)
     worst = sorted(half["per_class"], key=lambda row: float(row["recall"]))[:5]
     return {
@@ -192,10 +191,14 @@ def written(run: Path, entry: Path, name: str, told: argparse.Namespace, found: 
         command=as_written(environment["command"]),
         settings=trained_how(config, classifies=isinstance(model, Classifier)),
         machine=environment["cuda"] or environment["platform"],
-        packages=", ".join(f"{name} {environment['packages'][name]}" for name in ("nommer", "torch", "timm")),
+        packages=", ".join(
+            f"{name} {environment['packages'][name]}" for name in ("nommer", "torch", "timm")
+        ),
         seed=config["seed"],
         evaluated=f"{datetime.now(UTC):%Y-%m-%d}",
-        checksums="\n".join(f"- `{file}` {checksum(entry / file)}" for file in (zoo.WEIGHTS, zoo.DESCRIPTION)),
+        checksums="\n".join(
+            f"- `{file}` {checksum(entry / file)}" for file in (zoo.WEIGHTS, zoo.DESCRIPTION)
+        ),
         **found,
     )  # fmt: skip
 

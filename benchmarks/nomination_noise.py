@@ -1,5 +1,6 @@
-"""What a segmenter scores with the nominations of evaluation (the best context) and with those of
-training (sampled).
+"""Scores of a segmenter with the nominations of evaluation (the best context) and of training.
+
+The latter are sampled.
 
     python benchmarks/nomination_noise.py runs/camvid --split val
 
@@ -30,7 +31,7 @@ def sample_contexts(nomination: Nomination, _: object) -> None:
     nomination.train()
 
 
-def judge(model: nommer.Segmenter, samples: list, encoding, mode: str) -> tuple[float, float]:
+def evaluate(model: nommer.Segmenter, samples: list, encoding, mode: str) -> tuple[float, float]:
     """mIoU and pixel accuracy over `samples`."""
     metrics = SegmentationMetrics(len(model.class_names))
     for sample in samples:
@@ -48,7 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("--split", default="val")
-    parser.add_argument("--every", type=int, default=1, help="judge every n-th image only")
+    parser.add_argument("--every", type=int, default=1, help="evaluate every n-th image only")
     arguments = parser.parse_args()
     model = nommer.load(arguments.run)
     root = data_of_run(run_of(arguments.run))
@@ -63,7 +64,7 @@ def main() -> None:
                     module.register_forward_pre_hook(sample_contexts)
         for mode in ("whole", "slide"):
             torch.manual_seed(0)
-            miou, accuracy = judge(model, samples, data.encoding, mode)
+            miou, accuracy = evaluate(model, samples, data.encoding, mode)
             print(f"| {nominations} | {mode} | {miou:.2%} | {accuracy:.2%} |", flush=True)
 
 

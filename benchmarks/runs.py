@@ -47,7 +47,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether it is trained and judged."""
+        """True once it is trained and evaluated."""
         return (self.out / "result.json").is_file()
 
     def check(self) -> None:
@@ -78,7 +78,7 @@ class Run:
 
 
 def parse(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, list[str]]:
-    """What the command line says to a benchmark, and after `--` to every training."""
+    """Arguments of a benchmark, and after `--` of every training."""
     arguments = sys.argv[1:]
     cut = arguments.index("--") if "--" in arguments else len(arguments)
     parser.add_argument("data", type=Path)

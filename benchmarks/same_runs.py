@@ -1,4 +1,4 @@
-"""Whether two runs are the same, to the last bit."""
+"""Comparison of two runs, to the last bit."""
 
 import csv
 from pathlib import Path
@@ -17,7 +17,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 def same(one: object, other: object) -> bool:
-    """Whether two nested structures of tensors and plain values are equal, to the last bit."""
+    """Return whether nested structures of tensors and plain values are equal to the last bit."""
     if isinstance(one, torch.Tensor):
         return torch.equal(one, other)
     if isinstance(one, dict):

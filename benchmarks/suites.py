@@ -1,4 +1,4 @@
-"""What `accuracy.py` compares: the networks and settings of its suites."""
+"""Suites that `accuracy.py` compares: the networks and settings of its suites."""
 
 SWIN = "--model timm:swin_tiny_patch4_window7_224 --network.timm"
 SUITES: dict[str, dict[str, str]] = {
@@ -8,7 +8,8 @@ SUITES: dict[str, dict[str, str]] = {
         "resnet10t": "--model timm:resnet10t --network.timm '{stem_stride: 2}'",
         "resnet18": "--model timm:resnet18 --network.timm '{stem_stride: 2}'",
         "convnext_atto": "--model timm:convnext_atto --network.timm '{stem_stride: 2}'",
-        "deit_tiny, patch 8": "--model timm:deit_tiny_patch16_224 --network.timm '{img_size: 64, patch_size: 8}'",
+        "deit_tiny, patch 8": "--model timm:deit_tiny_patch16_224 "
+        "--network.timm '{img_size: 64, patch_size: 8}'",
         "swin, width 48": f"{SWIN} '{{img_size: 64, patch_size: 2, window_size: 8, embed_dim: 48, "
         "depths: [2, 2, 4, 2], num_heads: [2, 4, 8, 16], drop_path_rate: 0.0}'",
     },
@@ -21,8 +22,10 @@ SUITES: dict[str, dict[str, str]] = {
     "large": {
         "nommer_nano": "--model nommer_nano",
         "nommer_tiny": "--model nommer_tiny",
-        "swin_tiny": f"{SWIN} '{{img_size: 64, patch_size: 2, window_size: 8, drop_path_rate: 0.1}}'",
-        "convnext_tiny": "--model timm:convnext_tiny --network.timm '{stem_stride: 2, drop_path_rate: 0.1}'",
+        "swin_tiny": f"{SWIN} '{{img_size: 64, patch_size: 2, window_size: 8, "
+        "drop_path_rate: 0.1}'",
+        "convnext_tiny": "--model timm:convnext_tiny "
+        "--network.timm '{stem_stride: 2, drop_path_rate: 0.1}'",
         "resnet50": "--model timm:resnet50 --network.timm '{stem_stride: 2, drop_path_rate: 0.1}'",
     },
     "settings": {
@@ -45,6 +48,7 @@ SUITES: dict[str, dict[str, str]] = {
         "softmax": "--network.fusion softmax",
     },
 }
-"""What is compared: a name, and what `nommer train` is told besides the recipe. Strides of the
-stages are 2, 4, 8, 16 everywhere (deit_tiny has 8 x 8 tokens throughout), in "stride_4" 4, 8, 16,
-32, so that the networks of a suite see an image at the same resolutions."""
+"""Cases that are compared: a name, and arguments of `nommer train` besides the recipe.
+
+Strides of the stages are 2, 4, 8, 16 everywhere (deit_tiny has 8 x 8 tokens throughout), in
+"stride_4" 4, 8, 16, 32, so that the networks of a suite see an image at the same resolutions."""

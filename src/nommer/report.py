@@ -46,7 +46,7 @@ class _Picture:
     caption: str
     alt: str
     enlarged: bool = False
-    """Whether its pixels are to be seen as squares."""
+    """True where its pixels are to be seen as squares."""
     least: int | None = None
     """Pixels of the screen below which it scrolls in its own box; None for one that is shrunk to
     any screen.
@@ -75,7 +75,7 @@ class _Text:
 
     @property
     def paragraphs(self) -> list[list[str]]:
-        """What blank lines divide, each as what backticks divide: words and code in turn."""
+        """Paragraphs between blank lines, each divided at backticks: words and code in turn."""
         return [
             paragraph.split("`")
             for paragraph in self.text.strip().split("\n\n")

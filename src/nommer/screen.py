@@ -1,4 +1,4 @@
-"""What the command line prints of every verb's result."""
+"""Results of the verbs, as the command line prints them."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -33,7 +33,7 @@ _ERROR = Text("error", style="red")
 
 
 def show_check(result: CheckResult, console: Console) -> int:
-    """The numbers, the kinds of findings, and where to look."""
+    """Print the numbers, the kinds of findings, and where to look."""
     console.print(
         summary_table(result.summary, f"data for {result.task}" if result.task else "data")
     )
@@ -55,7 +55,7 @@ def show_check(result: CheckResult, console: Console) -> int:
 
 
 def show_training(result: TrainingResult, console: Console) -> int:
-    """The judgement of the best epoch and where everything is."""
+    """Print the evaluation of the best epoch and where everything is."""
     if result.rank > 0:
         return 0
     console.print(summary_table(result.report.summary(), f"validation, best epoch {result.epoch}"))
@@ -64,7 +64,7 @@ def show_training(result: TrainingResult, console: Console) -> int:
 
 
 def show_replay(result: ReplayResult, console: Console) -> int:
-    """Where the first value is that is no finite number, and what was before it."""
+    """Print where the first NaN or infinity is, and the values before it."""
     first = result.first
     if first is None:
         console.print(
@@ -99,7 +99,7 @@ def show_replay(result: ReplayResult, console: Console) -> int:
 
 
 def show_evaluation(result: EvaluationResult, console: Console) -> int:
-    """The numbers, and the worst classes first."""
+    """Print the numbers, and the worst classes first."""
     console.print(summary_table(result.report.summary(), "evaluation"))
     worst_by = result.report.class_measure
     rows = sorted(result.per_class, key=lambda row: (row[worst_by] is None, row[worst_by]))
@@ -121,7 +121,7 @@ def _title(column: str) -> str:
 
 
 def show_predictions(result: PredictionResult, console: Console) -> int:
-    """The most probable classes of every image, those with the most pixels, or the surest objects."""
+    """Print the most probable classes, those with most pixels, or the surest objects."""
     table = Table("image", "first", "then")
     for prediction in result.predictions:
         if isinstance(prediction, Failure):
@@ -138,7 +138,7 @@ def show_predictions(result: PredictionResult, console: Console) -> int:
 
 
 def show_explanations(result: ExplanationResult, console: Console) -> int:
-    """The share of each context per nominator block, over all images.
+    """Print the share of each context per nominator block, over all images.
 
     Of a data set also whether it matters.
     """
@@ -170,9 +170,7 @@ def show_explanations(result: ExplanationResult, console: Console) -> int:
 
 
 def show_study(result: StudyResult, console: Console) -> int:
-    """Shares with their intervals, and what becomes of the model's number where all blocks nominate
-    otherwise.
-    """
+    """Print shares with their intervals, and the model's number with other nominations."""
     table = Table("block", *CONTEXTS, title="nominated contexts, with 95 % intervals over images")
     for row in result.tables["blocks"]:
         table.add_row(row["block"], *(_share_with_interval(row, context) for context in CONTEXTS))
@@ -200,7 +198,7 @@ def _share_with_interval(row: dict[str, Any], name: str) -> str:
 
 
 def show_export(result: ExportResult, console: Console) -> int:
-    """The parity report, and where the model is."""
+    """Print the parity report, and where the model is."""
     numbers = {name: value for name, value in result.report.to_dict().items() if name != "left_out"}
     console.print(summary_table(numbers, "exported against PyTorch"))
     for what in result.report.left_out:
@@ -214,7 +212,7 @@ def show_export(result: ExportResult, console: Console) -> int:
 
 
 def show_benchmark(result: BenchmarkResult, console: Console) -> int:
-    """A table per mode, precision and size, and where everything is."""
+    """Print a table per mode, precision and size, and where everything is."""
     of_table = attrgetter("case.mode", "case.precision", "case.size")
     for (mode, precision, size), rows in groupby(result.measurements, of_table):
         table = Table(
@@ -238,7 +236,7 @@ def show_benchmark(result: BenchmarkResult, console: Console) -> int:
 
 
 def show_demo(result: DemoResult, console: Console) -> int:
-    """What every verb said, and where to look."""
+    """Print the result of every verb, and where to look."""
     show_evaluation(result.evaluation, console)
     show_predictions(result.prediction, console)
     show_explanations(result.explanation, console)
@@ -260,12 +258,12 @@ def show_demo(result: DemoResult, console: Console) -> int:
 
 
 def exit_code(results: Sequence[Answer | ExplanationSummary]) -> int:
-    """0, or 1 when an image failed."""
+    """Return 0, or 1 when an image failed."""
     return SOME_FAILED if any(isinstance(result, Failure) for result in results) else 0
 
 
 def summary_table(summary: dict[str, Any], title: str) -> Table:
-    """Numbers of a report as a table of two columns."""
+    """Return the numbers of a report as a table of two columns."""
     table = Table("measure", "value", title=title)
     for name, value in summary.items():
         table.add_row(name.replace("_", " "), _show(value))

@@ -109,7 +109,7 @@ def process(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def shell():
-    """Run a command in a process of its own; returns the finished process with its output as text."""
+    """Run a command in a process of its own; return the finished process, its output as text."""
 
     def shell(*arguments, **options):
         command = [sys.executable, "-m", "nommer", *split(arguments)]

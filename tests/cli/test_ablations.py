@@ -1,6 +1,6 @@
 """Ablations of the network through the real command line.
 
-Trained, saved, loaded, judged, explained, exported.
+Trained, saved, loaded, evaluated, explained, exported.
 """
 
 import csv
@@ -84,13 +84,13 @@ def test_is_trained_saved_and_loaded_by_the_same_command(ablated, name):
 
 
 @pytest.mark.parametrize("name", ABLATIONS)
-def test_is_judged_as_at_the_end_of_training(ablated, run, coloured, tmp_path, name):
+def test_is_evaluated_as_at_the_end_of_training(ablated, run, coloured, tmp_path, name):
     out = ablated(name)
-    run("evaluate", out, "--data", coloured, "--out", tmp_path / "judged", "--workers 0")
-    judged, trained = (
-        json.loads((path / "result.json").read_text()) for path in (tmp_path / "judged", out)
+    run("evaluate", out, "--data", coloured, "--out", tmp_path / "evaluated", "--workers 0")
+    evaluated, trained = (
+        json.loads((path / "result.json").read_text()) for path in (tmp_path / "evaluated", out)
     )
-    assert judged["loss"] == trained["loss"]
+    assert evaluated["loss"] == trained["loss"]
 
 
 @pytest.mark.parametrize("name", [name for name in ABLATIONS if name not in SILENT])

@@ -97,15 +97,15 @@ def test_the_average_is_the_literal_one_and_warms_up(aided):
     )
 
 
-def test_what_is_judged_and_delivered_is_the_average(aided, run, tmp_path):
+def test_what_is_evaluated_and_delivered_is_the_average(aided, run, tmp_path):
     out, _ = aided
     best = checkpoint(out, "best")
     assert same(network(best["state_dict"]), nommer.load(out).network.state_dict())
     row = rows(out / "metrics.csv")[best["epoch"]]
-    run("evaluate", out, "--workers 0 --device cpu --out", tmp_path / "judged")
-    judged = json.loads((tmp_path / "judged" / "result.json").read_text())
-    assert judged["loss"] == pytest.approx(float(row["val_loss"]), abs=0)
-    assert judged["top1"] == float(row["val_top1"])
+    run("evaluate", out, "--workers 0 --device cpu --out", tmp_path / "evaluated")
+    evaluated = json.loads((tmp_path / "evaluated" / "result.json").read_text())
+    assert evaluated["loss"] == pytest.approx(float(row["val_loss"]), abs=0)
+    assert evaluated["top1"] == float(row["val_top1"])
 
 
 def test_frozen_layers_stay_as_they_were_and_the_others_learn(aided, trained):
@@ -247,7 +247,7 @@ def test_classes_of_different_size_are_for_classification(
 
 
 class TestTimeLimit:
-    def test_a_run_whose_time_is_up_is_judged_and_goes_on_exactly(
+    def test_a_run_whose_time_is_up_is_evaluated_and_goes_on_exactly(
         self, run, aided, options, tmp_path
     ):
         """The clock jumps in the middle of the second epoch."""
@@ -273,7 +273,7 @@ class TestTimeLimit:
         assert rows(out / "metrics.csv") == rows(whole / "metrics.csv")
         assert same(nommer.load(whole).state_dict(), nommer.load(out).state_dict())
 
-    def test_without_an_epoch_the_weights_as_they_are_are_judged(
+    def test_without_an_epoch_the_weights_as_they_are_are_evaluated(
         self, run, coloured, train_options, tmp_path
     ):
         out = tmp_path / "run"

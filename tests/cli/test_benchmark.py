@@ -99,9 +99,10 @@ def test_fused_models_are_compared_with_plain_peers(settings):
 def settings(tmp_path):
     def settings(**changes):
         given = {
-            "models": "nommer_micro", "peers": "test_resnet", "sizes": "32", "batches": "1", "precisions": "32",
-            "backends": "eager", "mode": "inference", "device": "cpu", "threads": 1, "rounds": 1, "seconds": 0.1,
-            "minutes": 1.0, "out": tmp_path / "out", "overwrite": False,
+            "models": "nommer_micro", "peers": "test_resnet", "sizes": "32", "batches": "1",
+            "precisions": "32", "backends": "eager", "mode": "inference", "device": "cpu",
+            "threads": 1, "rounds": 1, "seconds": 0.1, "minutes": 1.0, "out": tmp_path / "out",
+            "overwrite": False,
         }  # fmt: skip
         return BenchmarkSettings(**(given | changes))
 

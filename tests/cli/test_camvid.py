@@ -1,4 +1,4 @@
-"""CamVid as it lies beside the checkout: read as its README says, trained, judged and predicted."""
+"""CamVid as it lies beside the checkout: read as its README says, trained and used."""
 
 import json
 import tarfile
@@ -55,7 +55,8 @@ def test_nothing_is_amiss_in_it(camvid):
 
 
 def test_a_few_steps_are_better_than_none(run, camvid, tmp_path):
-    small = "--model nommer_micro --image-size 96 --epochs 1 --epoch-steps 20 --batch-size 4 --workers 0"
+    small = "--model nommer_micro --image-size 96 --epochs 1 --epoch-steps 20 --batch-size 4"
+    small += " --workers 0"
     sizes = "--segmentation.decoder-channels 16 --segmentation.short-side 90"
     run("train --data", camvid, "--config camvid_nommer_nano --out", tmp_path / "run", small, sizes)
     found = json.loads((tmp_path / "run" / "result.json").read_text())

@@ -359,7 +359,7 @@ def test_mistakes_in_the_call_leave_no_report(refused, photos, scenes, tmp_path)
 
 
 def test_labels_that_cannot_be_read_are_reported(run, photos, tmp_path):
-    """Also what can be said of the images alone; nothing is read of data that may be of any kind."""
+    """Images alone are told of too; nothing is read of data that may be of any kind."""
     (photos / "train" / "yellow").mkdir()
     (photos / "train/blue/cut.png").write_bytes(
         (photos / "train/blue/blue-3.png").read_bytes()[:500]

@@ -109,7 +109,9 @@ def test_a_compiler_is_found_by_its_usual_names(monkeypatch):
         check_compiler()
 
 
-def test_a_run_in_half_precision_is_judged_in_full_on_the_cpu(run, trained, tmp_path, monkeypatch):
+def test_a_run_in_half_precision_is_evaluated_in_full_on_the_cpu(
+    run, trained, tmp_path, monkeypatch
+):
     recorded = RunFolder.settings
     monkeypatch.setattr(
         RunFolder, "settings", lambda folder: replace(recorded(folder), precision="16")

@@ -55,7 +55,7 @@ RUN_FOLDER = {
 
 
 def draw(seed, size=(64, 48)):
-    """An image (size is width, height) and its objects as (category id, box x, y, width, height)."""
+    """An image (size is width, height), objects as (category id, box x, y, width, height)."""
     random = np.random.default_rng(seed)
     image = Image.fromarray(random.integers(100, 140, (size[1], size[0], 3)).astype(np.uint8))
     objects, pen = [], ImageDraw.Draw(image)
@@ -282,12 +282,12 @@ def test_evaluate_gives_the_numbers_that_training_ended_with(run, detected, tmp_
 def test_blocks_are_compiled_for_images_of_many_sizes(
     run, refused, detected, coco, whole_graphs, tmp_path
 ):
-    """Training is judged uncompiled; a backbone without blocks cannot be trained so."""
+    """Training is evaluated uncompiled; a backbone without blocks cannot be trained so."""
     run("evaluate", detected, "--compile --out", tmp_path / "out", "--workers 0")
     parts = len(whole_graphs.functions)
     assert 8 < parts <= len(whole_graphs.graphs)
-    judged, told = numbers(tmp_path / "out"), numbers(detected)
-    assert judged["box_ap"] == pytest.approx(told["box_ap"], abs=1e-3)
+    evaluated, told = numbers(tmp_path / "out"), numbers(detected)
+    assert evaluated["box_ap"] == pytest.approx(told["box_ap"], abs=1e-3)
     whole_graphs.graphs.clear()
     run("train --data", coco, "--compile --out", tmp_path / "run", *OPTIONS)
     assert len(whole_graphs.functions) == 2 * parts
@@ -304,7 +304,8 @@ def test_blocks_are_compiled_for_images_of_many_sizes(
         *OPTIONS,
         "--model=timm:test_resnet",
     )
-    told = "--compile: for training on objects, whose images differ in size, only with a NomMer; leave it out"
+    told = "--compile: for training on objects, whose images differ in size, only with a NomMer; "
+    told += "leave it out"
     assert message == told
     assert not (tmp_path / "peer").exists(), "it was refused before anything was deleted"
 

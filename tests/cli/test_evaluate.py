@@ -102,7 +102,7 @@ def test_batches_and_workers_do_not_matter(run, trained, tmp_path, options):
 
 
 @pytest.mark.parametrize(("split", "images"), [("train", 18), ("val", 9), ("all", 27)])
-def test_judges_the_split_asked_for(run, trained, tmp_path, split, images):
+def test_evaluates_the_split_asked_for(run, trained, tmp_path, split, images):
     printed = run("evaluate", trained, "--split", split, "--out", tmp_path / "out", "--workers 0")
     assert result(tmp_path / "out")["images"] == images
     assert f"{images} images of " in printed.err
@@ -181,7 +181,7 @@ def test_results_go_into_the_run_folder_under_a_new_name_each_time(
     assert [path.name for path in tmp_path.iterdir()] == ["run"], "nothing outside the run folder"
 
 
-def test_a_published_checkpoint_is_judged_like_any_model(run, tmp_path, write_classes):
+def test_a_published_checkpoint_is_evaluated_like_any_model(run, tmp_path, write_classes):
     torch.manual_seed(0)
     network = nommer.NomMer(VARIANTS["nommer_micro"])
     network.reset_classifier(2)
@@ -215,7 +215,7 @@ def test_from_python_with_text_for_paths(trained, tmp_path):
     assert found.out == tmp_path / "out"
 
 
-def test_other_data_with_the_same_file_names_is_judged_whole(
+def test_other_data_with_the_same_file_names_is_evaluated_whole(
     run, write_classes, train_options, tmp_path
 ):
     data = write_classes(tmp_path / "data", {"blue": 6, "red": 6})

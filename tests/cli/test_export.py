@@ -206,9 +206,9 @@ def test_integers_are_delivered_with_what_they_cost(trained, run, coloured, tmp_
     model = tmp_path / "int8" / "model.onnx"
     told = json.loads(open_session(model).get_modelmeta().custom_metadata_map["nommer"])
     assert (told["precision"], told["input"]["dynamic_batch"]) == ("int8", True)
-    run("evaluate", model, "--data", coloured, "--out", tmp_path / "judged", "--workers 0")
-    judged = json.loads((tmp_path / "judged" / "result.json").read_text())
-    assert judged["top1"] == pytest.approx(report["int8"])
+    run("evaluate", model, "--data", coloured, "--out", tmp_path / "evaluated", "--workers 0")
+    evaluated = json.loads((tmp_path / "evaluated" / "result.json").read_text())
+    assert evaluated["top1"] == pytest.approx(report["int8"])
 
 
 @pytest.mark.usefixtures("written")

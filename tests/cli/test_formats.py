@@ -1,4 +1,4 @@
-"""Every format of classification data, through every verb: the same images give the same numbers."""
+"""Every format of classification data, through every verb: same images, same numbers."""
 
 import csv
 import io
@@ -145,7 +145,7 @@ def test_training_with_workers_reads_archives_as_training_without(
 
 @pytest.mark.slow
 def test_two_processes_see_every_sample_of_shards_once(shell, coloured, train_options, tmp_path):
-    """An odd number of images, in shards, on two processes with two workers each; judged as by one."""
+    """An odd number of images, in shards, on two processes of two workers; as evaluated by one."""
     chosen = shutil.copytree(coloured, tmp_path / "photos")
     (chosen / "val" / "red" / "red-0.png").unlink()
     (tmp_path / "shards").mkdir()

@@ -72,7 +72,8 @@ def test_the_ade20k_recipe_trains_on_its_layout(run, ade20k, tmp_path):
     assert model.preprocessing.short_side == 48
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["pixels"] == 3 * 78 * 62, "the pixels with value 0 do not count"
-    views = "--inference.mode whole --inference.scales [0.5,0.75,1.0,1.25,1.5,1.75] --inference.flip true"
+    views = "--inference.mode whole --inference.scales [0.5,0.75,1.0,1.25,1.5,1.75]"
+    views += " --inference.flip true"
     run("evaluate", tmp_path / "run", "--workers 0 --out", tmp_path / "multi", views)
     assert (
         json.loads((tmp_path / "multi" / "result.json").read_text())["pixels"] == result["pixels"]

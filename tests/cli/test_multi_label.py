@@ -55,7 +55,7 @@ def truth_and_probabilities(run):
     return truth, np.array([[float(row[f"p({name})"]) for name in CLASSES] for row in found])
 
 
-def test_the_judgement_is_scikit_learns(trained_on_several):
+def test_the_evaluation_is_scikit_learns(trained_on_several):
     truth, scores = truth_and_probabilities(trained_on_several)
     result = read(trained_on_several / "result.json")
     assert result["images"] == len(truth) == 16
@@ -86,16 +86,16 @@ def test_the_best_epoch_is_that_of_the_highest_map(trained_on_several):
 
 
 def test_evaluate_gives_the_same_numbers(run, trained_on_several, tmp_path):
-    printed = run("evaluate", trained_on_several, "--workers 0 --out", tmp_path / "judged")
+    printed = run("evaluate", trained_on_several, "--workers 0 --out", tmp_path / "evaluated")
     assert "mean ap" in printed.out
-    judged, result = (
-        read(tmp_path / "judged" / "result.json"),
+    evaluated, result = (
+        read(tmp_path / "evaluated" / "result.json"),
         read(trained_on_several / "result.json"),
     )
     assert {
-        name: judged[name] for name in judged if name not in ("model", "precision", "runtime")
+        name: evaluated[name] for name in evaluated if name not in ("model", "precision", "runtime")
     } == {name: value for name, value in result.items() if name != "epoch"} | {
-        "data": judged["data"]
+        "data": evaluated["data"]
     }
 
 
@@ -115,16 +115,17 @@ def test_predictions_answer_all_classes_that_reach_the_threshold(
     assert 0 <= min(prediction.probabilities) <= max(prediction.probabilities) <= 1
 
 
-def test_an_exported_model_is_judged_the_same(run, trained_on_several, tmp_path):
+def test_an_exported_model_is_evaluated_the_same(run, trained_on_several, tmp_path):
     run("export", trained_on_several, "--out", tmp_path / "exported")
-    run("evaluate", tmp_path / "exported" / "model.onnx", "--data", read_data(trained_on_several), "--workers 0",
-        "--split val --out", tmp_path / "judged")  # fmt: skip
-    judged, result = (
-        read(tmp_path / "judged" / "result.json"),
+    model, data = tmp_path / "exported" / "model.onnx", read_data(trained_on_several)
+    out = ("--out", tmp_path / "evaluated")
+    run("evaluate", model, "--data", data, "--workers 0 --split val", *out)
+    evaluated, result = (
+        read(tmp_path / "evaluated" / "result.json"),
         read(trained_on_several / "result.json"),
     )
-    assert judged["mean_ap"] == pytest.approx(result["mean_ap"], abs=1e-4)
-    assert judged["threshold"] == 0.5
+    assert evaluated["mean_ap"] == pytest.approx(result["mean_ap"], abs=1e-4)
+    assert evaluated["threshold"] == 0.5
 
 
 def read_data(run):

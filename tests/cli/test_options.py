@@ -36,7 +36,7 @@ PARAMETERS = {"tiny": 22_455_804, "small": 41_532_388, "base": 73_404_900}
 
 
 def settings_of(run, *arguments):
-    """What the parser makes of the arguments of `train`, from its own --print_config."""
+    """Settings that the parser makes of the arguments of `train`, from its own --print_config."""
     return yaml.safe_load(run("train --data somewhere", *arguments, "--print_config").out)
 
 
@@ -360,13 +360,14 @@ class TestRecipes:
         assert (options.head, options.masks) == ("cascade" if head == "cascade" else "plain", True)
 
     def test_trains_on_small_data_through_the_real_command_line(self, run, coloured, tmp_path):
-        options = "--model nommer_micro --image-size 32 --epochs 1 --batch-size 6 --workers 0 --device cpu"
+        options = "--model nommer_micro --image-size 32 --epochs 1 --batch-size 6 --workers 0"
         run(
             "train --config imagenet1k_nommer_tiny --data",
             coloured,
             "--out",
             tmp_path / "run",
             options,
+            "--device cpu",
         )
         config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
         assert config["augment"]["auto_augment"] == "rand-m9-mstd0.5-inc1"

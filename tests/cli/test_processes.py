@@ -1,6 +1,6 @@
 """Several processes on one machine.
 
-Started either way, judging alike, sharing gradients, ending together.
+Started either way, evaluating alike, sharing gradients, ending together.
 """
 
 import json
@@ -25,7 +25,7 @@ OPTIONS = [
 ]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 TOLD = ("epoch", "model", "precision", "runtime")
-"""What the one or the other verb says besides of a result."""
+"""Notices of the one or the other verb besides a result."""
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
 
 

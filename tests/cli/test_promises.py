@@ -1,4 +1,4 @@
-"""What holds for every command.
+"""Promises of every command.
 
 Writes only where it is told, asks no network, gives one number however it is run.
 """
@@ -47,7 +47,7 @@ NETWORK_GUARD = """
 import json, socket, sys
 class Guarded(socket.socket):
     def connect(self, address):
-        if self.family != socket.AF_UNIX:  # processes on one machine talk to each other through these
+        if self.family != socket.AF_UNIX:  # processes of one machine talk through these
             raise AssertionError(f"asked the network for {address}")
         super().connect(address)
 def refuse(*arguments, **options):

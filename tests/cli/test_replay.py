@@ -1,4 +1,4 @@
-"""A step whose loss or gradient is no number is not taken; it can be done again, layer by layer."""
+"""A step whose loss or gradient is NaN is not taken; it can be done again, layer by layer."""
 
 import csv
 import json
@@ -123,8 +123,8 @@ def test_a_segmenters_step_too(run, refused, scenes, segment_options, tmp_path, 
 def test_there_must_be_something_to_replay(refused, trained):
     message = refused("replay", trained)
     assert (
-        message
-        == f"{trained}: nothing to replay, {trained / 'nonfinite'} does not exist: no step was refused"
+        message == f"{trained}: nothing to replay, {trained / 'nonfinite'} does not exist: "
+        "no step was refused"
     )
 
 

@@ -25,7 +25,7 @@ STOPPED = 130
 
 
 def resume_options(run):
-    """What a run that stops tells to go on with."""
+    """Command that a run which stops tells to go on with."""
     return ["train", "--config", run / "config.yaml", "--out", run, "--resume"]
 
 
@@ -224,7 +224,8 @@ def test_a_run_folder_that_exists_is_refused_and_overwritten_only_when_told(
     shutil.copytree(trained, out)
     (out / "mark").touch()
     train = ("train --data", coloured, "--out", out, *options, "--epochs 1")
-    message = "exists and is not empty; choose another --out or use --overwrite, or --resume to go on with a run"
+    message = "exists and is not empty; choose another --out or use --overwrite, "
+    message += "or --resume to go on with a run"
     assert refused(*train) == f"{out}: {message}"
     assert (out / "mark").exists()
     run(*train, "--overwrite")
@@ -299,8 +300,8 @@ def test_a_full_disk_costs_no_checkpoint(run, refused, interrupted):
     last = interrupted / "checkpoints" / "last.ckpt"
     better = interrupted / "model" / "model.safetensors"  # the epoch is better by its loss
     assert message == (
-        f"{better}: cannot be written: {os.strerror(errno.EFBIG)}; {last} is whole, from the end of "
-        "epoch 2; make room, "
+        f"{better}: cannot be written: {os.strerror(errno.EFBIG)}; {last} is whole, from the end "
+        "of epoch 2; make room, "
         "or see to the permissions, and go on with: nommer "
         f"{' '.join(map(str, resume_options(interrupted)))}"
     )

@@ -107,7 +107,8 @@ class TestTrain:
     @pytest.mark.slow
     def test_learns_scenes_in_seconds(self, run, write_scenes, tmp_path):
         data = write_scenes(tmp_path / "data", {"train": 16, "val": 6})
-        options = "--model nommer_micro --image-size 32 --batch-size 4 --epochs 3 --epoch-steps 40 --lr 3e-3 --workers 0"
+        options = "--model nommer_micro --image-size 32 --batch-size 4 --epochs 3 --epoch-steps 40"
+        options += " --lr 3e-3 --workers 0"
         run(
             "train --data",
             data,
@@ -170,7 +171,7 @@ class TestTrain:
         run("evaluate", tmp_path / "run", "--out", tmp_path / "out", "--workers 0")
         assert result(tmp_path / "out") == result(tmp_path / "run")
 
-    def test_a_network_of_timm_is_trained_and_judged_and_nominates_nothing(
+    def test_a_network_of_timm_is_trained_and_evaluated_and_nominates_nothing(
         self, run, refused, scenes, segment_options, tmp_path
     ):
         out = tmp_path / "run"

@@ -13,7 +13,8 @@ HEAVY += ("PIL", "torchmetrics", "onnx", "onnxruntime", "pandas", "tensorboard",
 
 SHOW = f"""
 import sys
-sys.stderr.write(" ".join(sorted({{name.partition('.')[0] for name in sys.modules}} & set({HEAVY!r}))))
+packages = {{name.partition(".")[0] for name in sys.modules}}
+sys.stderr.write(" ".join(sorted(packages & set({HEAVY!r}))))
 """
 
 

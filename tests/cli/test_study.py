@@ -104,7 +104,7 @@ BOXES = {0: (8, 8, 24, 24), 1: (32, 16, 64, 32)}
 
 @pytest.fixture(scope="module")
 def boxed(tmp_path_factory):
-    """Images of 64 x 48 pixels with two objects each, as YOLO has them; the third image is empty."""
+    """Images of 64 x 48 pixels with two objects each, in YOLO format; the third image is empty."""
     root = tmp_path_factory.mktemp("boxed")
     root.joinpath("data.yaml").write_text(
         json.dumps({"train": "images/train", "val": "images/val", "names": ["a", "b"]})
@@ -159,7 +159,7 @@ def studied_objects(tmp_path_factory, detected, boxed):
 
 @pytest.fixture
 def _no_report(monkeypatch):
-    """Studies write their tables alone, in a third of the time; the reports of others are tested."""
+    """Studies write their tables alone, in a third of the time; others test the reports."""
     monkeypatch.setattr(study, "save_report", lambda *_, **__: None)
 
 
@@ -260,7 +260,7 @@ def test_a_model_that_must_nominate_the_global_context_shows_nothing_else(
 
 
 def test_interventions_leave_the_model_as_it_was(studied):
-    """The last judgement is with all blocks changed.
+    """The last evaluation is with all blocks changed.
 
     The curves after it begin at the model's own probabilities.
     """
@@ -294,7 +294,9 @@ def test_the_same_seed_gives_the_same_study(studied, trained, coloured, tmp_path
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("_no_report")
-def test_interventions_are_judged_on_as_many_images_as_asked_for(run, trained, coloured, tmp_path):
+def test_interventions_are_evaluated_on_as_many_images_as_asked_for(
+    run, trained, coloured, tmp_path
+):
     out = tmp_path / "out"
     printed = run(
         "explain",

@@ -319,8 +319,8 @@ def test_a_loss_that_is_no_number_ends_with_a_clear_error(
 
 def test_from_python_as_from_the_shell(trained, coloured, tmp_path):
     result = nommer.train(
-        str(coloured), model="nommer_micro", epochs=2, batch_size=6, image_size=32, workers=0, device="cpu",
-        out=str(tmp_path / "run"),
+        str(coloured), model="nommer_micro", epochs=2, batch_size=6, image_size=32, workers=0,
+        device="cpu", out=str(tmp_path / "run"),
     )  # fmt: skip
     assert same(weights(trained), result.model.state_dict())
     assert result.out == tmp_path / "run"

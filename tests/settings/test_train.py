@@ -1,4 +1,4 @@
-"""What is filled in from the data and the image size, and what is refused."""
+"""Settings that are filled in from the data and the image size, and what is refused."""
 
 from pathlib import Path
 

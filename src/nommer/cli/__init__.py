@@ -13,6 +13,7 @@ from io import TextIOWrapper
 
 from nommer import api
 from nommer.cli.commands import COMMANDS
+from nommer.cli.completion import ASKED, print_completion
 from nommer.cli.help import ASKING, help_of, overview
 from nommer.cli.parser import USER_ERROR, parse
 from nommer.errors import InputError, is_want_of_memory
@@ -55,6 +56,8 @@ def run(arguments: Sequence[str]) -> int:
     if verb in ASKING:
         sys.stdout.write(f"{overview()}\n")
         return 0
+    if verb == ASKED:
+        print_completion("".join(arguments[1:2]))
     if verb not in COMMANDS:
         return refuse_verb(verb)
     if any(name in arguments for name in ASKING):

@@ -30,7 +30,8 @@ def overview() -> str:
             *_rows(verbs, left=12),
             "",
             "nommer VERB --help tells the options of a verb; nommer --version the version;",
-            "--debug, with any verb, where an error comes from.",
+            "--debug, with any verb, where an error comes from; nommer --print-completion bash (or",
+            "zsh, tcsh) a script for the completion by the shell.",
         ]
     )
 

@@ -1,1 +1,1 @@
-"""What a person can say to a verb: one frozen dataclass per verb and per part of it."""
+"""Everything that people say to a verb: one frozen dataclass per verb and part; no torch."""

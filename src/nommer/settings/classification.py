@@ -8,7 +8,7 @@ from nommer.settings.schema import Settings
 
 @dataclass(frozen=True, kw_only=True)
 class ClassificationOptions(Settings):
-    """What is done about classes of different size; one of both is enough.
+    """Remedies for classes of different size; one of both is enough.
 
     Raises:
         InputError: another word; the message names it.

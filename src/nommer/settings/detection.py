@@ -71,7 +71,7 @@ class DetectionOptions(Settings):
     head: Literal["plain", "cascade"] = "plain"
     """Faster (with masks Mask) R-CNN, or Cascade R-CNN with three stages."""
     masks: bool | None = None
-    """Whether masks are learned. By default where the data have them."""
+    """Learn masks. By default where the data have them."""
     short_side: int | None = None
     """The shorter side of an image is resized to this, in pixels. By default 800, for smaller
     images their own.

@@ -19,8 +19,8 @@ class DistillationOptions(Settings):
     prefix: ClassVar[str] = "distillation."
 
     imitate: Literal["auto", "answers", "hard", "features", "both"] = "auto"
-    """What is imitated: the teacher's soft answers, its hard ones (DeiT), its feature maps, or soft
-    answers and maps. By default both where the classes are the same, else the maps."""
+    """Part that is imitated: the teacher's soft answers, its hard ones (DeiT), its feature maps, or
+    soft answers and maps. By default both where the classes are the same, else the maps."""
     temperature: float = 2.0
     """Temperature of the soft answers, of student and teacher alike."""
     share: float = 0.8

@@ -76,7 +76,7 @@ class Optim(Settings):
         self._check_algorithm()
 
     def _check_algorithm(self) -> None:
-        """What the optimiser itself needs."""
+        """Refuse values that no optimiser or schedule takes."""
         if not 0 <= min(self.betas) <= max(self.betas) < 1:
             raise InputError(
                 f"optim.betas must be two numbers, at least 0 and below 1, got {self.betas}"

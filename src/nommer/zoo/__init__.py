@@ -1,5 +1,4 @@
-"""The model zoo: trained models that come with the package, or lie beside it in the repository
-(`zoo/`).
+"""The model zoo: trained models of the package, or beside it in the repository (`zoo/`).
 
 An entry is a folder called VARIANT.DATA with weights in half precision, their description and a
 card: a classifier, or a detector on such a network. `manifest.json` lists all entries with the
@@ -28,13 +27,13 @@ class Entry:
     name: str
     """Variant and data, as in "nommer_nano.tiny_imagenet_200"."""
     task: str
-    """What it does, as `model.json` has it: "classification" or "detection"."""
+    """Its task, as `model.json` has it: "classification" or "detection"."""
     sha256: dict[str, str]
     """Checksums of its files by name."""
     size: int
     """Bytes of its weights."""
     measure: str
-    """What `score` is of, as people call it: "top-1", "box AP"."""
+    """Name of the measure of `score`, as people call it: "top-1", "box AP"."""
     score: float
     """Its main number on images that it was not trained on; of a classifier the part that it
     answers rightly.
@@ -49,12 +48,12 @@ class Entry:
 
     @property
     def tag(self) -> str:
-        """What it was trained on."""
+        """Name of the data that it was trained on."""
         return self.name.partition(".")[2]
 
     @property
     def classifies(self) -> bool:
-        """Whether it is a classifier, which is what timm and a bare variant ask for."""
+        """True for a classifier, which timm and a bare variant ask for."""
         return self.task == "classification"
 
     @property
@@ -89,7 +88,7 @@ class Entry:
         return folder
 
     def description(self) -> dict[str, Any]:
-        """What `model.json` says: architecture, class names, preprocessing, metrics."""
+        """Return the content of `model.json`: architecture, class names, preprocessing, metrics."""
         return dict(json.loads((self.verified() / DESCRIPTION).read_text(encoding="utf-8")))
 
 
