@@ -1,9 +1,7 @@
 """The one kind of error that is the user's to mend, and what every option is refused for."""
 
 import reprlib
-from dataclasses import fields
-from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any
 
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxtuple, _SHORT.maxdict = 2, 5, 5, 3
@@ -41,34 +39,6 @@ def check_minimum(option: str, value: float | None, minimum: int) -> None:
     """
     if value is not None and value < minimum:
         raise InputError(f"--{option} must be {minimum} or more, got {value}")
-
-
-def check_words(options: Any, prefix: str = "") -> None:
-    """Refuse what the type of a dataclass's field does not name, where that is a `Literal`, with
-    None or without.
-
-    Args:
-        options: the dataclass.
-        prefix: of its fields in messages, such as "inference.".
-
-    Raises:
-        InputError: the field, what was found, what is expected.
-    """
-    for field in fields(options):
-        words, found = _words(field.type), getattr(options, field.name)
-        if words and found not in words:
-            *first, last = (str(word) for word in words if word is not None)
-            raise InputError(
-                f"{prefix}{field.name} must be {', '.join(first)} or {last}, got {found!r}"
-            )
-
-
-def _words(kind: Any) -> tuple[Any, ...]:
-    """What a field of this type can be; nothing where its type does not name that."""
-    kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
-    if not all(one is NoneType or get_origin(one) is Literal for one in kinds):
-        return ()
-    return tuple(word for one in kinds for word in get_args(one) or (None,))
 
 
 def refuse_given(task: str, **options: Any) -> None:
