@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 import yaml
 from PIL import Image
@@ -232,19 +233,17 @@ class TestPretrained:
         assert max((before[name] - after[name]).abs().max().item() for name in learned) < 1e-6
 
     def test_other_classes_get_a_new_classifier(
-        self, run, refused, trained, single, train_options, tmp_path
+        self, run, trained, single, train_options, tmp_path
     ):
         options = ("--out", tmp_path / "run", *train_options, "--epochs 1 --lr 1e-12")
         train = ("train --data", single, "--pretrained", trained / "model", *options)
-        message = refused(*train)
-        assert (
-            "has 3 other classes (blue, green, red) than the data, which have 3 (Käfer, with "
-            "space, x)" in message
-        )
-        assert message.endswith("; with --reinit-head its classifier is replaced by a new one")
-        printed = run(*train, "--reinit-head").err.replace("\n", "")
+        printed = run(*train).err.replace("\n", "")
         assert "stages.0 (" in printed
-        assert "; new: head.weight (3, 128), there (3, 128); head.bias (3,), there (3,)" in printed
+        assert (
+            "; new, for it has 3 other classes (blue, green, red) than the data, which have 3 "
+            "(Käfer, with space, x): head.weight (3, 128), there (3, 128); head.bias (3,), there "
+            "(3,)" in printed
+        )
         before, after = weights(trained), weights(tmp_path / "run")
         assert torch.allclose(
             before["network.stem.conv.weight"], after["network.stem.conv.weight"], atol=1e-6
@@ -253,8 +252,84 @@ class TestPretrained:
             before["network.head.weight"], after["network.head.weight"], atol=1e-3
         )
 
+    def test_a_new_classifier_can_be_asked_for(
+        self, run, trained, coloured, train_options, tmp_path
+    ):
+        options = ("--out", tmp_path / "run", *train_options, "--epochs 1 --lr 1e-12")
+        train = ("train --data", coloured, "--pretrained", trained, *options)
+        printed = run(*train, "--reinit-head").err.replace("\n", "")
+        assert "; new, for --reinit-head: head.weight (3, 128), there (3, 128)" in printed
+        before, after = weights(trained), weights(tmp_path / "run")
+        assert not torch.allclose(
+            before["network.head.weight"], after["network.head.weight"], atol=1e-3
+        )
+
+    def test_pixels_are_prepared_as_the_weights_had_them(
+        self, run, coloured, train_options, tmp_path
+    ):
+        """With nothing learned the second run answers as the first one does."""
+        first, options = tmp_path / "first", (*train_options, "--epochs 4 --lr 3e-3")
+        given = "--pixels.mean [0.3,0.3,0.3] --pixels.std [0.05,0.06,0.07] --pixels.background "
+        given += "[1,2,3] --pixels.interpolation nearest --pixels.crop-mode squash"
+        run("train --data", coloured, "--out", first, *options, given)
+        start = ("train --data", coloured, "--pretrained", first, "--freeze backbone")
+        start = (*start, *train_options, "--epochs 1 --lr 1e-12 --out")
+        printed = run(*start, tmp_path / "second").err.replace("\n", "")
+        assert (
+            f"pixels as the weights of {first} have them: mean [0.3, 0.3, 0.3], std [0.05, 0.06, "
+            "0.07], background [1, 2, 3], interpolation nearest, crop_mode squash" in printed
+        )
+        models = [nommer.load(folder) for folder in (first, tmp_path / "second")]
+        assert models[0].preprocessing == models[1].preprocessing
+        results = [
+            json.loads((folder / "result.json").read_text())
+            for folder in (first, tmp_path / "second")
+        ]
+        assert results[1]["top1"] == results[0]["top1"]
+        assert results[1]["loss"] == pytest.approx(results[0]["loss"], rel=1e-5)
+        resumed = ("train --resume --epochs 2 --config", tmp_path / "second" / "config.yaml")
+        run(*resumed, "--out", tmp_path / "second")
+        printed = run(*start, tmp_path / "third", "--pixels.std [0.2,0.2,0.2]").err.replace(
+            "\n", ""
+        )
+        assert (
+            "pixels otherwise than the weights had them, as given: std [0.2, 0.2, 0.2], there "
+            "[0.05, 0.06, 0.07]" in printed
+        )
+        assert nommer.load(tmp_path / "third").preprocessing.std == (0.2, 0.2, 0.2)
+
+    def test_weights_of_timm_in_a_file(self, run, refused, coloured, train_options, tmp_path):
+        torch.manual_seed(0)
+        there = timm.create_model("test_resnet", num_classes=7).state_dict()
+        torch.save({"state_dict": {f"module.{n}": v for n, v in there.items()}}, tmp_path / "a.pth")
+        options = [o for o in train_options if "nommer" not in o and not o.startswith("--model")]
+        start = (
+            "train --data",
+            coloured,
+            *options,
+            "--model timm:test_resnet --epochs 1 --lr 1e-12",
+        )
+        out = tmp_path / "run"
+        printed = run(*start, "--pretrained", tmp_path / "a.pth", "--out", out).err.replace(
+            "\n", ""
+        )
+        assert "; left there: fc (2); the classifier is new" in printed
+        assert f"pixels as the weights of {tmp_path / 'a.pth'} have them: mean [0.5, 0.5, 0.5]" in (
+            printed
+        )
+        after = weights(out)
+        assert torch.allclose(there["conv1.0.weight"], after["network.conv1.0.weight"], atol=1e-6)
+        assert nommer.load(out).preprocessing.mean == (0.5, 0.5, 0.5)
+        said = refused(
+            "train --data", coloured, *options, "--model timm:test_convnext --pretrained",
+            tmp_path / "a.pth", "--out", tmp_path / "other",
+        )  # fmt: skip
+        assert "entries are not those of test_convnext: " in said
+        assert said.endswith("; choose the --model that the weights are of")
+        assert not (tmp_path / "other").exists()
+
     def test_a_model_for_another_task_gives_its_backbone(
-        self, run, refused, segmented, coloured, train_options, tmp_path
+        self, run, segmented, coloured, train_options, tmp_path
     ):
         train = (
             "train --data",
@@ -265,15 +340,10 @@ class TestPretrained:
             "--epochs 1 --out",
             tmp_path / "run",
         )
-        message = refused(*train)
+        printed = run(*train, "--lr 1e-12").err.replace("\n", "")
         assert (
-            "is a model for segmentation, not for classification; with --reinit-head its backbone "
-            "is" in message
-        )
-        printed = run(*train, "--lr 1e-12 --reinit-head").err.replace("\n", "")
-        assert (
-            "; new: norm.weight (128,), there none; norm.bias (128,), there none; head.weight (3, "
-            "128)," in printed
+            "; new, for it is a model for segmentation: norm.weight (128,), there none; norm.bias "
+            "(128,), there none; head.weight (3, 128)," in printed
         )
         before, after = weights(segmented), weights(tmp_path / "run")
         taken = before["network.backbone.stem.conv.weight"], after["network.stem.conv.weight"]

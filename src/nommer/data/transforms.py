@@ -21,7 +21,7 @@ from torchvision.transforms import Normalize, v2
 
 from nommer.errors import InputError
 from nommer.settings.augmentation import Augmentation
-from nommer.settings.pixels import SMALL_IMAGE, PixelOptions, PixelValues
+from nommer.settings.pixels import SMALL_IMAGE, Cropping, PixelValues
 
 _LONGEST_ASPECT = 4
 """Longer images are cropped to this aspect ratio before resizing, which a centre crop does not see
@@ -71,7 +71,7 @@ def fit_size(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Preprocessing(PixelOptions, Normalisation):
+class Preprocessing(Cropping, Normalisation):
     """How an image becomes the input of a model; travels with the weights.
 
     Raises:

@@ -121,10 +121,24 @@ def build_timm(
         raise InputError(
             f"timm cannot build {name} with {shown or 'its own settings'}: {error}"
         ) from error
+    if num_classes == 0 and hasattr(network, "patch_embed") and "dynamic_img_size" not in given:
+        network = _for_any_size(network, name, {**defaults, **given})
     if "stem_stride" in options:
         _halve_stem_stride(network, name, options["stem_stride"])
     network.timm_options = dict(options)
     return network
+
+
+def _for_any_size(network: Any, name: str, options: Mapping[str, Any]) -> Any:
+    """A transformer that is no classifier and takes images of any size, where timm has one."""
+    if getattr(network, "dynamic_img_size", None) is not False:
+        return network
+    try:
+        return timm.create_model(
+            name, pretrained=False, num_classes=0, dynamic_img_size=True, **options
+        )
+    except _TRIPPED:
+        return network
 
 
 def _check_options(name: str, options: Mapping[str, Any]) -> None:

@@ -20,7 +20,7 @@ class OnBackbone(nn.Module):
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """The backbone's patterns of parameter names by layer; the heads are the last layer."""
         return {
-            name: _below("backbone", spec)
+            name: below("backbone", spec)
             for name, spec in self.backbone.group_matcher(coarse).items()
         }
 
@@ -68,9 +68,9 @@ def pyramid_of(backbone: Any) -> tuple[list[int], list[int]]:
     return [entry["num_chs"] for entry in info], strides
 
 
-def _below(prefix: str, spec: Any) -> Any:
+def below(prefix: str, spec: Any) -> Any:
     """A matcher's pattern, or its list of (pattern, order), for names that stand below `prefix`."""
     if isinstance(spec, str):
         anywhere = re.sub(r"(^|[|(])\^", r"\1", spec)
         return rf"^{prefix}\.(?:{anywhere})"
-    return [(_below(prefix, pattern), order) for pattern, order in spec]
+    return [(below(prefix, pattern), order) for pattern, order in spec]

@@ -19,6 +19,7 @@ from nommer.errors import InputError
 from nommer.models.proposals import ProposalNetwork
 from nommer.models.pyramid import NUM_MAPS, OnBackbone, pyramid_of
 from nommer.models.roi_heads import RoIHeads
+from nommer.models.simple_pyramid import with_pyramid
 from nommer.settings.rcnn import PUBLISHED, RCNNProtocol
 from nommer.shapes import Images
 
@@ -45,7 +46,8 @@ class RCNN(OnBackbone, ObjectNetwork):
 
     Args:
         backbone: a NomMer or a network of timm whose last four feature maps halve their sides one
-            after the other. It loses what detection does not use, its final norm and classifier.
+            after the other, or a plain vision transformer, which gets a simple feature pyramid. It
+            loses what detection does not use, its final norm and classifier.
         num_classes: classes to tell apart, without background.
         masks: learn the objects' masks too.
         cascade: find boxes in several stages, as `protocol` says.
@@ -77,6 +79,7 @@ class RCNN(OnBackbone, ObjectNetwork):
         for name, value in numbers.items():
             if value < 1:
                 raise InputError(f"{name} must be 1 or more, got {value}")
+        backbone = with_pyramid(backbone)
         widths, strides = pyramid_of(backbone)
         self.num_classes, self.has_masks, self.is_cascade = num_classes, masks, cascade
         self.fpn_channels, self.box_channels, self.protocol = fpn_channels, box_channels, protocol

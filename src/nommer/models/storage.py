@@ -29,6 +29,7 @@ from nommer.models.kinds import kind_for
 from nommer.models.networks import as_nominating, check_same_architecture
 from nommer.models.pyramid import NUM_MAPS, OnBackbone
 from nommer.models.recogniser import Recogniser
+from nommer.models.simple_pyramid import plain_of
 from nommer.models.weights import load_weights, read_checkpoint, read_safetensors
 from nommer.progress import notice
 from nommer.zoo import DESCRIPTION, WEIGHTS, entries, entry_meant_by
@@ -244,7 +245,8 @@ def load_backbone(network: OnBackbone, source: Path) -> tuple[list[str], list[st
     if isinstance(other, NomMer) and isinstance(network.backbone, NomMer):
         other.set_input_size(network.backbone.config.img_size)
     other.prune_intermediate_layers(NUM_MAPS, prune_norm=True, prune_head=True)
-    load_weights(network.backbone, other.state_dict(), source)
+    into = network.backbone if type(other) is type(network.backbone) else plain_of(network.backbone)
+    load_weights(into, other.state_dict(), source)
     prefix = "" if other is model.network else "backbone."
     loaded = {prefix + name for name in other.state_dict()}
     return [name for name in names if name in loaded], [

@@ -16,6 +16,7 @@ from nommer.backbone.layout import pad_maps
 from nommer.errors import InputError
 from nommer.models.inference import DenseNetwork
 from nommer.models.pyramid import NUM_MAPS, OnBackbone, pyramid_of
+from nommer.models.simple_pyramid import with_pyramid
 from nommer.shapes import ClassMap, Images, PixelLogits
 
 
@@ -24,7 +25,8 @@ class UPerNet(OnBackbone, DenseNetwork):
 
     Args:
         backbone: a NomMer or a network of timm whose last four feature maps halve their sides one
-            after the other. It loses what segmentation does not use, its final norm and classifier.
+            after the other, or a plain vision transformer, which gets a simple feature pyramid. It
+            loses what segmentation does not use, its final norm and classifier.
         num_classes: classes to tell apart.
         decoder_channels: width of the decoder; 512 as published.
         auxiliary_channels: width of the auxiliary head; 256 as published, 0 for none.
@@ -45,6 +47,7 @@ class UPerNet(OnBackbone, DenseNetwork):
     ) -> None:
         super().__init__()
         _check_numbers(num_classes, decoder_channels, auxiliary_channels, dropout)
+        backbone = with_pyramid(backbone)
         channels, strides = pyramid_of(backbone)
         self.num_classes, self.stride, self._coarsest = num_classes, strides[0], strides[-1]
         self.decoder_channels, self.auxiliary_channels = decoder_channels, auxiliary_channels

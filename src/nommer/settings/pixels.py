@@ -1,6 +1,6 @@
 """From decoded pixels to the numbers that the network takes."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Literal
 
 from nommer.errors import InputError
@@ -40,6 +40,9 @@ class PixelValues(Settings):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "range", check_range(self.range))
+        for one in fields(PixelValues):
+            if getattr(self, one.name) is None:
+                object.__setattr__(self, one.name, one.default)
         super().__post_init__()
 
     def check(self) -> None:
@@ -66,12 +69,14 @@ class PixelValues(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PixelOptions(PixelValues):
-    """How pixels are prepared for classification, whatever the image size.
+class Cropping(Settings):
+    """The part of an image that a classifier sees.
 
     Raises:
         InputError: a value out of range; the message names it.
     """
+
+    prefix: ClassVar[str] = ""
 
     crop_pct: float | None = None
     """With crop_mode center: the shorter side is resized to image_size / crop_pct, then the centre
@@ -84,3 +89,45 @@ class PixelOptions(PixelValues):
         super().check()
         if self.crop_pct is not None and not 0 < self.crop_pct <= 1:
             raise InputError(f"crop_pct must be above 0 and at most 1, got {self.crop_pct}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PixelOptions(Cropping):
+    """How pixels are prepared; what is not given is as the weights of --pretrained have it.
+
+    Raises:
+        InputError: a value out of range; the message names it.
+    """
+
+    interpolation: Literal["bicubic", "bilinear", "nearest"] | None = None
+    """How pixels are resampled (antialiased).
+    By default bicubic for classification, bilinear for segmentation and detection."""
+    mean: tuple[float, float, float] | None = None
+    """Subtracted from each channel, of values in 0 to 1. By default that of --pretrained, or else
+    ImageNet's."""
+    std: tuple[float, float, float] | None = None
+    """Divides each channel. By default as `mean`."""
+    background: tuple[int, int, int] | None = None
+    """Colour (0-255) under transparent pixels. By default that of --pretrained, or else white."""
+    range: PixelRange = None
+    """Black and white of images of more than 8 bits: 8bit, 10bit, 12bit, 14bit, 16bit, unit (0 to
+    1), data (the least and the largest value of the data), or two numbers [low, high].
+    Without it float images are refused. By default 16 bits."""
+
+    def check(self) -> None:
+        """Refuse values out of range."""
+        super().check()
+        object.__setattr__(self, "range", self.values.range)
+
+    @property
+    def values(self) -> PixelValues:
+        """The same with everything filled in, but for what differs from task to task."""
+        names = (field.name for field in fields(PixelValues))
+        return PixelValues(
+            **{name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        )
+
+    @property
+    def reading(self) -> Reading:
+        """How image files become RGB."""
+        return self.values.reading

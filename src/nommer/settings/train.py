@@ -19,6 +19,9 @@ from nommer.settings.schema import Settings, Takes, given, required
 from nommer.settings.segmentation import SegmentationOptions
 from nommer.zoo import entry_meant_by
 
+TIMM = "timm"
+"""What `pretrained` is called where the weights are timm's own, from its hub."""
+
 LARGEST_DEFAULT_CROP = 512
 LAST_STAGE = 4
 
@@ -56,7 +59,7 @@ class TrainSettings(Settings):
     model: str = "nommer_nano"
     """Variant of the network, or timm:NAME for one of timm.
     Variants are nommer_tiny, nommer_small, nommer_base, nommer_nano, nommer_pico and nommer_micro.
-    A network of timm has no pretrained weights, and is there to compare with."""
+    A network of timm starts from weights with --pretrained timm or a file of them."""
     out: Takes[Path, str] = given(Path("runs/train"))
     """Run folder, made by this command."""
     classes: Takes[Path | None, str] = given(None)
@@ -131,10 +134,13 @@ class TrainSettings(Settings):
     """Treatment of images that cannot be read.
     error refuses any, skip leaves out and lists them, auto leaves out and lists at most 1 %."""
     pretrained: Takes[Path | None, str] = given(None)
-    """Model to start from, or its name in the zoo, such as nommer_nano.
-    A run folder, a model folder or a published checkpoint."""
+    """Model to start from, or its name in the zoo, such as nommer_nano; or timm.
+    A run folder, a model folder or a published checkpoint. With a network of timm also timm, for
+    its own weights, which are fetched from its hub, or a file of such weights (safetensors, or .pth
+    of plain tensors). Other classes make a new classifier. Pixels are prepared as for these
+    weights, unless --pixels says otherwise."""
     reinit_head: bool = False
-    """Start with a new classifier, for other classes than --pretrained has.
+    """Start with a new classifier although the classes are those of --pretrained.
     Heads for pixels and objects are new in any case."""
     resume: bool = False
     """Go on with the run in --out from its last checkpoint, exactly.
@@ -163,6 +169,11 @@ class TrainSettings(Settings):
             parse_duration(self.time_limit)
         if not self.lr > 0:
             raise InputError(f"--lr must be above 0, got {self.lr}")
+        if self.pretrained == Path(TIMM) and not self.model.startswith(("timm:", "timm/")):
+            raise InputError(
+                f"--pretrained {TIMM}: is for networks of timm, got --model {self.model}; give "
+                f"--model {PEER}NAME, or a model or file to start from"
+            )
         if self.reinit_head and self.pretrained is None:
             raise InputError("--reinit-head: does nothing without --pretrained; leave it out")
         if not self.checkpoint_minutes >= 0:
@@ -204,8 +215,10 @@ class TrainSettings(Settings):
     def with_whole_paths(self) -> "TrainSettings":
         """Return a copy with absolute paths, so that they hold wherever the settings are read."""
         paths = {name: getattr(self, name) for name in ("data", "out", "classes", "pretrained")}
-        of_zoo = self.pretrained is not None and entry_meant_by(self.pretrained)
-        kept = {None, self.pretrained if of_zoo else None}
+        named = self.pretrained == Path(TIMM) or (
+            self.pretrained is not None and entry_meant_by(self.pretrained)
+        )
+        kept = {None, self.pretrained if named else None}
         return replace(
             self, **{name: path.absolute() for name, path in paths.items() if path not in kept}
         )
@@ -222,9 +235,10 @@ class TrainSettings(Settings):
                 raise InputError(
                     f"--pixels.{name.replace('_', '-')}: is not for {task}, which sees whole images"
                 )
-        return replace(
-            self, pixels=replace(self.pixels, interpolation=self.pixels.interpolation or "bilinear")
-        )
+        values = self.pixels.values
+        filled = {name: getattr(values, name) for name in ("mean", "std", "background")}
+        interpolation = self.pixels.interpolation or "bilinear"
+        return replace(self, pixels=replace(self.pixels, **filled, interpolation=interpolation))
 
     @property
     def normalisation(self) -> dict[str, Any]:

@@ -1,9 +1,6 @@
-"""The network of a run: as its settings say, with fresh weights or those of another model."""
+"""The network of a run, as its settings say."""
 
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,9 +11,6 @@ from nommer.backbone.network import NomMer
 from nommer.backbone.variants import VARIANTS
 from nommer.errors import InputError, refuse_given, refuse_options
 from nommer.models.networks import build_timm
-from nommer.models.storage import network_of, read_model
-from nommer.progress import notice
-from nommer.runs.folder import RunFolder
 from nommer.settings.network import PEER, NetworkOptions
 from nommer.settings.train import TrainSettings
 
@@ -84,34 +78,15 @@ def build_network(settings: TrainSettings, *, num_classes: int) -> nn.Module:
     return network
 
 
-def like_pretrained(settings: TrainSettings) -> TrainSettings:
-    """With patch, window and block sizes that are not given as the NomMer has them whose weights
-    are to be taken.
-
-    On resuming they are those of the run: the weights that it started from may be gone.
-    """
-    if settings.pretrained is None or settings.model.startswith(PEER):
-        return settings
-    if settings.resume:
-        started = RunFolder(settings.out).settings()
-        sizes = vars(started.network) if started else {}
-    else:
-        other = network_of(read_model(settings.pretrained), settings.pretrained)
-        sizes = (
-            vars(other.config) if isinstance(other, NomMer) else {}
-        )  # others are refused, with both sides, later
-    names = ("patch_size", "window_size", "block_sizes")
-    taken = {
-        name: sizes[name]
-        for name in names
-        if name in sizes and getattr(settings.network, name) is None
-    }
-    return replace(settings, network=replace(settings.network, **taken))
-
-
 def _peer(settings: TrainSettings, *, num_classes: int) -> nn.Module:
     options = settings.network.timm or {}
-    return build_timm(settings.model.removeprefix(PEER), num_classes=num_classes, options=options)
+    name, _, _ = timms_name(settings).partition(".")  # behind it a tag of weights
+    return build_timm(name, num_classes=num_classes, options=options)
+
+
+def timms_name(settings: TrainSettings) -> str:
+    """Return what timm calls the network of a run, with the tag of its weights, if any."""
+    return settings.model.removeprefix(PEER)
 
 
 def check_peer_size(settings: TrainSettings) -> None:
@@ -143,24 +118,3 @@ def count_features(settings: TrainSettings) -> int:
     return network_config(
         settings.network, settings.model, num_classes=0, image_size=settings.image_size or 0
     ).widths[-1]
-
-
-def tell_loaded(loaded: Sequence[str], left: Sequence[str], source: Path) -> None:
-    """Say which weights of `source` were taken over and which were not, by the part of the network
-    they belong to.
-    """
-    rest = f"; left there: {by_part(left)}" if left else ""
-    notice(
-        f"weights of the backbone taken from {source}: {by_part(loaded)}{rest}; the heads are new"
-    )
-
-
-def by_part(names: Sequence[str]) -> str:
-    """Names of weights as the parts of the network that they belong to, with how many there are of
-    each.
-    """
-    parts = (name.removeprefix("backbone.").split(".") for name in names)
-    counts = Counter(
-        ".".join(part[:2] if part[1:2] and part[1].isdigit() else part[:1]) for part in parts
-    )
-    return ", ".join(f"{part} ({count})" for part, count in counts.items())

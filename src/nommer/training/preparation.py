@@ -20,10 +20,10 @@ from nommer.runs.changes import changed_settings
 from nommer.runs.folder import RunFolder
 from nommer.runs.lock import locked
 from nommer.runs.results import check_outside, environment, prepare_folder, read_environment
-from nommer.settings.train import TrainSettings
+from nommer.settings.train import TrainSettings, default_image_size
 from nommer.tasks.data import Auditing, Found
 from nommer.tasks.module import TaskModule
-from nommer.tasks.networks import like_pretrained
+from nommer.tasks.pretrained import like_pretrained
 from nommer.tasks.registry import task_for
 from nommer.tasks.resolve import check_names
 from nommer.tasks.task import Task
@@ -156,7 +156,9 @@ def fill_in(task: Task, settings: TrainSettings, found: Found) -> TrainSettings:
     Raises:
         InputError: something does not fit, such as more processes than validation images.
     """
-    settings = with_batch_size(task, like_pretrained(settings), found, RunFolder(settings.out))
+    image_size = settings.image_size or default_image_size(found.short_side)
+    settings = like_pretrained(settings, image_size=image_size)
+    settings = with_batch_size(task, settings, found, RunFolder(settings.out))
     settings = task.resolve(settings, found)
     processes, images = processes_of(settings), len(found.data.splits["val"])
     if images < processes:

@@ -8,11 +8,11 @@ from nommer.data.box_transforms import BoxPreprocessing
 from nommer.errors import InputError
 from nommer.models.detection import Detector
 from nommer.models.rcnn import RCNN
-from nommer.models.storage import load_backbone
 from nommer.settings.train import TrainSettings
 from nommer.tasks.data import Found
 from nommer.tasks.model import TaskModel
-from nommer.tasks.networks import build_network, count_features, resolve_network, tell_loaded
+from nommer.tasks.networks import build_network, count_features, resolve_network
+from nommer.tasks.pretrained import start_backbone
 
 
 class DetectionModel(TaskModel):
@@ -56,8 +56,7 @@ class DetectionModel(TaskModel):
         options = settings.detection
         short, long = options.short_side or 800, options.long_side or 1333
         network = _build_rcnn(settings, short, num_classes=len(data.class_names))
-        if settings.pretrained is not None:
-            tell_loaded(*load_backbone(network, settings.pretrained), settings.pretrained)
+        start_backbone(network, settings)
         return Detector(
             network,
             class_names=data.class_names,

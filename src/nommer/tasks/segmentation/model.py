@@ -5,12 +5,12 @@ from typing import Any
 
 from nommer.data.joint_transforms import DensePreprocessing
 from nommer.models.segmentation import Segmenter
-from nommer.models.storage import load_backbone
 from nommer.models.upernet import UPerNet
 from nommer.settings.train import TrainSettings, default_crop
 from nommer.tasks.data import Found
 from nommer.tasks.model import TaskModel
-from nommer.tasks.networks import build_network, count_features, resolve_network, tell_loaded
+from nommer.tasks.networks import build_network, count_features, resolve_network
+from nommer.tasks.pretrained import start_backbone
 
 
 class SegmentationModel(TaskModel):
@@ -43,8 +43,7 @@ class SegmentationModel(TaskModel):
             auxiliary_channels=options.auxiliary_channels or 0 if options.auxiliary_weight else 0,
             dropout=options.dropout,
         )
-        if settings.pretrained is not None:
-            tell_loaded(*load_backbone(network, settings.pretrained), settings.pretrained)
+        start_backbone(network, settings)
         preprocessing = DensePreprocessing(
             image_size=settings.image_size or 0,
             short_side=options.short_side,

@@ -1,0 +1,126 @@
+"""Weights of a network of timm, wherever they come from, taken over by name."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor
+
+from nommer.errors import InputError, shortened
+from nommer.models.networks import build_network, describe_network
+from nommer.models.simple_pyramid import plain_of
+from nommer.models.weights import refuse_values
+
+_COUNTER = "num_batches_tracked"
+"""Entries that old checkpoints lack, and that nothing depends on."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Which weights were taken over, by name."""
+
+    loaded: list[str]
+    """Those that the network has from there."""
+    new: list[str]
+    """Those of the network that are fresh: its classifier's or heads'."""
+    left: list[str]
+    """Those that are only there."""
+
+
+def fetch_weights(name: str) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
+    """The weights that timm knows for a network, through its hub, and what it says of them.
+
+    Raises:
+        InputError: there are none, or they cannot be fetched.
+    """
+    try:
+        network = timm.create_model(name, pretrained=True)
+    except Exception as error:  # whatever the hub and the network raise
+        reason = shortened(str(error).strip().partition("\n")[0], 200)
+        raise InputError(
+            f"--pretrained timm: the weights of {name} cannot be had from timm's hub: {reason}; "
+            "give a file of them with --pretrained FILE, or leave it out"
+        ) from error
+    return dict(network.state_dict()), network.pretrained_cfg
+
+
+def take_over(network: Any, weights: Mapping[str, Tensor], source: str) -> Taken:
+    """Put weights of the same architecture into a network, but for its classifier.
+
+    Names and shapes must be the network's; where they are not, timm's own conversion for it is
+    tried, which also resamples position embeddings.
+
+    Args:
+        network: a classifier of timm, or such a network under a dense head.
+        weights: by the names that timm gives them.
+        source: where they come from, for messages.
+
+    Raises:
+        InputError: weights of another network, of another kind, or that are not finite.
+    """
+    target = plain_of(network)
+    own = target.state_dict()
+    head = {name for name in own if name.startswith(_classifier(target))}
+    body = {name: value for name, value in own.items() if name not in head}
+    found, misfits = dict(weights), _misfits(target, body, weights)
+    if misfits:
+        converted = _converted(weights, target)
+        found, misfits = (
+            (converted, []) if not _misfits(target, body, converted) else (found, misfits)
+        )
+    if misfits:
+        raise InputError(
+            f"--pretrained {source}: {len(misfits)} entries are not those of "
+            f"{describe_network(target)['timm']}: {'; '.join(misfits[:5])}; choose the --model "
+            "that the weights are of"
+        )
+    used = {name: found[name] for name in body if name in found}
+    refuse_values(body, used, Path(source))
+    target.load_state_dict({**own, **used})
+    return Taken(list(used), [*head], [name for name in found if name not in used])
+
+
+def _classifier(network: Any) -> tuple[str, ...]:
+    """What the names of a classifier's weights begin with."""
+    names = (getattr(network, "pretrained_cfg", None) or {}).get("classifier") or ()
+    return tuple(f"{name}." for name in ((names,) if isinstance(names, str) else names))
+
+
+def _misfits(network: Any, body: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> list[str]:
+    """What differs between the body of a network and weights, in words.
+
+    Weights of parts that the whole network has not are somebody's own, such as a loss's; more of a
+    part that it has are another network's.
+    """
+    found = {name: tuple(value.shape) for name, value in weights.items()}
+    misfits = [
+        f"{shortened(name)}: expected {tuple(value.shape)}, found {found.get(name, 'none')}"
+        for name, value in body.items()
+        if found.get(name) != tuple(value.shape)
+        and not (name.endswith(_COUNTER) and name not in found)
+    ]
+    with torch.device("meta"):
+        whole = build_network({**describe_network(network), "num_classes": 1000}).state_dict()
+    parts = {name.partition(".")[0] for name in whole}
+    misfits += [
+        f"{shortened(name)}: expected none, found {shape}"
+        for name, shape in found.items()
+        if name not in whole and name.partition(".")[0] in parts
+        if not name.startswith(_classifier(network))
+    ]
+    return misfits
+
+
+def _converted(weights: Mapping[str, Tensor], network: Any) -> dict[str, Tensor]:
+    """The weights as timm itself converts them for this network; as they are where it cannot."""
+    convert = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
+    if convert is None:
+        return dict(weights)
+    try:
+        return dict(convert(dict(weights), network))
+    except Exception:  # whatever a conversion trips over that was written for other names
+        return dict(weights)

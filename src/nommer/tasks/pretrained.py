@@ -1,0 +1,312 @@
+"""The weights that a run starts from: a model's, timm's own, or those in a file.
+
+With them come the sizes of a NomMer's parts and how pixels were prepared; another set of classes
+makes a new classifier. Whatever is taken, left or new is said.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import timm
+from timm.models import get_pretrained_cfg
+from torch import nn
+
+from nommer.backbone.network import NomMer
+from nommer.data.formats.labelled import shorten
+from nommer.errors import InputError, shortened
+from nommer.models.classification import Classifier
+from nommer.models.descriptions import check_description_values
+from nommer.models.networks import build_timm, check_same_architecture
+from nommer.models.simple_pyramid import plain_of
+from nommer.models.storage import Model, load, load_backbone, network_of, read_model
+from nommer.models.transfer import Taken, fetch_weights, take_over
+from nommer.models.weights import load_weights, read_checkpoint
+from nommer.progress import notice
+from nommer.runs.folder import RunFolder
+from nommer.settings.network import PEER
+from nommer.settings.pixels import SMALL_IMAGE, PixelOptions
+from nommer.settings.train import TIMM, TrainSettings
+from nommer.tasks.networks import timms_name
+
+_SIZES = ("patch_size", "window_size", "block_sizes")
+"""Options of a NomMer that are as the weights have them, where they are not given."""
+
+_PIXELS = ("mean", "std", "background")
+"""Options of pixels that are as the weights have them, in every task."""
+
+_CROPS = ("interpolation", "crop_pct", "crop_mode")
+"""The same for a classifier that starts from a classifier."""
+
+
+def like_pretrained(settings: TrainSettings, *, image_size: int) -> TrainSettings:
+    """Settings in which what is not given is as the weights of `pretrained` have it.
+
+    On resuming as the run has it: the weights that it started from may be gone.
+
+    Args:
+        settings: of the run.
+        image_size: side of its images in pixels, as far as that is known.
+
+    Raises:
+        InputError: weights are named and not asked for, or cannot be loaded.
+    """
+    if settings.pretrained is None:
+        if settings.model.startswith(PEER) and "." in timms_name(settings) and not settings.resume:
+            raise InputError(
+                f"--model {settings.model}: names weights of timm; take them with --pretrained "
+                f"{TIMM}, or leave the part after the dot out"
+            )
+        return settings
+    if settings.resume:
+        started = RunFolder(settings.out).settings()
+        if started is None:
+            return settings
+        return _with_pixels(_with_sizes(settings, vars(started.network)), vars(started.pixels))
+    if is_timms(settings):
+        said = _told_by_timm(settings)
+    else:
+        model = read_model(settings.pretrained)
+        other = network_of(model, settings.pretrained)
+        if isinstance(other, NomMer) and not settings.model.startswith(PEER):
+            settings = _with_sizes(settings, vars(other.config))
+        said = {name: getattr(model.preprocessing, name) for name in _PIXELS}
+        if model.task in Classifier.tasks:
+            said |= {name: getattr(model.preprocessing, name) for name in _CROPS}
+    if image_size < SMALL_IMAGE:
+        said.pop("crop_pct", None)
+    taken = _with_pixels(settings, said)
+    _tell_pixels(settings, taken.pixels, said)
+    return taken
+
+
+def is_timms(settings: TrainSettings) -> bool:
+    """See whether the weights are timm's own, or in a file with the names of a network of timm."""
+    if settings.pretrained is None or not settings.model.startswith(PEER):
+        return False
+    return settings.pretrained == Path(TIMM) or settings.pretrained.is_file()
+
+
+def start_classifier(network: Any, class_names: tuple[str, ...], settings: TrainSettings) -> None:
+    """Take over the weights of `settings.pretrained`, for the same classes the classifier too.
+
+    Raises:
+        InputError: the networks differ in more than the classifier and the position embedding's
+            size.
+    """
+    if settings.pretrained is None:
+        return
+    if is_timms(settings):
+        _tell_taken(_take_timms(network, settings), settings.pretrained, "the classifier is new")
+        return
+    _transfer(network, class_names, settings.pretrained, reinit_head=settings.reinit_head)
+
+
+def start_backbone(network: Any, settings: TrainSettings) -> None:
+    """Take over the weights of `settings.pretrained` into the backbone of a dense network.
+
+    Raises:
+        InputError: nothing that can be loaded, or a network that differs in a part that has
+            weights.
+    """
+    if settings.pretrained is None:
+        return
+    if is_timms(settings):
+        taken = _take_timms(network.backbone, settings)
+        _tell_taken(taken, settings.pretrained, "the heads are new")
+        return
+    tell_loaded(*load_backbone(network, settings.pretrained), settings.pretrained)
+
+
+def tell_loaded(loaded: Sequence[str], left: Sequence[str], source: Path) -> None:
+    """Say which weights of `source` were taken over and which were not, by their part."""
+    rest = f"; left there: {by_part(left)}" if left else ""
+    notice(
+        f"weights of the backbone taken from {source}: {by_part(loaded)}{rest}; the heads are new"
+    )
+
+
+def by_part(names: Sequence[str]) -> str:
+    """Names of weights as the parts of the network that they belong to, with the count of each."""
+    parts = (name.removeprefix("backbone.").split(".") for name in names)
+    counts = Counter(
+        ".".join(part[:2] if part[1:2] and part[1].isdigit() else part[:1]) for part in parts
+    )
+    return ", ".join(f"{shortened(part)} ({count})" for part, count in counts.items())
+
+
+def _take_timms(network: Any, settings: TrainSettings) -> Taken:
+    source = settings.pretrained or Path()
+    if source == Path(TIMM):
+        name = timms_name(settings)
+        weights, config = fetch_weights(name)
+        notice(f"the weights of {name} are timm's, licence: {config.get('license') or 'not told'}")
+        return take_over(network, weights, f"{TIMM} ({name})")
+    return take_over(network, read_checkpoint(source), str(source))
+
+
+def _tell_taken(taken: Taken, source: Path, new: str) -> None:
+    left = f"; left there: {by_part(taken.left)}" if taken.left else ""
+    notice(f"weights taken from {source}: {by_part(taken.loaded)}{left}; {new}")
+
+
+def _transfer(
+    network: Any, class_names: tuple[str, ...], source: Path, *, reinit_head: bool
+) -> None:
+    """Take over the weights of a model, for the same classes its classifier too."""
+    model = load(source)
+    other = plain_of(network_of(model, source))
+    check_same_architecture(network, other, source)
+    if isinstance(network, NomMer):
+        other.set_input_size(network.config.img_size)
+    reason = _why_new(model, class_names, reinit_head=reinit_head)
+    if not reason:
+        notice(f"all weights taken from {source}: {by_part(list(other.state_dict()))}")
+        load_weights(network, other.state_dict(), source)
+        return
+    before = {name: tuple(value.shape) for name, value in other.state_dict().items()}
+    other.reset_classifier(0)
+    kept = _without_counterpart(network, other)
+    new = [
+        f"{name} {tuple(value.shape)}, there {before.get(name, 'none')}"
+        for name, value in kept.items()
+    ]
+    notice(
+        f"weights taken from {source}: {by_part(list(other.state_dict()))}; new, for {reason}: "
+        f"{'; '.join(new)}"
+    )
+    load_weights(network, other.state_dict() | kept, source)
+
+
+def _without_counterpart(network: Any, other: nn.Module) -> dict[str, Any]:
+    """The weights of `network` that are its classifier's, or that `other` does not have."""
+    classifier = {id(parameter) for parameter in network.get_classifier().parameters()}
+    head = {name for name, parameter in network.named_parameters() if id(parameter) in classifier}
+    there = other.state_dict()  # of a backbone without what only a classifier has
+    return {
+        name: value
+        for name, value in network.state_dict().items()
+        if name in head or name not in there
+    }
+
+
+def _why_new(model: Model, class_names: tuple[str, ...], *, reinit_head: bool) -> str:
+    """The reason why the classifier is a new one; none where it is taken over."""
+    if reinit_head:
+        return "--reinit-head"
+    if model.task not in Classifier.tasks:
+        return f"it is a model for {model.task}"
+    if model.class_names == class_names:
+        return ""
+    there, here = (shorten(names, 5) for names in (model.class_names, class_names))
+    return (
+        f"it has {len(model.class_names)} other classes ({there}) than the data, which have "
+        f"{len(class_names)} ({here})"
+    )
+
+
+def _with_sizes(settings: TrainSettings, sizes: Mapping[str, Any]) -> TrainSettings:
+    """Settings with the sizes of a NomMer's parts that are not given."""
+    if settings.model.startswith(PEER):
+        return settings
+    taken = {
+        name: sizes[name]
+        for name in _SIZES
+        if name in sizes and getattr(settings.network, name) is None
+    }
+    return replace(settings, network=replace(settings.network, **taken))
+
+
+def _with_pixels(settings: TrainSettings, said: Mapping[str, Any]) -> TrainSettings:
+    """Settings with what is said of pixels and not given."""
+    unset = PixelOptions()
+    taken = {
+        name: said[name]
+        for name in (*_PIXELS, *_CROPS)
+        if said.get(name) is not None and getattr(settings.pixels, name) == getattr(unset, name)
+    }
+    return replace(settings, pixels=replace(settings.pixels, **taken))
+
+
+def _tell_pixels(settings: TrainSettings, taken: PixelOptions, said: Mapping[str, Any]) -> None:
+    """Say what was taken over, where it is not the usual, and what is given otherwise."""
+    usual = PixelOptions().values
+    shown = [
+        f"{name} {_shown(value)}"
+        for name, value in said.items()
+        if getattr(taken, name) == _plain(value)
+        and (is_timms(settings) or _plain(value) != getattr(usual, name, None))
+        and value is not None
+    ]
+    if shown and (is_timms(settings) or any(s.split()[0] in _PIXELS for s in shown)):
+        notice(f"pixels as the weights of {settings.pretrained} have them: {', '.join(shown)}")
+    others = [
+        f"{name} {_shown(getattr(taken, name))}, there {_shown(value)}"
+        for name, value in said.items()
+        if value is not None and getattr(taken, name) != _plain(value)
+    ]
+    if others:
+        notice(f"pixels otherwise than the weights had them, as given: {'; '.join(others)}")
+
+
+def _plain(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list | tuple) else value
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(f"{number:g}" for number in value) + "]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _told_by_timm(settings: TrainSettings) -> dict[str, Any]:
+    """The config of the weights: in a `config.json` beside the file, or that of their name."""
+    beside = (settings.pretrained or Path()).parent / "config.json"
+    config = _config_beside(beside) if settings.pretrained != Path(TIMM) else {}
+    if not config:
+        config = _config_of(timms_name(settings))
+    said = {name: config.get(name) for name in ("mean", "std", *_CROPS)}
+    if said["interpolation"] not in ("bicubic", "bilinear", "nearest"):
+        said.pop("interpolation")
+    if said["crop_mode"] not in ("center", "squash"):
+        said.pop("crop_mode")
+    return said
+
+
+def _config_of(name: str) -> dict[str, Any]:
+    """What timm itself says of a network's weights.
+
+    Raises:
+        InputError: it does not know the network, or no weights with this tag.
+    """
+    build_timm(name.partition(".")[0], num_classes=0)
+    try:
+        config = get_pretrained_cfg(name, allow_unregistered=False)
+    except RuntimeError as error:
+        known = ", ".join(timm.list_pretrained(f"{name.partition('.')[0]}.*")) or "none"
+        raise InputError(
+            f"--model {PEER}{name}: timm has no such weights; known: {known}"
+        ) from error
+    return config.to_dict() if config else {}
+
+
+def _config_beside(path: Path) -> dict[str, Any]:
+    """What a `config.json`, as timm's hub has it, says of pixels; nothing where it is another one.
+
+    Raises:
+        InputError: values that cannot be.
+    """
+    try:
+        config = json.loads(path.read_bytes())["pretrained_cfg"]
+        said = {name: config[name] for name in ("mean", "std", *_CROPS) if name in config}
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return {}
+    try:
+        values = {name: said[name] for name in ("mean", "std", "crop_pct") if name in said}
+        check_description_values({"task": "classification", "preprocessing": values})
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from error
+    return said
