@@ -17,6 +17,7 @@ from torch import nn
 
 from nommer.backbone.network import NomMer
 from nommer.data.formats.labelled import shorten
+from nommer.data.transforms import Preprocessing
 from nommer.errors import InputError, shortened
 from nommer.models.classification import Classifier
 from nommer.models.descriptions import check_description_values
@@ -306,7 +307,7 @@ def _config_beside(path: Path) -> dict[str, Any]:
         return {}
     try:
         values = {name: said[name] for name in ("mean", "std", "crop_pct") if name in said}
-        check_description_values({"task": "classification", "preprocessing": values})
+        check_description_values({"preprocessing": values}, Preprocessing)
     except ValueError as error:
         raise InputError(f"{path}: {error}") from error
     return said
