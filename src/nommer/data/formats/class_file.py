@@ -1,6 +1,5 @@
 """The class file, YAML or JSON: names of classes of masks, with their values and colours."""
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,9 @@ import yaml
 from nommer.data.formats.labelled import shorten
 from nommer.data.formats.mask_classes import MaskClass, MaskClasses
 from nommer.data.masks import IGNORE, LARGEST_VALUE, Colour
+from nommer.data.parsing import parse_json, parse_yaml, read_text
 from nommer.errors import InputError
+from nommer.shown import quote
 
 CLASS_FILES = ("classes.yaml", "classes.yml", "classes.json")
 """Where the classes are described by default, in the folder of the data."""
@@ -58,14 +59,16 @@ def load_class_file(path: Path) -> Any:
         InputError: no such file, or no YAML or JSON.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path)
         if path.suffix.lower() == ".json":
-            return json.loads(text, object_pairs_hook=_mapping)
-        return yaml.load(text, UniqueKeys)  # noqa: S506 - it is a safe one
+            return parse_json(text, object_pairs_hook=_mapping)
+        return parse_yaml(text, UniqueKeys)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except OSError as error:
-        raise InputError(f"{path}: this class file cannot be read: {error.strerror}") from error
+        raise InputError(
+            f"{path}: this class file cannot be read: {error.strerror or error}"
+        ) from error
     except (ValueError, yaml.YAMLError) as error:
         raise InputError(
             f"{path}: is no valid YAML or JSON: {' '.join(str(error).split())}"
@@ -91,7 +94,7 @@ def _check_keys(keys: list[str]) -> None:
     twice = next((key for key, times in Counter(keys).items() if times > 1), None)
     if twice is not None:
         raise InputError(
-            f"the key {twice!r} is there twice, and only one of the two can count; keep one"
+            f"the key {quote(twice)} is there twice, and only one of the two can count; keep one"
         )
 
 
@@ -115,7 +118,8 @@ def parse_classes(content: Any) -> MaskClasses:
     by_colour = not any(given) and all(entry.colour for entry in classes)
     if any(given) and not all(given):
         raise InputError(
-            f"class {classes[given.index(False)].name!r} has no value, but others have; give all "
+            f"class {quote(classes[given.index(False)].name)} has no value, but others have; give "
+            "all "
             "or none"
         )
     values, colours = _parse_ignore(content.get("ignore", []), in_colour=by_colour)
@@ -152,17 +156,20 @@ def _parse_class(entry: Any, number: int) -> MaskClass:
     name, colour = fields.get("name"), fields.get("color")
     if not isinstance(name, str) or not name.strip():
         raise InputError(
-            f"class {number}: the name must be text, got {name!r}; write it in quotes if it is text"
+            f"class {number}: the name must be text, got {quote(name)}; write it in quotes if it "
+            "is text"
         )
     if colour is not None and not _is_colour(colour):
         raise InputError(
-            f"class {name!r}: color must be three numbers from 0 to 255, as in [128, 64, 128], got "
-            f"{colour!r}"
+            f"class {quote(name)}: color must be three numbers from 0 to 255, as in [128, 64, "
+            "128], got "
+            f"{quote(colour)}"
         )
     value = fields.get("value", number)
     if not _is_value(value):
         raise InputError(
-            f"class {name!r}: value must be a whole number from 0 to {LARGEST_VALUE}, got {value!r}"
+            f"class {quote(name)}: value must be a whole number from 0 to {LARGEST_VALUE}, got "
+            f"{quote(value)}"
         )
     return MaskClass(name.strip(), value, tuple(colour) if colour else None)
 
@@ -180,7 +187,7 @@ def _parse_ignore(ignore: Any, *, in_colour: bool) -> tuple[list[int], list[Colo
     if wrong:
         raise InputError(
             f"ignore must be a value from 0 to {LARGEST_VALUE}, a color, or a list of them, got "
-            f"{wrong[0]!r}"
+            f"{quote(wrong[0])}"
         )
     return values, colours
 

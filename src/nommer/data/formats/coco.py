@@ -1,6 +1,7 @@
 """Objects in COCO's JSON, with all that may be wrong there."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import count
@@ -21,6 +22,7 @@ from nommer.data.formats.objects import (
 )
 from nommer.data.masks import ranges
 from nommer.errors import InputError
+from nommer.shown import quote
 
 _LARGEST_ID = 2**63 - 1
 """Of an image: ids become 64-bit integers."""
@@ -67,7 +69,7 @@ def _categories(path: Path, content: dict[str, Any], issues: list[Issue]) -> lis
         InputError: there are none, or they cannot be told apart.
     """
     entries = content.get("categories", [])
-    groups = [entry.get("supercategory") for entry in entries]
+    groups = {str(entry.get("supercategory")) for entry in entries}
     used = {to_id(entry.get("category_id")) for entry in content["annotations"]}
     found = []
     for entry in entries:
@@ -82,17 +84,18 @@ def _categories(path: Path, content: dict[str, Any], issues: list[Issue]) -> lis
             issues.append(
                 Issue(
                     str(path),
-                    f"category {name!r} is the group of the others",
+                    f"category {quote(name)} is the group of the others",
                     "not taken for a class",
                 )
             )
         else:
             found.append(Category(category_id, name))
     for what, values in (("id", [c.category_id for c in found]), ("name", [c.name for c in found])):
-        twice = [value for number, value in enumerate(values) if value in values[:number]]
+        twice = [value for value, times in Counter(values).items() if times > 1]
         if twice:
             raise InputError(
-                f"{path}: two categories have the {what} {twice[0]!r}; every class needs its own"
+                f"{path}: two categories have the {what} {quote(twice[0])}; every class needs its "
+                "own"
             )
     if not found:
         raise InputError(
@@ -105,13 +108,13 @@ def _labels(
     path: Path, own: list[Category], known: list[Category], issues: list[Issue]
 ) -> dict[int, int]:
     """From the category ids of one file to labels; classes are matched by name."""
-    names = [category.name for category in known]
+    names = {category.name: label for label, category in enumerate(known)}
     unknown = [category.name for category in own if category.name not in names]
     if unknown:
         raise InputError(
-            f"{path}: class {shorten(unknown)} is not among those of training: {shorten(names)}"
+            f"{path}: class {shorten(unknown)} is not among those of training: {shorten([*names])}"
         )
-    labels = {category.category_id: names.index(category.name) for category in own}
+    labels = {category.category_id: names[category.name] for category in own}
     if any(known[label].category_id != category_id for category_id, label in labels.items()):
         issues.append(
             Issue(str(path), "other category ids than in the training file", "matched by name")

@@ -3,14 +3,15 @@
 As COCO itself ships, as Roboflow exports, and in between.
 """
 
-import json
 import mmap
 import re
 from pathlib import Path
 from typing import Any
 
+from nommer.data.archives import read_bytes
 from nommer.data.formats.labelled import Issue, Split, problem, split_of
 from nommer.data.images import sub_folders
+from nommer.data.parsing import parse_json
 from nommer.errors import InputError
 
 LAYOUTS = """\
@@ -118,7 +119,7 @@ def load_files(files: dict[Split, Path], issues: list[Issue]) -> dict[Split, dic
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_bytes())
+        content = parse_json(read_bytes(path))
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as JSON: {error}") from error
     for key in _LISTS:

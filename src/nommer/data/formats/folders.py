@@ -19,6 +19,7 @@ from nommer.data.formats.labelled import (
 )
 from nommer.data.images import direct_files, is_folder, is_image_name, sub_folders, visible_files
 from nommer.errors import InputError
+from nommer.shown import quote
 
 FOLDERS_OF_OTHER_TASKS = {
     "images",
@@ -185,7 +186,7 @@ def _class_names(folder: Path) -> tuple[str, ...]:
             f"{LAYOUTS}"
         )
     if len(names) < 2:
-        found = f"one class folder, {names[0]!r}" if names else "no class folders"
+        found = f"one class folder, {quote(names[0])}" if names else "no class folders"
         raise InputError(f"{folder}: found {found}, expected at least two; {LAYOUTS}")
     return names
 

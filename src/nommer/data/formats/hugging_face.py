@@ -6,7 +6,6 @@ A row is named like a file in the Arrow file, `DATA/train/data-00000-of-00001.ar
 them takes the package `datasets`.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from nommer.data.formats.folders import ClassFolders
 from nommer.data.formats.labelled import Issue, Split, shorten, split_of
 from nommer.data.formats.listed import Entry, collect
 from nommer.data.images import sub_folders
+from nommer.data.parsing import parse_json, read_text
 from nommer.errors import InputError
 
 LAYOUTS = (
@@ -111,10 +111,7 @@ def _arrow_files(folder: Path) -> list[Path]:
     """The data files of a dataset in their order."""
     state = folder / "state.json"
     try:
-        return [
-            folder / part["filename"]
-            for part in json.loads(state.read_text(encoding="utf-8"))["_data_files"]
-        ]
+        return [folder / part["filename"] for part in parse_json(read_text(state))["_data_files"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{state}: does not list the data files ({error}); save the dataset again"

@@ -21,6 +21,7 @@ from nommer.data.images import ImageError, image_errors, is_image_name, open_ima
 from nommer.data.masks import read_pixels
 from nommer.data.parallel import read_all
 from nommer.errors import InputError
+from nommer.shown import quote
 
 LAYOUTS = """\
   DATA/images/*.png and DATA/labels/*.png of 16 bits   (maps of instances; maybe with lists)
@@ -119,7 +120,7 @@ def _class_name(root: Path) -> str:
     entries = [entry.get("name") if isinstance(entry, dict) else entry for entry in entries]
     if len(entries) != 1 or not isinstance(entries[0], str) or not entries[0].strip():
         raise InputError(
-            f"{root}: instance maps hold one class, but the class file says {names!r}; "
+            f"{root}: instance maps hold one class, but the class file says {quote(names)}; "
             f"write a {CLASS_FILES[0]} such as\n  instances: true\n  classes: [cell]"
         )
     return entries[0].strip()

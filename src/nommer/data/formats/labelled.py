@@ -4,19 +4,19 @@ import csv
 import hashlib
 import io
 import random
+import shlex
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from shlex import quote
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 from nommer.data.archives import find_archive
 from nommer.data.images import UNREAD_EXTENSIONS, is_folder, sub_folders
 from nommer.errors import InputError
-from nommer.shown import as_cell, of_cell
+from nommer.shown import as_cell, cut, of_cell, quote
 
 Split = Literal["train", "val", "test"]
 
@@ -70,12 +70,12 @@ def check_folder(root: Path, layouts: str) -> None:
     )
     if archives:
         commands = " && ".join(
-            f"{_UNPACK[path.suffix.lower()]} {quote(path.name)}" for path in archives[:5]
+            f"{_UNPACK[path.suffix.lower()]} {shlex.quote(path.name)}" for path in archives[:5]
         )
         more = f" (and {len(archives) - 5} more)" if len(archives) > 5 else ""
         raise InputError(
             f"{root}: holds archives and no folders of images; unpack them there first: "
-            f"cd {quote(str(root))} && {commands}{more}"
+            f"cd {shlex.quote(str(root))} && {commands}{more}"
         )
 
 
@@ -109,6 +109,10 @@ def no_image(path: Path) -> Issue:
     return Issue(str(path), "file name does not end as an image's", "left out")
 
 
+LONGEST_NAME = 1000
+"""Letters of the name of a class."""
+
+
 class HasPath(Protocol):
     """A sample: whatever else it holds, it has an image file."""
 
@@ -135,7 +139,14 @@ class LabelledImages(ABC, Generic[S]):
     def __post_init__(self) -> None:
         for name in self.class_names:
             if any("\ud800" <= sign <= "\udfff" for sign in name):
-                raise InputError(f"{self.root}: the name of class {name!r} is not UTF-8; rename it")
+                raise InputError(
+                    f"{self.root}: the name of class {quote(name)} is not UTF-8; rename it"
+                )
+            if len(name) > LONGEST_NAME:
+                raise InputError(
+                    f"{self.root}: the name of class {quote(name)} has {len(name):,} letters; "
+                    f"shorten it to at most {LONGEST_NAME}"
+                )
 
     @property
     def left_out(self) -> int:
@@ -176,7 +187,7 @@ def base_of(root: Path) -> Path:
 
 def shorten(names: Sequence[str], most: int = 20) -> str:
     """Names as text, the first `most` of them."""
-    listed = ", ".join(names[:most])
+    listed = ", ".join(cut(name, 100) for name in names[:most])
     return listed if len(names) <= most else f"{listed}, ... {len(names)} in all"
 
 

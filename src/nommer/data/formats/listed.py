@@ -9,6 +9,7 @@ from nommer.data.formats.folders import ClassFolders, Sample
 from nommer.data.formats.labelled import Issue, Split, check_names, shorten
 from nommer.data.images import direct_files
 from nommer.errors import InputError
+from nommer.shown import quote
 
 NAME_FILES = ("classes.txt", "classnames.txt")
 """Beside lists and shards, the names of classes that are numbered from 0, one a line."""
@@ -97,7 +98,7 @@ def collect(
     check_names(root, found, names, "the model's" if class_names else "the training")
     if len(names) < 2:
         raise InputError(
-            f"{root}: every image is of class {names[0]!r}; expected at least two classes"
+            f"{root}: every image is of class {quote(names[0])}; expected at least two classes"
         )
     numbers = {name: number for number, name in enumerate(names)}
     parts: dict[Split, list[Sample]] = {}
@@ -143,7 +144,8 @@ def _once(entries: Iterable[Entry]) -> tuple[list[Entry], list[Issue]]:
             continue
         if before.label != entry.label:
             raise InputError(
-                f"{entry.where}: {entry.path} is of class {entry.label!r}, but of {before.label!r} "
+                f"{entry.where}: {entry.path} is of class {quote(entry.label)}, but of "
+                f"{quote(before.label)} "
                 f"in {before.where}; "
                 "keep one"
             )

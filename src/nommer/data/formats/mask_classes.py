@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from nommer.data.masks import IGNORE, Colour, MaskEncoding
+from nommer.data.parsing import read_text
 from nommer.errors import InputError
+from nommer.shown import quote
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,8 @@ def _check_unique(what: str, found: Sequence[Any]) -> None:
     twice = next((item for number, item in enumerate(found) if item in found[:number]), None)
     if twice is not None:
         raise InputError(
-            f"{what} {twice!r} stands for two things; every class, and what is ignored, needs its "
+            f"{what} {quote(twice)} stands for two things; every class, and what is ignored, needs "
+            "its "
             "own"
         )
 
@@ -124,7 +127,7 @@ def ade20k_classes(root: Path) -> MaskClasses | None:
     file = root / "objectInfo150.txt"
     if not file.is_file():
         return None
-    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()[1:]
+    lines = read_text(file, errors="replace").splitlines()[1:]
     rows = [line.split("\t") for line in lines if line.strip()]
     try:
         classes = tuple(MaskClass(row[-1].split(",")[0].strip(), int(row[0])) for row in rows)

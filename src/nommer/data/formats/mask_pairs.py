@@ -10,7 +10,9 @@ from unicodedata import normalize
 from nommer.data.formats.labelled import HasPath, Issue, Split, no_image, problem, shorten
 from nommer.data.formats.mask_layouts import LAYOUTS, Layout, Part
 from nommer.data.images import is_image_name, visible_files
+from nommer.data.parsing import read_text
 from nommer.errors import InputError
+from nommer.shown import quote
 
 MASK_ENDINGS = ("_mask", "_label", "_labels", "_L", "_seg")
 """Endings that may stand behind an image's name in the name of its mask."""
@@ -62,13 +64,14 @@ def pair_parts(layout: Layout) -> tuple[dict[Split, tuple[MaskSample, ...]], lis
         taken = [key for key in chosen if key not in left]
         if taken:
             raise InputError(
-                f"{part.listed_in}: lists {taken[0][-1]!r}, which another split lists too; keep it "
+                f"{part.listed_in}: lists {quote(taken[0][-1])}, which another split lists too; "
+                "keep it "
                 "in one"
             )
         samples = [left.pop(key) for key in sorted(chosen)]
         if not samples:
             where, hint = (part.listed_in, "") if part.listed_in else (part.images, f"; {LAYOUTS}")
-            raise InputError(f"{where}: no images of {split!r} here{hint}")
+            raise InputError(f"{where}: no images of {quote(split)} here{hint}")
         if split == "test" and not any(sample.mask.exists() for sample in samples):
             issues += [
                 problem(str(s.path), "no image of this split has a mask", "left out")
@@ -97,7 +100,8 @@ def _check_names(
         raise InputError(
             f"{part.masks}: the names of the masks, such as {min(masks).name}, do not match those "
             "of the images of "
-            f"{split!r}, such as {samples[0].path.name}; name each mask like its image, in the "
+            f"{quote(split)}, such as {samples[0].path.name}; name each mask like its image, in "
+            "the "
             "same sub-folder, "
             f"or with {', '.join(MASK_ENDINGS)} behind the name"
         )
@@ -174,7 +178,7 @@ def read_list(
         by_name[key[-1]].append(key)
     chosen: dict[Key, None] = {}
     unknown = []
-    for line in file.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines():
+    for line in read_text(file, errors="surrogateescape").splitlines():
         text = normalize("NFC", line.strip())
         if not text:
             continue
@@ -183,7 +187,7 @@ def read_list(
             unknown.append(text)
         elif len(keys) > 1:
             raise InputError(
-                f"{file}: {text!r} may be any of {len(keys)} images in {folder}; write its "
+                f"{file}: {quote(text)} may be any of {len(keys)} images in {folder}; write its "
                 "sub-folder too"
             )
         elif keys[0] in chosen:

@@ -20,6 +20,7 @@ from nommer.data.masks import IGNORE, Colour, MaskEncoding, MaskPixels, read_pix
 from nommer.data.parallel import read_all
 from nommer.errors import InputError
 from nommer.progress import notice
+from nommer.shown import quote
 
 BINARY_HINT = """\
 255 usually marks one class of two, but as a label it means "ignore"; write a classes.yaml such as
@@ -79,7 +80,7 @@ def read_mask_folders(
     check_names(root, found.names, names)
     if len(names) < 2:
         raise InputError(
-            f"{root}: found one class, {names[0]!r}, expected at least two; write a "
+            f"{root}: found one class, {quote(names[0])}, expected at least two; write a "
             f"{CLASS_FILES[0]}, {EXAMPLE}"
         )
     return MaskFolders(

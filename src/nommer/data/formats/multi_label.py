@@ -16,6 +16,7 @@ from pathlib import Path
 
 from nommer.data.formats.labelled import shorten
 from nommer.errors import InputError
+from nommer.shown import quote
 
 PLURAL_NAMES = ("labels", "classes", "tags", "categories")
 """Names of columns that hold all classes of an image."""
@@ -89,9 +90,11 @@ def _check_recombined(file: Path, cells: Sequence[str], sign: str) -> None:
     put_together = [cell for cell in kinds if sign in cell]
     if not any(occurring[part] > 1 for cell in put_together for part in _parts(cell, sign)):
         raise InputError(
-            f"{file}: {put_together[0]!r} may be one class or several, for its parts occur in no "
+            f"{file}: {quote(put_together[0])} may be one class or several, for its parts occur in "
+            "no "
             "other label; call the "
-            f"column {PLURAL_NAMES[0]} if it is several, or write it without {sign!r} if it is one"
+            f"column {PLURAL_NAMES[0]} if it is several, or write it without {quote(sign)} if it "
+            "is one"
         )
 
 
@@ -116,7 +119,8 @@ def _columns_of_classes(
         if (found := wrong[column]) is not None:
             where, value = found
             raise InputError(
-                f"{where}: column {header[column]!r} holds {value!r}; expected 0 or 1 in every "
+                f"{where}: column {quote(header[column])} holds {quote(value)}; expected 0 or 1 in "
+                "every "
                 "column beside path and "
                 "split, for each class one, or one column called label"
             )

@@ -19,6 +19,7 @@ from nommer.data.formats.labelled import Issue, Split, problem, split_of
 from nommer.data.formats.listed import NAME_FILES, Entry, collect
 from nommer.data.images import direct_files, is_image_name, sub_folders, visible_files
 from nommer.data.parallel import read_all
+from nommer.data.parsing import parse_json
 from nommer.errors import InputError
 
 LAYOUTS = (
@@ -151,7 +152,7 @@ def _label(image: Path, parts: list[Path]) -> tuple[str, str | None]:
 
 def _json_label(file: Path) -> tuple[str, str | None]:
     try:
-        content = json.loads(read_bytes(file))
+        content = parse_json(read_bytes(file))
     except ValueError as error:
         raise InputError(f"{file}: cannot be read as JSON: {error}") from error
     found = (

@@ -26,6 +26,7 @@ from nommer.data.formats.listed import NAME_FILES, Entry, collect, read_text
 from nommer.data.formats.multi_label import PLURAL_NAMES, TableRow, Tagging, find_tagging
 from nommer.data.images import direct_files, sub_folders
 from nommer.errors import InputError
+from nommer.shown import quote
 
 LAYOUTS = f"""\
   DATA.csv or DATA.tsv with columns path and label, maybe split     (relative to the table)
@@ -198,7 +199,7 @@ def _entries(file: Path, split: Split) -> Iterator[Entry]:
         chosen = split if own is None else split_of(own)
         if chosen is None:
             known = ", ".join(name for names in SPLIT_FOLDERS.values() for name in names)
-            raise InputError(f"{where}: split {own!r} is not known; expected one of {known}")
+            raise InputError(f"{where}: split {quote(own)} is not known; expected one of {known}")
         whole = os.path.normpath(
             file.parent / path.replace("\\", "/")
         )  # "a/../b" and "b" are one image
@@ -225,7 +226,8 @@ def _list_rows(file: Path) -> Iterator[Row]:
         path, label = (text.rsplit("\t", 1) if "\t" in text else [*text.rsplit(None, 1), ""])[:2]
         if not label.strip():
             raise InputError(
-                f"{file} line {number}: found {text!r}; expected a path, a space or tab, and a "
+                f"{file} line {number}: found {quote(text)}; expected a path, a space or tab, and "
+                "a "
                 "label"
             )
         yield f"{file} line {number}", path.strip(), label.strip(), None, None

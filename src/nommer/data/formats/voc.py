@@ -20,7 +20,9 @@ from nommer.data.formats.objects import (
 )
 from nommer.data.images import sub_folders, visible_files
 from nommer.data.parallel import read_all
+from nommer.data.parsing import parse_xml
 from nommer.errors import InputError
+from nommer.shown import quote
 
 LAYOUTS = (
     "  DATA/Annotations/*.xml and DATA/JPEGImages/*.jpg   (Pascal VOC; lists in ImageSets/Main)"
@@ -128,12 +130,13 @@ def _check_lists(
     for split, keys in splits.items():
         if not keys:
             raise InputError(
-                f"{lists.get(split, 'the folder of images')}: no images of {split!r} here"
+                f"{lists.get(split, 'the folder of images')}: no images of {quote(split)} here"
             )
         for key in keys:
             if key not in left:
                 raise InputError(
-                    f"{lists[split]}: lists {key[-1]!r}, which another split lists too; keep it in "
+                    f"{lists[split]}: lists {quote(key[-1])}, which another split lists too; keep "
+                    "it in "
                     "one"
                 )
             del left[key]
@@ -147,7 +150,7 @@ def _read(image: Described) -> Described:
     if not image.file.is_file():
         return image
     try:
-        tree = ElementTree.parse(image.file).getroot()  # noqa: S314 - expat loads no entities and bounds their growth
+        tree = parse_xml(image.file)
         sides = (tree.findtext(f"size/{side}") or "" for side in ("width", "height"))
         width, height = (int(to_number(side.strip() or "0")) for side in sides)
     except (OSError, ValueError, OverflowError, ElementTree.ParseError) as error:

@@ -25,7 +25,9 @@ from nommer.data.formats.objects import (
 )
 from nommer.data.images import is_image_name, visible_files
 from nommer.data.masks import ranges
+from nommer.data.parsing import parse_yaml, read_text
 from nommer.errors import InputError
+from nommer.shown import quote
 
 LAYOUTS = (
     "  DATA/data.yaml with names, train and val; DATA/images/train/*.jpg and "
@@ -73,7 +75,7 @@ def _describes(path: Path) -> bool:
 
 def _load(path: Path) -> Any:
     try:
-        return yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)  # noqa: S506 - it is a safe one
+        return parse_yaml(read_text(path), _Loader)
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise InputError(
             f"{path}: cannot be read as YAML: {' '.join(str(error).split())}"
@@ -134,11 +136,12 @@ def _names(file: Path, content: Any) -> dict[int, str]:
     )
     if not numbered or any(number is None or number < 0 for number in numbered):
         expected = "a list of class names, or numbers before names as in {0: cat, 1: dog}"
-        raise InputError(f"{file}: names must be {expected}, got {names!r}")
+        raise InputError(f"{file}: names must be {expected}, got {quote(names)}")
     odd = [name for name in numbered.values() if not _is_name(name)]
     if odd:
         raise InputError(
-            f"{file}: a class is called {odd[0]!r}; names must be text or whole numbers, so write "
+            f"{file}: a class is called {quote(odd[0])}; names must be text or whole numbers, so "
+            "write "
             "it in quotes"
         )
     named = {
@@ -230,9 +233,7 @@ class _Places:
 
     def _listed(self, file: Path) -> list[Path]:
         """The images that a list names, one a line, relative to the list or to the data."""
-        lines = map(
-            str.strip, file.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines()
-        )
+        lines = map(str.strip, read_text(file, errors="surrogateescape").splitlines())
         folder = file.parent.relative_to(self.root)
         return [
             self._resolve(line)
@@ -320,7 +321,7 @@ class _Reader:
             )
         elif size != UNKNOWN_SIZE:
             try:
-                lines = file.read_text(encoding="utf-8-sig").splitlines()
+                lines = read_text(file).splitlines()
                 raw = [
                     item
                     for n, line in enumerate(lines, start=1)
