@@ -99,7 +99,7 @@ def check_peer_size(settings: TrainSettings) -> None:
         return
     size = settings.image_size
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        network = _peer(settings, num_classes=0).eval()
+        network = _peer(settings, num_classes=1).eval()  # as it is trained: some are for one size
         try:
             network(torch.zeros(1, 3, size, size))
         except (AssertionError, RuntimeError, ValueError) as error:
