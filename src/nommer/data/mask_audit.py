@@ -19,7 +19,8 @@ from nommer.data.audit import (
 )
 from nommer.data.exif import FIRST_SIDEWAYS
 from nommer.data.formats.labelled import Issue, content_of, problem, shorten
-from nommer.data.formats.mask_pairs import MASK_ENDINGS, MaskSample
+from nommer.data.formats.mask_layouts import MASK_ENDINGS
+from nommer.data.formats.mask_pairs import MaskSample
 from nommer.data.formats.masks import BINARY_HINT, MaskFolders
 from nommer.data.images import ImageError, image_errors, open_image
 from nommer.data.masks import IGNORE, MaskEncoding, check_size, pixels_of, to_labels
@@ -205,7 +206,7 @@ def read_pair(
     if report.error or report.size is None:
         return PairReport(sample.path, error=report.error, image=report)
     if not sample.mask.exists():
-        endings = ", ".join(MASK_ENDINGS)
+        endings = ", ".join(MASK_ENDINGS[:5])
         reason = f"has no mask: expected {sample.mask} (or with {endings} behind the name)"
         return PairReport(sample.path, error=reason, image=report)
     try:

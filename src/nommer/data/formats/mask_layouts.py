@@ -4,23 +4,58 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from nommer.data.formats.folder_names import (
+    IMAGE_FOLDERS,
+    MASK_FOLDERS,
+    kind_of,
+    split_and_kind,
+)
 from nommer.data.formats.labelled import Issue, Split, problem, split_of
-from nommer.data.images import holds_images, is_image_name, sub_folders
+from nommer.data.images import direct_files, holds_images, is_image_name, sub_folders
 from nommer.errors import InputError
 
 LAYOUTS = """accepted layouts for semantic segmentation:
   DATA/images/train/*.jpg and DATA/masks/train/*.png   (and val; or annotations, labels)
   DATA/train/images/*.jpg and DATA/train/masks/*.png   (and val)
   DATA/images/*.jpg and DATA/masks/*.png               (with lists, or split by nommer)
+  DATA/img_dir and DATA/ann_dir, DATA/imgs and DATA/masks, DATA/image and DATA/label, ...
   DATA/images/training and DATA/annotations/training   (ADE20K)
   DATA/JPEGImages and DATA/SegmentationClass           (Pascal VOC, with ImageSets/Segmentation)
-  DATA/train/*.jpg and DATA/trainannot/*.png           (CamVid)
+  DATA/train/*.jpg and DATA/trainannot/*.png           (CamVid; or train_masks, train_labels)
+  DATA/leftImg8bit and DATA/gtFine                     (Cityscapes)
+  DATA/*.png and DATA/*_mask.png                       (side by side)
 a mask is named like its image, or with _mask, _label, _labels, _L or _seg behind;
 classes.yaml names the classes"""
 
-_IMAGES = ("images", "jpegimages")
-_MASKS = ("masks", "segmentationclass", "annotations", "labels")
 _LIST_FOLDERS = ("", "splits", "ImageSets/Segmentation")
+
+MASK_ENDINGS = (
+    "_mask",
+    "_label",
+    "_labels",
+    "_L",
+    "_seg",
+    "_masks",
+    "_cp_masks",
+    "_manual1",
+    "_gt",
+)
+"""Endings that may stand behind an image's name in the name of its mask.
+
+The first are of Roboflow, Supervisely, CamVid and others, `_masks` and `_cp_masks` of Cellpose,
+`_manual1` of DRIVE.
+"""
+
+
+@dataclass(frozen=True)
+class Naming:
+    """How the names of images and masks differ."""
+
+    image_endings: tuple[str, ...] = ()
+    """May stand behind the name that both share."""
+    mask_endings: tuple[str, ...] = MASK_ENDINGS
+    unused: tuple[str, ...] = ()
+    """Endings of files among the masks that say the same in another way."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +65,7 @@ class Part:
     images: Path
     masks: Path
     listed_in: Path | None = None
+    naming: Naming = Naming()
 
 
 @dataclass(frozen=True)
@@ -39,6 +75,9 @@ class Layout:
     parts: dict[Split, Part]
     is_camvid: bool = False
     is_ade20k: bool = False
+    is_cityscapes: bool = False
+    instances: bool = False
+    """By the names of its masks, as Cellpose has them."""
     issues: tuple[Issue, ...] = ()
     """Files that lie there and are not used."""
 
@@ -52,21 +91,25 @@ def find_layout(root: Path) -> Layout | None:
     images, masks = _images_and_masks(root)
     if images and masks:
         return _beside_each_other(root, images, masks)
-    return _split_first(root) or _camvid(root)
+    for find in (_split_first, _named_by_split, _cityscapes, _side_by_side):
+        if (layout := find(root)) is not None:
+            return layout
+    return None
 
 
 def _beside_each_other(root: Path, images: Path, masks: Path) -> Layout:
     """`images/` and `masks/`, with sub-folders for splits or without."""
     of_images, of_masks = _by_split(images), _by_split(masks)
+    others = _other_masks(root, masks)
     if not of_images:
-        return _flat(root, images, masks)
+        return replace(_flat(root, images, masks), issues=tuple(others))
     parts = {
         split: Part(folder, of_masks[split])
         for split, folder in of_images.items()
         if split in of_masks
     }
     unmatched = [folder for split, folder in of_images.items() if split not in of_masks]
-    issues = _beside(images, set(of_images.values())) + _without_masks(unmatched, masks)
+    issues = _beside(images, set(of_images.values())) + _without_masks(unmatched, masks) + others
     is_ade20k = (
         masks.name.lower() == "annotations"
         and of_images.get("train", root).name.lower() == "training"
@@ -110,33 +153,87 @@ def _flat(root: Path, images: Path, masks: Path) -> Layout:
 def _split_first(root: Path) -> Layout | None:
     """`train/images` and `train/masks`."""
     parts: dict[Split, Part] = {}
-    unmatched = []
+    unmatched: list[Path] = []
+    others: list[Issue] = []
     for split, folder in _by_split(root).items():
         images, masks = _images_and_masks(folder)
         if images and masks:
             parts[split] = Part(images, masks)
+            others += _other_masks(folder, masks)
         elif images:
             unmatched.append(folder)
     if not parts:
         return None
     issues = _beside(root, set(_by_split(root).values())) + _without_masks(unmatched, root)
+    issues += others
     return Layout(_with_lists(root, parts), issues=tuple(issues))
 
 
-def _camvid(root: Path) -> Layout | None:
-    """`train/` and `trainannot/`."""
-    by_name = {folder.name.lower(): folder for folder in sub_folders(root)}
-    splits = _by_split(root)
-    annotated = {
-        split: by_name.get(f"{folder.name.lower()}annot") for split, folder in splits.items()
-    }
-    parts = {split: Part(splits[split], masks) for split, masks in annotated.items() if masks}
+def _named_by_split(root: Path) -> Layout | None:
+    """`train/` and `trainannot/`, `train/` and `train_masks/`, or `train_images/` and the like."""
+    images: dict[Split, Path] = {}
+    masks: dict[Split, Path] = {}
+    for folder in sub_folders(root):
+        split, kind = split_and_kind(folder.name.lower().replace("annot", "_annotation"))
+        if split and kind in MASK_FOLDERS and holds_images(folder):
+            masks.setdefault(split, folder)
+        elif split and kind in ("", *IMAGE_FOLDERS):
+            images.setdefault(split, folder)
+    parts = {split: Part(images[split], masks[split]) for split in masks if split in images}
     if not parts:
         return None
-    used = {*splits.values(), *(part.masks for part in parts.values())}
-    unmatched = [splits[split] for split in splits if split not in parts]
+    used = {*images.values(), *(part.masks for part in parts.values())}
+    unmatched = [folder for split, folder in images.items() if split not in parts]
     issues = _beside(root, used) + _without_masks(unmatched, root)
-    return Layout(_with_lists(root, parts), is_camvid=True, issues=tuple(issues))
+    is_camvid = all(part.masks.name.lower().endswith("annot") for part in parts.values())
+    return Layout(_with_lists(root, parts), is_camvid=is_camvid, issues=tuple(issues))
+
+
+_CITYSCAPES = Naming(
+    ("_leftImg8bit",),
+    ("_gtFine_labelIds",),
+    ("_gtFine_color", "_gtFine_instanceIds", "_gtFine_labelTrainIds", "_gtFine_polygons"),
+)
+
+
+def _cityscapes(root: Path) -> Layout | None:
+    """`leftImg8bit/train/CITY` and `gtFine/train/CITY`, as Cityscapes is unpacked."""
+    by_name = {folder.name.lower(): folder for folder in sub_folders(root)}
+    images, masks = by_name.get("leftimg8bit"), by_name.get("gtfine")
+    if not (images and masks and holds_images(masks)):
+        return None
+    of_images, of_masks = _by_split(images), _by_split(masks)
+    parts = {
+        split: Part(of_images[split], of_masks[split], naming=_CITYSCAPES)
+        for split in of_masks
+        if split in of_images and split != "test"  # whose masks say nothing
+    }
+    unused = [folder for split, folder in of_images.items() if split not in parts]
+    issues = [problem(folder, "its masks are not published", "left out") for folder in unused]
+    return Layout(parts, is_cityscapes=True, issues=tuple(issues)) if parts else None
+
+
+def _side_by_side(root: Path) -> Layout | None:
+    """Masks beside their images, told apart by `_mask` and the like behind the name."""
+    folders = {split: folder for split, folder in _by_split(root).items() if _paired_in(folder)}
+    folders = folders or ({"train": root} if _paired_in(root) else {})
+    if not folders:
+        return None
+    naming = Naming(("_img",))
+    parts = {split: Part(folder, folder, naming=naming) for split, folder in folders.items()}
+    endings = [_paired_in(folder) for folder in folders.values()]
+    return Layout(parts, instances=all(ending in ("_masks", "_cp_masks") for ending in endings))
+
+
+def _paired_in(folder: Path) -> str:
+    """The ending by which most images directly in a folder are masks of the others, or ""."""
+    stems = {path.stem for path in direct_files(folder) if is_image_name(path)}
+    for ending in MASK_ENDINGS:
+        bases = {stem.removesuffix(ending) for stem in stems if stem.endswith(ending)}
+        own = {base for base in bases if base in stems or f"{base}_img" in stems}
+        if own and 3 * len(own) >= len(stems):
+            return ending
+    return ""
 
 
 def _by_split(folder: Path) -> dict[Split, Path]:
@@ -181,7 +278,18 @@ def _images_and_masks(folder: Path) -> tuple[Path | None, Path | None]:
 
     That of masks must hold some.
     """
-    by_name = {child.name.lower(): child for child in sub_folders(folder)}
-    images = (by_name[name] for name in _IMAGES if name in by_name)
-    masks = (by_name[name] for name in _MASKS if name in by_name)
+    by_name = {kind_of(child.name): child for child in reversed(sub_folders(folder))}
+    images = (by_name[name] for name in IMAGE_FOLDERS if name in by_name)
+    masks = (by_name[name] for name in MASK_FOLDERS if name in by_name)
     return next(images, None), next(filter(holds_images, masks), None)
+
+
+def _other_masks(folder: Path, used: Path) -> list[Issue]:
+    """More folders of masks beside the one that is used."""
+    others = [
+        child
+        for child in sub_folders(folder)
+        if child != used and kind_of(child.name) in MASK_FOLDERS and holds_images(child)
+    ]
+    done = f"not used, {used.name} is; move the one away that is not meant"
+    return [problem(child, "another folder of masks", done) for child in others]

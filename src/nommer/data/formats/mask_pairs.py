@@ -8,17 +8,17 @@ from pathlib import Path
 from unicodedata import normalize
 
 from nommer.data.formats.labelled import HasPath, Issue, Split, no_image, problem, shorten
-from nommer.data.formats.mask_layouts import LAYOUTS, Layout, Part
+from nommer.data.formats.mask_layouts import LAYOUTS, MASK_ENDINGS, Layout, Naming, Part
 from nommer.data.images import is_image_name, visible_files
 from nommer.data.parsing import read_text
 from nommer.errors import InputError
 from nommer.shown import quote
 
-MASK_ENDINGS = ("_mask", "_label", "_labels", "_L", "_seg")
-"""Endings that may stand behind an image's name in the name of its mask."""
-
 Key = tuple[str, ...]
 """Folders and stem of a file, below the folder that was searched."""
+
+
+_PLAIN = Naming()
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,8 @@ def pair_parts(layout: Layout) -> tuple[dict[Split, tuple[MaskSample, ...]], lis
         InputError: names that are not clear, or lists that do not fit the files.
     """
     folders = {
-        (part.images, part.masks): pair(part.images, part.masks) for part in layout.parts.values()
+        (part.images, part.masks): pair(part.images, part.masks, part.naming)
+        for part in layout.parts.values()
     }
     issues = [*layout.issues, *(issue for pairs in folders.values() for issue in pairs.issues)]
     splits: dict[Split, tuple[MaskSample, ...]] = {}
@@ -103,23 +104,27 @@ def _check_names(
             f"{quote(split)}, such as {samples[0].path.name}; name each mask like its image, in "
             "the "
             "same sub-folder, "
-            f"or with {', '.join(MASK_ENDINGS)} behind the name"
+            f"or with {', '.join(MASK_ENDINGS[:5])} behind the name"
         )
 
 
-def pair(images: Path, masks: Path) -> Pairs:
+def pair(images: Path, masks: Path, naming: Naming = _PLAIN) -> Pairs:
     """Find the mask of every image.
 
-    The file of the same name, or with one of `MASK_ENDINGS`, in the same sub-folder.
+    The file of the same name, or with one of the endings of masks, in the same sub-folder.
 
     Raises:
         InputError: two images, or two masks, that only their endings tell apart.
     """
     found, issues = by_key(images, "images")
-    candidates, more = by_key(masks, "masks")
+    candidates, more = (found, []) if masks == images else by_key(masks, "masks")
+    if masks == images:
+        candidates = _with_ending(found, naming)
+        found = {key: path for key, path in found.items() if key not in candidates}
     pairs: dict[Key, MaskSample] = {}
     for key, image in found.items():
-        others = ((*key[:-1], key[-1] + ending) for ending in MASK_ENDINGS)
+        base = _shared(key, naming.image_endings)
+        others = ((*key[:-1], base + ending) for ending in naming.mask_endings)
         fitting = (
             other
             for other in (key, *others)
@@ -131,11 +136,32 @@ def pair(images: Path, masks: Path) -> Pairs:
         pairs[key] = MaskSample(image, mask)
     used = {sample.mask for sample in pairs.values()}
     stray = [
-        problem(str(mask), "mask without an image", "left out")
+        problem(mask, "mask without an image", "left out")
         for mask in candidates.values()
-        if mask not in used
+        if mask not in used and not (naming.unused and mask.stem.endswith(naming.unused))
     ]
-    return Pairs(pairs, (*issues, *more, *stray), frozenset(candidates.values()))
+    told = [issue for issue in more if not _is_unused(issue, naming)]
+    return Pairs(pairs, (*issues, *told, *stray), frozenset(candidates.values()))
+
+
+def _shared(key: Key, image_endings: tuple[str, ...]) -> str:
+    """An image's name without what its mask's name does not have."""
+    ending = next((ending for ending in image_endings if key[-1].endswith(ending)), "")
+    return key[-1].removesuffix(ending)
+
+
+def _with_ending(found: Mapping[Key, Path], naming: Naming) -> dict[Key, Path]:
+    """Those of the files in one folder that are masks of others there."""
+    bases = {
+        (*key[:-1], _shared(key, naming.image_endings) + ending)
+        for key in found
+        for ending in naming.mask_endings
+    }
+    return {key: path for key, path in found.items() if key in bases}
+
+
+def _is_unused(issue: Issue, naming: Naming) -> bool:
+    return bool(naming.unused) and Path(issue.file).stem.endswith(naming.unused)
 
 
 def by_key(folder: Path, what: str) -> tuple[dict[Key, Path], list[Issue]]:

@@ -11,8 +11,15 @@ from typing import ClassVar
 import numpy as np
 
 from nommer.data.formats.class_file import CLASS_FILES, EXAMPLE, find_class_file, read_class_file
+from nommer.data.formats.class_lists import find_class_list, read_class_list
 from nommer.data.formats.labelled import LabelledImages, check_folder, check_names
-from nommer.data.formats.mask_classes import CAMVID, MaskClasses, ade20k_classes, numbered_classes
+from nommer.data.formats.mask_classes import (
+    CAMVID,
+    CITYSCAPES,
+    MaskClasses,
+    ade20k_classes,
+    numbered_classes,
+)
 from nommer.data.formats.mask_layouts import LAYOUTS, Layout, find_layout
 from nommer.data.formats.mask_pairs import MaskSample, pair_parts
 from nommer.data.images import ImageError
@@ -105,6 +112,9 @@ def _classes(
     """
     if file is not None:
         return read_class_file(file)
+    if (listed := find_class_list(root)) is not None:
+        notice(f"{listed}: the classes of the masks are taken from this list")
+        return read_class_list(listed)
     if layout.is_camvid:
         notice(
             f"{root}: no class file; the folders are CamVid's, so its 11 classes are taken, and 11 "
@@ -120,6 +130,12 @@ def _classes(
             root, range(1, 1 + max(_values_in(root, samples))), ignored=0
         )
     values = _values_in(root, samples)
+    if layout.is_cityscapes and values & {entry.value for entry in CITYSCAPES.classes}:
+        notice(
+            f"{root}: no class file; the folders are Cityscapes's, so its 19 classes are taken, "
+            "and other ids are ignored"
+        )
+        return CITYSCAPES
     if values == {0, IGNORE}:
         raise InputError(f"{root}: the masks hold 0 and 255 alone; {BINARY_HINT}")
     found = _numbered(root, values - {IGNORE}, ignored=IGNORE)
