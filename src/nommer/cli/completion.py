@@ -1,10 +1,12 @@
 """Completion by the shell: a script that knows every verb and its options, through shtab."""
 
+from argparse import SUPPRESS
 from importlib.util import find_spec
 
 from jsonargparse import set_parsing_settings
 
 from nommer.cli.commands import COMMANDS, description
+from nommer.cli.options import FILES_ONLY
 from nommer.cli.parser import Parser, build_parser
 from nommer.errors import InputError
 
@@ -27,5 +29,8 @@ def print_completion(shell: str) -> None:
     parser = Parser(prog="nommer")
     verbs = parser.add_subcommands(required=True, dest="verb")
     for verb in COMMANDS:
-        verbs.add_subcommand(verb, build_parser(verb), help=description(verb)[0])
+        of_verb = build_parser(verb)
+        for action in of_verb._actions:  # hidden here only: --print_config leaves hidden ones out
+            action.help = SUPPRESS if action.dest.startswith(FILES_ONLY) else action.help
+        verbs.add_subcommand(verb, of_verb, help=description(verb)[0])
     parser.parse_args(["--print_completion", f"shtab-{shell}"])

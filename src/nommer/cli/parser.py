@@ -2,7 +2,6 @@
 
 import re
 import sys
-from argparse import SUPPRESS
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -134,7 +133,6 @@ def _add(parser: Parser, option: Option, *, positional: bool) -> None:
         asked: dict[str, Any] = (
             {"required": True} if option.required else {"default": option.field.default}
         )
-        asked |= {"help": SUPPRESS} if option.hidden else {}
         parser.add_argument(f"--{option.name}", type=option.kind, **asked)
 
 
