@@ -1,0 +1,105 @@
+"""Each faster module of `nommer.acceleration.training`, alone and all together, against the plain network.
+
+    python benchmarks/training_forms.py --model nommer_tiny --size 224 --batch 8
+    python benchmarks/training_forms.py --model nommer_nano --size 64 --stride 2 --batch 64
+    python benchmarks/training_forms.py --model nommer_nano --size 64 --stride 2 --batch 64 --mode inference
+
+The forms take turns, in another order in each round, on one core; seconds are those of the
+process, which other programs on the machine disturb less than the clock. A ratio is the median of
+those within a round: below 1 the form is faster than the plain network.
+"""
+
+import argparse
+import copy
+import random
+import statistics
+import time
+from collections.abc import Callable
+
+import timm
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import nommer  # noqa: F401  registers the models
+from nommer.acceleration.fuse import fuse
+from nommer.acceleration.training import FASTER, accelerate
+
+CLASSES = 100
+
+
+def forms(network: nn.Module, mode: str) -> dict[str, nn.Module]:
+    """Return copies of the network by the name of their form, the plain one first."""
+    found = {"plain": network}
+    for literal, faster in FASTER.items():
+        found[faster.__name__] = copy.deepcopy(network)
+        for module in found[faster.__name__].modules():
+            if type(module) is literal:
+                module.__class__ = faster
+    found["all"] = accelerate(copy.deepcopy(network))
+    if mode == "inference":
+        found["fused"] = fuse(network)
+    return found
+
+
+def make_step(network: nn.Module, images: torch.Tensor, mode: str) -> Callable[[], None]:
+    """Return a call to measure: a step of training with AdamW, or an inference."""
+    labels = torch.arange(len(images)) % CLASSES
+    optimizer = torch.optim.AdamW(network.train(mode == "training").parameters(), lr=1e-5)
+
+    def train() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        F.cross_entropy(network(images), labels).backward()
+        optimizer.step()
+
+    @torch.inference_mode()
+    def infer() -> None:
+        network(images)
+
+    return train if mode == "training" else infer
+
+
+def measure(steps: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
+    """Return the seconds of every form in every round but the first, which warms up."""
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(rounds + 1):
+        for name in random.sample(list(steps), len(steps)):
+            start = time.process_time()
+            steps[name]()
+            seconds[name].append(time.process_time() - start)
+    return {name: times[1:] for name, times in seconds.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", default="nommer_tiny")
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--stride", type=int, default=4)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--mode", choices=["training", "inference"], default="training")
+    parser.add_argument("--rounds", type=int, default=9)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    network = timm.create_model(
+        options.model, num_classes=CLASSES, img_size=options.size, patch_size=options.stride
+    )
+    images = torch.randn(options.batch, 3, options.size, options.size)
+    steps = {
+        name: make_step(form, images, options.mode)
+        for name, form in forms(network, options.mode).items()
+    }
+    print("| form | ms | against plain (quartiles) |\n|---|---|---|")
+    seconds = measure(steps, options.rounds)
+    for name, times in seconds.items():
+        ratios = [one / plain for one, plain in zip(times, seconds["plain"], strict=True)]
+        low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")
+        print(
+            f"| {name} | {1000 * statistics.median(times):.0f} | {middle:.3f} ({low:.3f} to {high:.3f}) |"
+        )
+
+
+if __name__ == "__main__":
+    main()
