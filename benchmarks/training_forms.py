@@ -1,8 +1,8 @@
-"""Each faster module of `nommer.acceleration.training`, alone and all together, against the plain network.
+"""Each module of `nommer.acceleration.training`, alone and together, against the plain network.
 
     python benchmarks/training_forms.py --model nommer_tiny --size 224 --batch 8
     python benchmarks/training_forms.py --model nommer_nano --size 64 --stride 2 --batch 64
-    python benchmarks/training_forms.py --model nommer_nano --size 64 --stride 2 --batch 64 --mode inference
+    python benchmarks/training_forms.py --model nommer_tiny --batch 8 --mode inference
 
 The forms take turns, in another order in each round, on one core; seconds are those of the
 process, which other programs on the machine disturb less than the clock. A ratio is the median of
@@ -96,9 +96,8 @@ def main() -> None:
     for name, times in seconds.items():
         ratios = [one / plain for one, plain in zip(times, seconds["plain"], strict=True)]
         low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")
-        print(
-            f"| {name} | {1000 * statistics.median(times):.0f} | {middle:.3f} ({low:.3f} to {high:.3f}) |"
-        )
+        milliseconds = 1000 * statistics.median(times)
+        print(f"| {name} | {milliseconds:.0f} | {middle:.3f} ({low:.3f} to {high:.3f}) |")
 
 
 if __name__ == "__main__":

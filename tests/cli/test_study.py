@@ -26,7 +26,7 @@ from nommer.nominations.faithfulness import sensitivity
 from nommer.nominations.intervention import intervene
 from nommer.nominations.trace import NominationTrace, nominator_blocks
 from nommer.studies import faithfulness, pattern, study
-from nommer.studies.parts import region_seen
+from nommer.studies.partial import region_seen
 
 BLOCKS = ["stage 1 block 1", "stage 2 block 1"]
 OPTIONS = "--workers 0 --device cpu"

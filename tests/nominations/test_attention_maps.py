@@ -11,7 +11,7 @@ from einops import rearrange
 from nommer import NomMer, fuse
 from nommer.backbone.attention import MultiHeadAttention
 from nommer.backbone.config import NomMerConfig
-from nommer.nominations.attention_maps import ATTENTION, SightTrace, attention_weights
+from nommer.nominations.attention_maps import ATTENTION, AttentionTrace, attention_weights
 from nommer.nominations.intervention import intervene
 from nommer.nominations.receptive import mixers
 
@@ -52,13 +52,13 @@ def hooks(model):
 
 def test_outputs_are_identical_and_hooks_are_gone(network, images):
     before = network(images)
-    with SightTrace(network, PLACES):
+    with AttentionTrace(network, PLACES):
         assert hooks(network) > 0
         assert torch.equal(network(images), before)
     assert hooks(network) == 0
-    with SightTrace(network, []):
+    with AttentionTrace(network, []):
         assert hooks(network) == 0
-    with pytest.raises(ValueError, match="one image at a time"), SightTrace(network, PLACES):
+    with pytest.raises(ValueError, match="one image at a time"), AttentionTrace(network, PLACES):
         network(images.expand(2, -1, -1, -1))
     assert hooks(network) == 0
 
@@ -68,9 +68,10 @@ def recorded(network, images):
     found, handles = {}, []
     for name, module in network.named_modules():
         if isinstance(module, MultiHeadAttention):
-            keep = lambda _module, inputs, output, name=name: found.__setitem__(
-                name, (*inputs, output)
-            )
+
+            def keep(_module, inputs, output, name=name):
+                found[name] = (*inputs, output)
+
             handles.append(module.register_forward_hook(keep))
     network(images)
     for handle in handles:
@@ -98,7 +99,7 @@ def test_weights_reproduce_what_attention_puts_out(network, images):
 
 
 def of_token(network, images, place, kind):
-    with intervene(network, kind), SightTrace(network, [place]) as trace:
+    with intervene(network, kind), AttentionTrace(network, [place]) as trace:
         network(images)
     return [view for view in trace.views(0) if view.kind == kind]
 
@@ -164,7 +165,7 @@ def test_the_field_of_a_convolution_has_no_weights(network, images):
 
 
 def test_attention_of_tokens_and_of_the_class_token(network, images):
-    with SightTrace(network, PLACES) as trace:
+    with AttentionTrace(network, PLACES) as trace:
         network(images)
     seen = recorded(network, images)
     for index in range(len(PLACES)):
@@ -212,7 +213,7 @@ def test_what_a_context_puts_out_depends_on_its_support_and_on_nothing_else(
 
 
 def test_nominations_are_those_of_the_network(network, images):
-    with SightTrace(network, PLACES) as trace:
+    with AttentionTrace(network, PLACES) as trace:
         network(images)
     assert [view.block for view in trace.views(0)] == [name for _, name, _ in mixers(network)]
     for index, place in enumerate(PLACES):
@@ -230,7 +231,7 @@ def test_fused_networks_see_the_same(network, images):
     network, images = network.float(), images.float()
     fused, views = fuse(network), []
     for model in (network, fused):
-        with SightTrace(model, PLACES) as trace, torch.inference_mode():
+        with AttentionTrace(model, PLACES) as trace, torch.inference_mode():
             model(images)
         views.append(trace.views(2))
     for one, other in zip(*views, strict=True):
@@ -247,7 +248,7 @@ def test_a_network_that_nominates_nothing_is_refused_and_left_as_it_was():
     )
     with (
         pytest.raises(ValueError, match="nothing nominates in this NomMer"),
-        SightTrace(network, [(0, 0)]),
+        AttentionTrace(network, [(0, 0)]),
     ):
         pass
     assert hooks(network) == 0

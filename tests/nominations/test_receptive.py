@@ -5,7 +5,7 @@ import torch
 
 from nommer import NomMer
 from nommer.backbone.config import NomMerConfig
-from nommer.nominations.attention_maps import SightTrace
+from nommer.nominations.attention_maps import AttentionTrace
 from nommer.nominations.intervention import intervene
 from nommer.nominations.receptive import gradient_fields, receptive_fields
 
@@ -73,7 +73,7 @@ def test_fields_are_the_pixels_that_a_token_depends_on(network, images, place, k
             index = {"convolution": 0, "window": 1}[kind]
             block.mixer.nominator.score.weight.zero_()
             block.mixer.nominator.score.bias.copy_(torch.eye(3)[index] * 9)
-    with SightTrace(network, PLACES) as trace, torch.no_grad():
+    with AttentionTrace(network, PLACES) as trace, torch.no_grad():
         network(images)
     fields = receptive_fields(network, trace.used, place, SIZE)
     assert list(fields) == BLOCKS
@@ -90,7 +90,7 @@ def test_fields_are_the_pixels_that_a_token_depends_on(network, images, place, k
 def test_one_global_nomination_reaches_everything(network, images):
     with (
         intervene(network, "global", blocks=["stage 2 block 1"]),
-        SightTrace(network, PLACES) as trace,
+        AttentionTrace(network, PLACES) as trace,
     ):
         network(images)
     fields = receptive_fields(network, trace.used, PLACES[2], SIZE)
@@ -125,7 +125,7 @@ def test_perturbing_pixels_outside_changes_nothing(network, images):
         return after_block(network, images, block)[0, place[0] // 4, place[1] // 4]
 
     with intervene(network, "window"), torch.no_grad():
-        with SightTrace(network, [place]) as trace:
+        with AttentionTrace(network, [place]) as trace:
             network(images)
         field = receptive_fields(network, trace.used, place, SIZE)[block]
         assert 0 < field.sum() < field.numel()
@@ -135,7 +135,7 @@ def test_perturbing_pixels_outside_changes_nothing(network, images):
 
 def test_gradients_lie_inside_the_field(network, images):
     with intervene(network, "convolution"):
-        with SightTrace(network, PLACES) as trace, torch.inference_mode():
+        with AttentionTrace(network, PLACES) as trace, torch.inference_mode():
             network(images)
         gradients = gradient_fields(network, images, PLACES)
     assert gradients.shape == (3, *SIZE)

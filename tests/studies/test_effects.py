@@ -26,7 +26,7 @@ from nommer.tasks.segmentation.studying import ChangedPixels
 from nommer.tasks.studying import Part
 
 
-def judged(answers, samples=None, **numbers):
+def evaluated(answers, samples=None, **numbers):
     """A evaluation of so many answers, in whose report stand these numbers."""
     samples = [None] * len(answers) if samples is None else samples
     return Evaluation(SimpleNamespace(summary=lambda: numbers), tuple(samples), tuple(answers))
@@ -37,15 +37,15 @@ def test_changed_classes_are_counted_image_by_image():
     before = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.7, 0.3]])
     after = torch.tensor([[0.4, 0.6], [0.6, 0.4], [0.4, 0.6], [0.7, 0.3]])
     changes = Comparison(ChangedClasses(), measure="top1", seed=0)
-    first = changes.compare(judged(before, samples, top1=0.5))
+    first = changes.compare(evaluated(before, samples, top1=0.5))
     assert first["top1"] == 0.5
     assert set(first) == {"top1", "top1_low", "top1_high"}
-    found = changes.compare(judged(after, samples, top1=0.5))
+    found = changes.compare(evaluated(after, samples, top1=0.5))
     assert found["changed_answers"] == 0.5
     assert found["change"] == 0, "one right answer lost, one won"
     assert found["probability_change"] == pytest.approx((-0.5 - 0.4) / 4)
     assert found["change_low"] < 0 < found["change_high"]
-    same = changes.compare(judged(before, samples, top1=0.5))
+    same = changes.compare(evaluated(before, samples, top1=0.5))
     assert {same[name] for name in ("change", "changed_answers", "probability_change")} == {0}
     assert (same["change_low"], same["change_high"]) == (0, 0), (
         "paired: the same images before and after"
@@ -61,7 +61,7 @@ def test_changed_pixels_are_a_share_of_each_image():
         for index, mask in enumerate(labels):
             batch = SimpleNamespace(indices=torch.tensor([index]), masks=masks[index][None].long())
             pixels.on_validation_batch_end(None, task, mask, batch)
-        return changes.compare(judged([None] * 2, miou=miou))
+        return changes.compare(evaluated([None] * 2, miou=miou))
 
     assert look(masks, 1.0) == {"miou": 1.0, "miou_low": 1.0, "miou_high": 1.0}
     other = [mask.clone() for mask in masks]
@@ -90,13 +90,13 @@ def test_kept_objects_are_sure_of_the_same_class_and_at_the_same_place():
     before = found_objects(
         [[0, 0, 10, 10], [20, 20, 30, 30], [5, 5, 9, 9]], [0.9, 0.8, 0.2], [0, 1, 0]
     )
-    changes, first = ChangedObjects(), judged([before])
+    changes, first = ChangedObjects(), evaluated([before])
     assert changes.difference(first, first)["answers_kept"] == 1, "the unsure one does not count"
     moved = found_objects([[0, 0, 10, 9], [22, 22, 32, 32]], [0.9, 0.9], [0, 1])
-    assert changes.difference(first, judged([moved]))["answers_kept"] == 0.5
+    assert changes.difference(first, evaluated([moved]))["answers_kept"] == 0.5
     other_class = found_objects([[0, 0, 10, 10], [20, 20, 30, 30]], [0.9, 0.4], [1, 1])
-    assert changes.difference(first, judged([other_class]))["answers_kept"] == 0
-    nothing = judged([found_objects([], [], [])])
+    assert changes.difference(first, evaluated([other_class]))["answers_kept"] == 0
+    nothing = evaluated([found_objects([], [], [])])
     assert changes.difference(nothing, first)["answers_kept"] is None
 
 
@@ -137,10 +137,10 @@ def test_a_measure_that_is_not_there_has_no_change(before, after, change):
 
     nothing = found_objects([], [], [])
     changes = Comparison(Measured(), measure="box_ap", seed=0)
-    as_it_is = _row(None, changes.compare(judged([nothing] * 2, box_ap=before)))
+    as_it_is = _row(None, changes.compare(evaluated([nothing] * 2, box_ap=before)))
     row = _row(
         Intervention("stage 1 block 1", "mean"),
-        changes.compare(judged([nothing] * 2, box_ap=after)),
+        changes.compare(evaluated([nothing] * 2, box_ap=after)),
     )
     assert row["change"] == change
     assert list(as_it_is)[:4] == list(row)[:4] == ["block", "part", "intervention", "box_ap"]

@@ -1,4 +1,4 @@
-"""Intervals: every resampled data set gives what judging it, image by image and again, would give."""
+"""Intervals: a resampled data set gives what evaluating it image by image would give."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def test_resamples_are_data_sets_of_the_same_size():
     assert drawn.max() == 6
 
 
-def test_miou_of_drawn_images_is_that_of_judging_them():
+def test_miou_of_drawn_images_is_that_of_evaluating_them():
     random = np.random.default_rng(0)
     truth, labels = (random.integers(0, CLASSES, (IMAGES, 6, 4)) for _ in range(2))
     truth[:, 0], truth[truth == 2] = 255, 1
@@ -104,10 +104,10 @@ def test_average_precision_of_drawn_images_is_the_evaluators_own():
     drawn[0] = np.arange(IMAGES)
     found = resampled_precision(coco(annotations), results, "bbox", drawn, most=10)
     for images, value in zip(drawn, found, strict=True):
-        judged = average_precision(
+        evaluated = average_precision(
             coco(copies(annotations, images)), copies(results, images), "bbox", most=10
         )
-        assert value == pytest.approx(judged.numbers["ap"], abs=1e-9)
+        assert value == pytest.approx(evaluated.numbers["ap"], abs=1e-9)
     assert 0.05 < found[0] < 0.95
     assert np.ptp(found) > 0.05
 

@@ -1,1 +1,1 @@
-"""What the network nominates: recorded from outside, without changing what it computes."""
+"""Records of what the network nominates, from outside and without changing what it computes."""

@@ -1,6 +1,4 @@
-"""How often two tokens nominate the same context, against what chance would give at the shares of
-the contexts.
-"""
+"""Agreement of tokens on the context they nominate, against what chance would give."""
 
 import numpy as np
 
@@ -13,8 +11,7 @@ TABLE = _NUM**2
 
 
 def agreement(tables: np.ndarray) -> np.ndarray:
-    """Of tables (..., 9) of what two tokens nominate, how often it is the same, by chance, and
-    Cohen's kappa (..., 3).
+    """Return observed agreement, that of chance and Cohen's kappa (..., 3) of tables (..., 9).
 
     By chance: as often as if both nominated by their shares, independently. Kappa is 1 for the same
     everywhere, 0 for chance, and NaN where chance alone agrees always, with one context for all
@@ -30,15 +27,13 @@ def agreement(tables: np.ndarray) -> np.ndarray:
 
 
 def joint_table(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """(3, 3) how often the tokens of `first` nominate the context of the row and those of `second`
-    of the column.
-    """
+    """Count (3, 3) the contexts of `first` (rows) against those of `second` (columns)."""
     pairs = first.astype(np.int64).ravel() * _NUM + second.ravel()
     return np.bincount(pairs, minlength=TABLE).reshape(_NUM, _NUM)
 
 
 def neighbour_table(map_: np.ndarray) -> np.ndarray:
-    """(3, 3) of all pairs of tokens side by side or one above the other, each pair in both orders."""
+    """Count (3, 3) all pairs of tokens next to each other, each pair in both orders."""
     table = joint_table(map_[:, :-1], map_[:, 1:]) + joint_table(map_[:-1], map_[1:])
     return table + table.T
 

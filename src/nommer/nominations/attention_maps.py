@@ -1,4 +1,4 @@
-"""What chosen tokens see: whom they draw on in every block, and with which weights.
+"""Attention maps of chosen tokens: the tokens they draw on in every block, and the weights.
 
 In a nominator block (stages 1-2) that is the support of the context the token nominates: a 3x3
 field, its window, or the compressed blocks of the whole image; in stages 3-4 it is all tokens, and
@@ -31,7 +31,7 @@ ATTENTION = "attention"
 
 @dataclass(frozen=True, eq=False)
 class TokenView:
-    """Whom one token draws on in one block."""
+    """The tokens that one token draws on in one block."""
 
     block: str
     """As "stage 1 block 1"."""
@@ -46,9 +46,11 @@ class TokenView:
     support: Bool[Tensor, "rows columns"]
     """The tokens that it draws on."""
     weights: Float[Tensor, "rows columns"] | None
-    """Mean over heads, adding to 1 with `class_weight`; None for a convolution, whose weights
-    differ from channel to channel. A compressed block's weight is divided evenly between the tokens
-    in it."""
+    """Mean over heads, adding to 1 with `class_weight`; None for a convolution.
+
+    A convolution's weights differ from channel to channel. A compressed block's weight is divided
+    evenly between the tokens in it.
+    """
     class_weight: float = 0.0
     """Weight of the class token."""
 
@@ -60,8 +62,7 @@ def attention_weights(
     queries: Sequence[int],
     bias: Float[Tensor, "heads tokens tokens"] | None = None,
 ) -> Float[Tensor, "queries heads tokens"]:
-    """The weights with which some tokens of a sequence attend to all of it, adding to 1 per query
-    and head.
+    """Return the attention weights of some tokens, adding to 1 per query and head.
 
     Args:
         attention: the module.
@@ -79,7 +80,7 @@ def attention_weights(
     return scores.to(torch.promote_types(scores.dtype, torch.float32)).softmax(-1).transpose(0, 1)
 
 
-class SightTrace(AbstractContextManager["SightTrace"]):
+class AttentionTrace(AbstractContextManager["AttentionTrace"]):
     """While it is open, records what some tokens of one image see in every block of a network.
 
     Outputs are the same inside and outside; the hooks are gone afterwards, also after an exception.
@@ -97,18 +98,17 @@ class SightTrace(AbstractContextManager["SightTrace"]):
     def __init__(self, network: NomMer, places: Sequence[Place]) -> None:
         self.network, self.places = network, list(places)
         self.images: Tensor | None = None
-        """What the network was given, (1, channels, H, W)."""
+        """The network's input, (1, channels, H, W)."""
         self.used: dict[str, dict[str, Tensor]] = {}
-        """Per nominator block and context (rows, columns): its weight in what each token gets, 1
-        where nominated.
-        """
+        """Weight of a context in every token (rows, columns), per nominator block and context."""
         self._weights: dict[tuple[str, str], Tensor] = {}
-        """Per block and kind, mean over heads: (places, rows, columns); in stages 3-4 (places,
-        class token; tokens).
+        """Mean over heads, (places, rows, columns) per block and kind.
+
+        In stages 3-4 (places, class token; tokens).
         """
         self._open = ExitStack()
 
-    def __enter__(self) -> "SightTrace":
+    def __enter__(self) -> "AttentionTrace":
         if not self.places:
             return self
         blocks = nominator_blocks(self.network)  # raises before any hook is there
@@ -131,7 +131,7 @@ class SightTrace(AbstractContextManager["SightTrace"]):
         self._open.close()
 
     def views(self, index: int) -> list[TokenView]:
-        """What the token at the place of this index sees, block after block."""
+        """Return what the token at the place of this index draws on, block after block."""
         found = []
         for stage, name, mixer in mixers(self.network):
             place = self._tokens(stage)[index]
@@ -142,10 +142,7 @@ class SightTrace(AbstractContextManager["SightTrace"]):
         return found
 
     def class_views(self) -> list[TokenView]:
-        """What the class token sees in the blocks of the last stage.
-
-        Nothing where there were no places.
-        """
+        """Return what the class token draws on in the last stage; nothing without places."""
         if not self.places:
             return []
         last = len(self.network.config.depths) - 1
@@ -255,9 +252,6 @@ class SightTrace(AbstractContextManager["SightTrace"]):
 
 
 def _tokens_of_block(count: int, side: int) -> Tensor:
-    """How many of `count` tokens in a row share a block of `side` with each of them.
-
-    Less than `side` in the last.
-    """
+    """Return how many of `count` tokens share a block of `side` with each; fewer in the last."""
     blocks = torch.arange(count) // side
     return torch.bincount(blocks)[blocks]

@@ -1,6 +1,4 @@
-"""What one block nominates on one image, token by token, and the numbers that are added up over
-tokens.
-"""
+"""Nominations of one block on one image, token by token, and the numbers summed over tokens."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,17 +15,19 @@ from nommer.nominations.trace import NominationTrace, entropy, nominator_blocks
 _NUM = len(CONTEXTS)
 
 MEASURES = (*CONTEXTS, *(f"probability_{name}" for name in CONTEXTS), "margin", "entropy")
-"""Of tokens, each from 0 to 1: shares of what is nominated, mean probabilities, mean margin between
-the best two probabilities, mean entropy of the probabilities as a part of the largest possible,
-log(number of contexts)."""
+"""Measures of tokens, each from 0 to 1.
+
+Shares of the nominated contexts, mean probabilities, mean margin between the best two
+probabilities, mean entropy of the probabilities divided by log(number of contexts).
+"""
 
 NUM_VALUES = 1 + len(MEASURES)
-"""How many, and the sum of each measure."""
+"""Values that are summed: the number of tokens, and each measure."""
 
 
 @dataclass(frozen=True)
 class BlockCells:
-    """What one block nominates on one image, without padding."""
+    """Nominations of one block on one image, without padding."""
 
     nominated: np.ndarray
     """(rows, columns) indices into `CONTEXTS`."""
@@ -49,9 +49,7 @@ class BlockCells:
 
 
 def block_strides(network: NomMer) -> dict[str, int]:
-    """Pixels per token along one side of each block that nominates, of the image as the network
-    sees it.
-    """
+    """Return the stride of each block that nominates, in pixels of the network's input."""
     nominating = nominator_blocks(network)
     return {
         name: network.config.reductions[stage]

@@ -1,4 +1,4 @@
-"""What one image made a model nominate: maps and shares, as pictures and as plain values."""
+"""Explanation of one image: maps and shares of nominations, as pictures and plain values."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from nommer.backbone.contexts import CONTEXTS
 from nommer.nominations.attention_maps import TokenView
 from nommer.nominations.render import Regions, Span, nomination_figure
 from nommer.nominations.render_tokens import token_figure
-from nommer.nominations.tokens import Frame, Pixel, TokenSight, describe_view, typical_pixels
+from nommer.nominations.tokens import Frame, Pixel, TokenExplanation, describe_view, typical_pixels
 from nommer.predictions import Classification, Detections, Segmentation, SegmentationSummary
 
 ClassShares: TypeAlias = dict[str, dict[str, float]]
@@ -24,7 +24,7 @@ PART_COLOURS = {"objects": (230, 60, 60), "background": (200, 200, 200)}
 
 @dataclass(frozen=True)
 class ExplanationSummary:
-    """What is left of an explanation without its picture and maps; see there."""
+    """An explanation without its picture and maps; see there."""
 
     prediction: Classification | SegmentationSummary | Detections
     shares: dict[str, dict[str, float]]
@@ -36,7 +36,7 @@ class ExplanationSummary:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What one image made the model nominate."""
+    """Nominations on one image, and the answer they led to."""
 
     prediction: Classification | Segmentation | Detections
     maps: dict[str, Tensor]
@@ -44,36 +44,28 @@ class Explanation:
     shares: dict[str, dict[str, float]]
     """Per nominator block the share of each context, adding to 1."""
     probabilities: dict[str, Tensor]
-    """Per nominator block (rows, columns, 3) float32: the softmax of the scores, how close the
-    contest was.
-    """
+    """Softmax of the scores per nominator block, (rows, columns, 3) float32."""
     spans: dict[str, Span]
     """Per nominator block how many tokens the image spans, down and across."""
     contexts: tuple[str, ...]
     """That the network has; the others are never nominated."""
     image: Image.Image
-    """What the network saw; of a segmenter at the size of the labels, of a detector as it came."""
+    """The network's view; of a segmenter at the size of the labels, of a detector as it came."""
     frame: Frame
-    """Which part of the image file that is."""
+    """Part of the image file that it shows."""
     shares_per_class: dict[str, ClassShares] | None = None
-    """Of a segmenter, per nominator block: the share of each context in the pixels of every class
-    predicted.
-    """
+    """Of a segmenter: shares in the pixels of every class predicted, per nominator block."""
     shares_inside: dict[str, ClassShares] | None = None
-    """Of a detector, per nominator block: the share of each context in the pixels of "objects" and
-    in "background".
-    """
+    """Of a detector: shares in the pixels of "objects" and "background", per nominator block."""
     shrunk_from: tuple[int, int] | None = None
-    """Height and width of an image too large to be seen whole, which was shrunk to about two
-    million pixels.
-    """
-    tokens: tuple[TokenSight, ...] = ()
-    """What the tokens that were asked for see."""
+    """Height and width before an image too large to be seen whole was shrunk."""
+    tokens: tuple[TokenExplanation, ...] = ()
+    """The tokens that were asked for."""
     class_token: tuple[TokenView, ...] = ()
-    """What the class token sees in the blocks of stage 4, where tokens were asked for."""
+    """The class token in the blocks of stage 4, where tokens were asked for."""
 
     def summary(self) -> ExplanationSummary:
-        """What is small enough to be kept of many images."""
+        """Return what is small enough to be kept of many images."""
         answer = (
             self.prediction.summary()
             if isinstance(self.prediction, Segmentation)
@@ -89,10 +81,7 @@ class Explanation:
         return {block: dict(zip(CONTEXTS, values, strict=True)) for block, values in means.items()}
 
     def plot(self) -> Figure:
-        """The image beside its maps, with the shares and a legend.
-
-        Then the answer and the shares of its parts.
-        """
+        """Draw the image beside its maps, with shares and legend; then the answer and its parts."""
         regions = None
         if isinstance(self.prediction, Segmentation):
             colours = dict(zip(self.prediction.class_names, self.prediction.colours, strict=True))
@@ -114,10 +103,7 @@ class Explanation:
         )
 
     def plot_tokens(self) -> Figure:
-        """What every token that was asked for sees in each block, and the class token.
-
-        See `token_figure`.
-        """
+        """Draw what every token that was asked for sees in each block, and the class token."""
         return token_figure(
             self.image, self.tokens, self.class_token, title=self._title(), contexts=self.contexts
         )
@@ -138,10 +124,7 @@ class Explanation:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON.
-
-        The prediction, the shares, the mean probability of each context, and of tokens.
-        """
+        """Return plain values for JSON: the prediction, shares, mean probabilities, and tokens."""
         explained: dict[str, Any] = {
             "shares": self.shares,
             "mean_probabilities": self._mean_probabilities(),

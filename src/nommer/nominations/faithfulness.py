@@ -1,6 +1,4 @@
-"""What a classifier's decision hangs on.
-
-By changing nominations here and there, and by deleting and inserting pixels.
+"""Faithfulness of maps to a classifier's decision: nominations and pixels are changed in cells.
 
 A map says of every cell of an image how much it is thought to matter. If it is right, the
 probability of the answer falls soon when cells are deleted in its order (a small area under the
@@ -55,11 +53,10 @@ def sensitivity(
     *,
     kind: str = "second",
 ) -> Float[Tensor, "8 8"]:
-    """How much less probable the answer is when the nominations in one cell of the image are
-    changed, in all blocks.
+    """Measure how much less probable the answer is with other nominations in one cell.
 
-    Those are the tokens whose centre lies in the cell. In a block of fewer tokens than cells it is
-    the one token that the cell's centre lies in, which several cells share.
+    Those are the tokens, in all blocks, whose centre lies in the cell. In a block of fewer tokens
+    than cells it is the one token that the cell's centre lies in, which several cells share.
 
     Args:
         model: in evaluation mode.
@@ -90,7 +87,7 @@ def cells_on_grid(rows: int, columns: int) -> Bool[Tensor, "cells rows columns"]
 
 
 def _cells_on_side(count: int) -> Bool[Tensor, "8 tokens"]:
-    """Which of the tokens along a side belong to which cell along it."""
+    """Tell which of the tokens along a side belong to which cell along it."""
     cells, tokens = torch.arange(GRID)[:, None], torch.arange(count)
     if count >= GRID:
         return (2 * tokens + 1) * GRID // (2 * count) == cells
@@ -99,10 +96,7 @@ def _cells_on_side(count: int) -> Bool[Tensor, "8 tokens"]:
 
 @torch.inference_mode()
 def context_maps(model: Classifier, images: Images, context: str = "global") -> tuple[Maps, Maps]:
-    """Per cell the share of the tokens that nominate a context, and its mean probability.
-
-    The mean over all blocks.
-    """
+    """Return the share of a context and its mean probability per cell, means over all blocks."""
     index = CONTEXTS.index(context)
     with NominationTrace(model, keep_maps=True) as trace:
         model(images)
@@ -122,8 +116,7 @@ def on_cells(maps: Float[Tensor, "batch rows columns"]) -> Maps:
 def attributions(
     model: Classifier, images: Images, answers: Int[Tensor, "batch"]
 ) -> dict[str, Maps]:
-    """Standard attributions by Captum, the sum of their sizes over channels, averaged over the
-    cells.
+    """Compute standard attributions by Captum: the sum of their sizes, averaged over the cells.
 
     Integrated gradients from an image of the mean colour (Sundararajan, Taly and Yan, 2017), and
     gradients (Simonyan, Vedaldi and Zisserman, 2014).
@@ -161,8 +154,9 @@ def removal_curve(
     insert: bool,
     seed: int = 0,
 ) -> Float[Tensor, "batch steps"]:
-    """Probability of the answers while cells are deleted (become the mean colour), or inserted into
-    the blurred image.
+    """Follow the probability of the answers while cells are deleted, or inserted.
+
+    Deleted cells become the mean colour; cells are inserted into the blurred image.
 
     Args:
         model: in evaluation mode.

@@ -1,7 +1,4 @@
-"""What a model nominates on given images.
-
-A picture each, and the shares per block and part of what is predicted.
-"""
+"""Explanations of given images: a picture each, and shares per block and part of the answer."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,11 +12,11 @@ from nommer.backbone.network import NomMer
 from nommer.data.sources import ImageSource, source_name
 from nommer.models.recogniser import NO_NUMBERS, Recogniser, open_source
 from nommer.models.storage import nommer_of
-from nommer.nominations.attention_maps import SightTrace
+from nommer.nominations.attention_maps import AttentionTrace
 from nommer.nominations.cells import block_strides, cells_of, pixel_tokens
 from nommer.nominations.explanation import ClassShares, Explanation
 from nommer.nominations.receptive import Place
-from nommer.nominations.tokens import Frame, OutsideError, Pixel, token_sights
+from nommer.nominations.tokens import Frame, OutsideError, Pixel, explain_tokens
 from nommer.nominations.trace import NominationTrace, shares
 from nommer.predictions import Failure, Parts
 
@@ -30,9 +27,7 @@ def explain_images(
     *,
     tokens: Sequence[Pixel] = (),
 ) -> Iterator[Explanation | Failure]:
-    """Explain image after image.
-
-    One that cannot be decoded, or lacks one of the `tokens`, gets a `Failure`.
+    """Explain image after image; one that fails, or lacks one of the `tokens`, gets a `Failure`.
 
     Args:
         model: whose answers and nominations are explained.
@@ -65,33 +60,33 @@ def explain_image(
     view = model.view(image)
     frame = Frame.of_view(image, view)
     places = [frame.place(pixel) for pixel in tokens]
-    with NominationTrace(model, keep_maps=True) as trace, _sight(model, places) as sight:
+    with NominationTrace(model, keep_maps=True) as trace, _attention(model, places) as attention:
         answer = model.answer(view, name)
     if answer is None:
         return Failure(name, NO_NUMBERS)
     prediction = answer.sure()
     parts, shares_of_parts = prediction.parts(), {}
     if parts is not None:
-        shares_of_parts = {parts.field: _shares_in_parts(trace, sight.network, frame, parts)}
+        shares_of_parts = {parts.field: _shares_in_parts(trace, attention.network, frame, parts)}
     return Explanation(
         prediction=prediction,
         image=view.image,
         shrunk_from=(image.height, image.width) if view.shrunk else None,
         **shares_of_parts,
-        **_observed(trace, sight, tokens, frame),
+        **_observed(trace, attention, tokens, frame),
     )
 
 
-def _sight(model: Recogniser, places: Sequence[Place]) -> SightTrace:
-    """What will be recorded of the tokens at these places in the NomMer inside `model`."""
-    return SightTrace(nommer_of(model, "the model"), places)
+def _attention(model: Recogniser, places: Sequence[Place]) -> AttentionTrace:
+    """Return the trace of the tokens at these places in the NomMer inside `model`."""
+    return AttentionTrace(nommer_of(model, "the model"), places)
 
 
 def _observed(
-    trace: NominationTrace, sight: SightTrace, tokens: Sequence[Pixel], frame: Frame
+    trace: NominationTrace, attention: AttentionTrace, tokens: Sequence[Pixel], frame: Frame
 ) -> dict[str, Any]:
-    """What an explanation tells of the one image that was traced, whatever the task."""
-    cells = cells_of(trace, 0, frame.size, block_strides(sight.network))
+    """Return the fields of an explanation that do not depend on the task."""
+    cells = cells_of(trace, 0, frame.size, block_strides(attention.network))
     maps = {block: torch.from_numpy(of_block.nominated) for block, of_block in cells.items()}
     counts = torch.stack(
         [torch.bincount(map_.flatten().long(), minlength=len(CONTEXTS)) for map_ in maps.values()]
@@ -109,16 +104,15 @@ def _observed(
         },
         "contexts": trace.contexts,
         "frame": frame,
-        "tokens": tuple(token_sights(sight, tokens, frame)),
-        "class_token": tuple(sight.class_views()),
+        "tokens": tuple(explain_tokens(attention, tokens, frame)),
+        "class_token": tuple(attention.class_views()),
     }
 
 
 def _shares_in_parts(
     trace: NominationTrace, network: NomMer, frame: Frame, parts: Parts
 ) -> dict[str, ClassShares]:
-    """Per block and part of the image the share of each context in its pixels, the largest part
-    first.
+    """Return the share of each context per block and part of the image, the largest part first.
 
     Args:
         trace: of the image.

@@ -1,5 +1,4 @@
-"""Counterfactuals: what a model would answer if other contexts were nominated than those it
-nominates.
+"""Counterfactuals: the model's answers if other contexts were nominated.
 
 An intervention hooks `Nomination` (see `backbone/nominator.py`) and puts other weights in the place
 of its output; the network itself knows nothing of it.
@@ -47,9 +46,7 @@ def _second(logits: Tensor, _generator: torch.Generator) -> Tensor:
 _BY_RULE: dict[str, Replacement] = {"mean": _mean, "chance": _chance, "second": _second}
 
 KINDS = (*CONTEXTS, *_BY_RULE)
-"""What `intervene` can do: force a context; take the mean of all, one by chance, or the one with
-the second score.
-"""
+"""Interventions: one context everywhere; the mean of all, one by chance, the second best."""
 
 
 @contextmanager
@@ -62,8 +59,6 @@ def intervene(
     seed: int = 0,
 ) -> Iterator[None]:
     """While it is open, `model` nominates as `kind` says instead of by its scores.
-
-    Afterwards it is as it was.
 
     Interventions may be nested: each changes what those outside of it leave. A `NominationTrace`
     opened inside counts what is forced, one opened outside what would have been nominated; the
@@ -143,6 +138,6 @@ def _change(
 
 
 def _at_grid(region: Tensor, weights: Tensor) -> Tensor:
-    """The region on the token grid of `weights`, (1 or B, rows, columns, 1)."""
+    """Return the region on the token grid of `weights`, (1 or B, rows, columns, 1)."""
     maps = region.reshape(-1, 1, *region.shape[-2:]).float()
     return F.interpolate(maps, size=weights.shape[1:3], mode="nearest-exact")[:, 0, :, :, None] > 0

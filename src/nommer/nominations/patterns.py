@@ -1,7 +1,4 @@
-"""The working pattern over a data set.
-
-How often, where and how clearly contexts are nominated, image by image.
-"""
+"""The working pattern over a data set: how often, where and how clearly contexts are nominated."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -39,13 +36,11 @@ class Facet:
     name: str
     groups: tuple[str, ...]
     unit: str = "pixels"
-    """What is counted: "pixels", each with the context of the token it lies in, or "tokens"."""
+    """Unit: "pixels", each with the context of the token it lies in, or "tokens"."""
 
 
 class Pattern:
-    """Statistics of nominations, to which images are added one by one.
-
-    Memory does not grow with their number.
+    """Statistics of nominations, to which images are added one by one, in constant memory.
 
     Args:
         blocks: names of the nominator blocks, in forward order.
@@ -116,10 +111,7 @@ class Pattern:
         drawn: np.ndarray,
         tokens: Sequence[np.ndarray] | None = None,
     ) -> None:
-        """Add the values of every block's tokens to the groups in its map.
-
-        `tokens` says which token a pixel is in.
-        """
+        """Add every block's tokens to the groups in its map; `tokens` says which a pixel is in."""
         added = np.zeros((len(sums.total), len(maps), NUM_VALUES))
         for block, (map_, of_block) in enumerate(zip(maps, values, strict=True)):
             places = np.arange(map_.size).reshape(map_.shape) if tokens is None else tokens[block]
@@ -157,17 +149,14 @@ class Pattern:
         return self._rows(self._by_facet[facet], chosen.groups, chosen.unit)
 
     def by_gradient(self) -> list[dict[str, Any]]:
-        """One row per block and quarter of its tokens by the mean squared gradient in their cells.
+        """Return a row per block and quarter of its tokens by mean squared gradient.
 
-        How many images are in a quarter is not known, as it is drawn together from bins that share
-        images.
+        A quarter is drawn together from bins that share images, so its images are not counted.
         """
         return self._by_quarter("gradient", energy_edge)
 
     def by_frequency(self) -> list[dict[str, Any]]:
-        """One row per block and quarter of its tokens by the share of fine frequencies, and one for
-        flat cells.
-        """
+        """Return a row per block and quarter of tokens by fine frequencies, one for flat cells."""
         return self._by_quarter("frequency", share_edge)
 
     def _by_quarter(self, name: str, edge: Callable[[int], float]) -> list[dict[str, Any]]:
@@ -211,9 +200,7 @@ class Pattern:
         return rows
 
     def neighbours(self) -> list[dict[str, Any]]:
-        """One row per block: how many of the pairs of tokens side by side agree, by chance, and
-        kappa.
-        """
+        """Return a row per block: agreement of neighbouring tokens, that of chance, and kappa."""
         rows = _agreement(
             self._neighbours
         )  # whose tables have each pair twice, once in either order
@@ -223,10 +210,7 @@ class Pattern:
         ]
 
     def between(self) -> list[dict[str, Any]]:
-        """One row per pair of blocks.
-
-        How much they agree at the same place, on the finer grid of the two.
-        """
+        """Return a row per pair of blocks: their agreement at the same place, on the finer grid."""
         pairs = [(self.blocks[first], self.blocks[second]) for first, second in self.pairs]
         rows = _agreement(self._between)
         return [{"block": a, "other": b, **row} for (a, b), row in zip(pairs, rows, strict=True)]
@@ -259,9 +243,7 @@ def _agreement(sums: ImageSums) -> list[dict[str, Any]]:
 
 
 def quarters_of(counts: np.ndarray) -> np.ndarray:
-    """(bins,) int, rising from 0 to 3.
-
-    Bins drawn together so that a quarter of what they count is in each, or nearly.
+    """Return the quarter, 0 to 3, of each bin, so that each quarter counts about as much.
 
     A bin belongs to the quarter that its middle lies in.
     """

@@ -1,4 +1,4 @@
-"""Which pixels can influence a token, given what is nominated: composite receptive fields.
+"""Composite receptive fields: the pixels that can influence a token, given the nominations.
 
 The sets are exact in what the architecture connects: every pixel outside has no influence, whatever
 the weights are, as long as the nominations stay. Which of the pixels inside matter much is another
@@ -28,23 +28,21 @@ PixelMask = Bool[Tensor, "height width_px"]
 
 
 def mixers(network: NomMer) -> Iterator[tuple[int, str, nn.Module]]:
-    """Every block's stage (0 to 3), its name such as "stage 1 block 1", and its mixer, in forward
-    order.
-    """
+    """Yield every block's stage (0 to 3), name such as "stage 1 block 1", and mixer, in order."""
     for stage, module in enumerate(network.stages):
         for index, block in enumerate(cast("BlockSequence", module.blocks)):
             yield stage, f"stage {stage + 1} block {index + 1}", cast("nn.Module", block.mixer)
 
 
 def one_token(place: Place, grid: tuple[int, int]) -> GridMask:
-    """A map of this size that is true at one place."""
+    """Return a map of this size that is true at one place."""
     mask = torch.zeros(grid, dtype=torch.bool)
     mask[place] = True
     return mask
 
 
 def context_support(context: str, tokens: GridMask, *, window_size: int) -> GridMask:
-    """The tokens that one context of any of `tokens` draws on.
+    """Return the tokens that one context of any of `tokens` draws on.
 
     Args:
         context: its name.
@@ -62,8 +60,7 @@ def context_support(context: str, tokens: GridMask, *, window_size: int) -> Grid
 def receptive_fields(
     network: NomMer, used: Mapping[str, Mapping[str, Tensor]], place: Place, size: tuple[int, int]
 ) -> dict[str, PixelMask]:
-    """Per nominator block, the pixels that can influence the token at a place as it leaves the
-    block, (H, W) bool.
+    """Return the pixels that can influence the token as it leaves each nominator block, (H, W).
 
     Args:
         network: the NomMer.
@@ -98,12 +95,11 @@ def receptive_fields(
 def gradient_fields(
     network: NomMer, images: Images, places: Sequence[Place]
 ) -> Float[Tensor, "places height width_px"]:
-    """How strongly each pixel moves a token as it leaves the last nominator block.
+    """Measure how strongly each pixel moves a token as it leaves the last nominator block.
 
-    The effective receptive field.
-
-    The gradient of the sum of the token's channels, its absolute values summed over the channels of
-    the image and scaled to add to 1 (all 0 where no pixel has any influence).
+    This effective receptive field is the gradient of the sum of the token's channels, its absolute
+    values summed over the channels of the image and scaled to add to 1 (all 0 where no pixel has
+    any influence).
 
     Source: Luo, Li, Urtasun and Zemel, "Understanding the Effective Receptive Field in Deep
     Convolutional Neural Networks", NeurIPS 2016.
@@ -129,7 +125,7 @@ def gradient_fields(
 
 
 def _before_block(tokens: GridMask, used: Mapping[str, Tensor], window_size: int) -> GridMask:
-    """What a block's tokens draw on: themselves, and the contexts they take."""
+    """Return what a block's tokens draw on: themselves, and the contexts they take."""
     before = tokens
     for context, weights in used.items():
         before = before | context_support(context, tokens & (weights > 0), window_size=window_size)
@@ -137,10 +133,7 @@ def _before_block(tokens: GridMask, used: Mapping[str, Tensor], window_size: int
 
 
 def _before_downsample(tokens: GridMask, grid: tuple[int, int]) -> NextMask:
-    """The tokens of the previous stage that some of the next draw on.
-
-    A 3x3 convolution, then 2x2 pooling.
-    """
+    """Return the tokens before a 3x3 convolution and 2x2 pooling that some of `tokens` draw on."""
     return _neighbourhood(_spread(tokens, 2, grid))
 
 
@@ -149,6 +142,6 @@ def _neighbourhood(tokens: GridMask) -> GridMask:
 
 
 def _spread(mask: GridMask, factor: int, size: tuple[int, int]) -> NextMask:
-    """Every cell as `factor` x `factor` cells, cut to `size`."""
+    """Spread every cell to `factor` x `factor` cells, cut to `size`."""
     wide = mask.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
     return wide[: size[0], : size[1]]

@@ -1,6 +1,4 @@
-"""Parts of an image by what is known of it: classes, objects, how far from a border, how large.
-
-A group per pixel.
+"""Parts of an image: classes, objects, distance to a border, size; a group per pixel.
 
 A map of groups holds the index of each pixel's group, or `OUTSIDE` where a pixel counts for none.
 """
@@ -38,9 +36,7 @@ def size_group(area: np.ndarray) -> np.ndarray:
 
 
 def border_distance(parts: np.ndarray) -> np.ndarray:
-    """How far each pixel's centre is from the nearest border between two parts, in pixels.
-
-    Infinite without a border.
+    """Measure the distance of each pixel's centre to the nearest border, infinite without one.
 
     Args:
         parts: (H, W) int; `OUTSIDE` makes no border.
@@ -58,8 +54,7 @@ def border_distance(parts: np.ndarray) -> np.ndarray:
 
 
 def distance_group(distance: np.ndarray, token: float) -> np.ndarray:
-    """Index into `DISTANCES` of distances in pixels, where a token of the finest grid is `token`
-    pixels wide.
+    """Return the index into `DISTANCES` of distances in pixels, with tokens of `token` pixels.
 
     `OUTSIDE` where there is no border that a pixel could be far from.
     """
@@ -68,8 +63,9 @@ def distance_group(distance: np.ndarray, token: float) -> np.ndarray:
 
 
 def class_regions(labels: np.ndarray) -> np.ndarray:
-    """(H, W) index into `SIZES` of the connected region (by sides) of its class that each pixel
-    lies in.
+    """Return the index into `SIZES` (H, W) of the region of its class that a pixel lies in.
+
+    Regions are connected by sides.
 
     Args:
         labels: (H, W) class indices, or `OUTSIDE`.
@@ -115,8 +111,5 @@ def sided_distance_group(owner: np.ndarray, num_objects: int, token: float) -> n
 
 
 def look_up(owner: np.ndarray, groups: Sequence[int]) -> np.ndarray:
-    """The group of every pixel, from the group of each object and last that of the background.
-
-    `OUTSIDE` in crowds.
-    """
+    """Return each pixel's group, that of an object or the background; `OUTSIDE` in crowds."""
     return np.array([*groups, OUTSIDE])[owner]  # OUTSIDE is -1, which is the last

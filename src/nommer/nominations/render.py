@@ -1,7 +1,4 @@
-"""Pictures of nominations.
-
-The image, and over it the context that every token nominates in each block.
-"""
+"""Pictures of nominations: over the image, the context that every token nominates."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,9 +20,7 @@ CONTEXT_COLOURS = {"convolution": "#0072B2", "window": "#E69F00", "global": "#CC
 """From the Okabe-Ito palette, which people with colour-blind eyes can tell apart."""
 
 Span = tuple[float, float]
-"""How many tokens an image spans, down and across; no whole numbers where the last ones lie partly
-on padding.
-"""
+"""Tokens that an image spans, down and across; the last ones may lie partly on padding."""
 
 _OPACITY = 0.6
 
@@ -56,8 +51,7 @@ what was predicted."""
 
 
 def overlay(image: Image.Image, weights: Tensor, span: Span | None = None) -> Image.Image:
-    """The image in grey, each token's cell tinted with the colours of the contexts, mixed by their
-    weights.
+    """Tint each token's cell of the grey image with the colours of contexts, mixed by weight.
 
     Args:
         image: what the network saw, an RGB image, possibly enlarged.
@@ -70,7 +64,7 @@ def overlay(image: Image.Image, weights: Tensor, span: Span | None = None) -> Im
 
 
 def _tint(image: Image.Image, colours: np.ndarray, span: Span | None) -> Image.Image:
-    """The image in grey under colours (rows, columns, 3) from 0 to 1 of the tokens that it spans."""
+    """Lay colours (rows, columns, 3) of tokens, 0 to 1, over the grey image."""
     down, across = span or (len(colours), colours.shape[1])
     rows = ((np.arange(image.height) + 0.5) * down / image.height).astype(int)
     columns = ((np.arange(image.width) + 0.5) * across / image.width).astype(int)
@@ -81,10 +75,7 @@ def _tint(image: Image.Image, colours: np.ndarray, span: Span | None) -> Image.I
 
 @dataclass(frozen=True)
 class Regions:
-    """What the picture of a segmenter's or detector's nominations shows besides.
-
-    Its answer, and parts of the image.
-    """
+    """A segmenter's or detector's answer, and parts of the image, to be shown besides."""
 
     answer: Image.Image
     """The image with what was predicted in it."""
@@ -104,8 +95,7 @@ def nomination_figure(
     contexts: Sequence[str] = CONTEXTS,
     regions: Regions | None = None,
 ) -> Figure:
-    """The image, and block by block what is nominated on it, how probable each context was, and how
-    open the choice.
+    """Draw the image and, by block, nominations, probabilities and entropy.
 
     Args:
         image: what the network saw, an RGB image.
@@ -145,7 +135,7 @@ def nomination_figure(
 def _panels(
     blocks: Sequence[str], image: Image.Image, regions: Regions | None
 ) -> tuple[Figure, np.ndarray, dict[str, np.ndarray]]:
-    """An empty figure, with a row of panels at the top and a row of three or four for each block."""
+    """Return an empty figure: a row of panels at the top, and one of three or four per block."""
     names = ["nominated", "probability", "entropy", *(["in parts"] if regions else [])]
     folds = 1 if len(blocks) <= _MOST_IN_A_COLUMN else 2
     rows, picture = -(-len(blocks) // folds), _SIDE * min(2.0, max(0.3, image.height / image.width))
@@ -186,7 +176,7 @@ def _show_header(panels: np.ndarray, shown: Image.Image, regions: Regions | None
 
 
 def _show_regions(axes: Axes, shares: Mapping[str, Mapping[str, float]]) -> None:
-    """A bar per part of the image, divided by the shares of the contexts; the largest part on top."""
+    """Draw a bar per part of the image, divided by the shares of contexts, the largest on top."""
     shown = list(shares.values())[:_MOST_REGIONS]
     left = np.zeros(len(shown))
     for context in CONTEXTS:

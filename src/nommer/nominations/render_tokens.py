@@ -1,7 +1,4 @@
-"""Pictures of what tokens see.
-
-In every block whom a token draws on, and which pixels can influence it.
-"""
+"""Pictures of what tokens see in every block, and of the pixels that can influence them."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,7 +14,7 @@ from PIL import Image
 
 from nommer.nominations.attention_maps import ATTENTION, TokenView
 from nommer.nominations.render import CONTEXT_COLOURS, visible
-from nommer.nominations.tokens import Frame, TokenSight, on_image, tokens_with_half
+from nommer.nominations.tokens import Frame, TokenExplanation, on_image, tokens_with_half
 
 KIND_COLOURS = {**CONTEXT_COLOURS, ATTENTION: "#009E73"}
 """The contexts' colours, and one more of the Okabe-Ito palette for the attention of stages 3-4."""
@@ -27,25 +24,26 @@ _SIDE = 2.5
 """Width of a panel, in inches."""
 
 _DARK = (0, 0, 0, 0.5)
-"""What is laid over what a token does not see."""
+"""Veil over what a token does not see."""
 
-_READING = """Dark: what the token (ring; square) does not see. Coloured: what it sees, stronger with more weight.
-In stages 1-2 a token sees by the context that it nominates; a convolution's weights differ from channel to channel,
-so its field has one colour. Small fields are shown enlarged."""
+_READING = (
+    "Dark: what the token (ring; square) does not see. Coloured: what it sees, stronger with more "
+    "weight.\nIn stages 1-2 a token sees by the context that it nominates; a convolution's weights "
+    "differ from channel to channel,\nso its field has one colour. Small fields are shown enlarged."
+)
 
 Draw = Callable[[Axes], None]
 
 
 def token_figure(
     image: Image.Image,
-    tokens: Sequence[TokenSight],
+    tokens: Sequence[TokenExplanation],
     class_token: Sequence[TokenView],
     *,
     title: str,
     contexts: Sequence[str] = tuple(CONTEXT_COLOURS),
 ) -> Figure:
-    """What every token sees in each block, which pixels can influence it, and what the class token
-    sees.
+    """Draw what every token sees in each block, its receptive field, and the class token's view.
 
     Args:
         image: what the network saw, an RGB image of any size.
@@ -95,7 +93,7 @@ def _draw_part(part: SubFigure, name: str, panels: Sequence[Draw]) -> None:
         draw(panel)
 
 
-def _panels(image: Image.Image, token: TokenSight) -> list[Draw]:
+def _panels(image: Image.Image, token: TokenExplanation) -> list[Draw]:
     views = [partial(_draw_view, image, view, token.frame, token.place) for view in token.views]
     nominated = sum(view.kind != ATTENTION for view in token.views)
     fields = [partial(_draw_fields, image, token)]
@@ -113,7 +111,7 @@ def _begin(axes: Axes, image: Image.Image, frame: Frame, *, grey: bool = True) -
     axes.imshow(shown, extent=(0, width, height, 0))
 
 
-def _draw_image(image: Image.Image, token: TokenSight, axes: Axes) -> None:
+def _draw_image(image: Image.Image, token: TokenExplanation, axes: Axes) -> None:
     _begin(axes, image, token.frame, grey=False)
     axes.set_title("image", fontsize=9)
     _mark(axes, token.place)
@@ -122,9 +120,7 @@ def _draw_image(image: Image.Image, token: TokenSight, axes: Axes) -> None:
 def _draw_view(
     image: Image.Image, view: TokenView, frame: Frame, place: tuple[int, int] | None, axes: Axes
 ) -> None:
-    """One block: what is not seen is dark, what is seen has the colour of the kind, as strong as
-    its weight.
-    """
+    """Draw one block: what is seen has the colour of the kind, as strong as its weight."""
     _begin(axes, image, frame)
     support, weights = on_image(view, frame.size)
     strength = (
@@ -151,7 +147,7 @@ def _draw_view(
 
 
 def _describe(view: TokenView, frame: Frame) -> list[str]:
-    """What stands under a panel: how much is seen, and how evenly."""
+    """Describe a panel: how much is seen, and how evenly."""
     support, weights = on_image(view, frame.size)
     if weights is None:
         rows, columns = (int(support.any(axis).sum()) for axis in (1, 0))
@@ -166,7 +162,7 @@ def _describe(view: TokenView, frame: Frame) -> list[str]:
     return [*lines, ", ".join([f"most: {weights.max():.1%}", *elsewhere])]
 
 
-def _draw_fields(image: Image.Image, token: TokenSight, axes: Axes) -> None:
+def _draw_fields(image: Image.Image, token: TokenExplanation, axes: Axes) -> None:
     """From which block on a pixel can influence the token."""
     _begin(axes, image, token.frame)
     colours = mpl.colormaps["viridis"](np.linspace(0, 1, len(token.fields)))
@@ -186,8 +182,8 @@ def _draw_fields(image: Image.Image, token: TokenSight, axes: Axes) -> None:
     )
 
 
-def _draw_gradient(image: Image.Image, token: TokenSight, axes: Axes) -> None:
-    """How strongly each pixel does."""
+def _draw_gradient(image: Image.Image, token: TokenExplanation, axes: Axes) -> None:
+    """Draw how strongly each pixel influences the token."""
     _begin(axes, image, token.frame)
     assert token.gradient is not None  # noqa: S101 - drawn only where there is one
     strength = (token.gradient / token.gradient.max().clamp_min(1e-30)).sqrt().numpy()
@@ -219,9 +215,7 @@ def _mark(axes: Axes, place: tuple[int, int]) -> None:
 
 
 def _zoom(axes: Axes, support: np.ndarray, stride: int, frame: Frame) -> None:
-    """Where what is seen is less than a quarter of the image's shorter side, show it with half as
-    much on each side.
-    """
+    """Zoom where less than a quarter of the shorter side is seen, with half as much around."""
     spans = [np.flatnonzero(support.any(axis)) for axis in (1, 0)]
     part = 2 * max(len(span) * stride for span in spans) / min(frame.size)
     if 2 * part > 1:

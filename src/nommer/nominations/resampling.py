@@ -1,7 +1,4 @@
-"""Sums over images that know how sure they are.
-
-Resampled as they stream by, in memory that does not grow with them.
-"""
+"""Sums over images, resampled as they stream by, in memory that does not grow with them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,10 +27,8 @@ class Estimates(NamedTuple):
 class Resampler:
     """Draws, image after image, how often each resampled data set holds the image.
 
-    Poisson with mean 1.
-
-    That is the bootstrap over images, where images come one by one and their number is not known
-    before.
+    Poisson with mean 1: the bootstrap over images where they come one by one and their number is
+    not known before.
 
     Source: Chamandy, Muralidharan, Najmi and Naidu, "Estimating Uncertainty for Massive Data
     Streams", Google 2012.
@@ -50,8 +45,7 @@ class Resampler:
 
 @dataclass(frozen=True, eq=False)
 class ImageSums:
-    """Sums over images of several values in several groups, and the same sums of every resampled
-    data set.
+    """Sums over images of values in groups, and the same sums of every resampled data set.
 
     A mean is one sum divided by another, so every token or pixel counts the same, whatever image it
     is from; images, whose tokens resemble each other, are what is resampled.
@@ -83,9 +77,7 @@ class ImageSums:
         self.images[groups] += 1
 
     def merged(self, into: np.ndarray, count: int) -> "ImageSums":
-        """Groups drawn together.
-
-        Of images, which may be in several of them, as many as in the largest, at least.
+        """Draw groups together; images may be in several, so at least the largest count stays.
 
         Args:
             into: (groups,) int: the new group of each.
@@ -102,8 +94,7 @@ class ImageSums:
         return ImageSums(self.total[:, chosen], self.resampled[:, :, chosen], self.images)
 
     def estimate(self, measure: Callable[[np.ndarray], np.ndarray]) -> Estimates:
-        """A function of the sums, such as a mean, with its 95 % interval (percentiles of the
-        resampled values).
+        """Return a function of the sums, such as a mean, with its 95 % interval (percentiles).
 
         Args:
             measure: from (..., values) to (..., measures); NaN where there is nothing to measure.

@@ -1,15 +1,10 @@
-"""How lively an image is under every token.
-
-The energy of its gradients, and how much of it is fine.
-"""
+"""Texture under every token: the energy of gradients, and how much of it is fine."""
 
 import numpy as np
 from scipy.fft import dctn
 
 NUM_BINS = 128
-"""Bins that are filled while images stream by, and drawn together into quarters of all tokens at
-the end.
-"""
+"""Bins filled while images stream by, and drawn together into quarters at the end."""
 
 FLAT = NUM_BINS
 """The bin of cells without any variation, which have no frequencies."""
@@ -30,8 +25,7 @@ def grey(image: np.ndarray) -> np.ndarray:
 
 
 def gradient_energy(brightness: np.ndarray, stride: int, grid: tuple[int, int]) -> np.ndarray:
-    """Mean squared gradient (central differences, per pixel) in every token's cell, (rows,
-    columns).
+    """Return the mean squared gradient per pixel (central differences) of every token's cell.
 
     Args:
         brightness: (H, W), 0 to 1.
@@ -47,8 +41,7 @@ def gradient_energy(brightness: np.ndarray, stride: int, grid: tuple[int, int]) 
 
 
 def fine_share(brightness: np.ndarray, stride: int, grid: tuple[int, int]) -> np.ndarray:
-    """Share, 0 to 1, of the upper half of the frequencies in the variation of every cell, (rows,
-    columns).
+    """Return the share, 0 to 1, of the upper half of frequencies in every cell's variation.
 
     The DCT of a cell of n x n pixels has frequencies (u, v) from 0 to n - 1: the mean (0, 0) does
     not count, the upper half is u + v >= n. A cell smaller than 4 x 4 pixels takes the numbers of
@@ -91,9 +84,9 @@ def energy_edge(bin_: int) -> float:
 
 
 def share_bins(shares: np.ndarray) -> np.ndarray:
-    """The bin of each share, 0 to 127, by its square root, so that small ones are told apart.
+    """Return the bin, 0 to 127, of each share by its square root; `FLAT` for NaN.
 
-    `FLAT` for NaN.
+    By the root, small ones are told apart.
     """
     place = np.clip(np.sqrt(np.nan_to_num(shares)) * NUM_BINS, 0, NUM_BINS - 1).astype(np.int64)
     return np.where(np.isnan(shares), FLAT, place)

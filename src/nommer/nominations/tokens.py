@@ -1,6 +1,4 @@
-"""Tokens that are named by a pixel of the image file, and what was found about them, in the file's
-own pixels.
-"""
+"""Tokens named by a pixel of the image file, and what was found about them in its pixels."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,7 +13,7 @@ from torch import Tensor
 from nommer.backbone.contexts import CONTEXTS
 from nommer.errors import InputError
 from nommer.models.recogniser import View
-from nommer.nominations.attention_maps import SightTrace, TokenView
+from nommer.nominations.attention_maps import AttentionTrace, TokenView
 from nommer.nominations.receptive import Place, gradient_fields, receptive_fields
 
 Pixel = tuple[int, int]
@@ -48,7 +46,7 @@ class OutsideError(InputError):
 
 @dataclass(frozen=True)
 class Frame:
-    """Which part of an image the network sees, and at which size."""
+    """Part of an image that the network sees, and at which size."""
 
     image: tuple[int, int]
     """Width and height of the image."""
@@ -93,15 +91,13 @@ class Frame:
         return left, top, right - 1, bottom - 1
 
     def pixel(self, row: int | float, column: int | float) -> Pixel:
-        """The pixel of the image in which a point of the network's input lies, or the nearest that
-        is seen.
-        """
+        """Return the image's pixel under a point of the network's input, or the nearest seen."""
         first_x, first_y, last_x, last_y = self._ends()
         x, y = self.to_image(row, column)
         return min(max(int(x), first_x), last_x), min(max(int(y), first_y), last_y)
 
     def to_image(self, row: int | float, column: int | float) -> tuple[float, float]:
-        """Where a point of the network's input lies in the image, as x and y."""
+        """Return x and y in the image of a point of the network's input."""
         left, top, right, bottom = self.box
         return left + column / self.size[1] * (right - left), top + row / self.size[0] * (
             bottom - top
@@ -111,10 +107,9 @@ class Frame:
 def typical_pixels(
     maps: Mapping[str, Tensor], strides: Mapping[str, float], frame: Frame
 ) -> list[Pixel]:
-    """For every context that is nominated, in the order of `CONTEXTS`, a pixel in the middle of
-    where it is.
+    """Return a pixel for every context that is nominated, in the order of `CONTEXTS`.
 
-    That is the middle of the largest area of its kind, in the block that nominates it for the
+    It is in the middle of the largest area of its kind, in the block that nominates it for the
     largest share of tokens.
 
     Args:
@@ -137,8 +132,8 @@ def typical_pixels(
 
 
 @dataclass(frozen=True, eq=False)
-class TokenSight:
-    """What one token sees in every block, and which pixels can influence it."""
+class TokenExplanation:
+    """One token: what it sees in every block, and which pixels can influence it."""
 
     pixel: Pixel
     place: Place
@@ -146,11 +141,15 @@ class TokenSight:
     views: list[TokenView]
     """Block after block."""
     fields: dict[str, Tensor]
-    """Per nominator block (h, w) bool: the pixels of the network's input, without padding, that can
-    influence the token as it leaves the block, given what is nominated."""
+    """Receptive field as the token leaves each nominator block, (h, w) bool.
+
+    In pixels of the network's input, without padding, given what is nominated.
+    """
     gradient: Tensor | None
-    """(h, w), adding to 1 with what lies on padding: how strongly each does after the last
-    nominator block; None for images of more than a million pixels."""
+    """Strength of each pixel after the last nominator block, (h, w).
+
+    It adds to 1 with what lies on padding; None for images of more than a million pixels.
+    """
     frame: Frame
 
     def to_dict(self) -> dict[str, Any]:
@@ -161,10 +160,7 @@ class TokenSight:
 
 
 def describe_view(view: TokenView, frame: Frame) -> dict[str, Any]:
-    """Plain values for JSON of one token in one block.
-
-    How many tokens it draws on, where, and how evenly.
-    """
+    """Return plain values for JSON of one token in one block: what it draws on, and how evenly."""
     support, weights = on_image(view, frame.size)
     rows, columns = support.any(1).nonzero().flatten(), support.any(0).nonzero().flatten()
     (top, bottom), (left, right) = (
@@ -212,25 +208,25 @@ def tokens_with_half(weights: Tensor) -> int:
     return int((heaviest < heaviest[-1] / 2).sum()) + 1
 
 
-def token_sights(trace: SightTrace, pixels: Sequence[Pixel], frame: Frame) -> list[TokenSight]:
-    """What a trace has recorded of the tokens at `pixels`, whose places it was given in the same
-    order.
-    """
+def explain_tokens(
+    trace: AttentionTrace, pixels: Sequence[Pixel], frame: Frame
+) -> list[TokenExplanation]:
+    """Return what a trace recorded of the tokens at `pixels`, in the order of its places."""
     if trace.images is None:
         return []
     size = (trace.images.shape[-2], trace.images.shape[-1])
     gradients: Sequence[Tensor | None] = [None] * len(pixels)
     if size[0] * size[1] <= _MOST_GRADIENT_PIXELS:
         gradients = list(gradient_fields(trace.network, trace.images, trace.places))
-    sights = []
+    explained = []
     for index, (pixel, place, gradient) in enumerate(
         zip(pixels, trace.places, gradients, strict=True)
     ):
         fields = receptive_fields(trace.network, trace.used, place, size)
         shown = None if gradient is None else _cut(gradient, frame.size)
         cut = {block: _cut(field, frame.size) for block, field in fields.items()}
-        sights.append(TokenSight(pixel, place, trace.views(index), cut, shown, frame))
-    return sights
+        explained.append(TokenExplanation(pixel, place, trace.views(index), cut, shown, frame))
+    return explained
 
 
 def _cut(of_pixels: Tensor, size: tuple[int, int]) -> Tensor:

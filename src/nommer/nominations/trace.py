@@ -20,8 +20,7 @@ _MEASURES = 2 * len(CONTEXTS) + 2
 
 
 def nominator_blocks(model: nn.Module) -> dict[str, Nomination]:
-    """The places where a model nominates, in forward order, by a short name such as "stage 1 block
-    1".
+    """Return the nominations of a model by names such as "stage 1 block 1", in forward order.
 
     Raises:
         ValueError: `model` holds no NomMer, or several, or one in which nothing nominates.
@@ -53,16 +52,13 @@ def nominator_blocks(model: nn.Module) -> dict[str, Nomination]:
 
 
 def holds_nominations(model: nn.Module) -> bool:
-    """Whether there is anything in `model` that nominates."""
+    """Tell whether there is anything in `model` that nominates."""
     return any(isinstance(module, Nomination) for module in model.modules())
 
 
 @contextmanager
 def without_compilation(model: nn.Module) -> Iterator[None]:
-    """Run `model` uncompiled where it is compiled.
-
-    What was compiled before there were hooks would not call them.
-    """
+    """Run `model` uncompiled: what was compiled before there were hooks would not call them."""
     compiled = any(
         hasattr(module, "_orig_mod") or module._compiled_call_impl is not None
         for module in model.modules()
@@ -73,7 +69,7 @@ def without_compilation(model: nn.Module) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class BlockStatistics:
-    """What a trace knows of one block: means over all tokens seen; all 0 where none were."""
+    """Means of one block over all tokens seen; all 0 where none were."""
 
     tokens: int
     """Tokens that nominated."""
@@ -82,17 +78,15 @@ class BlockStatistics:
     probabilities: dict[str, float]
     """Mean softmax of the scores, per context, adding to 1."""
     margin: float
-    """Mean difference of the best and the second probability, 0 to 1: how clear the contests were."""
+    """Mean difference of the best and second probability, 0 to 1: how clear the contests were."""
     entropy: float
-    """Mean entropy of the probabilities divided by the logarithm of how many contexts there are: 0
-    sure, 1 open.
-    """
+    """Mean entropy of the probabilities over log(number of contexts): 0 sure, 1 open."""
     norms: dict[str, float] | None = None
     """Mean L2 norm of each context; with `keep_norms`."""
 
 
 class NominationTrace(AbstractContextManager["NominationTrace"]):
-    """While it is open, sums up what `model` nominates per block.
+    """While it is open, sums up what `model` nominates per block, or with `keep_maps` all of it.
 
     With `keep_maps`, keeps the maps too.
 
@@ -211,16 +205,11 @@ class NominationTrace(AbstractContextManager["NominationTrace"]):
         }
 
     def maps(self, name: str) -> Nominations:
-        """Nominated context per token of one block for all images seen, (images, rows, columns)
-        uint8.
-        """
+        """Return the nominated contexts of one block on all images, (B, rows, columns) uint8."""
         return torch.cat(self._maps[name])
 
     def probabilities(self, name: str) -> Tensor:
-        """Softmax of one block's logits for all images seen, (images, rows, columns, 3) float32.
-
-        How close it was.
-        """
+        """Return the softmax of one block's logits, (images, rows, columns, 3) float32."""
         return torch.cat(self._probabilities[name])
 
     def _totals(self, sums: dict[str, Tensor | int], length: int) -> Tensor:
@@ -234,8 +223,7 @@ class NominationTrace(AbstractContextManager["NominationTrace"]):
 
 
 def entropy(probabilities: Tensor, contexts: Sequence[str]) -> Tensor:
-    """Entropy of probabilities (..., n), from 0 where one context is certain to 1 where all are
-    alike probable.
+    """Return the entropy of probabilities (..., n): 0 certain, 1 all alike probable.
 
     Args:
         probabilities: adding to 1; of `contexts`, or of all of `CONTEXTS` with 0 for those that
@@ -246,9 +234,7 @@ def entropy(probabilities: Tensor, contexts: Sequence[str]) -> Tensor:
 
 
 def of_all_contexts(values: Tensor, nomination: Nomination) -> Float[Tensor, "*tokens 3"]:
-    """Values of a block's contexts (..., contexts) in the order of `CONTEXTS`, zero where it has no
-    such context.
-    """
+    """Spread a block's values (..., contexts) to all of `CONTEXTS`, 0 where it has none."""
     if values.shape[-1] == len(CONTEXTS):
         return values
     spread = values.new_zeros(*values.shape[:-1], len(CONTEXTS))
@@ -268,10 +254,7 @@ def _by_name(values: Tensor) -> dict[str, float]:
 
 
 def _nominators(model: nn.Module, nominations: Mapping[str, Nomination]) -> dict[str, nn.Module]:
-    """Of every block the module that is given the contexts, plain or fused.
-
-    The one that holds the nomination.
-    """
+    """Return each block's module that is given the contexts and holds the nomination."""
     holders: dict[nn.Module, nn.Module] = {
         child: module for module in model.modules() for child in module.children()
     }
@@ -279,7 +262,7 @@ def _nominators(model: nn.Module, nominations: Mapping[str, Nomination]) -> dict
 
 
 def shares(blocks: list[str], counts: Tensor) -> dict[str, dict[str, float]]:
-    """Counts (blocks, 3) as shares per block and context."""
+    """Return counts (blocks, 3) as shares per block and context."""
     normalised = counts / counts.sum(-1, keepdim=True).clamp_min(1)
     return {
         name: dict(zip(CONTEXTS, row.tolist(), strict=True))

@@ -1,7 +1,4 @@
-"""Does it matter what is nominated.
-
-The task's own numbers and answers, were other contexts nominated.
-"""
+"""Effects of interventions: the task's metric and answers, were other contexts nominated."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -20,7 +17,7 @@ from nommer.nominations.trace import nominator_blocks
 from nommer.progress import track
 from nommer.settings.evaluate import EvaluateSettings
 from nommer.studies.intervals import draw_resamples, ends, mean_with_interval
-from nommer.studies.parts import PartIntervention, PartsSeen
+from nommer.studies.partial import PartialIntervention, PartsSeen
 from nommer.studies.pattern import Rows
 from nommer.tasks.data import Data
 from nommer.tasks.evaluation import Evaluation
@@ -92,9 +89,7 @@ def _with_ends(
 
 @dataclass(frozen=True)
 class Intervention:
-    """Something done to what one block, or all of them, nominate, everywhere or in one part of
-    every image.
-    """
+    """An intervention on one block, or all, everywhere or in one part of every image."""
 
     block: str
     kind: str
@@ -102,9 +97,7 @@ class Intervention:
 
 
 def possible_interventions(model: Any, parts: Sequence[Part] = ()) -> list[Intervention]:
-    """Every block, then all blocks, then all blocks in each of the parts, with everything that can
-    be done.
-    """
+    """Return all interventions: on every block, on all, and on all in each of the parts."""
     blocks = nominator_blocks(model)
     shared = [
         context
@@ -126,7 +119,7 @@ def possible_interventions(model: Any, parts: Sequence[Part] = ()) -> list[Inter
 
 @dataclass(frozen=True)
 class Effects:
-    """What became of the answers, and why something is not there."""
+    """Answers under interventions, and the reason why something is absent."""
 
     rows: Rows
     absent: dict[str, str]
@@ -135,13 +128,11 @@ class Effects:
 def measure_effects(
     opened: Opened, data: Data, settings: EvaluateSettings, out: Path, *, seed: int
 ) -> Effects:
-    """One row for the model as it is, and one per intervention.
-
-    The task's own metric, its change, changed answers.
+    """Return a row for the model as it is, and one per intervention: metric, change, answers.
 
     Args:
         opened: the model.
-        data: to be judged on, again and again.
+        data: to be evaluated on, again and again.
         settings: how.
         out: a folder that nothing is written to.
         seed: of chance, and of the intervals.
@@ -152,8 +143,10 @@ def measure_effects(
     as_it_is = opened.evaluate(data, settings, out, callbacks=[changes, seen])
     rows = [_row(None, table.compare(as_it_is))]
     jobs = possible_interventions(opened.model, seen.parts)
-    for job in track(jobs, total=len(jobs), what="judging interventions"):
-        within = [] if job.part is None else [PartIntervention(seen, job.kind, job.part, seed=seed)]
+    for job in track(jobs, total=len(jobs), what="evaluating interventions"):
+        within = (
+            [] if job.part is None else [PartialIntervention(seen, job.kind, job.part, seed=seed)]
+        )
         with _applied(opened.model, job, seed):
             evaluation = opened.evaluate(data, settings, out, callbacks=[changes, *within])
         rows.append(_row(job, table.compare(evaluation), seen.shares))

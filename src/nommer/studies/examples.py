@@ -9,7 +9,7 @@ from nommer.models.storage import Model
 from nommer.nominations.attention_maps import ATTENTION, TokenView
 from nommer.nominations.explanation import Explanation
 from nommer.nominations.images import explain_images
-from nommer.nominations.tokens import TokenSight
+from nommer.nominations.tokens import TokenExplanation
 from nommer.studies.pattern import Rows
 
 _EXAMPLES = 3
@@ -23,9 +23,7 @@ def spread(total: int, most: int) -> list[int]:
 
 
 def explain_examples(model: Model, samples: Sequence[Any]) -> list[Explanation]:
-    """Explanations of some of the samples, with what a token sees for every context that is
-    nominated.
-    """
+    """Explain some of the samples, with a token for every context that is nominated."""
     found = []
     for index in spread(len(samples), _EXAMPLES):
         (explanation,) = explain_images(model, [samples[index].path])
@@ -45,10 +43,7 @@ def short_name(explanation: Explanation, root: str) -> str:
 
 
 def token_rows(explanations: Sequence[Explanation], root: str) -> Rows:
-    """One row per token and block.
-
-    By what it sees there, how much, and which pixels can influence it from there on.
-    """
+    """Return a row per token and block: what it sees, how much, and its receptive field."""
     return [
         {"file": short_name(explanation, root), **row}
         for explanation in explanations
@@ -57,7 +52,7 @@ def token_rows(explanations: Sequence[Explanation], root: str) -> Rows:
     ]
 
 
-def _rows(token: TokenSight) -> Rows:
+def _rows(token: TokenExplanation) -> Rows:
     described = token.to_dict()
     fields = described["receptive_field"]
     return [
@@ -105,11 +100,11 @@ def _stage(view: TokenView) -> str:
 
 
 def say_tokens(explanation: Explanation) -> str:
-    """What the picture of an image's tokens shows, in words."""
+    """Describe the picture of an image's tokens."""
     return " ".join(_say(token) for token in explanation.tokens)
 
 
-def _say(token: TokenSight) -> str:
+def _say(token: TokenExplanation) -> str:
     described = token.to_dict()
     seen = [
         f"{block['block']} by {block['sees_by']}, {block['tokens_seen']} tokens"

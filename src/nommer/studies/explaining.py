@@ -1,7 +1,4 @@
-"""Explaining images with a model that is on disk.
-
-Pictures of what every token nominates, and numbers.
-"""
+"""Explaining images with a model that is on disk: pictures of nominations, and numbers."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,15 +28,17 @@ from nommer.tasks.results import unique_names
 
 @dataclass(frozen=True)
 class ExplanationResult:
-    """Summaries of images in their order, or the study of a data set, and where they are written."""
+    """Summaries of images in their order, or the study of a data set, and their folder."""
 
     explanations: list[ExplanationSummary | Failure]
-    """Of each image its answer and the shares, without the maps: those are in the pictures in
-    `out`, and for use in Python `nommer.nominations.images.explain_images` gives them image by
-    image."""
+    """Answer and shares of each image, without the maps.
+
+    The maps are in the pictures in `out`; in Python, `nommer.nominations.images.explain_images`
+    gives them image by image.
+    """
     out: Path
     study: StudyResult | None = None
-    """What was found about the data set, where one was given."""
+    """Study of the data set, where one was given."""
 
 
 def explain_files(settings: ExplainSettings) -> ExplanationResult:
@@ -84,10 +83,7 @@ def _save_pictures(result: Explanation, folder: Path, name: str) -> None:
 
 
 def _save_sensitivity(model: Model, result: Explanation, folder: Path, name: str) -> Tensor:
-    """(8, 8) how much less probable the answer is with second choices nominated in a cell.
-
-    Also as a picture.
-    """
+    """Return and draw (8, 8) drops of the answer's probability by second choices in a cell."""
     answer = result.prediction
     if not isinstance(answer, Classification):
         raise TypeError(f"{answer.source}: has no single answer")

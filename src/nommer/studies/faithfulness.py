@@ -1,4 +1,4 @@
-"""What a classifier's decisions hang on, over some images of a data set."""
+"""Faithfulness of explanations to a classifier's decisions, over some images of a data set."""
 
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -45,7 +45,7 @@ RANDOM = "random order"
 
 @dataclass(frozen=True)
 class Decisions:
-    """What some decisions hang on."""
+    """Sensitivity of some decisions, and curves."""
 
     images: Tensor
     """(n, 3, H, W), prepared, on the CPU."""
@@ -57,10 +57,7 @@ class Decisions:
 
 @dataclass(frozen=True)
 class Faithfulness:
-    """Deletion and insertion curves, by table; why something is not there.
-
-    And the decisions looked into.
-    """
+    """Return deletion and insertion curves by table, reasons for absent ones, and decisions."""
 
     tables: dict[str, Rows] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)

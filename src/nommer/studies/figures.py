@@ -1,7 +1,4 @@
-"""Figures of a study: shares with intervals, agreement, epochs, effects, curves.
-
-Narrow, for phones.
-"""
+"""Figures of a study, narrow for phones: shares with intervals, agreement, epochs, effects."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -30,8 +27,7 @@ _MARKERS = {"convolution": "s", "window": "o", "global": "D"}
 def shares_figure(
     rows: Rows, unit: str, *, group: str = "group", contexts: Sequence[str] = CONTEXTS
 ) -> Figure:
-    """A panel per block: every group a line, on it the share of each context with its interval, and
-    its probability.
+    """Draw a panel per block: a line per group, with shares, intervals and probabilities.
 
     Args:
         rows: of one facet.
@@ -145,9 +141,7 @@ def matrix_figure(
     label: str,
     limit: float | None = None,
 ) -> Figure:
-    """Numbers as coloured cells with their value, NaN as empty cells.
-
-    0 is in the middle of the colours.
+    """Draw numbers as coloured cells with their value, 0 in the middle, NaN as empty cells.
 
     Args:
         names: of the rows.
@@ -181,10 +175,7 @@ def matrix_figure(
 
 
 def curves_figure(rows: Rows) -> Figure:
-    """Deletion and insertion, a panel each.
-
-    The mean probability of the answers over the share of cells.
-    """
+    """Draw deletion and insertion: the mean probability of the answers over the share of cells."""
     figure = Figure(figsize=(WIDTH, 3.9), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     orders = list(dict.fromkeys(row["order"] for row in rows))
@@ -210,9 +201,7 @@ def curves_figure(rows: Rows) -> Figure:
 
 
 def sensitivity_figure(pictures: Sequence[tuple[Image.Image, Tensor, str]]) -> Figure:
-    """Images with what their decisions hang on over them, (image, (cells, cells) drop of
-    probability, caption) each.
-    """
+    """Draw images under their sensitivity: (image, (cells, cells) drop of probability, caption)."""
     columns = min(3, len(pictures))
     rows = -(-len(pictures) // columns)
     side = 1.55 if len(pictures) > 1 else 4.0

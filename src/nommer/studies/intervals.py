@@ -1,9 +1,7 @@
-"""How sure the numbers of an intervention are.
-
-Means over images, mIoU and average precision of resampled images.
+"""Intervals of an intervention's numbers: means, mIoU and AP of resampled images.
 
 A data set is drawn again and again, with replacement, as many images as it has. What an image adds
-to a number is known from judging it once, so nothing is judged again: for mIoU its pixels per
+to a number is known from evaluating it once, so nothing is evaluated again: for mIoU its pixels per
 class, for average precision what COCO's evaluator matched in it, from which the evaluator itself
 draws the curves of every resampled data set.
 """
@@ -25,9 +23,7 @@ _SEVERAL = 2
 def mean_with_interval(
     values: np.ndarray, *, seed: int
 ) -> tuple[float, float | None, float | None]:
-    """The mean of one value per image with its 95 % interval (bootstrap over images), which one
-    image has not.
-    """
+    """Return the mean of one value per image with its 95 % interval, None of one image."""
     mean = float(values.mean())
     if len(values) < _SEVERAL:
         return mean, None, None
@@ -45,18 +41,12 @@ def mean_with_interval(
 
 
 def draw_resamples(images: int, *, seed: int, resamples: int = RESAMPLES) -> np.ndarray:
-    """(resamples, images) int64: the images of each resampled data set, drawn with replacement.
-
-    The same for a seed.
-    """
+    """Draw the images of each resampled data set, (resamples, images) int64, by the seed."""
     return np.random.default_rng(seed).integers(images, size=(resamples, images))
 
 
 def ends(resampled: np.ndarray, images: int) -> tuple[float | None, float | None]:
-    """The ends of the 95 % interval of resampled values, of which NaN count for nothing.
-
-    None where there is none.
-    """
+    """Return the ends of the 95 % interval of resampled values but NaN; None without any."""
     known = resampled[np.isfinite(resampled)]
     if images < _SEVERAL or not known.size:
         return None, None

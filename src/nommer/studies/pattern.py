@@ -1,7 +1,4 @@
-"""The working pattern of a data set, observed while a model is judged on it.
-
-And how it came about in training.
-"""
+"""The working pattern of a data set, observed in an evaluation, and over the training."""
 
 import csv
 import math
@@ -40,15 +37,13 @@ class ObservedPattern:
     tables: dict[str, Rows]
     absent: dict[str, str]
     token: int
-    """Side of a token of the finest grid in pixels, as the network sees them."""
+    """Return the side of a token of the finest grid, in pixels of an image file of size `own`."""
     shrunk: int
-    """Images too large to be seen whole, whose nominations are those of the image shrunk to two
-    million pixels.
-    """
+    """Images too large to be seen whole: nominations are of the image shrunk to 2 megapixels."""
 
 
 class PatternObserver(L.Callback):
-    """Adds what a model nominates on every image that it is judged on to a `Pattern`.
+    """Adds the nominations of a model on every image it is evaluated on to a `Pattern`.
 
     Args:
         model: the model that is evaluated.
@@ -112,9 +107,7 @@ class PatternObserver(L.Callback):
         self.pattern.add(cells_of(trace, place, size, self.strides), brightness, groups)
 
     def _seen_whole(self, image: Tensor) -> tuple[Tensor, NominationTrace]:
-        """An image that is judged in windows, shrunk until it can be seen whole, and what is
-        nominated on it.
-        """
+        """Shrink an image that is evaluated in windows until it can be seen whole, and trace it."""
         factor = math.sqrt(WHOLE_PIXELS / math.prod(image.shape[-2:]))
         sides = [max(1, int(side * factor)) for side in image.shape[-2:]]
         shrunk = F.interpolate(image[None].float(), size=sides, mode="bilinear", antialias=True)
@@ -124,16 +117,14 @@ class PatternObserver(L.Callback):
 
 
 def finest_token(network: NomMer, own: tuple[int, int], seen: tuple[int, int]) -> float:
-    """Side of a token of the finest grid in pixels of an image file, whose height and width are
-    `own`.
-    """
+    """Return the side of a token of the finest grid, in pixels of an image file of size `own`."""
     return min(block_strides(network).values()) * math.sqrt(math.prod(own) / math.prod(seen))
 
 
 def observe(
     opened: Opened, settings: EvaluateSettings, out: Path, *, seed: int
 ) -> tuple[ObservedPattern, Evaluation]:
-    """Judge a model on all of its data and look on; the evaluation is the one of `evaluate`."""
+    """Evaluate a model on all of its data, as `evaluate` does, and look on."""
     regions = study_of(opened.task).regions(opened.model)
     observer = PatternObserver(opened.model, regions, len(opened.data.samples()), seed=seed)
     evaluation = opened.evaluate(opened.data, settings, out, callbacks=[observer])
@@ -147,7 +138,8 @@ def observe(
 
 
 _NOTHING = {
-    "epochs": "the model is not in a run folder with a nominations.csv, so its training is not known",
+    "epochs": "the model is not in a run folder with a nominations.csv, so its training is not "
+    "known",
     "between_blocks": "the network has one nominator block only",
     "distance": "no image has a border",
     "size": "there is no object of any size",
@@ -170,10 +162,7 @@ def tables_of(pattern: Pattern) -> dict[str, Rows]:
 
 
 def read_epochs(run: RunFolder) -> Rows:
-    """Shares per epoch and block on the validation images, as training wrote them.
-
-    Nothing where there is no run.
-    """
+    """Return shares per epoch and block on validation images, as the run wrote them, if any."""
     if not run.nominations.is_file():
         return []
     with run.nominations.open(newline="", encoding="utf-8") as stream:

@@ -13,7 +13,7 @@ from nommer.models.recogniser import ImagePreparation
 from nommer.nominations.explanation import Explanation
 from nommer.nominations.resampling import RESAMPLES
 from nommer.report import Page
-from nommer.studies import words
+from nommer.studies import wording
 from nommer.studies.effects import ALL_BLOCKS, AS_IT_IS, EVERYWHERE
 from nommer.studies.examples import say_tokens, short_name, shortened, spread
 from nommer.studies.faithfulness import Decisions
@@ -38,8 +38,11 @@ class Found:
     wording: Mapping[str, str]
     """The task's own, of the sections on parts of the images."""
     facts: Mapping[str, Any]
-    """"model", "data", "split", "images", "images_judged", "shrunk", "token", "seed", "measure",
-    "measure_name", "contexts" and "fusion" of the network."""
+    """Facts by name.
+
+    "model", "data", "split", "images", "images_judged", "shrunk", "token", "seed", "measure",
+    "measure_name", "contexts" and "fusion" of the network.
+    """
     command: str
     explanations: Sequence[Explanation] = ()
     """Of some images, as examples."""
@@ -51,10 +54,11 @@ class Found:
 def save_report(found: Found, path: Path) -> None:
     """Write the page, whole or not at all."""
     facts = found.facts
-    summary = f"What {facts['model']} nominates on {facts['images']} images of {facts['data']} ({facts['split']})."
+    where = f"{facts['images']} images of {facts['data']} ({facts['split']})"
+    summary = f"What {facts['model']} nominates on {where}."
     page = Page("The working pattern", summary=f"{summary}\n\n{takeaway(found)}")
     page.text(
-        words.introduction(
+        wording.introduction(
             contexts=facts["contexts"],
             fusion=facts["fusion"],
             resamples=RESAMPLES,
@@ -69,7 +73,7 @@ def save_report(found: Found, path: Path) -> None:
     page.command(found.command)
     _tell_shares(page, found)
     _show_examples(page, found)
-    for name in words.FACETS:
+    for name in wording.FACETS:
         _tell_facet(page, found, name)
     _tell_agreement(page, found)
     _tell_effects(page, found)
@@ -79,7 +83,7 @@ def save_report(found: Found, path: Path) -> None:
         page.section("What could not be had")
         page.table(
             ["what", "why"],
-            [[words.NAMES[name], why] for name, why in found.absent.items()],
+            [[wording.NAMES[name], why] for name, why in found.absent.items()],
             caption="Left out.",
         )
     page.save(path)
@@ -96,7 +100,7 @@ def takeaway(found: Found) -> str:
     measured = [row for row in effects if row["change"] is not None]
     worst = min(measured, key=lambda row: row["change"], default=None)
     if worst is not None and worst["change"] < 0:
-        kind, measure = words.KIND_NAMES[worst["intervention"]], found.facts["measure_name"]
+        kind, measure = wording.KIND_NAMES[worst["intervention"]], found.facts["measure_name"]
         sentences.append(
             f"What costs most {measure} is to nominate {kind} in all blocks: "
             f"{worst['change']:+.3f}."
@@ -123,10 +127,11 @@ def _digits(value: float | None) -> str:
 
 def _tell_shares(page: Page, found: Found) -> None:
     rows, contexts = found.tables["blocks"], found.facts["contexts"]
-    page.section("How often each context is nominated", words.SHARES)
+    page.section("How often each context is nominated", wording.SHARES)
     page.figure(
         shares_figure(rows, "tokens", group="block", contexts=contexts),
-        caption="Share of the tokens that nominate each context, per block; hollow: its mean probability.",
+        caption="Share of the tokens that nominate each context, per block; hollow: its mean "
+        "probability.",
         alt=_say_shares(rows, contexts),
     )
     measures = [*shares_and_probabilities(contexts), "margin", "entropy"]
@@ -141,13 +146,15 @@ def _tell_shares(page: Page, found: Found) -> None:
     if "epochs" in found.tables:
         page.figure(
             epochs_figure(found.tables["epochs"], contexts),
-            caption="Share of the tokens of the validation images over the epochs of training: epochs.csv.",
-            alt="Lines of the share of each context per block over the epochs; the numbers are in epochs.csv.",
+            caption="Share of the tokens of the validation images over the epochs of training: "
+            "epochs.csv.",
+            alt="Lines of the share of each context per block over the epochs; the numbers are in "
+            "epochs.csv.",
         )
 
 
 def shares_and_probabilities(contexts: Sequence[str]) -> list[str]:
-    """The columns of a table that tell how often contexts are nominated, and how probable they are."""
+    """Return a table's columns of shares and probabilities of contexts."""
     return [*contexts, *(f"probability_{context}" for context in contexts)]
 
 
@@ -172,7 +179,7 @@ def _show_examples(page: Page, found: Found) -> None:
         )
     with_tokens = [explanation for explanation in found.explanations if explanation.tokens]
     if with_tokens:
-        page.section("What some tokens see", words.TOKENS)
+        page.section("What some tokens see", wording.TOKENS)
     for explanation in with_tokens:
         name = short_name(explanation, found.facts["data"])
         page.figure(
@@ -186,7 +193,7 @@ def _tell_facet(page: Page, found: Found, name: str) -> None:
     rows = found.tables.get(name)
     if not rows:
         return
-    heading, text = words.FACETS[name]
+    heading, text = wording.FACETS[name]
     unit = "pixels" if "pixels" in rows[0] else "tokens"
     page.section(heading, text.format(**found.wording, token=found.facts["token"]))
     groups = len({row["group"] for row in rows})
@@ -195,11 +202,13 @@ def _tell_facet(page: Page, found: Found, name: str) -> None:
         if groups > MOST_GROUPS
         else ""
     )
-    drawn = f"Share of the {unit} of each group that nominate each context; hollow: its mean probability.{more}"
+    drawn = f"Share of the {unit} of each group that nominate each context"
+    drawn = f"{drawn}; hollow: its mean probability.{more}"
     page.figure(
         shares_figure(rows, unit, contexts=found.facts["contexts"]),
         caption=f"{drawn} All numbers: {name}.csv.",
-        alt=f"Dots with intervals, a panel per block and a line per group; the numbers are in {name}.csv.",
+        alt="Dots with intervals, a panel per block and a line per group; the numbers are in "
+        f"{name}.csv.",
     )
     shown, measures = shown_groups(rows, unit), shares_and_probabilities(found.facts["contexts"])
     counted = [count for count in (unit, "images") if count in rows[0]]
@@ -220,7 +229,7 @@ def _tell_facet(page: Page, found: Found, name: str) -> None:
 
 
 def _tell_agreement(page: Page, found: Found) -> None:
-    page.section("Do neighbours and blocks agree?", words.AGREEMENT)
+    page.section("Do neighbours and blocks agree?", wording.AGREEMENT)
     columns = ["agreement", "by_chance", "kappa"]
     heads = ["pairs", "agreement", "by chance", "kappa"]
     rows = found.tables["neighbours"]
@@ -266,7 +275,7 @@ def _tell_effects(page: Page, found: Found) -> None:
     rows, facts = found.tables["interventions"], found.facts
     parts = tuple(dict.fromkeys(row["part"] for row in rows if row["part"] != EVERYWHERE))
     told = {name: facts[name] for name in ("fusion", "images_judged", "seed", "measure_name")}
-    page.section("Does it matter?", words.effects(**told, parts=parts, resamples=RESAMPLES))
+    page.section("Does it matter?", wording.effects(**told, parts=parts, resamples=RESAMPLES))
     changed = [row for row in rows if row["block"] != AS_IT_IS]
     places = list(dict.fromkeys(_place(row) for row in changed))
     kinds = list(dict.fromkeys(row["intervention"] for row in changed))
@@ -275,7 +284,8 @@ def _tell_effects(page: Page, found: Found) -> None:
         changes[places.index(_place(row)), kinds.index(row["intervention"])] = row["change"]
     page.figure(
         matrix_figure(places, changes, columns=kinds, label=f"change of {facts['measure_name']}"),
-        caption=f"Change of {facts['measure_name']} when a block, or all of them, nominate something else.",
+        caption=f"Change of {facts['measure_name']} when a block, or all of them, nominate "
+        "something else.",
         alt="; ".join(
             f"{_place(row)}, {row['intervention']}: {with_interval(row, 'change')}"
             for row in changed
@@ -306,7 +316,7 @@ def _tell_decisions(page: Page, found: Found) -> None:
     decisions = found.decisions
     if decisions is None or found.normalisation is None:
         return
-    page.section("Which nominations a decision hangs on", words.DECISIONS)
+    page.section("Which nominations a decision hangs on", wording.DECISIONS)
     pictures = [
         (
             to_pil_image(found.normalisation.denormalise(decisions.images[index])),
@@ -317,7 +327,8 @@ def _tell_decisions(page: Page, found: Found) -> None:
     ]
     page.figure(
         sensitivity_figure(pictures),
-        caption="Red: without the nominations made here the answer is less probable; blue: more. All: sensitivity.csv.",
+        caption="Red: without the nominations made here the answer is less probable; blue: more. "
+        "All: sensitivity.csv.",
         alt="; ".join(
             f"{caption}: at most {float(map_.max()):+.3f}" for _, map_, caption in pictures
         ),
@@ -329,11 +340,12 @@ def _tell_curves(page: Page, found: Found) -> None:
         return
     rows = found.tables["areas"]
     page.section(
-        "Do maps of nominations tell what matters?", words.CURVES.format(images=rows[0]["images"])
+        "Do maps of nominations tell what matters?", wording.CURVES.format(images=rows[0]["images"])
     )
     page.figure(
         curves_figure(found.tables["curves"]),
-        caption="Mean probability of the answers while cells are deleted, and inserted: curves.csv.",
+        caption="Mean probability of the answers while cells are deleted, and inserted: "
+        "curves.csv.",
         alt="; ".join(f"{row['order']}, {row['way']}: area {row['area']:.3f}" for row in rows),
     )
     page.table(
@@ -347,7 +359,8 @@ def _tell_curves(page: Page, found: Found) -> None:
             ]
             for row in rows
         ],
-        caption="Area under the curve. Deletion: the smaller, the better the map; insertion: the larger. areas.csv",
+        caption="Area under the curve. Deletion: the smaller, the better the map; insertion: the "
+        "larger. areas.csv",
     )
 
 

@@ -1,7 +1,4 @@
-"""The study of a data set: what a model nominates on it, where, and whether that matters.
-
-As tables and as a report.
-"""
+"""The study of a data set: nominations, where, and whether they matter; tables and a report."""
 
 import shlex
 import shutil
@@ -31,12 +28,12 @@ from nommer.tasks.module import Report
 from nommer.tasks.studying import study_of
 
 MOST_IMAGES = 200
-"""Images on which interventions are judged, by default."""
+"""Images on which interventions are evaluated, by default."""
 
 
 @dataclass(frozen=True)
 class StudyResult:
-    """What was found about a data set, and where it is written."""
+    """Findings about a data set, and the folder they are written to."""
 
     task: str
     report: Report
@@ -141,9 +138,7 @@ def _command() -> str:
 
 @contextmanager
 def whole_or_gone(folder: Path) -> Iterator[None]:
-    """A folder for results that is deleted again where they cannot be finished, or are stopped from
-    the keyboard.
-    """
+    """Make a folder for results, deleted again where they cannot be finished or are stopped."""
     try:
         yield
     except BaseException:

@@ -3,7 +3,7 @@
 import pytest
 
 from nommer.backbone.contexts import CONTEXTS
-from nommer.studies.words import effects, introduction
+from nommer.studies.wording import effects, introduction
 
 
 def said(contexts, fusion):

@@ -1,7 +1,4 @@
-"""Interventions in one part of every image only.
-
-In its objects, in its background, near borders, away from them.
-"""
+"""Partial interventions: in objects, in the background, near borders, away from them."""
 
 import math
 import zlib
@@ -24,9 +21,7 @@ NOWHERE = "no pixel lies in any such part"
 
 
 class PartsSeen(L.Callback):
-    """Looks on while a model is judged, image by image, and keeps, compressed, where the parts of
-    every image are.
-    """
+    """Record of where the parts of every image are, kept while a model is evaluated."""
 
     def __init__(self, model: Model, regions: KnownRegions) -> None:
         self.model = model
@@ -77,7 +72,7 @@ class PartsSeen(L.Callback):
         return {part.name: inside / max(1, self._pixels) for part, inside in self._inside.items()}
 
     def region(self, part: Part, index: int, seen: tuple[int, int]) -> Tensor:
-        """Where a part of an image lies in what the network is given; see `region_seen`.
+        """Return where a part of an image lies in the network's input; see `region_seen`.
 
         Args:
             part: one of `parts`.
@@ -92,9 +87,7 @@ class PartsSeen(L.Callback):
 
 
 def region_seen(inside: np.ndarray, seen: tuple[int, int], multiple: int) -> Tensor:
-    """Where a part of an image lies in what a dense network is given, bool.
-
-    What is padded is outside.
+    """Return where a part of an image lies in a dense network's input, bool; not on padding.
 
     Args:
         inside: (H, W) bool, at the size of the file.
@@ -108,11 +101,10 @@ def region_seen(inside: np.ndarray, seen: tuple[int, int], multiple: int) -> Ten
     return F.pad(resized, (0, -seen[1] % multiple, 0, -seen[0] % multiple)) > 0
 
 
-class PartIntervention(L.Callback):
-    """While a model is judged, image by image, all its blocks nominate otherwise in one part of the
-    image.
+class PartialIntervention(L.Callback):
+    """While it is open, all blocks nominate otherwise in one part of the image.
 
-    A token belongs to the part that its centre lies in.
+    A token belongs to the part that its centre lies in. Images are evaluated one by one.
 
     Args:
         seen: what was seen of the same images before.
