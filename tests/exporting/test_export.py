@@ -211,7 +211,7 @@ def test_a_program_for_any_size_answers_whole_images(
 def test_a_program_is_proved_from_the_very_bytes_that_are_delivered(
     tiny_classifier, pictures, tmp_path, monkeypatch
 ):
-    """Reading a program runs what it says, so this is the only one that is read, and from memory."""
+    """Reading a program runs it, so this is the only one that is read, and from memory."""
     read = []
     usual = torch.export.load
     monkeypatch.setattr(torch.export, "load", lambda file: usual(read.append(file) or file))

@@ -110,7 +110,7 @@ def test_scores_that_are_no_numbers_are_a_failure(tiny_detector, images):
     model = tiny_detector()
     model.network.roi_heads.stages[0].predictor.cls_score.bias.data[1] = torch.nan
     assert model.predict(images[0]) == [
-        Failure(str(images[0]), "the model's scores are no numbers")
+        Failure(str(images[0]), "the model's scores are NaN or infinite")
     ]
 
 

@@ -102,7 +102,7 @@ def test_scores_that_are_no_numbers_are_a_failure(tiny_segmenter, images):
     model = tiny_segmenter()
     model.network.classifier[1].bias.data[1] = torch.nan
     assert model.predict(images[0]) == [
-        Failure(str(images[0]), "the model's scores are no numbers")
+        Failure(str(images[0]), "the model's scores are NaN or infinite")
     ]
 
 

@@ -310,7 +310,7 @@ def cut_weights(folder):
         (promise_data, "cannot be read as safetensors"),
         (
             spoil_weights,
-            "2 entries hold values that are no numbers (NaN or infinite): ",
+            "2 entries hold values that are NaN or infinite: ",
         ),
         (make_whole_numbers, "norm.weight holds torch.int64, which the network does not"),
         (

@@ -1,4 +1,4 @@
-"""UPerNet: any backbone of timm's contract, any size, one image per batch; every parameter learns."""
+"""UPerNet: any backbone of timm's contract, any size, one image per batch; all parameters learn."""
 
 import subprocess
 import sys

@@ -93,7 +93,7 @@ def test_images_without_an_answer_are_failures(build, noisy):
     assert all(module.training for module in model.modules())
     model.network.norms[0].weight.data[0] = torch.nan
     assert list(explain_images(model, [image])) == [
-        Failure("image", "the model's scores are no numbers")
+        Failure("image", "the model's scores are NaN or infinite")
     ]
 
 

@@ -13,7 +13,7 @@ from nommer import NominationTrace
 from nommer.backbone.contexts import CONTEXTS
 from nommer.models import segmentation
 from nommer.models.networks import build_timm
-from nommer.models.recogniser import NO_NUMBERS
+from nommer.models.recogniser import NOT_FINITE
 from nommer.nominations.explanation import Explanation
 from nommer.nominations.images import explain_images
 from nommer.nominations.render import CONTEXT_COLOURS, overlay
@@ -60,7 +60,7 @@ def test_the_model_stays_in_the_mode_it_was_in(tiny_classifier, picture):
 def test_scores_that_are_no_numbers_are_explained_by_nothing(tiny_classifier, picture):
     model = tiny_classifier()
     model.network.head.weight.data.fill_(torch.nan)
-    assert next(explain_images(model, [picture])) == Failure(str(picture), NO_NUMBERS)
+    assert next(explain_images(model, [picture])) == Failure(str(picture), NOT_FINITE)
 
 
 @pytest.mark.parametrize("size", [(32, 32), (256, 256), (100, 70)])
@@ -179,7 +179,7 @@ def test_one_bad_image_does_not_stop_the_others_of_a_segmenter(tiny_segmenter, p
     assert all(module.training for module in model.modules())
     model.network.classifier[1].bias.data[:] = torch.nan
     assert list(explain_images(model, [picture])) == [
-        Failure(str(picture), "the model's scores are no numbers")
+        Failure(str(picture), "the model's scores are NaN or infinite")
     ]
 
 

@@ -32,7 +32,7 @@ def random_boxes(random, count, size):
 
 
 def scene(seed, *, images=12, size=120):
-    """Ground truth as a COCO file, and answers that find some objects, miss some, and invent some."""
+    """Ground truth as a COCO file, and answers that find, miss and invent some objects."""
     random = np.random.default_rng(seed)
     truth = {
         "images": [],

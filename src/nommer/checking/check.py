@@ -38,10 +38,10 @@ VAL_FRACTION = 0.2
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What was found in a data set, and where it is written."""
+    """The findings about a data set, and the folder that they are written to."""
 
     task: str
-    """What the data are for, such as "classification"; "" where that cannot be told."""
+    """The task that the data are for, such as "classification"; "" where that cannot be told."""
     summary: dict[str, Any]
     """Numbers about the data, by name."""
     findings: tuple[Issue, ...]
@@ -51,9 +51,7 @@ class CheckResult:
 
     @property
     def code(self) -> int:
-        """0 where there are but notes, 1 where there is a problem, 2 where training would refuse
-        the data.
-        """
+        """0 where there are but notes, 1 where there is a problem, 2 where training refuses."""
         return code_of(self.findings)
 
 
@@ -107,7 +105,7 @@ def _command(*words: str | Path, classes: Path | None, out: Path | None = None) 
 
 
 def _refused(root: Path, classes: Path | None, task: str, why: str, folder: Path) -> CheckResult:
-    """What is told of data that contradict themselves or fit nothing.
+    """Report on data that contradict themselves or fit nothing.
 
     Why, and what can be said of their images alone.
 
@@ -210,9 +208,7 @@ def find_all(task: Task, data: Data, facts: Facts) -> list[Issue]:
 
 
 def audit_issues(task: Task, data: Data, reports: Sequence[Any]) -> tuple[list[Issue], str | None]:
-    """What the audit of training finds, and the sentence with which training would refuse the data,
-    if it would.
-    """
+    """Return the findings of training's audit, and the sentence with which it would refuse."""
     refusal = None
     for policy in ("auto", "skip"):
         try:
@@ -281,7 +277,7 @@ def image_rows(data: Data, facts: Facts) -> list[dict[str, Any]]:
 
 
 def _file_facts(image: ImageReport) -> dict[str, Any]:
-    """What is known of an image file."""
+    """Return the known facts about an image file."""
     width, height = image.size or (None, None)
     return {
         "width": width,

@@ -36,7 +36,7 @@ VERDICTS = {
     "note": "These data can be used; see the notes.",
     "": "Nothing is amiss.",
 }
-"""What the gravest finding means."""
+"""The meaning of the gravest finding."""
 
 
 def write_report(
@@ -173,7 +173,7 @@ def _draw(
 
 
 def _without_folders(text: str) -> str:
-    """What is said of a file, without the folders that it lies in, for want of room."""
+    """Return a text about a file without the folders that it lies in, for want of room."""
     return re.sub(r"[^\s']*/", "", text)
 
 
@@ -193,7 +193,8 @@ def _add_classes(page: Page, data: LabelledImages[Any], facts: Facts, check: Tas
     page.figure(
         class_figure(data.class_names, counts, check.unit),
         caption=f"{check.unit.capitalize()} of each class, by split.",
-        alt=f"{check.unit.capitalize()} of {len(data.class_names)} classes; the table below has the numbers.",
+        alt=f"{check.unit.capitalize()} of {len(data.class_names)} classes; "
+        "the table below has the numbers.",
     )
     order = np.argsort(next(iter(counts.values())), kind="stable").tolist()
     rows = [[data.class_names[i], *(int(values[i]) for values in counts.values())] for i in order]

@@ -1,5 +1,4 @@
-"""Parts that look at the size of an image while they compute, written so that the size may stay
-open in an export.
+"""Modules that look at the size of an image while they compute, written for an open size.
 
 The backbone leaves it open by itself (`backbone.layout.pad_maps`, `backbone.resampling`). In a
 segmenter's decoder torch's own pooling to a grid of a given size asks how large its input is.

@@ -65,8 +65,9 @@ def capture(model: Recogniser, size: ImageSize) -> tuple[ExportedProgram, tuple[
 
 @contextmanager
 def without_torchvisions_warning() -> Iterator[None]:
-    """Leave out a warning that torchvision's suppression of doubles causes in torch, whenever it is
-    traced.
+    """Leave out a warning of torch about torchvision's suppression of doubles.
+
+    It comes whenever that is traced.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`create_unbacked_symint`")

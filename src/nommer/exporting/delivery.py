@@ -103,7 +103,7 @@ def delivery(settings: ExportSettings) -> Iterator[tuple[Path, Path]]:
 
 
 def _replace(out: Path, made: Path) -> None:
-    """Put what is in `made` into `out`, each file whole on disk, and remove everything else there."""
+    """Move files from `made` to `out`, each whole on disk, and remove everything else there."""
     names = {item.name for item in made.iterdir()}
     for item in sorted(made.iterdir()):
         with item.open("rb") as stream:

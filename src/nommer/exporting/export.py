@@ -1,5 +1,6 @@
-"""A model as one file that tells its classes and preprocessing, delivered only if it computes the
-same.
+"""A model as one file that tells its classes and preprocessing.
+
+It is delivered only if it computes the same.
 """
 
 import io

@@ -1,7 +1,7 @@
 """An exported ONNX model in 8-bit integers: post-training static quantisation by ONNX Runtime.
 
 The values of every activation are observed on prepared real images; weights are rounded per
-channel. What accuracy that costs is measured by `agreement`, and where there are labels by judging;
+channel. The loss of accuracy is measured by `agreement`, and where there are labels by evaluation;
 an export that costs too much is not delivered.
 """
 
@@ -32,7 +32,7 @@ between contexts.
 
 @dataclass(frozen=True)
 class QuantisationReport:
-    """What an exported model in 8-bit integers costs, on real images."""
+    """The price of an exported model in 8-bit integers, on real images."""
 
     weight_bits: int
     """8, or 7 where the exporting processor would overflow at 8; a file of 8 may overflow on
@@ -50,14 +50,14 @@ class QuantisationReport:
     in float32.
     """
     metric: str | None
-    """What is judged where there are labels: top1, or miou."""
+    """The number that is compared where there are labels: top1, or miou."""
     float32: float | None
     """The metric of the model in float32."""
     int8: float | None
     """The metric of the quantised one on the same images."""
     judged_images: int
     drop: float
-    """What is lost: of the metric, or without labels the share of answers that are others."""
+    """The loss: of the metric, or without labels the share of answers that are others."""
     max_drop: float
     """Largest loss with which a model is delivered."""
     passed: bool
@@ -68,8 +68,9 @@ class QuantisationReport:
 
 
 def quantise(source: Path, target: Path, images: Images) -> None:
-    """Write the ONNX model at `source` in 8-bit integers to `target`, with the same metadata but
-    for the precision.
+    """Write the ONNX model at `source` in 8-bit integers to `target`.
+
+    The metadata stay the same but for the precision.
 
     Args:
         source: as `export_model` writes it.

@@ -24,8 +24,9 @@ def parity_images(model: Recogniser, paths: Sequence[Path]) -> Prepared:
 
 
 def prepare_some(model: Recogniser, paths: Sequence[Path], wanted: int) -> dict[Path, Tensor]:
-    """So many of the images in `paths`, or all, evenly chosen, each (3, height, width) as the
-    exported model takes it.
+    """Return so many of the images in `paths`, evenly chosen, as the exported model takes them.
+
+    Or all, each (3, height, width).
 
     Of a segmenter their middle; of a detector each at its own size. Where some cannot be read,
     others take their place.
@@ -50,9 +51,7 @@ def prepare_some(model: Recogniser, paths: Sequence[Path], wanted: int) -> dict[
 
 
 def _evenly(count: int, wanted: int) -> list[int]:
-    """So many indices of `count` things, or all where there are no more, at even distances from the
-    first on.
-    """
+    """Return so many indices of `count` things, at even distances from the first on, or all."""
     chosen = min(wanted, count)
     return [number * count // chosen for number in range(chosen)]
 
@@ -61,8 +60,9 @@ def _evenly(count: int, wanted: int) -> list[int]:
 def compare(
     reference: Recogniser, exported: Recogniser, images: Prepared, size: ImageSize
 ) -> ParityReport:
-    """Run both on the same prepared images, in batches of several sizes, and resized where any size
-    will do.
+    """Run both on the same prepared images, in batches of several sizes.
+
+    The images are resized where any size will do.
 
     Raises:
         InputError: a detector that finds nothing in them, of which nothing could be compared.

@@ -1,4 +1,4 @@
-"""An exported model in 8-bit integers, delivered only if it answers nearly as well as in float32."""
+"""An exported model in 8-bit integers, delivered only if it answers nearly as in float32."""
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
@@ -31,14 +31,15 @@ def quantise_export(
     *,
     max_drop: float,
 ) -> QuantisationReport:
-    """Replace `folder/model.onnx` by the same in 8-bit integers, and write
-    `folder/quantisation.json`.
+    """Replace `folder/model.onnx` by the same in 8-bit integers.
+
+    `folder/quantisation.json` tells what that costs.
 
     Args:
         model: the original.
         source: where it was loaded from.
-        data: what to evaluate both on, by default the run's own data; where nothing is labelled only
-            answers are compared.
+        data: what to evaluate both on, by default the run's own data; where nothing is labelled
+            only answers are compared.
         paths: images to calibrate on, but for those of `data`, and to compare answers on.
         folder: with a float32 export in ONNX.
         max_drop: largest loss of top-1 accuracy or mean IoU; without labels, largest share of other

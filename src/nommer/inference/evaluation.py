@@ -1,4 +1,4 @@
-"""Judging a model that is on disk, on labelled images that are too."""
+"""Evaluating a model that is on disk, on labelled images that are too."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -10,7 +10,6 @@ import lightning as L
 
 from nommer.acceleration.compile import check_compiler, compile_inference
 from nommer.acceleration.fuse import fuse
-from nommer.data.formats.find import find_task
 from nommer.data.formats.labelled import Split, read_split
 from nommer.data.module import Loading
 from nommer.distributed.devices import one_device
@@ -27,7 +26,7 @@ from nommer.settings.train import default_workers
 from nommer.tasks.data import Data
 from nommer.tasks.evaluation import Evaluation, evaluate
 from nommer.tasks.module import Report
-from nommer.tasks.registry import task_of
+from nommer.tasks.registry import task_for, task_of
 from nommer.tasks.task import Task
 
 
@@ -66,7 +65,7 @@ class EvaluationResult:
 
 @dataclass(frozen=True)
 class Opened:
-    """A model and the audited data that it is to be judged on."""
+    """A model and the audited data that it is to be evaluated on."""
 
     model: Model
     task: Task
@@ -80,7 +79,7 @@ class Opened:
 
     @property
     def facts(self) -> dict[str, str]:
-        """What was judged on what, for the results."""
+        """The data and their split, for the results."""
         return {"data": str(self.root), "split": self.split}
 
     def notice(self) -> None:
@@ -99,7 +98,7 @@ class Opened:
         *,
         callbacks: Sequence[L.Callback] = (),
     ) -> Evaluation:
-        """Judge the model on `data`, all of the opened data or a part of it."""
+        """Evaluate the model on `data`, all of the opened data or a part of it."""
         with quiet_lightning():
             return evaluate(
                 self.task.module.for_evaluation(self.model, data, settings.inference),
@@ -155,7 +154,7 @@ def read_for(model: Model, task: Task, root: Path, classes: Path | None) -> Data
 
 
 def evaluate_model(settings: EvaluateSettings) -> EvaluationResult:
-    """Judge a model on disk, as `nommer.evaluate` describes."""
+    """Evaluate a model on disk, as `nommer.evaluate` describes."""
     if settings.compile:
         check_compiler()
     opened = open_model_and_data(settings)
@@ -182,7 +181,7 @@ def check_task(root: Path, task: Task, classes: Path | None = None) -> None:
     Raises:
         InputError: what the data is for, and what the model does.
     """
-    found = find_task(root, classes)
+    found = task_for(root, classes).name
     if found != task.name:
         raise InputError(f"{root}: is laid out for {found}, but the model does {task.name}")
 
@@ -196,7 +195,7 @@ def issues_hint(data: Data) -> str:
 
 
 def is_data_of_run(data: Data, run: RunFolder) -> bool:
-    """Whether the run was trained on this folder.
+    """Tell if the run was trained on this folder.
 
     The same place, or every file that the run wrote down.
     """
@@ -248,7 +247,7 @@ def data_of_run(run: RunFolder) -> Path:
 
 
 def choose_split(data: Data, split: SplitChoice, *, run: RunFolder) -> tuple[str, Data]:
-    """The name of the split to judge, and the data with nothing but that split.
+    """The name of the split to evaluate on, and the data with nothing but that split.
 
     "auto" is "val" where the data has it, or where the run split this data itself; otherwise
     everything.

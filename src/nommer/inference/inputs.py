@@ -1,4 +1,4 @@
-"""What the verbs are given, as what they work with: models on devices, lists of images."""
+"""The inputs of the verbs: models on devices, lists of images."""
 
 import sys
 from collections.abc import Sequence
@@ -19,9 +19,7 @@ from nommer.zoo import CARD, DESCRIPTION, default_entry, find_entry
 
 
 def images_to_compare(run: RunFolder, data: Path | None) -> list[Path]:
-    """The images of the data asked for, whatever their format, or else those that the run wrote
-    down.
-    """
+    """Return the images of the data asked for, or else those that the run wrote down."""
     if data is None and run.split.is_file():
         listed = read_split(data_of_run(run), run.split)
         return sorted(path for paths in listed.values() for path in paths)
@@ -68,7 +66,7 @@ def or_of_zoo(model: Path | str, images: Sequence[str]) -> tuple[Path | str, Seq
 
 
 def is_model(path: Path) -> bool:
-    """Whether a path is, by its looks, a model and no images.
+    """Tell if a path is, by its looks, a model and no images.
 
     A folder or a file of one, or a name of the zoo.
     """

@@ -22,7 +22,7 @@ class Computation:
     precision: str
     """Number format of the products: 32, bf16, 16 or int8."""
     runtime: str
-    """What runs the network, and where."""
+    """The library that runs the network, and the device."""
 
     def notice(self) -> None:
         """Say it."""
@@ -34,9 +34,7 @@ class Computation:
 
 
 def computation_of(model: Model, precision: Precision, device: str) -> Computation:
-    """How `model`, which is fused or exported, computes what is asked for in `precision` on
-    `device`.
-    """
+    """Return how `model`, fused or exported, computes what is asked for on `device`."""
     if (exported := model.exported) is not None:
         found = {"float32": "32"}.get(exported.precision, exported.precision)
         return Computation(found, f"{exported.runtime.name} on the CPU")

@@ -1,1 +1,1 @@
-"""Models that answer questions about images: a backbone, a head, and what prediction needs to know."""
+"""Models that answer images: a backbone, a head, names of classes and preprocessing."""

@@ -13,7 +13,7 @@ from nommer.data.transforms import Preprocessing
 from nommer.errors import InputError, check_minimum
 from nommer.models.networks import build_network, describe_network
 from nommer.models.recogniser import (
-    NO_NUMBERS,
+    NOT_FINITE,
     Recogniser,
     View,
     evaluating,
@@ -74,7 +74,7 @@ class Classifier(Recogniser):
 
     @classmethod
     def of(cls, network: Any, description: Mapping[str, Any]) -> "Classifier":
-        """Return the classifier of a network, with the labels and preprocessing of a description."""
+        """Return the classifier of a network that a description tells of."""
         return cls(
             network,
             class_names=description["class_names"],
@@ -167,7 +167,7 @@ class Classifier(Recogniser):
                         source_name(source), self.class_names, probabilities, self.threshold
                     )
                 else:
-                    yield Failure(source_name(source), NO_NUMBERS)
+                    yield Failure(source_name(source), NOT_FINITE)
 
     @torch.inference_mode()
     def _probabilities(self, prepared: list[Tensor]) -> Tensor:

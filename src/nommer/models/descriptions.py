@@ -61,7 +61,7 @@ _KINDS: dict[str, Any] = {
     "input": _INPUT,
     "precision": Literal["float32", "int8"],
 }
-"""What stands in a description, by name; anything else is not looked at by anyone."""
+"""The entries of a description, by name; nobody looks at any other."""
 
 
 def check_description_values(description: Mapping[str, Any], preprocessing: type) -> None:

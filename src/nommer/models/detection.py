@@ -1,6 +1,4 @@
-"""A detector: the network, its classes and what the data call them, and how its images are
-prepared.
-"""
+"""A detector: the network, its classes and their ids, and how its images are prepared."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -177,7 +175,7 @@ class Detector(Recogniser):
         Validation, evaluate and predict all come through here.
 
         Returns:
-            None where the network's scores are no numbers.
+            None where the network's scores are NaN or infinite.
 
         Raises:
             InputError: a threshold that is not from 0 to 1, or fewer than one answer asked for.
@@ -201,7 +199,7 @@ class Detector(Recogniser):
     def _at_size(
         self, found: dict[str, Tensor], seen: tuple[int, int], size: tuple[int, int]
     ) -> Detections:
-        """What was found in an image seen at one size, in pixels of another."""
+        """Return the objects in an image seen at one size, in pixels of another."""
         scales = torch.tensor([size[1] / seen[1], size[0] / seen[0]] * 2, dtype=torch.float64)
         boxes = found["boxes"].cpu().double() * scales
         boxes = boxes.minimum(torch.tensor([size[1], size[0]] * 2, dtype=torch.float64))

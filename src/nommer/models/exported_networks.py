@@ -26,7 +26,7 @@ counted from 0."""
 
 @runtime_checkable
 class Runtime(Protocol):
-    """What computes an exported model, on the CPU."""
+    """A library that computes an exported model, on the CPU."""
 
     name: str
     """As people call it."""
@@ -63,9 +63,7 @@ class ExportedNetwork(nn.Module):
         return self.run(OUTPUT, images)
 
     def notice_padding(self, side: int) -> None:
-        """Say once that an image is padded because the file takes none with a side of less than
-        `side` pixels.
-        """
+        """Say once that an image is padded because it has a side of less than `side` pixels."""
         if not self._padded:
             self._padded = True
             notice(
@@ -114,7 +112,7 @@ class ExportedDenseNetwork(ExportedNetwork, DenseNetwork):
     It takes images of one size, or of any size from a smallest one.
     """
 
-    ranks = {OUTPUT: 4, CELLS: 4}
+    ranks: ClassVar[Mapping[str, int]] = {OUTPUT: 4, CELLS: 4}
 
     def __init__(self, runtime: Runtime, description: Mapping[str, Any], path: Path) -> None:
         super().__init__(runtime, description, path)
@@ -123,8 +121,9 @@ class ExportedDenseNetwork(ExportedNetwork, DenseNetwork):
         self.fixed_size = None if size["dynamic_size"] else int(size["size"])
 
     def scores(self, images: Images) -> ClassMap:
-        """Class scores (B, classes, ceil(H / stride), ceil(W / stride)) of prepared images (B, 3,
-        H, W).
+        """Return class scores of the cells of prepared images (B, 3, H, W).
+
+        They are (B, classes, ceil(H / stride), ceil(W / stride)).
 
         Images below the smallest size are padded with zeros at the right and bottom.
         """
@@ -139,7 +138,7 @@ class ExportedDenseNetwork(ExportedNetwork, DenseNetwork):
 class ExportedObjectNetwork(ExportedNetwork, ObjectNetwork):
     """An exported detector's network; it takes one image at a time, of any size."""
 
-    ranks = dict(zip(OBJECTS, (2, 1, 1), strict=True))
+    ranks: ClassVar[Mapping[str, int]] = dict(zip(OBJECTS, (2, 1, 1), strict=True))
 
     def __init__(self, runtime: Runtime, description: Mapping[str, Any], path: Path) -> None:
         super().__init__(runtime, description, path)

@@ -29,7 +29,7 @@ _BAND = 2**23
 
 
 class DenseNetwork(nn.Module):
-    """What sliding and enlarging ask of a network.
+    """The demands of sliding and enlarging on a network.
 
     `forward` gives the scores at the images' own size.
     """
@@ -41,15 +41,14 @@ class DenseNetwork(nn.Module):
     """Side of the only images that the network takes; None for any size."""
 
     def scores(self, images: Images) -> ClassMap:
-        """Class scores (B, classes, ceil(H / stride), ceil(W / stride)) of normalised images (B, 3,
-        H, W).
+        """Return class scores of the cells of normalised images (B, 3, H, W).
+
+        They are (B, classes, ceil(H / stride), ceil(W / stride)).
         """
         raise NotImplementedError
 
     def notice_padding(self, side: int) -> None:
-        """Called where an image is padded because the network takes none with a side of less than
-        `side` pixels.
-        """
+        """Take notice that an image is padded because it has a side of less than `side` pixels."""
 
 
 @torch.inference_mode()
@@ -95,7 +94,7 @@ def _mean(views: Sequence["_View"], start: int, stop: int) -> BandScores:
 
 
 def _possible(network: DenseNetwork, inference: Inference, window: int) -> tuple[Inference, int]:
-    """What is asked for, and the side of the window, as the network can do it."""
+    """Return the inference and the side of the window that the network can do."""
     window = inference.window or window
     if network.fixed_size is None:
         return inference, ceil(window / network.stride) * network.stride
@@ -127,8 +126,9 @@ def _views(
 
 
 class _View:
-    """One look at an image, at a scale and perhaps mirrored, whose scores are enlarged row by row,
-    downwards only.
+    """One look at an image, at a scale and perhaps mirrored.
+
+    Its scores are enlarged row by row, downwards only.
     """
 
     def __init__(
@@ -215,9 +215,7 @@ def _slide(
 
 
 def _across(network: DenseNetwork, band: Images, lefts: list[int], side: int) -> ImageScores:
-    """Scores of the cells of one row of windows, `side` cells wide, that begin at the columns
-    `lefts`.
-    """
+    """Return the scores of one row of windows, `side` cells wide, that begin at `lefts`."""
     stride, ramp = network.stride, _ramp(side, band.device)
     shape = (band.shape[-2] // stride, band.shape[-1] // stride)
     total, weights = band.new_zeros(network.num_classes, *shape), band.new_zeros(shape[1])
@@ -231,8 +229,9 @@ def _across(network: DenseNetwork, band: Images, lefts: list[int], side: int) ->
 
 
 def _pad(image: Images, network: DenseNetwork) -> NextImages:
-    """The image with zeros at the right and bottom, up to whole cells, and to one window where its
-    size is fixed.
+    """Return the image with zeros at the right and bottom, up to whole cells.
+
+    Where the network's size is fixed, up to one window.
     """
     height, width = (max(side, network.fixed_size or 0) for side in image.shape[-2:])
     if (height, width) != image.shape[-2:]:
@@ -244,8 +243,9 @@ def _pad(image: Images, network: DenseNetwork) -> NextImages:
 
 
 def _starts(cells: int, side: int, overlap: float) -> list[int]:
-    """Where windows of `side` cells begin so that they cover all `cells`, evenly, and overlap
-    enough.
+    """Return where windows of `side` cells begin so that they cover all `cells` evenly.
+
+    They overlap enough.
     """
     step = max(1, floor(side * (1 - overlap)))
     count = ceil((cells - side) / step) + 1

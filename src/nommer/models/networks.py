@@ -46,11 +46,11 @@ _TRIPPED = (
     TypeError,
     ValueError,
 )
-"""What constructors in timm raise for options that make no sense, which they do not check."""
+"""Errors of constructors in timm for options that make no sense, which they do not check."""
 
 
 def describe_network(network: nn.Module) -> dict[str, Any]:
-    """What `build_network` needs to build the same network again, as plain values.
+    """Return plain values from which `build_network` builds the same network again.
 
     Raises:
         ValueError: a network that neither is a NomMer nor comes from timm.

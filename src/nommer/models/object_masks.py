@@ -1,6 +1,4 @@
-"""Masks of objects between their boxes' cells, in which networks learn them, and the pixels of an
-image.
-"""
+"""Masks of objects: in the cells of their boxes, where networks learn them, and in pixels."""
 
 import math
 
@@ -21,7 +19,7 @@ def crop_masks(
     cells: int,
     aligned: bool,
 ) -> Float[Tensor, "boxes {cells} {cells}"]:
-    """What a mask is in the cells of a box, for each box.
+    """Return the masks in the cells of each box.
 
     Args:
         masks: (n, h, w) of an image's objects.

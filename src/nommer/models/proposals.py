@@ -1,5 +1,6 @@
-"""Region proposals: torchvision's network, with anchors that lie where the maps' cells do and the
-published loss.
+"""Region proposals: torchvision's network with the published loss.
+
+Anchors lie where the maps' cells do.
 """
 
 from collections.abc import Sequence
@@ -72,7 +73,7 @@ class ProposalHead(RPNHead):  # type: ignore[misc]
     """
 
     def forward(self, x: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Whether and where, per map and anchor.
+        """Objectness and moves, per map and anchor.
 
         (B, anchors, rows, columns) and (B, 4 anchors, rows, columns).
         """

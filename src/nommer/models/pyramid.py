@@ -1,6 +1,4 @@
-"""The four feature maps under dense heads, of any backbone of timm's contract, and what such a
-network owes timm.
-"""
+"""Heads on the four feature maps of any backbone of timm's contract, which they keep."""
 
 import re
 from typing import Any
@@ -13,7 +11,7 @@ NUM_MAPS = 4
 
 
 class OnBackbone(nn.Module):
-    """A head on a backbone of timm's contract, which it keeps itself: layers, decay, checkpointing."""
+    """A head on a backbone of timm's contract, which it keeps: layers, decay, checkpointing."""
 
     backbone: Any
 
@@ -38,8 +36,9 @@ class OnBackbone(nn.Module):
 
 
 def pyramid_of(backbone: Any) -> tuple[list[int], list[int]]:
-    """Channels and strides of the four feature maps, finest first, of a backbone that is cut down
-    to what they need.
+    """Return channels and strides of the four feature maps, finest first.
+
+    The backbone is cut down to what they need.
 
     Raises:
         InputError: not four maps, each half as fine as the one before it, or images of one size

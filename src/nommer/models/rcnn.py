@@ -28,7 +28,7 @@ Image = Float[Tensor, "3 _ _"]
 
 
 class ObjectNetwork(nn.Module):
-    """What a detector asks of its network."""
+    """The demands of a detector on its network."""
 
     num_classes: int
     has_masks: bool
@@ -142,12 +142,12 @@ class RCNN(OnBackbone, ObjectNetwork):
             cells of each box.
 
         Raises:
-            FloatingPointError: scores that are no numbers.
+            FloatingPointError: scores that are NaN or infinite.
         """
         padded = self.pad(images)
         maps = self.feature_maps(padded.tensors)
         if not all(map_.isfinite().all() for map_ in maps.values()):
-            raise FloatingPointError("the model's feature maps are no numbers")
+            raise FloatingPointError("the model's feature maps are NaN or infinite")
         proposals, _ = self.proposals(padded, maps)
         pyramid = list(maps.values())
         answers = self.roi_heads.detect(
@@ -159,9 +159,7 @@ class RCNN(OnBackbone, ObjectNetwork):
         return found
 
     def pad(self, images: Sequence[Image]) -> ImageList:
-        """One tensor of all images, with zeros at the right and bottom up to whole cells of the
-        coarsest map.
-        """
+        """Return one tensor of all images, with zeros up to whole cells of the coarsest map."""
         multiple = self.strides[NUM_MAPS - 1]
         sizes = [(image.shape[-2], image.shape[-1]) for image in images]
         height, width = (
@@ -173,8 +171,9 @@ class RCNN(OnBackbone, ObjectNetwork):
         return ImageList(batch, sizes)
 
     def feature_maps(self, images: Images) -> dict[str, Tensor]:
-        """The five maps of the feature pyramid, finest first, (B, fpn_channels, rows, columns)
-        each.
+        """Return the five maps of the feature pyramid, finest first.
+
+        They are (B, fpn_channels, rows, columns) each.
         """
         maps = self.backbone.forward_intermediates(
             images, indices=NUM_MAPS, intermediates_only=True

@@ -1,4 +1,4 @@
-"""What the models of all tasks share.
+"""The models of all tasks.
 
 From images as they are to the network's input, and an answer for each.
 """
@@ -22,7 +22,7 @@ from nommer.settings.pixel_range import Reading
 
 Answer = TypeVar("Answer")
 
-NO_NUMBERS = "the model's scores are no numbers"
+NOT_FINITE = "the model's scores are NaN or infinite"
 
 
 @runtime_checkable
@@ -165,10 +165,11 @@ class Recogniser(nn.Module):
     def answer_each(
         self, sources: Sequence[ImageSource], answer: Callable[[str, Image.Image], Answer | None]
     ) -> Iterator[Answer | Failure]:
-        """The answers of `answer` to the name and the decoded image of every source, with one image
-        in memory.
+        """Yield the answers of `answer` to the name and the decoded image of every source.
 
-        What cannot be decoded, or is answered by None for scores that are no numbers, gets a
+        One image is in memory at a time.
+
+        What cannot be decoded, or is answered by None for scores that are NaN, gets a
         `Failure`.
         """
         for source in sources:
@@ -178,7 +179,7 @@ class Recogniser(nn.Module):
                 yield image
                 continue
             answered = answer(name, image)
-            yield Failure(name, NO_NUMBERS) if answered is None else answered
+            yield Failure(name, NOT_FINITE) if answered is None else answered
 
 
 _watch = Lock()

@@ -1,4 +1,4 @@
-"""What is in a proposal: class, exact box and mask, found in one stage or in a cascade of stages.
+"""Class, exact box and mask of a proposal, found in one stage or in a cascade of stages.
 
 Each stage of a cascade starts from the boxes of the one before, and all classes move the boxes
 alike. Faster R-CNN is one stage, in which each class moves them in its own way. Heads, samplers and
@@ -53,11 +53,11 @@ class Samples(NamedTuple):
     matches: Integer[Tensor, "samples"]
     """Which of the image's objects that is; 0 for background."""
     given: Bool[Tensor, "samples"]
-    """Whether it is no proposal but an object's own box."""
+    """True of an object's own box, which is no proposal."""
 
 
 class Answers(NamedTuple):
-    """What was found in one image, the best first."""
+    """The objects in one image, the best first."""
 
     boxes: Float[Tensor, "found 4"]
     scores: Float[Tensor, "found"]
@@ -103,14 +103,12 @@ class BoxStage(nn.Module):
     def forward(
         self, pooled: Float[Tensor, "boxes channels cells cells"]
     ) -> tuple[Float[Tensor, "boxes classes"], Float[Tensor, "boxes moves 4"]]:
-        """Scores of background and classes, and how to move each box, by class or for all of them
-        alike.
-        """
+        """Return scores of background and classes, and how to move each box, by class or not."""
         scores, moves = self.predictor(self.head(_as_weights(pooled, self)))
         return scores.float(), moves.float().unflatten(1, (-1, 4))
 
     def sample(self, proposals: Float[Tensor, "proposals 4"], target: Target) -> Samples:
-        """Proposals of one image and its objects' own boxes, chosen at random, and what they show."""
+        """Return proposals of one image and its objects' own boxes, chosen at random."""
         own = target["boxes"].to(proposals)
         boxes = torch.cat([proposals, own])
         labels = matches = torch.zeros(len(boxes), dtype=torch.long, device=boxes.device)
@@ -222,7 +220,7 @@ class MaskHead(nn.Module):
         )
 
     def targets(self, samples: Samples, target: Target, *, cells: int) -> Tensor:
-        """What is to be learned (boxes, cells, cells), for the samples that show objects."""
+        """Return the targets (boxes, cells, cells), for the samples that show objects."""
         shows = samples.labels > 0
         return crop_masks(
             target["masks"],
@@ -329,12 +327,12 @@ class RoIHeads(nn.Module):
         threshold: float,
         most: int,
     ) -> list[Answers]:
-        """What is in the proposals of each image.
+        """Return the objects in the proposals of each image.
 
         The last stage's boxes, scored by the mean of all stages' scores.
 
         Raises:
-            FloatingPointError: scores that are no numbers.
+            FloatingPointError: scores that are NaN or infinite.
         """
         boxes, scores = list(proposals), []
         for stage in self.stages:
@@ -344,7 +342,7 @@ class RoIHeads(nn.Module):
             boxes = [part[:, 0] for part in moved]  # for a next stage, which only cascades have
         mean = torch.stack(scores).mean(0)
         if not mean.isfinite().all():
-            raise FloatingPointError("the model's scores are no numbers")
+            raise FloatingPointError("the model's scores are NaN or infinite")
         probabilities = torch.split(mean.softmax(-1), [len(part) for part in moved])
         return [
             self._best(*pair, threshold=threshold, most=most)
@@ -359,9 +357,7 @@ class RoIHeads(nn.Module):
         threshold: float,
         most: int,
     ) -> Answers:
-        """Of one image: all pairs of box and class above the threshold, without doubles, the best
-        first.
-        """
+        """Return the pairs of box and class above the threshold, without doubles, best first."""
         at, labels = (probabilities[:, 1:] > threshold).nonzero().unbind(1)
         labels = labels + 1
         scores, boxes = probabilities[at, labels], boxes[at, labels if boxes.shape[1] > 1 else 0]
@@ -370,9 +366,7 @@ class RoIHeads(nn.Module):
         return Answers(boxes[kept], scores[kept], labels[kept])
 
     def masks(self, maps: Sequence[Tensor], answers: Sequence[Answers]) -> list[Tensor]:
-        """Of each image the probabilities (found, 2 cells, 2 cells) of the answers' masks in their
-        boxes.
-        """
+        """Return the probabilities (found, 2 cells, 2 cells) of masks in their boxes."""
         if self.mask_head is None:
             return []
         labels = torch.cat([answer.labels for answer in answers])

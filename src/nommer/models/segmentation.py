@@ -137,7 +137,7 @@ class Segmenter(Recogniser):
     ) -> Iterator[tuple[int, BandScores]]:
         """The scores of every pixel of one prepared image, in bands of rows.
 
-        See `heads.inference.score_bands`.
+        See `models.inference.score_bands`.
         """
         window = self.preprocessing.image_size
         return score_bands(self.network, image, size=size, inference=inference, window=window)
@@ -145,8 +145,9 @@ class Segmenter(Recogniser):
     def scores(
         self, image: Images, *, size: tuple[int, int], inference: Inference = Inference()
     ) -> Float[Tensor, "classes height width_px"]:
-        """The scores of every pixel of one prepared image (1, 3, h, w) at the size (H, W),
-        (classes, H, W) float32.
+        """Return the scores of every pixel of one prepared image (1, 3, h, w) at the size (H, W).
+
+        They are (classes, H, W) float32.
 
         Their softmax are the probabilities. The bands of `score_bands` together: as large as it
         sounds.
@@ -186,11 +187,12 @@ class Segmenter(Recogniser):
     def label(
         self, image: Images, *, size: tuple[int, int], inference: Inference = Inference()
     ) -> np.ndarray | None:
-        """The most probable class of every pixel of one prepared image (1, 3, h, w) at the size (H,
-        W), uint8.
+        """Return the most probable class of every pixel of one prepared image (1, 3, h, w).
+
+        It is uint8, at the size (H, W).
 
         Returns:
-            None where the network's scores are no numbers.
+            None where the network's scores are NaN or infinite.
         """
         labels = np.empty(size, np.uint8)
         with evaluating(self):

@@ -41,7 +41,7 @@ _TRIPPED = (
     *(ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RecursionError),
     *(RuntimeError, TypeError, ValueError),
 )
-"""What constructors raise for values that make no sense together."""
+"""Errors of constructors for values that make no sense together."""
 
 _PROGRAM = ".pt2"
 """Ending of programs of `torch.export`."""
@@ -97,8 +97,7 @@ def _withdraw_numbers(path: Path) -> None:
 
 
 def load(path: str | Path) -> Model:
-    """Load a model: run folder, `model/` folder, exported `.onnx`, published checkpoint, or name of
-    the zoo.
+    """Load a model: run folder, `model/` folder, exported `.onnx`, checkpoint, or zoo name.
 
     Nothing in the file is executed: weights are safetensors, other people's `.pt` are read as plain
     tensors only, and a `.pt2`, which would be, is refused.
@@ -227,8 +226,9 @@ def nommer_of(model: Model, source: str | Path) -> NomMer:
 
 
 def load_backbone(network: OnBackbone, source: Path) -> tuple[list[str], list[str]]:
-    """Take over the backbone of any model, a classifier's or what was built on one, on disk or a
-    published checkpoint.
+    """Take over the backbone of any model, on disk or a published checkpoint.
+
+    A classifier's, or what was built on one.
 
     A position embedding of another size is resampled.
 

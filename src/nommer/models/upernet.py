@@ -60,9 +60,7 @@ class UPerNet(OnBackbone, DenseNetwork):
             self.auxiliary = _fcn_head(channels[2], auxiliary_channels, num_classes, dropout)
 
     def forward(self, images: Images) -> PixelLogits:
-        """Class scores (B, classes, H, W) of normalised images (B, 3, H, W), bilinear from
-        `scores`.
-        """
+        """Return class scores (B, classes, H, W) of normalised images, bilinear from `scores`."""
         return enlarge(self.scores(images), images, self.stride)
 
     def forward_with_auxiliary(self, images: Images) -> tuple[PixelLogits, PixelLogits | None]:
@@ -101,8 +99,9 @@ class UPerNet(OnBackbone, DenseNetwork):
 
 
 class TolerantBatchNorm(nn.BatchNorm2d):
-    """A batch norm that uses its running statistics where a batch holds one value per channel,
-    which has no variance.
+    """A batch norm for batches that hold one value per channel, which has no variance.
+
+    Then it uses its running statistics.
 
     So pyramid pooling to 1 x 1 trains with one image per batch.
     """

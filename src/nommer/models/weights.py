@@ -22,10 +22,10 @@ WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "net", "network
 """Entries under which people keep weights, or what holds them."""
 
 PREFIXES = ("module.", "model.", "network.")
-"""What names of weights begin with where a network was wrapped, besides "_orig_mod."."""
+"""Prefixes of names of weights where a network was wrapped, besides "_orig_mod."."""
 
 _COMPILED = "_orig_mod."
-"""What `torch.compile` puts into names, at any place."""
+"""The part that `torch.compile` puts into names, at any place."""
 
 _LEFT_OUT = (
     *("argparse.Namespace", "types.SimpleNamespace", "collections.defaultdict"),
@@ -35,7 +35,7 @@ _LEFT_OUT = (
     *("numpy.ndarray", "numpy.dtype", "_codecs.encode"),
     *(f"numpy.dtypes.{name}DType" for name in ("Float64", "Float32", "Int64", "Int32", "Bool")),
 )  # fmt: skip
-"""What people save beside weights; in its place `_Nothing` is put."""
+"""Objects that people save beside weights; in their place `_Nothing` is put."""
 
 _DTYPES = {torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.bool}
 _DTYPES |= {torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8}
@@ -214,8 +214,7 @@ def refuse_values(
     if broken:
         shown = ", ".join(shortened(name) for name in broken[:5])
         raise InputError(
-            f"{source}: {len(broken)} entries hold values that are no numbers (NaN or infinite): "
-            f"{shown}"
+            f"{source}: {len(broken)} entries hold values that are NaN or infinite: {shown}"
         )
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from nommer.backbone.contexts import CONTEXTS
 from nommer.backbone.network import NomMer
 from nommer.data.sources import ImageSource, source_name
-from nommer.models.recogniser import NO_NUMBERS, Recogniser, open_source
+from nommer.models.recogniser import NOT_FINITE, Recogniser, open_source
 from nommer.models.storage import nommer_of
 from nommer.nominations.attention_maps import AttentionTrace
 from nommer.nominations.cells import block_strides, cells_of, pixel_tokens
@@ -63,7 +63,7 @@ def explain_image(
     with NominationTrace(model, keep_maps=True) as trace, _attention(model, places) as attention:
         answer = model.answer(view, name)
     if answer is None:
-        return Failure(name, NO_NUMBERS)
+        return Failure(name, NOT_FINITE)
     prediction = answer.sure()
     parts, shares_of_parts = prediction.parts(), {}
     if parts is not None:

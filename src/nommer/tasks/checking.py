@@ -16,7 +16,7 @@ from nommer.data.formats.labelled import LabelledImages
 
 @dataclass(frozen=True)
 class Facts:
-    """What was found on reading every sample."""
+    """The reports on all samples, which were read whole."""
 
     reports: Sequence[Any]
     """The task's own, for its audit."""
@@ -49,11 +49,11 @@ class TaskCheck(ABC):
     """One task's answers."""
 
     unit: ClassVar[str]
-    """What is counted of each class."""
+    """The things that are counted of each class."""
 
     @abstractmethod
     def key(self, sample: Any, report: Any) -> Hashable:
-        """What is equal for two samples that are labelled alike."""
+        """Return a value that is equal for two samples that are labelled alike."""
 
     @abstractmethod
     def count(self, data: Any, samples: Sequence[Any], facts: Facts) -> np.ndarray:

@@ -26,7 +26,7 @@ class ClassScores(NamedTuple):
 
 
 def class_scores(confusion: Tensor) -> ClassScores:
-    """What a confusion matrix (rows true, columns predicted) says of each class."""
+    """Return the scores of each class by a confusion matrix (rows true, columns predicted)."""
     hits, support, predicted = (
         confusion.diag().double(),
         confusion.sum(1).double(),

@@ -38,6 +38,10 @@ class Auditing:
 class TaskData(ABC):
     """A task's data, in the order in which the verbs ask for them."""
 
+    def recognises(self, root: Path) -> bool:
+        """Tell if data have a layout that this task reads itself, beside `nommer.data.formats`."""
+        return False
+
     @abstractmethod
     def read(
         self, root: Path, *, classes: Path | None, class_names: tuple[str, ...] | None = None
@@ -73,9 +77,9 @@ class TaskData(ABC):
         return Auditing(on_bad_sample=on_bad_sample, training=False, reading=reading)
 
     def describe_classes(self, data: Any) -> dict[str, Any]:
-        """Return what labels mean, for who reads a run's results, and for a resumed run to compare."""
+        """Return the meaning of labels, for readers of results and for a resumed run."""
         return {"classes": list(data.class_names)}
 
     def absent_hint(self, data: Any) -> str:
-        """Return a hint at classes of the model that no image is of; nothing where none is lacking."""
+        """Return a hint at classes of the model that no image is of; else nothing."""
         return ""

@@ -1,4 +1,4 @@
-"""What training has in common whatever is learned.
+"""The Lightning module that the tasks have in common.
 
 Optimiser, schedule and exact randomness, as a Lightning module.
 """
@@ -30,7 +30,7 @@ class Report(Protocol):
 
     @property
     def images(self) -> int:
-        """How many images were judged."""
+        """How many images were evaluated."""
 
     @property
     def confusion(self) -> Tensor:
@@ -67,7 +67,7 @@ class TaskModule(L.LightningModule):
         """Shown the norm of the gradient before it was clipped, after which the weights change."""
         self.compiled: Callable[..., Any] | None = None
         """The forward pass of training, where it is compiled; the model itself stays as it is and
-        is judged so.
+        is evaluated so.
         """
         self.losses = torch.zeros(2)
         """Of the epoch so far, in this process: the sum of the training loss over images, and the
@@ -88,7 +88,7 @@ class TaskModule(L.LightningModule):
 
     @property
     def score(self) -> float | None:
-        """What the last validation gave for `measure`; None before the first one."""
+        """The value of `measure` in the last validation; None before the first one."""
         return None if self.report is None else getattr(self.report, self.measure)
 
     def on_train_epoch_start(self) -> None:
@@ -99,14 +99,16 @@ class TaskModule(L.LightningModule):
         self.losses = torch.zeros(2, device=self.device)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Make noise, drop path and mixing depend on (seed, epoch, process, batch) alone, so that
-        resuming is exact.
+        """Make randomness depend on (seed, epoch, process, batch) alone: resuming is exact.
+
+        Noise, drop path and mixing.
         """
         seed_all(derive_seed(self.seed, self.current_epoch, self.global_rank, batch_idx))
 
     def log_loss(self, loss: Tensor, images: int) -> Tensor:
-        """Add the training loss of a batch to the epoch's mean, which is logged after its
-        validation.
+        """Add the training loss of a batch to the epoch's mean.
+
+        It is logged after the epoch's validation.
         """
         counted = loss.new_full((), images, dtype=torch.float32)
         self.losses = self.losses.to(loss.device) + torch.stack(

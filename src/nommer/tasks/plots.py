@@ -25,8 +25,9 @@ _MOST_CURVES = 20
 def plot_curves(
     history: Sequence[Mapping[str, Any]], curves: Mapping[str, str], path: Path
 ) -> None:
-    """Loss, the validation's numbers that `curves` names (name on the plot -> in the history), and
-    learning rate.
+    """Draw loss, the validation's numbers that `curves` names, and learning rate.
+
+    `curves` maps names on the plot to names in the history.
     """
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     loss, scores, rate = figure.subplots(1, 3)
@@ -49,8 +50,9 @@ def plot_curves(
 def plot_nominations(
     history: Sequence[Mapping[str, Any]], path: Path, *, contexts: Sequence[str] = CONTEXTS
 ) -> None:
-    """Share of each context that the network has, per nominator block over the epochs, on the
-    validation images.
+    """Draw the share of each context, per nominator block over the epochs.
+
+    On the validation images, of the contexts that the network has.
     """
     blocks = list(dict.fromkeys(row["block"] for row in history))
     figure = Figure(figsize=(3.6 * max(2, len(blocks)), 3.4))
@@ -162,9 +164,7 @@ def _place(
     most: tuple[float, float],
     **text: Any,
 ) -> None:
-    """Draw a picture around `centre` as large as `most` (width, height) allows, and its caption
-    above.
-    """
+    """Draw a picture around `centre`, at most as large as `most`, and its caption above."""
     scale = min(most[0] / picture.width, most[1] / picture.height) / 2
     (x, y), across, down = centre, scale * picture.width, scale * picture.height
     axes.imshow(picture, extent=(x - across, x + across, y + down, y - down))
@@ -237,8 +237,9 @@ def plot_rows(
 def plot_precision_recall(
     precision: np.ndarray, names: Sequence[str], path: Path, *, title: str = "boxes at IoU 0.5"
 ) -> None:
-    """Precision over recall of each class, (101, classes) with -1 where a class does not occur, and
-    their mean.
+    """Draw precision over recall of each class and their mean.
+
+    (101, classes), with -1 where a class does not occur.
     """
     figure = Figure(figsize=(6.4, 4.6), layout="constrained")
     axes = figure.subplots()

@@ -22,7 +22,8 @@ def task_for(root: Path, classes: Path | None = None) -> Task:
     Raises:
         InputError: a layout of no task.
     """
-    return TASKS[find_task(root, classes)]
+    own = (task for task in TASKS.values() if task.data.recognises(root))
+    return next(own, None) or TASKS[find_task(root, classes)]
 
 
 def task_of(model: Recogniser) -> Task:

@@ -15,7 +15,7 @@ _LONGEST = 200
 
 
 class TaskResults(ABC):
-    """What is written for people to look at."""
+    """The files that people look at."""
 
     plots: ClassVar[str]
     """The pictures that a run shows, by file name."""

@@ -1,4 +1,4 @@
-"""A task's part in a study: how its answers differ, and the regions of its images that are known."""
+"""A task's part in a study: how answers differ, and the known regions of images."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping

@@ -20,7 +20,7 @@ CALIBRATION_BINS = 15
 
 @dataclass(frozen=True)
 class ClassificationReport(HasConfusion):
-    """The evaluation over a data set; shares are from 0 to 1, None where a number has no meaning."""
+    """The evaluation over a data set; shares from 0 to 1, None where a number has no meaning."""
 
     class_measure: ClassVar[str] = "recall"
 
@@ -40,9 +40,7 @@ class ClassificationReport(HasConfusion):
     """(classes, classes) int64: rows true, columns predicted."""
 
     def per_class(self, names: tuple[str, ...]) -> list[dict[str, Any]]:
-        """One row per class: images, recall, precision, F1 (None where undefined), and its most
-        frequent confusion.
-        """
+        """Return one row per class, and its most frequent confusion; None where undefined."""
         scores = class_scores(self.confusion)
         return [
             {
@@ -59,9 +57,7 @@ class ClassificationReport(HasConfusion):
 
 
 class ClassificationMetrics(nn.Module):
-    """Collects batches of scores and labels on their device, over all processes, into a
-    `ClassificationReport`.
-    """
+    """Collects scores and labels over all processes into a `ClassificationReport`."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -77,7 +73,7 @@ class ClassificationMetrics(nn.Module):
                 num_classes, average="micro", top_k=TOP_K, validate_args=False
             )
         self.scores = MetricCollection(metrics, compute_groups=False)
-        self.loss = MeanMetric(nan_strategy="disable")  # a loss that is no number shall be seen
+        self.loss = MeanMetric(nan_strategy="disable")  # a loss of NaN shall be seen
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
         """Add a batch: logits (B, classes), labels (B,)."""

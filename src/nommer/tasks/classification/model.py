@@ -21,7 +21,7 @@ class ClassificationModel(TaskModel):
     kind = Classifier
 
     def fill_in(self, settings: TrainSettings, found: Found) -> TrainSettings:
-        """Return the image size by the data, and patch, window, blocks and crop by the image size."""
+        """Fill in the image size by the data, and patch, window, blocks and crop by that."""
         if settings.images_per_step % 2 and (settings.augment.mixup or settings.augment.cutmix):
             raise InputError(
                 "mixup and cutmix pair the images of a batch: --batch-size must be even, got "

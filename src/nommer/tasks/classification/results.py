@@ -94,7 +94,7 @@ def prediction_rows(evaluation: Evaluation, names: Sequence[str]) -> list[dict[s
 
 
 def prediction_pictures(evaluation: Evaluation, model: Classifier) -> list[tuple[Any, str, bool]]:
-    """The surest mistakes first (half the grid at most), then samples spread evenly over the rest."""
+    """Return the surest mistakes (half the grid at most), then samples spread over the rest."""
     best, predicted = torch.stack(evaluation.answers).max(-1)
     wrong = [i for i, sample in enumerate(evaluation.samples) if int(predicted[i]) != sample.label]
     wrong.sort(key=lambda i: -best[i].item())

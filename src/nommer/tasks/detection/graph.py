@@ -30,7 +30,7 @@ class ObjectsOfOne(nn.Module):
         self.network: Any = model.network
 
     def forward(self, images: Images) -> tuple[Tensor, Tensor, Tensor]:
-        """What is found in an image (1, 3, H, W)."""
+        """Return the objects in an image (1, 3, H, W)."""
         network = self.network
         height, width = images.shape[-2:]
         maps = list(

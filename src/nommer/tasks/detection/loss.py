@@ -1,4 +1,4 @@
-"""Detection: the losses of both halves of the network, and the Lightning module that learns by them."""
+"""Detection: the losses of both halves of the network, and the module that learns by them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -26,7 +26,7 @@ class DetectionModule(TaskModule):
 
     Args:
         model: the detector.
-        truth: the data set to judge on, and its samples in order.
+        truth: the data set to evaluate on, and its samples in order.
         **options: of `TaskModule`.
     """
 
@@ -49,9 +49,7 @@ class DetectionModule(TaskModule):
         super().__init__(model, **options)
         self.truth, self.samples = truth
         self.training_compiled = False
-        """Whether the blocks are compiled in place to be trained; the model is judged as it is even
-        so.
-        """
+        """The blocks are compiled in place for training; evaluation runs them as they are."""
 
     @classmethod
     def for_training(
@@ -74,16 +72,14 @@ class DetectionModule(TaskModule):
         return self.log_loss(total, len(batch.images))
 
     def compile_training(self) -> None:
-        """Compile the blocks of the backbone, a NomMer, with sizes left open, for batches differ in
-        them.
-        """
+        """Compile the blocks of the backbone, a NomMer, with open sizes: batches differ in them."""
         self.training_compiled = compile_blocks(self.model)
 
     def validation_step(self, batch: DetectionBatch, batch_idx: int) -> None:
         """Answer one image at its own size, the way `predict` answers it.
 
         Raises:
-            InputError: scores that are no numbers.
+            InputError: scores that are NaN or infinite.
         """
         index = int(batch.indices[0])
         sample = self.samples[index]
@@ -91,12 +87,12 @@ class DetectionModule(TaskModule):
             found = self.model.detect(batch.images[0], size=batch.sizes[0])
         if found is None:
             raise InputError(
-                f"{sample.path}: the model's scores for this image are no numbers; lower --lr"
+                f"{sample.path}: the model's scores for this image are NaN or infinite; lower --lr"
             )
         self.answers[index] = ImageAnswer.of(found, sample, self.truth.category_ids)
 
     def on_validation_epoch_end(self) -> None:
-        """Judge the answers of all processes together and log the numbers."""
+        """Evaluate the answers of all processes together and log the numbers."""
         answers = gather(self.answers)
         ordered = [answers[index] for index in sorted(answers)]
         truth = as_coco(self.truth, [self.samples[index] for index in sorted(answers)])

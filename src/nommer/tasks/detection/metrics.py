@@ -1,4 +1,4 @@
-"""How detectors are judged: COCO's average precision by its evaluator.
+"""Metrics of detection: COCO's average precision by its evaluator.
 
 Matches at IoU 0.5 for what people look at.
 """
@@ -29,7 +29,7 @@ _STATS = (
 
 @dataclass(frozen=True)
 class AveragePrecision:
-    """What COCO's evaluator says of boxes or of masks.
+    """The numbers of COCO's evaluator for boxes or for masks.
 
     From 0 to 1, None where nothing of the kind occurs.
     """
@@ -113,9 +113,7 @@ def _number(value: float) -> float | None:
 
 @dataclass(frozen=True)
 class Matches:
-    """Which detections of a data set are finds at `MATCH_IOU`, each with its score, and how many
-    objects there are.
-    """
+    """The detections of a data set that are finds at `MATCH_IOU`, each with its score."""
 
     scores: np.ndarray
     """(detections,) float64, falling."""
@@ -160,7 +158,7 @@ class ImageAnswer:
     def of(
         cls, found: Detections, sample: DetectionSample, category_ids: Sequence[int]
     ) -> "ImageAnswer":
-        """What was found in a sample, beside its objects."""
+        """Return the answer to a sample beside its objects."""
         objects = sample.objects
         return cls(
             sample.image_id,
@@ -175,9 +173,7 @@ class ImageAnswer:
 
 
 def match(answers: Sequence[ImageAnswer]) -> Matches:
-    """Go through the detections of each image and class, the surest first, as COCO's evaluator does
-    at one IoU.
-    """
+    """Match detections to objects, the surest first, as COCO's evaluator does at one IoU."""
     scores, found, objects = [np.zeros(0)], [np.zeros(0, bool)], 0
     for answer in answers:
         objects += int((~answer.crowd).sum())
@@ -204,8 +200,9 @@ def _match_image(answer: ImageAnswer, *, same_class: bool) -> np.ndarray:
 
 
 def _in_crowd(answer: ImageAnswer, taken: np.ndarray) -> np.ndarray:
-    """(n,) bool: detections without an object of their own whose larger part lies in a crowd of
-    their class.
+    """Return (n,) bool: detections without an object of their own that lie in a crowd.
+
+    Their larger part lies in a crowd of their class.
     """
     if not answer.crowd.any() or not len(answer.boxes):
         return np.zeros(len(answer.boxes), bool)

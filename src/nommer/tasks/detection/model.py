@@ -21,7 +21,7 @@ class DetectionModel(TaskModel):
     kind = Detector
 
     def fill_in(self, settings: TrainSettings, found: Found) -> TrainSettings:
-        """Return the image size by the data, the heads by the backbone, masks where there are any."""
+        """Fill in the image size by the data, the heads by the backbone, and masks."""
         settings = settings.for_whole_images("detection")
         if settings.image_size is not None:
             raise InputError(

@@ -90,9 +90,7 @@ class DetectionResults(TaskResults):
 
 
 def image_row(sample: DetectionSample, answer: ImageAnswer, threshold: float) -> dict[str, Any]:
-    """One image: its objects, how many were found at IoU 0.5 and this threshold, and the false
-    alarms.
-    """
+    """Return one row: the objects of an image, those found at IoU 0.5, and false alarms."""
     matches = match([answer])
     sure = matches.scores >= threshold
     found = int(matches.found[sure].sum())
@@ -111,9 +109,7 @@ def prediction_pictures(
     model: Detector,
     threshold: float,
 ) -> list[list[tuple[Image.Image, str]]]:
-    """Truth and answer of some images, from the one with the most mistakes to the best, evenly over
-    the ranks.
-    """
+    """Return truth and answer of some images, evenly over the ranks of their mistakes."""
     order = sorted(range(len(rows)), key=lambda i: -rows[i]["missed"] - rows[i]["false_alarms"])
     chosen = [
         order[i]

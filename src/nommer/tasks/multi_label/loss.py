@@ -41,9 +41,7 @@ class MultiLabelModule(ClassificationModule):
         return cls(model, optim=settings.optim, lr=lr, seed=settings.seed)
 
     def training_step(self, batch: ClassificationBatch, batch_idx: int) -> Tensor:
-        """Binary cross-entropy of every class, against labels of 0 and 1, which smoothing brings
-        closer to 1/2.
-        """
+        """Return binary cross-entropy against 0 and 1, which smoothing brings closer to 1/2."""
         smoothing = self.optim.label_smoothing or 0.0
         targets = batch.labels * (1 - smoothing) + smoothing / 2
         logits = (self.compiled or self.model)(batch.images)

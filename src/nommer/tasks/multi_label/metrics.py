@@ -1,4 +1,4 @@
-"""How models of several classes per image are judged."""
+"""Metrics of multi-label classification, the same in training and in `evaluate`."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -15,7 +15,7 @@ from torchmetrics.classification import (
 
 @dataclass(frozen=True)
 class MultiLabelReport:
-    """The evaluation over a data set; shares are from 0 to 1, None where a number has no meaning."""
+    """The evaluation over a data set; shares from 0 to 1, None where a number has no meaning."""
 
     class_measure: ClassVar[str] = "ap"
 
@@ -46,9 +46,7 @@ class MultiLabelReport:
         return {name: value for name, value in vars(self).items() if not isinstance(value, Tensor)}
 
     def per_class(self, names: tuple[str, ...]) -> list[dict[str, Any]]:
-        """One row per class: images, answers, average precision, recall, precision and F1, None
-        where undefined.
-        """
+        """Return one row per class, None where a number is undefined."""
         support, answered, hits = class_counts(self.confusion)
         columns = {
             "ap": self.average_precision.double(),
@@ -81,9 +79,7 @@ def _number(value: Tensor) -> float | None:
 
 
 class MultiLabelMetrics(nn.Module):
-    """Collects batches of scores and labels on their device, over all processes, into a
-    `MultiLabelReport`.
-    """
+    """Collects scores and labels over all processes into a `MultiLabelReport`."""
 
     def __init__(self, num_classes: int, threshold: float) -> None:
         super().__init__()
@@ -95,7 +91,7 @@ class MultiLabelMetrics(nn.Module):
             num_classes, threshold=threshold, validate_args=False
         )
         self.exact = MultilabelExactMatch(num_classes, threshold=threshold, validate_args=False)
-        self.loss = MeanMetric(nan_strategy="disable")  # a loss that is no number shall be seen
+        self.loss = MeanMetric(nan_strategy="disable")  # a loss of NaN shall be seen
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
         """Add a batch: logits (B, classes), labels (B, classes) of 0 and 1."""

@@ -103,8 +103,9 @@ def interpolated_precision(evaluation: Evaluation, classes: int) -> np.ndarray:
 def prediction_pictures(
     evaluation: Evaluation, answers: Sequence[Classification], model: Classifier
 ) -> list[tuple[Any, str, bool]]:
-    """Those with the most wrong classes first (half the grid at most), then samples spread evenly
-    over the rest.
+    """Return the pictures with the most wrong classes (half the grid at most), then others.
+
+    Those are spread evenly over the rest.
     """
     truths = [
         tuple(model.class_names[label] for label in sample.classes) for sample in evaluation.samples

@@ -73,9 +73,7 @@ class SegmentationModule(TaskModule):
         return cls(model, inference=inference, optim=Optim(), lr=1.0)
 
     def training_step(self, batch: SegmentationBatch, batch_idx: int) -> Tensor:
-        """Cross-entropy over the pixels of the batch, and as much again of the auxiliary head as
-        its weight says.
-        """
+        """Return cross-entropy over the pixels of the batch, and the weighted auxiliary head's."""
         network = cast("UPerNet", self.model.network)
         logits, auxiliary = (self.compiled or network.forward_with_auxiliary)(batch.images)
         loss = self.loss(logits, batch.masks)
@@ -107,9 +105,7 @@ class SegmentationModule(TaskModule):
         self.metrics.reset()
 
     def validation_step(self, batch: SegmentationBatch, batch_idx: int) -> Tensor:
-        """Judge one image at its own size, the way `predict` answers it, and return its labels (H,
-        W).
-        """
+        """Evaluate one image at its own size, as `predict` answers it; return its labels (H, W)."""
         truth = batch.masks[0]
         labels, losses = torch.empty_like(truth), []
         for start, scores in self.model.score_bands(

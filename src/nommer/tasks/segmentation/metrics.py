@@ -20,7 +20,7 @@ class SegmentationReport(HasConfusion):
 
     images: int
     pixels: int
-    """Pixels judged: those whose truth is a class."""
+    """Pixels whose truth is a class."""
     loss: float
     """Mean cross-entropy over the pixels, in nats."""
     miou: float
@@ -32,9 +32,7 @@ class SegmentationReport(HasConfusion):
     """(classes, classes) int64, in pixels: rows true, columns predicted."""
 
     def per_class(self, names: tuple[str, ...]) -> list[dict[str, Any]]:
-        """One row per class: pixels, IoU, recall, precision (None where undefined), and its most
-        frequent confusion.
-        """
+        """Return one row per class, and its most frequent confusion; None where undefined."""
         scores = class_scores(self.confusion)
         return [
             {
@@ -51,7 +49,7 @@ class SegmentationReport(HasConfusion):
 
 
 class ImageScore(NamedTuple):
-    """How one image was segmented; None where it has no pixel to judge."""
+    """How one image was segmented; None where the truth of no pixel is a class."""
 
     pixels: int
     accuracy: float | None
@@ -59,21 +57,20 @@ class ImageScore(NamedTuple):
 
 
 class SegmentationMetrics(nn.Module):
-    """Adds up one confusion matrix over all pixels of all images and processes, into a
-    `SegmentationReport`.
-    """
+    """Adds up one confusion matrix over all images and processes: a `SegmentationReport`."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
         self.confusion = MulticlassConfusionMatrix(
             num_classes, ignore_index=IGNORE, validate_args=False
         )
-        self.loss = SumMetric(nan_strategy="disable")  # a loss that is no number shall be seen
+        self.loss = SumMetric(nan_strategy="disable")  # a loss of NaN shall be seen
         self.images = SumMetric()
 
     def update(self, labels: Tensor, truth: Tensor, loss: Tensor) -> ImageScore:
-        """Add an image: predicted and true labels (H, W), and its pixels' cross-entropies, summed
-        in any parts.
+        """Add an image: predicted and true labels (H, W), and its pixels' cross-entropies.
+
+        These are summed in any parts.
 
         They are put together on the CPU: Apple's GPUs have no float64.
 

@@ -86,13 +86,14 @@ class SegmentationResults(TaskResults):
 
 
 def legend_of(model: Segmenter) -> dict[str, tuple[int, int, int]]:
-    """What the colours in pictures of masks mean."""
+    """Return the meaning of the colours in pictures of masks."""
     return dict(zip(model.class_names, model.colours, strict=True)) | {"(ignored)": (0, 0, 0)}
 
 
 def image_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
-    """One row per image: file, judged pixels, its own pixel accuracy and mean IoU (None without
-    judged pixels).
+    """Return one row per image: file, labelled pixels, its own pixel accuracy and mean IoU.
+
+    None without labelled pixels.
     """
     return [
         {
@@ -108,11 +109,9 @@ def image_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
 def prediction_pictures(
     evaluation: Evaluation, model: Segmenter, encoding: MaskEncoding
 ) -> list[list[tuple[Image.Image, str]]]:
-    """Image, truth and prediction of some images, from the worst to the best, evenly over the ranks
-    of their IoU.
-    """
-    judged = [row for row in image_rows(evaluation) if row["miou"] is not None]
-    order = sorted(judged, key=lambda row: row["miou"])
+    """Return image, truth and prediction of some images, evenly over the ranks of their IoU."""
+    known = [row for row in image_rows(evaluation) if row["miou"] is not None]
+    order = sorted(known, key=lambda row: row["miou"])
     chosen = [
         order[i]
         for i in np.linspace(0, len(order) - 1, min(_SHOWN, len(order))).round().astype(int)
