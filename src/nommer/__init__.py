@@ -13,6 +13,7 @@ from nommer.registration import register_with_timm
 
 if TYPE_CHECKING:
     from nommer.acceleration.fuse import fuse
+    from nommer.acceleration.training import accelerate
     from nommer.api import (
         benchmark,
         check,
@@ -51,6 +52,7 @@ _LAZY = dict.fromkeys(_VERBS, "nommer.api") | {
     "NomMerConfig": "nommer.backbone.config",
     "NominationTrace": "nommer.nominations.trace",
     "Segmenter": "nommer.models.segmentation",
+    "accelerate": "nommer.acceleration.training",
     "fuse": "nommer.acceleration.fuse",
     "load": "nommer.models.storage",
 }
@@ -64,6 +66,7 @@ __all__ = [
     "NomMerConfig",
     "NominationTrace",
     "Segmenter",
+    "accelerate",
     "benchmark",
     "check",
     "demo",
