@@ -115,8 +115,8 @@ def test_maps_of_an_enlarged_image_are_paired_by_their_stride_on_the_students():
     [
         ({"temperature": 0}, "temperature must be above 0, got 0"),
         ({"share": 1.5}, "share must be from 0 to 1, got 1.5"),
-        ({"feature_weight": float("nan")}, "feature-weight must be 0 or more, got nan"),
-        ({"image_size": 8}, "image-size must be 32 or more, got 8"),
+        ({"feature_weight": float("nan")}, "feature_weight must be 0 or more, got nan"),
+        ({"image_size": 8}, "image_size must be 32 or more, got 8"),
         ({"imitate": "softly"}, "imitate"),
     ],
 )

@@ -41,7 +41,7 @@ class DistillationOptions(Settings):
             raise InputError(f"distillation.share must be from 0 to 1, got {self.share}")
         if not self.feature_weight >= 0:
             raise InputError(
-                f"distillation.feature-weight must be 0 or more, got {self.feature_weight}"
+                f"distillation.feature_weight must be 0 or more, got {self.feature_weight}"
             )
         if self.image_size is not None and self.image_size < 32:
-            raise InputError(f"distillation.image-size must be 32 or more, got {self.image_size}")
+            raise InputError(f"distillation.image_size must be 32 or more, got {self.image_size}")

@@ -7,11 +7,12 @@ from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from nommer.errors import InputError, check_minimum
+from nommer.errors import InputError, check_minimum, refuse_options
 from nommer.settings.augmentation import Augmentation
 from nommer.settings.choices import CacheKind, LoggerName, OnBadSample, Precision, SyncNorms
 from nommer.settings.classification import ClassificationOptions
 from nommer.settings.detection import DetectionOptions
+from nommer.settings.distillation import DistillationOptions
 from nommer.settings.network import PEER, NetworkOptions, check_model
 from nommer.settings.optim import Optim
 from nommer.settings.pixels import SMALL_IMAGE, PixelOptions
@@ -161,6 +162,11 @@ class TrainSettings(Settings):
     """Head, loss and random changes of images and masks, for segmentation."""
     detection: Takes[DetectionOptions, Mapping[str, Any]] = given(DetectionOptions())
     """Heads, sizes and random changes of images and objects, for detection."""
+    teacher: Takes[str | None, Path] = given(None)
+    """Model to learn from besides the labels: a run, a name of the zoo, or timm:NAME.
+    Its answers are imitated where it knows the classes of the data, and its feature maps."""
+    distillation: Takes[DistillationOptions, Mapping[str, Any]] = given(DistillationOptions())
+    """Imitation of the teacher."""
 
     def check(self) -> None:
         """Refuse values out of range."""
@@ -185,11 +191,18 @@ class TrainSettings(Settings):
         if self.model.startswith("timm/"):  # as others write it
             object.__setattr__(self, "model", PEER + self.model.removeprefix("timm/"))
         check_model(self.model)
+        self._check_teacher()
         self._check_stopping()
         if self.freeze != "backbone" and not 0 <= self.freeze <= LAST_STAGE:
             raise InputError(
                 f"--freeze must be from 0 to {LAST_STAGE}, or backbone, got {self.freeze}"
             )
+
+    def _check_teacher(self) -> None:
+        if self.teacher is None:
+            refuse_options("distillation", self.distillation, "a training without --teacher")
+        elif self.compile:
+            raise InputError("--compile: does not go with --teacher; leave one of both out")
 
     def _check_stopping(self) -> None:
         if self.ema is not None and not 0 < self.ema < 1:
@@ -219,8 +232,14 @@ class TrainSettings(Settings):
             self.pretrained is not None and entry_meant_by(self.pretrained)
         )
         kept = {None, self.pretrained if named else None}
+        teacher, weights = self.teacher, self.distillation.weights
+        if teacher is not None and Path(teacher).exists():
+            teacher = str(Path(teacher).absolute())
         return replace(
-            self, **{name: path.absolute() for name, path in paths.items() if path not in kept}
+            self,
+            teacher=teacher,
+            distillation=replace(self.distillation, weights=weights and weights.absolute()),
+            **{name: path.absolute() for name, path in paths.items() if path not in kept},
         )
 
     def for_whole_images(self, task: str) -> "TrainSettings":

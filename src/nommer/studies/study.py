@@ -36,6 +36,8 @@ class StudyResult:
     """Findings about a data set, and the folder they are written to."""
 
     task: str
+    measure: str
+    """Number of the report by which effects are told."""
     report: Report
     """The evaluation of the model as it is, on all images."""
     tables: dict[str, Rows]

@@ -6,7 +6,8 @@ Touvron et al., "Training data-efficient image transformers" (2021), for hard on
 for feature maps of a light convolutional network.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -154,7 +155,13 @@ class Distillation(nn.Module):
         return self._teacher[0]
 
     def forward(
-        self, images: Images, loss: Tensor, maps: Sequence[FeatureMap], logits: Logits | None
+        self,
+        images: Images,
+        loss: Tensor,
+        maps: Sequence[FeatureMap],
+        logits: Logits | None = None,
+        *,
+        multi_label: bool = False,
     ) -> Tensor:
         """Return the total loss of a batch.
 
@@ -163,11 +170,13 @@ class Distillation(nn.Module):
             loss: the loss of the labels.
             maps: the student's feature maps, finest first.
             logits: the student's class scores; None where only maps are imitated.
+            multi_label: the classes do not exclude each other.
         """
         knowledge = self.teacher.to(images.device)(images)
         if logits is not None and knowledge.logits is not None:
             share = self.settings.share
-            loss = (1 - share) * loss + share * self.answer_loss(logits, knowledge.logits)
+            answers = self.answer_loss(logits, knowledge.logits, multi_label=multi_label)
+            loss = (1 - share) * loss + share * answers
         if not self.pairs:
             return loss
         losses = [
@@ -176,9 +185,20 @@ class Distillation(nn.Module):
         ]
         return loss + self.settings.feature_weight * torch.stack(losses).mean()
 
-    def answer_loss(self, logits: Logits, teacher: Logits) -> Float[Tensor, ""]:
-        """Return the loss of the answers: soft, or cross-entropy to the teacher's first choice."""
-        if self.settings.imitate == "hard":
+    def answer_loss(
+        self, logits: Logits, teacher: Logits, *, multi_label: bool = False
+    ) -> Float[Tensor, ""]:
+        """Return the loss of the answers: soft, or cross-entropy to the teacher's first choice.
+
+        Of several labels per image, binary cross-entropy to the teacher's probabilities, or to
+        those rounded.
+        """
+        hard = self.settings.imitate == "hard"
+        if multi_label:
+            wanted = teacher.float().sigmoid()
+            wanted = wanted.round() if hard else wanted
+            return F.binary_cross_entropy_with_logits(logits.float(), wanted)
+        if hard:
             return F.cross_entropy(logits.float(), teacher.argmax(-1))
         return soft_answer_loss(logits, teacher, self.settings.temperature)
 
@@ -202,3 +222,35 @@ def pair_maps(own: Sequence[float], theirs: Sequence[float]) -> list[tuple[int, 
             "--distillation.image-size, or imitate answers"
         )
     return pairs
+
+
+@dataclass
+class Seen:
+    """A backbone's input and feature maps of one forward pass."""
+
+    images: Images | None = None
+    maps: Sequence[FeatureMap] = ()
+
+
+@contextmanager
+def recorded_maps(backbone: Any) -> Iterator[Seen]:
+    """Record what a backbone of timm's contract is given and its feature maps, while it is open.
+
+    A classifier's forward pass goes by its maps meanwhile, which gives the same scores.
+    """
+    seen, given = Seen(), backbone.forward_intermediates
+
+    def recording(images: Images, *arguments: Any, **options: Any) -> Any:
+        result = given(images, *arguments, **options)
+        seen.images = images
+        seen.maps = result if options.get("intermediates_only") else result[1]
+        return result
+
+    def classifying(images: Images) -> Tensor:
+        return backbone.forward_head(recording(images)[0])
+
+    backbone.forward_intermediates, backbone.forward = recording, classifying
+    try:
+        yield seen
+    finally:
+        del backbone.forward_intermediates, backbone.forward

@@ -4,6 +4,7 @@ Optimiser, schedule and exact randomness, as a Lightning module.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, Protocol, cast
 
 import lightning as L
@@ -19,6 +20,7 @@ from nommer.settings.inference import Inference
 from nommer.settings.optim import Optim
 from nommer.settings.train import TrainSettings
 from nommer.tasks.data import Data, Found
+from nommer.tasks.distillation import Distillation, Seen, recorded_maps
 from nommer.tasks.optimiser import build_optimizer, build_scheduler
 
 
@@ -73,6 +75,8 @@ class TaskModule(L.LightningModule):
         """Of the epoch so far, in this process: the sum of the training loss over images, and the
         images.
         """
+        self.distillation: Distillation | None = None
+        """The losses of imitating a teacher, where there is one."""
 
     @classmethod
     def for_training(
@@ -104,6 +108,20 @@ class TaskModule(L.LightningModule):
         Noise, drop path and mixing.
         """
         seed_all(derive_seed(self.seed, self.current_epoch, self.global_rank, batch_idx))
+
+    def observed(self) -> AbstractContextManager[Seen]:
+        """Record the backbone's input and feature maps in a training step, if a teacher asks."""
+        if self.distillation is None:
+            return nullcontext(Seen())
+        return recorded_maps(cast("Any", self.model).backbone)
+
+    def imitate(
+        self, loss: Tensor, seen: Seen, logits: Tensor | None = None, *, multi_label: bool = False
+    ) -> Tensor:
+        """Return the loss of the labels with that of imitating the teacher, if there is one."""
+        if self.distillation is None or seen.images is None:
+            return loss
+        return self.distillation(seen.images, loss, seen.maps, logits, multi_label=multi_label)
 
     def log_loss(self, loss: Tensor, images: int) -> Tensor:
         """Add the training loss of a batch to the epoch's mean.
@@ -159,6 +177,8 @@ class TaskModule(L.LightningModule):
         optimizer = build_optimizer(
             self.optim, cast("nn.Module", self.model.network), self.lr, fused=fused
         )
+        if self.distillation is not None and list(self.distillation.parameters()):
+            optimizer.add_param_group({"params": list(self.distillation.parameters())})
         scheduler = build_scheduler(
             self.optim, optimizer, self.lr, epochs=epochs, steps_per_epoch=steps
         )

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 from nommer.data.ranges import resolve_range
 from nommer.errors import refuse_options
+from nommer.models.recogniser import Recogniser
 from nommer.settings.train import TrainSettings
 from nommer.tasks.checking import TaskCheck
 from nommer.tasks.data import Found, TaskData
@@ -13,6 +14,7 @@ from nommer.tasks.module import TaskModule
 from nommer.tasks.resolve import resolve
 from nommer.tasks.results import TaskResults
 from nommer.tasks.studying import Study
+from nommer.tasks.teachers import build_distillation
 
 OPTION_GROUPS = ("augment", "classification", "segmentation", "detection")
 """Groups of training settings that are for some tasks only."""
@@ -39,6 +41,18 @@ class Task:
     """There are several ways to go over an image."""
     synchronise_norms: bool = False
     """Batch norms see the batches of all processes together."""
+
+    def training_module(
+        self, settings: TrainSettings, model: Recogniser, *, lr: float, found: Found
+    ) -> TaskModule:
+        """Return the model with its losses, that of imitating a teacher among them, and optimiser.
+
+        Raises:
+            InputError: no such teacher, or one that cannot be imitated as it is asked for.
+        """
+        module = self.module.for_training(settings, model, lr=lr, found=found)
+        module.distillation = build_distillation(settings, model)
+        return module
 
     def resolve(self, settings: TrainSettings, found: Found) -> TrainSettings:
         """Return settings with everything filled in that depends on task, data and machine.

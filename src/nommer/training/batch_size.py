@@ -82,7 +82,7 @@ def trial(task: Task, settings: TrainSettings, found: Found) -> Callable[[int], 
     fresh = replace(settings, pretrained=None, reinit_head=False)
     model = accelerate(task.model.build(fresh, found.data))
     freeze(model.network, settings.freeze)
-    module = task.module.for_training(settings, model, lr=settings.lr, found=found)
+    module = task.training_module(settings, model, lr=settings.lr, found=found)
     data = task.data.training(settings, found.data, model)
     device = torch_device(settings.device)
     module.to(device).train()

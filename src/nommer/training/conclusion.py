@@ -87,11 +87,11 @@ def _evaluate(prepared: Prepared, model: Model, data: Data) -> Evaluation:
     )
 
 
-def result_of(prepared: Prepared, best: Best, model: Model, *, rank: int) -> TrainingResult:
+def result_of(prepared: Prepared, best: Best, module: TaskModule, *, rank: int) -> TrainingResult:
     """Return the result, the same in every process; the first has the model already."""
     run, task = prepared.run, prepared.task
     plots = ", ".join(
         name for name in task.results.plots.split(", ") if (run.path / name).is_file()
     )
-    own = literal(model).eval() if rank == 0 else load(run.model)
+    own = literal(cast("Model", module.model)).eval() if rank == 0 else load(run.model)
     return TrainingResult(run.path, task.name, best.report, best.epoch, own, plots, rank)

@@ -20,6 +20,9 @@ from nommer.files import write_atomically, write_json
 from nommer.runs.folder import RunFolder
 from nommer.tasks.module import TaskModule
 
+IMITATION = "distillation."
+"""Start of the names of the projections by which a teacher's maps are imitated."""
+
 
 class BadStep:
     """The files of a step with a NaN or infinite loss or gradient, which was not taken.
@@ -131,7 +134,9 @@ class NaNGuard(L.Callback):
         }
         write_json(bad_step.step(trainer.global_rank), facts)
         if trainer.is_global_zero:
-            tensors = safetensors.torch.save(state_of(task.model))
+            imitation = task.distillation.state_dict() if task.distillation else {}
+            named = {IMITATION + name: value.cpu() for name, value in imitation.items()}
+            tensors = safetensors.torch.save(state_of(task.model) | named)
             write_atomically(bad_step.weights, lambda stream: stream.write(tensors))
 
 

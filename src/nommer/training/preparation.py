@@ -27,6 +27,7 @@ from nommer.tasks.pretrained import like_pretrained
 from nommer.tasks.registry import task_for
 from nommer.tasks.resolve import check_names
 from nommer.tasks.task import Task
+from nommer.tasks.teachers import describe_teacher
 from nommer.training.batch_size import with_batch_size
 from nommer.training.freezing import freeze
 from nommer.training.last_checkpoint import read_progress
@@ -72,7 +73,9 @@ class Prepared:
         settings = self.settings
         images = settings.images_per_step * processes_of(settings) * settings.accumulate
         lr = settings.optim.scaled_lr(settings.lr, images)
-        module = self.task.module.for_training(settings, model, lr=lr, found=self.found)
+        module = self.task.training_module(settings, model, lr=lr, found=self.found)
+        if module.distillation is not None:
+            notice(describe_teacher(settings, module.distillation, model))
         if settings.compile:
             module.compile_training()
         return module

@@ -19,7 +19,7 @@ def main() -> int:
     try:
         with StopSignals() as stop, acting_as(launch.rank), quiet_lightning():
             rendezvous = Rendezvous(launch, port)
-            fit(prepared, prepared.build_model(), rendezvous, stop)
+            fit(prepared, prepared.training_module(prepared.build_model()), rendezvous, stop)
     except (InputError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2

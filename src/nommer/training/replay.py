@@ -22,7 +22,7 @@ from nommer.tasks.module import TaskModule
 from nommer.tasks.registry import task_for
 from nommer.training.freezing import freeze, frozen_modules
 from nommer.training.layer_trace import LayerTrace, Seen
-from nommer.training.nan_guard import BadStep
+from nommer.training.nan_guard import IMITATION, BadStep
 from nommer.training.preparation import find_data
 from nommer.training.steps import move, step_loss
 
@@ -89,7 +89,16 @@ def rebuild(settings: TrainSettings, bad_step: BadStep) -> tuple[TaskModule, Ima
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         tensor.data.copy_(state[name])
     data = task.data.training(settings, found.data, model)
-    return task.module.for_training(settings, model, lr=settings.lr, found=found), data
+    module = task.training_module(settings, model, lr=settings.lr, found=found)
+    if module.distillation is not None:
+        module.distillation.load_state_dict(
+            {
+                name.removeprefix(IMITATION): value
+                for name, value in state.items()
+                if name.startswith(IMITATION)
+            }
+        )
+    return module, data
 
 
 def replay_batches(

@@ -2,6 +2,7 @@
 
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
+from typing import cast
 
 from nommer.acceleration.compile import exact_float32, sound_attention
 from nommer.distributed.devices import parse_device
@@ -46,14 +47,14 @@ def train_together(
     """Prepare in the first process, train in all, evaluate in the first."""
     task, found = rendezvous.by_the_first(lambda: find_first(settings))
     prepared = Prepared(task, fill_in(task, settings, found), found)
-    model = prepared.build_model()
+    module = prepared.training_module(prepared.build_model())
     with ExitStack() as until, quiet_lightning(), explaining_full_disks(prepared.run):
         rendezvous.by_the_first(lambda: open_run(prepared, until=until))
         notice(prepared.describe())
         with starting_others(prepared, rendezvous) as check:
-            module = fit(prepared, model, rendezvous, stop, check)
+            fit(prepared, module, rendezvous, stop, check)
         best = rendezvous.by_the_first(lambda: conclude(prepared, module), last=True)
-    return result_of(prepared, best, model, rank=rendezvous.launch.rank)
+    return result_of(prepared, best, module, rank=rendezvous.launch.rank)
 
 
 def starting_others(prepared: Prepared, rendezvous: Rendezvous) -> AbstractContextManager[Check]:
@@ -68,16 +69,16 @@ def starting_others(prepared: Prepared, rendezvous: Rendezvous) -> AbstractConte
 
 def fit(
     prepared: Prepared,
-    model: Model,
+    module: TaskModule,
     rendezvous: Rendezvous,
     stop: StopSignals,
     check: Check = no_check,
-) -> TaskModule:
+) -> None:
     """Train the model in this process, one of the group of all."""
     settings, run, launch = prepared.settings, prepared.run, rendezvous.launch
     callbacks = RunCallbacks(prepared, stop)
+    model = cast("Model", module.model)
     batches = prepared.training_data(model)
-    module = prepared.training_module(model)
     if launch.rank == 0:
         prepared.task.results.save_training_batch(batches, model, run.path / "train_batch.jpg")
     if settings.resume:
@@ -89,4 +90,3 @@ def fit(
             trainer.fit(module, datamodule=batches, ckpt_path=prepared.checkpoint)
     if launch.rank == 0:
         callbacks.history.draw(module)
-    return module

@@ -75,11 +75,12 @@ class ClassificationModule(TaskModule):
         if self.mixing is not None:
             images, targets = self.mixing(images, targets)
         smoothing = self.optim.label_smoothing or 0.0 if targets.ndim == 1 else 0.0
-        logits = (self.compiled or self.model)(images)
+        with self.observed() as seen:
+            logits = (self.compiled or self.model)(images)
         loss = F.cross_entropy(
             logits.float(), targets, weight=self.class_weights, label_smoothing=smoothing
         )
-        return self.log_loss(loss, len(images))
+        return self.log_loss(self.imitate(loss, seen, logits), len(images))
 
     def compile_training(self) -> None:
         """Compile the whole network."""

@@ -67,9 +67,10 @@ class DetectionModule(TaskModule):
 
     def training_step(self, batch: DetectionBatch, batch_idx: int) -> Tensor:
         """The sum of the losses of proposals, boxes, classes and masks."""
-        losses = self.model(batch.images, batch.targets)
+        with self.observed() as seen:
+            losses = self.model(batch.images, batch.targets)
         total = torch.stack(list(losses.values())).sum()
-        return self.log_loss(total, len(batch.images))
+        return self.log_loss(self.imitate(total, seen), len(batch.images))
 
     def compile_training(self) -> None:
         """Compile the blocks of the backbone, a NomMer, with open sizes: batches differ in them."""

@@ -44,7 +44,8 @@ class MultiLabelModule(ClassificationModule):
         """Return binary cross-entropy against 0 and 1, which smoothing brings closer to 1/2."""
         smoothing = self.optim.label_smoothing or 0.0
         targets = batch.labels * (1 - smoothing) + smoothing / 2
-        logits = (self.compiled or self.model)(batch.images)
-        return self.log_loss(
-            F.binary_cross_entropy_with_logits(logits.float(), targets), len(batch.images)
-        )
+        with self.observed() as seen:
+            logits = (self.compiled or self.model)(batch.images)
+        loss = F.binary_cross_entropy_with_logits(logits.float(), targets)
+        loss = self.imitate(loss, seen, logits, multi_label=True)
+        return self.log_loss(loss, len(batch.images))

@@ -75,11 +75,12 @@ class SegmentationModule(TaskModule):
     def training_step(self, batch: SegmentationBatch, batch_idx: int) -> Tensor:
         """Return cross-entropy over the pixels of the batch, and the weighted auxiliary head's."""
         network = cast("UPerNet", self.model.network)
-        logits, auxiliary = (self.compiled or network.forward_with_auxiliary)(batch.images)
+        with self.observed() as seen:
+            logits, auxiliary = (self.compiled or network.forward_with_auxiliary)(batch.images)
         loss = self.loss(logits, batch.masks)
         if auxiliary is not None:
             loss = loss + self.auxiliary_weight * self.loss(auxiliary, batch.masks)
-        return self.log_loss(loss, len(batch.images))
+        return self.log_loss(self.imitate(loss, seen), len(batch.images))
 
     def loss(self, logits: Tensor, masks: Tensor) -> Tensor:
         """Mean over the pixels that count of (B, classes, H, W) scores; 0 where none does."""

@@ -1,0 +1,122 @@
+"""A run learns from a teacher: answers and maps, any task, resumed exactly."""
+
+import pytest
+import safetensors.torch
+import timm
+import torch
+from safetensors import safe_open
+
+import nommer
+from nommer.tasks.classification.loss import ClassificationModule
+from tests.run_contents import checkpoint, rows
+
+KILLED = -9
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """Weights of a network of timm in a file."""
+    torch.manual_seed(0)
+    network, path = (
+        timm.create_model("resnet10t"),
+        tmp_path_factory.mktemp("weights") / "r.safetensors",
+    )
+    safetensors.torch.save_file(network.state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def of_timm(weights):
+    return ["--teacher=timm:resnet10t", f"--distillation.weights={weights}"]
+
+
+def test_a_student_of_the_same_classes_imitates_answers_and_maps(
+    run, coloured, trained, train_options, tmp_path
+):
+    told = run(
+        "train --data", coloured, "--out", tmp_path / "run", *train_options, "--teacher", trained
+    )
+    assert "its soft answers and feature maps at strides 2, 4, 8, 16 are imitated" in told.err
+    state = checkpoint(tmp_path / "run", "last")["state_dict"]
+    assert any(name.startswith("distillation.projections.0.") for name in state)
+    assert not any("teacher" in name for name in state)
+    with safe_open(tmp_path / "run" / "model" / "model.safetensors", "pt") as file:
+        assert not any("projection" in name for name in file.keys())  # noqa: SIM118 - no mapping
+    assert nommer.load(tmp_path / "run").class_names == nommer.load(trained).class_names
+
+
+def test_answers_are_asked_of_the_very_same_mixed_images(
+    run, coloured, trained, train_options, tmp_path, monkeypatch
+):
+    seen, step = [], ClassificationModule.training_step
+
+    def note(self, batch, batch_idx):
+        teacher = self.distillation.teacher
+        hook = teacher.register_forward_pre_hook(
+            lambda _, images: seen.append(["teacher", images[0]])
+        )
+        other = self.model.network.stem.register_forward_pre_hook(
+            lambda _, images: seen.append(["student", images[0]])
+        )
+        try:
+            return step(self, batch, batch_idx)
+        finally:
+            hook.remove()
+            other.remove()
+
+    monkeypatch.setattr(ClassificationModule, "training_step", note)
+    options = ["--teacher", trained, "--augment.mixup=1", "--augment.cutmix=1"]
+    run("train --data", coloured, "--out", tmp_path / "run", *train_options, *options)
+    assert [who for who, _ in seen[:2]] == ["student", "teacher"]
+    assert all(torch.equal(seen[i][1], seen[i + 1][1]) for i in range(0, len(seen), 2))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["classes", "pixels"])
+def test_a_network_of_timm_teaches_its_maps_for_any_classes_and_any_task(
+    run, coloured, scenes, train_options, segment_options, of_timm, tmp_path, kind
+):
+    data, options = (coloured, train_options) if kind == "classes" else (scenes, segment_options)
+    printed = run("train --data", data, "--out", tmp_path / "run", *options, *of_timm)
+    assert "teacher timm:resnet10t: 4.9 M weights, its feature maps at strides" in printed.err
+    state = checkpoint(tmp_path / "run", "last")["state_dict"]
+    assert any(name.startswith("distillation.projections.0.") for name in state)
+
+
+@pytest.mark.slow
+def test_a_run_with_a_teacher_goes_on_exactly(
+    process, coloured, trained, train_options, tmp_path, check_same_run
+):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    random = ["--network.drop-path-rate=0.3", "--augment.mixup=0.5", "--ema=0.9"]
+    options = ["--data", coloured, *train_options, "--teacher", trained, *random]
+    options += ["--checkpoint-minutes=0", "--epochs=3"]
+    assert process("train", *options, f"--out={whole}").code == 0
+    steps = int(rows(whole / "metrics.csv")[-1]["step"])
+    died = process("train", *options, f"--out={killed}", fault=["step", steps - 1])
+    assert died.code == KILLED
+    done = process("train", *options, f"--out={killed}", "--resume")
+    assert done.code == 0, done.err
+    check_same_run(whole, killed)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--distillation.share=0.5"], "--distillation.share: does nothing for a training without"),
+        (["--teacher=nothing"], "nothing: does not exist"),
+        (
+            ["--teacher=timm:resnet10t", "--distillation.imitate=answers"],
+            "does not know the 3 classes of the data; imitate its features",
+        ),
+        (["--teacher=timm:resnet10t", "--compile"], "--compile: does not go with --teacher"),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    refused, coloured, train_options, weights, tmp_path, options, message
+):
+    if "--distillation.imitate=answers" in options:
+        options = [*options, f"--distillation.weights={weights}"]
+    given = ["--data", coloured, "--out", tmp_path / "run", *train_options, *options]
+    assert message in refused("train", *given)
+    assert not (tmp_path / "run").exists()
