@@ -232,7 +232,8 @@ def measured(browser, page, width, folder, numbers):
       const page = document.querySelector("iframe").contentDocument;
       document.title = {numbers}.join(" ");
     }}</script>"""
-    frame = f'<iframe style="width:{width}px;height:800px;border:0" srcdoc="{html.escape(page.html())}"></iframe>'
+    style, source = f"width:{width}px;height:800px;border:0", html.escape(page.html())
+    frame = f'<iframe style="{style}" srcdoc="{source}"></iframe>'
     (folder / "outer.html").write_text(
         f"<!doctype html><title></title>{frame}{ask}", encoding="utf-8"
     )

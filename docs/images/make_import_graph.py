@@ -85,7 +85,9 @@ def main() -> None:
     draw(figure.subplots(), layers, drawn)
     figure.savefig(sys.argv[1], dpi=80)
     lines = sum(count_lines(room) for room in rooms)
-    print(f"{len(rooms)} rooms, {len(arrows)} arrows ({len(drawn)} drawn), {lines:,} lines")
+    sys.stdout.write(
+        f"{len(rooms)} rooms, {len(arrows)} arrows ({len(drawn)} drawn), {lines:,} lines\n"
+    )
 
 
 if __name__ == "__main__":

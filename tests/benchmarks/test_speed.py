@@ -9,7 +9,10 @@ import sys
 import pytest
 import torch
 
-OPTIONS = "--models nommer_micro --peers test_resnet --sizes 64 --batches 2 --mode both --rounds 1 --seconds 0.1"
+OPTIONS = (
+    "--models nommer_micro --peers test_resnet --sizes 64 --batches 2 --mode both --rounds 1 "
+    "--seconds 0.1"
+)
 
 
 @pytest.mark.usefixtures("unchecked")

@@ -350,14 +350,17 @@ from nommer.models.upernet import UPerNet
 
 torch.set_num_threads(1)
 classes = 150
-network = UPerNet(NomMer(VARIANTS["nommer_micro"]), num_classes=classes, decoder_channels=8, auxiliary_channels=0)
+options = {"num_classes": classes, "decoder_channels": 8, "auxiliary_channels": 0}
+network = UPerNet(NomMer(VARIANTS["nommer_micro"]), **options)
 names, colours = [str(i) for i in range(classes)], [(i, i, i) for i in range(classes)]
-model = Segmenter(network, class_names=names, colours=colours, preprocessing=DensePreprocessing(image_size=512))
+prepared = DensePreprocessing(image_size=512)
+model = Segmenter(network, class_names=names, colours=colours, preprocessing=prepared)
 model.predict(np.zeros((64, 64, 3), np.uint8))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 (answer,) = model.predict(np.random.default_rng(0).integers(0, 256, (1500, 2000, 3), np.uint8))
 assert answer.labels.shape == (1500, 2000)
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * (1 if sys.platform == "darwin" else 1024))
+unit = 1 if sys.platform == "darwin" else 1024
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit)
 """
 
 

@@ -213,6 +213,7 @@ def test_numbers_out_of_range_are_refused(options, message):
 
 
 def test_the_decoders_library_is_imported_only_where_it_is_used():
-    code = "import sys, nommer, nommer.models.storage; print([n for n in sys.modules if n.startswith('segmentation_')])"
+    listed = "[n for n in sys.modules if n.startswith('segmentation_')]"
+    code = f"import sys, nommer, nommer.models.storage; print({listed})"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     assert ran.stdout == "[]\n"

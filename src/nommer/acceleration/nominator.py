@@ -28,5 +28,6 @@ def padded_linear(layer: nn.Linear | PackedLinear, x: Tensor) -> Tensor:
     if not x.is_cuda:
         return layer(x)
     missing = -layer.out_features % 8
-    weight, bias = F.pad(layer.weight, (0, 0, 0, missing)), F.pad(layer.bias, (0, missing))
+    weight, bias = F.pad(layer.weight, (0, 0, 0, missing)), layer.bias
+    bias = None if bias is None else F.pad(bias, (0, missing))
     return F.linear(x, weight, bias)[..., : layer.out_features]

@@ -225,8 +225,8 @@ def visible_files(folder: Path) -> list[Path]:
     """
     if found := find_archive(folder):
         return [found[0] / name for name in open_archive(found[0]).below(found[1])]
-    found = walk(folder, _refuse_folder)
-    return sorted(path for path in found if is_image_name(path) or not is_dir(path))
+    files = walk(folder, _refuse_folder)
+    return sorted(path for path in files if is_image_name(path) or not is_dir(path))
 
 
 def holds_images(folder: Path) -> bool:

@@ -128,7 +128,8 @@ def to_labels(path: Path, pixels: MaskPixels, encoding: MaskEncoding) -> np.ndar
         ImageError: it holds values that mean nothing.
     """
     labels = np.empty(pixels.values.shape, np.uint8)
-    for rows in strips(*labels.shape):
+    height, width = labels.shape
+    for rows in strips(height, width):
         found = encoding.labels(MaskPixels(pixels.values[rows], pixels.in_colour))
         if found.min() == _UNKNOWN:
             unknown = encoding.labels(pixels) == _UNKNOWN

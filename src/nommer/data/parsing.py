@@ -1,7 +1,6 @@
 """Files of labels as text, YAML, JSON and XML: plain files of bounded size, nested but so deep."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -41,7 +40,7 @@ def parse_json(content: str | bytes, **options: Any) -> Any:
         raise ValueError("values are nested too deeply") from error
 
 
-def parse_yaml(text: str, loader: Callable[..., Any]) -> Any:
+def parse_yaml(text: str, loader: Any) -> Any:
     """Return the value that YAML text describes.
 
     Raises:
@@ -68,7 +67,7 @@ def parse_xml(path: Path) -> ElementTree.Element:
         raise ValueError(f"has {len(content):,} bytes, over the limit of {LARGEST_DESCRIPTION:,}")
     try:
         # expat loads no entities and bounds their growth
-        parser = ElementTree.XMLPullParser(["start", "end"])
+        parser: ElementTree.XMLPullParser[Any] = ElementTree.XMLPullParser(["start", "end"])
         parser.feed(content)
         parser.close()
         return _root(parser)
@@ -77,8 +76,10 @@ def parse_xml(path: Path) -> ElementTree.Element:
 
 
 def _root(parser: "ElementTree.XMLPullParser[Any]") -> ElementTree.Element:
-    root, depth = None, 0
-    for event, element in parser.read_events():
+    root: ElementTree.Element | None = None
+    events: Any = parser.read_events()
+    depth = 0
+    for event, element in events:
         depth += 1 if event == "start" else -1
         root = element if root is None else root
         if depth > DEEPEST:

@@ -45,8 +45,10 @@ def sources_of(images: ImageSource | Iterable[ImageSource]) -> Sequence[ImageSou
 
 
 def _is_one(source: Any) -> bool:
-    kinds = str | os.PathLike | bytes | bytearray | memoryview | Image.Image | np.ndarray | Tensor
-    return isinstance(source, kinds) or hasattr(source, "read")
+    in_bytes: Any = str | os.PathLike | bytes | bytearray | memoryview
+    return isinstance(source, in_bytes | Image.Image | np.ndarray | Tensor) or hasattr(
+        source, "read"
+    )
 
 
 def source_name(source: Any) -> str:

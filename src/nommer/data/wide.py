@@ -198,8 +198,8 @@ def is_wide_colour(image: Image.Image) -> bool:
 
 
 def _to_bytes(values: np.ndarray, low: float, high: float, *, inverted: bool) -> np.ndarray:
-    scaled = np.asarray(values, np.float32 if values.dtype != np.int32 else np.float64) - low
-    scaled *= 255 / (high - low)
+    scaled: Any = np.asarray(values, np.float64 if values.dtype == np.int32 else np.float32)
+    scaled = (scaled - low) * (255 / (high - low))
     scaled = np.rint(scaled, out=scaled).clip(0, 255).astype(np.uint8)
     return 255 - scaled if inverted else scaled
 
@@ -226,24 +226,24 @@ _COLOURS = ("RGB", "RGBA", "RGBX")
 
 def _low_bytes(image: Image.Image) -> Image.Image | None:
     """Return the low bytes of a file of 16-bit colours, turned as it will be."""
-    raw = _other_order(image)
-    if raw is None or image.fp is None or image.format is None:
+    raw, file = _other_order(image), getattr(image, "fp", None)
+    if raw is None or file is None or image.format is None:
         return None
-    place = image.fp.tell()
-    image.fp.seek(0)
-    twin = Image.open(image.fp, formats=(image.format,))
+    place = file.tell()
+    file.seek(0)
+    twin: Any = Image.open(file, formats=(image.format,))
     twin.tile = [
         tile._replace(args=raw if isinstance(tile.args, str) else (raw, *tile.args[1:]))
         for tile in twin.tile
     ]
     turned = load_upright(twin)
-    image.fp.seek(place)
+    file.seek(place)
     return turned
 
 
 def _largest_of(image: Image.Image) -> int:
     """Return the largest value that a grey file can hold, where it says so."""
-    tiles = getattr(image, "tile", None)
+    tiles: Any = getattr(image, "tile", None)
     if tiles and tiles[0].codec_name in ("ppm", "ppm_plain") and image.mode == "I":
         return int(tiles[0].args[1])
     return 4095 if _raw_mode(image) == "I;12" else SIXTEEN_BITS

@@ -109,12 +109,13 @@ def acting_as(rank: int) -> Iterator[None]:
 
     Its own notion is read from the environment when it is imported.
     """
-    before = getattr(rank_zero_only, "rank", None)
-    rank_zero_only.rank = rank
+    lightnings: Any = rank_zero_only
+    before = getattr(lightnings, "rank", None)
+    lightnings.rank = rank
     try:
         yield
     finally:
-        rank_zero_only.rank = before
+        lightnings.rank = before
 
 
 class Launched(ClusterEnvironment):

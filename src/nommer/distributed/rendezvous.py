@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import torch.distributed as dist
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from torch.distributed.distributed_c10d import PrefixStore, TCPStore
 
 from nommer.distributed.launch import Launch
 from nommer.errors import InputError
@@ -49,7 +50,7 @@ class Rendezvous:
         if launch.is_external:
             restart = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
             prefix = f"nommer/{restart}/{next(_runs)}"
-            self.store = dist.PrefixStore(prefix, _shared_store(launch))
+            self.store = PrefixStore(prefix, _shared_store(launch))
         elif launch.launcher == "nommer":
             self.store = _connect(_LOCALHOST, port or 0, launch.world_size, first=port is None)
             self.port = self.store.port
@@ -108,7 +109,7 @@ class Rendezvous:
         self._wait_for_all(check)
         dist.init_process_group(
             "nccl" if accelerator == "cuda" else "gloo",
-            store=dist.PrefixStore("group", self.store),
+            store=PrefixStore("group", self.store),
             rank=self.launch.rank,
             world_size=self.launch.world_size,
         )
@@ -173,9 +174,7 @@ def _connect(host: str, port: int, world_size: int, *, first: bool) -> Any:
     def connect() -> None:
         try:
             found.append(
-                dist.TCPStore(
-                    host, port, world_size, first, timeout=LONGEST, wait_for_workers=False
-                )
+                TCPStore(host, port, world_size, first, timeout=LONGEST, wait_for_workers=False)
             )
         except Exception as error:  # whatever a network may raise; told below
             found.append(error)

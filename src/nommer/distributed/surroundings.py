@@ -54,7 +54,8 @@ def _variables() -> Callable[[], None]:
 
 def _generators() -> Callable[[], None]:
     states: tuple[Any, ...] = (random.getstate(), np.random.get_state(), torch.get_rng_state())
-    on_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    on_gpus = torch.cuda.get_rng_state_all() if started else []
 
     def undo() -> None:
         random.setstate(states[0])

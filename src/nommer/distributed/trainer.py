@@ -51,7 +51,8 @@ def make_trainer(
     """
     accelerator, chosen = parse_device(device, devices)
     launch = launch or Launch()
-    plugins = [AtomicCheckpointIO(), Launched(launch), *([SyncNorms()] if sync_norms else [])]
+    plugins: list[Any] = [AtomicCheckpointIO(), Launched(launch)]
+    plugins += [SyncNorms()] if sync_norms else []
     return L.Trainer(
         accelerator={"cuda": "gpu"}.get(accelerator, accelerator),
         devices=chosen,

@@ -38,7 +38,7 @@ def fetch_weights(name: str) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
         InputError: there are none, or they cannot be fetched.
     """
     try:
-        network = timm.create_model(name, pretrained=True)
+        network: Any = timm.create_model(name, pretrained=True)
     except Exception as error:  # whatever the hub and the network raise
         reason = shortened(str(error).strip().partition("\n")[0], 200)
         raise InputError(

@@ -65,7 +65,7 @@ def explain_image(
     if answer is None:
         return Failure(name, NOT_FINITE)
     prediction = answer.sure()
-    parts, shares_of_parts = prediction.parts(), {}
+    parts, shares_of_parts = prediction.parts(), dict[str, Any]()
     if parts is not None:
         shares_of_parts = {parts.field: _shares_in_parts(trace, attention.network, frame, parts)}
     return Explanation(

@@ -291,7 +291,7 @@ def _config_of(name: str) -> dict[str, Any]:
         raise InputError(
             f"--model {PEER}{name}: timm has no such weights; known: {known}"
         ) from error
-    return config.to_dict() if config else {}
+    return config.to_dict() if config else {}  # type: ignore[no-untyped-call]
 
 
 def _config_beside(path: Path) -> dict[str, Any]:

@@ -90,9 +90,10 @@ class Prepared:
         waiting = f" ({rest} images, others each time, wait for the next epoch)" if rest else ""
         if settings.epoch_steps:
             steps, waiting = settings.epoch_steps * settings.accumulate, ""
+        size = self.task.model.describe_size(settings)
         return (
             f"{settings.model}: {len(self.found.data.class_names)} classes, {sizes} images of "
-            f"{settings.data}; {self.task.model.describe_size(settings)}, {settings.epochs} epochs of "
+            f"{settings.data}; {size}, {settings.epochs} epochs of "
             f"{steps} steps of {total} images{waiting}, {accelerator}, precision "
             f"{settings.precision}, run folder {settings.out}"
         )

@@ -203,7 +203,7 @@ def _cityscapes(root: Path) -> Layout | None:
     if not (images and masks and holds_images(masks)):
         return None
     of_images, of_masks = _by_split(images), _by_split(masks)
-    parts = {
+    parts: dict[Split, Part] = {
         split: Part(of_images[split], of_masks[split], naming=_CITYSCAPES)
         for split in of_masks
         if split in of_images and split != "test"  # whose masks say nothing
