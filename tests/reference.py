@@ -196,7 +196,7 @@ def inverse_block_dct(coefficients, *, k, kept):
 
 
 def block_averages(grid, *, k, kept):
-    """As `block_dct`: the mean of each of kept x kept cells of a block, times the root of its size."""
+    """As `block_dct`: means of the kept x kept cells of a block, times the roots of their sizes."""
     means = []
     for cells in (cells_of(k, kept)[v][u] for v in range(kept) for u in range(kept)):
         mean = sum(grid[:, j::k, i::k] for j, i in cells) / len(cells)

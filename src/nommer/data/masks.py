@@ -128,8 +128,7 @@ def to_labels(path: Path, pixels: MaskPixels, encoding: MaskEncoding) -> np.ndar
         ImageError: it holds values that mean nothing.
     """
     labels = np.empty(pixels.values.shape, np.uint8)
-    height, width = labels.shape
-    for rows in strips(height, width):
+    for rows in strips(labels.shape[0], labels.shape[1]):
         found = encoding.labels(MaskPixels(pixels.values[rows], pixels.in_colour))
         if found.min() == _UNKNOWN:
             unknown = encoding.labels(pixels) == _UNKNOWN

@@ -251,7 +251,7 @@ def _largest_of(image: Image.Image) -> int:
 
 def _is_stretched(image: Image.Image) -> bool:
     """Return True where Pillow stretches the values of a file to 16 bits."""
-    tiles = getattr(image, "tile", None)
+    tiles: Any = getattr(image, "tile", None)
     return bool(tiles) and tiles[0].codec_name in ("ppm", "ppm_plain") and image.mode == "I"
 
 
