@@ -127,8 +127,8 @@ def to_labels(path: Path, pixels: MaskPixels, encoding: MaskEncoding) -> np.ndar
     Raises:
         ImageError: it holds values that mean nothing.
     """
-    labels = np.empty(pixels.values.shape, np.uint8)
-    for rows in strips(labels.shape[0], labels.shape[1]):
+    labels: np.ndarray = np.empty(pixels.values.shape, np.uint8)
+    for rows in strips(*labels.shape):
         found = encoding.labels(MaskPixels(pixels.values[rows], pixels.in_colour))
         if found.min() == _UNKNOWN:
             unknown = encoding.labels(pixels) == _UNKNOWN

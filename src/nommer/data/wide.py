@@ -7,6 +7,7 @@ a file a second time in the other order of bytes gives the low ones.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from PIL import Image
