@@ -14,7 +14,6 @@ checksums into the manifest.
 
 import argparse
 import csv
-import hashlib
 import json
 import shlex
 import shutil
@@ -31,6 +30,7 @@ from safetensors.torch import load_file, save
 
 import nommer
 from nommer import zoo
+from nommer.checksums import checksum, with_checksums
 from nommer.data.formats.imagenet import read_imagenet
 from nommer.files import write_atomically, write_json, write_text
 from nommer.models.classification import Classifier
@@ -98,7 +98,8 @@ def halved(run: Path, folder: Path, told: argparse.Namespace) -> None:
         if found.class_names != tuple(description["class_names"]):
             sys.exit(f"{told.data}: has other classes than {run}")
         description["class_ids"] = list(found.class_ids)
-    write_json(folder / zoo.DESCRIPTION, description)
+    files = {zoo.WEIGHTS: checksum(folder / zoo.WEIGHTS)}
+    write_json(folder / zoo.DESCRIPTION, with_checksums(description, zoo.DESCRIPTION, files))
 
 
 def evaluated(model: Path, scratch: Path, told: argparse.Namespace) -> dict:
@@ -210,11 +211,6 @@ def as_written(command: str) -> str:
         if option in words[:-1]:
             words[words.index(option) + 1] = place
     return shlex.join(words)
-
-
-def checksum(file: Path) -> str:
-    """SHA-256 of a file."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def register(name: str, entry: Path, origin: Origin, score: float) -> None:

@@ -150,3 +150,21 @@ def test_a_new_folder_that_cannot_be_made_is_refused(tmp_path, monkeypatch, name
         (tmp_path / name).touch()
     with pytest.raises(InputError, match=r"runs/check: cannot be made: .*; choose another --out"):
         results_folder(None, "check", None, overwrite=False)
+
+
+@pytest.mark.parametrize(
+    "content", [b"[", b"[]", b"null", b"5", b"[" * 100_000, b'{"a":' * 100_000, b"\xff\0" * 9]
+)
+def test_damaged_small_files_are_told_in_one_sentence(tmp_path, content):
+    run = RunFolder(tmp_path)
+    run.classes.write_bytes(content)
+    with pytest.raises(InputError, match=r"classes.json: is damaged \(.*\); put back a copy, or"):
+        run.read_json(run.classes)
+    (tmp_path / "data_issues.jsonl").write_bytes(content)
+    with pytest.raises(InputError, match=r"data_issues.jsonl: is damaged \(.*\); put back a copy"):
+        run.read_issues()
+    run.config.write_bytes(content)
+    with pytest.raises(
+        InputError, match=r"config.yaml: (cannot be read as YAML|holds no settings)"
+    ):
+        run.settings()

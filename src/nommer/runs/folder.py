@@ -1,6 +1,5 @@
 """The run folder: everything that a training run leaves behind, and nothing outside it."""
 
-import json
 import shlex
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -11,7 +10,8 @@ from typing import Any
 import yaml
 
 from nommer.data.formats.labelled import Issue
-from nommer.errors import InputError
+from nommer.data.parsing import parse_json, parse_yaml
+from nommer.errors import InputError, shortened
 from nommer.files import to_json, write_json, write_text
 from nommer.runs.changes import (
     changed_files,
@@ -98,9 +98,10 @@ class RunFolder:
         """
         try:
             text = self._read(self.config)
-            written = None if text is None else yaml.safe_load(text)
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise InputError(f"{self.config}: cannot be read as YAML: {error}") from error
+            written = None if text is None else parse_yaml(text, yaml.SafeLoader)
+        except (yaml.YAMLError, ValueError) as error:
+            reason = shortened(str(error), 300)
+            raise InputError(f"{self.config}: cannot be read as YAML: {reason}") from error
         if text is None:
             return None
         if not isinstance(written, dict):
@@ -148,12 +149,7 @@ class RunFolder:
         )
 
     def _check_classes(self, classes: Mapping[str, Any]) -> None:
-        try:
-            learned = json.loads(self._read(self.classes) or "{}")
-        except ValueError as error:
-            raise InputError(
-                f"{self.classes}: is damaged ({error}); put back a copy, or start a new run"
-            ) from error
+        learned = self.read_json(self.classes)
         for key, value in plain(classes).items():
             if key in learned and learned[key] != value:
                 raise InputError(
@@ -172,6 +168,20 @@ class RunFolder:
             reason = error.strerror or "no plain file"
             raise InputError(f"{path}: cannot be read: {reason}; put back a copy") from error
 
+    def read_json(self, path: Path) -> dict[str, Any]:
+        """Return the named values in one of the run's small files; none where there is no file.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        try:
+            values = parse_json(self._read(path) or "{}")
+        except ValueError as error:
+            raise _damaged(path, error) from error
+        if not isinstance(values, dict):
+            raise _damaged(path, "it holds no named values")
+        return values
+
     def sweep(self) -> None:
         """Remove what a process that was killed had not yet put in place."""
         for file in self.path.rglob(".*.tmp"):
@@ -188,11 +198,12 @@ class RunFolder:
     def read_issues(self) -> list[Issue]:
         """Read the issues that `write_issues` wrote; none where there is no such file."""
         file = self.path / "data_issues.jsonl"
-        text = file.read_text(encoding="utf-8") if file.is_file() else ""
-        lines = text.split(
-            "\n"
-        )  # and at nothing else, for names may hold other separators of lines
-        return [Issue(**json.loads(line)) for line in lines if line]
+        # split at nothing else, for names may hold other separators of lines
+        lines = (self._read(file) or "").split("\n")
+        try:
+            return [Issue(**parse_json(line)) for line in lines if line]
+        except (TypeError, ValueError) as error:
+            raise _damaged(file, error) from error
 
     def write_issues(self, issues: Iterable[Issue]) -> None:
         """Write one line per thing found in the data, with the whole path of its file."""
@@ -200,6 +211,12 @@ class RunFolder:
             to_json(asdict(issue) | {"file": str(Path(issue.file).absolute())}) for issue in issues
         )
         write_text(self.path / "data_issues.jsonl", "".join(f"{line}\n" for line in lines))
+
+
+def _damaged(path: Path, reason: object) -> InputError:
+    return InputError(
+        f"{path}: is damaged ({shortened(str(reason), 200)}); put back a copy, or start a new run"
+    )
 
 
 def run_of(model: Path) -> RunFolder:

@@ -1,6 +1,5 @@
 """Where the numbers of a run go besides `metrics.csv`: TensorBoard always, others if asked for."""
 
-import json
 import os
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -51,7 +50,7 @@ def make_loggers(
     """
     loggers: list[Logger] = [TensorBoardLogger(run.path, name="", version="tensorboard")]
     file = run.path / "loggers.json"
-    known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    known = run.read_json(file)
     for name in names:
         try:
             logger = _make(name, run, known.get(name))

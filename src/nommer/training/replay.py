@@ -1,6 +1,5 @@
 """Replay of the step with a NaN or infinite loss or gradient, layer by layer."""
 
-import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -49,10 +48,7 @@ def replay_step(run: RunFolder, *, device: str) -> ReplayResult:
     """
     check_plain(run.path)
     bad_step = BadStep(run)
-    steps = [
-        json.loads(path.read_text(encoding="utf-8"))
-        for path in sorted(bad_step.folder.glob("step*.json"))
-    ]
+    steps = [run.read_json(path) for path in sorted(bad_step.folder.glob("step*.json"))]
     if not steps or not bad_step.weights.is_file():
         raise InputError(
             f"{run.path}: nothing to replay, {bad_step.folder} does not exist: no step was refused"
