@@ -1,0 +1,349 @@
+"""Damaged and hostile files, thousands of each kind, against the readers that take them.
+
+    nice python benchmarks/fuzz.py --inputs 2000
+
+A sound corpus is made in code. Every input is one file of it with flipped bits, cut, or with pieces
+moved, doubled or put in. It must be read, or refused with one sentence: no traceback, no hang, no
+growth of memory above 1.5 GB, and, where checksums are promised, nothing taken that was changed.
+Each input has a number; `--first N --inputs 1` does it again.
+"""
+
+import argparse
+import io
+import json
+import multiprocessing
+import resource
+import shutil
+import sys
+import tarfile
+import tempfile
+import traceback
+import zipfile
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from nommer import NomMer
+from nommer.backbone.variants import VARIANTS
+from nommer.cli.parser import parse
+from nommer.data.archives import read_bytes
+from nommer.data.audit import read_image
+from nommer.data.images import visible_files
+from nommer.data.transforms import Preprocessing
+from nommer.errors import InputError
+from nommer.models.classification import Classifier
+from nommer.models.storage import load, save_model
+from nommer.tasks.data import Auditing
+from nommer.tasks.registry import task_for
+
+SECONDS = 30
+"""Of one input, from which on it hangs."""
+
+GROWTH = 1.5e9
+"""Bytes of memory that one input may add."""
+
+TOKENS = [
+    b"-1", b"1e999", b"NaN", b"nan", b"9" * 400, b"\0", b"\xff\xfe", b"[" * 3000, b"{" * 3000,
+    b'"', b"'", b"<a>" * 3000, b"&a [*a, *a]", b"*a", b"../../x", b"/dev/zero", b"\x1b[31m",
+    b"\xed\xa0\x80", b"null", b"true", b"0x10", b"1_0", b"=1+1", b"\r\n", b",", b"\t", b";", b"%s",
+    b"!!python/object:os.system", b"2147483648", b"1e-320", b"\xe2\x80\xae", b"x" * 5000,
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of file: how a sound one is made, and what reads it."""
+
+    make: Callable[[Path], None]
+    """Writes the corpus into an empty folder."""
+    read: Callable[[Path, Path], object]
+    """Reads the folder, of which the second is the damaged file."""
+    has_checksums: bool = False
+    """Whatever is changed must be refused."""
+
+
+def picture(seed: int, size: tuple[int, int] = (40, 32)) -> Image.Image:
+    """A small picture."""
+    rng = np.random.default_rng(seed)
+    return Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3)).astype(np.uint8))
+
+
+def make_images(folder: Path) -> None:
+    """Every format, and the modes that are more than RGB."""
+    for ending in ("jpg", "png", "bmp", "gif", "tif", "webp", "ppm", "jp2", "avif"):
+        picture(0).save(folder / f"a.{ending}")
+    grey = Image.fromarray(np.arange(1280, dtype=np.uint16).reshape(32, 40))
+    for ending in ("png", "tif", "pgm"):
+        grey.save(folder / f"wide.{ending}")
+    picture(1).convert("RGBA").save(folder / "alpha.png")
+    picture(1).convert("P").save(folder / "palette.gif")
+    picture(1).save(folder / "packed.tif", compression="tiff_lzw")
+    picture(1).convert("CMYK").save(folder / "cmyk.jpg")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture(2).save(folder / "turned.jpg", exif=exif)
+
+
+def read_images(folder: Path, damaged: Path) -> None:
+    """As the audit reads one."""
+    report = read_image(damaged, whole=True)
+    if report.error:
+        raise InputError(report.error)
+
+
+def read_data(folder: Path, damaged: Path) -> None:
+    """As training reads and audits them."""
+    data = task_for(folder).data
+    data.audit(data.read(folder, classes=None), Auditing(on_bad_sample="skip", training=True))
+
+
+def make_yolo(folder: Path) -> None:
+    """Boxes, polygons and a description."""
+    for split in ("train", "val"):
+        for kind in ("images", "labels"):
+            (folder / kind / split).mkdir(parents=True)
+        for number in range(2):
+            picture(number).save(folder / "images" / split / f"{number}.png")
+            lines = "0 0.5 0.5 0.2 0.2\n1 0.25 0.25 0.1 0.1\n"
+            (folder / "labels" / split / f"{number}.txt").write_text(lines)
+    (folder / "data.yaml").write_text(
+        "path: .\ntrain: images/train\nval: images/val\nnames:\n  0: cat\n  1: dog\n"
+    )
+
+
+def make_coco(folder: Path) -> None:
+    """Boxes, polygons, run lengths."""
+    (folder / "annotations").mkdir()
+    for split in ("train", "val"):
+        (folder / split).mkdir()
+        picture(3).save(folder / split / "a.png")
+        polygon = [[5, 5, 15, 5, 15, 12]]
+        content = {
+            "images": [{"id": 1, "file_name": "a.png", "width": 40, "height": 32}],
+            "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}],
+            "annotations": [
+                {"id": 1, "image_id": 1, "category_id": 1, "bbox": [5, 5, 10, 7], "area": 35,
+                 "iscrowd": 0, "segmentation": polygon},
+                {"id": 2, "image_id": 1, "category_id": 2, "bbox": [0, 0, 1, 32], "area": 32,
+                 "iscrowd": 0, "segmentation": {"size": [32, 40], "counts": [0, 32, 1248]}},
+            ],
+        }  # fmt: skip
+        (folder / "annotations" / f"instances_{split}.json").write_text(json.dumps(content))
+
+
+def make_voc(folder: Path) -> None:
+    """A file of XML for each image."""
+    for name in ("JPEGImages", "Annotations", "ImageSets/Main"):
+        (folder / name).mkdir(parents=True)
+    for number in range(4):
+        picture(number).save(folder / "JPEGImages" / f"{number}.png")
+        box = "<xmin>3</xmin><ymin>4</ymin><xmax>20</xmax><ymax>22</ymax>"
+        (folder / "Annotations" / f"{number}.xml").write_text(
+            "<?xml version='1.0' encoding='utf-8'?><annotation><size><width>40</width><height>32"
+            f"</height></size><object><name>cat</name><bndbox>{box}</bndbox></object></annotation>"
+        )
+    (folder / "ImageSets/Main/train.txt").write_text("0\n1\n")
+    (folder / "ImageSets/Main/val.txt").write_text("2\n3\n")
+
+
+def make_masks(folder: Path) -> None:
+    """Masks with a description of their classes."""
+    for number in range(3):
+        for kind in ("images", "masks"):
+            (folder / kind).mkdir(exist_ok=True)
+        picture(number).save(folder / "images" / f"{number}.png")
+        mask = (np.arange(1280).reshape(32, 40) % 3).astype(np.uint8)
+        Image.fromarray(mask).save(folder / "masks" / f"{number}.png")
+    (folder / "classes.yaml").write_text("classes: [ground, ball, sky]\nignore: 255\n")
+
+
+def make_table(folder: Path) -> None:
+    """A table of images with classes."""
+    rows = ["path,label,split"]
+    for number in range(8):
+        picture(number).save(folder / f"{number}.png")
+        rows.append(f"{number}.png,{'cat' if number % 2 else 'dog'},{'val' if number > 5 else 'train'}")
+    (folder / "labels.csv").write_text("\n".join(rows) + "\n")
+
+
+def read_table(folder: Path, damaged: Path) -> None:
+    """As training reads it."""
+    read_data(folder / "labels.csv", damaged)
+
+
+def make_archives(folder: Path) -> None:
+    """Zip and tar, compressed and sparse."""
+    stream = io.BytesIO()
+    picture(0).save(stream, "png")
+    with zipfile.ZipFile(folder / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("a/1.png", "b/2.png"):
+            archive.writestr(name, stream.getvalue())
+    for ending, mode in (("tar", "w"), ("tar.gz", "w:gz"), ("tar.xz", "w:xz")):
+        with tarfile.open(folder / f"a.{ending}", mode) as archive:
+            for name in ("a/1.png", "b/2.png"):
+                member = tarfile.TarInfo(name)
+                member.size = len(stream.getvalue())
+                archive.addfile(member, io.BytesIO(stream.getvalue()))
+
+
+def read_archives(folder: Path, damaged: Path) -> None:
+    """Every member."""
+    for path in visible_files(damaged):
+        try:
+            read_bytes(path)
+        except OSError as error:
+            raise InputError(str(error)) from error
+
+
+def make_model(folder: Path) -> None:
+    """A small classifier, as a run keeps it."""
+    torch.manual_seed(0)
+    preprocessing = Preprocessing(image_size=64)
+    model = Classifier(
+        NomMer(replace(VARIANTS["nommer_micro"], num_classes=2)),
+        class_names=("cat", "dog"),
+        preprocessing=preprocessing,
+    )
+    save_model(folder, model, metrics={"top1": 0.5}, version="0")
+
+
+def read_model(folder: Path, damaged: Path) -> None:
+    """The model, and an answer."""
+    load(folder).predict(np.zeros((40, 40, 3), np.uint8))
+
+
+def make_config(folder: Path) -> None:
+    """Settings of a training."""
+    (folder / "config.yaml").write_text(
+        "data: photos\nmodel: nommer_micro\nepochs: 3\nlr: 0.001\nbatch_size: 8\n"
+        "pixels:\n  mean: [0.5, 0.5, 0.5]\n  range: 12bit\naugment:\n  hflip: 0.5\n"
+    )
+
+
+def read_config(folder: Path, damaged: Path) -> None:
+    """As the command line reads it."""
+    try:
+        parse(["train", "--config", str(damaged), "--out", str(folder / "out")])
+    except SystemExit as error:
+        raise InputError("refused by the parser") from error
+
+
+KINDS = {
+    "images": Kind(make_images, read_images),
+    "yolo": Kind(make_yolo, read_data),
+    "coco": Kind(make_coco, read_data),
+    "voc": Kind(make_voc, read_data),
+    "masks": Kind(make_masks, read_data),
+    "tables": Kind(make_table, read_table),
+    "archives": Kind(make_archives, read_archives),
+    "model": Kind(make_model, read_model, has_checksums=True),
+    "config": Kind(make_config, read_config),
+}
+
+
+def damage(content: bytes, rng: np.random.Generator) -> bytes:
+    """A file's content with one or a few faults."""
+    changed = bytearray(content)
+    for _ in range(int(rng.integers(1, 4))):
+        place, length = int(rng.integers(0, len(changed) + 1)), int(rng.integers(1, 65))
+        piece = changed[place : place + length]
+        match int(rng.integers(0, 6)):
+            case 0 | 1 if changed:
+                changed[place % len(changed)] ^= 1 << int(rng.integers(0, 8))
+            case 2:
+                del changed[place:]
+            case 3:
+                del changed[place : place + length]
+            case 4:
+                changed[place:place] = piece * int(rng.integers(1, 4))
+            case _:
+                changed[place:place] = TOKENS[int(rng.integers(0, len(TOKENS)))]
+    return bytes(changed)
+
+
+def try_input(kind: Kind, corpus: Path, folder: Path, number: int) -> str:
+    """What becomes of one input: "read", "refused", or what is wrong."""
+    rng = np.random.default_rng(number)
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(corpus, folder)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    chosen = files[int(rng.integers(0, len(files)))]
+    sound = chosen.read_bytes()
+    damaged = damage(sound, rng)
+    chosen.write_bytes(damaged)
+    try:
+        kind.read(folder, chosen)
+    except InputError:
+        return "refused"
+    except Exception:
+        return f"traceback: {chosen.name}: {traceback.format_exc(limit=-4)}"
+    return "taken" if kind.has_checksums and damaged != sound else "read"
+
+
+def work(name: str, numbers: list[int], answers: "multiprocessing.Queue[tuple[int, str]]") -> None:
+    """Try inputs in a process of its own, and say what becomes of each."""
+    torch.set_num_threads(1)
+    sys.stderr = io.StringIO()
+    with tempfile.TemporaryDirectory() as place:
+        corpus = Path(place, "corpus")
+        corpus.mkdir()
+        KINDS[name].make(corpus)
+        KINDS[name].read(corpus, next(p for p in sorted(corpus.rglob("*")) if p.is_file()))
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        for number in numbers:
+            found = try_input(KINDS[name], corpus, Path(place, "input"), number)
+            grown = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+            answers.put((number, found if grown < GROWTH else f"growth: {grown / 1e9:.1f} GB"))
+
+
+def fuzz(name: str, first: int, inputs: int) -> dict[int, str]:
+    """What becomes of each of so many inputs of a kind."""
+    context = multiprocessing.get_context("fork")
+    results: dict[int, str] = {}
+    waiting = list(range(first, first + inputs))
+    while waiting:
+        answers: multiprocessing.Queue[tuple[int, str]] = context.Queue()
+        process = context.Process(target=work, args=(name, waiting, answers))
+        process.start()
+        fate = ""
+        while waiting and not fate:
+            try:
+                number, found = answers.get(timeout=SECONDS)
+            except Exception:  # nothing came in time
+                fate = "hang" if process.is_alive() else f"died: {process.exitcode}"
+                results[waiting.pop(0)] = fate
+            else:
+                results[number] = found
+                waiting.remove(number)
+                fate = "restart" if found.startswith("growth") else ""
+        process.kill()
+        process.join()
+    return results
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=list(KINDS))
+    parser.add_argument("--inputs", type=int, default=1000)
+    parser.add_argument("--first", type=int, default=0)
+    options = parser.parse_args()
+    failed = 0
+    print("| kind | inputs | read | refused | wrong |\n|---|---|---|---|---|")
+    for name in options.kinds:
+        found = fuzz(name, options.first, options.inputs)
+        counts = Counter(answer.split(":")[0] for answer in found.values())
+        wrong = {n: a for n, a in found.items() if a not in ("read", "refused")}
+        failed += len(wrong)
+        print(f"| {name} | {len(found)} | {counts['read']} | {counts['refused']} | {len(wrong)} |")
+        for number, answer in list(wrong.items())[:20]:
+            print(f"  {name} {number}: {answer}", file=sys.stderr)
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
