@@ -53,7 +53,11 @@ def check(settings: CheckSettings) -> "CheckResult":
     from nommer.checking.check import check_data
 
     return check_data(
-        settings.data, classes=settings.classes, out=settings.out, overwrite=settings.overwrite
+        settings.data,
+        classes=settings.classes,
+        out=settings.out,
+        overwrite=settings.overwrite,
+        labels=settings.labels,
     )
 
 

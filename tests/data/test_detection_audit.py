@@ -138,7 +138,9 @@ def test_annotations_that_cannot_be_read_make_a_bad_image(tmp_path, herd, write_
     root = write_herd(tmp_path, herd, "voc")
     (root / "Annotations/train0.xml").write_text("<annotation>")
     audited = audit_detection(read_detection(root), on_bad_sample="skip").data
-    assert [(file, done) for file, _, done in told(audited)] == [("train0.png", "left out")]
+    assert [(file, done) for file, what, done in told(audited) if "box begins" not in what] == [
+        ("train0.png", "left out")
+    ]
 
 
 def test_an_image_turned_by_half_is_listed(root):
@@ -207,7 +209,7 @@ def test_masks_that_are_asked_for_must_be_there(tmp_path, herd, write_herd):
 def test_nothing_to_learn_from_is_refused_with_the_likely_cause(change):
     def edit(content):
         for annotation in content["annotations"]:
-            annotation["bbox"] = [9, 9, 0, 0]
+            annotation |= {"bbox": [9, 9, 0, 0], "segmentation": []}
 
     data = change(edit)
     with pytest.raises(
@@ -225,7 +227,8 @@ def test_crowds_alone_are_nothing_to_learn_from(change):
             annotation["iscrowd"] = 1
 
     with pytest.raises(
-        InputError, match=r"no object with a mask is left to learn .*; 0 were dropped$"
+        InputError,
+        match=r"no object with a mask is left to learn .*; 0 were dropped; 10 are marked iscrowd",
     ):
         audit_detection(change(edit))
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 from nommer.data.findings import (
     by_kind,
-    find_alike,
     find_duplicates,
     find_imbalance,
     find_leaks,
@@ -13,6 +12,7 @@ from nommer.data.findings import (
 )
 from nommer.data.formats.folders import ClassFolders, Sample
 from nommer.data.formats.labelled import Issue, no_image, problem
+from nommer.data.formats.oddities import find_alike
 
 ROOT = Path("/data")
 
@@ -105,7 +105,7 @@ def test_names_of_classes_that_are_nearly_the_same():
     (found,) = find_alike(ROOT, ["Cat", "cat ", "dog", "c at", "dogs"])
     assert (found.what, found.severity) == (
         "classes of nearly the same name: 'Cat', 'cat ', 'c at'",
-        "note",
+        "problem",
     )
 
 

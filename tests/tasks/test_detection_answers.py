@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from faster_coco_eval import COCO
 from faster_coco_eval.core import mask as coco_masks
 from PIL import Image
@@ -57,8 +58,10 @@ def test_objects_as_coco_yolo_tables_and_pictures(tmp_path, tiny_detector, noisy
             ["c.png", "", "", "", "", "", "", "cut"],
         ]
     assert (out / "labels" / "a-2.txt").read_text() == (
-        "1 0.500000 0.333333 0.500000 0.333333\n0 0.050000 0.050000 0.100000 0.100000\n"
-    )
+        "7 0.500000 0.333333 0.500000 0.333333\n3 0.050000 0.050000 0.100000 0.100000\n"
+    ), "with the numbers that the data had for the classes"
+    classes = yaml.safe_load((out / "classes.yaml").read_text())
+    assert list(classes["names"]) == [3, 7]
     assert sorted(path.name for path in (out / "labels").iterdir()) == ["a-2.txt", "a.txt"]
     assert (out / "images").exists() == pictures
     if pictures:

@@ -13,7 +13,6 @@ from nommer.checking.report import write_refusal, write_report
 from nommer.data.audit import ImageReport, read_images
 from nommer.data.findings import (
     SEVERITIES,
-    find_alike,
     find_duplicates,
     find_imbalance,
     find_small,
@@ -24,6 +23,7 @@ from nommer.errors import InputError
 from nommer.files import write_csv, write_json
 from nommer.runs.folder import RunFolder, results_folder
 from nommer.runs.results import check_folder, check_outside
+from nommer.settings.labels import LabelOptions
 from nommer.tasks.checking import Facts
 from nommer.tasks.data import Auditing, Data
 from nommer.tasks.registry import task_for
@@ -62,7 +62,12 @@ def code_of(findings: Sequence[Issue]) -> int:
 
 
 def check_data(
-    root: Path, *, classes: Path | None, out: Path | None, overwrite: bool
+    root: Path,
+    *,
+    classes: Path | None,
+    out: Path | None,
+    overwrite: bool,
+    labels: LabelOptions = LabelOptions(),
 ) -> CheckResult:
     """Check a data set as `nommer.check` describes."""
     _refuse_inside(root, Path("runs", "check") if out is None else out)
@@ -72,9 +77,9 @@ def check_data(
         check_folder(out, overwrite=overwrite)  # before much is read
     name = ""
     try:
-        task = task_for(root, classes)
+        task = task_for(root, classes, labels)
         name = task.name
-        data = _in_order(task.data.read(root, classes=classes))
+        data = _in_order(task.data.read(root, classes=classes, labels=labels))
     except InputError as error:
         if not root.exists() or (
             classes is not None and str(classes) in str(error)
@@ -202,7 +207,6 @@ def find_all(task: Task, data: Data, facts: Facts) -> list[Issue]:
         split: check.count(data, facts.usable(part), facts).tolist()
         for split, part in data.splits.items()
     }
-    findings += find_alike(data.root, data.class_names)
     findings += find_imbalance(data.root, data.class_names, counts, check.unit)
     return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
 

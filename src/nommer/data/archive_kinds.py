@@ -48,6 +48,7 @@ class Archive(ABC):
 
     def __init__(self, path: Path, names: list[str]) -> None:
         self.names = sorted(name for name in names if not _is_hidden(name))
+        self.hidden = [name for name in names if _is_hidden(name)]
         twice = next((name for name, following in pairwise(self.names) if name == following), None)
         if twice is not None:
             raise InputError(f"{path}: holds {twice!r} more than once; keep one, and pack it again")

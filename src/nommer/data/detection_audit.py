@@ -13,6 +13,7 @@ import numpy as np
 from nommer.data.audit import Audited, ImageReport, digests_of, leave_out, read_images
 from nommer.data.exif import FIRST_SIDEWAYS
 from nommer.data.formats.labelled import Issue, Split, content_of, problem, shorten
+from nommer.data.formats.object_masks import TOLERANCE
 from nommer.data.formats.objects import DetectionFolders, DetectionSample
 from nommer.data.ranges import all_values, find_unused_range
 from nommer.errors import InputError
@@ -59,6 +60,8 @@ def audit_detection(
     wanted = _wants_masks(data, kept) if masks is None else masks
     if wanted:
         kept = {split: tuple(_with_masks(part, issues)) for split, part in kept.items()}
+    elif masks is None:
+        issues += _unused_masks(data, kept)
     audited = replace(data, splits=kept, has_masks=wanted)
     issues += [
         Issue(str(s.path), "has no objects", "used, as background alone")
@@ -96,11 +99,20 @@ def find_error(sample: DetectionSample, image: ImageReport) -> str | None:
     if sample.size == image.size:
         hint = (
             f"; that is the image as stored, which the EXIF orientation {image.orientation} turns: "
-            "remove the "
-            "orientation from the image, or turn the annotations too"
+        )
+        hint += (
+            "the boxes fit the upright image, so swap width and height in the annotation file"
+            if sample.reaches_outside and _fits(sample, upright)
+            else "remove the orientation from the image, or turn the annotations too"
         )
     found, expected = (f"{width} x {height}" for width, height in (sample.size, upright))
     return f"is annotated as {found} pixels, but has {expected}; both must be the same{hint}"
+
+
+def _fits(sample: DetectionSample, size: tuple[int, int]) -> bool:
+    """Tell if all boxes, before they were clipped, lie in an image of this size."""
+    right, lower = sample.reach
+    return right <= size[0] * (1 + TOLERANCE) and lower <= size[1] * (1 + TOLERANCE)
 
 
 def _remarks(image: ImageReport) -> Iterable[Issue]:
@@ -119,6 +131,17 @@ def _wants_masks(data: DetectionFolders, kept: dict[Split, tuple[DetectionSample
         for flag in sample.objects.have_masks.tolist()
     ]
     return data.has_masks and 2 * sum(have) > len(have)
+
+
+def _unused_masks(
+    data: DetectionFolders, kept: dict[Split, tuple[DetectionSample, ...]]
+) -> list[Issue]:
+    """Tell of masks that are not learned because most objects have none."""
+    have = [s.objects.have_masks for part in kept.values() for s in part]
+    count, total = sum(int(flags.sum()) for flags in have), sum(map(len, have))
+    what = f"{count} of {total} objects have masks, which are not used: boxes alone are learned"
+    done = "kept as boxes; draw the other masks, or learn masks alone with --detection.masks true"
+    return [problem(data.root, what, done)] if count else []
 
 
 def _with_masks(
@@ -157,12 +180,19 @@ def _check_objects(
     if training and not counts.any():
         dropped = sum(issue.done == "dropped" for issue in data.issues)
         kind = "with a mask " if wanted else ""
+        crowds = sum(int(s.objects.crowd.sum()) for s in data.splits.get("train", ()))
         raise InputError(
             f"{data.root}: no object {kind}is left to learn in the training images; {dropped} were "
             "dropped"
             + (
                 f", the first because: {next(i for i in data.issues if i.done == 'dropped').what}"
                 if dropped
+                else ""
+            )
+            + (
+                f"; {crowds} are marked iscrowd or difficult, which --labels.crowds learn or "
+                "--labels.difficult learn takes for objects"
+                if crowds
                 else ""
             )
         )

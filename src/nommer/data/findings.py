@@ -6,7 +6,6 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unicodedata import normalize
 
 from nommer.data.formats.labelled import (
     Issue,
@@ -148,18 +147,6 @@ def find_small(sizes: Mapping[Path, tuple[int, int]]) -> list[Issue]:
         )
         for path, (width, height) in sizes.items()
         if min(width, height) < SMALLEST_SIDE
-    ]
-
-
-def find_alike(root: Path, names: Sequence[str]) -> list[Issue]:
-    """Return classes whose names differ in case, spaces or the encoding of letters alone."""
-    groups: dict[str, list[str]] = defaultdict(list)
-    for name in names:
-        groups["".join(normalize("NFKC", name).casefold().split())].append(name)
-    alike = (", ".join(map(repr, group)) for group in groups.values() if len(group) > 1)
-    return [
-        Issue(str(root), f"classes of nearly the same name: {group}", "kept", "note")
-        for group in alike
     ]
 
 

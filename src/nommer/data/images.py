@@ -20,7 +20,7 @@ from nommer.data.bombs import no_bomb_warning
 from nommer.data.exif import load_upright
 from nommer.data.tiff import check_whole, has_alpha, unused_bands
 from nommer.data.turns import strips, turn
-from nommer.data.walking import expand, walk
+from nommer.data.walking import expand, is_passed_over, walk
 from nommer.data.wide import RangeError, Values, WideImage, is_wide, is_wide_colour
 from nommer.errors import InputError
 from nommer.files import NoPlainFileError, is_dir, is_file, plain_size
@@ -250,7 +250,9 @@ def sub_folders(folder: Path) -> list[Path]:
         # scandir knows folders from files without asking for each
         with os.scandir(folder) as entries:
             return sorted(
-                Path(entry.path) for entry in entries if entry.name[0] != "." and entry.is_dir()
+                Path(entry.path)
+                for entry in entries
+                if not is_passed_over(entry.name) and entry.is_dir()
             )
     except OSError as error:
         _refuse_folder(error)

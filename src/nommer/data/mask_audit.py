@@ -1,7 +1,7 @@
 """Reading images and masks once before anything is learned, and listing their faults."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
@@ -23,7 +23,8 @@ from nommer.data.formats.mask_layouts import MASK_ENDINGS
 from nommer.data.formats.mask_pairs import MaskSample
 from nommer.data.formats.masks import BINARY_HINT, MaskFolders
 from nommer.data.images import ImageError, image_errors, open_image
-from nommer.data.masks import IGNORE, MaskEncoding, check_size, pixels_of, to_labels
+from nommer.data.mask_doubts import differing_palettes, palette_of
+from nommer.data.masks import IGNORE, Colour, MaskEncoding, check_size, pixels_of, to_labels
 from nommer.data.parallel import read_all
 from nommer.data.ranges import all_values, find_unused_range
 from nommer.data.turns import turn
@@ -51,6 +52,8 @@ class PairReport:
     """Facts about the image alone."""
     digest: str | None = None
     """SHA-256 of the labels of all pixels."""
+    palette: Mapping[int, Colour] = field(default_factory=dict)
+    """Colours of the values that occur, where the mask has a palette."""
 
     @property
     def is_empty(self) -> bool:
@@ -101,6 +104,7 @@ def audit_masks(
     if evaluated:
         _check_evaluable(data, _count(by_path, evaluated), training=training)
     issues += _absent_classes(data, counts)
+    issues += differing_palettes(data.root, ((report.path, report.palette) for report in reports))
     side = int(median(report.short_side for report in reports if not report.error))
     contents = {
         report.path: content_of(report.image.digest if report.image else None, report.digest)
@@ -213,6 +217,7 @@ def read_pair(
         with image_errors(sample.mask), open_image(sample.mask) as mask, turn(mask.size):
             found = tuple(find_remarks(mask, sample.mask))
             pixels = pixels_of(mask, by_colour=encoding.by_colour)
+            palette = {} if encoding.by_colour else palette_of(mask, pixels.values)
         check_fit(sample.mask, pixels.values.shape, report)
         labels = to_labels(sample.mask, pixels, encoding)
     except ImageError as error:
@@ -222,7 +227,13 @@ def read_pair(
     counts = np.bincount(labels.ravel(), minlength=IGNORE + 1)
     digest = hashlib.sha256(labels.tobytes()).hexdigest()
     return PairReport(
-        sample.path, min(report.size), counts, remarks=remarks, image=report, digest=digest
+        sample.path,
+        min(report.size),
+        counts,
+        remarks=remarks,
+        image=report,
+        digest=digest,
+        palette=palette,
     )
 
 

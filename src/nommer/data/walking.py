@@ -13,6 +13,31 @@ from nommer.files import is_dir
 _MAGIC = re.compile(r"[*?[]")
 
 
+_SYSTEM_FOLDERS = (
+    "@eadir",  # thumbnails of Synology
+    "#recycle",  # Synology
+    "@recycle",  # QNAP
+    ".@__thumb",  # thumbnails of QNAP
+    "__macosx",  # resource forks in zips of macOS
+    ".ipynb_checkpoints",
+    ".thumbnails",
+    ".trash",
+    "$recycle.bin",
+    "system volume information",
+    "lost+found",
+)
+
+
+def is_system_folder(name: str) -> bool:
+    """Tell if a folder is called as systems call those of their own, in whatever case."""
+    return name.lower() in _SYSTEM_FOLDERS
+
+
+def is_passed_over(name: str) -> bool:
+    """Tell if a folder or file is no part of any data: hidden, or a system's."""
+    return name.startswith(".") or is_system_folder(name)
+
+
 def walk(folder: Path, onerror: Callable[[OSError], object]) -> Iterator[Path]:
     """Yield everything visible below a folder that is no folder to be searched.
 
@@ -32,7 +57,8 @@ def walk(folder: Path, onerror: Callable[[OSError], object]) -> Iterator[Path]:
             seen.add((facts.st_dev, facts.st_ino))
             with os.scandir(place) as found:
                 entries = sorted(
-                    (entry for entry in found if entry.name[0] != "."), key=lambda e: e.name
+                    (entry for entry in found if not is_passed_over(entry.name)),
+                    key=lambda e: e.name,
                 )
         except OSError as error:
             onerror(error)

@@ -22,6 +22,7 @@ from nommer.runs.folder import RunFolder, results_folder, run_of
 from nommer.runs.results import check_outside
 from nommer.settings.choices import Precision, SplitChoice
 from nommer.settings.evaluate import EvaluateSettings
+from nommer.settings.labels import LabelOptions
 from nommer.settings.train import default_workers
 from nommer.tasks.data import Data
 from nommer.tasks.evaluation import Evaluation, evaluate
@@ -38,6 +39,14 @@ def classes_for(settings: EvaluateSettings, root: Path, run: RunFolder) -> Path 
     trained = run.settings()
     own = trained is not None and trained.data.resolve() == root.resolve()
     return trained.classes if settings.classes is None and trained and own else settings.classes
+
+
+def labels_for(settings: EvaluateSettings, root: Path, run: RunFolder) -> LabelOptions:
+    """Return how labels are read: as asked for, or for a run's own data as the run read them."""
+    trained = run.settings()
+    if settings.labels != LabelOptions() or trained is None:
+        return settings.labels
+    return trained.labels if trained.data.resolve() == root.resolve() else settings.labels
 
 
 def loading_of(settings: EvaluateSettings, run: RunFolder, largest_batch: int) -> Loading:
@@ -129,14 +138,21 @@ def open_model_and_data(settings: EvaluateSettings) -> Opened:
     root = settings.data or data_of_run(run)
     if settings.overwrite and settings.out:
         check_outside(root, settings.out)
-    check_task(root, task, classes_for(settings, root, run))
-    read = read_for(model, task, root, classes_for(settings, root, run))
+    labels, classes = labels_for(settings, root, run), classes_for(settings, root, run)
+    check_task(root, task, classes, labels)
+    read = read_for(model, task, root, classes, labels)
     name, chosen = choose_split(without_known_issues(read, run), settings.split, run=run)
     data = task.data.audit(chosen, task.data.auditing_for(model, settings.on_bad_sample)).data
     return Opened(model, task, run, root, name, data, precision)
 
 
-def read_for(model: Model, task: Task, root: Path, classes: Path | None) -> Data:
+def read_for(
+    model: Model,
+    task: Task,
+    root: Path,
+    classes: Path | None,
+    labels: LabelOptions = LabelOptions(),
+) -> Data:
     """Find labelled images whose classes are the model's, by name or, where it has ids too, by id.
 
     Raises:
@@ -144,11 +160,11 @@ def read_for(model: Model, task: Task, root: Path, classes: Path | None) -> Data
     """
     usual, *others = model.names_in_data
     try:
-        return task.data.read(root, classes=classes, class_names=usual)
+        return task.data.read(root, classes=classes, class_names=usual, labels=labels)
     except InputError:
         for names in others:
             with suppress(InputError):
-                read = task.data.read(root, classes=classes, class_names=names)
+                read = task.data.read(root, classes=classes, class_names=names, labels=labels)
                 return replace(read, class_names=usual)
         raise
 
@@ -175,13 +191,18 @@ def evaluate_model(settings: EvaluateSettings) -> EvaluationResult:
     return EvaluationResult(opened.task.name, evaluation.report, per_class, folder)
 
 
-def check_task(root: Path, task: Task, classes: Path | None = None) -> None:
+def check_task(
+    root: Path,
+    task: Task,
+    classes: Path | None = None,
+    labels: LabelOptions = LabelOptions(),
+) -> None:
     """Refuse data of another task than the model's.
 
     Raises:
         InputError: what the data is for, and what the model does.
     """
-    found = task_for(root, classes).name
+    found = task_for(root, classes, labels).name
     if found != task.name:
         raise InputError(f"{root}: is laid out for {found}, but the model does {task.name}")
 

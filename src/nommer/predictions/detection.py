@@ -132,11 +132,15 @@ class Detections:
             results.append(found)
         return results
 
-    def to_yolo(self) -> str:
+    def to_yolo(self, category_ids: Sequence[int] | None = None) -> str:
         """Return YOLO's labels: a line per object.
 
         It holds its class and its box (middle, width, height) in shares of the image.
+
+        Args:
+            category_ids: number of every class; by default counted from 0.
         """
+        numbers = range(len(self.class_names)) if category_ids is None else category_ids
         sides = np.array(self.size[::-1] * 2)
         middles, extents = (
             (self.boxes[:, :2] + self.boxes[:, 2:]) / 2,
@@ -145,7 +149,7 @@ class Detections:
         shares = np.concatenate([middles, extents], 1) / sides
         rows = zip(self.labels, shares.tolist(), strict=True)
         return "".join(
-            f"{label} {' '.join(f'{value:.6f}' for value in box)}\n" for label, box in rows
+            f"{numbers[label]} {' '.join(f'{value:.6f}' for value in box)}\n" for label, box in rows
         )
 
     def plot(self, image: Image.Image, *, with_scores: bool = True) -> Image.Image:

@@ -1,8 +1,11 @@
 """Everything that `nommer check` is told."""
 
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
+from typing import Any
 
+from nommer.settings.labels import LabelOptions
 from nommer.settings.schema import Settings, Takes, given, required
 
 
@@ -21,3 +24,5 @@ class CheckSettings(Settings):
     runs/check."""
     overwrite: bool = False
     """Delete earlier results in --out."""
+    labels: Takes[LabelOptions, Mapping[str, Any]] = given(LabelOptions())
+    """Labels where data leave them open, such as one of several formats in a folder."""

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from nommer.errors import check_minimum
 from nommer.settings.choices import Precision, SplitChoice
 from nommer.settings.inference import Inference
+from nommer.settings.labels import LabelOptions
 from nommer.settings.schema import Settings, Takes, given, required
 
 
@@ -52,6 +53,8 @@ class EvaluateSettings(Settings):
     """Delete earlier results in --out."""
     inference: Takes[Inference, Mapping[str, Any]] = given(Inference())
     """The way of a segmenter over an image: whole or in windows, scales, mirrored."""
+    labels: Takes[LabelOptions, Mapping[str, Any]] = given(LabelOptions())
+    """Labels where data leave them open. By default as the run has them for its own data."""
 
     def check(self) -> None:
         """Refuse values out of range."""

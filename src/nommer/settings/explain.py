@@ -1,13 +1,14 @@
 """Everything that `nommer explain` is told."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from nommer.errors import InputError, check_minimum, refuse_given
 from nommer.settings.choices import Precision, SplitChoice
 from nommer.settings.evaluate import EvaluateSettings
+from nommer.settings.labels import LabelOptions
 from nommer.settings.schema import Settings, Takes, given, required
 
 
@@ -60,6 +61,8 @@ class ExplainSettings(Settings):
     """With data, treatment of images that cannot be read, as of evaluate."""
     seed: int = 0
     """With data, seed of what is drawn: images, contexts by chance, intervals."""
+    labels: Takes[LabelOptions, Mapping[str, Any]] = given(LabelOptions())
+    """With data, labels where data leave them open, as of evaluate."""
 
     def check(self) -> None:
         """Refuse options of images with a data set, and the other way round."""
@@ -97,6 +100,7 @@ class ExplainSettings(Settings):
             workers=self.workers,
             on_bad_sample=None if self.on_bad_sample == "error" else self.on_bad_sample,
             seed=self.seed or None,
+            labels=None if self.labels == LabelOptions() else self.labels,
         )
 
     def evaluation(self) -> EvaluateSettings:

@@ -13,6 +13,7 @@ from nommer.settings.choices import CacheKind, LoggerName, OnBadSample, Precisio
 from nommer.settings.classification import ClassificationOptions
 from nommer.settings.detection import DetectionOptions
 from nommer.settings.distillation import DistillationOptions
+from nommer.settings.labels import LabelOptions
 from nommer.settings.network import PEER, NetworkOptions, check_model
 from nommer.settings.optim import Optim
 from nommer.settings.pixels import SMALL_IMAGE, PixelOptions
@@ -154,6 +155,8 @@ class TrainSettings(Settings):
     """Optimiser and schedule."""
     augment: Takes[Augmentation, Mapping[str, Any]] = given(Augmentation())
     """Random changes of the training images, for classification."""
+    labels: Takes[LabelOptions, Mapping[str, Any]] = given(LabelOptions())
+    """Labels where data leave them open, such as one of several formats in a folder."""
     pixels: Takes[PixelOptions, Mapping[str, Any]] = given(PixelOptions())
     """Preparation of the pixels."""
     classification: Takes[ClassificationOptions, Mapping[str, Any]] = given(ClassificationOptions())

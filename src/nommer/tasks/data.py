@@ -10,6 +10,7 @@ from nommer.data.audit import Audited
 from nommer.data.formats.labelled import LabelledImages
 from nommer.data.module import ImageData, Loading
 from nommer.models.recogniser import Recogniser
+from nommer.settings.labels import LabelOptions
 from nommer.settings.pixel_range import Reading
 from nommer.settings.train import TrainSettings
 
@@ -44,7 +45,12 @@ class TaskData(ABC):
 
     @abstractmethod
     def read(
-        self, root: Path, *, classes: Path | None, class_names: tuple[str, ...] | None = None
+        self,
+        root: Path,
+        *,
+        classes: Path | None,
+        class_names: tuple[str, ...] | None = None,
+        labels: LabelOptions = LabelOptions(),
     ) -> Data:
         """Find the labelled images under `root`.
 

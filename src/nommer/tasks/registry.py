@@ -5,6 +5,7 @@ from pathlib import Path
 from nommer.data.formats.find import find_task
 from nommer.models.kinds import register_kind
 from nommer.models.recogniser import Recogniser
+from nommer.settings.labels import LabelOptions
 from nommer.tasks.classification.task import CLASSIFICATION
 from nommer.tasks.detection.task import DETECTION
 from nommer.tasks.multi_label.task import MULTI_LABEL
@@ -16,14 +17,16 @@ TASKS: dict[str, Task] = {
 }
 
 
-def task_for(root: Path, classes: Path | None = None) -> Task:
+def task_for(
+    root: Path, classes: Path | None = None, labels: LabelOptions = LabelOptions()
+) -> Task:
     """Return the task that the data in a folder are for.
 
     Raises:
         InputError: a layout of no task.
     """
     own = (task for task in TASKS.values() if task.data.recognises(root))
-    return next(own, None) or TASKS[find_task(root, classes)]
+    return next(own, None) or TASKS[find_task(root, classes, labels)]
 
 
 def task_of(model: Recogniser) -> Task:

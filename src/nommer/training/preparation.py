@@ -127,13 +127,13 @@ def check_first(settings: TrainSettings) -> None:
 def find_first(settings: TrainSettings) -> tuple[Task, Found]:
     """Find task and data, unless the run folder is refused anyway."""
     RunFolder(settings.out).check(resume=settings.resume, overwrite=settings.overwrite)
-    task = task_for(settings.data, settings.classes)
+    task = task_for(settings.data, settings.classes, settings.labels)
     return task, find_data(task, settings)
 
 
 def find_data(task: Task, settings: TrainSettings) -> Found:
     """Read, audit and if need be split the data; tell what is left out."""
-    data = task.data.read(settings.data, classes=settings.classes)
+    data = task.data.read(settings.data, classes=settings.classes, labels=settings.labels)
     how = Auditing(
         on_bad_sample=settings.on_bad_sample,
         training=True,

@@ -76,7 +76,7 @@ def replay_step(run: RunFolder, *, device: str) -> ReplayResult:
 
 def rebuild(settings: TrainSettings, bad_step: BadStep) -> tuple[TaskModule, ImageData[Any, Any]]:
     """The task with the weights before the step, and the training data."""
-    task = task_for(settings.data, settings.classes)
+    task = task_for(settings.data, settings.classes, settings.labels)
     found = find_data(task, settings)
     fresh = replace(settings, pretrained=None, reinit_head=False)
     model = accelerate(task.model.build(fresh, found.data))

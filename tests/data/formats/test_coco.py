@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from nommer.data.detection_audit import audit_detection
 from nommer.data.formats.coco import read_coco
 from nommer.data.formats.detection import as_coco, read_detection
 from nommer.errors import InputError
+from nommer.settings.labels import LabelOptions
 
 
 @pytest.fixture
@@ -106,6 +108,7 @@ def test_ids_with_holes_are_kept(change):
     ],
 )
 def test_objects_that_are_none_are_dropped_and_nothing_else(change, herd, values, what):
+    values = {"segmentation": []} | values
     data, issues = change(lambda content: content["annotations"][0].update(values))
     ((file, told, done),) = issues
     assert (file, done) == (FILE, "dropped")
@@ -424,3 +427,83 @@ def test_no_annotation_stops_the_reading(tmp_path_factory, herd, coco_content, e
     (sample,) = data.splits["train"]
     told = sum(issue.done.startswith("dropped") for issue in data.issues)
     assert len(sample.objects) + told == len(entries), "every one is used or listed"
+
+
+def test_crowds_are_told_and_learned_where_that_is_asked_for(root, change):
+    def edit(content):
+        for annotation in content["annotations"][::2]:
+            annotation["iscrowd"] = 1
+
+    data, ((file, what, done),) = change(edit)
+    crowds = sum(int(sample.objects.crowd.sum()) for sample in data.splits["train"])
+    total = sum(len(sample.objects) for sample in data.splits["train"])
+    assert (file, what) == (FILE, f"{crowds} of {total} objects are marked iscrowd")
+    assert "--labels.crowds learn" in done
+    assert [i.severity for i in data.issues if "iscrowd" in i.what] == ["problem"]
+    learned = read_coco(root, LabelOptions(crowds="learn"))
+    assert not any(sample.objects.crowd.any() for sample in learned.samples())
+    assert not any("iscrowd" in issue.what for issue in learned.issues)
+
+
+def test_where_all_are_crowds_the_refusal_says_so(root, change):
+    def edit(content):
+        for annotation in content["annotations"]:
+            annotation["iscrowd"] = 1
+
+    data, _ = change(edit)
+    with pytest.raises(InputError, match=r"\d+ are marked iscrowd or difficult, which --labels"):
+        audit_detection(data)
+
+
+def test_boxes_that_are_shares_are_refused(change):
+    def edit(content):
+        for annotation in content["annotations"]:
+            annotation["bbox"] = [value / 40 for value in annotation["bbox"]]
+
+    with pytest.raises(InputError, match=r"boxes are shares of the image's sides, such as \[0"):
+        change(edit)
+
+
+@pytest.mark.parametrize(
+    ("reading", "name"),
+    [
+        (lambda x, y, w, h: [x, y, x + w, y + h], "corners (left, upper, right, lower)"),
+        (lambda x, y, w, h: [x + w / 2, y + h / 2, w, h], "centres with width and height"),
+    ],
+)
+def test_boxes_without_masks_that_are_written_otherwise_are_told(change, reading, name):
+    def edit(content):
+        for number, annotation in enumerate(content["annotations"]):
+            box = reading(*(annotation["bbox"] if number % 3 else [2, 2, 36, 28]))
+            annotation |= {"segmentation": [], "bbox": box}
+            del annotation["area"]
+
+    _, issues = change(edit)
+    ((file, what, _),) = [issue for issue in issues if "none would" in issue[1]]
+    assert (file, what.rpartition("they were ")[2]) == (FILE, name)
+
+
+def test_two_names_of_one_file_are_refused(change):
+    def edit(content):
+        for number, image in enumerate(content["images"][:2]):
+            image["file_name"] = f"video_{number}/train0.png"
+
+    with pytest.raises(InputError, match=r"'video_0/train0.png' and 'video_1/train0.png' are diff"):
+        change(edit)
+
+
+def test_names_with_and_without_their_folder_are_one_file(change):
+    def edit(content):
+        content["images"].append(content["images"][0] | {"id": 77, "file_name": "x/train0.png"})
+
+    _, issues = change(edit)
+    assert [done for *_, done in issues] == ["used once, with all its objects"]
+
+
+def test_names_of_classes_that_are_encoded_otherwise_are_one(root):
+    for split, name in (("train", "caf\u00e9"), ("val", "cafe\u0301")):
+        file = root / f"annotations/instances_{split}2017.json"
+        content = json.loads(file.read_text())
+        content["categories"][0]["name"] = name
+        file.write_text(json.dumps(content))
+    assert "caf\u00e9" in read_coco(root).class_names

@@ -78,7 +78,10 @@ def test_class_folders_are_searched_deeply_but_hidden_things_are_not_seen(tmp_pa
     )
     data = read_class_folders(tmp_path)
     assert listed(data, "train") == [("a/deep/er/1.jpg", "a"), ("b/5.jpg", "b")]
-    assert data.issues == ()
+    assert [(issue.file, issue.severity) for issue in data.issues] == [
+        (str(tmp_path / ".git"), "problem"),
+        (str(tmp_path / "a/.ipynb_checkpoints"), "note"),
+    ]
 
 
 def test_what_is_left_out_is_listed(tmp_path):

@@ -49,19 +49,19 @@ def test_boxes_that_are_none_are_dropped_one_by_one(box, what):
     assert issues == [(f"line 2: {what}", "dropped")]
 
 
-def test_what_is_there_twice_is_listed_and_used():
+def test_what_is_there_twice_is_used_once_and_listed():
     first, again, other = (
         RawObject(f"line {n}", label, (1, 2, 3, 4)) for n, label in enumerate((0, 0, 1), start=1)
     )
     objects, issues = make(first, again, other)
-    assert len(objects) == 3
-    assert issues == [("line 2: the same class and box as line 1", "both are used")]
+    assert objects.labels.tolist() == [0, 1]
+    assert issues == [("line 2: the same class and box as line 1", "dropped, being the same")]
 
 
 def test_boxes_that_reach_outside_are_clipped_and_listed():
-    objects, issues = make(boxed(-3.5, 5, 45, 33, area=7))
+    objects, issues = make(boxed(-3.5, 5, 45, 33, area=700))
     assert objects.boxes.tolist() == [[0, 5, 40, 32]]
-    assert objects.areas.tolist() == [7]
+    assert objects.areas.tolist() == [700]
     assert issues == [
         ("line 1: box [-3.5, 5, 45, 33] reaches outside the image of 40 x 32 pixels", "clipped")
     ]
@@ -81,15 +81,87 @@ def test_a_little_more_than_rounding_is_listed():
 
 def test_areas_are_the_given_ones_or_those_of_masks_or_of_boxes():
     objects, issues = make(
-        boxed(1, 1, 30, 30, area=5.5, segmentation=[SQUARE]),
-        boxed(1, 1, 30, 31, segmentation=[SQUARE]),
+        boxed(10, 10, 20, 20, area=80.5, segmentation=[SQUARE]),
+        boxed(9, 9, 20, 20, segmentation=[SQUARE]),
         boxed(1, 1, 3, 4),
         boxed(2, 1, 4, 4, area="many"),
         boxed(3, 1, 5, 4, area=-1),
     )
-    assert objects.areas.tolist() == [5.5, 100, 6, 6, 6]
+    assert objects.areas.tolist() == [80.5, 100, 6, 6, 6]
     assert objects.have_masks.tolist() == [True, True, False, False, False]
     assert not issues
+
+
+@pytest.mark.parametrize(
+    ("area", "segmentation", "own", "whose"),
+    [(0, [SQUARE], 100, "mask"), (1, None, 100, "box"), (400, None, 100, "box")],
+)
+def test_an_area_that_cannot_be_is_replaced_and_told(area, segmentation, own, whose):
+    objects, issues = make(boxed(10, 10, 20, 20, area=area, segmentation=segmentation))
+    assert objects.areas.tolist() == [own]
+    assert issues == [
+        (
+            f"line 1: area {area} is not that of its {whose}, {own}",
+            f"that of its {whose} is taken",
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("box", "cause"),
+    [
+        ((10, 10, 30, 30), "; are these corners, where width and height belong?"),
+        ((15, 15, 25, 25), "; is this the centre, where the upper left corner belongs?"),
+        ((1, 1, 30, 30), ""),
+    ],
+)
+def test_a_box_that_does_not_fit_its_mask_is_told(box, cause):
+    objects, issues = make(boxed(*box, segmentation=[SQUARE]))
+    assert len(objects) == 1
+    ((what, done),) = issues
+    assert what.endswith(f"does not fit its mask, which spans [10, 10, 20, 20]{cause}")
+    assert done == "both are used as they are"
+
+
+def test_run_lengths_that_are_row_by_row_are_told():
+    pixels = np.zeros((32, 40), np.uint8)
+    pixels[4:14, 10:30] = 1
+    flat = np.concatenate([[0], pixels.ravel(), [0]])  # row by row, which is not COCO's order
+    edges = np.flatnonzero(np.diff(flat))
+    counts = np.diff(np.concatenate([[0], edges, [pixels.size]])).tolist()
+    runs = {"size": [32, 40], "counts": counts}
+    _, ((what, _),) = make(boxed(10, 4, 30, 14, segmentation=runs))
+    assert what.endswith("are its run lengths row by row? COCO counts column by column")
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [
+        [[10, 10], [20, 10], [20, 20], [10, 20]],
+        [[[10, 10], [20, 10], [20, 20], [10, 20]]],
+        [{"size": [32, 40], "counts": [330, *[10, 22] * 9, 10, 652]}],
+    ],
+)
+def test_masks_are_read_as_points_and_as_lists_of_run_lengths(segmentation):
+    objects, issues = make(boxed(10, 10, 20, 20, segmentation=segmentation))
+    assert masks_of(objects, 32, 40)[0, 10:20, 10:20].all()
+    assert masks_of(objects, 32, 40).sum() == 100
+    assert not issues
+
+
+@pytest.mark.parametrize("box", [(0, 0, 0, 0), (9, 9, 5, 14), (99, 9, 104, 14)])
+def test_a_bad_box_does_not_cost_a_sound_mask(box):
+    objects, issues = make(boxed(*box, segmentation=[SQUARE]))
+    assert objects.boxes.tolist() == [[10, 10, 20, 20]]
+    assert [done for _, done in issues] == ["that of its mask is taken"]
+
+
+def test_objects_under_a_pixel_are_told():
+    objects, issues = make(boxed(0.1, 0.2, 0.4, 0.6), boxed(3, 3, 4, 4))
+    assert len(objects) == 2
+    ((what, done),) = issues
+    assert "is under a pixel; are these shares of the image's sides?" in what
+    assert done == "judged, but not learned"
 
 
 def test_a_box_that_lacks_is_that_of_the_mask():

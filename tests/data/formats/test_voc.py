@@ -1,12 +1,15 @@
 """Pascal VOC's XML: corners of first and last pixels, lists, and what is wrong in some files."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from nommer.data.formats.detection import read_detection
+from nommer.data.formats.find import find_task
 from nommer.data.formats.voc import read_voc
 from nommer.errors import InputError
+from nommer.settings.labels import LabelOptions
 
 
 @pytest.fixture
@@ -14,8 +17,12 @@ def root(tmp_path, herd, write_herd):
     return write_herd(tmp_path, {"train": herd["train"], "val": herd["val"]}, "voc")
 
 
+GUESS = "no box begins at 0 or 1, so the files do not tell how pixels are counted"
+
+
 def told(data):
-    return [(Path(i.file).name, i.what, i.done) for i in data.issues]
+    """What was found, but for the guess that the boxes of these data leave open."""
+    return [(Path(i.file).name, i.what, i.done) for i in data.issues if i.what != GUESS]
 
 
 def rewrite(root, text, name="train0"):
@@ -40,7 +47,71 @@ def test_where_0_occurs_all_count_from_0(root, voc_text):
     assert data.splits["train"][0].objects.boxes.tolist() == [[0, 4, 39, 31], [5, 5, 6, 9]]
     ((_, what, done),) = told(data)
     assert what == "boxes begin at 0 in 1 files, such as train0.xml, where VOC counts pixels from 1"
-    assert done == "all coordinates are taken to count from 0"
+    assert done == (
+        "all coordinates are taken to count from 0; if that is wrong, say --labels.first_pixel 1"
+    )
+
+
+def test_where_nothing_tells_how_pixels_are_counted_the_guess_is_said(root, voc_text):
+    (guess,) = [issue for issue in read_voc(root).issues if issue.what == GUESS]
+    assert guess.done == (
+        "coordinates are taken to count from 1, as VOC does; if that is wrong, say "
+        "--labels.first_pixel 0"
+    )
+    rewrite(root, voc_text([("dog", (10, 8, 39, 31)), ("sheep", (5, 5, 6, 9))]))
+    for option, expected in (("0", [10, 8, 39, 31]), ("1", [9, 7, 39, 31])):
+        data = read_voc(root, LabelOptions(first_pixel=option))
+        assert data.splits["train"][0].objects.boxes.tolist()[0] == expected
+        assert GUESS not in {issue.what for issue in data.issues}
+
+
+def test_one_slip_does_not_shift_all(root, voc_text):
+    rewrite(root, voc_text([("dog", (0, 4, 39, 31)), ("sheep", (5, 5, 6, 9))]))
+    for name in ("train1", "train2"):
+        rewrite(root, voc_text([("dog", (1, 4, 39, 31)), ("sheep", (5, 5, 6, 9))]), name)
+    data = read_voc(root)
+    first, second = (sample.objects.boxes[0].tolist() for sample in data.splits["train"][:2])
+    assert (first, second) == ([0, 3, 39, 31], [0, 3, 39, 31])
+    (slip,) = [issue for issue in data.issues if "a box begins at 0" in issue.what]
+    assert (Path(slip.file).name, slip.severity) == ("train0.xml", "problem")
+
+
+def test_difficult_objects_are_ignored_unless_they_are_to_be_learned(root, voc_text):
+    text = voc_text([("dog", (1, 1, 9, 9)), ("dog", (10, 10, 20, 20))])
+    rewrite(root, text.replace("</object>", "<difficult>1</difficult></object>", 1))
+    data = read_voc(root)
+    assert data.splits["train"][0].objects.crowd.tolist() == [True, False]
+    assert ("1 objects are marked difficult") in [what for _, what, _ in told(data)]
+    learned = read_voc(root, LabelOptions(difficult="learn"))
+    assert learned.splits["train"][0].objects.crowd.tolist() == [False, False]
+    assert not told(learned)
+
+
+@pytest.mark.parametrize("splits", [("train", "valid"), ("",)])
+def test_files_may_lie_beside_their_images(tmp_path, root, voc_text, splits):
+    for split in splits:
+        folder = tmp_path / "flat" / split
+        folder.mkdir(parents=True)
+        for image in sorted((root / "JPEGImages").iterdir())[:3]:
+            (folder / image.name).write_bytes(image.read_bytes())
+            (folder / f"{image.stem}.xml").write_text(voc_text([("dog", (1, 1, 9, 9))]))
+    assert find_task(tmp_path / "flat") == "detection"
+    data = read_detection(tmp_path / "flat")
+    assert {split: len(part) for split, part in data.splits.items()} == (
+        {"train": 3, "val": 3} if len(splits) > 1 else {"train": 3}
+    )
+    assert all(len(sample.objects) == 1 for sample in data.samples())
+    assert not told(data)
+
+
+def test_sub_folders_for_splits_are_splits(root):
+    shutil.rmtree(root / "ImageSets")
+    for folder in ("JPEGImages", "Annotations"):
+        for path in sorted((root / folder).iterdir()):
+            split = root / folder / path.stem.rstrip("0123456789")
+            split.mkdir(exist_ok=True)
+            path.rename(split / path.name)
+    assert set(read_voc(root).splits) == {"train", "val"}
 
 
 def test_an_empty_box_says_nothing_of_how_pixels_are_counted(root, voc_text):
@@ -62,15 +133,15 @@ def test_corners_that_lack_are_no_box(root, voc_text):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("<annotation><object>", "no element found"),
-        ("", "no element found"),
+        ("<annotation><object>", "is no XML: no element found"),
+        ("", "is no XML: no element found"),
         (
             "<annotation><size><width>wide</width></size></annotation>",
             "cannot convert float NaN to integer",
         ),
         (
             '<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><annotation>&b;</annotation>',
-            "undefined entity",
+            "is no XML: undefined entity",
         ),
     ],
 )

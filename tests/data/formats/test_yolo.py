@@ -8,7 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from nommer.data.formats.yolo import find_description, label_file, read_yolo
+from nommer.data.formats.find import find_task
+from nommer.data.formats.yolo import read_yolo
+from nommer.data.formats.yolo_description import find_description
+from nommer.data.formats.yolo_places import label_file
 from nommer.errors import InputError
 
 
@@ -316,3 +319,88 @@ def test_no_text_stops_the_reading(tmp_path_factory, text):
     lines = [line for line in text.splitlines() if line.strip()]
     dropped = [i for i in read_yolo(root).issues if i.done == "dropped"]
     assert len(sample.objects) + len(dropped) == len(lines)
+
+
+AMBIGUOUS = "may be a polygon of 3 points, or a box with confidence and track number"
+POSES = "may be a polygon, or a box with key points"
+BOX = ".5 .5 .4 .4"
+POLYGON = ".1 .1 .3 .1 .3 .6 .2 .7 .1 .6"
+
+
+@pytest.mark.parametrize(
+    ("text", "faults"),
+    [
+        (f"0 {BOX} .87 1", [AMBIGUOUS]),
+        (f"0 {BOX} .87 3", ["6 numbers behind the class, and 3 is no share of a side"]),
+        ("0 .1 .1 .3 .1 .3 .6", [AMBIGUOUS]),
+        (f"0 .1 .1 .3 .1 .3 .6\n0 {POLYGON}", []),
+        (f"0 {BOX} .45 .45 .55 .5 .6 .58\n1 {BOX} .41 .45 .55 .5 .6 .58", [POSES] * 2),
+        (f"0 {BOX} .45 .45 2 .55 .5 1", [POSES]),
+        ("0 .1 .1 .3 .1 .3 .6 .1 .6\n0 .6 .6 .8 .6 .8 .8 .6 .8", []),
+        (f"0 {BOX} .45 .45 .55 .5\n" * 8, [POSES] * 8),
+    ],
+)
+def test_what_may_be_a_polygon_or_something_else_is_refused_with_its_line(one, text, faults):
+    sample, issues = one(f"{text}\n1 0.2 0.2 0.1 0.1")
+    assert [what.partition(": ")[0] for _, what, _ in issues] == [
+        f"line {number}" for number in range(1, len(faults) + 1)
+    ]
+    assert all(fault in what for fault, (_, what, _) in zip(faults, issues, strict=True))
+    assert {done for *_, done in issues} <= {"dropped"}
+    assert sample.objects.boxes[-1] == pytest.approx([6, 3, 10, 5])
+
+
+def test_label_files_may_be_spelled_in_capitals(one, tmp_path):
+    one(f"0 {BOX}")
+    (tmp_path / "labels/a.txt").rename(tmp_path / "labels/A.TXT")
+    data = read_yolo(tmp_path)
+    assert len(data.splits["train"][0].objects) == 1
+    assert not data.issues
+
+
+def test_labels_beside_images_in_a_folder_called_images_are_read(one, tmp_path):
+    one(f"0 {BOX}")
+    (tmp_path / "labels/a.txt").rename(tmp_path / "images/a.txt")
+    data = read_yolo(tmp_path)
+    assert len(data.splits["train"][0].objects) == 1
+    assert not data.issues
+    (tmp_path / "labels/a.txt").write_text("")
+    (stray,) = read_yolo(tmp_path).issues
+    assert (stray.file, stray.severity) == (str(tmp_path / "images/a.txt"), "problem")
+
+
+def test_labels_that_lack_are_a_problem(one, tmp_path):
+    one("")
+    (tmp_path / "labels/a.txt").unlink()
+    (issue,) = read_yolo(tmp_path).issues
+    assert (issue.what, issue.severity) == ("no such label file", "problem")
+
+
+def test_lines_that_are_there_twice_count_once(one):
+    sample, issues = one(f"0 {BOX}\n0 {BOX}\n1 {BOX}")
+    assert sample.objects.labels.tolist() == [0, 1]
+    assert issues == [
+        ("a.txt", "line 2: the same class and box as line 1", "dropped, being the same")
+    ]
+
+
+@pytest.mark.parametrize("prefix", ["", "data/"])
+def test_darknets_files_are_read_as_cvat_writes_them(tmp_path, prefix):
+    for split in ("train", "valid"):
+        folder = tmp_path / f"obj_{split}_data"
+        folder.mkdir()
+        Image.new("RGB", (40, 20)).save(folder / f"{split}.png")
+        (folder / f"{split}.txt").write_text(f"1 {BOX}\n")
+        (tmp_path / f"{split}.txt").write_text(f"{prefix}obj_{split}_data/{split}.png\n")
+    (tmp_path / "obj.names").write_text("red\ngreen\n")
+    lines = [f"train = {prefix}train.txt", f"valid = {prefix}valid.txt"]
+    lines += ["classes = 2", f"names = {prefix}obj.names", "backup = backup/"]
+    (tmp_path / "obj.data").write_text("\n".join(lines))
+    assert find_task(tmp_path) == "detection"
+    data = read_yolo(tmp_path)
+    assert (counts(data), data.class_names) == ({"train": 1, "val": 1}, ("red", "green"))
+    assert [len(sample.objects) for sample in data.samples()] == [1, 1]
+    assert not data.issues
+    (tmp_path / "obj.names").unlink()
+    with pytest.raises(InputError, match=r"obj.names is not there; add it"):
+        read_yolo(tmp_path)

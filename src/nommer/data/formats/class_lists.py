@@ -13,6 +13,7 @@ from pathlib import Path
 from nommer.data.formats.labelled import split_of
 from nommer.data.formats.mask_classes import MaskClass, MaskClasses
 from nommer.data.images import sub_folders
+from nommer.data.parsing import read_text
 from nommer.errors import InputError
 
 Rows = list[list[str]]
@@ -31,7 +32,7 @@ def read_class_list(file: Path) -> MaskClasses:
     Raises:
         InputError: a list that is not understood.
     """
-    text = file.read_text(encoding="utf-8-sig", errors="replace")
+    text = read_text(file, errors="replace")
     delimiter = ":" if file.suffix == ".txt" else ","
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
     rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)]
@@ -57,13 +58,11 @@ def _names(rows: Rows) -> MaskClasses:
 
 
 def _pixel_values(rows: Rows) -> MaskClasses:
-    listed = [row for row in rows if row[0].isdecimal()]
-    return MaskClasses(tuple(MaskClass(row[1], int(row[0])) for row in listed))
+    return MaskClasses(tuple(MaskClass(row[1], int(row[0])) for row in rows[1:]))
 
 
 def _class_dict(rows: Rows) -> MaskClasses:
-    listed = [row for row in rows if row[1].isdecimal()]
-    classes = [MaskClass(row[0], value, _colour(row[1:4])) for value, row in enumerate(listed)]
+    classes = [MaskClass(row[0], value, _colour(row[1:4])) for value, row in enumerate(rows[1:])]
     return MaskClasses(tuple(classes), by_colour=True)
 
 

@@ -6,10 +6,12 @@ from pathlib import Path
 
 from nommer.data.archives import is_archive_name, pass_over_wrappers
 from nommer.data.formats import folders, hugging_face, imagenet, shards, tables
+from nommer.data.formats.folder_names import ALL_FOLDERS
 from nommer.data.formats.folders import ClassFolders
 from nommer.data.formats.labelled import split_of
 from nommer.data.images import is_folder, sub_folders
 from nommer.errors import InputError
+from nommer.settings.labels import LabelOptions
 
 LAYOUTS = "\n".join(part.LAYOUTS for part in (folders, tables, imagenet, shards, hugging_face))
 
@@ -42,22 +44,34 @@ def is_classification_alone(root: Path) -> bool:
     return bool(root.is_file() and tables.find_tables(root)) or find_reader(root) is not None
 
 
-def read_classification(root: Path, class_names: tuple[str, ...] | None = None) -> ClassFolders:
+def read_classification(
+    root: Path,
+    class_names: tuple[str, ...] | None = None,
+    options: LabelOptions = LabelOptions(),
+) -> ClassFolders:
     """Find the images and their classes at `root`, which is not changed.
 
     Args:
         root: folder, archive or table of the data.
         class_names: the classes of a model to judge: labels come in their order. The data may lack
             some of them.
+        options: how labels are read.
 
     Raises:
         InputError: no such layout, data that contradict themselves, or classes that `class_names`
             lack.
     """
-    reader = find_reader(root) or (
-        tables.read_tables if tables.find_tables(root) else folders.read_class_folders
-    )
-    return reader(root, class_names)
+    if options.format == "folders":
+        return _read_archives(root, class_names, options)
+    if options.format == "table" and not tables.find_tables(root):
+        raise InputError(
+            f"--labels.format table: {root} holds no table or list of images and their classes; "
+            "choose another format or leave it to auto"
+        )
+    reader = find_reader(root) if options.format == "auto" else None
+    if reader is None and not tables.find_tables(root):
+        return folders.read_class_folders(root, class_names, options)
+    return (reader or tables.read_tables)(root, class_names)
 
 
 def _holds_class_folders(root: Path) -> bool:
@@ -79,8 +93,11 @@ def _holds_class_folders(root: Path) -> bool:
         ]
     except InputError:
         return False
-    return bool(found) and bool(set.intersection(*found) - folders.FOLDERS_OF_OTHER_TASKS)
+    return bool(found) and bool(set.intersection(*found) - ALL_FOLDERS)
 
 
-def _read_archives(root: Path, class_names: tuple[str, ...] | None) -> ClassFolders:
-    return replace(folders.read_class_folders(pass_over_wrappers(root), class_names), root=root)
+def _read_archives(
+    root: Path, class_names: tuple[str, ...] | None, options: LabelOptions = LabelOptions()
+) -> ClassFolders:
+    found = folders.read_class_folders(pass_over_wrappers(root), class_names, options)
+    return replace(found, root=root)

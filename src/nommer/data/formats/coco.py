@@ -1,13 +1,16 @@
 """Objects in COCO's JSON, with all that may be wrong there."""
 
 import math
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from nommer.data.formats.coco_categories import match_labels, read_categories
+from nommer.data.formats.coco_checks import check_boxes
 from nommer.data.formats.coco_files import LAYOUTS, find_files, load_files
 from nommer.data.formats.image_files import UNKNOWN_SIZE, ImageFiles, upright_sizes
 from nommer.data.formats.labelled import Issue, Severity, Split, problem, shorten
@@ -22,21 +25,16 @@ from nommer.data.formats.objects import (
 )
 from nommer.data.masks import ranges
 from nommer.errors import InputError
-from nommer.shown import quote
+from nommer.settings.labels import LabelOptions
+
+_FEW_CROWDS = 0.05
+"""Largest share of objects that are crowds where they are meant so; in COCO it is 0.012."""
 
 _LARGEST_ID = 2**63 - 1
 """Of an image: ids become 64-bit integers."""
 
 
-@dataclass(frozen=True)
-class Category:
-    """A class, and what a file calls it."""
-
-    category_id: int
-    name: str
-
-
-def read_coco(root: Path) -> DetectionFolders:
+def read_coco(root: Path, options: LabelOptions = LabelOptions()) -> DetectionFolders:
     """Read every annotation file under `root`, each image in the folder that fits the file best.
 
     Raises:
@@ -47,79 +45,22 @@ def read_coco(root: Path) -> DetectionFolders:
     contents = load_files(files, issues)
     if not contents:
         raise InputError(f"{root}: found no annotations of objects; accepted are\n{LAYOUTS}")
-    own = {split: _categories(files[split], content, issues) for split, content in contents.items()}
+    own = {
+        split: read_categories(files[split], content, issues) for split, content in contents.items()
+    }
     known = next(iter(own.values()))
     images = ImageFiles(root)
     splits = {}
     for split, content in contents.items():
-        labels = _labels(files[split], own[split], known, issues)
-        splits[split] = _Reader(files[split], content, labels, issues).samples(images, split)
+        labels = match_labels(files[split], own[split], known, issues)
+        reader = _Reader(files[split], content, labels, issues, options)
+        splits[split] = reader.samples(images, split)
     issues += [
         problem(str(path), "is in no annotation file", "left out") for path in images.unused()
     ]
     splits = with_distinct_ids(files, splits, issues)
     names, ids = tuple(c.name for c in known), tuple(c.category_id for c in known)
     return DetectionFolders(root, names, splits, tuple(issues), category_ids=ids)
-
-
-def _categories(path: Path, content: dict[str, Any], issues: list[Issue]) -> list[Category]:
-    """Return the categories in the order of their ids, without the group that Roboflow writes.
-
-    Raises:
-        InputError: there are none, or they cannot be told apart.
-    """
-    entries = content.get("categories", [])
-    groups = {str(entry.get("supercategory")) for entry in entries}
-    used = {to_id(entry.get("category_id")) for entry in content["annotations"]}
-    found = []
-    for entry in entries:
-        category_id, name = to_id(entry.get("id")), entry.get("name")
-        if category_id is None or not isinstance(name, str) or not name.strip():
-            raise InputError(f"{path}: category {entry} needs a whole number as id and a name")
-        if (
-            name in groups
-            and entry.get("supercategory") in (None, "", "none")
-            and category_id not in used
-        ):
-            issues.append(
-                Issue(
-                    str(path),
-                    f"category {quote(name)} is the group of the others",
-                    "not taken for a class",
-                )
-            )
-        else:
-            found.append(Category(category_id, name))
-    for what, values in (("id", [c.category_id for c in found]), ("name", [c.name for c in found])):
-        twice = [value for value, times in Counter(values).items() if times > 1]
-        if twice:
-            raise InputError(
-                f"{path}: two categories have the {what} {quote(twice[0])}; every class needs its "
-                "own"
-            )
-    if not found:
-        raise InputError(
-            f"{path}: has no categories, so the classes are not known; add them, or remove the file"
-        )
-    return sorted(found, key=lambda category: category.category_id)
-
-
-def _labels(
-    path: Path, own: list[Category], known: list[Category], issues: list[Issue]
-) -> dict[int, int]:
-    """From the category ids of one file to labels; classes are matched by name."""
-    names = {category.name: label for label, category in enumerate(known)}
-    unknown = [category.name for category in own if category.name not in names]
-    if unknown:
-        raise InputError(
-            f"{path}: class {shorten(unknown)} is not among those of training: {shorten([*names])}"
-        )
-    labels = {category.category_id: names[category.name] for category in own}
-    if any(known[label].category_id != category_id for category_id, label in labels.items()):
-        issues.append(
-            Issue(str(path), "other category ids than in the training file", "matched by name")
-        )
-    return labels
 
 
 @dataclass(frozen=True)
@@ -130,15 +71,23 @@ class _Image:
     path: Path
     size: tuple[int, int]
     error: str | None = None
+    name: str = ""
+    """As the file has it."""
 
 
 class _Reader:
     """Makes samples of one annotation file."""
 
     def __init__(
-        self, path: Path, content: dict[str, Any], labels: dict[int, int], issues: list[Issue]
+        self,
+        path: Path,
+        content: dict[str, Any],
+        labels: dict[int, int],
+        issues: list[Issue],
+        options: LabelOptions,
     ) -> None:
         self.path, self.content, self.labels, self.issues = path, content, labels, issues
+        self.options = options
 
     def tell(self, what: str, done: str, severity: Severity = "problem") -> None:
         """List something about the file."""
@@ -147,7 +96,9 @@ class _Reader:
     def samples(self, images: ImageFiles, split: Split) -> tuple[DetectionSample, ...]:
         """One of every image that is there."""
         listed, ids = self._images(images, split)
+        self.issues += check_boxes(self.path, self.content)
         raw = self._objects(listed, ids)
+        self._tell_crowds(raw)
         sizes = upright_sizes(
             [image.path for image in listed if image.size == UNKNOWN_SIZE and not image.error]
         )
@@ -161,7 +112,11 @@ class _Reader:
     ) -> DetectionSample:
         usable = raw if not image.error and size != UNKNOWN_SIZE else []
         objects = make_objects(usable, size, file=self.path, issues=self.issues)
-        return DetectionSample(image.path, objects, image.image_id, size, image.error)
+        ends = [item.box[2:] for item in usable if item.box and np.isfinite(item.box).all()]
+        right, lower = np.max(ends, axis=0).tolist() if ends else (0.0, 0.0)
+        return DetectionSample(
+            image.path, objects, image.image_id, size, image.error, (right, lower)
+        )
 
     def _images(self, images: ImageFiles, split: Split) -> tuple[list[_Image], dict[int, Path]]:
         """The images, each file once, and which file every image id stands for.
@@ -175,6 +130,7 @@ class _Reader:
             image = self._image(entry, images, split)
             if image is None:
                 continue
+            images.check_name(image.path, image.name, self.path)
             if image.path in listed:
                 self.tell(
                     f"image {image.image_id}: {image.path.name} is listed before",
@@ -220,8 +176,8 @@ class _Reader:
         path = images.find(self.path, split, name)
         if path is None:
             error = f"is listed in {self.path}, but there is no such file"
-            return _Image(image_id, images.missing(name), size, error)
-        return _Image(image_id, path, size)
+            return _Image(image_id, images.missing(name), size, error, name)
+        return _Image(image_id, path, size, name=name)
 
     def _objects(self, listed: list[_Image], ids: dict[int, Path]) -> dict[Path, list[RawObject]]:
         """Return the annotations of each image."""
@@ -242,9 +198,22 @@ class _Reader:
             elif not self._is_repeated(entry, seen, where):
                 path = ids[image_id]
                 raw[path].append(
-                    _raw_object(entry, self.labels[category_id], f"{where} ({path.name})")
+                    _raw_object(
+                        entry, self.labels[category_id], f"{where} ({path.name})", self.options
+                    )
                 )
         return raw
+
+    def _tell_crowds(self, raw: dict[Path, list[RawObject]]) -> None:
+        """List how many objects are left out as crowds; more than a few were hardly meant so."""
+        objects = [item for items in raw.values() for item in items]
+        crowds = sum(item.crowd for item in objects)
+        if crowds:
+            what = f"{crowds} of {len(objects)} objects are marked iscrowd"
+            done = "neither learned nor judged, as COCO does; --labels.crowds learn takes them for "
+            done += "single objects, as those that CVAT's brush paints are"
+            few = crowds <= _FEW_CROWDS * len(objects)
+            self.tell(what, done, "note" if few else "problem")
 
     def _is_repeated(
         self, entry: dict[str, Any], seen: dict[Any, dict[str, Any]], where: str
@@ -270,14 +239,14 @@ def _end_of_url(entry: dict[str, Any]) -> str:
     return "/".join(str(entry.get("coco_url") or "").split("/")[-2:])
 
 
-def _raw_object(entry: dict[str, Any], label: int, where: str) -> RawObject:
+def _raw_object(entry: dict[str, Any], label: int, where: str, options: LabelOptions) -> RawObject:
     box = entry.get("bbox")
     corners: Box | None = None
     if box:
         four = box if isinstance(box, list) and len(box) == 4 else [math.nan] * 4
         left, upper, width, height = map(to_number, four)
         corners = left, upper, left + width, upper + height
-    crowd = to_number(entry.get("iscrowd")) == 1
+    crowd = options.crowds == "ignore" and to_number(entry.get("iscrowd")) == 1
     return RawObject(where, label, corners, entry.get("segmentation"), crowd, entry.get("area"))
 
 

@@ -11,58 +11,100 @@ from typing import Any
 
 import numpy as np
 
-from nommer.data.formats import coco, coco_files, instance_maps, voc, yolo
-from nommer.data.formats.labelled import SPLIT_FOLDERS, Split, check_folder, check_names
+from nommer.data.formats import (
+    box_tables,
+    coco,
+    coco_files,
+    instance_maps,
+    labelme,
+    object_files,
+    voc,
+    yolo,
+)
+from nommer.data.formats.labelled import SPLIT_FOLDERS, Issue, Split, check_folder, check_names
 from nommer.data.formats.objects import DetectionFolders, DetectionSample
+from nommer.data.formats.oddities import find_oddities
+from nommer.data.formats.recognise import check_chosen, choose_format, passed_over
 from nommer.errors import InputError
+from nommer.settings.labels import FormatName, LabelOptions
 
-LAYOUTS = f"""accepted layouts for object detection and instance segmentation:
-{coco_files.LAYOUTS}
-{yolo.LAYOUTS}
-{voc.LAYOUTS}
-{instance_maps.LAYOUTS}"""
+LAYOUTS = "\n".join(
+    (
+        "accepted layouts for object detection and instance segmentation:",
+        *(
+            part.LAYOUTS
+            for part in (coco_files, yolo, voc, labelme, box_tables, object_files, instance_maps)
+        ),
+    )
+)
 
-Reader = Callable[[Path], DetectionFolders]
+Reader = Callable[[Path, LabelOptions], DetectionFolders]
+
+_READERS: dict[FormatName, Reader] = {
+    "coco": coco.read_coco,
+    "voc": voc.read_voc,
+    "yolo": lambda root, _: yolo.read_yolo(root),
+    "labelme": lambda root, _: labelme.read_labelme(root),
+    "boxes-table": lambda root, _: box_tables.read_box_table(root),
+    "object-files": lambda root, _: object_files.read_object_files(root),
+    "instance-maps": instance_maps.read_instance_maps,
+}
 
 
-def find_reader(root: Path) -> Reader | None:
-    """Return the reader of the data in a folder, or None where they are no detection data."""
-    finders: dict[Reader, Callable[[Path], object]] = {
-        coco.read_coco: coco_files.find_files,
-        yolo.read_yolo: yolo.find_description,
-        voc.read_voc: voc.find_folders,
-        instance_maps.read_instance_maps: instance_maps.find_maps,
-    }
-    return next((reader for reader, find in finders.items() if find(root)), None)
+def find_format(
+    root: Path, options: LabelOptions = LabelOptions()
+) -> tuple[FormatName, list[Issue]] | None:
+    """Return the format of detection that is read, with issues about those passed over.
+
+    None where the data are no detection data.
+
+    Raises:
+        InputError: the format that was asked for is not there.
+    """
+    if root.is_file():
+        return ("boxes-table", []) if box_tables.find_tables(root) else None
+    check_chosen(root, options, "detection")
+    chosen = choose_format(root, None, options)
+    if chosen is None or chosen[0] not in _READERS:
+        return None
+    return chosen[0], passed_over(root, *chosen)
 
 
-def read_detection(root: Path, *, class_names: tuple[str, ...] | None = None) -> DetectionFolders:
+def read_detection(
+    root: Path,
+    *,
+    class_names: tuple[str, ...] | None = None,
+    options: LabelOptions = LabelOptions(),
+) -> DetectionFolders:
     """Find the images and their objects under `root`, which is not changed.
 
     Every object is sound: what is not is clipped or dropped, and listed. Without splits of its own
     everything is "train"; a "test" split without a "val" beside it is "val".
 
     Args:
-        root: folder of the data.
+        root: folder of the data, or a table of boxes.
         class_names: the classes of a model to judge: labels come in their order. The data may lack
             some of them, which get category ids of their own.
+        options: how labels are read.
 
     Raises:
         InputError: no such layout, annotations that are not understood, or classes that
             `class_names` lack.
     """
-    check_folder(root, LAYOUTS)
-    reader = find_reader(root)
-    if reader is None:
+    if not root.is_file():
+        check_folder(root, LAYOUTS)
+    found = find_format(root, options)
+    if found is None:
         raise InputError(f"{root}: found no images with objects; {LAYOUTS}")
-    data = reader(root)
+    data = _READERS[found[0]](root, options)
     splits = {split: data.splits[split] for split in SPLIT_FOLDERS if split in data.splits}
     if class_names is None and "train" not in splits:
         raise InputError(f"{root}: holds {', '.join(splits)} but nothing to train on; {LAYOUTS}")
     if "val" not in splits and "test" in splits:
         splits["val"] = splits.pop("test")
     masks = any(sample.objects.have_masks.any() for part in splits.values() for sample in part)
-    data = replace(data, splits=splits, has_masks=masks)
+    told = (*found[1], *data.issues, *find_oddities(root, data.class_names))
+    data = replace(data, splits=splits, has_masks=masks, issues=told)
     return data if class_names is None else _in_order_of(data, class_names)
 
 

@@ -2,13 +2,16 @@
 
 import random
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
+from unicodedata import normalize
 
 from nommer.data.archives import find_archive, is_archive_name, pass_over_wrappers
+from nommer.data.formats.folder_names import ALL_FOLDERS, kind_of
 from nommer.data.formats.labelled import (
+    Issue,
     LabelledImages,
     Split,
     check_folder,
@@ -17,19 +20,12 @@ from nommer.data.formats.labelled import (
     problem,
     split_of,
 )
+from nommer.data.formats.oddities import find_oddities
+from nommer.data.formats.suspects import check_class_folders, image_files
 from nommer.data.images import direct_files, is_folder, is_image_name, sub_folders, visible_files
 from nommer.errors import InputError
+from nommer.settings.labels import LabelOptions
 from nommer.shown import quote
-
-FOLDERS_OF_OTHER_TASKS = {
-    "images",
-    "masks",
-    "labels",
-    "annotations",
-    "jpegimages",
-    "imagesets",
-    "segmentationclass",
-}
 
 LAYOUTS = """accepted layouts for classification:
   DATA/train/CLASS/*.jpg and DATA/val/CLASS/*.jpg   (val may be called valid, validation or test)
@@ -72,7 +68,11 @@ class ClassFolders(LabelledImages[Sample]):
         return "" if sample.error else ";".join(self.class_names[label] for label in sample.classes)
 
 
-def read_class_folders(root: Path, class_names: tuple[str, ...] | None = None) -> ClassFolders:
+def read_class_folders(
+    root: Path,
+    class_names: tuple[str, ...] | None = None,
+    options: LabelOptions = LabelOptions(),
+) -> ClassFolders:
     """Find the class folders under `root`, which is not changed.
 
     Without sub-folders for splits everything is "train"; a "test" folder without a "val" beside it
@@ -82,6 +82,7 @@ def read_class_folders(root: Path, class_names: tuple[str, ...] | None = None) -
         root: folder or archive of the data.
         class_names: the classes of a model to judge, in its order; the data may lack some of them.
             By default the classes are the names of the training folders, sorted.
+        options: whether folders that hardly are classes are taken for such.
 
     Raises:
         InputError: no folder, fewer than two classes, a class without images, or a class that
@@ -89,30 +90,62 @@ def read_class_folders(root: Path, class_names: tuple[str, ...] | None = None) -
     """
     if not (is_folder(root) and split_archives(root)):
         check_folder(root, LAYOUTS)
-    folders = split_folders(root, needs_train=class_names is None)
+    folders, issues = split_folders(root, needs_train=class_names is None)
     names = class_names or _class_names(folders["train"])
-    splits: dict[Split, tuple[Sample, ...]] = {}
+    if class_names is None and options.format != "folders":
+        check_class_folders(root, folders["train"], _images_by_class(folders["train"], names))
     beside = [] if root in folders.values() else _beside(root, folders.values())
-    issues = [problem(str(path), "lies beside the split folders", "left out") for path in beside]
+    issues += [
+        problem(path, "lies beside the split folders", "left out")
+        for path in beside
+        if str(path) not in {issue.file for issue in issues}
+    ]
+    whose = "the model's" if class_names else "the training"
+    splits: dict[Split, tuple[Sample, ...]] = {}
     for split, folder in folders.items():
-        found = [child.name for child in sub_folders(folder)]
-        check_names(folder, found, names, "the model's" if class_names else "the training")
-        samples, ignored = _list_samples(
-            folder, names, must_fill=split == "train" and class_names is None
-        )
-        splits[split] = tuple(samples)
-        issues += [no_image(path) for path in ignored]
-        issues += [
-            problem(str(path), "lies in no class folder", "left out")
-            for path in _stray_images(folder)
-        ]
-        if not samples:
-            raise InputError(f"{folder}: no images in the class folders of this split; {LAYOUTS}")
+        must_fill = split == "train" and class_names is None
+        splits[split] = _read_split(folder, names, issues, whose=whose, must_fill=must_fill)
+    issues += find_oddities(root, names)
     return ClassFolders(root, names, splits, tuple(issues))
 
 
-def split_folders(root: Path, *, needs_train: bool = False) -> dict[Split, Path]:
+def _read_split(
+    folder: Path, names: tuple[str, ...], issues: list[Issue], *, whose: str, must_fill: bool
+) -> tuple[Sample, ...]:
+    """The images of one split; what is left out becomes an issue."""
+    by_name = _folders_by_name(folder, issues)
+    check_names(folder, list(by_name), names, whose)
+    samples, ignored = _list_samples(folder, by_name, names, must_fill=must_fill)
+    issues += [no_image(path) for path in ignored]
+    stray = _stray_images(folder)
+    issues += [problem(path, "lies in no class folder", "left out") for path in stray]
+    if not samples:
+        raise InputError(f"{folder}: no images in the class folders of this split; {LAYOUTS}")
+    return tuple(samples)
+
+
+def _folders_by_name(folder: Path, issues: list[Issue]) -> dict[str, list[Path]]:
+    """The class folders by their names, which may be encoded in several ways."""
+    found: dict[str, list[Path]] = defaultdict(list)
+    for child in sub_folders(folder):
+        found[normalize("NFC", child.name)].append(child)
+    for name, folders in found.items():
+        if len(folders) > 1:
+            what = f"{len(folders)} folders are called {name!r}, their letters encoded otherwise"
+            issues.append(problem(folder, what, "taken for one class"))
+    return found
+
+
+def _images_by_class(folder: Path, names: tuple[str, ...]) -> dict[str, list[Path]]:
+    return {name: image_files(folder / name) for name in names if is_folder(folder / name)}
+
+
+def split_folders(
+    root: Path, *, needs_train: bool = False
+) -> tuple[dict[Split, Path], list[Issue]]:
     """The folder of every split; `root` for "train" where there are none.
+
+    With issues about flat folders of test images, which have no classes and are left out.
 
     Raises:
         InputError: two for one split, none for "train" where that is needed, or some without class
@@ -139,7 +172,10 @@ def split_folders(root: Path, *, needs_train: bool = False) -> dict[Split, Path]
             f"{LAYOUTS}"
         )
     if not found:
-        return {"train": root}
+        return {"train": root}, []
+    unlabelled = [folder for folder in flat if split_of(folder.name) == "test"]
+    issues = [Issue(str(folder), "images without a class", "left out") for folder in unlabelled]
+    flat = [folder for folder in flat if folder not in unlabelled]
     if flat:
         raise InputError(
             f"{flat[0]}: holds images but no class folders, beside {', '.join(found)} that do; "
@@ -152,7 +188,7 @@ def split_folders(root: Path, *, needs_train: bool = False) -> dict[Split, Path]
         )
     if "val" not in found and "test" in found:
         found["val"] = found.pop("test")
-    return found
+    return found, issues
 
 
 def split_archives(root: Path) -> dict[Split, Path]:
@@ -179,11 +215,13 @@ def _beside(root: Path, used: Collection[Path]) -> list[Path]:
 
 
 def _class_names(folder: Path) -> tuple[str, ...]:
-    names = tuple(child.name for child in sub_folders(folder))
-    if names and {name.lower() for name in names} <= FOLDERS_OF_OTHER_TASKS:
+    names = tuple(sorted({normalize("NFC", child.name) for child in sub_folders(folder)}))
+    archive = find_archive(folder)
+    if names and all(kind_of(name) in ALL_FOLDERS for name in names):
+        unpack = f"; unpack {archive[0]} first, if that is so" if archive else ""
         raise InputError(
-            f"{folder}: folders {', '.join(names)} look like detection or segmentation data; "
-            f"{LAYOUTS}"
+            f"{folder}: folders {', '.join(names)} look like detection or segmentation data"
+            f"{unpack}; {LAYOUTS}"
         )
     if len(names) < 2:
         found = f"one class folder, {quote(names[0])}" if names else "no class folders"
@@ -192,13 +230,18 @@ def _class_names(folder: Path) -> tuple[str, ...]:
 
 
 def _list_samples(
-    folder: Path, class_names: tuple[str, ...], *, must_fill: bool
+    folder: Path,
+    by_name: Mapping[str, Sequence[Path]],
+    class_names: tuple[str, ...],
+    *,
+    must_fill: bool,
 ) -> tuple[list[Sample], list[Path]]:
     """Images of every class folder (searched deeply), and the files that are left out."""
     samples: list[Sample] = []
     ignored: list[Path] = []
     for label, name in enumerate(class_names):
-        files = visible_files(folder / name) if is_folder(folder / name) else []
+        folders = by_name.get(normalize("NFC", name), [])
+        files = [path for child in folders for path in visible_files(child)]
         images = [path for path in files if is_image_name(path)]
         if must_fill and not images:
             raise InputError(

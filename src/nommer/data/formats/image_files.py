@@ -1,5 +1,6 @@
 """Which image file a data set means by a name, and how large it is."""
 
+import posixpath
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -9,6 +10,8 @@ from nommer.data.exif import FIRST_SIDEWAYS, orientation_of, stored_size
 from nommer.data.formats.labelled import SPLIT_FOLDERS, Split
 from nommer.data.images import ImageError, image_errors, is_image_name, open_image, visible_files
 from nommer.data.parallel import read_all
+from nommer.errors import InputError
+from nommer.shown import quote
 
 UNKNOWN_SIZE = (0, 0)
 """Of an image that cannot be opened."""
@@ -44,6 +47,8 @@ class ImageFiles:
         }
         """Paths as they are on disk by how they are usually spelled."""
         self.used: set[str] = set()
+        self._names: dict[Path, str] = {}
+        """Files by the names that annotation files gave them."""
 
     def find(self, annotations: Path, split: Split, name: str) -> Path | None:
         """Return the file of this name in the folder that fits the annotation file best."""
@@ -55,6 +60,22 @@ class ImageFiles:
                     self.used.add(path)
                     return Path(path)
         return None
+
+    def check_name(self, path: Path, name: str, annotations: Path) -> None:
+        """Refuse a file that is found by its bare name, for names with different folders.
+
+        Raises:
+            InputError: both names, and the file.
+        """
+        plain = posixpath.normpath(name.replace("\\", "/"))
+        before = self._names.setdefault(path, plain)
+        short, long = sorted((before, plain), key=len)
+        if short != long and not f"/{long}".endswith(f"/{short}"):
+            raise InputError(
+                f"{annotations}: {quote(before)} and {quote(plain)} are different images, but both "
+                f"are found at {path}, by the bare name; put the images into the folders that the "
+                "names tell"
+            )
 
     def missing(self, name: str) -> Path:
         """Where a file that was not found might be, for messages."""

@@ -21,6 +21,7 @@ from nommer.data.images import ImageError, image_errors, is_image_name, open_ima
 from nommer.data.masks import read_pixels
 from nommer.data.parallel import read_all
 from nommer.errors import InputError
+from nommer.settings.labels import LabelOptions
 from nommer.shown import quote
 
 LAYOUTS = """\
@@ -43,6 +44,8 @@ def find_maps(root: Path, classes: Path | None = None) -> Layout | None:
     if file is not None:
         content = load_class_file(file)
         return layout if isinstance(content, dict) and content.get("instances") is True else None
+    if layout.instances:
+        return layout
     folders = {part.masks for part in layout.parts.values()}
     called_labels = all(
         "labels" in (folder.name.lower(), folder.parent.name.lower()) for folder in folders
@@ -69,7 +72,7 @@ def _mode(path: Path) -> str:
         return ""
 
 
-def read_instance_maps(root: Path) -> DetectionFolders:
+def read_instance_maps(root: Path, options: LabelOptions = LabelOptions()) -> DetectionFolders:
     """Read the map of every image.
 
     All objects are of one class, named by the class file or else "object".
@@ -77,7 +80,8 @@ def read_instance_maps(root: Path) -> DetectionFolders:
     Raises:
         InputError: files or lists that do not fit, or a class file with other than one class.
     """
-    layout = find_maps(root)
+    asked = options.format == "instance-maps"
+    layout = find_layout(root) if asked else find_maps(root)
     if layout is None:
         raise InputError(f"{root}: found no instance maps; accepted are\n{LAYOUTS}")
     pairs, issues = pair_parts(layout)

@@ -7,6 +7,7 @@ from pathlib import Path
 from nommer.data.archives import read_bytes
 from nommer.data.formats.folders import ClassFolders, Sample
 from nommer.data.formats.labelled import Issue, Split, check_names, shorten
+from nommer.data.formats.oddities import find_oddities
 from nommer.data.images import direct_files
 from nommer.errors import InputError
 from nommer.shown import quote
@@ -107,9 +108,8 @@ def collect(
             parts[split] = part
     if "val" not in parts and "test" in parts:
         parts["val"] = parts.pop("test")
-    return ClassFolders(
-        root, names, {split: tuple(part) for split, part in parts.items()}, (*issues, *repeated)
-    )
+    told = (*issues, *repeated, *find_oddities(root, names))
+    return ClassFolders(root, names, {split: tuple(part) for split, part in parts.items()}, told)
 
 
 def sample_of(entry: Entry, numbers: Mapping[str, int]) -> Sample:

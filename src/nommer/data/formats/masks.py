@@ -4,6 +4,7 @@ What is found, what the values mean, how it is split.
 """
 
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
@@ -22,11 +23,15 @@ from nommer.data.formats.mask_classes import (
 )
 from nommer.data.formats.mask_layouts import LAYOUTS, Layout, find_layout
 from nommer.data.formats.mask_pairs import MaskSample, pair_parts
+from nommer.data.formats.oddities import find_oddities
+from nommer.data.formats.recognise import choose_format, passed_over
 from nommer.data.images import ImageError
+from nommer.data.mask_doubts import are_instances
 from nommer.data.masks import IGNORE, Colour, MaskEncoding, MaskPixels, read_pixels, unpack
 from nommer.data.parallel import read_all
 from nommer.errors import InputError
 from nommer.progress import notice
+from nommer.settings.labels import LabelOptions
 from nommer.shown import quote
 
 BINARY_HINT = """\
@@ -34,6 +39,14 @@ BINARY_HINT = """\
   classes:
     - {name: background, value: 0}
     - {name: object, value: 255}"""
+
+INSTANCES_HINT = """write a classes.yaml such as
+  instances: true
+  classes: [cell]
+to learn single objects, or one that names the classes, if these are some"""
+
+_LOOKED_AT = 32
+"""Masks in which numbers of objects are looked for."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +66,11 @@ class MaskFolders(LabelledImages[MaskSample]):
 
 
 def read_mask_folders(
-    root: Path, *, classes: Path | None = None, class_names: tuple[str, ...] | None = None
+    root: Path,
+    *,
+    classes: Path | None = None,
+    class_names: tuple[str, ...] | None = None,
+    options: LabelOptions = LabelOptions(),
 ) -> MaskFolders:
     """Find the images and their masks under `root`, which is not changed.
 
@@ -67,6 +84,7 @@ def read_mask_folders(
             layout it is, or the values that occur.
         class_names: the classes of a model to judge: labels come in their order. The data may lack
             some of them.
+        options: how labels are read.
 
     Raises:
         InputError: no such layout, names or lists that do not fit, classes that are not understood
@@ -77,12 +95,15 @@ def read_mask_folders(
     if layout is None:
         raise InputError(f"{root}: found no images with masks; {LAYOUTS}")
     splits, issues = pair_parts(layout)
+    if (chosen := choose_format(root, classes, options)) and chosen[0] == "masks":
+        issues = [*passed_over(root, *chosen), *issues]
     if class_names is None and "train" not in splits:
         raise InputError(f"{root}: holds {', '.join(splits)} but nothing to train on; {LAYOUTS}")
     if "val" not in splits and "test" in splits:
         splits["val"] = splits.pop("test")
-    learned = splits.get("train") or tuple(sample for part in splits.values() for sample in part)
-    found = _classes(root, layout, classes or find_class_file(root), learned)
+    every = tuple(sample for part in splits.values() for sample in part)
+    learned = splits.get("train") or every
+    found = _classes(root, layout, classes or find_class_file(root), learned, every)
     names = class_names or found.names
     check_names(root, found.names, names)
     if len(names) < 2:
@@ -94,14 +115,18 @@ def read_mask_folders(
         root,
         names,
         splits,
-        tuple(issues),
+        (*issues, *find_oddities(root, names)),
         colours=found.colours(names),
         encoding=found.encoding(names),
     )
 
 
 def _classes(
-    root: Path, layout: Layout, file: Path | None, samples: Sequence[MaskSample]
+    root: Path,
+    layout: Layout,
+    file: Path | None,
+    samples: Sequence[MaskSample],
+    every: Sequence[MaskSample],
 ) -> MaskClasses:
     """The classes by the first that tells.
 
@@ -138,12 +163,28 @@ def _classes(
         return CITYSCAPES
     if values == {0, IGNORE}:
         raise InputError(f"{root}: the masks hold 0 and 255 alone; {BINARY_HINT}")
+    if len(values) <= IGNORE and _hold_instances(every):
+        raise InputError(
+            f"{root}: the values in the masks are numbers of objects, not of classes: in every "
+            f"mask they count up from 1, and each is one piece; {INSTANCES_HINT}"
+        )
     found = _numbered(root, values - {IGNORE}, ignored=IGNORE)
     notice(
         f"{root}: no class file; the values in the masks are taken for {len(found.names)} classes, "
         "255 is ignored"
     )
     return found
+
+
+def _hold_instances(samples: Sequence[MaskSample]) -> bool:
+    """Tell if the first masks that can be read hold numbers of objects."""
+    found = []
+    for sample in samples[:: max(1, len(samples) // _LOOKED_AT)]:
+        with suppress(ImageError):
+            pixels = read_pixels(sample.mask)
+            if not pixels.in_colour:
+                found.append(pixels.values)
+    return are_instances(found)
 
 
 def _numbered(root: Path, values: Collection[int], *, ignored: int) -> MaskClasses:

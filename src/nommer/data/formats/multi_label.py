@@ -6,9 +6,12 @@ A column of 0 and 1 for each class, or all in one column.
 nothing but 0 and 1 are classes. A column of labels holds several where its name says so
 (`PLURAL_NAMES`), or where its cells are put together with `;` or `|` from parts that occur in other
 cells too; a sign that only ever stands between the same words may belong to the name of one class,
-and is refused.
+and is refused. Lists as Python and JSON write them are read. Commas and blanks put classes apart
+where all parts recur in other cells, in a column whose name says that there are several; where
+only some do, they are refused.
 """
 
+import csv
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +29,9 @@ LAYOUTS = """accepted layouts for multi-label classification:
   DATA.csv or DATA.tsv with a column path, and one of 0 and 1 per class  (maybe split)"""
 
 _SEPARATORS = (";", "|")
+_DOUBTFUL = (",", " ")
+"""Signs that may put classes apart, as in Kaggle's tables, or belong to their names."""
+
 _VALUES = {"0": False, "1": True, "0.0": False, "1.0": True}
 
 TableRow = tuple[str, list[str]]
@@ -61,18 +67,60 @@ def find_tagging(
     column = columns["label"]
     plural = header is not None and header[column].lower() in PLURAL_NAMES
     cells = [row[column] for _, row in rows]
+    if cells and any(map(_is_list, cells)) and all(_is_list(cell) for cell in cells if cell):
+        return Tagging(lambda row: _list_parts(row[column]))
     used = [sign for sign in _SEPARATORS if any(sign in cell for cell in cells)]
-    if not used and not plural:
-        return None
     if len(used) > 1:
         raise InputError(
             f"{file}: labels hold both ';' and '|'; put the classes of an image apart with one of "
             "them"
         )
-    sign = used[0] if used else _SEPARATORS[0]
-    if not plural:
-        _check_recombined(file, cells, sign)
+    if used and not plural:
+        _check_recombined(file, cells, used[0])
+    sign = used[0] if used else _other_sign(file, cells, plural=plural)
+    if sign is None:
+        return Tagging(lambda row: _parts(row[column], _SEPARATORS[0])) if plural else None
     return Tagging(lambda row: _parts(row[column], sign))
+
+
+def _is_list(cell: str) -> bool:
+    """Tell if a cell is written as a list of Python or JSON."""
+    return cell.startswith("[") and cell.endswith("]")
+
+
+def _list_parts(cell: str) -> tuple[str, ...]:
+    """The classes of a cell such as "['cat', 'dog']", with quotes or without."""
+    parts = next(csv.reader([cell.strip("[] ")], skipinitialspace=True), [])
+    if any(part.strip().startswith("'") for part in parts):
+        parts = next(csv.reader([cell.strip("[] ")], quotechar="'", skipinitialspace=True), [])
+    return tuple(dict.fromkeys(part.strip(" '\"") for part in parts if part.strip(" '\"")))
+
+
+def _other_sign(file: Path, cells: Sequence[str], *, plural: bool) -> str | None:
+    """The comma or the blank that puts classes apart; None where they belong to names.
+
+    Raises:
+        InputError: it may be either.
+    """
+    for sign in _DOUBTFUL:
+        kinds = sorted(set(cells))
+        put_together = [cell for cell in kinds if len(_parts(cell, sign)) > 1]
+        if not put_together:
+            continue
+        occurring = Counter(part for cell in kinds for part in _parts(cell, sign))
+        parts = {part for cell in put_together for part in _parts(cell, sign)}
+        again = {part for part in parts if occurring[part] > 1}
+        alone = {part for part in parts if part in kinds}
+        if again == parts and (plural or sign == ","):
+            return sign
+        doubtful = again if plural else alone if alone == parts else set()
+        if doubtful or (plural and sign == ","):
+            raise InputError(
+                f"{file}: {put_together[0]!r} may be one class or several, put apart by {sign!r}; "
+                f"put several classes apart by ';' in a column called {PLURAL_NAMES[0]}, or "
+                f"write the name of one without {sign!r}, such as with '_'"
+            )
+    return None
 
 
 def _parts(cell: str, sign: str) -> tuple[str, ...]:

@@ -34,20 +34,28 @@ def encode_mask(
         return None
     if isinstance(segmentation, dict):
         return _check_runs(segmentation, size, tell)
+    if isinstance(segmentation, list) and all(isinstance(part, dict) for part in segmentation):
+        return _merge_runs(segmentation, size, tell)
     if not isinstance(segmentation, list):
         tell(
             f"its segmentation is {type(segmentation).__name__}, expected polygons or run lengths",
             "mask dropped",
         )
         return None
-    if all(isinstance(part, int | float) for part in segmentation):
-        segmentation = [
-            segmentation
-        ]  # a polygon that is alone is often written without the outer list
-    parts = [
-        _sound_polygon(part, number, size, tell)
-        for number, part in enumerate(segmentation, start=1)
+    return _draw_polygons(segmentation, size, tell)
+
+
+def _draw_polygons(
+    segmentation: list[Any], size: tuple[int, int], tell: Callable[[str, str], None]
+) -> bytes | None:
+    """Return the mask of polygons, which may be one without the outer list, or lists of [x, y]."""
+    alone = all(isinstance(part, int | float) for part in segmentation)
+    polygons = [segmentation] if alone or _are_points(segmentation) else segmentation
+    flat = [
+        [value for point in part for value in point] if _are_points(part) else part
+        for part in polygons
     ]
+    parts = [_sound_polygon(part, number, size, tell) for number, part in enumerate(flat, start=1)]
     kept = [part for part in parts if part is not None]
     if not kept:
         return None
@@ -57,6 +65,29 @@ def encode_mask(
         tell("its mask covers no pixel", "mask dropped")
         return None
     return merged["counts"]
+
+
+def _are_points(part: Any) -> bool:
+    """Tell if a polygon is a list of [x, y]."""
+    return (
+        isinstance(part, list)
+        and len(part) > 2
+        and all(
+            isinstance(point, list)
+            and len(point) == 2
+            and all(isinstance(value, int | float) for value in point)
+            for point in part
+        )
+    )
+
+
+def _merge_runs(
+    parts: list[dict[str, Any]], size: tuple[int, int], tell: Callable[[str, str], None]
+) -> bytes | None:
+    """Return one mask of several that are run lengths each, as Detectron's JSON has them."""
+    found = [_check_runs(part, size, tell) for part in parts]
+    coded = [{"size": [size[1], size[0]], "counts": counts} for counts in found if counts]
+    return coco_masks.merge(coded)["counts"] if coded else None
 
 
 def _check_runs(

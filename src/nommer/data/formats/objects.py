@@ -14,10 +14,14 @@ import numpy as np
 from faster_coco_eval.core import mask as coco_masks
 
 from nommer.data.formats.labelled import Issue, LabelledImages, Severity
+from nommer.data.formats.object_checks import SMALLEST_LEARNED, contradiction, wrong_area
 from nommer.data.formats.object_masks import TOLERANCE, box_of, encode_mask
 
 SMALLEST = 0.01
 """Least width and height of a box in pixels; thinner ones are degenerate."""
+
+ROUNDING = 0.01
+"""By how much a box of one pixel may be under a pixel, in pixels, for its corners are rounded."""
 
 Box = tuple[float, float, float, float]
 """Left, upper, right and lower end in pixels; the whole image is (0, 0, width, height)."""
@@ -101,6 +105,13 @@ class DetectionSample:
     """Width and height of the upright image in pixels, by the data or else by its header."""
     error: str | None = None
     """Why it cannot be used, for the audit to tell."""
+    reach: tuple[float, float] = (0.0, 0.0)
+    """Largest right and lower end of its boxes before they were clipped, where that is known."""
+
+    @property
+    def reaches_outside(self) -> bool:
+        """True where a box was clipped at the right or lower border of the size that is told."""
+        return self.reach[0] > self.size[0] or self.reach[1] > self.size[1]
 
 
 @dataclass(frozen=True)
@@ -154,12 +165,16 @@ def make_objects(
 
         mask = encode_mask(item.segmentation, size, tell)
         box = _sound_box(item, mask, size, tell)
-        if box is not None:
-            what = item.label, item.crowd, box, mask
-            if what in known:
-                tell(f"the same class and box as {known[what]}", "both are used")
-            known.setdefault(what, item.where)
-            found.append((box, item.label, item.crowd, _area(item.area, mask, box, size), mask))
+        if box is None:
+            continue
+        what = item.label, item.crowd, box, mask
+        if what in known:
+            tell(f"the same class and box as {known[what]}", "dropped, being the same")
+            continue
+        known[what] = item.where
+        _check_size(box, tell)
+        area = _area(item, mask, box, size, tell)
+        found.append((box, item.label, item.crowd, area, mask))
     boxes, labels, crowd, areas, masks = zip(*found, strict=True) if found else ((), (), (), (), ())
     return Objects(
         np.array(boxes, np.float64).reshape(-1, 4),
@@ -174,8 +189,16 @@ def _sound_box(
     item: RawObject, mask: bytes | None, size: tuple[int, int], tell: Tell
 ) -> Box | None:
     """The box inside the image, or None where it is dropped."""
-    if item.box is not None:
+    if item.box is not None and (mask is None or not _problem(item.box, size)):
+        if mask is not None and (
+            what := contradiction(item.box, box_of(mask, size), item.segmentation, size)
+        ):
+            tell(f"box {as_text(item.box)} {what}", "both are used as they are")
         return clip_box(item.box, size, tell)
+    if item.box is not None and mask is not None:
+        what = f"box {as_text(item.box)} {_problem(item.box, size)}"
+        tell(what, "that of its mask is taken", "note")
+        return box_of(mask, size)
     if mask is None:
         tell("has neither a box nor a mask", "dropped")
         return None
@@ -221,12 +244,35 @@ def as_text(box: Sequence[float]) -> str:
     return f"[{', '.join(f'{value:.2f}'.rstrip('0').rstrip('.') for value in box)}]"
 
 
-def _area(given: Any, mask: bytes | None, box: Box, size: tuple[int, int]) -> float:
-    if given is not None and 0 <= to_number(given) < math.inf:
-        return to_number(given)
+def _check_size(box: Box, tell: Tell) -> None:
+    sides = box[2] - box[0], box[3] - box[1]
+    if min(sides) < SMALLEST_LEARNED - ROUNDING:
+        tell(
+            f"box {as_text(box)} is under a pixel; are these shares of the image's sides?",
+            "judged, but not learned",
+        )
+
+
+def _area(
+    item: RawObject, mask: bytes | None, box: Box, size: tuple[int, int], tell: Tell
+) -> float:
+    """Return the area that is given, or where it cannot be, that of the mask or the box."""
+    number = to_number(item.area) if item.area is not None else math.nan
+    whole = item.box if item.box is not None and not _problem(item.box, size) else box
+    of_mask = None
     if mask is not None:
-        return float(coco_masks.area({"size": [size[1], size[0]], "counts": mask}))
-    return (box[2] - box[0]) * (box[3] - box[1])
+        of_mask = float(coco_masks.area({"size": [size[1], size[0]], "counts": mask}))
+    whose, own = ("box", (box[2] - box[0]) * (box[3] - box[1]))
+    if of_mask is not None:
+        whose, own = "mask", of_mask
+    if not 0 <= number < math.inf:
+        return own
+    if wrong_area(number, of_mask, whole):
+        tell(
+            f"area {number:g} is not that of its {whose}, {own:g}", f"that of its {whose} is taken"
+        )
+        return own
+    return number
 
 
 def to_number(value: Any) -> float:

@@ -18,12 +18,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
+from unicodedata import normalize
 
 from nommer.data.archives import read_bytes
 from nommer.data.formats.folders import ClassFolders
 from nommer.data.formats.labelled import SPLIT_FOLDERS, Issue, Split, shorten, split_of
 from nommer.data.formats.listed import NAME_FILES, Entry, collect, read_text
 from nommer.data.formats.multi_label import PLURAL_NAMES, TableRow, Tagging, find_tagging
+from nommer.data.formats.spelling import spelled
 from nommer.data.images import direct_files, sub_folders
 from nommer.errors import InputError
 from nommer.shown import quote
@@ -199,16 +201,16 @@ def _entries(file: Path, split: Split) -> Iterator[Entry]:
         chosen = split if own is None else split_of(own)
         if chosen is None:
             known = ", ".join(name for names in SPLIT_FOLDERS.values() for name in names)
-            raise InputError(f"{where}: split {quote(own)} is not known; expected one of {known}")
-        whole = os.path.normpath(
-            file.parent / path.replace("\\", "/")
-        )  # "a/../b" and "b" are one image
+            raise InputError(f"{where}: split {own!r} is not known; expected one of {known}")
+        # "a/../b" and "b" are one image
+        whole = os.path.normpath(file.parent / path.replace("\\", "/"))
+        names = None if labels is None else tuple(normalize("NFC", name) for name in labels)
         yield Entry(
             where,
-            Path(whole),
-            label if labels is None else ";".join(sorted(labels)),
+            spelled(Path(whole)),
+            normalize("NFC", label) if names is None else ";".join(sorted(names)),
             chosen,
-            labels=labels,
+            labels=names,
         )
 
 

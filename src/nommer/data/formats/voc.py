@@ -1,65 +1,106 @@
-"""Objects in Pascal VOC's XML: one file per image, lists of names for the splits."""
+"""Objects in Pascal VOC's XML: one file per image, in a folder of their own or beside the images.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+Lists of names may tell the splits. labelImg writes the same files beside the images, Roboflow's
+"Pascal VOC" beside those of every split.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from unicodedata import normalize
 from xml.etree import ElementTree
 
-from nommer.data.formats.image_files import UNKNOWN_SIZE, upright_sizes
-from nommer.data.formats.labelled import Issue, Split, problem
+from nommer.data.formats.described import (
+    DescribedImage,
+    NamedObject,
+    collect_described,
+    without_file,
+)
+from nommer.data.formats.folder_names import IMAGE_FOLDERS, kind_of
+from nommer.data.formats.image_files import UNKNOWN_SIZE
+from nommer.data.formats.labelled import Issue, Split, problem, shorten, split_of
 from nommer.data.formats.mask_layouts import find_lists
 from nommer.data.formats.mask_pairs import Key, by_key, read_list
-from nommer.data.formats.objects import (
-    Box,
-    DetectionFolders,
-    DetectionSample,
-    RawObject,
-    make_objects,
-    to_number,
-)
-from nommer.data.images import sub_folders, visible_files
+from nommer.data.formats.objects import Box, DetectionFolders, to_number
+from nommer.data.images import direct_files, is_image_name, sub_folders, visible_files
 from nommer.data.parallel import read_all
 from nommer.data.parsing import parse_xml
 from nommer.errors import InputError
+from nommer.settings.labels import LabelOptions
 from nommer.shown import quote
 
-LAYOUTS = (
-    "  DATA/Annotations/*.xml and DATA/JPEGImages/*.jpg   (Pascal VOC; lists in ImageSets/Main)"
-)
+LAYOUTS = """\
+  DATA/Annotations/*.xml and DATA/JPEGImages/*.jpg   (Pascal VOC; lists in ImageSets/Main)
+  DATA/*.jpg and DATA/*.xml, or DATA/train/*.xml     (labelImg, Roboflow; XML beside the images)"""
 
-_IMAGES = ("jpegimages", "images")
+_ANNOTATIONS = ("annotations", "annotation", "xml", "xmls", "labels", "label", "ann")
 _LIST_FOLDERS = ("ImageSets/Main", "ImageSets", "")
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_MARK = b"<annotation"
+_LOOKED_AT = 20
+"""XML files of a folder that are looked into."""
 
 
 @dataclass(frozen=True)
-class Described:
-    """An image and what its XML file says, if it has one."""
+class Place:
+    """A folder of images and that of their XML files, which may be the same."""
 
-    path: Path
-    file: Path
-    size: tuple[int, int] = UNKNOWN_SIZE
-    objects: tuple[tuple[str, Box], ...] = ()
-    """Names and corners, as written."""
-    error: str | None = None
+    images: Path
+    annotations: Path
 
 
-def find_folders(root: Path) -> tuple[Path, Path] | None:
-    """The folders of images and of XML files."""
-    by_name = {child.name.lower(): child for child in sub_folders(root)}
-    images = next((by_name[name] for name in _IMAGES if name in by_name), None)
-    annotations = by_name.get("annotations")
-    if (
-        images
-        and annotations
-        and any(path.suffix.lower() == ".xml" for path in annotations.iterdir())
-    ):
-        return images, annotations
-    return None
+def find_places(root: Path) -> dict[Split, Place]:
+    """The folders of images and of XML files, by split; nothing where there are none.
+
+    "train" alone where lists tell the splits, or nothing does.
+    """
+    if place := _place_in(root):
+        by_split = _by_split(place)
+        return by_split or {"train": place}
+    found: dict[Split, Place] = {}
+    for folder in sub_folders(root):
+        split = split_of(folder.name)
+        if split and (place := _place_in(folder)):
+            found.setdefault(split, place)
+    return found
 
 
-def read_voc(root: Path) -> DetectionFolders:
+def _place_in(folder: Path) -> Place | None:
+    by_name = {kind_of(child.name): child for child in reversed(sub_folders(folder))}
+    images = next((by_name[name] for name in IMAGE_FOLDERS if name in by_name), None)
+    for name in _ANNOTATIONS if images else ():
+        if name in by_name and _holds_xml(visible_files(by_name[name]), named_so=name != "labels"):
+            return Place(images, by_name[name])  # type: ignore[arg-type]  # there are images
+    files = direct_files(folder)
+    return Place(folder, folder) if _holds_xml(_described_by(files), named_so=False) else None
+
+
+def _described_by(files: Sequence[Path]) -> list[Path]:
+    """XML files that are called as an image beside them."""
+    stems = {path.stem for path in files if is_image_name(path)}
+    return [path for path in files if path.stem in stems]
+
+
+def _holds_xml(files: Iterable[Path], *, named_so: bool) -> bool:
+    """Tell if any of the first XML files is one of VOC, or there is any in a folder named so."""
+    found = [path for path in files if path.suffix.lower() == ".xml"][:_LOOKED_AT]
+    return (named_so and bool(found)) or any(
+        _MARK in path.read_bytes()[:4096] for path in found if path.is_file()
+    )
+
+
+def _by_split(place: Place) -> dict[Split, Place]:
+    """Sub-folders for splits in the folders of images and of XML files alike."""
+    annotations = {split_of(child.name): child for child in sub_folders(place.annotations)}
+    images = {split_of(child.name): child for child in sub_folders(place.images)}
+    return {
+        split: Place(folder, annotations[split])
+        for split, folder in images.items()
+        if split and split in annotations
+    }
+
+
+def read_voc(root: Path, labels: LabelOptions = LabelOptions()) -> DetectionFolders:
     """Read the XML file of every image that the lists name, or of all.
 
     The classes are the names that occur, sorted; their ids count from 1.
@@ -67,58 +108,68 @@ def read_voc(root: Path) -> DetectionFolders:
     Raises:
         InputError: lists that do not fit the images.
     """
-    folders = find_folders(root)
-    if folders is None:
+    places = find_places(root)
+    if not places:
         raise InputError(f"{root}: found no images with XML files; accepted are\n{LAYOUTS}")
-    images, annotations = folders
-    by_split, issues = _describe(root, images, annotations)
-    names = tuple(
-        sorted(
-            {
-                name
-                for part in by_split.values()
-                for image in part
-                for name, _ in image.objects
-                if name
-            }
-        )
-    )
-    origin = _origin(root, [image for part in by_split.values() for image in part], issues)
-    reader = _Reader(names, origin, issues)
-    splits: dict[Split, tuple[DetectionSample, ...]] = {}
-    for split, part in by_split.items():
-        splits[split] = reader.samples(part)
-    return DetectionFolders(
-        root, names, splits, tuple(issues), category_ids=tuple(range(1, len(names) + 1))
-    )
+    by_split, issues = _describe(root, places, labels)
+    images = [image for part in by_split.values() for image in part]
+    issues += _about_difficult(root, images)
+    origin = _origin(root, images, issues, labels.first_pixel)
+    moved = {split: [_moved(image, origin) for image in part] for split, part in by_split.items()}
+    return collect_described(root, moved, issues)
 
 
 def _describe(
-    root: Path, images: Path, annotations: Path
-) -> tuple[dict[Split, list[Described]], list[Issue]]:
+    root: Path, places: dict[Split, Place], labels: LabelOptions
+) -> tuple[dict[Split, list[DescribedImage]], list[Issue]]:
     """Return the descriptions of the images of every split, and the issues."""
-    found, issues = by_key(images, "images")
+    issues: list[Issue] = []
+    chosen: dict[Split, list[DescribedImage]] = {}
+    for split, place in places.items():
+        pairs = _pairs(place, issues)
+        lists = find_lists(root, _LIST_FOLDERS) if len(places) == 1 else {}
+        splits: dict[Split, list[Key]] = {
+            part: sorted(read_list(file, pairs, place.images, issues))
+            for part, file in lists.items()
+        } or {split: sorted(pairs)}
+        _check_lists(splits, lists, pairs, issues)
+        chosen |= {part: [pairs[key] for key in keys] for part, keys in splits.items()}
+    order: list[Split] = [split for split in ("train", "val", "test") if split in chosen]
+    every = [image for split in order for image in chosen[split]]
+    read = dict(
+        zip(
+            (image.path for image in every),
+            read_all(partial(_read, labels=labels), every, what="reading annotations"),
+            strict=True,
+        )
+    )
+    return {split: [read[image.path] for image in chosen[split]] for split in order}, issues
+
+
+def _pairs(place: Place, issues: list[Issue]) -> dict[Key, DescribedImage]:
+    """Every image with the file that describes it, which may lack."""
+    found, others = by_key(place.images, "images")
     files = {
-        key: annotations.joinpath(*key[:-1], f"{path.stem}.xml") for key, path in found.items()
+        key: place.annotations.joinpath(*key[:-1], f"{path.stem}.xml")
+        for key, path in found.items()
     }
-    for stray in sorted(set(visible_files(annotations)) - set(files.values())):
-        issues.append(problem(str(stray), "annotation without an image", "left out"))
-    pairs = {key: Described(path, files[key]) for key, path in found.items()}
-    lists = find_lists(root, _LIST_FOLDERS)
-    splits: dict[Split, list[Key]] = {
-        split: sorted(read_list(file, pairs, images, issues)) for split, file in lists.items()
-    } or {"train": sorted(pairs)}
-    _check_lists(splits, lists, pairs, issues)
-    order: list[Split] = [split for split in ("train", "val", "test") if split in splits]
-    chosen = [pairs[key] for split in order for key in splits[split]]
-    read = {image.path: image for image in read_all(_read, chosen, what="reading annotations")}
-    return {split: [read[pairs[key].path] for key in splits[split]] for split in order}, issues
+    xml = {p for p in visible_files(place.annotations) if p.suffix.lower() == ".xml"}
+    if place.images == place.annotations:
+        others = [issue for issue in others if Path(issue.file).suffix.lower() != ".xml"]
+        strays = xml - set(files.values())
+    else:
+        strays = set(visible_files(place.annotations)) - set(files.values())
+    issues += others
+    issues += [
+        problem(stray, "annotation without an image", "left out") for stray in sorted(strays)
+    ]
+    return {key: DescribedImage(path, files[key]) for key, path in found.items()}
 
 
 def _check_lists(
     splits: dict[Split, list[Key]],
     lists: dict[Split, Path],
-    pairs: dict[Key, Described],
+    pairs: dict[Key, DescribedImage],
     issues: list[Issue],
 ) -> None:
     """List the images of no split.
@@ -145,95 +196,82 @@ def _check_lists(
     ]
 
 
-def _read(image: Described) -> Described:
+def _read(image: DescribedImage, labels: LabelOptions) -> DescribedImage:
     """Read the XML file of an image."""
     if not image.file.is_file():
-        return image
+        return without_file(image)
     try:
         tree = parse_xml(image.file)
         sides = (tree.findtext(f"size/{side}") or "" for side in ("width", "height"))
         width, height = (int(to_number(side.strip() or "0")) for side in sides)
-    except (OSError, ValueError, OverflowError, ElementTree.ParseError) as error:
-        return Described(
-            image.path, image.file, error=f"its annotation {image.file} cannot be read: {error}"
-        )
-    objects = tuple(_object(entry) for entry in tree.iter("object"))
-    return Described(
-        image.path, image.file, (width, height) if min(width, height) > 0 else UNKNOWN_SIZE, objects
-    )
+    except (OSError, ValueError, OverflowError) as error:
+        return replace(image, error=f"its annotation {image.file} cannot be read: {error}")
+    ignores = labels.difficult == "ignore"
+    objects = tuple(_object(entry, ignores=ignores) for entry in tree.iter("object"))
+    size = (width, height) if min(width, height) > 0 else UNKNOWN_SIZE
+    return replace(image, size=size, objects=objects)
 
 
-def _object(entry: ElementTree.Element) -> tuple[str, Box]:
+def _object(entry: ElementTree.Element, *, ignores: bool) -> NamedObject:
     left, upper, right, lower = (
         to_number((entry.findtext(f"bndbox/{name}") or "").strip()) for name in _CORNERS
     )
-    return normalize("NFC", (entry.findtext("name") or "").strip()), (left, upper, right, lower)
+    difficult = (entry.findtext("difficult") or "").strip() == "1"
+    name = entry.findtext("name") or ""
+    return NamedObject(name, (left, upper, right, lower), ignored=difficult and ignores)
 
 
-def _origin(root: Path, images: Sequence[Described], issues: list[Issue]) -> int:
-    """Which number the first column of pixels has: 1 as VOC counts, 0 where that occurs."""
-    zero = [
-        i.file
-        for i in images
-        if any(min(box[:2]) == 0 and min(box[2:]) > 0 for _, box in i.objects)
-    ]
-    if zero:
+def _about_difficult(root: Path, images: Sequence[DescribedImage]) -> list[Issue]:
+    """Objects that are left out of learning and judging."""
+    objects = [item for image in images for item in image.objects]
+    ignored = [item for item in objects if item.ignored]
+    if not ignored:
+        return []
+    lost = {item.class_name for item in objects} - {o.class_name for o in objects if not o.ignored}
+    what = f"{len(ignored)} objects are marked difficult"
+    what += f", all of {shorten(sorted(lost))}" if lost else ""
+    done = "neither learned nor judged, as VOC does; --labels.difficult learn takes them for others"
+    return [problem(root, what, done) if lost else Issue(str(root), what, done)]
+
+
+def _origin(
+    root: Path, images: Sequence[DescribedImage], issues: list[Issue], first_pixel: str
+) -> int:
+    """Return the number of the first pixel: as told, or else as most boxes at the border say."""
+    if first_pixel != "auto":
+        return int(first_pixel)
+    boxes = [(image.file, item.box) for image in images for item in image.objects if item.box]
+    sound = [(file, box) for file, box in boxes if min(box[2:]) > 0]
+    zero = sorted({file for file, box in sound if min(box[:2]) == 0})
+    one = {file for file, box in sound if min(box[:2]) == 1}
+    option = "if that is wrong, say --labels.first_pixel"
+    if zero and len(zero) >= len(one):
         where = f"{len(zero)} files, such as {zero[0].name}"
         what = f"boxes begin at 0 in {where}, where VOC counts pixels from 1"
-        issues.append(Issue(str(root), what, "all coordinates are taken to count from 0"))
-    return 0 if zero else 1
-
-
-@dataclass
-class _Reader:
-    """Makes samples of what XML files say."""
-
-    names: tuple[str, ...]
-    origin: int
-    issues: list[Issue]
-    number: int = 0
-    """Of the image before."""
-
-    def samples(self, images: Sequence[Described]) -> tuple[DetectionSample, ...]:
-        """One of every image."""
-        sizes = upright_sizes([image.path for image in images if image.size == UNKNOWN_SIZE])
-        return tuple(self._sample(image, sizes.get(image.path, image.size)) for image in images)
-
-    def _sample(self, image: Described, size: tuple[int, int]) -> DetectionSample:
-        self.number += 1
-        if not image.file.is_file():
-            self.issues.append(
-                problem(
-                    str(image.file),
-                    "no such annotation file",
-                    "its image is taken to have no objects",
-                )
-            )
-        raw = []
-        for number, (name, corners) in enumerate(image.objects, start=1):
-            if name:
-                raw.append(
-                    RawObject(
-                        f"object {number} ({name})", self.names.index(name), self._box(corners)
-                    )
-                )
-            else:
-                self.issues.append(
-                    problem(str(image.file), f"object {number} has no name", "dropped")
-                )
-        usable = raw if size != UNKNOWN_SIZE else []
-        objects = make_objects(usable, size, file=image.file, issues=self.issues)
-        return DetectionSample(image.path, objects, self.number, size, image.error)
-
-    def _box(self, corners: Box) -> Box:
-        """Corners as written, of the first and the last pixel, as the ends of the box.
-
-        Without an area it stays so.
-        """
-        left, upper, right, lower = corners
-        return (
-            left - self.origin * (right > left),
-            upper - self.origin * (lower > upper),
-            right,
-            lower,
+        issues.append(
+            Issue(str(root), what, f"all coordinates are taken to count from 0; {option} 1")
         )
+        return 0
+    for file in zero:
+        what = f"a box begins at 0, where those of {len(one)} other files begin at 1"
+        issues.append(problem(file, what, "taken to count from 1 like the others"))
+    if boxes and not one:
+        what = "no box begins at 0 or 1, so the files do not tell how pixels are counted"
+        done = f"coordinates are taken to count from 1, as VOC does; {option} 0"
+        issues.append(Issue(str(root), what, done))
+    return 1
+
+
+def _moved(image: DescribedImage, origin: int) -> DescribedImage:
+    """With corners of the first and the last pixel as the ends of boxes."""
+    objects = tuple(
+        replace(item, box=(*_from_origin(item.box, origin), *item.box[2:])) if item.box else item
+        for item in image.objects
+    )
+    return replace(image, objects=objects)
+
+
+def _from_origin(box: Box, origin: int) -> tuple[float, float]:
+    """Left and upper end of a box; without an area it stays so."""
+    left, upper, right, lower = box
+    return left - origin * (right > left), upper - origin * (lower > upper)

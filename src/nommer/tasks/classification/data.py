@@ -12,6 +12,7 @@ from nommer.data.module import ImageData, Loading
 from nommer.errors import InputError
 from nommer.models.classification import Classifier
 from nommer.settings.augmentation import Augmentation
+from nommer.settings.labels import LabelOptions
 from nommer.settings.train import TrainSettings
 from nommer.tasks.data import Auditing, Data, Found, TaskData
 from nommer.tasks.resolve import loading_of
@@ -21,14 +22,19 @@ class ClassificationSource(TaskData):
     """Images with one class each."""
 
     def read(
-        self, root: Path, *, classes: Path | None, class_names: tuple[str, ...] | None = None
+        self,
+        root: Path,
+        *,
+        classes: Path | None,
+        class_names: tuple[str, ...] | None = None,
+        labels: LabelOptions = LabelOptions(),
     ) -> Data:
         """Find the labelled images at `root`, in whatever format."""
         if classes is not None:
             raise InputError(
                 f"--classes {classes}: is for masks; {root} says itself what its classes are"
             )
-        return read_classification(root, class_names)
+        return read_classification(root, class_names, labels)
 
     def split(self, data: Any, *, fraction: float, seed: int) -> Data:
         """Hold back a fraction of every class."""

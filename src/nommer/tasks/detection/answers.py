@@ -4,8 +4,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from nommer.data.images import decode
-from nommer.files import write_csv, write_json
+from nommer.files import write_csv, write_json, write_text
 from nommer.models.detection import Detector
 from nommer.predictions import Detections, Failure
 from nommer.tasks.results import UniqueNames, with_files
@@ -22,7 +24,8 @@ def save_detections(
 ) -> list[Detections | Failure]:
     """Write every answer as it comes, holding the pixels of one image at a time.
 
-    An image's objects go to `labels/NAME.txt` as YOLO writes them, if `pictures` the annotated
+    An image's objects go to `labels/NAME.txt` as YOLO writes them, with the numbers that the data
+    had for the classes, which `classes.yaml` names; if `pictures` the annotated
     image to `images/NAME.png`; in the end all of them to `result.json`, and with masks and category
     ids to `coco.json`, a data set as COCO writes it whose annotations have scores; and to
     `predictions.csv` with one row per object.
@@ -47,7 +50,8 @@ def save_detections(
         files.append(f"labels/{name}.txt")
         if isinstance(answer, Failure):
             continue
-        (folder / "labels" / f"{name}.txt").write_text(answer.to_yolo(), encoding="ascii")
+        labels = answer.to_yolo(model.category_ids)
+        (folder / "labels" / f"{name}.txt").write_text(labels, encoding="ascii")
         if pictures:
             answer.save(
                 folder / "images" / f"{name}.png",
@@ -55,6 +59,9 @@ def save_detections(
             )
     write_json(folder / "result.json", with_files(kept, files))
     write_json(folder / "coco.json", _as_coco(kept, model))
+    names_of_classes = dict(zip(model.category_ids, model.class_names, strict=True))
+    text = yaml.safe_dump({"names": names_of_classes}, allow_unicode=True, sort_keys=False)
+    write_text(folder / "classes.yaml", text)
     write_csv(folder / "predictions.csv", _object_rows(kept), _COLUMNS)
     return kept
 

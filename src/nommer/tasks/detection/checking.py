@@ -54,12 +54,15 @@ class DetectionCheck(TaskCheck):
 
     def totals(self, data: Any, facts: Facts) -> dict[str, Any]:
         """How many objects there are, and of what size."""
-        areas = np.concatenate([s.objects.areas for s in data.samples()] or [np.zeros(0)])
+        single = [s.objects.take(~s.objects.crowd) for s in data.samples()]
+        areas = np.concatenate([objects.areas for objects in single] or [np.zeros(0)])
+        ignored = sum(int(s.objects.crowd.sum()) for s in data.samples())
         small, large = (areas < MEDIUM).sum(), (areas >= LARGE).sum()
         return {
             "objects": len(areas),
+            **({"objects neither learned nor judged": ignored} if ignored else {}),
             "small, medium, large": f"{small:,}, {len(areas) - small - large:,}, {large:,}",
-            "objects with masks": sum(int(s.objects.have_masks.sum()) for s in data.samples()),
+            "objects with masks": sum(int(objects.have_masks.sum()) for objects in single),
             "images without objects": sum(not len(s.objects) for s in data.samples()),
         }
 

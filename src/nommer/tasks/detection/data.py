@@ -16,6 +16,7 @@ from nommer.errors import InputError
 from nommer.models.detection import Detector
 from nommer.models.recogniser import Recogniser
 from nommer.settings.detection import BoxAugmentation
+from nommer.settings.labels import LabelOptions
 from nommer.settings.train import TrainSettings
 from nommer.tasks.data import Auditing, Data, Found, TaskData
 from nommer.tasks.resolve import loading_of
@@ -25,7 +26,12 @@ class DetectionSource(TaskData):
     """Images and the objects in them."""
 
     def read(
-        self, root: Path, *, classes: Path | None, class_names: tuple[str, ...] | None = None
+        self,
+        root: Path,
+        *,
+        classes: Path | None,
+        class_names: tuple[str, ...] | None = None,
+        labels: LabelOptions = LabelOptions(),
     ) -> Data:
         """Find the images and their objects under `root`."""
         if classes is not None:
@@ -33,7 +39,7 @@ class DetectionSource(TaskData):
                 f"--classes {classes}: is for masks of semantic segmentation; leave it out for "
                 "objects"
             )
-        return read_detection(root, class_names=class_names)
+        return read_detection(root, class_names=class_names, options=labels)
 
     def split(self, data: Any, *, fraction: float, seed: int) -> Data:
         """Hold back a fraction of the images."""

@@ -48,7 +48,7 @@ class DetectionResults(TaskResults):
     ) -> None:
         """Write `result.json`, `detections.json`, `per_class.csv`, `predictions.csv` and plots."""
         report, names = cast("DetectionReport", evaluation.report), model.class_names
-        with_background = [*names, "background"]
+        with_background = [*names, name_of_background(names)]
         confusion = {"confusion": report.confusion.tolist(), "classes": with_background}
         write_json(out / "result.json", {**facts, **report.summary(), **confusion})
         found = chain.from_iterable(answer.results for answer in evaluation.answers)
@@ -87,6 +87,11 @@ class DetectionResults(TaskResults):
         return save_detections(
             zip(paths, answers, strict=True), folder, model=model, pictures=settings.pictures
         )
+
+
+def name_of_background(names: Sequence[str]) -> str:
+    """Return what the confusion matrix calls the place of no object, which no class is called."""
+    return next(name for name in ("background", "no object", "(no object)") if name not in names)
 
 
 def image_row(sample: DetectionSample, answer: ImageAnswer, threshold: float) -> dict[str, Any]:

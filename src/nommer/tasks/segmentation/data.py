@@ -10,6 +10,7 @@ from nommer.data.mask_audit import audit_masks, read_pairs
 from nommer.data.module import ImageData, Loading
 from nommer.data.segmentation import SegmentationData
 from nommer.models.segmentation import Segmenter
+from nommer.settings.labels import LabelOptions
 from nommer.settings.segmentation import JointAugmentation
 from nommer.settings.train import TrainSettings
 from nommer.tasks.data import Auditing, Data, Found, TaskData
@@ -20,10 +21,15 @@ class SegmentationSource(TaskData):
     """Images and masks."""
 
     def read(
-        self, root: Path, *, classes: Path | None, class_names: tuple[str, ...] | None = None
+        self,
+        root: Path,
+        *,
+        classes: Path | None,
+        class_names: tuple[str, ...] | None = None,
+        labels: LabelOptions = LabelOptions(),
     ) -> Data:
         """Find the pairs of images and masks under `root`."""
-        return read_mask_folders(root, classes=classes, class_names=class_names)
+        return read_mask_folders(root, classes=classes, class_names=class_names, options=labels)
 
     def split(self, data: Any, *, fraction: float, seed: int) -> Data:
         """Hold back a fraction of the images."""

@@ -1,0 +1,95 @@
+"""Lines of YOLO's label files: a class number, and a box or a polygon behind it.
+
+Other things are written behind the class too: a confidence and a track number by those who save
+predictions, key points by those who learn poses. No number tells which it is, so what may be
+either is refused, by looking at all lines of the data.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from nommer.data.formats.objects import to_number
+
+_VISIBILITY = (0.0, 1.0, 2.0)
+_TELLING_LINES = 8
+"""Lines of four points that must all look like a box with key points to be taken for that."""
+_FARTHEST = 2.0
+"""Largest distance from the image of a point of a polygon, in sides; beyond it is no share."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line that is not blank."""
+
+    number: int
+    category: str
+    values: tuple[float, ...]
+
+
+def parse_lines(text: str) -> list[Line]:
+    """Return the lines of a label file, their numbers counted from 1."""
+    lines = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip():
+            category, *values = line.split()
+            lines.append(Line(number, category, tuple(map(to_number, values))))
+    return lines
+
+
+class Shapes:
+    """The meaning of the numbers behind the class, found in all lines of the data."""
+
+    def __init__(self, lines: Iterable[Line]) -> None:
+        longer = [line.values for line in lines if len(line.values) >= 6]
+        many = [values for values in longer if len(values) >= 8 and len(values) % 2 == 0]
+        self.have_key_points = bool(many) and (_seen(many) or _inside(many))
+        self.have_polygons = bool(many) and not self.have_key_points
+
+    def fault(self, values: Sequence[float]) -> str:
+        """Return why the numbers are no box and no polygon, "" where they are."""
+        count = len(values)
+        behind = f"{count} numbers behind the class"
+        if count < 4 or count % 2:
+            hint = "; remove the last if it is a confidence" if count > 4 else ""
+            return f"{behind}, expected 4 of a box or those of a polygon{hint}"
+        if count == 4:
+            return ""
+        far = [value for value in values if abs(value) > _FARTHEST]
+        if far:
+            return (
+                f"{behind}, and {far[0]:g} is no share of a side; remove confidences and track "
+                "numbers, or describe key points by kpt_shape"
+            )
+        if count == 6 and not self.have_polygons:
+            return (
+                f"{behind} may be a polygon of 3 points, or a box with confidence and track "
+                "number; remove the last two if it is a box"
+            )
+        if self.have_key_points:
+            return (
+                f"{behind} may be a polygon, or a box with key points; write kpt_shape into "
+                "data.yaml if these are key points"
+            )
+        return ""
+
+
+def _seen(lines: Sequence[Sequence[float]]) -> bool:
+    """Tell if every third number behind a box is a key point's visibility, in all lines."""
+    return all(
+        len(values) % 3 == 1 and all(value in _VISIBILITY for value in values[6::3])
+        for values in lines
+    )
+
+
+def _inside(lines: Sequence[Sequence[float]]) -> bool:
+    """Tell if the first four numbers are a box that holds all points behind, in all lines."""
+    counts = Counter(map(len, lines))
+    few = len(lines) < (_TELLING_LINES if min(counts) == 8 else 2)
+    return len(counts) == 1 and not few and all(map(_holds_points, lines))
+
+
+def _holds_points(values: Sequence[float]) -> bool:
+    x, y, width, height = values[:4]
+    across = all(abs(value - x) <= width / 2 for value in values[4::2])
+    return across and all(abs(value - y) <= height / 2 for value in values[5::2])
