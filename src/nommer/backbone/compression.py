@@ -22,8 +22,8 @@ def dct_basis(block_size: int, kept: int) -> Tensor:
     frequency = torch.arange(kept, dtype=torch.float64)
     pixel = torch.arange(block_size, dtype=torch.float64)
     cosine = torch.cos((2 * pixel + 1) * frequency[:, None] * math.pi / (2 * block_size))
-    first_is_smaller = torch.where(frequency == 0, math.sqrt(0.5), 1.0)[:, None]
-    rows = cosine * first_is_smaller * math.sqrt(2 / block_size)
+    scale = torch.where(frequency == 0, math.sqrt(0.5), 1.0)  # C(v)
+    rows = cosine * scale[:, None] * math.sqrt(2 / block_size)
     return rearrange(rows[:, None, :, None] * rows[None, :, None, :], "v u j i -> (v u) (j i)")
 
 

@@ -43,6 +43,6 @@ class Downsample(nn.Module):
         self.norm = nn.LayerNorm(out_width)
 
     def forward(self, grid: TokenGrid) -> NextGrid:
-        """Halve a grid, (B, rows, columns, width) to (B, rows / 2, columns / 2, out_width)."""
+        """Halve a grid (B, rows, columns, width) to (B, next_rows, next_columns, out_width)."""
         pooled = F.max_pool2d(self.conv(as_maps(grid)), 2, ceil_mode=True)
         return self.norm(as_grid(pooled))
