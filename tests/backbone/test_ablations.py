@@ -47,7 +47,7 @@ NOMINATOR_WEIGHTS, LAST_WEIGHTS, NEXT_DRAWN = (
     [-9.2e-05, 0.025663, 0.004681],
     0.974131,
 )
-"""What seed 0 has always drawn for nommer_micro."""
+"""Draws of seed 0 for nommer_micro, the same as ever."""
 
 each = pytest.mark.parametrize("ablation", ABLATIONS)
 

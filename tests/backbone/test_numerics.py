@@ -21,7 +21,7 @@ def assert_one_hot(weights):
 
 
 def indices(nomination, rows):
-    """What is nominated for each row of logits."""
+    """Return the context nominated for each row of logits."""
     weights = nomination(torch.as_tensor(rows)[None, None])
     assert_one_hot(weights)
     return weights.argmax(-1).flatten().tolist()

@@ -1,4 +1,4 @@
-"""What tokens see: the weights are those that make the network's outputs, the supports those that
+"""Attention maps: the weights are those that make the network's outputs, the supports those that
 matter.
 """
 

@@ -1,4 +1,4 @@
-"""What detectors nominate.
+"""Nominations of detectors.
 
 Maps without padding, shares inside objects and in the background, pictures.
 """

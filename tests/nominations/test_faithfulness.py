@@ -1,4 +1,4 @@
-"""What decisions hang on: by changing nominations in cells, and by deleting and inserting cells."""
+"""Faithfulness: nominations changed in cells, cells deleted and inserted."""
 
 import numpy as np
 import pytest

@@ -50,7 +50,7 @@ def hooks(model):
 
 
 def maps(model, images):
-    """What every block nominates and the scores of the classes."""
+    """Return the nominations of every block and the scores of the classes."""
     with torch.no_grad(), NominationTrace(model, keep_maps=True) as trace:
         scores = model(images)
     return {name: trace.maps(name) for name in trace.blocks}, scores
@@ -142,7 +142,7 @@ def test_interventions_nest(model, images):
 
 
 def contexts_of_first_block(model, images):
-    """What the first nominator is given, and what it answers."""
+    """Return the inputs and the output of the first nominator."""
     nominator = model.network.stages[0].blocks[0].mixer.nominator
     seen = []
     handle = nominator.register_forward_hook(

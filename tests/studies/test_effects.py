@@ -1,4 +1,4 @@
-"""What becomes of answers under interventions, on answers small enough to count by hand."""
+"""Answers under interventions, on answers small enough to count by hand."""
 
 from types import SimpleNamespace
 

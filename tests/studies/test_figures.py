@@ -1,4 +1,4 @@
-"""What the figures and tables of a study show."""
+"""Figures and tables of a study."""
 
 import numpy as np
 import pytest

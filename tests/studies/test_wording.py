@@ -1,4 +1,4 @@
-"""What the report says fits the network that was studied."""
+"""The texts of the report fit the network that was studied."""
 
 import pytest
 

@@ -69,7 +69,7 @@ def is_published(state_dict: Mapping[str, Tensor]) -> bool:
 
 
 def is_ours(state_dict: Mapping[str, Tensor]) -> bool:
-    """Whether `state_dict` is that of a NomMer."""
+    """Tell whether `state_dict` is that of a NomMer."""
     return "stem.conv.weight" in state_dict and "stages.0.blocks.0.norm1.weight" in state_dict
 
 
