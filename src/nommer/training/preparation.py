@@ -26,8 +26,10 @@ from nommer.tasks.module import TaskModule
 from nommer.tasks.pretrained import like_pretrained
 from nommer.tasks.registry import task_for
 from nommer.tasks.resolve import check_names
+from nommer.tasks.taken_over import pixels_like_pretrained
 from nommer.tasks.task import Task
 from nommer.tasks.teachers import describe_teacher
+from nommer.training.batch_of_one import check_batch_of_one
 from nommer.training.batch_size import with_batch_size
 from nommer.training.freezing import freeze
 from nommer.training.last_checkpoint import read_progress
@@ -62,6 +64,7 @@ class Prepared:
             settings = replace(settings, pretrained=None, reinit_head=False)
         model = accelerate(self.task.model.build(settings, self.found.data))
         freeze(model.network, settings.freeze)
+        check_batch_of_one(model.network, settings)
         return model
 
     def training_data(self, model: Model) -> ImageData[Any, Any]:
@@ -162,14 +165,27 @@ def fill_in(task: Task, settings: TrainSettings, found: Found) -> TrainSettings:
     """
     image_size = settings.image_size or default_image_size(found.short_side)
     settings = like_pretrained(settings, image_size=image_size)
+    settings = pixels_like_pretrained(settings, crops="augment" in task.options)
     settings = with_batch_size(task, settings, found, RunFolder(settings.out))
     settings = task.resolve(settings, found)
+    tell_long_warmup(settings)
     processes, images = processes_of(settings), len(found.data.splits["val"])
     if images < processes:
         raise InputError(
             f"{settings.data}: {images} validation images for {processes} processes; each needs one"
         )
     return settings
+
+
+def tell_long_warmup(settings: TrainSettings) -> None:
+    """Tell of a learning rate that never gets as high as it was asked to."""
+    warmup = settings.optim.warmup_epochs
+    if warmup is not None and warmup >= settings.epochs:
+        notice(
+            f"--optim.warmup-epochs {warmup:g}: the warm-up is as long as the run of "
+            f"{settings.epochs} epochs or longer, so the learning rate never stays at --lr "
+            f"{settings.lr:g}; give fewer"
+        )
 
 
 def open_run(prepared: Prepared, *, until: ExitStack) -> None:
