@@ -1,5 +1,6 @@
 """Long work shows a bar with the time left; where the output is no terminal, plain lines."""
 
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
@@ -33,7 +34,18 @@ class CleanConsole(Console):
         return super().render_str(clean(text), **options)
 
 
-console = CleanConsole(stderr=True, emoji=False)
+NARROWEST = 20
+"""Columns; a terminal that says it has fewer, or none, does not know."""
+
+
+def make_console(*, stderr: bool = False) -> CleanConsole:
+    """Return a console for plain text, in which names of files and classes are no markup."""
+    columns = os.environ.get("COLUMNS", "")
+    unknown = columns.isdigit() and int(columns) < NARROWEST
+    return CleanConsole(stderr=stderr, emoji=False, markup=False, width=80 if unknown else None)
+
+
+console = make_console(stderr=True)
 """Where progress and notices go; results go to standard output."""
 
 
@@ -42,12 +54,17 @@ def notice(text: str) -> None:
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
+def on_terminal() -> bool:
+    """Return whether people look at standard error, which services and windows do not have."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
 def track(items: Iterable[T], *, total: int, what: str) -> Iterator[T]:
     """Go through `items`, showing how far it is.
 
     About ten plain lines where the output is no terminal.
     """
-    if sys.stderr.isatty():
+    if on_terminal():
         yield from rich_track(items, total=total, description=what, console=console, transient=True)
         return
     step = max(1, total // 10)

@@ -3,7 +3,10 @@
 When its workers begin, and what they do about signals that are meant for the run.
 """
 
+import os
 import signal
+import sys
+import tempfile
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
@@ -16,6 +19,26 @@ B = TypeVar("B")
 
 GRACE = 30
 """Seconds in which a worker that is told to end waits for its process to be done with it."""
+
+
+_OF_SOCKETS = len("/pymp-12345678/listener-12345678")
+_LONGEST_SOCKET = 103 if sys.platform == "darwin" else 107
+"""Bytes in the path of a socket, by which worker processes hand batches over."""
+
+
+def check_sockets(workers: int) -> None:
+    """Refuse workers that could not hand anything over, and would hang.
+
+    Raises:
+        InputError: the folder of temporary files has too long a name.
+    """
+    folder = tempfile.gettempdir()
+    most = _LONGEST_SOCKET - _OF_SOCKETS
+    if workers and sys.platform != "win32" and len(os.fsencode(folder)) > most:
+        raise InputError(
+            f"TMPDIR {folder}: has {len(os.fsencode(folder))} letters, and sockets of worker "
+            f"processes in it may have at most {most}; set a shorter TMPDIR, or --workers 0"
+        )
 
 
 class LateLoader(DataLoader[B]):

@@ -80,7 +80,7 @@ def read_list(images: Sequence[str]) -> list[str]:
     named: list[str] = []
     for image in [images] if isinstance(images, str | Path) else images:
         named += (
-            [line.rstrip("\r\n") for line in sys.stdin if line.strip()]
+            [line.rstrip("\r\n") for line in sys.stdin or () if line.strip()]
             if image == "-"
             else [str(image)]
         )

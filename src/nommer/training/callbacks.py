@@ -1,6 +1,5 @@
 """The callbacks of a run, in their order, and the trainer that calls them."""
 
-import sys
 from typing import Any
 
 import lightning as L
@@ -10,6 +9,7 @@ from nommer.distributed.interruption import StopSignals
 from nommer.distributed.launch import Launch
 from nommer.distributed.sync_norms import synchronises_norms
 from nommer.distributed.trainer import make_trainer
+from nommer.progress import on_terminal
 from nommer.runs.checkpoint import MovableCheckpoint
 from nommer.runs.folder import plain
 from nommer.training.annealing import Annealing
@@ -37,7 +37,7 @@ class RunCallbacks:
         self.prepared, self.stop = prepared, stop
         self.history = History(prepared.run)
         self.limit = TimeLimit(prepared.settings.time_limit, stop)
-        self.on_terminal = sys.stderr is not None and sys.stderr.isatty()
+        self.on_terminal = on_terminal()
 
     def trainer(self, launch: Launch) -> L.Trainer:
         """Return Lightning's trainer with these callbacks."""

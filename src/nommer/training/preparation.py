@@ -8,6 +8,7 @@ from nommer.acceleration.compile import check_compiler
 from nommer.acceleration.training import accelerate
 from nommer.data.findings import find_leaks, notice_issues
 from nommer.data.formats.labelled import split_as_csv
+from nommer.data.loader import check_sockets
 from nommer.data.module import ImageData
 from nommer.data.seeding import seed_all
 from nommer.distributed.devices import parse_device, processes_of
@@ -168,6 +169,7 @@ def fill_in(task: Task, settings: TrainSettings, found: Found) -> TrainSettings:
     settings = pixels_like_pretrained(settings, crops="augment" in task.options)
     settings = with_batch_size(task, settings, found, RunFolder(settings.out))
     settings = task.resolve(settings, found)
+    check_sockets(settings.workers or 0)
     tell_long_warmup(settings)
     processes, images = processes_of(settings), len(found.data.splits["val"])
     if images < processes:

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import os
 import random
 import shlex
 from abc import ABC, abstractmethod
@@ -124,6 +125,18 @@ class HasPath(Protocol):
 S = TypeVar("S", bound=HasPath)
 
 
+def _why_unreadable(name: str) -> str:
+    """Tell why the name of a class cannot be read: it is not UTF-8, or Python does not use that."""
+    try:
+        os.fsencode(name).decode("utf-8")
+    except UnicodeError:
+        return f"the name of class {quote(name)} is not UTF-8; rename it"
+    return (
+        "names of classes are in UTF-8, which the locale of this terminal cannot read; set "
+        "LC_ALL=C.UTF-8, or PYTHONUTF8=1"
+    )
+
+
 @dataclass(frozen=True)
 class LabelledImages(ABC, Generic[S]):
     """Labelled images by split, with the class names that their labels index."""
@@ -139,9 +152,7 @@ class LabelledImages(ABC, Generic[S]):
     def __post_init__(self) -> None:
         for name in self.class_names:
             if any("\ud800" <= sign <= "\udfff" for sign in name):
-                raise InputError(
-                    f"{self.root}: the name of class {quote(name)} is not UTF-8; rename it"
-                )
+                raise InputError(f"{self.root}: {_why_unreadable(name)}")
             if len(name) > LONGEST_NAME:
                 raise InputError(
                     f"{self.root}: the name of class {quote(name)} has {len(name):,} letters; "
