@@ -6,7 +6,8 @@ from nommer.distributed.launch import Launch, find_launch
 from nommer.errors import InputError
 
 IN_A_JOB = {"SLURM_JOB_ID": "123", "SLURM_JOB_NAME": "job", "SLURM_NTASKS": "4",
-            "SLURM_PROCID": "2", "SLURM_LOCALID": "2", "SLURM_NODEID": "0", "SLURM_NODELIST": "localhost"}  # fmt: skip
+            "SLURM_PROCID": "2", "SLURM_LOCALID": "2", "SLURM_NODEID": "0",
+            "SLURM_NODELIST": "localhost"}  # fmt: skip
 BY_SRUN = IN_A_JOB | {"SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "4"}
 STALE = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "4", "NODE_RANK": "1"}
 BY_TORCHRUN = {"TORCHELASTIC_RUN_ID": "1", "RANK": "3", "LOCAL_RANK": "1", "GROUP_RANK": "1",
