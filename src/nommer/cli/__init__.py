@@ -3,13 +3,16 @@
 Help, errors and parsing need no torch; the verb's room is imported once all is understood.
 """
 
+import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import version
 from io import TextIOWrapper
+from pathlib import Path
 
 from nommer import api
 from nommer.cli.commands import COMMANDS
@@ -29,6 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
+    with closed_streams_replaced():
+        return answer(given, debug=debug)
+
+
+def answer(given: Sequence[str], *, debug: bool) -> int:
+    """Run one verb, and say in one sentence what is the user's mistake."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
@@ -45,6 +54,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         sys.stderr.write(f"error: {clean(explain_error(error))}\n")
         return USER_ERROR
+
+
+@contextmanager
+def closed_streams_replaced() -> Iterator[None]:
+    """Let standard streams that were closed be empty, and take whatever is written."""
+    closed = [name for name in ("stdin", "stdout", "stderr") if getattr(sys, name) is None]
+    with ExitStack() as stack:
+        for name in closed:
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, stack.enter_context(Path(os.devnull).open(mode, encoding="utf-8")))
+            stack.callback(setattr, sys, name, None)
+        yield
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -69,7 +90,7 @@ def run(arguments: Sequence[str]) -> int:
 def call(verb: str, arguments: Sequence[str]) -> int:
     """Call a verb with the settings that its arguments name, and show the result."""
     result = getattr(api, verb)(**parse(arguments))
-    console = import_module("nommer.progress").CleanConsole(markup=False, emoji=False)
+    console = import_module("nommer.progress").make_console()
     show = getattr(import_module("nommer.screen"), COMMANDS[verb].show)
     return int(show(result, console))  # names of files and classes are no markup
 
