@@ -85,7 +85,7 @@ def coco(annotations, images=IMAGES):
 
 
 def copies(entries, images):
-    """Return the matches of these images, drawn ones, each as a new one."""
+    """Return the entries of these images, drawn ones, each as a new one."""
     drawn = [
         {**e, "image_id": new + 1}
         for new, image in enumerate(images)
