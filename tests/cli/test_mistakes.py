@@ -277,7 +277,7 @@ def test_an_error_of_the_system_is_one_line(run, trained, tmp_path, monkeypatch)
     def full(*arguments, **options):
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr("nommer.inference.prediction.save_predictions", full)
+    monkeypatch.setattr("nommer.tasks.classification.results.save_predictions", full)
     Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
     printed = run("predict", trained, tmp_path / "a.png", "--out", tmp_path / "out", code=2)
     assert printed.err.splitlines()[1:] == [

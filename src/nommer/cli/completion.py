@@ -1,6 +1,5 @@
 """Completion by the shell: a script that knows every verb and its options, through shtab."""
 
-from argparse import SUPPRESS
 from importlib.util import find_spec
 
 from jsonargparse import set_parsing_settings
@@ -30,7 +29,7 @@ def print_completion(shell: str) -> None:
     verbs = parser.add_subcommands(required=True, dest="verb")
     for verb in COMMANDS:
         of_verb = build_parser(verb)
-        for action in of_verb._actions:  # hidden here only: --print_config leaves hidden ones out
-            action.help = SUPPRESS if action.dest.startswith(FILES_ONLY) else action.help
+        shown = (one for one in of_verb._actions if not one.dest.startswith(FILES_ONLY))
+        of_verb._actions[:] = list(shown)
         verbs.add_subcommand(verb, of_verb, help=description(verb)[0])
     parser.parse_args(["--print_completion", f"shtab-{shell}"])
