@@ -103,7 +103,8 @@ class TrainSettings(Settings):
     """Processes that decode images. 0 decodes in the training process. By default one per core but
     one."""
     cache: CacheKind = "none"
-    """Keep decoded images for all epochs: in memory, or in the run folder.
+    """Keep decoded images for all epochs, in memory or on disk.
+    On disk they lie in the run folder.
     The results are the same for all processes; it says how much the images take, and refuses what
     does not fit."""
     accumulate: int = 1
@@ -123,7 +124,7 @@ class TrainSettings(Settings):
     min_delta: float = 0.0
     """With patience: by how much a better model must be better, from 0 to 1."""
     freeze: int | Literal["backbone"] = 0
-    """Stages of the backbone, from the stem on, that are not trained (1 to 4).
+    """Stages of the backbone, from the stem on, not trained (1 to 4).
     They keep the weights of --pretrained and run as in evaluation. backbone is all but the
     classifier or the heads, which for classification is a linear probe."""
     loggers: Takes[tuple[LoggerName, ...], LoggerName | Sequence[LoggerName]] = given(())
@@ -142,7 +143,7 @@ class TrainSettings(Settings):
     of plain tensors). Other classes make a new classifier. Pixels are prepared as for these
     weights, unless --pixels says otherwise."""
     reinit_head: bool = False
-    """Start with a new classifier although the classes are those of --pretrained.
+    """Start with a new classifier even where --pretrained has these classes.
     Heads for pixels and objects are new in any case."""
     resume: bool = False
     """Go on with the run in --out from its last checkpoint, exactly.
@@ -166,7 +167,7 @@ class TrainSettings(Settings):
     detection: Takes[DetectionOptions, Mapping[str, Any]] = given(DetectionOptions())
     """Heads, sizes and random changes of images and objects, for detection."""
     teacher: Takes[str | None, Path] = given(None)
-    """Model to learn from besides the labels: a run, a name of the zoo, or timm:NAME.
+    """Model to learn from as well: a run, a name of the zoo, or timm:NAME.
     Its answers are imitated where it knows the classes of the data, and its feature maps."""
     distillation: Takes[DistillationOptions, Mapping[str, Any]] = given(DistillationOptions())
     """Imitation of the teacher."""
