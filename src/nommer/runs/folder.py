@@ -96,6 +96,8 @@ class RunFolder:
         Raises:
             InputError: the file is no longer what was written.
         """
+        if not self.path.is_dir():  # a file of weights is a model too
+            return None
         try:
             text = self._read(self.config)
             written = None if text is None else parse_yaml(text, yaml.SafeLoader)
