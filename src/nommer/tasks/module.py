@@ -75,6 +75,8 @@ class TaskModule(L.LightningModule):
         """Of the epoch so far, in this process: the sum of the training loss over images, and the
         images.
         """
+        self.own_loss: Callable[..., Tensor] | None = None
+        """A loss of scores and targets in the place of the task's own, where people give one."""
         self.distillation: Distillation | None = None
         """The losses of imitating a teacher, where there is one."""
 

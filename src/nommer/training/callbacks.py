@@ -75,6 +75,7 @@ class RunCallbacks:
             self.limit,
             waiting,
             ProgressBar(waiting) if self.on_terminal else EpochLines(waiting),
+            *self.prepared.own.callbacks,
             *self.checkpoints(),
         ]
 

@@ -1,7 +1,7 @@
 """Preparation of a run: data are read and audited, settings filled in, the run folder made."""
 
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nommer.acceleration.compile import check_compiler
@@ -21,6 +21,7 @@ from nommer.runs.changes import changed_settings
 from nommer.runs.folder import RunFolder
 from nommer.runs.lock import locked
 from nommer.runs.results import check_outside, environment, prepare_folder, read_environment
+from nommer.settings.own_parts import OwnParts
 from nommer.settings.train import TrainSettings, default_image_size
 from nommer.tasks.data import Auditing, Found
 from nommer.tasks.module import TaskModule
@@ -35,6 +36,7 @@ from nommer.training.batch_size import with_batch_size
 from nommer.training.freezing import freeze
 from nommer.training.last_checkpoint import read_progress
 from nommer.training.loggers import check_loggers
+from nommer.training.own_parts import record_own_parts, use_transform
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class Prepared:
     """Resolved."""
     found: Found
     """The data, read and audited."""
+    own: OwnParts = field(default_factory=OwnParts)
+    """People's own parts."""
 
     @property
     def run(self) -> RunFolder:
@@ -70,7 +74,9 @@ class Prepared:
 
     def training_data(self, model: Model) -> ImageData[Any, Any]:
         """Return the batches of images."""
-        return self.task.data.training(self.settings, self.found.data, model)
+        batches = self.task.data.training(self.settings, self.found.data, model)
+        use_transform(batches, self.own, model)
+        return batches
 
     def training_module(self, model: Model) -> TaskModule:
         """Return the model with its losses and its optimiser."""
@@ -80,6 +86,7 @@ class Prepared:
         module = self.task.training_module(settings, model, lr=lr, found=self.found)
         if module.distillation is not None:
             notice(describe_teacher(settings, module.distillation, model))
+        module.own_loss = self.own.loss
         if settings.compile:
             module.compile_training()
         return module
@@ -212,6 +219,7 @@ def open_run(prepared: Prepared, *, until: ExitStack) -> None:
         run.path, resume=settings.resume, overwrite=settings.overwrite, replaced=run.path
     )
     run.write_config(written)
+    record_own_parts(run, prepared.own, resume=settings.resume)
     run.write_issues(data.issues)
     run.write_split(split)
     run.write_classes(classes)

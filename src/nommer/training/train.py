@@ -12,7 +12,6 @@ from nommer.distributed.rendezvous import Rendezvous
 from nommer.distributed.siblings import Check, no_check, siblings
 from nommer.distributed.surroundings import unchanged_surroundings
 from nommer.distributed.trainer import quiet_lightning
-from nommer.errors import InputError
 from nommer.models.storage import Model
 from nommer.progress import console, notice
 from nommer.settings.own_parts import OwnParts
@@ -21,6 +20,7 @@ from nommer.tasks.module import TaskModule
 from nommer.training.callbacks import RunCallbacks
 from nommer.training.conclusion import TrainingResult, conclude, result_of
 from nommer.training.full_disks import explaining_full_disks
+from nommer.training.own_parts import check_own_parts, refuse_datasets
 from nommer.training.preparation import Prepared, check_first, fill_in, find_first, open_run
 
 
@@ -31,22 +31,23 @@ def train_model(settings: TrainSettings, own: OwnParts | None = None) -> Trainin
         InputError: something given does not fit.
         Stopped: it was asked to stop; everything is saved.
     """
-    if own is not None and own.names:
-        raise InputError(f"nommer.train: {', '.join(own.names)} cannot be given yet; leave it out")
     launch, devices, nodes = find_launch(settings.device, settings.devices, settings.nodes)
     settings = replace(settings, devices=devices, nodes=nodes)
     with unchanged_surroundings(), acting_as(launch.rank), StopSignals() as stop:
         check_first(settings)
         console.quiet = console.quiet or launch.rank > 0
-        return train_together(settings, Rendezvous(launch), stop)
+        return train_together(settings, own or OwnParts(), Rendezvous(launch), stop)
 
 
 def train_together(
-    settings: TrainSettings, rendezvous: Rendezvous, stop: StopSignals
+    settings: TrainSettings, own: OwnParts, rendezvous: Rendezvous, stop: StopSignals
 ) -> TrainingResult:
     """Prepare in the first process, train in all, evaluate in the first."""
+    if own.datasets is not None:
+        refuse_datasets()
     task, found = rendezvous.by_the_first(lambda: find_first(settings))
-    prepared = Prepared(task, fill_in(task, settings, found), found)
+    check_own_parts(own, task, rendezvous.launch)
+    prepared = Prepared(task, fill_in(task, settings, found), found, own)
     module = prepared.training_module(prepared.build_model())
     with ExitStack() as until, quiet_lightning(), explaining_full_disks(prepared.run):
         rendezvous.by_the_first(lambda: open_run(prepared, until=until))

@@ -77,9 +77,12 @@ class ClassificationModule(TaskModule):
         smoothing = self.optim.label_smoothing or 0.0 if targets.ndim == 1 else 0.0
         with self.observed() as seen:
             logits = (self.compiled or self.model)(images)
-        loss = F.cross_entropy(
-            logits.float(), targets, weight=self.class_weights, label_smoothing=smoothing
-        )
+        if self.own_loss is not None:
+            loss = self.own_loss(logits.float(), targets)
+        else:
+            loss = F.cross_entropy(
+                logits.float(), targets, weight=self.class_weights, label_smoothing=smoothing
+            )
         return self.log_loss(self.imitate(loss, seen, logits), len(images))
 
     def compile_training(self) -> None:

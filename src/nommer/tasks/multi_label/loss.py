@@ -46,6 +46,7 @@ class MultiLabelModule(ClassificationModule):
         targets = batch.labels * (1 - smoothing) + smoothing / 2
         with self.observed() as seen:
             logits = (self.compiled or self.model)(batch.images)
-        loss = F.binary_cross_entropy_with_logits(logits.float(), targets)
+        criterion = self.own_loss or F.binary_cross_entropy_with_logits
+        loss = criterion(logits.float(), targets)
         loss = self.imitate(loss, seen, logits, multi_label=True)
         return self.log_loss(loss, len(batch.images))

@@ -84,6 +84,8 @@ class SegmentationModule(TaskModule):
 
     def loss(self, logits: Tensor, masks: Tensor) -> Tensor:
         """Mean over the pixels that count of (B, classes, H, W) scores; 0 where none does."""
+        if self.own_loss is not None:
+            return self.own_loss(logits.float(), masks)
         smoothing = self.optim.label_smoothing or 0.0
         nothing = (masks == IGNORE).all()  # asking for it in Python would make the GPU wait
         some_class = 0 if self.class_weights is None else self.class_weights.argmax()

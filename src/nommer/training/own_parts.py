@@ -1,0 +1,129 @@
+"""People's own parts of a training: callbacks, a transform, a loss, given from Python."""
+
+import inspect
+import json
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms.v2.functional import to_pil_image
+
+from nommer.data.module import ImageData
+from nommer.data.transforms import Preprocessing
+from nommer.distributed.launch import Launch
+from nommer.errors import InputError
+from nommer.files import write_json
+from nommer.progress import notice
+from nommer.runs.folder import RunFolder
+from nommer.settings.own_parts import OwnParts
+from nommer.tasks.task import Task
+
+RECORD = "own_parts.json"
+"""In a run folder, where own parts were given: their names and what they are."""
+
+
+class OwnTransform:
+    """A transform of torchvision's v2 or of albumentations, and then the model's preprocessing.
+
+    Args:
+        transform: of an RGB image of PIL; or, as albumentations has it, of `image=` an array.
+        preprocessing: from an RGB image to the input of the network; a float tensor of that size
+            is taken as it is.
+    """
+
+    def __init__(self, transform: Any, preprocessing: Preprocessing) -> None:
+        self.transform, self.preprocessing = transform, preprocessing
+        self.takes_arrays = type(transform).__module__.partition(".")[0] == "albumentations"
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """Change an RGB image at random, and prepare it."""
+        if self.takes_arrays:
+            changed = self.transform(image=np.asarray(image))["image"]
+        else:
+            changed = self.transform(image)
+        if isinstance(changed, Tensor) and changed.is_floating_point():
+            side = self.preprocessing.image_size
+            if tuple(changed.shape) != (3, side, side):
+                raise InputError(
+                    f"transform: gave a tensor of {tuple(changed.shape)}; expected an image, or "
+                    f"normalised floats of (3, {side}, {side})"
+                )
+            return changed
+        if not isinstance(changed, Image.Image):
+            changed = to_pil_image(changed)
+        return self.preprocessing(changed)
+
+
+def refuse_datasets() -> None:
+    """Refuse torch's data sets, whose samples have no files to name in results.
+
+    Raises:
+        InputError: always.
+    """
+    raise InputError(
+        "nommer.train: datasets cannot be given, for results name files; docs/extend.md shows a "
+        "training script of one's own, with any torch data sets"
+    )
+
+
+def check_own_parts(own: OwnParts, task: Task, launch: Launch) -> None:
+    """Refuse what cannot be used.
+
+    Raises:
+        InputError: a part that the task has no place for, or that other processes cannot import.
+    """
+    crops = "augment" in task.options
+    for name, given, possible in (
+        ("transform", own.transform is not None, crops),
+        ("loss", own.loss is not None, task.name != "detection"),
+    ):
+        if given and not possible:
+            raise InputError(
+                f"nommer.train: {name} cannot be given for {task.name}; docs/extend.md shows a "
+                "training script of one's own, in which everything can be"
+            )
+    if launch.launcher == "nommer":
+        parts = [*own.callbacks, own.transform, own.loss]
+        for part in parts:
+            if _module_of(part) == "__main__":
+                raise InputError(
+                    f"nommer.train: {type(part).__name__} is defined in the script itself, which "
+                    "the processes of --devices cannot import; put it into a module, or start the "
+                    "script by torchrun"
+                )
+
+
+def _module_of(part: Any) -> str:
+    is_function = inspect.isfunction(part) or inspect.isclass(part)
+    return str(getattr(part if is_function else type(part), "__module__", ""))
+
+
+def use_transform(batches: ImageData[Any, Any], own: OwnParts, model: Any) -> None:
+    """Let training images be changed by the own transform in the place of `augment`."""
+    if own.transform is not None:
+        batches.train.transform = OwnTransform(own.transform, model.preprocessing)
+
+
+def record_own_parts(run: RunFolder, own: OwnParts, *, resume: bool) -> None:
+    """Write down which own parts a run has, and say what going on cannot reproduce."""
+    file = run.path / RECORD
+    before = json.loads(file.read_text(encoding="utf-8")) if resume and file.is_file() else {}
+    now = {name: _described(getattr(own, name)) for name in own.names}
+    if resume and (before or now):
+        missing = sorted(before.keys() - now.keys())
+        left = f"; not given now: {', '.join(missing)}" if missing else ""
+        notice(
+            f"the run has own parts ({', '.join(sorted(before.keys() | now.keys()))}), which "
+            "--resume can neither compare nor reproduce but for their state in the checkpoint"
+            f"{left}"
+        )
+    if now:
+        write_json(file, before | now)
+
+
+def _described(part: Any) -> Any:
+    if isinstance(part, list | tuple):
+        return [_described(one) for one in part]
+    name = getattr(part, "__qualname__", type(part).__qualname__)
+    return f"{_module_of(part)}.{name}"
