@@ -252,4 +252,16 @@ def test_more_than_255_objects_in_an_image_are_all_kept(tmp_path):
         Image.fromarray(values).save(tmp_path / f"labels/{number}.png")
     audited = audit_detection(read_detection(tmp_path))
     assert audited.class_counts.tolist() == [1200]
-    assert not audited.data.issues
+    (issue,) = audited.data.issues
+    assert issue.what.startswith("2 images have more than 100 objects, the most 600; by default")
+
+
+def test_more_objects_than_answers_are_told(change):
+    def add(content):
+        one = content["annotations"][0]
+        content["annotations"] += [{**one, "id": 10_000 + n} for n in range(150)]
+
+    data = audit_detection(change(add), masks=False).data
+    (issue,) = (i for i in data.issues if "answers are given per image" in i.what)
+    assert "1 images have more than 100 objects, the most 15" in issue.what
+    assert issue.done == "kept; raise --detection.protocol.most for training, --most for predict"

@@ -18,6 +18,9 @@ from nommer.data.formats.objects import DetectionFolders, DetectionSample
 from nommer.data.ranges import all_values, find_unused_range
 from nommer.errors import InputError
 from nommer.settings.pixel_range import Reading
+from nommer.settings.rcnn import RCNNProtocol
+
+_ANSWERS = RCNNProtocol().most
 
 
 def audit_detection(
@@ -68,6 +71,7 @@ def audit_detection(
         for s in audited.samples()
         if not len(s.objects)
     ]
+    issues += _more_than_answers(audited)
     counts = _count(kept.get("train", audited.samples()), len(data.class_names))
     _check_objects(data, counts, wanted=wanted, masks=masks, training=training)
     issues += _absent_classes(data, counts)
@@ -120,6 +124,20 @@ def _remarks(image: ImageReport) -> Iterable[Issue]:
         done = "turned; its objects are taken to fit the turned image"
         yield Issue(str(image.path), f"EXIF orientation {image.orientation}", done)
     yield from image.remarks
+
+
+def _more_than_answers(data: DetectionFolders) -> list[Issue]:
+    """Return a note where images have more objects than answers are given by default."""
+    numbers = [int((~sample.objects.crowd).sum()) for sample in data.samples()]
+    more = [number for number in numbers if number > _ANSWERS]
+    if not more:
+        return []
+    what = (
+        f"{len(more)} images have more than {_ANSWERS} objects, the most {max(more)}; by default "
+        f"{_ANSWERS} answers are given per image"
+    )
+    done = "kept; raise --detection.protocol.most for training, --most for predict"
+    return [Issue(str(data.root), what, done)]
 
 
 def _wants_masks(data: DetectionFolders, kept: dict[Split, tuple[DetectionSample, ...]]) -> bool:
