@@ -289,9 +289,8 @@ class TestPretrained:
         assert results[1]["loss"] == pytest.approx(results[0]["loss"], rel=1e-5)
         resumed = ("train --resume --epochs 2 --config", tmp_path / "second" / "config.yaml")
         run(*resumed, "--out", tmp_path / "second")
-        printed = run(*start, tmp_path / "third", "--pixels.std [0.2,0.2,0.2]").err.replace(
-            "\n", ""
-        )
+        others = ("--reinit-head", "--pixels.std [0.2,0.2,0.2]")
+        printed = run(*start, tmp_path / "third", *others).err.replace("\n", "")
         assert (
             "pixels otherwise than the weights had them, as given: std [0.2, 0.2, 0.2], there "
             "[0.05, 0.06, 0.07]" in printed

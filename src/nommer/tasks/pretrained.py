@@ -43,7 +43,7 @@ _CROPS = ("interpolation", "crop_pct", "crop_mode")
 """The same for a classifier that starts from a classifier."""
 
 
-def like_pretrained(settings: TrainSettings, *, image_size: int) -> TrainSettings:
+def like_pretrained(settings: TrainSettings, *, image_size: int, crops: bool) -> TrainSettings:
     """Settings in which what is not given is as the weights of `pretrained` have it.
 
     On resuming as the run has it: the weights that it started from may be gone.
@@ -51,9 +51,11 @@ def like_pretrained(settings: TrainSettings, *, image_size: int) -> TrainSetting
     Args:
         settings: of the run.
         image_size: side of its images in pixels, as far as that is known.
+        crops: the task resizes and crops every image, as classification does.
 
     Raises:
-        InputError: weights are named and not asked for, or cannot be loaded.
+        InputError: weights are named and not asked for, or cannot be loaded; or pixels are given
+            otherwise than a model has learned them whose classifier may be taken over too.
     """
     if settings.pretrained is None:
         if settings.model.startswith(PEER) and "." in timms_name(settings) and not settings.resume:
@@ -66,22 +68,29 @@ def like_pretrained(settings: TrainSettings, *, image_size: int) -> TrainSetting
         started = RunFolder(settings.out).settings()
         if started is None:
             return settings
-        return _with_pixels(_with_sizes(settings, vars(started.network)), vars(started.pixels))
+        pixels = {name: getattr(started.pixels, name) for name in _taken(crops=crops)}
+        return _with_pixels(_with_sizes(settings, vars(started.network)), pixels)
     if is_timms(settings):
-        said = _told_by_timm(settings)
+        told = _told_by_timm(settings)
+        said = {name: told.get(name) for name in (_taken(crops=True) if crops else _PIXELS)}
     else:
         model = read_model(settings.pretrained)
         other = network_of(model, settings.pretrained)
         if isinstance(other, NomMer) and not settings.model.startswith(PEER):
             settings = _with_sizes(settings, vars(other.config))
-        said = {name: getattr(model.preprocessing, name) for name in _PIXELS}
-        if model.task in Classifier.tasks:
-            said |= {name: getattr(model.preprocessing, name) for name in _CROPS}
+        alike = crops == (model.task in Classifier.tasks)
+        names = _taken(crops=crops) if alike else _PIXELS
+        said = {name: getattr(model.preprocessing, name) for name in names}
     if image_size < SMALL_IMAGE:
         said.pop("crop_pct", None)
     taken = _with_pixels(settings, said)
     _tell_pixels(settings, taken.pixels, said)
     return taken
+
+
+def _taken(*, crops: bool) -> tuple[str, ...]:
+    """Options of pixels that are taken over from weights that were learned for the same kind."""
+    return (*_PIXELS, *_CROPS) if crops else (*_PIXELS, "interpolation")
 
 
 def is_timms(settings: TrainSettings) -> bool:
@@ -249,8 +258,21 @@ def _tell_pixels(settings: TrainSettings, taken: PixelOptions, said: Mapping[str
         for name, value in said.items()
         if value is not None and getattr(taken, name) != _plain(value)
     ]
+    if others and not _may_differ(settings):
+        raise InputError(
+            f"--pixels: {settings.pretrained} has learned otherwise than given: "
+            f"{'; '.join(others)}; leave the options out to take that over"
+        )
     if others:
         notice(f"pixels otherwise than the weights had them, as given: {'; '.join(others)}")
+
+
+def _may_differ(settings: TrainSettings) -> bool:
+    """See whether pixels may be others: where the head is new, or nobody knows what was learned."""
+    return settings.reinit_head or (
+        settings.pretrained is not None
+        and (settings.pretrained == Path(TIMM) or settings.pretrained.is_file())
+    )
 
 
 def _plain(value: Any) -> Any:

@@ -28,7 +28,6 @@ from nommer.tasks.module import TaskModule
 from nommer.tasks.pretrained import like_pretrained
 from nommer.tasks.registry import task_for
 from nommer.tasks.resolve import check_names
-from nommer.tasks.taken_over import pixels_like_pretrained
 from nommer.tasks.task import Task
 from nommer.tasks.teachers import describe_teacher
 from nommer.training.batch_of_one import check_batch_of_one
@@ -172,8 +171,8 @@ def fill_in(task: Task, settings: TrainSettings, found: Found) -> TrainSettings:
         InputError: something does not fit, such as more processes than validation images.
     """
     image_size = settings.image_size or default_image_size(found.short_side)
-    settings = like_pretrained(settings, image_size=image_size)
-    settings = pixels_like_pretrained(settings, crops="augment" in task.options)
+    crops = "augment" in task.options
+    settings = like_pretrained(settings, image_size=image_size, crops=crops)
     settings = with_batch_size(task, settings, found, RunFolder(settings.out))
     settings = task.resolve(settings, found)
     check_sockets(settings.workers or 0)
