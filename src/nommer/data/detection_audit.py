@@ -13,8 +13,9 @@ import numpy as np
 from nommer.data.audit import Audited, ImageReport, digests_of, leave_out, read_images
 from nommer.data.exif import FIRST_SIDEWAYS
 from nommer.data.formats.labelled import Issue, Split, content_of, problem, shorten
+from nommer.data.formats.object_checks import SMALLEST_LEARNED
 from nommer.data.formats.object_masks import TOLERANCE
-from nommer.data.formats.objects import DetectionFolders, DetectionSample
+from nommer.data.formats.objects import ROUNDING, DetectionFolders, DetectionSample
 from nommer.data.ranges import all_values, find_unused_range
 from nommer.errors import InputError
 from nommer.settings.pixel_range import Reading
@@ -195,6 +196,11 @@ def _check_objects(
             f"{data.root}: no object has a mask, but masks are asked for; add them, or learn boxes "
             "alone"
         )
+    if training and counts.any() and not _any_learnable(data.splits.get("train", ())):
+        raise InputError(
+            f"{data.root}: every object in the training images is under a pixel; are these shares "
+            "of the image's sides? multiply them by width and height"
+        )
     if training and not counts.any():
         dropped = sum(issue.done == "dropped" for issue in data.issues)
         kind = "with a mask " if wanted else ""
@@ -214,6 +220,16 @@ def _check_objects(
                 else ""
             )
         )
+
+
+def _any_learnable(samples: Iterable[DetectionSample]) -> bool:
+    """Tell if any object has a pixel, without which training takes none."""
+    least = SMALLEST_LEARNED - ROUNDING
+    return any(
+        bool(((s.objects.boxes[:, 2:] - s.objects.boxes[:, :2]).min(1) >= least).any())
+        for s in samples
+        if len(s.objects)
+    )
 
 
 def _absent_classes(data: DetectionFolders, counts: np.ndarray) -> list[Issue]:

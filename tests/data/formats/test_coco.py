@@ -458,10 +458,12 @@ def test_where_all_are_crowds_the_refusal_says_so(root, change):
 def test_boxes_that_are_shares_are_refused(change):
     def edit(content):
         for annotation in content["annotations"]:
-            annotation["bbox"] = [value / 40 for value in annotation["bbox"]]
+            annotation |= {"bbox": [value / 40 for value in annotation["bbox"]], "segmentation": []}
 
-    with pytest.raises(InputError, match=r"boxes are shares of the image's sides, such as \[0"):
-        change(edit)
+    data, issues = change(edit)
+    assert any("boxes are shares of the image's sides, such as [0" in what for _, what, _ in issues)
+    with pytest.raises(InputError, match=r"every object .* is under a pixel; are these shares"):
+        audit_detection(data)
 
 
 @pytest.mark.parametrize(

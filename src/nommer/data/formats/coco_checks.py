@@ -7,7 +7,6 @@ from typing import Any
 from nommer.data.formats.labelled import Issue, problem
 from nommer.data.formats.object_masks import TOLERANCE
 from nommer.data.formats.objects import to_id, to_number
-from nommer.errors import InputError
 
 Four = tuple[float, float, float, float]
 Placed = tuple[Four, tuple[float, float]]
@@ -18,19 +17,15 @@ _MANY = 0.1
 
 
 def check_boxes(path: Path, content: dict[str, Any]) -> list[Issue]:
-    """Return what all boxes of a file together tell of the way in which they are written.
-
-    Raises:
-        InputError: they are shares of the image's sides, so that no object has a pixel.
-    """
+    """Return what all boxes of a file together tell of the way in which they are written."""
     boxes = list(_boxes(content))
     if not boxes:
         return []
     if all(max(box) <= 1 for box, _ in boxes):
-        raise InputError(
-            f"{path}: its {len(boxes)} boxes are shares of the image's sides, such as "
-            f"{list(boxes[0][0])}; COCO has pixels: multiply them by width and height"
+        what = (
+            f"its {len(boxes)} boxes are shares of the image's sides, such as {list(boxes[0][0])}"
         )
+        return [problem(path, what, "taken for pixels; multiply them by width and height")]
     outside = sum(not _is_inside(_as_coco(box), size) for box, size in boxes)
     if outside <= _MANY * len(boxes):
         return []
