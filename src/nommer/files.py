@@ -40,6 +40,11 @@ def is_dir(path: Path) -> bool:
     return os.path.isdir(path)  # noqa: PTH112
 
 
+def exists(path: Path) -> bool:
+    """Return True for anything of this name; False also for a name that nothing can have."""
+    return os.path.exists(path)  # noqa: PTH110
+
+
 def plain_size(path: Path) -> int:
     """Return the length of a plain file, without opening it.
 

@@ -258,8 +258,11 @@ def test_more_than_255_objects_in_an_image_are_all_kept(tmp_path):
 
 def test_more_objects_than_answers_are_told(change):
     def add(content):
-        one = content["annotations"][0]
-        content["annotations"] += [{**one, "id": 10_000 + n} for n in range(150)]
+        one = content["annotations"][0] | {"iscrowd": 0, "area": 16}
+        one.pop("segmentation", None)
+        content["annotations"] += [
+            {**one, "id": 10_000 + n, "bbox": [n % 30, n // 30, 4, 4]} for n in range(150)
+        ]
 
     data = audit_detection(change(add), masks=False).data
     (issue,) = (i for i in data.issues if "answers are given per image" in i.what)

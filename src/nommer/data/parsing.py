@@ -1,6 +1,7 @@
 """Files of labels as text, YAML, JSON and XML: plain files of bounded size, nested but so deep."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -49,10 +50,20 @@ def parse_yaml(text: str, loader: Any) -> Any:
     """
     if len(text) > LARGEST_DESCRIPTION:
         raise ValueError(f"has {len(text):,} letters, over the limit of {LARGEST_DESCRIPTION:,}")
+    _check_brackets(text)
     try:
         return yaml.load(text, loader)  # noqa: S506 - only safe ones are given
     except RecursionError as error:
         raise ValueError("values are nested too deeply") from error
+
+
+def _check_brackets(text: str) -> None:
+    """Refuse brackets within brackets before they are parsed, which takes the longer the more."""
+    depth = 0
+    for bracket in re.findall(r"[\[\]{}]", text):
+        depth = depth + 1 if bracket in "[{" else max(0, depth - 1)
+        if depth > DEEPEST:
+            raise ValueError("values are nested too deeply")
 
 
 def parse_xml(path: Path) -> ElementTree.Element:

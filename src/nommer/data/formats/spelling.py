@@ -4,15 +4,17 @@ from functools import lru_cache
 from pathlib import Path
 from unicodedata import normalize
 
+from nommer.files import exists
+
 
 def spelled(path: Path) -> Path:
     """Return the path of a file as it is on disk, where letters with marks may be two signs."""
     text = str(path)
-    if text.isascii() or path.exists():
+    if text.isascii() or exists(path):
         return path
     found = Path(path.anchor)
     for part in path.parts[1 if path.anchor else 0 :]:
-        found /= part if (found / part).exists() else _names_in(found).get(_plain(part), part)
+        found /= part if exists(found / part) else _names_in(found).get(_plain(part), part)
     return found
 
 

@@ -28,6 +28,7 @@ from nommer.data.formats.multi_label import PLURAL_NAMES, TableRow, Tagging, fin
 from nommer.data.formats.spelling import spelled
 from nommer.data.images import direct_files, sub_folders
 from nommer.errors import InputError
+from nommer.files import exists
 from nommer.shown import quote
 
 LAYOUTS = f"""\
@@ -177,7 +178,7 @@ def _unlabelled(root: Path) -> list[Issue]:
 
 
 def _exists(path: Path) -> bool:
-    if path.exists():
+    if exists(path):
         return True
     try:
         return bool(read_bytes(path))
