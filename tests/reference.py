@@ -315,6 +315,20 @@ def stem(images, weights, *, stride, training):
     return relu(batch_norm(tokens, part(weights, "norm"), training=training))
 
 
+def overlapping_stem(images, weights, *, stride, training):
+    """3x3 convolutions, of whose tokens every other one stays, until `stride` is reached."""
+    _, _, height, width = images.shape
+    grid = images.new_zeros(
+        len(images), -(-height // stride) * stride, -(-width // stride) * stride, images.shape[1]
+    )
+    grid[:, :height, :width] = images.permute(0, 2, 3, 1)
+    step = min(stride, 2)
+    for place in (0, 3) if stride == 4 else (0,):
+        grid = convolution_3x3(grid, weights[f"steps.{place}.weight"])[:, ::step, ::step]
+        grid = relu(batch_norm(grid, part(weights, f"steps.{place + 1}"), training=training))
+    return grid
+
+
 def downsample(grid, weights):
     """3x3 convolution, the maximum of every 2x2 (of what there is of it at an odd border), layer
     norm.

@@ -18,7 +18,11 @@ def network():
     weights.
     """
     torch.manual_seed(0)
-    model = timm.create_model("nommer_micro", num_classes=10).eval()
+    return with_statistics(timm.create_model("nommer_micro", num_classes=10).eval())
+
+
+def with_statistics(model):
+    """The model with batch norms as after training."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.normal_()
@@ -35,6 +39,18 @@ def test_fused_gives_the_same_scores_in_float64(network, size):
     with torch.no_grad():
         expected = network.double()(images)
         assert (fuse(network)(images) - expected).abs().max() < 1e-10 * expected.abs().max()
+
+
+def test_an_overlapping_stem_is_fused_too():
+    torch.manual_seed(3)
+    model = with_statistics(
+        timm.create_model("nommer_micro", num_classes=10, stem="overlapping").eval().double()
+    )
+    images = torch.randn(2, 3, 97, 131, dtype=torch.float64)
+    with torch.no_grad():
+        expected = model(images)
+        assert (fuse(model)(images) - expected).abs().max() < 1e-10 * expected.abs().max()
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in fuse(model).modules())
 
 
 def test_fused_gives_the_same_scores_and_nominations_in_float32(network):

@@ -14,7 +14,7 @@ from nommer.backbone.config import NomMerConfig
 from nommer.backbone.contexts import ConvolutionContext, SpectralContext, WindowContext
 from nommer.backbone.network import NomMer
 from nommer.backbone.nominator import Nomination, gumbel_noise
-from nommer.backbone.stem import Downsample, Stem
+from nommer.backbone.stem import Downsample, OverlappingStem, Stem
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -157,6 +157,17 @@ def test_stem(reference, draw, enliven, stride, training):
         lambda x, weights: reference.stem(x, weights, stride=stride, training=training),
         draw(2, 3, 9, 14),
     )
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["inference", "training"])
+@pytest.mark.parametrize("stride", [4, 2, 1])
+def test_overlapping_stem(reference, draw, enliven, stride, training):
+    module = enliven(OverlappingStem(3, 16, patch_size=stride)).train(training)
+
+    def expected(x, weights):
+        return reference.overlapping_stem(x, weights, stride=stride, training=training)
+
+    assert_same(module, expected, draw(2, 3, 9, 14))
 
 
 @pytest.mark.parametrize("grid", [(8, 6), (9, 13), (1, 1), (1, 2)])

@@ -40,12 +40,12 @@ def test_every_size_gives_scores_and_four_feature_maps(create, draw, size):
 
 
 @settings(max_examples=15, deadline=None, derandomize=True)
-@given(height=st.integers(1, 99), width=st.integers(1, 99), patch_size=st.sampled_from([1, 2, 4]))
+@given(height=st.integers(1, 99), width=st.integers(1, 99), patch_size=st.sampled_from([1, 2, 4]),
+       stem=st.sampled_from(["patch", "overlapping"]))  # fmt: skip
 @torch.no_grad()
-def test_grids_are_rounded_up(create, draw, height, width, patch_size):
-    model = create(
-        patch_size=patch_size, img_size=64, num_classes=3, window_size=4, block_sizes=(4, 3)
-    )
+def test_grids_are_rounded_up(create, draw, height, width, patch_size, stem):
+    sizes = {"img_size": 64, "window_size": 4, "block_sizes": (4, 3)}
+    model = create(patch_size=patch_size, stem=stem, num_classes=3, **sizes)
     final, features = model.forward_intermediates(draw(1, 3, height, width))
     strides = [patch_size * 2**stage for stage in range(4)]
     assert [tuple(f.shape[2:]) for f in features] == grids((height, width), strides)

@@ -29,7 +29,10 @@ def build_stages(config: NomMerConfig) -> Iterator[Stage]:
         if stage < 2:
             yield Stage(downsample, blocks)
         elif stage == 2:
-            yield PositionStage(downsample, blocks, grid_size=config.position_grid, width=width)
+            grid_size, position_std = config.position_grid, config.position_std
+            yield PositionStage(
+                downsample, blocks, grid_size=grid_size, width=width, position_std=position_std
+            )
         else:
             yield ClassTokenStage(downsample, blocks, width=width)
 

@@ -11,6 +11,8 @@ GROUPS = 8
 GLOBAL_POOLS = ("token", "avg", "")
 FUSIONS = ("nomination", "softmax", "sum")
 """Ways to make one of the contexts; the first is the published one, the others are ablations."""
+STEMS = ("patch", "overlapping")
+"""Kinds of stem; the first is the published one."""
 COMPRESSIONS = ("dct", "average")
 """Ways to compress a block for the global context; average pooling is an ablation."""
 
@@ -52,12 +54,16 @@ class NomMerConfig:
     """k, the side of the DCT blocks in stages 1 and 2, in tokens."""
     patch_size: int = 4
     """Stride of the stem: 4 as published, 2 or 1 for small images."""
+    stem: str = "patch"
+    """Kind of stem: "patch", one convolution as large as its stride, or "overlapping" 3x3 ones."""
     in_chans: int = 3
     """Channels of the input image."""
     num_classes: int = 1000
     """Outputs of the classifier; 0 for none."""
     img_size: int | Sequence[int] = 224
     """Image size (height, width) in pixels of the position embedding; others resample it."""
+    position_std: float = 1.0
+    """Standard deviation that the position embedding is drawn with; 1 as published."""
     global_pool: str = "token"
     """Input of the classifier: "token" the class token, "avg" the mean of the others, "" all."""
     drop_rate: float = 0.0
@@ -100,11 +106,14 @@ class NomMerConfig:
     def _check_choices(self) -> None:
         if self.patch_size not in (1, 2, 4):
             raise ValueError(f"patch_size must be 4, 2 or 1, got {self.patch_size}")
-        if self.global_pool not in GLOBAL_POOLS:
-            raise ValueError(
-                f"global_pool must be one of {', '.join(map(repr, GLOBAL_POOLS))}, got "
-                f"{self.global_pool!r}"
-            )
+        for name, known in {"global_pool": GLOBAL_POOLS, "stem": STEMS}.items():
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"{name} must be one of {', '.join(map(repr, known))}, got "
+                    f"{getattr(self, name)!r}"
+                )
+        if not self.position_std >= 0:
+            raise ValueError(f"position_std must be 0 or more, got {self.position_std}")
         if self.num_classes < 0:
             raise ValueError(f"num_classes must be 0 or more, got {self.num_classes}")
         for name in ("drop_rate", "drop_path_rate"):
@@ -213,9 +222,14 @@ class NomMerConfig:
         return tuple(self.patch_size * 2**stage for stage in range(NUM_STAGES))
 
     @property
+    def image_sides(self) -> tuple[int, int]:
+        """Height and width of `img_size`."""
+        return _height_width(self.img_size)
+
+    @property
     def position_grid(self) -> tuple[int, int]:
         """Rows and columns of the position embedding: the stage-3 grid of `img_size`."""
-        return self.grid_size(*_height_width(self.img_size), stage=2)
+        return self.grid_size(*self.image_sides, stage=2)
 
     def grid_size(self, height: int, width: int, stage: int) -> tuple[int, int]:
         """Return rows and columns of the tokens of `stage` (0 to 3) for an image in pixels."""

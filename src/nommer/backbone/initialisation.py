@@ -23,7 +23,7 @@ def init_module(module: nn.Module) -> None:
     elif isinstance(module, WindowContext):
         nn.init.trunc_normal_(module.relative_position_bias_table, std=0.02)
     elif isinstance(module, PositionStage):
-        nn.init.normal_(module.pos_embed)
+        nn.init.normal_(module.pos_embed, std=module.position_std)
     elif isinstance(module, ClassTokenStage):
         nn.init.normal_(module.cls_token)
     init_linear(module)

@@ -19,7 +19,7 @@ from nommer.backbone.initialisation import init_linear, init_module
 from nommer.backbone.layout import as_maps
 from nommer.backbone.resampling import resample_position
 from nommer.backbone.stage import BlockSequence, PositionStage
-from nommer.backbone.stem import Stem
+from nommer.backbone.stem import STEMS
 from nommer.shapes import Images, Logits, TokenGrid, TokenLogits, Tokens, TokensOrGrid
 
 
@@ -39,7 +39,8 @@ class NomMer(nn.Module):
         self.num_classes = config.num_classes
         self.num_features = self.head_hidden_size = config.widths[-1]
         self.global_pool = config.global_pool
-        self.stem = Stem(config.in_chans, config.embed_dim, patch_size=config.patch_size)
+        stem = STEMS[config.stem]
+        self.stem = stem(config.in_chans, config.embed_dim, patch_size=config.patch_size)
         self.stages = nn.ModuleList(build_stages(config))
         self.norm: nn.Module = nn.LayerNorm(self.num_features)
         self.head_drop = nn.Dropout(config.drop_rate)
@@ -206,13 +207,6 @@ class NomMer(nn.Module):
                 stage.pos_embed = nn.Parameter(
                     position.clone(), requires_grad=stage.pos_embed.requires_grad
                 )
-
-    @torch.no_grad()
-    def scale_position(self, scale: float) -> None:
-        """Multiply the position embedding by `scale`, its standard deviation if drawn anew."""
-        for stage in self.stages:
-            if isinstance(stage, PositionStage):
-                stage.pos_embed.mul_(scale)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Parameter name patterns of the layers in order, for layer-wise learning-rate decay."""

@@ -59,8 +59,10 @@ class PositionStage(Stage):
         *,
         grid_size: tuple[int, int],
         width: int,
+        position_std: float = 1.0,
     ) -> None:
         super().__init__(downsample, blocks)
+        self.position_std = position_std
         self.pos_embed = nn.Parameter(torch.zeros(1, *grid_size, width))
 
     def embed(self, grid: TokenGrid) -> TokenGrid:

@@ -9,6 +9,7 @@ from timm.models import PretrainedCfg, build_model_with_cfg, generate_default_cf
 from torch import Tensor, nn
 
 from nommer.backbone.checkpoint import from_published, is_published
+from nommer.backbone.config import NomMerConfig
 from nommer.backbone.network import NomMer
 from nommer.backbone.resampling import resample_position
 from nommer.backbone.variants import VARIANTS
@@ -17,11 +18,14 @@ from nommer.zoo import CARD, WEIGHTS, Entry, classifiers, find_entry
 POSITION = "stages.2.pos_embed"
 
 
-def _default_cfg() -> dict[str, Any]:
+_FIRST_CONVS = {"patch": "stem.conv", "overlapping": "stem.steps.0"}
+
+
+def _default_cfg(config: NomMerConfig) -> dict[str, Any]:
     return {
         "url": "",
         "num_classes": 1000,
-        "input_size": (3, 224, 224),
+        "input_size": (config.in_chans, *config.image_sides),
         "min_input_size": (3, 32, 32),
         "pool_size": None,
         "fixed_input_size": False,
@@ -29,7 +33,7 @@ def _default_cfg() -> dict[str, Any]:
         "interpolation": "bicubic",
         "mean": IMAGENET_DEFAULT_MEAN,
         "std": IMAGENET_DEFAULT_STD,
-        "first_conv": "stem.conv",
+        "first_conv": _FIRST_CONVS[config.stem],
         "classifier": "head",
         "license": "apache-2.0",
         "paper_ids": "arXiv:2111.12994",
@@ -43,7 +47,7 @@ def _zoo_cfg(entry: Entry) -> dict[str, Any]:
     description, folder = entry.description(), entry.verified()
     architecture, preprocessing = description["architecture"], description["preprocessing"]
     size = preprocessing["image_size"]
-    return _default_cfg() | {
+    return _default_cfg(NomMerConfig(**architecture)) | {
         "file": str(folder / WEIGHTS),
         "architecture": entry.variant,
         "tag": entry.tag,
@@ -58,10 +62,10 @@ def _zoo_cfg(entry: Entry) -> dict[str, Any]:
 
 
 _CFGS: dict[str, dict[str, Any] | PretrainedCfg] = {
-    f"{name}.untrained*": _default_cfg() for name in VARIANTS
+    f"{name}.untrained*": _default_cfg(config) for name, config in VARIANTS.items()
 }
 _CFGS |= {
-    entry.name: _default_cfg() | {"file": str(entry.folder / WEIGHTS)}
+    entry.name: _default_cfg(VARIANTS[entry.variant]) | {"file": str(entry.folder / WEIGHTS)}
     for entry in classifiers()
     if entry.folder
 }
@@ -166,3 +170,15 @@ def nommer_pico(pretrained: bool = False, **kwargs: Any) -> nn.Module:
 def nommer_nano(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """Ours, for small data and machines."""
     return create_nommer("nommer_nano", pretrained, **kwargs)
+
+
+@register_model
+def nommer_pico64(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """Ours for images of 64 x 64 pixels: 0.029 GMACs there."""
+    return create_nommer("nommer_pico64", pretrained, **kwargs)
+
+
+@register_model
+def nommer_nano64(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """Ours for images of 64 x 64 pixels: 0.054 GMACs there."""
+    return create_nommer("nommer_nano64", pretrained, **kwargs)

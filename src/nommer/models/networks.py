@@ -21,7 +21,7 @@ from nommer.backbone.config import NomMerConfig
 from nommer.backbone.network import NomMer
 from nommer.errors import InputError
 
-_FREE = {"num_classes", "img_size", "global_pool", "drop_rate", "drop_path_rate"}
+_FREE = {"num_classes", "img_size", "global_pool", "drop_rate", "drop_path_rate", "position_std"}
 """Fields of `NomMerConfig` that may differ where weights are taken over."""
 
 _REFUSED = {

@@ -18,6 +18,8 @@ VARIANTS = (
     "nommer_micro",
     "nommer_pico",
     "nommer_nano",
+    "nommer_pico64",
+    "nommer_nano64",
 )
 """Names of the family, as `backbone.variants` describes them."""
 
@@ -38,6 +40,10 @@ class NetworkOptions(Settings):
 
     patch_size: Literal[1, 2, 4] | None = None
     """Stride of the stem. By default 4, or 2 for images under 160 pixels."""
+    stem: Literal["patch", "overlapping"] | None = None
+    """Convolutions of the stem: one of the size of its stride as published, or 3x3 ones of stride
+    2. By default the variant's.
+    """
     window_size: int | None = None
     """Side of the attention windows in tokens. By default 7; 8 for images under 160 pixels, 4 under
     48.
@@ -46,8 +52,10 @@ class NetworkOptions(Settings):
     """Sides of the DCT blocks of stages 1 and 2 in tokens. By default 8 and 4; 4 and 4 for images
     under 48 pixels.
     """
-    global_pool: Literal["token", "avg"] = "token"
-    """Input of the classifier: the class token, or the mean of the other tokens."""
+    global_pool: Literal["token", "avg"] | None = None
+    """Input of the classifier: the class token as published, or the mean of the other tokens. By
+    default the variant's.
+    """
     drop_rate: float = 0.0
     """Dropout before the classifier."""
     drop_path_rate: float | None = None
@@ -70,8 +78,10 @@ class NetworkOptions(Settings):
     """Coefficients kept per side of the blocks of stages 1 and 2. By default half of block_sizes,
     rounded up.
     """
-    position_scale: float = 1.0
-    """Standard deviation that the position embedding is drawn with. 1 as published."""
+    position_scale: float | None = None
+    """Standard deviation that the position embedding is drawn with. By default the variant's; 1 as
+    published.
+    """
     temperature: tuple[float, float] = (1.0, 1.0)
     """Temperature of the nomination's softmax at the start and at the end of training. 1 and 1 as
     published.
@@ -88,7 +98,7 @@ class NetworkOptions(Settings):
 
     def check(self) -> None:
         """Refuse values out of range."""
-        if not self.position_scale >= 0:
+        if self.position_scale is not None and not self.position_scale >= 0:
             raise InputError(
                 f"--network.position-scale must be 0 or more, got {self.position_scale}"
             )

@@ -15,7 +15,17 @@ from nommer.settings.network import PEER, NetworkOptions
 from nommer.settings.train import TrainSettings
 
 _NOT_ARCHITECTURE = {"position_scale", "temperature", "noise", "grad_checkpointing", "timm"}
-"""Options that say how a network starts or trains, not its architecture."""
+"""Options that are no fields of `NomMerConfig` of the same name."""
+
+_OF_VARIANT = {
+    "global_pool": "global_pool",
+    "drop_path_rate": "drop_path_rate",
+    "position_scale": "position_std",
+}
+"""Options that are the variant's where they are not given, and the fields that they come from."""
+
+_SIZES = ("patch_size", "window_size", "block_sizes")
+"""Options that depend on the size of images, unless a variant was designed for small ones."""
 
 
 def resolve_network(options: NetworkOptions, model: str, image_size: int) -> NetworkOptions:
@@ -36,9 +46,15 @@ def resolve_network(options: NetworkOptions, model: str, image_size: int) -> Net
         raise InputError(
             "--network.temperature and noise: do nothing where nothing is nominated; leave them out"
         )
-    published = VARIANTS[model].drop_path_rate
-    drop_path = published if options.drop_path_rate is None else options.drop_path_rate
-    return replace(options.for_image_size(image_size), drop_path_rate=drop_path)
+    variant, taken = VARIANTS[model], dict(_OF_VARIANT)
+    if variant.image_sides != NomMerConfig().image_sides:
+        taken |= {name: name for name in _SIZES}
+    filled = {
+        name: getattr(variant, field)
+        for name, field in taken.items()
+        if getattr(options, name) is None
+    }
+    return replace(options, **filled).for_image_size(image_size)
 
 
 def network_config(
@@ -53,6 +69,8 @@ def network_config(
     changes: dict[str, Any] = {
         name: value for name, value in given.items() if name not in _NOT_ARCHITECTURE
     }
+    if options.position_scale is not None:
+        changes["position_std"] = options.position_scale
     try:
         return replace(VARIANTS[variant], num_classes=num_classes, img_size=image_size, **changes)
     except ValueError as error:
@@ -73,7 +91,6 @@ def build_network(settings: TrainSettings, *, num_classes: int) -> nn.Module:
                 settings.network, settings.model, num_classes=num_classes, image_size=size
             )
         )
-        network.scale_position(settings.network.position_scale)
     network.set_grad_checkpointing(settings.network.grad_checkpointing)
     return network
 

@@ -33,7 +33,7 @@ from nommer.settings.pixels import SMALL_IMAGE, PixelOptions
 from nommer.settings.train import TIMM, TrainSettings
 from nommer.tasks.networks import timms_name
 
-_SIZES = ("patch_size", "window_size", "block_sizes")
+_SIZES = ("patch_size", "stem", "window_size", "block_sizes")
 """Options of a NomMer that are as the weights have them, where they are not given."""
 
 _PIXELS = ("mean", "std", "background")
