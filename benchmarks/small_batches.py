@@ -1,7 +1,7 @@
 """Images in memory, with what a teacher says of them: whole batches are cropped, mirrored and mixed at once.
 
-Reads what `teacher_cache.py` wrote. A crop is cut from the image, from the teacher's maps and from its answers alike, so
-that the teacher is asked once per image and not once per step.
+Reads what `teacher_cache.py` wrote. A crop is cut from the image, from the teacher's maps and from its answers alike,
+so that the teacher is asked once per image and not once per step.
 """
 
 from collections.abc import Iterator

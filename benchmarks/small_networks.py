@@ -1,10 +1,10 @@
 """Train a small network on images in memory, alone or with a teacher, on one processor core.
 
     python benchmarks/teacher_cache.py TINY data/tiny_imagenet_cache
-    python benchmarks/small_networks.py data/tiny_imagenet_cache runs/pico --model nommer_pico --every 10 --epochs 24
-    python benchmarks/small_networks.py data/tiny_imagenet_cache runs/peer --model timm:resnet10t --every 10 --teacher both
+    python benchmarks/small_networks.py CACHE runs/pico --model nommer_pico64 --every 10 --epochs 24
+    python benchmarks/small_networks.py CACHE runs/peer --model timm:resnet10t --every 10 --epochs 24 --teacher both
 
-`--every 10` takes 20 of the 200 classes, those of `tiny_imagenet_subset.py`. `--network` changes fields of
+CACHE is the folder that the first wrote. `--every 10` takes 20 of the 200 classes, those of `tiny_imagenet_subset.py`. `--network` changes fields of
 `NomMerConfig`, as JSON. With `--teacher answers` the network learns the softened answers of the teacher beside the
 labels, with `features` its stages 2 and 3 imitate the teacher's maps through a 1x1 convolution that is thrown away.
 
@@ -162,7 +162,7 @@ class Training:
         self.student = Student(network, settings.maps).to(memory_format=torch.channels_last)
         self.ema = ModelEmaV3(network, decay=settings.ema, use_warmup=True, foreach=True)
         self.optimizer = create_optimizer_v2(
-            self.student, "adamw", lr=settings.lr, weight_decay=settings.weight_decay
+            self.student, "adamw", lr=settings.lr, weight_decay=settings.weight_decay, fused=True
         )
         self.steps = len(self.train) // settings.batch
         self.schedule = CosineLRScheduler(
@@ -273,7 +273,6 @@ class Training:
         (self.out / "result.json").write_text(json.dumps(found, indent=1))
         self.write_model()
         print(self.out.name, found, flush=True)
-
 
     def write_model(self) -> None:
         """The averaged weights as `nommer` takes them, with the two files that `make_zoo_entry.py` reads besides."""

@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from nommer.backbone.network import NomMer
 from nommer.backbone.variants import VARIANTS
+from nommer.engine.network_options import NetworkOptions
 
 PARAMETERS = {
     "nommer_tiny": 22_455_804,
@@ -18,6 +19,8 @@ PARAMETERS = {
     "nommer_micro": 395_568,
     "nommer_pico": 1_420_704,
     "nommer_nano": 3_569_808,
+    "nommer_pico64": 1_394_816,
+    "nommer_nano64": 2_402_496,
 }
 GMACS = {"nommer_tiny": 5.4, "nommer_small": 10.1, "nommer_base": 17.6, "nommer_nano": 0.93}
 
@@ -54,6 +57,25 @@ def test_multiply_adds_at_224_are_as_published(name):
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(torch.empty(1, 3, 224, 224, device="meta"))
     assert counter.get_total_flops() / 2e9 == pytest.approx(GMACS[name], rel=0.015)
+
+
+@pytest.mark.parametrize(("name", "expected"), [("nommer_pico64", 0.0289), ("nommer_nano64", 0.0536)])
+def test_multiply_adds_at_64_are_as_the_family_says(name, expected):
+    model = on_meta(name, num_classes=20).eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(torch.empty(1, 3, 64, 64, device="meta"))
+    assert counter.get_total_flops() / 2e9 == pytest.approx(expected, rel=0.01)
+
+
+def test_a_variant_for_small_images_keeps_its_sizes_and_its_pooling():
+    model = on_meta("nommer_pico64", num_classes=20)
+    assert model.config.img_size == (64, 64)
+    assert (model.config.stem, model.global_pool, model.config.patch_size) == ("overlapping", "avg", 4)
+    assert model.pretrained_cfg["input_size"] == (3, 64, 64)
+    assert model.pretrained_cfg["first_conv"] == "stem.steps.0"
+    assert NetworkOptions().resolved("nommer_pico64", 64).window_size == 4
+    assert NetworkOptions().resolved("nommer_pico64", 64).patch_size == 4
+    assert NetworkOptions(window_size=8).resolved("nommer_pico64", 64).window_size == 8
 
 
 def test_multiply_adds_include_attention_and_transforms():
