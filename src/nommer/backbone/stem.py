@@ -29,7 +29,7 @@ class Stem(nn.Module):
 
 
 class OverlappingStem(nn.Module):
-    """Overlapping 3x3 convolutions of stride 2, each with batch norm and ReLU; ours, not the paper's.
+    """Overlapping 3x3 convolutions of stride 2, each with batch norm and ReLU: not published.
 
     Two for a `patch_size` of 4, the first of half the width; a `patch_size` of 2 or 1 takes a
     single one of that stride. Images are padded as by `Stem`.
