@@ -151,7 +151,9 @@ def _read_table(
     rows = _rows(file)
     columns = _columns(file, rows[0][1])
     header = [cell.lower() for cell in rows[0][1]] if columns.has_header else []
-    sides = {name: header.index(name) for name in ("width", "height") if name in header}
+    sides: dict[str, int] = {
+        name: header.index(name) for name in ("width", "height") if name in header
+    }
     for number, cells in rows[1 if columns.has_header else 0 :]:
         where = f"{file} line {number}"
         if len(cells) != len(rows[0][1]):

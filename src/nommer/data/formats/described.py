@@ -50,7 +50,7 @@ class DescribedImage:
 
 
 def collect_described(
-    root: Path, splits: dict[Split, Sequence[DescribedImage]], issues: Iterable[Issue]
+    root: Path, splits: Mapping[Split, Sequence[DescribedImage]], issues: Iterable[Issue]
 ) -> DetectionFolders:
     """Make one data set of described images.
 
