@@ -17,10 +17,10 @@ KEY = "sha256"
 """Entry of a description under which the checksums of files stand, by their names."""
 
 STAMP = b"\x0a\x0dnommer.sha256\x12\x40"
-"""What stands before the checksum in an ONNX file: an entry of the metadata, as protobuf has it."""
+"""Bytes before the checksum in an ONNX file: an entry of the metadata, as protobuf has it."""
 
 BLANK = b"0" * 64
-"""What stands in the place of a checksum while it is computed."""
+"""Bytes in the place of a checksum while it is computed."""
 
 
 def checksum(file: Path) -> str:

@@ -99,7 +99,7 @@ def _is_usable(path: str) -> bool:
 
 
 def legend(names: Iterable[str]) -> str:
-    """What numbers in pictures stand for, of names that no font here can show; "" without any."""
+    """Return the legend of numbers in pictures, for names that no font can show; "" without."""
     names = tuple(names)
     lettering = lettering_for(names)
     shown = {name: lettering.shown(name) for name in names}

@@ -29,7 +29,7 @@ NextImages: TypeAlias = Float[Tensor, "batch channels next_height next_width_px"
 """Images that come out with other sides than those that went in."""
 
 TokenGrid: TypeAlias = Float[Tensor, "batch rows columns width"]
-"""What flows between modules: a grid of tokens, channels-last."""
+"""A grid of tokens, channels-last: it flows between modules."""
 
 NextGrid: TypeAlias = Float[Tensor, "batch next_rows next_columns next_width"]
 """A token grid that comes out of a module with other sides and width than the one that went in."""

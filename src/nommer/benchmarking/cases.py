@@ -89,7 +89,7 @@ def groups_of(settings: BenchmarkSettings) -> list[list[Case]]:
 
 
 def _exists(backend: str, mode: Mode, precision: str) -> bool:
-    """What is fused or exported is for inference only; what is exported computes in float32."""
+    """Tell if it runs: fused and exported are for inference, exported computes in float32."""
     if mode == "training":
         return backend in ("eager", "compiled", "blocks") and not precision.endswith("true")
     return backend != "onnxruntime" or precision == "32"
@@ -104,5 +104,5 @@ def reference_backend(backend: str) -> str:
 
 
 def is_compiled(backend: str) -> bool:
-    """Whether torch's compiler is needed."""
+    """True where torch's compiler is needed."""
     return "compiled" in backend or "blocks" in backend

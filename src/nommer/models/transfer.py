@@ -85,13 +85,13 @@ def take_over(network: Any, weights: Mapping[str, Tensor], source: str) -> Taken
 
 
 def _classifier(network: Any) -> tuple[str, ...]:
-    """What the names of a classifier's weights begin with."""
+    """Return the beginnings of the names of a classifier's weights."""
     names = (getattr(network, "pretrained_cfg", None) or {}).get("classifier") or ()
     return tuple(f"{name}." for name in ((names,) if isinstance(names, str) else names))
 
 
 def _misfits(network: Any, body: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> list[str]:
-    """What differs between the body of a network and weights, in words.
+    """Describe the differences between the body of a network and weights.
 
     Weights of parts that the whole network has not are somebody's own, such as a loss's; more of a
     part that it has are another network's.

@@ -22,7 +22,7 @@ from nommer.settings.segmentation import SegmentationOptions
 from nommer.zoo import entry_meant_by
 
 TIMM = "timm"
-"""What `pretrained` is called where the weights are timm's own, from its hub."""
+"""Value of `pretrained` for timm's own weights, from its hub."""
 
 LARGEST_DEFAULT_CROP = 512
 LAST_STAGE = 4

@@ -300,7 +300,7 @@ def _told_by_timm(settings: TrainSettings) -> dict[str, Any]:
 
 
 def _config_of(name: str) -> dict[str, Any]:
-    """What timm itself says of a network's weights.
+    """Return timm's own config of a network's weights.
 
     Raises:
         InputError: it does not know the network, or no weights with this tag.
@@ -317,7 +317,7 @@ def _config_of(name: str) -> dict[str, Any]:
 
 
 def _config_beside(path: Path) -> dict[str, Any]:
-    """What a `config.json`, as timm's hub has it, says of pixels; nothing where it is another one.
+    """Return the pixels of a `config.json` of timm's hub; nothing where it is another file.
 
     Raises:
         InputError: values that cannot be.
