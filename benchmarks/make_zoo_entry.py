@@ -7,7 +7,8 @@
 RUN is one of `nommer train`, or of `small_networks.py`. Its model is evaluated as it was trained
 and in half precision, both computed in float32; the entry is written only if its main number
 differs by --bound at most. It goes into the package (`src/nommer/zoo/`), with --beside into `zoo/`
-of the repository, for large weights, and its checksums into the manifest.
+of the repository, for large weights, and its checksums into the manifest. An entry is made once, so
+this is a script and no verb.
 """
 
 import argparse

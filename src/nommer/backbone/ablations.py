@@ -44,7 +44,10 @@ class AblatedContext(NominatedContext):
 
 
 class Mixture(Nomination):
-    """In the place of a nomination the softmax of the logits: every context by a part."""
+    """In the place of a nomination the softmax of the logits: every context by a part.
+
+    It is a `Nomination`, so that whatever hooks one works; the largest part counts as nominated.
+    """
 
     def forward(self, logits: NominationLogits) -> NominationWeights:
         """Weigh the contexts of each token by parts that add to 1; training has no noise."""
@@ -76,8 +79,8 @@ def average_basis(block_size: int, kept: int) -> Tensor:
     rows are orthonormal, as those of the DCT are, and the inverse gives every position the mean of
     its cell (nearest), which of all grids that are constant in the cells is the closest to the
     original. Both compressions are thus the best projection onto their own functions, and networks
-    with either differ in nothing else: same weights, same cost. Sides of cells differ by one at
-    most.
+    with either differ in nothing else: same weights, same cost. Where `kept` is 1, both are
+    the same. Sides of cells differ by one at most.
     """
     cell = torch.arange(block_size) * kept // block_size
     inside = (cell == torch.arange(kept)[:, None]).double()

@@ -75,6 +75,7 @@ class Nomination(nn.Module):
             return one_hot_maximum(logits)
         noisy = finite(logits) + self.noise_scale * self.noise(logits)
         soft = (noisy / self.temperature).softmax(-1)
+        # the bracket is exactly 0, so the weights are exactly one-hot in any precision
         return one_hot_maximum(soft.detach()) + (soft - soft.detach())
 
 

@@ -25,7 +25,8 @@ def resample_position(
     """Return the position embedding (1, h, w, width) at `grid_size` (rows, columns).
 
     At its own size it is returned itself; else it is resampled (bicubic, antialiased), in float32
-    at least, as timm's `resample_abs_pos_embed` does.
+    at least, as timm's `resample_abs_pos_embed` does: the description of the network asks for
+    bicubic resampling and leaves antialiasing open.
     """
     sides = list(zip(position.shape[1:3], grid_size, strict=True))
     if all(statically_known_true(before == after) for before, after in sides):

@@ -54,7 +54,10 @@ STEMS = {"patch": Stem, "overlapping": OverlappingStem}
 
 
 def whole_patches(images: Images, patch_size: int) -> NextMap:
-    """Pad images with zeros until patches fill them, and lay them out with the channels last."""
+    """Pad images with zeros until patches fill them, and lay them out with the channels last.
+
+    So the first convolution already gives token grids, and nothing is copied into another layout.
+    """
     return pad_maps(images, patch_size, "constant").contiguous(memory_format=torch.channels_last)
 
 

@@ -34,7 +34,7 @@ _DECOMPRESS: dict[str, Callable[[Path], IO[bytes]]] = {
 """By the ending of a compressed tar."""
 
 LARGEST_IN_MEMORY = 4 << 30
-"""Bytes that a compressed tar may decompress to."""
+"""Bytes that a compressed tar may become, in memory: nothing is unpacked to disk."""
 
 LARGEST_MEMBER = 1 << 30
 """Bytes of a member that is read; what claims to be larger is no image."""

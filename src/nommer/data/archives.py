@@ -82,7 +82,7 @@ def open_archive(path: Path) -> Archive:
     facts = path.stat()
     process = (
         os.getpid() if path.suffix.lower() == ".zip" else 0
-    )  # processes may not share an open zip
+    )  # processes that share an open zip move in it under each other
     return _open(path, facts.st_mtime_ns, facts.st_size, process)
 
 

@@ -2,10 +2,10 @@
 
 In memory or in one file, shared by all processes of a machine.
 
-The pixels are those that the decoder gave, in full, so that whatever follows computes the same
-numbers with a cache and without. They lie one after the other in one file that every process maps
-and none copies: for "ram" a file in memory that has no name and ends with the run, for "disk" one
-in the run folder.
+The pixels are those that the decoder gave, in full, since random crops need them all, and so that
+whatever follows computes the same numbers with a cache and without. They lie one after the other in
+one file that every process maps and none copies: for "ram" a file in memory that has no name and
+ends with the run, for "disk" one in the run folder.
 """
 
 import errno
@@ -98,6 +98,7 @@ class CacheFile:
             self._file = os.memfd_create(
                 "nommer", os.MFD_CLOEXEC
             )  # not limited as /dev/shm is in containers
+            # other processes open by this path what has no name
             self.path = f"/proc/{os.getpid()}/fd/{self._file}"
         else:
             self._file, self.path = tempfile.mkstemp(prefix="nommer-")

@@ -54,7 +54,8 @@ class EpochSampler(Sampler[tuple[int, int]]):
     Each process gets its own equal share. An epoch is one pass over the data; what the shares leave
     over (fewer images than processes) is left to other epochs. With `length` an epoch is a stretch
     of an endless stream of such passes instead, which the processes take in turns: every sample
-    comes once per pass, none is lost between epochs, and where one stretch ends the next begins.
+    comes once per pass, none is lost between epochs, and where one stretch ends the next begins. So
+    a schedule by steps needs no second notion of progress beside epochs.
 
     Args:
         size: samples in the data.
@@ -84,7 +85,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
     def skip(self, epoch: int, samples: int) -> None:
         """Leave out the first `samples` of this process's share of one epoch.
 
-        They were seen before resuming.
+        They were seen before resuming, and are not even decoded again.
         """
         self._skipped = (epoch, samples)
 

@@ -25,7 +25,8 @@ from nommer.shapes import Images, Logits
 class Classifier(Recogniser):
     """A NomMer with class names and preprocessing.
 
-    `forward` is the network's, `predict` takes images as they are.
+    `forward` is the network's, `predict` takes images as they are. The linear layer that gives the
+    scores belongs to the network, as timm expects.
 
     Args:
         network: the network.

@@ -166,6 +166,8 @@ def _check_options(name: str, options: Mapping[str, Any]) -> None:
 def _halve_stem_stride(network: Any, name: str, stride: Any) -> None:
     """Give a stem that shrinks images to a quarter a stride of 2; the weights stay the same.
 
+    No argument of timm's does that.
+
     Raises:
         InputError: another stride, or another kind of stem.
     """

@@ -234,7 +234,10 @@ def entropy(probabilities: Tensor, contexts: Sequence[str]) -> Tensor:
 
 
 def of_all_contexts(values: Tensor, nomination: Nomination) -> Float[Tensor, "*tokens 3"]:
-    """Spread a block's values (..., contexts) to all of `CONTEXTS`, 0 where it has none."""
+    """Spread a block's values (..., contexts) to all of `CONTEXTS`, 0 where it has none.
+
+    So an index means the same context in every network.
+    """
     if values.shape[-1] == len(CONTEXTS):
         return values
     spread = values.new_zeros(*values.shape[:-1], len(CONTEXTS))

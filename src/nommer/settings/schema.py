@@ -89,6 +89,8 @@ class Settings:
     def from_mapping(cls, values: Mapping[str, Any], name: str = "settings") -> Any:
         """Build from plain values, with mappings for groups, as files have them.
 
+        An option that there was not yet when a file was written is at its default.
+
         Raises:
             InputError: a name that is none of the fields, or a value that does not fit.
         """

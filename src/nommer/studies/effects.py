@@ -68,6 +68,7 @@ class Comparison:
             return found
         before, after = (of.report.summary()[self.measure] for of in (self.first, evaluation))
         change = None if None in (before, after) else after - before
+        # paired: the same drawn images before and after
         changed = resampled[self.measure] - self._first_resampled[self.measure]
         found |= _with_ends("change", change, changed, images)
         for name, value in self.changes.difference(self.first, evaluation).items():

@@ -21,7 +21,10 @@ NOWHERE = "no pixel lies in any such part"
 
 
 class PartsSeen(L.Callback):
-    """Record of where the parts of every image are, kept while a model is evaluated."""
+    """Record of where the parts of every image are, kept while a model is evaluated.
+
+    It is kept compressed, since every later evaluation lays the parts over the network's input.
+    """
 
     def __init__(self, model: Model, regions: KnownRegions) -> None:
         self.model = model

@@ -1,7 +1,8 @@
 """Annealing of the nomination: temperature and noise go from one value to another.
 
 A function of the step alone, so that a resumed run goes on exactly. What is published stays at 1
-throughout, and then nothing here runs.
+throughout, and then nothing here runs. Both matter in training alone, so a callback sets them, and
+the network's description does not have them.
 """
 
 from typing import Any

@@ -63,7 +63,8 @@ class AveragedWeights(L.Callback):
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Evaluate the average.
 
-        The first process's, as batch norms' statistics may differ between them.
+        The first process's, as batch norms' statistics may differ between them. The averaged model
+        takes the place of the other, so that no weights are copied back and forth.
         """
         if trainer.world_size > 1:
             for buffer in self.model.buffers():

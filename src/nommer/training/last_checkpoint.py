@@ -122,7 +122,7 @@ class LastCheckpoint(Checkpoint):
     ) -> None:
         """Save an old checkpoint anew, or before stopping.
 
-        Gradients that are still added up are not saved.
+        Gradients that are still added up are not saved: then the step is finished first.
         """
         self._is_current = False
         loop = trainer.fit_loop.epoch_loop
@@ -165,7 +165,10 @@ class LastCheckpoint(Checkpoint):
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Let a run that goes on begin with the validation, where that comes next."""
+        """Let a run that goes on begin with the validation, where that comes next.
+
+        A validation is never continued: it begins anew, from the weights that were saved before it.
+        """
         if self._validation_pending:
             checkpoint["loops"]["fit_loop"][_VALIDATION] = _PENDING
 

@@ -1,7 +1,9 @@
 """The NaN guard: a run stops before a step whose loss or gradient is NaN or infinite.
 
 The norm of the gradient is what clipping computes anyway; that it is looked at is the one time per
-step that the processor waits for the device. Of several processes all stop if one has to.
+step that the processor waits for the device. Looking now and then would cost less, but leave
+weights that are NaN, and a replay would have to train up to the step again. Of several processes
+all stop if one has to.
 """
 
 from itertools import islice

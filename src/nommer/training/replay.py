@@ -1,4 +1,7 @@
-"""Replay of the step with a NaN or infinite loss or gradient, layer by layer."""
+"""Replay of the step with a NaN or infinite loss or gradient, layer by layer.
+
+Its samples are read again by index and seed, not kept, so they go the way of the training.
+"""
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path

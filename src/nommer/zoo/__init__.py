@@ -2,7 +2,9 @@
 
 An entry is a folder called VARIANT.DATA with weights in half precision, their description and a
 card: a classifier, or a detector on such a network. `manifest.json` lists all entries with the
-checksums of their files; no downloads.
+checksums of their files; no downloads. Loaded weights are float32. timm's registry in `backbone`
+and `load` in `models` both need the entries, so this room lies below both, and knows names, folders
+and checksums alone.
 """
 
 import hashlib

@@ -3,7 +3,8 @@
 A sample's image is the file with an image's ending, its class the number or name in the `.cls`
 file, or in the `.json` under `label` or `cls`. Shards are read where they lie and member by member,
 so order, split and what is left out are handled as for files in folders, with many workers and
-processes alike.
+processes alike. Streams read in order, as timm's readers have them, would allow neither an audit
+nor an exact resumption, and would pad epochs.
 """
 
 import json

@@ -1,4 +1,7 @@
-"""Multi-label classification: images with any number of classes each."""
+"""Multi-label classification: images with any number of classes each.
+
+It has a name of its own, so that its models and data are never mixed up with those of one class.
+"""
 
 from nommer.tasks.multi_label.checking import MultiLabelCheck
 from nommer.tasks.multi_label.data import MultiLabelSource
