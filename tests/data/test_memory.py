@@ -33,8 +33,11 @@ print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))
 """
 
 
-def together(size, number, work):
-    """The largest number of images of a size that `work` holds at once."""
+def together(size, number, work, *, wait=0.0):
+    """Return the largest number of images of a size that `work` holds at once.
+
+    Each is held for a moment, or for `wait` seconds, but no longer than until another is held too.
+    """
     held, most = multiprocessing.Value("i", 0), multiprocessing.Value("i", 0)
 
     def hold():
@@ -43,6 +46,9 @@ def together(size, number, work):
                 held.value += 1
                 most.value = max(most.value, held.value)
             time.sleep(0.02)
+            end = time.monotonic() + wait
+            while most.value < 2 and time.monotonic() < end:
+                time.sleep(0.01)
             with held.get_lock():
                 held.value -= 1
 
@@ -69,7 +75,7 @@ def in_processes(hold, number):
 def test_very_large_images_are_held_one_at_a_time_and_others_together(work):
     assert together(LARGE, 4, work) == 1
     assert together((6000, 5000), 6, work) <= 4
-    assert together((100, 100), 4, work) > 1
+    assert together((100, 100), 4, work, wait=20) > 1
 
 
 def test_a_process_that_is_killed_gives_its_turn_back():
