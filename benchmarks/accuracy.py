@@ -3,11 +3,14 @@
 Tables and plots.
 
     python benchmarks/tiny_imagenet_subset.py ../shared/data/tiny_imagenet_200 data/tiny_imagenet_20
-    python benchmarks/accuracy.py small data/tiny_imagenet_20 runs/small --config tiny_imagenet_20
-    --seeds 0 1 2 python benchmarks/accuracy.py large ../shared/data/tiny_imagenet_200 runs/large
-    --config tiny_imagenet_200 --jobs 2 python benchmarks/accuracy.py stride_4 data/tiny_imagenet_20
-    runs/stride_4 --config tiny_imagenet_20 -- --epochs 24 python benchmarks/accuracy.py settings
-    data/tiny_imagenet_20 runs/settings --config tiny_imagenet_20
+    python benchmarks/accuracy.py small data/tiny_imagenet_20 runs/small \\
+        --config tiny_imagenet_20 --seeds 0 1 2
+    python benchmarks/accuracy.py large ../shared/data/tiny_imagenet_200 runs/large \\
+        --config tiny_imagenet_200 --jobs 2
+    python benchmarks/accuracy.py stride_4 data/tiny_imagenet_20 runs/stride_4 \\
+        --config tiny_imagenet_20 -- --epochs 24
+    python benchmarks/accuracy.py settings data/tiny_imagenet_20 runs/settings \\
+        --config tiny_imagenet_20
 
 What stands after -- goes to every `nommer train`: -- --device cuda --epochs 30. A run whose folder
 is finished is not trained again, one that was stopped goes on; --jobs 0 trains nothing. Of the runs

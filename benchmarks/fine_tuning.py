@@ -1,9 +1,10 @@
 """Segmentation and detection on photographs from a backbone of the zoo, against the same network
 from scratch.
 
-    python benchmarks/fine_tuning.py camvid CAMVID runs/fine_tuning --pretrained nommer_nano --seeds
-    0 1 2 python benchmarks/fine_tuning.py bccd BCCD runs/fine_tuning --pretrained nommer_nano
-    --seeds 0 1 2
+    python benchmarks/fine_tuning.py camvid CAMVID runs/fine_tuning --pretrained nommer_nano \\
+        --seeds 0 1 2
+    python benchmarks/fine_tuning.py bccd BCCD runs/fine_tuning --pretrained nommer_nano \\
+        --seeds 0 1 2
 
 CAMVID and BCCD are the folders that the recipes `camvid_nommer_nano` and `bccd_nommer_nano` name.
 Both trainings have that recipe, the same seed, data order, steps and network: stem stride, windows

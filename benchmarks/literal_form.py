@@ -2,8 +2,8 @@
 
 The network as `tests/reference.py` writes it, equation by equation.
 
-    python benchmarks/literal_form.py --models nommer_tiny --batches 4 --mode both --out
-    runs/literal
+    python benchmarks/literal_form.py --models nommer_tiny --batches 4 --mode both \\
+        --out runs/literal
 
 Takes the options of `nommer benchmark`. The row "literal" computes in float32 with the reference's
 own functions, loops over windows, shifts and coefficients included; only its loop over single
@@ -31,8 +31,9 @@ from nommer.settings.benchmark import BenchmarkSettings
 REFERENCE = Path(__file__).resolve().parents[1] / "tests" / "reference.py"
 
 
+@functools.cache
 def read_reference() -> Any:
-    """The module of the literal functions."""
+    """Return the module of the literal functions."""
     spec = importlib.util.spec_from_file_location("reference", REFERENCE)
     if spec is None or spec.loader is None:
         raise FileNotFoundError(REFERENCE)
@@ -63,13 +64,13 @@ class LiteralNetwork(nn.Module):
 
     def __init__(self, name: str, size: int) -> None:
         super().__init__()
-        self.network, self.reference = build(name, size), read_reference()
+        self.network = build(name, size)
 
     def forward(self, images: Tensor) -> Tensor:
         """Class scores of images (B, 3, size, size)."""
         config: Any = self.network.config
         noises = [gumbel_noise(torch.zeros(len(images), *grid, 3)) for grid in self.grids(images)]
-        return self.reference.network(
+        return read_reference().network(
             images,
             dict(self.network.named_parameters()) | dict(self.network.named_buffers()),
             heads=config.num_heads,

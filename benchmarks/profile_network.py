@@ -1,9 +1,9 @@
 """Where the time of a network goes: by the part of the network, and by the kind of operator.
 
     python benchmarks/profile_network.py --model nommer_tiny --fused --batch 4
-    python benchmarks/profile_network.py --model nommer_tiny --mode training --precision bf16
-    --device cuda --batch 64 python benchmarks/profile_network.py --model
-    swin_tiny_patch4_window7_224 --trace trace.json
+    python benchmarks/profile_network.py --model nommer_tiny --mode training --precision bf16 \\
+        --device cuda --batch 64
+    python benchmarks/profile_network.py --model swin_tiny_patch4_window7_224 --trace trace.json
 
 Parts are those of the forward pass, operators those of the whole call. On a GPU it is the GPU's
 time. With --trace the whole record is written for chrome://tracing. The profiler makes small
@@ -94,13 +94,11 @@ def main() -> None:
     case = Case(
         options.model, backend, options.mode, options.precision, options.size, options.batch
     )
-    step, _ = networks.step(case)
-    network = (
-        networks.inference(case)
-        if options.mode == "inference"
-        else networks.plain(case.model, case.size)
-    )
-    network.train(options.mode == "training")
+    if options.mode == "training":
+        network = networks.training(case)
+        step, _ = networks.training_step(network, case)
+    else:
+        network, (step, _) = networks.inference(case), networks.step(case)
     seconds = warm_up(step, networks.device)
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
     with marked(network), profile(activities=activities) as profiler:

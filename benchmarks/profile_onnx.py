@@ -1,7 +1,7 @@
 """Where the time of an exported network goes in ONNX Runtime, by kind of operator, beside a peer.
 
-    python benchmarks/profile_onnx.py --models nommer_tiny,swin_tiny_patch4_window7_224 --batch 4
-    --threads 2
+    python benchmarks/profile_onnx.py --models nommer_tiny,swin_tiny_patch4_window7_224 \\
+        --batch 4 --threads 2
 
 A NomMer is exported fused, as `nommer benchmark` does it. Times are of ONNX Runtime's own profiler,
 per call; names are those of the operators after its optimisation.

@@ -117,7 +117,7 @@ def test_weights_of_another_network_are_refused(weights, message):
 def test_weights_that_are_not_finite_are_refused():
     weights = trained("test_resnet")
     weights["bn1.weight"][1] = float("nan")
-    with pytest.raises(InputError, match=r"a.pth: 1 entries hold values that are no numbers"):
+    with pytest.raises(InputError, match=r"a.pth: 1 entries hold values that are NaN or infinite"):
         take_over(build_timm("test_resnet", num_classes=2), weights, "a.pth")
 
 

@@ -106,7 +106,7 @@ class Networks:
             Exception: whatever building, exporting or the first call to a compiler may raise.
         """
         if case.mode == "training":
-            return self._training(case)
+            return self.training_step(self.training(case), case)
         network = with_open_sizes(self.inference(case), case)
         images = self._images(case)
         if case.backend == "onnxruntime":
@@ -120,8 +120,12 @@ class Networks:
 
         return infer, lambda: num_bytes(network)
 
-    def _training(self, case: Case) -> tuple[Step, Callable[[], int]]:
-        network = accelerate(copy.deepcopy(self.plain(case.model, case.size)).train())
+    def training(self, case: Case) -> nn.Module:
+        """Return a network of its own that is trained, as `nommer train` does; not yet compiled."""
+        return accelerate(copy.deepcopy(self.plain(case.model, case.size)).train())
+
+    def training_step(self, network: nn.Module, case: Case) -> tuple[Step, Callable[[], int]]:
+        """Return a training step to time, and a function that tells the bytes it keeps."""
         network = with_open_sizes(network, case)
         images = self._images(case)
         labels = torch.arange(case.batch, device=self.device) % NUM_CLASSES
