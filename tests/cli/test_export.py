@@ -9,9 +9,10 @@ import onnx
 import pytest
 
 import nommer
+from nommer.checksums import BLANK, stamped
 from nommer.exporting import export, quantising
 from nommer.exporting.delivery import delivery
-from nommer.models.exported import open_session
+from nommer.models.exported import CHECKSUM, METADATA, open_session
 from nommer.models.storage import load, save_model
 from nommer.settings.export import ExportSettings
 
@@ -161,10 +162,12 @@ def test_a_file_whose_metadata_were_changed_is_refused(
     exported, refused, coloured, tmp_path, change, message
 ):
     model = onnx.load(str(exported.out / "model.onnx"))
-    told = json.loads(model.metadata_props[0].value)
+    props = {prop.key: prop for prop in model.metadata_props}
+    told = json.loads(props[METADATA].value)
     change(told)
-    model.metadata_props[0].value = json.dumps(told)
-    onnx.save(model, str(tmp_path / "model.onnx"))
+    props[METADATA].value = json.dumps(told)
+    props[CHECKSUM].value = BLANK.decode()  # whoever changes a file can stamp it anew
+    (tmp_path / "model.onnx").write_bytes(stamped(model.SerializeToString()))
     command = ("predict", tmp_path / "model.onnx", coloured / "val", "--out", tmp_path / "answers")
     assert message in refused(*command)
 
@@ -213,7 +216,7 @@ def test_integers_are_delivered_with_what_they_cost(trained, run, coloured, tmp_
 
 @pytest.mark.usefixtures("written")
 def test_integers_that_answer_otherwise_are_refused(trained, refused, tmp_path, monkeypatch):
-    monkeypatch.setattr(quantising, "_judge", lambda *_: ("top1", 0.9, 0.8))
+    monkeypatch.setattr(quantising, "_evaluate", lambda *_: ("top1", 0.9, 0.8))
     said = refused("export", trained, "--precision int8 --max-drop 0.01 --out", tmp_path / "int8")
     assert "no model was delivered; allow more with --max-drop" in said
     left = tmp_path / "int8" / "attempt"
