@@ -114,7 +114,7 @@ def test_what_is_read_lazily_is_checked_where_it_is_read(tmp_path):
 def test_a_run_does_not_go_on_without_its_best_epoch(tmp_path, damage):
     best = tmp_path / "checkpoints" / "best.ckpt"
     best.parent.mkdir()
-    callback = MovableCheckpoint(best.parent, filename="best")
+    callback = MovableCheckpoint(best.parent, measure="val_top1")
     state = callback.state_dict() | {
         "best_model_path": str(best),
         "best_model_score": torch.ones(()),
@@ -135,7 +135,7 @@ def test_a_run_does_not_go_on_without_its_best_epoch(tmp_path, damage):
 
 
 def test_a_run_that_has_no_best_epoch_yet_goes_on(tmp_path):
-    callback = MovableCheckpoint(tmp_path, filename="best")
+    callback = MovableCheckpoint(tmp_path, measure="val_top1")
     callback.load_state_dict(callback.state_dict())
 
 

@@ -279,8 +279,8 @@ class TestRecipes:
         assert augment.ratio == pytest.approx((3 / 4, 4 / 3))
         assert settings.network.drop_path_rate == drop_path
         assert (settings.pixels.crop_pct, settings.pixels.interpolation) == (0.875, "bicubic")
-        assert settings.pixels.mean == (0.485, 0.456, 0.406)
-        assert settings.pixels.std == (0.229, 0.224, 0.225)
+        assert settings.pixels.values.mean == (0.485, 0.456, 0.406)
+        assert settings.pixels.values.std == (0.229, 0.224, 0.225)
         assert settings.network.grad_checkpointing is False
 
     @pytest.mark.parametrize("variant", ["tiny", "small", "base"])

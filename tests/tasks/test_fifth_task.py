@@ -73,7 +73,7 @@ class BrightnessSource(TaskData):
     def recognises(self, root):
         return (root / TABLE).is_file()
 
-    def read(self, root, *, classes, class_names=None):
+    def read(self, root, *, classes, class_names=None, labels=None):
         with (root / TABLE).open(newline="") as stream:
             rows = [
                 Measured(root / row["file"], float(row["brightness"]))

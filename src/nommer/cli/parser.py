@@ -168,6 +168,7 @@ def normalise(arguments: Sequence[str]) -> list[str]:
     """Write out what people leave out: `=true` of flags, brackets of lists, files of recipes."""
     verb, *rest = arguments
     kinds = {option.name: option.kind for option in options_of(COMMANDS[verb].settings)}
+    kinds.pop("token", None)  # X,Y is one of them, and the option is given once for each
     spelled: list[str] = [verb]
     for position, argument in enumerate(rest):
         name, sign, value = argument.removeprefix("--").partition("=")

@@ -143,7 +143,7 @@ class TrainSettings(Settings):
     of plain tensors). Other classes make a new classifier. Pixels are prepared as for these
     weights, unless --pixels says otherwise."""
     reinit_head: bool = False
-    """Start with a new classifier even where --pretrained has these classes.
+    """Start with a new classifier, also for the same classes.
     Heads for pixels and objects are new in any case."""
     resume: bool = False
     """Go on with the run in --out from its last checkpoint, exactly.
