@@ -25,4 +25,4 @@ class CheckSettings(Settings):
     overwrite: bool = False
     """Delete earlier results in --out."""
     labels: Takes[LabelOptions, Mapping[str, Any]] = given(LabelOptions())
-    """Labels where data leave them open, such as one of several formats in a folder."""
+    """Labels where data leave them open, such as their format."""

@@ -157,7 +157,7 @@ class TrainSettings(Settings):
     augment: Takes[Augmentation, Mapping[str, Any]] = given(Augmentation())
     """Random changes of the training images, for classification."""
     labels: Takes[LabelOptions, Mapping[str, Any]] = given(LabelOptions())
-    """Labels where data leave them open, such as one of several formats in a folder."""
+    """Labels where data leave them open, such as their format."""
     pixels: Takes[PixelOptions, Mapping[str, Any]] = given(PixelOptions())
     """Preparation of the pixels."""
     classification: Takes[ClassificationOptions, Mapping[str, Any]] = given(ClassificationOptions())
