@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -72,6 +73,14 @@ def shared_data():
 def _one_thread():
     """Networks this small gain nothing from more, and tests that run side by side lose much."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interruptible():
+    """Tests press Ctrl-C, which a shell lets its background jobs, and their processes, ignore."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def noisy(colour, *, size=(48, 40), seed=0):
