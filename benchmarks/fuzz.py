@@ -284,13 +284,19 @@ def try_input(kind: Kind, corpus: Path, folder: Path, number: int) -> str:
         return "refused"
     except Exception:
         return f"traceback: {chosen.name}: {traceback.format_exc(limit=-4)}"
-    changed = not _same(chosen, sound, damaged)
-    return "taken" if kind.has_checksums and changed else "read"
+    if kind.has_checksums and not _same(chosen, sound, damaged):
+        return "taken"
+    return "read"
 
 
 def _same(file: Path, first: bytes, second: bytes) -> bool:
     """Say if two contents of a file mean the same: blanks in JSON mean nothing."""
-    return first == second or (file.suffix == ".json" and json.loads(first) == json.loads(second))
+    if first == second or file.suffix != ".json":
+        return first == second
+    try:
+        return bool(json.loads(first) == json.loads(second))
+    except (ValueError, RecursionError):
+        return False
 
 
 def work(name: str, numbers: list[int], answers: "multiprocessing.Queue[tuple[int, str]]") -> None:
