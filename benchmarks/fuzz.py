@@ -269,7 +269,7 @@ def damage(content: bytes, rng: np.random.Generator) -> bytes:
 
 
 def try_input(kind: Kind, corpus: Path, folder: Path, number: int) -> str:
-    """What becomes of one input: "read", "refused", or what is wrong."""
+    """Try one input and return "read", "refused", or the fault."""
     rng = np.random.default_rng(number)
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(corpus, folder)
@@ -316,7 +316,7 @@ def work(name: str, numbers: list[int], answers: "multiprocessing.Queue[tuple[in
 
 
 def fuzz(name: str, first: int, inputs: int) -> dict[int, str]:
-    """What becomes of each of so many inputs of a kind."""
+    """Try so many inputs of a kind and return what each gave."""
     context = multiprocessing.get_context("fork")
     results: dict[int, str] = {}
     waiting = list(range(first, first + inputs))
