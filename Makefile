@@ -32,7 +32,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo 'Python lacks its venv module; on Debian: apt install python3-venv'; exit 1; }
 
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --no-compile --editable .
+	$(BIN)/pip install --quiet --no-compile --editable '.[train,explain,export]'
 	$(BIN)/python -c "import torchvision; torchvision.ops.nms"
 	touch $@
 

@@ -215,7 +215,7 @@ def _import_datasets(path: Path) -> ModuleType:
         return import_module("datasets")
     except ImportError as error:
         raise InputError(
-            f"{path}: reading this takes the package datasets: pip install 'nommer[datasets]'"
+            f"{path}: reading this takes the package datasets: pip install 'nommer[data]'"
         ) from error
 
 
