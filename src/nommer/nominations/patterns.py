@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from nommer.intervals import Estimates, ImageSums, Resampler
 from nommer.nominations.agreement import TABLE, agreement, joint_table, neighbour_table, same_grid
 from nommer.nominations.cells import MEASURES, NUM_VALUES, BlockCells, pixel_tokens
 from nommer.nominations.regions import OUTSIDE
-from nommer.nominations.resampling import Estimates, ImageSums, Resampler
 from nommer.nominations.texture import (
     FLAT,
     NUM_BINS,

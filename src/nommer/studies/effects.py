@@ -12,11 +12,11 @@ import numpy as np
 
 from nommer.backbone.contexts import CONTEXTS
 from nommer.inference.evaluation import Opened
+from nommer.intervals import ends, how_often, mean_with_interval
 from nommer.nominations.intervention import KINDS, intervene
 from nommer.nominations.trace import nominator_blocks
 from nommer.progress import track
 from nommer.settings.evaluate import EvaluateSettings
-from nommer.studies.intervals import draw_resamples, ends, mean_with_interval
 from nommer.studies.partial import PartialIntervention, PartsSeen
 from nommer.studies.pattern import Rows
 from nommer.tasks.data import Data
@@ -59,7 +59,7 @@ class Comparison:
     def compare(self, evaluation: Evaluation) -> dict[str, float | None]:
         """Return measures and changes, each with its interval where there is one."""
         images, numbers = len(evaluation.samples), evaluation.report.summary()
-        resampled = self.changes.resampled(evaluation, draw_resamples(images, seed=self.seed))
+        resampled = self.changes.resampled(evaluation, how_often(images, seed=self.seed))
         found: dict[str, float | None] = {}
         for name, values in resampled.items():
             found |= _with_ends(name, numbers[name], values, images)

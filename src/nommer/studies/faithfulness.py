@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nommer.distributed.devices import torch_device
 from nommer.inference.evaluation import Opened, loading_of
+from nommer.intervals import mean_with_interval
 from nommer.models.classification import Classifier
 from nommer.nominations.faithfulness import (
     STEPS,
@@ -23,7 +24,6 @@ from nommer.nominations.trace import nominator_blocks
 from nommer.progress import track
 from nommer.settings.evaluate import EvaluateSettings
 from nommer.studies.effects import draw_images
-from nommer.studies.intervals import mean_with_interval
 from nommer.studies.pattern import Rows
 from nommer.tasks.data import Data
 

@@ -9,9 +9,9 @@ import numpy as np
 from torchvision.transforms.v2.functional import to_pil_image
 
 from nommer.backbone.contexts import CONTEXTS
+from nommer.intervals import RESAMPLES
 from nommer.models.recogniser import ImagePreparation
 from nommer.nominations.explanation import Explanation
-from nommer.nominations.resampling import RESAMPLES
 from nommer.report import Page
 from nommer.studies import wording
 from nommer.studies.effects import ALL_BLOCKS, AS_IT_IS, EVERYWHERE

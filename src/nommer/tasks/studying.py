@@ -46,12 +46,12 @@ class AnswerChange(L.Callback, ABC):
     """How the answers of one evaluation differ from those of the first; it looks on at each."""
 
     @abstractmethod
-    def resampled(self, evaluation: Evaluation, drawn: np.ndarray) -> Mapping[str, np.ndarray]:
+    def resampled(self, evaluation: Evaluation, times: np.ndarray) -> Mapping[str, np.ndarray]:
         """Return the measures of the table, the task's own first, in every resampled data set.
 
         Args:
             evaluation: of all images.
-            drawn: (resamples, images) int64: places among them.
+            times: (resamples, images) int64: how often each data set holds each image.
         """
 
     @abstractmethod

@@ -15,11 +15,12 @@ from nommer.tasks.studying import FACETS, AnswerChange, KnownRegions, Study
 class ChangedClasses(AnswerChange):
     """The class answered, its probability, and whether it is right."""
 
-    def resampled(self, evaluation: Evaluation, drawn: np.ndarray) -> Mapping[str, np.ndarray]:
+    def resampled(self, evaluation: Evaluation, times: np.ndarray) -> Mapping[str, np.ndarray]:
         """Return top-1."""
         answered = torch.stack(evaluation.answers).argmax(1).numpy()
         right = answered == np.array([sample.label for sample in evaluation.samples])
-        return {"top1": right.astype(float)[drawn].mean(1)}
+        with np.errstate(invalid="ignore"):
+            return {"top1": times @ right / times.sum(1)}
 
     def difference(
         self, first: Evaluation, other: Evaluation

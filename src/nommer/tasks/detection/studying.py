@@ -36,7 +36,7 @@ class ChangedObjects(AnswerChange):
         """Remember what was evaluated, and how."""
         self.module = cast("DetectionModule", pl_module)
 
-    def resampled(self, evaluation: Evaluation, drawn: np.ndarray) -> Mapping[str, np.ndarray]:
+    def resampled(self, evaluation: Evaluation, times: np.ndarray) -> Mapping[str, np.ndarray]:
         """Return average precision of the boxes, and of the masks where there are any."""
         truth, network = as_coco(self.module.truth, evaluation.samples), self.module.model.network
         results = [entry for answer in evaluation.answers for entry in answer.results]
@@ -46,7 +46,7 @@ class ChangedObjects(AnswerChange):
         }
         most = network.protocol.most
         return {
-            name: resampled_precision(truth, results, kind, drawn, most=most)
+            name: resampled_precision(truth, results, kind, times, most=most)
             for name, kind in kinds.items()
         }
 
@@ -84,7 +84,7 @@ def resampled_precision(
     truth: Mapping[str, Any],
     results: Sequence[Mapping[str, Any]],
     kind: Literal["bbox", "segm"],
-    drawn: np.ndarray,
+    times: np.ndarray,
     *,
     most: int,
 ) -> np.ndarray:
@@ -97,7 +97,8 @@ def resampled_precision(
         truth: content of a COCO JSON file.
         results: detections, as `average_precision` takes them.
         kind: what is compared.
-        drawn: (resamples, images) int64: places among the images in the order of their ids.
+        times: (resamples, images) int64: how often each data set holds each image, in the order
+            of their ids.
         most: detections per image that count, the surest ones.
     """
     evaluation = coco_evaluation(truth, results, kind, separate_eval=True)
@@ -112,7 +113,9 @@ def resampled_precision(
         len(truth["categories"]), -1
     )  # as it matched them
     values = []
-    for images in drawn:
+    for of_set in times:
+        images = np.repeat(np.arange(len(of_set)), of_set)
+        evaluation._paramsEval.imgIds = images.tolist()  # whose number is what counts
         evaluation._evalImgs_cpp = of_images[:, images].ravel().tolist()
         evaluation.accumulate()
         precision = evaluation.eval["precision"]

@@ -58,10 +58,10 @@ class ChangedPixels(AnswerChange):
         before = np.frombuffer(zlib.decompress(self.kept[index]), np.uint8).reshape(labels.shape)
         self.changed[index] = int((before != labels).sum()), labels.size
 
-    def resampled(self, evaluation: Evaluation, drawn: np.ndarray) -> Mapping[str, np.ndarray]:
+    def resampled(self, evaluation: Evaluation, times: np.ndarray) -> Mapping[str, np.ndarray]:
         """Return the mIoU."""
         pixels = np.stack([self.pixels[index] for index in sorted(self.pixels)])
-        return {"miou": resampled_miou(pixels, drawn)}
+        return {"miou": resampled_miou(pixels, times)}
 
     def difference(
         self, first: Evaluation, other: Evaluation
@@ -89,14 +89,13 @@ def class_pixels(labels: np.ndarray, truth: np.ndarray, num_classes: int) -> np.
     )
 
 
-def resampled_miou(pixels: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+def resampled_miou(pixels: np.ndarray, times: np.ndarray) -> np.ndarray:
     """Return (resamples,) mIoU of resampled data sets; NaN where no pixel counts.
 
     Args:
         pixels: (images, 3, classes), of `class_pixels`.
-        drawn: (resamples, images) int64: places among the images.
+        times: (resamples, images) int64: how often each data set holds each image.
     """
-    times = np.stack([np.bincount(images, minlength=len(pixels)) for images in drawn])
     found, true, predicted = np.einsum(
         "ri,ijc->jrc", times.astype(float), pixels.astype(float), optimize=True
     )

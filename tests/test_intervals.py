@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nommer.nominations.resampling import ImageSums, Resampler
+from nommer.intervals import ImageSums, Resampler, ends, how_often, mean_with_interval
 
 
 def mean(values):
@@ -77,3 +77,36 @@ def test_merged_groups_are_added_up():
 def test_memory_does_not_grow_with_the_images():
     few, many = filled(np.zeros(2)), filled(np.zeros(2000))
     assert few.resampled.nbytes == many.resampled.nbytes
+
+
+def test_the_draws_at_once_are_those_of_a_stream():
+    drawn, resampler = how_often(7, seed=3, resamples=1000), Resampler(seed=3, resamples=1000)
+    assert drawn.shape == (1000, 7)
+    assert (drawn == np.stack([resampler.draw() for _ in range(7)], 1)).all()
+    assert drawn.sum(0) == pytest.approx(1000, rel=0.15)
+    assert drawn.min() == 0
+    assert how_often(0, seed=3).shape == (400, 0)
+
+
+def test_the_mean_of_a_stream_has_the_interval_of_its_values():
+    numbers = np.random.default_rng(5).random(30)
+    streamed = filled(numbers, seed=6).estimate(mean)
+    assert mean_with_interval(numbers, seed=6) == pytest.approx(
+        tuple(number.item() for number in streamed)
+    )
+
+
+def test_ends_hold_what_is_known():
+    values = np.append(np.linspace(0, 1, 401), [np.nan] * 50)
+    assert ends(values, 9) == pytest.approx((0.025, 0.975))
+    assert ends(values, 1) == (None, None), "one image resembles no other"
+    assert ends(np.full(3, np.nan), 9) == (None, None)
+
+
+def test_intervals_of_means():
+    values = np.random.default_rng(0).normal(1, 1, 400)
+    mean_, low, high = mean_with_interval(values, seed=0)
+    assert mean_ == pytest.approx(values.mean())
+    assert (high - low) / 2 == pytest.approx(1.96 * values.std() / 20, rel=0.15)
+    assert mean_with_interval(np.array([0.5]), seed=0) == (0.5, None, None)
+    assert mean_with_interval(np.array([0.5, 0.5]), seed=0) == (0.5, 0.5, 0.5)

@@ -1,4 +1,10 @@
-"""Sums over images, resampled as they stream by, in memory that does not grow with them."""
+"""Intervals of numbers over images, by the one bootstrap of the package.
+
+Images are what is resampled: tokens, pixels and objects of one image resemble each other. Numbers
+made of sums over images (shares, accuracy, mIoU) are resampled as the images stream by
+(`ImageSums`), in memory that does not grow with them. For others, such as average precision,
+`how_often` tells which images each resampled data set holds; by the same seed they are the same.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,7 +34,7 @@ class Resampler:
     """Draws, image after image, how often each resampled data set holds the image.
 
     Poisson with mean 1: the bootstrap over images where they come one by one and their number is
-    not known before.
+    not known before. Two resamplers of one seed draw the same, so differences are paired.
 
     Source: Chamandy, Muralidharan, Najmi and Naidu, "Estimating Uncertainty for Massive Data
     Streams", Google 2012.
@@ -39,8 +45,47 @@ class Resampler:
         self.resamples = resamples
 
     def draw(self) -> np.ndarray:
-        """(resamples,) float64: how often each of them holds the next image."""
-        return self._random.poisson(1.0, self.resamples).astype(np.float64)
+        """(resamples,) int64: how often each of them holds the next image."""
+        return self._random.poisson(1.0, self.resamples)
+
+
+def how_often(images: int, *, seed: int, resamples: int = RESAMPLES) -> np.ndarray:
+    """Return how often each resampled data set holds each image, (resamples, images) int64.
+
+    The draws of a `Resampler` of this seed, one after the other.
+    """
+    resampler = Resampler(seed=seed, resamples=resamples)
+    return np.array([resampler.draw() for _ in range(images)]).reshape(images, resamples).T
+
+
+def ends(resampled: np.ndarray, images: int) -> tuple[float | None, float | None]:
+    """Return the ends of the 95 % interval of resampled values; None of one image.
+
+    Values that are NaN are passed over: not all resampled data sets have what there is to measure.
+    """
+    known = resampled[np.isfinite(resampled)]
+    if images < _SEVERAL or not known.size:
+        return None, None
+    low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+def mean_with_interval(
+    values: np.ndarray, *, seed: int
+) -> tuple[float, float | None, float | None]:
+    """Return the mean of one value per image with its 95 % interval, None of one image."""
+    return (float(values.mean()), *ends(resampled_mean(values, seed=seed), len(values)))
+
+
+def resampled_mean(values: np.ndarray, *, seed: int) -> np.ndarray:
+    """Return the mean of one value per image in each resampled data set, (resamples,) float64.
+
+    NaN in one that holds no image.
+    """
+    times = how_often(len(values), seed=seed)
+    first = values[0]  # means of what is left keep every bit where all images have the same value
+    with np.errstate(invalid="ignore"):
+        return first + times @ (values - first) / times.sum(1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,12 +148,8 @@ class ImageSums:
             value, resampled = measure(self.total), measure(self.resampled)
         low, high = np.full(value.shape, np.nan), np.full(value.shape, np.nan)
         for group in np.flatnonzero(self.images >= _SEVERAL):
-            of_group = np.moveaxis(
-                resampled[group], 0, -1
-            )  # not all resampled data sets have what there is to measure
+            of_group = np.moveaxis(resampled[group], 0, -1)
             for place in np.ndindex(*of_group.shape[:-1]):
-                known = of_group[place][np.isfinite(of_group[place])]
-                if known.size:
-                    ends = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-                    low[group][place], high[group][place] = ends
+                found = ends(of_group[place], int(self.images[group]))
+                low[group][place], high[group][place] = np.array(found, dtype=float)
         return Estimates(value, low, high)

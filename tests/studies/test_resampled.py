@@ -1,25 +1,16 @@
-"""Intervals: a resampled data set gives what evaluating it image by image would give."""
+"""mIoU and AP: a resampled data set gives what evaluating it image by image would give."""
 
 import numpy as np
 import pytest
 import torch
 
-from nommer.studies.intervals import draw_resamples, ends, mean_with_interval
+from nommer.intervals import how_often
 from nommer.tasks.detection.metrics import average_precision
 from nommer.tasks.detection.studying import resampled_precision
 from nommer.tasks.segmentation.metrics import SegmentationMetrics
 from nommer.tasks.segmentation.studying import class_pixels, resampled_miou
 
 IMAGES, CLASSES = 5, 3
-
-
-def test_resamples_are_data_sets_of_the_same_size():
-    drawn = draw_resamples(7, seed=3, resamples=1000)
-    assert drawn.shape == (1000, 7)
-    assert (drawn == draw_resamples(7, seed=3, resamples=1000)).all()
-    assert np.bincount(drawn.ravel()) == pytest.approx(1000, rel=0.15)
-    assert drawn.min() == 0
-    assert drawn.max() == 6
 
 
 def test_miou_of_drawn_images_is_that_of_evaluating_them():
@@ -32,16 +23,17 @@ def test_miou_of_drawn_images_is_that_of_evaluating_them():
     )  # the only image of this class, which is found by mistake elsewhere
     truth[4] = 255  # no pixel of it counts
     pixels = np.stack([class_pixels(*image, CLASSES) for image in zip(labels, truth, strict=True)])
-    drawn = draw_resamples(IMAGES, seed=0, resamples=20)
+    drawn = how_often(IMAGES, seed=0, resamples=20)
     found = resampled_miou(pixels, drawn)
-    for images, value in zip(drawn, found, strict=True):
+    for times, value in zip(drawn, found, strict=True):
+        images = np.repeat(np.arange(IMAGES), times)
         metrics = SegmentationMetrics(CLASSES)
         for image in images:
             metrics.update(
                 torch.from_numpy(labels[image]), torch.from_numpy(truth[image]), torch.zeros(())
             )
         assert value == pytest.approx(metrics.compute().miou)
-    assert np.isnan(resampled_miou(pixels, np.full((1, IMAGES), 4))).all()
+    assert np.isnan(resampled_miou(pixels, np.array([[0, 0, 0, 0, 5]]))).all()
 
 
 def objects(random):
@@ -100,12 +92,13 @@ def copies(entries, images):
 
 def test_average_precision_of_drawn_images_is_the_evaluators_own():
     annotations, results = objects(np.random.default_rng(1))
-    drawn = draw_resamples(IMAGES, seed=0, resamples=12)
-    drawn[0] = np.arange(IMAGES)
+    drawn = how_often(IMAGES, seed=0, resamples=12)
+    drawn[0] = 1
     found = resampled_precision(coco(annotations), results, "bbox", drawn, most=10)
-    for images, value in zip(drawn, found, strict=True):
+    for times, value in zip(drawn, found, strict=True):
+        images = np.repeat(np.arange(IMAGES), times)
         evaluated = average_precision(
-            coco(copies(annotations, images)), copies(results, images), "bbox", most=10
+            coco(copies(annotations, images), len(images)), copies(results, images), "bbox", most=10
         )
         assert value == pytest.approx(evaluated.numbers["ap"], abs=1e-9)
     assert 0.05 < found[0] < 0.95
@@ -114,22 +107,6 @@ def test_average_precision_of_drawn_images_is_the_evaluators_own():
 
 def test_average_precision_without_finds_or_objects():
     annotations, results = objects(np.random.default_rng(2))
-    drawn = draw_resamples(IMAGES, seed=0, resamples=3)
+    drawn = how_often(IMAGES, seed=0, resamples=3)
     assert (resampled_precision(coco(annotations), [], "bbox", drawn, most=10) == 0).all()
     assert np.isnan(resampled_precision(coco([]), results, "bbox", drawn, most=10)).all()
-
-
-def test_ends_hold_what_is_known():
-    values = np.append(np.linspace(0, 1, 401), [np.nan] * 50)
-    assert ends(values, 9) == pytest.approx((0.025, 0.975))
-    assert ends(values, 1) == (None, None), "one image resembles no other"
-    assert ends(np.full(3, np.nan), 9) == (None, None)
-
-
-def test_intervals_of_means():
-    values = np.random.default_rng(0).normal(1, 1, 400)
-    mean, low, high = mean_with_interval(values, seed=0)
-    assert mean == pytest.approx(values.mean())
-    assert (high - low) / 2 == pytest.approx(1.96 * values.std() / 20, rel=0.15)
-    assert mean_with_interval(np.array([0.5]), seed=0) == (0.5, None, None)
-    assert mean_with_interval(np.array([0.5, 0.5]), seed=0) == (0.5, 0.5, 0.5)
