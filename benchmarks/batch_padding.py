@@ -17,7 +17,8 @@ import torch
 from torchvision.ops import box_iou
 
 import nommer
-from nommer.data.images import decode, find_images
+from nommer.data.image_paths import find_images
+from nommer.data.images import decode
 
 
 def answers(

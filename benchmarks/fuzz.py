@@ -33,7 +33,7 @@ from nommer.backbone.variants import VARIANTS
 from nommer.cli.parser import parse
 from nommer.data.archives import read_bytes
 from nommer.data.audit import read_image
-from nommer.data.images import visible_files
+from nommer.data.image_paths import visible_files
 from nommer.data.transforms import Preprocessing
 from nommer.errors import InputError
 from nommer.models.classification import Classifier

@@ -13,18 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from nommer.data import archive_kinds
+from nommer.data import archive_kinds, tar_archives
 from nommer.data.archives import find_archive, open_archive, read_bytes
 from nommer.data.formats.find import find_task
-from nommer.data.images import (
-    ImageError,
-    decode,
-    direct_files,
-    find_images,
-    is_folder,
-    sub_folders,
-    visible_files,
-)
+from nommer.data.image_paths import direct_files, find_images, is_folder, sub_folders, visible_files
+from nommer.data.images import ImageError, decode
 from nommer.errors import InputError
 
 ENDINGS = ["zip", "tar", "tar.gz", "tgz", "tar.bz2", "tar.xz"]
@@ -172,7 +165,7 @@ def test_encrypted_members_are_bad_images(tmp_path):
 
 def test_too_large_is_refused_before_it_fills_the_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(archive_kinds, "LARGEST_MEMBER", 5000)
-    monkeypatch.setattr(archive_kinds, "LARGEST_IN_MEMORY", 100_000)
+    monkeypatch.setattr(tar_archives, "LARGEST_IN_MEMORY", 100_000)
     members = {"small.png": b"", "large.png": bytes(200_000)}
     for ending in ("zip", "tar"):
         archive = pack(tmp_path / f"data.{ending}", members)

@@ -10,16 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nommer.data.images import (
+from nommer.data.image_paths import (
     EXTENSIONS,
-    MAX_PIXELS,
-    ImageError,
-    decode,
     find_images,
     holds_images,
     sub_folders,
     visible_files,
 )
+from nommer.data.images import MAX_PIXELS, ImageError, decode
 from nommer.data.sources import open_any
 from nommer.data.transforms import Preprocessing
 from nommer.errors import InputError

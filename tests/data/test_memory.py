@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from nommer.data.archives import read_bytes
-from nommer.data.images import decode, visible_files
+from nommer.data.image_paths import visible_files
+from nommer.data.images import decode
 from nommer.data.turns import share_turns, turn
 
 LARGE = (13_000, 13_000)

@@ -7,8 +7,8 @@ import torch
 from torch.nn.functional import cross_entropy
 
 import nommer
+from nommer.models.box_stage import Samples
 from nommer.models.object_masks import crop_masks, encode_pixels, paste_mask
-from nommer.models.roi_heads import Samples
 from nommer.models.roi_pool import RoIPool
 from nommer.settings.rcnn import RCNNProtocol
 

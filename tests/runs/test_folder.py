@@ -7,9 +7,10 @@ import pytest
 
 from nommer.data.formats.labelled import Issue
 from nommer.errors import InputError
-from nommer.runs.folder import RunFolder, results_folder
+from nommer.runs.folder import RunFolder
 from nommer.runs.lock import locked
 from nommer.runs.results import ENVIRONMENT, check_folder, environment, prepare_folder
+from nommer.runs.results_folder import results_folder
 
 
 def make_run(path):

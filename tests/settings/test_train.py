@@ -19,7 +19,8 @@ from nommer.settings.network import NetworkOptions
 from nommer.settings.optim import Optim
 from nommer.settings.pixels import PixelOptions
 from nommer.settings.segmentation import SegmentationOptions
-from nommer.settings.train import TrainSettings, default_crop, default_image_size, parse_duration
+from nommer.settings.train import TrainSettings, parse_duration
+from nommer.settings.train_defaults import default_crop, default_image_size
 from nommer.tasks.data import Found
 from nommer.tasks.networks import network_config, resolve_network
 from nommer.tasks.registry import TASKS

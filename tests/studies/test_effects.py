@@ -18,7 +18,7 @@ from nommer.studies.effects import (
 )
 from nommer.studies.faithfulness import RANDOM, SENSITIVITY, _curves
 from nommer.tasks.classification.studying import ChangedClasses
-from nommer.tasks.detection.metrics import ImageAnswer
+from nommer.tasks.detection.matching import ImageAnswer
 from nommer.tasks.detection.studying import ChangedObjects
 from nommer.tasks.evaluation import Evaluation
 from nommer.tasks.networks import network_config

@@ -17,7 +17,7 @@ from nommer.studies.figures import (
     shares_figure,
     shown_groups,
 )
-from nommer.studies.report import with_interval
+from nommer.studies.found import with_interval
 
 
 def row(block, group, *, pixels=10, share=0.5):

@@ -14,13 +14,8 @@ from faster_coco_eval.core import mask as coco_masks
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from nommer.tasks.detection.metrics import (
-    ImageAnswer,
-    average_precision,
-    confusion_matrix,
-    evaluate_detections,
-    match,
-)
+from nommer.tasks.detection.matching import ImageAnswer, confusion_matrix, match
+from nommer.tasks.detection.metrics import average_precision, evaluate_detections
 
 IDS = (3, 7, 90)
 """Category ids with holes, as COCO's are."""

@@ -14,7 +14,8 @@ from nommer.models.storage import save_model
 from nommer.settings.pixels import PixelOptions
 from nommer.settings.train import TrainSettings
 from nommer.tasks import pretrained as module
-from nommer.tasks.pretrained import is_timms, like_pretrained
+from nommer.tasks.pretrained import is_timms
+from nommer.tasks.pretrained_settings import like_pretrained
 from tests.settings.test_train import DEFAULTS
 
 

@@ -25,8 +25,8 @@ from nommer.benchmarking.timing import Spread, matrix_peak, peak_memory, time_in
 from nommer.distributed.devices import torch_device
 from nommer.files import write_json, write_text
 from nommer.progress import notice
-from nommer.runs.folder import results_folder
 from nommer.runs.results import environment
+from nommer.runs.results_folder import results_folder
 from nommer.settings.benchmark import BenchmarkSettings
 
 TRAINING_WORK = 3

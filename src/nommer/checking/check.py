@@ -18,11 +18,12 @@ from nommer.data.findings import (
     find_small,
 )
 from nommer.data.formats.labelled import SPLIT_FOLDERS, Issue, problem
-from nommer.data.images import is_folder, is_image_name, visible_files
+from nommer.data.image_paths import is_folder, is_image_name, visible_files
 from nommer.errors import InputError
 from nommer.files import write_csv, write_json
-from nommer.runs.folder import RunFolder, results_folder
+from nommer.runs.folder import RunFolder
 from nommer.runs.results import check_folder, check_outside
+from nommer.runs.results_folder import results_folder
 from nommer.settings.labels import LabelOptions
 from nommer.tasks.checking import Facts
 from nommer.tasks.data import Auditing, Data

@@ -1,40 +1,22 @@
-"""The kinds of archives: zip, tar, and the Arrow files of Hugging Face datasets.
+"""Archives: what they have in common, zips, and the Arrow files of Hugging Face datasets.
 
-A zip and a plain tar are read member by member, by any number of threads and processes; a
-compressed tar cannot be read so, and each process decompresses it once, into memory.
+A zip is read member by member, by any number of threads and processes.
 """
 
-import bz2
-import gzip
 import lzma
 import posixpath
 import struct
-import tarfile
 import zipfile
 from abc import ABC, abstractmethod
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from importlib import import_module
-from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
-from typing import IO
 
 from nommer.errors import InputError
 from nommer.files import read_plain
-
-_DECOMPRESS: dict[str, Callable[[Path], IO[bytes]]] = {
-    ".gz": gzip.open,  # type: ignore[dict-item]  # opened for reading bytes, as by default
-    ".tgz": gzip.open,  # type: ignore[dict-item]
-    ".bz2": bz2.open,
-    ".xz": lzma.open,
-}
-"""By the ending of a compressed tar."""
-
-LARGEST_IN_MEMORY = 4 << 30
-"""Bytes that a compressed tar may become, in memory: nothing is unpacked to disk."""
 
 LARGEST_MEMBER = 1 << 30
 """Bytes of a member that is read; what claims to be larger is no image."""
@@ -83,14 +65,14 @@ class Zip(Archive):
         ) as error:  # of headers without sense
             raise zipfile.BadZipFile(str(error)) from error
         _check_separators(path, files)
-        names = [_sound(path, info.filename) for info in files]
+        names = [sound_name(path, info.filename) for info in files]
         super().__init__(path, names)
         self._members = dict(zip(names, files, strict=True))
 
     def read(self, name: str) -> bytes:
         """The content of one file; `KeyError` where there is none of this name."""
         info = self._members[name]
-        _check_size(info.file_size)
+        check_size(info.file_size)
         if info.flag_bits & _ENCRYPTED:
             raise OSError("encrypted; pack the archive again without a password")
         try:
@@ -101,78 +83,6 @@ class Zip(Archive):
             lzma.LZMAError,
         ) as error:  # compressed in a rare way
             raise OSError(str(error)) from error
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where the content of a tar's member lies."""
-
-    start: int
-    size: int
-    """Of the content in bytes; negative for a link to nothing."""
-    pieces: tuple[tuple[int, int], ...] | None = None
-    """Of a sparse member, where each stored piece goes and how long it is; all else is zeros."""
-
-
-class Tar(Archive):
-    """A tar, by the place of each member in its bytes."""
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._content = path, _decompress(path) if _is_compressed(path) else None
-        places: list[tuple[str, _Place]] = []
-        links: list[tuple[str, str]] = []
-        source = path.open("rb") if self._content is None else BytesIO(self._content)
-        with source, tarfile.open(fileobj=source, mode="r:") as tar:
-            for member in tar:
-                if member.isfile():
-                    places.append((_sound(path, member.name), _place_of(member)))
-                elif member.islnk() or member.issym():
-                    links.append((_sound(path, member.name), _target(member)))
-                tar.members = []  # type: ignore[attr-defined]  # or it would keep them all
-            _check_end(source, tar.offset)
-        super().__init__(path, [name for name, _ in (*places, *links)])
-        self._places = dict(places)
-        for name, target in links:
-            self._places[name] = self._places.get(target, _Place(0, -1))
-
-    def read(self, name: str) -> bytes:
-        """The content of one file; `KeyError` where there is none of this name."""
-        place = self._places[name]
-        if place.size < 0:
-            raise OSError("a link to what the archive does not hold")
-        _check_size(place.size)
-        if place.pieces is None:
-            return self._stored(place.start, place.size)
-        stored = self._stored(place.start, sum(length for _, length in place.pieces))
-        return _fill_holes(stored, place.pieces, place.size)
-
-    def _stored(self, start: int, size: int) -> bytes:
-        if self._content is not None:
-            return self._content[start : start + size]
-        with self._path.open("rb") as stream:  # its own, so that nobody else moves in it
-            stream.seek(start)
-            return stream.read(size)
-
-
-def _place_of(member: tarfile.TarInfo) -> _Place:
-    sparse = getattr(member, "sparse", None)
-    pieces = None if sparse is None else tuple((int(at), int(length)) for at, length in sparse)
-    return _Place(member.offset_data, member.size, pieces)
-
-
-def _fill_holes(stored: bytes, pieces: Sequence[tuple[int, int]], size: int) -> bytes:
-    """The content of a sparse member, whose stored pieces follow each other.
-
-    Raises:
-        OSError: pieces that overlap, or lie outside of it.
-    """
-    content, taken, end = bytearray(size), 0, 0
-    for at, length in pieces:
-        if length < 0 or at < end or at + length > size or taken + length > len(stored):
-            raise OSError("a sparse file whose pieces do not fit; pack it again without -S")
-        content[at : at + length] = stored[taken : taken + length]
-        taken, end = taken + length, at + length
-    return bytes(content)
 
 
 class Rows(Archive):
@@ -219,22 +129,6 @@ def _import_datasets(path: Path) -> ModuleType:
         ) from error
 
 
-def _is_compressed(path: Path) -> bool:
-    return path.suffix.lower() in _DECOMPRESS
-
-
-def _decompress(path: Path) -> bytes:
-    with _DECOMPRESS[path.suffix.lower()](path) as stream:
-        content = stream.read(LARGEST_IN_MEMORY + 1)
-    if len(content) > LARGEST_IN_MEMORY:
-        raise InputError(
-            f"{path}: decompresses to more than {LARGEST_IN_MEMORY >> 30} GiB, which is held in "
-            "memory; unpack it, or "
-            "pack it as a plain .tar or .zip, which need not be"
-        )
-    return content
-
-
 def _check_separators(archive: Path, files: Sequence[zipfile.ZipInfo]) -> None:
     """Refuse a zip that some programs of Windows write.
 
@@ -250,7 +144,7 @@ def _check_separators(archive: Path, files: Sequence[zipfile.ZipInfo]) -> None:
         )
 
 
-def _sound(archive: Path, name: str) -> str:
+def sound_name(archive: Path, name: str) -> str:
     """A name in an archive as a path below it.
 
     Raises:
@@ -265,30 +159,12 @@ def _sound(archive: Path, name: str) -> str:
     return plain
 
 
-def _check_end(tar: IO[bytes], offset: int) -> None:
-    """Refuse a tar that is not read to its end, where `tarfile` stops in silence.
+def check_size(size: int) -> None:
+    """Refuse a member that claims to be larger than any image.
 
-    So it does at a header that makes no sense, in place of the mark of the end, and at that mark
-    though another archive may follow.
+    Raises:
+        OSError: over `LARGEST_MEMBER`.
     """
-    tar.seek(offset)
-    if tar.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
-        raise tarfile.ReadError(
-            f"damaged, or cut, at byte {offset:,}: what follows there cannot be read"
-        )
-    while block := tar.read(1 << 20):
-        if block.strip(tarfile.NUL):
-            raise tarfile.ReadError(
-                f"more follows behind its end, at byte {offset:,}, such as a second archive"
-            )
-
-
-def _target(link: tarfile.TarInfo) -> str:
-    base = "" if link.islnk() else posixpath.dirname(link.name)
-    return posixpath.normpath(posixpath.join(base, link.linkname))
-
-
-def _check_size(size: int) -> None:
     if size > LARGEST_MEMBER:
         raise OSError(f"too large: {size:,} bytes, over the limit of {LARGEST_MEMBER:,}")
 

@@ -17,7 +17,8 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
-from nommer.data.archive_kinds import Archive, Rows, Tar, Zip
+from nommer.data.archive_kinds import Archive, Rows, Zip
+from nommer.data.tar_archives import Tar
 from nommer.errors import InputError
 from nommer.files import is_file, read_plain
 

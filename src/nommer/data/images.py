@@ -6,59 +6,27 @@ transparency laid over a declared colour; 16-bit greys scaled to 8 bits, not cli
 decoded is an `ImageError`.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import NoReturn
 
 from PIL import Image, UnidentifiedImageError
 
-from nommer.data.archives import find_archive, folders_in, open_archive, read_bytes
+from nommer.data.archives import find_archive, read_bytes
 from nommer.data.bombs import no_bomb_warning
 from nommer.data.exif import load_upright
 from nommer.data.tiff import check_whole, has_alpha, unused_bands
 from nommer.data.turns import strips, turn
-from nommer.data.walking import expand, is_passed_over, walk
 from nommer.data.wide import RangeError, Values, WideImage, is_wide, is_wide_colour
 from nommer.errors import InputError
-from nommer.files import NoPlainFileError, is_dir, is_file, plain_size
+from nommer.files import NoPlainFileError, plain_size
 from nommer.settings.pixel_range import NAMED_RANGES, Reading
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "AVIF", "JPEG2000")
 """Pillow formats that are read; anything else is refused, whatever its file name says. JPEG opens
 MPO files too.
 """
-
-EXTENSIONS = frozenset(
-    [
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".png",
-        ".bmp",
-        ".gif",
-        ".tif",
-        ".tiff",
-        ".webp",
-        ".ppm",
-        ".pgm",
-        ".pbm",
-        ".pnm",
-        ".avif",
-        ".jp2",
-        ".j2k",
-        ".mpo",
-    ]
-)
-"""File name endings (lower case) by which images are found in folders."""
-
-UNREAD_EXTENSIONS = frozenset(
-    [".heic", ".heif", ".jxl", ".dng", ".nef", ".cr2", ".arw", ".dcm", ".tga", ".psd"]
-)
-"""File name endings (lower case) of images that are not read, which people may take for read."""
 
 MAX_PIXELS = 178_956_970
 """Largest image decoded, in pixels; Pillow's own limit against decompression bombs."""
@@ -205,105 +173,3 @@ def _over(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
         under = Image.new("RGBA", rgba.size, (*background, 255))
         shown.paste(Image.alpha_composite(under, rgba).convert("RGB"), (0, rows.start))
     return shown
-
-
-def is_image_name(path: Path) -> bool:
-    """Return True for a file name that ends as images do."""
-    return path.suffix.lower() in EXTENSIONS
-
-
-def visible_files(folder: Path) -> list[Path]:
-    """Files in a folder, also of an archive, searched deeply and sorted.
-
-    Nothing whose name, or whose folder's name, begins with a dot is among them.
-    Links to folders are followed, each real folder is searched once. Links that lead nowhere,
-    pipes, devices, and empty folders that are called like images are among the files, for whoever
-    reads them to complain.
-
-    Raises:
-        InputError: a folder that may not be read.
-    """
-    if found := find_archive(folder):
-        return [found[0] / name for name in open_archive(found[0]).below(found[1])]
-    files = walk(folder, _refuse_folder)
-    return sorted(path for path in files if is_image_name(path) or not is_dir(path))
-
-
-def holds_images(folder: Path) -> bool:
-    """Return True where a file in a folder, searched as `visible_files` does, is named as an image.
-
-    Raises:
-        InputError: a folder that may not be read.
-    """
-    return any(is_image_name(path) for path in walk(folder, _refuse_folder))
-
-
-def sub_folders(folder: Path) -> list[Path]:
-    """Folders directly in a folder, also of an archive, sorted; none whose name begins with a dot.
-
-    Raises:
-        InputError: a folder that may not be read.
-    """
-    if found := find_archive(folder):
-        return [found[0] / name for name in folders_in(open_archive(found[0]), found[1])]
-    try:
-        # scandir knows folders from files without asking for each
-        with os.scandir(folder) as entries:
-            return sorted(
-                Path(entry.path)
-                for entry in entries
-                if not is_passed_over(entry.name) and entry.is_dir()
-            )
-    except OSError as error:
-        _refuse_folder(error)
-
-
-def is_folder(path: Path) -> bool:
-    """Return True for a folder, on disk or in an archive; an archive is one."""
-    if found := find_archive(path):
-        return found[1] in open_archive(found[0]).folders
-    return is_dir(path)
-
-
-def direct_files(folder: Path) -> list[Path]:
-    """Files directly in a folder, also of an archive, sorted; none whose name begins with a dot."""
-    if find_archive(folder):
-        return [path for path in visible_files(folder) if path.parent == folder]
-    return sorted(path for path in folder.iterdir() if path.name[0] != "." and not is_dir(path))
-
-
-def _refuse_folder(error: OSError) -> NoReturn:
-    raise InputError(f"{error.filename}: this folder cannot be read: {error.strerror}") from error
-
-
-def find_images(patterns: list[str]) -> Iterator[Path]:
-    """Yield the image files that files, folders (searched deeply) and glob patterns name, once.
-
-    A single file is taken as it is named, whether it exists or not: reading it tells.
-
-    Raises:
-        InputError: a folder without images, or a pattern that matches no file.
-    """
-    seen: set[Path] = set()
-    for pattern in patterns:
-        for path in _expand(pattern):
-            if path not in seen:
-                seen.add(path)
-                yield path
-
-
-def _expand(pattern: str) -> list[Path]:
-    path = Path(pattern)
-    if is_folder(path):
-        found = [file for file in visible_files(path) if is_image_name(file)]
-        if not found:
-            raise InputError(
-                f"{pattern}: no images in this folder (looked for {', '.join(sorted(EXTENSIONS))})"
-            )
-        return found
-    if is_file(path) or not any(sign in pattern for sign in "*?["):
-        return [path]
-    found = [file for file in expand(pattern, _refuse_folder) if is_file(file)]
-    if not found:
-        raise InputError(f"{pattern}: the pattern matches no file")
-    return found

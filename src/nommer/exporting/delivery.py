@@ -16,8 +16,9 @@ from nommer.files import sync_folder, write_json
 from nommer.inference.inputs import images_to_compare
 from nommer.models.storage import load, network_of
 from nommer.progress import notice
-from nommer.runs.folder import check_inputs_outside, results_folder, run_of
+from nommer.runs.folder import run_of
 from nommer.runs.results import ENVIRONMENT, check_folder, environment, held
+from nommer.runs.results_folder import check_inputs_outside, results_folder
 from nommer.settings.export import ExportSettings
 from nommer.tasks.exporting import ParityReport
 from nommer.tasks.registry import task_of

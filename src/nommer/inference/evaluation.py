@@ -18,12 +18,13 @@ from nommer.errors import InputError, refuse_options
 from nommer.inference.precision import computation_of, precision_for
 from nommer.models.storage import Model, load, network_of
 from nommer.progress import notice
-from nommer.runs.folder import RunFolder, results_folder, run_of
+from nommer.runs.folder import RunFolder, run_of
 from nommer.runs.results import check_outside
+from nommer.runs.results_folder import results_folder
 from nommer.settings.choices import Precision, SplitChoice
 from nommer.settings.evaluate import EvaluateSettings
 from nommer.settings.labels import LabelOptions
-from nommer.settings.train import default_workers
+from nommer.settings.train_defaults import default_workers
 from nommer.tasks.data import Data
 from nommer.tasks.evaluation import Evaluation, evaluate
 from nommer.tasks.module import Report

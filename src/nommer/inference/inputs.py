@@ -7,7 +7,7 @@ from pathlib import Path
 from nommer.acceleration.fuse import fuse
 from nommer.data.formats.classification import is_classification_alone
 from nommer.data.formats.labelled import read_split
-from nommer.data.images import find_images, is_image_name
+from nommer.data.image_paths import find_images, is_image_name
 from nommer.distributed.devices import torch_device
 from nommer.errors import InputError
 from nommer.inference.evaluation import data_of_run

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nommer.acceleration.compile import exact_float32
 from nommer.data.audit import look_at_range
-from nommer.data.images import find_images
+from nommer.data.image_paths import find_images
 from nommer.distributed.devices import torch_device
 from nommer.errors import refuse_given, refuse_options
 from nommer.files import write_json
@@ -15,8 +15,9 @@ from nommer.inference.inputs import load_to, or_of_zoo, read_list
 from nommer.inference.precision import autocast, computation_of, precision_for
 from nommer.predictions import Classification, Detections, Failure, SegmentationSummary
 from nommer.progress import notice
-from nommer.runs.folder import results_folder, run_of
+from nommer.runs.folder import run_of
 from nommer.runs.results import ENVIRONMENT, environment
+from nommer.runs.results_folder import results_folder
 from nommer.settings.predict import PredictSettings
 from nommer.tasks.registry import task_of
 

@@ -2,7 +2,6 @@
 
 import shlex
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -19,15 +18,13 @@ from nommer.runs.changes import (
     describe_changes,
     tell_contents,
 )
-from nommer.runs.lock import check_unlocked, telling_what_cannot_be_made
+from nommer.runs.lock import check_unlocked
 from nommer.runs.plain import check_plain, read_own
 from nommer.runs.results import (
     CHECKPOINTS,
     CONFIG,
     check_folder,
-    check_outside,
     is_ours,
-    prepare_folder,
 )
 from nommer.settings.old_names import in_todays_names
 from nommer.settings.train import TrainSettings
@@ -231,62 +228,6 @@ def run_of(model: Path) -> RunFolder:
         if model.name == "model" and (model.parent / "config.yaml").is_file()
         else model
     )
-
-
-def check_inputs_outside(model: Path | None, images: Iterable[Path], out: Path) -> None:
-    """Refuse to overwrite a folder that holds the model or an image; a model of the zoo is in none.
-
-    Raises:
-        InputError: the first that lies in `out`.
-    """
-    for path in images if model is None or not model.exists() else (model, *images):
-        check_outside(path, out)
-
-
-def results_folder(
-    model: Path | None,
-    verb: str,
-    out: Path | str | None,
-    *,
-    overwrite: bool,
-    images: Iterable[Path] = (),
-) -> Path:
-    """The folder for results of `verb`.
-
-    `out`, or a new one `<verb>`, `<verb>-2`, ... in the run folder.
-
-    For a model that is not in a run folder, the new one is made in the current folder; without a
-    model, or for one of the zoo, in `runs`.
-
-    Raises:
-        InputError: `out` may not be used; or it would be emptied, and the model or one of the
-            `images` lies in it.
-    """
-    if out is not None:
-        if overwrite:
-            check_inputs_outside(model, images, Path(out))
-        prepare_folder(Path(out), overwrite=overwrite)
-        return Path(out)
-    run = None if model is None or not model.exists() else run_of(model)
-    base = Path("runs") if run is None else run.path if run.config.is_file() else Path()
-    with telling_what_cannot_be_made(base / verb):
-        base.mkdir(parents=True, exist_ok=True)
-        folder = _new_folder(base, verb)
-    prepare_folder(folder)
-    return folder
-
-
-def _new_folder(base: Path, name: str) -> Path:
-    """Make `name`, or else `name-2`, `name-3`, ....
-
-    The first that nobody else has made, even at the same moment.
-    """
-    folder, number = base / name, 2
-    while True:
-        with suppress(FileExistsError):
-            folder.mkdir()
-            return folder
-        folder, number = base / f"{name}-{number}", number + 1
 
 
 def plain(value: Any) -> Any:

@@ -1,6 +1,5 @@
 """Everything that `nommer train` is told."""
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
@@ -16,7 +15,7 @@ from nommer.settings.distillation import DistillationOptions
 from nommer.settings.labels import LabelOptions
 from nommer.settings.network import PEER, NetworkOptions, check_model
 from nommer.settings.optim import Optim
-from nommer.settings.pixels import SMALL_IMAGE, PixelOptions
+from nommer.settings.pixels import PixelOptions
 from nommer.settings.schema import Settings, Takes, given, required
 from nommer.settings.segmentation import SegmentationOptions
 from nommer.zoo import entry_meant_by
@@ -24,7 +23,6 @@ from nommer.zoo import entry_meant_by
 TIMM = "timm"
 """Value of `pretrained` for timm's own weights, from its hub."""
 
-LARGEST_DEFAULT_CROP = 512
 LAST_STAGE = 4
 
 _UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
@@ -267,24 +265,6 @@ class TrainSettings(Settings):
     def normalisation(self) -> dict[str, Any]:
         """The options of `pixels` for a task that sees whole images, once they are resolved."""
         return {name: value for name, value in vars(self.pixels).items() if name not in _CROPPING}
-
-
-def default_image_size(short_side: int) -> int:
-    """Return the image size for a median shorter side: 224, of small images theirs by 32s."""
-    return 224 if short_side >= SMALL_IMAGE else max(32, round(short_side / 32) * 32)
-
-
-def default_crop(short_side: int) -> int:
-    """Return the side of a segmenter's training crops for a median shorter side: at most 512."""
-    return max(32, min(LARGEST_DEFAULT_CROP, short_side // 32 * 32))
-
-
-def default_workers() -> int:
-    """Return the number of decoding processes: one per usable core but one, at most 8."""
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    return max(1, min(8, cores - 1))
 
 
 def parse_duration(text: str) -> float:

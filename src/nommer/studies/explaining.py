@@ -6,7 +6,7 @@ from typing import cast
 
 from torch import Tensor
 
-from nommer.data.images import find_images
+from nommer.data.image_paths import find_images
 from nommer.errors import InputError
 from nommer.figures import save_figure
 from nommer.files import write_json
@@ -19,7 +19,7 @@ from nommer.nominations.images import explain_images
 from nommer.nominations.tokens import parse_pixels
 from nommer.predictions import Classification, Failure
 from nommer.progress import track
-from nommer.runs.folder import results_folder
+from nommer.runs.results_folder import results_folder
 from nommer.settings.explain import ExplainSettings
 from nommer.studies.figures import sensitivity_figure
 from nommer.studies.study import StudyResult

@@ -1,54 +1,26 @@
 """The report of a study: what was found, for somebody who has not read the paper."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from torchvision.transforms.v2.functional import to_pil_image
 
 from nommer.backbone.contexts import CONTEXTS
 from nommer.intervals import RESAMPLES
-from nommer.models.recogniser import ImagePreparation
-from nommer.nominations.explanation import Explanation
 from nommer.report import Page
 from nommer.studies import wording
-from nommer.studies.effects import ALL_BLOCKS, AS_IT_IS, EVERYWHERE
-from nommer.studies.examples import say_tokens, short_name, shortened, spread
-from nommer.studies.faithfulness import Decisions
+from nommer.studies.effects import ALL_BLOCKS, EVERYWHERE
+from nommer.studies.examples import say_tokens, short_name, shortened
 from nommer.studies.figures import (
     MOST_GROUPS,
-    curves_figure,
     epochs_figure,
     matrix_figure,
-    sensitivity_figure,
     shares_figure,
     shown_groups,
 )
+from nommer.studies.found import Found, with_interval
 from nommer.studies.pattern import Rows
-
-
-@dataclass(frozen=True)
-class Found:
-    """All that a report tells of."""
-
-    tables: Mapping[str, Rows]
-    absent: Mapping[str, str]
-    wording: Mapping[str, str]
-    """The task's own, of the sections on parts of the images."""
-    facts: Mapping[str, Any]
-    """Facts by name.
-
-    "model", "data", "split", "images", "images_judged", "shrunk", "token", "seed", "measure",
-    "measure_name", "contexts" and "fusion" of the network.
-    """
-    command: str
-    explanations: Sequence[Explanation] = ()
-    """Of some images, as examples."""
-    decisions: Decisions | None = None
-    normalisation: ImagePreparation | None = None
-    class_names: Sequence[str] = ()
+from nommer.studies.report_effects import tell_curves, tell_decisions, tell_effects
 
 
 def save_report(found: Found, path: Path) -> None:
@@ -76,9 +48,9 @@ def save_report(found: Found, path: Path) -> None:
     for name in wording.FACETS:
         _tell_facet(page, found, name)
     _tell_agreement(page, found)
-    _tell_effects(page, found)
-    _tell_decisions(page, found)
-    _tell_curves(page, found)
+    tell_effects(page, found)
+    tell_decisions(page, found)
+    tell_curves(page, found)
     if found.absent:
         page.section("What could not be had")
         page.table(
@@ -111,18 +83,6 @@ def takeaway(found: Found) -> str:
             f"{found.facts['measure_name']}."
         )
     return " ".join(sentences)
-
-
-def with_interval(row: Mapping[str, Any], name: str) -> str:
-    """A number of a row with its interval."""
-    low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
-    value = _digits(row[name])
-    return value if low is None or high is None else f"{value} [{_digits(low)}, {_digits(high)}]"
-
-
-def _digits(value: float | None) -> str:
-    text = "n/a" if value is None else f"{value:.3f}"
-    return "0.000" if text == "-0.000" else text
 
 
 def _tell_shares(page: Page, found: Found) -> None:
@@ -269,101 +229,3 @@ def _tell_agreement(page: Page, found: Found) -> None:
         ],
         caption="At the same place, on the finer grid of the two blocks.",
     )
-
-
-def _tell_effects(page: Page, found: Found) -> None:
-    rows, facts = found.tables["interventions"], found.facts
-    parts = tuple(dict.fromkeys(row["part"] for row in rows if row["part"] != EVERYWHERE))
-    told = {name: facts[name] for name in ("fusion", "images_judged", "seed", "measure_name")}
-    page.section("Does it matter?", wording.effects(**told, parts=parts, resamples=RESAMPLES))
-    changed = [row for row in rows if row["block"] != AS_IT_IS]
-    places = list(dict.fromkeys(_place(row) for row in changed))
-    kinds = list(dict.fromkeys(row["intervention"] for row in changed))
-    changes = np.full((len(places), len(kinds)), np.nan)
-    for row in changed:
-        changes[places.index(_place(row)), kinds.index(row["intervention"])] = row["change"]
-    page.figure(
-        matrix_figure(places, changes, columns=kinds, label=f"change of {facts['measure_name']}"),
-        caption=f"Change of {facts['measure_name']} when a block, or all of them, nominate "
-        "something else.",
-        alt="; ".join(
-            f"{_place(row)}, {row['intervention']}: {with_interval(row, 'change')}"
-            for row in changed
-        ),
-    )
-    named = dict.fromkeys(name for row in changed for name in row if not name.endswith(_ENDS))
-    numbers = [name for name in named if name not in ("block", "part", "intervention")]
-    page.table(
-        ["block", "nominated instead", *(name.replace("_", " ") for name in numbers)],
-        [
-            [
-                _place(row),
-                row["intervention"],
-                *(with_interval(row, n) if n in row else None for n in numbers),
-            ]
-            for row in rows
-        ],
-        caption="The first row is the model as it is: interventions.csv.",
-    )
-
-
-def _place(row: Mapping[str, Any]) -> str:
-    """The blocks, and the part of the images, that nominate otherwise."""
-    return str(row["block"]) if row["part"] == EVERYWHERE else f"{row['block']}, {row['part']}"
-
-
-def _tell_decisions(page: Page, found: Found) -> None:
-    decisions = found.decisions
-    if decisions is None or found.normalisation is None:
-        return
-    page.section("Which nominations a decision hangs on", wording.DECISIONS)
-    pictures = [
-        (
-            to_pil_image(found.normalisation.denormalise(decisions.images[index])),
-            decisions.sensitivities[index],
-            f"{decisions.samples[index].path.name}: {found.class_names[decisions.answers[index]]}",
-        )
-        for index in spread(len(decisions.answers), _EXAMPLES)
-    ]
-    page.figure(
-        sensitivity_figure(pictures),
-        caption="Red: without the nominations made here the answer is less probable; blue: more. "
-        "All: sensitivity.csv.",
-        alt="; ".join(
-            f"{caption}: at most {float(map_.max()):+.3f}" for _, map_, caption in pictures
-        ),
-    )
-
-
-def _tell_curves(page: Page, found: Found) -> None:
-    if "curves" not in found.tables:
-        return
-    rows = found.tables["areas"]
-    page.section(
-        "Do maps of nominations tell what matters?", wording.CURVES.format(images=rows[0]["images"])
-    )
-    page.figure(
-        curves_figure(found.tables["curves"]),
-        caption="Mean probability of the answers while cells are deleted, and inserted: "
-        "curves.csv.",
-        alt="; ".join(f"{row['order']}, {row['way']}: area {row['area']:.3f}" for row in rows),
-    )
-    page.table(
-        ["order of the cells", "way", "area", "difference to random order"],
-        [
-            [
-                row["order"],
-                row["way"],
-                with_interval(row, "area"),
-                with_interval(row, "against_random"),
-            ]
-            for row in rows
-        ],
-        caption="Area under the curve. Deletion: the smaller, the better the map; insertion: the "
-        "larger. areas.csv",
-    )
-
-
-_ENDS = ("_low", "_high")
-
-_EXAMPLES = 6

@@ -16,13 +16,15 @@ from nommer.models.storage import nommer_of
 from nommer.nominations.explanation import Explanation
 from nommer.nominations.trace import holds_nominations
 from nommer.progress import notice
-from nommer.runs.folder import RunFolder, results_folder
+from nommer.runs.folder import RunFolder
+from nommer.runs.results_folder import results_folder
 from nommer.settings.explain import ExplainSettings
 from nommer.studies.effects import draw_images, measure_effects
 from nommer.studies.examples import explain_examples, token_rows
 from nommer.studies.faithfulness import Faithfulness, measure_faithfulness
+from nommer.studies.found import Found
 from nommer.studies.pattern import Rows, observe
-from nommer.studies.report import Found, save_report
+from nommer.studies.report import save_report
 from nommer.tasks.data import Data
 from nommer.tasks.module import Report
 from nommer.tasks.studying import study_of

@@ -6,7 +6,8 @@ from nommer.data.module import Loading
 from nommer.data.transforms import check_policy
 from nommer.distributed.devices import parse_device, processes_of, resolve_precision
 from nommer.errors import InputError
-from nommer.settings.train import TrainSettings, default_workers
+from nommer.settings.train import TrainSettings
+from nommer.settings.train_defaults import default_workers
 from nommer.tasks.optimiser import check_optimiser
 
 

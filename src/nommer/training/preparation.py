@@ -22,10 +22,11 @@ from nommer.runs.folder import RunFolder
 from nommer.runs.lock import locked
 from nommer.runs.results import check_outside, environment, prepare_folder, read_environment
 from nommer.settings.own_parts import OwnParts
-from nommer.settings.train import TrainSettings, default_image_size
+from nommer.settings.train import TrainSettings
+from nommer.settings.train_defaults import default_image_size
 from nommer.tasks.data import Auditing, Found
 from nommer.tasks.module import TaskModule
-from nommer.tasks.pretrained import like_pretrained
+from nommer.tasks.pretrained_settings import like_pretrained
 from nommer.tasks.registry import task_for
 from nommer.tasks.resolve import check_names
 from nommer.tasks.task import Task

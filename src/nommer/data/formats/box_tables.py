@@ -18,7 +18,7 @@ from nommer.data.formats.image_files import UNKNOWN_SIZE, ImageFiles
 from nommer.data.formats.labelled import Issue, Split, problem, shorten, split_of
 from nommer.data.formats.listed import read_text
 from nommer.data.formats.objects import Box, DetectionFolders, to_id, to_number
-from nommer.data.images import direct_files, sub_folders
+from nommer.data.image_paths import direct_files, sub_folders
 from nommer.errors import InputError
 from nommer.shown import quote
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from nommer.data.formats.labelled import split_of
 from nommer.data.formats.mask_classes import MaskClass, MaskClasses
-from nommer.data.images import sub_folders
+from nommer.data.image_paths import sub_folders
 from nommer.data.parsing import read_text
 from nommer.errors import InputError
 

@@ -9,7 +9,7 @@ from nommer.data.formats import folders, hugging_face, imagenet, shards, tables
 from nommer.data.formats.folder_names import ALL_FOLDERS
 from nommer.data.formats.folders import ClassFolders
 from nommer.data.formats.labelled import split_of
-from nommer.data.images import is_folder, sub_folders
+from nommer.data.image_paths import is_folder, sub_folders
 from nommer.errors import InputError
 from nommer.settings.labels import LabelOptions
 

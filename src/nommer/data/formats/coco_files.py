@@ -10,7 +10,7 @@ from typing import Any
 
 from nommer.data.archives import read_bytes
 from nommer.data.formats.labelled import Issue, Split, problem, split_of
-from nommer.data.images import sub_folders
+from nommer.data.image_paths import sub_folders
 from nommer.data.parsing import parse_json
 from nommer.errors import InputError
 

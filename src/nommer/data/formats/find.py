@@ -15,7 +15,7 @@ from nommer.data.formats import (
 from nommer.data.formats.labelled import check_folder
 from nommer.data.formats.recognise import FORMATS, choose_format
 from nommer.data.formats.unread import find_unread
-from nommer.data.images import is_image_name, sub_folders, visible_files
+from nommer.data.image_paths import is_image_name, sub_folders, visible_files
 from nommer.errors import InputError
 from nommer.settings.labels import LabelOptions
 

@@ -22,7 +22,13 @@ from nommer.data.formats.labelled import (
 )
 from nommer.data.formats.oddities import find_oddities
 from nommer.data.formats.suspects import check_class_folders, image_files
-from nommer.data.images import direct_files, is_folder, is_image_name, sub_folders, visible_files
+from nommer.data.image_paths import (
+    direct_files,
+    is_folder,
+    is_image_name,
+    sub_folders,
+    visible_files,
+)
 from nommer.errors import InputError
 from nommer.settings.labels import LabelOptions
 from nommer.shown import quote

@@ -15,7 +15,7 @@ from nommer.data.archives import open_rows
 from nommer.data.formats.folders import ClassFolders
 from nommer.data.formats.labelled import Issue, Split, shorten, split_of
 from nommer.data.formats.listed import Entry, collect
-from nommer.data.images import sub_folders
+from nommer.data.image_paths import sub_folders
 from nommer.data.parsing import parse_json, read_text
 from nommer.errors import InputError
 

@@ -8,7 +8,8 @@ from unicodedata import normalize
 
 from nommer.data.exif import FIRST_SIDEWAYS, orientation_of, stored_size
 from nommer.data.formats.labelled import SPLIT_FOLDERS, Split
-from nommer.data.images import ImageError, image_errors, is_image_name, open_image, visible_files
+from nommer.data.image_paths import is_image_name, visible_files
+from nommer.data.images import ImageError, image_errors, open_image
 from nommer.data.parallel import read_all
 from nommer.errors import InputError
 from nommer.shown import quote

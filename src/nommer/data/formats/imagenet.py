@@ -17,7 +17,13 @@ from nommer.data.archives import pass_over_wrappers
 from nommer.data.formats.folders import ClassFolders, split_archives
 from nommer.data.formats.labelled import Issue, Split, check_names, no_image, problem, shorten
 from nommer.data.formats.listed import Entry, collect, read_text
-from nommer.data.images import direct_files, is_folder, is_image_name, sub_folders, visible_files
+from nommer.data.image_paths import (
+    direct_files,
+    is_folder,
+    is_image_name,
+    sub_folders,
+    visible_files,
+)
 from nommer.errors import InputError
 
 LAYOUTS = """\

@@ -17,7 +17,8 @@ from nommer.data.formats.mask_layouts import Layout, find_layout
 from nommer.data.formats.mask_pairs import MaskSample, pair_parts
 from nommer.data.formats.object_masks import box_of, encode_map
 from nommer.data.formats.objects import DetectionFolders, DetectionSample, Objects
-from nommer.data.images import ImageError, image_errors, is_image_name, open_image, visible_files
+from nommer.data.image_paths import is_image_name, visible_files
+from nommer.data.images import ImageError, image_errors, open_image
 from nommer.data.masks import read_pixels
 from nommer.data.parallel import read_all
 from nommer.errors import InputError

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 from nommer.data.archives import find_archive
-from nommer.data.images import UNREAD_EXTENSIONS, is_folder, sub_folders
+from nommer.data.image_paths import UNREAD_EXTENSIONS, is_folder, sub_folders
 from nommer.errors import InputError
 from nommer.shown import as_cell, cut, of_cell, quote
 

@@ -22,7 +22,7 @@ from nommer.data.formats.folder_names import IMAGE_FOLDERS, kind_of
 from nommer.data.formats.image_files import UNKNOWN_SIZE
 from nommer.data.formats.labelled import Issue, Split, problem, split_of
 from nommer.data.formats.objects import Box, DetectionFolders, to_id, to_number
-from nommer.data.images import direct_files, is_image_name, sub_folders
+from nommer.data.image_paths import direct_files, is_image_name, sub_folders
 from nommer.data.parallel import read_all
 from nommer.data.parsing import parse_json
 from nommer.errors import InputError

@@ -8,7 +8,7 @@ from nommer.data.archives import read_bytes
 from nommer.data.formats.folders import ClassFolders, Sample
 from nommer.data.formats.labelled import Issue, Split, check_names, shorten
 from nommer.data.formats.oddities import find_oddities
-from nommer.data.images import direct_files
+from nommer.data.image_paths import direct_files
 from nommer.errors import InputError
 from nommer.shown import quote
 

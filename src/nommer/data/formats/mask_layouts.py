@@ -11,7 +11,7 @@ from nommer.data.formats.folder_names import (
     split_and_kind,
 )
 from nommer.data.formats.labelled import Issue, Split, problem, split_of
-from nommer.data.images import direct_files, holds_images, is_image_name, sub_folders
+from nommer.data.image_paths import direct_files, holds_images, is_image_name, sub_folders
 from nommer.errors import InputError
 
 LAYOUTS = """accepted layouts for semantic segmentation:

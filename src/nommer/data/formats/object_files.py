@@ -15,7 +15,8 @@ from nommer.data.formats.described import DescribedImage, NamedObject, collect_d
 from nommer.data.formats.labelled import Issue, Split, problem, split_of
 from nommer.data.formats.object_masks import box_of
 from nommer.data.formats.objects import DetectionFolders
-from nommer.data.images import ImageError, direct_files, is_image_name, sub_folders
+from nommer.data.image_paths import direct_files, is_image_name, sub_folders
+from nommer.data.images import ImageError
 from nommer.data.masks import read_pixels
 from nommer.data.parallel import read_all
 from nommer.errors import InputError

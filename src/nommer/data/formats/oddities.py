@@ -8,7 +8,7 @@ from unicodedata import normalize
 
 from nommer.data.archives import find_archive, open_archive
 from nommer.data.formats.labelled import Issue, problem
-from nommer.data.images import is_image_name
+from nommer.data.image_paths import is_image_name
 from nommer.data.walking import is_passed_over, is_system_folder
 from nommer.errors import InputError
 from nommer.shown import quote

@@ -18,7 +18,7 @@ from nommer.data.archives import is_archive_name, read_bytes
 from nommer.data.formats.folders import ClassFolders
 from nommer.data.formats.labelled import Issue, Split, problem, split_of
 from nommer.data.formats.listed import NAME_FILES, Entry, collect
-from nommer.data.images import direct_files, is_image_name, sub_folders, visible_files
+from nommer.data.image_paths import direct_files, is_image_name, sub_folders, visible_files
 from nommer.data.parallel import read_all
 from nommer.data.parsing import parse_json
 from nommer.errors import InputError

@@ -15,7 +15,8 @@ import numpy as np
 from nommer.data.formats.folder_names import ALL_FOLDERS, kind_of, split_and_kind
 from nommer.data.formats.mask_layouts import MASK_ENDINGS
 from nommer.data.formats.unread import find_unread, looks_like_yolo
-from nommer.data.images import ImageError, image_errors, is_image_name, open_image, visible_files
+from nommer.data.image_paths import is_image_name, visible_files
+from nommer.data.images import ImageError, image_errors, open_image
 from nommer.errors import InputError
 
 _MOST_FOLDERS = 12

@@ -26,7 +26,7 @@ from nommer.data.formats.labelled import SPLIT_FOLDERS, Issue, Split, shorten, s
 from nommer.data.formats.listed import NAME_FILES, Entry, collect, read_text
 from nommer.data.formats.multi_label import PLURAL_NAMES, TableRow, Tagging, find_tagging
 from nommer.data.formats.spelling import spelled
-from nommer.data.images import direct_files, sub_folders
+from nommer.data.image_paths import direct_files, sub_folders
 from nommer.errors import InputError
 from nommer.files import exists
 from nommer.shown import quote

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nommer.data.archives import is_archive_name
-from nommer.data.images import direct_files, sub_folders
+from nommer.data.image_paths import direct_files, sub_folders
 
 _HEAD = 1 << 16
 """Bytes of a file that are looked into."""

@@ -22,7 +22,7 @@ from nommer.data.formats.labelled import Issue, Split, problem, shorten, split_o
 from nommer.data.formats.mask_layouts import find_lists
 from nommer.data.formats.mask_pairs import Key, by_key, read_list
 from nommer.data.formats.objects import Box, DetectionFolders, to_number
-from nommer.data.images import direct_files, is_image_name, sub_folders, visible_files
+from nommer.data.image_paths import direct_files, is_image_name, sub_folders, visible_files
 from nommer.data.parallel import read_all
 from nommer.data.parsing import parse_xml
 from nommer.errors import InputError

@@ -7,7 +7,7 @@ from typing import Any
 
 from nommer.data.formats.labelled import Issue, Split, no_image, problem
 from nommer.data.formats.yolo_description import KEYS
-from nommer.data.images import direct_files, is_image_name, visible_files
+from nommer.data.image_paths import direct_files, is_image_name, visible_files
 from nommer.data.parsing import read_text
 from nommer.errors import InputError
 

@@ -8,7 +8,8 @@ from nommer.data.transforms import Preprocessing
 from nommer.errors import InputError
 from nommer.models.classification import Classifier
 from nommer.settings.pixels import PixelOptions
-from nommer.settings.train import TrainSettings, default_image_size
+from nommer.settings.train import TrainSettings
+from nommer.settings.train_defaults import default_image_size
 from nommer.tasks.data import Found
 from nommer.tasks.model import TaskModel
 from nommer.tasks.networks import build_network, check_peer_size, resolve_network

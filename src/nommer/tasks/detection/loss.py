@@ -17,7 +17,8 @@ from nommer.settings.inference import Inference
 from nommer.settings.optim import Optim
 from nommer.settings.train import TrainSettings
 from nommer.tasks.data import Found
-from nommer.tasks.detection.metrics import ImageAnswer, evaluate_detections
+from nommer.tasks.detection.matching import ImageAnswer
+from nommer.tasks.detection.metrics import evaluate_detections
 from nommer.tasks.module import TaskModule
 
 

@@ -19,7 +19,8 @@ from nommer.models.detection import Detector
 from nommer.predictions import Detections, Failure
 from nommer.progress import track
 from nommer.tasks.detection.answers import save_detections
-from nommer.tasks.detection.metrics import DetectionReport, ImageAnswer, match
+from nommer.tasks.detection.matching import ImageAnswer, match
+from nommer.tasks.detection.metrics import DetectionReport
 from nommer.tasks.evaluation import Evaluation
 from nommer.tasks.plots import plot_confusion, plot_precision_recall, plot_rows
 from nommer.tasks.results import TaskResults

@@ -24,7 +24,8 @@ from nommer.nominations.regions import (
 )
 from nommer.predictions.detection import SURE
 from nommer.tasks.detection.loss import DetectionModule
-from nommer.tasks.detection.metrics import ImageAnswer, coco_evaluation, match
+from nommer.tasks.detection.matching import ImageAnswer, match
+from nommer.tasks.detection.metrics import coco_evaluation
 from nommer.tasks.evaluation import Evaluation
 from nommer.tasks.studying import OBJECTS_AND_BACKGROUND, AnswerChange, KnownRegions, Study
 

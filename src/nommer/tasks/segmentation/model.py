@@ -6,7 +6,8 @@ from typing import Any
 from nommer.data.joint_transforms import DensePreprocessing
 from nommer.models.segmentation import Segmenter
 from nommer.models.upernet import UPerNet
-from nommer.settings.train import TrainSettings, default_crop
+from nommer.settings.train import TrainSettings
+from nommer.settings.train_defaults import default_crop
 from nommer.tasks.data import Found
 from nommer.tasks.model import TaskModel
 from nommer.tasks.networks import build_network, count_features, resolve_network
