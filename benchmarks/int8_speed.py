@@ -16,8 +16,8 @@ from time import perf_counter
 
 import numpy as np
 
-from nommer.models.exported import METADATA, open_session
 from nommer.models.exported_networks import INPUT
+from nommer.models.onnx_files import METADATA, open_session
 
 
 def main() -> None:

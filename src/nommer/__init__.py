@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         export,
         predict,
         replay,
+        serve,
         train,
     )
     from nommer.backbone.config import NomMerConfig
@@ -42,6 +43,7 @@ _VERBS = (
     "export",
     "predict",
     "replay",
+    "serve",
     "train",
 )
 
@@ -77,6 +79,7 @@ __all__ = [
     "load",
     "predict",
     "replay",
+    "serve",
     "train",
 ]
 

@@ -15,6 +15,7 @@ from nommer.settings.export import ExportSettings
 from nommer.settings.own_parts import TrainCall
 from nommer.settings.predict import PredictSettings
 from nommer.settings.replay import ReplaySettings
+from nommer.settings.serve import ServeSettings
 from nommer.settings.verbs import verb
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ __all__ = [
     "export",
     "predict",
     "replay",
+    "serve",
     "train",
 ]
 
@@ -137,6 +139,22 @@ def export(settings: ExportSettings) -> "ExportResult":
     from nommer.exporting.delivery import export_to_file
 
     return export_to_file(settings)
+
+
+@verb(ServeSettings)
+def serve(settings: ServeSettings) -> None:
+    """Answer images over HTTP, until SIGTERM or Ctrl-C.
+
+    Whole exported files are served without loading PyTorch; what was taken is answered before the
+    end. With NOMMER_TOKEN in the environment requests must bear it. docs/serving.md has the routes.
+    """
+    from nommer.extras import require
+
+    for package in ("fastapi", "uvicorn", "python_multipart", "prometheus_client"):
+        require(package, "serve", "serve")
+    from nommer.serving.server import serve_models
+
+    serve_models(settings)
 
 
 @verb(BenchmarkSettings)

@@ -12,7 +12,7 @@ import nommer
 from nommer.checksums import BLANK, stamped
 from nommer.exporting import export, quantising
 from nommer.exporting.delivery import delivery
-from nommer.models.exported import CHECKSUM, METADATA, open_session
+from nommer.models.onnx_files import CHECKSUM, METADATA, open_session
 from nommer.models.storage import load, save_model
 from nommer.settings.export import ExportSettings
 

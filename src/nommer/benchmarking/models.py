@@ -19,7 +19,7 @@ from nommer.acceleration.fuse import fuse
 from nommer.acceleration.training import accelerate
 from nommer.benchmarking.cases import Case
 from nommer.errors import InputError
-from nommer.models.exported import open_session
+from nommer.models.onnx_files import open_session
 
 DTYPES = {"32": torch.float32, "bf16": torch.bfloat16, "16": torch.float16}
 """The number formats in which precisions compute products."""

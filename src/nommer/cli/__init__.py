@@ -90,8 +90,11 @@ def run(arguments: Sequence[str]) -> int:
 def call(verb: str, arguments: Sequence[str]) -> int:
     """Call a verb with the settings that its arguments name, and show the result."""
     result = getattr(api, verb)(**parse(arguments))
+    shown = COMMANDS[verb].show
+    if shown is None:
+        return 0
     console = import_module("nommer.progress").make_console()
-    show = getattr(import_module("nommer.screen"), COMMANDS[verb].show)
+    show = getattr(import_module("nommer.screen"), shown)
     return int(show(result, console))  # names of files and classes are no markup
 
 

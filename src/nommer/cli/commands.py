@@ -13,6 +13,7 @@ from nommer.settings.explain import ExplainSettings
 from nommer.settings.export import ExportSettings
 from nommer.settings.predict import PredictSettings
 from nommer.settings.replay import ReplaySettings
+from nommer.settings.serve import ServeSettings
 from nommer.settings.train import TrainSettings
 
 
@@ -21,8 +22,9 @@ class Command:
     """A verb on the command line."""
 
     settings: type[Any]
-    show: str
-    """Name of the function of `screen` that prints its result and returns the exit code."""
+    show: str | None
+    """Name of the function of `screen` that prints its result and returns the exit code; None where
+    there is nothing to print, nor any need for what `screen` loads."""
 
 
 COMMANDS = {
@@ -33,6 +35,7 @@ COMMANDS = {
     "predict": Command(PredictSettings, "show_predictions"),
     "explain": Command(ExplainSettings, "show_explanations"),
     "export": Command(ExportSettings, "show_export"),
+    "serve": Command(ServeSettings, None),
     "benchmark": Command(BenchmarkSettings, "show_benchmark"),
     "demo": Command(DemoSettings, "show_demo"),
 }

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from nommer.cli.commands import COMMANDS, description
-from nommer.cli.options import Option, groups_of, options_of, texts
+from nommer.cli.options import MANY, Option, groups_of, options_of, texts
 from nommer.errors import InputError
 from nommer.recipes import recipe_names
 from nommer.settings.documentation import brief, default_in_words
@@ -122,12 +122,12 @@ def _usage(verb: str, options: Sequence[Option]) -> Iterator[str]:
         words = [f"{one.dashed} {one.value}" for one in needed]
     else:
         words = [one.name.upper() for one in needed]
-    images = ["[IMAGES ...]" for one in options if one.name == "images"]
+    images = [f"[{one.name.upper()} ...]" for one in options if one.name in MANY]
     yield " ".join(["usage: nommer", verb, *words, *images, "[options]"])
 
 
 def _written(verb: str, option: Option) -> str:
-    if option.name == "images" or (option.required and verb not in ("train", "")):
+    if option.name in MANY or (option.required and verb not in ("train", "")):
         return option.name.upper()
     return f"{option.dashed} {option.value}".rstrip()
 

@@ -13,6 +13,10 @@ FILES_ONLY = "detection.protocol"
 """A group that is set in files and from Python; its 31 numbers are for no command line."""
 
 
+MANY = ("images", "models")
+"""Options that are given without their names, as many as there are."""
+
+
 @dataclass(frozen=True)
 class Option:
     """A field of a verb's settings."""

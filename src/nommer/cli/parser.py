@@ -11,7 +11,7 @@ import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser
 
 from nommer.cli.commands import COMMANDS
-from nommer.cli.options import FILES_ONLY, Option, is_list, options_of
+from nommer.cli.options import FILES_ONLY, MANY, Option, is_list, options_of
 from nommer.errors import InputError
 from nommer.recipes import recipe_names, recipe_path
 from nommer.settings.old_names import in_todays_names
@@ -114,7 +114,7 @@ def build_parser(verb: str) -> Parser:
     """Build the parser of a verb: a model or data without a name comes first, all else by name."""
     parser = Parser(prog=f"nommer {verb}", add_help=False)
     parser.add_argument("--config", action=SettingsFile, help="YAML file, or name of a recipe")
-    later = [option for option in options_of(COMMANDS[verb].settings) if option.name == "images"]
+    later = [option for option in options_of(COMMANDS[verb].settings) if option.name in MANY]
     for option in options_of(COMMANDS[verb].settings):
         if option not in later:
             _add(parser, option, positional=option.required and verb != "train")

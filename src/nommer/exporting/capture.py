@@ -16,7 +16,7 @@ from torch.fx.experimental import _config
 from nommer.acceleration.fuse import fuse
 from nommer.errors import InputError
 from nommer.exporting.any_size import for_any_size
-from nommer.models.exported import FORMAT
+from nommer.models.onnx_files import FORMAT
 from nommer.models.recogniser import Recogniser
 from nommer.tasks.exporting import ImageSize
 from nommer.tasks.registry import task_of

@@ -19,8 +19,9 @@ from nommer.errors import InputError
 from nommer.exporting.capture import capture, describe, without_torchvisions_warning
 from nommer.exporting.parity import compare
 from nommer.files import write_atomically, write_json
-from nommer.models.exported import CHECKSUM, METADATA, build_exported, load_exported
+from nommer.models.exported import build_exported, load_exported
 from nommer.models.exported_networks import INPUT
+from nommer.models.onnx_files import CHECKSUM, METADATA
 from nommer.models.recogniser import Recogniser
 from nommer.tasks.exporting import ParityReport, Prepared
 from nommer.tasks.registry import task_of

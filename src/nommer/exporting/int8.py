@@ -17,8 +17,8 @@ import torch
 
 from nommer.checksums import BLANK, stamped
 from nommer.files import write_atomically
-from nommer.models.exported import CHECKSUM, METADATA
 from nommer.models.exported_networks import INPUT
+from nommer.models.onnx_files import CHECKSUM, METADATA
 from nommer.models.recogniser import Recogniser
 from nommer.shapes import Images
 

@@ -1,7 +1,5 @@
 """Exported models behind the same interface as their originals, read from ONNX files alone."""
 
-import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,50 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nommer.checksums import check_stamp
-from nommer.errors import InputError, quoted, shortened
+from nommer.errors import InputError, shortened
 from nommer.models.descriptions import check_description_values
 from nommer.models.exported_networks import INPUT, Runtime
 from nommer.models.kinds import kind_for
+from nommer.models.onnx_files import WHOLE, open_described
 from nommer.models.recogniser import Recogniser
-
-METADATA = "nommer"
-"""Key of the metadata under which task, class names, colours, preprocessing and sizes stand, as
-JSON."""
-
-CHECKSUM = "nommer.sha256"
-"""Key of the metadata under which the file's own checksum stands."""
-
-FORMAT = 1
-"""Version of the metadata; a reader refuses a newer one. Files without one are older and of the
-first."""
-
-SUFFIX = ".onnx"
-"""Of the files that `load_exported` reads."""
-
-
-def open_session(path: Path, *, threads: int | None = None) -> Any:
-    """An `onnxruntime.InferenceSession` on the CPU.
-
-    With so many threads, or as many as there are cores.
-
-    ONNX Runtime is imported here, and with its telemetry off: else importing it would leave a file
-    in the folder for temporary files and ask the network.
-
-    Raises:
-        InputError: a file that ONNX Runtime cannot read.
-    """
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-    import onnxruntime  # noqa: PLC0415
-
-    try:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or 0
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except (
-        Exception
-    ) as error:  # its own have no common base, and a damaged file may raise nearly any of them
-        raise InputError(f"{path}: cannot be read as an ONNX model: {error}") from error
 
 
 class OnnxRuntime:
@@ -77,13 +37,15 @@ def load_exported(path: Path) -> Recogniser:
     Raises:
         InputError: a file that cannot be read, or that lacks the class names and the preprocessing.
     """
+    session, description = open_described(path)
+    if description.get(WHOLE):
+        raise InputError(
+            f"{path}: is a whole file, which takes pixels as they are: nommer serve answers with "
+            "it, and docs/export.md has the ten lines that run it; for this verb give the model "
+            "that it was made from, or a file exported without --whole"
+        )
     try:
-        check_stamp(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    session = open_session(path)
-    try:
-        description = _read(session.get_modelmeta().custom_metadata_map[METADATA])
+        check_description_values(description, kind_for(description["task"]).preprocessing_kind)
         _check_graph(session, description)
         return build_exported(OnnxRuntime(session), description, path)
     except InputError as error:
@@ -120,21 +82,3 @@ def build_exported(runtime: Runtime, description: dict[str, Any], path: Path) ->
     """Return the model that `runtime` computes, as its metadata describe it."""
     kind = kind_for(description["task"])
     return kind.of(kind.exported_network(runtime, description, path), description).eval()
-
-
-def _read(text: str) -> dict[str, Any]:
-    """The metadata of nommer.
-
-    Raises:
-        InputError: a newer nommer wrote them, or they are for a task that this one does not know.
-    """
-    description = json.loads(text)
-    if not isinstance(description, dict):
-        raise TypeError("everything")
-    found = description.get("format", FORMAT)
-    if found != FORMAT:
-        raise InputError(
-            f"written by a newer nommer (format {quoted(found)}, known: {FORMAT}); upgrade nommer"
-        )
-    check_description_values(description, kind_for(description["task"]).preprocessing_kind)
-    return description

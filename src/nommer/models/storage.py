@@ -24,9 +24,10 @@ from nommer.errors import InputError, quoted, shortened
 from nommer.files import write_atomically, write_json
 from nommer.models.classification import Classifier
 from nommer.models.descriptions import check_description_values, check_shapes
-from nommer.models.exported import SUFFIX, load_exported
+from nommer.models.exported import load_exported
 from nommer.models.kinds import kind_for
 from nommer.models.networks import as_nominating, check_same_architecture
+from nommer.models.onnx_files import SUFFIX
 from nommer.models.pyramid import NUM_MAPS, OnBackbone
 from nommer.models.recogniser import Recogniser
 from nommer.models.simple_pyramid import plain_of

@@ -1,0 +1,208 @@
+"""Whole ONNX files: pixels in, answers out, computed by ONNX Runtime without loading PyTorch.
+
+`nommer export --whole` writes them; the graph resizes, normalises and turns scores into answers.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from nommer.errors import InputError, shortened
+from nommer.models.onnx_files import WHOLE, open_described
+from nommer.predictions import Classification, Detections, Failure, Segmentation
+from nommer.settings.pixel_range import PixelRange, Reading, check_range
+from nommer.settings.schema import Settings
+
+WholeTask = Literal["classification", "multi-label classification", "segmentation", "detection"]
+
+Colour = tuple[int, int, int]
+
+Named = tuple[str, Image.Image]
+"""The name of an image, and its pixels in RGB."""
+
+IMAGES = "images"
+"""The input: (batch, height, width, 3) uint8."""
+
+OUTPUTS: dict[str, tuple[str, ...]] = {
+    "classification": ("probabilities", "class_ids"),
+    "multi-label classification": ("probabilities", "class_ids"),
+    "segmentation": ("class_ids", "probabilities"),
+    "detection": ("boxes", "scores", "class_ids"),
+}
+"""What comes out, by task; of a detector with masks these too."""
+
+MASKS = "masks"
+
+NOT_FINITE = "the model's scores are NaN or infinite"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WholeDescription(Settings):
+    """What the metadata of a whole file tell.
+
+    Raises:
+        InputError: a value of another type, or out of range; the message names it.
+    """
+
+    task: WholeTask
+    class_names: tuple[str, ...]
+    outputs: tuple[str, ...]
+    threshold: float | None = None
+    """Of a classifier where an image may have several classes."""
+    colours: tuple[Colour, ...] = ()
+    """Of a segmenter, one RGB colour (0-255) per class."""
+    category_ids: tuple[int, ...] = ()
+    """Of a detector, one per class."""
+    least_score: float = 0.0
+    """Of a detector: less probable objects are not in the answers."""
+    most: int | None = None
+    """Objects that a detector answers with, at most."""
+    largest_pixels: int | None = None
+    """Pixels of an image, at most."""
+    background: Colour = (255, 255, 255)
+    range: PixelRange = None
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "range", check_range(self.range))
+        super().__post_init__()
+
+    def check(self) -> None:
+        """Refuse labels that are not as many as the classes."""
+        classes = len(self.class_names)
+        for name, wanted in (("colours", "segmentation"), ("category_ids", "detection")):
+            found = len(getattr(self, name))
+            if found != (classes if self.task == wanted else 0):
+                raise InputError(f"{classes} class names, but {found} {name} for {self.task}")
+
+    @property
+    def reading(self) -> Reading:
+        """How image files become RGB."""
+        return Reading(self.background, self.range)
+
+
+class WholeFile:
+    """A whole ONNX file, open.
+
+    Args:
+        path: of the file.
+        session: of ONNX Runtime on it.
+        told: its metadata.
+
+    Raises:
+        InputError: it is no whole file.
+    """
+
+    def __init__(self, path: Path, session: Any, told: Mapping[str, Any]) -> None:
+        self.path, self.session = path, session
+        if not told.get(WHOLE):
+            raise InputError(f"{path}: is no whole file; export it with --whole")
+        names = WholeDescription.__dataclass_fields__
+        try:
+            self.description: WholeDescription = WholeDescription.from_mapping(
+                {name: value for name, value in told.items() if name in names}, "metadata"
+            )
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+        self._check_graph()
+
+    @classmethod
+    def open(cls, path: Path, *, threads: int | None = None) -> "WholeFile":
+        """Open a file, to be computed by so many threads, by default one per core.
+
+        Raises:
+            InputError: a file that cannot be read, or is no whole file.
+        """
+        return cls(path, *open_described(path, threads=threads))
+
+    def _check_graph(self) -> None:
+        """Refuse a graph that takes or gives something else than its metadata say."""
+        taken = {entry.name: (entry.type, len(entry.shape)) for entry in self.session.get_inputs()}
+        if taken != {IMAGES: ("tensor(uint8)", 4)}:
+            raise InputError(
+                f"{self.path}: takes {shortened(str(taken), 200)}, expected {IMAGES} (batch, "
+                "height, width, 3) uint8"
+            )
+        given, task = [entry.name for entry in self.session.get_outputs()], self.description.task
+        if set(self.description.outputs) - set(given) or set(OUTPUTS[task]) - set(given):
+            raise InputError(
+                f"{self.path}: gives {', '.join(given)}, but its metadata name "
+                f"{', '.join(self.description.outputs)}; export the model again"
+            )
+
+    @cached_property
+    def has_masks(self) -> bool:
+        """Objects have masks."""
+        return MASKS in self.description.outputs
+
+    def run(self, pixels: np.ndarray, *, masks: bool = False) -> dict[str, np.ndarray]:
+        """Return the outputs for images (batch, height, width, 3) uint8.
+
+        Raises:
+            InputError: what the file computes fails.
+        """
+        names = [*OUTPUTS[self.description.task], *([MASKS] if masks else [])]
+        try:
+            return dict(zip(names, self.session.run(names, {IMAGES: pixels}), strict=True))
+        except Exception as error:  # whatever a runtime may raise of a file that was changed
+            reason = str(error).strip().partition("\n")[0]
+            raise InputError(
+                f"{self.path}: cannot compute images of shape {pixels.shape}: {reason}"
+            ) from error
+
+    def answer(
+        self, images: Sequence[Named], *, pixels: bool = True
+    ) -> list[Classification | Detections | Segmentation | Failure]:
+        """Return the answers to images of one size; `pixels` asks for masks of objects too."""
+        limit = self.description.largest_pixels
+        first = images[0][1]
+        if limit is not None and first.width * first.height > limit:
+            reason = f"{first.width * first.height:,} pixels, over the limit of {limit:,}"
+            return [Failure(name, f"{reason} of an exported segmenter") for name, _ in images]
+        task = self.description.task
+        if task == "detection":
+            return [self._objects(name, image, masks=pixels) for name, image in images]
+        found = self.run(np.stack([np.asarray(image) for _, image in images]))
+        parts = zip(images, found["probabilities"], found["class_ids"], strict=True)
+        if task == "segmentation":
+            return [self._labelled(name, shares, ids) for (name, _), shares, ids in parts]
+        return [self._classes(name, shares) for (name, _), shares, _ in parts]
+
+    def _classes(self, name: str, probabilities: np.ndarray) -> Classification | Failure:
+        if not np.isfinite(probabilities).all():
+            return Failure(name, NOT_FINITE)
+        told, values = self.description, tuple(probabilities.tolist())
+        return Classification(name, told.class_names, values, told.threshold)
+
+    def _labelled(self, name: str, shares: np.ndarray, ids: np.ndarray) -> Segmentation | Failure:
+        if not np.isfinite(shares).all():
+            return Failure(name, NOT_FINITE)
+        told = self.description
+        return Segmentation(name, told.class_names, told.colours, ids.astype(np.uint8))
+
+    def _objects(self, name: str, image: Image.Image, *, masks: bool) -> Detections | Failure:
+        wanted = masks and self.has_masks
+        found: dict[str, Any] = self.run(np.asarray(image)[None], masks=wanted)
+        if not all(np.isfinite(found[key]).all() for key in ("boxes", "scores")):
+            return Failure(name, NOT_FINITE)
+        return Detections(
+            name,
+            self.description.class_names,
+            (image.height, image.width),
+            found["boxes"].astype(np.float64),
+            found["scores"].astype(np.float64),
+            found["class_ids"].astype(np.int64),
+            run_lengths(found[MASKS]) if wanted else None,
+        )
+
+
+def run_lengths(masks: np.ndarray) -> tuple[bytes, ...]:
+    """COCO's compressed run lengths of masks (n, H, W) uint8, 1 where an object is."""
+    from faster_coco_eval.core import mask as coco_masks  # noqa: PLC0415 - of masks alone
+
+    return tuple(coco_masks.encode(np.asfortranarray(mask))["counts"] for mask in masks)

@@ -1,0 +1,1 @@
+"""`nommer serve`: models behind HTTP, exported files without PyTorch."""

@@ -1,0 +1,109 @@
+"""The demands of the server on a model, and the options of a request."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple, Protocol
+
+from PIL import Image
+
+from nommer.errors import InputError
+from nommer.predictions import Classification, Detections, Failure, Segmentation
+from nommer.settings.pixel_range import Reading
+
+Answer = Classification | Detections | Segmentation | Failure
+
+MOST = 100_000
+"""Largest number of classes or objects that may be asked for."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of a request, as of `nommer predict`; None is the model's default.
+
+    Raises:
+        InputError: a value out of range; the message names it.
+    """
+
+    top: int | None = None
+    """Classes to name per image, for classification."""
+    threshold: float | None = None
+    """Least score of an answer, 0 to 1: of a detector, or of classes of which there are several."""
+    most: int | None = None
+    """Objects per image, of a detector."""
+    pixels: bool = False
+    """Answer with masks of objects, or the class of every pixel, too."""
+
+    def __post_init__(self) -> None:
+        for name in ("top", "most"):
+            value = getattr(self, name)
+            if value is not None and not 1 <= value <= MOST:
+                raise InputError(f"{name} must be from 1 to {MOST}, got {value}")
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise InputError(f"threshold must be from 0 to 1, got {self.threshold}")
+
+    def check_known(self, known: frozenset[str], task: str) -> None:
+        """Refuse what would change nothing for a task.
+
+        Raises:
+            InputError: an option that is given and not among the `known`.
+        """
+        for one in fields(self):
+            if getattr(self, one.name) not in (None, False) and one.name not in known:
+                raise InputError(f"{one.name}: does nothing for {task}; leave it out")
+
+
+OPTIONS = {
+    "classification": frozenset({"top"}),
+    "multi-label classification": frozenset({"top", "threshold"}),
+    "segmentation": frozenset({"pixels"}),
+    "detection": frozenset({"threshold", "most", "pixels"}),
+}
+"""Options that do something, by task."""
+
+
+class Picture(NamedTuple):
+    """A decoded image of a request."""
+
+    name: str
+    image: Image.Image
+    options: Options
+
+
+class ServedModel(Protocol):
+    """A model behind the server; it is called by one thread at a time."""
+
+    name: str
+    """As requests call it."""
+    task: str
+    class_names: tuple[str, ...]
+    engine: str
+    """What computes it: "ONNX Runtime", "PyTorch"."""
+    explains: bool
+    """It holds a network whose nominations can be looked at."""
+
+    @property
+    def reading(self) -> Reading:
+        """How image files become RGB."""
+
+    def check(self, options: Options) -> None:
+        """Refuse options that the model cannot follow.
+
+        Raises:
+            InputError: the first of them.
+        """
+
+    def group(self, picture: Picture) -> Hashable:
+        """Return what is alike in pictures that are computed together."""
+
+    def answer(self, pictures: Sequence[Picture]) -> list[Answer]:
+        """Return the answers to pictures of one group."""
+
+    def explain(self, picture: Picture, tokens: Sequence[tuple[int, int]]) -> dict[str, Any]:
+        """Return nominations and answer as plain values.
+
+        Raises:
+            InputError: a model that cannot be looked into, or a token outside of the image.
+        """
+
+    def describe(self) -> dict[str, Any]:
+        """Return what else there is to tell, as plain values."""

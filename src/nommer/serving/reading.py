@@ -1,0 +1,254 @@
+"""From the body of a request to images and options: multipart, or JSON with base64."""
+
+import binascii
+import json
+from base64 import b64decode
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from nommer.data.images import ImageError, image_errors, open_image
+from nommer.errors import InputError, quoted, shortened
+from nommer.predictions import Failure
+from nommer.serving.batching import Upload
+from nommer.serving.errors import RefusedError
+from nommer.serving.model import Options
+
+_FIELDS = 32
+"""Fields of a form beside images, at most."""
+
+_FIELD_BYTES = 4096
+"""Of such a field, at most."""
+
+_NAME = 200
+"""Letters of an image's name that are kept."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a request may bring."""
+
+    max_bytes: int
+    max_images: int
+    max_pixels: int
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a request asks for."""
+
+    model: str | None
+    images: list[tuple[str, bytes]]
+    """Name and content of each file."""
+    options: Options
+    tokens: list[tuple[int, int]]
+    """Pixels to be explained."""
+
+
+async def read_request(request: Request, limits: Limits) -> Asked:
+    """Read the body of a request, no more of it than is allowed.
+
+    Raises:
+        RefusedError: 413 for too much, 415 for another kind of body, 422 for what does not fit.
+    """
+    told = request.headers.get("content-length", "")
+    if told.isdecimal() and int(told) > limits.max_bytes:
+        raise _too_large(limits)
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    stream = _limited(request, limits)
+    if kind == "multipart/form-data":
+        return await _from_form(request, stream, limits)
+    if kind == "application/json":
+        return _from_json(b"".join([part async for part in stream]), limits)
+    raise RefusedError(
+        415,
+        f"the body is {shortened(kind) or 'of no kind'}, expected multipart/form-data with files "
+        "called images, or application/json with a list images of base64 texts",
+    )
+
+
+async def _limited(request: Request, limits: Limits) -> AsyncIterator[bytes]:
+    """Yield the body, as long as it is not too large."""
+    total = 0
+    async for part in request.stream():
+        total += len(part)
+        if total > limits.max_bytes:
+            raise _too_large(limits)
+        yield part
+
+
+def _too_large(limits: Limits) -> RefusedError:
+    return RefusedError(
+        413, f"the request has more than {limits.max_bytes:,} bytes; send fewer or smaller images"
+    )
+
+
+async def _from_form(request: Request, stream: AsyncIterator[bytes], limits: Limits) -> Asked:
+    parser = MultiPartParser(
+        request.headers,
+        _generator(stream),
+        max_files=limits.max_images + 1,  # of which one too many is told as such
+        max_fields=_FIELDS,
+        max_part_size=_FIELD_BYTES,
+    )
+    parser.spool_max_size = limits.max_bytes + 1  # nothing is written to the disk
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        status = 413 if "Too many files" in error.message else 422
+        raise RefusedError(status, f"the form cannot be read: {error.message}") from error
+    except (KeyError, ValueError, LookupError) as error:
+        raise RefusedError(422, f"the form cannot be read: {shortened(str(error))}") from error
+    try:
+        images = [
+            (item.filename or "image", await item.read())
+            for item in form.getlist("images")
+            if isinstance(item, UploadFile)
+        ]
+        return _asked(_plain(form), images, limits)
+    finally:
+        await form.close()
+
+
+async def _generator(stream: AsyncIterator[bytes]) -> Any:
+    async for part in stream:
+        yield part
+
+
+def _plain(form: FormData) -> dict[str, Any]:
+    """Return the fields of a form beside images; `token` may be given several times."""
+    values: dict[str, Any] = {}
+    for name, value in form.multi_items():
+        if name == "images" and isinstance(value, UploadFile):
+            continue
+        if isinstance(value, UploadFile) or name == "images":
+            raise RefusedError(422, f"{shortened(name)}: images are files, all else is text")
+        if name == "token":
+            values.setdefault("token", []).append(value)
+        elif name in values:
+            raise RefusedError(422, f"{shortened(name)}: is given twice")
+        else:
+            values[name] = value
+    return values
+
+
+def _from_json(body: bytes, limits: Limits) -> Asked:
+    try:
+        values = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise RefusedError(422, f"the body is no JSON: {shortened(str(error))}") from error
+    if not isinstance(values, dict):
+        raise RefusedError(422, "the body must be an object with a list called images")
+    given = values.pop("images", None)
+    if not isinstance(given, list):
+        raise RefusedError(422, "images must be a list of base64 texts, or of objects with data")
+    if len(given) > limits.max_images:
+        raise _too_many(len(given), limits)
+    return _asked(values, [_decoded(number, item) for number, item in enumerate(given)], limits)
+
+
+def _decoded(number: int, item: Any) -> tuple[str, bytes]:
+    """Return name and content of an image in JSON."""
+    name, data = f"image {number + 1}", item
+    if isinstance(item, Mapping):
+        if set(item) - {"name", "data"}:
+            raise RefusedError(422, f"images[{number}]: has other entries than name and data")
+        name, data = item.get("name", name), item.get("data")
+    if not isinstance(name, str) or not isinstance(data, str):
+        raise RefusedError(422, f"images[{number}]: name and data must be texts")
+    try:
+        return name, b64decode(
+            data.partition(",")[2] if data[:5] == "data:" else data, validate=True
+        )
+    except (binascii.Error, ValueError) as error:
+        raise RefusedError(422, f"images[{number}]: is no base64: {error}") from error
+
+
+def _too_many(found: int, limits: Limits) -> RefusedError:
+    return RefusedError(413, f"the request has {found} images, and {limits.max_images} is the most")
+
+
+def _asked(values: dict[str, Any], images: list[tuple[str, bytes]], limits: Limits) -> Asked:
+    if len(images) > limits.max_images:
+        raise _too_many(len(images), limits)
+    if not images:
+        raise RefusedError(422, "no images given; send files called images")
+    model, tokens = values.pop("model", None), values.pop("token", [])
+    if not isinstance(model, str | None):
+        raise RefusedError(422, f"model must be a text, got {quoted(model)}")
+    if not isinstance(tokens, list):
+        raise RefusedError(422, f"token must be a list of texts X,Y, got {quoted(tokens)}")
+    named = [(shortened(name, _NAME), content) for name, content in images]
+    return Asked(model or None, named, options_of(values), [_pixel(token) for token in tokens])
+
+
+def _pixel(token: Any) -> tuple[int, int]:
+    parts = [part.strip() for part in token.split(",")] if isinstance(token, str) else []
+    if len(parts) != 2 or not all(part.isascii() and part.isdecimal() for part in parts):
+        raise RefusedError(422, f"token must be X,Y of a pixel, as in 120,80, got {quoted(token)}")
+    if max(map(len, parts)) > len("1000000"):
+        raise RefusedError(422, f"token {quoted(token)}: is outside of any image")
+    return int(parts[0]), int(parts[1])
+
+
+def options_of(values: Mapping[str, Any]) -> Options:
+    """Return the options that a request gives, as texts or as JSON has them.
+
+    Raises:
+        RefusedError: 422 for an unknown one, or a value that does not fit.
+    """
+    known = {one.name: one.type for one in fields(Options)}
+    for name in values:
+        if name not in known:
+            raise RefusedError(
+                422, f"{shortened(str(name))}: no such option; there are model, {', '.join(known)}"
+            )
+    readers: dict[str, Any] = {"top": _whole, "most": _whole, "threshold": _number, "pixels": _flag}
+    try:
+        return Options(
+            **{
+                name: readers[name](name, value)
+                for name, value in values.items()
+                if value is not None and value != ""
+            }
+        )
+    except InputError as error:
+        raise RefusedError(422, str(error)) from error
+
+
+def _whole(name: str, value: Any) -> int:
+    text = value if isinstance(value, str) else str(value) if type(value) is int else ""
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise RefusedError(422, f"{name} must be a whole number of 1 or more, got {quoted(value)}")
+    return int(text)
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        return float("nan" if isinstance(value, bool) else value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise RefusedError(422, f"{name} must be a number, got {quoted(value)}") from error
+
+
+def _flag(name: str, value: Any) -> bool:
+    if value is True or (isinstance(value, str) and value in ("true", "1")):
+        return True
+    if value is False or (isinstance(value, str) and value in ("false", "0")):
+        return False
+    raise RefusedError(422, f"{name} must be true or false, got {quoted(value)}")
+
+
+def inspect(name: str, content: bytes, limits: Limits) -> Upload | Failure:
+    """Return a file with the size that its header says; a `Failure` where that cannot be taken."""
+    try:
+        with image_errors(name), open_image(name, content) as image:
+            pixels = image.width * image.height
+    except ImageError as error:
+        return Failure(name, error.reason)
+    if pixels > limits.max_pixels:
+        return Failure(name, f"too large: {pixels:,} pixels, over {limits.max_pixels:,}")
+    return Upload(name, content, pixels)

@@ -1,0 +1,82 @@
+"""A whole ONNX file behind the server; loads no PyTorch."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from nommer.errors import InputError
+from nommer.models.whole import WholeFile
+from nommer.predictions import Classification, Detections
+from nommer.serving.model import OPTIONS, Answer, Options, Picture
+from nommer.settings.pixel_range import Reading
+
+
+class WholeModel:
+    """A whole file as the server asks it; see `ServedModel`."""
+
+    engine = "ONNX Runtime"
+    explains = False
+
+    def __init__(self, name: str, file: WholeFile) -> None:
+        self.name, self.file = name, file
+        self.task: str = self.file.description.task
+        self.class_names = self.file.description.class_names
+
+    @property
+    def reading(self) -> Reading:
+        """How image files become RGB."""
+        return self.file.description.reading
+
+    def check(self, options: Options) -> None:
+        """Refuse options of other tasks, and what was left out when the file was written."""
+        told = self.file.description
+        options.check_known(OPTIONS[self.task], self.task)
+        if self.task != "detection":
+            return
+        if options.threshold is not None and options.threshold < told.least_score:
+            raise InputError(
+                f"threshold must be {told.least_score:g} or more, with which the file was "
+                f"exported, got {options.threshold:g}"
+            )
+        if options.most is not None and told.most is not None and options.most > told.most:
+            raise InputError(
+                f"most must be {told.most} or less, with which the file was exported, got "
+                f"{options.most}"
+            )
+
+    def group(self, picture: Picture) -> Hashable:
+        """Return the size: images of different sizes are no tensor."""
+        return picture.image.size, picture.options.pixels
+
+    def answer(self, pictures: Sequence[Picture]) -> list[Answer]:
+        """Return the answers to pictures of one group."""
+        named = [(picture.name, picture.image) for picture in pictures]
+        answers = self.file.answer(named, pixels=pictures[0].options.pixels)
+        return [limited(answer, one.options) for answer, one in zip(answers, pictures, strict=True)]
+
+    def explain(self, picture: Picture, tokens: Sequence[tuple[int, int]]) -> dict[str, Any]:
+        """Refuse."""
+        raise InputError(
+            f"{self.name}: is an exported file, which holds no network to look into; serve the run "
+            "folder or the model folder that it was made from"
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """Return precision and masks."""
+        return {"precision": self.file.description.precision, "masks": self.file.has_masks}
+
+
+def limited(answer: Answer, options: Options) -> Answer:
+    """Return an answer with the threshold and the number of objects that are asked for."""
+    if isinstance(answer, Classification) and options.threshold is not None:
+        return replace(answer, threshold=options.threshold)
+    if not isinstance(answer, Detections):
+        return answer
+    if options.threshold is not None:
+        answer = answer.at_least(options.threshold)
+    count = options.most
+    if count is None or count >= len(answer):
+        return answer
+    masks = None if answer.masks is None else answer.masks[:count]
+    boxes, scores, labels = answer.boxes[:count], answer.scores[:count], answer.labels[:count]
+    return replace(answer, boxes=boxes, scores=scores, labels=labels, masks=masks)
