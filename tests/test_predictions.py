@@ -2,20 +2,28 @@
 
 import dataclasses
 import json
+import pickle
+import sys
+from collections import deque
+from pathlib import Path
 
 import numpy as np
 import pytest
 from faster_coco_eval.core import mask as coco_masks
 from PIL import Image
 
+from nommer.errors import InputError
 from nommer.predictions import (
     Classification,
     Detections,
     Failure,
+    Picture,
     Segmentation,
     SegmentationSummary,
     class_colour,
+    with_picture,
 )
+from nommer.predictions import picture as picture_room
 
 
 @pytest.fixture
@@ -283,3 +291,76 @@ def test_of_many_objects_a_picture_shows_no_names_and_one_class_has_a_colour_per
     )
     assert len({tuple(colour) for colour in picture(61, one).reshape(-1, 3)}) > 30
     assert len({tuple(colour) for colour in picture(61, two).reshape(-1, 3)}) == 2
+
+
+def shown(source="a <b>.png"):
+    """One answer of each kind."""
+    boxes = np.array([[1.0, 2.0, 11.0, 12.0], [3.0, 4.0, 6.0, 8.0]])
+    return [
+        Classification(source, ("ant", "bee <i>"), (0.25, 0.75)),
+        Detections(
+            source, ("ant", "bee <i>"), (20, 30), boxes, np.array([0.9, 0.5]), np.array([1, 0])
+        ),
+        Segmentation(
+            source, ("ant", "bee <i>"), ((255, 0, 0), (0, 0, 255)), np.ones((20, 30), np.uint8)
+        ),
+        SegmentationSummary(source, 20, 30, {"bee <i>": 1.0}),
+        Failure(source, "cut <here>"),
+    ]
+
+
+def test_answers_are_short_in_a_line():
+    classes, objects, pixels, shares, failure = map(repr, shown("a.png"))
+    assert classes == "<Classification of a.png: bee <i> 75.0%, ant 25.0%>"
+    assert objects == "<Detections of a.png: 1 bee <i>, 1 ant>"
+    assert pixels == "<Segmentation of a.png: bee <i> 100.0%>"
+    assert shares == "<SegmentationSummary of a.png: bee <i> 100.0%>"
+    assert failure == "Failure(source='a.png', error='cut <here>')"
+    many = Classification("a.png", tuple(f"class {i}" * 9 for i in range(900)), (1 / 900,) * 900)
+    assert len(repr(many)) < 150
+
+
+def test_notebooks_show_answers_with_pictures_and_nothing_unescaped():
+    picture = Picture.of_file(lambda: Image.new("RGB", (30, 20), (0, 255, 0)))
+    for answer in shown():
+        html = with_picture(answer, picture)._repr_html_()
+        assert "a &lt;b&gt;.png" in html
+        assert "<b>" not in html
+        assert "<i>" not in html
+        assert "<here>" not in html
+        whole = isinstance(answer, Classification | Detections | Segmentation)
+        assert html.count("data:image/jpeg;base64,") == whole
+    gone = with_picture(shown()[0], Picture.of_file(lambda: Path("nowhere").read_bytes()))
+    assert "<img" not in gone._repr_html_(), "a file that is gone leaves the words"
+
+
+def test_pictures_of_pixels_are_held_for_the_last_answers_alone(monkeypatch):
+    monkeypatch.setattr(picture_room, "MOST_PIXELS", 1000)
+    monkeypatch.setattr(picture_room, "_held", deque())
+    pictures = [Picture.of_pixels(Image.new("L", (20, 20), value)) for value in range(4)]
+    values = [picture.open() and picture.open().getpixel((0, 0)) for picture in pictures]
+    assert values == [None, None, 2, 3]
+    answer = with_picture(shown()[1], pictures[3])
+    assert answer.at_least(0.6).picture is pictures[3]
+    assert pickle.loads(pickle.dumps(answer)).picture.open() is None
+
+
+def test_answers_become_tables_of_pandas():
+    classes, objects, pixels, shares, failure = (answer.to_pandas() for answer in shown("a.png"))
+    assert classes.to_dict("list") == {
+        "image": ["a.png", "a.png"],
+        "class": ["bee <i>", "ant"],
+        "probability": [0.75, 0.25],
+    }
+    assert list(objects.columns) == (
+        ["image", "class", "score", "left", "upper", "right", "lower", "area"]
+    )
+    assert objects.area.tolist() == [100.0, 12.0]
+    assert pixels.equals(shares)
+    assert failure.error.tolist() == ["cut <here>"]
+
+
+def test_without_pandas_one_sentence_says_so(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(InputError, match=r"to_pandas: needs the package pandas; pip install"):
+        shown()[0].to_pandas()

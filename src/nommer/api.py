@@ -13,7 +13,7 @@ from nommer.settings.evaluate import EvaluateSettings
 from nommer.settings.explain import ExplainSettings
 from nommer.settings.export import ExportSettings
 from nommer.settings.own_parts import TrainCall
-from nommer.settings.predict import PredictSettings
+from nommer.settings.predict import PredictCall
 from nommer.settings.replay import ReplaySettings
 from nommer.settings.serve import ServeSettings
 from nommer.settings.verbs import verb
@@ -100,8 +100,8 @@ def evaluate(settings: EvaluateSettings) -> "EvaluationResult":
     return evaluate_model(settings)
 
 
-@verb(PredictSettings)
-def predict(settings: PredictSettings) -> "PredictionResult":
+@verb(PredictCall)
+def predict(settings: PredictCall) -> "PredictionResult":
     """Answer images.
 
     One that cannot be read is answered by an error, the others all the same.

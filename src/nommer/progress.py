@@ -59,16 +59,16 @@ def on_terminal() -> bool:
     return sys.stderr is not None and sys.stderr.isatty()
 
 
-def track(items: Iterable[T], *, total: int, what: str) -> Iterator[T]:
-    """Go through `items`, showing how far it is.
+def track(items: Iterable[T], *, total: int | None, what: str) -> Iterator[T]:
+    """Go through `items`, showing how far it is; `total` is None where nobody knows.
 
     About ten plain lines where the output is no terminal.
     """
     if on_terminal():
         yield from rich_track(items, total=total, description=what, console=console, transient=True)
         return
-    step = max(1, total // 10)
+    step = max(1, (total or 0) // 10)
     for done, item in enumerate(items, start=1):
         yield item
-        if total > 1000 and done % step == 0:
+        if total and total > 1000 and done % step == 0:
             notice(f"{what}: {done} of {total}")

@@ -13,7 +13,7 @@ from nommer.settings.demo import DemoSettings
 from nommer.settings.evaluate import EvaluateSettings
 from nommer.settings.explain import ExplainSettings
 from nommer.settings.export import ExportSettings
-from nommer.settings.predict import PredictSettings
+from nommer.settings.predict import PredictCall
 from nommer.settings.train import TrainSettings
 from nommer.studies.explaining import ExplanationResult, explain_files
 from nommer.training.conclusion import TrainingResult
@@ -51,7 +51,7 @@ def run_demo(settings: DemoSettings) -> DemoResult:
     return DemoResult(
         trained,
         evaluate_model(EvaluateSettings(run)),
-        predict_images(PredictSettings(run, images)),
+        predict_images(PredictCall(run, images)),
         explain_files(ExplainSettings(run, images)),
         export_to_file(ExportSettings(run)),
         seconds,

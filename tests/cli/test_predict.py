@@ -296,3 +296,37 @@ def test_the_precision_is_chosen_and_told(trained, run, refused, coloured, tmp_p
     assert "--precision 16: is for GPUs" in refused(
         *command, "--precision 16 --out", tmp_path / "16"
     )
+
+
+def test_python_takes_images_in_memory_and_streams_them(trained, images, tmp_path):
+    """Each is asked for when its turn comes, and the same answers come as from files."""
+    files = [images / "b.jpg", images / "a [1].png"]
+    pictures = [Image.open(path).convert("RGB") for path in files]
+    tensor = torch.from_numpy(np.asarray(pictures[1])).permute(2, 0, 1)
+    with files[0].open("rb") as stream:
+        given = iter([stream, np.asarray(pictures[0]), pictures[1], tensor, files[1].read_bytes()])
+        result = nommer.predict(trained, given, out=tmp_path / "out", batch_size=2)
+    expected = nommer.predict(trained, files, out=tmp_path / "files").predictions
+    found = [answer.name for answer in result.predictions]
+    assert found == [expected[0].name] * 2 + [expected[1].name] * 3
+    assert [answer.source for answer in result.predictions] == [str(files[0])] + ["image"] * 4
+    pictures = {path.name for path in (tmp_path / "out" / "images").iterdir()}
+    assert pictures == {"b.jpg", "image.jpg", "image-2.jpg", "image-3.jpg", "image-4.jpg"}
+    assert repr(result) == f"<5 answers in {tmp_path / 'out'}>"
+    assert result._repr_html_().count("<figure>") == 5
+    assert len(result.to_pandas()) == 5 * 3
+
+
+def test_blue_first_and_what_is_no_image(trained, images, tmp_path):
+    pixels = np.asarray(Image.open(images / "b.jpg").convert("RGB"))
+    (plain,) = nommer.predict(trained, pixels, out=tmp_path / "rgb").predictions
+    turned = nommer.predict(trained, pixels[..., ::-1], out=tmp_path / "bgr", channels="bgr")
+    assert turned.predictions[0] == plain
+    with pytest.raises(nommer.InputError, match=r"images to answer must be paths.* got dict$"):
+        nommer.predict(trained, {"image": pixels}, out=tmp_path / "none")
+
+
+def test_addresses_are_refused_where_nobody_asked_for_the_web(refused, trained, tmp_path):
+    told = refused("predict", trained, "https://example.org/a.png", "--out", tmp_path / "out")
+    assert told.startswith("https://example.org/a.png: is an address; allow_urls=True")
+    assert not (tmp_path / "out").exists()

@@ -202,8 +202,27 @@ def test_threads_answer_with_a_model_that_is_being_trained_and_leave_it_so(tiny_
     model.network.backbone.eval()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     modes = [module.training for module in model.modules()]
-    with ThreadPoolExecutor(4) as pool:
+    flips = []
+
+    def watch(_, __):
+        flips.append([module.training for module in model.modules()] != modes)
+
+    with model.network.register_forward_pre_hook(watch), ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(model.predict, [images[0]] * 12))
     assert all((answer.labels == expected.labels).all() for (answer,) in answers)
+    assert not any(flips), "nobody sees the model in another mode, not even for a moment"
     assert [module.training for module in model.modules()] == modes
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_who_trains_while_others_answer_is_not_overruled(tiny_segmenter, images):
+    """The mode that a thread gives a model while another answers with it is kept."""
+    model = tiny_segmenter().train()
+    (expected,) = tiny_segmenter().predict(images[0])
+    with ThreadPoolExecutor(8) as pool:
+        answers = [pool.submit(model.predict, images[0]) for _ in range(8)]
+        model.network.backbone.eval()
+        found = [answer.result()[0] for answer in answers]
+    assert all((answer.labels == expected.labels).all() for answer in found)
+    assert model.training
+    assert not model.network.backbone.training

@@ -20,9 +20,10 @@ from nommer.data.module import ImageData, ImageDataset
 from nommer.data.transforms import Preprocessing
 from nommer.files import write_csv, write_json
 from nommer.models import kinds
+from nommer.models.evaluation_mode import evaluating
 from nommer.models.networks import build_network as build_described
 from nommer.models.networks import describe_network
-from nommer.models.recogniser import Recogniser, evaluating
+from nommer.models.recogniser import Recogniser
 from nommer.settings.optim import Optim
 from nommer.tasks.checking import TaskCheck
 from nommer.tasks.data import TaskData
@@ -139,8 +140,8 @@ class Photometer(Recogniser):
 
     @torch.inference_mode()
     def answer(self, view, name):
-        with evaluating(self):
-            value = self(view.prepared[None].to(self.device))[0, 0].item()
+        with evaluating(self) as model:
+            value = model(view.prepared[None].to(self.device))[0, 0].item()
         return Brightness(name, value) if np.isfinite(value) else None
 
 

@@ -70,9 +70,9 @@ def test_pictures_of_the_answered_images_only(tmp_path, noisy):
         noisy((200, 0, 0), size=(300, 240)).save(tmp_path / name)
     answer = Classification(str(tmp_path / "a.png"), ("x", "y"), (0.25, 0.75))
     paths = [tmp_path / "a.png", tmp_path / "b.png"]
-    save_pictures(
-        paths, [answer, Failure("b", "cut")], tmp_path / "images", reading=Reading((255, 255, 255))
-    )
+    answers = list(zip(paths, [answer, Failure("b", "cut")], strict=True))
+    reading = Reading((255, 255, 255))
+    assert list(save_pictures(answers, tmp_path / "images", reading=reading)) == answers
     assert [path.name for path in (tmp_path / "images").iterdir()] == ["a.jpg"]
     with Image.open(tmp_path / "images" / "a.jpg") as picture:
         assert picture.width == 300

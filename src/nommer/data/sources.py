@@ -1,7 +1,20 @@
-"""Images as people give them to a model: files, their bytes, PIL images, arrays, tensors."""
+"""Images as people give them to a model.
+
+| kind | how it is taken |
+|---|---|
+| path, or text that is one | a file; a folder stands for all images in it, searched deeply |
+| `bytes`, file open in binary mode | the content of an image file |
+| PIL image | as the decoder takes it: EXIF turns it, transparency gets the background |
+| NumPy array | (H, W, 3) uint8 in the order RGB, or BGR with `channels="bgr"` |
+| torch tensor | (3, H, W) uint8, or floating point from 0 to 1; same order, any device |
+| address | `https://...`, with `allow_urls=True` alone, up to 64 MiB |
+
+Many images are a list, any other iterable, or an array or tensor of four dimensions; what iterators
+give is taken when its turn comes. Anything else is an `InputError`.
+"""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from io import TextIOBase
 from pathlib import Path
 from typing import IO, Any, TypeAlias
@@ -11,37 +24,104 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from nommer.data.image_paths import find_images, is_folder
 from nommer.data.images import ImageError, decode, image_errors, to_rgb
+from nommer.data.web import WebImage, is_url
 from nommer.errors import InputError
 from nommer.files import LARGEST_READ
+from nommer.settings.choices import Channels
 from nommer.settings.pixel_range import Reading
 
+
+class ReadOnce:
+    """A file that is open, as one that can be read again: its content is kept."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream, self.name = stream, source_name(stream)
+        self._content: bytes | None = None
+
+    def read(self, largest: int = LARGEST_READ) -> bytes:
+        """Return the content from where the file stood.
+
+        Raises:
+            ImageError: text, too much, or what cannot be read.
+        """
+        if self._content is None:
+            self._content = _read(self.stream)
+        return self._content
+
+
 ImageSource: TypeAlias = (
-    str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | np.ndarray | Tensor
+    str
+    | os.PathLike[str]
+    | bytes
+    | IO[bytes]
+    | WebImage
+    | ReadOnce
+    | Image.Image
+    | np.ndarray
+    | Tensor
 )
-"""Images that prediction accepts: a path, the bytes of a file, a file open in binary mode, a PIL
-image, an (H, W, 3) uint8 array or a (3, H, W) uint8 tensor.
-"""
+"""One image that prediction accepts."""
 
 _ACCEPTED = (
-    "paths, bytes of image files, files open in binary mode, PIL images, (H, W, 3) uint8 arrays or "
-    "(3, H, W) uint8 tensors, one or many"
+    "paths, bytes of image files, files open in binary mode, PIL images, (H, W, 3) uint8 arrays, "
+    "(3, H, W) tensors of uint8 or of 0 to 1, or with allow_urls https addresses, one or many"
 )
 
 
-def sources_of(images: ImageSource | Iterable[ImageSource]) -> Sequence[ImageSource]:
-    """Return one image or many as many.
+def sources_of(
+    images: ImageSource | Iterable[ImageSource],
+    *,
+    channels: Channels = "rgb",
+    allow_urls: bool = False,
+) -> Iterable[ImageSource]:
+    """Return one image or many as many; a list of what is known, else an iterator.
+
+    Args:
+        images: as above.
+        channels: order of the colours of arrays and tensors.
+        allow_urls: take https addresses.
 
     Raises:
-        InputError: none at all, and no collection of them either.
+        InputError: no image, and no collection of images either; a folder without images; an
+            address that is not allowed. Of an iterator when its turn comes.
     """
+    if channels not in ("rgb", "bgr"):
+        raise InputError(f"channels must be rgb or bgr, got {channels!r}")
     if isinstance(images, np.ndarray | Tensor) and images.ndim == 4:
-        return list(images)
+        images = list(images)
     if _is_one(images):
-        return [images]  # type: ignore[list-item]  # as was just asked
+        images = [images]  # type: ignore[list-item]  # as was just asked
     if isinstance(images, dict) or not isinstance(images, Iterable):
         raise InputError(f"images to answer must be {_ACCEPTED}; got {_describe(images)}")
-    return list(images)
+    single = _each(images, channels, allow_urls=allow_urls)
+    return list(single) if isinstance(images, Sequence) else single
+
+
+def _each(images: Iterable[Any], channels: Channels, *, allow_urls: bool) -> Iterator[ImageSource]:
+    for position, source in enumerate(images):
+        if not _is_one(source):
+            raise InputError(
+                f"images to answer must be {_ACCEPTED}; got {_describe(source)} at position "
+                f"{position}"
+            )
+        name = source_name(source) if isinstance(source, str | os.PathLike) else ""
+        if is_url(name) and not allow_urls:
+            raise InputError(f"{name}: is an address; allow_urls=True (--allow-urls) fetches it")
+        if is_url(name):
+            yield WebImage(name)
+        elif name and is_folder(Path(name)):
+            yield from find_images([name])
+        else:
+            yield _in_rgb(source) if channels == "bgr" else source
+
+
+def _in_rgb(source: Any) -> Any:
+    """Return an array or tensor of blue, green and red in the usual order; the rest as it is."""
+    if isinstance(source, np.ndarray) and source.ndim == 3:
+        return source[..., ::-1]
+    return source.flip(0) if isinstance(source, Tensor) and source.ndim == 3 else source
 
 
 def _is_one(source: Any) -> bool:
@@ -81,6 +161,12 @@ def open_any(source: Any, reading: Reading = Reading()) -> Image.Image:
     raise ImageError("image", f"expected {_ACCEPTED}; got {_describe(source)}")
 
 
+def read_once(source: ImageSource) -> ImageSource:
+    """Return a source that gives the same whenever it is opened."""
+    again = not hasattr(source, "read") or isinstance(source, WebImage)
+    return source if again else ReadOnce(source)
+
+
 def _read(stream: Any) -> bytes:
     if isinstance(stream, TextIOBase):
         raise ImageError(source_name(stream), 'the file is open in text mode; open it with "rb"')
@@ -94,19 +180,30 @@ def _read(stream: Any) -> bytes:
 
 
 def _channels_last(tensor: Tensor) -> np.ndarray:
-    if tensor.dtype != torch.uint8 or tensor.ndim != 3 or len(tensor) != 3 or not tensor.numel():
+    fits = tensor.dtype == torch.uint8 or tensor.is_floating_point()
+    if not fits or tensor.ndim != 3 or len(tensor) != 3 or not tensor.numel():
         raise ImageError(
             "tensor",
-            f"expected (3, H, W) uint8, 0 to 255, got {tuple(tensor.shape)} {tensor.dtype}; call "
-            "the model itself with images that are prepared already",
+            "expected (3, H, W) uint8, 0 to 255, or floating point, 0 to 1, got "
+            f"{tuple(tensor.shape)} {tensor.dtype}",
         )
-    return tensor.detach().cpu().permute(1, 2, 0).contiguous().numpy()
+    pixels = tensor.detach().cpu()
+    if pixels.is_floating_point():
+        low, high = (float(value) for value in pixels.double().aminmax())
+        if not (low >= 0 and high <= 1):
+            raise ImageError(
+                "tensor",
+                f"expected floating point from 0 to 1, got {low:.4g} to {high:.4g}; divide by the "
+                "largest value, or call the model itself with images that are normalised already",
+            )
+        pixels = (pixels.float() * 255).round().to(torch.uint8)
+    return pixels.permute(1, 2, 0).contiguous().numpy()
 
 
 def _from_array(array: np.ndarray) -> Image.Image:
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
         raise ImageError("array", f"expected (H, W, 3) uint8, got {array.shape} {array.dtype}")
-    return Image.fromarray(array)
+    return Image.fromarray(np.ascontiguousarray(array))
 
 
 def _describe(value: Any) -> str:

@@ -1,19 +1,23 @@
 """The inputs of the verbs: models on devices, lists of images."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import groupby
 from pathlib import Path
 
 from nommer.acceleration.fuse import fuse
 from nommer.data.formats.classification import is_classification_alone
 from nommer.data.formats.labelled import read_split
 from nommer.data.image_paths import find_images, is_image_name
+from nommer.data.sources import ImageSource, read_once, sources_of
+from nommer.data.web import is_url
 from nommer.distributed.devices import torch_device
 from nommer.errors import InputError
 from nommer.inference.evaluation import data_of_run
 from nommer.models.storage import Model, load
 from nommer.progress import notice
 from nommer.runs.folder import RunFolder
+from nommer.settings.predict import PredictCall
 from nommer.tasks.registry import task_for
 from nommer.zoo import CARD, DESCRIPTION, default_entry, find_entry
 
@@ -87,3 +91,24 @@ def read_list(images: Sequence[str]) -> list[str]:
     if not named:
         raise InputError("no images given; name files, folders or patterns")
     return named
+
+
+def images_to_answer(
+    call: PredictCall,
+) -> tuple[Path | str, Iterable[ImageSource]]:
+    """The model and the images of a prediction: a list of those in files, else an iterator.
+
+    Raises:
+        InputError: no images, or what is none.
+    """
+    given = call.images
+    alone = [given] if isinstance(given, str | Path) else given
+    if not (isinstance(alone, list | tuple) and all(isinstance(i, str | Path) for i in alone)):
+        sources = sources_of(given, channels=call.channels, allow_urls=call.allow_urls)
+        return call.model, map(read_once, sources)
+    model, named = or_of_zoo(call.model, [str(one) for one in alone])
+    found: list[ImageSource] = []
+    for on_the_web, names in groupby(read_list(named), is_url):
+        some = list(names)
+        found += sources_of(some, allow_urls=call.allow_urls) if on_the_web else find_images(some)
+    return model, found

@@ -2,29 +2,44 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nommer.acceleration.compile import exact_float32
 from nommer.data.audit import look_at_range
-from nommer.data.image_paths import find_images
 from nommer.distributed.devices import torch_device
 from nommer.errors import refuse_given, refuse_options
 from nommer.files import write_json
 from nommer.fonts import legend
-from nommer.inference.inputs import load_to, or_of_zoo, read_list
+from nommer.inference.inputs import images_to_answer, load_to
 from nommer.inference.precision import autocast, computation_of, precision_for
-from nommer.predictions import Classification, Detections, Failure, SegmentationSummary
+from nommer.predictions import (
+    Classification,
+    Detections,
+    Failure,
+    SegmentationSummary,
+    to_pandas,
+)
 from nommer.progress import notice
 from nommer.runs.folder import run_of
 from nommer.runs.results import ENVIRONMENT, environment
 from nommer.runs.results_folder import results_folder
-from nommer.settings.predict import PredictSettings
+from nommer.settings.predict import PredictCall
+from nommer.shown import clean
 from nommer.tasks.registry import task_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Answer = Classification | SegmentationSummary | Detections | Failure
 
 
-@dataclass(frozen=True)
+_SHOWN = 12
+"""Answers that a notebook shows."""
+
+
+@dataclass(frozen=True, repr=False)
 class PredictionResult:
     """Answers in the order of the images, and where they are written."""
 
@@ -32,11 +47,30 @@ class PredictionResult:
     """Of a segmenter the shares of the classes; the labels of the pixels are in `out`."""
     out: Path
 
+    def __repr__(self) -> str:
+        failed = sum(isinstance(one, Failure) for one in self.predictions)
+        without = f", {failed} of them errors" if failed else ""
+        return f"<{len(self.predictions)} answers{without} in {self.out}>"
 
-def predict_images(settings: PredictSettings) -> PredictionResult:
+    def _repr_html_(self) -> str:
+        """Return the first answers with their pictures, as notebooks show them."""
+        first = "".join(one._repr_html_() for one in self.predictions[:_SHOWN])
+        return f"<p>{escape(clean(repr(self)))}</p>{first}"
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """Return all answers as one table of pandas.
+
+        Raises:
+            InputError: pandas is not installed.
+        """
+        return to_pandas([row for one in self.predictions for row in one.rows()])
+
+
+def predict_images(settings: PredictCall) -> PredictionResult:
     """Answer images, as `nommer.predict` describes."""
-    chosen, images = or_of_zoo(settings.model, settings.images)
-    model, paths = load_to(chosen, settings.device), list(find_images(read_list(images)))
+    chosen, sources = images_to_answer(settings)
+    paths = [one for one in sources if isinstance(one, Path)] if isinstance(sources, list) else []
+    model = load_to(chosen, settings.device)
     task = task_of(model)
     given = {name: getattr(settings, name) for name in ("top", "batch_size", "threshold", "most")}
     known = task.results.answer_options
@@ -55,4 +89,4 @@ def predict_images(settings: PredictSettings) -> PredictionResult:
     for issue in look_at_range(paths, model.preprocessing.reading):
         notice(f"{issue.what}; train with --pixels.range, or give images scaled to 16 bits")
     with autocast(torch_device(settings.device), precision), exact_float32():
-        return PredictionResult(task.results.save_answers(model, paths, folder, settings), folder)
+        return PredictionResult(task.results.save_answers(model, sources, folder, settings), folder)

@@ -1,22 +1,25 @@
 """An image classifier: the network, the names of its classes, and how its images are prepared."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from nommer.data.sources import ImageSource, source_name, sources_of
+from nommer.data.sources import Channels, ImageSource, source_name, sources_of
 from nommer.data.transforms import Preprocessing
 from nommer.errors import InputError, check_minimum
+from nommer.models.evaluation_mode import evaluating
 from nommer.models.networks import build_network, describe_network
 from nommer.models.recogniser import (
     NOT_FINITE,
     Recogniser,
     View,
-    evaluating,
+    open_source,
+    picture_of,
 )
 from nommer.predictions import Classification, Failure
 from nommer.shapes import Images, Logits
@@ -118,8 +121,8 @@ class Classifier(Recogniser):
     @torch.inference_mode()
     def answer(self, view: View, name: str) -> Classification | None:
         """Return the probabilities of the classes; None where they are NaN."""
-        with evaluating(self):
-            logits = self(view.prepared[None].to(self.device, self.dtype))
+        with evaluating(self) as model:
+            logits = model(view.prepared[None].to(self.device, self.dtype))
         probabilities = self.probabilities(logits)[0]
         if not probabilities.isfinite().all():
             return None
@@ -139,40 +142,63 @@ class Classifier(Recogniser):
         return self.network(images)
 
     def predict(
-        self, images: ImageSource | Sequence[ImageSource], *, batch_size: int = 32
+        self,
+        images: ImageSource | Iterable[ImageSource],
+        *,
+        batch_size: int = 32,
+        channels: Channels = "rgb",
+        allow_urls: bool = False,
     ) -> list[Classification | Failure]:
-        """Classify images of any size: files, PIL images, arrays or tensors, one or many.
+        """Classify images of any size: of every kind that `data.sources` tells, one or many.
 
         An image that cannot be decoded gets a `Failure`; the others are answered all the same.
+
+        Args:
+            images: of an iterator one batch is held at a time.
+            batch_size: images that the network sees at once.
+            channels: order of the colours of arrays and tensors; "bgr" as OpenCV reads them.
+            allow_urls: fetch images that are named by https addresses.
+
+        Raises:
+            InputError: what is no image and no collection of images.
         """
-        return list(self.predict_stream(sources_of(images), batch_size=batch_size))
+        sources = sources_of(images, channels=channels, allow_urls=allow_urls)
+        return list(self.predict_stream(sources, batch_size=batch_size))
 
     def predict_stream(
-        self, sources: Sequence[ImageSource], *, batch_size: int
+        self, sources: Iterable[ImageSource], *, batch_size: int
     ) -> Iterator[Classification | Failure]:
         """As `predict`, one answer after the other, with one batch of images in memory."""
         check_minimum("batch-size", batch_size, 1)
-        for start in range(0, len(sources), batch_size):
-            group = sources[start : start + batch_size]
-            prepared = [self.prepare(source) for source in group]
-            answers = iter(
-                self._probabilities([image for image in prepared if isinstance(image, Tensor)])
-            )
-            for source, image in zip(group, prepared, strict=True):
-                if isinstance(image, Failure):
-                    yield image
-                    continue
-                probabilities = tuple(next(answers).tolist())
-                if math.isfinite(sum(probabilities)):
-                    yield Classification(
-                        source_name(source), self.class_names, probabilities, self.threshold
-                    )
-                else:
-                    yield Failure(source_name(source), NOT_FINITE)
+        remaining = iter(sources)
+        while group := list(islice(remaining, batch_size)):
+            yield from self._answer_group(group)
+
+    def _answer_group(self, group: Sequence[ImageSource]) -> Iterator[Classification | Failure]:
+        """Answer the images of one batch."""
+        reading, pictures, prepared = self.preprocessing.reading, [], []
+        for source in group:
+            image = open_source(source, reading)
+            if isinstance(image, Failure):
+                pictures.append(image)
+                continue
+            pictures.append(picture_of(source, image, reading))
+            prepared.append(self.preprocessing(image))
+        answers = iter(self._probabilities(prepared))
+        for source, picture in zip(group, pictures, strict=True):
+            if isinstance(picture, Failure):
+                yield picture
+                continue
+            probabilities, name = tuple(next(answers).tolist()), source_name(source)
+            if math.isfinite(sum(probabilities)):
+                yield Classification(name, self.class_names, probabilities, self.threshold, picture)
+            else:
+                yield Failure(name, NOT_FINITE)
 
     @torch.inference_mode()
     def _probabilities(self, prepared: list[Tensor]) -> Tensor:
         if not prepared:
             return torch.empty(0, len(self.class_names))
-        with evaluating(self):
-            return self.probabilities(self(torch.stack(prepared).to(self.device, self.dtype))).cpu()
+        with evaluating(self) as model:
+            logits = model(torch.stack(prepared).to(self.device, self.dtype))
+        return self.probabilities(logits).cpu()

@@ -1,6 +1,6 @@
 """A detector: the network, its classes and their ids, and how its images are prepared."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, cast
 
@@ -9,14 +9,15 @@ from PIL import Image
 from torch import Tensor
 
 from nommer.data.box_transforms import BoxPreprocessing, Target
-from nommer.data.sources import ImageSource, sources_of
+from nommer.data.sources import Channels, ImageSource, sources_of
 from nommer.errors import InputError
+from nommer.models.evaluation_mode import evaluating
 from nommer.models.exported_networks import ExportedObjectNetwork
 from nommer.models.networks import build_network, describe_network
 from nommer.models.object_masks import encode_pixels, paste_mask
 from nommer.models.rcnn import RCNN, ObjectNetwork
 from nommer.models.rcnn import Image as ImageTensor
-from nommer.models.recogniser import Recogniser, View, evaluating
+from nommer.models.recogniser import Recogniser, View
 from nommer.predictions import Detections, Failure
 from nommer.settings.rcnn import RCNNProtocol
 
@@ -122,15 +123,16 @@ class Detector(Recogniser):
 
     def predict(
         self,
-        images: ImageSource | Sequence[ImageSource],
+        images: ImageSource | Iterable[ImageSource],
         *,
         threshold: float | None = None,
         most: int | None = None,
+        channels: Channels = "rgb",
+        allow_urls: bool = False,
     ) -> list[Detections | Failure]:
         """Find objects in images of any size.
 
-        Paths, bytes or open files, PIL images, (H, W, 3) uint8 arrays or (3, H, W) uint8
-        tensors, one or many.
+        They are of every kind that `data.sources` tells, one or many.
 
         An image that cannot be decoded gets a `Failure`; the others are answered all the same.
 
@@ -139,15 +141,19 @@ class Detector(Recogniser):
             threshold: least score of an answer, 0 to 1. By default the protocol's, 0.05 as
                 published.
             most: answers per image. By default the protocol's, 100 as published.
+            channels: order of the colours of arrays and tensors; "bgr" as OpenCV reads them.
+            allow_urls: fetch images that are named by https addresses.
 
         Raises:
-            InputError: a value out of range.
+            InputError: what is no image and no collection of images, or a value
+                out of range.
         """
-        return list(self.predict_stream(sources_of(images), threshold=threshold, most=most))
+        sources = sources_of(images, channels=channels, allow_urls=allow_urls)
+        return list(self.predict_stream(sources, threshold=threshold, most=most))
 
     def predict_stream(
         self,
-        sources: Sequence[ImageSource],
+        sources: Iterable[ImageSource],
         *,
         threshold: float | None = None,
         most: int | None = None,
@@ -188,8 +194,8 @@ class Detector(Recogniser):
         if most < 1:
             raise InputError(f"most must be 1 or more, got {most}")
         try:
-            with evaluating(self):
-                (found,) = self.network.detect(
+            with evaluating(self) as model:
+                (found,) = model.network.detect(
                     [image.to(self.device, self.dtype)], threshold=threshold, most=most
                 )
         except FloatingPointError:

@@ -3,21 +3,21 @@
 From images as they are to the network's input, and an answer for each.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from threading import Lock
+from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
-from weakref import WeakKeyDictionary
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from nommer.data.images import ImageError
+from nommer.data.images import ImageError, decode
 from nommer.data.sources import ImageSource, open_any, source_name
 from nommer.models.exported_networks import ExportedNetwork
-from nommer.predictions import Failure
+from nommer.predictions import Failure, Picture, with_picture
 from nommer.settings.pixel_range import Reading
 
 Answer = TypeVar("Answer")
@@ -163,14 +163,14 @@ class Recogniser(nn.Module):
         return image if isinstance(image, Failure) else self.preprocessing(image)
 
     def answer_each(
-        self, sources: Sequence[ImageSource], answer: Callable[[str, Image.Image], Answer | None]
+        self, sources: Iterable[ImageSource], answer: Callable[[str, Image.Image], Answer | None]
     ) -> Iterator[Answer | Failure]:
         """Yield the answers of `answer` to the name and the decoded image of every source.
 
         One image is in memory at a time.
 
         What cannot be decoded, or is answered by None for scores that are NaN, gets a
-        `Failure`.
+        `Failure`. Answers keep the way to their picture.
         """
         for source in sources:
             name = source_name(source)
@@ -179,38 +179,11 @@ class Recogniser(nn.Module):
                 yield image
                 continue
             answered = answer(name, image)
-            yield Failure(name, NOT_FINITE) if answered is None else answered
-
-
-_watch = Lock()
-_evaluated: WeakKeyDictionary[nn.Module, tuple[int, list[tuple[nn.Module, bool]]]] = (
-    WeakKeyDictionary()
-)
-"""Models in `evaluating`: how often, and the mode of each of their modules from before."""
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Hold `model` in evaluation mode, and put each of its modules back in its mode afterwards.
-
-    Threads may do so at once: the last one that leaves puts them back.
-    """
-    with _watch:
-        count, before = _evaluated.get(model, (0, []))
-        if not count:
-            before = [(module, module.training) for module in model.modules()]
-            model.eval()
-        _evaluated[model] = count + 1, before
-    try:
-        yield
-    finally:
-        with _watch:
-            count, before = _evaluated.pop(model)
-            if count > 1:
-                _evaluated[model] = count - 1, before
-            else:
-                for module, training in before:
-                    module.training = training
+            yield (
+                Failure(name, NOT_FINITE)
+                if answered is None
+                else with_picture(answered, picture_of(source, image, self.preprocessing.reading))
+            )
 
 
 def open_source(source: ImageSource, reading: Reading) -> Image.Image | Failure:
@@ -222,3 +195,10 @@ def open_source(source: ImageSource, reading: Reading) -> Image.Image | Failure:
         return open_any(source, reading)
     except ImageError as error:
         return Failure(source_name(source), error.reason)
+
+
+def picture_of(source: ImageSource, image: Image.Image, reading: Reading) -> Picture:
+    """Return the way back to a decoded image: its file, or itself where it has none."""
+    if isinstance(source, str | os.PathLike):
+        return Picture.of_file(partial(decode, Path(source), reading))
+    return Picture.of_pixels(image)

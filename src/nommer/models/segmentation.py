@@ -4,7 +4,7 @@ The network, the names and colours of its classes, and how its images are prepar
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,13 @@ from torch import Tensor
 
 from nommer.data.joint_transforms import DensePreprocessing
 from nommer.data.masks import IGNORE
-from nommer.data.sources import ImageSource, sources_of
+from nommer.data.sources import Channels, ImageSource, sources_of
 from nommer.errors import InputError
+from nommer.models.evaluation_mode import evaluating
 from nommer.models.exported_networks import ExportedDenseNetwork
 from nommer.models.inference import WHOLE_PIXELS, DenseNetwork, score_bands
 from nommer.models.networks import build_network, describe_network
-from nommer.models.recogniser import Recogniser, View, evaluating
+from nommer.models.recogniser import Recogniser, View
 from nommer.models.upernet import UPerNet
 from nommer.predictions import Failure, Segmentation
 from nommer.settings.inference import Inference
@@ -157,19 +158,33 @@ class Segmenter(Recogniser):
         )
 
     def predict(
-        self, images: ImageSource | Sequence[ImageSource], *, inference: Inference = Inference()
+        self,
+        images: ImageSource | Iterable[ImageSource],
+        *,
+        inference: Inference = Inference(),
+        channels: Channels = "rgb",
+        allow_urls: bool = False,
     ) -> list[Segmentation | Failure]:
         """Segment images of any size, each at its own.
 
-        Paths, bytes or open files, PIL images, (H, W, 3) uint8 arrays or (3, H, W) uint8
-        tensors, one or many.
+        They are of every kind that `data.sources` tells, one or many.
 
         An image that cannot be decoded gets a `Failure`; the others are answered all the same.
+
+        Args:
+            images: of an iterator one image is held at a time.
+            inference: whole or in windows, scales, mirrored.
+            channels: order of the colours of arrays and tensors; "bgr" as OpenCV reads them.
+            allow_urls: fetch images that are named by https addresses.
+
+        Raises:
+            InputError: what is no image and no collection of images.
         """
-        return list(self.predict_stream(sources_of(images), inference=inference))
+        sources = sources_of(images, channels=channels, allow_urls=allow_urls)
+        return list(self.predict_stream(sources, inference=inference))
 
     def predict_stream(
-        self, sources: Sequence[ImageSource], *, inference: Inference = Inference()
+        self, sources: Iterable[ImageSource], *, inference: Inference = Inference()
     ) -> Iterator[Segmentation | Failure]:
         """As `predict`, one answer after the other, with one image in memory."""
 
@@ -195,8 +210,8 @@ class Segmenter(Recogniser):
             None where the network's scores are NaN or infinite.
         """
         labels = np.empty(size, np.uint8)
-        with evaluating(self):
-            for start, scores in self.score_bands(
+        with evaluating(self) as model:
+            for start, scores in model.score_bands(
                 image.to(self.device, self.dtype), size=size, inference=inference
             ):
                 best, classes = scores.max(0)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from nommer.backbone.network import NomMer
 from nommer.backbone.nominator import NominatedContext
 from nommer.backbone.stage import BlockSequence
-from nommer.models.recogniser import evaluating
+from nommer.models.evaluation_mode import evaluating
 from nommer.shapes import Images
 
 Place = tuple[int, int]
@@ -111,10 +111,10 @@ def gradient_fields(
     """
     last = max(stage for stage, _, mixer in mixers(network) if isinstance(mixer, NominatedContext))
     stride, fields = network.config.reductions[last], []
-    with evaluating(network), torch.inference_mode(mode=False), torch.enable_grad():
+    with evaluating(network) as model, torch.inference_mode(mode=False), torch.enable_grad():
         pixels = images.clone().requires_grad_()
-        grid = network.stem(pixels)
-        for stage in network.stages[: last + 1]:
+        grid = model.stem(pixels)
+        for stage in model.stages[: last + 1]:
             grid = stage(grid)
         for row, column in places:
             token = grid[0, row // stride, column // stride].sum()

@@ -1,19 +1,21 @@
 """The classes of an image."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw
 
 from nommer.fonts import lettering_for
+from nommer.predictions.answer import Answer
 from nommer.predictions.drawing import LETTERS, LINE, MARGIN, enlarged
 from nommer.predictions.parts import Parts
+from nommer.predictions.picture import Picture
 
 
-@dataclass(frozen=True)
-class Classification:
+@dataclass(frozen=True, repr=False)
+class Classification(Answer):
     """Class probabilities of one image."""
 
     source: str
@@ -26,6 +28,8 @@ class Classification:
     """
     threshold: float | None = None
     """Probability from which a class is answered, where an image may have several or none."""
+    picture: Picture | None = field(default=None, repr=False, compare=False)
+    """The way back to the image, for pictures in notebooks."""
 
     @property
     def chosen(self) -> tuple[str, ...]:
@@ -62,6 +66,13 @@ class Classification:
             zip(self.class_names, self.probabilities, strict=True), key=lambda pair: -pair[1]
         )
         return ranked[:count]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row per class, the most probable first, with its probability."""
+        return [
+            {"image": self.source, "class": name, "probability": probability}
+            for name, probability in self.top(len(self.class_names))
+        ]
 
     def to_dict(self, count: int = 5) -> dict[str, Any]:
         """Plain values for JSON.

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,10 @@ from faster_coco_eval.core import mask as coco_masks
 from PIL import Image, ImageDraw
 
 from nommer.fonts import lettering_for
+from nommer.predictions.answer import Answer
 from nommer.predictions.drawing import LETTERS, LINE, OPACITY, class_colour, enlarged
 from nommer.predictions.parts import Parts
+from nommer.predictions.picture import Picture
 
 SURE = 0.5
 """Least score of objects that count as found, where no data say a better one."""
@@ -21,8 +23,8 @@ _MOST_TEXT = 0.12
 """Share of a picture that names may cover: more would hide it, and are left out."""
 
 
-@dataclass(frozen=True, eq=False)
-class Detections:
+@dataclass(frozen=True, eq=False, repr=False)
+class Detections(Answer):
     """The n objects found in one image, the best first."""
 
     source: str
@@ -41,6 +43,8 @@ class Detections:
     """COCO's compressed run lengths, of masks as large as the image; None from a model that knows
     boxes only.
     """
+    picture: Picture | None = field(default=None, repr=False, compare=False)
+    """The way back to the image, for pictures in notebooks."""
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -91,6 +95,22 @@ class Detections:
         pixels = np.zeros(self.size, bool)
         pixels[upper:lower, left:right] = True
         return pixels
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row per object: class, score, ends of its box, area; in pixels of the image."""
+        numbers = zip(
+            self.labels.tolist(),
+            self.scores.tolist(),
+            self.boxes.tolist(),
+            self.areas.tolist(),
+            strict=True,
+        )
+        return [
+            {"image": self.source, "class": self.class_names[label], "score": score}
+            | dict(zip(("left", "upper", "right", "lower"), box, strict=True))
+            | {"area": area}
+            for label, score, box, area in numbers
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON.

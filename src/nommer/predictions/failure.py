@@ -3,13 +3,23 @@
 from dataclasses import dataclass
 from typing import Any
 
+from nommer.predictions.answer import Answer
+
 
 @dataclass(frozen=True)
-class Failure:
+class Failure(Answer):
     """An image without an answer, and why; the other images of its batch have theirs."""
 
     source: str
     error: str
+
+    def headline(self) -> list[str]:
+        """Return why there is no answer."""
+        return [self.error]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one row with the reason."""
+        return [self.to_dict()]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -1,7 +1,7 @@
 """The class of every pixel of an image."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +9,14 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from nommer.fonts import lettering_for
+from nommer.predictions.answer import Answer
 from nommer.predictions.drawing import LETTERS, LINE, MARGIN, OPACITY, enlarged
 from nommer.predictions.parts import Parts
+from nommer.predictions.picture import Picture
 
 
-@dataclass(frozen=True, eq=False)
-class Segmentation:
+@dataclass(frozen=True, eq=False, repr=False)
+class Segmentation(Answer):
     """The class of every pixel of one image."""
 
     source: str
@@ -25,6 +27,8 @@ class Segmentation:
     """RGB colour (0-255) of each class in pictures."""
     labels: np.ndarray
     """(H, W) uint8, at the image's own size."""
+    picture: Picture | None = field(default=None, repr=False, compare=False)
+    """The way back to the image, for pictures in notebooks."""
 
     @property
     def shares(self) -> dict[str, float]:
@@ -45,6 +49,14 @@ class Segmentation:
     def parts(self) -> Parts:
         """Return the regions of the classes."""
         return Parts("shares_per_class", self.labels, self.class_names)
+
+    def headline(self) -> list[str]:
+        """Return the share of every class that occurs, the largest first."""
+        return self.summary().headline()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row per class that occurs, with its share of the pixels, the largest first."""
+        return self.summary().rows()
 
     def summary(self) -> "SegmentationSummary":
         """The shares without the pixels: what can be kept of very many images."""
@@ -122,8 +134,8 @@ class Segmentation:
         self.plot(image).save(path)
 
 
-@dataclass(frozen=True)
-class SegmentationSummary:
+@dataclass(frozen=True, repr=False)
+class SegmentationSummary(Answer):
     """How much of an image each class has."""
 
     source: str
@@ -136,6 +148,13 @@ class SegmentationSummary:
     def headline(self) -> list[str]:
         """Return the share of every class that occurs, the largest first."""
         return [f"{name} {share:.1%}" for name, share in self.shares.items()]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row per class that occurs, with its share of the pixels, the largest first."""
+        return [
+            {"image": self.source, "class": name, "share": share}
+            for name, share in self.shares.items()
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON.

@@ -19,3 +19,6 @@ SplitChoice: TypeAlias = Literal["auto", "train", "val", "test", "all"]
 
 OnBadSample: TypeAlias = Literal["auto", "error", "skip"]
 """Treatment of images that cannot be read, in training."""
+
+Channels: TypeAlias = Literal["rgb", "bgr"]
+"""Order of the colours of arrays and tensors; OpenCV's is bgr."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nommer.errors import InputError, check_minimum
-from nommer.settings.choices import Precision
+from nommer.settings.choices import Channels, Precision
 from nommer.settings.inference import Inference
 from nommer.settings.schema import Settings, Takes, given, required
 
@@ -51,9 +51,23 @@ class PredictSettings(Settings):
     """Number format of the computation. auto is the run's own, and for other models bf16 on a GPU
     that can and 32 elsewhere."""
 
+    allow_urls: bool = False
+    """Fetch images that are named by https addresses, each of up to 64 MiB."""
+
     def check(self) -> None:
         """Refuse values out of range."""
         for name in ("top", "batch_size", "most"):
             check_minimum(name.replace("_", "-"), getattr(self, name), 1)
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise InputError(f"--threshold must be from 0 to 1, got {self.threshold}")
+
+
+@dataclass(frozen=True)
+class PredictCall(PredictSettings):
+    """Arguments of `nommer.predict`: those of the command line, and images in memory."""
+
+    images: Any = ()
+    """Files, folders (searched deeply) and glob patterns; or bytes, open files, PIL images, arrays,
+    tensors; one, a list or an iterator."""
+    channels: Channels = "rgb"
+    """Order of the colours of arrays and tensors; OpenCV's is bgr."""

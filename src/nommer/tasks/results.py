@@ -3,12 +3,17 @@
 import hashlib
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from itertools import tee
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
+from nommer.data.sources import ImageSource, source_name
 from nommer.predictions import Failure
+from nommer.progress import track
 from nommer.tasks.evaluation import Evaluation
+
+Given = TypeVar("Given")
 
 _LONGEST = 200
 """Bytes of a name of a result, of the 255 that disks take, before a number and an ending."""
@@ -34,13 +39,13 @@ class TaskResults(ABC):
 
     @abstractmethod
     def save_answers(
-        self, model: Any, paths: Sequence[Path], folder: Path, settings: Any
+        self, model: Any, sources: Iterable[ImageSource], folder: Path, settings: Any
     ) -> Sequence[Any | Failure]:
-        """Answer image files one after the other, and write the answers into `folder`.
+        """Answer images one after the other, and write the answers into `folder`.
 
         Args:
             model: on its device.
-            paths: of the images.
+            sources: the images; those of an iterator are taken when their turn comes.
             folder: exists already.
             settings: of `nommer predict`.
 
@@ -49,10 +54,19 @@ class TaskResults(ABC):
         """
 
 
-def unique_names(paths: Sequence[Path]) -> list[str]:
-    """Return a name for each file's result: its own without the ending, numbered where taken."""
+def answered(
+    sources: Iterable[ImageSource], answer: Callable[[Iterable[ImageSource]], Iterable[Given]]
+) -> Iterator[tuple[ImageSource, Given]]:
+    """Yield each source with its answer, as they come; only those of one batch are held."""
+    total = len(sources) if isinstance(sources, Sized) else None
+    ahead, behind = tee(sources)
+    yield from zip(behind, track(answer(ahead), total=total, what="predicting"), strict=True)
+
+
+def unique_names(sources: Sequence[ImageSource]) -> list[str]:
+    """Return a name for each image's result: its file's without the ending, numbered where taken."""
     names = UniqueNames()
-    return [names.of(path) for path in paths]
+    return [names.of(source) for source in sources]
 
 
 class UniqueNames:
@@ -66,9 +80,9 @@ class UniqueNames:
         self._taken: set[str] = set()
         self._next: dict[str, int] = {}
 
-    def of(self, path: Path) -> str:
-        """Return the name for the result of this file."""
-        plain = _shorten(path.stem)
+    def of(self, source: ImageSource) -> str:
+        """Return the name for the result of this image; "image" for one without a file."""
+        plain = _shorten(Path(source_name(source)).stem)
         name, stem = plain, plain.casefold()
         while name.casefold() in self._taken:
             number = self._next.get(stem, 2)

@@ -1,6 +1,7 @@
 """Classification: tables and pictures of an evaluation, of training batches and of answers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,14 @@ from torchvision.transforms.v2.functional import to_pil_image
 
 from nommer.data.classification import ClassificationData
 from nommer.data.images import decode
+from nommer.data.sources import ImageSource, open_any
 from nommer.files import write_csv, write_json
 from nommer.models.classification import Classifier
 from nommer.predictions import Classification, Failure
-from nommer.progress import track
 from nommer.settings.pixel_range import Reading
 from nommer.tasks.evaluation import Evaluation
 from nommer.tasks.plots import plot_calibration, plot_confusion, plot_grid
-from nommer.tasks.results import TaskResults, unique_names
+from nommer.tasks.results import TaskResults, UniqueNames, answered
 
 _SHOWN = 32
 """Pictures in a grid."""
@@ -62,17 +63,18 @@ class ClassificationResults(TaskResults):
         plot_grid(shown, path)
 
     def save_answers(
-        self, model: Classifier, paths: Sequence[Path], folder: Path, settings: Any
+        self, model: Classifier, sources: Iterable[ImageSource], folder: Path, settings: Any
     ) -> Sequence[Classification | Failure]:
         """Write tables of the most probable classes, and annotated images."""
         if settings.threshold is not None:
             model.threshold = settings.threshold
-        answers = model.predict_stream(paths, batch_size=settings.batch_size or 32)
-        predictions = list(track(answers, total=len(paths), what="predicting"))
-        save_predictions(predictions, folder, top=settings.top or 5)
+        answer = partial(model.predict_stream, batch_size=settings.batch_size or 32)
+        answers = answered(sources, answer)
         if settings.pictures:
             reading = model.preprocessing.reading
-            save_pictures(paths, predictions, folder / "images", reading=reading)
+            answers = save_pictures(answers, folder / "images", reading=reading)
+        predictions = [prediction for _, prediction in answers]
+        save_predictions(predictions, folder, top=settings.top or 5)
         return predictions
 
 
@@ -143,14 +145,16 @@ def save_predictions(
 
 
 def save_pictures(
-    paths: Sequence[Path],
-    predictions: Sequence[Classification | Failure],
+    answers: Iterable[tuple[ImageSource, Classification | Failure]],
     folder: Path,
     *,
     reading: Reading,
-) -> None:
-    """Write every answered image with its most probable classes under it."""
+) -> Iterator[tuple[ImageSource, Classification | Failure]]:
+    """Write every answered image with its most probable classes under it, and hand it on."""
     folder.mkdir()
-    for path, name, prediction in zip(paths, unique_names(paths), predictions, strict=True):
+    names = UniqueNames()
+    for source, prediction in answers:
+        name = names.of(source)
         if isinstance(prediction, Classification):
-            prediction.save(folder / f"{name}.jpg", decode(path, reading))
+            prediction.save(folder / f"{name}.jpg", open_any(source, reading))
+        yield source, prediction

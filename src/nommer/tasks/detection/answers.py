@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from nommer.data.images import decode
+from nommer.data.sources import ImageSource, open_any
 from nommer.files import write_csv, write_json, write_text
 from nommer.models.detection import Detector
 from nommer.predictions import Detections, Failure
@@ -16,7 +16,7 @@ _COLUMNS = ("image", "class", "score", "left", "upper", "right", "lower", "error
 
 
 def save_detections(
-    answers: Iterable[tuple[Path, Detections | Failure]],
+    answers: Iterable[tuple[ImageSource, Detections | Failure]],
     folder: Path,
     *,
     model: Detector,
@@ -31,7 +31,7 @@ def save_detections(
     `predictions.csv` with one row per object.
 
     Args:
-        answers: of each file, in order.
+        answers: of each image, in order.
         folder: exists already.
         model: that answers; its classes and category ids are written.
         pictures: write the annotated images too.
@@ -44,8 +44,8 @@ def save_detections(
     names = UniqueNames()
     kept: list[Detections | Failure] = []
     files: list[str] = []
-    for path, answer in answers:
-        name = names.of(path)
+    for source, answer in answers:
+        name = names.of(source)
         kept.append(answer)
         files.append(f"labels/{name}.txt")
         if isinstance(answer, Failure):
@@ -53,10 +53,8 @@ def save_detections(
         labels = answer.to_yolo(model.category_ids)
         (folder / "labels" / f"{name}.txt").write_text(labels, encoding="ascii")
         if pictures:
-            answer.save(
-                folder / "images" / f"{name}.png",
-                decode(path, model.preprocessing.reading),
-            )
+            image = open_any(source, model.preprocessing.reading)
+            answer.save(folder / "images" / f"{name}.png", image)
     write_json(folder / "result.json", with_files(kept, files))
     write_json(folder / "coco.json", _as_coco(kept, model))
     names_of_classes = dict(zip(model.category_ids, model.class_names, strict=True))

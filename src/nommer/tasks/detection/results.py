@@ -1,6 +1,7 @@
 """Detection: tables and pictures of an evaluation and of training batches."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, cast
@@ -14,16 +15,16 @@ from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 from nommer.data.detection import DetectionData
 from nommer.data.formats.objects import DetectionSample
 from nommer.data.images import decode
+from nommer.data.sources import ImageSource
 from nommer.files import write_csv, write_json
 from nommer.models.detection import Detector
 from nommer.predictions import Detections, Failure
-from nommer.progress import track
 from nommer.tasks.detection.answers import save_detections
 from nommer.tasks.detection.matching import ImageAnswer, match
 from nommer.tasks.detection.metrics import DetectionReport
 from nommer.tasks.evaluation import Evaluation
 from nommer.tasks.plots import plot_confusion, plot_precision_recall, plot_rows
-from nommer.tasks.results import TaskResults
+from nommer.tasks.results import TaskResults, answered
 
 _SHOWN = 6
 """Rows of a grid of pictures."""
@@ -80,14 +81,12 @@ class DetectionResults(TaskResults):
         plot_rows([shown[i : i + 4] for i in range(0, len(shown), 4)], path)
 
     def save_answers(
-        self, model: Detector, paths: Sequence[Path], folder: Path, settings: Any
+        self, model: Detector, sources: Iterable[ImageSource], folder: Path, settings: Any
     ) -> Sequence[Detections | Failure]:
         """Write objects as JSON, CSV, COCO and YOLO have them, and annotated images."""
-        found = model.predict_stream(paths, threshold=settings.threshold, most=settings.most)
-        answers = track(found, total=len(paths), what="predicting")
-        return save_detections(
-            zip(paths, answers, strict=True), folder, model=model, pictures=settings.pictures
-        )
+        options = {"threshold": settings.threshold, "most": settings.most}
+        answers = answered(sources, partial(model.predict_stream, **options))
+        return save_detections(answers, folder, model=model, pictures=settings.pictures)
 
 
 def name_of_background(names: Sequence[str]) -> str:

@@ -1,6 +1,7 @@
 """Segmentation: tables and pictures of an evaluation, of training batches and of answers."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,14 @@ from nommer.data.formats.masks import MaskFolders
 from nommer.data.images import decode
 from nommer.data.masks import MaskEncoding, read_mask
 from nommer.data.segmentation import SegmentationData
+from nommer.data.sources import ImageSource, open_any
 from nommer.files import write_csv, write_json
 from nommer.models.segmentation import Segmenter
 from nommer.predictions import Failure, Segmentation, SegmentationSummary
-from nommer.progress import track
 from nommer.settings.pixel_range import Reading
 from nommer.tasks.evaluation import Evaluation
 from nommer.tasks.plots import plot_bars, plot_confusion, plot_rows
-from nommer.tasks.results import TaskResults, UniqueNames, with_files
+from nommer.tasks.results import TaskResults, UniqueNames, answered, with_files
 from nommer.tasks.segmentation.data import describe_labels
 
 _COLUMNS = ("image", "class", "share", "error")
@@ -71,14 +72,13 @@ class SegmentationResults(TaskResults):
         plot_rows(pair_up(rows), path, legend=legend_of(model))
 
     def save_answers(
-        self, model: Segmenter, paths: Sequence[Path], folder: Path, settings: Any
+        self, model: Segmenter, sources: Iterable[ImageSource], folder: Path, settings: Any
     ) -> Sequence[SegmentationSummary | Failure]:
         """Write labels of all pixels, overlays, and shares of the classes."""
-        found = model.predict_stream(paths, inference=settings.inference)
-        answers = track(found, total=len(paths), what="predicting")
+        answer = partial(model.predict_stream, inference=settings.inference)
         write_json(folder / "classes.json", describe_labels(model.class_names, model.colours))
         return save_segmentations(
-            zip(paths, answers, strict=True),
+            answered(sources, answer),
             folder,
             pictures=settings.pictures,
             reading=model.preprocessing.reading,
@@ -142,7 +142,7 @@ def pair_up(rows: Sequence[list[Any]]) -> list[list[Any]]:
 
 
 def save_segmentations(
-    answers: Iterable[tuple[Path, Segmentation | Failure]],
+    answers: Iterable[tuple[ImageSource, Segmentation | Failure]],
     folder: Path,
     *,
     pictures: bool,
@@ -163,8 +163,8 @@ def save_segmentations(
     names = UniqueNames()
     summaries: list[SegmentationSummary | Failure] = []
     files: list[str] = []
-    for path, answer in answers:
-        name = f"{names.of(path)}.png"
+    for source, answer in answers:
+        name = f"{names.of(source)}.png"
         files.append(f"index/{name}")
         if isinstance(answer, Failure):
             summaries.append(answer)
@@ -172,7 +172,7 @@ def save_segmentations(
         answer.index_image().save(folder / "index" / name)
         answer.palette_image().save(folder / "palette" / name)
         if pictures:
-            answer.save(folder / "overlays" / name, decode(path, reading))
+            answer.save(folder / "overlays" / name, open_any(source, reading))
         summaries.append(answer.summary())
     write_json(folder / "result.json", with_files(summaries, files))
     write_csv(folder / "predictions.csv", _share_rows(summaries), _COLUMNS)

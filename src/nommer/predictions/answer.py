@@ -1,0 +1,87 @@
+"""What all answers can do: be shown in a line, in a notebook, as a table."""
+
+import base64
+from dataclasses import replace
+from html import escape
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from PIL import Image
+
+from nommer.extras import require
+from nommer.predictions.picture import Picture
+from nommer.shown import clean
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_SIDE = 480
+"""Longest side of a picture in a notebook, in pixels."""
+
+_LONGEST = 100
+"""Letters of a list in a short representation."""
+
+Given = TypeVar("Given")
+
+
+class Answer:
+    """An answer to one image."""
+
+    source: str
+    picture: Picture | None = None
+
+    def headline(self) -> list[str]:
+        """Return what is answered in a few words, the most important first."""
+        raise NotImplementedError
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the answer as rows of a table, each with its image."""
+        raise NotImplementedError
+
+    def drawn(self) -> Image.Image | None:
+        """Return the picture with the answer drawn in; None where there is no picture any more."""
+        image, plot = self.picture and self.picture.open(), getattr(self, "plot", None)
+        return plot(image) if image is not None and plot is not None else None
+
+    def __repr__(self) -> str:
+        told = ", ".join(self.headline()) or "nothing"
+        short = told if len(told) <= _LONGEST else f"{told[:_LONGEST]}..."
+        return f"<{type(self).__name__} of {self.source}: {short}>"
+
+    def _repr_html_(self) -> str:
+        """Return the answer with its picture, as notebooks show it."""
+        caption = escape(clean(f"{self.source}: {', '.join(self.headline()) or 'nothing'}"))
+        return f"<figure>{_as_html(self.drawn())}<figcaption>{caption}</figcaption></figure>"
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """Return the answer as a table of pandas, of `rows`.
+
+        Raises:
+            InputError: pandas is not installed.
+        """
+        return to_pandas(self.rows())
+
+
+def to_pandas(rows: list[dict[str, Any]]) -> "pd.DataFrame":
+    """Return rows as a table of pandas.
+
+    Raises:
+        InputError: pandas is not installed.
+    """
+    return require("pandas", "data", "to_pandas").DataFrame(rows)
+
+
+def with_picture(answer: Given, picture: Picture) -> Given:
+    """Return an answer that knows its picture; one of another kind as it is."""
+    if isinstance(answer, Answer) and "picture" in getattr(answer, "__dataclass_fields__", ()):
+        return replace(answer, picture=picture)  # type: ignore[type-var]  # all are dataclasses
+    return answer
+
+
+def _as_html(picture: Image.Image | None) -> str:
+    if picture is None:
+        return ""
+    shown, stream = picture.convert("RGB"), BytesIO()
+    shown.thumbnail((_SIDE, _SIDE))
+    shown.save(stream, "JPEG", quality=85)
+    return f'<img src="data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}">'
