@@ -302,7 +302,7 @@ def test_python_takes_images_in_memory_and_streams_them(trained, images, tmp_pat
     """Each is asked for when its turn comes, and the same answers come as from files."""
     files = [images / "b.jpg", images / "a [1].png"]
     pictures = [Image.open(path).convert("RGB") for path in files]
-    tensor = torch.from_numpy(np.asarray(pictures[1])).permute(2, 0, 1)
+    tensor = torch.from_numpy(np.array(pictures[1])).permute(2, 0, 1)
     with files[0].open("rb") as stream:
         given = iter([stream, np.asarray(pictures[0]), pictures[1], tensor, files[1].read_bytes()])
         result = nommer.predict(trained, given, out=tmp_path / "out", batch_size=2)

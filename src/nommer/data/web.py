@@ -1,6 +1,7 @@
 """Images behind https addresses, fetched only where that was asked for."""
 
 import ssl
+from typing import Any
 from urllib.error import URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, HTTPSHandler, OpenerDirector, Request
@@ -50,10 +51,12 @@ class WebImage:
 class _Https(HTTPRedirectHandler):
     """Follow redirects to other https addresses only."""
 
-    def redirect_request(self, req, fp, code, msg, headers, newurl):  # type: ignore[no-untyped-def]  # noqa: ANN001
-        if urlsplit(newurl).scheme.lower() != "https":
-            raise URLError(f"leads to {newurl}, which is not https")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
+    def redirect_request(self, *args: Any) -> Request | None:
+        """Return the request that an answer asks for instead."""
+        address = str(args[-1])
+        if urlsplit(address).scheme.lower() != "https":
+            raise URLError(f"leads to {address}, which is not https")
+        return super().redirect_request(*args)
 
 
 def _fetch(address: str, largest: int) -> bytes:
@@ -63,14 +66,13 @@ def _fetch(address: str, largest: int) -> bytes:
     request = Request(address, headers={"User-Agent": "nommer"})  # noqa: S310 - https, as checked
     try:
         with opener.open(request, timeout=_SECONDS) as answer:
-            if answer.status != 200:
-                raise ImageError(address, f"the server answers {answer.status} {answer.reason}")
+            status, reason = int(answer.status), answer.reason
             content: bytes = answer.read(largest + 1)
-    except ImageError:
-        raise
     except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
-        raise ImageError(address, f"cannot be fetched: {reason}") from error
+        why = getattr(error, "reason", None) or error
+        raise ImageError(address, f"cannot be fetched: {why}") from error
+    if status != 200:
+        raise ImageError(address, f"the server answers {status} {reason}")
     if len(content) > largest:
         raise ImageError(address, f"over the limit of {largest:,} bytes for files from the web")
     return content

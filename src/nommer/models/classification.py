@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from nommer.data.sources import Channels, ImageSource, source_name, sources_of
+from nommer.data.sources import ImageSource, source_name, sources_of
 from nommer.data.transforms import Preprocessing
 from nommer.errors import InputError, check_minimum
 from nommer.models.evaluation_mode import evaluating
@@ -21,7 +21,8 @@ from nommer.models.recogniser import (
     open_source,
     picture_of,
 )
-from nommer.predictions import Classification, Failure
+from nommer.predictions import Classification, Failure, Picture
+from nommer.settings.choices import Channels
 from nommer.shapes import Images, Logits
 
 
@@ -176,7 +177,9 @@ class Classifier(Recogniser):
 
     def _answer_group(self, group: Sequence[ImageSource]) -> Iterator[Classification | Failure]:
         """Answer the images of one batch."""
-        reading, pictures, prepared = self.preprocessing.reading, [], []
+        reading = self.preprocessing.reading
+        pictures: list[Picture | Failure] = []
+        prepared: list[Tensor] = []
         for source in group:
             image = open_source(source, reading)
             if isinstance(image, Failure):

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from nommer.data.box_transforms import BoxPreprocessing, Target
-from nommer.data.sources import Channels, ImageSource, sources_of
+from nommer.data.sources import ImageSource, sources_of
 from nommer.errors import InputError
 from nommer.models.evaluation_mode import evaluating
 from nommer.models.exported_networks import ExportedObjectNetwork
@@ -19,6 +19,7 @@ from nommer.models.rcnn import RCNN, ObjectNetwork
 from nommer.models.rcnn import Image as ImageTensor
 from nommer.models.recogniser import Recogniser, View
 from nommer.predictions import Detections, Failure
+from nommer.settings.choices import Channels
 from nommer.settings.rcnn import RCNNProtocol
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nommer.data.joint_transforms import DensePreprocessing
 from nommer.data.masks import IGNORE
-from nommer.data.sources import Channels, ImageSource, sources_of
+from nommer.data.sources import ImageSource, sources_of
 from nommer.errors import InputError
 from nommer.models.evaluation_mode import evaluating
 from nommer.models.exported_networks import ExportedDenseNetwork
@@ -24,6 +24,7 @@ from nommer.models.networks import build_network, describe_network
 from nommer.models.recogniser import Recogniser, View
 from nommer.models.upernet import UPerNet
 from nommer.predictions import Failure, Segmentation
+from nommer.settings.choices import Channels
 from nommer.settings.inference import Inference
 from nommer.shapes import BandScores, Images, PixelLogits
 

@@ -64,7 +64,7 @@ def answered(
 
 
 def unique_names(sources: Sequence[ImageSource]) -> list[str]:
-    """Return a name for each image's result: its file's without the ending, numbered where taken."""
+    """Return a name for the result of each image, as `UniqueNames` finds them."""
     names = UniqueNames()
     return [names.of(source) for source in sources]
 
