@@ -1,11 +1,21 @@
-"""Optional packages are missed in one sentence."""
+"""The core answers images without any optional package, and others are missed in one sentence."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+import nommer
 from nommer.errors import InputError
-from nommer.extras import require
+from nommer.extras import MODULES, require
+from nommer.models.storage import save_model
+from nommer.tasks.registry import TASKS
+from tests.slim import brought, required
+
+SLIM = Path(__file__).with_name("slim.py")
 
 
 def test_an_installed_package_is_imported():
@@ -24,3 +34,137 @@ def test_an_error_inside_the_package_is_not_called_missing(tmp_path, monkeypatch
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleNotFoundError, match="not_there_at_all"):
         require("broken_package", "serve", "serve")
+
+
+_ANSWER = """
+import sys
+import nommer
+from nommer.cli import main
+
+*models, image, out = sys.argv[1:]
+for number, model in enumerate(models):
+    assert main(["predict", model, image, "--out", f"{out}/{number}"]) == 0
+assert nommer.load(models[0]).predict([image])[0].headline()
+for name in nommer.__all__:
+    getattr(nommer, name)
+optional = "lightning torchmetrics sklearn scipy tensorboard matplotlib onnx onnxruntime datasets"
+assert not set(optional.split()) & sys.modules.keys()
+"""
+
+
+def in_slim_process(script, *arguments, extras=()):
+    command = [sys.executable, str(SLIM), *extras, "--", str(script), *map(str, arguments)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
+@pytest.mark.slow
+def test_models_of_every_kind_answer_with_the_packages_of_the_core_alone(
+    tmp_path, tiny_classifier, tiny_segmenter, noisy
+):
+    models = [tmp_path / "classifier", tmp_path / "segmenter"]
+    for path, model in zip(models, (tiny_classifier(), tiny_segmenter()), strict=True):
+        save_model(path, model, metrics={}, version="0")
+    noisy((200, 40, 30)).save(tmp_path / "image.png")
+    (tmp_path / "answer.py").write_text(_ANSWER)
+    with_masks = "nommer_nano.dsb2018"
+    done = in_slim_process(
+        tmp_path / "answer.py", *models, with_masks, tmp_path / "image.png", tmp_path / "out"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Error" not in done.stderr
+    assert len(list((tmp_path / "out").glob("*/result.json"))) == 3
+
+
+NEEDS = {
+    "benchmark": {"train"},
+    "check": {"train"},
+    "demo": {"train", "explain", "export"},
+    "evaluate": {"train"},
+    "explain": {"explain"},
+    "export": {"train", "export"},
+    "replay": {"train"},
+    "serve": {"serve"},
+    "train": {"train"},
+}
+"""The extras of every verb but predict."""
+
+CALLS = {
+    "benchmark": {},
+    "check": {"data": "photos"},
+    "demo": {},
+    "evaluate": {"model": "run", "data": "photos"},
+    "explain": {"model": "run", "images": ["a.png"]},
+    "export": {"model": "run"},
+    "replay": {"run": "run"},
+    "serve": {"models": ["run"]},
+    "train": {"data": "photos", "out": "run"},
+}
+
+
+def take_away(monkeypatch, *extras):
+    for module in {module for extra in extras for module in MODULES[extra]}:
+        monkeypatch.setitem(sys.modules, module, None)  # as Python knows what is not there
+
+
+def test_every_verb_is_looked_at():
+    verbs = {name for name in nommer.__all__ if hasattr(getattr(nommer, name), "settings")}
+    assert verbs == NEEDS.keys() | {"predict"}
+
+
+@pytest.mark.parametrize(("verb", "extra"), [(v, e) for v, es in NEEDS.items() for e in es])
+def test_a_verb_whose_extra_lacks_says_so_and_does_nothing(verb, extra, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    own = set(MODULES[extra])
+    take_away(monkeypatch, extra)
+    with pytest.raises(InputError) as told:
+        getattr(nommer, verb)(**CALLS[verb])
+    lacking = [e for e in NEEDS[verb] if own & set(MODULES[e])]
+    sentence = str(told.value)
+    assert sentence.startswith(f"{verb}: needs what is not installed (")
+    assert all(module in sentence for module in own)
+    named = sentence.partition("pip install 'nommer[")[2].removesuffix("]'").split(",")
+    assert set(named) == set(lacking)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_study_needs_more_than_pictures_of_images(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "lightning", None)
+    with pytest.raises(InputError, match=r"^explain --data: .*'nommer\[train\]'$"):
+        nommer.explain(model="run", data="photos")
+
+
+def test_an_onnx_file_without_its_runtime_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    (tmp_path / "model.onnx").write_bytes(b"")
+    with pytest.raises(InputError, match=r"model.onnx: needs .* 'nommer\[export\]'$"):
+        nommer.load(tmp_path / "model.onnx")
+
+
+def test_every_package_that_a_verb_asks_for_is_brought_by_its_extra():
+    distributions = {
+        "sklearn": "scikit-learn",
+        "python_multipart": "python-multipart",
+    }
+    for extra, modules in MODULES.items():
+        declared = {requirement.name.lower() for requirement in required([extra])}
+        names = {distributions.get(one, one.replace("_", "-")) for one in modules}
+        assert names <= declared
+
+
+def test_the_core_brings_nothing_of_training_and_exporting():
+    apart = {"lightning", "torchmetrics", "scikit-learn", "scipy", "tensorboard", "matplotlib"}
+    assert not brought() & (apart | {"onnx", "onnxscript", "onnxruntime", "datasets", "pandas"})
+
+
+def test_every_part_of_a_task_is_there_to_be_imported():
+    for task in TASKS.values():
+        parts = [vars(type(task))[name].__get__(task, type(task)) for name in PARTS]
+        folder = f"nommer.tasks.{task.name.removesuffix(' classification').replace('-', '_')}"
+        for part in parts[:-1]:
+            place = part.__module__ if isinstance(part, type) else type(part).__module__
+            assert place.startswith(folder)
+
+
+PARTS = ("data", "model", "module", "results", "checking", "exporting", "studying")

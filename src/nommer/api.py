@@ -6,6 +6,7 @@ need it.
 
 from typing import TYPE_CHECKING
 
+from nommer.extras import check_installed
 from nommer.settings.benchmark import BenchmarkSettings
 from nommer.settings.check import CheckSettings
 from nommer.settings.demo import DemoSettings
@@ -43,7 +44,7 @@ __all__ = [
 ]
 
 
-@verb(CheckSettings)
+@verb(CheckSettings, needs=("train",))
 def check(settings: CheckSettings) -> "CheckResult":
     """Look at labelled images before anything is learned from them.
 
@@ -63,7 +64,7 @@ def check(settings: CheckSettings) -> "CheckResult":
     )
 
 
-@verb(TrainCall)
+@verb(TrainCall, needs=("train",))
 def train(call: TrainCall) -> "TrainingResult":
     """Train on labelled images.
 
@@ -75,7 +76,7 @@ def train(call: TrainCall) -> "TrainingResult":
     return train_model(call.settings(), call.own_parts())
 
 
-@verb(ReplaySettings)
+@verb(ReplaySettings, needs=("train",))
 def replay(settings: ReplaySettings) -> "ReplayResult":
     """Do the step again that stopped a run because its loss or gradient was NaN or infinite.
 
@@ -89,7 +90,7 @@ def replay(settings: ReplaySettings) -> "ReplayResult":
     return replay_step(RunFolder(settings.run), device=settings.device)
 
 
-@verb(EvaluateSettings)
+@verb(EvaluateSettings, needs=("train",))
 def evaluate(settings: EvaluateSettings) -> "EvaluationResult":
     """Evaluate a model on labelled images.
 
@@ -111,7 +112,7 @@ def predict(settings: PredictCall) -> "PredictionResult":
     return predict_images(settings)
 
 
-@verb(ExplainSettings)
+@verb(ExplainSettings, needs=("explain",))
 def explain(settings: ExplainSettings) -> "ExplanationResult":
     """Show which context every token nominates: of images, a picture each; of a data set, a report.
 
@@ -120,16 +121,19 @@ def explain(settings: ExplainSettings) -> "ExplanationResult":
     each context is nominated on the data set, and what becomes of the model's numbers and answers
     where others are nominated instead.
     """
+    if settings.data is not None:
+        check_installed("explain --data", ("train",))
     from nommer.studies.explaining import ExplanationResult, explain_files
-    from nommer.studies.study import study_data
 
     if settings.data is None:
         return explain_files(settings)
+    from nommer.studies.study import study_data
+
     study = study_data(settings)
     return ExplanationResult([], study.out, study)
 
 
-@verb(ExportSettings)
+@verb(ExportSettings, needs=("train", "export"))
 def export(settings: ExportSettings) -> "ExportResult":
     """Export a model for other runtimes.
 
@@ -141,23 +145,19 @@ def export(settings: ExportSettings) -> "ExportResult":
     return export_to_file(settings)
 
 
-@verb(ServeSettings)
+@verb(ServeSettings, needs=("serve",))
 def serve(settings: ServeSettings) -> None:
     """Answer images over HTTP, until SIGTERM or Ctrl-C.
 
     Whole exported files are served without loading PyTorch; what was taken is answered before the
     end. With NOMMER_TOKEN in the environment requests must bear it. docs/serving.md has the routes.
     """
-    from nommer.extras import require
-
-    for package in ("fastapi", "uvicorn", "python_multipart", "prometheus_client"):
-        require(package, "serve", "serve")
     from nommer.serving.server import serve_models
 
     serve_models(settings)
 
 
-@verb(BenchmarkSettings)
+@verb(BenchmarkSettings, needs=("train",))
 def benchmark(settings: BenchmarkSettings) -> "BenchmarkResult":
     """Measure the speed and memory of networks against networks of timm, in turns in one process.
 
@@ -169,7 +169,7 @@ def benchmark(settings: BenchmarkSettings) -> "BenchmarkResult":
     return run_benchmark(settings)
 
 
-@verb(DemoSettings)
+@verb(DemoSettings, needs=("train", "explain", "export"))
 def demo(settings: DemoSettings) -> "DemoResult":
     """Train, evaluate, predict, explain and export on 1,797 scans of handwritten digits.
 

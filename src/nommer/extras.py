@@ -1,9 +1,41 @@
 """Optional packages: imported when a feature is used, and missed in one sentence."""
 
 from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
 
 from nommer.errors import InputError
+
+MODULES: dict[str, tuple[str, ...]] = {
+    "train": (
+        *("lightning", "lightning_utilities", "torchmetrics", "sklearn", "scipy"),
+        *("tensorboard", "matplotlib", "jinja2"),
+    ),
+    "explain": ("matplotlib", "scipy", "jinja2"),
+    "export": ("onnx", "onnxscript", "onnxruntime"),
+    "serve": ("fastapi", "uvicorn", "python_multipart", "prometheus_client"),
+}
+"""What verbs import of each extra; `explain` does without Captum, and says so."""
+
+
+def check_installed(feature: str, extras: tuple[str, ...]) -> None:
+    """Refuse a feature whose extras are not installed, before anything is done; imports nothing.
+
+    Args:
+        feature: what asks for them, as the user said it, such as "train".
+        extras: of `MODULES`.
+
+    Raises:
+        InputError: the sentence names feature, packages and command.
+    """
+    absent = {extra: [m for m in MODULES[extra] if find_spec(m) is None] for extra in extras}
+    packages = list(dict.fromkeys(module for modules in absent.values() for module in modules))
+    if packages:
+        missing = ",".join(extra for extra, modules in absent.items() if modules)
+        raise InputError(
+            f"{feature}: needs what is not installed ({', '.join(packages)}); pip install "
+            f"'nommer[{missing}]'"
+        )
 
 
 def require(module: str, extra: str, feature: str) -> ModuleType:

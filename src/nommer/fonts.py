@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 from PIL import ImageFont
@@ -71,7 +72,12 @@ def _find(needed: frozenset[str]) -> Lettering:
 
 @cache
 def _font_files() -> tuple[str, ...]:
-    """The files of fonts, matplotlib's own first, then those that have many letters."""
+    """The files of fonts, matplotlib's own first, then those that have many letters.
+
+    None without matplotlib, which finds them.
+    """
+    if find_spec("matplotlib") is None:
+        return ()
     from matplotlib import font_manager  # noqa: PLC0415 - takes long, and is seldom needed
 
     own = font_manager.findfont("DejaVu Sans")
@@ -107,7 +113,8 @@ def legend(names: Iterable[str]) -> str:
     if not told:
         return ""
     more = f", ... {len(told)} in all" if len(told) > 20 else ""
+    lacks = "" if find_spec("matplotlib") else " and matplotlib, which finds it"
     return (
         "no font of this system has the letters of some class names, so pictures show numbers: "
-        f"{', '.join(told[:20])}{more}; install a font that has them, such as Noto Sans CJK"
+        f"{', '.join(told[:20])}{more}; install a font that has them, such as Noto Sans CJK{lacks}"
     )

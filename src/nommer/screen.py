@@ -3,28 +3,26 @@
 from collections.abc import Sequence
 from itertools import groupby
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from nommer.backbone.contexts import CONTEXTS
-from nommer.benchmarking.report import SHORT_COLUMNS, short_cells
-from nommer.benchmarking.results import BenchmarkResult
-from nommer.checking.check import CheckResult
-from nommer.data.findings import by_kind
-from nommer.exporting.delivery import ExportResult
-from nommer.inference.evaluation import EvaluationResult
-from nommer.inference.prediction import Answer, PredictionResult
-from nommer.nominations.explanation import ExplanationSummary
 from nommer.predictions import Failure
-from nommer.quickstart import DemoResult
-from nommer.studies.effects import ALL_BLOCKS, AS_IT_IS, EVERYWHERE
-from nommer.studies.explaining import ExplanationResult
-from nommer.studies.study import StudyResult
-from nommer.training.conclusion import TrainingResult
-from nommer.training.replay import ReplayResult
+
+if TYPE_CHECKING:
+    from nommer.benchmarking.results import BenchmarkResult
+    from nommer.checking.check import CheckResult
+    from nommer.exporting.delivery import ExportResult
+    from nommer.inference.evaluation import EvaluationResult
+    from nommer.inference.prediction import Answer, PredictionResult
+    from nommer.nominations.explanation import ExplanationSummary
+    from nommer.quickstart import DemoResult
+    from nommer.studies.explaining import ExplanationResult
+    from nommer.studies.study import StudyResult
+    from nommer.training.conclusion import TrainingResult
+    from nommer.training.replay import ReplayResult
 
 SOME_FAILED = 1
 _MOST_ROWS = 25
@@ -32,7 +30,7 @@ _BEFORE = 8
 _ERROR = Text("error", style="red")
 
 
-def show_check(result: CheckResult, console: Console) -> int:
+def show_check(result: "CheckResult", console: Console) -> int:
     """Print the numbers, the kinds of findings, and where to look."""
     console.print(
         summary_table(result.summary, f"data for {result.task}" if result.task else "data")
@@ -40,6 +38,8 @@ def show_check(result: CheckResult, console: Console) -> int:
     for finding in result.findings:
         if finding.severity == "fatal":
             console.print(Text("cannot be used", style="red"), finding.what)
+    from nommer.data.findings import by_kind
+
     kinds = by_kind([finding for finding in result.findings if finding.severity != "fatal"])
     if kinds:
         table = Table("severity", "count", "for example", "what", "done", title="findings by kind")
@@ -54,7 +54,7 @@ def show_check(result: CheckResult, console: Console) -> int:
     return result.code
 
 
-def show_training(result: TrainingResult, console: Console) -> int:
+def show_training(result: "TrainingResult", console: Console) -> int:
     """Print the evaluation of the best epoch and where everything is."""
     if result.rank > 0:
         return 0
@@ -63,7 +63,7 @@ def show_training(result: TrainingResult, console: Console) -> int:
     return 0
 
 
-def show_replay(result: ReplayResult, console: Console) -> int:
+def show_replay(result: "ReplayResult", console: Console) -> int:
     """Print where the first NaN or infinity is, and the values before it."""
     first = result.first
     if first is None:
@@ -98,7 +98,7 @@ def show_replay(result: ReplayResult, console: Console) -> int:
     return 0
 
 
-def show_evaluation(result: EvaluationResult, console: Console) -> int:
+def show_evaluation(result: "EvaluationResult", console: Console) -> int:
     """Print the numbers, and the worst classes first."""
     console.print(summary_table(result.report.summary(), "evaluation"))
     worst_by = result.report.class_measure
@@ -120,7 +120,7 @@ def _title(column: str) -> str:
     return {"iou": "IoU", "f1": "F1", "box_ap": "box AP"}.get(column, column.replace("_", " "))
 
 
-def show_predictions(result: PredictionResult, console: Console) -> int:
+def show_predictions(result: "PredictionResult", console: Console) -> int:
     """Print the most probable classes, those with most pixels, or the surest objects."""
     table = Table("image", "first", "then")
     for prediction in result.predictions:
@@ -137,14 +137,14 @@ def show_predictions(result: PredictionResult, console: Console) -> int:
     return exit_code(result.predictions)
 
 
-def show_explanations(result: ExplanationResult, console: Console) -> int:
+def show_explanations(result: "ExplanationResult", console: Console) -> int:
     """Print the share of each context per nominator block, over all images.
 
     Of a data set also whether it matters.
     """
     if result.study is not None:
         return show_study(result.study, console)
-    explained = [item for item in result.explanations if isinstance(item, ExplanationSummary)]
+    explained = [item for item in result.explanations if not isinstance(item, Failure)]
     for failed in (item for item in result.explanations if isinstance(item, Failure)):
         console.print(_ERROR, f"{failed.source}: {failed.error}")
     if explained:
@@ -169,8 +169,11 @@ def show_explanations(result: ExplanationResult, console: Console) -> int:
     return exit_code(result.explanations)
 
 
-def show_study(result: StudyResult, console: Console) -> int:
+def show_study(result: "StudyResult", console: Console) -> int:
     """Print shares with their intervals, and the model's number with other nominations."""
+    from nommer.backbone.contexts import CONTEXTS
+    from nommer.studies.effects import ALL_BLOCKS, AS_IT_IS, EVERYWHERE
+
     table = Table("block", *CONTEXTS, title="nominated contexts, with 95 % intervals over images")
     for row in result.tables["blocks"]:
         table.add_row(row["block"], *(_share_with_interval(row, context) for context in CONTEXTS))
@@ -197,7 +200,7 @@ def _share_with_interval(row: dict[str, Any], name: str) -> str:
     return f"{row[name]:.1%}" + ("" if low is None else f" ({low:.1%} to {high:.1%})")
 
 
-def show_export(result: ExportResult, console: Console) -> int:
+def show_export(result: "ExportResult", console: Console) -> int:
     """Print the parity report, and where the model is."""
     numbers = {name: value for name, value in result.report.to_dict().items() if name != "left_out"}
     console.print(summary_table(numbers, "exported against PyTorch"))
@@ -211,8 +214,10 @@ def show_export(result: ExportResult, console: Console) -> int:
     return 0
 
 
-def show_benchmark(result: BenchmarkResult, console: Console) -> int:
+def show_benchmark(result: "BenchmarkResult", console: Console) -> int:
     """Print a table per mode, precision and size, and where everything is."""
+    from nommer.benchmarking.report import SHORT_COLUMNS, short_cells
+
     of_table = attrgetter("case.mode", "case.precision", "case.size")
     for (mode, precision, size), rows in groupby(result.measurements, of_table):
         table = Table(
@@ -235,7 +240,7 @@ def show_benchmark(result: BenchmarkResult, console: Console) -> int:
     return 0
 
 
-def show_demo(result: DemoResult, console: Console) -> int:
+def show_demo(result: "DemoResult", console: Console) -> int:
     """Print the result of every verb, and where to look."""
     show_evaluation(result.evaluation, console)
     show_predictions(result.prediction, console)
@@ -257,7 +262,7 @@ def show_demo(result: DemoResult, console: Console) -> int:
     return 0
 
 
-def exit_code(results: Sequence[Answer | ExplanationSummary]) -> int:
+def exit_code(results: "Sequence[Answer | ExplanationSummary]") -> int:
     """Return 0, or 1 when an image failed."""
     return SOME_FAILED if any(isinstance(result, Failure) for result in results) else 0
 

@@ -10,12 +10,11 @@ import zipfile
 from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
-from types import ModuleType
 
 from nommer.errors import InputError
+from nommer.extras import require
 from nommer.files import read_plain
 
 LARGEST_MEMBER = 1 << 30
@@ -89,7 +88,7 @@ class Rows(Archive):
     """An Arrow file of a Hugging Face dataset; its rows are files, named by their number."""
 
     def __init__(self, path: Path) -> None:
-        datasets = _import_datasets(path)
+        datasets = require("datasets", "data", str(path))
         self.rows = datasets.Dataset.from_file(str(path))
         images = [
             name
@@ -118,15 +117,6 @@ class Rows(Archive):
 def row_name(number: int) -> str:
     """Return the name of a row of an Arrow file."""
     return f"{number:06}"
-
-
-def _import_datasets(path: Path) -> ModuleType:
-    try:
-        return import_module("datasets")
-    except ImportError as error:
-        raise InputError(
-            f"{path}: reading this takes the package datasets: pip install 'nommer[data]'"
-        ) from error
 
 
 def _check_separators(archive: Path, files: Sequence[zipfile.ZipInfo]) -> None:

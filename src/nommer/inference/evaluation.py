@@ -15,6 +15,7 @@ from nommer.data.module import Loading
 from nommer.distributed.devices import one_device
 from nommer.distributed.trainer import quiet_lightning
 from nommer.errors import InputError, refuse_options
+from nommer.inference.inputs import data_of_run
 from nommer.inference.precision import computation_of, precision_for
 from nommer.models.storage import Model, load, network_of
 from nommer.progress import notice
@@ -252,20 +253,6 @@ def without_known_issues(data: Data, run: RunFolder) -> Data:
         for split, part in data.splits.items()
     }
     return replace(data, splits=splits, issues=(*data.issues, *again))
-
-
-def data_of_run(run: RunFolder) -> Path:
-    """The data that a run was trained on.
-
-    Raises:
-        InputError: not a run folder.
-    """
-    settings = run.settings()
-    if settings is None:
-        raise InputError(
-            f"{run.path}: is no run folder, so it does not say what data to use; give --data"
-        )
-    return settings.data
 
 
 def choose_split(data: Data, split: SplitChoice, *, run: RunFolder) -> tuple[str, Data]:

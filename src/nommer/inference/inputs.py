@@ -13,7 +13,6 @@ from nommer.data.sources import ImageSource, read_once, sources_of
 from nommer.data.web import is_url
 from nommer.distributed.devices import torch_device
 from nommer.errors import InputError
-from nommer.inference.evaluation import data_of_run
 from nommer.models.storage import Model, load
 from nommer.progress import notice
 from nommer.runs.folder import RunFolder
@@ -34,6 +33,20 @@ def images_to_compare(run: RunFolder, data: Path | None) -> list[Path]:
         if is_classification_alone(root):  # an archive, or a table
             raise
     return list(find_images([str(root)]))
+
+
+def data_of_run(run: RunFolder) -> Path:
+    """The data that a run was trained on.
+
+    Raises:
+        InputError: not a run folder.
+    """
+    settings = run.settings()
+    if settings is None:
+        raise InputError(
+            f"{run.path}: is no run folder, so it does not say what data to use; give --data"
+        )
+    return settings.data
 
 
 def load_to(model: Path | str, device: str) -> Model:

@@ -7,6 +7,7 @@ from typing import Any
 
 from nommer.checksums import check_stamp
 from nommer.errors import InputError, quoted, shortened
+from nommer.extras import require
 
 METADATA = "nommer"
 """Key of the metadata under which task, class names, colours, preprocessing and sizes stand, as
@@ -38,8 +39,7 @@ def open_session(path: Path, *, threads: int | None = None) -> Any:
         InputError: a file that ONNX Runtime cannot read.
     """
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-    import onnxruntime  # noqa: PLC0415
-
+    onnxruntime = require("onnxruntime", "export", str(path))
     try:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0

@@ -9,8 +9,9 @@ import re
 import shlex
 import shutil
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -151,16 +152,24 @@ def is_ours(path: Path) -> bool:
 
 def environment() -> dict[str, Any]:
     """The command, when, with which versions, on what machine."""
-    packages = ("nommer", "torch", "torchvision", "timm", "lightning", "numpy", "pillow")
     return {
         "command": shlex.join(sys.argv),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": sys.version.split()[0],
         "platform": platform.platform(),
-        "packages": {name: version(name) for name in packages},
+        "packages": versions(),
         "torch_threads": torch.get_num_threads(),
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
+
+
+def versions() -> dict[str, str]:
+    """The versions of the packages that results depend on, of those that are installed."""
+    found = {}
+    for name in ("nommer", "torch", "torchvision", "timm", "lightning", "numpy", "pillow"):
+        with suppress(PackageNotFoundError):  # answers need no Lightning
+            found[name] = version(name)
+    return found
 
 
 def read_environment(path: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
+from nommer.extras import check_installed
 from nommer.settings.documentation import arguments_in_words
 
 P = ParamSpec("P")
@@ -13,17 +14,23 @@ Result = TypeVar("Result")
 
 
 def verb(
-    settings: Callable[P, Given],
+    settings: Callable[P, Given], *, needs: tuple[str, ...] = ()
 ) -> Callable[[Callable[[Given], Result]], Callable[P, Result]]:
     """Make a function of settings one that takes the fields of `settings` itself.
 
     Editors and type checkers see the signature of the dataclass; nothing is written twice.
+
+    Args:
+        settings: the dataclass.
+        needs: the extras without which the verb is refused.
     """
 
     def decorate(run: Callable[[Given], Result]) -> Callable[P, Result]:
         @wraps(run)
         def call(*args: P.args, **kwargs: P.kwargs) -> Result:
-            return run(settings(*args, **kwargs))
+            given = settings(*args, **kwargs)
+            check_installed(run.__name__, needs)
+            return run(given)
 
         shown: Any = call
         shown.__signature__ = inspect.signature(settings).replace(

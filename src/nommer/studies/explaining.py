@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from torch import Tensor
 
@@ -22,8 +22,10 @@ from nommer.progress import track
 from nommer.runs.results_folder import results_folder
 from nommer.settings.explain import ExplainSettings
 from nommer.studies.figures import sensitivity_figure
-from nommer.studies.study import StudyResult
 from nommer.tasks.results import unique_names
+
+if TYPE_CHECKING:
+    from nommer.studies.study import StudyResult
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class ExplanationResult:
     gives them image by image.
     """
     out: Path
-    study: StudyResult | None = None
+    study: "StudyResult | None" = None
     """Study of the data set, where one was given."""
 
 

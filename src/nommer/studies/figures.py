@@ -1,7 +1,7 @@
 """Figures of a study, narrow for phones: shares with intervals, agreement, epochs, effects."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,7 +13,9 @@ from torch import Tensor
 from nommer.backbone.contexts import CONTEXTS
 from nommer.nominations.patterns import FLAT_GROUP, QUARTERS
 from nommer.nominations.render import CONTEXT_COLOURS
-from nommer.studies.pattern import Rows
+
+if TYPE_CHECKING:
+    from nommer.studies.pattern import Rows
 
 WIDTH = 5.8
 """Of figures, in inches."""
@@ -25,7 +27,7 @@ _MARKERS = {"convolution": "s", "window": "o", "global": "D"}
 
 
 def shares_figure(
-    rows: Rows, unit: str, *, group: str = "group", contexts: Sequence[str] = CONTEXTS
+    rows: "Rows", unit: str, *, group: str = "group", contexts: Sequence[str] = CONTEXTS
 ) -> Figure:
     """Draw a panel per block: a line per group, with shares, intervals and probabilities.
 
@@ -55,7 +57,7 @@ def shares_figure(
     return figure
 
 
-def shown_groups(rows: Rows, unit: str, group: str = "group") -> list[str]:
+def shown_groups(rows: "Rows", unit: str, group: str = "group") -> list[str]:
     """The groups that are drawn, in their order."""
     counts: dict[str, int] = {}
     for row in rows:
@@ -102,7 +104,7 @@ def _show_shares(
         axes.axhline(line - 0.5, color="grey", linewidth=0.4, alpha=0.5)
 
 
-def epochs_figure(rows: Rows, contexts: Sequence[str] = CONTEXTS) -> Figure:
+def epochs_figure(rows: "Rows", contexts: Sequence[str] = CONTEXTS) -> Figure:
     """Shares of the contexts that the network has over the epochs, a panel per block."""
     blocks = list(dict.fromkeys(row["block"] for row in rows))
     columns = min(2, len(blocks))
@@ -174,7 +176,7 @@ def matrix_figure(
     return figure
 
 
-def curves_figure(rows: Rows) -> Figure:
+def curves_figure(rows: "Rows") -> Figure:
     """Draw deletion and insertion: the mean probability of the answers over the share of cells."""
     figure = Figure(figsize=(WIDTH, 3.9), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)

@@ -6,12 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from itertools import tee
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from nommer.data.sources import ImageSource, source_name
 from nommer.predictions import Failure
 from nommer.progress import track
-from nommer.tasks.evaluation import Evaluation
+
+if TYPE_CHECKING:
+    from nommer.tasks.evaluation import Evaluation
 
 Given = TypeVar("Given")
 
@@ -29,7 +31,13 @@ class TaskResults(ABC):
 
     @abstractmethod
     def save_evaluation(
-        self, evaluation: Evaluation, model: Any, data: Any, out: Path, *, facts: Mapping[str, Any]
+        self,
+        evaluation: "Evaluation",
+        model: Any,
+        data: Any,
+        out: Path,
+        *,
+        facts: Mapping[str, Any],
     ) -> None:
         """Write tables and plots of an evaluation over `data` into `out`."""
 

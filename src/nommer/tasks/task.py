@@ -1,20 +1,25 @@
-"""A task: one folder, whose files are its parts, and the object that names them."""
+"""A task: one folder, whose files are its parts, and the object that names them.
+
+A part is imported when it is used: who only wants answers needs no Lightning, nor waits for it.
+"""
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from nommer.data.ranges import resolve_range
 from nommer.errors import refuse_options
-from nommer.models.recogniser import Recogniser
-from nommer.settings.train import TrainSettings
-from nommer.tasks.checking import TaskCheck
-from nommer.tasks.data import Found, TaskData
-from nommer.tasks.exporting import TaskExport
-from nommer.tasks.model import TaskModel
-from nommer.tasks.module import TaskModule
-from nommer.tasks.resolve import resolve
-from nommer.tasks.results import TaskResults
-from nommer.tasks.studying import Study
-from nommer.tasks.teachers import build_distillation
+from nommer.tasks.parts import Part
+
+if TYPE_CHECKING:
+    from nommer.models.recogniser import Recogniser
+    from nommer.settings.train import TrainSettings
+    from nommer.tasks.checking import TaskCheck
+    from nommer.tasks.data import Found, TaskData
+    from nommer.tasks.exporting import TaskExport
+    from nommer.tasks.model import TaskModel
+    from nommer.tasks.module import TaskModule
+    from nommer.tasks.results import TaskResults
+    from nommer.tasks.studying import Study
 
 OPTION_GROUPS = ("augment", "classification", "segmentation", "detection")
 """Groups of training settings that are for some tasks only."""
@@ -26,13 +31,13 @@ class Task:
 
     name: str
     """As `model.json` has it."""
-    data: TaskData
-    model: TaskModel
-    module: type[TaskModule]
-    results: TaskResults
-    checking: TaskCheck
-    exporting: TaskExport
-    studying: Study | None = None
+    data: Part["TaskData"] = Part()
+    model: Part["TaskModel"] = Part()
+    module: Part["type[TaskModule]"] = Part()
+    results: Part["TaskResults"] = Part()
+    checking: Part["TaskCheck"] = Part()
+    exporting: Part["TaskExport"] = Part()
+    studying: Part["Study | None"] = Part(None)
     """None where data sets are not studied."""
     options: frozenset[str] = frozenset()
     """The `OPTION_GROUPS` that do something for this task."""
@@ -43,23 +48,27 @@ class Task:
     """Batch norms see the batches of all processes together."""
 
     def training_module(
-        self, settings: TrainSettings, model: Recogniser, *, lr: float, found: Found
-    ) -> TaskModule:
+        self, settings: "TrainSettings", model: "Recogniser", *, lr: float, found: "Found"
+    ) -> "TaskModule":
         """Return the model with its losses, that of imitating a teacher among them, and optimiser.
 
         Raises:
             InputError: no such teacher, or one that cannot be imitated as it is asked for.
         """
+        from nommer.tasks.teachers import build_distillation  # noqa: PLC0415 - Lightning
+
         module = self.module.for_training(settings, model, lr=lr, found=found)
         module.distillation = build_distillation(settings, model)
         return module
 
-    def resolve(self, settings: TrainSettings, found: Found) -> TrainSettings:
+    def resolve(self, settings: "TrainSettings", found: "Found") -> "TrainSettings":
         """Return settings with everything filled in that depends on task, data and machine.
 
         Raises:
             InputError: options of other tasks, or anything else that does not fit.
         """
+        from nommer.tasks.resolve import resolve  # noqa: PLC0415 - Lightning
+
         for group in OPTION_GROUPS:
             if group not in self.options:
                 refuse_options(group, getattr(settings, group), self.name)

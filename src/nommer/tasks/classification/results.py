@@ -4,21 +4,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torchvision.transforms.v2.functional import to_pil_image
 
-from nommer.data.classification import ClassificationData
 from nommer.data.images import decode
 from nommer.data.sources import ImageSource, open_any
 from nommer.files import write_csv, write_json
 from nommer.models.classification import Classifier
 from nommer.predictions import Classification, Failure
 from nommer.settings.pixel_range import Reading
-from nommer.tasks.evaluation import Evaluation
-from nommer.tasks.plots import plot_calibration, plot_confusion, plot_grid
 from nommer.tasks.results import TaskResults, UniqueNames, answered
+
+if TYPE_CHECKING:
+    from nommer.data.classification import ClassificationData
+    from nommer.tasks.evaluation import Evaluation
 
 _SHOWN = 32
 """Pictures in a grid."""
@@ -34,7 +35,7 @@ class ClassificationResults(TaskResults):
 
     def save_evaluation(
         self,
-        evaluation: Evaluation,
+        evaluation: "Evaluation",
         model: Classifier,
         data: Any,
         out: Path,
@@ -42,6 +43,8 @@ class ClassificationResults(TaskResults):
         facts: Mapping[str, Any],
     ) -> None:
         """Write `result.json`, `per_class.csv`, `predictions.csv` and the plots into `out`."""
+        from nommer.tasks.plots import plot_calibration, plot_confusion, plot_grid
+
         labels = torch.tensor([sample.label for sample in evaluation.samples])
         report, names = evaluation.report, model.class_names
         confusion = {"confusion": report.confusion.tolist(), "classes": names}
@@ -52,8 +55,12 @@ class ClassificationResults(TaskResults):
         plot_calibration(torch.stack(evaluation.answers), labels, out / "calibration.png")
         plot_grid(prediction_pictures(evaluation, model), out / "val_predictions.jpg")
 
-    def save_training_batch(self, data: ClassificationData, model: Classifier, path: Path) -> None:
+    def save_training_batch(
+        self, data: "ClassificationData", model: Classifier, path: Path
+    ) -> None:
         """Write a picture of the first training images as the network will see them, augmented."""
+        from nommer.tasks.plots import plot_grid
+
         shown = []
         for index, seed in islice(data.train_sampler(), _SHOWN):
             picture = to_pil_image(data.preprocessing.denormalise(data.train[(index, seed)].images))
@@ -78,7 +85,7 @@ class ClassificationResults(TaskResults):
         return predictions
 
 
-def prediction_rows(evaluation: Evaluation, names: Sequence[str]) -> list[dict[str, Any]]:
+def prediction_rows(evaluation: "Evaluation", names: Sequence[str]) -> list[dict[str, Any]]:
     """One row per sample: file, true class, predicted class and its probability."""
     best, predicted = torch.stack(evaluation.answers).max(-1)
     return [
@@ -95,7 +102,7 @@ def prediction_rows(evaluation: Evaluation, names: Sequence[str]) -> list[dict[s
     ]
 
 
-def prediction_pictures(evaluation: Evaluation, model: Classifier) -> list[tuple[Any, str, bool]]:
+def prediction_pictures(evaluation: "Evaluation", model: Classifier) -> list[tuple[Any, str, bool]]:
     """Return the surest mistakes (half the grid at most), then samples spread over the rest."""
     best, predicted = torch.stack(evaluation.answers).max(-1)
     wrong = [i for i, sample in enumerate(evaluation.samples) if int(predicted[i]) != sample.label]

@@ -1,23 +1,17 @@
 """Classification: images of one class each."""
 
-from nommer.tasks.classification.checking import ClassificationCheck
-from nommer.tasks.classification.data import ClassificationSource
-from nommer.tasks.classification.exporting import ClassificationExport
-from nommer.tasks.classification.loss import ClassificationModule
-from nommer.tasks.classification.model import ClassificationModel
-from nommer.tasks.classification.results import ClassificationResults
-from nommer.tasks.classification.studying import STUDY
+from nommer.tasks.parts import Later
 from nommer.tasks.task import Task
 
 CLASSIFICATION = Task(
     name="classification",
-    data=ClassificationSource(),
-    model=ClassificationModel(),
-    module=ClassificationModule,
-    results=ClassificationResults(),
-    checking=ClassificationCheck(),
-    exporting=ClassificationExport(),
-    studying=STUDY,
+    data=Later("nommer.tasks.classification.data:ClassificationSource"),
+    model=Later("nommer.tasks.classification.model:ClassificationModel"),
+    module=Later("nommer.tasks.classification.loss:ClassificationModule", call=False),
+    results=Later("nommer.tasks.classification.results:ClassificationResults"),
+    checking=Later("nommer.tasks.classification.checking:ClassificationCheck"),
+    exporting=Later("nommer.tasks.classification.exporting:ClassificationExport"),
+    studying=Later("nommer.tasks.classification.studying:STUDY", call=False),
     options=frozenset({"augment", "classification"}),
     largest_default_batch=64,
 )

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -12,19 +12,21 @@ from PIL import Image
 from torchvision.transforms.v2.functional import to_pil_image
 from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 
-from nommer.data.detection import DetectionData
-from nommer.data.formats.objects import DetectionSample
 from nommer.data.images import decode
 from nommer.data.sources import ImageSource
 from nommer.files import write_csv, write_json
 from nommer.models.detection import Detector
 from nommer.predictions import Detections, Failure
 from nommer.tasks.detection.answers import save_detections
-from nommer.tasks.detection.matching import ImageAnswer, match
-from nommer.tasks.detection.metrics import DetectionReport
-from nommer.tasks.evaluation import Evaluation
-from nommer.tasks.plots import plot_confusion, plot_precision_recall, plot_rows
+from nommer.tasks.detection.matching import match
 from nommer.tasks.results import TaskResults, answered
+
+if TYPE_CHECKING:
+    from nommer.data.detection import DetectionData
+    from nommer.data.formats.objects import DetectionSample
+    from nommer.tasks.detection.matching import ImageAnswer
+    from nommer.tasks.detection.metrics import DetectionReport
+    from nommer.tasks.evaluation import Evaluation
 
 _SHOWN = 6
 """Rows of a grid of pictures."""
@@ -41,7 +43,7 @@ class DetectionResults(TaskResults):
 
     def save_evaluation(
         self,
-        evaluation: Evaluation,
+        evaluation: "Evaluation",
         model: Detector,
         data: Any,
         out: Path,
@@ -49,6 +51,8 @@ class DetectionResults(TaskResults):
         facts: Mapping[str, Any],
     ) -> None:
         """Write `result.json`, `detections.json`, `per_class.csv`, `predictions.csv` and plots."""
+        from nommer.tasks.plots import plot_confusion, plot_precision_recall, plot_rows
+
         report, names = cast("DetectionReport", evaluation.report), model.class_names
         with_background = [*names, name_of_background(names)]
         confusion = {"confusion": report.confusion.tolist(), "classes": with_background}
@@ -65,8 +69,10 @@ class DetectionResults(TaskResults):
         pictures = prediction_pictures(evaluation.samples, rows, model, threshold)
         plot_rows(pictures, out / "val_predictions.jpg")
 
-    def save_training_batch(self, data: DetectionData, model: Detector, path: Path) -> None:
+    def save_training_batch(self, data: "DetectionData", model: Detector, path: Path) -> None:
         """Write a picture of the first training images, augmented, with their objects."""
+        from nommer.tasks.plots import plot_rows
+
         shown: list[tuple[Image.Image, str]] = []
         for index, seed in islice(data.train_sampler(), 2 * _SHOWN):
             sample = data.train[(index, seed)]
@@ -94,7 +100,7 @@ def name_of_background(names: Sequence[str]) -> str:
     return next(name for name in ("background", "no object", "(no object)") if name not in names)
 
 
-def image_row(sample: DetectionSample, answer: ImageAnswer, threshold: float) -> dict[str, Any]:
+def image_row(sample: "DetectionSample", answer: "ImageAnswer", threshold: float) -> dict[str, Any]:
     """Return one row: the objects of an image, those found at IoU 0.5, and false alarms."""
     matches = match([answer])
     sure = matches.scores >= threshold
@@ -109,7 +115,7 @@ def image_row(sample: DetectionSample, answer: ImageAnswer, threshold: float) ->
 
 
 def prediction_pictures(
-    samples: Sequence[DetectionSample],
+    samples: Sequence["DetectionSample"],
     rows: Sequence[Mapping[str, Any]],
     model: Detector,
     threshold: float,
@@ -125,7 +131,7 @@ def prediction_pictures(
 
 
 def _pair(
-    sample: DetectionSample, row: Mapping[str, Any], model: Detector, threshold: float
+    sample: "DetectionSample", row: Mapping[str, Any], model: Detector, threshold: float
 ) -> list[tuple[Image.Image, str]]:
     image, objects = decode(sample.path, model.preprocessing.reading), sample.objects
     (found,) = model.predict(image, threshold=threshold)

@@ -2,19 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from sklearn.metrics import precision_recall_curve
 
 from nommer.data.images import decode
 from nommer.files import write_csv, write_json
 from nommer.models.classification import Classifier
 from nommer.predictions import Classification
 from nommer.tasks.classification.results import ClassificationResults
-from nommer.tasks.evaluation import Evaluation
-from nommer.tasks.plots import plot_grid, plot_precision_recall
+
+if TYPE_CHECKING:
+    from nommer.tasks.evaluation import Evaluation
 
 _SHOWN = 32
 """Pictures in a grid."""
@@ -30,7 +30,7 @@ class MultiLabelResults(ClassificationResults):
 
     def save_evaluation(
         self,
-        evaluation: Evaluation,
+        evaluation: "Evaluation",
         model: Classifier,
         data: Any,
         out: Path,
@@ -38,6 +38,8 @@ class MultiLabelResults(ClassificationResults):
         facts: Mapping[str, Any],
     ) -> None:
         """Write `result.json`, `per_class.csv`, `predictions.csv` and the plots into `out`."""
+        from nommer.tasks.plots import plot_grid, plot_precision_recall
+
         report, names = evaluation.report, model.class_names
         rows = report.per_class(names)
         told = {**facts, **report.summary(), "classes": names, "per_class": rows}
@@ -55,7 +57,7 @@ class MultiLabelResults(ClassificationResults):
         plot_grid(pictures, out / "val_predictions.jpg", columns=6)
 
 
-def answers_of(evaluation: Evaluation, model: Classifier) -> list[Classification]:
+def answers_of(evaluation: "Evaluation", model: Classifier) -> list[Classification]:
     """The model's answer to every sample."""
     return [
         Classification(
@@ -66,7 +68,7 @@ def answers_of(evaluation: Evaluation, model: Classifier) -> list[Classification
 
 
 def prediction_rows(
-    evaluation: Evaluation, answers: Sequence[Classification], names: Sequence[str]
+    evaluation: "Evaluation", answers: Sequence[Classification], names: Sequence[str]
 ) -> list[dict[str, Any]]:
     """One row per sample.
 
@@ -87,8 +89,10 @@ def prediction_rows(
     return rows
 
 
-def interpolated_precision(evaluation: Evaluation, classes: int) -> np.ndarray:
+def interpolated_precision(evaluation: "Evaluation", classes: int) -> np.ndarray:
     """(101, classes) highest precision at each recall or above, -1 where a class does not occur."""
+    from sklearn.metrics import precision_recall_curve
+
     scores = torch.stack(evaluation.answers).numpy()
     precision = np.full((len(_RECALLS), classes), -1.0)
     for label in range(classes):
@@ -101,7 +105,7 @@ def interpolated_precision(evaluation: Evaluation, classes: int) -> np.ndarray:
 
 
 def prediction_pictures(
-    evaluation: Evaluation, answers: Sequence[Classification], model: Classifier
+    evaluation: "Evaluation", answers: Sequence[Classification], model: Classifier
 ) -> list[tuple[Any, str, bool]]:
     """Return the pictures with the most wrong classes (half the grid at most), then others.
 

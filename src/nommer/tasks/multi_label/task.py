@@ -3,22 +3,17 @@
 It has a name of its own, so that its models and data are never mixed up with those of one class.
 """
 
-from nommer.tasks.multi_label.checking import MultiLabelCheck
-from nommer.tasks.multi_label.data import MultiLabelSource
-from nommer.tasks.multi_label.exporting import MultiLabelExport
-from nommer.tasks.multi_label.loss import MultiLabelModule
-from nommer.tasks.multi_label.model import MultiLabelModel
-from nommer.tasks.multi_label.results import MultiLabelResults
+from nommer.tasks.parts import Later
 from nommer.tasks.task import Task
 
 MULTI_LABEL = Task(
     name="multi-label classification",
-    data=MultiLabelSource(),
-    model=MultiLabelModel(),
-    module=MultiLabelModule,
-    results=MultiLabelResults(),
-    checking=MultiLabelCheck(),
-    exporting=MultiLabelExport(),
+    data=Later("nommer.tasks.multi_label.data:MultiLabelSource"),
+    model=Later("nommer.tasks.multi_label.model:MultiLabelModel"),
+    module=Later("nommer.tasks.multi_label.loss:MultiLabelModule", call=False),
+    results=Later("nommer.tasks.multi_label.results:MultiLabelResults"),
+    checking=Later("nommer.tasks.multi_label.checking:MultiLabelCheck"),
+    exporting=Later("nommer.tasks.multi_label.exporting:MultiLabelExport"),
     options=frozenset({"augment"}),
     largest_default_batch=64,
 )

@@ -1,6 +1,5 @@
 """Segmentation: images and their masks, as crops to learn from and as whole images."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from nommer.settings.segmentation import JointAugmentation
 from nommer.settings.train import TrainSettings
 from nommer.tasks.data import Auditing, Data, Found, TaskData
 from nommer.tasks.resolve import loading_of
+from nommer.tasks.segmentation.results import describe_labels
 
 
 class SegmentationSource(TaskData):
@@ -78,13 +78,3 @@ class SegmentationSource(TaskData):
         colours = {str(list(colour)): label for colour, label in sorted(encoding.colours.items())}
         described = describe_labels(data.class_names, data.colours)
         return {"classes": described, "values": values, "colours": colours}
-
-
-def describe_labels(
-    names: Sequence[str], colours: Sequence[tuple[int, int, int]]
-) -> list[dict[str, Any]]:
-    """Return what the values in index and palette images mean."""
-    return [
-        {"label": label, "name": name, "color": list(colour)}
-        for label, (name, colour) in enumerate(zip(names, colours, strict=True))
-    ]

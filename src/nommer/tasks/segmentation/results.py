@@ -4,26 +4,27 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 from torchvision.transforms.v2.functional import to_pil_image
 
-from nommer.data.formats.mask_pairs import MaskSample
-from nommer.data.formats.masks import MaskFolders
 from nommer.data.images import decode
-from nommer.data.masks import MaskEncoding, read_mask
-from nommer.data.segmentation import SegmentationData
+from nommer.data.masks import read_mask
 from nommer.data.sources import ImageSource, open_any
 from nommer.files import write_csv, write_json
 from nommer.models.segmentation import Segmenter
 from nommer.predictions import Failure, Segmentation, SegmentationSummary
 from nommer.settings.pixel_range import Reading
-from nommer.tasks.evaluation import Evaluation
-from nommer.tasks.plots import plot_bars, plot_confusion, plot_rows
 from nommer.tasks.results import TaskResults, UniqueNames, answered, with_files
-from nommer.tasks.segmentation.data import describe_labels
+
+if TYPE_CHECKING:
+    from nommer.data.formats.mask_pairs import MaskSample
+    from nommer.data.formats.masks import MaskFolders
+    from nommer.data.masks import MaskEncoding
+    from nommer.data.segmentation import SegmentationData
+    from nommer.tasks.evaluation import Evaluation
 
 _COLUMNS = ("image", "class", "share", "error")
 
@@ -39,14 +40,16 @@ class SegmentationResults(TaskResults):
 
     def save_evaluation(
         self,
-        evaluation: Evaluation,
+        evaluation: "Evaluation",
         model: Segmenter,
-        data: MaskFolders,
+        data: "MaskFolders",
         out: Path,
         *,
         facts: Mapping[str, Any],
     ) -> None:
         """Write `result.json`, `per_class.csv`, `predictions.csv` and the plots into `out`."""
+        from nommer.tasks.plots import plot_bars, plot_confusion, plot_rows
+
         report, names = evaluation.report, model.class_names
         confusion = {"confusion": report.confusion.tolist(), "classes": names}
         rows = report.per_class(names)
@@ -59,8 +62,10 @@ class SegmentationResults(TaskResults):
         pictures = prediction_pictures(evaluation, model, data.encoding)
         plot_rows(pictures, out / "val_predictions.jpg", legend=legend_of(model))
 
-    def save_training_batch(self, data: SegmentationData, model: Segmenter, path: Path) -> None:
+    def save_training_batch(self, data: "SegmentationData", model: Segmenter, path: Path) -> None:
         """Write a picture of the first crops, augmented, beside their masks."""
+        from nommer.tasks.plots import plot_rows
+
         rows: list[list[tuple[Image.Image, str]]] = []
         for index, seed in islice(data.train_sampler(), 2 * _SHOWN):
             sample = data.train[(index, seed)]
@@ -85,12 +90,22 @@ class SegmentationResults(TaskResults):
         )
 
 
+def describe_labels(
+    names: Sequence[str], colours: Sequence[tuple[int, int, int]]
+) -> list[dict[str, Any]]:
+    """Return what the values in index and palette images mean."""
+    return [
+        {"label": label, "name": name, "color": list(colour)}
+        for label, (name, colour) in enumerate(zip(names, colours, strict=True))
+    ]
+
+
 def legend_of(model: Segmenter) -> dict[str, tuple[int, int, int]]:
     """Return the meaning of the colours in pictures of masks."""
     return dict(zip(model.class_names, model.colours, strict=True)) | {"(ignored)": (0, 0, 0)}
 
 
-def image_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
+def image_rows(evaluation: "Evaluation") -> list[dict[str, Any]]:
     """Return one row per image: file, labelled pixels, its own pixel accuracy and mean IoU.
 
     None without labelled pixels.
@@ -107,7 +122,7 @@ def image_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
 
 
 def prediction_pictures(
-    evaluation: Evaluation, model: Segmenter, encoding: MaskEncoding
+    evaluation: "Evaluation", model: Segmenter, encoding: "MaskEncoding"
 ) -> list[list[tuple[Image.Image, str]]]:
     """Return image, truth and prediction of some images, evenly over the ranks of their IoU."""
     known = [row for row in image_rows(evaluation) if row["miou"] is not None]
@@ -121,7 +136,7 @@ def prediction_pictures(
 
 
 def _picture_row(
-    sample: MaskSample, miou: float, model: Segmenter, encoding: MaskEncoding
+    sample: "MaskSample", miou: float, model: Segmenter, encoding: "MaskEncoding"
 ) -> list[tuple[Image.Image, str]]:
     image = decode(sample.path, model.preprocessing.reading)
     truth = Segmentation(

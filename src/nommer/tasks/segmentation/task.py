@@ -1,23 +1,17 @@
 """Semantic segmentation: images whose masks say the class of every pixel."""
 
-from nommer.tasks.segmentation.checking import SegmentationCheck
-from nommer.tasks.segmentation.data import SegmentationSource
-from nommer.tasks.segmentation.exporting import SegmentationExport
-from nommer.tasks.segmentation.loss import SegmentationModule
-from nommer.tasks.segmentation.model import SegmentationModel
-from nommer.tasks.segmentation.results import SegmentationResults
-from nommer.tasks.segmentation.studying import STUDY
+from nommer.tasks.parts import Later
 from nommer.tasks.task import Task
 
 SEGMENTATION = Task(
     name="segmentation",
-    data=SegmentationSource(),
-    model=SegmentationModel(),
-    module=SegmentationModule,
-    results=SegmentationResults(),
-    checking=SegmentationCheck(),
-    exporting=SegmentationExport(),
-    studying=STUDY,
+    data=Later("nommer.tasks.segmentation.data:SegmentationSource"),
+    model=Later("nommer.tasks.segmentation.model:SegmentationModel"),
+    module=Later("nommer.tasks.segmentation.loss:SegmentationModule", call=False),
+    results=Later("nommer.tasks.segmentation.results:SegmentationResults"),
+    checking=Later("nommer.tasks.segmentation.checking:SegmentationCheck"),
+    exporting=Later("nommer.tasks.segmentation.exporting:SegmentationExport"),
+    studying=Later("nommer.tasks.segmentation.studying:STUDY", call=False),
     options=frozenset({"segmentation"}),
     largest_default_batch=8,
     has_inference=True,
