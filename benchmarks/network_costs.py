@@ -14,7 +14,7 @@ import timm
 import torch
 
 from nommer.backbone.variants import VARIANTS
-from nommer.benchmarking.models import giga_macs
+from nommer.models.costs import giga_macs
 
 PUBLISHED = {"nommer_tiny": 5.4, "nommer_small": 10.1, "nommer_base": 17.6}
 

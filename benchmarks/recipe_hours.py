@@ -16,7 +16,7 @@ import timm
 import torch
 from torch import nn
 
-from nommer.benchmarking.models import giga_macs
+from nommer.models.costs import giga_macs
 from nommer.models.rcnn import RCNN
 from nommer.models.upernet import UPerNet
 from nommer.settings.rcnn import RCNNProtocol

@@ -15,6 +15,7 @@ from nommer.settings.explain import ExplainSettings
 from nommer.settings.export import ExportSettings
 from nommer.settings.own_parts import TrainCall
 from nommer.settings.predict import PredictCall
+from nommer.settings.pretrain import PretrainSettings
 from nommer.settings.replay import ReplaySettings
 from nommer.settings.serve import ServeSettings
 from nommer.settings.verbs import verb
@@ -38,6 +39,7 @@ __all__ = [
     "explain",
     "export",
     "predict",
+    "pretrain",
     "replay",
     "serve",
     "train",
@@ -74,6 +76,19 @@ def train(call: TrainCall) -> "TrainingResult":
     from nommer.training.train import train_model
 
     return train_model(call.settings(), call.own_parts())
+
+
+@verb(PretrainSettings, needs=("train",))
+def pretrain(settings: PretrainSettings) -> "TrainingResult":
+    """Pretrain a network on images without labels, by imitating a teacher's features.
+
+    Its maps at every stride and its pooled features learn to be the teacher's, through projections
+    that are thrown away. The result is a model without classes to start a training from, with
+    `--pretrained`, for any task. A run stops, goes on and reports as that of `train`.
+    """
+    from nommer.training.train import train_model
+
+    return train_model(settings)
 
 
 @verb(ReplaySettings, needs=("train",))

@@ -63,6 +63,18 @@ def show_training(result: "TrainingResult", console: Console) -> int:
     return 0
 
 
+def show_pretraining(result: "TrainingResult", console: Console) -> int:
+    """Print the same, and how to start from the result."""
+    code = show_training(result, console)
+    from nommer.runs.folder import RunFolder
+
+    settings = RunFolder(result.out).settings()
+    if result.rank == 0 and settings is not None:
+        model = f"--model {settings.model} --pretrained {result.out}"
+        console.print(f"start from it: nommer train --data LABELLED {model}")
+    return code
+
+
 def show_replay(result: "ReplayResult", console: Console) -> int:
     """Print where the first NaN or infinity is, and the values before it."""
     first = result.first

@@ -11,10 +11,11 @@ from PIL import Image
 
 from nommer.benchmarking.benchmark import Bench, name_failure
 from nommer.benchmarking.cases import Case, groups_of
-from nommer.benchmarking.models import Networks, build, giga_macs
+from nommer.benchmarking.models import Networks, build
 from nommer.benchmarking.report import to_markdown
 from nommer.benchmarking.results import BenchmarkResult
 from nommer.benchmarking.timing import Spread, matrix_peak, peak_memory, time_in_turns
+from nommer.models.costs import giga_macs
 from nommer.settings.benchmark import BenchmarkSettings, listed
 
 FAST = "--device cpu --rounds 2 --seconds 0.2"

@@ -18,12 +18,13 @@ from nommer.benchmarking.cases import (
     is_compiled,
     reference_backend,
 )
-from nommer.benchmarking.models import Networks, Step, dtype_of, giga_macs
+from nommer.benchmarking.models import Networks, Step, dtype_of
 from nommer.benchmarking.report import save_plot, to_markdown
 from nommer.benchmarking.results import BenchmarkResult, Measurement
 from nommer.benchmarking.timing import Spread, matrix_peak, peak_memory, time_in_turns, warm_up
 from nommer.distributed.devices import torch_device
 from nommer.files import write_json, write_text
+from nommer.models.costs import giga_macs
 from nommer.progress import notice
 from nommer.runs.results import environment
 from nommer.runs.results_folder import results_folder

@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from nommer.acceleration.compile import channels_last, compile_blocks
 from nommer.acceleration.fuse import fuse
@@ -42,17 +41,6 @@ def build(name: str, size: int) -> nn.Module:
             return timm.create_model(name, num_classes=NUM_CLASSES, img_size=size)
         except TypeError:  # a network that does not ask for the size
             return timm.create_model(name, num_classes=NUM_CLASSES)
-
-
-def giga_macs(model: nn.Module, size: int) -> float:
-    """Count the multiply-accumulates of one image of `size` x `size`, in units of 1e9.
-
-    Convolutions, products and attention are counted.
-    """
-    counted = copy.deepcopy(model).to("meta").eval()
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        counted(torch.zeros(1, 3, size, size, device="meta"))
-    return counter.get_total_flops() / 2e9
 
 
 class Networks:

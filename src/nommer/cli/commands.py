@@ -12,6 +12,7 @@ from nommer.settings.evaluate import EvaluateSettings
 from nommer.settings.explain import ExplainSettings
 from nommer.settings.export import ExportSettings
 from nommer.settings.predict import PredictSettings
+from nommer.settings.pretrain import PretrainSettings
 from nommer.settings.replay import ReplaySettings
 from nommer.settings.serve import ServeSettings
 from nommer.settings.train import TrainSettings
@@ -30,6 +31,7 @@ class Command:
 COMMANDS = {
     "check": Command(CheckSettings, "show_check"),
     "train": Command(TrainSettings, "show_training"),
+    "pretrain": Command(PretrainSettings, "show_pretraining"),
     "replay": Command(ReplaySettings, "show_replay"),
     "evaluate": Command(EvaluateSettings, "show_evaluation"),
     "predict": Command(PredictSettings, "show_predictions"),

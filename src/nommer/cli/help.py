@@ -71,6 +71,7 @@ def _screen(verb: str) -> Iterator[str]:
     settings = COMMANDS[verb].settings
     rare, about = getattr(settings, "rare", ()), texts(settings)
     shown = [one for one in options_of(settings) if not one.group and one.name not in rare]
+    shown.sort(key=lambda one: not one.required)
     yield from _usage(verb, shown)
     yield ""
     yield from _wrapped(description(verb)[0])
@@ -118,7 +119,7 @@ def _in_full(settings: type[Any], options: Iterable[Option]) -> Iterator[str]:
 
 def _usage(verb: str, options: Sequence[Option]) -> Iterator[str]:
     needed = [one for one in options if one.required]
-    if verb == "train":
+    if not verb or COMMANDS[verb].settings.named:
         words = [f"{one.dashed} {one.value}" for one in needed]
     else:
         words = [one.name.upper() for one in needed]
@@ -127,7 +128,8 @@ def _usage(verb: str, options: Sequence[Option]) -> Iterator[str]:
 
 
 def _written(verb: str, option: Option) -> str:
-    if option.name in MANY or (option.required and verb not in ("train", "")):
+    by_place = bool(verb) and not COMMANDS[verb].settings.named
+    if option.name in MANY or (option.required and by_place):
         return option.name.upper()
     return f"{option.dashed} {option.value}".rstrip()
 

@@ -114,10 +114,11 @@ def build_parser(verb: str) -> Parser:
     """Build the parser of a verb: a model or data without a name comes first, all else by name."""
     parser = Parser(prog=f"nommer {verb}", add_help=False)
     parser.add_argument("--config", action=SettingsFile, help="YAML file, or name of a recipe")
-    later = [option for option in options_of(COMMANDS[verb].settings) if option.name in MANY]
-    for option in options_of(COMMANDS[verb].settings):
+    kind = COMMANDS[verb].settings
+    later = [option for option in options_of(kind) if option.name in MANY]
+    for option in options_of(kind):
         if option not in later:
-            _add(parser, option, positional=option.required and verb != "train")
+            _add(parser, option, positional=option.required and not kind.named)
     for option in later:
         parser.add_argument(option.name, nargs="*")
     _spell_with_dashes(parser)

@@ -17,6 +17,7 @@ from nommer.distributed.trainer import quiet_lightning
 from nommer.errors import InputError, refuse_options
 from nommer.inference.inputs import data_of_run
 from nommer.inference.precision import computation_of, precision_for
+from nommer.models.features import refusal
 from nommer.models.storage import Model, load, network_of
 from nommer.progress import notice
 from nommer.runs.folder import RunFolder, run_of
@@ -202,8 +203,10 @@ def check_task(
     """Refuse data of another task than the model's.
 
     Raises:
-        InputError: what the data is for, and what the model does.
+        InputError: what the data is for, and what the model does; or it answers nothing.
     """
+    if not task.answers:
+        raise InputError(refusal())
     found = task_for(root, classes, labels).name
     if found != task.name:
         raise InputError(f"{root}: is laid out for {found}, but the model does {task.name}")

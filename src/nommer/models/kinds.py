@@ -3,10 +3,11 @@
 from nommer.errors import InputError, quoted
 from nommer.models.classification import Classifier
 from nommer.models.detection import Detector
+from nommer.models.features import FeatureExtractor
 from nommer.models.recogniser import Recogniser
 from nommer.models.segmentation import Segmenter
 
-_KINDS: list[type[Recogniser]] = [Classifier, Segmenter, Detector]
+_KINDS: list[type[Recogniser]] = [Classifier, Segmenter, Detector, FeatureExtractor]
 
 
 def register_kind(kind: type[Recogniser]) -> None:

@@ -31,8 +31,12 @@ class Taken:
     """Those that are only there."""
 
 
-def fetch_weights(name: str) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
+def fetch_weights(
+    name: str, *, option: str = "--pretrained"
+) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
     """The weights that timm knows for a network, through its hub, and what it says of them.
+
+    `option` is the one that takes a file in their place.
 
     Raises:
         InputError: there are none, or they cannot be fetched.
@@ -42,13 +46,20 @@ def fetch_weights(name: str) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
     except Exception as error:  # whatever the hub and the network raise
         reason = shortened(str(error).strip().partition("\n")[0], 200)
         raise InputError(
-            f"--pretrained timm: the weights of {name} cannot be had from timm's hub: {reason}; "
-            "give a file of them with --pretrained FILE, or leave it out"
+            f"{option} timm: the weights of {name} cannot be had from timm's hub: {reason}; "
+            f"give a file of them with {option} FILE, or leave it out"
         ) from error
     return dict(network.state_dict()), network.pretrained_cfg
 
 
-def take_over(network: Any, weights: Mapping[str, Tensor], source: str) -> Taken:
+def take_over(
+    network: Any,
+    weights: Mapping[str, Tensor],
+    source: str,
+    *,
+    option: str = "--pretrained",
+    of: str = "--model",
+) -> Taken:
     """Put weights of the same architecture into a network, but for its classifier.
 
     Names and shapes must be the network's; where they are not, timm's own conversion for it is
@@ -58,6 +69,8 @@ def take_over(network: Any, weights: Mapping[str, Tensor], source: str) -> Taken
         network: a classifier of timm, or such a network under a dense head.
         weights: by the names that timm gives them.
         source: where they come from, for messages.
+        option: the one that names them, for messages.
+        of: the one that names the network.
 
     Raises:
         InputError: weights of another network, of another kind, or that are not finite.
@@ -74,8 +87,8 @@ def take_over(network: Any, weights: Mapping[str, Tensor], source: str) -> Taken
         )
     if misfits:
         raise InputError(
-            f"--pretrained {source}: {len(misfits)} entries are not those of "
-            f"{describe_network(target)['timm']}: {'; '.join(misfits[:5])}; choose the --model "
+            f"{option} {source}: {len(misfits)} entries are not those of "
+            f"{describe_network(target)['timm']}: {'; '.join(misfits[:5])}; choose the {of} "
             "that the weights are of"
         )
     used = {name: found[name] for name in body if name in found}

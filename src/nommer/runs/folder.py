@@ -27,18 +27,19 @@ from nommer.runs.results import (
     is_ours,
 )
 from nommer.settings.old_names import in_todays_names
+from nommer.settings.pretrain import PretrainSettings
 from nommer.settings.train import TrainSettings
 
 _FREE_ON_RESUME = frozenset(
     {"resume", "overwrite", "epochs", "workers", "cache", "device", "out"}
-    | {"checkpoint_minutes", "time_limit", "loggers"}
+    | {"checkpoint_minutes", "time_limit", "loggers", "licence"}
 )
 """Settings that may differ when a run is resumed; `epochs` only upwards."""
 
 _OF_A_CALL = ("resume", "overwrite")
 """Settings that are of a call and not of the run."""
 
-_OF_DATA = {"data", "classes"}
+_OF_DATA = {"data", "classes", "more_data", "probe"}
 """Settings that may differ too where the contents of all files are known, and the same."""
 
 
@@ -106,7 +107,8 @@ class RunFolder:
         if not isinstance(written, dict):
             raise InputError(f"{self.config}: holds no settings of a run")
         try:
-            settings: TrainSettings = TrainSettings.from_mapping(in_todays_names(written))
+            kind = PretrainSettings if "probe" in written else TrainSettings
+            settings: TrainSettings = kind.from_mapping(in_todays_names(written))
         except InputError as error:
             raise InputError(f"{self.config}: {error}") from error
         return settings
@@ -119,6 +121,12 @@ class RunFolder:
         Raises:
             InputError: the settings that differ, each with both values; or the files that do.
         """
+        started = self.settings() or settings
+        if started.command != settings.command:
+            raise InputError(
+                f"{self.path}: is a run of nommer {started.command}; go on with it by "
+                f"{self.resume_command}"
+            )
         before = self._read(self.split) or ""
         changes = changed_files(before, split)
         if changes:
@@ -128,8 +136,7 @@ class RunFolder:
             )
         self._check_classes(classes)
         free = _FREE_ON_RESUME | (_OF_DATA if tell_contents(before, split) else set())
-        started, wanted = self.settings() or settings, plain(settings)
-        fixed = {name: value for name, value in wanted.items() if name not in free}
+        fixed = {name: value for name, value in plain(settings).items() if name not in free}
         differing = list(changed_settings(plain(started), fixed))
         if settings.epochs < started.epochs:
             differing.append(f"epochs: the run has {started.epochs}, now {settings.epochs}")
@@ -142,10 +149,16 @@ class RunFolder:
 
     @property
     def resume_options(self) -> str:
-        """The options that resume the run, behind `nommer train`."""
+        """The options that resume the run, behind `nommer` and its verb."""
         return (
             f"--config {shlex.quote(str(self.config))} --out {shlex.quote(str(self.path))} --resume"
         )
+
+    @property
+    def resume_command(self) -> str:
+        """The command that resumes the run."""
+        started = self.settings()
+        return f"nommer {started.command if started else 'train'} {self.resume_options}"
 
     def _check_classes(self, classes: Mapping[str, Any]) -> None:
         learned = self.read_json(self.classes)

@@ -69,6 +69,8 @@ class Settings:
 
     prefix: ClassVar[str] = "--"
     """Beginning of the names of fields in messages; names of options are written with dashes."""
+    named: ClassVar[bool] = False
+    """On the command line, required options have names as all others; else they come first."""
 
     def __post_init__(self) -> None:
         for one in fields(self):

@@ -45,6 +45,11 @@ class TrainSettings(Settings):
         | {"on_bad_sample"}
     )
     """Options that the first screen of the help leaves out."""
+    named: ClassVar[bool] = True
+    command: ClassVar[str] = "train"
+    """The verb that these settings are of, and that goes on with such a run."""
+    task: ClassVar[str | None] = None
+    """The task, where the data do not say it."""
 
     data: Takes[Path, str] = required()
     """Labelled images: a folder, an archive, a table or a data set on disk.
@@ -221,6 +226,11 @@ class TrainSettings(Settings):
         for name in ("seed", "workers"):
             check_minimum(name, getattr(self, name), 0)
         check_minimum("batch-size", None if self.batch_size == "auto" else self.batch_size, 1)
+
+    def without_weights(self) -> "TrainSettings":
+        """Return a copy that starts from nothing: other weights follow."""
+        given: dict[str, Any] = {"reinit_head": False} if self.reinit_head else {}
+        return replace(self, pretrained=None, **given)
 
     @property
     def images_per_step(self) -> int:

@@ -43,6 +43,10 @@ class TaskData(ABC):
         """Tell if data have a layout that this task reads itself, beside `nommer.data.formats`."""
         return False
 
+    def find(self, settings: TrainSettings) -> Data:
+        """Find what a run is to learn from and to be judged on."""
+        return self.read(settings.data, classes=settings.classes, labels=settings.labels)
+
     @abstractmethod
     def read(
         self,
@@ -81,6 +85,10 @@ class TaskData(ABC):
         """Return how data are audited on which a model is evaluated."""
         reading = model.preprocessing.reading
         return Auditing(on_bad_sample=on_bad_sample, training=False, reading=reading)
+
+    def describe(self, data: Any) -> str:
+        """Tell what is to be learned, before the numbers of images."""
+        return f"{len(data.class_names)} classes, "
 
     def describe_classes(self, data: Any) -> dict[str, Any]:
         """Return the meaning of labels, for readers of results and for a resumed run."""

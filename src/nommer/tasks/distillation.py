@@ -6,9 +6,11 @@ Touvron et al., "Training data-efficient image transformers" (2021), for hard on
 for feature maps of a light convolutional network.
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -23,10 +25,14 @@ from nommer.shapes import FeatureMap, Images, Logits
 
 @dataclass(frozen=True)
 class Knowledge:
-    """A teacher's output for a batch: feature maps, and class scores where the classes fit."""
+    """A teacher's output for a batch: feature maps, and where asked for more.
+
+    Class scores where the classes fit, and pooled features.
+    """
 
     maps: list[FeatureMap]
     logits: Logits | None
+    pooled: Float[Tensor, "batch features"] | None = None
 
 
 class Teacher(nn.Module):
@@ -40,6 +46,7 @@ class Teacher(nn.Module):
         mean, std: normalisation of the teacher's images.
         student_mean, student_std: normalisation of the student's images.
         image_size: side to which images are enlarged before the teacher sees them; None for none.
+        pools: its pooled features are asked for too.
     """
 
     scale: Tensor
@@ -56,8 +63,10 @@ class Teacher(nn.Module):
         student_mean: Sequence[float],
         student_std: Sequence[float],
         image_size: int | None = None,
+        pools: bool = False,
     ) -> None:
         super().__init__()
+        self.pools = pools
         self.network: Any = network.eval().requires_grad_(False)
         self.image_size = image_size
         means, stds = torch.tensor(mean), torch.tensor(std)
@@ -69,6 +78,14 @@ class Teacher(nn.Module):
     def train(self, mode: bool = True) -> "Teacher":
         """Stay in evaluation mode, whatever `mode` is."""
         return super().train(False)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of its weights, which tells it from another of the same name."""
+        hashed = hashlib.sha256()
+        for value in self.network.state_dict().values():
+            hashed.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        return hashed.hexdigest()
 
     @property
     def channels(self) -> list[int]:
@@ -88,9 +105,18 @@ class Teacher(nn.Module):
             size = (self.image_size, self.image_size)
             images = F.interpolate(images, size=size, mode="bicubic", antialias=True)
         last, maps = self.network.forward_intermediates(images)
+        pooled = pool(self.network, last) if self.pools else None
         if self.columns is None:
-            return Knowledge(maps, None)
-        return Knowledge(maps, self.network.forward_head(last)[:, self.columns])
+            return Knowledge(maps, None, pooled)
+        return Knowledge(maps, self.network.forward_head(last)[:, self.columns], pooled)
+
+
+def pool(network: Any, last: Tensor) -> Tensor:
+    """Return the vector before the classifier, (B, features), of a network's last features."""
+    pooled: Tensor = network.forward_head(last, pre_logits=True)
+    if pooled.ndim == 4:  # a backbone under a dense head pools no more
+        return pooled.mean((2, 3))
+    return pooled if pooled.ndim == 2 else pooled.mean(1)
 
 
 def soft_answer_loss(logits: Logits, teacher: Logits, temperature: float) -> Float[Tensor, ""]:
@@ -105,11 +131,15 @@ def feature_loss(student: FeatureMap, teacher: FeatureMap) -> Float[Tensor, ""]:
 
     A map of another size is resampled to the student's grid.
     """
+    return F.mse_loss(student.float().movedim(1, -1), standardised(student, teacher))
+
+
+def standardised(student: FeatureMap, teacher: FeatureMap) -> Tensor:
+    """Return the teacher's map on the student's grid, channels last, standardised over them."""
     if teacher.shape[-2:] != student.shape[-2:]:
         teacher = F.interpolate(teacher, size=student.shape[-2:], mode="bilinear", antialias=True)
     wanted = teacher.float().movedim(1, -1)
-    wanted = F.layer_norm(wanted, wanted.shape[-1:])
-    return F.mse_loss(student.float().movedim(1, -1), wanted)
+    return F.layer_norm(wanted, wanted.shape[-1:])
 
 
 class Distillation(nn.Module):

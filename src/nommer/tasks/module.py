@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from nommer.acceleration.compile import channels_last
 from nommer.data.seeding import derive_seed, seed_all
+from nommer.errors import InputError
 from nommer.settings.inference import Inference
 from nommer.settings.optim import Optim
 from nommer.settings.train import TrainSettings
@@ -81,6 +82,11 @@ class TaskModule(L.LightningModule):
         """The losses of imitating a teacher, where there is one."""
 
     @classmethod
+    def kind_for(cls, settings: TrainSettings) -> "type[TaskModule]":
+        """Return the module of a run: this one, or one that compares epochs by another number."""
+        return cls
+
+    @classmethod
     def for_training(
         cls, settings: TrainSettings, model: Any, *, lr: float, found: Found
     ) -> "TaskModule":
@@ -91,6 +97,10 @@ class TaskModule(L.LightningModule):
     def for_evaluation(cls, model: Any, data: Data, inference: Inference) -> "TaskModule":
         """Return the model to be evaluated on all samples of `data`, without learning."""
         raise NotImplementedError
+
+    def concluding(self, model: Any, data: Data) -> "TaskModule":
+        """Return the module that evaluates the best `model` of this run on `data`."""
+        return self.for_evaluation(model, data, Inference())
 
     @property
     def score(self) -> float | None:
@@ -207,14 +217,28 @@ class TaskModule(L.LightningModule):
             self.watch_gradient(norm)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the losses of an epoch that has only begun."""
+        """Keep the losses of an epoch that has only begun, and what tells the teacher."""
         checkpoint["losses"] = self._everyones_losses()
+        if self.distillation is not None:
+            checkpoint["teacher"] = self.distillation.teacher.fingerprint
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Forget the schedule of the run so far.
 
         It is a function of the step, and there may be more epochs now.
+
+        Raises:
+            InputError: the teacher is another one than the run has had.
         """
+        had = checkpoint.get("teacher")  # a run from before it was kept has none
+        if self.distillation is not None and had not in (
+            None,
+            self.distillation.teacher.fingerprint,
+        ):
+            raise InputError(
+                "--teacher: its weights are others than when the run was started; put them back, "
+                "or start a new run"
+            )
         checkpoint["lr_schedulers"] = []
         if "losses" in checkpoint:  # of a run from before it could go on within an epoch
             self.losses = checkpoint["losses"][self.global_rank].to(self.device)

@@ -12,7 +12,6 @@ from timm.models import get_pretrained_cfg
 from nommer.backbone.network import NomMer
 from nommer.data.transforms import Preprocessing
 from nommer.errors import InputError
-from nommer.models.classification import Classifier
 from nommer.models.descriptions import check_description_values
 from nommer.models.networks import build_timm
 from nommer.models.storage import network_of, read_model
@@ -69,7 +68,7 @@ def like_pretrained(settings: TrainSettings, *, image_size: int, crops: bool) ->
         other = network_of(model, settings.pretrained)
         if isinstance(other, NomMer) and not settings.model.startswith(PEER):
             settings = _with_sizes(settings, vars(other.config))
-        alike = crops == (model.task in Classifier.tasks)
+        alike = crops == model.one_size
         names = _taken(crops=crops) if alike else _PIXELS
         said = {name: getattr(model.preprocessing, name) for name in names}
     if image_size < SMALL_IMAGE:

@@ -8,12 +8,13 @@ from nommer.models.recogniser import Recogniser
 from nommer.settings.labels import LabelOptions
 from nommer.tasks.classification.task import CLASSIFICATION
 from nommer.tasks.detection.task import DETECTION
+from nommer.tasks.features.task import IMITATION
 from nommer.tasks.multi_label.task import MULTI_LABEL
 from nommer.tasks.segmentation.task import SEGMENTATION
 from nommer.tasks.task import Task
 
 TASKS: dict[str, Task] = {
-    task.name: task for task in (CLASSIFICATION, MULTI_LABEL, SEGMENTATION, DETECTION)
+    task.name: task for task in (CLASSIFICATION, MULTI_LABEL, SEGMENTATION, DETECTION, IMITATION)
 }
 
 

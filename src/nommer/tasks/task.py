@@ -42,6 +42,8 @@ class Task:
     options: frozenset[str] = frozenset()
     """The `OPTION_GROUPS` that do something for this task."""
     largest_default_batch: int = 8
+    answers: bool = True
+    """Its models answer images, and labels judge them."""
     has_inference: bool = False
     """There are several ways to go over an image."""
     synchronise_norms: bool = False
@@ -57,7 +59,8 @@ class Task:
         """
         from nommer.tasks.teachers import build_distillation  # noqa: PLC0415 - Lightning
 
-        module = self.module.for_training(settings, model, lr=lr, found=found)
+        kind = self.module.kind_for(settings)
+        module = kind.for_training(settings, model, lr=lr, found=found)
         module.distillation = build_distillation(settings, model)
         return module
 

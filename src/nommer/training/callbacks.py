@@ -96,13 +96,16 @@ class RunCallbacks:
 
     def checkpoints(self) -> list[L.Callback]:
         """Return the callbacks that write `best.ckpt` and `last.ckpt`."""
-        run, minutes = self.prepared.run, self.prepared.settings.checkpoint_minutes
-        command = f"nommer train {run.resume_options}"
+        run, settings = self.prepared.run, self.prepared.settings
+        command = f"nommer {settings.command} {run.resume_options}"
         return [
             MovableCheckpoint(run.checkpoints, measure=self._measure),
-            LastCheckpoint(run.last, minutes=minutes, stop=self.stop, command=command),
+            LastCheckpoint(
+                run.last, minutes=settings.checkpoint_minutes, stop=self.stop, command=command
+            ),
         ]
 
     @property
     def _measure(self) -> str:
-        return f"val_{self.prepared.task.module.measure}"
+        kind = self.prepared.task.module.kind_for(self.prepared.settings)
+        return f"val_{kind.measure}"

@@ -12,7 +12,6 @@ from nommer.acceleration.training import literal
 from nommer.models.storage import Model, load, save_model
 from nommer.progress import notice
 from nommer.runs.checkpoint import open_checkpoint
-from nommer.settings.inference import Inference
 from nommer.tasks.data import Data
 from nommer.tasks.evaluation import Evaluation, evaluate
 from nommer.tasks.module import Report, TaskModule
@@ -62,7 +61,7 @@ def conclude(prepared: Prepared, module: TaskModule) -> Best:
     epoch, model = read_progress(best).epochs, cast("Model", module.model).cpu()
     data = prepared.found.data
     held_back = replace(data, splits={"val": data.splits["val"]})
-    evaluation = _evaluate(prepared, model, held_back)
+    evaluation = _evaluate(prepared, module.concluding(fuse(model), held_back), held_back)
     report = evaluation.report
     metrics = {"epoch": epoch, **report.summary()}
     save_model(run.model, model.eval(), metrics=metrics, version=version("nommer"))
@@ -74,13 +73,13 @@ def conclude(prepared: Prepared, module: TaskModule) -> Best:
     return Best(epoch, report)
 
 
-def _evaluate(prepared: Prepared, model: Model, data: Data) -> Evaluation:
+def _evaluate(prepared: Prepared, module: TaskModule, data: Data) -> Evaluation:
     """Evaluate on one device, as `nommer evaluate` does."""
     settings = prepared.settings
     loading = replace(loading_of(settings), epoch_steps=None, cache="none")
     return evaluate(
-        prepared.task.module.for_evaluation(fuse(model), data, Inference()),
-        prepared.task.data.evaluation(data, model, loading),
+        module,
+        prepared.task.data.evaluation(data, module.model, loading),
         device=settings.device.partition(",")[0],
         precision=settings.precision,
         out=prepared.run.path,

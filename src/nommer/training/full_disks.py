@@ -39,11 +39,7 @@ def explaining_full_disks(run: RunFolder) -> Iterator[None]:
             if saved
             else "nothing was saved yet"
         )
-        then = (
-            f"go on with: nommer train {run.resume_options}"
-            if saved
-            else "start again with --overwrite"
-        )
+        then = f"go on with: {run.resume_command}" if saved else "start again with --overwrite"
         raise InputError(
             f"{error.filename or run.path}: cannot be written: {error.strerror}; {left}; make "
             "room, or see to the "

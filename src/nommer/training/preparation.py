@@ -27,7 +27,7 @@ from nommer.settings.train_defaults import default_image_size
 from nommer.tasks.data import Auditing, Found
 from nommer.tasks.module import TaskModule
 from nommer.tasks.pretrained_settings import like_pretrained
-from nommer.tasks.registry import task_for
+from nommer.tasks.registry import TASKS, task_for
 from nommer.tasks.resolve import check_names
 from nommer.tasks.task import Task
 from nommer.tasks.teachers import describe_teacher
@@ -66,7 +66,7 @@ class Prepared:
         settings = self.settings
         seed_all(settings.seed)
         if settings.resume:  # its own weights follow
-            settings = replace(settings, pretrained=None, reinit_head=False)
+            settings = settings.without_weights()
         model = accelerate(self.task.model.build(settings, self.found.data))
         freeze(model.network, settings.freeze)
         check_batch_of_one(model.network, settings)
@@ -103,7 +103,7 @@ class Prepared:
             steps, waiting = settings.epoch_steps * settings.accumulate, ""
         size = self.task.model.describe_size(settings)
         return (
-            f"{settings.model}: {len(self.found.data.class_names)} classes, {sizes} images of "
+            f"{settings.model}: {self.task.data.describe(self.found.data)}{sizes} images of "
             f"{settings.data}; {size}, {settings.epochs} epochs of "
             f"{steps} steps of {total} images{waiting}, {accelerator}, precision "
             f"{settings.precision}, run folder {settings.out}"
@@ -138,13 +138,20 @@ def check_first(settings: TrainSettings) -> None:
 def find_first(settings: TrainSettings) -> tuple[Task, Found]:
     """Find task and data, unless the run folder is refused anyway."""
     RunFolder(settings.out).check(resume=settings.resume, overwrite=settings.overwrite)
-    task = task_for(settings.data, settings.classes, settings.labels)
+    task = task_of_run(settings)
     return task, find_data(task, settings)
+
+
+def task_of_run(settings: TrainSettings) -> Task:
+    """Return the task of a run: the verb's own, or that which the data are for."""
+    if settings.task is not None:
+        return TASKS[settings.task]
+    return task_for(settings.data, settings.classes, settings.labels)
 
 
 def find_data(task: Task, settings: TrainSettings) -> Found:
     """Read, audit and if need be split the data; tell what is left out."""
-    data = task.data.read(settings.data, classes=settings.classes, labels=settings.labels)
+    data = task.data.find(settings)
     how = Auditing(
         on_bad_sample=settings.on_bad_sample,
         training=True,

@@ -3,7 +3,7 @@
 Its samples are read again by index and seed, not kept, so they go the way of the training.
 """
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,10 @@ from nommer.runs.plain import check_plain
 from nommer.settings.choices import Precision
 from nommer.settings.train import TrainSettings
 from nommer.tasks.module import TaskModule
-from nommer.tasks.registry import task_for
 from nommer.training.freezing import freeze, frozen_modules
 from nommer.training.layer_trace import LayerTrace, Seen
 from nommer.training.nan_guard import IMITATION, BadStep
-from nommer.training.preparation import find_data
+from nommer.training.preparation import find_data, task_of_run
 from nommer.training.steps import move, step_loss
 
 
@@ -79,10 +78,9 @@ def replay_step(run: RunFolder, *, device: str) -> ReplayResult:
 
 def rebuild(settings: TrainSettings, bad_step: BadStep) -> tuple[TaskModule, ImageData[Any, Any]]:
     """The task with the weights before the step, and the training data."""
-    task = task_for(settings.data, settings.classes, settings.labels)
+    task = task_of_run(settings)
     found = find_data(task, settings)
-    fresh = replace(settings, pretrained=None, reinit_head=False)
-    model = accelerate(task.model.build(fresh, found.data))
+    model = accelerate(task.model.build(settings.without_weights(), found.data))
     freeze(model.network, settings.freeze)
     state = safetensors.torch.load_file(bad_step.weights)
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:

@@ -1,12 +1,13 @@
 """Classification: a network with its classifier, fresh or with the weights of another model."""
 
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from nommer.data.formats.folders import ClassFolders
 from nommer.data.transforms import Preprocessing
 from nommer.errors import InputError
 from nommer.models.classification import Classifier
+from nommer.models.recogniser import Recogniser
 from nommer.settings.pixels import PixelOptions
 from nommer.settings.train import TrainSettings
 from nommer.settings.train_defaults import default_image_size
@@ -19,7 +20,9 @@ from nommer.tasks.pretrained import start_classifier
 class ClassificationModel(TaskModel):
     """A network with its classifier."""
 
-    kind = Classifier
+    kind: ClassVar[type[Recogniser]] = Classifier
+    label_smoothing: ClassVar[float] = 0.1
+    """Where it is not given."""
 
     def fill_in(self, settings: TrainSettings, found: Found) -> TrainSettings:
         """Fill in the image size by the data, and patch, window, blocks and crop by that."""
@@ -35,7 +38,7 @@ class ClassificationModel(TaskModel):
             settings,
             image_size=image_size,
             network=resolve_network(settings.network, settings.model, image_size),
-            optim=settings.optim.resolved(schedule="cosine", label_smoothing=0.1),
+            optim=settings.optim.resolved(schedule="cosine", label_smoothing=self.label_smoothing),
             pixels=PixelOptions(
                 **{field.name: getattr(filled, field.name) for field in fields(PixelOptions)}
             ),

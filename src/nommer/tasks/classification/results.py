@@ -66,7 +66,7 @@ class ClassificationResults(TaskResults):
             picture = to_pil_image(data.preprocessing.denormalise(data.train[(index, seed)].images))
             labels = data.train.samples[index].classes
             named = ", ".join(model.class_names[label] for label in labels)
-            shown.append((picture, named or "none", True))
+            shown.append((picture, named or ("none" if model.class_names else ""), True))
         plot_grid(shown, path)
 
     def save_answers(

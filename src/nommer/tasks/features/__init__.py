@@ -1,0 +1,1 @@
+"""Imitation: a network without classes learns a teacher's features from images without labels."""
