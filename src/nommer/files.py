@@ -5,6 +5,7 @@ import io
 import json
 import os
 import stat
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,11 @@ LARGEST_READ = 1 << 30
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 """Flags of a file that is made, and never one that is there already or that a link points to."""
+
+_TRIES = 10 if os.name == "nt" else 0
+_PAUSE = 0.05
+"""Tries to rename over a file before the last, and seconds between them: scanners of viruses and
+indexers open what was just written."""
 
 _KINDS = {
     stat.S_IFIFO: "a named pipe (FIFO)",
@@ -88,7 +94,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             write(stream)
             stream.flush()
             os.fsync(stream.fileno())
-        temporary.replace(path)
+        _replace(temporary, path)
     except BaseException as error:
         with suppress(OSError):
             temporary.unlink()
@@ -97,6 +103,18 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             error.filename2 = None
         raise
     sync_folder(path.parent)
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    """Rename over `path`; on Windows again, for half a second, while others have that open."""
+    for _ in range(_TRIES):
+        try:
+            temporary.replace(path)
+        except PermissionError:
+            time.sleep(_PAUSE)
+        else:
+            return
+    temporary.replace(path)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -130,7 +130,7 @@ def _give_back() -> bool:
         ctypes.CDLL(None).malloc_trim(0)
         _CLEAR.write_text("5")
         return "VmHWM" in _STATUS.read_text()
-    except (OSError, AttributeError):
+    except (OSError, AttributeError, TypeError):  # macOS, Windows
         return False
 
 

@@ -8,6 +8,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator
+from multiprocessing import get_start_method
 from typing import Any, TypeVar
 
 from torch.utils.data import DataLoader
@@ -65,6 +66,11 @@ def _explain(error: str) -> str | None:
         return (
             "the workers that load images have no room in shared memory (/dev/shm is full, small "
             f"or read-only): {fewer}, or give the container more, as docker run --shm-size 2g does"
+        )
+    if "DataLoader worker" in error and get_start_method() != "fork":
+        return (
+            "a worker that loads images has ended: what it printed above says why, or, where it "
+            f"printed nothing, memory was short: {fewer}"
         )
     if "DataLoader worker" in error:
         return (

@@ -68,7 +68,9 @@ def _can_fork() -> bool:
     Not where systems advise against it, nor in one that may have no children, or nothing to share
     with them.
     """
-    if sys.platform != "linux" or multiprocessing.current_process().daemon:
+    if sys.platform != "linux" or not hasattr(os, "fork"):
+        return False
+    if multiprocessing.current_process().daemon:
         return False
     try:
         multiprocessing.get_context("fork").Lock()

@@ -21,6 +21,9 @@ GRACE = 20.0
 """Seconds in which processes end by themselves after one of them has failed."""
 
 
+_FORCE = getattr(signal, "SIGKILL", signal.SIGTERM)
+"""Ends a process at once; on Windows every signal does."""
+
 Check: TypeAlias = Callable[[], None]
 """Raises where a process that is waited for has ended."""
 
@@ -88,7 +91,7 @@ def _watch(processes: "Sequence[subprocess.Popen[bytes]]", ended: threading.Even
                 "all processes of this run are ended"
             )
             _end(processes)
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), _FORCE)
 
 
 def _wait_for(processes: "Sequence[subprocess.Popen[bytes]]", seconds: float) -> None:

@@ -10,15 +10,12 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+
+from filelock import lock_descriptor
 
 from nommer.errors import InputError
 from nommer.progress import notice
-from nommer.runs.plain import NO_FOLLOW
-
-fcntl: Any = None
-with suppress(ImportError):  # Windows has none
-    import fcntl
+from nommer.runs.plain import open_plain
 
 LOCK = ".lock"
 """The file that is locked; it stays, for removing it would let two runs lock different files of
@@ -68,7 +65,8 @@ def locked(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
     with _holding(folder, os.O_RDWR | os.O_CREAT) as descriptor:
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        # after a space: Windows lets nobody else read the first byte, which is what is locked
+        os.write(descriptor, f" process {os.getpid()} on {socket.gethostname()}\n".encode())
         yield
 
 
@@ -98,7 +96,7 @@ def _holding(folder: Path, mode: int) -> Iterator[int]:
 def _open(path: Path, mode: int) -> int:
     """Open the lock's file, which has no other name: nothing else is written when it is."""
     try:
-        descriptor = os.open(path, mode | NO_FOLLOW, 0o644)
+        descriptor = open_plain(path, mode, 0o644)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.EMLINK, errno.EISDIR, errno.ENXIO):
             raise _no_plain_lock(path) from error
@@ -116,15 +114,23 @@ def _no_plain_lock(path: Path) -> InputError:
 
 def _lock(descriptor: int, folder: Path) -> None:
     try:
-        if fcntl is not None:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another process"
-        raise InputError(
-            f"{folder}: a run is writing there ({holder}); wait, or choose another --out"
-        ) from None
+        if lock_descriptor(descriptor, blocking=False):
+            return
     except OSError as error:
         notice(
             f"{folder}: cannot be locked ({error.strerror}); take care that no other run writes "
             "there"
         )
+        return
+    raise InputError(
+        f"{folder}: a run is writing there ({_holder(descriptor)}); wait, or choose another --out"
+    )
+
+
+def _holder(descriptor: int) -> str:
+    """Return what the file says of the process that has locked it."""
+    for start in (0, 1):  # Windows refuses the first byte
+        with suppress(OSError):
+            os.lseek(descriptor, start, os.SEEK_SET)
+            return os.read(descriptor, 200).decode(errors="replace").strip() or "another process"
+    return "another process"

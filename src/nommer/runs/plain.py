@@ -1,5 +1,6 @@
 """Only plain files and real folders are opened in a folder of results, so nothing outside is."""
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -7,8 +8,10 @@ from pathlib import Path
 
 from nommer.errors import InputError
 
-NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-"""Flags with which a link is not followed, and a pipe not waited for; Windows has none."""
+_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
+_PLAIN = _NO_FOLLOW | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+"""Flags with which a link is not followed, a pipe not waited for, and no byte translated; each
+system has some of them."""
 
 OTHERS = ("wandb", "mlruns")
 """Folders of other programs, which make links of their own in them."""
@@ -44,13 +47,26 @@ def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
                 yield from _entries(Path(entry.path))
 
 
+def open_plain(path: Path, flags: int, mode: int = 0o666) -> int:
+    """Open a file as `os.open` does, but follow no link; return the descriptor.
+
+    Raises:
+        OSError: what `os.open` raises; with ELOOP where the name is a link.
+    """
+    descriptor = os.open(path, flags | _PLAIN, mode)
+    if not _NO_FOLLOW and not os.path.samestat(os.lstat(path), os.fstat(descriptor)):  # Windows
+        os.close(descriptor)
+        raise OSError(errno.ELOOP, "is a link", str(path))
+    return descriptor
+
+
 def read_own(path: Path) -> bytes:
     """Read a small file of a folder of results; no link is followed.
 
     Raises:
         OSError: there is none, or it is no plain file.
     """
-    descriptor = os.open(path, os.O_RDONLY | NO_FOLLOW)
+    descriptor = open_plain(path, os.O_RDONLY)
     with open(descriptor, "rb") as stream:  # noqa: PTH123 - of a descriptor
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(f"{path}: is no plain file")
