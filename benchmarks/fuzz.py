@@ -33,6 +33,7 @@ from nommer.backbone.variants import VARIANTS
 from nommer.cli.parser import parse
 from nommer.data.archives import read_bytes
 from nommer.data.audit import read_image
+from nommer.data.formats.source import Source
 from nommer.data.image_paths import visible_files
 from nommer.data.transforms import Preprocessing
 from nommer.errors import InputError
@@ -98,8 +99,9 @@ def read_images(folder: Path, damaged: Path) -> None:
 
 def read_data(folder: Path, damaged: Path) -> None:
     """As training reads and audits them."""
-    data = task_for(folder).data
-    data.audit(data.read(folder, classes=None), Auditing(on_bad_sample="skip", training=True))
+    source = Source(folder)
+    data = task_for(source).data
+    data.audit(data.read(source), Auditing(on_bad_sample="skip", training=True))
 
 
 def make_yolo(folder: Path) -> None:

@@ -17,6 +17,7 @@ import torch
 
 import nommer
 from nommer.backbone.nominator import Nomination
+from nommer.data.formats.source import Source
 from nommer.data.images import decode
 from nommer.data.masks import read_mask
 from nommer.inference.evaluation import data_of_run
@@ -53,7 +54,8 @@ def main() -> None:
     arguments = parser.parse_args()
     model = nommer.load(arguments.run)
     root = data_of_run(run_of(arguments.run))
-    data = task_for(root).read(root, classes=None, class_names=model.class_names)
+    source = Source(root)
+    data = task_for(source).data.read(source, model.class_names)
     samples = data.splits[arguments.split][:: arguments.every]
     print(f"{len(samples)} images of {arguments.split}\n")
     print("| nominations | windows | mIoU | pixel accuracy |\n|---|---|---|---|")

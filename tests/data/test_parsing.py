@@ -24,7 +24,7 @@ def test_sound_values_are_read(tmp_path):
     assert parse_yaml("a: [1, {b: [c, d]}]", yaml.SafeLoader) == {"a": [1, {"b": ["c", "d"]}]}
     assert parse_json(b"[1]") == [1]
     (tmp_path / "a.xml").write_text("<a><b>1</b></a>")
-    assert parse_xml(tmp_path / "a.xml").findtext("b") == "1"
+    assert parse_xml((tmp_path / "a.xml").read_bytes()).findtext("b") == "1"
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_sound_values_are_read(tmp_path):
 def test_other_xml_is_refused(tmp_path, content, reason):
     (tmp_path / "a.xml").write_text(content)
     with pytest.raises(ValueError, match=reason):
-        parse_xml(tmp_path / "a.xml")
+        parse_xml((tmp_path / "a.xml").read_bytes())
 
 
 def test_pipes_are_not_waited_for(tmp_path):

@@ -71,10 +71,11 @@ class MeasuredDataset(ImageDataset):
 
 
 class BrightnessSource(TaskData):
-    def recognises(self, root):
-        return (root / TABLE).is_file()
+    def recognises(self, source):
+        return (source.root / TABLE).is_file()
 
-    def read(self, root, *, classes, class_names=None, labels=None):
+    def read(self, source, class_names=None):
+        root = source.root
         with (root / TABLE).open(newline="") as stream:
             rows = [
                 Measured(root / row["file"], float(row["brightness"]))

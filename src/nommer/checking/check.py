@@ -18,6 +18,7 @@ from nommer.data.findings import (
     find_small,
 )
 from nommer.data.formats.labelled import SPLIT_FOLDERS, Issue, problem
+from nommer.data.formats.source import Source
 from nommer.data.image_paths import is_folder, is_image_name, visible_files
 from nommer.errors import InputError
 from nommer.files import write_csv, write_json
@@ -78,9 +79,10 @@ def check_data(
         check_folder(out, overwrite=overwrite)  # before much is read
     name = ""
     try:
-        task = task_for(root, classes, labels)
+        source = Source(root, classes, labels)
+        task = task_for(source)
         name = task.name
-        data = _in_order(task.data.read(root, classes=classes, labels=labels))
+        data = _in_order(task.data.read(source))
     except InputError as error:
         if not root.exists() or (
             classes is not None and str(classes) in str(error)

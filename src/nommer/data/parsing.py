@@ -66,14 +66,12 @@ def _check_brackets(text: str) -> None:
             raise ValueError("values are nested too deeply")
 
 
-def parse_xml(path: Path) -> ElementTree.Element:
-    """Return the root of an XML file.
+def parse_xml(content: bytes) -> ElementTree.Element:
+    """Return the root of an XML file, by its content.
 
     Raises:
-        OSError: there is none, it cannot be read, or is no plain file.
         ValueError: it is no XML, in an unknown encoding, very long or nested very deeply.
     """
-    content = read_bytes(path)
     if len(content) > LARGEST_DESCRIPTION:
         raise ValueError(f"has {len(content):,} bytes, over the limit of {LARGEST_DESCRIPTION:,}")
     try:

@@ -11,6 +11,7 @@ import lightning as L
 from nommer.acceleration.compile import check_compiler, compile_inference
 from nommer.acceleration.fuse import fuse
 from nommer.data.formats.labelled import Split, read_split
+from nommer.data.formats.source import Source
 from nommer.data.module import Loading
 from nommer.distributed.devices import one_device
 from nommer.distributed.trainer import quiet_lightning
@@ -141,21 +142,15 @@ def open_model_and_data(settings: EvaluateSettings) -> Opened:
     root = settings.data or data_of_run(run)
     if settings.overwrite and settings.out:
         check_outside(root, settings.out)
-    labels, classes = labels_for(settings, root, run), classes_for(settings, root, run)
-    check_task(root, task, classes, labels)
-    read = read_for(model, task, root, classes, labels)
+    source = Source(root, classes_for(settings, root, run), labels_for(settings, root, run))
+    check_task(source, task)
+    read = read_for(model, task, source)
     name, chosen = choose_split(without_known_issues(read, run), settings.split, run=run)
     data = task.data.audit(chosen, task.data.auditing_for(model, settings.on_bad_sample)).data
     return Opened(model, task, run, root, name, data, precision)
 
 
-def read_for(
-    model: Model,
-    task: Task,
-    root: Path,
-    classes: Path | None,
-    labels: LabelOptions = LabelOptions(),
-) -> Data:
+def read_for(model: Model, task: Task, source: Source) -> Data:
     """Find labelled images whose classes are the model's, by name or, where it has ids too, by id.
 
     Raises:
@@ -163,11 +158,11 @@ def read_for(
     """
     usual, *others = model.names_in_data
     try:
-        return task.data.read(root, classes=classes, class_names=usual, labels=labels)
+        return task.data.read(source, usual)
     except InputError:
         for names in others:
             with suppress(InputError):
-                read = task.data.read(root, classes=classes, class_names=names, labels=labels)
+                read = task.data.read(source, names)
                 return replace(read, class_names=usual)
         raise
 
@@ -194,12 +189,7 @@ def evaluate_model(settings: EvaluateSettings) -> EvaluationResult:
     return EvaluationResult(opened.task.name, evaluation.report, per_class, folder)
 
 
-def check_task(
-    root: Path,
-    task: Task,
-    classes: Path | None = None,
-    labels: LabelOptions = LabelOptions(),
-) -> None:
+def check_task(source: Source, task: Task) -> None:
     """Refuse data of another task than the model's.
 
     Raises:
@@ -207,9 +197,9 @@ def check_task(
     """
     if not task.answers:
         raise InputError(refusal())
-    found = task_for(root, classes, labels).name
+    found = task_for(source).name
     if found != task.name:
-        raise InputError(f"{root}: is laid out for {found}, but the model does {task.name}")
+        raise InputError(f"{source.root}: is laid out for {found}, but the model does {task.name}")
 
 
 def issues_hint(data: Data) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from nommer.acceleration.fuse import fuse
 from nommer.data.formats.classification import is_classification_alone
 from nommer.data.formats.labelled import read_split
+from nommer.data.formats.source import Source
 from nommer.data.image_paths import find_images, is_image_name
 from nommer.data.sources import ImageSource, read_once, sources_of
 from nommer.data.web import is_url
@@ -27,10 +28,11 @@ def images_to_compare(run: RunFolder, data: Path | None) -> list[Path]:
         listed = read_split(data_of_run(run), run.split)
         return sorted(path for paths in listed.values() for path in paths)
     root = data or data_of_run(run)
+    source = Source(root)
     try:  # data with masks hold those too, which are images but none to answer
-        return [sample.path for sample in task_for(root).data.read(root, classes=None).samples()]
+        return [sample.path for sample in task_for(source).data.read(source).samples()]
     except InputError:
-        if is_classification_alone(root):  # an archive, or a table
+        if is_classification_alone(source):  # an archive, or a table
             raise
     return list(find_images([str(root)]))
 

@@ -3,14 +3,14 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from nommer.data.audit import Audited
 from nommer.data.formats.labelled import LabelledImages
+from nommer.data.formats.source import Source
 from nommer.data.module import ImageData, Loading
+from nommer.errors import InputError
 from nommer.models.recogniser import Recogniser
-from nommer.settings.labels import LabelOptions
 from nommer.settings.pixel_range import Reading
 from nommer.settings.train import TrainSettings
 
@@ -39,26 +39,25 @@ class Auditing:
 class TaskData(ABC):
     """A task's data, in the order in which the verbs ask for them."""
 
-    def recognises(self, root: Path) -> bool:
-        """Tell if data have a layout that this task reads itself, beside `nommer.data.formats`."""
+    def recognises(self, source: Source) -> bool:
+        """Tell if data have a layout that this task reads itself, beside `nommer.data.formats`.
+
+        What is parsed for that, with `source.once`, is there for `read`.
+        """
         return False
 
-    def find(self, settings: TrainSettings) -> Data:
-        """Find what a run is to learn from and to be judged on."""
-        return self.read(settings.data, classes=settings.classes, labels=settings.labels)
+    def find(self, settings: TrainSettings, source: Source) -> Data:
+        """Find what a run is to learn from and to be judged on; `source` is of `settings.data`."""
+        return self.read(source)
 
     @abstractmethod
-    def read(
-        self,
-        root: Path,
-        *,
-        classes: Path | None,
-        class_names: tuple[str, ...] | None = None,
-        labels: LabelOptions = LabelOptions(),
-    ) -> Data:
-        """Find the labelled images under `root`.
+    def read(self, source: Source, class_names: tuple[str, ...] | None = None) -> Data:
+        """Return the labelled images of a source.
 
         With `class_names`, labelled as a model with these classes does.
+
+        Raises:
+            InputError: data that are not understood, or are not for this task.
         """
 
     @abstractmethod
@@ -97,3 +96,16 @@ class TaskData(ABC):
     def absent_hint(self, data: Any) -> str:
         """Return a hint at classes of the model that no image is of; else nothing."""
         return ""
+
+
+def refuse_class_file(source: Source) -> None:
+    """Refuse a file of classes for data that say themselves what their classes are.
+
+    Raises:
+        InputError: it was given.
+    """
+    if source.classes is not None:
+        raise InputError(
+            f"--classes {source.classes}: is for masks of semantic segmentation; {source.root} "
+            "says itself what its classes are, so leave it out"
+        )

@@ -1,11 +1,9 @@
 """The tasks that the verbs know, by name: the one place where a task is registered."""
 
-from pathlib import Path
-
 from nommer.data.formats.find import find_task
+from nommer.data.formats.source import Source
 from nommer.models.kinds import register_kind
 from nommer.models.recogniser import Recogniser
-from nommer.settings.labels import LabelOptions
 from nommer.tasks.classification.task import CLASSIFICATION
 from nommer.tasks.detection.task import DETECTION
 from nommer.tasks.features.task import IMITATION
@@ -18,16 +16,14 @@ TASKS: dict[str, Task] = {
 }
 
 
-def task_for(
-    root: Path, classes: Path | None = None, labels: LabelOptions = LabelOptions()
-) -> Task:
-    """Return the task that the data in a folder are for.
+def task_for(source: Source) -> Task:
+    """Return the task that data are for; what was looked into for that stays in the source.
 
     Raises:
         InputError: a layout of no task.
     """
-    own = (task for task in TASKS.values() if task.data.recognises(root))
-    return next(own, None) or TASKS[find_task(root, classes, labels)]
+    own = (task for task in TASKS.values() if task.data.recognises(source))
+    return next(own, None) or TASKS[find_task(source)]
 
 
 def task_of(model: Recogniser) -> Task:

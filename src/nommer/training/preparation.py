@@ -8,6 +8,7 @@ from nommer.acceleration.compile import check_compiler
 from nommer.acceleration.training import accelerate
 from nommer.data.findings import find_leaks, notice_issues
 from nommer.data.formats.labelled import split_as_csv
+from nommer.data.formats.source import Source
 from nommer.data.loader import check_sockets
 from nommer.data.module import ImageData
 from nommer.data.seeding import seed_all
@@ -138,20 +139,19 @@ def check_first(settings: TrainSettings) -> None:
 def find_first(settings: TrainSettings) -> tuple[Task, Found]:
     """Find task and data, unless the run folder is refused anyway."""
     RunFolder(settings.out).check(resume=settings.resume, overwrite=settings.overwrite)
-    task = task_of_run(settings)
-    return task, find_data(task, settings)
+    task, source = task_of_run(settings)
+    return task, find_data(task, settings, source)
 
 
-def task_of_run(settings: TrainSettings) -> Task:
-    """Return the task of a run: the verb's own, or that which the data are for."""
-    if settings.task is not None:
-        return TASKS[settings.task]
-    return task_for(settings.data, settings.classes, settings.labels)
+def task_of_run(settings: TrainSettings) -> tuple[Task, Source]:
+    """Return the task of a run, the verb's own or that which the data are for, and the data."""
+    source = Source(settings.data, settings.classes, settings.labels)
+    return TASKS[settings.task] if settings.task else task_for(source), source
 
 
-def find_data(task: Task, settings: TrainSettings) -> Found:
+def find_data(task: Task, settings: TrainSettings, source: Source) -> Found:
     """Read, audit and if need be split the data; tell what is left out."""
-    data = task.data.find(settings)
+    data = task.data.find(settings, source)
     how = Auditing(
         on_bad_sample=settings.on_bad_sample,
         training=True,

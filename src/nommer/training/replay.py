@@ -78,8 +78,8 @@ def replay_step(run: RunFolder, *, device: str) -> ReplayResult:
 
 def rebuild(settings: TrainSettings, bad_step: BadStep) -> tuple[TaskModule, ImageData[Any, Any]]:
     """The task with the weights before the step, and the training data."""
-    task = task_of_run(settings)
-    found = find_data(task, settings)
+    task, source = task_of_run(settings)
+    found = find_data(task, settings, source)
     model = accelerate(task.model.build(settings.without_weights(), found.data))
     freeze(model.network, settings.freeze)
     state = safetensors.torch.load_file(bad_step.weights)

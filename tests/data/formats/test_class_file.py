@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nommer.data.formats.class_file import find_class_file, parse_classes, read_class_file
+from nommer.data.formats.source import Source
 from nommer.data.masks import IGNORE
 from nommer.errors import InputError
 
@@ -179,7 +180,7 @@ def test_255_is_ignored_unless_the_file_says_otherwise():
 def test_what_is_not_understood_is_explained(tmp_path, text, message):
     (tmp_path / "classes.yaml").write_text(text)
     with pytest.raises(InputError) as caught:
-        read_class_file(tmp_path / "classes.yaml")
+        read_class_file(Source(tmp_path), tmp_path / "classes.yaml")
     assert message in str(caught.value)
     assert str(caught.value).startswith(f"{tmp_path / 'classes.yaml'}: ")
 
@@ -195,7 +196,7 @@ def test_the_file_is_found_in_the_folder_of_the_data(tmp_path, name):
     assert find_class_file(tmp_path) is None
     (tmp_path / name).write_text(json.dumps({"names": ["Straße", "空"]}), encoding="utf-8-sig")
     assert find_class_file(tmp_path) == tmp_path / name
-    assert read_class_file(tmp_path / name).names == ("Straße", "空")
+    assert read_class_file(Source(tmp_path), tmp_path / name).names == ("Straße", "空")
 
 
 def test_two_class_files_are_one_too_many(tmp_path):
@@ -222,7 +223,7 @@ def test_two_class_files_are_one_too_many(tmp_path):
 def test_broken_files_are_named(tmp_path, name, text, message):
     (tmp_path / name).write_text(text)
     with pytest.raises(InputError, match=f"{name}: {message}"):
-        read_class_file(tmp_path / name)
+        read_class_file(Source(tmp_path), tmp_path / name)
 
 
 @pytest.mark.parametrize(
@@ -243,14 +244,16 @@ def test_a_key_that_is_there_twice_is_refused(tmp_path, name, text, key):
         InputError,
         match=f"{name}: the key '{key}' is there twice, and only one of the two can count",
     ):
-        read_class_file(tmp_path / name)
+        read_class_file(Source(tmp_path), tmp_path / name)
 
 
 def test_merged_keys_are_not_there_twice(tmp_path):
     (tmp_path / "c.yaml").write_text(
         "classes: [&a {name: a, value: 3}, {<<: *a, name: b, value: 5}]"
     )
-    assert [(c.name, c.value) for c in read_class_file(tmp_path / "c.yaml").classes] == [
+    assert [
+        (c.name, c.value) for c in read_class_file(Source(tmp_path), tmp_path / "c.yaml").classes
+    ] == [
         ("a", 3),
         ("b", 5),
     ]
@@ -266,10 +269,10 @@ def test_an_absent_or_binary_file_is_named(tmp_path):
     with pytest.raises(
         InputError, match=r"nowhere.yaml: this class file cannot be read: No such file"
     ):
-        read_class_file(tmp_path / "nowhere.yaml")
+        read_class_file(Source(tmp_path), tmp_path / "nowhere.yaml")
     (tmp_path / "picture.yaml").write_bytes(bytes(range(256)))
     with pytest.raises(InputError, match=r"picture.yaml: is no valid YAML or JSON: "):
-        read_class_file(tmp_path / "picture.yaml")
+        read_class_file(Source(tmp_path), tmp_path / "picture.yaml")
 
 
 anything = st.recursive(

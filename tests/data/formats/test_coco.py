@@ -14,6 +14,7 @@ from PIL import Image
 from nommer.data.detection_audit import audit_detection
 from nommer.data.formats.coco import read_coco
 from nommer.data.formats.detection import as_coco, read_detection
+from nommer.data.formats.source import Source
 from nommer.errors import InputError
 from nommer.settings.labels import LabelOptions
 
@@ -36,7 +37,7 @@ def change(root):
         content = json.loads(file.read_text())
         edit(content)
         file.write_text(json.dumps(content))
-        data = read_coco(root)
+        data = read_coco(Source(root))
         usual = "lies beside the annotations of instances"
         return data, [(Path(i.file).name, i.what, i.done) for i in data.issues if i.what != usual]
 
@@ -51,7 +52,7 @@ def boxes(data, split="train"):
 
 
 def test_other_annotations_beside_are_listed(root):
-    assert [(Path(i.file).name, i.done) for i in read_coco(root).issues] == [
+    assert [(Path(i.file).name, i.done) for i in read_coco(Source(root)).issues] == [
         ("captions_train2017.json", "left out"),
         ("captions_val2017.json", "left out"),
     ]
@@ -186,7 +187,7 @@ def test_no_image_at_all_is_refused(root):
         InputError,
         match=r"instances_train2017.json: none of its 6 images are in .*; first: train0.png",
     ):
-        read_coco(root)
+        read_coco(Source(root))
 
 
 def test_images_without_objects_stay(change):
@@ -289,7 +290,7 @@ def test_a_file_that_is_cut_is_refused(root):
     path = root / "annotations" / FILE
     path.write_text(path.read_text()[:-5])
     with pytest.raises(InputError, match=r"instances_train2017.json: cannot be read as JSON"):
-        read_coco(root)
+        read_coco(Source(root))
 
 
 def test_a_group_of_categories_is_no_class(tmp_path, herd, write_herd):
@@ -423,7 +424,7 @@ def test_no_annotation_stops_the_reading(tmp_path_factory, herd, coco_content, e
     content = coco_content({"a": []}, first_image=500)
     content["annotations"] = entries
     (root / "train.json").write_text(json.dumps(content))
-    data = read_coco(root)
+    data = read_coco(Source(root))
     (sample,) = data.splits["train"]
     told = sum(issue.done.startswith("dropped") for issue in data.issues)
     assert len(sample.objects) + told == len(entries), "every one is used or listed"
@@ -440,7 +441,7 @@ def test_crowds_are_told_and_learned_where_that_is_asked_for(root, change):
     assert (file, what) == (FILE, f"{crowds} of {total} objects are marked iscrowd")
     assert "--labels.crowds learn" in done
     assert [i.severity for i in data.issues if "iscrowd" in i.what] == ["problem"]
-    learned = read_coco(root, LabelOptions(crowds="learn"))
+    learned = read_coco(Source(root, labels=LabelOptions(crowds="learn")))
     assert not any(sample.objects.crowd.any() for sample in learned.samples())
     assert not any("iscrowd" in issue.what for issue in learned.issues)
 
@@ -508,4 +509,4 @@ def test_names_of_classes_that_are_encoded_otherwise_are_one(root):
         content = json.loads(file.read_text())
         content["categories"][0]["name"] = name
         file.write_text(json.dumps(content))
-    assert "caf\u00e9" in read_coco(root).class_names
+    assert "caf\u00e9" in read_coco(Source(root)).class_names

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from nommer.data.formats.coco_files import find_files, load_files, split_in
+from nommer.data.formats.source import Source
 from nommer.errors import InputError
 
 EMPTY = {"images": [], "annotations": [], "categories": []}
@@ -44,14 +45,14 @@ def write(root, *names, content=EMPTY):
     ],
 )
 def test_files_are_found_with_their_splits(tmp_path, names, expected):
-    assert list(find_files(write(tmp_path, *names))) == expected
+    assert list(find_files(Source(write(tmp_path, *names)))) == expected
 
 
 def test_other_json_files_are_none_of_coco(tmp_path):
     write(tmp_path, "classes.json", content={"classes": ["a", "b"]})
     write(tmp_path, "images.json", content={"images": 7})
     (tmp_path / "empty.json").touch()
-    assert find_files(tmp_path) == {}
+    assert find_files(Source(tmp_path)) == {}
 
 
 def test_several_files_of_one_split_are_refused(tmp_path):
@@ -59,19 +60,19 @@ def test_several_files_of_one_split_are_refused(tmp_path):
         InputError,
         match=r"both instances_train.json and instances_training.json describe train images",
     ):
-        find_files(write(tmp_path, "instances_train.json", "instances_training.json"))
+        find_files(Source(write(tmp_path, "instances_train.json", "instances_training.json")))
     with pytest.raises(
         InputError,
         match=r"b.json: one of 2 annotation files, and its name does not say which split",
     ):
-        find_files(write(tmp_path / "more", "train.json", "b.json"))
+        find_files(Source(write(tmp_path / "more", "train.json", "b.json")))
 
 
 def test_test_images_without_annotations_are_left_out(tmp_path):
     write(tmp_path, "annotations/instances_train2017.json")
     write(tmp_path, "annotations/instances_test2017.json", content={"images": [], "categories": []})
     issues = []
-    assert list(load_files(find_files(tmp_path), issues)) == ["train"]
+    assert list(load_files(Source(tmp_path), find_files(Source(tmp_path)), issues)) == ["train"]
     assert [(issue.what, issue.done) for issue in issues] == [("holds no annotations", "left out")]
 
 

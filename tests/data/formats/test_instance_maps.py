@@ -8,6 +8,7 @@ from nommer.data.formats.detection import read_detection
 from nommer.data.formats.find import find_task
 from nommer.data.formats.instance_maps import find_maps, objects_in, read_instance_maps
 from nommer.data.formats.objects import masks_of
+from nommer.data.formats.source import Source
 from nommer.errors import InputError
 
 
@@ -40,7 +41,7 @@ def test_more_than_255_objects_stay_apart():
 def test_sixteen_bits_tell_them_from_masks_of_classes(root, write_layout, tmp_path):
     assert find_task(root) == "detection"
     write_layout(tmp_path / "eight", [("images/a.png", "labels/a.png")])
-    assert find_maps(tmp_path / "eight") is None
+    assert find_maps(Source(tmp_path / "eight")) is None
     assert find_task(tmp_path / "eight") == "segmentation"
     (root / "labels").rename(root / "masks")
     assert find_task(root) == "segmentation", "16 bits in masks may be classes"
@@ -68,15 +69,15 @@ def test_a_class_file_that_is_given_overrules_what_lies_in_the_folder(
         (root / name).write_text("instances: [true")
     given = tmp_path_factory.mktemp("elsewhere") / "given.yaml"
     given.write_text("classes: [a, b]")
-    assert find_task(root, given) == "segmentation", (
+    assert find_task(Source(root, given)) == "segmentation", (
         "16 bits in labels/ are classes where a class file is given"
     )
     given.write_text("instances: true\nclasses: [a]")
-    assert find_task(root, given) == "detection"
+    assert find_task(Source(root, given)) == "detection"
     with pytest.raises(
         InputError, match=r"given.txt: this class file cannot be read: No such file"
     ):
-        find_task(root, given.with_suffix(".txt"))
+        find_task(Source(root, given.with_suffix(".txt")))
 
 
 @pytest.mark.parametrize(
@@ -107,7 +108,7 @@ def test_without_a_class_file_it_is_an_object(root):
 def test_maps_that_cannot_be_read_are_for_the_audit_to_tell(root):
     (root / "labels/train0.png").unlink()
     (root / "labels/train1.png").write_text("no image")
-    first, second, *others = read_instance_maps(root).splits["train"]
+    first, second, *others = read_instance_maps(Source(root)).splits["train"]
     assert first.error == f"has no instance map: expected {root / 'labels/train0.png'}"
     assert second.error.startswith(
         f"its instance map {root / 'labels/train1.png'}: not an image of a known format"
@@ -117,12 +118,12 @@ def test_maps_that_cannot_be_read_are_for_the_audit_to_tell(root):
 
 def test_a_map_of_another_size_is_kept_for_the_audit(root):
     Image.fromarray(np.ones((5, 7), np.uint16)).save(root / "labels/train0.png")
-    assert read_instance_maps(root).splits["train"][0].size == (7, 5)
+    assert read_instance_maps(Source(root)).splits["train"][0].size == (7, 5)
 
 
 def test_what_is_no_map_is_refused(tmp_path):
     with pytest.raises(InputError, match="found no instance maps; accepted are"):
-        read_instance_maps(tmp_path)
+        read_instance_maps(Source(tmp_path))
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from PIL import Image
 
 from nommer.data.formats.find import find_task
 from nommer.data.formats.masks import read_mask_folders
+from nommer.data.formats.source import Source
 from nommer.errors import InputError
 from nommer.settings.labels import LabelOptions
 
@@ -190,5 +191,5 @@ def test_a_format_that_is_passed_over_is_told_and_can_be_chosen(masked, herd, wr
         "masks is read, coco is not; choose with --labels.format",
         "problem",
     )
-    assert find_task(masked, options=LabelOptions(format="coco")) == "detection"
-    assert not read_mask_folders(masked, options=LabelOptions(format="masks")).issues
+    assert find_task(Source(masked, labels=LabelOptions(format="coco"))) == "detection"
+    assert not read_mask_folders(Source(masked, labels=LabelOptions(format="masks"))).issues

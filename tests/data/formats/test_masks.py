@@ -18,6 +18,7 @@ from nommer.data.formats.find import find_task
 from nommer.data.formats.labelled import Issue, read_split, split_as_csv, split_randomly
 from nommer.data.formats.mask_pairs import MaskSample
 from nommer.data.formats.masks import MaskFolders, read_mask_folders
+from nommer.data.formats.source import Source
 from nommer.data.masks import IGNORE, MaskEncoding, read_mask
 from nommer.errors import InputError
 
@@ -219,7 +220,7 @@ class TestCamVid:
         )
         assert read_mask_folders(camvid).class_names == ("a", "b", "c")
         (camvid / "other.json").write_text('{"names": {"0": "d", "3": "e"}, "ignore": 11}')
-        assert read_mask_folders(camvid, classes=camvid / "other.json").class_names == ("d", "e")
+        assert read_mask_folders(Source(camvid, camvid / "other.json")).class_names == ("d", "e")
         assert capsys.readouterr().err == ""
 
     def test_what_has_no_masks_is_listed_or_refused(self, camvid, write_layout):

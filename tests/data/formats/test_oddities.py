@@ -6,6 +6,7 @@ from PIL import Image
 from nommer.data.formats.classification import read_classification
 from nommer.data.formats.find import find_task
 from nommer.data.formats.oddities import find_alike, find_no_labels
+from nommer.data.formats.source import Source
 from nommer.data.formats.tables import read_tables
 from nommer.errors import InputError
 
@@ -49,7 +50,7 @@ def test_files_are_found_however_their_names_are_encoded(tmp_path):
     for name in ("cafe\u0301", "b"):
         Image.new("RGB", (32, 32)).save(tmp_path / f"{name}.png")
     (tmp_path / "t.csv").write_text("caf\u00e9.png,one\nb.png,two\n", encoding="utf-8")
-    data = read_tables(tmp_path / "t.csv")
+    data = read_tables(Source(tmp_path / "t.csv"))
     assert all(sample.path.exists() for sample in data.samples())
 
 

@@ -9,6 +9,7 @@ from PIL import Image
 
 from nommer.data.formats.classification import read_classification
 from nommer.data.formats.find import find_task
+from nommer.data.formats.source import Source
 from nommer.errors import InputError
 from nommer.settings.labels import LabelOptions
 
@@ -27,7 +28,7 @@ def save(path, *, seed=0, size=(40, 32), mode="RGB", values=256):
 def refused(root, reason):
     with pytest.raises(InputError, match=reason):
         TASKS[find_task(root)](root)
-    assert len(read_classification(root, options=FOLDERS).class_names) == 2
+    assert len(read_classification(Source(root, labels=FOLDERS)).class_names) == 2
 
 
 @pytest.mark.parametrize("names", ["same", "other"])

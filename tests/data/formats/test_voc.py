@@ -7,6 +7,7 @@ import pytest
 
 from nommer.data.formats.detection import read_detection
 from nommer.data.formats.find import find_task
+from nommer.data.formats.source import Source
 from nommer.data.formats.voc import read_voc
 from nommer.errors import InputError
 from nommer.settings.labels import LabelOptions
@@ -34,7 +35,7 @@ def test_pixels_count_from_1_and_the_last_belongs_to_the_object(root, voc_text):
         root,
         voc_text([("dog", (1, 1, 40, 32)), ("dog", (2.5, 3, 4.5, 6)), ("sheep", (5, 5, 5, 9))]),
     )
-    data = read_voc(root)
+    data = read_voc(Source(root))
     assert data.splits["train"][0].objects.boxes.tolist() == [[0, 0, 40, 32], [1.5, 2, 4.5, 6]]
     assert told(data) == [
         ("train0.xml", "object 3 (sheep): box [5, 4, 5, 9] has no area", "dropped")
@@ -43,7 +44,7 @@ def test_pixels_count_from_1_and_the_last_belongs_to_the_object(root, voc_text):
 
 def test_where_0_occurs_all_count_from_0(root, voc_text):
     rewrite(root, voc_text([("dog", (0, 4, 39, 31)), ("sheep", (5, 5, 6, 9))]))
-    data = read_voc(root)
+    data = read_voc(Source(root))
     assert data.splits["train"][0].objects.boxes.tolist() == [[0, 4, 39, 31], [5, 5, 6, 9]]
     ((_, what, done),) = told(data)
     assert what == "boxes begin at 0 in 1 files, such as train0.xml, where VOC counts pixels from 1"
@@ -53,14 +54,14 @@ def test_where_0_occurs_all_count_from_0(root, voc_text):
 
 
 def test_where_nothing_tells_how_pixels_are_counted_the_guess_is_said(root, voc_text):
-    (guess,) = [issue for issue in read_voc(root).issues if issue.what == GUESS]
+    (guess,) = [issue for issue in read_voc(Source(root)).issues if issue.what == GUESS]
     assert guess.done == (
         "coordinates are taken to count from 1, as VOC does; if that is wrong, say "
         "--labels.first_pixel 0"
     )
     rewrite(root, voc_text([("dog", (10, 8, 39, 31)), ("sheep", (5, 5, 6, 9))]))
     for option, expected in (("0", [10, 8, 39, 31]), ("1", [9, 7, 39, 31])):
-        data = read_voc(root, LabelOptions(first_pixel=option))
+        data = read_voc(Source(root, labels=LabelOptions(first_pixel=option)))
         assert data.splits["train"][0].objects.boxes.tolist()[0] == expected
         assert GUESS not in {issue.what for issue in data.issues}
 
@@ -69,7 +70,7 @@ def test_one_slip_does_not_shift_all(root, voc_text):
     rewrite(root, voc_text([("dog", (0, 4, 39, 31)), ("sheep", (5, 5, 6, 9))]))
     for name in ("train1", "train2"):
         rewrite(root, voc_text([("dog", (1, 4, 39, 31)), ("sheep", (5, 5, 6, 9))]), name)
-    data = read_voc(root)
+    data = read_voc(Source(root))
     first, second = (sample.objects.boxes[0].tolist() for sample in data.splits["train"][:2])
     assert (first, second) == ([0, 3, 39, 31], [0, 3, 39, 31])
     (slip,) = [issue for issue in data.issues if "a box begins at 0" in issue.what]
@@ -79,10 +80,10 @@ def test_one_slip_does_not_shift_all(root, voc_text):
 def test_difficult_objects_are_ignored_unless_they_are_to_be_learned(root, voc_text):
     text = voc_text([("dog", (1, 1, 9, 9)), ("dog", (10, 10, 20, 20))])
     rewrite(root, text.replace("</object>", "<difficult>1</difficult></object>", 1))
-    data = read_voc(root)
+    data = read_voc(Source(root))
     assert data.splits["train"][0].objects.crowd.tolist() == [True, False]
     assert ("1 objects are marked difficult") in [what for _, what, _ in told(data)]
-    learned = read_voc(root, LabelOptions(difficult="learn"))
+    learned = read_voc(Source(root, labels=LabelOptions(difficult="learn")))
     assert learned.splits["train"][0].objects.crowd.tolist() == [False, False]
     assert not told(learned)
 
@@ -111,12 +112,12 @@ def test_sub_folders_for_splits_are_splits(root):
             split = root / folder / path.stem.rstrip("0123456789")
             split.mkdir(exist_ok=True)
             path.rename(split / path.name)
-    assert set(read_voc(root).splits) == {"train", "val"}
+    assert set(read_voc(Source(root)).splits) == {"train", "val"}
 
 
 def test_an_empty_box_says_nothing_of_how_pixels_are_counted(root, voc_text):
     rewrite(root, voc_text([("dog", (0, 0, 0, 0)), ("dog", (2, 2, 3, 3)), ("sheep", (2, 2, 3, 3))]))
-    data = read_voc(root)
+    data = read_voc(Source(root))
     assert data.splits["train"][0].objects.boxes.tolist() == [[1, 1, 3, 3]] * 2
     assert [what for _, what, _ in told(data)] == ["object 1 (dog): box [0, 0, 0, 0] has no area"]
 
@@ -126,7 +127,7 @@ def test_corners_that_lack_are_no_box(root, voc_text):
         root,
         voc_text([("dog", ("", 2, 3, 4)), ("sheep", (2, 2, 3, 3))]).replace("<ymax>4</ymax>", ""),
     )
-    ((_, what, done),) = told(read_voc(root))
+    ((_, what, done),) = told(read_voc(Source(root)))
     assert (what, done) == ("object 1 (dog): box [nan, 2, 3, nan] is not finite", "dropped")
 
 
@@ -147,7 +148,7 @@ def test_corners_that_lack_are_no_box(root, voc_text):
 )
 def test_files_that_cannot_be_read_are_for_the_audit_to_tell(root, text, reason):
     rewrite(root, text)
-    sample = read_voc(root).splits["train"][0]
+    sample = read_voc(Source(root)).splits["train"][0]
     assert sample.error.startswith(
         f"its annotation {root / 'Annotations/train0.xml'} cannot be read: {reason}"
     )
@@ -158,13 +159,13 @@ def test_a_size_left_empty_is_read_from_the_image(root, voc_text):
     rewrite(
         root, voc_text([("dog", (1, 1, 9, 9))]).replace("<width>40</width>", "<width> </width>")
     )
-    sample = read_voc(root).splits["train"][0]
+    sample = read_voc(Source(root)).splits["train"][0]
     assert (sample.size, sample.error, len(sample.objects)) == ((40, 32), None, 1)
 
 
 def test_an_object_without_a_name_is_dropped(root, voc_text):
     rewrite(root, voc_text([("", (1, 1, 9, 9)), ("dog", (1, 1, 9, 9))]))
-    data = read_voc(root)
+    data = read_voc(Source(root))
     assert told(data) == [("train0.xml", "object 1 has no name", "dropped")]
     assert "" not in data.class_names
     assert len(data.splits["train"][0].objects) == 1
@@ -173,7 +174,7 @@ def test_an_object_without_a_name_is_dropped(root, voc_text):
 def test_a_size_that_lacks_is_read_from_the_image(root, voc_text):
     rewrite(root, voc_text([("dog", (1, 1, 9, 9))], size=(0, 0)))
     rewrite(root, voc_text([("dog", (1, 1, 9, 9))], size=(320, 400)), "train1")
-    first, second, *_ = read_voc(root).splits["train"]
+    first, second, *_ = read_voc(Source(root)).splits["train"]
     assert (first.size, second.size) == ((40, 32), (320, 400))
 
 
@@ -181,7 +182,7 @@ def test_files_without_a_partner_are_listed(root):
     (root / "Annotations/train0.xml").unlink()
     (root / "Annotations/nobody.xml").touch()
     (root / "ImageSets/Main/val.txt").write_text("val0\nval1\n")
-    data = read_voc(root)
+    data = read_voc(Source(root))
     assert told(data) == [
         ("nobody.xml", "annotation without an image", "left out"),
         ("val2.png", "is in no list of a split", "left out"),
@@ -200,20 +201,20 @@ def test_lists_must_fit(root):
     lists = root / "ImageSets/Main"
     (lists / "val.txt").write_text("val0\ntrain0\n")
     with pytest.raises(InputError, match=r"val.txt: lists 'train0', which another split lists too"):
-        read_voc(root)
+        read_voc(Source(root))
     (lists / "val.txt").write_text("nobody\n")
     with pytest.raises(
         InputError, match=r"val.txt: 1 of the names listed are no images in .*: nobody"
     ):
-        read_voc(root)
+        read_voc(Source(root))
     (lists / "val.txt").write_text("")
     with pytest.raises(InputError, match=r"val.txt: no images of 'val' here"):
-        read_voc(root)
+        read_voc(Source(root))
 
 
 def test_classes_are_the_names_that_occur_anywhere(root, voc_text):
     rewrite(root, voc_text([("cow", (1, 1, 9, 9))]), "val0")
-    assert read_voc(root).class_names == ("cow", "dog", "sheep")
+    assert read_voc(Source(root)).class_names == ("cow", "dog", "sheep")
     data = read_detection(root, class_names=("dog", "sheep", "cow"))
     assert data.splits["val"][0].objects.labels.tolist() == [2]
     with pytest.raises(InputError, match="class cow is not among the model's classes"):
@@ -224,7 +225,7 @@ def test_classes_are_the_names_that_occur_anywhere(root, voc_text):
 def test_folders_may_be_called_otherwise(root, folders):
     for old, new in zip(("JPEGImages", "Annotations"), folders, strict=True):
         (root / old).rename(root / new)
-    assert len(read_voc(root).samples()) == 9
+    assert len(read_voc(Source(root)).samples()) == 9
 
 
 def test_bccd_has_the_objects_that_it_says(shared_data, tmp_path):

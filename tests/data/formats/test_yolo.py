@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from nommer.data.formats.find import find_task
+from nommer.data.formats.source import Source
 from nommer.data.formats.yolo import read_yolo
 from nommer.data.formats.yolo_description import find_description
 from nommer.data.formats.yolo_places import label_file
@@ -22,7 +23,7 @@ def root(tmp_path, herd, write_herd):
 
 def describe(root, text):
     (root / "data.yaml").write_text(text)
-    return read_yolo(root)
+    return read_yolo(Source(root))
 
 
 def told(data):
@@ -61,8 +62,8 @@ def test_images_are_found_however_the_path_is_written(root, paths):
 
 def test_a_relative_root_works(root, monkeypatch):
     monkeypatch.chdir(root)
-    assert counts(read_yolo(Path())) == {"train": 6, "val": 3}
-    assert counts(read_yolo(Path("../data"))) == {"train": 6, "val": 3}
+    assert counts(read_yolo(Source(Path()))) == {"train": 6, "val": 3}
+    assert counts(read_yolo(Source(Path("../data")))) == {"train": 6, "val": 3}
 
 
 def test_a_test_split_that_is_not_there_is_listed(root):
@@ -92,7 +93,7 @@ def test_a_list_may_be_relative_to_itself_wherever_the_data_are_seen_from(root, 
     )
     for place, seen in ((root.parent, Path("data")), (root, Path()), (root, root)):
         monkeypatch.chdir(place)
-        data = read_yolo(seen)
+        data = read_yolo(Source(seen))
         assert [s.path.name for s in data.splits["train"]] == ["train0.png", "train1.png"]
         assert all(s.path.exists() for s in data.samples())
 
@@ -153,17 +154,17 @@ def test_other_yaml_files_describe_nothing(tmp_path):
     (tmp_path / "classes.yaml").write_text("names: [a, b]")
     (tmp_path / "odd.yaml").write_text("a: [")
     (tmp_path / "recipe.yml").write_text("train: yes")
-    assert find_description(tmp_path) is None
+    assert find_description(Source(tmp_path)) is None
     with pytest.raises(InputError, match=r"found no data.yaml with names, train and val"):
-        read_yolo(tmp_path)
+        read_yolo(Source(tmp_path))
     for name in ("coco8.yaml", "herd.yaml"):
         (tmp_path / name).write_text("names: [a]\ntrain: images")
     with pytest.raises(
         InputError, match=r"coco8.yaml and herd.yaml all describe YOLO data; keep one"
     ):
-        find_description(tmp_path)
+        find_description(Source(tmp_path))
     (tmp_path / "data.yaml").write_text("names: [a]\ntrain: images")
-    assert find_description(tmp_path) == tmp_path / "data.yaml"
+    assert find_description(Source(tmp_path)) == tmp_path / "data.yaml"
 
 
 BEHIND = "numbers behind the class, expected 4 of a box or those of a polygon"
@@ -179,7 +180,7 @@ def one(tmp_path):
 
     def write(text):
         (tmp_path / "labels/a.txt").write_text(text)
-        data = read_yolo(tmp_path)
+        data = read_yolo(Source(tmp_path))
         return data.splits["train"][0], told(data)
 
     return write
@@ -270,7 +271,7 @@ def test_values_slightly_over_1_are_no_mistake(one):
 
 def test_labels_that_cannot_be_read_are_for_the_audit_to_tell(one, tmp_path):
     (tmp_path / "labels/a.txt").write_bytes(b"\xff\xfe0 0.5")
-    sample = read_yolo(tmp_path).splits["train"][0]
+    sample = read_yolo(Source(tmp_path)).splits["train"][0]
     assert sample.error.startswith(f"its labels {tmp_path / 'labels/a.txt'} cannot be read: ")
 
 
@@ -278,7 +279,7 @@ def test_files_without_a_partner_are_listed(one, tmp_path):
     (tmp_path / "labels/b.txt").touch()
     Image.new("L", (40, 20)).save(tmp_path / "images/c.png")
     (tmp_path / "images/notes.md").touch()
-    data = read_yolo(tmp_path)
+    data = read_yolo(Source(tmp_path))
     assert [(Path(i.file).name, i.what, i.done) for i in data.issues] == [
         ("notes.md", "file name does not end as an image's", "left out"),
         ("b.txt", "annotation without an image", "left out"),
@@ -315,9 +316,9 @@ def test_no_text_stops_the_reading(tmp_path_factory, text):
     Image.new("L", (40, 20)).save(root / "a.png")
     (root / "a.txt").write_text(text)
     (root / "data.yaml").write_text("names: [sheep, dog]\ntrain: .")
-    (sample,) = read_yolo(root).splits["train"]
+    (sample,) = read_yolo(Source(root)).splits["train"]
     lines = [line for line in text.splitlines() if line.strip()]
-    dropped = [i for i in read_yolo(root).issues if i.done == "dropped"]
+    dropped = [i for i in read_yolo(Source(root)).issues if i.done == "dropped"]
     assert len(sample.objects) + len(dropped) == len(lines)
 
 
@@ -353,7 +354,7 @@ def test_what_may_be_a_polygon_or_something_else_is_refused_with_its_line(one, t
 def test_label_files_may_be_spelled_in_capitals(one, tmp_path):
     one(f"0 {BOX}")
     (tmp_path / "labels/a.txt").rename(tmp_path / "labels/A.TXT")
-    data = read_yolo(tmp_path)
+    data = read_yolo(Source(tmp_path))
     assert len(data.splits["train"][0].objects) == 1
     assert not data.issues
 
@@ -361,18 +362,18 @@ def test_label_files_may_be_spelled_in_capitals(one, tmp_path):
 def test_labels_beside_images_in_a_folder_called_images_are_read(one, tmp_path):
     one(f"0 {BOX}")
     (tmp_path / "labels/a.txt").rename(tmp_path / "images/a.txt")
-    data = read_yolo(tmp_path)
+    data = read_yolo(Source(tmp_path))
     assert len(data.splits["train"][0].objects) == 1
     assert not data.issues
     (tmp_path / "labels/a.txt").write_text("")
-    (stray,) = read_yolo(tmp_path).issues
+    (stray,) = read_yolo(Source(tmp_path)).issues
     assert (stray.file, stray.severity) == (str(tmp_path / "images/a.txt"), "problem")
 
 
 def test_labels_that_lack_are_a_problem(one, tmp_path):
     one("")
     (tmp_path / "labels/a.txt").unlink()
-    (issue,) = read_yolo(tmp_path).issues
+    (issue,) = read_yolo(Source(tmp_path)).issues
     assert (issue.what, issue.severity) == ("no such label file", "problem")
 
 
@@ -397,10 +398,10 @@ def test_darknets_files_are_read_as_cvat_writes_them(tmp_path, prefix):
     lines += ["classes = 2", f"names = {prefix}obj.names", "backup = backup/"]
     (tmp_path / "obj.data").write_text("\n".join(lines))
     assert find_task(tmp_path) == "detection"
-    data = read_yolo(tmp_path)
+    data = read_yolo(Source(tmp_path))
     assert (counts(data), data.class_names) == ({"train": 1, "val": 1}, ("red", "green"))
     assert [len(sample.objects) for sample in data.samples()] == [1, 1]
     assert not data.issues
     (tmp_path / "obj.names").unlink()
     with pytest.raises(InputError, match=r"obj.names is not there; add it"):
-        read_yolo(tmp_path)
+        read_yolo(Source(tmp_path))

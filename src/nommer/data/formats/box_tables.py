@@ -16,8 +16,9 @@ from pathlib import Path
 from nommer.data.formats.described import DescribedImage, NamedObject, collect_described
 from nommer.data.formats.image_files import UNKNOWN_SIZE, ImageFiles
 from nommer.data.formats.labelled import Issue, Split, problem, shorten, split_of
-from nommer.data.formats.listed import read_text
+from nommer.data.formats.listed import decode_text
 from nommer.data.formats.objects import Box, DetectionFolders, to_id, to_number
+from nommer.data.formats.source import Source
 from nommer.data.image_paths import direct_files, sub_folders
 from nommer.errors import InputError
 from nommer.shown import quote
@@ -57,20 +58,23 @@ class Columns:
     has_header: bool = True
 
 
-def find_tables(root: Path) -> dict[Split, Path]:
-    """The table that `root` is, for "train", or those in it, by split; nothing for other data.
+def find_tables(source: Source) -> dict[Split, Path]:
+    """The table that the data are, for "train", or those in it, by split; nothing for others.
 
     Raises:
         InputError: two tables for one split.
     """
+    root = source.root
     if root.is_file():
-        return {"train": root} if _is_box_table(root) else {}
+        return {"train": root} if _is_box_table(source, root) else {}
     if not root.is_dir():
         return {}
     splits = {folder: split for folder in sub_folders(root) if (split := split_of(folder.name))}
-    found = [(split, path) for folder, split in splits.items() for path in _tables_in(folder)]
+    found = [
+        (split, path) for folder, split in splits.items() for path in _tables_in(source, folder)
+    ]
     if not found:
-        found = [(_split_in(path), path) for path in _tables_in(root)]
+        found = [(_split_in(path), path) for path in _tables_in(source, root)]
     by_split: dict[Split, Path] = {}
     for split, path in found:
         if split in by_split:
@@ -87,16 +91,15 @@ def _split_in(path: Path) -> Split:
     return next((split for word in words if (split := split_of(word))), "train")
 
 
-def _tables_in(folder: Path) -> list[Path]:
-    return [path for path in direct_files(folder) if _is_box_table(path)]
+def _tables_in(source: Source, folder: Path) -> list[Path]:
+    return [path for path in direct_files(folder) if _is_box_table(source, path)]
 
 
-def _is_box_table(path: Path) -> bool:
+def _is_box_table(source: Source, path: Path) -> bool:
     """Tell if the first row is one of boxes."""
     if path.suffix.lower() not in (".csv", ".tsv"):
         return False
-    with path.open("rb") as stream:
-        first = stream.read(_MOST_BYTES).decode("utf-8-sig", errors="replace").lstrip()
+    first = source.content(path)[:_MOST_BYTES].decode("utf-8-sig", errors="replace").lstrip()
     row = first.splitlines()[:1]
     return bool(row) and holds_boxes(_cells(path, row[0]))
 
@@ -119,17 +122,18 @@ def _is_bare(row: Sequence[str]) -> bool:
     return len(row) == 6 and all(math.isfinite(to_number(cell)) for cell in row[1:5])
 
 
-def read_box_table(root: Path) -> DetectionFolders:
+def read_box_table(source: Source) -> DetectionFolders:
     """Read the rows of every table, and the images beside it that no row names.
 
     Raises:
         InputError: a table that is not understood, or none of whose images is there.
     """
+    root = source.root
     folder = root.parent if root.is_file() else root
     images, issues = ImageFiles(folder), list[Issue]()
     splits: dict[Split, dict[Path, DescribedImage]] = {}
-    for split, file in find_tables(root).items():
-        _read_table(file, split, images, splits)
+    for split, file in source.once(find_tables).items():
+        _read_table(file, source.once(_rows, file), split, images, splits)
     listed = [path for part in splits.values() for path in part]
     if listed and not any(str(path) in images.used for path in listed):
         raise InputError(
@@ -144,11 +148,11 @@ def read_box_table(root: Path) -> DetectionFolders:
 
 def _read_table(
     file: Path,
+    rows: list[tuple[int, list[str]]],
     split: Split,
     images: ImageFiles,
     splits: dict[Split, dict[Path, DescribedImage]],
 ) -> None:
-    rows = _rows(file)
     columns = _columns(file, rows[0][1])
     header = [cell.lower() for cell in rows[0][1]] if columns.has_header else []
     sides: dict[str, int] = {
@@ -199,8 +203,8 @@ def _object(cells: Sequence[str], columns: Columns, number: int) -> NamedObject 
     return NamedObject(cells[columns.name], box, where=f"line {number}")
 
 
-def _rows(file: Path) -> list[tuple[int, list[str]]]:
-    text = read_text(file)
+def _rows(source: Source, file: Path) -> list[tuple[int, list[str]]]:
+    text = decode_text(file, source.content(file))
     first = next((line for line in text.splitlines() if line.strip()), "")
     sign = "\t" if file.suffix.lower() == ".tsv" else next((s for s in ",;\t" if s in first), ",")
     reader = csv.reader(StringIO(text, newline=""), delimiter=sign)

@@ -8,8 +8,9 @@ import yaml
 
 from nommer.data.formats.labelled import shorten
 from nommer.data.formats.mask_classes import MaskClass, MaskClasses
+from nommer.data.formats.source import Source
 from nommer.data.masks import IGNORE, LARGEST_VALUE, Colour
-from nommer.data.parsing import parse_json, parse_yaml, read_text
+from nommer.data.parsing import parse_json, parse_yaml
 from nommer.errors import InputError
 from nommer.shown import quote
 
@@ -39,27 +40,27 @@ def find_class_file(root: Path) -> Path | None:
     return found[0] if found else None
 
 
-def read_class_file(path: Path) -> MaskClasses:
+def read_class_file(source: Source, path: Path) -> MaskClasses:
     """Read the names, values and colours of classes, and what is ignored.
 
     Raises:
         InputError: no such file, or contents that are not understood.
     """
-    content = load_class_file(path)
+    content = source.once(load_class_file, path)
     try:
         return parse_classes(content)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 
 
-def load_class_file(path: Path) -> Any:
+def load_class_file(source: Source, path: Path) -> Any:
     """Return the content of a class file, not yet looked at.
 
     Raises:
         InputError: no such file, or no YAML or JSON.
     """
     try:
-        text = read_text(path)
+        text = source.content(path).decode("utf-8-sig")
         if path.suffix.lower() == ".json":
             return parse_json(text, object_pairs_hook=_mapping)
         return parse_yaml(text, UniqueKeys)

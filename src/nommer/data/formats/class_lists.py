@@ -12,8 +12,8 @@ from pathlib import Path
 
 from nommer.data.formats.labelled import split_of
 from nommer.data.formats.mask_classes import MaskClass, MaskClasses
+from nommer.data.formats.source import Source
 from nommer.data.image_paths import sub_folders
-from nommer.data.parsing import read_text
 from nommer.errors import InputError
 
 Rows = list[list[str]]
@@ -26,13 +26,13 @@ def find_class_list(root: Path) -> Path | None:
     return next((file for file in files if file.is_file()), None)
 
 
-def read_class_list(file: Path) -> MaskClasses:
+def read_class_list(source: Source, file: Path) -> MaskClasses:
     """Read the classes that a label tool lists.
 
     Raises:
         InputError: a list that is not understood.
     """
-    text = read_text(file, errors="replace")
+    text = source.content(file).decode("utf-8-sig", "replace")
     delimiter = ":" if file.suffix == ".txt" else ","
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
     rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)]

@@ -9,6 +9,7 @@ from nommer.data.formats import folders, hugging_face, imagenet, shards, tables
 from nommer.data.formats.folder_names import ALL_FOLDERS
 from nommer.data.formats.folders import ClassFolders
 from nommer.data.formats.labelled import split_of
+from nommer.data.formats.source import Source
 from nommer.data.image_paths import is_folder, sub_folders
 from nommer.errors import InputError
 from nommer.settings.labels import LabelOptions
@@ -18,7 +19,7 @@ LAYOUTS = "\n".join(part.LAYOUTS for part in (folders, tables, imagenet, shards,
 Reader = Callable[[Path, tuple[str, ...] | None], ClassFolders]
 
 
-def find_reader(root: Path) -> Reader | None:
+def find_reader(source: Source) -> Reader | None:
     """Return the reader of data in a format of classification alone.
 
     None for folders, which may be of any task.
@@ -32,46 +33,47 @@ def find_reader(root: Path) -> Reader | None:
         shards.read_shards: shards.find_shards,
         _read_archives: _holds_class_folders,
     }
-    return next((reader for reader, find in finders.items() if find(root)), None)
+    return next((reader for reader, find in finders.items() if find(source.root)), None)
 
 
-def is_classification_alone(root: Path) -> bool:
+def is_classification_alone(place: Source | Path) -> bool:
     """Tell if the data are in a format of classification alone, not mere folders.
 
     Raises:
         InputError: a damaged archive.
     """
-    return bool(root.is_file() and tables.find_tables(root)) or find_reader(root) is not None
+    source = Source.of(place)
+    is_table = source.root.is_file() and bool(source.once(tables.find_tables))
+    return is_table or source.once(find_reader) is not None
 
 
 def read_classification(
-    root: Path,
-    class_names: tuple[str, ...] | None = None,
-    options: LabelOptions = LabelOptions(),
+    place: Source | Path, class_names: tuple[str, ...] | None = None
 ) -> ClassFolders:
-    """Find the images and their classes at `root`, which is not changed.
+    """Find the images and their classes at a place, which is not changed.
 
     Args:
-        root: folder, archive or table of the data.
+        place: folder, archive or table of the data.
         class_names: the classes of a model to judge: labels come in their order. The data may lack
             some of them.
-        options: how labels are read.
 
     Raises:
         InputError: no such layout, data that contradict themselves, or classes that `class_names`
             lack.
     """
+    source = Source.of(place)
+    root, options = source.root, source.labels
     if options.format == "folders":
         return _read_archives(root, class_names, options)
-    if options.format == "table" and not tables.find_tables(root):
+    if options.format == "table" and not source.once(tables.find_tables):
         raise InputError(
             f"--labels.format table: {root} holds no table or list of images and their classes; "
             "choose another format or leave it to auto"
         )
-    reader = find_reader(root) if options.format == "auto" else None
-    if reader is None and not tables.find_tables(root):
+    reader = source.once(find_reader) if options.format == "auto" else None
+    if reader is None and not source.once(tables.find_tables):
         return folders.read_class_folders(root, class_names, options)
-    return (reader or tables.read_tables)(root, class_names)
+    return tables.read_tables(source, class_names) if reader is None else reader(root, class_names)
 
 
 def _holds_class_folders(root: Path) -> bool:

@@ -23,6 +23,7 @@ from nommer.data.formats.objects import (
     to_id,
     to_number,
 )
+from nommer.data.formats.source import Source
 from nommer.data.masks import ranges
 from nommer.errors import InputError
 from nommer.settings.labels import LabelOptions
@@ -34,15 +35,15 @@ _LARGEST_ID = 2**63 - 1
 """Of an image: ids become 64-bit integers."""
 
 
-def read_coco(root: Path, options: LabelOptions = LabelOptions()) -> DetectionFolders:
+def read_coco(source: Source) -> DetectionFolders:
     """Read every annotation file under `root`, each image in the folder that fits the file best.
 
     Raises:
         InputError: files that are no COCO annotations, or whose classes do not fit each other.
     """
-    files = find_files(root)
+    root, files = source.root, source.once(find_files)
     issues: list[Issue] = []
-    contents = load_files(files, issues)
+    contents = load_files(source, files, issues)
     if not contents:
         raise InputError(f"{root}: found no annotations of objects; accepted are\n{LAYOUTS}")
     own = {
@@ -53,7 +54,7 @@ def read_coco(root: Path, options: LabelOptions = LabelOptions()) -> DetectionFo
     splits = {}
     for split, content in contents.items():
         labels = match_labels(files[split], own[split], known, issues)
-        reader = _Reader(files[split], content, labels, issues, options)
+        reader = _Reader(files[split], content, labels, issues, source.labels)
         splits[split] = reader.samples(images, split)
     issues += [
         problem(str(path), "is in no annotation file", "left out") for path in images.unused()

@@ -3,15 +3,14 @@
 As COCO itself ships, as Roboflow exports, and in between.
 """
 
-import mmap
 import re
 from pathlib import Path
 from typing import Any
 
-from nommer.data.archives import read_bytes
+from nommer.data.formats.json_files import look_into
 from nommer.data.formats.labelled import Issue, Split, problem, split_of
+from nommer.data.formats.source import Source
 from nommer.data.image_paths import sub_folders
-from nommer.data.parsing import parse_json
 from nommer.errors import InputError
 
 LAYOUTS = """\
@@ -22,23 +21,24 @@ LAYOUTS = """\
 _LISTS = ("images", "annotations", "categories")
 
 
-def find_files(root: Path) -> dict[Split, Path]:
+def find_files(source: Source) -> dict[Split, Path]:
     """The annotation file of each split; empty where there is none.
 
     Raises:
         InputError: several files for one split, or none says of which it is.
     """
+    root = source.root
     found = [
         (split_of(folder.name), path)
         for folder in sub_folders(root)
-        for path in _json_files(folder)
+        for path in _json_files(source, folder)
     ]
     found = [(split, path) for split, path in found if split]
     for folder in [
         *(child for child in sub_folders(root) if child.name.lower() == "annotations"),
         root,
     ]:
-        found = found or [(split_in(path.stem), path) for path in _json_files(folder)]
+        found = found or [(split_in(path.stem), path) for path in _json_files(source, folder)]
     instances = [
         (split, path) for split, path in found if path.stem.lower().startswith("instances")
     ]
@@ -61,26 +61,14 @@ def find_files(root: Path) -> dict[Split, Path]:
     return files
 
 
-def _json_files(folder: Path) -> list[Path]:
+def _json_files(source: Source, folder: Path) -> list[Path]:
     """Files in a folder that look like COCO's."""
     found = sorted(
         path for path in folder.iterdir() if path.suffix.lower() == ".json" and path.name[0] != "."
     )
-    return [path for path in found if path.is_file() and _looks_like_coco(path)]
-
-
-def _looks_like_coco(path: Path) -> bool:
-    """Tell if a file holds the names of two of COCO's lists.
-
-    Parsing all of a large one would take long.
-    """
-    if not path.stat().st_size:
-        return False
-    with (
-        path.open("rb") as stream,
-        mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content,
-    ):
-        return sum(content.find(f'"{name}"'.encode()) >= 0 for name in _LISTS) > 1
+    return [
+        path for path in found if path.is_file() and source.once(look_into, path).kind == "coco"
+    ]
 
 
 def split_in(name: str) -> Split | None:
@@ -88,7 +76,9 @@ def split_in(name: str) -> Split | None:
     return next(filter(None, map(split_of, re.findall("[a-z]+", name.lower()))), None)
 
 
-def load_files(files: dict[Split, Path], issues: list[Issue]) -> dict[Split, dict[str, Any]]:
+def load_files(
+    source: Source, files: dict[Split, Path], issues: list[Issue]
+) -> dict[Split, dict[str, Any]]:
     """The content of each file, "train" first.
 
     A "test" file without annotations, and files beside, are left out.
@@ -96,7 +86,7 @@ def load_files(files: dict[Split, Path], issues: list[Issue]) -> dict[Split, dic
     Raises:
         InputError: files that are no COCO annotations.
     """
-    beside = {other for path in files.values() for other in _json_files(path.parent)} - set(
+    beside = {other for path in files.values() for other in _json_files(source, path.parent)} - set(
         files.values()
     )
     issues += [
@@ -105,7 +95,7 @@ def load_files(files: dict[Split, Path], issues: list[Issue]) -> dict[Split, dic
     ]
     contents = {}
     for split in sorted(files, key=("train", "val", "test").index):
-        content = _load(files[split])
+        content = source.once(_load, files[split])
         if "images" in content and "annotations" in content:
             contents[split] = content
         elif split == "test":
@@ -117,10 +107,10 @@ def load_files(files: dict[Split, Path], issues: list[Issue]) -> dict[Split, dic
     return contents
 
 
-def _load(path: Path) -> dict[str, Any]:
+def _load(source: Source, path: Path) -> dict[str, Any]:
     try:
-        content = parse_json(read_bytes(path))
-    except (OSError, ValueError) as error:
+        content = source.once(look_into, path).parse()
+    except ValueError as error:
         raise InputError(f"{path}: cannot be read as JSON: {error}") from error
     for key in _LISTS:
         entries = content.get(key, []) if isinstance(content, dict) else None

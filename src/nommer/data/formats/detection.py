@@ -25,8 +25,9 @@ from nommer.data.formats.labelled import SPLIT_FOLDERS, Issue, Split, check_fold
 from nommer.data.formats.objects import DetectionFolders, DetectionSample
 from nommer.data.formats.oddities import find_oddities
 from nommer.data.formats.recognise import check_chosen, choose_format, passed_over
+from nommer.data.formats.source import Source
 from nommer.errors import InputError
-from nommer.settings.labels import FormatName, LabelOptions
+from nommer.settings.labels import FormatName
 
 LAYOUTS = "\n".join(
     (
@@ -38,22 +39,20 @@ LAYOUTS = "\n".join(
     )
 )
 
-Reader = Callable[[Path, LabelOptions], DetectionFolders]
+Reader = Callable[[Source], DetectionFolders]
 
 _READERS: dict[FormatName, Reader] = {
     "coco": coco.read_coco,
     "voc": voc.read_voc,
-    "yolo": lambda root, _: yolo.read_yolo(root),
-    "labelme": lambda root, _: labelme.read_labelme(root),
-    "boxes-table": lambda root, _: box_tables.read_box_table(root),
-    "object-files": lambda root, _: object_files.read_object_files(root),
+    "yolo": yolo.read_yolo,
+    "labelme": labelme.read_labelme,
+    "boxes-table": box_tables.read_box_table,
+    "object-files": object_files.read_object_files,
     "instance-maps": instance_maps.read_instance_maps,
 }
 
 
-def find_format(
-    root: Path, options: LabelOptions = LabelOptions()
-) -> tuple[FormatName, list[Issue]] | None:
+def find_format(source: Source) -> tuple[FormatName, list[Issue]] | None:
     """Return the format of detection that is read, with issues about those passed over.
 
     None where the data are no detection data.
@@ -61,42 +60,41 @@ def find_format(
     Raises:
         InputError: the format that was asked for is not there.
     """
+    root = source.root
     if root.is_file():
-        return ("boxes-table", []) if box_tables.find_tables(root) else None
-    check_chosen(root, options, "detection")
-    chosen = choose_format(root, None, options)
+        return ("boxes-table", []) if source.once(box_tables.find_tables) else None
+    check_chosen(source, "detection")
+    chosen = source.once(choose_format)
     if chosen is None or chosen[0] not in _READERS:
         return None
     return chosen[0], passed_over(root, *chosen)
 
 
 def read_detection(
-    root: Path,
-    *,
-    class_names: tuple[str, ...] | None = None,
-    options: LabelOptions = LabelOptions(),
+    place: Source | Path, class_names: tuple[str, ...] | None = None
 ) -> DetectionFolders:
-    """Find the images and their objects under `root`, which is not changed.
+    """Find the images and their objects at a place, which is not changed.
 
     Every object is sound: what is not is clipped or dropped, and listed. Without splits of its own
     everything is "train"; a "test" split without a "val" beside it is "val".
 
     Args:
-        root: folder of the data, or a table of boxes.
+        place: folder of the data, or a table of boxes.
         class_names: the classes of a model to judge: labels come in their order. The data may lack
             some of them, which get category ids of their own.
-        options: how labels are read.
 
     Raises:
         InputError: no such layout, annotations that are not understood, or classes that
             `class_names` lack.
     """
+    source = Source.of(place)
+    root = source.root
     if not root.is_file():
         check_folder(root, LAYOUTS)
-    found = find_format(root, options)
+    found = find_format(source)
     if found is None:
         raise InputError(f"{root}: found no images with objects; {LAYOUTS}")
-    data = _READERS[found[0]](root, options)
+    data = _READERS[found[0]](source)
     splits = {split: data.splits[split] for split in SPLIT_FOLDERS if split in data.splits}
     if class_names is None and "train" not in splits:
         raise InputError(f"{root}: holds {', '.join(splits)} but nothing to train on; {LAYOUTS}")

@@ -1,5 +1,6 @@
 """Finding the task that data are for, by their layout."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,10 +15,10 @@ from nommer.data.formats import (
 )
 from nommer.data.formats.labelled import check_folder
 from nommer.data.formats.recognise import FORMATS, choose_format
+from nommer.data.formats.source import Source
 from nommer.data.formats.unread import find_unread
 from nommer.data.image_paths import is_image_name, sub_folders, visible_files
 from nommer.errors import InputError
-from nommer.settings.labels import LabelOptions
 
 Task = Literal["classification", "multi-label classification", "segmentation", "detection"]
 
@@ -27,49 +28,43 @@ LAYOUTS = (
 """Of all tasks."""
 
 
-def find_task(
-    root: Path, classes: Path | None = None, options: LabelOptions = LabelOptions()
-) -> Task:
+def find_task(place: Source | Path) -> Task:
     """The task that data are for, by the layout.
 
     Args:
-        root: folder, archive or table of the data.
-        classes: file that tells the classes of masks, in the place of any in `root`.
-        options: which format is meant where several lie in `root`.
+        place: folder, archive or table of the data.
 
     Raises:
         InputError: no folder, or nothing in it that fits; the message shows the accepted layouts.
     """
-    if root.is_file() and box_tables.find_tables(root):
+    source = Source.of(place)
+    root = source.root
+    if root.is_file() and source.once(box_tables.find_tables):
         return "detection"
-    if options.format == "folders":
+    if source.labels.format == "folders":
         return "classification"
-    if options.format == "table" or classification.is_classification_alone(root):
-        return _one_or_several(root) if _holds_tables(root) else "classification"
+    if source.labels.format == "table" or classification.is_classification_alone(source):
+        return _one_or_several(source)
     check_folder(root, LAYOUTS)
-    if (chosen := choose_format(root, classes, options)) is not None:
+    if (chosen := source.once(choose_format)) is not None:
         return FORMATS[chosen[0]].task
-    if tables.find_tables(root):
-        return _one_or_several(root)
-    _refuse_what_is_not_read(root, classes, options)
+    if source.once(tables.find_tables):
+        return _one_or_several(source)
+    _refuse_what_is_not_read(source)
     below = sub_folders(root)
     if any(is_image_name(path) for folder in below for path in visible_files(folder)):
         return "classification"
     raise InputError(f"{root}: found no folders of images; {LAYOUTS}")
 
 
-def _holds_tables(root: Path) -> bool:
-    return bool(tables.find_tables(root))
-
-
-def _refuse_what_is_not_read(root: Path, classes: Path | None, options: LabelOptions) -> None:
+def _refuse_what_is_not_read(source: Source) -> None:
     """Refuse folders that are of another tool, one level too high, or of images alone.
 
     Raises:
         InputError: what was found, and what to do.
     """
-    below = sub_folders(root)
-    if len(below) == 1 and choose_format(below[0], classes, options):
+    root, below = source.root, sub_folders(source.root)
+    if len(below) == 1 and choose_format(replace(source, root=below[0], _found={})):
         raise InputError(f"{root}: the data lie one folder deeper; use {below[0]}")
     if (unread := find_unread(root)) is not None:
         raise InputError(f"{root}: {unread}; {LAYOUTS}")
@@ -81,6 +76,6 @@ def _refuse_what_is_not_read(root: Path, classes: Path | None, options: LabelOpt
         )
 
 
-def _one_or_several(root: Path) -> Task:
+def _one_or_several(source: Source) -> Task:
     """The task of tables and lists, by what they hold."""
-    return "multi-label classification" if tables.gives_several(root) else "classification"
+    return "multi-label classification" if tables.gives_several(source) else "classification"

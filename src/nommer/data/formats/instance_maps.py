@@ -17,12 +17,12 @@ from nommer.data.formats.mask_layouts import Layout, find_layout
 from nommer.data.formats.mask_pairs import MaskSample, pair_parts
 from nommer.data.formats.object_masks import box_of, encode_map
 from nommer.data.formats.objects import DetectionFolders, DetectionSample, Objects
+from nommer.data.formats.source import Source
 from nommer.data.image_paths import is_image_name, visible_files
 from nommer.data.images import ImageError, image_errors, open_image
 from nommer.data.masks import read_pixels
 from nommer.data.parallel import read_all
 from nommer.errors import InputError
-from nommer.settings.labels import LabelOptions
 from nommer.shown import quote
 
 LAYOUTS = """\
@@ -32,18 +32,18 @@ LAYOUTS = """\
 _LOOKED_AT = 3
 
 
-def find_maps(root: Path, classes: Path | None = None) -> Layout | None:
+def find_maps(source: Source) -> Layout | None:
     """Where images and instance maps lie, or None where there are none.
 
-    They are told from masks of classes by `instances: true` in the class file (`classes`, or else
-    the one in `root`); without a class file, by 16-bit files in folders called labels.
+    They are told from masks of classes by `instances: true` in the class file (the one that was
+    named, or else the one in the folder); without one, by 16-bit files in folders called labels.
     """
-    layout = find_layout(root)
+    layout = source.once(find_layout)
     if layout is None:
         return None
-    file = classes or find_class_file(root)
+    file = source.classes or find_class_file(source.root)
     if file is not None:
-        content = load_class_file(file)
+        content = source.once(load_class_file, file)
         return layout if isinstance(content, dict) and content.get("instances") is True else None
     if layout.instances:
         return layout
@@ -73,7 +73,7 @@ def _mode(path: Path) -> str:
         return ""
 
 
-def read_instance_maps(root: Path, options: LabelOptions = LabelOptions()) -> DetectionFolders:
+def read_instance_maps(source: Source) -> DetectionFolders:
     """Read the map of every image.
 
     All objects are of one class, named by the class file or else "object".
@@ -81,8 +81,8 @@ def read_instance_maps(root: Path, options: LabelOptions = LabelOptions()) -> De
     Raises:
         InputError: files or lists that do not fit, or a class file with other than one class.
     """
-    asked = options.format == "instance-maps"
-    layout = find_layout(root) if asked else find_maps(root)
+    root, asked = source.root, source.labels.format == "instance-maps"
+    layout = source.once(find_layout) if asked else source.once(find_maps)
     if layout is None:
         raise InputError(f"{root}: found no instance maps; accepted are\n{LAYOUTS}")
     pairs, issues = pair_parts(layout)
@@ -108,12 +108,13 @@ def read_instance_maps(root: Path, options: LabelOptions = LabelOptions()) -> De
             for image_id, pair in enumerate(part, start=number)
         )
         number += len(part)
-    return DetectionFolders(root, (_class_name(root),), splits, tuple(issues), category_ids=(1,))
+    return DetectionFolders(root, (_class_name(source),), splits, tuple(issues), category_ids=(1,))
 
 
-def _class_name(root: Path) -> str:
+def _class_name(source: Source) -> str:
+    root = source.root
     file = find_class_file(root)
-    content: Any = load_class_file(file) if file else {}
+    content: Any = source.once(load_class_file, file) if file else {}
     names = content.get("classes", content.get("names", ["object"]))
     entries = (
         list(names.values())

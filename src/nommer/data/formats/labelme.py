@@ -8,6 +8,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ from nommer.data.formats.described import (
 )
 from nommer.data.formats.folder_names import IMAGE_FOLDERS, kind_of
 from nommer.data.formats.image_files import UNKNOWN_SIZE
+from nommer.data.formats.json_files import look_into
 from nommer.data.formats.labelled import Issue, Split, problem, split_of
 from nommer.data.formats.objects import Box, DetectionFolders, to_id, to_number
+from nommer.data.formats.source import Source
 from nommer.data.image_paths import direct_files, is_image_name, sub_folders
 from nommer.data.parallel import read_all
 from nommer.data.parsing import parse_json
@@ -31,46 +34,40 @@ from nommer.shown import quote
 LAYOUTS = "  DATA/*.jpg and DATA/*.json, or DATA/train/*.json   (labelme; JSON beside the images)"
 
 _JSON_FOLDERS = ("annotations", "annotation", "labels", "label", "json", "jsons", "ann")
-_MARKS = (b'"shapes"', b'"imagePath"')
 _LOOKED_AT = 5
 _CORNERS = 32
 """Of the polygon that a circle becomes."""
 
 
-def find_places(root: Path) -> dict[Split, tuple[Path, Path]]:
+def find_places(source: Source) -> dict[Split, tuple[Path, Path]]:
     """The folders of images and of JSON files, by split; nothing where there are none."""
-    if place := _place_in(root):
+    root = source.root
+    if place := _place_in(source, root):
         return {"train": place}
     found: dict[Split, tuple[Path, Path]] = {}
     for folder in sub_folders(root):
         split = split_of(folder.name)
-        if split and (place := _place_in(folder)):
+        if split and (place := _place_in(source, folder)):
             found.setdefault(split, place)
     return found
 
 
-def _place_in(folder: Path) -> tuple[Path, Path] | None:
-    if _holds_labelme(folder):
+def _place_in(source: Source, folder: Path) -> tuple[Path, Path] | None:
+    if _holds_labelme(source, folder):
         return folder, folder
     by_name = {kind_of(child.name): child for child in reversed(sub_folders(folder))}
     images = next((by_name[name] for name in IMAGE_FOLDERS if name in by_name), None)
     files = (by_name[name] for name in _JSON_FOLDERS if name in by_name)
-    fitting = (place for place in files if _holds_labelme(place))
+    fitting = (place for place in files if _holds_labelme(source, place))
     return None if images is None else next(((images, place) for place in fitting), None)
 
 
-def _holds_labelme(folder: Path) -> bool:
+def _holds_labelme(source: Source, folder: Path) -> bool:
     files = [path for path in direct_files(folder) if path.suffix.lower() == ".json"]
-    return any(_is_labelme(path) for path in files[:_LOOKED_AT])
+    return any(source.once(look_into, path).kind == "labelme" for path in files[:_LOOKED_AT])
 
 
-def _is_labelme(path: Path) -> bool:
-    """Tell if a file holds labelme's keys; the image, which may be inside, comes behind them."""
-    content = read_bytes(path)
-    return all(mark in content for mark in _MARKS)
-
-
-def read_labelme(root: Path) -> DetectionFolders:
+def read_labelme(source: Source) -> DetectionFolders:
     """Read the JSON file of every image.
 
     The classes are the labels that occur, sorted; their ids count from 1.
@@ -78,7 +75,7 @@ def read_labelme(root: Path) -> DetectionFolders:
     Raises:
         InputError: no images with such files.
     """
-    places = find_places(root)
+    root, places = source.root, source.once(find_places)
     if not places:
         raise InputError(f"{root}: found no images with labelme's JSON; accepted are\n{LAYOUTS}")
     issues: list[Issue] = []
@@ -89,7 +86,7 @@ def read_labelme(root: Path) -> DetectionFolders:
             for path in direct_files(images)
             if is_image_name(path)
         ]
-        splits[split] = read_all(_read, found, what="reading annotations")
+        splits[split] = read_all(partial(_read, source), found, what="reading annotations")
         files = {path for path in direct_files(folder) if path.suffix.lower() == ".json"}
         strays = files - {image.file for image in found}
         issues += [
@@ -98,11 +95,11 @@ def read_labelme(root: Path) -> DetectionFolders:
     return collect_described(root, splits, issues)
 
 
-def _read(image: DescribedImage) -> DescribedImage:
+def _read(source: Source, image: DescribedImage) -> DescribedImage:
     if not image.file.is_file():
         return without_file(image)
     try:
-        content = parse_json(read_bytes(image.file))
+        content = _load(source, image.file)
         shapes = content["shapes"]
         groups = _groups(shapes)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
@@ -119,6 +116,11 @@ def _read(image: DescribedImage) -> DescribedImage:
         else:
             objects.append(item)
     return replace(image, size=size, objects=tuple(objects), issues=tuple(issues))
+
+
+def _load(source: Source, file: Path) -> Any:
+    found = source.once(look_into, file)
+    return found.parse() if found.kind == "labelme" else parse_json(read_bytes(file))
 
 
 def _groups(shapes: list[dict[str, Any]]) -> list[tuple[list[int], list[dict[str, Any]]]]:

@@ -42,7 +42,15 @@ def read_text(file: Path) -> str:
     Raises:
         InputError: its bytes are not UTF-8.
     """
-    content = read_bytes(file)
+    return decode_text(file, read_bytes(file))
+
+
+def decode_text(file: Path, content: bytes) -> str:
+    """The content of a text file as text.
+
+    Raises:
+        InputError: its bytes are not UTF-8.
+    """
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

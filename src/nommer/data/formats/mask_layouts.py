@@ -11,6 +11,7 @@ from nommer.data.formats.folder_names import (
     split_and_kind,
 )
 from nommer.data.formats.labelled import Issue, Split, problem, split_of
+from nommer.data.formats.source import Source
 from nommer.data.image_paths import direct_files, holds_images, is_image_name, sub_folders
 from nommer.errors import InputError
 
@@ -82,12 +83,13 @@ class Layout:
     """Files that lie there and are not used."""
 
 
-def find_layout(root: Path) -> Layout | None:
+def find_layout(source: Source) -> Layout | None:
     """The layout of a folder, or None where it is no segmentation data.
 
     Raises:
         InputError: it is segmentation data, but its splits do not fit.
     """
+    root = source.root
     images, masks = _images_and_masks(root)
     if images and masks:
         return _beside_each_other(root, images, masks)

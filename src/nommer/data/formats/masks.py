@@ -25,13 +25,13 @@ from nommer.data.formats.mask_layouts import LAYOUTS, Layout, find_layout
 from nommer.data.formats.mask_pairs import MaskSample, pair_parts
 from nommer.data.formats.oddities import find_oddities
 from nommer.data.formats.recognise import choose_format, passed_over
+from nommer.data.formats.source import Source
 from nommer.data.images import ImageError
 from nommer.data.mask_doubts import are_instances
 from nommer.data.masks import IGNORE, Colour, MaskEncoding, MaskPixels, read_pixels, unpack
 from nommer.data.parallel import read_all
 from nommer.errors import InputError
 from nommer.progress import notice
-from nommer.settings.labels import LabelOptions
 from nommer.shown import quote
 
 BINARY_HINT = """\
@@ -66,36 +66,32 @@ class MaskFolders(LabelledImages[MaskSample]):
 
 
 def read_mask_folders(
-    root: Path,
-    *,
-    classes: Path | None = None,
-    class_names: tuple[str, ...] | None = None,
-    options: LabelOptions = LabelOptions(),
+    place: Source | Path, class_names: tuple[str, ...] | None = None
 ) -> MaskFolders:
-    """Find the images and their masks under `root`, which is not changed.
+    """Find the images and their masks at a place, which is not changed.
 
     Without splits of its own everything is "train"; a "test" split without a "val" beside it is
     "val".
 
     Args:
-        root: folder of the data.
-        classes: YAML or JSON file that tells the classes; by default `classes.yaml`, `classes.yml`
-            or `classes.json` in `root`. Without one, the classes are those of the data set whose
-            layout it is, or the values that occur.
+        place: folder of the data. Its classes are told by a YAML or JSON file, by default
+            `classes.yaml`, `classes.yml` or `classes.json` in it. Without one, they are those of
+            the data set whose layout it is, or the values that occur.
         class_names: the classes of a model to judge: labels come in their order. The data may lack
             some of them.
-        options: how labels are read.
 
     Raises:
         InputError: no such layout, names or lists that do not fit, classes that are not understood
             or that `class_names` lack.
     """
+    source = Source.of(place)
+    root = source.root
     check_folder(root, LAYOUTS)
-    layout = find_layout(root)
+    layout = source.once(find_layout)
     if layout is None:
         raise InputError(f"{root}: found no images with masks; {LAYOUTS}")
     splits, issues = pair_parts(layout)
-    if (chosen := choose_format(root, classes, options)) and chosen[0] == "masks":
+    if (chosen := source.once(choose_format)) and chosen[0] == "masks":
         issues = [*passed_over(root, *chosen), *issues]
     if class_names is None and "train" not in splits:
         raise InputError(f"{root}: holds {', '.join(splits)} but nothing to train on; {LAYOUTS}")
@@ -103,7 +99,7 @@ def read_mask_folders(
         splits["val"] = splits.pop("test")
     every = tuple(sample for part in splits.values() for sample in part)
     learned = splits.get("train") or every
-    found = _classes(root, layout, classes or find_class_file(root), learned, every)
+    found = _classes(source, layout, learned, every)
     names = class_names or found.names
     check_names(root, found.names, names)
     if len(names) < 2:
@@ -122,9 +118,8 @@ def read_mask_folders(
 
 
 def _classes(
-    root: Path,
+    source: Source,
     layout: Layout,
-    file: Path | None,
     samples: Sequence[MaskSample],
     every: Sequence[MaskSample],
 ) -> MaskClasses:
@@ -135,11 +130,12 @@ def _classes(
     Raises:
         InputError: a class file that is not understood, or values that tell no classes.
     """
-    if file is not None:
-        return read_class_file(file)
+    root = source.root
+    if (file := source.classes or find_class_file(root)) is not None:
+        return read_class_file(source, file)
     if (listed := find_class_list(root)) is not None:
         notice(f"{listed}: the classes of the masks are taken from this list")
-        return read_class_list(listed)
+        return read_class_list(source, listed)
     if layout.is_camvid:
         notice(
             f"{root}: no class file; the folders are CamVid's, so its 11 classes are taken, and 11 "

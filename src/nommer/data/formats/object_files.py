@@ -15,6 +15,7 @@ from nommer.data.formats.described import DescribedImage, NamedObject, collect_d
 from nommer.data.formats.labelled import Issue, Split, problem, split_of
 from nommer.data.formats.object_masks import box_of
 from nommer.data.formats.objects import DetectionFolders
+from nommer.data.formats.source import Source
 from nommer.data.image_paths import direct_files, is_image_name, sub_folders
 from nommer.data.images import ImageError
 from nommer.data.masks import read_pixels
@@ -27,8 +28,9 @@ CLASS_NAME = "object"
 _LOOKED_AT = 5
 
 
-def find_folders(root: Path) -> dict[Split, list[Path]]:
+def find_folders(source: Source) -> dict[Split, list[Path]]:
     """The folders of single images, by split; nothing where there are none."""
+    root = source.root
     if own := _of_images(root):
         return {"train": own}
     found: dict[Split, list[Path]] = {}
@@ -50,13 +52,13 @@ def _of_images(root: Path) -> list[Path]:
     return folders if any((folder / "masks").is_dir() for folder in looked_at) else []
 
 
-def read_object_files(root: Path) -> DetectionFolders:
+def read_object_files(source: Source) -> DetectionFolders:
     """Read the masks of every image.
 
     Raises:
         InputError: no such folders, or one of several images.
     """
-    found = find_folders(root)
+    root, found = source.root, source.once(find_folders)
     if not found:
         raise InputError(f"{root}: found no folders of images and masks; accepted are\n{LAYOUTS}")
     issues: list[Issue] = []

@@ -20,10 +20,11 @@ from nommer.data.formats import (
     yolo_description,
 )
 from nommer.data.formats.labelled import Issue, problem
+from nommer.data.formats.source import Source
 from nommer.errors import InputError
-from nommer.settings.labels import FormatName, LabelOptions
+from nommer.settings.labels import FormatName
 
-Finder = Callable[[Path, Path | None], object]
+Finder = Callable[[Source], object]
 
 
 @dataclass(frozen=True)
@@ -32,34 +33,26 @@ class Format:
 
     task: Literal["segmentation", "detection"]
     find: Finder
-    """Something where a folder holds it, by the folder and the file of its classes."""
+    """Something where a folder holds it."""
     what: str
     """Its files, for people."""
 
 
 FORMATS: dict[FormatName, Format] = {
     "instance-maps": Format("detection", instance_maps.find_maps, "images and maps of instances"),
-    "masks": Format(
-        "segmentation", lambda root, _: mask_layouts.find_layout(root), "images and masks"
-    ),
-    "coco": Format("detection", lambda root, _: coco_files.find_files(root), "COCO's JSON"),
-    "yolo": Format(
-        "detection", lambda root, _: yolo_description.find_description(root), "YOLO's data.yaml"
-    ),
-    "voc": Format("detection", lambda root, _: voc.find_places(root), "Pascal VOC's XML"),
-    "labelme": Format("detection", lambda root, _: labelme.find_places(root), "labelme's JSON"),
-    "boxes-table": Format(
-        "detection", lambda root, _: box_tables.find_tables(root), "a table of boxes"
-    ),
-    "object-files": Format(
-        "detection", lambda root, _: object_files.find_folders(root), "a mask file per object"
-    ),
+    "masks": Format("segmentation", mask_layouts.find_layout, "images and masks"),
+    "coco": Format("detection", coco_files.find_files, "COCO's JSON"),
+    "yolo": Format("detection", yolo_description.find_description, "YOLO's data.yaml"),
+    "voc": Format("detection", voc.find_places, "Pascal VOC's XML"),
+    "labelme": Format("detection", labelme.find_places, "labelme's JSON"),
+    "boxes-table": Format("detection", box_tables.find_tables, "a table of boxes"),
+    "object-files": Format("detection", object_files.find_folders, "a mask file per object"),
 }
 """By name, those that are looked for first before others."""
 
 
 def choose_format(
-    root: Path, classes: Path | None, options: LabelOptions
+    source: Source,
 ) -> tuple[FormatName, tuple[FormatName, ...]] | None:
     """Return the format of a folder's labels that is read, and those that are passed over.
 
@@ -68,13 +61,14 @@ def choose_format(
     Raises:
         InputError: the chosen format is not there, or the first that is found is faulty.
     """
-    if options.format != "auto":
-        return (options.format, ()) if options.format in FORMATS else None
+    wanted = source.labels.format
+    if wanted != "auto":
+        return (wanted, ()) if wanted in FORMATS else None
     chosen: FormatName | None = None
     others: list[FormatName] = []
     for name, form in FORMATS.items():
         try:
-            found = bool(form.find(root, classes))
+            found = bool(source.once(form.find))
         except InputError:
             if chosen is None:
                 raise
@@ -98,16 +92,17 @@ def passed_over(root: Path, used: FormatName, others: tuple[FormatName, ...]) ->
     ]
 
 
-def check_chosen(root: Path, options: LabelOptions, task: str) -> None:
+def check_chosen(source: Source, task: str) -> None:
     """Refuse a format that was asked for and is not there, or is of another task.
 
     Raises:
         InputError: what was asked for.
     """
-    if (form := FORMATS.get(options.format)) is None or form.task != task:
+    root, wanted = source.root, source.labels.format
+    if (form := FORMATS.get(wanted)) is None or form.task != task:
         return
-    if not form.find(root, None) and options.format not in ("instance-maps", "folders"):
+    if not source.once(form.find) and wanted not in ("instance-maps", "folders"):
         raise InputError(
-            f"--labels.format {options.format}: {root} holds no {form.what}; choose another format "
+            f"--labels.format {wanted}: {root} holds no {form.what}; choose another format "
             "or leave it to auto"
         )

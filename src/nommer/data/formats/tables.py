@@ -2,30 +2,24 @@
 
 CSV, TSV, and text files with a path and a label on each line.
 
-**Which column is what** (CSV, TSV): where the first row has a cell that is one of `PATH_NAMES` or
-`LABEL_NAMES`, in whatever case, it is a header and the columns are found by these names, and the
-split's by `SPLIT_NAMES`. Otherwise there is no header, and the columns are path, label and, if
-there are three, split. In a text file the label is what follows the last tab, or else the last
-space.
-
 Paths are relative to the file that names them, or absolute; they may lead into archives
 (`photos.zip/cat/1.jpg`).
 """
 
-import csv
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from io import StringIO
+from collections.abc import Iterator
+from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from unicodedata import normalize
 
 from nommer.data.archives import read_bytes
 from nommer.data.formats.folders import ClassFolders
 from nommer.data.formats.labelled import SPLIT_FOLDERS, Issue, Split, shorten, split_of
-from nommer.data.formats.listed import NAME_FILES, Entry, collect, read_text
-from nommer.data.formats.multi_label import PLURAL_NAMES, TableRow, Tagging, find_tagging
+from nommer.data.formats.listed import NAME_FILES, Entry, collect, decode_text
+from nommer.data.formats.source import Source
 from nommer.data.formats.spelling import spelled
+from nommer.data.formats.table_rows import TABLES, Row, Table, read_table
 from nommer.data.image_paths import direct_files, sub_folders
 from nommer.errors import InputError
 from nommer.files import exists
@@ -36,33 +30,18 @@ LAYOUTS = f"""\
   DATA/train.txt and DATA/val.txt with "path label" on each line    (or .csv, .tsv; maybe
                                                                      {NAME_FILES[0]} with names)"""
 
-PATH_NAMES = (
-    "path",
-    "file",
-    "filename",
-    "file_name",
-    "filepath",
-    "file_path",
-    "image",
-    "image_path",
-    "img",
-    "img_path",
-)
-LABEL_NAMES = ("label", "class", "class_name", "classname", "category", "target")
-SPLIT_NAMES = ("split", "subset", "set", "partition")
-
-_TABLES = (".csv", ".tsv")
-_ENDINGS = (*_TABLES, ".txt")
+_ENDINGS = (*TABLES, ".txt")
 
 
-def find_tables(root: Path) -> dict[Split, Path]:
-    """The table that `root` is, for "train", or the lists of labelled images in it, by split.
+def find_tables(source: Source) -> dict[Split, Path]:
+    """The table that the data are, for "train", or the lists of labelled images in it, by split.
 
     Nothing for other data.
 
     In a folder whose split folders hold class folders these say what is what, and lists are passed
     over.
     """
+    root = source.root
     if root.is_file():
         return {"train": root} if root.suffix.lower() in _ENDINGS else {}
     if not root.is_dir() or any(
@@ -71,7 +50,7 @@ def find_tables(root: Path) -> dict[Split, Path]:
         return {}
     found: dict[Split, Path] = {}
     for split, path in _lists(root):
-        if not _has_labels(path):
+        if not source.once(_has_labels, path):
             continue
         if split in found:
             raise InputError(
@@ -81,19 +60,22 @@ def find_tables(root: Path) -> dict[Split, Path]:
     return found
 
 
-def read_tables(root: Path, class_names: tuple[str, ...] | None = None) -> ClassFolders:
+def read_tables(source: Source, class_names: tuple[str, ...] | None = None) -> ClassFolders:
     """Read the images and classes that a table, or a list for each split, names.
 
     Args:
-        root: the table, or the folder of the lists.
+        source: the table, or the folder of the lists.
         class_names: the classes of a model to judge, in its order.
 
     Raises:
         InputError: a table that is not understood, none of whose files is there, or that
             contradicts itself.
     """
+    root = source.root
     entries = [
-        entry for split, file in find_tables(root).items() for entry in _entries(file, split)
+        entry
+        for split, file in source.once(find_tables).items()
+        for entry in _entries(source, file, split)
     ]
     if entries and not any(_exists(entry.path) for entry in entries):
         first = entries[0]
@@ -108,22 +90,27 @@ def read_tables(root: Path, class_names: tuple[str, ...] | None = None) -> Class
             f"{root}: one of its lists gives images one class each, another several; write both "
             "alike"
         )
-    in_order = class_names or (_named_in_columns(root) if kinds == {False} else None)
-    data = collect(root, entries, class_names=in_order, issues=_unlabelled(root))
+    in_order = class_names or (_named_in_columns(source) if kinds == {False} else None)
+    data = collect(root, entries, class_names=in_order, issues=_unlabelled(source))
     return replace(data, several=kinds == {False})
 
 
-def gives_several(root: Path) -> bool:
-    """Tell if the table, or the lists, at `root` may give an image several classes.
+def gives_several(source: Source) -> bool:
+    """Tell if the table, or the lists, of the data may give an image several classes.
 
     Raises:
         InputError: a table that is not understood.
     """
-    tables = (file for file in find_tables(root).values() if file.suffix.lower() in _TABLES)
-    return any(_read_table(file).tagging is not None for file in tables)
+    return any(table.tagging is not None for table in _tables(source).values())
 
 
-def _named_in_columns(root: Path) -> tuple[str, ...] | None:
+def _tables(source: Source) -> dict[Path, Table]:
+    """The tables among the files that are read; lists are none."""
+    files = source.once(find_tables).values()
+    return {f: source.once(read_table, f) for f in files if f.suffix.lower() in TABLES}
+
+
+def _named_in_columns(source: Source) -> tuple[str, ...] | None:
     """The classes in the order of their columns, the same in every table.
 
     None where they stand in one column.
@@ -131,15 +118,10 @@ def _named_in_columns(root: Path) -> tuple[str, ...] | None:
     Raises:
         InputError: tables with other columns.
     """
-    found = {
-        file: _read_table(file).tagging
-        for file in find_tables(root).values()
-        if file.suffix.lower() in _TABLES
-    }
     names = {
-        file: tagging.names
-        for file, tagging in found.items()
-        if tagging is not None and tagging.names
+        file: table.tagging.names
+        for file, table in _tables(source).items()
+        if table.tagging is not None and table.tagging.names
     }
     for file, other in names.items():
         first, expected = next(iter(names.items()))
@@ -157,13 +139,13 @@ def _lists(folder: Path) -> list[tuple[Split, Path]]:
     return [(split, path) for path in files if (split := split_of(path.stem))]
 
 
-def _unlabelled(root: Path) -> list[Issue]:
+def _unlabelled(source: Source) -> list[Issue]:
     """Lists of splits of which no list has labels; only those of "test" may be so.
 
     Raises:
         InputError: one of "train" or "val".
     """
-    found = find_tables(root)
+    root, found = source.root, source.once(find_tables)
     lacking = (
         []
         if root.is_file()
@@ -186,18 +168,16 @@ def _exists(path: Path) -> bool:
         return False
 
 
-def _has_labels(file: Path) -> bool:
+def _has_labels(source: Source, file: Path) -> bool:
     """Tell if the first line that is not empty has a second column; lists of names have none."""
-    with file.open("rb") as stream:
-        for line in stream:
-            if line.strip():
-                text = line.decode("utf-8", errors="replace")
-                return len(text.replace(",", " ").replace(";", " ").split()) > 1
-    return False
+    first = next(filter(None, map(bytes.strip, BytesIO(source.content(file)))), b"")
+    text = first.decode("utf-8", errors="replace")
+    return len(text.replace(",", " ").replace(";", " ").split()) > 1
 
 
-def _entries(file: Path, split: Split) -> Iterator[Entry]:
-    rows = _table_rows(file) if file.suffix.lower() in _TABLES else _list_rows(file)
+def _entries(source: Source, file: Path, split: Split) -> Iterator[Entry]:
+    is_table = file.suffix.lower() in TABLES
+    rows = source.once(read_table, file).rows() if is_table else _list_rows(source, file)
     for where, path, label, own, labels in rows:
         chosen = split if own is None else split_of(own)
         if chosen is None:
@@ -215,14 +195,8 @@ def _entries(file: Path, split: Split) -> Iterator[Entry]:
         )
 
 
-Row = tuple[str, str, str, str | None, tuple[str, ...] | None]
-"""Where it stands, path, label, split where the table tells one, and all labels where there may be
-several.
-"""
-
-
-def _list_rows(file: Path) -> Iterator[Row]:
-    for number, line in enumerate(read_text(file).splitlines(), start=1):
+def _list_rows(source: Source, file: Path) -> Iterator[Row]:
+    for number, line in enumerate(decode_text(file, source.content(file)).splitlines(), start=1):
         text = line.strip()
         if not text:
             continue
@@ -234,135 +208,3 @@ def _list_rows(file: Path) -> Iterator[Row]:
                 "label"
             )
         yield f"{file} line {number}", path.strip(), label.strip(), None, None
-
-
-@dataclass(frozen=True)
-class _Table:
-    """A CSV or TSV file that is understood."""
-
-    rows: list[TableRow]
-    columns: Mapping[str, int]
-    tagging: Tagging | None
-    may_lack: frozenset[str]
-    """Columns whose cells may be empty."""
-
-
-def _read_table(file: Path) -> _Table:
-    rows = list(_cell_rows(file))
-    if not rows:
-        return _Table([], {}, None, frozenset())
-    first = rows[0][1]
-    header = first if _is_header(first) else None
-    columns, listed = _columns(file, first), rows[1:] if header else rows
-    tagging = find_tagging(file, header, listed, columns)
-    if tagging is None and "label" not in columns:
-        known = ", ".join(LABEL_NAMES)
-        raise InputError(
-            f"{file}: no column for the label; found {shorten(first)}; expected one called {known}"
-        )
-    plural = (
-        header is not None
-        and "label" in columns
-        and header[columns["label"]].lower() in PLURAL_NAMES
-    )
-    return _Table(listed, columns, tagging, frozenset(["label"] if plural else []))
-
-
-def _cell_rows(file: Path) -> Iterator[TableRow]:
-    """Every row that is not empty.
-
-    Raises:
-        InputError: one of another width than the first, or what is no table.
-    """
-    text = read_text(file)
-    rows = csv.reader(StringIO(text, newline=""), delimiter=_delimiter(file, text), strict=True)
-    width = 0
-    try:
-        for row in rows:
-            cells = [cell.strip() for cell in row]
-            if not any(cells):
-                continue
-            where = f"{file} line {rows.line_num}"
-            if width and len(cells) != width:
-                raise InputError(
-                    f"{where}: found {len(cells)} columns; expected {width}, as in the first row"
-                )
-            width = len(cells)
-            yield where, cells
-    except csv.Error as error:
-        raise InputError(
-            f"{file} line {rows.line_num}: cannot be read as a table: {error}"
-        ) from error
-
-
-def _table_rows(file: Path) -> Iterator[Row]:
-    table = _read_table(file)
-    columns, tagging = table.columns, table.tagging
-    for where, cells in table.rows:
-        lacking = [
-            name
-            for name, column in columns.items()
-            if not cells[column] and name not in table.may_lack
-        ]
-        if lacking:
-            raise InputError(f"{where}: its {lacking[0]} is empty; fill it in or remove the row")
-        label, split = (
-            cells[columns[name]] if name in columns else None for name in ("label", "split")
-        )
-        yield (
-            where,
-            cells[columns["path"]],
-            label or "",
-            split,
-            None if tagging is None else tagging.read(cells),
-        )
-
-
-def _delimiter(file: Path, text: str) -> str:
-    """Return the tab for a TSV; for a CSV the comma, semicolon or tab of its first line."""
-    if file.suffix.lower() == ".tsv":
-        return "\t"
-    first = next((line for line in text.splitlines() if line.strip()), "")
-    return next((sign for sign in ",;\t" if sign in first), ",")
-
-
-def _is_header(cells: Sequence[str]) -> bool:
-    return any(cell.lower() in (*PATH_NAMES, *LABEL_NAMES, *PLURAL_NAMES) for cell in cells)
-
-
-def _columns(file: Path, first: Sequence[str]) -> dict[str, int]:
-    """Where path, label and maybe split stand, by the first row.
-
-    Raises:
-        InputError: a header without one of them or with two, or too few or many columns without a
-            header.
-    """
-    if not _is_header(first):
-        if len(first) not in (2, 3):
-            raise InputError(
-                f"{file}: the first row has {len(first)} columns and is no header; expected path "
-                "and label, maybe "
-                f"split, or a header with {PATH_NAMES[0]} and {LABEL_NAMES[0]}"
-            )
-        return dict(zip(("path", "label", "split"), range(len(first)), strict=False))
-    names = [cell.lower() for cell in first]
-    found: dict[str, int] = {}
-    for what, known in (
-        ("path", PATH_NAMES),
-        ("label", (*LABEL_NAMES, *PLURAL_NAMES)),
-        ("split", SPLIT_NAMES),
-    ):
-        fitting = [column for column, name in enumerate(names) if name in known]
-        if len(fitting) > 1:
-            both = " and ".join(first[column] for column in fitting)
-            raise InputError(
-                f"{file}: the columns {both} may both be the {what}; rename or remove one"
-            )
-        if fitting:
-            found[what] = fitting[0]
-        elif what == "path":
-            raise InputError(
-                f"{file}: no column for the {what}; found {shorten(first)}; expected one called "
-                f"{', '.join(known)}"
-            )
-    return found

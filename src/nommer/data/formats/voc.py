@@ -22,11 +22,11 @@ from nommer.data.formats.labelled import Issue, Split, problem, shorten, split_o
 from nommer.data.formats.mask_layouts import find_lists
 from nommer.data.formats.mask_pairs import Key, by_key, read_list
 from nommer.data.formats.objects import Box, DetectionFolders, to_number
+from nommer.data.formats.source import Source
 from nommer.data.image_paths import direct_files, is_image_name, sub_folders, visible_files
 from nommer.data.parallel import read_all
 from nommer.data.parsing import parse_xml
 from nommer.errors import InputError
-from nommer.settings.labels import LabelOptions
 from nommer.shown import quote
 
 LAYOUTS = """\
@@ -49,30 +49,35 @@ class Place:
     annotations: Path
 
 
-def find_places(root: Path) -> dict[Split, Place]:
+def find_places(source: Source) -> dict[Split, Place]:
     """The folders of images and of XML files, by split; nothing where there are none.
 
     "train" alone where lists tell the splits, or nothing does.
     """
-    if place := _place_in(root):
+    root = source.root
+    if place := _place_in(source, root):
         by_split = _by_split(place)
         return by_split or {"train": place}
     found: dict[Split, Place] = {}
     for folder in sub_folders(root):
         split = split_of(folder.name)
-        if split and (place := _place_in(folder)):
+        if split and (place := _place_in(source, folder)):
             found.setdefault(split, place)
     return found
 
 
-def _place_in(folder: Path) -> Place | None:
+def _place_in(source: Source, folder: Path) -> Place | None:
     by_name = {kind_of(child.name): child for child in reversed(sub_folders(folder))}
     images = next((by_name[name] for name in IMAGE_FOLDERS if name in by_name), None)
     for name in _ANNOTATIONS if images else ():
-        if name in by_name and _holds_xml(visible_files(by_name[name]), named_so=name != "labels"):
+        if name in by_name and _holds_xml(
+            source, visible_files(by_name[name]), named_so=name != "labels"
+        ):
             return Place(images, by_name[name])  # type: ignore[arg-type]  # there are images
     files = direct_files(folder)
-    return Place(folder, folder) if _holds_xml(_described_by(files), named_so=False) else None
+    return (
+        Place(folder, folder) if _holds_xml(source, _described_by(files), named_so=False) else None
+    )
 
 
 def _described_by(files: Sequence[Path]) -> list[Path]:
@@ -81,11 +86,11 @@ def _described_by(files: Sequence[Path]) -> list[Path]:
     return [path for path in files if path.stem in stems]
 
 
-def _holds_xml(files: Iterable[Path], *, named_so: bool) -> bool:
+def _holds_xml(source: Source, files: Iterable[Path], *, named_so: bool) -> bool:
     """Tell if any of the first XML files is one of VOC, or there is any in a folder named so."""
     found = [path for path in files if path.suffix.lower() == ".xml"][:_LOOKED_AT]
     return (named_so and bool(found)) or any(
-        _MARK in path.read_bytes()[:4096] for path in found if path.is_file()
+        _MARK in source.content(path)[:4096] for path in found if path.is_file()
     )
 
 
@@ -100,7 +105,7 @@ def _by_split(place: Place) -> dict[Split, Place]:
     }
 
 
-def read_voc(root: Path, labels: LabelOptions = LabelOptions()) -> DetectionFolders:
+def read_voc(source: Source) -> DetectionFolders:
     """Read the XML file of every image that the lists name, or of all.
 
     The classes are the names that occur, sorted; their ids count from 1.
@@ -108,10 +113,11 @@ def read_voc(root: Path, labels: LabelOptions = LabelOptions()) -> DetectionFold
     Raises:
         InputError: lists that do not fit the images.
     """
-    places = find_places(root)
+    root, labels = source.root, source.labels
+    places = source.once(find_places)
     if not places:
         raise InputError(f"{root}: found no images with XML files; accepted are\n{LAYOUTS}")
-    by_split, issues = _describe(root, places, labels)
+    by_split, issues = _describe(source, places)
     images = [image for part in by_split.values() for image in part]
     issues += _about_difficult(root, images)
     origin = _origin(root, images, issues, labels.first_pixel)
@@ -120,14 +126,14 @@ def read_voc(root: Path, labels: LabelOptions = LabelOptions()) -> DetectionFold
 
 
 def _describe(
-    root: Path, places: dict[Split, Place], labels: LabelOptions
+    source: Source, places: dict[Split, Place]
 ) -> tuple[dict[Split, list[DescribedImage]], list[Issue]]:
     """Return the descriptions of the images of every split, and the issues."""
     issues: list[Issue] = []
     chosen: dict[Split, list[DescribedImage]] = {}
     for split, place in places.items():
         pairs = _pairs(place, issues)
-        lists = find_lists(root, _LIST_FOLDERS) if len(places) == 1 else {}
+        lists = find_lists(source.root, _LIST_FOLDERS) if len(places) == 1 else {}
         splits: dict[Split, list[Key]] = {
             part: sorted(read_list(file, pairs, place.images, issues))
             for part, file in lists.items()
@@ -139,7 +145,7 @@ def _describe(
     read = dict(
         zip(
             (image.path for image in every),
-            read_all(partial(_read, labels=labels), every, what="reading annotations"),
+            read_all(partial(_read, source), every, what="reading annotations"),
             strict=True,
         )
     )
@@ -196,17 +202,17 @@ def _check_lists(
     ]
 
 
-def _read(image: DescribedImage, labels: LabelOptions) -> DescribedImage:
+def _read(source: Source, image: DescribedImage) -> DescribedImage:
     """Read the XML file of an image."""
     if not image.file.is_file():
         return without_file(image)
     try:
-        tree = parse_xml(image.file)
+        tree = parse_xml(source.content(image.file, keep=False))
         sides = (tree.findtext(f"size/{side}") or "" for side in ("width", "height"))
         width, height = (int(to_number(side.strip() or "0")) for side in sides)
     except (OSError, ValueError, OverflowError) as error:
         return replace(image, error=f"its annotation {image.file} cannot be read: {error}")
-    ignores = labels.difficult == "ignore"
+    ignores = source.labels.difficult == "ignore"
     objects = tuple(_object(entry, ignores=ignores) for entry in tree.iter("object"))
     size = (width, height) if min(width, height) > 0 else UNKNOWN_SIZE
     return replace(image, size=size, objects=objects)

@@ -16,6 +16,7 @@ from nommer.data.formats.objects import (
     make_objects,
     to_number,
 )
+from nommer.data.formats.source import Source
 from nommer.data.formats.yolo_description import (
     KEYS,
     find_description,
@@ -35,7 +36,7 @@ LAYOUTS = (
 )
 
 
-def read_yolo(root: Path) -> DetectionFolders:
+def read_yolo(source: Source) -> DetectionFolders:
     """Read the label file of every image that `data.yaml` leads to.
 
     The class numbers are kept as category ids.
@@ -43,12 +44,12 @@ def read_yolo(root: Path) -> DetectionFolders:
     Raises:
         InputError: a description that is not understood, or images that are not where it says.
     """
-    file = find_description(root)
+    root, file = source.root, source.once(find_description)
     if file is None:
         raise InputError(
             f"{root}: found no data.yaml with names, train and val; accepted are\n{LAYOUTS}"
         )
-    content = read_description(file)
+    content = read_description(source, file)
     names = read_names(file, content)
     reader = _Reader(
         Places(root, file, content), {number: label for label, number in enumerate(names)}

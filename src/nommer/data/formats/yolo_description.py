@@ -10,6 +10,7 @@ import yaml
 from nommer.data.formats.class_file import UniqueKeys
 from nommer.data.formats.labelled import Split, shorten
 from nommer.data.formats.objects import to_id
+from nommer.data.formats.source import Source
 from nommer.data.parsing import parse_yaml, read_text
 from nommer.errors import InputError
 from nommer.shown import quote
@@ -24,47 +25,50 @@ _ENDINGS = (".yaml", ".yml")
 _DARKNET = ".data"
 
 
-def find_description(root: Path) -> Path | None:
+def find_description(source: Source) -> Path | None:
     """The YAML file that tells names and folders, `data.yaml` before others.
 
     Raises:
         InputError: several, none of which is called so.
     """
+    root = source.root
     files = sorted(
         path for path in root.iterdir() if path.suffix.lower() in _ENDINGS and path.name[0] != "."
     )
-    found = [path for path in files if _describes(path)]
+    found = [path for path in files if _describes(source, path)]
     preferred = [path for path in found if path.stem.lower() == "data"] or found
     if len(preferred) > 1:
         raise InputError(
             f"{root}: {' and '.join(path.name for path in preferred)} all describe YOLO data; keep "
             "one"
         )
-    return preferred[0] if preferred else _find_darknet(root)
+    return preferred[0] if preferred else _find_darknet(source)
 
 
-def _find_darknet(root: Path) -> Path | None:
+def _find_darknet(source: Source) -> Path | None:
     """Return Darknet's description, of lines such as names = FILE, as CVAT's YOLO 1.1 has it."""
-    files = sorted(path for path in root.iterdir() if path.suffix.lower() == _DARKNET)
-    found = [path for path in files if {"names", "train"} <= _read_darknet(path).keys()]
+    files = sorted(path for path in source.root.iterdir() if path.suffix.lower() == _DARKNET)
+    found = [
+        path for path in files if {"names", "train"} <= source.once(_read_darknet, path).keys()
+    ]
     return found[0] if found else None
 
 
-def _read_darknet(path: Path) -> dict[str, Any]:
+def _read_darknet(_: Source, path: Path) -> dict[str, Any]:
     lines = read_text(path, errors="replace").splitlines()
     pairs = [line.split("=", 1) for line in lines if "=" in line and line.strip()[0] != "#"]
     return {key.strip(): value.strip() for key, value in pairs}
 
 
-def read_description(path: Path) -> Any:
+def read_description(source: Source, path: Path) -> Any:
     """Return the content of a description, the names of Darknet's file among it.
 
     Raises:
         InputError: it is not understood, or the file of the names is not there.
     """
     if path.suffix.lower() != _DARKNET:
-        return _load(path)
-    content = _read_darknet(path)
+        return source.once(_load, path)
+    content = source.once(_read_darknet, path)
     file = path.parent / Path(content["names"]).name
     if not file.is_file():
         raise InputError(
@@ -74,10 +78,12 @@ def read_description(path: Path) -> Any:
     return content | {"names": [line.strip() for line in lines if line.strip()]}
 
 
-def _describes(path: Path) -> bool:
+def _describes(source: Source, path: Path) -> bool:
     try:
-        content = _load(path)
-    except InputError:
+        if path.stem.lower() != "data" and b"names" not in source.content(path):
+            return False  # such as a file of the classes of masks
+        content = source.once(_load, path)
+    except (InputError, OSError):
         return path.stem.lower() == "data"
     return (
         isinstance(content, dict)
@@ -86,9 +92,9 @@ def _describes(path: Path) -> bool:
     )
 
 
-def _load(path: Path) -> Any:
+def _load(source: Source, path: Path) -> Any:
     try:
-        return parse_yaml(read_text(path), _Loader)
+        return parse_yaml(source.content(path).decode("utf-8-sig"), _Loader)
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise InputError(
             f"{path}: cannot be read as YAML: {' '.join(str(error).split())}"

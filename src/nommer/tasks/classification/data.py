@@ -1,6 +1,5 @@
 """Classification: labelled images in whatever format, as batches."""
 
-from pathlib import Path
 from typing import Any
 
 from nommer.data.audit import audit, read_images
@@ -8,33 +7,22 @@ from nommer.data.classification import ClassificationData
 from nommer.data.formats.classification import read_classification
 from nommer.data.formats.folders import split_stratified
 from nommer.data.formats.labelled import shorten
+from nommer.data.formats.source import Source
 from nommer.data.module import ImageData, Loading
-from nommer.errors import InputError
 from nommer.models.classification import Classifier
 from nommer.settings.augmentation import Augmentation
-from nommer.settings.labels import LabelOptions
 from nommer.settings.train import TrainSettings
-from nommer.tasks.data import Auditing, Data, Found, TaskData
+from nommer.tasks.data import Auditing, Data, Found, TaskData, refuse_class_file
 from nommer.tasks.resolve import loading_of
 
 
 class ClassificationSource(TaskData):
     """Images with one class each."""
 
-    def read(
-        self,
-        root: Path,
-        *,
-        classes: Path | None,
-        class_names: tuple[str, ...] | None = None,
-        labels: LabelOptions = LabelOptions(),
-    ) -> Data:
-        """Find the labelled images at `root`, in whatever format."""
-        if classes is not None:
-            raise InputError(
-                f"--classes {classes}: is for masks; {root} says itself what its classes are"
-            )
-        return read_classification(root, class_names, labels)
+    def read(self, source: Source, class_names: tuple[str, ...] | None = None) -> Data:
+        """Return the labelled images, in whatever format."""
+        refuse_class_file(source)
+        return read_classification(source, class_names)
 
     def split(self, data: Any, *, fraction: float, seed: int) -> Data:
         """Hold back a fraction of every class."""

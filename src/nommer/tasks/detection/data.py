@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from nommer.data.audit import read_images
@@ -11,35 +10,23 @@ from nommer.data.detection_audit import audit_detection
 from nommer.data.formats.detection import read_detection
 from nommer.data.formats.labelled import split_randomly
 from nommer.data.formats.objects import DetectionSample
+from nommer.data.formats.source import Source
 from nommer.data.module import ImageData, Loading
-from nommer.errors import InputError
 from nommer.models.detection import Detector
 from nommer.models.recogniser import Recogniser
 from nommer.settings.detection import BoxAugmentation
-from nommer.settings.labels import LabelOptions
 from nommer.settings.train import TrainSettings
-from nommer.tasks.data import Auditing, Data, Found, TaskData
+from nommer.tasks.data import Auditing, Data, Found, TaskData, refuse_class_file
 from nommer.tasks.resolve import loading_of
 
 
 class DetectionSource(TaskData):
     """Images and the objects in them."""
 
-    def read(
-        self,
-        root: Path,
-        *,
-        classes: Path | None,
-        class_names: tuple[str, ...] | None = None,
-        labels: LabelOptions = LabelOptions(),
-    ) -> Data:
-        """Find the images and their objects under `root`."""
-        if classes is not None:
-            raise InputError(
-                f"--classes {classes}: is for masks of semantic segmentation; leave it out for "
-                "objects"
-            )
-        return read_detection(root, class_names=class_names, options=labels)
+    def read(self, source: Source, class_names: tuple[str, ...] | None = None) -> Data:
+        """Return the images and their objects."""
+        refuse_class_file(source)
+        return read_detection(source, class_names)
 
     def split(self, data: Any, *, fraction: float, seed: int) -> Data:
         """Hold back a fraction of the images."""

@@ -22,6 +22,7 @@ from nommer.data.formats.labelled import (
     split_as_csv,
     split_randomly,
 )
+from nommer.data.formats.source import Source
 from nommer.data.image_paths import UNREAD_EXTENSIONS, is_folder, is_image_name, visible_files
 from nommer.data.module import ImageData, Loading
 from nommer.errors import InputError
@@ -69,7 +70,7 @@ class UnlabelledImages(ClassFolders):
 class UnlabelledSource(ClassificationSource):
     """Any images."""
 
-    def find(self, settings: TrainSettings) -> Data:
+    def find(self, settings: TrainSettings, source: Source) -> Data:
         """Find the images of all places, and the probe's."""
         assert isinstance(settings, PretrainSettings)  # noqa: S101 - the verb's own
         found = [read_images_of(place) for place in settings.places]
@@ -90,12 +91,13 @@ class UnlabelledSource(ClassificationSource):
         from nommer.tasks.registry import task_for  # noqa: PLC0415 - which knows this task too
 
         root: Any = settings.probe
-        task = task_for(root)
+        source = Source(root)
+        task = task_for(source)
         if task.name != "classification":
             raise InputError(
                 f"--probe {root}: holds data for {task.name}; expected images of one class each"
             )
-        probe: Any = super().read(root, classes=None)
+        probe: Any = super().read(source)
         return probe
 
     def split(self, data: Any, *, fraction: float, seed: int) -> Data:

@@ -1,15 +1,14 @@
 """Segmentation: images and their masks, as crops to learn from and as whole images."""
 
-from pathlib import Path
 from typing import Any
 
 from nommer.data.formats.labelled import split_randomly
 from nommer.data.formats.masks import read_mask_folders
+from nommer.data.formats.source import Source
 from nommer.data.mask_audit import audit_masks, read_pairs
 from nommer.data.module import ImageData, Loading
 from nommer.data.segmentation import SegmentationData
 from nommer.models.segmentation import Segmenter
-from nommer.settings.labels import LabelOptions
 from nommer.settings.segmentation import JointAugmentation
 from nommer.settings.train import TrainSettings
 from nommer.tasks.data import Auditing, Data, Found, TaskData
@@ -20,16 +19,9 @@ from nommer.tasks.segmentation.results import describe_labels
 class SegmentationSource(TaskData):
     """Images and masks."""
 
-    def read(
-        self,
-        root: Path,
-        *,
-        classes: Path | None,
-        class_names: tuple[str, ...] | None = None,
-        labels: LabelOptions = LabelOptions(),
-    ) -> Data:
-        """Find the pairs of images and masks under `root`."""
-        return read_mask_folders(root, classes=classes, class_names=class_names, options=labels)
+    def read(self, source: Source, class_names: tuple[str, ...] | None = None) -> Data:
+        """Return the pairs of images and masks."""
+        return read_mask_folders(source, class_names)
 
     def split(self, data: Any, *, fraction: float, seed: int) -> Data:
         """Hold back a fraction of the images."""
