@@ -12,7 +12,7 @@ from PIL import Image
 from nommer.predictions import Classification, Failure, Segmentation
 from nommer.settings.pixel_range import Reading
 from nommer.tasks.classification.results import save_pictures, save_predictions
-from nommer.tasks.results import unique_names
+from nommer.tasks.names import unique_names
 from nommer.tasks.segmentation.results import save_segmentations
 
 

@@ -79,6 +79,7 @@ def predict_images(settings: PredictCall) -> PredictionResult:
         refuse_options("inference", settings.inference, task.name)
     precision = precision_for(model, settings.precision, run_of(Path(chosen)), settings.device)
     computation = computation_of(model, precision, settings.device)
+    labels = task.results.label_writer(model, settings)
     folder = results_folder(
         Path(chosen), "predict", settings.out, overwrite=settings.overwrite, images=paths
     )
@@ -89,4 +90,5 @@ def predict_images(settings: PredictCall) -> PredictionResult:
     for issue in look_at_range(paths, model.preprocessing.reading):
         notice(f"{issue.what}; train with --pixels.range, or give images scaled to 16 bits")
     with autocast(torch_device(settings.device), precision), exact_float32():
-        return PredictionResult(task.results.save_answers(model, sources, folder, settings), folder)
+        answers = task.results.save_answers(model, sources, folder, settings, labels=labels)
+        return PredictionResult(answers, folder)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from itertools import groupby
 from typing import Any, cast
 
 import torch
@@ -18,8 +19,10 @@ from nommer.models.object_masks import encode_pixels, paste_mask
 from nommer.models.rcnn import RCNN, ObjectNetwork
 from nommer.models.rcnn import Image as ImageTensor
 from nommer.models.recogniser import Recogniser, View
+from nommer.models.tiles import Window, in_batches, merge, place, windows_over
 from nommer.predictions import Detections, Failure
 from nommer.settings.choices import Channels
+from nommer.settings.inference import Inference
 from nommer.settings.rcnn import RCNNProtocol
 
 
@@ -128,6 +131,7 @@ class Detector(Recogniser):
         *,
         threshold: float | None = None,
         most: int | None = None,
+        inference: Inference = Inference(),
         channels: Channels = "rgb",
         allow_urls: bool = False,
     ) -> list[Detections | Failure]:
@@ -142,6 +146,7 @@ class Detector(Recogniser):
             threshold: least score of an answer, 0 to 1. By default the protocol's, 0.05 as
                 published.
             most: answers per image. By default the protocol's, 100 as published.
+            inference: whole, or in windows that are merged.
             channels: order of the colours of arrays and tensors; "bgr" as OpenCV reads them.
             allow_urls: fetch images that are named by https addresses.
 
@@ -150,7 +155,8 @@ class Detector(Recogniser):
                 out of range.
         """
         sources = sources_of(images, channels=channels, allow_urls=allow_urls)
-        return list(self.predict_stream(sources, threshold=threshold, most=most))
+        answers = self.predict_stream(sources, threshold=threshold, most=most, inference=inference)
+        return list(answers)
 
     def predict_stream(
         self,
@@ -158,17 +164,85 @@ class Detector(Recogniser):
         *,
         threshold: float | None = None,
         most: int | None = None,
+        inference: Inference = Inference(),
     ) -> Iterator[Detections | Failure]:
         """As `predict`, one answer after the other, with one image in memory."""
 
         def answer(name: str, image: Image.Image) -> Detections | None:
-            size, prepared = (image.height, image.width), self.preprocessing(image)
-            found = self.detect(prepared, size=size, threshold=threshold, most=most)
+            found = self.find(image, threshold=threshold, most=most, inference=inference)
             return None if found is None else replace(found, source=name)
 
         return self.answer_each(sources, answer)
 
+    def find(
+        self,
+        image: Image.Image,
+        *,
+        threshold: float | None = None,
+        most: int | None = None,
+        inference: Inference = Inference(),
+    ) -> Detections | None:
+        """Return the objects in an RGB image, seen whole or in windows; see `predict`.
+
+        None where the network's scores are NaN or infinite.
+        """
+        inference.check_objects()
+        size = (image.height, image.width)
+        if inference.mode != "slide":
+            return self.detect(self.preprocessing(image), size=size, threshold=threshold, most=most)
+        side = inference.window or self.preprocessing.short_side
+        windows = windows_over(size, side, inference.overlap)
+        if len(windows) > 1:
+            windows.append(Window(0, 0, image.width, image.height))
+        threshold, most = self._limits(threshold, most)
+        parts: list[dict[str, Tensor]] = []
+        for window, prepared, found in self._in_windows(image, windows, threshold, most):
+            if found is None:
+                return None
+            parts.append(place(found, (prepared.shape[-2], prepared.shape[-1]), window, size))
+        return self._as_answer(merge(parts, nms=self.network.protocol.nms, most=most), size)
+
+    def _in_windows(
+        self, image: Image.Image, windows: Sequence[Window], threshold: float, most: int
+    ) -> Iterator[tuple[Window, Tensor, dict[str, Tensor] | None]]:
+        """Yield every window with what the network saw and found there, some at a time."""
+        for shape, alike in groupby(windows, lambda window: window.sides):
+            seen = self.preprocessing.size(shape[1], shape[0])
+            for group in in_batches(list(alike), seen):
+                prepared = [self.preprocessing(window.crop(image)) for window in group]
+                found = self._found(prepared, threshold, most)
+                yield from zip(group, prepared, found or [None] * len(group), strict=True)
+
     @torch.inference_mode()
+    def _found(
+        self, prepared: Sequence[Tensor], threshold: float, most: int
+    ) -> list[dict[str, Tensor]] | None:
+        """Return what the network finds in images of one size; None where scores are NaN."""
+        try:
+            with evaluating(self) as model:
+                return model.network.detect(
+                    [image.to(self.device, self.dtype) for image in prepared],
+                    threshold=threshold,
+                    most=most,
+                )
+        except FloatingPointError:
+            return None
+
+    def _limits(self, threshold: float | None, most: int | None) -> tuple[float, int]:
+        """Return least score and number of answers, by default the protocol's.
+
+        Raises:
+            InputError: a threshold that is not from 0 to 1, or fewer than one answer asked for.
+        """
+        protocol = self.network.protocol
+        threshold = protocol.threshold if threshold is None else threshold
+        most = protocol.most if most is None else most
+        if not 0 <= threshold <= 1:
+            raise InputError(f"threshold must be from 0 to 1, got {threshold}")
+        if most < 1:
+            raise InputError(f"most must be 1 or more, got {most}")
+        return threshold, most
+
     def detect(
         self,
         image: ImageTensor,
@@ -187,29 +261,18 @@ class Detector(Recogniser):
         Raises:
             InputError: a threshold that is not from 0 to 1, or fewer than one answer asked for.
         """
-        protocol = self.network.protocol
-        threshold = protocol.threshold if threshold is None else threshold
-        most = protocol.most if most is None else most
-        if not 0 <= threshold <= 1:
-            raise InputError(f"threshold must be from 0 to 1, got {threshold}")
-        if most < 1:
-            raise InputError(f"most must be 1 or more, got {most}")
-        try:
-            with evaluating(self) as model:
-                (found,) = model.network.detect(
-                    [image.to(self.device, self.dtype)], threshold=threshold, most=most
-                )
-        except FloatingPointError:
+        found = self._found([image], *self._limits(threshold, most))
+        if found is None:
             return None
-        return self._at_size(found, (image.shape[-2], image.shape[-1]), size)
+        scales = torch.tensor(
+            [size[1] / image.shape[-1], size[0] / image.shape[-2]] * 2, dtype=torch.float64
+        )
+        boxes = found[0]["boxes"].cpu().double() * scales
+        return self._as_answer(found[0] | {"boxes": boxes}, size)
 
-    def _at_size(
-        self, found: dict[str, Tensor], seen: tuple[int, int], size: tuple[int, int]
-    ) -> Detections:
-        """Return the objects in an image seen at one size, in pixels of another."""
-        scales = torch.tensor([size[1] / seen[1], size[0] / seen[0]] * 2, dtype=torch.float64)
-        boxes = found["boxes"].cpu().double() * scales
-        boxes = boxes.minimum(torch.tensor([size[1], size[0]] * 2, dtype=torch.float64))
+    def _as_answer(self, found: dict[str, Tensor], size: tuple[int, int]) -> Detections:
+        """Return objects whose boxes are in pixels of the image, of height and width `size`."""
+        boxes = found["boxes"].minimum(torch.tensor([size[1], size[0]] * 2, dtype=torch.float64))
         masks = None
         if self.network.has_masks:
             pairs, threshold = (

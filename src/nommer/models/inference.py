@@ -199,7 +199,7 @@ def _slide(
     padded = _pad(image, network)
     cells = [side // network.stride for side in padded.shape[-2:]]
     sides = [min(window // network.stride, count) for count in cells]
-    tops, lefts = (_starts(count, side, overlap) for count, side in zip(cells, sides, strict=True))
+    tops, lefts = (starts(count, side, overlap) for count, side in zip(cells, sides, strict=True))
     ramp = _ramp(sides[0], image.device)[:, None]
     total, weights = (
         image.new_zeros(network.num_classes, sides[0], cells[1]),
@@ -242,8 +242,8 @@ def _pad(image: Images, network: DenseNetwork) -> NextImages:
     return F.pad(image, (0, right - image.shape[-1], 0, bottom - image.shape[-2]))
 
 
-def _starts(cells: int, side: int, overlap: float) -> list[int]:
-    """Return where windows of `side` cells begin so that they cover all `cells` evenly.
+def starts(cells: int, side: int, overlap: float) -> list[int]:
+    """Return where windows of `side` cells, or pixels, begin so that they cover all evenly.
 
     They overlap enough.
     """

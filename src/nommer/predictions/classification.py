@@ -3,15 +3,20 @@
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from PIL import Image, ImageDraw
 
+from nommer.extras import require
 from nommer.fonts import lettering_for
 from nommer.predictions.answer import Answer
 from nommer.predictions.drawing import LETTERS, LINE, MARGIN, enlarged
 from nommer.predictions.parts import Parts
 from nommer.predictions.picture import Picture
+
+if TYPE_CHECKING:
+    import supervision as sv
 
 
 @dataclass(frozen=True, repr=False)
@@ -86,6 +91,18 @@ class Classification(Answer):
             else {"classes": list(self.chosen), "threshold": self.threshold}
         )
         return {"image": self.source, **multi_label, "top": top}
+
+    def to_supervision(self) -> "sv.Classifications":
+        """Return the probability of every class as the package supervision has it.
+
+        Raises:
+            InputError: supervision is not installed.
+        """
+        supervision = require("supervision", "data", "to_supervision")
+        return supervision.Classifications(
+            class_id=np.arange(len(self.class_names)),
+            confidence=np.array(self.probabilities, np.float32),
+        )
 
     def sure(self) -> "Classification":
         """Return the answer as it is."""

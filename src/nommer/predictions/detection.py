@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from faster_coco_eval.core import mask as coco_masks
@@ -12,9 +12,13 @@ from PIL import Image, ImageDraw
 
 from nommer.fonts import lettering_for
 from nommer.predictions.answer import Answer
+from nommer.predictions.conversion import from_supervision, to_supervision
 from nommer.predictions.drawing import LETTERS, LINE, OPACITY, class_colour, enlarged
 from nommer.predictions.parts import Parts
 from nommer.predictions.picture import Picture
+
+if TYPE_CHECKING:
+    import supervision as sv
 
 SURE = 0.5
 """Least score of objects that count as found, where no data say a better one."""
@@ -171,6 +175,39 @@ class Detections(Answer):
         return "".join(
             f"{numbers[label]} {' '.join(f'{value:.6f}' for value in box)}\n" for label, box in rows
         )
+
+    def to_supervision(self) -> "sv.Detections":
+        """Return the objects as the package supervision has them.
+
+        Raises:
+            InputError: supervision is not installed.
+        """
+        masks = None if self.masks is None else [self.mask(index) for index in range(len(self))]
+        return to_supervision(
+            self.boxes, self.labels, self.class_names, scores=self.scores, masks=masks
+        )
+
+    @classmethod
+    def from_supervision(
+        cls,
+        found: "sv.Detections",
+        *,
+        class_names: Sequence[str] | None = None,
+        size: tuple[int, int] | None = None,
+        source: str = "image",
+    ) -> "Detections":
+        """Return supervision's detections as an answer, the best first; without scores all at 1.
+
+        Args:
+            found: with class ids.
+            class_names: that the ids index; by default the names that `found` has.
+            size: height and width of the image; by default those of the masks.
+            source: the image's path.
+
+        Raises:
+            InputError: class names or the size are not known, or an id has no name.
+        """
+        return cls(source, **from_supervision(found, class_names, size))
 
     def plot(self, image: Image.Image, *, with_scores: bool = True) -> Image.Image:
         """The RGB image with the objects' boxes, names and scores, and their masks tinted.

@@ -20,8 +20,9 @@ def outlines(mask: np.ndarray) -> list[np.ndarray]:
     heads = _edges(mask.astype(bool))
     found = []
     while heads:
-        corner = next(iter(heads))
-        found.append(_follow(heads, corner))
+        # where two outlines touch, the first return need not be the end
+        simple = (corner for corner, steps in heads.items() if len(steps) == 1)
+        found.append(_follow(heads, next(simple, next(iter(heads)))))
     return sorted(found, key=lambda points: -abs(_area(points)))
 
 

@@ -3,16 +3,20 @@
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from nommer.fonts import lettering_for
 from nommer.predictions.answer import Answer
+from nommer.predictions.conversion import to_supervision
 from nommer.predictions.drawing import LETTERS, LINE, MARGIN, OPACITY, enlarged
 from nommer.predictions.parts import Parts
 from nommer.predictions.picture import Picture
+
+if TYPE_CHECKING:
+    import supervision as sv
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -70,6 +74,17 @@ class Segmentation(Answer):
         The image, its size in pixels and the share of each class that occurs.
         """
         return self.summary().to_dict()
+
+    def to_supervision(self) -> "sv.Detections":
+        """Return the region of every class that occurs, the largest first, as supervision has it.
+
+        Raises:
+            InputError: supervision is not installed.
+        """
+        labels = np.array([self.class_names.index(name) for name in self.shares])
+        masks = [self.labels == label for label in labels]
+        boxes = np.array([_box_of(mask) for mask in masks])
+        return to_supervision(boxes, labels, self.class_names, masks=masks)
 
     def index_image(self) -> Image.Image:
         """The labels as a grey image (mode L): the value of a pixel is its class."""
@@ -132,6 +147,12 @@ class Segmentation(Answer):
     def save(self, path: Path, image: Image.Image) -> None:
         """Write the overlay with its legend to `path`."""
         self.plot(image).save(path)
+
+
+def _box_of(mask: np.ndarray) -> tuple[int, int, int, int]:
+    """Return left, upper, right and lower end of the pixels of a mask."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 @dataclass(frozen=True, repr=False)

@@ -22,3 +22,6 @@ OnBadSample: TypeAlias = Literal["auto", "error", "skip"]
 
 Channels: TypeAlias = Literal["rgb", "bgr"]
 """Order of the colours of arrays and tensors; OpenCV's is bgr."""
+
+AsForm: TypeAlias = Literal["auto", "coco", "yolo", "voc", "folders", "table", "masks"]
+"""Forms in which answers are written as labelled images."""

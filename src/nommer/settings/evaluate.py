@@ -52,7 +52,8 @@ class EvaluateSettings(Settings):
     overwrite: bool = False
     """Delete earlier results in --out."""
     inference: Takes[Inference, Mapping[str, Any]] = given(Inference())
-    """The way of a segmenter over an image: whole or in windows, scales, mirrored."""
+    """The way of a segmenter or detector over an image: whole or in windows; of a segmenter also
+    scales, mirrored."""
     labels: Takes[LabelOptions, Mapping[str, Any]] = given(LabelOptions())
     """Labels where data leave them open. By default as the run has them for its own data."""
 

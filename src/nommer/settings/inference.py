@@ -1,4 +1,4 @@
-"""The way of a segmenter over an image."""
+"""The way of a segmenter or a detector over an image."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -9,7 +9,7 @@ from nommer.settings.schema import Settings
 
 @dataclass(frozen=True, kw_only=True)
 class Inference(Settings):
-    """How every pixel of an image gets its scores.
+    """How every pixel of an image gets its scores, or its objects are found.
 
     Raises:
         InputError: a value out of range; the message names it.
@@ -19,16 +19,18 @@ class Inference(Settings):
 
     mode: Literal["auto", "whole", "slide"] = "auto"
     """The whole image at once, or a sliding window; auto takes images of up to two million pixels
-    whole.
+    whole, and all for a detector. slide shows a detector windows and the whole image, and merges.
     """
     window: int | None = None
-    """Side of the sliding window in pixels. By default the side of the training crops."""
+    """Side of the sliding window in pixels, for a detector in pixels of the image file. By default
+    the side of the training crops, or the short side at which a detector sees images."""
     overlap: float = 1 / 3
     """Share of a window that the next one covers too, at least."""
     scales: tuple[float, ...] = (1.0,)
-    """Sizes at which the image is looked at, in its usual size; the probabilities are averaged."""
+    """Sizes at which a segmenter looks at the image, in its usual size; the probabilities are
+    averaged."""
     flip: bool = False
-    """Look at the mirrored image too."""
+    """Have a segmenter look at the mirrored image too."""
 
     def check(self) -> None:
         """Refuse values out of range."""
@@ -40,3 +42,13 @@ class Inference(Settings):
             raise InputError(
                 f"inference.scales must be numbers from 0.1 to 10, at least one, got {self.scales}"
             )
+
+    def check_objects(self) -> None:
+        """Refuse what a detector does not do.
+
+        Raises:
+            InputError: several scales, or mirrored images.
+        """
+        if self.scales != (1.0,) or self.flip:
+            name = "flip" if self.flip else "scales"
+            raise InputError(f"inference.{name}: is for segmenters; leave it out for a detector")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nommer.errors import InputError, check_minimum
-from nommer.settings.choices import Channels, Precision
+from nommer.settings.choices import AsForm, Channels, Precision
 from nommer.settings.inference import Inference
 from nommer.settings.schema import Settings, Takes, given, required
 
@@ -41,7 +41,8 @@ class PredictSettings(Settings):
     overwrite: bool = False
     """Delete earlier results in --out."""
     inference: Takes[Inference, Mapping[str, Any]] = given(Inference())
-    """The way of a segmenter over an image: whole or in windows, scales, mirrored."""
+    """The way of a segmenter or detector over an image: whole or in windows; of a segmenter also
+    scales, mirrored."""
     threshold: float | None = None
     """Least score of an answer, 0 to 1: of a detector, or of a class where an image may have
     several. By default 0.05 of a detector, 0.5 of classes."""
@@ -51,6 +52,14 @@ class PredictSettings(Settings):
     """Number format of the computation. auto is the run's own, and for other models bf16 on a GPU
     that can and 32 elsewhere."""
 
+    as_data: Takes[Path | None, str] = given(None)
+    """New folder for the images with the answers as labels: data that check accepts and train
+    takes."""
+    as_form: AsForm = "auto"
+    """Form of --as-data; auto is coco for objects, folders for classes, table where an image may
+    have several, masks for pixels."""
+    confidences: bool = False
+    """Write scores behind YOLO's lines, for other programs; check drops such lines."""
     allow_urls: bool = False
     """Fetch images that are named by https addresses, each of up to 64 MiB."""
 
@@ -58,6 +67,9 @@ class PredictSettings(Settings):
         """Refuse values out of range."""
         for name in ("top", "batch_size", "most"):
             check_minimum(name.replace("_", "-"), getattr(self, name), 1)
+        if self.as_data is None and (self.as_form != "auto" or self.confidences):
+            name = "--as-form" if self.as_form != "auto" else "--confidences"
+            raise InputError(f"{name}: says how answers are written as data; give --as-data FOLDER")
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise InputError(f"--threshold must be from 0 to 1, got {self.threshold}")
 

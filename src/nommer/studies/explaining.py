@@ -22,7 +22,7 @@ from nommer.progress import track
 from nommer.runs.results_folder import results_folder
 from nommer.settings.explain import ExplainSettings
 from nommer.studies.figures import sensitivity_figure
-from nommer.tasks.results import unique_names
+from nommer.tasks.names import unique_names
 
 if TYPE_CHECKING:
     from nommer.studies.study import StudyResult

@@ -1,24 +1,21 @@
 """A task's results on disk: evaluations, training batches, and answers to images."""
 
-import hashlib
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from itertools import tee
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from nommer.data.sources import ImageSource, source_name
+from nommer.data.sources import ImageSource
+from nommer.errors import InputError
 from nommer.predictions import Failure
 from nommer.progress import track
+from nommer.tasks.labels import LabelWriter
 
 if TYPE_CHECKING:
     from nommer.tasks.evaluation import Evaluation
 
 Given = TypeVar("Given")
-
-_LONGEST = 200
-"""Bytes of a name of a result, of the 255 that disks take, before a number and an ending."""
 
 
 class TaskResults(ABC):
@@ -28,6 +25,25 @@ class TaskResults(ABC):
     """The pictures that a run shows, by file name."""
     answer_options: ClassVar[frozenset[str]]
     """Options of `nommer predict` that do something, of those that not all tasks have."""
+    label_writers: ClassVar[tuple[type[LabelWriter], ...]] = ()
+    """The forms in which answers are written as labelled images, the usual one first."""
+
+    def label_writer(self, model: Any, settings: Any) -> LabelWriter | None:
+        """Return what writes the answers as data; None where that was not asked for.
+
+        Raises:
+            InputError: a form that such answers do not have, or a folder that is not free.
+        """
+        if settings.as_data is None:
+            return None
+        forms = {writer.form: writer for writer in self.label_writers}
+        form = next(iter(forms), "none") if settings.as_form == "auto" else settings.as_form
+        if form not in forms:
+            raise InputError(
+                f"--as-form {form}: answers of a model for {model.task} are written as "
+                f"{' or '.join(forms) or 'no data'}; leave it out or choose of these"
+            )
+        return forms[form](settings.as_data, model, confidences=settings.confidences)
 
     @abstractmethod
     def save_evaluation(
@@ -47,7 +63,13 @@ class TaskResults(ABC):
 
     @abstractmethod
     def save_answers(
-        self, model: Any, sources: Iterable[ImageSource], folder: Path, settings: Any
+        self,
+        model: Any,
+        sources: Iterable[ImageSource],
+        folder: Path,
+        settings: Any,
+        *,
+        labels: LabelWriter | None = None,
     ) -> Sequence[Any | Failure]:
         """Answer images one after the other, and write the answers into `folder`.
 
@@ -56,6 +78,7 @@ class TaskResults(ABC):
             sources: the images; those of an iterator are taken when their turn comes.
             folder: exists already.
             settings: of `nommer predict`.
+            labels: writes the answers as data too.
 
         Returns:
             What is small enough to be kept of the answers.
@@ -63,50 +86,23 @@ class TaskResults(ABC):
 
 
 def answered(
-    sources: Iterable[ImageSource], answer: Callable[[Iterable[ImageSource]], Iterable[Given]]
+    sources: Iterable[ImageSource],
+    answer: Callable[[Iterable[ImageSource]], Iterable[Given]],
+    labels: LabelWriter | None,
 ) -> Iterator[tuple[ImageSource, Given]]:
-    """Yield each source with its answer, as they come; only those of one batch are held."""
+    """Yield each source with its answer, as they come; only those of one batch are held.
+
+    All are written by `labels` too, where answers are to be data.
+    """
     total = len(sources) if isinstance(sources, Sized) else None
     ahead, behind = tee(sources)
-    yield from zip(behind, track(answer(ahead), total=total, what="predicting"), strict=True)
-
-
-def unique_names(sources: Sequence[ImageSource]) -> list[str]:
-    """Return a name for the result of each image, as `UniqueNames` finds them."""
-    names = UniqueNames()
-    return [names.of(source) for source in sources]
-
-
-class UniqueNames:
-    """Names for files of results, none twice.
-
-    A name is the file's own without the ending, where that is taken with the least free number
-    behind it. Small and capital letters are one, as some disks take them.
-    """
-
-    def __init__(self) -> None:
-        self._taken: set[str] = set()
-        self._next: dict[str, int] = {}
-
-    def of(self, source: ImageSource) -> str:
-        """Return the name for the result of this image; "image" for one without a file."""
-        plain = _shorten(Path(source_name(source)).stem)
-        name, stem = plain, plain.casefold()
-        while name.casefold() in self._taken:
-            number = self._next.get(stem, 2)
-            name, self._next[stem] = f"{plain}-{number}", number + 1
-        self._taken.add(name.casefold())
-        return name
-
-
-def _shorten(stem: str) -> str:
-    """Return a name without control characters that leaves room for a number and an ending."""
-    plain = re.sub(r"[\x00-\x1f\x7f/]", "_", stem)
-    encoded = plain.encode(errors="surrogateescape")
-    if len(encoded) <= _LONGEST:
-        return plain
-    tail = hashlib.sha256(encoded).hexdigest()[:8]
-    return f"{encoded[:_LONGEST].decode(errors='ignore')}-{tail}"
+    answers = track(answer(ahead), total=total, what="predicting")
+    for source, given in zip(behind, answers, strict=True):
+        if labels is not None:
+            labels.add(source, given)
+        yield source, given
+    if labels is not None:
+        labels.finish()
 
 
 def with_files(answers: Sequence[Any], files: Sequence[str]) -> list[dict[str, Any]]:

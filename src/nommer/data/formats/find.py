@@ -15,6 +15,7 @@ from nommer.data.formats import (
 )
 from nommer.data.formats.labelled import check_folder
 from nommer.data.formats.recognise import FORMATS, choose_format
+from nommer.data.formats.results import refuse_results
 from nommer.data.formats.source import Source
 from nommer.data.formats.unread import find_unread
 from nommer.data.image_paths import is_image_name, sub_folders, visible_files
@@ -39,6 +40,7 @@ def find_task(place: Source | Path) -> Task:
     """
     source = Source.of(place)
     root = source.root
+    refuse_results(root)
     if root.is_file() and source.once(box_tables.find_tables):
         return "detection"
     if source.labels.format == "folders":

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 from nommer.data.archives import find_archive
+from nommer.data.formats.results import refuse_results
 from nommer.data.image_paths import UNREAD_EXTENSIONS, is_folder, sub_folders
 from nommer.errors import InputError
 from nommer.shown import as_cell, cut, of_cell, quote
@@ -55,6 +56,7 @@ def check_folder(root: Path, layouts: str) -> None:
     Raises:
         InputError: no folder, or one of archives that are still to be unpacked.
     """
+    refuse_results(root)
     if not is_folder(root):
         found = (
             "holds no files"

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torchvision.transforms.v2.functional import to_pil_image
@@ -15,7 +15,10 @@ from nommer.files import write_csv, write_json
 from nommer.models.classification import Classifier
 from nommer.predictions import Classification, Failure
 from nommer.settings.pixel_range import Reading
-from nommer.tasks.results import TaskResults, UniqueNames, answered
+from nommer.tasks.classification.labels import FolderLabels
+from nommer.tasks.labels import LabelWriter
+from nommer.tasks.names import UniqueNames
+from nommer.tasks.results import TaskResults, answered
 
 if TYPE_CHECKING:
     from nommer.data.classification import ClassificationData
@@ -32,6 +35,7 @@ class ClassificationResults(TaskResults):
 
     plots = "curves.png, confusion_matrix.png, nominations.png, val_predictions.jpg"
     answer_options = frozenset({"top", "batch_size"})
+    label_writers: ClassVar[tuple[type[LabelWriter], ...]] = (FolderLabels,)
 
     def save_evaluation(
         self,
@@ -70,13 +74,19 @@ class ClassificationResults(TaskResults):
         plot_grid(shown, path)
 
     def save_answers(
-        self, model: Classifier, sources: Iterable[ImageSource], folder: Path, settings: Any
+        self,
+        model: Classifier,
+        sources: Iterable[ImageSource],
+        folder: Path,
+        settings: Any,
+        *,
+        labels: LabelWriter | None = None,
     ) -> Sequence[Classification | Failure]:
         """Write tables of the most probable classes, and annotated images."""
         if settings.threshold is not None:
             model.threshold = settings.threshold
         answer = partial(model.predict_stream, batch_size=settings.batch_size or 32)
-        answers = answered(sources, answer)
+        answers = answered(sources, answer, labels)
         if settings.pictures:
             reading = model.preprocessing.reading
             answers = save_pictures(answers, folder / "images", reading=reading)

@@ -10,7 +10,9 @@ from nommer.data.sources import ImageSource, open_any
 from nommer.files import write_csv, write_json, write_text
 from nommer.models.detection import Detector
 from nommer.predictions import Detections, Failure
-from nommer.tasks.results import UniqueNames, with_files
+from nommer.tasks.detection.labels import coco_annotations, coco_categories, coco_image
+from nommer.tasks.names import UniqueNames
+from nommer.tasks.results import with_files
 
 _COLUMNS = ("image", "class", "score", "left", "upper", "right", "lower", "error")
 
@@ -74,14 +76,10 @@ def _as_coco(answers: Sequence[Detections | Failure], model: Detector) -> dict[s
     for number, answer in enumerate(answers, start=1):
         if isinstance(answer, Failure):
             continue
-        height, width = answer.size
-        images.append({"id": number, "file_name": answer.source, "height": height, "width": width})
-        for found, area in zip(
-            answer.to_coco(number, model.category_ids), answer.areas.tolist(), strict=True
-        ):
-            annotations.append({"id": len(annotations) + 1, "area": area, "iscrowd": 0, **found})
-    classes = zip(model.category_ids, model.class_names, strict=True)
-    categories = [{"id": number, "name": name} for number, name in classes]
+        images.append(coco_image(answer, number, answer.source))
+        for found in coco_annotations(answer, number, model.category_ids):
+            annotations.append({"id": len(annotations) + 1, **found})
+    categories = coco_categories(model)
     return {"images": images, "annotations": annotations, "categories": categories}
 
 

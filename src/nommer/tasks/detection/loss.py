@@ -11,8 +11,10 @@ from nommer.acceleration.compile import compile_blocks
 from nommer.data.detection import DetectionBatch
 from nommer.data.formats.detection import as_coco
 from nommer.data.formats.objects import DetectionFolders, DetectionSample
+from nommer.data.images import decode
 from nommer.errors import InputError
 from nommer.models.detection import Detector
+from nommer.predictions import Detections
 from nommer.settings.inference import Inference
 from nommer.settings.optim import Optim
 from nommer.settings.train import TrainSettings
@@ -28,6 +30,7 @@ class DetectionModule(TaskModule):
     Args:
         model: the detector.
         truth: the data set to evaluate on, and its samples in order.
+        inference: images are seen whole, or in windows.
         **options: of `TaskModule`.
     """
 
@@ -45,9 +48,12 @@ class DetectionModule(TaskModule):
         model: Detector,
         *,
         truth: tuple[DetectionFolders, Sequence[DetectionSample]],
+        inference: Inference = Inference(),
         **options: Any,
     ) -> None:
         super().__init__(model, **options)
+        inference.check_objects()
+        self.inference = inference
         self.truth, self.samples = truth
         self.training_compiled = False
         """The blocks are compiled in place for training; evaluation runs them as they are."""
@@ -64,7 +70,8 @@ class DetectionModule(TaskModule):
     @classmethod
     def for_evaluation(cls, model: Detector, data: Any, inference: Inference) -> TaskModule:
         """Return the model without an optimiser that matters."""
-        return cls(model, truth=(data, data.samples()), optim=Optim(), lr=1.0)
+        truth = data, data.samples()
+        return cls(model, truth=truth, inference=inference, optim=Optim(), lr=1.0)
 
     def training_step(self, batch: DetectionBatch, batch_idx: int) -> Tensor:
         """The sum of the losses of proposals, boxes, classes and masks."""
@@ -86,12 +93,19 @@ class DetectionModule(TaskModule):
         index = int(batch.indices[0])
         sample = self.samples[index]
         with torch.compiler.set_stance("force_eager" if self.training_compiled else "default"):
-            found = self.model.detect(batch.images[0], size=batch.sizes[0])
+            found = self._find(batch, sample)
         if found is None:
             raise InputError(
                 f"{sample.path}: the model's scores for this image are NaN or infinite; lower --lr"
             )
         self.answers[index] = ImageAnswer.of(found, sample, self.truth.category_ids)
+
+    def _find(self, batch: DetectionBatch, sample: DetectionSample) -> Detections | None:
+        """Answer an image; windows are cut from its file, for the batch holds it shrunk."""
+        if self.inference.mode != "slide":
+            return self.model.detect(batch.images[0], size=batch.sizes[0])
+        image = decode(sample.path, self.model.preprocessing.reading)
+        return self.model.find(image, inference=self.inference)
 
     def on_validation_epoch_end(self) -> None:
         """Evaluate the answers of all processes together and log the numbers."""

@@ -76,6 +76,20 @@ class ImageAnswer:
             results=found.to_coco(sample.image_id, category_ids),
         )
 
+    def as_detections(self, class_names: tuple[str, ...], sample: DetectionSample) -> Detections:
+        """Return the answer to a sample, whose image has the size that the data say."""
+        runs = [entry.get("segmentation") for entry in self.results]
+        masks = tuple(one["counts"].encode("ascii") for one in runs if one is not None)
+        return Detections(
+            str(sample.path),
+            class_names,
+            (sample.size[1], sample.size[0]),
+            self.boxes.numpy(),
+            self.scores.numpy(),
+            self.labels.numpy(),
+            masks if runs and None not in runs else None,
+        )
+
 
 def match(answers: Sequence[ImageAnswer]) -> Matches:
     """Match detections to objects, the surest first, as COCO's evaluator does at one IoU."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -18,7 +18,9 @@ from nommer.files import write_csv, write_json
 from nommer.models.detection import Detector
 from nommer.predictions import Detections, Failure
 from nommer.tasks.detection.answers import save_detections
+from nommer.tasks.detection.labels import CocoLabels, VocLabels, YoloLabels
 from nommer.tasks.detection.matching import match
+from nommer.tasks.labels import LabelWriter
 from nommer.tasks.results import TaskResults, answered
 
 if TYPE_CHECKING:
@@ -39,7 +41,8 @@ class DetectionResults(TaskResults):
         "curves.png, precision_recall.png, confusion_matrix.png, nominations.png, "
         "val_predictions.jpg"
     )
-    answer_options = frozenset({"threshold", "most"})
+    answer_options = frozenset({"threshold", "most", "inference"})
+    label_writers: ClassVar[tuple[type[LabelWriter], ...]] = (CocoLabels, YoloLabels, VocLabels)
 
     def save_evaluation(
         self,
@@ -66,7 +69,7 @@ class DetectionResults(TaskResults):
         write_csv(out / "predictions.csv", rows)
         plot_precision_recall(report.boxes.precision, names, out / "precision_recall.png")
         plot_confusion(report.confusion, with_background, out / "confusion_matrix.png")
-        pictures = prediction_pictures(evaluation.samples, rows, model, threshold)
+        pictures = prediction_pictures(evaluation, rows, model, threshold)
         plot_rows(pictures, out / "val_predictions.jpg")
 
     def save_training_batch(self, data: "DetectionData", model: Detector, path: Path) -> None:
@@ -87,11 +90,19 @@ class DetectionResults(TaskResults):
         plot_rows([shown[i : i + 4] for i in range(0, len(shown), 4)], path)
 
     def save_answers(
-        self, model: Detector, sources: Iterable[ImageSource], folder: Path, settings: Any
+        self,
+        model: Detector,
+        sources: Iterable[ImageSource],
+        folder: Path,
+        settings: Any,
+        *,
+        labels: LabelWriter | None = None,
     ) -> Sequence[Detections | Failure]:
         """Write objects as JSON, CSV, COCO and YOLO have them, and annotated images."""
-        options = {"threshold": settings.threshold, "most": settings.most}
-        answers = answered(sources, partial(model.predict_stream, **options))
+        settings.inference.check_objects()
+        names = ("threshold", "most", "inference")
+        options = {name: getattr(settings, name) for name in names}
+        answers = answered(sources, partial(model.predict_stream, **options), labels)
         return save_detections(answers, folder, model=model, pictures=settings.pictures)
 
 
@@ -115,7 +126,7 @@ def image_row(sample: "DetectionSample", answer: "ImageAnswer", threshold: float
 
 
 def prediction_pictures(
-    samples: Sequence["DetectionSample"],
+    evaluation: "Evaluation",
     rows: Sequence[Mapping[str, Any]],
     model: Detector,
     threshold: float,
@@ -126,15 +137,20 @@ def prediction_pictures(
         order[i]
         for i in np.linspace(0, len(order) - 1, min(2 * _SHOWN, len(order))).round().astype(int)
     ]
-    pairs = [_pair(samples[i], rows[i], model, threshold) for i in chosen]
+    samples, answers = evaluation.samples, evaluation.answers
+    pairs = [_pair(samples[i], answers[i], rows[i], model, threshold) for i in chosen]
     return [[*one, *other] for one, other in zip(pairs[::2], [*pairs[1::2], []], strict=False)]
 
 
 def _pair(
-    sample: "DetectionSample", row: Mapping[str, Any], model: Detector, threshold: float
+    sample: "DetectionSample",
+    answered: "ImageAnswer",
+    row: Mapping[str, Any],
+    model: Detector,
+    threshold: float,
 ) -> list[tuple[Image.Image, str]]:
     image, objects = decode(sample.path, model.preprocessing.reading), sample.objects
-    (found,) = model.predict(image, threshold=threshold)
+    found = answered.as_detections(model.class_names, sample).at_least(threshold)
     size = (image.height, image.width)
     masks = (
         tuple(mask for mask in objects.masks if mask is not None)
@@ -145,9 +161,8 @@ def _pair(
     truth = Detections(
         "truth", model.class_names, size, objects.boxes, scores, objects.labels, masks or None
     )
-    answer = found.plot(image) if isinstance(found, Detections) else image
     caption = f"{row['found']} found, {row['missed']} missed, {row['false_alarms']} false alarms"
     return [
         (truth.plot(image, with_scores=False), f"{sample.path.name}: {row['objects']} objects"),
-        (answer, caption),
+        (found.plot(image), caption),
     ]

@@ -14,5 +14,6 @@ DETECTION = Task(
     studying=Later("nommer.tasks.detection.studying:STUDY", call=False),
     options=frozenset({"detection"}),
     largest_default_batch=4,
+    has_inference=True,
     synchronise_norms=True,
 )

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,6 +12,8 @@ from nommer.files import write_csv, write_json
 from nommer.models.classification import Classifier
 from nommer.predictions import Classification
 from nommer.tasks.classification.results import ClassificationResults
+from nommer.tasks.labels import LabelWriter
+from nommer.tasks.multi_label.labels import TableLabels
 
 if TYPE_CHECKING:
     from nommer.tasks.evaluation import Evaluation
@@ -27,6 +29,7 @@ class MultiLabelResults(ClassificationResults):
 
     plots = "curves.png, precision_recall.png, nominations.png, val_predictions.jpg"
     answer_options = frozenset({"top", "batch_size", "threshold"})
+    label_writers: ClassVar[tuple[type[LabelWriter], ...]] = (TableLabels,)
 
     def save_evaluation(
         self,

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from PIL import Image
@@ -17,7 +17,10 @@ from nommer.files import write_csv, write_json
 from nommer.models.segmentation import Segmenter
 from nommer.predictions import Failure, Segmentation, SegmentationSummary
 from nommer.settings.pixel_range import Reading
-from nommer.tasks.results import TaskResults, UniqueNames, answered, with_files
+from nommer.tasks.labels import LabelWriter
+from nommer.tasks.names import UniqueNames
+from nommer.tasks.results import TaskResults, answered, with_files
+from nommer.tasks.segmentation.labels import MaskLabels
 
 if TYPE_CHECKING:
     from nommer.data.formats.mask_pairs import MaskSample
@@ -37,6 +40,7 @@ class SegmentationResults(TaskResults):
 
     plots = "curves.png, iou.png, confusion_matrix.png, nominations.png, val_predictions.jpg"
     answer_options = frozenset({"inference"})
+    label_writers: ClassVar[tuple[type[LabelWriter], ...]] = (MaskLabels,)
 
     def save_evaluation(
         self,
@@ -77,13 +81,19 @@ class SegmentationResults(TaskResults):
         plot_rows(pair_up(rows), path, legend=legend_of(model))
 
     def save_answers(
-        self, model: Segmenter, sources: Iterable[ImageSource], folder: Path, settings: Any
+        self,
+        model: Segmenter,
+        sources: Iterable[ImageSource],
+        folder: Path,
+        settings: Any,
+        *,
+        labels: LabelWriter | None = None,
     ) -> Sequence[SegmentationSummary | Failure]:
         """Write labels of all pixels, overlays, and shares of the classes."""
         answer = partial(model.predict_stream, inference=settings.inference)
         write_json(folder / "classes.json", describe_labels(model.class_names, model.colours))
         return save_segmentations(
-            answered(sources, answer),
+            answered(sources, answer, labels),
             folder,
             pictures=settings.pictures,
             reading=model.preprocessing.reading,
