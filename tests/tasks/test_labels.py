@@ -11,6 +11,7 @@ from PIL import Image
 from scipy import ndimage
 
 import nommer
+from nommer.data.formats.source import Source
 from nommer.models.storage import save_model
 from nommer.predictions import Failure
 from nommer.settings.rcnn import RCNNProtocol
@@ -39,7 +40,8 @@ def predicted(tmp_path_factory, images):
             root / "model", images, out=root / "out", as_data=root / "data", **options
         )
         checked = nommer.check(root / "data", out=root / "check")
-        read = task_for(root / "data").data.read(root / "data", classes=None)
+        source = Source(root / "data")
+        read = task_for(source).data.read(source)
         told = json.loads((root / "data" / "as_data.json").read_text())
         answers = {a.source: a for a in result.predictions if not isinstance(a, Failure)}
         samples = {told["images"][read.name_of(s.path)]: s for s in read.samples()}

@@ -90,5 +90,6 @@ def predict_images(settings: PredictCall) -> PredictionResult:
     for issue in look_at_range(paths, model.preprocessing.reading):
         notice(f"{issue.what}; train with --pixels.range, or give images scaled to 16 bits")
     with autocast(torch_device(settings.device), precision), exact_float32():
-        answers = task.results.save_answers(model, sources, folder, settings, labels=labels)
+        also = {"labels": labels} if labels else {}
+        answers = task.results.save_answers(model, sources, folder, settings, **also)
         return PredictionResult(answers, folder)
