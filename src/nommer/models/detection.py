@@ -211,7 +211,10 @@ class Detector(Recogniser):
             for group in in_batches(list(alike), seen):
                 prepared = [self.preprocessing(window.crop(image)) for window in group]
                 found = self._found(prepared, threshold, most)
-                yield from zip(group, prepared, found or [None] * len(group), strict=True)
+                if found is None:
+                    yield group[0], prepared[0], None
+                    return
+                yield from zip(group, prepared, found, strict=True)
 
     @torch.inference_mode()
     def _found(

@@ -16,6 +16,7 @@ from nommer.models.features import FeatureExtractor, refusal
 from nommer.runs.folder import RunFolder
 from nommer.settings.pretrain import PretrainSettings
 from nommer.tasks.classification.results import ClassificationResults
+from nommer.tasks.labels import LabelWriter
 from nommer.zoo import CARD
 
 if TYPE_CHECKING:
@@ -59,7 +60,13 @@ class ImitationResults(ClassificationResults):
             write_text(run.model / CARD, card_of(settings, model, data, counts, facts, numbers))
 
     def save_answers(
-        self, model: Any, sources: Iterable[ImageSource], folder: Path, settings: Any
+        self,
+        model: Any,
+        sources: Iterable[ImageSource],
+        folder: Path,
+        settings: Any,
+        *,
+        labels: LabelWriter | None = None,
     ) -> NoReturn:
         """Refuse: there are no classes to answer with.
 
