@@ -29,6 +29,7 @@ from nommer.data.parallel import read_all
 from nommer.data.ranges import all_values, find_unused_range
 from nommer.data.turns import turn
 from nommer.errors import InputError
+from nommer.files import exists
 from nommer.settings.pixel_range import Reading
 
 _MEND = "correct the class file"
@@ -209,7 +210,7 @@ def read_pair(
     report = read_image(sample.path, whole=whole, reading=reading)
     if report.error or report.size is None:
         return PairReport(sample.path, error=report.error, image=report)
-    if not sample.mask.exists():
+    if not exists(sample.mask):
         endings = ", ".join(MASK_ENDINGS[:5])
         reason = f"has no mask: expected {sample.mask} (or with {endings} behind the name)"
         return PairReport(sample.path, error=reason, image=report)

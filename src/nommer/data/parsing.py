@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 import yaml
 
 from nommer.data.archives import read_bytes
+from nommer.files import plain_size
 
 _MEBI = 1 << 20
 
@@ -27,6 +28,21 @@ def read_text(path: Path, *, errors: str = "strict") -> str:
         ValueError: it is no UTF-8.
     """
     return read_bytes(path).decode("utf-8-sig", errors)
+
+
+def head_of(path: Path, size: int) -> str:
+    """Return the first `size` bytes of a plain file as text; "" where there is no such file.
+
+    What is no UTF-8 (or UTF-16 with a mark) is replaced: this is for a look, not for reading.
+    """
+    try:
+        plain_size(path)
+        with path.open("rb") as stream:
+            head = stream.read(size)
+    except OSError:
+        return ""
+    wide = head.startswith((b"\xff\xfe", b"\xfe\xff"))
+    return head.decode("utf-16" if wide else "utf-8-sig", errors="replace")
 
 
 def parse_json(content: str | bytes, **options: Any) -> Any:

@@ -7,6 +7,8 @@ import pytest
 from PIL import Image
 
 from nommer.data.formats.find import find_task
+from nommer.data.formats.mask_layouts import find_layout
+from nommer.data.formats.mask_pairs import pair_parts
 from nommer.data.formats.masks import read_mask_folders
 from nommer.data.formats.source import Source
 from nommer.errors import InputError
@@ -193,3 +195,20 @@ def test_a_format_that_is_passed_over_is_told_and_can_be_chosen(masked, herd, wr
     )
     assert find_task(Source(masked, labels=LabelOptions(format="coco"))) == "detection"
     assert not read_mask_folders(Source(masked, labels=LabelOptions(format="masks"))).issues
+
+
+def test_drives_field_of_view_is_not_taken_for_its_vessels(tmp_path):
+    for number in range(3):
+        for name in (
+            f"images/{number}_training.tif",
+            f"1st_manual/{number}_manual1.gif",
+            f"mask/{number}_training_mask.gif",
+        ):
+            path = tmp_path / "training" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    splits, issues = pair_parts(find_layout(Source(tmp_path)))
+    assert [sample.mask.name for sample in splits["train"]] == [
+        f"{n}_manual1.gif" for n in range(3)
+    ]
+    assert [issue.what for issue in issues] == ["another folder of masks"]

@@ -1,6 +1,7 @@
 """Folders that are no classes are refused, and those that are classes never."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 from nommer.data.formats.classification import read_classification
 from nommer.data.formats.find import find_task
 from nommer.data.formats.source import Source
+from nommer.data.formats.unread import find_unread
 from nommer.errors import InputError
 from nommer.settings.labels import LabelOptions
 
@@ -161,3 +163,143 @@ def test_an_archive_of_boxes_is_to_be_unpacked(tmp_path, pack):
     archive = pack(tmp_path / "data", tmp_path / "data.zip")
     with pytest.raises(InputError, match=r"look like detection .* unpack .*data.zip first"):
         read_classification(archive)
+
+
+def lay(root, *folders, telling=False, **options):
+    """Six numbered pictures in every folder."""
+    for folder in folders:
+        for number in range(6):
+            name = f"{folder.replace('/', '-')} {number}" if telling else f"{number:03}"
+            save(root / folder / f"{name}.png", seed=number, **options)
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg"])
+@pytest.mark.parametrize("mask", ["seg", "map", "CameraSeg"])
+def test_masks_in_colour_of_any_name_are_no_class(tmp_path, mask, ending):
+    palette = np.array([[0, 0, 0], [128, 64, 128], [0, 255, 64]], np.uint8)
+    lay(tmp_path, "rgb", size=(160, 128))
+    for number in range(6):
+        (tmp_path / mask).mkdir(exist_ok=True)
+        values = np.zeros((128, 160), int)
+        values[16:80, 16 + number : 120] = 1 + number % 2
+        Image.fromarray(palette[values]).save(tmp_path / mask / f"{number:03}.{ending}")
+    refused(tmp_path, f"{mask} holds flat-coloured images of a few values")
+
+
+def test_a_folder_of_masks_that_shares_numbers_is_no_class(tmp_path):
+    lay(tmp_path, "frames", "masks")
+    refused(tmp_path, "frames and masks hold 6 files of the same names")
+
+
+def test_masks_beside_the_images_of_class_folders_are_told(tmp_path):
+    for folder in ("benign", "malignant"):
+        for number in range(3):
+            save(tmp_path / folder / f"{folder} ({number}).png", seed=number)
+            save(tmp_path / folder / f"{folder} ({number})_mask.png", mode="L", values=2)
+    refused(tmp_path, "benign: holds images beside which lie others called _mask")
+
+
+@pytest.mark.parametrize(
+    ("folders", "reason"),
+    [
+        (["cat/train", "cat/val", "dog/train", "dog/val"], "train, val, which are splits"),
+        (["train_cats", "test_cats"], "test_cats and train_cats look like splits"),
+        (["trainA", "testA"], "testA and trainA look like splits"),
+        (["DET-train", "DET-val"], "DET-train and DET-val look like splits"),
+    ],
+)
+def test_splits_in_the_place_of_classes_are_told(tmp_path, folders, reason):
+    lay(tmp_path, *folders, telling=True)
+    refused(tmp_path, reason)
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [["mask", "no_mask"], ["training_shoes", "test_tubes"], ["trains", "valve"], ["a", "b"]],
+)
+def test_classes_of_such_names_are_classes(tmp_path, folders):
+    lay(tmp_path, *folders)
+    assert read_classification(tmp_path).class_names == tuple(sorted(folders))
+
+
+def test_drawings_beside_photographs_are_classes(tmp_path):
+    lay(tmp_path, "photo")
+    for number in range(6):
+        save(tmp_path / "drawing" / f"{number}.png", size=(50 + number, 32))
+        with Image.open(tmp_path / "drawing" / f"{number}.png") as image:
+            image.convert("P", colors=8).convert("RGB").save(image.filename)
+    assert read_classification(tmp_path).class_names == ("drawing", "photo")
+
+
+TOOLS = [
+    ("x.json", '[{"original_width": 4, "label": [{"rectanglelabels": ["cat"]}]}]', "Label Studio"),
+    ("x.csv", 'image,label\na,"[{""rectanglelabels"": [""cat""]}]"\n', "Label Studio"),
+    ("x.json", '[{"Labeled Data": "a.jpg", "Label": {}}]', "Labelbox"),
+    ("x.json", '{"instances": [{"className": "cat"}]}', "SuperAnnotate"),
+    ("x.json", '[{"data_units": {}}]', "Encord"),
+    ("x.json", '{"label_classes": [], "images": []}', "Hasty"),
+    ("x.json", '{"annotations": [{"label": "a", "coordinates": []}]}', "Dataloop"),
+    ("x.json", '[{"task_id": "1", "response": {}}]', "Scale"),
+    ("deep/er/x.json", '{"item": {}, "annotations": [{"bounding_box": {}}]}', "V7 Darwin"),
+    ("x.manifest", '{"source-ref": "s3://a"}', "SageMaker"),
+    ("x.odgt", '{"ID": "a", "gtboxes": []}', "CrowdHuman"),
+    ("x.jsonl", '{"suffix": "<loc0001>"}', "PaliGemma"),
+    ("x.jsonl", '{"image_url": "a", "label": [{"topX": 0.1}]}', "a tool that is not known"),
+    ("x.csv", "TRAIN,gs://a.jpg,cat,0,0,,,1,1,,\n", "AutoML"),
+    ("x.csv", "cat,1,2,3,4,a.jpg,40,32\ndog,1,2,3,4,b.jpg,40,32\n", "makesense.ai"),
+    ("first/x.csv", "index,shape-type,vertex-index\n", "napari"),
+    ("first/x.xml", "<Annotations><Annotation Id='1'><Region/></Annotation>", "Aperio"),
+    ("first/x.xml", "<ASAP_Annotations></ASAP_Annotations>", "ASAP"),
+    ("first/x.geojson", '{"features": [{"geometry": {}}]}', "QuPath"),
+    ("first/first000_seg.npy", "", "Cellpose"),
+    ("first/x.roi", "Iout", "ImageJ"),
+    ("first/gt/gt.txt", "1,1,912,484,97,109,1,1,1\n1,2,912,484,97,109,1,1,1\n", "MOT"),
+    ("first/x.txt", "684,8,273,116,0,0,0,0\n684,8,273,116,0,0,0,0\n", "VisDrone"),
+    (
+        "first/x.txt",
+        f"gsd:1\n{'1 2 3 4 5 6 7 8 ship 0' + chr(10)}{'1 2 3 4 5 6 7 8 ship 1'}",
+        "DOTA",
+    ),
+    ("first/x.txt", f"{'Car ' + ' '.join('12345678901234')}\nCar{' 1.5' * 14}\n", "KITTI"),
+    ("split/wider_face_train_bbx_gt.txt", "a.jpg\n1\n1 2 3 4 0 0 0 0 0 0\n", "WIDER FACE"),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "tool"), TOOLS)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_labels_of_tools_beside_folders_are_told(tmp_path, name, text, tool, encoding):
+    lay(tmp_path, "first", "second", telling=True)
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text(text.replace("\n", "\r\n"), encoding=encoding)
+    assert tool in (find_unread(tmp_path) or "nothing")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("about.json", '{"author": "x", "labels": ["a", "b"], "count": 12}'),
+        ("counts.csv", "class,count\nfirst,6\nsecond,6\n"),
+        ("first/first 0.txt", "a photograph of 3 cats\nsitting"),
+        ("list.txt", "1\n2\n3\n"),
+    ],
+)
+def test_other_files_beside_classes_are_no_labels(tmp_path, name, text):
+    lay(tmp_path, "first", "second", telling=True)
+    (tmp_path / name).write_text(text)
+    assert read_classification(tmp_path).problems == 0
+
+
+def test_unknown_files_beside_every_image_are_a_problem(tmp_path):
+    lay(tmp_path, "first", "second", telling=True)
+    for path in list(tmp_path.rglob("*.png")):
+        path.with_suffix(".ann").write_bytes(b"\0")
+    told = [issue for issue in read_classification(tmp_path).issues if issue.severity == "problem"]
+    assert len(told) == 1
+    assert "12 of 12 images have a file .ann beside them" in told[0].what
+
+
+def test_a_pipe_among_data_is_not_waited_for(tmp_path):
+    lay(tmp_path, "first", "second", telling=True)
+    for name in ("x.csv", "x.json", "train.txt", "first/first 0.xml", "first/x.txt"):
+        os.mkfifo(tmp_path / name)
+    assert read_classification(tmp_path).class_names == ("first", "second")

@@ -4,6 +4,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from nommer.data.audit import audit
 from nommer.data.formats.classification import read_classification
@@ -299,3 +300,25 @@ def test_lists_without_labels_are_not_passed_over_in_silence(photos, tmp_path):
 def test_labels_of_one_value_are_always_in_the_same_order():
     for labels in (["1", "01", "001", "0"], ["001", "0", "01", "1"]):
         assert sort_labels(labels) == ("0", "001", "01", "1")
+
+
+def test_roboflows_table_of_several_classes_beside_the_images_is_read(tmp_path):
+    for split in ("train", "valid"):
+        rows = ["filename, cat, dog"]
+        for number in range(3):
+            path = tmp_path / split / f"{split}{number}.png"
+            path.parent.mkdir(exist_ok=True)
+            Image.new("RGB", (32, 32), (number, 0, 0)).save(path)
+            rows.append(f"{path.name}, {number % 2}, 1")
+        (tmp_path / split / "_classes.csv").write_text("\r\n".join(rows), encoding="utf-8-sig")
+    assert find_task(tmp_path) == "multi-label classification"
+    data = read_classification(tmp_path)
+    assert data.class_names == ("cat", "dog")
+    assert {split: len(part) for split, part in data.splits.items()} == {"train": 3, "val": 3}
+
+
+def test_objects_in_json_are_no_classes(tmp_path):
+    rows = ["image,label", *(f'{n}.png,"[{{""x"": {n}, ""y"": 2}}]"' for n in range(3))]
+    (tmp_path / "labels.csv").write_text("\n".join(rows))
+    with pytest.raises(InputError, match=r"line 2: .* is no class, but an object in JSON"):
+        find_task(tmp_path / "labels.csv")

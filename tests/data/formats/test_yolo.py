@@ -405,3 +405,10 @@ def test_darknets_files_are_read_as_cvat_writes_them(tmp_path, prefix):
     (tmp_path / "obj.names").unlink()
     with pytest.raises(InputError, match=r"obj.names is not there; add it"):
         read_yolo(Source(tmp_path))
+
+
+@pytest.mark.parametrize("letters", ["9" * 300, "x" * 5000])
+def test_a_name_that_no_file_can_have_is_refused(root, letters):
+    with pytest.raises(InputError, match="correct the path") as refused:
+        describe(root, f"train: images/{letters}\nval: images/val\nnames: [cat, dog]\n")
+    assert len(str(refused.value)) < 1000

@@ -99,8 +99,11 @@ def _is_box_table(source: Source, path: Path) -> bool:
     """Tell if the first row is one of boxes."""
     if path.suffix.lower() not in (".csv", ".tsv"):
         return False
-    first = source.content(path)[:_MOST_BYTES].decode("utf-8-sig", errors="replace").lstrip()
-    row = first.splitlines()[:1]
+    try:
+        head = source.content(path)[:_MOST_BYTES]
+    except OSError:  # a pipe, or one that may not be read
+        return False
+    row = head.decode("utf-8-sig", errors="replace").lstrip().splitlines()[:1]
     return bool(row) and holds_boxes(_cells(path, row[0]))
 
 

@@ -11,13 +11,16 @@ documentation:
 - `img`, `mask` and `gt`: names that tutorials of salient objects and matting use;
 - `jpegimages`, `segmentationclass`: Pascal VOC's development kit; `segmentationclassaug`: SBD as
   DeepLab's code takes it; `segmentationclasspng`: labelme2voc.py of labelme before version 4;
+- `segmentationclasscontext`: Pascal-Context as MMSegmentation converts it;
+- `1st_manual`: DRIVE, whose folder `mask` is the field of view;
 - `pngimages`, `pedmasks`: Penn-Fudan, as torchvision's tutorial of detection takes it;
 - `leftimg8bit`, `gtfine`, `gtcoarse`: cityscapesScripts, README.
 """
 
 import re
+from itertools import chain
 
-from nommer.data.formats.labelled import Split, split_of
+from nommer.data.formats.labelled import SPLIT_FOLDERS, Split, split_of
 
 IMAGE_FOLDERS = (
     "images",
@@ -32,10 +35,12 @@ IMAGE_FOLDERS = (
 """Folders of images, those that are looked for first before others."""
 
 MASK_FOLDERS = (
+    "1st_manual",
     "masks",
     "segmentationclass",
     "segmentationclassaug",
     "segmentationclasspng",
+    "segmentationclasscontext",
     "annotations",
     "labels",
     "mask",
@@ -74,6 +79,8 @@ OTHER_FOLDERS = (
 )
 """Folders that label tools write beside those, and that no class is called by."""
 
+_SPLITS = "|".join(sorted(chain(*SPLIT_FOLDERS.values()), key=len, reverse=True))
+
 _FILE_KINDS = ("png", "jpg", "jpeg", "tif", "tiff", "bmp")
 
 ALL_FOLDERS = frozenset((*IMAGE_FOLDERS, *MASK_FOLDERS, *OTHER_FOLDERS))
@@ -93,3 +100,17 @@ def split_and_kind(name: str) -> tuple[Split | None, str]:
     words = kind_of(name).split("_")
     found = next((split for word in words if (split := split_of(word))), None)
     return found, "_".join(word for word in words if not split_of(word))
+
+
+def split_and_rest(name: str) -> tuple[Split | None, str]:
+    """Return the split that a folder's name begins or ends with, and the rest of the name.
+
+    `trainA`, `A-train` and `train_01` are of "train"; `training_shoes` too, which alone says
+    nothing.
+    """
+    plain = name.lower()
+    for pattern in (rf"({_SPLITS})[_\-. ]*(.+)", rf"(.+?)[_\-. ]+({_SPLITS})\d*"):
+        if found := re.fullmatch(pattern, plain):
+            word, rest = found.groups() if split_of(found[1]) else found.groups()[::-1]
+            return split_of(word), rest
+    return None, plain

@@ -21,7 +21,7 @@ from nommer.data.formats.labelled import (
     split_of,
 )
 from nommer.data.formats.oddities import find_oddities
-from nommer.data.formats.suspects import check_class_folders, image_files
+from nommer.data.formats.suspects import check_class_folders, find_unknown_labels, image_files
 from nommer.data.image_paths import (
     direct_files,
     is_folder,
@@ -123,6 +123,7 @@ def _read_split(
     check_names(folder, list(by_name), names, whose)
     samples, ignored = _list_samples(folder, by_name, names, must_fill=must_fill)
     issues += [no_image(path) for path in ignored]
+    issues += find_unknown_labels(folder, [sample.path for sample in samples], ignored)
     stray = _stray_images(folder)
     issues += [problem(path, "lies in no class folder", "left out") for path in stray]
     if not samples:

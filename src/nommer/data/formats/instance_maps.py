@@ -23,6 +23,7 @@ from nommer.data.images import ImageError, image_errors, open_image
 from nommer.data.masks import read_pixels
 from nommer.data.parallel import read_all
 from nommer.errors import InputError
+from nommer.files import exists
 from nommer.shown import quote
 
 LAYOUTS = """\
@@ -144,7 +145,7 @@ class _Map:
 def _read(pair: MaskSample) -> _Map:
     """Read an instance map; the objects are in the order of their numbers."""
     nothing = objects_in(np.zeros((0, 0), np.uint8))
-    if not pair.mask.exists():
+    if not exists(pair.mask):
         return _Map(nothing, upright_size(pair.path), f"has no instance map: expected {pair.mask}")
     try:
         values = read_pixels(pair.mask).values

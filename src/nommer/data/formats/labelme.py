@@ -29,6 +29,7 @@ from nommer.data.image_paths import direct_files, is_image_name, sub_folders
 from nommer.data.parallel import read_all
 from nommer.data.parsing import parse_json
 from nommer.errors import InputError
+from nommer.files import is_file
 from nommer.shown import quote
 
 LAYOUTS = "  DATA/*.jpg and DATA/*.json, or DATA/train/*.json   (labelme; JSON beside the images)"
@@ -96,7 +97,7 @@ def read_labelme(source: Source) -> DetectionFolders:
 
 
 def _read(source: Source, image: DescribedImage) -> DescribedImage:
-    if not image.file.is_file():
+    if not is_file(image.file):
         return without_file(image)
     try:
         content = _load(source, image.file)

@@ -160,7 +160,8 @@ def _split_first(root: Path) -> Layout | None:
     for split, folder in _by_split(root).items():
         images, masks = _images_and_masks(folder)
         if images and masks:
-            parts[split] = Part(images, masks)
+            naming = _DRIVE if masks.name.lower() == "1st_manual" else Naming()
+            parts[split] = Part(images, masks, naming=naming)
             others += _other_masks(folder, masks)
         elif images:
             unmatched.append(folder)
@@ -191,6 +192,8 @@ def _named_by_split(root: Path) -> Layout | None:
     return Layout(_with_lists(root, parts), is_camvid=is_camvid, issues=tuple(issues))
 
 
+_DRIVE = Naming(("_training", "_test"))
+
 _CITYSCAPES = Naming(
     ("_leftImg8bit",),
     ("_gtFine_labelIds",),
@@ -217,18 +220,18 @@ def _cityscapes(root: Path) -> Layout | None:
 
 def _side_by_side(root: Path) -> Layout | None:
     """Masks beside their images, told apart by `_mask` and the like behind the name."""
-    folders = {split: folder for split, folder in _by_split(root).items() if _paired_in(folder)}
-    folders = folders or ({"train": root} if _paired_in(root) else {})
+    folders = {split: folder for split, folder in _by_split(root).items() if paired_in(folder)}
+    folders = folders or ({"train": root} if paired_in(root) else {})
     if not folders:
         return None
     naming = Naming(("_img",))
     parts = {split: Part(folder, folder, naming=naming) for split, folder in folders.items()}
-    endings = [_paired_in(folder) for folder in folders.values()]
+    endings = [paired_in(folder) for folder in folders.values()]
     return Layout(parts, instances=all(ending in ("_masks", "_cp_masks") for ending in endings))
 
 
-def _paired_in(folder: Path) -> str:
-    """The ending by which most images directly in a folder are masks of the others, or ""."""
+def paired_in(folder: Path) -> str:
+    """Return the ending by which most images directly in a folder are masks of others, or ""."""
     stems = {path.stem for path in direct_files(folder) if is_image_name(path)}
     for ending in MASK_ENDINGS:
         bases = {stem.removesuffix(ending) for stem in stems if stem.endswith(ending)}

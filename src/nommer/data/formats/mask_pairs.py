@@ -12,6 +12,7 @@ from nommer.data.formats.mask_layouts import LAYOUTS, MASK_ENDINGS, Layout, Nami
 from nommer.data.image_paths import is_image_name, visible_files
 from nommer.data.parsing import read_text
 from nommer.errors import InputError
+from nommer.files import exists
 from nommer.shown import quote
 
 Key = tuple[str, ...]
@@ -73,7 +74,7 @@ def pair_parts(layout: Layout) -> tuple[dict[Split, tuple[MaskSample, ...]], lis
         if not samples:
             where, hint = (part.listed_in, "") if part.listed_in else (part.images, f"; {LAYOUTS}")
             raise InputError(f"{where}: no images of {quote(split)} here{hint}")
-        if split == "test" and not any(sample.mask.exists() for sample in samples):
+        if split == "test" and not any(exists(sample.mask) for sample in samples):
             issues += [
                 problem(str(s.path), "no image of this split has a mask", "left out")
                 for s in samples

@@ -104,7 +104,8 @@ def read_mask_folders(
     check_names(root, found.names, names)
     if len(names) < 2:
         raise InputError(
-            f"{root}: found one class, {quote(names[0])}, expected at least two; write a "
+            f"{root}: found {f'one class, {quote(names[0])}' if names else 'no class'}, expected "
+            "at least two; write a "
             f"{CLASS_FILES[0]}, {EXAMPLE}"
         )
     return MaskFolders(

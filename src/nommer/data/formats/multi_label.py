@@ -12,6 +12,7 @@ only some do, they are refused.
 """
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,9 @@ LAYOUTS = """accepted layouts for multi-label classification:
 _SEPARATORS = (";", "|")
 _DOUBTFUL = (",", " ")
 """Signs that may put classes apart, as in Kaggle's tables, or belong to their names."""
+
+_OBJECT = re.compile(r"\s*\[?\s*\{\s*[\"']")
+"""How an object, or a list of such, begins in JSON."""
 
 _VALUES = {"0": False, "1": True, "0.0": False, "1.0": True}
 
@@ -67,6 +71,12 @@ def find_tagging(
     column = columns["label"]
     plural = header is not None and header[column].lower() in PLURAL_NAMES
     cells = [row[column] for _, row in rows]
+    objects = [(where, row[column]) for where, row in rows if _OBJECT.match(row[column])]
+    if objects:
+        raise InputError(
+            f"{objects[0][0]}: {quote(objects[0][1])} is no class, but an object in JSON, as Label "
+            "Studio and others write them; export COCO or YOLO there"
+        )
     if cells and any(map(_is_list, cells)) and all(_is_list(cell) for cell in cells if cell):
         return Tagging(lambda row: _list_parts(row[column]))
     used = [sign for sign in _SEPARATORS if any(sign in cell for cell in cells)]

@@ -6,18 +6,29 @@ are refused, with the reason; `--labels.format folders` takes them for classes a
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Sequence
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
-from nommer.data.formats.folder_names import ALL_FOLDERS, kind_of, split_and_kind
-from nommer.data.formats.mask_layouts import MASK_ENDINGS
+from nommer.data.formats.folder_names import (
+    ALL_FOLDERS,
+    MASK_FOLDERS,
+    kind_of,
+    split_and_kind,
+    split_and_rest,
+)
+from nommer.data.formats.labelled import Issue, problem, split_of
+from nommer.data.formats.mask_layouts import MASK_ENDINGS, paired_in
 from nommer.data.formats.unread import find_unread, looks_like_yolo
-from nommer.data.image_paths import is_image_name, visible_files
+from nommer.data.image_paths import UNREAD_EXTENSIONS, is_image_name, sub_folders, visible_files
 from nommer.data.images import ImageError, image_errors, open_image
+from nommer.data.parsing import head_of
 from nommer.errors import InputError
+from nommer.files import is_dir
 
 _MOST_FOLDERS = 12
 """Folders of which pairs are compared: more are hardly images and masks."""
@@ -28,9 +39,22 @@ _SHARED = 0.8
 _TELLING_NAMES = 10
 """Names in common that are no mere numbering, from which on they cannot be chance."""
 _FEW_VALUES = 32
+_SIDE = 512
+"""Pixels of a side of a JPEG that is looked at."""
+_MOST, _FLAT = 0.9, 0.75
+"""Shares of a JPEG's pixels that the few values have, and that are like their neighbours."""
+_PACKED = np.array([1 << 16, 1 << 8, 1])
+"""Makes one number of a colour."""
+_STEP = 6
+"""Levels that neighbours in an area of one value differ at most, in a JPEG."""
 _GREY_MODES = ("1", "L", "P", "I;16", "I")
 
+_SIDECARS = (".txt", ".xmp", ".thm", ".aae", ".md", ".html", *UNREAD_EXTENSIONS)
+"""Files beside images that hold words, or the photograph in another form, but no places."""
+
 _ADVICE = "if these are classes, say --labels.format folders"
+
+_KINDS = ("grey or palette", "flat-coloured")
 
 Folders = dict[str, list[Path]]
 """The image files in each folder."""
@@ -50,8 +74,10 @@ def check_class_folders(root: Path, folder: Path, found: Folders) -> None:
     if root.is_dir() and (unread := find_unread(root)) is not None:
         raise InputError(f"{root}: {unread}; {_ADVICE}")
     _check_usual_names(folder, list(found))
+    _check_splits(folder, list(found))
     for name, files in found.items():
         _check_labels_beside(folder / name, files)
+        _check_inside(folder / name)
     if len(found) <= _MOST_FOLDERS:
         _check_pairs(folder, found)
 
@@ -71,6 +97,37 @@ def _is_part(name: str) -> bool:
     return split is not None and kind in ALL_FOLDERS
 
 
+def _check_splits(folder: Path, names: Sequence[str]) -> None:
+    """Refuse one class that is called by two splits, as `train_cat` and `test_cat` are."""
+    seen: dict[str, tuple[str, str]] = {}
+    for name in names:
+        split, rest = split_and_rest(name)
+        if split is None or not rest:
+            continue
+        other = seen.setdefault(rest, (split, name))
+        if other[0] != split:
+            raise InputError(
+                f"{folder}: folders {other[1]} and {name} look like splits of one class or of all, "
+                "not like classes; put a folder train and a folder val above the class folders; "
+                f"{_ADVICE}"
+            )
+
+
+def _check_inside(folder: Path) -> None:
+    """Refuse a class folder that holds splits, or masks of its images."""
+    splits = [child.name for child in sub_folders(folder) if split_of(child.name)]
+    if len(splits) > 1:
+        raise InputError(
+            f"{folder}: holds the folders {', '.join(splits)}, which are splits; put these above "
+            f"the class folders, as in {splits[0]}/{folder.name}; {_ADVICE}"
+        )
+    if is_dir(folder) and (ending := paired_in(folder)):
+        raise InputError(
+            f"{folder}: holds images beside which lie others called {ending} behind the same name, "
+            f"as masks are; move these away, or lay them out for segmentation; {_ADVICE}"
+        )
+
+
 def _check_labels_beside(folder: Path, images: Sequence[Path]) -> None:
     """Refuse images beside which files of the same names hold boxes."""
     for image in images[:_LOOKED_AT]:
@@ -85,8 +142,7 @@ def _check_labels_beside(folder: Path, images: Sequence[Path]) -> None:
 
 
 def _holds_labels(file: Path) -> bool:
-    with file.open("rb") as stream:
-        text = stream.read(1 << 16).decode("utf-8-sig", errors="replace")
+    text = head_of(file, 1 << 16)
     if file.suffix == ".txt":
         return looks_like_yolo(text)
     if file.suffix == ".xml":
@@ -102,20 +158,41 @@ def _check_pairs(folder: Path, found: Folders) -> None:
     }
     masks = [name for name, flags in looks.items() if flags and all(flags)]
     others = [name for name, flags in looks.items() if flags and not any(flags)]
-    if masks and others:
+    for mask, other in product(masks, others):
+        if "grey" not in looks[mask] and not _same_sizes(found[mask], found[other]):
+            continue  # drawings beside photographs are classes
+        if "JPEG" in looks[mask] and len(_shared(found[mask], found[other])) < 2:
+            continue
         raise InputError(
-            f"{folder}: {masks[0]} holds grey or palette images of a few values, as masks are, "
-            f"and {others[0]} does not; call the folders images and masks if they are, with "
-            f"masks named like their images; {_ADVICE}"
+            f"{folder}: {mask} holds {_KINDS['grey' not in looks[mask]]} images of a few values, "
+            f"as masks are, and {other} does not; call the folders images and masks if they are, "
+            f"with masks named like their images; {_ADVICE}"
         )
     for first, second in combinations(sorted(found), 2):
         shared = _shared(found[first], found[second])
-        if len(shared) >= 2 and (_are_telling(list(shared)) or _vary_together(shared)):
+        if len(shared) >= 2 and (
+            _one_is_called_masks(first, second)
+            or _are_telling(list(shared))
+            or _vary_together(shared)
+        ):
             raise InputError(
                 f"{folder}: {first} and {second} hold {len(shared)} files of the same names, such "
                 f"as {next(iter(shared))}, as images and their masks do; classes do not share "
                 f"their images; {_ADVICE}"
             )
+
+
+def _one_is_called_masks(*names: str) -> bool:
+    """Tell if one of two folders is called as masks are; of `mask` and `no_mask` none is."""
+    kinds = [kind_of(name) for name in names]
+    called = [kind for kind in kinds if kind in MASK_FOLDERS]
+    return len(called) == 1 and not all(called[0].rstrip("s") in kind for kind in kinds)
+
+
+def _same_sizes(first: Sequence[Path], second: Sequence[Path]) -> bool:
+    """Tell if the first images of two folders are of the same sizes."""
+    own, other = ({_size(path) for path in files[:_LOOKED_AT]} for files in (first, second))
+    return own == other
 
 
 def _shared(first: Sequence[Path], second: Sequence[Path]) -> dict[str, tuple[Path, Path]]:
@@ -151,17 +228,61 @@ def _size(path: Path) -> tuple[int, int] | None:
         return None
 
 
-def _looks_like_mask(path: Path) -> bool:
-    """Tell if an image is grey or has a palette, and holds but a few values, with more than one."""
+def _looks_like_mask(path: Path) -> str:
+    """Tell if an image holds but a few values, with more than one.
+
+    "grey" where it is grey or has a palette, "colour" where not, "JPEG" where these are blurred; ""
+    where it holds more.
+    """
     try:
         with image_errors(path), open_image(path) as image:
-            if image.mode not in _GREY_MODES or image.format == "JPEG":
-                return False
-            return 1 < len(np.unique(np.asarray(image))) <= _FEW_VALUES
+            if image.format in ("JPEG", "MPO"):
+                return "JPEG" if _is_flat(image) else ""
+            grey = image.mode in _GREY_MODES
+            pixels = np.asarray(image if grey else image.convert("RGB"))
     except ImageError:
+        return ""
+    kinds = np.unique(pixels if pixels.ndim == 2 else pixels @ _PACKED)
+    if not 1 < len(kinds) <= _FEW_VALUES:
+        return ""
+    return "grey" if grey else "colour"
+
+
+def _is_flat(image: Image.Image) -> bool:
+    """Tell if a JPEG is of flat areas in a few colours that are far from each other."""
+    image.draft("RGB", (_SIDE, _SIDE))
+    pixels = np.asarray(image.convert("RGB"), np.int32)[:_SIDE, :_SIDE]
+    flat = (np.abs(np.diff(pixels, axis=1)).max(axis=2) <= _STEP).mean()
+    bins, counts = np.unique((pixels + 16) // 32 @ _PACKED, return_counts=True)
+    order = np.argsort(counts)[::-1]
+    if len(bins) < 2 or flat < _FLAT:
         return False
+    few = counts[order[: _FEW_VALUES // 4]].sum() >= _MOST * counts.sum()
+    first, second = (bins[order[place]] // _PACKED % 256 for place in (0, 1))
+    return bool(few and np.abs(first - second).max() > 1)
 
 
 def image_files(folder: Path) -> list[Path]:
     """Return the image files in a folder, searched deeply."""
     return [path for path in visible_files(folder) if is_image_name(path)]
+
+
+def find_unknown_labels(
+    folder: Path, images: Sequence[Path], others: Sequence[Path]
+) -> list[Issue]:
+    """Tell of files that lie beside most images under the same names, and may be labels."""
+    bases = {path.with_suffix("") for path in images}
+    beside: dict[str, list[Path]] = defaultdict(list)
+    for path in others:
+        if path.with_suffix("") in bases and path.suffix.lower() not in _SIDECARS:
+            beside[path.suffix.lower()].append(path)
+    return [
+        problem(
+            folder,
+            f"{len(paths)} of {len(images)} images have a file {ending} beside them, such as "
+            f"{paths[0].name}, which is not read",
+            "left out; if these are labels of what is in the images, export COCO from their tool",
+        )
+        for ending, paths in beside.items()
+        if 2 * len(paths) >= len(images)
+    ]

@@ -19,16 +19,20 @@ from nommer.data.formats.labelled import SPLIT_FOLDERS, Issue, Split, shorten, s
 from nommer.data.formats.listed import NAME_FILES, Entry, collect, decode_text
 from nommer.data.formats.source import Source
 from nommer.data.formats.spelling import spelled
-from nommer.data.formats.table_rows import TABLES, Row, Table, read_table
+from nommer.data.formats.table_rows import PATH_NAMES, TABLES, Row, Table, read_table
 from nommer.data.image_paths import direct_files, sub_folders
 from nommer.errors import InputError
-from nommer.files import exists
+from nommer.files import exists, is_file
 from nommer.shown import quote
 
 LAYOUTS = f"""\
   DATA.csv or DATA.tsv with columns path and label, maybe split     (relative to the table)
   DATA/train.txt and DATA/val.txt with "path label" on each line    (or .csv, .tsv; maybe
-                                                                     {NAME_FILES[0]} with names)"""
+                                                                     {NAME_FILES[0]} with names)
+  DATA/train/_classes.csv beside the images, and val                (Roboflow, several classes)"""
+
+_BESIDE = "_classes.csv"
+"""Roboflow's table of several classes per image, in the folder of a split."""
 
 _ENDINGS = (*TABLES, ".txt")
 
@@ -49,7 +53,7 @@ def find_tables(source: Source) -> dict[Split, Path]:
     ):
         return {}
     found: dict[Split, Path] = {}
-    for split, path in _lists(root):
+    for split, path in (*_lists(root), *_lists_in_splits(source)):
         if not source.once(_has_labels, path):
             continue
         if split in found:
@@ -139,6 +143,21 @@ def _lists(folder: Path) -> list[tuple[Split, Path]]:
     return [(split, path) for path in files if (split := split_of(path.stem))]
 
 
+def _lists_in_splits(source: Source) -> list[tuple[Split, Path]]:
+    """Roboflow's `_classes.csv` beside the images of every split."""
+    folders = [
+        (split, folder) for folder in sub_folders(source.root) if (split := split_of(folder.name))
+    ]
+    files = [(split, folder / _BESIDE) for split, folder in folders]
+    return [(split, file) for split, file in files if is_file(file) and _names_files(source, file)]
+
+
+def _names_files(source: Source, file: Path) -> bool:
+    """Tell if the first column is of files, and not of the values in masks."""
+    first = source.content(file).decode("utf-8-sig", errors="replace").partition(",")[0]
+    return first.strip().lower() in PATH_NAMES
+
+
 def _unlabelled(source: Source) -> list[Issue]:
     """Lists of splits of which no list has labels; only those of "test" may be so.
 
@@ -170,7 +189,11 @@ def _exists(path: Path) -> bool:
 
 def _has_labels(source: Source, file: Path) -> bool:
     """Tell if the first line that is not empty has a second column; lists of names have none."""
-    first = next(filter(None, map(bytes.strip, BytesIO(source.content(file)))), b"")
+    try:
+        content = source.content(file)
+    except OSError:  # a pipe, or one that may not be read
+        return False
+    first = next(filter(None, map(bytes.strip, BytesIO(content))), b"")
     text = first.decode("utf-8", errors="replace")
     return len(text.replace(",", " ").replace(";", " ").split()) > 1
 

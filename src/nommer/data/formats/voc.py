@@ -27,6 +27,7 @@ from nommer.data.image_paths import direct_files, is_image_name, sub_folders, vi
 from nommer.data.parallel import read_all
 from nommer.data.parsing import parse_xml
 from nommer.errors import InputError
+from nommer.files import is_file
 from nommer.shown import quote
 
 LAYOUTS = """\
@@ -204,7 +205,7 @@ def _check_lists(
 
 def _read(source: Source, image: DescribedImage) -> DescribedImage:
     """Read the XML file of an image."""
-    if not image.file.is_file():
+    if not is_file(image.file):
         return without_file(image)
     try:
         tree = parse_xml(source.content(image.file, keep=False))

@@ -28,6 +28,7 @@ from nommer.data.formats.yolo_places import LabelFiles, Places
 from nommer.data.masks import ranges
 from nommer.data.parsing import read_text
 from nommer.errors import InputError
+from nommer.files import exists
 
 LAYOUTS = (
     "  DATA/data.yaml with names, train and val; DATA/images/train/*.jpg and "
@@ -125,7 +126,7 @@ class _Reader:
         """The lines about each image, or why they cannot be read; nothing without a file."""
         found: dict[Path, list[Line] | str] = {}
         for image, file in self.files.items():
-            if not file.exists():
+            if not exists(file):
                 done = "its image is taken to have no objects"
                 self.issues.append(problem(file, "no such label file", done))
                 continue

@@ -10,6 +10,8 @@ from nommer.data.formats.yolo_description import KEYS
 from nommer.data.image_paths import direct_files, is_image_name, visible_files
 from nommer.data.parsing import read_text
 from nommer.errors import InputError
+from nommer.files import exists, is_dir, is_file
+from nommer.shown import cut
 
 _NO_LABELS = ("classes.txt",)
 """Texts that label tools write among labels, in lower case."""
@@ -40,7 +42,7 @@ class Places:
                 []
                 if place is None
                 else self._listed(place)
-                if place.is_file()
+                if is_file(place)
                 else _images_in(place, issues)
             )
             if here:
@@ -58,7 +60,8 @@ class Places:
                     if place is None
                     else "holds no images of a kind that is read"
                 )
-                raise InputError(f"{self.file}: {split}: {value} {lack}; correct the path")
+                shown = cut(str(value), 200)
+                raise InputError(f"{self.file}: {split}: {shown} {lack}; correct the path")
         outside = [path for path in found if not path.is_relative_to(self.root)]
         if outside:
             raise InputError(
@@ -82,7 +85,7 @@ class Places:
         plain = [Path(os.path.abspath(path)) for path in tries]  # noqa: PTH100 - links stay what they are
         home = Path(os.path.abspath(self.root))  # noqa: PTH100
         inside = [self.root / path.relative_to(home) for path in plain if path.is_relative_to(home)]
-        return next((path for path in inside if path.exists()), None)
+        return next((path for path in inside if exists(path)), None)
 
     def _listed(self, file: Path) -> list[Path]:
         """The images that a list names, one a line, relative to the list or to the data."""
@@ -139,7 +142,7 @@ class LabelFiles:
     def _in_folder(self, folder: Path) -> dict[str, Path]:
         """The label files directly in a folder, by their names in lower case."""
         if folder not in self._folders:
-            files = direct_files(folder) if folder.is_dir() else []
+            files = direct_files(folder) if is_dir(folder) else []
             texts = [path for path in files if path.suffix.lower() == ".txt"]
             self._folders[folder] = {path.name.lower(): path for path in texts}
             if folder != self.root:  # where lists and descriptions lie
