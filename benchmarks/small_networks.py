@@ -38,13 +38,18 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from nommer.backbone.contexts import CONTEXTS
 from nommer.backbone.network import NomMer
+from nommer.backbone.nominator import Nomination
 from nommer.backbone.variants import VARIANTS
 from nommer.data.transforms import Preprocessing
 from nommer.files import write_json
 from nommer.models.classification import Classifier
 from nommer.models.networks import build_timm
 from nommer.models.storage import save_model
+from nommer.nominations.balance import balance_loss, equalise_contexts, recorded_scores
+from nommer.nominations.intervention import intervene
+from nommer.nominations.trace import NominationTrace
 from nommer.runs.results import environment
 
 CHANNELS = {"middle": 112, "last": 320}
@@ -79,6 +84,10 @@ class Settings:
     small_size: int
     augmentation: Augmentation
     precision: str = "bf16"
+    balance: float = 0.0
+    decided: float = 0.0
+    equal_contexts: bool = False
+    noise: tuple[float, float] = (1.0, 1.0)
 
     @property
     def answers(self) -> bool:
@@ -105,7 +114,10 @@ def build(settings: Settings, classes: int) -> nn.Module:
     config = replace(
         VARIANTS[settings.model], num_classes=classes, img_size=SIZE, **settings.network
     )
-    return NomMer(config)
+    network = NomMer(config)
+    if settings.equal_contexts:
+        equalise_contexts(network, SIZE)
+    return network
 
 
 class Student(nn.Module):
@@ -237,15 +249,31 @@ class Training:
             if progress == 1:
                 break
             self.schedule.step_update(int(progress * TICKS))
+            self.set_noise(progress)
             losses.append(self.step(batch))
             self.ema.update(self.student.network, step=self.done * self.steps + len(losses))
         return sum(losses) / max(1, len(losses))
 
+    def set_noise(self, progress: float) -> None:
+        """Scale the noise of the nominations as this part of the training has it."""
+        start, end = self.settings.noise
+        for module in self.student.modules():
+            if isinstance(module, Nomination):
+                module.noise_scale.fill_(start + (end - start) * progress)
+
     def step(self, batch: Batch) -> float:
         """One step of the optimiser; the loss."""
-        with self.autocast(), sdpa_kernel(SDPBackend.MATH):  # a tenth faster for sequences so short
+        recorded = recorded_scores(self.student)
+        with (
+            recorded as choices,
+            self.autocast(),
+            sdpa_kernel(SDPBackend.MATH),
+        ):  # a tenth faster for sequences so short
             scores, guesses = self.student(batch.images)
         loss = loss_of(self.settings, batch, scores, guesses)
+        if self.settings.balance or self.settings.decided:
+            weights = {"balance": self.settings.balance, "decided": self.settings.decided}
+            loss = loss + balance_loss(choices, **weights)
         self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.student.parameters(), 5.0)
@@ -263,6 +291,17 @@ class Training:
                 )
                 hits += torch.stack([right[:, 0].sum(), right.sum()])
         return tuple((hits / len(self.val)).tolist())
+
+    def nominations(self) -> dict[str, Any]:
+        """Shares of the contexts per block, and top-1 where one context is forced everywhere."""
+        network = self.ema.module
+        with NominationTrace(network) as trace:
+            self.judge()
+        found: dict[str, Any] = {"shares": trace.shares()}
+        for context in CONTEXTS:
+            with intervene(network, context):
+                found[f"top1_{context}"] = round(self.judge()[0], 4)
+        return found
 
     def run(self, judge_every: int) -> None:
         """All epochs that are left."""
@@ -292,6 +331,8 @@ class Training:
             "giga_macs": round(macs, 4),
             "parameters": sum(parameter.numel() for parameter in network.parameters()),
         }
+        if isinstance(network, NomMer):
+            found |= self.nominations()
         (self.out / "result.json").write_text(json.dumps(found, indent=1))
         self.write_model()
         print(self.out.name, found, flush=True)
@@ -350,6 +391,28 @@ def options() -> Iterator[tuple[str, dict[str, Any]]]:
         {"type": float, "default": 0.0, "help": "part of the training on smaller images"},
     )
     yield "--small-size", {"type": int, "default": 48, "help": "their side"}
+    yield (
+        "--balance",
+        {
+            "type": float,
+            "default": 0.0,
+            "help": "weight of the loss that keeps all contexts in use",
+        },
+    )
+    yield (
+        "--decided",
+        {"type": float, "default": 0.0, "help": "weight of the loss that makes tokens sure"},
+    )
+    yield "--equal-contexts", {"action": "store_true", "help": "contexts of one size at the start"}
+    yield (
+        "--noise",
+        {
+            "type": float,
+            "nargs": 2,
+            "default": (1.0, 1.0),
+            "help": "of the nominations, start and end",
+        },
+    )
     yield "--precision", {"choices": ["bf16", "32"], "default": "bf16"}
 
 

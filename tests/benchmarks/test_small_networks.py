@@ -94,3 +94,14 @@ def test_mixing_keeps_targets_a_distribution(script):
         wanted = (batch.targets * torch.arange(4.0)).sum(1)
         assert torch.allclose(batch.images.mean((1, 2, 3)), wanted, atol=1e-4)
         assert torch.allclose(batch.maps["last"].mean((1, 2, 3)), wanted, atol=1e-4)
+
+
+def test_balanced_contexts_are_told_with_what_forcing_one_costs(script, cache, tmp_path):
+    small = script("small_networks")
+    aids = {"balance": 0.1, "decided": 0.1, "equal_contexts": True, "noise": (2.0, 0.0)}
+    training = trained(small, cache, tmp_path / "balanced", **aids)
+    found = json.loads((tmp_path / "balanced" / "result.json").read_text())
+    assert all(sum(shares.values()) == pytest.approx(1) for shares in found["shares"].values())
+    assert {"top1_convolution", "top1_window", "top1_global"} <= set(found)
+    nominations = [m for m in training.student.modules() if isinstance(m, small.Nomination)]
+    assert all(0 <= nomination.noise_scale < 1 for nomination in nominations)

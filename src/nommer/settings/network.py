@@ -90,6 +90,12 @@ class NetworkOptions(Settings):
     """Scale of the nomination's noise at the start and at the end of training. 1 and 1 as
     published.
     """
+    balance: float = 0.0
+    """Weight of a loss that keeps all contexts in use over a batch. 0 as published."""
+    decided: float = 0.0
+    """Weight of a loss that makes tokens sure of their context. 0 as published."""
+    equal_contexts: bool = False
+    """Scale fresh contexts to outputs of one size; as published, the convolution's is larger."""
     grad_checkpointing: bool = False
     """Trade time for memory: recompute activations in the backward pass."""
     timm: dict[str, Any] | None = None
@@ -102,6 +108,9 @@ class NetworkOptions(Settings):
             raise InputError(
                 f"--network.position-scale must be 0 or more, got {self.position_scale}"
             )
+        for name in ("balance", "decided"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise InputError(f"--network.{name} must be 0 or more, got {getattr(self, name)}")
         for name, least in {"temperature": "above 0", "noise": "0 or more"}.items():
             pair = getattr(self, name)
             if not min(pair) >= 0 or (name == "temperature" and min(pair) == 0):
@@ -111,6 +120,11 @@ class NetworkOptions(Settings):
     def anneals(self) -> bool:
         """True where the nomination differs from the published one at any time of the training."""
         return (self.temperature, self.noise) != ((1.0, 1.0), (1.0, 1.0))
+
+    @property
+    def balances(self) -> bool:
+        """True where the nominations have a loss of their own."""
+        return self.balance > 0 or self.decided > 0
 
     def for_image_size(self, image_size: int) -> "NetworkOptions":
         """Return a copy with sizes filled in so that small images keep a useful grid."""

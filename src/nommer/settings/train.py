@@ -210,6 +210,10 @@ class TrainSettings(Settings):
             refuse_options("distillation", self.distillation, "a training without --teacher")
         elif self.compile:
             raise InputError("--compile: does not go with --teacher; leave one of both out")
+        if self.compile and self.network.balances:
+            raise InputError(
+                "--compile: does not go with --network.balance and decided; leave one of both out"
+            )
 
     def _check_stopping(self) -> None:
         if self.ema is not None and not 0 < self.ema < 1:

@@ -256,10 +256,11 @@ def pair_maps(own: Sequence[float], theirs: Sequence[float]) -> list[tuple[int, 
 
 @dataclass
 class Seen:
-    """A backbone's input and feature maps of one forward pass."""
+    """A backbone's input, feature maps and scores of the nominations of one forward pass."""
 
     images: Images | None = None
     maps: Sequence[FeatureMap] = ()
+    scores: Sequence[Tensor] = ()
 
 
 @contextmanager

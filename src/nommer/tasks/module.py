@@ -3,8 +3,8 @@
 Optimiser, schedule and exact randomness, as a Lightning module.
 """
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any, ClassVar, Protocol, cast
 
 import lightning as L
@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from nommer.acceleration.compile import channels_last
 from nommer.data.seeding import derive_seed, seed_all
 from nommer.errors import InputError
+from nommer.nominations.balance import balance_loss, recorded_scores
 from nommer.settings.inference import Inference
 from nommer.settings.optim import Optim
 from nommer.settings.train import TrainSettings
@@ -80,6 +81,8 @@ class TaskModule(L.LightningModule):
         """A loss of scores and targets in the place of the task's own, where people give one."""
         self.distillation: Distillation | None = None
         """The losses of imitating a teacher, where there is one."""
+        self.balance: dict[str, float] | None = None
+        """Weights of the loss of the nominations' balance, where it was asked for."""
 
     @classmethod
     def kind_for(cls, settings: TrainSettings) -> "type[TaskModule]":
@@ -121,19 +124,30 @@ class TaskModule(L.LightningModule):
         """
         seed_all(derive_seed(self.seed, self.current_epoch, self.global_rank, batch_idx))
 
-    def observed(self) -> AbstractContextManager[Seen]:
-        """Record the backbone's input and feature maps in a training step, if a teacher asks."""
-        if self.distillation is None:
-            return nullcontext(Seen())
-        return recorded_maps(cast("Any", self.model).backbone)
+    @contextmanager
+    def observed(self) -> Iterator[Seen]:
+        """Record in a training step what a teacher and the nominations' balance ask for."""
+        with ExitStack() as recording:
+            seen = Seen()
+            if self.distillation is not None:
+                backbone = cast("Any", self.model).backbone
+                seen = recording.enter_context(recorded_maps(backbone))
+            if self.balance is not None:
+                seen.scores = recording.enter_context(recorded_scores(self.model))
+            yield seen
 
-    def imitate(
+    def aided(
         self, loss: Tensor, seen: Seen, logits: Tensor | None = None, *, multi_label: bool = False
     ) -> Tensor:
-        """Return the loss of the labels with that of imitating the teacher, if there is one."""
-        if self.distillation is None or seen.images is None:
-            return loss
-        return self.distillation(seen.images, loss, seen.maps, logits, multi_label=multi_label)
+        """Return the loss of the labels with those of the training aids that were asked for.
+
+        They are that of imitating a teacher and that of the nominations' balance.
+        """
+        if self.distillation is not None and seen.images is not None:
+            loss = self.distillation(seen.images, loss, seen.maps, logits, multi_label=multi_label)
+        if self.balance is not None:
+            loss = loss + balance_loss(seen.scores, **self.balance)
+        return loss
 
     def log_loss(self, loss: Tensor, images: int) -> Tensor:
         """Add the training loss of a batch to the epoch's mean.

@@ -11,10 +11,20 @@ from nommer.backbone.network import NomMer
 from nommer.backbone.variants import VARIANTS
 from nommer.errors import InputError, refuse_given, refuse_options
 from nommer.models.networks import build_timm
+from nommer.nominations.balance import equalise_contexts
 from nommer.settings.network import PEER, NetworkOptions
 from nommer.settings.train import TrainSettings
 
-_NOT_ARCHITECTURE = {"position_scale", "temperature", "noise", "grad_checkpointing", "timm"}
+_NOT_ARCHITECTURE = {
+    "position_scale",
+    "temperature",
+    "noise",
+    "balance",
+    "decided",
+    "equal_contexts",
+    "grad_checkpointing",
+    "timm",
+}
 """Options that are no fields of `NomMerConfig` of the same name."""
 
 _OF_VARIANT = {
@@ -45,6 +55,13 @@ def resolve_network(options: NetworkOptions, model: str, image_size: int) -> Net
     if options.anneals and (options.fusion != "nomination" or len(options.contexts) == 1):
         raise InputError(
             "--network.temperature and noise: do nothing where nothing is nominated; leave them out"
+        )
+    if (options.balances or options.equal_contexts) and (
+        options.fusion == "sum" or len(options.contexts) < 3 or options.compression != "dct"
+    ):
+        raise InputError(
+            "--network.balance, decided and equal-contexts: are for networks with all three "
+            "contexts as published; leave them out"
         )
     variant, taken = VARIANTS[model], dict(_OF_VARIANT)
     if variant.image_sides != NomMerConfig().image_sides:
@@ -91,6 +108,8 @@ def build_network(settings: TrainSettings, *, num_classes: int) -> nn.Module:
                 settings.network, settings.model, num_classes=num_classes, image_size=size
             )
         )
+        if settings.network.equal_contexts:
+            equalise_contexts(network, size)
     network.set_grad_checkpointing(settings.network.grad_checkpointing)
     return network
 

@@ -62,6 +62,9 @@ class Task:
         kind = self.module.kind_for(settings)
         module = kind.for_training(settings, model, lr=lr, found=found)
         module.distillation = build_distillation(settings, model)
+        network = settings.network
+        if network.balances:
+            module.balance = {"balance": network.balance, "decided": network.decided}
         return module
 
     def resolve(self, settings: "TrainSettings", found: "Found") -> "TrainSettings":

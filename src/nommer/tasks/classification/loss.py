@@ -83,7 +83,7 @@ class ClassificationModule(TaskModule):
             loss = F.cross_entropy(
                 logits.float(), targets, weight=self.class_weights, label_smoothing=smoothing
             )
-        return self.log_loss(self.imitate(loss, seen, logits), len(images))
+        return self.log_loss(self.aided(loss, seen, logits), len(images))
 
     def compile_training(self) -> None:
         """Compile the whole network."""

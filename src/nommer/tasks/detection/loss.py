@@ -78,7 +78,7 @@ class DetectionModule(TaskModule):
         with self.observed() as seen:
             losses = self.model(batch.images, batch.targets)
         total = torch.stack(list(losses.values())).sum()
-        return self.log_loss(self.imitate(total, seen), len(batch.images))
+        return self.log_loss(self.aided(total, seen), len(batch.images))
 
     def compile_training(self) -> None:
         """Compile the blocks of the backbone, a NomMer, with open sizes: batches differ in them."""

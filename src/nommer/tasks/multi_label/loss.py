@@ -48,5 +48,5 @@ class MultiLabelModule(ClassificationModule):
             logits = (self.compiled or self.model)(batch.images)
         criterion = self.own_loss or F.binary_cross_entropy_with_logits
         loss = criterion(logits.float(), targets)
-        loss = self.imitate(loss, seen, logits, multi_label=True)
+        loss = self.aided(loss, seen, logits, multi_label=True)
         return self.log_loss(loss, len(batch.images))

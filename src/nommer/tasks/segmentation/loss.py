@@ -80,7 +80,7 @@ class SegmentationModule(TaskModule):
         loss = self.loss(logits, batch.masks)
         if auxiliary is not None:
             loss = loss + self.auxiliary_weight * self.loss(auxiliary, batch.masks)
-        return self.log_loss(self.imitate(loss, seen), len(batch.images))
+        return self.log_loss(self.aided(loss, seen), len(batch.images))
 
     def loss(self, logits: Tensor, masks: Tensor) -> Tensor:
         """Mean over the pixels that count of (B, classes, H, W) scores; 0 where none does."""
