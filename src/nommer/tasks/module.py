@@ -3,8 +3,8 @@
 Optimiser, schedule and exact randomness, as a Lightning module.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any, ClassVar, Protocol, cast
 
 import lightning as L
@@ -132,9 +132,12 @@ class TaskModule(L.LightningModule):
             if self.distillation is not None:
                 backbone = cast("Any", self.model).backbone
                 seen = recording.enter_context(recorded_maps(backbone))
-            if self.balance is not None:
-                seen.scores = recording.enter_context(recorded_scores(self.model))
+            seen.scores = recording.enter_context(self.nominating())
             yield seen
+
+    def nominating(self) -> AbstractContextManager[Sequence[Tensor]]:
+        """Record the scores of the nominations in a training step, if their balance is wanted."""
+        return nullcontext(()) if self.balance is None else recorded_scores(self.model)
 
     def aided(
         self, loss: Tensor, seen: Seen, logits: Tensor | None = None, *, multi_label: bool = False
@@ -145,9 +148,11 @@ class TaskModule(L.LightningModule):
         """
         if self.distillation is not None and seen.images is not None:
             loss = self.distillation(seen.images, loss, seen.maps, logits, multi_label=multi_label)
-        if self.balance is not None:
-            loss = loss + balance_loss(seen.scores, **self.balance)
-        return loss
+        return self.balanced(loss, seen.scores)
+
+    def balanced(self, loss: Tensor, scores: Sequence[Tensor]) -> Tensor:
+        """Return the loss with that of the nominations' balance, if it is wanted."""
+        return loss if self.balance is None else loss + balance_loss(scores, **self.balance)
 
     def log_loss(self, loss: Tensor, images: int) -> Tensor:
         """Add the training loss of a batch to the epoch's mean.

@@ -107,8 +107,10 @@ class ImitationModule(TaskModule):
         images = batch.images
         if self.mixing is not None:
             images, _ = self.mixing(images, torch.zeros(len(images), dtype=torch.int64))
-        features = self.model.backbone.forward_intermediates(images)
-        return self.log_loss(self._likeness(images, *features).loss.mean(), len(images))
+        with self.nominating() as scores:
+            features = self.model.backbone.forward_intermediates(images)
+        loss = self._likeness(images, *features).loss.mean()
+        return self.log_loss(self.balanced(loss, scores), len(images))
 
     def _likeness(self, images: Tensor, last: Tensor, maps: list[Tensor]) -> Likeness:
         pooled = pool(self.model.backbone, last)
