@@ -55,6 +55,24 @@ def is_archive_name(path: Path) -> bool:
     return path.name.lower().endswith(ENDINGS)
 
 
+_mounted: dict[Path, Archive] = {}
+
+
+@contextmanager
+def mounted(place: Path, archive: Archive) -> Iterator[None]:
+    """Let a place where no file lies be an archive while it lasts, in this process and its forks.
+
+    Args:
+        place: a path that has no folder above it.
+        archive: of what is not on disk.
+    """
+    _mounted[place] = archive
+    try:
+        yield
+    finally:
+        del _mounted[place]
+
+
 def find_archive(path: Path) -> tuple[Path, str] | None:
     """The archive that a path leads into, and the name inside it ("" for the archive itself).
 
@@ -62,6 +80,8 @@ def find_archive(path: Path) -> tuple[Path, str] | None:
 
     To those by their ending come Arrow files.
     """
+    if _mounted and (top := Path(*path.parts[:1])) in _mounted:
+        return top, "" if path == top else path.relative_to(top).as_posix()
     spelled = str(path).lower()
     if not any(
         ending in spelled for ending in _SPELLED
@@ -80,6 +100,8 @@ def open_archive(path: Path) -> Archive:
         InputError: it is damaged, too large to decompress, or holds a name that leads out of it, or
             one name twice.
     """
+    if path in _mounted:
+        return _mounted[path]
     facts = path.stat()
     process = (
         os.getpid() if path.suffix.lower() == ".zip" else 0

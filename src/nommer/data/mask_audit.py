@@ -8,6 +8,7 @@ from statistics import median
 
 import numpy as np
 
+from nommer.data.archives import find_archive
 from nommer.data.audit import (
     Audited,
     ImageReport,
@@ -210,7 +211,7 @@ def read_pair(
     report = read_image(sample.path, whole=whole, reading=reading)
     if report.error or report.size is None:
         return PairReport(sample.path, error=report.error, image=report)
-    if not exists(sample.mask):
+    if find_archive(sample.mask) is None and not exists(sample.mask):
         endings = ", ".join(MASK_ENDINGS[:5])
         reason = f"has no mask: expected {sample.mask} (or with {endings} behind the name)"
         return PairReport(sample.path, error=reason, image=report)

@@ -18,6 +18,7 @@ from nommer.models.storage import Model, load
 from nommer.progress import notice
 from nommer.runs.folder import RunFolder
 from nommer.settings.predict import PredictCall
+from nommer.settings.train import OWN_DATA
 from nommer.tasks.registry import task_for
 from nommer.zoo import CARD, DESCRIPTION, default_entry, find_entry
 
@@ -47,6 +48,11 @@ def data_of_run(run: RunFolder) -> Path:
     if settings is None:
         raise InputError(
             f"{run.path}: is no run folder, so it does not say what data to use; give --data"
+        )
+    if settings.data == OWN_DATA:
+        raise InputError(
+            f"{run.path}: was trained on datasets given from Python, which no folder holds; give "
+            "--data"
         )
     return settings.data
 

@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from nommer.errors import InputError
 from nommer.settings.schema import Takes, given
-from nommer.settings.train import TrainSettings
+from nommer.settings.train import OWN_DATA, TrainSettings
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
     from torch import nn
     from torch.utils.data import Dataset
-
-OWN_DATA = Path("(own datasets)")
-"""Stands for the data where people give data sets of their own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +46,9 @@ class TrainCall(TrainSettings):
     loss: Any = None
     """Loss of the network's outputs and the targets, in place of the task's own."""
     datasets: Any = None
-    """Data sets by split, "train" and "val", in place of `data`."""
+    """Torch data sets by split, "train" and maybe "val", in place of `data`.
+    Map-style, of pairs of an image and its target (docs/extend.md). Names of classes are
+    `datasets["classes"]`, or the attribute `classes` of "train"."""
 
     def check(self) -> None:
         """Refuse values out of range, and a training on nothing or on two things."""

@@ -23,6 +23,9 @@ from nommer.zoo import entry_meant_by
 TIMM = "timm"
 """Value of `pretrained` for timm's own weights, from its hub."""
 
+OWN_DATA = Path("(own datasets)")
+"""Stands for the data where people give data sets of their own from Python."""
+
 LAST_STAGE = 4
 
 _UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
@@ -247,7 +250,7 @@ class TrainSettings(Settings):
         named = self.pretrained == Path(TIMM) or (
             self.pretrained is not None and entry_meant_by(self.pretrained)
         )
-        kept = {None, self.pretrained if named else None}
+        kept = {None, self.pretrained if named else None, OWN_DATA}
         teacher, weights = self.teacher, self.distillation.weights
         if teacher is not None and Path(teacher).exists():
             teacher = str(Path(teacher).absolute())

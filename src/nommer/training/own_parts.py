@@ -1,7 +1,9 @@
-"""People's own parts of a training: callbacks, a transform, a loss, given from Python."""
+"""People's own parts of a training: callbacks, a transform, a loss, data sets, from Python."""
 
 import inspect
 import json
+from contextlib import AbstractContextManager, nullcontext
+from multiprocessing import get_start_method
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,8 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 
+from nommer.data.archives import mounted
+from nommer.data.formats.own_datasets import SPLITS, DatasetArchive, class_names_of
 from nommer.data.module import ImageData
 from nommer.data.transforms import Preprocessing
 from nommer.distributed.launch import Launch
@@ -17,6 +21,7 @@ from nommer.files import write_json
 from nommer.progress import notice
 from nommer.runs.folder import RunFolder
 from nommer.settings.own_parts import OwnParts
+from nommer.settings.train import OWN_DATA
 from nommer.tasks.task import Task
 
 RECORD = "own_parts.json"
@@ -55,16 +60,29 @@ class OwnTransform:
         return self.preprocessing(changed)
 
 
-def refuse_datasets() -> None:
-    """Refuse torch's data sets, whose samples have no files to name in results.
+def own_datasets(own: OwnParts) -> AbstractContextManager[None]:
+    """Let own data sets be read as files while it lasts.
 
     Raises:
-        InputError: always.
+        InputError: they are none.
     """
-    raise InputError(
-        "nommer.train: datasets cannot be given, for results name files; docs/extend.md shows a "
-        "training script of one's own, with any torch data sets"
-    )
+    if own.datasets is None:
+        return nullcontext()
+    class_names_of(own.datasets)
+    return mounted(OWN_DATA, DatasetArchive(OWN_DATA, own.datasets))
+
+
+def check_workers(own: OwnParts, workers: int) -> None:
+    """Refuse workers that are not forked, and so would not know of own data sets.
+
+    Raises:
+        InputError: workers that start anew, as on macOS and Windows.
+    """
+    if own.datasets is not None and workers and get_start_method() != "fork":
+        raise InputError(
+            f"--workers {workers}: processes of this system start anew and do not know the "
+            "datasets; give workers=0"
+        )
 
 
 def check_own_parts(own: OwnParts, task: Task, launch: Launch) -> None:
@@ -84,7 +102,7 @@ def check_own_parts(own: OwnParts, task: Task, launch: Launch) -> None:
                 "training script of one's own, in which everything can be"
             )
     if launch.launcher == "nommer":
-        parts = [*own.callbacks, own.transform, own.loss]
+        parts = [*own.callbacks, own.transform, own.loss, *_sets(own)]
         for part in parts:
             if _module_of(part) == "__main__":
                 raise InputError(
@@ -92,6 +110,10 @@ def check_own_parts(own: OwnParts, task: Task, launch: Launch) -> None:
                     "the processes of --devices cannot import; put it into a module, or start the "
                     "script by torchrun"
                 )
+
+
+def _sets(own: OwnParts) -> list[Any]:
+    return [own.datasets[split] for split in SPLITS if own.datasets and split in own.datasets]
 
 
 def _module_of(part: Any) -> str:
@@ -109,7 +131,9 @@ def record_own_parts(run: RunFolder, own: OwnParts, *, resume: bool) -> None:
     """Write down which own parts a run has, and say what going on cannot reproduce."""
     file = run.path / RECORD
     before = json.loads(file.read_text(encoding="utf-8")) if resume and file.is_file() else {}
-    now = {name: _described(getattr(own, name)) for name in own.names}
+    now = {name: _described(getattr(own, name)) for name in own.names if name != "datasets"}
+    if own.datasets is not None:
+        now["datasets"] = _described(_sets(own))
     if resume and (before or now):
         missing = sorted(before.keys() - now.keys())
         left = f"; not given now: {', '.join(missing)}" if missing else ""

@@ -8,6 +8,7 @@ from nommer.acceleration.compile import check_compiler
 from nommer.acceleration.training import accelerate
 from nommer.data.findings import find_leaks, notice_issues
 from nommer.data.formats.labelled import split_as_csv
+from nommer.data.formats.own_datasets import read_datasets
 from nommer.data.formats.source import Source
 from nommer.data.loader import check_sockets
 from nommer.data.module import ImageData
@@ -25,7 +26,7 @@ from nommer.runs.results import check_outside, environment, prepare_folder, read
 from nommer.settings.own_parts import OwnParts
 from nommer.settings.train import TrainSettings
 from nommer.settings.train_defaults import default_image_size
-from nommer.tasks.data import Auditing, Found
+from nommer.tasks.data import Auditing, Data, Found
 from nommer.tasks.module import TaskModule
 from nommer.tasks.pretrained_settings import like_pretrained
 from nommer.tasks.registry import TASKS, task_for
@@ -37,7 +38,7 @@ from nommer.training.batch_size import with_batch_size
 from nommer.training.freezing import freeze
 from nommer.training.last_checkpoint import read_progress
 from nommer.training.loggers import check_loggers
-from nommer.training.own_parts import record_own_parts, use_transform
+from nommer.training.own_parts import check_workers, record_own_parts, use_transform
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ class Prepared:
         """Return the batches of images."""
         batches = self.task.data.training(self.settings, self.found.data, model)
         use_transform(batches, self.own, model)
+        check_workers(self.own, self.settings.workers or 0)
         return batches
 
     def training_module(self, model: Model) -> TaskModule:
@@ -136,9 +138,12 @@ def check_first(settings: TrainSettings) -> None:
         check_outside(settings.data, settings.out)
 
 
-def find_first(settings: TrainSettings) -> tuple[Task, Found]:
+def find_first(settings: TrainSettings, own: OwnParts) -> tuple[Task, Found]:
     """Find task and data, unless the run folder is refused anyway."""
     RunFolder(settings.out).check(resume=settings.resume, overwrite=settings.overwrite)
+    if own.datasets is not None:
+        name, data = read_datasets(settings.data, own.datasets)
+        return TASKS[name], audit_data(TASKS[name], settings, data)
     task, source = task_of_run(settings)
     return task, find_data(task, settings, source)
 
@@ -151,7 +156,11 @@ def task_of_run(settings: TrainSettings) -> tuple[Task, Source]:
 
 def find_data(task: Task, settings: TrainSettings, source: Source) -> Found:
     """Read, audit and if need be split the data; tell what is left out."""
-    data = task.data.find(settings, source)
+    return audit_data(task, settings, task.data.find(settings, source))
+
+
+def audit_data(task: Task, settings: TrainSettings, data: Data) -> Found:
+    """Audit data and if need be split them; tell what is left out."""
     how = Auditing(
         on_bad_sample=settings.on_bad_sample,
         training=True,

@@ -9,6 +9,7 @@ from nommer.distributed.siblings import read_task
 from nommer.distributed.trainer import quiet_lightning
 from nommer.errors import InputError
 from nommer.progress import console
+from nommer.training.own_parts import own_datasets
 from nommer.training.train import fit
 
 
@@ -19,7 +20,8 @@ def main() -> int:
     try:
         with StopSignals() as stop, acting_as(launch.rank), quiet_lightning():
             rendezvous = Rendezvous(launch, port)
-            fit(prepared, prepared.training_module(prepared.build_model()), rendezvous, stop)
+            with own_datasets(prepared.own):
+                fit(prepared, prepared.training_module(prepared.build_model()), rendezvous, stop)
     except (InputError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2

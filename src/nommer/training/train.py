@@ -20,7 +20,7 @@ from nommer.tasks.module import TaskModule
 from nommer.training.callbacks import RunCallbacks
 from nommer.training.conclusion import TrainingResult, conclude, result_of
 from nommer.training.full_disks import explaining_full_disks
-from nommer.training.own_parts import check_own_parts, refuse_datasets
+from nommer.training.own_parts import check_own_parts, own_datasets
 from nommer.training.preparation import Prepared, check_first, fill_in, find_first, open_run
 
 
@@ -36,16 +36,16 @@ def train_model(settings: TrainSettings, own: OwnParts | None = None) -> Trainin
     with unchanged_surroundings(), acting_as(launch.rank), StopSignals() as stop:
         check_first(settings)
         console.quiet = console.quiet or launch.rank > 0
-        return train_together(settings, own or OwnParts(), Rendezvous(launch), stop)
+        own = own or OwnParts()
+        with own_datasets(own):
+            return train_together(settings, own, Rendezvous(launch), stop)
 
 
 def train_together(
     settings: TrainSettings, own: OwnParts, rendezvous: Rendezvous, stop: StopSignals
 ) -> TrainingResult:
     """Prepare in the first process, train in all, evaluate in the first."""
-    if own.datasets is not None:
-        refuse_datasets()
-    task, found = rendezvous.by_the_first(lambda: find_first(settings))
+    task, found = rendezvous.by_the_first(lambda: find_first(settings, own))
     check_own_parts(own, task, rendezvous.launch)
     prepared = Prepared(task, fill_in(task, settings, found), found, own)
     module = prepared.training_module(prepared.build_model())

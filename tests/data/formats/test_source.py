@@ -10,6 +10,7 @@ from PIL import Image
 from nommer.checking.check import check_data
 from nommer.data.formats.source import Source
 from nommer.data.image_paths import EXTENSIONS
+from nommer.settings.own_parts import OwnParts
 from nommer.settings.train import TrainSettings
 from nommer.training.preparation import find_first
 
@@ -158,7 +159,7 @@ def test_every_file_of_labels_is_opened_once(layout, verb, images, opened, tmp_p
         result = check_data(root, classes=None, out=tmp_path / "out", overwrite=False)
         assert result.code < 2
     else:
-        find_first(TrainSettings(data=root, out=tmp_path / "out"))
+        find_first(TrainSettings(data=root, out=tmp_path / "out"), OwnParts())
     labels = {name: times for name, times in opened.items() if not is_picture(name)}
     assert labels
     assert set(labels.values()) == {1}, labels
