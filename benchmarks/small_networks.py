@@ -40,7 +40,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from nommer.backbone.contexts import CONTEXTS
 from nommer.backbone.network import NomMer
-from nommer.backbone.nominator import Nomination
+from nommer.backbone.nominator import Nomination, Nominator
 from nommer.backbone.variants import VARIANTS
 from nommer.data.transforms import Preprocessing
 from nommer.files import write_json
@@ -88,6 +88,8 @@ class Settings:
     decided: float = 0.0
     equal_contexts: bool = False
     noise: tuple[float, float] = (1.0, 1.0)
+    init: str = ""
+    fresh_nominators: bool = False
 
     @property
     def answers(self) -> bool:
@@ -147,6 +149,33 @@ class Student(nn.Module):
         }
 
 
+def start_from(run: Path, student: Student, *, fresh: bool) -> None:
+    """Take over the averaged weights of a run, and the convolutions that imitate its teacher.
+
+    With `fresh`, the scores of the nominators are as at the start, and the window and global
+    contexts as large as the convolution's, so that a network that sends all tokens one way can
+    learn to choose again.
+    """
+    saved = torch.load(run / "last.pt", weights_only=True)
+    averaged = {
+        name.removeprefix("module."): value
+        for name, value in saved["ema"].items()
+        if name.startswith("module.")
+    }
+    student.load_state_dict(saved["student"])
+    student.network.load_state_dict(averaged)
+    if not fresh:
+        return
+    for module in student.network.modules():
+        if isinstance(module, Nominator):
+            nn.init.trunc_normal_(module.score.weight, std=0.02)
+            nn.init.zeros_(module.score.bias)
+    statistics = {name: value.clone() for name, value in student.network.named_buffers()}
+    equalise_contexts(student.network, SIZE)
+    for name, value in student.network.named_buffers():
+        value.copy_(statistics[name])
+
+
 def loss_of(settings: Settings, batch: Batch, scores: Tensor, guesses: dict[str, Tensor]) -> Tensor:
     """Labels, softened answers and maps, each by its weight."""
     scores, classes = scores.float(), scores.shape[-1]
@@ -188,6 +217,8 @@ class Training:
         torch.manual_seed(settings.seed)
         network = build(settings, len(self.train.classes))
         self.student = Student(network, settings.maps).to(memory_format=torch.channels_last)
+        if settings.init:
+            start_from(Path(settings.init), self.student, fresh=settings.fresh_nominators)
         self.ema = ModelEmaV3(network, decay=settings.ema, use_warmup=True, foreach=True)
         self.optimizer = create_optimizer_v2(
             self.student, "adamw", lr=settings.lr, weight_decay=settings.weight_decay, fused=True
@@ -413,6 +444,8 @@ def options() -> Iterator[tuple[str, dict[str, Any]]]:
             "help": "of the nominations, start and end",
         },
     )
+    yield "--init", {"default": "", "help": "a run folder of this script to start from"}
+    yield "--fresh-nominators", {"action": "store_true", "help": "with --init: choose anew"}
     yield "--precision", {"choices": ["bf16", "32"], "default": "bf16"}
 
 

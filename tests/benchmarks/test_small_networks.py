@@ -105,3 +105,6 @@ def test_balanced_contexts_are_told_with_what_forcing_one_costs(script, cache, t
     assert {"top1_convolution", "top1_window", "top1_global"} <= set(found)
     nominations = [m for m in training.student.modules() if isinstance(m, small.Nomination)]
     assert all(0 <= nomination.noise_scale < 1 for nomination in nominations)
+    start = {"init": str(tmp_path / "balanced"), "fresh_nominators": True, "balance": 0.1}
+    again = trained(small, cache, tmp_path / "again", **start)
+    assert again.done == 2
