@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -73,6 +74,26 @@ def shared_data():
 def _one_thread():
     """Networks this small gain nothing from more, and tests that run side by side lose much."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _globals_stay():
+    """What a test, or its fixtures, changed for everybody is an error of that test."""
+
+    def look():
+        return {
+            "default type": torch.get_default_dtype(),
+            "threads": torch.get_num_threads(),
+            "gradients": torch.is_grad_enabled(),
+            "deterministic": torch.are_deterministic_algorithms_enabled(),
+            "shapes unchecked": jaxtyping.config.jaxtyping_disable,
+            "working folder": Path.cwd(),
+            "Ctrl-C": signal.getsignal(signal.SIGINT),
+        }
+
+    before = look()
+    yield
+    assert look() == before
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -321,13 +342,30 @@ def enliven_norms():
     return enliven
 
 
+@pytest.fixture(scope="session")
+def unchecked_shapes():
+    """A context in which shapes and types in signatures are not checked.
+
+    Compilers cannot look through the checks, and sides that are still open have no value to check.
+    """
+
+    @contextmanager
+    def context():
+        before = jaxtyping.config.jaxtyping_disable
+        jaxtyping.config.update("jaxtyping_disable", True)
+        try:
+            yield
+        finally:
+            jaxtyping.config.update("jaxtyping_disable", before)
+
+    return context
+
+
 @pytest.fixture
-def unchecked():
-    """Without the checks of shapes and types: compilers cannot look through them."""
-    before = jaxtyping.config.jaxtyping_disable
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", before)
+def unchecked(unchecked_shapes):
+    """Without the checks of shapes and types."""
+    with unchecked_shapes():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -12,10 +12,12 @@ from nommer.acceleration.fuse import FusedSpectralContext, fuse
 from nommer.backbone.nominator import Nomination
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def network():
     """A NomMer whose batch norms have statistics as after training, so that folding them changes
     weights.
+
+    Every test has its own: some turn it into float64.
     """
     torch.manual_seed(0)
     return with_statistics(timm.create_model("nommer_micro", num_classes=10).eval())
