@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+unexport PYTHONDONTWRITEBYTECODE  # where it is set, every process compiles every module anew
 
 .PHONY: quickstart test test-fast check format clean
 
@@ -38,6 +39,5 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --no-compile --editable '.[dev]'
-	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true  # on all cores; some packages hold templates that are no Python
 	$(BIN)/python -c "import torchvision; torchvision.ops.nms"
 	touch $@ $(VENV)/.installed

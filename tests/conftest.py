@@ -22,6 +22,7 @@ from nommer import Classifier, NomMer
 from nommer.data.transforms import Preprocessing
 from nommer.settings.network import NetworkOptions
 from nommer.tasks.networks import network_config
+from tests.sketches import drawn, saved_by, sketch
 
 settings.register_profile("nommer", deadline=None)  # machines that run tests are busy
 settings.load_profile("nommer")
@@ -230,7 +231,8 @@ def segmented(tmp_path_factory, scenes, segment_options):
     from nommer.cli import main  # noqa: PLC0415 - Lightning takes seconds, which not every test needs
 
     out = tmp_path_factory.mktemp("segmented") / "run"
-    assert main(["train", "--data", str(scenes), "--out", str(out), *segment_options]) == 0
+    with drawn():
+        assert main(["train", "--data", str(scenes), "--out", str(out), *segment_options]) == 0
     return out
 
 
@@ -270,8 +272,18 @@ def trained(tmp_path_factory, coloured, train_options):
     from nommer.cli import main  # noqa: PLC0415 - Lightning takes seconds, which not every test needs
 
     out = tmp_path_factory.mktemp("trained") / "run"
-    assert main(["train", "--data", str(coloured), "--out", str(out), *train_options]) == 0
+    with drawn():
+        assert main(["train", "--data", str(coloured), "--out", str(out), *train_options]) == 0
     return out
+
+
+@pytest.fixture(scope="module")
+def sketched():
+    """In modules that use it, pictures of runs are sketches (`tests/sketches.py`), also those that
+    its other fixtures leave, but for `trained` and `segmented`.
+    """
+    with saved_by(sketch):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,8 @@ with the exit codes, negative for a signal. Faults:
 - `["loss", n]`: the n-th training loss is infinite
 - `["full", bytes]`: no file may grow over so many bytes
 - `["count", name]`: none; how often `os.fsync` or `os.replace` was called is printed in the end
+
+With the argument `sketched` the pictures of runs are sketches (`tests/sketches.py`).
 """
 
 import ctypes
@@ -27,6 +29,7 @@ import sys
 import threading
 import time
 import traceback
+from contextlib import nullcontext
 from pathlib import Path
 
 
@@ -150,10 +153,16 @@ def work(job, rank, port):
 
 def serve():
     import torch  # noqa: PLC0415
+    from sketches import saved_by, sketch  # noqa: PLC0415 - beside this script
 
     import nommer.screen  # noqa: F401, PLC0415 - from here on processes start at once
 
     torch.set_num_threads(1)
+    with saved_by(sketch) if sys.argv[1:] == ["sketched"] else nullcontext():
+        answer_lines()
+
+
+def answer_lines():
     for line in sys.stdin:
         job, started = json.loads(line), time.monotonic()
         Path(job["err"]).write_bytes(b"")

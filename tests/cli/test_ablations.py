@@ -16,6 +16,8 @@ from nommer.backbone.contexts import CONTEXTS
 from nommer.cli import main
 from nommer.models.networks import describe_network
 
+pytestmark = pytest.mark.usefixtures("sketched")
+
 ABLATIONS = {
     "convolution": (["--network.contexts", "[convolution]"], {"contexts": ["convolution"]}),
     "window": (["--network.contexts", "[window]"], {"contexts": ["window"]}),

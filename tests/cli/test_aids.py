@@ -24,6 +24,8 @@ from nommer.training.ema import AveragedWeights
 from nommer.training.time_limit import TimeLimit
 from tests.run_contents import checkpoint, rows, same
 
+pytestmark = pytest.mark.usefixtures("sketched")
+
 DECAY = 0.8
 STOPPED = 130
 

@@ -16,6 +16,8 @@ from nommer.errors import InputError
 from nommer.runs.folder import RunFolder
 from nommer.runs.results import prepare_folder
 
+pytestmark = pytest.mark.usefixtures("sketched")
+
 PARTS = 1 + 4 + 4
 """Of nommer_micro: the stem, what stands before each stage, and one block in each."""
 

@@ -15,6 +15,9 @@ from PIL import Image, ImageDraw
 import nommer
 from nommer.cli import main
 from tests.run_contents import rows
+from tests.sketches import drawn
+
+pytestmark = pytest.mark.usefixtures("sketched")
 
 CLASSES = {17: ("disc", (200, 40, 30)), 44: ("box", (40, 60, 200))}
 """By COCO category id, which have holes: name and colour."""
@@ -253,7 +256,8 @@ def coco(tmp_path_factory):
 def detected(tmp_path_factory, coco):
     """A run folder of a micro detector, trained through the command line; to be read only."""
     out = tmp_path_factory.mktemp("detected") / "run"
-    assert main(["train", "--data", str(coco), "--out", str(out), *OPTIONS]) == 0
+    with drawn():
+        assert main(["train", "--data", str(coco), "--out", str(out), *OPTIONS]) == 0
     return out
 
 

@@ -8,6 +8,8 @@ import tarfile
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("sketched")
+
 NUMBERS = ("images", "loss", "top1", "macro_f1", "calibration_error", "confusion")
 
 

@@ -10,6 +10,8 @@ from PIL import Image
 import nommer
 from nommer.recipes import recipe_path
 
+pytestmark = pytest.mark.usefixtures("sketched")
+
 
 @pytest.fixture
 def ade20k(tmp_path, draw_scene):

@@ -13,6 +13,8 @@ from PIL import Image
 
 from nommer.models.storage import save_model
 
+pytestmark = pytest.mark.usefixtures("sketched")
+
 TRAIN_MISTAKES = {
     "unknown model": (
         "--model nommer_huge",

@@ -29,6 +29,8 @@ from nommer.tasks.data import Found
 from nommer.tasks.optimiser import build_optimizer
 from nommer.tasks.registry import TASKS
 
+pytestmark = pytest.mark.usefixtures("sketched")
+
 MULTI_SCALE = (480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800)
 """Short sides of the published multi-scale training, in pixels."""
 

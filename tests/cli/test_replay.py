@@ -11,6 +11,8 @@ from safetensors.torch import load_file
 from nommer.cli import main
 from nommer.training.nan_guard import NaNGuard
 
+pytestmark = pytest.mark.usefixtures("sketched")
+
 MISTAKE = 2
 BURST = ["--lr=1e30", "--optim.clip-grad=0", "--accumulate=2", "--epochs=3"]
 

@@ -21,6 +21,8 @@ from nommer.cli import main
 from nommer.training.records import History
 from tests.run_contents import checkpoint, rows, same
 
+pytestmark = pytest.mark.usefixtures("sketched")
+
 STOPPED = 130
 
 

@@ -10,6 +10,8 @@ from PIL import Image
 import nommer
 from tests.run_contents import rows, same
 
+pytestmark = pytest.mark.usefixtures("sketched")
+
 RUN_FOLDER = {
     ".lock",
     "checkpoints/best.ckpt",

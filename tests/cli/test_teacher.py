@@ -10,6 +10,8 @@ import nommer
 from nommer.tasks.classification.loss import ClassificationModule
 from tests.run_contents import checkpoint, rows
 
+pytestmark = pytest.mark.usefixtures("sketched")
+
 KILLED = -9
 
 

@@ -16,6 +16,8 @@ import nommer
 from nommer.backbone.contexts import CONTEXTS
 from tests.run_contents import rows, same
 
+pytestmark = pytest.mark.usefixtures("sketched")
+
 RUN_FOLDER = {
     ".lock",
     "calibration.png",

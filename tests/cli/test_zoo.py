@@ -21,6 +21,8 @@ from nommer.cli import main
 from nommer.models.rcnn import RCNN
 from nommer.models.storage import load_backbone
 
+pytestmark = pytest.mark.usefixtures("sketched")
+
 IDS = {
     "n01": "goldfish, Carassius auratus",
     "n02": "bullfrog",

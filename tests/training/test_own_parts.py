@@ -20,6 +20,8 @@ from nommer.settings.train import OWN_DATA, TrainSettings
 from nommer.training.own_parts import own_datasets
 from nommer.training.preparation import find_first
 
+pytestmark = pytest.mark.usefixtures("sketched")
+
 EXTEND = Path(__file__).resolve().parents[2] / "docs" / "extend.md"
 OPTIONS = {"model": "nommer_micro", "epochs": 1, "batch_size": 6, "image_size": 32, "workers": 0,
            "device": "cpu"}  # fmt: skip
