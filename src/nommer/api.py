@@ -10,6 +10,7 @@ from nommer.extras import check_installed
 from nommer.settings.benchmark import BenchmarkSettings
 from nommer.settings.check import CheckSettings
 from nommer.settings.demo import DemoSettings
+from nommer.settings.embed import EmbedSettings
 from nommer.settings.evaluate import EvaluateSettings
 from nommer.settings.explain import ExplainSettings
 from nommer.settings.export import ExportSettings
@@ -23,6 +24,7 @@ from nommer.settings.verbs import verb
 if TYPE_CHECKING:
     from nommer.benchmarking.results import BenchmarkResult
     from nommer.checking.check import CheckResult
+    from nommer.embedding.embed import EmbeddingResult
     from nommer.exporting.delivery import ExportResult
     from nommer.inference.evaluation import EvaluationResult
     from nommer.inference.prediction import PredictionResult
@@ -35,6 +37,7 @@ __all__ = [
     "benchmark",
     "check",
     "demo",
+    "embed",
     "evaluate",
     "explain",
     "export",
@@ -56,13 +59,17 @@ def check(settings: CheckSettings) -> "CheckResult":
     all. In any case the report is written; mistakes in the call are code 2 without one.
     """
     from nommer.checking.check import check_data
+    from nommer.checking.near import Alike
 
+    model = settings.model
+    alike = None if model is None else Alike(model, settings.near, settings.device)
     return check_data(
         settings.data,
         classes=settings.classes,
         out=settings.out,
         overwrite=settings.overwrite,
         labels=settings.labels,
+        alike=alike,
     )
 
 
@@ -125,6 +132,19 @@ def predict(settings: PredictCall) -> "PredictionResult":
     from nommer.inference.prediction import predict_images
 
     return predict_images(settings)
+
+
+@verb(EmbedSettings, needs=("train",))
+def embed(settings: EmbedSettings) -> "EmbeddingResult":
+    """Compute vectors of images, objects or regions, and look through them.
+
+    The vectors go to a file with the names of the images; the nearest neighbours of each, by
+    cosine, to a table and a page that needs no network, with a map of all. Where labels are known,
+    how often the neighbours agree on them.
+    """
+    from nommer.embedding.embed import embed_images
+
+    return embed_images(settings)
 
 
 @verb(ExplainSettings, needs=("explain",))

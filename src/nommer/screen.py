@@ -14,6 +14,7 @@ from nommer.predictions import Failure
 if TYPE_CHECKING:
     from nommer.benchmarking.results import BenchmarkResult
     from nommer.checking.check import CheckResult
+    from nommer.embedding.embed import EmbeddingResult
     from nommer.exporting.delivery import ExportResult
     from nommer.inference.evaluation import EvaluationResult
     from nommer.inference.prediction import Answer, PredictionResult
@@ -147,6 +148,22 @@ def show_predictions(result: "PredictionResult", console: Console) -> int:
     )
     console.print(f"{written} in {result.out}")
     return exit_code(result.predictions)
+
+
+def show_embedding(result: "EmbeddingResult", console: Console) -> int:
+    """Print the numbers, the neighbours of what was asked about, and where everything is."""
+    console.print(summary_table(result.numbers, "vectors"))
+    if result.asked is not result.vectors:
+        table = Table("image", "neighbour", "cosine", title="nearest neighbours")
+        for row in result.rows[:_MOST_ROWS]:
+            label = f" ({row['neighbour_label']})" if row["neighbour_label"] else ""
+            table.add_row(row["file"], f"{row['neighbour']}{label}", row["cosine"])
+        console.print(table)
+    written = ", ".join(
+        sorted(path.name for path in result.out.iterdir() if path.name != "environment.json")
+    )
+    console.print(f"{written} in {result.out}")
+    return SOME_FAILED if result.vectors.failures else 0
 
 
 def show_explanations(result: "ExplanationResult", console: Console) -> int:

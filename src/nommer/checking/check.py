@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from nommer.checking.near import Alike, find_near_duplicates
 from nommer.checking.report import write_refusal, write_report
 from nommer.data.audit import ImageReport, read_images
 from nommer.data.findings import (
@@ -70,8 +71,9 @@ def check_data(
     out: Path | None,
     overwrite: bool,
     labels: LabelOptions = LabelOptions(),
+    alike: Alike | None = None,
 ) -> CheckResult:
-    """Check a data set as `nommer.check` describes."""
+    """Check a data set as `nommer.check` describes; near-duplicates where `alike` says how."""
     _refuse_inside(root, Path("runs", "check") if out is None else out)
     if out is not None and overwrite:
         check_outside(root, out)
@@ -92,7 +94,7 @@ def check_data(
             root, classes, name, str(error), results_folder(None, "check", out, overwrite=overwrite)
         )
     facts = Facts.of(data, task.data.inspect(data))
-    findings = find_all(task, data, facts)
+    findings = find_all(task, data, facts, alike)
     folder = results_folder(None, "check", out, overwrite=overwrite)
     result = CheckResult(task.name, summarise(task, data, facts, findings), tuple(findings), folder)
     _write(folder, root, result.task, result.summary, findings, image_rows(data, facts))
@@ -189,7 +191,7 @@ def _refuse_inside(root: Path, out: Path) -> None:
         )
 
 
-def find_all(task: Task, data: Data, facts: Facts) -> list[Issue]:
+def find_all(task: Task, data: Data, facts: Facts, alike: Alike | None = None) -> list[Issue]:
     """Everything found, the gravest first."""
     check = task.checking
     issues, refusal = audit_issues(task, data, facts.reports)
@@ -203,6 +205,8 @@ def find_all(task: Task, data: Data, facts: Facts) -> list[Issue]:
         if p in sound and image.digest and not image.error
     }
     findings += [twin.as_finding(data) for twin in find_duplicates(data, digests, targets)]
+    if alike is not None:
+        findings += find_near_duplicates(data, digests, alike)
     findings += find_small(
         {path: image.size for path, image in facts.images.items() if image.size and not image.error}
     )

@@ -8,6 +8,7 @@ from nommer import api
 from nommer.settings.benchmark import BenchmarkSettings
 from nommer.settings.check import CheckSettings
 from nommer.settings.demo import DemoSettings
+from nommer.settings.embed import EmbedSettings
 from nommer.settings.evaluate import EvaluateSettings
 from nommer.settings.explain import ExplainSettings
 from nommer.settings.export import ExportSettings
@@ -35,6 +36,7 @@ COMMANDS = {
     "replay": Command(ReplaySettings, "show_replay"),
     "evaluate": Command(EvaluateSettings, "show_evaluation"),
     "predict": Command(PredictSettings, "show_predictions"),
+    "embed": Command(EmbedSettings, "show_embedding"),
     "explain": Command(ExplainSettings, "show_explanations"),
     "export": Command(ExportSettings, "show_export"),
     "serve": Command(ServeSettings, None),

@@ -1,0 +1,82 @@
+"""Near-duplicates among the images of a data set, by the vectors of a model."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nommer.data.formats.labelled import Issue, LabelledImages, Severity
+from nommer.embedding.neighbours import NearDuplicate, near_duplicates
+from nommer.embedding.vectors import Embedder, Place, Vectors
+from nommer.inference.inputs import load_to
+from nommer.predictions import Failure
+from nommer.progress import notice, track
+
+MOST_PAIRS = 200
+"""Pairs that are told one by one."""
+
+
+@dataclass(frozen=True)
+class Alike:
+    """How near-duplicates are found."""
+
+    model: Path
+    near: float
+    """Least cosine."""
+    device: str = "auto"
+
+
+def find_near_duplicates(
+    data: LabelledImages[Any], digests: Mapping[Path, str], how: Alike
+) -> list[Issue]:
+    """Return a note for each pair of images that are nearly the same, a problem across splits.
+
+    Args:
+        data: the samples.
+        digests: hash of each file that can be read; files of the same bytes are told elsewhere.
+        how: by which vectors.
+    """
+    splits = {
+        sample.path: split
+        for split, part in data.splits.items()
+        for sample in part
+        if sample.path in digests
+    }
+    once = list({digests[path]: path for path in reversed(splits)}.values())
+    vectors = _vectors(once, how)
+    pairs = near_duplicates(vectors, how.near)
+    paths = [Path(place.source) for place in vectors.places]
+    crossing = [pair for pair in pairs if splits[paths[pair.first]] != splits[paths[pair.second]]]
+    told = [*crossing, *(pair for pair in pairs if pair not in set(crossing))]
+    issues = [_issue(pair, paths, data, splits) for pair in told[:MOST_PAIRS]]
+    if len(told) > MOST_PAIRS:
+        what = f"{len(told) - MOST_PAIRS} more pairs of images are nearly the same"
+        severity: Severity = "problem" if len(crossing) > MOST_PAIRS else "note"
+        done = f"used as they are; a higher --near than {how.near:g} tells fewer"
+        issues.append(Issue(str(data.root), what, done, severity))
+    return issues
+
+
+def _vectors(paths: list[Path], how: Alike) -> Vectors:
+    embedder = Embedder(load_to(how.model, how.device))
+    found, places = [], []
+    answers = track(embedder.of_images(paths), total=len(paths), what="looking for near-duplicates")
+    for path, (_, vector) in zip(paths, answers, strict=True):
+        if isinstance(vector, Failure):
+            notice(f"{path}: {vector.error}")
+        else:
+            found.append(vector)
+            places.append(Place(str(path)))
+    return Vectors(np.array(found, np.float32), tuple(places))
+
+
+def _issue(
+    pair: NearDuplicate, paths: list[Path], data: LabelledImages[Any], splits: Mapping[Path, str]
+) -> Issue:
+    first, second = sorted((paths[pair.first], paths[pair.second]), key=list(splits).index)
+    across = splits[first] != splits[second]
+    where = f", which is in {splits[first]} and this in {splits[second]}" if across else ""
+    what = f"is nearly the same image as {data.name_of(first)} (cosine {pair.cosine:.3f}){where}"
+    return Issue(str(second), what, "used as it is", "problem" if across else "note")

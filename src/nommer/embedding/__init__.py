@@ -1,0 +1,1 @@
+"""Vectors of images, objects and regions: `nommer embed`, and near-duplicates for `check`."""
