@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 unexport PYTHONDONTWRITEBYTECODE  # where it is set, every process compiles every module anew
 
-.PHONY: quickstart test test-fast check format clean
+.PHONY: quickstart test test-fast check format release-check clean
 
 quickstart: $(VENV)/.installed  ## install, then train, evaluate, predict and explain on real digits
 	$(BIN)/nommer demo --overwrite
@@ -24,6 +24,10 @@ check: $(VENV)/.installed-dev  ## what CI checks besides the tests
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+release-check: $(VENV)/.installed-dev  ## what must hold of the files that are published; RELEASE=--borrow downloads nothing
+	$(BIN)/pip install --quiet '.[release]'
+	$(BIN)/python tools/release_check.py $(RELEASE)
 
 clean:
 	rm -rf $(VENV) build dist runs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

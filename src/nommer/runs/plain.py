@@ -53,9 +53,11 @@ def open_plain(path: Path, flags: int, mode: int = 0o666) -> int:
     Raises:
         OSError: what `os.open` raises; with ELOOP where the name is a link.
     """
+    if not _NO_FOLLOW and path.is_symlink():  # Windows
+        raise OSError(errno.ELOOP, "is a link", str(path))
     descriptor = os.open(path, flags | _PLAIN, mode)
-    if not _NO_FOLLOW and not os.path.samestat(os.lstat(path), os.fstat(descriptor)):  # Windows
-        os.close(descriptor)
+    if not _NO_FOLLOW and not os.path.samestat(os.lstat(path), os.fstat(descriptor)):
+        os.close(descriptor)  # became one in between
         raise OSError(errno.ELOOP, "is a link", str(path))
     return descriptor
 

@@ -1,11 +1,18 @@
 """Names for files of results, none twice."""
 
 import hashlib
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from nommer.data.sources import ImageSource, source_name
+
+_FORBIDDEN = r'[\x00-\x1f\x7f/\\<>:"|?*]' if os.name == "nt" else r"[\x00-\x1f\x7f/]"
+"""Letters that no name of a file has here, or that no terminal should be sent."""
+
+_RESERVED = r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?"
+"""Names of devices to Windows, whatever follows them."""
 
 _LONGEST = 200
 """Bytes of a name of a result, of the 255 that disks take, before a number and an ending."""
@@ -40,8 +47,10 @@ class UniqueNames:
 
 
 def _shorten(stem: str) -> str:
-    """Return a name without control characters that leaves room for a number and an ending."""
-    plain = re.sub(r"[\x00-\x1f\x7f/]", "_", stem)
+    """Return a name that files here may have, with room for a number and an ending."""
+    plain = re.sub(_FORBIDDEN, "_", stem)
+    if os.name == "nt" and re.fullmatch(_RESERVED, plain, re.I):
+        plain = f"{plain.partition('.')[0]}_"
     encoded = plain.encode(errors="surrogateescape")
     if len(encoded) <= _LONGEST:
         return plain
