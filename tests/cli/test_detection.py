@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 
 import nommer
 from nommer.cli import main
-from tests.run_contents import rows
+from tests.run_contents import checkpoint, rows
 from tests.sketches import drawn
 
 pytestmark = pytest.mark.usefixtures("sketched")
@@ -259,6 +259,13 @@ def detected(tmp_path_factory, coco):
     with drawn():
         assert main(["train", "--data", str(coco), "--out", str(out), *OPTIONS]) == 0
     return out
+
+
+def test_a_teacher_of_timm_is_imitated_at_every_size(run, coco, of_timm, tmp_path):
+    told = run("train --data", coco, "--out", tmp_path / "run", *OPTIONS, *of_timm)
+    assert "are imitated, not its answers, which are not asked for in detection" in told.err
+    state = checkpoint(tmp_path / "run", "last")["state_dict"]
+    assert any(name.startswith("distillation.projections.0.") for name in state)
 
 
 def test_the_run_folder_holds_what_is_promised(detected):

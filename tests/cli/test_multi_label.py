@@ -49,6 +49,17 @@ def trained_on_several(tmp_path_factory, table):
     return out
 
 
+def test_a_teacher_of_the_same_classes_gives_soft_answers(
+    run, table, trained_on_several, of_timm, tmp_path
+):
+    options = "--model nommer_micro --epochs 1 --batch-size 8 --workers 0 --device cpu"
+    given = ["train --data", table, options, "--out", tmp_path / "run"]
+    told = run(*given, "--teacher", trained_on_several)
+    assert "its soft answers and feature maps at strides 2, 4, 8, 16 are imitated" in told.err
+    told = run(*given, "--overwrite", *of_timm)
+    assert "its feature maps at strides 2, 4, 8, 16 are imitated, not its answers" in told.err
+
+
 def truth_and_probabilities(run):
     found = rows(run / "predictions.csv")
     truth = np.array([[name in row["classes"].split(";") for name in CLASSES] for row in found])

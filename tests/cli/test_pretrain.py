@@ -9,8 +9,6 @@ import zipfile
 
 import numpy as np
 import pytest
-import safetensors.torch
-import timm
 import torch
 import yaml
 from PIL import Image
@@ -23,15 +21,6 @@ from nommer.models.upernet import UPerNet
 from tests.run_contents import checkpoint, rows
 
 KILLED = -9
-
-
-@pytest.fixture(scope="module")
-def of_timm(tmp_path_factory):
-    """A teacher of timm with its weights in a file."""
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "r.safetensors"
-    safetensors.torch.save_file(timm.create_model("resnet10t").state_dict(), path)
-    return ["--teacher=timm:resnet10t", f"--distillation.weights={path}"]
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,10 @@
 """A run learns from a teacher: answers and maps, any task, resumed exactly."""
 
+import json
+import subprocess
+import sys
+
 import pytest
-import safetensors.torch
-import timm
 import torch
 from safetensors import safe_open
 
@@ -13,23 +15,6 @@ from tests.run_contents import checkpoint, rows
 pytestmark = pytest.mark.usefixtures("sketched")
 
 KILLED = -9
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    """Weights of a network of timm in a file."""
-    torch.manual_seed(0)
-    network, path = (
-        timm.create_model("resnet10t"),
-        tmp_path_factory.mktemp("weights") / "r.safetensors",
-    )
-    safetensors.torch.save_file(network.state_dict(), path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def of_timm(weights):
-    return ["--teacher=timm:resnet10t", f"--distillation.weights={weights}"]
 
 
 def test_a_student_of_the_same_classes_imitates_answers_and_maps(
@@ -81,6 +66,12 @@ def test_a_network_of_timm_teaches_its_maps_for_any_classes_and_any_task(
     data, options = (coloured, train_options) if kind == "classes" else (scenes, segment_options)
     printed = run("train --data", data, "--out", tmp_path / "run", *options, *of_timm)
     assert "teacher timm:resnet10t: 4.9 M weights, its feature maps at strides" in printed.err
+    why = {
+        "classes": "not its answers, for it does not know the 3 classes by name",
+        "pixels": "not its answers, which are not asked for in segmentation",
+    }
+    assert why[kind] in printed.err
+    assert "% of a step" in printed.err
     state = checkpoint(tmp_path / "run", "last")["state_dict"]
     assert any(name.startswith("distillation.projections.0.") for name in state)
 
@@ -90,7 +81,8 @@ def test_a_run_with_a_teacher_goes_on_exactly(
     process, coloured, trained, train_options, tmp_path, check_same_run
 ):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    random = ["--network.drop-path-rate=0.3", "--augment.mixup=0.5", "--ema=0.9"]
+    random = ["--network.drop-path-rate=0.3", "--augment.mixup=0.5", "--augment.cutmix=0.5"]
+    random += ["--ema=0.9", "--precision=bf16"]
     options = ["--data", coloured, *train_options, "--teacher", trained, *random]
     options += ["--checkpoint-minutes=0", "--epochs=3"]
     assert process("train", *options, f"--out={whole}").code == 0
@@ -100,6 +92,25 @@ def test_a_run_with_a_teacher_goes_on_exactly(
     done = process("train", *options, f"--out={killed}", "--resume")
     assert done.code == 0, done.err
     check_same_run(whole, killed)
+
+
+@pytest.mark.slow
+def test_two_processes_learn_from_a_teacher_and_judge_as_one_does(
+    coloured, trained, train_options, tmp_path
+):
+    out = tmp_path / "run"
+    options = ["--data", coloured, "--out", out, *train_options, "--teacher", trained]
+    options += ["--augment.mixup=1", "--ema=0.9", "--devices=2", "--batch-size=2"]
+    command = [sys.executable, "-m", "nommer", "train", *map(str, options)]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
+    assert found.stderr.count("soft answers and feature maps") == 1
+    result = json.loads((out / "result.json").read_text())  # judged by one process
+    best = rows(out / "metrics.csv")[result["epoch"] - 1]  # judged by two
+    for name in ("top1", "loss"):
+        assert result[name] == pytest.approx(float(best[f"val_{name}"]), abs=1e-5)
+    state = checkpoint(out, "last")["state_dict"]
+    assert any(name.startswith("distillation.projections.0.") for name in state)
 
 
 @pytest.mark.parametrize(
@@ -115,10 +126,10 @@ def test_a_run_with_a_teacher_goes_on_exactly(
     ],
 )
 def test_what_cannot_be_is_refused(
-    refused, coloured, train_options, weights, tmp_path, options, message
+    refused, coloured, train_options, of_timm, tmp_path, options, message
 ):
     if "--distillation.imitate=answers" in options:
-        options = [*options, f"--distillation.weights={weights}"]
+        options = [*options, of_timm[1]]
     given = ["--data", coloured, "--out", tmp_path / "run", *train_options, *options]
     assert message in refused("train", *given)
     assert not (tmp_path / "run").exists()

@@ -153,7 +153,7 @@ def _shown(value: Any) -> str:
 def _told_by_timm(settings: TrainSettings) -> dict[str, Any]:
     """The config of the weights: in a `config.json` beside the file, or that of their name."""
     beside = (settings.pretrained or Path()).parent / "config.json"
-    config = _config_beside(beside) if settings.pretrained != Path(TIMM) else {}
+    config = config_beside(beside) if settings.pretrained != Path(TIMM) else {}
     if not config:
         config = _config_of(timms_name(settings))
     said = {name: config.get(name) for name in ("mean", "std", *_CROPS)}
@@ -181,7 +181,7 @@ def _config_of(name: str) -> dict[str, Any]:
     return config.to_dict() if config else {}  # type: ignore[no-untyped-call]
 
 
-def _config_beside(path: Path) -> dict[str, Any]:
+def config_beside(path: Path) -> dict[str, Any]:
     """Return the pixels of a `config.json` of timm's hub; nothing where it is another file.
 
     Raises:

@@ -14,14 +14,19 @@ from nommer.models.recogniser import Recogniser
 from nommer.models.storage import network_of, read_model
 from nommer.models.transfer import fetch_weights, take_over
 from nommer.models.weights import read_checkpoint
+from nommer.progress import notice
 from nommer.settings.distillation import DistillationOptions
 from nommer.settings.network import PEER
 from nommer.settings.pretrain import ImitationOptions
 from nommer.settings.train import TrainSettings
 from nommer.tasks.distillation import Distillation, Teacher
 from nommer.tasks.features.likeness import Imitation
+from nommer.tasks.pretrained_settings import config_beside
 
 OPTION = "--distillation.weights"
+
+CONFIG = "config.json"
+"""Beside a file of weights, as on timm's hub: how their pixels were prepared."""
 
 LEARNING = 3
 """Multiply-accumulates of a training step, in those of a forward pass."""
@@ -121,7 +126,11 @@ def _of_timm(name: str, file: Path | None) -> tuple[Any, dict[str, Any]]:
     if file is None:
         weights, config = fetch_weights(name, option=OPTION)
     else:
-        weights, config = read_checkpoint(file), network.pretrained_cfg
+        beside = config_beside(file.parent / CONFIG)
+        weights, config = read_checkpoint(file), {**network.pretrained_cfg, **beside}
+        if beside:
+            pixels = ", ".join(f"{name} {config[name]}" for name in ("mean", "std"))
+            notice(f"the teacher's pixels as {file.parent / CONFIG} has them: {pixels}")
     source = str(file or f"{PEER}{name}")
     take_over(network, weights, source, option=OPTION, of="--teacher")
     return network, dict(config)

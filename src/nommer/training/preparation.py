@@ -23,7 +23,9 @@ from nommer.runs.changes import changed_settings
 from nommer.runs.folder import RunFolder
 from nommer.runs.lock import locked
 from nommer.runs.results import check_outside, environment, prepare_folder, read_environment
+from nommer.settings.network import PEER
 from nommer.settings.own_parts import OwnParts
+from nommer.settings.pixels import SMALL_IMAGE
 from nommer.settings.train import TrainSettings
 from nommer.settings.train_defaults import default_image_size
 from nommer.tasks.data import Auditing, Data, Found
@@ -39,6 +41,9 @@ from nommer.training.freezing import freeze
 from nommer.training.last_checkpoint import read_progress
 from nommer.training.loggers import check_loggers
 from nommer.training.own_parts import check_workers, record_own_parts, use_transform
+
+SMALL_STRIDE, WORTHWHILE = 2, 48
+"""Of the stem on small images, and the smallest on which twice of it leaves useful grids."""
 
 
 @dataclass(frozen=True)
@@ -194,12 +199,28 @@ def fill_in(task: Task, settings: TrainSettings, found: Found) -> TrainSettings:
     settings = task.resolve(settings, found)
     check_sockets(settings.workers or 0)
     tell_long_warmup(settings)
+    tell_cheaper_stem(settings, crops=crops)
     processes, images = processes_of(settings), len(found.data.splits["val"])
     if images < processes:
         raise InputError(
             f"{settings.data}: {images} validation images for {processes} processes; each needs one"
         )
     return settings
+
+
+def tell_cheaper_stem(settings: TrainSettings, *, crops: bool) -> None:
+    """Tell of what costs a third on small images and is as good, from scratch (results.md)."""
+    size, options = settings.image_size or 0, settings.network
+    usual = options.patch_size == SMALL_STRIDE and options.stem in (None, "patch")
+    if not crops or settings.pretrained is not None or settings.model.startswith(PEER):
+        return
+    if usual and not settings.resume and WORTHWHILE <= size < SMALL_IMAGE:
+        notice(
+            f"images of {size} x {size} from scratch: the stem's stride is {SMALL_STRIDE}; with "
+            "--network.patch-size 4 an epoch takes a third of the time and was as good, so that "
+            "three times the epochs are the better choice (docs/results.md); nommer_pico64 and "
+            "nommer_nano64 are made for such images"
+        )
 
 
 def tell_long_warmup(settings: TrainSettings) -> None:
