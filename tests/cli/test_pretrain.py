@@ -19,6 +19,9 @@ from nommer.models.features import FeatureExtractor
 from nommer.models.storage import load_backbone, save_model
 from nommer.models.upernet import UPerNet
 from tests.run_contents import checkpoint, rows
+from tests.sketches import drawn
+
+pytestmark = pytest.mark.usefixtures("sketched")
 
 KILLED = -9
 
@@ -31,7 +34,8 @@ def pretrained(tmp_path_factory, coloured, train_options, of_timm):
     out = tmp_path_factory.mktemp("pretrained") / "run"
     probe = ["--probe", str(coloured), "--linear-probe", "--neighbours=5", "--licence=CC0"]
     given = ["--data", str(coloured), "--out", str(out), *train_options, *of_timm, *probe]
-    assert main(["pretrain", *given]) == 0
+    with drawn():
+        assert main(["pretrain", *given]) == 0
     return out
 
 
