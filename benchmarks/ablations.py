@@ -1,5 +1,4 @@
-"""Ablations of the network, each trained by the same command on the same data, seed and steps, as a
-Markdown table.
+"""Train ablations of the network by one command on the same data, seed and steps; print a table.
 
     python benchmarks/tiny_imagenet_subset.py ../shared/data/tiny_imagenet_200 data/tiny_imagenet_20
     python benchmarks/ablations.py data/tiny_imagenet_20 runs/ablations --epochs 20 --seeds 0 1 2

@@ -1,6 +1,6 @@
-"""NomMer and networks of timm trained by one recipe: the same data, augmentation, steps and seeds.
+"""Train NomMer and networks of timm by one recipe: the same data, augmentation, steps and seeds.
 
-Tables and plots.
+Tables and plots are written.
 
     python benchmarks/tiny_imagenet_subset.py ../shared/data/tiny_imagenet_200 data/tiny_imagenet_20
     python benchmarks/accuracy.py small data/tiny_imagenet_20 runs/small \\

@@ -1,6 +1,6 @@
-"""How far a detector's answers depend on padding.
+"""Measure how far a detector's answers depend on padding.
 
-Each image alone, and in a batch with one of twice its sides.
+Each image is answered alone, and in a batch with one of twice its sides.
 
     python benchmarks/batch_padding.py runs/dsb2018 DSB2018/images --images 20
 

@@ -1,6 +1,6 @@
-"""Two or more runs on the same data side by side.
+"""Show two or more runs on the same data side by side.
 
-Validation curves, and numbers of an evaluation as bars and a table.
+Validation curves are drawn, and numbers of an evaluation as bars and a table.
 
     python benchmarks/compare_runs.py runs/camvid runs/camvid_peer --evaluation evaluate --out
     docs/images/camvid.png

@@ -1,5 +1,5 @@
 # ruff: noqa: S311, S603, S607 - nothing here is a secret, and commands are its own
-"""Kills, stops and starves small trainings in every way, lets them go on, and compares them with
+"""Kill, stop and starve small trainings in every way, let them go on, and compare them with
 undisturbed ones.
 
     python benchmarks/faults.py --out runs/faults --rounds 10 --epochs 6

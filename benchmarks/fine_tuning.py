@@ -1,5 +1,4 @@
-"""Segmentation and detection on photographs from a backbone of the zoo, against the same network
-from scratch.
+"""Train segmentation and detection on photographs from a backbone of the zoo, and from scratch.
 
     python benchmarks/fine_tuning.py camvid CAMVID runs/fine_tuning --pretrained nommer_nano \\
         --seeds 0 1 2

@@ -1,4 +1,4 @@
-"""Damaged and hostile files, thousands of each kind, against the readers that take them.
+"""Give damaged and hostile files, thousands of each kind, to the readers that take them.
 
     nice python benchmarks/fuzz.py --inputs 2000
 

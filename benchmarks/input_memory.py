@@ -1,4 +1,4 @@
-"""Memory that a training and its worker processes hold of their own, after each of many epochs.
+"""Measure the memory that a training and its workers hold of their own, epoch after epoch.
 
     python benchmarks/input_memory.py --out FOLDER [--epochs 50] [--cache ram]
 

@@ -1,6 +1,6 @@
-"""Images per second that one core loads.
+"""Measure how many images per second one core loads.
 
-Nommer's input against torchvision's and timm's, on the same files.
+Nommer's input is compared with torchvision's and timm's, on the same files.
 
     python benchmarks/input_throughput.py DATA --size 64 --out RESULTS.json --plot RATES.png
 

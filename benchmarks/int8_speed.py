@@ -1,5 +1,5 @@
-"""Speed of an export in 8-bit integers against float32, both in ONNX Runtime, in turns in one
-process.
+"""Compare the speed of an export in 8-bit integers with float32, in turns in one process of ONNX
+Runtime.
 
     nommer export runs/photos --out runs/float32
     nommer export runs/photos --precision int8 --out runs/int8

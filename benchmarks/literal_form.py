@@ -1,6 +1,6 @@
-"""`nommer benchmark` with another row.
+"""Run `nommer benchmark` with one more row.
 
-The network as `tests/reference.py` writes it, equation by equation.
+It is the network as `tests/reference.py` writes it, equation by equation.
 
     python benchmarks/literal_form.py --models nommer_tiny --batches 4 --mode both \\
         --out runs/literal

@@ -1,4 +1,4 @@
-"""Data of every task, made and so small that a training on them takes seconds."""
+"""Make data of every task, so small that a training on them takes seconds."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""An entry of the model zoo from a run.
+"""Make an entry of the model zoo from a run.
 
     python benchmarks/make_zoo_entry.py runs/tiny_imagenet_64 --origin tiny_imagenet_200 --data TINY
     python benchmarks/make_zoo_entry.py runs/bccd --origin bccd --data BCCD

@@ -1,5 +1,4 @@
-"""Parameters and multiply-accumulates per variant, or of the ablations of one variant, as a
-Markdown table.
+"""Count parameters and multiply-accumulates per variant, or of the ablations of one variant.
 
 python benchmarks/network_costs.py
 python benchmarks/network_costs.py --ablations nommer_tiny

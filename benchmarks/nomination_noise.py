@@ -1,6 +1,6 @@
-"""Scores of a segmenter with the nominations of evaluation (the best context) and of training.
+"""Compare scores of a segmenter with the nominations of evaluation and with those of training.
 
-The latter are sampled.
+The former are the best context, the latter are sampled.
 
     python benchmarks/nomination_noise.py runs/camvid --split val
 

@@ -1,4 +1,4 @@
-"""How far this network is from the published implementation's numbers, as a Markdown table.
+"""Measure how far this network is from the published implementation's numbers.
 
 python benchmarks/parity_errors.py ../shared/parity
 

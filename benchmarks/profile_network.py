@@ -1,4 +1,4 @@
-"""Where the time of a network goes: by the part of the network, and by the kind of operator.
+"""Tell where the time of a network goes, by part of the network and by kind of operator.
 
     python benchmarks/profile_network.py --model nommer_tiny --fused --batch 4
     python benchmarks/profile_network.py --model nommer_tiny --mode training --precision bf16 \\

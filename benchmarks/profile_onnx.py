@@ -1,4 +1,4 @@
-"""Where the time of an exported network goes in ONNX Runtime, by kind of operator, beside a peer.
+"""Tell where the time of an exported network goes in ONNX Runtime, beside a peer.
 
     python benchmarks/profile_onnx.py --models nommer_tiny,swin_tiny_patch4_window7_224 \\
         --batch 4 --threads 2

@@ -1,5 +1,4 @@
-"""GPU hours that the published recipes would take, estimated from one measured training speed, as a
-Markdown table.
+"""Estimate the GPU hours of the published recipes from one measured training speed.
 
     python benchmarks/recipe_hours.py --images-per-second 1894
 

@@ -1,4 +1,4 @@
-"""Many trainings: each a process of `nommer train`, a few at a time.
+"""Run many trainings, each a process of `nommer train`, a few at a time.
 
 Finished ones are skipped, stopped ones go on.
 

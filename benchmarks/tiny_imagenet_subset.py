@@ -1,4 +1,4 @@
-"""Twenty fixed classes of Tiny ImageNet as class folders.
+"""Write twenty fixed classes of Tiny ImageNet as class folders.
 
 500 training and 50 validation images each, 64 x 64.
 

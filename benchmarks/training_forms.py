@@ -1,4 +1,4 @@
-"""Each module of `nommer.acceleration.training`, alone and together, against the plain network.
+"""Time each module of `nommer.acceleration.training`, alone and together, beside the plain network.
 
     python benchmarks/training_forms.py --model nommer_tiny --size 224 --batch 8
     python benchmarks/training_forms.py --model nommer_nano --size 64 --stride 2 --batch 64

@@ -5,7 +5,7 @@ Fixed for evaluation, random for training.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypedDict
+from typing import Any, TypedDict
 
 import torch
 from PIL import Image
@@ -15,7 +15,7 @@ from torchvision.transforms import v2
 
 from nommer.data.formats.objects import Objects, masks_of
 from nommer.data.joint_transforms import photometric_distortion
-from nommer.data.transforms import Normalisation, fit_size
+from nommer.data.transforms import ResizedWhole, fit_size
 from nommer.errors import InputError
 from nommer.settings.detection import BoxAugmentation
 
@@ -47,15 +47,13 @@ BoxTransform = Callable[[Image.Image, Target], tuple[Tensor, Target]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class BoxPreprocessing(Normalisation):
+class BoxPreprocessing(ResizedWhole):
     """How an image becomes the input of a detector; travels with the weights.
 
     Raises:
         InputError: a value out of range; the message names it.
     """
 
-    interpolation: Literal["bicubic", "bilinear", "nearest"] = "bilinear"
-    """How pixels are resampled (antialiased)."""
     short_side: int = 800
     """Images are resized so that their shorter side has this many pixels."""
     long_side: int = 1333
@@ -65,10 +63,7 @@ class BoxPreprocessing(Normalisation):
         super().__post_init__()
         if self.short_side < 32:
             raise InputError(f"short_side must be 32 pixels or more, got {self.short_side}")
-        if self.long_side < self.short_side:
-            raise InputError(
-                f"long_side ({self.long_side}) must not be below short_side ({self.short_side})"
-            )
+        self._check_sides(self.short_side, self.long_side)
 
     def size(self, height: int, width: int, *, short_side: int | None = None) -> tuple[int, int]:
         """(height, width) at which an image of this height and width is worked on.
@@ -78,15 +73,6 @@ class BoxPreprocessing(Normalisation):
         return fit_size(
             height, width, short_side=short_side or self.short_side, long_side=self.long_side
         )
-
-    def __call__(self, image: Image.Image) -> Tensor:
-        """An RGB image as float32 (3, h, w) at its `size`, normalised."""
-        size = self.size(image.height, image.width)
-        if size != (image.height, image.width):
-            image = v2.functional.resize(
-                image, list(size), interpolation=v2.InterpolationMode(self.interpolation)
-            )
-        return self.normalise(image)
 
 
 def box_transform(augmentation: BoxAugmentation, preprocessing: BoxPreprocessing) -> BoxTransform:

@@ -5,7 +5,6 @@ Fixed for evaluation, random for training.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from nommer.data.masks import IGNORE
-from nommer.data.transforms import Normalisation, fit_size
+from nommer.data.transforms import ResizedWhole, fit_size
 from nommer.errors import InputError
 from nommer.settings.segmentation import JointAugmentation
 
@@ -28,7 +27,7 @@ _TRIES = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class DensePreprocessing(Normalisation):
+class DensePreprocessing(ResizedWhole):
     """How an image becomes the input of a model that answers for every pixel.
 
     Travels with the weights.
@@ -37,8 +36,6 @@ class DensePreprocessing(Normalisation):
         InputError: a value out of range; the message names it.
     """
 
-    interpolation: Literal["bicubic", "bilinear", "nearest"] = "bilinear"
-    """How pixels are resampled (antialiased)."""
     image_size: int = 512
     """Side of the training crops, and of the windows where a large image is worked on in parts, in
     pixels.
@@ -60,10 +57,7 @@ class DensePreprocessing(Normalisation):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name} must be 1 pixel or more, got {value}")
-        if self.short_side and self.long_side and self.long_side < self.short_side:
-            raise InputError(
-                f"long_side ({self.long_side}) must not be below short_side ({self.short_side})"
-            )
+        self._check_sides(self.short_side, self.long_side)
 
     def size(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) at which an image of this height and width is worked on.
@@ -71,15 +65,6 @@ class DensePreprocessing(Normalisation):
         The aspect ratio stays.
         """
         return fit_size(height, width, short_side=self.short_side, long_side=self.long_side)
-
-    def __call__(self, image: Image.Image) -> Tensor:
-        """An RGB image as float32 (3, h, w) at its `size`, normalised."""
-        size = self.size(image.height, image.width)
-        if size != (image.height, image.width):
-            image = v2.functional.resize(
-                image, list(size), interpolation=v2.InterpolationMode(self.interpolation)
-            )
-        return self.normalise(image)
 
 
 def joint_transform(

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -44,6 +44,39 @@ class Normalisation(PixelValues):
             torch.tensor(v, device=image.device).view(3, 1, 1) for v in (self.mean, self.std)
         )
         return (image.float() * std + mean).clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class ResizedWhole(Normalisation):
+    """A whole image, resized in proportion."""
+
+    interpolation: Literal["bicubic", "bilinear", "nearest"] = "bilinear"
+    """How pixels are resampled (antialiased)."""
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) at which an image of this height and width is worked on.
+
+        The aspect ratio stays.
+        """
+        raise NotImplementedError
+
+    def _check_sides(self, short: int | None, long: int | None) -> None:
+        """Refuse a longer side below the shorter one.
+
+        Raises:
+            InputError: both.
+        """
+        if short and long and long < short:
+            raise InputError(f"long_side ({long}) must not be below short_side ({short})")
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """An RGB image as float32 (3, h, w) at its `size`, normalised."""
+        size = self.size(image.height, image.width)
+        if size != (image.height, image.width):
+            image = v2.functional.resize(
+                image, list(size), interpolation=v2.InterpolationMode(self.interpolation)
+            )
+        return self.normalise(image)
 
 
 def to_pixels(image: Image.Image) -> Tensor:

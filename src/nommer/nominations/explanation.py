@@ -13,20 +13,18 @@ from nommer.nominations.attention_maps import TokenView
 from nommer.nominations.render import Regions, Span, nomination_figure
 from nommer.nominations.render_tokens import token_figure
 from nommer.nominations.tokens import Frame, Pixel, TokenExplanation, describe_view, typical_pixels
-from nommer.predictions import Classification, Detections, Segmentation, SegmentationSummary
+from nommer.predictions import Classification, Detections, Segmentation
+from nommer.predictions.answer import Answer
 
 ClassShares: TypeAlias = dict[str, dict[str, float]]
 """Per class, or other part of the image, the share of each context in its pixels, adding to 1."""
-
-PART_COLOURS = {"objects": (230, 60, 60), "background": (200, 200, 200)}
-"""Parts of an image with objects, and the colour that stands beside their names."""
 
 
 @dataclass(frozen=True)
 class ExplanationSummary:
     """An explanation without its picture and maps; see there."""
 
-    prediction: Classification | SegmentationSummary | Detections
+    prediction: Answer
     shares: dict[str, dict[str, float]]
     mean_probabilities: dict[str, dict[str, float]]
     """Per nominator block the mean probability of each context, adding to 1."""
@@ -66,11 +64,7 @@ class Explanation:
 
     def summary(self) -> ExplanationSummary:
         """Return what is small enough to be kept of many images."""
-        answer = (
-            self.prediction.summary()
-            if isinstance(self.prediction, Segmentation)
-            else self.prediction
-        )
+        answer = self.prediction.summary()
         means = self._mean_probabilities()
         return ExplanationSummary(
             answer, self.shares, means, self.shares_per_class, self.shares_inside
@@ -83,15 +77,9 @@ class Explanation:
     def plot(self) -> Figure:
         """Draw the image beside its maps, with shares and legend; then the answer and its parts."""
         regions = None
-        if isinstance(self.prediction, Segmentation):
-            colours = dict(zip(self.prediction.class_names, self.prediction.colours, strict=True))
-            regions = Regions(
-                self.prediction.overlay(self.image), self.shares_per_class or {}, colours
-            )
-        elif isinstance(self.prediction, Detections):
-            regions = Regions(
-                self.prediction.plot(self.image), self.shares_inside or {}, PART_COLOURS
-            )
+        if (drawn := self.prediction.with_parts(self.image)) is not None:
+            picture, colours = drawn
+            regions = Regions(picture, self.shares_per_class or self.shares_inside or {}, colours)
         return nomination_figure(
             self.image,
             self.maps,
@@ -114,14 +102,10 @@ class Explanation:
         return typical_pixels(self.maps, strides, self.frame)
 
     def _title(self) -> str:
-        name = Path(self.prediction.source).name
-        if isinstance(self.prediction, Classification):
-            return f"{name}: {self.prediction.name} ({self.prediction.probability:.0%})"
-        return (
-            f"{name}, shrunk from {self.shrunk_from[1]} x {self.shrunk_from[0]}"
-            if self.shrunk_from
-            else name
-        )
+        title = self.prediction.title(Path(self.prediction.source).name)
+        if self.shrunk_from is None:
+            return title
+        return f"{title}, shrunk from {self.shrunk_from[1]} x {self.shrunk_from[0]}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON: the prediction, shares, mean probabilities, and tokens."""
@@ -134,16 +118,5 @@ class Explanation:
             explained["class_token"] = [
                 describe_view(view, self.frame) for view in self.class_token
             ]
-        if isinstance(self.prediction, Classification):
-            return {**self.prediction.to_dict(1), **explained}
-        answer = self.prediction.to_dict()
-        if isinstance(self.prediction, Detections):
-            return {**answer, **explained, "shares_inside": self.shares_inside}
-        classes = answer.pop("shares")
-        return {
-            **answer,
-            "shrunk_from": self.shrunk_from,
-            "classes": classes,
-            **explained,
-            "shares_per_class": self.shares_per_class,
-        }
+        explained |= {name: getattr(self, name) for name in self.prediction.explained_by}
+        return {**self.prediction.beside_explanation(), **explained}

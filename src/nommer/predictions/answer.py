@@ -4,7 +4,7 @@ import base64
 from dataclasses import replace
 from html import escape
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from PIL import Image
 
@@ -21,17 +21,46 @@ _SIDE = 480
 _LONGEST = 100
 """Letters of a list in a short representation."""
 
+Colour = tuple[int, int, int]
+"""RGB, 0 to 255."""
+
 Given = TypeVar("Given")
 
 
 class Answer:
     """An answer to one image."""
 
+    explained_by: ClassVar[tuple[str, ...]] = ()
+    """What an explanation tells of it in particular, by the names of its fields."""
+
     source: str
     picture: Picture | None = None
 
     def headline(self) -> list[str]:
         """Return what is answered in a few words, the most important first."""
+        raise NotImplementedError
+
+    def summary(self) -> "Answer":
+        """Return what is small enough to be kept of many images."""
+        return self
+
+    def title(self, name: str) -> str:
+        """Return a title for pictures that explain the answer to an image of this name."""
+        return name
+
+    def with_parts(self, image: Image.Image) -> tuple[Image.Image, dict[str, Colour]] | None:
+        """Return the image with the answer's parts drawn in, and the colour beside each name.
+
+        None where the answer is of the whole image.
+        """
+        return None
+
+    def beside_explanation(self) -> dict[str, Any]:
+        """Return the plain values for JSON that stand beside an explanation."""
+        return self.to_dict()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
         raise NotImplementedError
 
     def rows(self) -> list[dict[str, Any]]:

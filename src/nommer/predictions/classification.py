@@ -108,6 +108,14 @@ class Classification(Answer):
         """Return the answer as it is."""
         return self
 
+    def title(self, name: str) -> str:
+        """Return the name with the most probable class."""
+        return f"{name}: {self.name} ({self.probability:.0%})"
+
+    def beside_explanation(self) -> dict[str, Any]:
+        """Return the most probable class."""
+        return self.to_dict(1)
+
     def parts(self) -> Parts | None:
         """Return nothing: the answer is of the whole image."""
         return None

@@ -4,14 +4,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from faster_coco_eval.core import mask as coco_masks
 from PIL import Image, ImageDraw
 
 from nommer.fonts import lettering_for
-from nommer.predictions.answer import Answer
+from nommer.predictions.answer import Answer, Colour
 from nommer.predictions.conversion import from_supervision, to_supervision
 from nommer.predictions.drawing import LETTERS, LINE, OPACITY, class_colour, enlarged
 from nommer.predictions.parts import Parts
@@ -27,9 +27,15 @@ _MOST_TEXT = 0.12
 """Share of a picture that names may cover: more would hide it, and are left out."""
 
 
+PART_COLOURS: dict[str, Colour] = {"objects": (230, 60, 60), "background": (200, 200, 200)}
+"""Parts of an image with objects, and the colour that stands beside their names."""
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Detections(Answer):
     """The n objects found in one image, the best first."""
+
+    explained_by: ClassVar[tuple[str, ...]] = ("shares_inside",)
 
     source: str
     """The image's path, or "image" for one given in memory."""
@@ -73,6 +79,10 @@ class Detections(Answer):
     def sure(self) -> "Detections":
         """Return those that are more likely objects than not."""
         return self.at_least(SURE)
+
+    def with_parts(self, image: Image.Image) -> tuple[Image.Image, dict[str, Colour]]:
+        """Return the image with the objects drawn in, and colours of objects and background."""
+        return self.plot(image), dict(PART_COLOURS)
 
     def parts(self) -> Parts:
         """Return the pixels of objects, and all others."""

@@ -3,13 +3,13 @@
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from nommer.fonts import lettering_for
-from nommer.predictions.answer import Answer
+from nommer.predictions.answer import Answer, Colour
 from nommer.predictions.conversion import to_supervision
 from nommer.predictions.drawing import LETTERS, LINE, MARGIN, OPACITY, enlarged
 from nommer.predictions.parts import Parts
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, eq=False, repr=False)
 class Segmentation(Answer):
     """The class of every pixel of one image."""
+
+    explained_by: ClassVar[tuple[str, ...]] = ("shrunk_from", "shares_per_class")
 
     source: str
     """The image's path, or "image" for one given in memory."""
@@ -49,6 +51,15 @@ class Segmentation(Answer):
     def sure(self) -> "Segmentation":
         """Return the answer as it is."""
         return self
+
+    def with_parts(self, image: Image.Image) -> tuple[Image.Image, dict[str, Colour]]:
+        """Return the image with the classes laid over it, and the colour of each."""
+        return self.overlay(image), dict(zip(self.class_names, self.colours, strict=True))
+
+    def beside_explanation(self) -> dict[str, Any]:
+        """Return the shares of the classes, called so: contexts have shares too."""
+        answer = self.to_dict()
+        return {**answer, "classes": answer.pop("shares")}
 
     def parts(self) -> Parts:
         """Return the regions of the classes."""

@@ -286,7 +286,7 @@ def test_labels_of_tools_beside_folders_are_told(tmp_path, name, text, tool, enc
 def test_other_files_beside_classes_are_no_labels(tmp_path, name, text):
     lay(tmp_path, "first", "second", telling=True)
     (tmp_path / name).write_text(text)
-    assert read_classification(tmp_path).problems == 0
+    assert {issue.severity for issue in read_classification(tmp_path).issues} <= {"note"}
 
 
 def test_unknown_files_beside_every_image_are_a_problem(tmp_path):

@@ -166,11 +166,6 @@ class LabelledImages(ABC, Generic[S]):
         """How many files are not used."""
         return sum(issue.done.startswith("left out") for issue in self.issues)
 
-    @property
-    def problems(self) -> int:
-        """How many issues cost labels or images, or make results doubtful."""
-        return sum(issue.severity != "note" for issue in self.issues)
-
     def samples(self) -> tuple[S, ...]:
         """The samples of all splits, one after the other."""
         return tuple(sample for part in self.splits.values() for sample in part)
