@@ -15,7 +15,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "export": ("onnx", "onnxscript", "onnxruntime"),
     "serve": ("fastapi", "uvicorn", "python_multipart", "prometheus_client"),
 }
-"""What verbs import of each extra; `explain` does without Captum, and says so."""
+"""Modules of each extra that verbs import; `explain` does without Captum, and says so."""
 
 
 def check_installed(feature: str, extras: tuple[str, ...]) -> None:

@@ -27,7 +27,7 @@ _CELLS = 4
 
 @dataclass(frozen=True)
 class Place:
-    """What a vector is of."""
+    """Meaning of one vector: its image, and its object or region."""
 
     source: str
     """The image's path."""

@@ -34,7 +34,7 @@ OUTPUTS: dict[str, tuple[str, ...]] = {
     "segmentation": ("class_ids", "probabilities"),
     "detection": ("boxes", "scores", "class_ids"),
 }
-"""What comes out, by task; of a detector with masks these too."""
+"""Names of the outputs, by task; of a detector with masks these too."""
 
 MASKS = "masks"
 
@@ -43,7 +43,7 @@ NOT_FINITE = "the model's scores are NaN or infinite"
 
 @dataclass(frozen=True, kw_only=True)
 class WholeDescription(Settings):
-    """What the metadata of a whole file tell.
+    """Facts that the metadata of a whole file tell.
 
     Raises:
         InputError: a value of another type, or out of range; the message names it.

@@ -1,4 +1,4 @@
-"""What all answers can do: be shown in a line, in a notebook, as a table."""
+"""The base of all answers: they are shown in a line, in a notebook, as a table."""
 
 import base64
 from dataclasses import replace
@@ -31,7 +31,7 @@ class Answer:
     """An answer to one image."""
 
     explained_by: ClassVar[tuple[str, ...]] = ()
-    """What an explanation tells of it in particular, by the names of its fields."""
+    """Fields of an explanation that it alone has, by their names."""
 
     source: str
     picture: Picture | None = None

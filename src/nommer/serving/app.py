@@ -47,7 +47,7 @@ _DECODERS = 2
 
 @dataclass
 class Server:
-    """What the routes share."""
+    """State that the routes share."""
 
     settings: ServeSettings
     models: dict[str, ServedModel]
@@ -62,7 +62,7 @@ class Server:
 
     @property
     def limits(self) -> Limits:
-        """What a request may bring."""
+        """Limits of a request."""
         told = self.settings
         return Limits(told.max_bytes, told.max_images, told.max_pixels)
 

@@ -25,7 +25,7 @@ _REMEMBERED = 0.9
 """Weight of the past in the mean time of an image."""
 
 Work = Callable[[ServedModel, Sequence[Picture]], list[Any]]
-"""What is done with pictures of one group."""
+"""Work on pictures of one group."""
 
 
 @dataclass(frozen=True)

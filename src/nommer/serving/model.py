@@ -77,7 +77,7 @@ class ServedModel(Protocol):
     task: str
     class_names: tuple[str, ...]
     engine: str
-    """What computes it: "ONNX Runtime", "PyTorch"."""
+    """Library that computes it: "ONNX Runtime", "PyTorch"."""
     explains: bool
     """It holds a network whose nominations can be looked at."""
 

@@ -30,7 +30,7 @@ _NAME = 200
 
 @dataclass(frozen=True)
 class Limits:
-    """What a request may bring."""
+    """Limits of a request."""
 
     max_bytes: int
     max_images: int
@@ -39,7 +39,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Asked:
-    """What a request asks for."""
+    """Options of a request."""
 
     model: str | None
     images: list[tuple[str, bytes]]

@@ -1,4 +1,4 @@
-"""What can be seen of a running server: Prometheus metrics, and a line of JSON per event."""
+"""Prometheus metrics of a running server, and a line of JSON per event."""
 
 import json
 import logging
