@@ -7,8 +7,9 @@
 RUN is one of `nommer train`, or of `small_networks.py`. Its model is evaluated as it was trained
 and in half precision, both computed in float32; the entry is written only if its main number
 differs by --bound at most. It goes into the package (`src/nommer/zoo/`), with --beside into `zoo/`
-of the repository, for large weights, and its checksums into the manifest. An entry is made once, so
-this is a script and no verb.
+of the repository, for large weights, and its checksums into the manifest. Its thresholds and its
+calibration are found on the "val" part of the data, as `calibrate_zoo_entry.py` does. An entry is
+made once, so this is a script and no verb.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from pathlib import Path
 
 import torch
 import yaml
+from calibrate_zoo_entry import calibrate
 from network_costs import giga_macs
 from safetensors.torch import load_file, save
 
@@ -325,6 +327,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         made = Path(scratch) / name
         halved(told.run, made, told)
+        calibrate(made, data=told.data, device=told.device, workers=told.workers)
         found = numbers(told.run, made, told)
         full, half = (found[which][origin.measure] for which in ("full", "half"))
         write_text(made / zoo.CARD, written(told.run, made, name, told, found))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from nommer.checking.check import CheckResult
     from nommer.embedding.embed import EmbeddingResult
     from nommer.exporting.delivery import ExportResult
-    from nommer.inference.evaluation import EvaluationResult
+    from nommer.inference.judging import EvaluationResult
     from nommer.inference.prediction import PredictionResult
     from nommer.quickstart import DemoResult
     from nommer.studies.explaining import ExplanationResult
@@ -118,7 +118,7 @@ def evaluate(settings: EvaluateSettings) -> "EvaluationResult":
 
     Accuracy, IoU or average precision, and more, per class and in pictures.
     """
-    from nommer.inference.evaluation import evaluate_model
+    from nommer.inference.judging import evaluate_model
 
     return evaluate_model(settings)
 

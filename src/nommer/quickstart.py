@@ -5,7 +5,7 @@ from time import perf_counter
 
 from nommer.data.digits import write_digits
 from nommer.exporting.delivery import ExportResult, export_to_file
-from nommer.inference.evaluation import EvaluationResult, evaluate_model
+from nommer.inference.judging import EvaluationResult, evaluate_model
 from nommer.inference.prediction import PredictionResult, predict_images
 from nommer.recipes import read_recipe
 from nommer.runs.results import prepare_folder

@@ -10,13 +10,14 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from nommer.predictions import Failure
+from nommer.screen_tables import show_calibration, shown, summary_table
 
 if TYPE_CHECKING:
     from nommer.benchmarking.results import BenchmarkResult
     from nommer.checking.check import CheckResult
     from nommer.embedding.embed import EmbeddingResult
     from nommer.exporting.delivery import ExportResult
-    from nommer.inference.evaluation import EvaluationResult
+    from nommer.inference.judging import EvaluationResult
     from nommer.inference.prediction import Answer, PredictionResult
     from nommer.nominations.explanation import ExplanationSummary
     from nommer.quickstart import DemoResult
@@ -59,7 +60,9 @@ def show_training(result: "TrainingResult", console: Console) -> int:
     """Print the evaluation of the best epoch and where everything is."""
     if result.rank > 0:
         return 0
-    console.print(summary_table(result.report.summary(), f"validation, best epoch {result.epoch}"))
+    title = f"validation, best epoch {result.epoch}"
+    console.print(summary_table(result.report.summary(), title, result.decided.get("intervals")))
+    show_calibration(result.decided, console)
     console.print(f"run folder {result.out}: model/, {result.plots}")
     return 0
 
@@ -113,7 +116,10 @@ def show_replay(result: "ReplayResult", console: Console) -> int:
 
 def show_evaluation(result: "EvaluationResult", console: Console) -> int:
     """Print the numbers, and the worst classes first."""
-    console.print(summary_table(result.report.summary(), "evaluation"))
+    console.print(summary_table(result.report.summary(), "evaluation", result.intervals))
+    show_calibration(result.decided, console)
+    if result.against is not None:
+        return show_comparison(result, console)
     worst_by = result.report.class_measure
     rows = sorted(result.per_class, key=lambda row: (row[worst_by] is None, row[worst_by]))
     columns = [name for name in rows[0] if name != "predicted"]
@@ -121,11 +127,23 @@ def show_evaluation(result: "EvaluationResult", console: Console) -> int:
         *(_title(name) for name in columns), title=f"classes, lowest {_title(worst_by)} first"
     )
     for row in rows[:_MOST_ROWS]:
-        table.add_row(*(_show(row[name]) for name in columns))
+        table.add_row(*(shown(row[name]) for name in columns))
     console.print(table)
     if len(rows) > _MOST_ROWS:
         console.print(f"{len(rows) - _MOST_ROWS} more classes in per_class.csv")
     console.print(f"tables and plots in {result.out}")
+    return 0
+
+
+def show_comparison(result: "EvaluationResult", console: Console) -> int:
+    """Print the second model's numbers, and which of both is better."""
+    other = result.against
+    if other is not None:
+        numbers = other.report.summary()
+        console.print(summary_table(numbers, "evaluation of the second model", other.intervals))
+    for row in result.comparison:
+        console.print(row.sentence)
+    console.print(f"tables and plots in {result.out}, of the second model in against/ there")
     return 0
 
 
@@ -213,7 +231,7 @@ def show_study(result: "StudyResult", console: Console) -> int:
     for row in effects:
         if row["block"] in (AS_IT_IS, ALL_BLOCKS) and row["part"] == EVERYWHERE:
             table.add_row(
-                *(_show(row.get(name)) for name in ("block", "intervention", measure, "change"))
+                *(shown(row.get(name)) for name in ("block", "intervention", measure, "change"))
             )
     console.print(table)
     for why in dict.fromkeys(result.absent.values()):
@@ -294,19 +312,3 @@ def show_demo(result: "DemoResult", console: Console) -> int:
 def exit_code(results: "Sequence[Answer | ExplanationSummary]") -> int:
     """Return 0, or 1 when an image failed."""
     return SOME_FAILED if any(isinstance(result, Failure) for result in results) else 0
-
-
-def summary_table(summary: dict[str, Any], title: str) -> Table:
-    """Return the numbers of a report as a table of two columns."""
-    table = Table("measure", "value", title=title)
-    for name, value in summary.items():
-        table.add_row(name.replace("_", " "), _show(value))
-    return table
-
-
-def _show(value: Any) -> str:
-    if value is None:
-        return "n/a"
-    if isinstance(value, float):
-        return f"{value:.1e}" if 0 < abs(value) < 1e-3 else f"{value:.4f}"
-    return str(value)

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from nommer.cli.commands import COMMANDS, description
-from nommer.cli.options import MANY, Option, groups_of, options_of, texts
+from nommer.cli.options import MANY, SECOND, Option, groups_of, options_of, texts
 from nommer.errors import InputError
 from nommer.recipes import recipe_names
 from nommer.settings.documentation import brief, default_in_words
@@ -123,13 +123,14 @@ def _usage(verb: str, options: Sequence[Option]) -> Iterator[str]:
         words = [f"{one.dashed} {one.value}" for one in needed]
     else:
         words = [one.name.upper() for one in needed]
-    images = [f"[{one.name.upper()} ...]" for one in options if one.name in MANY]
-    yield " ".join(["usage: nommer", verb, *words, *images, "[options]"])
+    shown = {name: f"[{name.upper()} ...]" for name in MANY} | {SECOND: f"[{SECOND.upper()}]"}
+    more = [shown[one.name] for one in options if one.name in shown]
+    yield " ".join(["usage: nommer", verb, *words, *more, "[options]"])
 
 
 def _written(verb: str, option: Option) -> str:
     by_place = bool(verb) and not COMMANDS[verb].settings.named
-    if option.name in MANY or (option.required and by_place):
+    if option.name in (*MANY, SECOND) or (option.required and by_place):
         return option.name.upper()
     return f"{option.dashed} {option.value}".rstrip()
 

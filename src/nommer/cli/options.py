@@ -13,6 +13,9 @@ FILES_ONLY = "detection.protocol"
 """A group that is set in files and from Python; its 31 numbers are for no command line."""
 
 
+SECOND = "against"
+"""Option that stands behind the model, without its name."""
+
 MANY = ("images", "models")
 """Options that are given without their names, as many as there are."""
 
@@ -91,7 +94,7 @@ def is_list(kind: Any) -> bool:
     return get_origin(kind) is tuple
 
 
-_NAMED = {"time_limit": "TIME", "auto_augment": "POLICY"}
+_NAMED = {"time_limit": "TIME", "auto_augment": "POLICY", "threshold": "X|best|FILE"}
 
 _VALUES = {int: "N", float: "X", Path: "PATH", str: "NAME", dict: "{...}"}
 

@@ -11,7 +11,7 @@ import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser
 
 from nommer.cli.commands import COMMANDS
-from nommer.cli.options import FILES_ONLY, MANY, Option, is_list, options_of
+from nommer.cli.options import FILES_ONLY, MANY, SECOND, Option, is_list, options_of
 from nommer.errors import InputError
 from nommer.recipes import recipe_names, recipe_path
 from nommer.settings.old_names import in_todays_names
@@ -115,12 +115,12 @@ def build_parser(verb: str) -> Parser:
     parser = Parser(prog=f"nommer {verb}", add_help=False)
     parser.add_argument("--config", action=SettingsFile, help="YAML file, or name of a recipe")
     kind = COMMANDS[verb].settings
-    later = [option for option in options_of(kind) if option.name in MANY]
+    later = [option for option in options_of(kind) if option.name in (*MANY, SECOND)]
     for option in options_of(kind):
         if option not in later:
             _add(parser, option, positional=option.required and not kind.named)
     for option in later:
-        parser.add_argument(option.name, nargs="*")
+        parser.add_argument(option.name, nargs="?" if option.name == SECOND else "*")
     _spell_with_dashes(parser)
     return parser
 

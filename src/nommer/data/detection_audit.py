@@ -32,6 +32,7 @@ def audit_detection(
     masks: bool | None = None,
     reports: Sequence[ImageReport] | None = None,
     reading: Reading = Reading(),
+    most: int | None = None,
 ) -> Audited[DetectionFolders]:
     """Leave out and list the images that cannot be used.
 
@@ -45,6 +46,7 @@ def audit_detection(
         masks: whether masks are wanted; by default where most objects have one.
         reports: what `read_images` found in the images, where they were read before.
         reading: how image files become RGB.
+        most: answers that an image gets; by default 100.
 
     Raises:
         InputError: bad images that `on_bad_sample` does not allow, nothing left to learn from, or
@@ -72,7 +74,7 @@ def audit_detection(
         for s in audited.samples()
         if not len(s.objects)
     ]
-    issues += _more_than_answers(audited)
+    issues += _more_than_answers(audited, _ANSWERS if most is None else most)
     counts = _count(kept.get("train", audited.samples()), len(data.class_names))
     _check_objects(data, counts, wanted=wanted, masks=masks, training=training)
     issues += _absent_classes(data, counts)
@@ -127,18 +129,20 @@ def _remarks(image: ImageReport) -> Iterable[Issue]:
     yield from image.remarks
 
 
-def _more_than_answers(data: DetectionFolders) -> list[Issue]:
-    """Return a note where images have more objects than answers are given by default."""
+def _more_than_answers(data: DetectionFolders, answers: int) -> list[Issue]:
+    """Return a problem where images have more objects than an image gets answers."""
     numbers = [int((~sample.objects.crowd).sum()) for sample in data.samples()]
-    more = [number for number in numbers if number > _ANSWERS]
+    more = [number for number in numbers if number > answers]
     if not more:
         return []
+    lost, default = sum(more) - answers * len(more), "by default " if answers == _ANSWERS else ""
     what = (
-        f"{len(more)} images have more than {_ANSWERS} objects, the most {max(more)}; by default "
-        f"{_ANSWERS} answers are given per image"
+        f"{len(more)} images have more than {answers} objects, the most {max(more)}; {default}"
+        f"{answers} answers are given per image, so {lost:,} of {sum(numbers):,} objects "
+        f"({lost / sum(numbers):.0%}) cannot be found"
     )
     done = "kept; raise --detection.protocol.most for training, --most for predict"
-    return [Issue(str(data.root), what, done)]
+    return [problem(str(data.root), what, done)]
 
 
 def _wants_masks(data: DetectionFolders, kept: dict[Split, tuple[DetectionSample, ...]]) -> bool:

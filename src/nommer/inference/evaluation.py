@@ -4,12 +4,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import lightning as L
 
-from nommer.acceleration.compile import check_compiler, compile_inference
-from nommer.acceleration.fuse import fuse
 from nommer.data.formats.labelled import Split, read_split
 from nommer.data.formats.source import Source
 from nommer.data.module import Loading
@@ -17,20 +14,18 @@ from nommer.distributed.devices import one_device
 from nommer.distributed.trainer import quiet_lightning
 from nommer.errors import InputError, refuse_options
 from nommer.inference.inputs import data_of_run
-from nommer.inference.precision import computation_of, precision_for
+from nommer.inference.precision import precision_for
 from nommer.models.features import refusal
-from nommer.models.storage import Model, load, network_of
+from nommer.models.storage import Model, load
 from nommer.progress import notice
 from nommer.runs.folder import RunFolder, run_of
 from nommer.runs.results import check_outside
-from nommer.runs.results_folder import results_folder
 from nommer.settings.choices import Precision, SplitChoice
 from nommer.settings.evaluate import EvaluateSettings
 from nommer.settings.labels import LabelOptions
 from nommer.settings.train_defaults import default_workers
 from nommer.tasks.data import Data
 from nommer.tasks.evaluation import Evaluation, evaluate
-from nommer.tasks.module import Report
 from nommer.tasks.registry import task_for, task_of
 from nommer.tasks.task import Task
 
@@ -62,18 +57,6 @@ def loading_of(settings: EvaluateSettings, run: RunFolder, largest_batch: int) -
     trained = run.settings()
     of_run = trained.images_per_step if trained and trained.batch_size else largest_batch
     return Loading(batch_size=settings.batch_size or of_run, workers=workers)
-
-
-@dataclass(frozen=True)
-class EvaluationResult:
-    """A evaluation, and where it is written."""
-
-    task: str
-    """The task of the model, such as "classification"."""
-    report: Report
-    per_class: list[dict[str, Any]]
-    """One row per class."""
-    out: Path
 
 
 @dataclass(frozen=True)
@@ -165,28 +148,6 @@ def read_for(model: Model, task: Task, source: Source) -> Data:
                 read = task.data.read(source, names)
                 return replace(read, class_names=usual)
         raise
-
-
-def evaluate_model(settings: EvaluateSettings) -> EvaluationResult:
-    """Evaluate a model on disk, as `nommer.evaluate` describes."""
-    if settings.compile:
-        check_compiler()
-    opened = open_model_and_data(settings)
-    if settings.compile:
-        network_of(opened.model, settings.model)  # an exported one is none
-    folder = results_folder(settings.model, "evaluate", settings.out, overwrite=settings.overwrite)
-    RunFolder(folder).write_issues(opened.data.issues)
-    opened.notice()
-    opened = replace(opened, model=fuse(opened.model))
-    if settings.compile:
-        compile_inference(opened.model)
-    computation = computation_of(opened.model, opened.precision, settings.device)
-    computation.notice()
-    evaluation = opened.evaluate(opened.data, settings, folder)
-    facts = {"model": str(settings.model), **opened.facts, **computation.to_dict()}
-    opened.task.results.save_evaluation(evaluation, opened.model, opened.data, folder, facts=facts)
-    per_class = evaluation.report.per_class(opened.model.class_names)
-    return EvaluationResult(opened.task.name, evaluation.report, per_class, folder)
 
 
 def check_task(source: Source, task: Task) -> None:

@@ -80,11 +80,12 @@ def or_of_zoo(model: Path | str, images: Sequence[str]) -> tuple[Path | str, Seq
             "no model is given and none comes with this installation: name one, as in nommer "
             f"predict MODEL {model}"
         )
-    known = len(entry.description()["class_names"])
+    told = entry.description()
+    known, refuses = len(told["class_names"]), "familiarity" in told.get("decisions", {})
     notice(
         f"no model is given, so it is {entry.name} of the zoo: whatever an image shows, it answers "
-        f"one of its {known} "
-        f"classes, on its own validation images rightly for {entry.score:.0%}; its limits: "
+        f"one of its {known} classes{' or none of these' if refuses else ''}, on its own "
+        f"validation images rightly for {entry.score:.0%}; its limits: "
         f"{entry.folder}/{CARD}"
     )
     return entry.name, [str(model), *images]

@@ -73,10 +73,12 @@ def predict_images(settings: PredictCall) -> PredictionResult:
     model = load_to(chosen, settings.device)
     task = task_of(model)
     given = {name: getattr(settings, name) for name in ("top", "batch_size", "threshold", "most")}
+    given["refuse"] = None if settings.refuse else False
     known = task.results.answer_options
     refuse_given(task.name, **{name: value for name, value in given.items() if name not in known})
     if "inference" not in known:
         refuse_options("inference", settings.inference, task.name)
+    how = task.results.answers_how(model, settings)
     precision = precision_for(model, settings.precision, run_of(Path(chosen)), settings.device)
     computation = computation_of(model, precision, settings.device)
     labels = task.results.label_writer(model, settings)
@@ -85,6 +87,8 @@ def predict_images(settings: PredictCall) -> PredictionResult:
     )
     write_json(folder / ENVIRONMENT, environment() | computation.to_dict())
     computation.notice()
+    if how:
+        notice(how)
     if settings.pictures and (told := legend(model.class_names)):
         notice(told)
     for issue in look_at_range(paths, model.preprocessing.reading):

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -12,7 +13,9 @@ from torch import Tensor, nn
 from nommer.data.sources import ImageSource, source_name, sources_of
 from nommer.data.transforms import Preprocessing
 from nommer.errors import InputError, check_minimum
+from nommer.models.decisions import Threshold, in_words
 from nommer.models.evaluation_mode import evaluating
+from nommer.models.familiarity import statistics
 from nommer.models.networks import build_network, describe_network
 from nommer.models.recogniser import (
     NOT_FINITE,
@@ -124,18 +127,15 @@ class Classifier(Recogniser):
         """Return the probabilities of the classes; None where they are NaN."""
         with evaluating(self) as model:
             logits = model(view.prepared[None].to(self.device, self.dtype))
-        probabilities = self.probabilities(logits)[0]
-        if not probabilities.isfinite().all():
-            return None
-        values = tuple(probabilities.tolist())
-        return Classification(name, self.class_names, values, self.threshold)
+        (found,) = self._judged(logits, view.prepared[None], self._least(None), refuse=True)
+        return found.named(name, self)
 
     def probabilities(self, logits: Logits) -> Logits:
-        """Probabilities of the classes: together 1.
+        """Probabilities of the classes, calibrated where a temperature is known: together 1.
 
         Or where an image may have several, each for itself.
         """
-        scores = logits.float()
+        scores = self.decisions.cooled(logits.float())
         return scores.softmax(-1) if self.threshold is None else scores.sigmoid()
 
     def forward(self, images: Images) -> Logits:
@@ -147,6 +147,8 @@ class Classifier(Recogniser):
         images: ImageSource | Iterable[ImageSource],
         *,
         batch_size: int = 32,
+        threshold: Threshold = None,
+        refuse: bool = True,
         channels: Channels = "rgb",
         allow_urls: bool = False,
     ) -> list[Classification | Failure]:
@@ -157,6 +159,11 @@ class Classifier(Recogniser):
         Args:
             images: of an iterator one batch is held at a time.
             batch_size: images that the network sees at once.
+            threshold: where an image may have several classes, the least probability (0 to 1) of
+                one that is answered: a number, "best" or one per class by name; by default those
+                found on validation images.
+            refuse: answer none of the classes where the image is unlike those that were learned,
+                if the model knows from where on.
             channels: order of the colours of arrays and tensors; "bgr" as OpenCV reads them.
             allow_urls: fetch images that are named by https addresses.
 
@@ -164,18 +171,26 @@ class Classifier(Recogniser):
             InputError: what is no image and no collection of images.
         """
         sources = sources_of(images, channels=channels, allow_urls=allow_urls)
-        return list(self.predict_stream(sources, batch_size=batch_size))
+        options: dict[str, Any] = {"threshold": threshold, "refuse": refuse}
+        return list(self.predict_stream(sources, batch_size=batch_size, **options))
 
     def predict_stream(
-        self, sources: Iterable[ImageSource], *, batch_size: int
+        self,
+        sources: Iterable[ImageSource],
+        *,
+        batch_size: int,
+        threshold: Threshold = None,
+        refuse: bool = True,
     ) -> Iterator[Classification | Failure]:
         """As `predict`, one answer after the other, with one batch of images in memory."""
         check_minimum("batch-size", batch_size, 1)
-        remaining = iter(sources)
+        remaining, least = iter(sources), self._least(threshold)
         while group := list(islice(remaining, batch_size)):
-            yield from self._answer_group(group)
+            yield from self._answer_group(group, least, refuse=refuse)
 
-    def _answer_group(self, group: Sequence[ImageSource]) -> Iterator[Classification | Failure]:
+    def _answer_group(
+        self, group: Sequence[ImageSource], least: tuple[float, ...], *, refuse: bool
+    ) -> Iterator[Classification | Failure]:
         """Answer the images of one batch."""
         reading = self.preprocessing.reading
         pictures: list[Picture | Failure] = []
@@ -187,21 +202,85 @@ class Classifier(Recogniser):
                 continue
             pictures.append(picture_of(source, image, reading))
             prepared.append(self.preprocessing(image))
-        answers = iter(self._probabilities(prepared))
+        answers = iter(self._answers(prepared, least, refuse=refuse))
         for source, picture in zip(group, pictures, strict=True):
             if isinstance(picture, Failure):
                 yield picture
                 continue
-            probabilities, name = tuple(next(answers).tolist()), source_name(source)
-            if math.isfinite(sum(probabilities)):
-                yield Classification(name, self.class_names, probabilities, self.threshold, picture)
-            else:
-                yield Failure(name, NOT_FINITE)
+            name = source_name(source)
+            yield next(answers).named(name, self, picture) or Failure(name, NOT_FINITE)
 
     @torch.inference_mode()
-    def _probabilities(self, prepared: list[Tensor]) -> Tensor:
+    def _answers(
+        self, prepared: list[Tensor], least: tuple[float, ...], *, refuse: bool
+    ) -> list["_Judged"]:
         if not prepared:
-            return torch.empty(0, len(self.class_names))
+            return []
+        images = torch.stack(prepared)
         with evaluating(self) as model:
-            logits = model(torch.stack(prepared).to(self.device, self.dtype))
-        return self.probabilities(logits).cpu()
+            logits = model(images.to(self.device, self.dtype))
+        return self._judged(logits, images, least, refuse=refuse)
+
+    def _judged(
+        self, logits: Logits, images: Images, least: tuple[float, ...], *, refuse: bool
+    ) -> list["_Judged"]:
+        refused: list[bool | None] = [None] * len(images)
+        familiarity = self.decisions.familiarity
+        if familiarity is not None and refuse and self.threshold is None:
+            refused = familiarity.refused(statistics(images)).tolist()
+        probabilities = self.probabilities(logits).cpu().tolist()
+        return [_Judged(*pair, least) for pair in zip(probabilities, refused, strict=True)]
+
+    def answers_how(self, threshold: Threshold = None, *, refuse: bool = True) -> str:
+        """Return in words how it is decided which classes are answered; nothing of the usual."""
+        if self.threshold is not None:
+            found = self.decisions.thresholds(self.class_names, threshold)
+            by = ", of the best F1 on validation images" if found and threshold is None else ""
+            return f"threshold {in_words(self._least(threshold), self.class_names)}{by}"
+        familiarity = self.decisions.familiarity
+        if familiarity is None or not refuse:
+            return ""
+        return (
+            "images unlike those that it learned are answered by none of these, as "
+            f"{familiarity.rate:.0%} of its validation images are; --refuse false names a class "
+            "all the same"
+        )
+
+    def _least(self, asked: Threshold) -> tuple[float, ...]:
+        """Return the least probability of each class, where an image may have several.
+
+        Raises:
+            InputError: a threshold where each image has one class, or one that does not fit.
+        """
+        if self.threshold is None:
+            if asked is not None:
+                raise InputError("threshold: does nothing for images of one class each")
+            return ()
+        usual = (self.threshold,) * len(self.class_names)
+        return self.decisions.thresholds(self.class_names, asked) or usual
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """What is answered of one image."""
+
+    probabilities: list[float]
+    refused: bool | None
+    least: tuple[float, ...]
+
+    def named(
+        self, name: str, model: Classifier, picture: Picture | None = None
+    ) -> Classification | None:
+        """Return the answer; None where the scores are NaN or infinite."""
+        if not math.isfinite(sum(self.probabilities)):
+            return None
+        different = len(set(self.least)) > 1
+        return Classification(
+            name,
+            model.class_names,
+            tuple(self.probabilities),
+            self.least[0] if self.least and not different else model.threshold,
+            picture,
+            class_thresholds=self.least if different else (),
+            none_of_these=self.refused,
+        )

@@ -16,6 +16,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from nommer.backbone.config import NomMerConfig
 from nommer.errors import InputError, quoted
+from nommer.models.decisions import Decisions
 from nommer.models.weights import refuse_misfits
 from nommer.settings.rcnn import RCNNProtocol
 
@@ -31,6 +32,13 @@ _RANGES: dict[str, tuple[float, float]] = {
     "image_size": (0, 16_384),
     "img_size": (1, 16_384),
     "threshold": (0, 1),
+    "class_thresholds": (0, 1),
+    "temperatures": (1e-2, 100),
+    "offsets": (-100, 100),
+    "rate": (0, 1),
+    "whitening": (-1e9, 1e9),
+    "limit": (0, 1e9),
+    "images": (0, 2.0**63),
     "stride": (1, 1024),
 }
 """Of numbers by the name that they stand under."""
@@ -54,6 +62,7 @@ _KINDS: dict[str, Any] = {
     "threshold": float | None,
     "colours": list[tuple[int, int, int]],
     "category_ids": list[int],
+    "decisions": Decisions,
     "head": _HEAD,
     "outputs": list[str],
     "stride": int,

@@ -12,6 +12,8 @@ from torch import Tensor
 from nommer.data.box_transforms import BoxPreprocessing, Target
 from nommer.data.sources import ImageSource, sources_of
 from nommer.errors import InputError
+from nommer.models.decided_objects import decided, floor_of, in_words_of
+from nommer.models.decisions import Threshold
 from nommer.models.evaluation_mode import evaluating
 from nommer.models.exported_networks import ExportedObjectNetwork
 from nommer.models.networks import build_network, describe_network
@@ -113,8 +115,11 @@ class Detector(Recogniser):
 
     def answer(self, view: View, name: str) -> Detections | None:
         """Return the objects in one image; None where the scores are NaN."""
-        found = self.detect(view.prepared, size=(view.image.height, view.image.width))
-        return None if found is None else replace(found, source=name)
+        least, size = self.decisions.thresholds(self.class_names, None), view.image.size[::-1]
+        found = self.detect(view.prepared, size=size, threshold=floor_of(least, self))
+        return (
+            None if found is None else replace(decided(found, least, self.decisions), source=name)
+        )
 
     def forward(
         self, images: Sequence[ImageTensor], targets: Sequence[Target] | None = None
@@ -129,7 +134,7 @@ class Detector(Recogniser):
         self,
         images: ImageSource | Iterable[ImageSource],
         *,
-        threshold: float | None = None,
+        threshold: Threshold = None,
         most: int | None = None,
         inference: Inference = Inference(),
         channels: Channels = "rgb",
@@ -143,8 +148,9 @@ class Detector(Recogniser):
 
         Args:
             images: each is looked at alone, so that no answer depends on the others.
-            threshold: least score of an answer, 0 to 1. By default the protocol's, 0.05 as
-                published.
+            threshold: least score of an answer, 0 to 1: a number, "best" or one per class by
+                name. By default the best that were found on validation images, of a model that
+                tells none the protocol's, 0.05 as published.
             most: answers per image. By default the protocol's, 100 as published.
             inference: whole, or in windows that are merged.
             channels: order of the colours of arrays and tensors; "bgr" as OpenCV reads them.
@@ -162,15 +168,21 @@ class Detector(Recogniser):
         self,
         sources: Iterable[ImageSource],
         *,
-        threshold: float | None = None,
+        threshold: Threshold = None,
         most: int | None = None,
         inference: Inference = Inference(),
     ) -> Iterator[Detections | Failure]:
         """As `predict`, one answer after the other, with one image in memory."""
 
         def answer(name: str, image: Image.Image) -> Detections | None:
-            found = self.find(image, threshold=threshold, most=most, inference=inference)
-            return None if found is None else replace(found, source=name)
+            least = self.decisions.thresholds(self.class_names, threshold)
+            floor = floor_of(least, self)
+            found = self.find(image, threshold=floor, most=most, inference=inference)
+            return (
+                None
+                if found is None
+                else replace(decided(found, least, self.decisions), source=name)
+            )
 
         return self.answer_each(sources, answer)
 
@@ -215,6 +227,11 @@ class Detector(Recogniser):
                     yield group[0], prepared[0], None
                     return
                 yield from zip(group, prepared, found, strict=True)
+
+    def answers_how(self, threshold: Threshold = None) -> str:
+        """Return in words from which score on objects are answered."""
+        least = self.decisions.thresholds(self.class_names, threshold)
+        return in_words_of(least, self, given=threshold is not None)
 
     @torch.inference_mode()
     def _found(

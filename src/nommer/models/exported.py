@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from nommer.errors import InputError, shortened
+from nommer.models.decisions import Decisions
 from nommer.models.descriptions import check_description_values
 from nommer.models.exported_networks import INPUT, Runtime
 from nommer.models.kinds import kind_for
@@ -81,4 +82,6 @@ def _check_graph(session: Any, description: Mapping[str, Any]) -> None:
 def build_exported(runtime: Runtime, description: dict[str, Any], path: Path) -> Recogniser:
     """Return the model that `runtime` computes, as its metadata describe it."""
     kind = kind_for(description["task"])
-    return kind.of(kind.exported_network(runtime, description, path), description).eval()
+    model = kind.of(kind.exported_network(runtime, description, path), description)
+    model.decisions = Decisions.of(description)
+    return model.eval()

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from nommer.data.images import ImageError, decode
 from nommer.data.sources import ImageSource, open_any, source_name
+from nommer.models.decisions import Decisions
 from nommer.models.exported_networks import ExportedNetwork
 from nommer.predictions import Failure, Picture, with_picture
 from nommer.settings.pixel_range import Reading
@@ -90,6 +91,8 @@ class Recogniser(nn.Module):
         self.network = network
         self.class_names = tuple(class_names)
         self.preprocessing = preprocessing
+        self.decisions = Decisions()
+        """What the scores lead to, as found on validation images."""
 
     @classmethod
     def build_network(cls, description: Mapping[str, Any]) -> nn.Module:

@@ -23,6 +23,7 @@ from nommer.data.transforms import Preprocessing
 from nommer.errors import InputError, quoted, shortened
 from nommer.files import write_atomically, write_json
 from nommer.models.classification import Classifier
+from nommer.models.decisions import Decisions
 from nommer.models.descriptions import check_description_values, check_shapes
 from nommer.models.exported import load_exported
 from nommer.models.kinds import kind_for
@@ -76,12 +77,21 @@ def save_model(folder: Path, model: Model, *, metrics: Mapping[str, Any], versio
         "task": model.task,
         **model.architecture(),
         **model.labels(),
+        **({"decisions": told} if (told := model.decisions.to_dict()) else {}),
         "class_names": list(model.class_names),
         "preprocessing": model.preprocessing.to_dict(),
         "metrics": dict(metrics),
     }
     files = {WEIGHTS: checksum(folder / WEIGHTS)}
     write_json(folder / DESCRIPTION, with_checksums(description, DESCRIPTION, files))
+
+
+def folder_of(path: Path) -> Path | None:
+    """Return the folder with the model that a path means; None of a file."""
+    if entry := entry_meant_by(path):
+        return entry.verified()
+    folders = (folder for folder in (path, path / "model") if (folder / DESCRIPTION).is_file())
+    return next(folders, None)
 
 
 def _withdraw_numbers(path: Path) -> None:
@@ -91,7 +101,7 @@ def _withdraw_numbers(path: Path) -> None:
     """
     if path.is_file():
         try:
-            description, _ = _read_description(path)
+            description, _ = read_description(path)
             write_json(path, with_checksums(description | {"metrics": {}}, DESCRIPTION, {}))
         except InputError:
             path.unlink()
@@ -116,14 +126,11 @@ def load(path: str | Path) -> Model:
 def read_model(path: str | Path) -> Model:
     """Load as `load` does, with its errors, without telling the terms of weights of the zoo."""
     path = Path(path)
-    if entry := entry_meant_by(path):
-        return _load_folder(entry.verified())
+    if folder := folder_of(path):
+        return _load_folder(folder)
     if path.is_file():
         _refuse_program(path)
         return load_exported(path) if path.suffix == SUFFIX else _load_published(path)
-    for folder in (path, path / "model"):
-        if (folder / DESCRIPTION).is_file():
-            return _load_folder(folder)
     found = (
         "has no model/ yet (training has not finished an epoch)"
         if (path / "config.yaml").is_file()
@@ -154,7 +161,7 @@ def _refuse_program(path: Path) -> None:
 
 
 def _load_folder(folder: Path) -> Model:
-    description, checksums = _read_description(folder / DESCRIPTION)
+    description, checksums = read_description(folder / DESCRIPTION)
     weights = read_safetensors(folder / WEIGHTS)
     if WEIGHTS in checksums:
         check_file(folder / WEIGHTS, checksums[WEIGHTS], DESCRIPTION)
@@ -175,10 +182,12 @@ def _load_folder(folder: Path) -> Model:
 
 
 def _build(kind: type[Recogniser], description: Mapping[str, Any]) -> Recogniser:
-    return kind.of(kind.build_network(description), description)
+    model = kind.of(kind.build_network(description), description)
+    model.decisions = Decisions.of(description)
+    return model
 
 
-def _read_description(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def read_description(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the content of `model.json`, and the checksums of the files beside it.
 
     Older ones have none.

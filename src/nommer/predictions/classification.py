@@ -18,6 +18,9 @@ from nommer.predictions.picture import Picture
 if TYPE_CHECKING:
     import supervision as sv
 
+NONE_OF_THESE = "none of these"
+"""How an answer is written that is none of the classes."""
+
 
 @dataclass(frozen=True, repr=False)
 class Classification(Answer):
@@ -35,20 +38,24 @@ class Classification(Answer):
     """Probability from which a class is answered, where an image may have several or none."""
     picture: Picture | None = field(default=None, repr=False, compare=False)
     """The way back to the image, for pictures in notebooks."""
+    class_thresholds: tuple[float, ...] = ()
+    """The same for every class, where they differ."""
+    none_of_these: bool | None = None
+    """The image is unlike those that were learned, so it probably shows none of the classes; None
+    where the model cannot tell, or was not asked.
+    """
 
     @property
     def chosen(self) -> tuple[str, ...]:
-        """Names of the classes answered: the most probable one.
+        """Names of the classes answered: the most probable one, or none of them.
 
         Or with a `threshold` all that reach it, in order.
         """
         if self.threshold is None:
-            return (self.name,)
-        return tuple(
-            n
-            for n, p in zip(self.class_names, self.probabilities, strict=True)
-            if p >= self.threshold
-        )
+            return () if self.none_of_these else (self.name,)
+        least = self.class_thresholds or (self.threshold,) * len(self.class_names)
+        answered = zip(self.class_names, self.probabilities, least, strict=True)
+        return tuple(name for name, probability, at in answered if probability >= at)
 
     @property
     def label(self) -> int:
@@ -85,12 +92,13 @@ class Classification(Answer):
         The image, its `count` most probable classes, and those answered of a multi-label model.
         """
         top = [{"class": name, "probability": p} for name, p in self.top(count)]
-        multi_label = (
-            {}
-            if self.threshold is None
-            else {"classes": list(self.chosen), "threshold": self.threshold}
-        )
-        return {"image": self.source, **multi_label, "top": top}
+        if self.threshold is None:
+            known = self.none_of_these is not None
+            refused = {"none_of_these": self.none_of_these} if known else {}
+            return {"image": self.source, **refused, "top": top}
+        each = dict(zip(self.class_names, self.class_thresholds, strict=False))
+        told = {"classes": list(self.chosen), "threshold": each or self.threshold}
+        return {"image": self.source, **told, "top": top}
 
     def to_supervision(self) -> "sv.Classifications":
         """Return the probability of every class as the package supervision has it.
@@ -122,8 +130,10 @@ class Classification(Answer):
 
     def headline(self) -> list[str]:
         """Return the most probable classes; of several answered, the surest of those."""
-        most = 3 if self.threshold is None else min(4, len(self.chosen))
-        return [f"{name} {share:.1%}" for name, share in self.top(most)]
+        if self.threshold is not None:
+            return [f"{name} {share:.1%}" for name, share in self._answered()[:4]]
+        named = [f"{name} {share:.1%}" for name, share in self.top(3)]
+        return [NONE_OF_THESE, *named] if self.none_of_these else named
 
     def plot(self, image: Image.Image, count: int = 3) -> Image.Image:
         """The image with its most probable classes written under it."""
@@ -150,11 +160,17 @@ class Classification(Answer):
         Where there may be several, those answered, or that there are none.
         """
         if self.threshold is None:
-            return [f"{probability:.1%}  {name}" for name, probability in self.top(count)]
-        chosen = self.top(len(self.chosen))
-        return [f"{p:.1%}  {name}" for name, p in chosen] or [
-            f"none of the classes reaches {self.threshold:.0%}"
+            named = [f"{probability:.1%}  {name}" for name, probability in self.top(count)]
+            return [NONE_OF_THESE, *named] if self.none_of_these else named
+        least = "its threshold" if self.class_thresholds else f"{self.threshold:.0%}"
+        return [f"{p:.1%}  {name}" for name, p in self._answered()] or [
+            f"none of the classes reaches {least}"
         ]
+
+    def _answered(self) -> list[tuple[str, float]]:
+        """The classes answered as (name, probability), most probable first."""
+        answered = set(self.chosen)
+        return [pair for pair in self.top(len(self.class_names)) if pair[0] in answered]
 
     def save(self, path: Path, image: Image.Image) -> None:
         """Write the annotated image to `path`."""

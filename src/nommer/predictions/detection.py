@@ -55,6 +55,9 @@ class Detections(Answer):
     """
     picture: Picture | None = field(default=None, repr=False, compare=False)
     """The way back to the image, for pictures in notebooks."""
+    thresholds: tuple[float, ...] | None = None
+    """Least score of an answer of each class; None where no other limit was set than the
+    network's own."""
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -69,16 +72,23 @@ class Detections(Answer):
 
     def at_least(self, threshold: float) -> "Detections":
         """Those with this score or more."""
-        count = int((self.scores >= threshold).sum())
+        return self.take(np.arange(int((self.scores >= threshold).sum())))
+
+    def take(self, chosen: np.ndarray) -> "Detections":
+        """Those at these places, in this order."""
         boxes, scores, labels = (
-            values[:count] for values in (self.boxes, self.scores, self.labels)
+            values[chosen] for values in (self.boxes, self.scores, self.labels)
         )
-        masks = None if self.masks is None else self.masks[:count]
+        masks = None if self.masks is None else tuple(self.masks[i] for i in chosen.tolist())
         return replace(self, boxes=boxes, scores=scores, labels=labels, masks=masks)
 
     def sure(self) -> "Detections":
-        """Return those that are more likely objects than not."""
-        return self.at_least(SURE)
+        """Return those that count as found.
+
+        By the thresholds that they were answered with, or else those that are more likely objects
+        than not.
+        """
+        return self.at_least(SURE) if self.thresholds is None else self
 
     def with_parts(self, image: Image.Image) -> tuple[Image.Image, dict[str, Colour]]:
         """Return the image with the objects drawn in, and colours of objects and background."""
@@ -141,8 +151,12 @@ class Detections(Answer):
             "image": self.source,
             "height": self.size[0],
             "width": self.size[1],
+            **({} if self.thresholds is None else {"thresholds": self._named_thresholds()}),
             "objects": objects,
         }
+
+    def _named_thresholds(self) -> dict[str, float]:
+        return dict(zip(self.class_names, self.thresholds or (), strict=False))
 
     def to_coco(self, image_id: int, category_ids: Sequence[int]) -> list[dict[str, Any]]:
         """COCO's results: the objects as plain values for JSON.

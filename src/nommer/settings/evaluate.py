@@ -5,7 +5,7 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from nommer.errors import check_minimum
+from nommer.errors import InputError, check_minimum
 from nommer.settings.choices import Precision, SplitChoice
 from nommer.settings.inference import Inference
 from nommer.settings.labels import LabelOptions
@@ -23,6 +23,8 @@ class EvaluateSettings(Settings):
     model: Takes[Path, str] = required()
     """Run folder, model folder, exported model.onnx, published checkpoint, or name of the zoo, such
     as nommer_nano."""
+    against: Takes[Path | None, str] = given(None)
+    """Second model, evaluated on the same images, to tell which one is better."""
     _: KW_ONLY
     data: Takes[Path | None, str] = given(None)
     """Folder of labelled images, laid out as for training. Classes are matched by name. By default
@@ -51,6 +53,9 @@ class EvaluateSettings(Settings):
     out), skip leaves them out and lists them."""
     overwrite: bool = False
     """Delete earlier results in --out."""
+    calibrate: bool = False
+    """Find thresholds, temperature and what is none of the classes on these images, and write the
+    model with them into model/ of --out. Training does so on its validation images by itself."""
     inference: Takes[Inference, Mapping[str, Any]] = given(Inference())
     """The way of a segmenter or detector over an image: whole or in windows; of a segmenter also
     scales, mirrored."""
@@ -61,3 +66,5 @@ class EvaluateSettings(Settings):
         """Refuse values out of range."""
         check_minimum("batch-size", self.batch_size, 1)
         check_minimum("workers", self.workers, 0)
+        if self.calibrate and self.against is not None:
+            raise InputError("--calibrate is for one model; leave out the second one")

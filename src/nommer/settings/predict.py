@@ -5,10 +5,15 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from nommer.errors import InputError, check_minimum
 from nommer.settings.choices import AsForm, Channels, Precision
 from nommer.settings.inference import Inference
 from nommer.settings.schema import Settings, Takes, given, required
+
+BEST = "best"
+"""Word for the thresholds that were found on validation images."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +48,15 @@ class PredictSettings(Settings):
     inference: Takes[Inference, Mapping[str, Any]] = given(Inference())
     """The way of a segmenter or detector over an image: whole or in windows; of a segmenter also
     scales, mirrored."""
-    threshold: float | None = None
+    threshold: Takes[
+        float | dict[str, float] | str | None, float | Mapping[str, float] | str | Path | None
+    ] = given(None)
     """Least score of an answer, 0 to 1: of a detector, or of a class where an image may have
-    several. By default 0.05 of a detector, 0.5 of classes."""
+    several. A number, best, or a YAML file with one per class by name. By default best, the one of
+    the best F1 on validation images, per class; of a model that tells none 0.05 of a detector, 0.5
+    of classes."""
+    refuse: bool = True
+    """Answer none of these where an image is unlike those that a classifier learned, if known."""
     most: int | None = None
     """Answers of a detector per image. By default 100."""
     precision: Precision = "auto"
@@ -70,8 +81,13 @@ class PredictSettings(Settings):
         if self.as_data is None and (self.as_form != "auto" or self.confidences):
             name = "--as-form" if self.as_form != "auto" else "--confidences"
             raise InputError(f"{name}: says how answers are written as data; give --as-data FOLDER")
-        if self.threshold is not None and not 0 <= self.threshold <= 1:
-            raise InputError(f"--threshold must be from 0 to 1, got {self.threshold}")
+        asked = self.threshold
+        if isinstance(asked, str) and asked != BEST:
+            asked = thresholds_in(Path(asked))
+            object.__setattr__(self, "threshold", asked)
+        for value in asked.values() if isinstance(asked, dict) else [asked]:
+            if isinstance(value, int | float) and not 0 <= value <= 1:
+                raise InputError(f"--threshold must be from 0 to 1, got {value}")
 
 
 @dataclass(frozen=True)
@@ -83,3 +99,22 @@ class PredictCall(PredictSettings):
     tensors; one, a list or an iterator."""
     channels: Channels = "rgb"
     """Order of the colours of arrays and tensors; OpenCV's is bgr."""
+
+
+def thresholds_in(file: Path) -> dict[str, float]:
+    """Read a threshold for every class, by its name.
+
+    Raises:
+        InputError: no such file, or it holds something else.
+    """
+    expected = "give a number from 0 to 1, best, or a YAML file of lines such as cat: 0.4"
+    try:
+        told = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        why = "there is no such file" if isinstance(error, FileNotFoundError) else "is no YAML"
+        raise InputError(f"--threshold {file}: {why}; {expected}") from error
+    if not isinstance(told, dict) or not all(
+        isinstance(value, int | float) and not isinstance(value, bool) for value in told.values()
+    ):
+        raise InputError(f"--threshold {file}: holds no number per class; {expected}")
+    return {str(name): float(value) for name, value in told.items()}

@@ -32,6 +32,8 @@ class Auditing:
     """Of objects, their masks are wanted; by default where most have one."""
     reading: Reading = Reading()
     """How image files become RGB."""
+    most: int | None = None
+    """Answers that an image of objects gets; by default 100."""
     reports: Sequence[Any] | None = None
     """The result of `TaskData.inspect`; by default the samples are read now."""
 

@@ -23,6 +23,8 @@ class Evaluation:
     report: Report
     samples: tuple[Any, ...]
     answers: tuple[Any, ...]
+    evidence: tuple[Any, ...] = ()
+    """Of every sample, what decisions are found by, where the task finds any."""
 
 
 def evaluate(
@@ -50,6 +52,10 @@ def evaluate(
     if module.report is None:
         raise RuntimeError("validation ended without a report")
     samples = tuple(data.val.samples)
+    order = range(len(samples))
     return Evaluation(
-        module.report, samples, tuple(module.answers[index] for index in range(len(samples)))
+        module.report,
+        samples,
+        tuple(module.answers[index] for index in order),
+        tuple(module.evidence[index] for index in order if index in module.evidence),
     )

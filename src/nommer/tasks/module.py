@@ -67,6 +67,8 @@ class TaskModule(L.LightningModule):
         self.optim, self.lr, self.seed = optim, lr, seed
         self.report: Report | None = None
         self.answers: dict[int, Any] = {}
+        self.evidence: dict[int, Any] = {}
+        """Outside of training, what decisions are found by, of each sample."""
         self.watch_gradient: Callable[[Tensor], None] | None = None
         """Shown the norm of the gradient before it was clipped, after which the weights change."""
         self.compiled: Callable[..., Any] | None = None
@@ -174,9 +176,14 @@ class TaskModule(L.LightningModule):
         if self.trainer.strategy.root_device.type == "cuda":
             channels_last(self.model)
 
+    @property
+    def is_judging(self) -> bool:
+        """True in an evaluation, False in the validation of an epoch."""
+        return self.trainer.state.fn == TrainerFn.VALIDATING
+
     def on_validation_epoch_start(self) -> None:
         """Start a new evaluation."""
-        self.answers = {}
+        self.answers, self.evidence = {}, {}
 
     def finish_validation(self, report: Report) -> None:
         """Keep the evaluation and log its numbers."""

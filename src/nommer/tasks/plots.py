@@ -109,25 +109,57 @@ def _write_counts(axes: Axes, counts: np.ndarray, shares: np.ndarray) -> None:
         )
 
 
-def plot_calibration(probabilities: Tensor, labels: Tensor, path: Path, *, bins: int = 15) -> None:
-    """Accuracy against the top probability, in `bins` equal bins.
+def plot_calibration(
+    answers: Mapping[str, tuple[Tensor, Tensor]],
+    path: Path,
+    *,
+    bins: int = 15,
+    unit: str = "images",
+) -> None:
+    """Reliability diagram: share of right answers against their probability, in equal bins.
 
-    A calibrated model lies on the diagonal.
+    Calibrated answers lie on the diagonal.
+
+    Args:
+        answers: by name, probabilities (n,) and whether each is right, (n,) bool.
+        path: of the picture.
+        bins: how many.
+        unit: name of the n.
     """
-    confidence, predicted = (tensor.numpy() for tensor in probabilities.max(-1))
-    correct = predicted == labels.numpy()
-    which = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    counts = np.bincount(which, minlength=bins)
-    accuracy = np.bincount(which, weights=correct, minlength=bins) / np.maximum(counts, 1)
-    centres = (np.arange(bins) + 0.5) / bins
     figure = Figure(figsize=(4.6, 5.4))
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    upper.plot([0, 1], [0, 1], color="grey", linestyle="--", label="calibrated")
-    upper.bar(centres[counts > 0], accuracy[counts > 0], width=0.9 / bins, label="accuracy")
-    upper.set(ylabel="accuracy", ylim=(0, 1), title="calibration")
+    upper.plot([0, 1], [0, 1], color="grey", linestyle="--", label="as likely as it says")
+    centres, shift = (np.arange(bins) + 0.5) / bins, 0.9 / bins / len(answers)
+    for number, (name, (probability, right)) in enumerate(answers.items()):
+        confidence = probability.double().numpy()
+        which = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+        counts = np.bincount(which, minlength=bins)
+        share = np.bincount(which, weights=right.numpy(), minlength=bins) / np.maximum(counts, 1)
+        places = centres + shift * (number - (len(answers) - 1) / 2)
+        upper.bar(places[counts > 0], share[counts > 0], width=shift, label=name)
+        lower.bar(places, counts, width=shift)
+    upper.set(ylabel="share of right answers", ylim=(0, 1), title="calibration")
     upper.legend()
-    lower.bar(centres, counts, width=0.9 / bins, color="grey")
-    lower.set(xlabel="top probability", ylabel="images", xlim=(0, 1))
+    lower.set(xlabel="probability of the answer", ylabel=unit, xlim=(0, 1))
+    save_figure(figure, path)
+
+
+def plot_risk_coverage(risk: np.ndarray, area: float, path: Path) -> None:
+    """Draw the share of mistakes among the surest answers, over how many these are.
+
+    Args:
+        risk: (n,) among the surest 1, 2, ..., n.
+        area: its mean.
+        path: of the picture.
+    """
+    figure = Figure(figsize=(5.2, 3.8), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(np.arange(1, len(risk) + 1) / len(risk), risk, label=f"area (AURC) {area:.3f}")
+    axes.axhline(risk[-1], color="grey", linestyle="--", linewidth=1, label="by chance")
+    axes.set(xlabel="share of images answered, the surest first", ylabel="share of mistakes")
+    axes.set(xlim=(0, 1), ylim=(0, None), title="risk over coverage")
+    axes.grid(visible=True, alpha=0.3)
+    axes.legend()
     save_figure(figure, path)
 
 

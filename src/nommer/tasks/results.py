@@ -61,6 +61,14 @@ class TaskResults(ABC):
     def save_training_batch(self, data: Any, model: Any, path: Path) -> None:
         """Write a picture of the first training samples as the network will see them."""
 
+    def answers_how(self, model: Any, settings: Any) -> str:
+        """Say what answers are decided by; nothing where there is nothing to say.
+
+        Raises:
+            InputError: settings of `nommer predict` that do not fit the model.
+        """
+        return ""
+
     @abstractmethod
     def save_answers(
         self,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from nommer.settings.train import TrainSettings
     from nommer.tasks.checking import TaskCheck
     from nommer.tasks.data import Found, TaskData
+    from nommer.tasks.deciding import TaskDeciding
     from nommer.tasks.exporting import TaskExport
     from nommer.tasks.model import TaskModel
     from nommer.tasks.module import TaskModule
@@ -37,6 +38,8 @@ class Task:
     results: Part["TaskResults"] = Part()
     checking: Part["TaskCheck"] = Part()
     exporting: Part["TaskExport"] = Part()
+    deciding: Part["TaskDeciding | None"] = Part(None)
+    """None where nothing is decided by what validation images show."""
     studying: Part["Study | None"] = Part(None)
     """None where data sets are not studied."""
     options: frozenset[str] = frozenset()

@@ -1,9 +1,10 @@
 """Conclusion of a run: the best weights are evaluated as `nommer evaluate` does, and delivered."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 
@@ -13,6 +14,7 @@ from nommer.models.storage import Model, load, save_model
 from nommer.progress import notice
 from nommer.runs.checkpoint import open_checkpoint
 from nommer.tasks.data import Data
+from nommer.tasks.deciding import find_decisions, save_decided
 from nommer.tasks.evaluation import Evaluation, evaluate
 from nommer.tasks.module import Report, TaskModule
 from nommer.tasks.resolve import loading_of
@@ -40,6 +42,10 @@ class TrainingResult:
     """The pictures to look at, by file name."""
     rank: int = 0
     """Rank of this process; those above 0 say nothing."""
+    decided: Mapping[str, Any] = field(default_factory=dict)
+    """Decisions found on the validation images, calibration before and after them, and 95 %
+    intervals of the report's main numbers.
+    """
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,8 @@ class Best:
 
     epoch: int
     report: Report
+    decided: Mapping[str, Any] = field(default_factory=dict)
+    """Decisions, calibration and intervals."""
 
 
 def conclude(prepared: Prepared, module: TaskModule) -> Best:
@@ -64,13 +72,16 @@ def conclude(prepared: Prepared, module: TaskModule) -> Best:
     evaluation = _evaluate(prepared, module.concluding(fuse(model), held_back), held_back)
     report = evaluation.report
     metrics = {"epoch": epoch, **report.summary()}
+    model.decisions = find_decisions(task, evaluation, model)
     save_model(run.model, model.eval(), metrics=metrics, version=version("nommer"))
     facts = {"epoch": epoch, "data": str(settings.data), "split": "val"}
     with torch.compiler.set_stance("force_eager"):  # also one whose blocks were compiled to train
-        task.results.save_evaluation(evaluation, model, held_back, run.path, facts=facts)
+        decided = save_decided(task, evaluation, model, held_back, run.path, facts=facts)
     score = f"{module.measure_name} {getattr(report, module.measure):.2%}"
     notice(f"best epoch {epoch}: {score} on {report.images} validation images")
-    return Best(epoch, report)
+    if said := model.decisions.in_words(model.class_names):
+        notice(f"found on them: {said}")
+    return Best(epoch, report, decided.facts)
 
 
 def _evaluate(prepared: Prepared, module: TaskModule, data: Data) -> Evaluation:
@@ -93,4 +104,6 @@ def result_of(prepared: Prepared, best: Best, module: TaskModule, *, rank: int) 
         name for name in task.results.plots.split(", ") if (run.path / name).is_file()
     )
     own = literal(cast("Model", module.model)).eval() if rank == 0 else load(run.model)
-    return TrainingResult(run.path, task.name, best.report, best.epoch, own, plots, rank)
+    return TrainingResult(
+        run.path, task.name, best.report, best.epoch, own, plots, rank, best.decided
+    )

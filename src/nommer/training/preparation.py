@@ -170,6 +170,7 @@ def audit_data(task: Task, settings: TrainSettings, data: Data) -> Found:
         on_bad_sample=settings.on_bad_sample,
         training=True,
         masks=settings.detection.masks,
+        most=settings.detection.protocol.most,
         reading=settings.pixels.reading,
     )
     found = task.data.audit(data, how)

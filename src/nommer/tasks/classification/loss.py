@@ -15,6 +15,7 @@ from nommer.models.classification import Classifier
 from nommer.settings.inference import Inference
 from nommer.settings.optim import Optim
 from nommer.settings.train import TrainSettings
+from nommer.tasks.classification.deciding import evidence_of
 from nommer.tasks.classification.metrics import ClassificationMetrics
 from nommer.tasks.data import Data, Found
 from nommer.tasks.module import TaskModule
@@ -100,6 +101,9 @@ class ClassificationModule(TaskModule):
         self.metrics.update(logits, batch.labels)
         probabilities = self.model.probabilities(logits).cpu()
         self.answers.update(zip(batch.indices.tolist(), probabilities, strict=True))
+        if self.is_judging:
+            found = evidence_of(logits, batch.images)
+            self.evidence.update(zip(batch.indices.tolist(), found, strict=True))
 
     def on_validation_epoch_end(self) -> None:
         """Finish the evaluation and log its numbers."""

@@ -34,7 +34,7 @@ class ClassificationResults(TaskResults):
     """Top-1 and its company, confusion, calibration, and pictures with a caption each."""
 
     plots = "curves.png, confusion_matrix.png, nominations.png, val_predictions.jpg"
-    answer_options = frozenset({"top", "batch_size"})
+    answer_options = frozenset({"top", "batch_size", "refuse"})
     label_writers: ClassVar[tuple[type[LabelWriter], ...]] = (FolderLabels,)
 
     def save_evaluation(
@@ -47,16 +47,14 @@ class ClassificationResults(TaskResults):
         facts: Mapping[str, Any],
     ) -> None:
         """Write `result.json`, `per_class.csv`, `predictions.csv` and the plots into `out`."""
-        from nommer.tasks.plots import plot_calibration, plot_confusion, plot_grid
+        from nommer.tasks.plots import plot_confusion, plot_grid
 
-        labels = torch.tensor([sample.label for sample in evaluation.samples])
         report, names = evaluation.report, model.class_names
         confusion = {"confusion": report.confusion.tolist(), "classes": names}
         write_json(out / "result.json", {**facts, **report.summary(), **confusion})
         write_csv(out / "per_class.csv", report.per_class(names))
         write_csv(out / "predictions.csv", prediction_rows(evaluation, names))
         plot_confusion(report.confusion, names, out / "confusion_matrix.png")
-        plot_calibration(torch.stack(evaluation.answers), labels, out / "calibration.png")
         plot_grid(prediction_pictures(evaluation, model), out / "val_predictions.jpg")
 
     def save_training_batch(
@@ -73,6 +71,10 @@ class ClassificationResults(TaskResults):
             shown.append((picture, named or ("none" if model.class_names else ""), True))
         plot_grid(shown, path)
 
+    def answers_how(self, model: Classifier, settings: Any) -> str:
+        """Say which classes are answered, and when none of them is."""
+        return model.answers_how(settings.threshold, refuse=settings.refuse)
+
     def save_answers(
         self,
         model: Classifier,
@@ -83,9 +85,12 @@ class ClassificationResults(TaskResults):
         labels: LabelWriter | None = None,
     ) -> Sequence[Classification | Failure]:
         """Write tables of the most probable classes, and annotated images."""
-        if settings.threshold is not None:
-            model.threshold = settings.threshold
-        answer = partial(model.predict_stream, batch_size=settings.batch_size or 32)
+        answer = partial(
+            model.predict_stream,
+            batch_size=settings.batch_size or 32,
+            threshold=settings.threshold,
+            refuse=settings.refuse,
+        )
         answers = answered(sources, answer, labels)
         if settings.pictures:
             reading = model.preprocessing.reading
@@ -153,11 +158,11 @@ def save_predictions(
                     _COLUMNS, (prediction.source, rank, name, f"{probability:.6f}", ""), strict=True
                 )
             )
-            rows.append(
-                row
-                if prediction.threshold is None
-                else row | {"answered": name in prediction.chosen}
-            )
+            if prediction.none_of_these is not None:
+                row["none_of_these"] = prediction.none_of_these
+            if prediction.threshold is not None:
+                row["answered"] = name in prediction.chosen
+            rows.append(row)
     write_csv(folder / "predictions.csv", rows, _COLUMNS)
 
 

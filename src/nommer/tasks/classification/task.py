@@ -10,6 +10,7 @@ CLASSIFICATION = Task(
     module=Later("nommer.tasks.classification.loss:ClassificationModule", call=False),
     results=Later("nommer.tasks.classification.results:ClassificationResults"),
     checking=Later("nommer.tasks.classification.checking:ClassificationCheck"),
+    deciding=Later("nommer.tasks.classification.deciding:ClassificationDeciding"),
     exporting=Later("nommer.tasks.classification.exporting:ClassificationExport"),
     studying=Later("nommer.tasks.classification.studying:STUDY", call=False),
     options=frozenset({"augment", "classification"}),

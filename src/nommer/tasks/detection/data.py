@@ -45,7 +45,8 @@ class DetectionSource(TaskData):
     def auditing_for(self, model: Recogniser, on_bad_sample: str) -> Auditing:
         """Return how data are audited: with masks where the model answers with masks."""
         usual = super().auditing_for(model, on_bad_sample)
-        return replace(usual, masks=bool(model.network.has_masks))
+        network: Any = model.network
+        return replace(usual, masks=bool(network.has_masks), most=network.protocol.most)
 
     def training(self, settings: TrainSettings, data: Any, model: Detector) -> ImageData[Any, Any]:
         """Return augmented images with their objects, and validation images as they are."""

@@ -96,12 +96,19 @@ def match(answers: Sequence[ImageAnswer]) -> Matches:
     scores, found, objects = [np.zeros(0)], [np.zeros(0, bool)], 0
     for answer in answers:
         objects += int((~answer.crowd).sum())
-        taken = _match_image(answer, same_class=True)
-        counts = ~_in_crowd(answer, taken)
-        scores.append(answer.scores.double().numpy()[counts])
-        found.append((taken >= 0)[counts])
+        of_image = matched(answer)
+        scores.append(of_image[0])
+        found.append(of_image[1])
     order = np.argsort(-np.concatenate(scores), kind="stable")
     return Matches(np.concatenate(scores)[order], np.concatenate(found)[order], objects)
+
+
+def matched(answer: ImageAnswer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return scores, finds and classes of the detections in an image, but for those in crowds."""
+    taken = _match_image(answer, same_class=True)
+    counts = ~_in_crowd(answer, taken)
+    labels = answer.labels.numpy()[counts]
+    return answer.scores.double().numpy()[counts], (taken >= 0)[counts], labels
 
 
 def _match_image(answer: ImageAnswer, *, same_class: bool) -> np.ndarray:

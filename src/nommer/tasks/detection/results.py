@@ -89,6 +89,10 @@ class DetectionResults(TaskResults):
             shown.append((to_pil_image(pixels), data.train.samples[index].path.name))
         plot_rows([shown[i : i + 4] for i in range(0, len(shown), 4)], path)
 
+    def answers_how(self, model: Detector, settings: Any) -> str:
+        """Say from which score on objects are answered."""
+        return model.answers_how(settings.threshold)
+
     def save_answers(
         self,
         model: Detector,

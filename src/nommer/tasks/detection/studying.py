@@ -47,7 +47,7 @@ class ChangedObjects(AnswerChange):
         }
         most = network.protocol.most
         return {
-            name: resampled_precision(truth, results, kind, times, most=most)
+            name: resampled_precision(truth, results, kind, times, most=most)["ap"]
             for name, kind in kinds.items()
         }
 
@@ -88,8 +88,10 @@ def resampled_precision(
     times: np.ndarray,
     *,
     most: int,
-) -> np.ndarray:
-    """Return (resamples,) average precision over IoU 0.5 to 0.95 of resampled data sets.
+) -> dict[str, np.ndarray]:
+    """Return average precision of resampled data sets, (resamples,) each.
+
+    "ap" over IoU 0.5 to 0.95, "ap50" and "ap75".
 
     NaN where there is nothing to find. Nothing is matched again: the curves of every resampled data
     set are drawn from what COCO's evaluator matched in each image.
@@ -113,16 +115,17 @@ def resampled_precision(
     of_images = np.array(evaluation._evalImgs_cpp, object).reshape(
         len(truth["categories"]), -1
     )  # as it matched them
-    values = []
+    values: dict[str, list[float]] = {"ap": [], "ap50": [], "ap75": []}
     for of_set in times:
         images = np.repeat(np.arange(len(of_set)), of_set)
         evaluation._paramsEval.imgIds = images.tolist()  # whose number is what counts
         evaluation._evalImgs_cpp = of_images[:, images].ravel().tolist()
         evaluation.accumulate()
         precision = evaluation.eval["precision"]
-        valid = precision[precision > -1]
-        values.append(valid.mean() if valid.size else np.nan)
-    return np.array(values)
+        for name, part in zip(values, (precision, precision[:1], precision[5:6]), strict=True):
+            valid = part[part > -1]
+            values[name].append(valid.mean() if valid.size else np.nan)
+    return {name: np.array(found) for name, found in values.items()}
 
 
 class ObjectsOfImage(KnownRegions):

@@ -10,6 +10,7 @@ DETECTION = Task(
     module=Later("nommer.tasks.detection.loss:DetectionModule", call=False),
     results=Later("nommer.tasks.detection.results:DetectionResults"),
     checking=Later("nommer.tasks.detection.checking:DetectionCheck"),
+    deciding=Later("nommer.tasks.detection.deciding:DetectionDeciding"),
     exporting=Later("nommer.tasks.detection.exporting:DetectionExport"),
     studying=Later("nommer.tasks.detection.studying:STUDY", call=False),
     options=frozenset({"detection"}),

@@ -13,6 +13,7 @@ MULTI_LABEL = Task(
     module=Later("nommer.tasks.multi_label.loss:MultiLabelModule", call=False),
     results=Later("nommer.tasks.multi_label.results:MultiLabelResults"),
     checking=Later("nommer.tasks.multi_label.checking:MultiLabelCheck"),
+    deciding=Later("nommer.tasks.multi_label.deciding:MultiLabelDeciding"),
     exporting=Later("nommer.tasks.multi_label.exporting:MultiLabelExport"),
     options=frozenset({"augment"}),
     largest_default_batch=64,

@@ -18,6 +18,7 @@ from nommer.settings.optim import Optim
 from nommer.settings.train import TrainSettings
 from nommer.tasks.data import Data, Found
 from nommer.tasks.module import TaskModule
+from nommer.tasks.segmentation.evidence import PixelSample
 from nommer.tasks.segmentation.metrics import SegmentationMetrics
 
 
@@ -110,20 +111,23 @@ class SegmentationModule(TaskModule):
     def validation_step(self, batch: SegmentationBatch, batch_idx: int) -> Tensor:
         """Evaluate one image at its own size, as `predict` answers it; return its labels (H, W)."""
         truth = batch.masks[0]
-        labels, losses = torch.empty_like(truth), []
+        labels, losses, index = torch.empty_like(truth), [], int(batch.indices[0])
+        sample = PixelSample(truth, seed=index) if self.is_judging else None
         for start, scores in self.model.score_bands(
             batch.images, size=(truth.shape[0], truth.shape[1]), inference=self.inference
         ):
             rows = slice(start, start + scores.shape[1])
             labels[rows] = scores.argmax(0)
+            if sample is not None:
+                sample.add(start, scores)
             losses.append(
                 F.cross_entropy(
                     scores[None], truth[None, rows], ignore_index=IGNORE, reduction="sum"
                 )
             )
-        self.answers[int(batch.indices[0])] = self.metrics.update(
-            labels, truth, torch.stack(losses)
-        )
+        self.answers[index] = self.metrics.update(labels, truth, torch.stack(losses))
+        if sample is not None:
+            self.evidence[index] = sample.evidence()
         return labels
 
     def on_validation_epoch_end(self) -> None:

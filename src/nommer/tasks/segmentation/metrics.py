@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torchmetrics import SumMetric
@@ -54,6 +55,8 @@ class ImageScore(NamedTuple):
     pixels: int
     accuracy: float | None
     miou: float | None
+    classes: np.ndarray
+    """(3, classes) int64: pixels found, true and predicted of each class."""
 
 
 class SegmentationMetrics(nn.Module):
@@ -81,10 +84,11 @@ class SegmentationMetrics(nn.Module):
         self.images.update(1)
         self.loss.update(loss.cpu().double().sum())
         pixels = int(confusion.sum())
+        classes = torch.stack([confusion.diag(), confusion.sum(1), confusion.sum(0)]).numpy()
         if not pixels:
-            return ImageScore(0, None, None)
+            return ImageScore(0, None, None, classes)
         miou = class_scores(confusion).iou.nanmean().item()
-        return ImageScore(pixels, int(confusion.diag().sum()) / pixels, miou)
+        return ImageScore(pixels, int(confusion.diag().sum()) / pixels, miou, classes)
 
     def reset(self) -> None:
         """Forget everything."""

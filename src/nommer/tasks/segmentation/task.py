@@ -10,6 +10,7 @@ SEGMENTATION = Task(
     module=Later("nommer.tasks.segmentation.loss:SegmentationModule", call=False),
     results=Later("nommer.tasks.segmentation.results:SegmentationResults"),
     checking=Later("nommer.tasks.segmentation.checking:SegmentationCheck"),
+    deciding=Later("nommer.tasks.segmentation.deciding:SegmentationDeciding"),
     exporting=Later("nommer.tasks.segmentation.exporting:SegmentationExport"),
     studying=Later("nommer.tasks.segmentation.studying:STUDY", call=False),
     options=frozenset({"segmentation"}),

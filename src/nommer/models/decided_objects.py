@@ -1,0 +1,54 @@
+"""Objects by a detector's decisions: with calibrated scores, from the thresholds of their classes."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from nommer.models.decisions import Decisions, in_words
+from nommer.predictions import Detections
+
+if TYPE_CHECKING:
+    from nommer.models.detection import Detector
+
+_STEP = 1e-6
+"""Difference of scores that rounding cannot make."""
+
+
+def decided(found: Detections, least: tuple[float, ...], decisions: Decisions) -> Detections:
+    """Return what was found with calibrated scores, of those that reach `least` of their class.
+
+    Args:
+        found: with the scores of the network.
+        least: of every class; empty for all.
+        decisions: of the model.
+    """
+    labels = torch.from_numpy(found.labels)
+    scores = decisions.calibrated(torch.from_numpy(found.scores), labels).numpy()
+    order = np.arange(len(scores))
+    if least:
+        order = order[scores >= np.array(least)[found.labels]]
+    order = order[np.argsort(-scores[order], kind="stable")]
+    return replace(found, scores=scores, thresholds=least or None).take(order)
+
+
+def floor_of(least: tuple[float, ...], model: "Detector") -> float | None:
+    """Return the score of the network from which on something may be answered; None for its own."""
+    if not least:
+        return None
+    decisions = model.decisions
+    lowest = min(decisions.uncalibrated(value, label) for label, value in enumerate(least))
+    below = lowest - _STEP  # the network leaves out what is just as sure as it is told
+    return below if below >= model.network.protocol.threshold else lowest
+
+
+def in_words_of(least: tuple[float, ...], model: "Detector", *, given: bool) -> str:
+    """Return in words from which score on objects are answered."""
+    if not least:
+        return (
+            f"threshold {model.network.protocol.threshold:g}: this model tells no better one; "
+            "`nommer evaluate --calibrate` finds it"
+        )
+    source = "" if given else ", of the best F1 on validation images"
+    return f"threshold {in_words(least, model.class_names)}{source}"

@@ -1,0 +1,46 @@
+"""What the screens of several verbs have in common: tables of numbers, with their intervals."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def show_calibration(decided: Mapping[str, Any], console: Console) -> None:
+    """Print how well probabilities fit, before and after, in a line."""
+    told = decided.get("calibration", {})
+    if "after" not in told:
+        return
+    before, after = told["before"], told["after"]
+    names = {"ece": "calibration error", "nll": "log-likelihood lost", "brier": "Brier score"}
+    if before == after:
+        said = ", ".join(f"{word} {after[name]:.4f}" for name, word in names.items())
+        console.print(f"probabilities of {told['count']:,} {told['of']} as they are: {said}")
+        return
+    pairs = names.items()
+    said = ", ".join(f"{word} {before[n]:.4f} -> {after[n]:.4f}" for n, word in pairs)
+    console.print(f"probabilities of {told['count']:,} {told['of']}, calibrated: {said}")
+    if "refused" in told:
+        console.print(f"none of these: {told['refused']:.1%} of the images")
+
+
+def summary_table(
+    summary: dict[str, Any], title: str, intervals: Mapping[str, Sequence[float]] | None = None
+) -> Table:
+    """Return the numbers of a report as a table, with their 95 % intervals where there are any."""
+    table = Table("measure", "value", *(["95 % interval"] if intervals else []), title=title)
+    for name, value in summary.items():
+        ends = (intervals or {}).get(name)
+        between = [] if not intervals else [f"{ends[0]:.4f} to {ends[1]:.4f}" if ends else ""]
+        table.add_row(name.replace("_", " "), shown(value), *between)
+    return table
+
+
+def shown(value: Any) -> str:
+    """Return a value as people read it."""
+    if value is None:
+        return "n/a"
+    if isinstance(value, float):
+        return f"{value:.1e}" if 0 < abs(value) < 1e-3 else f"{value:.4f}"
+    return str(value)

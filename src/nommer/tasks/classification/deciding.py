@@ -1,0 +1,138 @@
+"""Classification: temperature, refusal, and what both do to an evaluation."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nommer.models.classification import Classifier
+from nommer.models.familiarity import NUM_STATISTICS, Familiarity, statistics
+from nommer.shapes import Images, Logits
+from nommer.tasks.calibration import OneOfAll, risk_coverage, scaling_of
+from nommer.tasks.classification.metrics import TOP_K
+from nommer.tasks.deciding import FALSE_REFUSALS, TaskDeciding
+from nommer.tasks.evaluation import Evaluation
+from nommer.tasks.plots import plot_risk_coverage
+
+_LEAST_IMAGES = 8 * NUM_STATISTICS
+"""Validation images from which on it is told which images are unlike them."""
+
+COVERAGES = (0.25, 0.5, 0.75, 1.0)
+"""Shares of images at which the risk is told."""
+
+
+class ImageEvidence(NamedTuple):
+    """What is kept of an image."""
+
+    logits: Tensor
+    """(classes,) of the network."""
+    pixels: Tensor
+    """(statistics,) of the image as the network sees it."""
+
+
+def evidence_of(logits: Logits, images: Images) -> list[ImageEvidence]:
+    """Return what is kept of the images of a batch."""
+    pairs = zip(logits.float().cpu(), statistics(images), strict=True)
+    return [ImageEvidence(*pair) for pair in pairs]
+
+
+class ClassificationDeciding(TaskDeciding):
+    """One temperature, and a limit to refuse by."""
+
+    def evidence(self, evaluation: Evaluation, model: Classifier) -> OneOfAll:
+        """Return the scores of all images."""
+        return OneOfAll(logits_of(evaluation), labels_of(evaluation), _numbered(evaluation))
+
+    def refusal(self, evaluation: Evaluation, model: Classifier) -> Mapping[str, Any]:
+        """Return the statistics of the images, and how far one may be from them."""
+        if len(evaluation.evidence) < _LEAST_IMAGES:
+            return {}
+        seen = torch.stack([one.pixels for one in evaluation.evidence])
+        return {"familiarity": Familiarity.fit(seen, rate=FALSE_REFUSALS)}
+
+    def answers(self, evaluation: Evaluation, model: Classifier) -> tuple[Any, ...]:
+        """Return the calibrated probabilities."""
+        return tuple(model.probabilities(logits_of(evaluation)))
+
+    def told(self, evaluation: Evaluation, model: Classifier) -> Mapping[str, Any]:
+        """Return the risk at some coverages, the area under that curve, and what is refused."""
+        found = self.evidence(evaluation, model)
+        confidence, right = found.answers(scaling_of(model.decisions))
+        risk, area = risk_coverage(confidence.numpy(), right.numpy())
+        places = {f"{share:.0%}": max(1, round(share * len(risk))) - 1 for share in COVERAGES}
+        told = {
+            "risk_at_coverage": {name: float(risk[at]) for name, at in places.items()},
+            "aurc": area,
+        }
+        refused = self.refused(evaluation, model)
+        if refused is None:
+            return told
+        kept = right.numpy()[~refused]
+        answered = float(kept.mean()) if len(kept) else None
+        return told | {"refused": float(refused.mean()), "top1_of_the_others": answered}
+
+    def refused(self, evaluation: Evaluation, model: Classifier) -> np.ndarray | None:
+        """Return which images are refused, (images,) bool; None where none can be."""
+        familiarity = model.decisions.familiarity
+        if familiarity is None:
+            return None
+        seen = torch.stack([one.pixels for one in evaluation.evidence])
+        return familiarity.refused(seen).numpy()
+
+    def draw(self, evaluation: Evaluation, model: Classifier, out: Path) -> None:
+        """Draw a reliability diagram, and risk over coverage."""
+        super().draw(evaluation, model, out)
+        found = self.evidence(evaluation, model)
+        confidence, right = found.answers(scaling_of(model.decisions))
+        curve, area = risk_coverage(confidence.numpy(), right.numpy())
+        plot_risk_coverage(curve, area, out / "risk_coverage.png")
+
+    def resampled(
+        self, evaluation: Evaluation, model: Classifier, data: Any, times: np.ndarray
+    ) -> Mapping[str, np.ndarray]:
+        """Return top-1, top-5, mean per-class accuracy and macro F1."""
+        logits, truth = logits_of(evaluation), labels_of(evaluation)
+        predicted, classes = logits.argmax(1), logits.shape[1]
+        counts = times.astype(np.float64)
+        sums = [
+            counts @ part
+            for part in (
+                _one_hot(truth, classes, predicted == truth),
+                _one_hot(truth, classes),
+                _one_hot(predicted, classes),
+            )
+        ]
+        hits, support, answered = sums
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = {
+                "top1": hits.sum(1) / counts.sum(1),
+                "mean_class_accuracy": np.nanmean(hits / support, 1),
+                "macro_f1": np.nanmean(2 * hits / (support + answered), 1),
+            }
+            if classes > TOP_K:
+                among = (logits.topk(TOP_K, 1).indices == truth[:, None]).any(1).numpy()
+                found["top5"] = counts @ among / counts.sum(1)
+        return found
+
+
+def logits_of(evaluation: Evaluation) -> Tensor:
+    """Return (images, classes) scores of the network."""
+    return torch.stack([one.logits for one in evaluation.evidence])
+
+
+def labels_of(evaluation: Evaluation) -> Tensor:
+    """Return (images,) classes."""
+    return torch.tensor([sample.label for sample in evaluation.samples])
+
+
+def _numbered(evaluation: Evaluation) -> Tensor:
+    return torch.arange(len(evaluation.samples))
+
+
+def _one_hot(labels: Tensor, classes: int, chosen: Tensor | None = None) -> np.ndarray:
+    """Return (images, classes) float64: 1 at the class of each image that is chosen, else 0."""
+    found = torch.nn.functional.one_hot(labels, classes).double()
+    return (found if chosen is None else found * chosen[:, None]).numpy()
