@@ -1,4 +1,4 @@
-"""Objects by a detector's decisions: with calibrated scores, from the thresholds of their classes."""
+"""Objects by a detector's decisions: calibrated scores, from the thresholds of their classes on."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -16,21 +16,26 @@ _STEP = 1e-6
 """Difference of scores that rounding cannot make."""
 
 
-def decided(found: Detections, least: tuple[float, ...], decisions: Decisions) -> Detections:
+def decided(
+    found: Detections | None, least: tuple[float, ...], decisions: Decisions, name: str
+) -> Detections | None:
     """Return what was found with calibrated scores, of those that reach `least` of their class.
 
     Args:
-        found: with the scores of the network.
+        found: with the scores of the network; None stays None.
         least: of every class; empty for all.
         decisions: of the model.
+        name: of the image.
     """
+    if found is None:
+        return None
     labels = torch.from_numpy(found.labels)
     scores = decisions.calibrated(torch.from_numpy(found.scores), labels).numpy()
     order = np.arange(len(scores))
     if least:
         order = order[scores >= np.array(least)[found.labels]]
     order = order[np.argsort(-scores[order], kind="stable")]
-    return replace(found, scores=scores, thresholds=least or None).take(order)
+    return replace(found, source=name, scores=scores, thresholds=least or None).take(order)
 
 
 def floor_of(least: tuple[float, ...], model: "Detector") -> float | None:

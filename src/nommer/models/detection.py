@@ -1,7 +1,7 @@
 """A detector: the network, its classes and their ids, and how its images are prepared."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from itertools import groupby
 from typing import Any, cast
 
@@ -117,9 +117,7 @@ class Detector(Recogniser):
         """Return the objects in one image; None where the scores are NaN."""
         least, size = self.decisions.thresholds(self.class_names, None), view.image.size[::-1]
         found = self.detect(view.prepared, size=size, threshold=floor_of(least, self))
-        return (
-            None if found is None else replace(decided(found, least, self.decisions), source=name)
-        )
+        return decided(found, least, self.decisions, name)
 
     def forward(
         self, images: Sequence[ImageTensor], targets: Sequence[Target] | None = None
@@ -140,9 +138,7 @@ class Detector(Recogniser):
         channels: Channels = "rgb",
         allow_urls: bool = False,
     ) -> list[Detections | Failure]:
-        """Find objects in images of any size.
-
-        They are of every kind that `data.sources` tells, one or many.
+        """Find objects in images of any size and every kind that `data.sources` tells.
 
         An image that cannot be decoded gets a `Failure`; the others are answered all the same.
 
@@ -178,11 +174,7 @@ class Detector(Recogniser):
             least = self.decisions.thresholds(self.class_names, threshold)
             floor = floor_of(least, self)
             found = self.find(image, threshold=floor, most=most, inference=inference)
-            return (
-                None
-                if found is None
-                else replace(decided(found, least, self.decisions), source=name)
-            )
+            return decided(found, least, self.decisions, name)
 
         return self.answer_each(sources, answer)
 
