@@ -77,6 +77,16 @@ def _one_thread():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_wait_for_the_disk():
+    """A run flushes some fifty files, and a disk takes milliseconds for each; no test cuts the
+    power.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _globals_stay():
     """What a test, or its fixtures, changed for everybody is an error of that test."""

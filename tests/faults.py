@@ -16,7 +16,8 @@ with the exit codes, negative for a signal. Faults:
 - `["full", bytes]`: no file may grow over so many bytes
 - `["count", name]`: none; how often `os.fsync` or `os.replace` was called is printed in the end
 
-With the argument `sketched` the pictures of runs are sketches (`tests/sketches.py`).
+With the argument `quick` the pictures of runs are sketches (`tests/sketches.py`), and nothing waits
+for the disk.
 """
 
 import ctypes
@@ -29,7 +30,6 @@ import sys
 import threading
 import time
 import traceback
-from contextlib import nullcontext
 from pathlib import Path
 
 
@@ -153,13 +153,20 @@ def work(job, rank, port):
 
 def serve():
     import torch  # noqa: PLC0415
+    import torch.utils.tensorboard  # noqa: PLC0415 - Lightning's logger loads it late
     from sketches import saved_by, sketch  # noqa: PLC0415 - beside this script
 
-    import nommer.screen  # noqa: F401, PLC0415 - from here on processes start at once
+    import nommer.exporting.delivery  # noqa: PLC0415
+    import nommer.inference.evaluation  # noqa: PLC0415
+    import nommer.screen  # noqa: PLC0415
+    import nommer.training.train  # noqa: F401, PLC0415 - from here on processes start at once
 
     torch.set_num_threads(1)
-    with saved_by(sketch) if sys.argv[1:] == ["sketched"] else nullcontext():
-        answer_lines()
+    if sys.argv[1:] != ["quick"]:
+        return answer_lines()
+    os.fsync = lambda _: None
+    with saved_by(sketch):
+        return answer_lines()
 
 
 def answer_lines():

@@ -98,7 +98,7 @@ def process(tmp_path_factory):
     With `processes` it is run by so many, and the fault happens to the one of `rank`.
     """
     err = tmp_path_factory.mktemp("process") / "err.txt"
-    command = [sys.executable, str(Path(__file__).parents[1] / "faults.py"), "sketched"]
+    command = [sys.executable, str(Path(__file__).parents[1] / "faults.py"), "quick"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, **pipes) as server:
 
