@@ -15,6 +15,7 @@ from PIL import Image
 import nommer
 from nommer.backbone.contexts import CONTEXTS
 from tests.run_contents import rows, same
+from tests.sketches import drawn
 
 pytestmark = pytest.mark.usefixtures("sketched")
 
@@ -176,7 +177,8 @@ def single(tmp_path, write_classes):
 
 def test_class_folders_alone_are_split_by_the_seed(run, single, train_options, tmp_path):
     out = tmp_path / "a run ü"
-    run("train --data", single, "--out", out, *train_options, "--epochs 1 --val-fraction 0.25")
+    with drawn():  # the names are written in the pictures
+        run("train --data", single, "--out", out, *train_options, "--epochs 1 --val-fraction 0.25")
     split = rows(out / "split.csv")
     held = {row["file"] for row in split if row["split"] == "val"}
     assert len(split) == 25
