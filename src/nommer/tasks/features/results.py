@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from nommer.tasks.evaluation import Evaluation
     from nommer.tasks.features.data import UnlabelledImages
 
-_ROWS, _NEAREST = 6, 5
-"""Images of the picture of neighbours: those that are asked about, and the nearest of each."""
+_ROWS, _NEAREST = 6, 7
+"""Images of the picture of neighbours: those that are asked about, each with the rest of its row."""
 
 
 class ImitationResults(ClassificationResults):
