@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from nommer.tasks.features.data import UnlabelledImages
 
 _ROWS, _NEAREST = 6, 7
-"""Images of the picture of neighbours: those that are asked about, each with the rest of its row."""
+"""Images that are asked about in the picture of neighbours, and the nearest of each: a row."""
 
 
 class ImitationResults(ClassificationResults):
