@@ -57,6 +57,7 @@ def take_away():
 
 def main(jobs):
     """Run the jobs; print their exit codes."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import filelock  # noqa: F401, PLC0415 - it chooses by the system when it is imported
     import lightning.pytorch  # noqa: F401, PLC0415
     import onnxruntime  # noqa: F401, PLC0415
