@@ -20,8 +20,8 @@ from nommer.data.audit import (
 )
 from nommer.data.exif import FIRST_SIDEWAYS
 from nommer.data.formats.labelled import Issue, content_of, problem, shorten
-from nommer.data.formats.mask_layouts import MASK_ENDINGS
 from nommer.data.formats.mask_pairs import MaskSample
+from nommer.data.formats.mask_places import MASK_ENDINGS
 from nommer.data.formats.masks import BINARY_HINT, MaskFolders
 from nommer.data.images import ImageError, image_errors, open_image
 from nommer.data.mask_doubts import differing_palettes, palette_of

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nommer.data.formats.mask_layouts import MASK_ENDINGS
 from nommer.data.formats.mask_pairs import pair, read_list
+from nommer.data.formats.mask_places import MASK_ENDINGS
 from nommer.errors import InputError
 
 stems = st.lists(

@@ -13,8 +13,9 @@ import numpy as np
 from nommer.data.formats.class_file import CLASS_FILES, find_class_file, load_class_file
 from nommer.data.formats.image_files import UNKNOWN_SIZE, upright_size
 from nommer.data.formats.labelled import Split
-from nommer.data.formats.mask_layouts import Layout, find_layout
+from nommer.data.formats.mask_layouts import find_layout
 from nommer.data.formats.mask_pairs import MaskSample, pair_parts
+from nommer.data.formats.mask_places import Layout
 from nommer.data.formats.object_masks import box_of, encode_map
 from nommer.data.formats.objects import DetectionFolders, DetectionSample, Objects
 from nommer.data.formats.source import Source

@@ -1,7 +1,7 @@
 """Where images and their masks lie: the folder trees that are known, and which split is where."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from nommer.data.formats.folder_names import (
@@ -11,6 +11,7 @@ from nommer.data.formats.folder_names import (
     split_and_kind,
 )
 from nommer.data.formats.labelled import Issue, Split, problem, split_of
+from nommer.data.formats.mask_places import MASK_ENDINGS, Layout, Naming, Part
 from nommer.data.formats.source import Source
 from nommer.data.image_paths import direct_files, holds_images, is_image_name, sub_folders
 from nommer.errors import InputError
@@ -29,58 +30,6 @@ a mask is named like its image, or with _mask, _label, _labels, _L or _seg behin
 classes.yaml names the classes"""
 
 _LIST_FOLDERS = ("", "splits", "ImageSets/Segmentation")
-
-MASK_ENDINGS = (
-    "_mask",
-    "_label",
-    "_labels",
-    "_L",
-    "_seg",
-    "_masks",
-    "_cp_masks",
-    "_manual1",
-    "_gt",
-)
-"""Endings that may stand behind an image's name in the name of its mask.
-
-The first are of Roboflow, Supervisely, CamVid and others, `_masks` and `_cp_masks` of Cellpose,
-`_manual1` of DRIVE.
-"""
-
-
-@dataclass(frozen=True)
-class Naming:
-    """How the names of images and masks differ."""
-
-    image_endings: tuple[str, ...] = ()
-    """May stand behind the name that both share."""
-    mask_endings: tuple[str, ...] = MASK_ENDINGS
-    unused: tuple[str, ...] = ()
-    """Endings of files among the masks that say the same in another way."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """One split: a folder of images, the folder of their masks, and a list of names, if any."""
-
-    images: Path
-    masks: Path
-    listed_in: Path | None = None
-    naming: Naming = Naming()
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How a folder of images and masks is laid out."""
-
-    parts: dict[Split, Part]
-    is_camvid: bool = False
-    is_ade20k: bool = False
-    is_cityscapes: bool = False
-    instances: bool = False
-    """By the names of its masks, as Cellpose has them."""
-    issues: tuple[Issue, ...] = ()
-    """Files that lie there and are not used."""
 
 
 def find_layout(source: Source) -> Layout | None:

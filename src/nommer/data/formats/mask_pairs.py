@@ -8,7 +8,8 @@ from pathlib import Path
 from unicodedata import normalize
 
 from nommer.data.formats.labelled import HasPath, Issue, Split, no_image, problem, shorten
-from nommer.data.formats.mask_layouts import LAYOUTS, MASK_ENDINGS, Layout, Naming, Part
+from nommer.data.formats.mask_layouts import LAYOUTS
+from nommer.data.formats.mask_places import MASK_ENDINGS, Layout, Naming, Part
 from nommer.data.image_paths import is_image_name, visible_files
 from nommer.data.parsing import read_text
 from nommer.errors import InputError

@@ -21,8 +21,9 @@ from nommer.data.formats.mask_classes import (
     ade20k_classes,
     numbered_classes,
 )
-from nommer.data.formats.mask_layouts import LAYOUTS, Layout, find_layout
+from nommer.data.formats.mask_layouts import LAYOUTS, find_layout
 from nommer.data.formats.mask_pairs import MaskSample, pair_parts
+from nommer.data.formats.mask_places import Layout
 from nommer.data.formats.oddities import find_oddities
 from nommer.data.formats.recognise import choose_format, passed_over
 from nommer.data.formats.source import Source

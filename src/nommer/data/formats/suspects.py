@@ -22,7 +22,8 @@ from nommer.data.formats.folder_names import (
     split_and_rest,
 )
 from nommer.data.formats.labelled import Issue, problem, split_of
-from nommer.data.formats.mask_layouts import MASK_ENDINGS, paired_in
+from nommer.data.formats.mask_layouts import paired_in
+from nommer.data.formats.mask_places import MASK_ENDINGS
 from nommer.data.formats.unread import find_unread, looks_like_yolo
 from nommer.data.image_paths import UNREAD_EXTENSIONS, is_image_name, sub_folders, visible_files
 from nommer.data.images import ImageError, image_errors, open_image
