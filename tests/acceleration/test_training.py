@@ -79,7 +79,7 @@ def test_values_gradients_and_statistics_are_those_of_the_literal_form(
     sizes = {"embed_dim": 8, "num_heads": (1, 2, 2, 4), "num_classes": 5, "img_size": (35, 43)}
     stride = {"depths": (1, 2, 1, 1), "patch_size": 2, "window_size": 4, "block_sizes": (6, 5)}
     plain = enliven(NomMer(NomMerConfig(**sizes, **stride, **options))).train(training)
-    faster = accelerate(copy.deepcopy(plain))
+    faster = accelerate(copy.deepcopy(plain), "cuda")
     images = draw(2, 3, 35, 43)
     assert_close(step(faster, images), step(plain, images), 1e-10)
 
@@ -88,7 +88,7 @@ def test_values_gradients_and_statistics_are_those_of_the_literal_form(
 @each
 def test_a_step_in_float32_is_the_same_up_to_rounding(create, draw, options, size):
     plain = create(drop_path_rate=0.3, num_classes=5, **options).train()
-    faster = accelerate(copy.deepcopy(plain))
+    faster = accelerate(copy.deepcopy(plain), "cuda")
     images, noise = draw(2, 3, *size), gumbel_noise(draw(2, 40, 40, 3))
     for model in (plain, faster):
         for module in model.modules():
@@ -104,7 +104,7 @@ def test_names_parameters_and_hooks_stay(create):
     parameters, keys = list(model.parameters()), list(model.state_dict())
     hooked = next(module for module in model.modules() if type(module) is SpectralContext)
     hooked.register_forward_hook(lambda *_: called.append(1))
-    assert accelerate(model) is model
+    assert accelerate(model, "cuda") is model
     assert list(model.state_dict()) == keys
     assert all(a is b for a, b in zip(model.parameters(), parameters, strict=True))
     model(torch.zeros(1, 3, 32, 32))
@@ -114,11 +114,18 @@ def test_names_parameters_and_hooks_stay(create):
 def test_every_kind_of_module_changes_and_changes_back(create):
     model = create()
     before = [type(module) for module in model.modules()]
-    accelerate(accelerate(model))
+    accelerate(accelerate(model, "cuda"))
     changed = {type(module) for module in model.modules()}
     assert not changed & FASTER.keys()
     assert changed >= set(FASTER.values())
     assert [type(module) for module in literal(model).modules()] == before
+
+
+def test_on_a_cpu_the_global_context_stays_literal(create):
+    changed = {type(module) for module in accelerate(create()).modules()}
+    assert SpectralContext in changed
+    assert OneDNNLinear in changed
+    assert MultipliedSpectralContext not in changed
 
 
 def test_only_a_nommer_changes(create):
@@ -157,7 +164,7 @@ def test_nominations_are_recorded_and_changed(create, draw):
 def test_fusing_an_accelerated_network_is_fusing_the_plain_one(create, draw):
     model, images = create(), draw(2, 3, 64, 96)
     expected = fuse(model)(images)
-    fused = fuse(accelerate(model))
+    fused = fuse(accelerate(model, "cuda"))
     assert torch.equal(fused(images), expected)
     assert not {type(module) for module in fused.modules()} & set(FASTER.values())
     assert any(isinstance(module, MultipliedSpectralContext) for module in model.modules())

@@ -1,7 +1,7 @@
 """A NomMer for training: modules become faster ones that compute the same.
 
 - linear layers by oneDNN on the CPU (`linear`);
-- block DCT and grouped convolution as one matrix per group (`spectral`);
+- on GPUs, block DCT and grouped convolution as one matrix per group (`spectral`);
 - scores padded for a GPU's matrix products (`nominator`).
 """
 
@@ -25,22 +25,32 @@ FASTER: dict[type[nn.Module], type[nn.Module]] = {
 }
 """Modules, and the subclass that computes the same faster."""
 
+_NOT_ON_A_CPU = SpectralContext
+"""Multiplied out it takes as long there as in its literal form (`docs/log.md`)."""
+
 _LITERAL = {faster: literal for literal, faster in FASTER.items()}
 
 
-def accelerate(model: Model) -> Model:
+def accelerate(model: Model, device: str | None = None) -> Model:
     """Have every NomMer in `model` compute faster from now on, in training too.
 
     Modules change their class in place, as in torch's `fully_shard`: parameters, names, hooks and
     optimisers stay as they are. Outputs and gradients are the same up to rounding. For inference
     alone `nommer.fuse` is faster.
 
+    Args:
+        model: a network, or whatever holds some.
+        device: type of the device that it is to compute on, such as "cpu" or "cuda"; by default
+            that on which its weights are.
+
     Returns:
         `model` itself.
     """
     for network in model.modules():
         if isinstance(network, NomMer):
-            _change_classes(network, FASTER)
+            where = device or next(network.parameters()).device.type
+            chosen = {m: f for m, f in FASTER.items() if where != "cpu" or m is not _NOT_ON_A_CPU}
+            _change_classes(network, chosen)
     return model
 
 

@@ -80,7 +80,7 @@ def trial(task: Task, settings: TrainSettings, found: Found) -> Callable[[int], 
     """A training step of a network of its own, on as many images as it is given."""
     seed_all(settings.seed)
     fresh = replace(settings, pretrained=None, reinit_head=False)
-    model = accelerate(task.model.build(fresh, found.data))
+    model = accelerate(task.model.build(fresh, found.data), torch_device(settings.device))
     freeze(model.network, settings.freeze)
     module = task.training_module(settings, model, lr=settings.lr, found=found)
     data = task.data.training(settings, found.data, model)

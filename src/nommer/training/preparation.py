@@ -74,7 +74,8 @@ class Prepared:
         seed_all(settings.seed)
         if settings.resume:  # its own weights follow
             settings = settings.without_weights()
-        model = accelerate(self.task.model.build(settings, self.found.data))
+        accelerator, _ = parse_device(settings.device, settings.devices)
+        model = accelerate(self.task.model.build(settings, self.found.data), accelerator)
         freeze(model.network, settings.freeze)
         check_batch_of_one(model.network, settings)
         return model

@@ -13,7 +13,7 @@ from nommer.acceleration.training import accelerate
 from nommer.data.images import ImageError
 from nommer.data.module import ImageData
 from nommer.data.seeding import derive_seed, seed_all
-from nommer.distributed.devices import one_device, torch_device
+from nommer.distributed.devices import one_device, parse_device, torch_device
 from nommer.errors import InputError
 from nommer.files import write_csv
 from nommer.runs.folder import RunFolder
@@ -80,7 +80,10 @@ def rebuild(settings: TrainSettings, bad_step: BadStep) -> tuple[TaskModule, Ima
     """The task with the weights before the step, and the training data."""
     task, source = task_of_run(settings)
     found = find_data(task, settings, source)
-    model = accelerate(task.model.build(settings.without_weights(), found.data))
+    model = accelerate(
+        task.model.build(settings.without_weights(), found.data),
+        parse_device(settings.device, settings.devices)[0],
+    )
     freeze(model.network, settings.freeze)
     state = safetensors.torch.load_file(bad_step.weights)
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
