@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from nommer.intervals import ImageSums, Resampler, ends, how_often, mean_with_interval
+from nommer.intervals import (
+    ImageSums,
+    Resampler,
+    ends,
+    how_often,
+    mean_of_known,
+    mean_with_interval,
+)
 
 
 def mean(values):
@@ -110,3 +117,10 @@ def test_intervals_of_means():
     assert (high - low) / 2 == pytest.approx(1.96 * values.std() / 20, rel=0.15)
     assert mean_with_interval(np.array([0.5]), seed=0) == (0.5, None, None)
     assert mean_with_interval(np.array([0.5, 0.5]), seed=0) == (0.5, 0.5, 0.5)
+
+
+def test_means_pass_over_what_is_not_known():
+    values = np.array([[1.0, np.nan, 3.0], [np.nan, np.inf, np.nan]])
+    first, second = mean_of_known(values)
+    assert first == 2
+    assert np.isnan(second)

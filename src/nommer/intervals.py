@@ -70,6 +70,17 @@ def ends(resampled: np.ndarray, images: int) -> tuple[float | None, float | None
     return float(low), float(high)
 
 
+def mean_of_known(values: np.ndarray) -> np.ndarray:
+    """Return the mean over the last axis of what is finite; NaN where nothing is.
+
+    As in a resampled data set of few images, which may hold none of them.
+    """
+    known = np.isfinite(values)
+    with np.errstate(invalid="ignore"):
+        mean: np.ndarray = np.where(known, values, 0).sum(-1) / known.sum(-1)
+    return mean
+
+
 def mean_with_interval(
     values: np.ndarray, *, seed: int
 ) -> tuple[float, float | None, float | None]:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nommer.intervals import mean_of_known
 from nommer.models.classification import Classifier
 from nommer.models.familiarity import NUM_STATISTICS, Familiarity, statistics
 from nommer.shapes import Images, Logits
@@ -109,8 +110,8 @@ class ClassificationDeciding(TaskDeciding):
         with np.errstate(divide="ignore", invalid="ignore"):
             found = {
                 "top1": hits.sum(1) / counts.sum(1),
-                "mean_class_accuracy": np.nanmean(hits / support, 1),
-                "macro_f1": np.nanmean(2 * hits / (support + answered), 1),
+                "mean_class_accuracy": mean_of_known(hits / support),
+                "macro_f1": mean_of_known(2 * hits / (support + answered)),
             }
             if classes > TOP_K:
                 among = (logits.topk(TOP_K, 1).indices == truth[:, None]).any(1).numpy()

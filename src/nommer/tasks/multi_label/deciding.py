@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nommer.intervals import mean_of_known
 from nommer.models.classification import Classifier
 from nommer.tasks.calibration import EachByItself
 from nommer.tasks.classification.deciding import ClassificationDeciding, logits_of
@@ -107,7 +108,7 @@ def resampled_f1(
     hits, both = times @ (answered & truth), times @ (answered.astype(float) + truth)
     with np.errstate(divide="ignore", invalid="ignore"):
         return {
-            "macro_f1": np.nan_to_num(np.nanmean(np.where(both > 0, 2 * hits / both, np.nan), 1)),
+            "macro_f1": np.nan_to_num(mean_of_known(np.where(both > 0, 2 * hits / both, np.nan))),
             "micro_f1": np.nan_to_num(2 * hits.sum(1) / both.sum(1)),
             "exact_match": times @ (answered == truth).all(1) / times.sum(1),
         }
