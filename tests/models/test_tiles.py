@@ -119,9 +119,9 @@ def test_no_more_windows_than_fit_are_seen_at_once(tiny_detector, picture):
 
 
 def test_what_detectors_do_not_do_is_refused(tiny_detector, picture):
-    with pytest.raises(InputError, match=r"inference\.flip: is for segmenters"):
+    with pytest.raises(InputError, match=r"--inference\.flip: does nothing for detection"):
         tiny_detector().predict(picture, inference=Inference(flip=True))
-    with pytest.raises(InputError, match=r"inference\.scales: is for segmenters"):
+    with pytest.raises(InputError, match=r"--inference\.scales: does nothing for detection"):
         tiny_detector().predict(picture, inference=Inference(scales=(1.0, 2.0)))
 
 

@@ -118,8 +118,7 @@ def open_model_and_data(settings: EvaluateSettings) -> Opened:
     """
     model = load(settings.model)
     task = task_of(model)
-    if not task.has_inference:
-        refuse_options("inference", settings.inference, task.name)
+    task.check_inference(settings.inference)
     run = run_of(settings.model)
     precision = precision_for(model, settings.precision, run, settings.device)
     root = settings.data or data_of_run(run)

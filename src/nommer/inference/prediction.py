@@ -76,8 +76,7 @@ def predict_images(settings: PredictCall) -> PredictionResult:
     given["refuse"] = None if settings.refuse else False
     known = task.results.answer_options
     refuse_given(task.name, **{name: value for name, value in given.items() if name not in known})
-    if "inference" not in known:
-        refuse_options("inference", settings.inference, task.name)
+    task.check_inference(settings.inference)
     how = task.results.answers_how(model, settings)
     precision = precision_for(model, settings.precision, run_of(Path(chosen)), settings.device)
     computation = computation_of(model, precision, settings.device)

@@ -51,4 +51,4 @@ class Inference(Settings):
         """
         if self.scales != (1.0,) or self.flip:
             name = "flip" if self.flip else "scales"
-            raise InputError(f"inference.{name}: is for segmenters; leave it out for a detector")
+            raise InputError(f"--inference.{name}: does nothing for detection; leave it out")

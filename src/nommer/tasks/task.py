@@ -12,7 +12,8 @@ from nommer.tasks.parts import Part
 
 if TYPE_CHECKING:
     from nommer.models.recogniser import Recogniser
-    from nommer.settings.train import TrainSettings
+    from nommer.settings.inference import Inference
+from nommer.settings.train import TrainSettings
     from nommer.tasks.checking import TaskCheck
     from nommer.tasks.data import Found, TaskData
     from nommer.tasks.deciding import TaskDeciding
@@ -49,8 +50,21 @@ class Task:
     """Its models answer images, and labels judge them."""
     has_inference: bool = False
     """There are several ways to go over an image."""
+    averages_views: bool = False
+    """Among them, scales and mirrored images."""
     synchronise_norms: bool = False
     """Batch norms see the batches of all processes together."""
+
+    def check_inference(self, inference: Inference) -> None:
+        """Refuse ways over an image that this task does not have.
+
+        Raises:
+            InputError: the first option that does nothing.
+        """
+        if not self.has_inference:
+            refuse_options("inference", inference, self.name)
+        elif not self.averages_views:
+            inference.check_objects()
 
     def training_module(
         self, settings: "TrainSettings", model: "Recogniser", *, lr: float, found: "Found"

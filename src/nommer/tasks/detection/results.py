@@ -103,7 +103,6 @@ class DetectionResults(TaskResults):
         labels: LabelWriter | None = None,
     ) -> Sequence[Detections | Failure]:
         """Write objects as JSON, CSV, COCO and YOLO have them, and annotated images."""
-        settings.inference.check_objects()
         names = ("threshold", "most", "inference")
         options = {name: getattr(settings, name) for name in names}
         answers = answered(sources, partial(model.predict_stream, **options), labels)

@@ -16,5 +16,6 @@ SEGMENTATION = Task(
     options=frozenset({"segmentation"}),
     largest_default_batch=8,
     has_inference=True,
+    averages_views=True,
     synchronise_norms=True,
 )
