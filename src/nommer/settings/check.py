@@ -26,7 +26,7 @@ class CheckSettings(Settings):
     model: Takes[Path | None, str] = given(None)
     """Model by whose vectors near-duplicates are found: run folder, model folder, or name of the
     zoo."""
-    near: float = 0.99
+    near: float = 0.95
     """Cosine of the vectors of two images from which they are told as near-duplicates."""
     device: str = "auto"
     """Of the model: auto, cpu, cuda, cuda:1 or mps."""
