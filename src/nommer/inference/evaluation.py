@@ -12,7 +12,7 @@ from nommer.data.formats.source import Source
 from nommer.data.module import Loading
 from nommer.distributed.devices import one_device
 from nommer.distributed.trainer import quiet_lightning
-from nommer.errors import InputError, refuse_options
+from nommer.errors import InputError
 from nommer.inference.inputs import data_of_run
 from nommer.inference.precision import precision_for
 from nommer.models.features import refusal

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nommer.acceleration.compile import exact_float32
 from nommer.data.audit import look_at_range
 from nommer.distributed.devices import torch_device
-from nommer.errors import refuse_given, refuse_options
+from nommer.errors import refuse_given
 from nommer.files import write_json
 from nommer.fonts import legend
 from nommer.inference.inputs import images_to_answer, load_to
@@ -76,7 +76,8 @@ def predict_images(settings: PredictCall) -> PredictionResult:
     given["refuse"] = None if settings.refuse else False
     known = task.results.answer_options
     refuse_given(task.name, **{name: value for name, value in given.items() if name not in known})
-    task.check_inference(settings.inference)
+    inference: Any = settings.inference  # it is converted
+    task.check_inference(inference)
     how = task.results.answers_how(model, settings)
     precision = precision_for(model, settings.precision, run_of(Path(chosen)), settings.device)
     computation = computation_of(model, precision, settings.device)

@@ -13,7 +13,7 @@ from nommer.tasks.parts import Part
 if TYPE_CHECKING:
     from nommer.models.recogniser import Recogniser
     from nommer.settings.inference import Inference
-from nommer.settings.train import TrainSettings
+    from nommer.settings.train import TrainSettings
     from nommer.tasks.checking import TaskCheck
     from nommer.tasks.data import Found, TaskData
     from nommer.tasks.deciding import TaskDeciding
@@ -55,7 +55,7 @@ class Task:
     synchronise_norms: bool = False
     """Batch norms see the batches of all processes together."""
 
-    def check_inference(self, inference: Inference) -> None:
+    def check_inference(self, inference: "Inference") -> None:
         """Refuse ways over an image that this task does not have.
 
         Raises:
