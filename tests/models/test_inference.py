@@ -164,7 +164,7 @@ def test_enlarging_in_bands_is_interpolating_the_whole(monkeypatch, band, size):
 @given(st.integers(1, 400), st.integers(1, 64), st.floats(0, 0.9))
 def test_windows_cover_every_cell_and_overlap_enough(cells, side, overlap):
     side = min(side, cells)
-    starts = module._starts(cells, side, overlap)
+    starts = module.starts(cells, side, overlap)
     assert starts[0] == 0
     assert starts[-1] == cells - side
     for one, other in pairwise(starts):
