@@ -23,7 +23,7 @@ from torch import Tensor
 
 import nommer
 from nommer.acceleration.fuse import fuse
-from nommer.data.images import find_images
+from nommer.data.image_paths import find_images
 from nommer.models.familiarity import Familiarity, statistics
 
 SCORES: dict[str, Callable[[Tensor], Tensor]] = {

@@ -117,6 +117,10 @@ def resampled_precision(
     )  # as it matched them
     values: dict[str, list[float]] = {"ap": [], "ap50": [], "ap75": []}
     for of_set in times:
+        if not of_set.any():  # nothing to find in a data set without images
+            for found in values.values():
+                found.append(np.nan)
+            continue
         images = np.repeat(np.arange(len(of_set)), of_set)
         evaluation._paramsEval.imgIds = images.tolist()  # whose number is what counts
         evaluation._evalImgs_cpp = of_images[:, images].ravel().tolist()
