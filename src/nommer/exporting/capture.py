@@ -107,4 +107,6 @@ def left_out(model: Recogniser, size: ImageSize) -> tuple[str, ...]:
     And what is not there at all.
     """
     preparing = "decoding, resizing and normalising images, as `preprocessing` says"
-    return (preparing, *task_of(model).exporting.left_out(model, size))
+    found = model.decisions.in_words(model.class_names)
+    deciding = ("thresholds, calibration and refusals, as `decisions` says",) if found else ()
+    return (preparing, *task_of(model).exporting.left_out(model, size), *deciding)

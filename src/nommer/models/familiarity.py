@@ -2,9 +2,8 @@
 
 A few statistics of the pixels as the network gets them (means, contrast, detail at four sizes,
 how colours go together), and how far they are from those of the validation images: the Mahalanobis
-distance. Stained cells, scans, drawings and broken files are far away; another object, photographed
-as those that were learned, is not. The scores of the network tell the former worse
-(`docs/decisions.md`).
+distance. Stained cells are far away from photographs; another object, photographed as those that
+were learned, is not. The scores of the network tell the former worse (`docs/results.md`).
 
 Source: the distance as in Lee et al., "A Simple Unified Framework for Detecting Out-of-Distribution
 Samples", NeurIPS 2018, there of features of the network.
