@@ -15,9 +15,11 @@ from PIL import Image
 from safetensors import safe_open
 
 import nommer
+from nommer.errors import InputError
 from nommer.models.features import FeatureExtractor
 from nommer.models.storage import load_backbone, save_model
 from nommer.models.upernet import UPerNet
+from nommer.serving.loaded import LoadedModel
 from tests.run_contents import checkpoint, rows
 from tests.sketches import drawn
 
@@ -151,6 +153,11 @@ def test_a_teacher_that_has_changed_is_refused(
     save_model(teacher, other, metrics={}, version="0")
     message = refused("pretrain", *given, "--epochs=2", "--resume")
     assert "--teacher: its weights are others than when the run was started" in message
+
+
+def test_it_is_not_served(pretrained):
+    with pytest.raises(InputError, match="has no classes and answers nothing"):
+        LoadedModel("start", str(pretrained), device="cpu", threads=None)
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "predict", "export", "explain"])

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from nommer.acceleration.compile import exact_float32
 from nommer.data.audit import look_at_range
 from nommer.distributed.devices import torch_device
-from nommer.errors import refuse_given
+from nommer.errors import InputError, refuse_given
 from nommer.files import write_json
 from nommer.fonts import legend
 from nommer.inference.inputs import images_to_answer, load_to
 from nommer.inference.precision import autocast, computation_of, precision_for
+from nommer.models.features import refusal
 from nommer.predictions import (
     Classification,
     Detections,
@@ -72,6 +73,8 @@ def predict_images(settings: PredictCall) -> PredictionResult:
     paths = [one for one in sources if isinstance(one, Path)] if isinstance(sources, list) else []
     model = load_to(chosen, settings.device)
     task = task_of(model)
+    if not task.answers:
+        raise InputError(refusal())
     given = {name: getattr(settings, name) for name in ("top", "batch_size", "threshold", "most")}
     given["refuse"] = None if settings.refuse else False
     known = task.results.answer_options

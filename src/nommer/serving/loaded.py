@@ -7,9 +7,11 @@ from typing import Any, cast
 import torch
 
 from nommer.data.sources import ImageSource
+from nommer.errors import InputError
 from nommer.inference.inputs import load_to
 from nommer.models.classification import Classifier
 from nommer.models.detection import Detector
+from nommer.models.features import FeatureExtractor, refusal
 from nommer.models.segmentation import Segmenter
 from nommer.predictions import Failure
 from nommer.serving.model import OPTIONS, Answer, Options, Picture
@@ -25,6 +27,8 @@ class LoadedModel:
             torch.set_num_threads(threads)
         self.name, self.model = name, load_to(source, device)
         self.task = str(self.model.task)
+        if self.task in FeatureExtractor.tasks:
+            raise InputError(f"{source}: {refusal()}")
         self.class_names = self.model.class_names
         exported = self.model.exported
         self.engine = "PyTorch" if exported is None else exported.runtime.name

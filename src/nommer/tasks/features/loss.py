@@ -117,7 +117,14 @@ class ImitationModule(TaskModule):
         return cast("Imitation", self.distillation).compare(images, maps, pooled)
 
     def validation_step(self, batch: ClassificationBatch, batch_idx: int) -> None:
-        """Compare images held back with the teacher, and keep the features of the probe's."""
+        """Compare images held back with the teacher, and keep the features of the probe's.
+
+        In float32 in any precision: neighbours are near, and bf16 would draw lots among them.
+        """
+        with torch.autocast(self.device.type, enabled=False):
+            self._judge(batch)
+
+    def _judge(self, batch: ClassificationBatch) -> None:
         last, maps = self.model.backbone.forward_intermediates(batch.images)
         held = batch.indices < self.held_back
         if held.any():
