@@ -35,6 +35,7 @@ def pretrained(tmp_path_factory, coloured, train_options, of_timm):
 
     out = tmp_path_factory.mktemp("pretrained") / "run"
     probe = ["--probe", str(coloured), "--linear-probe", "--neighbours=5", "--licence=CC0"]
+    probe += ["--precision=bf16"]
     given = ["--data", str(coloured), "--out", str(out), *train_options, *of_timm, *probe]
     with drawn():
         assert main(["pretrain", *given]) == 0
