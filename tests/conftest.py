@@ -399,3 +399,40 @@ def script():
     sys.path.insert(0, str(folder))
     yield importlib.import_module
     sys.path.remove(str(folder))
+
+
+STRONGEST = """<ir_version: 8, opset_import: ["" : 18]>
+whole (uint8[batch, height, width, 3] images)
+    => (float[batch, 3] probabilities, int64[batch] class_ids)
+{
+    axes = Constant<value = int64[2] {1, 2}>()
+    pixels = Cast<to=1>(images)
+    means = ReduceMean<keepdims=0>(pixels, axes)
+    probabilities = Softmax<axis=-1>(means)
+    class_ids = ArgMax<axis=-1, keepdims=0>(means)
+}
+"""
+"""The graph of a whole file that answers with the strongest colour."""
+
+
+@pytest.fixture
+def strongest(tmp_path):
+    """A whole file that answers with the strongest colour, made by hand."""
+    import onnx  # noqa: PLC0415 - slow to import
+    from onnx import parser  # noqa: PLC0415
+
+    from nommer.checksums import BLANK, stamped  # noqa: PLC0415
+    from nommer.models.onnx_files import CHECKSUM, METADATA  # noqa: PLC0415
+
+    model = parser.parse_model(STRONGEST)
+    told = {
+        "format": 1,
+        "whole": True,
+        "task": "classification",
+        "class_names": ["red", "green", "blue"],
+        "outputs": ["probabilities", "class_ids"],
+    }
+    props = {METADATA: json.dumps(told), CHECKSUM: BLANK.decode()}
+    onnx.helper.set_model_props(model, props)
+    (tmp_path / "strongest.onnx").write_bytes(stamped(model.SerializeToString()))
+    return tmp_path / "strongest.onnx"

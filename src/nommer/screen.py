@@ -251,12 +251,14 @@ def show_export(result: "ExportResult", console: Console) -> int:
     """Print the parity report, and where the model is."""
     numbers = {name: value for name, value in result.report.to_dict().items() if name != "left_out"}
     console.print(summary_table(numbers, "exported against PyTorch"))
-    for what in result.report.left_out:
+    for what in result.report.left_out if result.whole is None else ():
         console.print(f"not in the file: {what}")
     if result.quantisation is not None:
-        console.print(
-            summary_table(result.quantisation.to_dict(), "8-bit integers against float32")
-        )
+        is_int8 = result.quantisation.precision == "int8"
+        told = "8-bit integers" if is_int8 else "float16"
+        console.print(summary_table(result.quantisation.to_dict(), f"{told} against float32"))
+    if result.whole is not None:
+        console.print(summary_table(result.whole.to_dict(), "whole file against PyTorch"))
     console.print(f"the model and its reports in {result.out}")
     return 0
 

@@ -229,7 +229,9 @@ def test_integers_that_answer_otherwise_are_refused(trained, refused, tmp_path, 
     assert "--max-drop must be from 0 to 1" in refused(
         "export", trained, "--precision int8 --max-drop 2"
     )
-    assert "--max-drop is for --precision int8 only" in refused("export", trained, "--max-drop 0.1")
-    assert "--precision: Expected one of 'float32', 'int8'" in refused(
+    assert "--max-drop is for --precision int8 or float16 and --whole only" in refused(
+        "export", trained, "--max-drop 0.1"
+    )
+    assert "--precision: Expected one of 'float32', 'float16', 'int8'" in refused(
         "export", trained, "--precision bf16"
     )

@@ -117,7 +117,7 @@ def test_a_model_that_answers_otherwise_is_not_delivered(
     model = tiny_segmenter()
     images = parity_images(model, pictures)
 
-    def write(_program, _shapes, _description, path):
+    def write(_captured, _description, path):
         path.write_bytes(b"")
         return tiny_segmenter(seed=1)
 
@@ -228,12 +228,9 @@ def test_a_program_that_answers_otherwise_is_not_delivered(
     model, other = tiny_classifier(), tiny_classifier(seed=1)
     write = module.FORMATS["torch_export"].write
 
-    def write_other(_program, _shapes, description, path):
-        return write(
-            *capture(other, task_of(other).exporting.image_size(other, dynamic=False)),
-            description,
-            path,
-        )
+    def write_other(captured, description, path):
+        size = task_of(other).exporting.image_size(other, dynamic=False)
+        return write(module.Captured(*capture(other, size), captured.opset), description, path)
 
     monkeypatch.setitem(module.FORMATS, "torch_export", Format(".pt2", write_other))
     with pytest.raises(InputError, match="no model was delivered"):

@@ -17,21 +17,21 @@ def report(tiny_classifier, tmp_path, monkeypatch):
     calibrated on.
     """
     model, calibrated = tiny_classifier(), []
+    model.network.precision = "int8"  # as an exported one has it
     monkeypatch.setattr(model, "prepare", lambda path: torch.full((3, 32, 32), float(path.stem)))
     few = replace(ClassificationExport.quantising, calibration_images=4, agreement_images=6)
     monkeypatch.setattr(ClassificationExport, "quantising", few)
-    monkeypatch.setattr(quantising, "_open_labelled", lambda *_: None)
     monkeypatch.setattr(quantising, "load_exported", lambda _path: model)
 
     def quantise(source, target, images):
-        calibrated.extend(images[:, 0, 0, 0].int().tolist())
+        calibrated.extend(int(image[0, 0, 0]) for image in images)
         target.write_bytes(source.read_bytes())
 
     def run(count):
         monkeypatch.setattr(int8, "quantise", quantise)
         (tmp_path / "model.onnx").write_bytes(b"")
         paths = [Path(f"{number}.png") for number in range(count)]
-        quantising.quantise_export(model, Path("run"), None, paths, tmp_path, max_drop=0.01)
+        quantising.quantise_export(model, None, paths, tmp_path, precision="int8", max_drop=0.01)
         return json.loads((tmp_path / "quantisation.json").read_text()), calibrated
 
     return run

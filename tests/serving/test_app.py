@@ -273,6 +273,15 @@ def test_models_metrics_pages_and_headers(talk, photo):
     assert found["/models"].headers["x-content-type-options"] == "nosniff"
 
 
+def test_another_method_is_told_the_right_one(talk):
+    async def ask(client):
+        return await client.get("/predict"), await client.options("/models")
+
+    got, options = talk(ask)
+    assert (got.status_code, got.headers["allow"]) == (405, "POST")
+    assert (options.status_code, options.headers["allow"]) == (405, "GET")
+
+
 def test_a_log_line_is_json_without_contents():
     record = logging.LogRecord("n", logging.INFO, "f", 1, "request", (), None)
     record.told = {"path": "/predict\n", "bytes": 3}

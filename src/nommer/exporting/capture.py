@@ -25,8 +25,12 @@ tracing: Any = _config
 """How torch traces; it has no types."""
 
 
-def capture(model: Recogniser, size: ImageSize) -> tuple[ExportedProgram, tuple[dict[int, Dim]]]:
-    """The program of the fused model, and its open dimensions as `torch.export` takes them.
+def capture(
+    model: Recogniser, size: ImageSize, *, whole: bool = False
+) -> tuple[ExportedProgram, tuple[dict[int, Dim]], tuple[str, ...]]:
+    """The program of the fused model, its open dimensions, and the names of its outputs.
+
+    The dimensions are as `torch.export` takes them. For a `whole` file it has outputs of its own.
 
     Raises:
         InputError: the network cannot be traced so that the size of the images stays open.
@@ -37,7 +41,8 @@ def capture(model: Recogniser, size: ImageSize) -> tuple[ExportedProgram, tuple[
     if size.smallest is not None:
         module = for_any_size(module)
         open_sides |= {2: Dim("height", min=size.smallest), 3: Dim("width", min=size.smallest)}
-    traced = task.graph(module).eval()
+    graph, outputs = task.whole_graph(module) if whole else (task.graph(module), task.outputs)
+    traced = graph.eval()
     shapes, example = (open_sides,), torch.zeros(2 if 0 in open_sides else 1, 3, *size.traced)
     try:
         # Tracing would else take what happens to hold at the example's size, as how its memory
@@ -60,7 +65,7 @@ def capture(model: Recogniser, size: ImageSize) -> tuple[ExportedProgram, tuple[
         raise InputError(
             f"--dynamic-size: torch.export cannot trace this network for any size: {reason}"
         ) from error
-    return program, shapes
+    return program, shapes, outputs
 
 
 @contextmanager

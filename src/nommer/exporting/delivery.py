@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +11,17 @@ from nommer.errors import InputError
 from nommer.exporting.export import export_model
 from nommer.exporting.int8 import QuantisationReport
 from nommer.exporting.parity import parity_images
-from nommer.exporting.quantising import quantise_export
+from nommer.exporting.quantising import open_labelled, quantise_export
+from nommer.exporting.whole import WholeReport, make_whole, whole_of
 from nommer.files import sync_folder, write_json
 from nommer.inference.inputs import images_to_compare
+from nommer.models.recogniser import Recogniser
 from nommer.models.storage import load, network_of
 from nommer.progress import notice
 from nommer.runs.folder import run_of
 from nommer.runs.results import ENVIRONMENT, check_folder, environment, held
 from nommer.runs.results_folder import check_inputs_outside, results_folder
-from nommer.settings.export import ExportSettings
+from nommer.settings.export import OPSET, ExportSettings
 from nommer.tasks.exporting import ParityReport
 from nommer.tasks.registry import task_of
 
@@ -37,7 +39,9 @@ class ExportResult:
     """Of the export in float32."""
     out: Path
     quantisation: QuantisationReport | None = None
-    """Of an export in 8-bit integers."""
+    """Of an export in 8-bit integers, or in float16."""
+    whole: WholeReport | None = None
+    """Of a whole file."""
 
 
 def export_to_file(settings: ExportSettings) -> ExportResult:
@@ -47,11 +51,12 @@ def export_to_file(settings: ExportSettings) -> ExportResult:
     model = load(settings.model)
     network_of(model, settings.model)
     task = task_of(model).exporting
-    if settings.precision == "int8" and task.quantising is None:
+    if settings.precision != "float32" and task.quantising is None:
         raise InputError(
-            f"{settings.model}: --precision int8 is for classifiers and segmenters, not for "
-            "detectors"
+            f"{settings.model}: --precision {settings.precision} is not there for {model.task}; "
+            "leave it out"
         )
+    inner = settings.dynamic_size or (settings.whole and whole_of(model).any_size)
     paths = images_to_compare(run_of(settings.model), settings.data)
     if settings.out is not None and settings.overwrite:
         check_inputs_outside(settings.model, paths, settings.out)
@@ -60,15 +65,39 @@ def export_to_file(settings: ExportSettings) -> ExportResult:
         notice(said)
     with delivery(settings) as (out, folder):
         report = export_model(
-            model, images, folder, format_name=settings.format, dynamic_size=settings.dynamic_size
+            model,
+            images,
+            folder,
+            format_name=settings.format,
+            dynamic_size=inner,
+            opset=settings.opset or OPSET,
+            whole=settings.whole,
         )
-        if settings.precision == "float32":
-            return ExportResult(report, out)
-        max_drop = MAX_DROP if settings.max_drop is None else settings.max_drop
+        lost, whole = _further(settings, model, paths, folder, dynamic=inner)
+        return ExportResult(report, out, lost, whole)
+
+
+def _further(
+    settings: ExportSettings,
+    model: Recogniser,
+    paths: Sequence[Path],
+    folder: Path,
+    *,
+    dynamic: bool,
+) -> tuple[QuantisationReport | None, WholeReport | None]:
+    """Make the exported model smaller and whole, as far as it is asked for."""
+    if settings.precision == "float32" and not settings.whole:
+        return None, None
+    max_drop = MAX_DROP if settings.max_drop is None else settings.max_drop
+    opened, lost, whole = open_labelled(settings.model, settings.data), None, None
+    if settings.precision != "float32":
         lost = quantise_export(
-            model, settings.model, settings.data, paths, folder, max_drop=max_drop
+            model, opened, paths, folder, precision=settings.precision, max_drop=max_drop
         )
-        return ExportResult(report, out, lost)
+    if settings.whole:
+        size = task_of(model).exporting.image_size(model, dynamic=dynamic)
+        whole = make_whole(model, size, paths, folder, opened=opened, max_drop=max_drop)
+    return lost, whole
 
 
 @contextmanager

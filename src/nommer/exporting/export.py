@@ -23,6 +23,7 @@ from nommer.models.exported import build_exported, load_exported
 from nommer.models.exported_networks import INPUT
 from nommer.models.onnx_files import CHECKSUM, METADATA
 from nommer.models.recogniser import Recogniser
+from nommer.settings.export import OPSET
 from nommer.tasks.exporting import ParityReport, Prepared
 from nommer.tasks.registry import task_of
 
@@ -34,6 +35,8 @@ def export_model(
     *,
     format_name: str = "onnx",
     dynamic_size: bool = False,
+    opset: int = OPSET,
+    whole: bool = False,
 ) -> ParityReport:
     """Write `folder/model.onnx` (or `model.pt2`) and `folder/parity.json`.
 
@@ -47,6 +50,8 @@ def export_model(
         folder: an existing folder.
         format_name: a name of `FORMATS`.
         dynamic_size: leave height and width open.
+        opset: of ONNX.
+        whole: trace for a whole file, with the outputs that it needs.
 
     Raises:
         InputError: the exported model does not follow (then the report is written, but no model),
@@ -57,9 +62,9 @@ def export_model(
     size = task_of(model).exporting.image_size(model, dynamic=dynamic_size)
     candidate = folder / f".candidate{form.suffix}"
     try:
-        program, shapes = capture(model, size)
+        captured = Captured(*capture(model, size, whole=whole), opset)
         description = describe(model, size)
-        written = form.write(program, shapes, description, candidate)
+        written = form.write(captured, description, candidate)
         report = replace(compare(model, written, images, size), left_out=description["left_out"])
         write_json(folder / "parity.json", report.to_dict())
         if not report.passed:
@@ -75,17 +80,29 @@ def export_model(
     return report
 
 
-def write_onnx(
-    program: ExportedProgram, shapes: tuple[dict[int, Dim]], description: dict[str, Any], path: Path
-) -> Recogniser:
-    """Write one ONNX file, with `description` in its metadata, and read it again."""
+@dataclass(frozen=True)
+class Captured:
+    """A traced model, and how it is written."""
+
+    program: ExportedProgram
+    shapes: tuple[dict[int, Dim]]
+    outputs: tuple[str, ...]
+    opset: int
+
+
+def write_onnx(captured: Captured, description: dict[str, Any], path: Path) -> Recogniser:
+    """Write one ONNX file, with `description` in its metadata, and read it again.
+
+    Its IR version is the oldest that knows the opset, so that older runtimes take it.
+    """
     with without_torchvisions_warning():
         onnx = torch.onnx.export(
-            program,
+            captured.program,
             dynamo=True,
             input_names=[INPUT],
-            output_names=list(description["outputs"]),
-            dynamic_shapes=shapes,
+            output_names=list(captured.outputs),
+            dynamic_shapes=captured.shapes,
+            opset_version=captured.opset,
             external_data=False,
             verbose=False,
         )
@@ -93,17 +110,14 @@ def write_onnx(
         raise RuntimeError("the exporter returned no program")
     onnx.model.metadata_props[METADATA] = json.dumps(description)
     onnx.model.metadata_props[CHECKSUM] = BLANK.decode()
-    content = stamped(onnx.model_proto.SerializeToString())
+    model = onnx.model_proto
+    model.ir_version = oldest_ir(model.opset_import)
+    content = stamped(model.SerializeToString())
     write_atomically(path, lambda stream: stream.write(content))
     return load_exported(path)
 
 
-def write_program(
-    program: ExportedProgram,
-    _shapes: tuple[dict[int, Dim]],
-    description: dict[str, Any],
-    path: Path,
-) -> Recogniser:
+def write_program(captured: Captured, description: dict[str, Any], path: Path) -> Recogniser:
     """Write one pt2 file, with `description` as its extra file.
 
     Loading such a file runs what it says, so nommer reads none, and this one only here: the very
@@ -112,6 +126,7 @@ def write_program(
     Returns:
         The model that these bytes compute.
     """
+    program = captured.program
     for (
         node
     ) in program.graph.nodes:  # where in the source it comes from; the paths are nobody's business
@@ -131,6 +146,13 @@ def write_program(
     write_atomically(path, lambda stream: stream.write(made))
     module = torch.export.load(io.BytesIO(made)).module(check_guards=False)
     return build_exported(ProgramRuntime(module, description["outputs"]), json.loads(text), path)
+
+
+def oldest_ir(opsets: Any) -> int:
+    """Return the oldest IR version of ONNX that knows these opsets."""
+    from onnx.helper import find_min_ir_version_for  # noqa: PLC0415 - slow to import
+
+    return int(find_min_ir_version_for(list(opsets), ignore_unknown=True))
 
 
 class ProgramRuntime:
@@ -155,7 +177,7 @@ class Format:
     """A way to write an exported model."""
 
     suffix: str
-    write: Callable[[ExportedProgram, tuple[dict[int, Dim]], dict[str, Any], Path], Recogniser]
+    write: Callable[[Captured, dict[str, Any], Path], Recogniser]
     """Writes the file, and returns the model that it computes."""
 
 

@@ -1,26 +1,25 @@
 """An exported ONNX model in 8-bit integers: post-training static quantisation by ONNX Runtime.
 
 The values of every activation are observed on prepared real images; weights are rounded per
-channel. The loss of accuracy is measured by `agreement`, and where there are labels by evaluation;
-an export that costs too much is not delivered.
+channel. The loss of accuracy is measured by the agreement of answers, and where there are labels by
+evaluation; an export that costs too much is not delivered.
 """
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from nommer.checksums import BLANK, stamped
 from nommer.files import write_atomically
 from nommer.models.exported_networks import INPUT
 from nommer.models.onnx_files import CHECKSUM, METADATA
-from nommer.models.recogniser import Recogniser
-from nommer.shapes import Images
 
 _BITS = 8
 
@@ -34,9 +33,11 @@ between contexts.
 class QuantisationReport:
     """The price of an exported model in 8-bit integers, on real images."""
 
+    precision: str
+    """int8, or float16."""
     weight_bits: int
-    """8, or 7 where the exporting processor would overflow at 8; a file of 8 may overflow on
-    processors like that.
+    """16 of float16; 8, or 7 where the exporting processor would overflow at 8; a file of 8 may
+    overflow on processors like that.
     """
     calibration_images: int
     images: int
@@ -54,7 +55,7 @@ class QuantisationReport:
     float32: float | None
     """The metric of the model in float32."""
     int8: float | None
-    """The metric of the quantised one on the same images."""
+    """The metric of the quantised one, or of that in float16, on the same images."""
     judged_images: int
     drop: float
     """The loss: of the metric, or without labels the share of answers that are others."""
@@ -67,7 +68,7 @@ class QuantisationReport:
         return asdict(self)
 
 
-def quantise(source: Path, target: Path, images: Images) -> None:
+def quantise(source: Path, target: Path, images: Sequence[Tensor]) -> None:
     """Write the ONNX model at `source` in 8-bit integers to `target`.
 
     The metadata stay the same but for the precision.
@@ -75,7 +76,7 @@ def quantise(source: Path, target: Path, images: Images) -> None:
     Args:
         source: as `export_model` writes it.
         target: an ONNX file.
-        images: (N, 3, height, width) prepared real images to calibrate on.
+        images: prepared real images to calibrate on, (3, height, width) each.
     """
     import onnx  # noqa: PLC0415 - slow to import
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static  # noqa: PLC0415
@@ -118,20 +119,10 @@ def quantise(source: Path, target: Path, images: Images) -> None:
     write_atomically(target, lambda stream: stream.write(content))
 
 
-@torch.inference_mode()
-def agreement(reference: Recogniser, quantised: Recogniser, images: Images, *, batch: int) -> float:
-    """Return the share of the answers, of images or of pixels, that are the same class in both."""
-    same = total = 0
-    for part in torch.split(images, batch):
-        equal = reference(part).argmax(1) == quantised(part).argmax(1)
-        same, total = same + int(equal.sum()), total + equal.numel()
-    return same / total
-
-
 class _Calibration:
     """Prepared images one after the other, as ONNX Runtime's calibration reads them."""
 
-    def __init__(self, images: Images) -> None:
+    def __init__(self, images: Sequence[Tensor]) -> None:
         self.images: Iterator[np.ndarray] = (image[None].numpy() for image in images)
 
     def get_next(self) -> dict[str, np.ndarray] | None:

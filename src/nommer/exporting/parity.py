@@ -34,10 +34,10 @@ def prepare_some(model: Recogniser, paths: Sequence[Path], wanted: int) -> dict[
     Raises:
         InputError: none of those looked at can be read.
     """
-    chosen = set(_evenly(len(paths), wanted))
+    chosen = set(evenly(len(paths), wanted))
     rest = [path for index, path in enumerate(paths) if index not in chosen]
     looked_at = [paths[index] for index in sorted(chosen)] + [
-        rest[index] for index in _evenly(len(rest), wanted)
+        rest[index] for index in evenly(len(rest), wanted)
     ]
     prepared = ((path, model.prepare(path)) for path in looked_at)
     images = dict(
@@ -50,7 +50,7 @@ def prepare_some(model: Recogniser, paths: Sequence[Path], wanted: int) -> dict[
     return task_of(model).exporting.fit(model, images)
 
 
-def _evenly(count: int, wanted: int) -> list[int]:
+def evenly(count: int, wanted: int) -> list[int]:
     """Return so many indices of `count` things, at even distances from the first on, or all."""
     chosen = min(wanted, count)
     return [number * count // chosen for number in range(chosen)]

@@ -1,15 +1,15 @@
-"""An exported model in 8-bit integers, delivered only if it answers nearly as in float32."""
+"""An exported model in 8-bit integers or float16, delivered only if it answers as in float32."""
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import torch
 from torch import Tensor
 
 from nommer.errors import InputError
 from nommer.exporting import int8
+from nommer.exporting.float16 import write_float16
 from nommer.exporting.int8 import QuantisationReport
 from nommer.exporting.parity import prepare_some
 from nommer.files import write_json
@@ -24,37 +24,38 @@ from nommer.tasks.registry import task_of
 
 def quantise_export(
     model: Recogniser,
-    source: Path,
-    data: Path | None,
+    opened: Opened | None,
     paths: Sequence[Path],
     folder: Path,
     *,
+    precision: str,
     max_drop: float,
 ) -> QuantisationReport:
-    """Replace `folder/model.onnx` by the same in 8-bit integers.
+    """Replace `folder/model.onnx` by the same in 8-bit integers, or in float16.
 
     `folder/quantisation.json` tells what that costs.
 
     Args:
         model: the original.
-        source: where it was loaded from.
-        data: what to evaluate both on, by default the run's own data; where nothing is labelled
-            only answers are compared.
+        opened: what to evaluate both on; where nothing is labelled only answers are compared.
         paths: images to calibrate on, but for those of `data`, and to compare answers on.
         folder: with a float32 export in ONNX.
+        precision: int8 or float16.
         max_drop: largest loss of top-1 accuracy or mean IoU; without labels, largest share of other
             answers.
 
     Raises:
         InputError: more is lost; then the report stays, but no model.
     """
-    opened = _open_labelled(source, data)
     file, candidate = folder / "model.onnx", folder / ".candidate.onnx"
     evaluated = set() if opened is None else {sample.path for sample in opened.data.samples()}
     seen, compared = _choose_images(model, paths, evaluated)
     try:
-        notice(f"quantising: {len(seen)} images to calibrate on")
-        int8.quantise(file, candidate, torch.stack(list(seen.values())))
+        if precision == "int8":
+            notice(f"quantising: {len(seen)} images to calibrate on")
+            int8.quantise(file, candidate, list(seen.values()))
+        else:
+            write_float16(file, candidate)
         plain, quantised = load_exported(file), load_exported(candidate)
         report = _report(opened, plain, quantised, seen, compared, max_drop)
         write_json(folder / "quantisation.json", report.to_dict())
@@ -76,13 +77,14 @@ def _report(
     max_drop: float,
 ) -> QuantisationReport:
     """Compare the answers of both, and evaluate both where there are labels."""
-    images, batch = torch.stack(list(compared.values())), _quantising(plain).batch
-    agreement = int8.agreement(plain, quantised, images, batch=batch)
+    agreement = task_of(plain).exporting.agreement(plain, quantised, list(compared.values()))
     name, before, after = _evaluate(opened, plain, quantised)
+    precision = quantised.network.precision
     drop = 1 - agreement if before is None or after is None else before - after
     return QuantisationReport(
-        weight_bits=int8.weight_bits(),
-        calibration_images=len(seen),
+        precision=precision,
+        weight_bits=int8.weight_bits() if precision == "int8" else 16,
+        calibration_images=len(seen) if precision == "int8" else 0,
         images=len(compared),
         seen_images=len(seen.keys() & compared.keys()),
         agreement=agreement,
@@ -103,8 +105,8 @@ def _refusal(report: QuantisationReport, file: Path) -> InputError:
         else f"gives {report.drop:.4f} of the images another answer"
     )
     return InputError(
-        f"{file}: the model in 8-bit integers {lost} (allowed {report.max_drop:g}); no model was "
-        "delivered; allow more with --max-drop, or export it with --precision float32"
+        f"{file}: the model in {report.precision} {lost} (allowed {report.max_drop:g}); no model "
+        "was delivered; allow more with --max-drop, or export it with --precision float32"
     )
 
 
@@ -137,12 +139,12 @@ def _choose_images(
     return seen, prepare_some(model, chosen, quantising.agreement_images)
 
 
-def _open_labelled(source: Path, data: Path | None) -> Opened | None:
+def open_labelled(source: Path, data: Path | None) -> Opened | None:
     """Open the data with labels, as `evaluate` takes them; None where there are no labels."""
     try:
         return open_model_and_data(_settings(source, data))
     except InputError as error:
-        notice(f"nothing to evaluate 8-bit integers on ({error}): only answers are compared")
+        notice(f"nothing to judge the exported model on ({error}): only answers are compared")
         return None
 
 

@@ -26,7 +26,7 @@ class MaskHead(nn.Module):
     ) -> Tensor:
         """Logits (boxes, 2 cells, 2 cells) of the masks of these classes, counted from 1."""
         logits = self.predictor(self.head(as_weights(pooled, self))).float()
-        return logits[torch.arange(len(labels), device=labels.device), labels]
+        return logits[torch.arange(labels.shape[0], device=labels.device), labels]
 
     def loss(
         self,

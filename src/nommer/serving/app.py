@@ -146,7 +146,17 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def of_http(request: Request, error: HTTPException) -> Response:
+        allowed = _methods(app, request.url.path)
+        if allowed and error.status_code in (404, 405):  # the folder of pages knows GET alone
+            sentence = f"{request.method} is not for this route; it takes {allowed}"
+            return JSONResponse({"error": sentence}, 405, {"Allow": allowed})
         return JSONResponse({"error": str(error.detail)}, error.status_code, error.headers)
+
+
+def _methods(app: FastAPI, path: str) -> str:
+    """Return the methods of a route, as a header has them; nothing where there is no such route."""
+    of_path = (route for route in app.routes if getattr(route, "path", None) == path)
+    return ", ".join(sorted({one for route in of_path for one in getattr(route, "methods", ())}))
 
 
 def _add_answers(app: FastAPI, server: Server) -> None:

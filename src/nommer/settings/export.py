@@ -8,7 +8,14 @@ from nommer.errors import InputError
 from nommer.settings.schema import Settings, Takes, given, required
 
 FormatName: TypeAlias = Literal["onnx", "torch_export"]
-ExportPrecision: TypeAlias = Literal["float32", "int8"]
+ExportPrecision: TypeAlias = Literal["float32", "float16", "int8"]
+
+OPSETS = (18, 23)
+"""First and last opset of ONNX that is written: the exporter knows no older ones, and the checks of
+today's runtimes reach to the last."""
+
+OPSET = 20
+"""The one that is written where none is asked for; ONNX Runtime reads it from 1.17 on."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +36,18 @@ class ExportSettings(Settings):
     """Let the file take images of any height and width from a smallest one.
     Without, it takes those of the model's own size, of a segmenter windows of the size of the
     training crops."""
+    whole: bool = False
+    """Put preparation and answers into the file too (onnx only): pixels in, answers out.
+    It takes images (batch, height, width, 3) uint8 of any size, resizes and normalises them, and
+    answers with probabilities and class ids, or with boxes, scores, class ids and masks in pixels
+    of the image. The answers are compared on image files."""
+    opset: int | None = None
+    """Opset of ONNX, 18 to 23. By default 20, which ONNX Runtime reads from 1.17 on."""
     precision: ExportPrecision = "float32"
-    """float32, or int8 (onnx only): 8-bit integers, calibrated on --data.
+    """float32, float16, or int8 (both onnx only): 8-bit integers, calibrated on --data.
     The loss of accuracy is measured."""
     max_drop: float | None = None
-    """Largest loss, 0 to 1, with which a model in int8 is delivered.
+    """Largest loss, 0 to 1, with which a model in int8, in float16 or a whole one is delivered.
     Of top-1 accuracy or mean IoU where the data is labelled, else the share of images with another
     answer. By default 0.01."""
     data: Takes[Path | None, str] = given(None)
@@ -48,11 +62,25 @@ class ExportSettings(Settings):
 
     def check(self) -> None:
         """Refuse options that do not go together."""
-        if self.precision == "int8" and self.format != "onnx":
+        of_onnx = {
+            f"--precision {self.precision}": self.precision != "float32",
+            "--whole": self.whole,
+            "--opset": self.opset is not None,
+        }
+        for option, is_given in of_onnx.items():
+            if is_given and self.format != "onnx":
+                raise InputError(f"{option} is for --format onnx only, got --format {self.format}")
+        first, last = OPSETS
+        if self.opset is not None and not first <= self.opset <= last:
             raise InputError(
-                f"--precision int8 is for --format onnx only, got --format {self.format}"
+                f"--opset must be from {first} to {last}, got {self.opset}; 18 is the oldest that "
+                "the exporter writes"
             )
-        if self.max_drop is not None and self.precision != "int8":
-            raise InputError("--max-drop is for --precision int8 only")
+        if self.whole and self.dynamic_size:
+            raise InputError(
+                "--dynamic-size: a whole file takes images of any size in any case; leave it out"
+            )
+        if self.max_drop is not None and self.precision == "float32" and not self.whole:
+            raise InputError("--max-drop is for --precision int8 or float16 and --whole only")
         if self.max_drop is not None and not 0 <= self.max_drop <= 1:
             raise InputError(f"--max-drop must be from 0 to 1, got {self.max_drop}")

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,9 @@ from torchvision.transforms.v2.functional import center_crop
 from nommer.backbone.network import NomMer
 from nommer.models.recogniser import Recogniser
 from nommer.shapes import Images
+
+if TYPE_CHECKING:
+    from nommer.tasks.whole import WholeExport
 
 TOLERANCE = 1e-4
 """Largest difference of a class score, relative to the largest score of the image (at least 1)."""
@@ -118,6 +121,15 @@ class TaskExport(ABC):
     quantising: ClassVar[Quantising | None] = None
     """How it is exported in 8-bit integers; None where it is not."""
 
+    @property
+    def whole(self) -> "WholeExport | None":
+        """How it is exported as a whole file; None where it is not."""
+        return None
+
+    def whole_graph(self, model: Any) -> tuple[nn.Module, tuple[str, ...]]:
+        """Return the module that is traced for a whole file, and the names of its outputs."""
+        return self.graph(model), self.outputs
+
     def image_size(self, model: Any, *, dynamic: bool) -> ImageSize:
         """Return the size of the images that a model is exported for."""
         return ImageSize(self.side(model), self.smallest(model) if dynamic else None)
@@ -169,6 +181,10 @@ class TaskExport(ABC):
         return torch.stack(images)
 
     @abstractmethod
+    def agreement(self, reference: Any, other: Any, images: list[Tensor]) -> float:
+        """Return the share of the answers to prepared images that are the same in both models."""
+
+    @abstractmethod
     def compare(
         self, reference: Any, exported: Any, images: Prepared, size: ImageSize
     ) -> ParityReport:
@@ -186,6 +202,17 @@ class ScoresExport(TaskExport):
     """Batch sizes in which the images are compared."""
     needed: ClassVar[float] = 1.0
     """Share of the answers that must be the same."""
+
+    @torch.inference_mode()
+    def agreement(self, reference: Any, other: Any, images: list[Tensor]) -> float:
+        """Return the share of images, or of pixels, whose most probable class is the same."""
+        same = total = 0
+        for part in torch.split(
+            torch.stack(images), self.quantising.batch if self.quantising else 1
+        ):
+            equal = reference(part).argmax(1) == other(part).argmax(1)
+            same, total = same + int(equal.sum()), total + equal.numel()
+        return same / total
 
     def compare(
         self, reference: Any, exported: Any, images: Prepared, size: ImageSize

@@ -12,8 +12,16 @@ from torchvision.ops import box_iou
 from nommer.errors import InputError
 from nommer.models.detection import Detector
 from nommer.models.exported_networks import OBJECTS
-from nommer.tasks.detection.graph import ObjectsOfOne
-from nommer.tasks.exporting import TOLERANCE, ImageSize, ParityReport, Prepared, TaskExport
+from nommer.tasks.detection.graph import CELLS_OF_MASKS, ObjectsOfOne
+from nommer.tasks.exporting import (
+    TOLERANCE,
+    ImageSize,
+    ParityReport,
+    Prepared,
+    Quantising,
+    TaskExport,
+)
+from nommer.tasks.whole import WholeExport
 
 OBJECT_SCALES = (1, 0.8, 1.25)
 """Times their own size at which a detector is compared on the images."""
@@ -33,6 +41,14 @@ class DetectionExport(TaskExport):
     parity_images = 4
     open_batch = False
     coarsest_cells = 2  # one more map than the backbone's
+    quantising = Quantising(measure="box_ap", calibration_images=32, agreement_images=16, batch=1)
+
+    @property
+    def whole(self) -> WholeExport:
+        """Return the parts around the network."""
+        from nommer.tasks.detection.whole import WholeDetection  # noqa: PLC0415 - which imports this
+
+        return WholeDetection()
 
     def image_size(self, model: Detector, *, dynamic: bool) -> ImageSize:
         """Return an open size in any case, for every image has its own."""
@@ -46,6 +62,12 @@ class DetectionExport(TaskExport):
     def graph(self, model: Detector) -> nn.Module:
         """Return the objects of one image, without masks."""
         return ObjectsOfOne(model)
+
+    def whole_graph(self, model: Detector) -> tuple[nn.Module, tuple[str, ...]]:
+        """Return the objects of one image, with masks where the model has them."""
+        masks = model.network.has_masks
+        names = (*OBJECTS, CELLS_OF_MASKS) if masks else OBJECTS
+        return ObjectsOfOne(model, masks=masks), names
 
     def describe(self, model: Detector) -> dict[str, Any]:
         """Return how boxes are chosen."""
@@ -68,6 +90,17 @@ class DetectionExport(TaskExport):
         """Return images of different sizes, one by one."""
         return images
 
+    @torch.inference_mode()
+    def agreement(self, reference: Detector, other: Detector, images: list[Tensor]) -> float:
+        """Return the share of the objects that are at the same place and of the same class."""
+        same = total = 0
+        for image in images:
+            expected, found = (_found(model, image) for model in (reference, other))
+            overlaps = _pair(expected, found, max(image.shape[-2:]))[1]
+            same += int((overlaps > SAME_PLACE).sum())
+            total += max(len(expected["scores"]), len(found["scores"]))
+        return same / total if total else 1.0
+
     def compare(
         self, reference: Detector, exported: Detector, images: Prepared, size: ImageSize
     ) -> ParityReport:
@@ -76,13 +109,10 @@ class DetectionExport(TaskExport):
         Raises:
             InputError: a detector that finds nothing in the images.
         """
-        reference, protocol = reference.eval(), reference.network.protocol
+        reference = reference.eval()
         largest, within, same, runs, sizes = 0.0, 0, 0, 0, set()
         for seen in _at_scales(list(images), size.smallest or 0):
-            expected, found = (
-                model.network.detect([seen], threshold=protocol.threshold, most=protocol.most)[0]
-                for model in (reference, exported)
-            )
+            expected, found = (_found(model, seen) for model in (reference, exported))
             differences, overlaps = _pair(expected, found, max(seen.shape[-2:]))
             largest = max([largest, *differences.tolist()])
             within += int((differences <= TOLERANCE).sum())
@@ -106,6 +136,13 @@ class DetectionExport(TaskExport):
             needed=1 - ODD_OBJECTS,
             passed=min(within, same) >= (1 - ODD_OBJECTS) * runs,
         )
+
+
+def _found(model: Detector, image: Tensor) -> dict[str, Tensor]:
+    """Return the objects in a prepared image, by the protocol's numbers."""
+    protocol = model.network.protocol
+    found = model.network.detect([image], threshold=protocol.threshold, most=protocol.most)
+    return found[0]
 
 
 def _at_scales(images: list[Tensor], smallest: int) -> Iterator[Tensor]:

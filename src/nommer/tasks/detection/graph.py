@@ -18,18 +18,23 @@ from nommer.models.roi_heads import SMALLEST_SIDE
 from nommer.models.roi_pool import RoIPool
 from nommer.shapes import Images
 
+CELLS_OF_MASKS = "cells_of_masks"
+"""Name of the masks in the cells of their boxes, before they are pasted."""
+
 
 class ObjectsOfOne(nn.Module):
     """The objects in one image.
 
-    Boxes (n, 4) in its pixels, scores (n,), classes (n,) counted from 0, best first.
+    Boxes (n, 4) in its pixels, scores (n,), classes (n,) counted from 0, best first; with `masks`
+    the probabilities (n, m, m) of their masks in the m x m cells of their boxes.
     """
 
-    def __init__(self, model: Detector) -> None:
+    def __init__(self, model: Detector, *, masks: bool = False) -> None:
         super().__init__()
         self.network: Any = model.network
+        self.masks = masks
 
-    def forward(self, images: Images) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, images: Images) -> tuple[Tensor, ...]:
         """Return the objects in an image (1, 3, H, W)."""
         network = self.network
         height, width = images.shape[-2:]
@@ -44,7 +49,14 @@ class ObjectsOfOne(nn.Module):
             moved = stage.coder.decode_single(moves.flatten(1), boxes).unflatten(1, (-1, 4))
             moved = _inside(moved, height, width)
             boxes = moved[:, 0]
-        return self._best(moved, torch.stack(all_scores).mean(0).softmax(-1), far=height + width)
+        shares = torch.stack(all_scores).mean(0).softmax(-1)
+        found = self._best(moved, shares, far=height + width)
+        return (*found, self._masks(maps, found[0], found[2])) if self.masks else found
+
+    def _masks(self, maps: list[Tensor], boxes: Tensor, labels: Tensor) -> Tensor:
+        """Probabilities of the masks of objects, in the cells of their boxes."""
+        heads = self.network.roi_heads
+        return heads.mask_head(_pool(heads.mask_pool, maps, boxes), labels + 1).sigmoid()
 
     def _proposals(self, maps: list[Tensor], height: Side, width: Side) -> Tensor:
         """Boxes that may hold an object, (n, 4)."""

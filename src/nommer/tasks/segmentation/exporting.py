@@ -9,6 +9,7 @@ from nommer.models.segmentation import Segmenter
 from nommer.models.upernet import enlarge
 from nommer.shapes import ClassMap, Images, PixelLogits
 from nommer.tasks.exporting import ImageSize, Quantising, ScoresExport
+from nommer.tasks.whole import WholeExport
 
 ODD_PIXELS = 1e-3
 """Share of the pixels that may differ more: where two contexts, or two classes, are equally good
@@ -23,6 +24,13 @@ class SegmentationExport(ScoresExport):
     batches = (1, 3)
     needed = 1 - ODD_PIXELS
     quantising = Quantising(measure="miou", calibration_images=16, agreement_images=16, batch=1)
+
+    @property
+    def whole(self) -> WholeExport:
+        """Return the parts around the network."""
+        from nommer.tasks.segmentation.whole import WholeSegmentation  # noqa: PLC0415 - which imports this
+
+        return WholeSegmentation()
 
     def side(self, model: Segmenter) -> int:
         """Return the side of the training crops, up to whole cells."""

@@ -1,0 +1,173 @@
+"""A whole file of a detector: boxes and masks in pixels of the image, without doubles."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torchvision.ops import box_iou
+
+from nommer.data.formats.detection import as_coco
+from nommer.errors import InputError
+from nommer.models.detection import Detector
+from nommer.models.exported_networks import OBJECTS
+from nommer.models.whole import MASKS, OUTPUTS
+from nommer.predictions import Detections
+from nommer.tasks.detection.exporting import SAME_PLACE
+from nommer.tasks.detection.graph import CELLS_OF_MASKS
+from nommer.tasks.exporting import ImageSize
+from nommer.tasks.whole import (
+    Agreement,
+    WholeExport,
+    WholeParts,
+    check_interpolation,
+    floats,
+    ints,
+    prepare_whole,
+)
+
+
+class WholeDetection(WholeExport):
+    """The objects in an image, one image at a time."""
+
+    needed = 0.97
+    measure = "box_ap"
+    images = 16
+
+    def parts(self, model: Detector, size: ImageSize) -> WholeParts:
+        """Return the resizing before the network, and the way back behind it."""
+        check_interpolation(model.preprocessing)
+        masks = model.network.has_masks
+        threshold = model.network.protocol.mask_threshold
+        if masks and threshold <= 0:
+            raise InputError(
+                "--whole: a mask_threshold of 0 takes every pixel for the object; export without "
+                "--whole"
+            )
+        prepare = prepare_whole(model.preprocessing, size.smallest or size.usual)
+        outputs = (*OUTPUTS["detection"], *([MASKS] if masks else []))
+        network = (*OBJECTS, *([CELLS_OF_MASKS] if masks else []))
+        cells = 2 * model.network.protocol.mask_cells
+        return WholeParts(prepare, _finish(cells if masks else 0, threshold), network, outputs)
+
+    def describe(self, model: Detector) -> dict[str, Any]:
+        """Return the least score and the most objects that the file answers with."""
+        protocol = model.network.protocol
+        return {"least_score": protocol.threshold, "most": protocol.most}
+
+    def compare(self, expected: Detections, found: Detections) -> Agreement:
+        """Compare objects one by one: of the same class at the same place, and their scores."""
+        count = max(len(expected), len(found))
+        if not len(expected) or not len(found):
+            return Agreement(0, count, 0.0)
+        boxes = (torch.from_numpy(one.boxes) for one in (expected, found))
+        other = torch.from_numpy(expected.labels[:, None] != found.labels)
+        overlaps, at = box_iou(*boxes).masked_fill(other, 0).max(1)
+        same = (overlaps > SAME_PLACE).numpy()
+        differences = np.abs(expected.scores - found.scores[at.numpy()])[same]
+        return Agreement(int(same.sum()), count, float(differences.max(initial=0.0)))
+
+    def score(self, data: Any, samples: Sequence[Any], answers: Sequence[Detections]) -> float:
+        """Return the average precision of the boxes."""
+        from nommer.tasks.detection.matching import ImageAnswer  # noqa: PLC0415
+        from nommer.tasks.detection.metrics import evaluate_detections  # noqa: PLC0415
+
+        judged = [
+            ImageAnswer.of(answer, sample, data.category_ids)
+            for answer, sample in zip(answers, samples, strict=True)
+        ]
+        truth = as_coco(data, samples)
+        return evaluate_detections(judged, truth, masks=False, most=100).box_ap
+
+
+def _finish(cells: int, threshold: float) -> str:
+    """Return boxes at the size of the image; with `cells`, masks as large as it too."""
+    taken = f", float[n, {cells}, {cells}] f_{CELLS_OF_MASKS}" if cells else ""
+    given = f", uint8[n, height, width] {MASKS}" if cells else ""
+    return f"""
+finish (float[n, 4] f_boxes, float[n] f_scores, int64[n] f_labels{taken},
+        int64[2] f_image, int64[2] f_seen)
+    => (float[n, 4] boxes, float[n] scores, int64[n] class_ids{given})
+{{
+    f_image_d = Cast<to=11>(f_image)
+    f_seen_d = Cast<to=11>(f_seen)
+    f_ratio = Div(f_image_d, f_seen_d)
+    f_order = {ints(1, 0, 1, 0)}
+    f_ratios = Gather<axis=0>(f_ratio, f_order)
+    f_seen_far = Gather<axis=0>(f_seen_d, f_order)
+    f_image_far = Gather<axis=0>(f_image_d, f_order)
+    f_exact = Cast<to=11>(f_boxes)
+    f_inside = Min(f_exact, f_seen_far)
+    f_moved = Mul(f_inside, f_ratios)
+    f_own = Min(f_moved, f_image_far)
+    boxes = Cast<to=1>(f_own)
+    scores = Identity(f_scores)
+    class_ids = Identity(f_labels)
+{_paste(cells, threshold) if cells else ""}}}
+"""
+
+
+def _paste(cells: int, threshold: float) -> str:
+    """Return `paste_mask` of every object: its cells, interpolated along both axes.
+
+    Bilinear interpolation with zeros around is a product with triangles on both sides; one object
+    is pasted after the other, so that no tensor of real numbers has all objects and pixels.
+    """
+    return f"""
+    f_zero = {ints(0)}
+    f_one = {ints(1)}
+    f_two = {ints(2)}
+    f_three = {ints(3)}
+    f_four = {ints(4)}
+    f_none = {floats([0])}
+    f_unit = {floats([1])}
+    f_half = {floats([0.5])}
+    f_cells = {floats([cells])}
+    f_least = {floats([threshold])}
+    f_places = {floats(range(cells), f"[1, {cells}]")}
+    f_height = Slice(f_image, f_zero, f_one)
+    f_width = Slice(f_image, f_one, f_two)
+    f_height_f = Cast<to=1>(f_height)
+    f_width_f = Cast<to=1>(f_width)
+    f_height_s = Squeeze(f_height_f)
+    f_width_s = Squeeze(f_width_f)
+    f_rows = Range(f_none, f_height_s, f_unit)
+    f_columns = Range(f_none, f_width_s, f_unit)
+    {MASKS} = Scan<num_scan_inputs=2, body=paste (float[4] box, float[{cells}, {cells}] mask)
+        => (uint8[height, width] pasted) {{
+{_triangles("y", "f_rows", "f_one", "f_two", "f_three", "f_four")}
+{_triangles("x", "f_columns", "f_zero", "f_one", "f_two", "f_three")}
+        x_turned = Transpose<perm=[1, 0]>(x_weights)
+        down = MatMul(y_weights, mask)
+        shares = MatMul(down, x_turned)
+        on = GreaterOrEqual(shares, f_least)
+        pasted = Cast<to=2>(on)
+    }}>(boxes, f_{CELLS_OF_MASKS})
+"""
+
+
+def _triangles(axis: str, pixels: str, *bounds: str) -> str:
+    """Return the weights of a mask's cells in every row or column; 0 outside of the box."""
+    first, first_end, last, last_end = bounds
+    return f"""
+        {axis}_low = Slice(box, {first}, {first_end})
+        {axis}_high = Slice(box, {last}, {last_end})
+        {axis}_span = Sub({axis}_high, {axis}_low)
+        {axis}_middle = Add({pixels}, f_half)
+        {axis}_from = Sub({axis}_middle, {axis}_low)
+        {axis}_share = Div({axis}_from, {axis}_span)
+        {axis}_scaled = Mul({axis}_share, f_cells)
+        {axis}_at = Sub({axis}_scaled, f_half)
+        {axis}_column = Unsqueeze({axis}_at, f_one)
+        {axis}_far = Sub({axis}_column, f_places)
+        {axis}_absolute = Abs({axis}_far)
+        {axis}_near = Sub(f_unit, {axis}_absolute)
+        {axis}_triangle = Max({axis}_near, f_none)
+        {axis}_start = Floor({axis}_low)
+        {axis}_stop = Ceil({axis}_high)
+        {axis}_after = GreaterOrEqual({pixels}, {axis}_start)
+        {axis}_before = Less({pixels}, {axis}_stop)
+        {axis}_inside = And({axis}_after, {axis}_before)
+        {axis}_inside_f = Cast<to=1>({axis}_inside)
+        {axis}_mask = Unsqueeze({axis}_inside_f, f_one)
+        {axis}_weights = Mul({axis}_triangle, {axis}_mask)"""
