@@ -30,6 +30,12 @@ from nommer.tasks.whole import WholeExport, WholeParts
 MOST_JUDGED = 1000
 """Labelled images on which both are judged."""
 
+LEFT_OUT = (
+    "of a detector, thresholds and calibrated scores as `decisions` say: scores are the network's",
+    "of a classifier, refusing images that are unlike those that were learned, and thresholds",
+)
+"""What a model may decide beyond its scores, and the file does not."""
+
 
 @dataclass(frozen=True)
 class WholeReport:
@@ -132,7 +138,8 @@ def description(
         "outputs": parts.outputs,
         "background": reading.background,
         "range": reading.range,
-        "left_out": ("decoding images, as `background` and `range` say",),
+        "left_out": ("decoding images, as `background` and `range` say", *LEFT_OUT),
+        **({"decisions": told["decisions"]} if "decisions" in told else {}),
         "precision": told["precision"],
         "nommer_version": told["nommer_version"],
     }
@@ -203,7 +210,7 @@ def _both(
     for path in paths:
         with suppress(ImageError):
             image = decode(path, model.preprocessing.reading)
-            (expected,) = model.predict([image])
+            expected = whole_of(model).expected(model, image)
             (found,) = file.answer([("image", image)], pixels=masks)
             if not isinstance(expected, Failure) and not isinstance(found, Failure):
                 yield expected, found

@@ -69,7 +69,7 @@ class WholeModel:
 def limited(answer: Answer, options: Options) -> Answer:
     """Return an answer with the threshold and the number of objects that are asked for."""
     if isinstance(answer, Classification) and options.threshold is not None:
-        return replace(answer, threshold=options.threshold)
+        return replace(answer, threshold=options.threshold, class_thresholds=())
     if not isinstance(answer, Detections):
         return answer
     if options.threshold is not None:

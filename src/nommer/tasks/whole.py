@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from PIL import Image
+
 from nommer.errors import InputError
 from nommer.tasks.exporting import ImageSize
 
@@ -70,6 +72,10 @@ class WholeExport(ABC):
     def describe(self, model: Any) -> dict[str, Any]:
         """Return what the file tells of itself beside task, classes and labels."""
         return {}
+
+    def expected(self, model: Any, image: Image.Image) -> Any:
+        """Return the model's answer to a decoded image, which the file is to give too."""
+        return model.predict([image])[0]
 
     @abstractmethod
     def compare(self, expected: Any, found: Any) -> Agreement:

@@ -2,7 +2,10 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
+
+from PIL import Image
 
 from nommer.models.classification import Classifier
 from nommer.models.exported_networks import OUTPUT
@@ -16,6 +19,7 @@ from nommer.tasks.whole import (
     WholeParts,
     check_interpolation,
     double,
+    floats,
     ints,
     normalise,
     resize,
@@ -35,20 +39,30 @@ class WholeClassification(WholeExport):
         classes, kind = len(model.class_names), "Softmax<axis=-1>"
         if model.threshold is not None:
             kind = "Sigmoid"
+        temperatures = model.decisions.temperatures or (1.0,)
+        offsets = model.decisions.offsets or (0.0,)
         finish = f"""
 finish (float[batch, {classes}] f_{OUTPUT}, int64[2] f_image, int64[2] f_seen)
     => (float[batch, {classes}] probabilities, int64[batch] class_ids)
 {{
-    probabilities = {kind}(f_{OUTPUT})
-    class_ids = ArgMax<axis=-1, keepdims=0>(f_{OUTPUT})
+    f_temperatures = {floats(temperatures, f"[{len(temperatures)}]")}
+    f_offsets = {floats(offsets, f"[{len(offsets)}]")}
+    f_cooled = Div(f_{OUTPUT}, f_temperatures)
+    f_moved = Add(f_cooled, f_offsets)
+    probabilities = {kind}(f_moved)
+    class_ids = ArgMax<axis=-1, keepdims=0>(f_moved)
 }}
 """
         return WholeParts(prepare(model), finish, (OUTPUT,), OUTPUTS[model.task])
 
+    def expected(self, model: Classifier, image: Image.Image) -> Any:
+        """Return the answer, also of an image that is unlike those that were learned."""
+        return model.predict([image], refuse=False)[0]
+
     def compare(self, expected: Classification, found: Classification) -> Agreement:
         """Compare the classes that are answered, and all probabilities."""
         pairs = zip(expected.probabilities, found.probabilities, strict=True)
-        same = expected.chosen == found.chosen
+        same = replace(expected, class_thresholds=()).chosen == found.chosen
         return Agreement(int(same), 1, max(abs(one - other) for one, other in pairs))
 
     def score(self, data: Any, samples: Sequence[Any], answers: Sequence[Classification]) -> float:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torchvision.ops import box_iou
 
 from nommer.data.formats.detection import as_coco
@@ -12,7 +13,7 @@ from nommer.errors import InputError
 from nommer.models.detection import Detector
 from nommer.models.exported_networks import OBJECTS
 from nommer.models.whole import MASKS, OUTPUTS
-from nommer.predictions import Detections
+from nommer.predictions import Detections, Failure
 from nommer.tasks.detection.exporting import SAME_PLACE
 from nommer.tasks.detection.graph import CELLS_OF_MASKS
 from nommer.tasks.exporting import ImageSize
@@ -54,6 +55,12 @@ class WholeDetection(WholeExport):
         """Return the least score and the most objects that the file answers with."""
         protocol = model.network.protocol
         return {"least_score": protocol.threshold, "most": protocol.most}
+
+    def expected(self, model: Detector, image: Image.Image) -> Any:
+        """Return all objects with the network's scores: the file knows no decisions."""
+        size = (image.height, image.width)
+        found = model.detect(model.preprocessing(image), size=size)
+        return Failure("image", "the scores are NaN or infinite") if found is None else found
 
     def compare(self, expected: Detections, found: Detections) -> Agreement:
         """Compare objects one by one: of the same class at the same place, and their scores."""
