@@ -13,6 +13,7 @@ import statistics
 import sys
 
 from network_costs import ABLATIONS, costs
+
 from runs import Run, finish, parse, spread
 
 CHOSEN = ("as published", "softmax", "sum", "convolution", "window", "global", "average pooling")

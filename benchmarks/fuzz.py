@@ -17,6 +17,7 @@ import shutil
 import sys
 import tarfile
 import tempfile
+import time
 import traceback
 import zipfile
 from collections import Counter
@@ -28,22 +29,28 @@ import numpy as np
 import torch
 from PIL import Image
 
-from nommer import NomMer
+from nommer import NomMer, train
 from nommer.backbone.variants import VARIANTS
 from nommer.cli.parser import parse
 from nommer.data.archives import read_bytes
 from nommer.data.audit import read_image
+from nommer.data.formats.labelled import read_split
 from nommer.data.formats.source import Source
 from nommer.data.image_paths import visible_files
 from nommer.data.transforms import Preprocessing
 from nommer.errors import InputError
 from nommer.models.classification import Classifier
 from nommer.models.storage import load, save_model
+from nommer.runs.checkpoint import open_checkpoint
+from nommer.runs.folder import RunFolder
 from nommer.tasks.data import Auditing
 from nommer.tasks.registry import task_for
 
 SECONDS = 30
 """Of one input, from which on it hangs."""
+
+READY = -1
+"""In the place of an input's number: the first may be tried."""
 
 GROWTH = 1.5e9
 """Bytes of memory that one input may add."""
@@ -221,6 +228,46 @@ def read_model(folder: Path, damaged: Path) -> None:
     load(folder).predict(np.zeros((40, 40, 3), np.uint8))
 
 
+_READ_AGAIN = (".ckpt", ".safetensors", ".json", ".jsonl", ".yaml", ".csv")
+"""Endings of the files of a run folder that are read again; the others are for people."""
+
+
+def make_run(folder: Path) -> None:
+    """A training of one epoch on a few pictures."""
+    with tempfile.TemporaryDirectory() as place:
+        for number in range(8):
+            path = Path(place, "train" if number < 6 else "val", "ab"[number % 2], f"{number}.png")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            picture(number).save(path)
+        train(
+            data=Path(place),
+            model="nommer_micro",
+            out=folder / "run",
+            epochs=1,
+            batch_size=2,
+            image_size=32,
+            workers=0,
+            device="cpu",
+        )
+    for path in folder.rglob("*"):
+        if path.is_file() and path.suffix not in _READ_AGAIN:
+            path.unlink()
+
+
+def read_run(folder: Path, damaged: Path) -> None:
+    """What a resumption, an evaluation and a prediction read of a run folder."""
+    run = RunFolder(folder / "run")
+    run.check(resume=True, overwrite=False)
+    if run.settings() is None:
+        raise InputError("no settings")
+    run.read_json(run.classes)
+    run.read_issues()
+    read_split(Path("photos"), run.split)
+    for file in (run.last, run.best):
+        open_checkpoint(file)
+    load(run.path).predict(np.zeros((40, 40, 3), np.uint8))
+
+
 def make_config(folder: Path) -> None:
     """Settings of a training."""
     (folder / "config.yaml").write_text(
@@ -247,6 +294,7 @@ KINDS = {
     "archives": Kind(make_archives, read_archives),
     "model": Kind(make_model, read_model, has_checksums=True),
     "config": Kind(make_config, read_config),
+    "runs": Kind(make_run, read_run),
 }
 
 
@@ -273,8 +321,8 @@ def damage(content: bytes, rng: np.random.Generator) -> bytes:
 def try_input(kind: Kind, corpus: Path, folder: Path, number: int) -> str:
     """Try one input and return "read", "refused", or the fault."""
     rng = np.random.default_rng(number)
-    shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(corpus, folder)
+    if not folder.exists():
+        shutil.copytree(corpus, folder)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     chosen = files[int(rng.integers(0, len(files)))]
     sound = chosen.read_bytes()
@@ -286,6 +334,8 @@ def try_input(kind: Kind, corpus: Path, folder: Path, number: int) -> str:
         return "refused"
     except Exception:
         return f"traceback: {chosen.name}: {traceback.format_exc(limit=-4)}"
+    finally:
+        chosen.write_bytes(sound)
     if kind.has_checksums and not _same(chosen, sound, damaged):
         return "taken"
     return "read"
@@ -311,6 +361,7 @@ def work(name: str, numbers: list[int], answers: "multiprocessing.Queue[tuple[in
         KINDS[name].make(corpus)
         KINDS[name].read(corpus, next(p for p in sorted(corpus.rglob("*")) if p.is_file()))
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        answers.put((READY, ""))
         for number in numbers:
             found = try_input(KINDS[name], corpus, Path(place, "input"), number)
             grown = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
@@ -326,6 +377,7 @@ def fuzz(name: str, first: int, inputs: int) -> dict[int, str]:
         answers: multiprocessing.Queue[tuple[int, str]] = context.Queue()
         process = context.Process(target=work, args=(name, waiting, answers))
         process.start()
+        answers.get(timeout=20 * SECONDS)  # the corpus is made
         fate = ""
         while waiting and not fate:
             try:
@@ -349,13 +401,18 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0)
     options = parser.parse_args()
     failed = 0
-    print("| kind | inputs | read | refused | wrong |\n|---|---|---|---|---|")
+    print("| kind | inputs | read | refused | wrong | seconds |\n|---|---|---|---|---|---|")
     for name in options.kinds:
+        begun = time.monotonic()
         found = fuzz(name, options.first, options.inputs)
         counts = Counter(answer.split(":")[0] for answer in found.values())
         wrong = {n: a for n, a in found.items() if a not in ("read", "refused")}
         failed += len(wrong)
-        print(f"| {name} | {len(found)} | {counts['read']} | {counts['refused']} | {len(wrong)} |")
+        print(
+            f"| {name} | {len(found)} | {counts['read']} | {counts['refused']} | {len(wrong)} | "
+            f"{time.monotonic() - begun:.0f} |",
+            flush=True,
+        )
         for number, answer in list(wrong.items())[:20]:
             print(f"  {name} {number}: {answer}", file=sys.stderr)
     return int(failed > 0)

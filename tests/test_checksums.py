@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from nommer import InputError, load
 from nommer.backbone.network import NomMer
-from nommer.checksums import check_file, check_stamp, checksum, is_whole, stamped
+from nommer.checksums import BLANK, STAMP, check_file, check_stamp, checksum, is_whole, stamped
 from nommer.exporting.export import export_model
 from nommer.models.storage import save_model
 from nommer.runs.checkpoint import MovableCheckpoint, open_checkpoint
@@ -63,6 +63,31 @@ def test_every_kind_of_bit_in_a_description_is_seen(saved):
                 k: v for k, v in changed.items() if k not in before
             } == {} or "sha256" not in changed
     assert len(missed) <= 60, "white space, and the name of the checksum itself"
+
+
+@pytest.mark.parametrize("letters", ["sha256", '"model.json"', '"model.safetensors"'])
+def test_every_bit_in_the_names_of_checksums_is_seen(saved, letters):
+    path = saved / "model.json"
+    whole = path.read_bytes()
+    start = whole.rindex(letters.encode())
+    for bit in range(8 * start, 8 * (start + len(letters))):
+        content = bytearray(whole)
+        content[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(content)
+        assert refused(saved), bit
+
+
+def test_a_stamp_that_lost_its_name_is_seen(tmp_path):
+    file = tmp_path / "model.onnx"
+    whole = stamped(b"weights" + STAMP + BLANK + b"more")
+    file.write_bytes(whole)
+    check_stamp(file)
+    for bit in range(8 * len(b"weights"), 8 * (len(b"weights") + len(STAMP))):
+        content = bytearray(whole)
+        content[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(content)
+        with pytest.raises(InputError, match="damaged"):
+            check_stamp(file)
 
 
 @pytest.mark.slow

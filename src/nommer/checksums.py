@@ -5,6 +5,7 @@ They tell of damage, not of who wrote a file: whoever can change one can change 
 
 import hashlib
 import json
+import re
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -12,12 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from nommer.errors import InputError
+from nommer.files import is_file
 
 KEY = "sha256"
 """Entry of a description under which the checksums of files stand, by their names."""
 
 STAMP = b"\x0a\x0dnommer.sha256\x12\x40"
 """Bytes before the checksum in an ONNX file: an entry of the metadata, as protobuf has it."""
+
+_HEXADECIMAL = "[0-9a-f]{64}"
 
 BLANK = b"0" * 64
 """Bytes in the place of a checksum while it is computed."""
@@ -62,11 +66,22 @@ def check_description(description: Mapping[str, Any], file: Path) -> dict[str, A
     if not isinstance(told, dict):
         raise InputError(f"{file}: {KEY} must name files, got {told!s:.40}")
     of_files = {name: value for name, value in told.items() if name != file.name}
-    if file.name in told:
-        found = _of_json({**description, KEY: of_files})
-        if found != told[file.name]:
-            raise _damaged(file, found, f"it has {told[file.name]!s:.64}")
+    lost = [name for name in of_files if not is_file(file.parent / name)]
+    renamed = KEY not in description and any(map(_are_checksums, description.values()))
+    if renamed or lost or (told and file.name not in told):
+        raise InputError(
+            f"{file}: is damaged: the entry of checksums, or a name in it, was changed; copy the "
+            "file again"
+        )
+    if told and (found := _of_json({**description, KEY: of_files})) != told[file.name]:
+        raise _damaged(file, found, f"it has {told[file.name]!s:.64}")
     return of_files
+
+
+def _are_checksums(value: object) -> bool:
+    """Tell if an entry of a description holds checksums, whatever it is called."""
+    texts = value.values() if isinstance(value, dict) else ()
+    return any(isinstance(text, str) and re.fullmatch(_HEXADECIMAL, text) for text in texts)
 
 
 def stamped(content: bytes) -> bytes:
@@ -87,6 +102,8 @@ def check_stamp(file: Path) -> None:
     content = bytearray(file.read_bytes())
     start = content.rfind(STAMP) + len(STAMP)
     if start < len(STAMP) or start + len(BLANK) > len(content):
+        if re.search(_HEXADECIMAL.encode(), content):
+            raise InputError(f"{file}: is damaged: its checksum lost its name; copy it again")
         return
     told = bytes(content[start : start + len(BLANK)])
     content[start : start + len(BLANK)] = BLANK

@@ -5,12 +5,15 @@ Epochs of a given number of batches, and every process its share.
 
 from types import SimpleNamespace
 
+import pytest
 import torch
 
 from nommer.data.formats.masks import read_mask_folders
 from nommer.data.joint_transforms import DensePreprocessing
+from nommer.data.loader import _explain, check_loading_workers
 from nommer.data.module import Loading
 from nommer.data.segmentation import SegmentationData
+from nommer.errors import InputError
 from nommer.settings.segmentation import JointAugmentation
 
 
@@ -81,3 +84,25 @@ def test_batches_for_a_gpu_come_from_pinned_memory(masked):
         assert {data.train_dataloader().pin_memory, data.val_dataloader().pin_memory} == {
             device == "cuda"
         }
+
+
+def test_too_few_open_files_for_workers_are_told_before_they_hang(monkeypatch):
+    monkeypatch.setattr("nommer.data.loader.resource.getrlimit", lambda _: (50, 50))
+    check_loading_workers(0)
+    with pytest.raises(InputError, match=r"50 files open here, and 1 workers .*ulimit -n 56"):
+        check_loading_workers(1)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(28, "No space left on device"), "no room in shared memory"),
+        (OSError(30, "Read-only file system"), "no room in shared memory"),
+        (OSError(24, "Too many open files"), "too many files open"),
+        (OSError(28, "No space left on device", "run/x.png"), None),
+        (ValueError("x"), None),
+    ],
+)
+def test_what_ails_workers_is_told(error, reason):
+    told = _explain(error)
+    assert (told is None) if reason is None else reason in told

@@ -63,7 +63,11 @@ def audit_detection(
         remark for path, report in by_path.items() if path not in bad for remark in _remarks(report)
     ]
     issues += find_unused_range(data.root, reports, reading)
-    wanted = _wants_masks(data, kept) if masks is None else masks
+    judged_by_boxes = bool(masks) and not training and not data.has_masks
+    wanted = _wants_masks(data, kept) if masks is None else masks and not judged_by_boxes
+    if judged_by_boxes:
+        what = "no object has a mask, as the model gives them"
+        issues.append(Issue(str(data.root), what, "boxes alone are judged"))
     if wanted:
         kept = {split: tuple(_with_masks(part, issues)) for split, part in kept.items()}
     elif masks is None:
@@ -76,7 +80,7 @@ def audit_detection(
     ]
     issues += _more_than_answers(audited, _ANSWERS if most is None else most)
     counts = _count(kept.get("train", audited.samples()), len(data.class_names))
-    _check_objects(data, counts, wanted=wanted, masks=masks, training=training)
+    _check_objects(data, counts, wanted=wanted, masks=masks and training, training=training)
     issues += _absent_classes(data, counts)
     side = int(median(min(sample.size) for sample in audited.samples()))
     contents = {

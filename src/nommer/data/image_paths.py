@@ -35,7 +35,38 @@ EXTENSIONS = frozenset(
 """File name endings (lower case) by which images are found in folders."""
 
 UNREAD_EXTENSIONS = frozenset(
-    [".heic", ".heif", ".jxl", ".dng", ".nef", ".cr2", ".arw", ".dcm", ".tga", ".psd"]
+    [
+        ".heic",
+        ".heif",
+        ".jxl",
+        ".dng",
+        ".nef",
+        ".cr2",
+        ".cr3",
+        ".arw",
+        ".raf",
+        ".rw2",
+        ".orf",
+        ".dcm",
+        ".tga",
+        ".psd",
+        ".nii",
+        ".nrrd",
+        ".mha",
+        ".czi",
+        ".lif",
+        ".nd2",
+        ".svs",
+        ".ndpi",
+        ".mrxs",
+        ".exr",
+        ".hdr",
+        ".svg",
+        ".eps",
+        ".pcx",
+        ".qoi",
+        ".fits",
+    ]
 )
 """File name endings (lower case) of images that are not read, which people may take for read."""
 

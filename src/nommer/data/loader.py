@@ -8,13 +8,21 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator
+from errno import ENOSPC
 from multiprocessing import get_start_method
+from traceback import walk_tb
 from typing import Any, TypeVar
 
 from torch.utils.data import DataLoader
+from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from nommer.data.turns import share_turns
 from nommer.errors import InputError
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 B = TypeVar("B")
 
@@ -27,18 +35,41 @@ _LONGEST_SOCKET = 103 if sys.platform == "darwin" else 107
 """Bytes in the path of a socket, by which worker processes hand batches over."""
 
 
-def check_sockets(workers: int) -> None:
+def check_loading_workers(workers: int) -> None:
     """Refuse workers that could not hand anything over, and would hang.
 
     Raises:
-        InputError: the folder of temporary files has too long a name.
+        InputError: the folder of temporary files has too long a name, or too few files may be open.
     """
+    _check_open_files(workers)
     folder = tempfile.gettempdir()
     most = _LONGEST_SOCKET - _OF_SOCKETS
     if workers and sys.platform != "win32" and len(os.fsencode(folder)) > most:
         raise InputError(
             f"TMPDIR {folder}: has {len(os.fsencode(folder))} letters, and sockets of worker "
             f"processes in it may have at most {most}; set a shorter TMPDIR, or --workers 0"
+        )
+
+
+_OPEN_FILES, _OPEN_FILES_OF_WORKER = 40, 16
+"""Files that a run has open itself, and for the batches of a worker that are on their way."""
+
+
+def _check_open_files(workers: int) -> None:
+    """Refuse workers whose batches would not all fit the files that a process may have open.
+
+    Raises:
+        InputError: how many may be open, and how many are needed.
+    """
+    if not workers or resource is None:
+        return
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = _OPEN_FILES + workers * _OPEN_FILES_OF_WORKER
+    if most != resource.RLIM_INFINITY and most < needed:
+        raise InputError(
+            f"a process may have {most} files open here, and {workers} workers that load images "
+            f"need {needed}, without which they would hang: raise the limit (ulimit -n {needed}), "
+            "or say --workers 0"
         )
 
 
@@ -54,15 +85,32 @@ class LateLoader(DataLoader[B]):
         try:
             yield from super().__iter__()
         except (OSError, RuntimeError) as error:
-            if self.num_workers and (reason := _explain(str(error))):
+            _lay_to_rest(error)
+            if self.num_workers and (reason := _explain(error)):
                 raise InputError(reason) from error
             raise
 
 
-def _explain(error: str) -> str | None:
+def _lay_to_rest(error: BaseException) -> None:
+    """Keep an iterator that could not begin its workers from complaining when it is deleted."""
+    for frame, _ in walk_tb(error.__traceback__):
+        owner = frame.f_locals.get("self")
+        if isinstance(owner, _BaseDataLoaderIter) and not hasattr(owner, "_shutdown"):
+            owner._shutdown = True  # type: ignore[attr-defined]  # of its workers' iterator
+
+
+def _explain(raised: Exception) -> str | None:
     """Return what ails the workers, and what to do; None for anything else."""
+    error, kind = str(raised), getattr(raised, "errno", None)
+    of_system = kind is not None and getattr(raised, "filename", None) is None
+    if "Too many open files" in error:
+        return (
+            "the workers that load images have too many files open: raise the limit (ulimit -n), "
+            "or use fewer --workers (--workers 0 needs none)"
+        )
     fewer = "use fewer --workers (--workers 0 needs none)"
-    if any(sign in error for sign in ("Bus error", "shared memory", "dev/shm", "Read-only file")):
+    signs = ("Bus error", "shared memory", "dev/shm", "Read-only file")
+    if any(sign in error for sign in signs) or (of_system and kind == ENOSPC):
         return (
             "the workers that load images have no room in shared memory (/dev/shm is full, small "
             f"or read-only): {fewer}, or give the container more, as docker run --shm-size 2g does"

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from nommer.data.cache import CacheFile, Decoded, DecodedCache
 from nommer.data.images import ImageError
-from nommer.data.loader import LateLoader, check_sockets, outlive_signals
+from nommer.data.loader import LateLoader, check_loading_workers, outlive_signals
 from nommer.data.seeding import EpochSampler, ShareSampler, seed_processor, seeded
 from nommer.settings.choices import CacheKind
 from nommer.settings.pixel_range import Reading
@@ -230,7 +230,7 @@ class ImageData(L.LightningDataModule, Generic[S, B]):
 
     def _loader(self, dataset: ImageDataset[S, B], **options: Any) -> DataLoader[B]:
         workers = self.loading.workers
-        check_sockets(workers)
+        check_loading_workers(workers)
         return LateLoader(
             dataset,
             num_workers=workers,

@@ -7,6 +7,9 @@ from PIL import Image
 _WIDTH, _HEIGHT, _BITS, _BANDS, _PLANES, _EXTRA_BANDS = 256, 257, 258, 277, 284, 338
 """Numbers of the tags."""
 
+_KINDS, _SIGNED = 339, 2
+"""The tag of how values are written, and its number for signed integers."""
+
 _UNASSOCIATED = 2
 """The kind of an extra band that is transparency, beside colours that are not multiplied by it."""
 
@@ -21,8 +24,12 @@ def check_whole(image: Image.Image) -> None:
     """Refuse a TIFF of which Pillow would leave a part black, or read as what it is not.
 
     Raises:
-        ValueError: rows or columns that no strip or tile of the file covers; planes of 16 bits.
+        ValueError: rows or columns that no strip or tile of the file covers; planes of 16 bits;
+            signed values of 8 bits.
     """
+    signed = image.format == "TIFF" and _SIGNED in (_tag(image, _KINDS) or ())
+    if signed and max(_tag(image, _BITS) or (1,)) <= 8:
+        raise ValueError("signed values of 8 bits: save it as unsigned ones")
     tiles = getattr(image, "tile", None)
     if image.format != "TIFF" or not tiles or tiles[0].codec_name == "libtiff":
         return

@@ -10,7 +10,7 @@ from nommer.data.findings import find_leaks, notice_issues
 from nommer.data.formats.labelled import split_as_csv
 from nommer.data.formats.own_datasets import read_datasets
 from nommer.data.formats.source import Source
-from nommer.data.loader import check_sockets
+from nommer.data.loader import check_loading_workers
 from nommer.data.module import ImageData
 from nommer.data.seeding import seed_all
 from nommer.distributed.devices import parse_device, processes_of
@@ -199,7 +199,7 @@ def fill_in(task: Task, settings: TrainSettings, found: Found) -> TrainSettings:
     settings = like_pretrained(settings, image_size=image_size, crops=crops)
     settings = with_batch_size(task, settings, found, RunFolder(settings.out))
     settings = task.resolve(settings, found)
-    check_sockets(settings.workers or 0)
+    check_loading_workers(settings.workers or 0)
     tell_long_warmup(settings)
     tell_cheaper_stem(settings, crops=crops)
     processes, images = processes_of(settings), len(found.data.splits["val"])

@@ -114,7 +114,10 @@ class DetectionModule(TaskModule):
         truth = as_coco(self.truth, [self.samples[index] for index in sorted(answers)])
         network = self.model.network
         report = evaluate_detections(
-            ordered, truth, masks=network.has_masks, most=network.protocol.most
+            ordered,
+            truth,
+            masks=network.has_masks and self.truth.has_masks,
+            most=network.protocol.most,
         )
         self.finish_validation(report)
 

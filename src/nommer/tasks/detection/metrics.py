@@ -112,7 +112,7 @@ class DetectionReport:
     objects: int
     boxes: AveragePrecision
     masks: AveragePrecision | None
-    """None of a detector without masks."""
+    """None of a detector without masks, or on data without."""
     best_threshold: float | None
     """The score from which on detections, of boxes at IoU 0.5, give the best F1."""
     best_f1: float | None

@@ -43,7 +43,7 @@ class ChangedObjects(AnswerChange):
         results = [entry for answer in evaluation.answers for entry in answer.results]
         kinds: dict[str, Literal["bbox", "segm"]] = {
             "box_ap": "bbox",
-            **({"mask_ap": "segm"} if network.has_masks else {}),
+            **({"mask_ap": "segm"} if network.has_masks and self.module.truth.has_masks else {}),
         }
         most = network.protocol.most
         return {
