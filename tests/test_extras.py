@@ -12,7 +12,14 @@ import nommer
 from nommer.errors import InputError
 from nommer.extras import MODULES, require
 from nommer.models.storage import save_model
+from nommer.tasks.checking import TaskCheck
+from nommer.tasks.data import TaskData
+from nommer.tasks.exporting import TaskExport
+from nommer.tasks.model import TaskModel
+from nommer.tasks.module import TaskModule
 from nommer.tasks.registry import TASKS
+from nommer.tasks.results import TaskResults
+from nommer.tasks.studying import Study
 from tests.slim import brought, required
 
 SLIM = Path(__file__).with_name("slim.py")
@@ -162,13 +169,19 @@ def test_the_core_brings_nothing_of_training_and_exporting():
     assert not brought() & (apart | {"onnx", "onnxscript", "onnxruntime", "datasets", "pandas"})
 
 
-def test_every_part_of_a_task_is_there_to_be_imported():
+def test_every_part_of_a_task_is_there_and_of_its_kind():
     for task in TASKS.values():
-        parts = [vars(type(task))[name].__get__(task, type(task)) for name in PARTS]
-        folder = f"nommer.tasks.{task.name.removesuffix(' classification').replace('-', '_')}"
-        for part in parts[:-1]:
-            place = part.__module__ if isinstance(part, type) else type(part).__module__
-            assert place.startswith(folder)
+        for name, kind in PARTS.items():
+            part = getattr(task, name)
+            assert isinstance(part, kind) or issubclass(part, kind), (task.name, name)
+        assert task.studying is None or isinstance(task.studying, Study)
 
 
-PARTS = ("data", "model", "module", "results", "checking", "exporting", "studying")
+PARTS = {
+    "data": TaskData,
+    "model": TaskModel,
+    "module": TaskModule,
+    "results": TaskResults,
+    "checking": TaskCheck,
+    "exporting": TaskExport,
+}
