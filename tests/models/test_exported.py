@@ -85,7 +85,7 @@ FOREIGN = "was not written by `nommer export`, its metadata lack or spoil "
         ({"class_names": ["a", "b", "x" * 9999]}, "class_names must have 1000 letters at most"),
         ({"class_names": ["a", "b", "\ud900"]}, "class_names must be text, got letters that are"),
         ({"threshold": float("nan")}, "threshold must be from 0 to 1, got nan"),
-        ({"precision": "float17"}, "precision must be float32 or int8, got 'float17'"),
+        ({"precision": "float17"}, "precision must be float32, float16 or int8, got 'float17'"),
         ({"stride": 0}, "stride must be from 1 to 1024, got 0"),
         ({"input": {"size": "x"}}, "size must be a whole number, got 'x'"),
         ({"preprocessing": {"mean": [float("nan")] * 3}}, "mean must be from -10000 to 10000"),

@@ -68,7 +68,7 @@ _KINDS: dict[str, Any] = {
     "stride": int,
     "protocol": RCNNProtocol,
     "input": _INPUT,
-    "precision": Literal["float32", "int8"],
+    "precision": Literal["float32", "float16", "int8"],
 }
 """The entries of a description, by name; nobody looks at any other."""
 
