@@ -123,7 +123,7 @@ def test_every_verb_is_looked_at():
     assert verbs == NEEDS.keys() | {"predict"}
 
 
-@pytest.mark.parametrize(("verb", "extra"), [(v, e) for v, es in NEEDS.items() for e in es])
+@pytest.mark.parametrize(("verb", "extra"), [(v, e) for v, es in NEEDS.items() for e in sorted(es)])
 def test_a_verb_whose_extra_lacks_says_so_and_does_nothing(verb, extra, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     own = set(MODULES[extra])
