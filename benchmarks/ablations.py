@@ -13,7 +13,6 @@ import statistics
 import sys
 
 from network_costs import ABLATIONS, costs
-
 from runs import Run, finish, parse, spread
 
 CHOSEN = ("as published", "softmax", "sum", "convolution", "window", "global", "average pooling")

@@ -41,6 +41,7 @@ from compare_runs import read_run
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from network_costs import giga_macs
+from runs import Run, finish, parse, say, spread
 from suites import SUITES
 from torch import nn
 
@@ -49,7 +50,6 @@ from nommer import zoo
 from nommer.models.networks import build_network
 from nommer.settings.optim import Optim
 from nommer.tasks.optimiser import build_optimizer
-from runs import Run, finish, parse, say, spread
 
 TAUGHT = ", taught"
 """Behind the name of a network that had a teacher."""

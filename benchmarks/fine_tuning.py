@@ -18,10 +18,10 @@ import sys
 from collections.abc import Sequence
 
 from compare_runs import called, numbers_of
+from runs import Run, finish, parse, say
 
 import nommer
 from nommer.models.storage import nommer_of
-from runs import Run, finish, parse, say
 
 RECIPES = {"camvid": "camvid_nommer_nano", "bccd": "bccd_nommer_nano"}
 

@@ -15,6 +15,7 @@ made once, so this is a script and no verb.
 import argparse
 import csv
 import json
+import platform
 import shlex
 import shutil
 import sys
@@ -257,7 +258,7 @@ def written(run: Path, entry: Path, name: str, told: argparse.Namespace, found: 
     return (CARDS / f"{told.origin}.md").read_text().format(
         name=name,
         parameters=sum(parameter.numel() for parameter in model.network.parameters()) / 1e6,
-        machine=environment["cuda"] or environment["platform"],
+        machine=environment["cuda"] or f"{platform.system()} {platform.machine()}",
         packages=", ".join(
             f"{name} {environment['packages'][name]}" for name in ("nommer", "torch", "timm")
         ),
