@@ -342,10 +342,19 @@ def test_every_format_goes_through_every_verb(run, tmp_path, name):
     (answer,) = json.loads((tmp_path / "predicted" / "result.json").read_text())
     written = json.loads((tmp_path / "predicted" / "coco.json").read_text())["annotations"]
     assert len(answer["objects"]) == len(written) > 0
-    assert all(("segmentation" in entry) == has_masks for entry in written)
+    (seen,) = nommer.load(out).predict(image, threshold=0.01)
+    drawn = [has_masks and area > 0 for area in seen.areas]
+    assert ["segmentation" in entry for entry in written] == drawn, "but for masks without pixels"
+    assert any(drawn) == has_masks
     run("explain", out, image, "--out", tmp_path / "explained")
     (explained,) = json.loads((tmp_path / "explained" / "result.json").read_text())
     assert set(explained["shares"]) == {"stage 1 block 1", "stage 2 block 1"}
+    if name == "COCO with masks":
+        boxes = write_yolo(tmp_path / "boxes")
+        run("evaluate", out, "--data", boxes, "--out", tmp_path / "judged", "--workers 0")
+        by_boxes = numbers(tmp_path / "judged")
+        assert "mask_ap" not in by_boxes, "no object of these data has a mask"
+        assert by_boxes["box_ap"] >= 0
 
 
 @pytest.mark.parametrize(

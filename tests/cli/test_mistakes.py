@@ -11,6 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
+import nommer
+from nommer.errors import InputError
 from nommer.models.storage import save_model
 
 pytestmark = pytest.mark.usefixtures("sketched")
@@ -157,6 +159,25 @@ def test_a_config_file_that_does_not_fit_is_refused(refused, coloured, tmp_path,
     )
     assert found.startswith(f"--config {tmp_path / 'a.yaml'}: {message}")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("yaml", ["lr: {}", "augment:\n  hflip: {}", "pixels:\n  mean: [0, {}, 0]"])
+def test_numbers_too_long_for_a_computer_are_refused(refused, coloured, tmp_path, yaml):
+    (tmp_path / "a.yaml").write_text(yaml.format("9" * 400))
+    train = ("train --data", coloured, "--out", tmp_path / "run")
+    told = refused(*train, "--config", tmp_path / "a.yaml")
+    assert "400 digits" in told
+    assert len(told) < 300
+    option = f"--{yaml.partition(':')[0]}"
+    if option == "--lr":
+        told = refused(*train, f"--lr={'9' * 400}")
+        assert told == "--lr is a number of more than 300 digits"
+
+
+def test_numbers_too_long_are_refused_from_python_too(tmp_path):
+    for field, most in (("lr", 401), ("epochs", 401)):
+        with pytest.raises(InputError, match=f"--{field} must be .* a number of {most} digits"):
+            nommer.train(data=tmp_path, out=tmp_path / "run", **{field: 10**400})
 
 
 def test_a_config_file_in_another_encoding_is_refused_by_its_name(refused, coloured, tmp_path):

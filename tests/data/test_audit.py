@@ -128,7 +128,7 @@ def test_what_is_not_used_of_a_good_image_is_listed(folders, noisy):
     pictures[0].save(folders / "train/blue/phone.mpo", save_all=True, append_images=pictures[1:])
     audited = audit(read_class_folders(folders), on_bad_sample="error").data
     assert {(Path(issue.file).name, issue.what, issue.done) for issue in audited.issues} == {
-        ("moving.gif", "3 frames or pages", "the first one is used"),
+        ("moving.gif", "3 frames or pages", "the first one is used, 2-3 not"),
         ("exif.webp", "damaged EXIF data", "taken as upright"),
     }
     assert len(audited.splits["train"]) == 9

@@ -13,6 +13,7 @@ from nommer.data.findings import (
 from nommer.data.formats.folders import ClassFolders, Sample
 from nommer.data.formats.labelled import Issue, no_image, problem
 from nommer.data.formats.oddities import find_alike
+from nommer.data.image_paths import UNREAD_EXTENSIONS
 
 ROOT = Path("/data")
 
@@ -75,7 +76,9 @@ def test_a_problem_is_an_issue_that_loses_something():
         "a", "cannot be decoded", "left out", "problem"
     )
     assert Issue("a", "3 frames or pages", "the first one is used").severity == "note"
-    assert no_image(Path("a.heic")).severity == "problem"
+    assert all(no_image(Path(f"a{e}")).severity == "problem" for e in UNREAD_EXTENSIONS)
+    assert len(UNREAD_EXTENSIONS) == 30
+    assert {".heic", ".svs", ".exr", ".dcm", ".psd"} < UNREAD_EXTENSIONS
     assert no_image(Path("a.txt")).severity == "note"
 
 

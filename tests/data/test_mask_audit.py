@@ -187,7 +187,7 @@ def test_what_is_odd_but_usable_is_listed(masked):
         ("0.png", "EXIF orientation 6", "turned; its mask is taken to fit the turned image"),
         ("0.png", "16-bit mask", "its values are used as they are"),
         ("1.png", "EXIF orientation 3", "turned; its mask is taken to fit the turned image"),
-        ("2.tif", "2 frames or pages", "the first one is used"),
+        ("2.tif", "2 frames or pages", "the first one is used, 2 not"),
     }
     assert audited.left_out == 0
 

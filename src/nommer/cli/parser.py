@@ -15,6 +15,7 @@ from nommer.cli.options import FILES_ONLY, MANY, SECOND, Option, is_list, option
 from nommer.errors import InputError
 from nommer.recipes import recipe_names, recipe_path
 from nommer.settings.old_names import in_todays_names
+from nommer.settings.schema import is_held, too_long
 from nommer.shown import clean
 
 USER_ERROR = 2
@@ -56,17 +57,35 @@ class SettingsFile(ActionConfigFile):
             parser.error(str(error))
         except InputError as error:
             parser.fail(f"--config {values}: {error}")
+        except OverflowError:
+            parser.fail(f"--config {values}: {_long_number(_load(values))}")
         finally:
             parser.settings_file = None
 
 
 def in_todays_words(file: str) -> str:
     """Return a file of settings as it is, or one of an older version as YAML of this one."""
-    written = yaml.load(Path(file).read_text(encoding="utf-8"), _Loader)  # noqa: S506 - it is a safe one
+    written = _load(file)
     if not isinstance(written, dict):
         return file
     today = in_todays_names(written)
     return file if today == written else yaml.safe_dump(today, sort_keys=False)
+
+
+def _load(file: str) -> Any:
+    return yaml.load(Path(file).read_text(encoding="utf-8"), _Loader)  # noqa: S506 - it is a safe one
+
+
+def _long_number(values: Any, name: str = "") -> str:
+    """Return which of nested values is a number that is too long for a float, "" for none."""
+    if isinstance(values, dict | list):
+        pairs = values.items() if isinstance(values, dict) else ((name, one) for one in values)
+        deeper = (
+            _long_number(one, f"{name}.{key}" if name and key != name else str(key))
+            for key, one in pairs
+        )
+        return next(filter(None, deeper), "")
+    return "" if is_held(values) else f"{name} is {too_long(values)}"
 
 
 _UNION = (
@@ -81,6 +100,8 @@ _PLAINLY: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"Expected tuple\. Got value: (.*)", r"Expected a list in brackets, [\1]. Got value: \1"),
     (r"a tuple with (\d+) elements", r"a list of \1 values"),
     (r"Option '([\w.]+)\.(\w+)' is not accepted", r"Group '\1' does not accept option '\2'"),
+    (r"int too large to convert to float", "a number is too large"),
+    (r"\d{40,}", lambda found: f"{found[0][:4]}... ({len(found[0])} digits)"),
     (r"a typing\.Literal\[([^\]]*)\]", r"one of \1"),
     (
         r"ambiguous option: (\S+) could match (.*)",
@@ -161,8 +182,18 @@ def parse(arguments: Sequence[str]) -> dict[str, Any]:
             raise InputError(
                 f"{argument.partition('=')[0]}: is set in a file (--config) or from Python only"
             )
-    found: dict[str, Any] = build_parser(verb).parse_args(rest).as_dict()
+    parser = build_parser(verb)
+    try:
+        found: dict[str, Any] = parser.parse_args(rest).as_dict()
+    except OverflowError:  # jsonargparse makes a float of a whole number of any length
+        parser.fail(f"{_option_of_long_number(rest)} is a number of more than 300 digits")
     return {name: value for name, value in found.items() if name != "config"}
+
+
+def _option_of_long_number(arguments: Sequence[str]) -> str:
+    place = next(n for n, one in enumerate(arguments) if re.search(r"\d{300}", one))
+    named = (one for one in reversed(arguments[: place + 1]) if one.startswith("--"))
+    return next(named, "a value").partition("=")[0]
 
 
 def normalise(arguments: Sequence[str]) -> list[str]:

@@ -18,14 +18,18 @@ from nommer.data.exif import has_sound_exif, orientation_of, stored_size
 from nommer.data.formats.folders import ClassFolders, Sample
 from nommer.data.formats.labelled import Issue, LabelledImages, S, Split, content_of, problem
 from nommer.data.images import ImageError, check_pixels, image_errors, open_image
+from nommer.data.masks import ranges
 from nommer.data.parallel import read_all
+from nommer.data.profiles import wide_profile
 from nommer.data.ranges import all_values, find_unused_range
+from nommer.data.tiff import lost_pages
 from nommer.data.turns import turn
 from nommer.data.wide import WIDE_MODES, Values
 from nommer.errors import InputError
 from nommer.files import plain_size
 from nommer.progress import notice
 from nommer.settings.pixel_range import Reading
+from nommer.shown import quote
 
 D = TypeVar("D", bound=LabelledImages[Any])
 
@@ -121,9 +125,12 @@ def find_remarks(image: Image.Image, path: Path) -> Iterator[Issue]:
     Asked before the rest, for Pillow complains but the first time.
     """
     sound_exif = has_sound_exif(image)
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1 and image.format != "MPO":
-        yield Issue(str(path), f"{frames} frames or pages", "the first one is used")
+    if lost := lost_pages(image):
+        done = f"the first one is used, {ranges(lost)} not"
+        yield problem(str(path), f"{len(lost) + 1} frames or pages", done)
+    if (profile := wide_profile(image)) is not None:
+        what = f"colours of the profile {quote(profile)}"
+        yield Issue(str(path), what, "its numbers are taken as those of sRGB")
     if not sound_exif:
         yield Issue(str(path), "damaged EXIF data", "taken as upright")
 

@@ -32,8 +32,19 @@ def load_upright(image: Image.Image) -> Image.Image:
 
     Fails as Pillow does.
     """
+    _keep_unmapped(image)
     load_quietly(image)
     return image if orientation_of(image) == 1 else ImageOps.exif_transpose(image)
+
+
+def _keep_unmapped(image: Image.Image) -> None:
+    """Have the pixels of a TIFF on its side read, for Pillow maps them with the sides swapped.
+
+    It does so where they are not compressed, and takes the place of every pixel but the first ones
+    from the width of the image as it will be turned.
+    """
+    if image.format == "TIFF" and orientation_of(image) >= FIRST_SIDEWAYS:
+        vars(image)["filename"] = ""  # without one there is nothing to map
 
 
 def orientation_of(image: Image.Image) -> int:

@@ -4,6 +4,9 @@ from typing import Any
 
 from PIL import Image
 
+_SUBFILE, _REDUCED = 254, 1
+"""The tag of what a page is, and its bit of one that shows another page in a smaller size."""
+
 _WIDTH, _HEIGHT, _BITS, _BANDS, _PLANES, _EXTRA_BANDS = 256, 257, 258, 277, 284, 338
 """Numbers of the tags."""
 
@@ -84,6 +87,29 @@ def unused_bands(image: Image.Image, loaded: Image.Image | None = None) -> int:
     if image.mode == "RGB" and bands < used:  # YCbCr and the like
         return 0
     return max(0, bands - used) + int(mistaken)
+
+
+def lost_pages(image: Image.Image) -> list[int]:
+    """Return which frames or pages of an open image are not read, though they may hold content.
+
+    They are counted from 1.
+
+    Smaller copies of the first page in a TIFF and of the image in an MPO hold none.
+    """
+    frames: int = getattr(image, "n_frames", 1)
+    if frames == 1 or image.format == "MPO":
+        return []
+    if image.format != "TIFF":
+        return list(range(2, frames + 1))
+    found = []
+    try:
+        for number in range(1, frames):
+            image.seek(number)
+            if not int(_tag(image, _SUBFILE) or 0) & _REDUCED:
+                found.append(number + 1)
+    finally:
+        image.seek(0)
+    return found
 
 
 def _tag(image: Image.Image, number: int) -> Any:

@@ -10,7 +10,7 @@ import yaml
 from nommer.errors import InputError, check_minimum
 from nommer.settings.choices import AsForm, Channels, Precision
 from nommer.settings.inference import Inference
-from nommer.settings.schema import Settings, Takes, given, required
+from nommer.settings.schema import Settings, Takes, given, is_held, required
 
 BEST = "best"
 """Word for the thresholds that were found on validation images."""
@@ -114,7 +114,8 @@ def thresholds_in(file: Path) -> dict[str, float]:
         why = "there is no such file" if isinstance(error, FileNotFoundError) else "is no YAML"
         raise InputError(f"--threshold {file}: {why}; {expected}") from error
     if not isinstance(told, dict) or not all(
-        isinstance(value, int | float) and not isinstance(value, bool) for value in told.values()
+        isinstance(value, int | float) and not isinstance(value, bool) and is_held(value)
+        for value in told.values()
     ):
         raise InputError(f"--threshold {file}: holds no number per class; {expected}")
     return {str(name): float(value) for name, value in told.items()}

@@ -155,13 +155,23 @@ def _fitting_plain(kind: Any, value: Any) -> tuple[bool, Any]:
         return True, value
     if kind in (int, float):
         number = Integral if kind is int else Real
-        fits = isinstance(value, number) and not isinstance(value, bool)
+        fits = isinstance(value, number) and not isinstance(value, bool) and is_held(value, kind)
         plain = isinstance(value, int | float)
         return fits, kind(value) if fits and not plain else value
     if kind is Path or (kind is str and isinstance(value, os.PathLike)):
         fits = isinstance(value, str | os.PathLike)
         return fits, kind(os.fspath(value)) if fits else value
     return isinstance(value, kind), value
+
+
+def is_held(value: Any, kind: type = float) -> bool:
+    """Return True for a number that 64 bits hold, as whatever computes with it needs."""
+    return not isinstance(value, Integral) or abs(int(value)) < 2 ** (63 if kind is int else 1023)
+
+
+def too_long(value: Any) -> str:
+    """Say how long a number is that is not held."""
+    return f"a number of {len(str(abs(int(value))))} digits, more than 64 bits hold"
 
 
 _NAMES = {
@@ -195,5 +205,7 @@ def describe(kind: Any, *, many: bool = False) -> str:
 
 
 def _shown(value: Any) -> str:
+    if not is_held(value, int):
+        return too_long(value)
     text = repr(value)
     return text if len(text) <= 200 else f"{text[:200]}..."

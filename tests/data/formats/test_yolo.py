@@ -1,5 +1,6 @@
 """YOLO's text files and the many ways in which data.yaml says where they are."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -245,12 +246,12 @@ def test_of_objects_with_key_points_the_boxes_are_used(one, tmp_path, points):
         ),
         (
             "0 .1 .1 .3 .1 .3 .6 .1",
-            f"line 1: 7 {BEHIND}; remove the last if it is a confidence",
+            f"line 1: 7 {BEHIND}; remove the last if it is a confidence or a track number",
             "dropped",
         ),
         (
             "0 .5 .5 .2 .2 .93",
-            f"line 1: 5 {BEHIND}; remove the last if it is a confidence",
+            f"line 1: 5 {BEHIND}; remove the last if it is a confidence or a track number",
             "dropped",
         ),
     ],
@@ -412,3 +413,47 @@ def test_a_name_that_no_file_can_have_is_refused(root, letters):
     with pytest.raises(InputError, match="correct the path") as refused:
         describe(root, f"train: images/{letters}\nval: images/val\nnames: [cat, dog]\n")
     assert len(str(refused.value)) < 1000
+
+
+def corners(middle, across, angle):
+    """The numbers of a turned rectangle in an image of 40 x 20 pixels."""
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    around = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * across / 2
+    points = (np.array(middle) + around @ turn) / (40, 20)
+    return " ".join(f"{value:.4f}" for value in points.flatten())
+
+
+def test_oriented_boxes_are_told_and_read_as_polygons(one):
+    """Their corners are no key points, wherever they lie."""
+    lines = [f"0 {corners((24 + n, 12), (8, 4), 0.3 + n)}" for n in range(9)]
+    sample, issues = one("\n".join(lines))
+    what = "line 1: all objects are four corners of turned rectangles, as YOLO's oriented boxes"
+    assert issues == [
+        ("a.txt", f"{what} (OBB) are", "read as polygons, with upright boxes around them")
+    ]
+    assert sample.objects.have_masks.all()
+    assert len(sample.objects) == 9
+    sample, issues = one("\n".join(f"0 {corners((24 + n, 12), (8, 4), 0)}" for n in range(9)))
+    assert (len(sample.objects), issues) == (9, [])
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        (f"0 {corners((20, 10), (8, 4), 0.3)} .87", "the confidence of an oriented box"),
+        (f"0 {BOX} " + ".45 .45 2 " * 17, r"write kpt_shape: \[17, 3\] into data.yaml"),
+        (f"0 {BOX} .45 .45 1", r"write kpt_shape: \[1, 3\] into data.yaml"),
+        (f"0 {BOX} 12", "remove the last if it is a confidence or a track number"),
+        (f"0 {BOX} .9 12", "12 is no share of a side; remove confidences and track"),
+        (f"0 {corners((20, 10), (8, 4), 0.3)}", r"oriented boxes \(OBB\)"),
+    ],
+)
+def test_poses_tracks_and_oriented_boxes_are_told_with_their_line(one, tmp_path, line, hint):
+    """Also where train and val are the same, which is refused before."""
+    _, ((name, what, _), *_) = one(line)
+    assert name == "a.txt"
+    assert what.startswith("line 1: ")
+    assert re.search(hint, what)
+    (tmp_path / "data.yaml").write_text("names: [sheep, dog]\ntrain: images\nval: images")
+    with pytest.raises(InputError, match=rf"keep it in one; and .*a\.txt: line 1: .*{hint}"):
+        read_yolo(Source(tmp_path))

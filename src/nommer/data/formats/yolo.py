@@ -36,6 +36,8 @@ LAYOUTS = (
     "  DATA/obj.data, DATA/obj.names and DATA/obj_train_data   (YOLO 1.1 of CVAT, Darknet)"
 )
 
+OBB = "all objects are four corners of turned rectangles, as YOLO's oriented boxes (OBB) are"
+
 
 def read_yolo(source: Source) -> DetectionFolders:
     """Read the label file of every image that `data.yaml` leads to.
@@ -92,11 +94,23 @@ class _Reader:
         if taken:
             raise InputError(
                 f"{self.places.file}: {taken[0]} is in {self.splits[taken[0]]} and in {split}; "
-                "keep it in one"
+                f"keep it in one{self._first_fault()}"
             )
         self.splits |= dict.fromkeys(images, split)
         self.files |= {path: self.label_files.find(path) for path in images}
         return images
+
+    def _first_fault(self) -> str:
+        """Return a line that is refused, for whoever mends the splits would meet it next."""
+        texts = {path: found for path, found in self._read_lines().items() if found}
+        parsed = {path: lines for path, lines in texts.items() if not isinstance(lines, str)}
+        shapes = Shapes(line for lines in parsed.values() for line in lines)
+        for path, lines in parsed.items():
+            for line in lines:
+                values = line.values[: 4 if self.has_key_points else None]
+                if fault := shapes.fault(values) or (OBB if shapes.are_oriented else ""):
+                    return f"; and {self.files[path]}: line {line.number}: {fault}"
+        return ""
 
     def samples(self) -> dict[Split, tuple[DetectionSample, ...]]:
         """One of every image that was listed."""
@@ -108,6 +122,15 @@ class _Reader:
         shapes = Shapes(
             line for lines in texts.values() if not isinstance(lines, str) for line in lines
         )
+        if shapes.are_oriented and not self.has_key_points:
+            done = "read as polygons, with upright boxes around them"
+            first, line = next(
+                (path, line)
+                for path, lines in texts.items()
+                for line in lines
+                if isinstance(line, Line) and len(line.values) > 4
+            )
+            self.issues.append(problem(self.files[first], f"line {line.number}: {OBB}", done))
         made: dict[Split, list[DetectionSample]] = {}
         for number, (path, split) in enumerate(self.splits.items(), start=1):
             lines = texts.get(path, [])

@@ -14,6 +14,10 @@ from nommer.data.formats.objects import to_number
 _VISIBILITY = (0.0, 1.0, 2.0)
 _TELLING_LINES = 8
 """Lines of four points that must all look like a box with key points to be taken for that."""
+_CORNERS = 8
+"""Numbers of an oriented box (OBB): its four corners in turn."""
+_SLIP = 2e-3
+"""Largest share of a side by which the corners of a rectangle miss it, as they are rounded."""
 _FARTHEST = 2.0
 """Largest distance from the image of a point of a polygon, in sides; beyond it is no share."""
 
@@ -43,7 +47,10 @@ class Shapes:
     def __init__(self, lines: Iterable[Line]) -> None:
         longer = [line.values for line in lines if len(line.values) >= 6]
         many = [values for values in longer if len(values) >= 8 and len(values) % 2 == 0]
-        self.have_key_points = bool(many) and (_seen(many) or _inside(many))
+        are_rectangles = bool(many) and all(map(_is_parallelogram, longer))
+        self.are_oriented = are_rectangles and not all(map(_is_upright, longer))
+        """All are turned rectangles, as YOLO's oriented boxes (OBB) are."""
+        self.have_key_points = bool(many) and not are_rectangles and (_seen(many) or _inside(many))
         self.have_polygons = bool(many) and not self.have_key_points
 
     def fault(self, values: Sequence[float]) -> str:
@@ -51,8 +58,7 @@ class Shapes:
         count = len(values)
         behind = f"{count} numbers behind the class"
         if count < 4 or count % 2:
-            hint = "; remove the last if it is a confidence" if count > 4 else ""
-            return f"{behind}, expected 4 of a box or those of a polygon{hint}"
+            return f"{behind}, expected 4 of a box or those of a polygon{_hint(values)}"
         if count == 4:
             return ""
         far = [value for value in values if abs(value) > _FARTHEST]
@@ -72,6 +78,29 @@ class Shapes:
                 "data.yaml if these are key points"
             )
         return ""
+
+
+def _hint(values: Sequence[float]) -> str:
+    """Return what numbers may be that are of no box and no polygon."""
+    points, rest = divmod(len(values) - 4, 3)
+    if points > 0 and not rest and all(value in _VISIBILITY for value in values[6::3]):
+        return f"; if they are a box with key points, write kpt_shape: [{points}, 3] into data.yaml"
+    if len(values) == _CORNERS + 1:
+        return "; remove the last if it is the confidence of an oriented box or a polygon"
+    return "; remove the last if it is a confidence or a track number" if len(values) > 4 else ""
+
+
+def _is_parallelogram(values: Sequence[float]) -> bool:
+    """Tell if four corners are those of a rectangle, which shares of the sides may make slant."""
+    if len(values) != _CORNERS:
+        return False
+    x, y = values[::2], values[1::2]
+    return all(abs(c[0] + c[2] - c[1] - c[3]) <= 2 * _SLIP for c in (x, y))
+
+
+def _is_upright(values: Sequence[float]) -> bool:
+    """Tell if the first side of four corners is a row or a column of the image."""
+    return min(abs(values[0] - values[2]), abs(values[1] - values[3])) <= _SLIP
 
 
 def _seen(lines: Sequence[Sequence[float]]) -> bool:

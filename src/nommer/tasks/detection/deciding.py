@@ -87,7 +87,7 @@ class DetectionDeciding(TaskDeciding):
         truth, network = as_coco(data, evaluation.samples), model.network
         results = [entry for answer in evaluation.answers for entry in answer.results]
         kinds: dict[str, Literal["bbox", "segm"]] = {"box": "bbox"}
-        kinds |= {"mask": "segm"} if network.has_masks else {}
+        kinds |= {"mask": "segm"} if network.has_masks and data.has_masks else {}
         size = max(1, len(evaluation.samples) * len(model.class_names))
         fewer = times[: max(_LEAST_RESAMPLES, _MOST_MATCHED // size)]
         return {
