@@ -194,7 +194,7 @@ def show_explanations(result: "ExplanationResult", console: Console) -> int:
     explained = [item for item in result.explanations if not isinstance(item, Failure)]
     for failed in (item for item in result.explanations if isinstance(item, Failure)):
         console.print(_ERROR, f"{failed.source}: {failed.error}")
-    if explained:
+    if explained and explained[0].shares:
         table = Table(
             "block",
             *next(iter(explained[0].shares.values())),
@@ -206,7 +206,11 @@ def show_explanations(result: "ExplanationResult", console: Console) -> int:
                 block, *(f"{sum(row[name] for row in rows) / len(rows):.1%}" for name in rows[0])
             )
         console.print(table)
+    if explained and not explained[0].shares:
+        console.print("nothing nominates in this network; the pictures show an attribution")
     console.print(f"a picture per image in {result.out}")
+    if (result.out / "page.html").is_file():
+        console.print(f"to look at and to share: {result.out / 'page.html'}")
     if (result.out / "tokens").is_dir():
         console.print(f"what the tokens see in {result.out / 'tokens'}")
     if (result.out / "sensitivity").is_dir():

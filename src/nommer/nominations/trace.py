@@ -6,12 +6,14 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from nommer.backbone.contexts import CONTEXTS
+from nommer.backbone.network import NomMer
 from nommer.backbone.nominator import NominatedContext, Nomination
 from nommer.shapes import Nominations
 
@@ -54,6 +56,15 @@ def nominator_blocks(model: nn.Module) -> dict[str, Nomination]:
 def holds_nominations(model: nn.Module) -> bool:
     """Tell whether there is anything in `model` that nominates."""
     return any(isinstance(module, Nomination) for module in model.modules())
+
+
+def nominates(model: Any) -> bool:
+    """Tell if the network under a model is a NomMer in PyTorch that nominates."""
+    return (
+        model.exported is None
+        and isinstance(model.backbone, NomMer)
+        and holds_nominations(model.backbone)
+    )
 
 
 @contextmanager

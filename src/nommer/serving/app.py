@@ -8,7 +8,7 @@
 | `GET /health`, `/ready` | the process lives; it takes requests |
 | `GET /metrics` | for Prometheus |
 | `GET /openapi.json`, `/docs` | this, for programs and for people, without outside resources |
-| `GET /` | the page of the folder `pages` |
+| `GET /` | the explorer, which asks the other routes |
 """
 
 import asyncio
@@ -19,28 +19,25 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from nommer.errors import InputError, quoted
+from nommer.explorer import explorer_page
 from nommer.serving.access import check_access
 from nommer.serving.answers import as_dict
 from nommer.serving.batching import Batcher, Upload, Work, answer_pictures
 from nommer.serving.documentation import EXPLAIN, MODELS, PREDICT, STATE
 from nommer.serving.errors import RefusedError
-from nommer.serving.model import OPTIONS, Options, Picture, ServedModel
+from nommer.serving.model import OPTIONS, Look, Options, Picture, ServedModel
 from nommer.serving.reading import Asked, Limits, inspect, read_request
-from nommer.serving.watching import Metrics, Watch
+from nommer.serving.watching import PAGES, Metrics, Watch
 from nommer.settings.serve import ServeSettings
-
-PAGES = Path(__file__).with_name("pages")
-"""Files that are served as they are; `index.html` at /."""
 
 _DECODERS = 2
 
@@ -188,7 +185,7 @@ async def answer(request: Request, server: Server, *, explaining: bool) -> Respo
     told |= {"model": batcher.model.name, "images": len(asked.images)}
     told["bytes"] = sum(len(content) for _, content in asked.images)
     _check(asked, batcher.model, explaining=explaining)
-    work = partial(_explain, tokens=tuple(asked.tokens)) if explaining else answer_pictures
+    work = partial(_explain, look=asked.look) if explaining else answer_pictures
     try:
         async with asyncio.timeout_at(asyncio.get_running_loop().time() + until - time.monotonic()):
             found = await _answers(server, batcher, asked, work)
@@ -200,18 +197,30 @@ async def answer(request: Request, server: Server, *, explaining: bool) -> Respo
 
 
 def _check(asked: Asked, model: ServedModel, *, explaining: bool) -> None:
+    look = asked.look
+    wanted = (("token", look.tokens), ("force", look.force), ("grids", look.grids))
+    of_page = (*wanted, ("attribution", look.attribution))
+    if not explaining and (given := [name for name, value in of_page if value]):
+        raise RefusedError(422, f"{given[0]}: is for /explain; leave it out")
     if explaining and not model.explains:
-        raise RefusedError(
-            422,
-            f"{model.name}: cannot be looked into; serve a run folder or a model folder of a "
-            "network that nominates",
-        )
-    if asked.tokens and not explaining:
-        raise RefusedError(422, "token: is for /explain; leave it out")
+        _check_unlooked(model, [name for name, value in wanted[:2] if value], look)
+    if look.attribution and model.attribution is None:
+        raise RefusedError(422, f"attribution: there is none for {model.name}; leave it out")
     try:
         model.check(asked.options)
     except InputError as error:
         raise RefusedError(422, str(error)) from error
+
+
+def _check_unlooked(model: ServedModel, given: Sequence[str], look: Look) -> None:
+    """Refuse to explain without nominations, but for attribution alone."""
+    if look.attribution and not given:
+        return
+    raise RefusedError(
+        422,
+        f"{model.name}: cannot be looked into; serve a run folder or a model folder of a "
+        "network that nominates, or ask for attribution alone",
+    )
 
 
 async def _answers(server: Server, batcher: Batcher, asked: Asked, work: Work) -> list[Any]:
@@ -231,11 +240,12 @@ async def _answers(server: Server, batcher: Batcher, asked: Asked, work: Work) -
     return [next(answered) if isinstance(one, Upload) else one for one in inspected]
 
 
-def _explain(
-    model: ServedModel, pictures: Sequence[Picture], *, tokens: Sequence[tuple[int, int]]
-) -> list[Any]:
+def _explain(model: ServedModel, pictures: Sequence[Picture], *, look: Look) -> list[Any]:
     """Return explanations; a picture that lacks a token fails alone."""
-    return [model.explain(picture, tokens) for picture in pictures]
+    try:
+        return [model.explain(picture, look) for picture in pictures]
+    except InputError as error:
+        raise RefusedError(422, str(error)) from error
 
 
 def _response(
@@ -281,6 +291,7 @@ def _described(model: ServedModel) -> dict[str, Any]:
         "class_names": list(model.class_names),
         "options": sorted(OPTIONS[model.task]),
         "explains": model.explains,
+        "attribution": model.attribution,
         "engine": model.engine,
         **model.describe(),
     }
@@ -291,4 +302,8 @@ def _add_pages(app: FastAPI) -> None:
     async def docs() -> Response:
         return FileResponse(PAGES / "docs.html")
 
-    app.mount("/", StaticFiles(directory=PAGES, html=True))
+    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
+    async def explorer() -> Response:
+        return HTMLResponse(explorer_page())
+
+    app.mount("/", StaticFiles(directory=PAGES))

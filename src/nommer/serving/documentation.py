@@ -19,8 +19,26 @@ _TOKEN: dict[str, Any] = {
     "token": {
         "type": "array",
         "items": {"type": "string", "pattern": "^[0-9]{1,7},[0-9]{1,7}$"},
+        "maxItems": 24,
         "description": "X,Y of pixels of the image, whose tokens are followed.",
-    }
+    },
+    "force": {
+        "type": "array",
+        "maxItems": 24,
+        "items": {
+            "type": "object",
+            "properties": {
+                "context": {"type": "string"},
+                "block": {"type": "string"},
+                "region": {"type": "array", "items": {"type": "string", "pattern": "^[01]{1,64}$"}},
+            },
+            "required": ["context"],
+            "additionalProperties": False,
+        },
+        "description": "Contexts forced in a block, or a region of the image; in forms JSON texts.",
+    },
+    "grids": {"type": "boolean", "description": "What the page draws, in base64, too."},
+    "attribution": {"type": "boolean", "description": "Why: parts that speak for the answer."},
 }
 
 _BASE64: dict[str, Any] = {"type": "string", "contentEncoding": "base64"}

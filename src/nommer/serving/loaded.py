@@ -14,7 +14,8 @@ from nommer.models.detection import Detector
 from nommer.models.features import FeatureExtractor, refusal
 from nommer.models.segmentation import Segmenter
 from nommer.predictions import Failure
-from nommer.serving.model import OPTIONS, Answer, Options, Picture
+from nommer.serving.answers import as_dict
+from nommer.serving.model import OPTIONS, Answer, Look, Options, Picture
 from nommer.serving.whole import limited
 from nommer.settings.pixel_range import Reading
 
@@ -32,7 +33,8 @@ class LoadedModel:
         self.class_names = self.model.class_names
         exported = self.model.exported
         self.engine = "PyTorch" if exported is None else exported.runtime.name
-        self.explains = exported is None and _nominates(self.model)
+        self.explains = _nominates(self.model)
+        self.attribution: str | None = _method(self.model)
 
     @property
     def reading(self) -> Reading:
@@ -63,19 +65,48 @@ class LoadedModel:
         pairs = zip(answers, pictures, strict=True)
         return [limited(replace(answer, source=one.name), one.options) for answer, one in pairs]
 
-    def explain(self, picture: Picture, tokens: Sequence[tuple[int, int]]) -> dict[str, Any]:
-        """Return nominations and answer, with the maps as nested lists of context indices."""
-        from nommer.nominations.images import explain_image  # noqa: PLC0415 - needs [explain]
+    def explain(self, picture: Picture, look: Look) -> dict[str, Any]:
+        """Return answer and attribution; nominations with the maps as nested lists of indices."""
+        from nommer.nominations.attribution import attribute  # noqa: PLC0415 - needs [explain]
+
+        told, found = self._looked(picture, look) if self.explains else self._answered(picture)
+        if look.attribution and not isinstance(found, Failure):
+            told["attribution"] = attribute(self.model, picture.image, found).to_dict()
+        return told
+
+    def _answered(self, picture: Picture) -> tuple[dict[str, Any], Any]:
+        (found,) = self.answer([picture])
+        return as_dict(found, picture.options) | {"size": list(picture.image.size)}, found
+
+    def _looked(self, picture: Picture, look: Look) -> tuple[dict[str, Any], Any]:
+        """Return what is nominated, and the answer under forced contexts."""
+        from nommer.nominations.forcing import explain_forced  # noqa: PLC0415 - needs [explain]
+        from nommer.nominations.images import explain_image  # noqa: PLC0415
+        from nommer.nominations.page import page_values  # noqa: PLC0415
         from nommer.nominations.tokens import OutsideError  # noqa: PLC0415
 
+        name, image = picture.name, picture.image
         try:
-            found = explain_image(self.model, picture.image, name=picture.name, tokens=tokens)
+            found = explain_image(self.model, image, name=name, tokens=look.tokens)
         except OutsideError as error:
-            return Failure(picture.name, str(error)).to_dict()
+            found = Failure(name, str(error))
+        if isinstance(found, Failure):
+            return found.to_dict(), found
+        maps = {block: map_.tolist() for block, map_ in found.maps.items()}
+        told = found.to_dict() | {"contexts": list(found.contexts), "maps": maps}
+        if look.grids:
+            told |= page_values(found) | {"answer": as_dict(found.prediction, picture.options)}
+        if look.force:
+            forced = explain_forced(self.model, image, look.force, name=name)
+            told["forced"] = self._forced(forced, picture.options)
+        return told, found.prediction
+
+    def _forced(self, found: Any, options: Options) -> dict[str, Any]:
+        from nommer.nominations.page import forced_values  # noqa: PLC0415 - needs [explain]
+
         if isinstance(found, Failure):
             return found.to_dict()
-        maps = {block: map_.tolist() for block, map_ in found.maps.items()}
-        return found.to_dict() | {"contexts": list(found.contexts), "maps": maps}
+        return {"answer": as_dict(found.prediction, options)} | forced_values(found)
 
     def describe(self) -> dict[str, Any]:
         """Return precision and masks."""
@@ -85,6 +116,15 @@ class LoadedModel:
 
 
 def _nominates(model: Any) -> bool:
-    from nommer.backbone.network import NomMer  # noqa: PLC0415 - slow to import
+    from nommer.nominations.trace import nominates  # noqa: PLC0415 - slow to import
 
-    return isinstance(model.backbone, NomMer)
+    return nominates(model)
+
+
+def _method(model: Any) -> str | None:
+    """Return the method of attribution; None where what shows nominations is not installed."""
+    try:
+        from nommer.nominations.attribution import method_of  # noqa: PLC0415 - needs [explain]
+    except ModuleNotFoundError:
+        return None
+    return method_of(model)

@@ -8,6 +8,7 @@ from PIL import Image
 
 from nommer.errors import InputError
 from nommer.predictions import Classification, Detections, Failure, Segmentation
+from nommer.settings.forcing import Forcing
 from nommer.settings.pixel_range import Reading
 
 Answer = Classification | Detections | Segmentation | Failure
@@ -52,6 +53,20 @@ class Options:
                 raise InputError(f"{one.name}: does nothing for {task}; leave it out")
 
 
+@dataclass(frozen=True)
+class Look:
+    """Wishes of a request about an explanation."""
+
+    tokens: tuple[tuple[int, int], ...] = ()
+    """Pixels (x, y) whose tokens are followed."""
+    force: tuple[Forcing, ...] = ()
+    """Contexts that are forced, for a second answer."""
+    grids: bool = False
+    """Tell what the page draws, too: probabilities of tokens, what they see, as grids in base64."""
+    attribution: bool = False
+    """Tell how much each part of the image speaks for the answer, too."""
+
+
 OPTIONS = {
     "classification": frozenset({"top"}),
     "multi-label classification": frozenset({"top", "threshold"}),
@@ -80,6 +95,8 @@ class ServedModel(Protocol):
     """Library that computes it: "ONNX Runtime", "PyTorch"."""
     explains: bool
     """It holds a network whose nominations can be looked at."""
+    attribution: str | None
+    """Method by which answers are attributed to parts of an image; None where there is none."""
 
     @property
     def reading(self) -> Reading:
@@ -98,11 +115,11 @@ class ServedModel(Protocol):
     def answer(self, pictures: Sequence[Picture]) -> list[Answer]:
         """Return the answers to pictures of one group."""
 
-    def explain(self, picture: Picture, tokens: Sequence[tuple[int, int]]) -> dict[str, Any]:
-        """Return nominations and answer as plain values.
+    def explain(self, picture: Picture, look: Look) -> dict[str, Any]:
+        """Return nominations, where there are any, and answer as plain values.
 
         Raises:
-            InputError: a model that cannot be looked into, or a token outside of the image.
+            InputError: a model that cannot be looked into so, or a context that it does not have.
         """
 
     def describe(self) -> dict[str, Any]:

@@ -16,13 +16,19 @@ from nommer.errors import InputError, quoted, shortened
 from nommer.predictions import Failure
 from nommer.serving.batching import Upload
 from nommer.serving.errors import RefusedError
-from nommer.serving.model import Options
+from nommer.serving.model import Look, Options
+from nommer.settings.forcing import Forcing
 
 _FIELDS = 32
 """Fields of a form beside images, at most."""
 
 _FIELD_BYTES = 4096
 """Of such a field, at most."""
+
+_FORCINGS = 24
+"""Tokens, and contexts that are forced, at most."""
+
+_LISTS = {"token": " X,Y", "force": " or objects"}
 
 _NAME = 200
 """Letters of an image's name that are kept."""
@@ -45,8 +51,8 @@ class Asked:
     images: list[tuple[str, bytes]]
     """Name and content of each file."""
     options: Options
-    tokens: list[tuple[int, int]]
-    """Pixels to be explained."""
+    look: Look
+    """Wishes about an explanation."""
 
 
 async def read_request(request: Request, limits: Limits) -> Asked:
@@ -120,15 +126,15 @@ async def _generator(stream: AsyncIterator[bytes]) -> Any:
 
 
 def _plain(form: FormData) -> dict[str, Any]:
-    """Return the fields of a form beside images; `token` may be given several times."""
+    """Return the fields of a form beside images; `token` and `force` may be given several times."""
     values: dict[str, Any] = {}
     for name, value in form.multi_items():
         if name == "images" and isinstance(value, UploadFile):
             continue
         if isinstance(value, UploadFile) or name == "images":
             raise RefusedError(422, f"{shortened(name)}: images are files, all else is text")
-        if name == "token":
-            values.setdefault("token", []).append(value)
+        if name in ("token", "force"):
+            values.setdefault(name, []).append(value)
         elif name in values:
             raise RefusedError(422, f"{shortened(name)}: is given twice")
         else:
@@ -177,13 +183,35 @@ def _asked(values: dict[str, Any], images: list[tuple[str, bytes]], limits: Limi
         raise _too_many(len(images), limits)
     if not images:
         raise RefusedError(422, "no images given; send files called images")
-    model, tokens = values.pop("model", None), values.pop("token", [])
+    model = values.pop("model", None)
     if not isinstance(model, str | None):
         raise RefusedError(422, f"model must be a text, got {quoted(model)}")
-    if not isinstance(tokens, list):
-        raise RefusedError(422, f"token must be a list of texts X,Y, got {quoted(tokens)}")
     named = [(shortened(name, _NAME), content) for name, content in images]
-    return Asked(model or None, named, options_of(values), [_pixel(token) for token in tokens])
+    look = _look(values)
+    return Asked(model or None, named, options_of(values), look)
+
+
+def _look(values: dict[str, Any]) -> Look:
+    """Take the wishes about an explanation out of values."""
+    tokens, force = values.pop("token", []), values.pop("force", [])
+    for name, given in (("token", tokens), ("force", force)):
+        if not isinstance(given, list):
+            raise RefusedError(
+                422, f"{name} must be a list of texts{_LISTS[name]}, got {quoted(given)}"
+            )
+    if len(force) > _FORCINGS or len(tokens) > _FORCINGS:
+        raise RefusedError(422, f"token and force may be given {_FORCINGS} times at most")
+    flags = {name: _flag(name, values.pop(name, False)) for name in ("grids", "attribution")}
+    pixels = tuple(_pixel(token) for token in tokens)
+    return Look(pixels, tuple(_forcing(one) for one in force), **flags)
+
+
+def _forcing(value: Any) -> Forcing:
+    try:
+        return Forcing.from_value(json.loads(value) if isinstance(value, str) else value)
+    except (InputError, ValueError, RecursionError) as error:
+        said = str(error) if isinstance(error, InputError) else "force must be JSON objects"
+        raise RefusedError(422, said) from error
 
 
 def _pixel(token: Any) -> tuple[int, int]:

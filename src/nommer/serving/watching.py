@@ -5,6 +5,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from prometheus_client import (
@@ -21,6 +22,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nommer.errors import shortened
+from nommer.explorer import explorer_page, script_hashes
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 """Ends of the ranges in which seconds are counted."""
@@ -33,8 +35,27 @@ _GONE = 499
 
 _NOT_ANSWERED = "the server failed to answer; its log tells why"
 
+PAGES = Path(__file__).with_name("pages")
+"""Files that are served as they are."""
+
+
+def content_policy(pages: Path) -> str:
+    """Return the policy: nothing from elsewhere, and of scripts in pages only those written here.
+
+    Args:
+        pages: folder of pages beside the explorer.
+    """
+    texts = [explorer_page(), *(one.read_text("utf-8") for one in sorted(pages.glob("*.html")))]
+    scripts = " ".join(one for text in texts for one in script_hashes(text))
+    return (
+        "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; "
+        f"script-src 'self' {scripts}; object-src 'none'; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
+    )
+
+
 _HEADERS = {
-    "content-security-policy": "default-src 'self' 'unsafe-inline' data: blob:",
+    "content-security-policy": content_policy(PAGES),
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
     "referrer-policy": "no-referrer",

@@ -2,12 +2,17 @@
 
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
+
+from PIL import Image
 
 from nommer.errors import InputError
 from nommer.models.whole import WholeFile
-from nommer.predictions import Classification, Detections
-from nommer.serving.model import OPTIONS, Answer, Options, Picture
+from nommer.predictions import Classification, Detections, Failure
+from nommer.predictions.occlusion import occlusion, target_of
+from nommer.serving.answers import as_dict
+from nommer.serving.model import OPTIONS, Answer, Look, Options, Picture
 from nommer.settings.pixel_range import Reading
 
 
@@ -16,6 +21,7 @@ class WholeModel:
 
     engine = "ONNX Runtime"
     explains = False
+    attribution: str | None = "occlusion"
 
     def __init__(self, name: str, file: WholeFile) -> None:
         self.name, self.file = name, file
@@ -54,12 +60,24 @@ class WholeModel:
         answers = self.file.answer(named, pixels=pictures[0].options.pixels)
         return [limited(answer, one.options) for answer, one in zip(answers, pictures, strict=True)]
 
-    def explain(self, picture: Picture, tokens: Sequence[tuple[int, int]]) -> dict[str, Any]:
-        """Refuse."""
-        raise InputError(
-            f"{self.name}: is an exported file, which holds no network to look into; serve the run "
-            "folder or the model folder that it was made from"
-        )
+    def explain(self, picture: Picture, look: Look) -> dict[str, Any]:
+        """Return the answer and its attribution, by hiding parts of the image."""
+        if not look.attribution or look.tokens or look.force:
+            raise InputError(
+                f"{self.name}: is an exported file, which holds no network to look into; serve the "
+                "run folder or the model folder that it was made from, or ask for attribution alone"
+            )
+        before = self.answer([picture])[0]
+        told = as_dict(before, picture.options) | {"size": list(picture.image.size)}
+        if isinstance(before, Failure):
+            return told
+        values = occlusion(picture.image, before, partial(self._answers, picture.options))
+        rounded = [[float(f"{value:.4g}") for value in row] for row in values.tolist()]
+        shown = {"method": "occlusion", "target": target_of(before), "values": rounded}
+        return told | {"attribution": {**shown, "box": [0, 0, *picture.image.size]}}
+
+    def _answers(self, options: Options, images: Sequence[Image.Image]) -> list[Answer]:
+        return self.answer([Picture("image", image, options) for image in images])
 
     def describe(self) -> dict[str, Any]:
         """Return precision and masks."""

@@ -1,8 +1,9 @@
 """Explaining images with a model that is on disk: pictures of nominations, and numbers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor
 
@@ -16,12 +17,15 @@ from nommer.models.storage import Model, nommer_of
 from nommer.nominations.explanation import Explanation, ExplanationSummary
 from nommer.nominations.faithfulness import sensitivity
 from nommer.nominations.images import explain_images
-from nommer.nominations.tokens import parse_pixels
+from nommer.nominations.tokens import Pixel, parse_pixels
+from nommer.nominations.trace import nominates
 from nommer.predictions import Classification, Failure
 from nommer.progress import track
 from nommer.runs.results_folder import results_folder
 from nommer.settings.explain import ExplainSettings
+from nommer.studies.attributing import attribute_files
 from nommer.studies.figures import sensitivity_figure
+from nommer.studies.page import check_page, write_page
 from nommer.tasks.names import unique_names
 
 if TYPE_CHECKING:
@@ -33,7 +37,7 @@ class ExplanationResult:
     """Summaries of images in their order, or the study of a data set, and their folder."""
 
     explanations: list[ExplanationSummary | Failure]
-    """Answer and shares of each image, without the maps.
+    """Answer and shares of each image, without the maps; no shares where nothing nominates.
 
     The maps are in the pictures in `out`; in Python, `nommer.nominations.images.explain_images`
     gives them image by image.
@@ -50,15 +54,48 @@ def explain_files(settings: ExplainSettings) -> ExplanationResult:
         load_to(settings.model, settings.device),
         list(find_images(read_list(settings.images))),
     )
-    nommer_of(model, settings.model)
+    _check_asked(settings, model, len(paths))
+    folder = results_folder(
+        Path(settings.model), "explain", settings.out, overwrite=settings.overwrite, images=paths
+    )
+    if not nominates(model):
+        results, written = attribute_files(model, paths, folder)
+    else:
+        results, written = _explained(settings, model, paths, tokens, folder)
+    write_json(folder / "result.json", written)
+    if settings.page:
+        write_page(model, paths, folder / "page.html", name=Path(settings.model).name)
+    return ExplanationResult(results, folder)
+
+
+def _check_asked(settings: ExplainSettings, model: Model, images: int) -> None:
+    """Refuse what the model has nothing to answer with.
+
+    Raises:
+        InputError: the first such option.
+    """
     if settings.sensitivity and not model.has_one_answer:
         raise InputError(
             "--sensitivity: follows the probability of one answer per image, but the model does "
             f"{model.task}; leave it out"
         )
-    folder = results_folder(
-        Path(settings.model), "explain", settings.out, overwrite=settings.overwrite, images=paths
-    )
+    if (settings.token or settings.sensitivity) and not nominates(model):
+        nommer_of(model, settings.model)  # says what it is instead
+        raise InputError(
+            f"{settings.model}: nothing nominates in it; leave out --token and --sensitivity"
+        )
+    if settings.page:
+        check_page(images)
+
+
+def _explained(
+    settings: ExplainSettings,
+    model: Model,
+    paths: Sequence[Path],
+    tokens: Sequence[Pixel],
+    folder: Path,
+) -> tuple[list[ExplanationSummary | Failure], list[dict[str, Any]]]:
+    """Return summaries and plain values of images whose nominations are drawn."""
     explanations = track(
         explain_images(model, paths, tokens=tokens), total=len(paths), what="explaining"
     )
@@ -73,8 +110,7 @@ def explain_files(settings: ExplainSettings) -> ExplanationResult:
         _save_pictures(result, folder, name)
         if settings.sensitivity:
             written[-1]["sensitivity"] = _save_sensitivity(model, result, folder, name).tolist()
-    write_json(folder / "result.json", written)
-    return ExplanationResult(results, folder)
+    return results, written
 
 
 def _save_pictures(result: Explanation, folder: Path, name: str) -> None:
