@@ -357,6 +357,17 @@ def test_every_format_goes_through_every_verb(run, tmp_path, name):
         assert by_boxes["box_ap"] >= 0
 
 
+def test_an_archive_goes_through_every_verb(run, coco, detected, tmp_path):
+    """It gives the numbers of the folder that was packed."""
+    packed = shutil.make_archive(str(tmp_path / "coco"), "zip", coco)
+    run("check", packed, code=1)  # captions lie beside, as in the folder
+    run("train --data", packed, "--out", tmp_path / "run", *OPTIONS)
+    run("evaluate", detected, "--data", packed, "--out", tmp_path / "judged", "--workers 0")
+    assert numbers(tmp_path / "judged") == numbers(tmp_path / "run") == numbers(detected)
+    listed = [row["file"] for row in rows(tmp_path / "run" / "split.csv")]
+    assert set(listed) == {row["file"] for row in rows(detected / "split.csv")}
+
+
 @pytest.mark.parametrize(
     "options",
     ["--detection.head cascade", "--model timm:test_resnet", "--detection.augment.hflip 0"],

@@ -39,6 +39,11 @@ class Archive(ABC):
     def read(self, name: str) -> bytes:
         """The content of one file; `KeyError` where there is none of this name."""
 
+    def holds(self, name: str) -> bool:
+        """Return True for the name of a file in the archive."""
+        place = bisect_left(self.names, name)
+        return self.names[place : place + 1] == [name]
+
     def below(self, folder: str) -> list[str]:
         """The files in a folder, searched deeply and sorted."""
         prefix = f"{folder}/" if folder else ""

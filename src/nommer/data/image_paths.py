@@ -8,7 +8,7 @@ from typing import NoReturn
 from nommer.data.archives import find_archive, folders_in, open_archive
 from nommer.data.walking import expand, is_passed_over, walk
 from nommer.errors import InputError
-from nommer.files import is_dir, is_file
+from nommer.files import exists, is_dir, is_file
 
 EXTENSIONS = frozenset(
     [
@@ -99,7 +99,8 @@ def holds_images(folder: Path) -> bool:
     Raises:
         InputError: a folder that may not be read.
     """
-    return any(is_image_name(path) for path in walk(folder, refuse_folder))
+    files = visible_files(folder) if find_archive(folder) else walk(folder, refuse_folder)
+    return any(map(is_image_name, files))
 
 
 def sub_folders(folder: Path) -> list[Path]:
@@ -127,6 +128,18 @@ def is_folder(path: Path) -> bool:
     if found := find_archive(path):
         return found[1] in open_archive(found[0]).folders
     return is_dir(path)
+
+
+def is_data_file(path: Path) -> bool:
+    """Return True for a file, on disk or in an archive; an archive is a folder."""
+    if found := find_archive(path):
+        return bool(found[1]) and open_archive(found[0]).holds(found[1])
+    return is_file(path)
+
+
+def is_there(path: Path) -> bool:
+    """Return True for anything of this name, on disk or in an archive."""
+    return is_data_file(path) or is_folder(path) if find_archive(path) else exists(path)
 
 
 def direct_files(folder: Path) -> list[Path]:

@@ -8,7 +8,6 @@ from statistics import median
 
 import numpy as np
 
-from nommer.data.archives import find_archive
 from nommer.data.audit import (
     Audited,
     ImageReport,
@@ -23,6 +22,7 @@ from nommer.data.formats.labelled import Issue, content_of, problem, shorten
 from nommer.data.formats.mask_pairs import MaskSample
 from nommer.data.formats.mask_places import MASK_ENDINGS
 from nommer.data.formats.masks import BINARY_HINT, MaskFolders
+from nommer.data.image_paths import is_there
 from nommer.data.images import ImageError, image_errors, open_image
 from nommer.data.mask_doubts import differing_palettes, palette_of
 from nommer.data.masks import IGNORE, Colour, MaskEncoding, check_size, pixels_of, to_labels
@@ -30,7 +30,6 @@ from nommer.data.parallel import read_all
 from nommer.data.ranges import all_values, find_unused_range
 from nommer.data.turns import turn
 from nommer.errors import InputError
-from nommer.files import exists
 from nommer.settings.pixel_range import Reading
 
 _MEND = "correct the class file"
@@ -211,7 +210,7 @@ def read_pair(
     report = read_image(sample.path, whole=whole, reading=reading)
     if report.error or report.size is None:
         return PairReport(sample.path, error=report.error, image=report)
-    if find_archive(sample.mask) is None and not exists(sample.mask):
+    if not is_there(sample.mask):
         endings = ", ".join(MASK_ENDINGS[:5])
         reason = f"has no mask: expected {sample.mask} (or with {endings} behind the name)"
         return PairReport(sample.path, error=reason, image=report)

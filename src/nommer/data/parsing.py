@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import yaml
 
-from nommer.data.archives import read_bytes
+from nommer.data.archives import find_archive, read_bytes
 from nommer.files import plain_size
 
 _MEBI = 1 << 20
@@ -36,9 +36,12 @@ def head_of(path: Path, size: int) -> str:
     What is no UTF-8 (or UTF-16 with a mark) is replaced: this is for a look, not for reading.
     """
     try:
-        plain_size(path)
-        with path.open("rb") as stream:
-            head = stream.read(size)
+        if find_archive(path):
+            head = read_bytes(path)[:size]
+        else:
+            plain_size(path)
+            with path.open("rb") as stream:
+                head = stream.read(size)
     except OSError:
         return ""
     wide = head.startswith((b"\xff\xfe", b"\xfe\xff"))

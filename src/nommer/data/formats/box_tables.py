@@ -19,7 +19,7 @@ from nommer.data.formats.labelled import Issue, Split, problem, shorten, split_o
 from nommer.data.formats.listed import decode_text
 from nommer.data.formats.objects import Box, DetectionFolders, to_id, to_number
 from nommer.data.formats.source import Source
-from nommer.data.image_paths import direct_files, sub_folders
+from nommer.data.image_paths import direct_files, is_data_file, is_folder, sub_folders
 from nommer.errors import InputError
 from nommer.shown import quote
 
@@ -65,9 +65,9 @@ def find_tables(source: Source) -> dict[Split, Path]:
         InputError: two tables for one split.
     """
     root = source.root
-    if root.is_file():
+    if is_data_file(root):
         return {"train": root} if _is_box_table(source, root) else {}
-    if not root.is_dir():
+    if not is_folder(root):
         return {}
     splits = {folder: split for folder in sub_folders(root) if (split := split_of(folder.name))}
     found = [
@@ -132,7 +132,7 @@ def read_box_table(source: Source) -> DetectionFolders:
         InputError: a table that is not understood, or none of whose images is there.
     """
     root = source.root
-    folder = root.parent if root.is_file() else root
+    folder = root.parent if is_data_file(root) else root
     images, issues = ImageFiles(folder), list[Issue]()
     splits: dict[Split, dict[Path, DescribedImage]] = {}
     for split, file in source.once(find_tables).items():

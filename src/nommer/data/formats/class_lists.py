@@ -13,7 +13,7 @@ from pathlib import Path
 from nommer.data.formats.labelled import split_of
 from nommer.data.formats.mask_classes import MaskClass, MaskClasses
 from nommer.data.formats.source import Source
-from nommer.data.image_paths import sub_folders
+from nommer.data.image_paths import is_data_file, sub_folders
 from nommer.errors import InputError
 
 Rows = list[list[str]]
@@ -23,7 +23,7 @@ def find_class_list(root: Path) -> Path | None:
     """Return the list of classes in a folder of data, or in one of its split folders."""
     places = [root, *(folder for folder in sub_folders(root) if split_of(folder.name))]
     files = (place / name for name in _READERS for place in places)
-    return next((file for file in files if file.is_file()), None)
+    return next((file for file in files if is_data_file(file)), None)
 
 
 def read_class_list(source: Source, file: Path) -> MaskClasses:

@@ -10,7 +10,7 @@ from typing import Any
 from nommer.data.formats.json_files import look_into
 from nommer.data.formats.labelled import Issue, Split, problem, split_of
 from nommer.data.formats.source import Source
-from nommer.data.image_paths import sub_folders
+from nommer.data.image_paths import direct_files, is_data_file, sub_folders
 from nommer.errors import InputError
 
 LAYOUTS = """\
@@ -63,11 +63,9 @@ def find_files(source: Source) -> dict[Split, Path]:
 
 def _json_files(source: Source, folder: Path) -> list[Path]:
     """Files in a folder that look like COCO's."""
-    found = sorted(
-        path for path in folder.iterdir() if path.suffix.lower() == ".json" and path.name[0] != "."
-    )
+    found = sorted(path for path in direct_files(folder) if path.suffix.lower() == ".json")
     return [
-        path for path in found if path.is_file() and source.once(look_into, path).kind == "coco"
+        path for path in found if is_data_file(path) and source.once(look_into, path).kind == "coco"
     ]
 
 

@@ -26,6 +26,7 @@ from nommer.data.formats.objects import DetectionFolders, DetectionSample
 from nommer.data.formats.oddities import find_oddities
 from nommer.data.formats.recognise import check_chosen, choose_format, passed_over
 from nommer.data.formats.source import Source
+from nommer.data.image_paths import is_data_file
 from nommer.errors import InputError
 from nommer.settings.labels import FormatName
 
@@ -61,7 +62,7 @@ def find_format(source: Source) -> tuple[FormatName, list[Issue]] | None:
         InputError: the format that was asked for is not there.
     """
     root = source.root
-    if root.is_file():
+    if is_data_file(root):
         return ("boxes-table", []) if source.once(box_tables.find_tables) else None
     check_chosen(source, "detection")
     chosen = source.once(choose_format)
@@ -87,9 +88,10 @@ def read_detection(
         InputError: no such layout, annotations that are not understood, or classes that
             `class_names` lack.
     """
-    source = Source.of(place)
+    given = Source.of(place)
+    source = given.inside()
     root = source.root
-    if not root.is_file():
+    if not is_data_file(root):
         check_folder(root, LAYOUTS)
     found = find_format(source)
     if found is None:
@@ -102,7 +104,7 @@ def read_detection(
         splits["val"] = splits.pop("test")
     masks = any(sample.objects.have_masks.any() for part in splits.values() for sample in part)
     told = (*found[1], *data.issues, *find_oddities(root, data.class_names))
-    data = replace(data, splits=splits, has_masks=masks, issues=told)
+    data = replace(data, root=given.root, splits=splits, has_masks=masks, issues=told)
     return data if class_names is None else _in_order_of(data, class_names)
 
 

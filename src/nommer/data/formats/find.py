@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from nommer.data.archives import is_archive_name
 from nommer.data.formats import (
     box_tables,
     classification,
@@ -11,6 +12,7 @@ from nommer.data.formats import (
     folder_names,
     mask_layouts,
     multi_label,
+    shards,
     tables,
 )
 from nommer.data.formats.labelled import check_folder
@@ -18,7 +20,13 @@ from nommer.data.formats.recognise import FORMATS, choose_format
 from nommer.data.formats.results import refuse_results
 from nommer.data.formats.source import Source
 from nommer.data.formats.unread import find_unread
-from nommer.data.image_paths import is_image_name, sub_folders, visible_files
+from nommer.data.image_paths import (
+    is_data_file,
+    is_folder,
+    is_image_name,
+    sub_folders,
+    visible_files,
+)
 from nommer.errors import InputError
 
 Task = Literal["classification", "multi-label classification", "segmentation", "detection"]
@@ -41,8 +49,8 @@ def find_task(place: Source | Path) -> Task:
     source = Source.of(place)
     root = source.root
     refuse_results(root)
-    if root.is_file() and source.once(box_tables.find_tables):
-        return "detection"
+    if (known := _in_file(source)) is not None:
+        return known
     if source.labels.format == "folders":
         return "classification"
     if source.labels.format == "table" or classification.is_classification_alone(source):
@@ -57,6 +65,19 @@ def find_task(place: Source | Path) -> Task:
     if any(is_image_name(path) for folder in below for path in visible_files(folder)):
         return "classification"
     raise InputError(f"{root}: found no folders of images; {LAYOUTS}")
+
+
+def _in_file(source: Source) -> Task | None:
+    """The task of a table of boxes, or an archive of images with masks or objects; else None."""
+    if is_data_file(source.root) and source.once(box_tables.find_tables):
+        return "detection"
+    if not is_archive_name(source.root) or not is_folder(source.root):
+        return None
+    if source.labels.format in ("folders", "table") or shards.find_shards(source.root):
+        return None
+    inside = source.inside()
+    chosen = inside.once(choose_format)
+    return None if chosen is None else FORMATS[chosen[0]].task
 
 
 def _refuse_what_is_not_read(source: Source) -> None:

@@ -19,12 +19,11 @@ from nommer.data.formats.mask_places import Layout
 from nommer.data.formats.object_masks import box_of, encode_map
 from nommer.data.formats.objects import DetectionFolders, DetectionSample, Objects
 from nommer.data.formats.source import Source
-from nommer.data.image_paths import is_image_name, visible_files
+from nommer.data.image_paths import is_image_name, is_there, visible_files
 from nommer.data.images import ImageError, image_errors, open_image
 from nommer.data.masks import read_pixels
 from nommer.data.parallel import read_all
 from nommer.errors import InputError
-from nommer.files import exists
 from nommer.shown import quote
 
 LAYOUTS = """\
@@ -146,7 +145,7 @@ class _Map:
 def _read(pair: MaskSample) -> _Map:
     """Read an instance map; the objects are in the order of their numbers."""
     nothing = objects_in(np.zeros((0, 0), np.uint8))
-    if not exists(pair.mask):
+    if not is_there(pair.mask):
         return _Map(nothing, upright_size(pair.path), f"has no instance map: expected {pair.mask}")
     try:
         values = read_pixels(pair.mask).values

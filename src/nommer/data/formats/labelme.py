@@ -25,11 +25,10 @@ from nommer.data.formats.json_files import look_into
 from nommer.data.formats.labelled import Issue, Split, problem, split_of
 from nommer.data.formats.objects import Box, DetectionFolders, to_id, to_number
 from nommer.data.formats.source import Source
-from nommer.data.image_paths import direct_files, is_image_name, sub_folders
+from nommer.data.image_paths import direct_files, is_data_file, is_image_name, sub_folders
 from nommer.data.parallel import read_all
 from nommer.data.parsing import parse_json
 from nommer.errors import InputError
-from nommer.files import is_file
 from nommer.shown import quote
 
 LAYOUTS = "  DATA/*.jpg and DATA/*.json, or DATA/train/*.json   (labelme; JSON beside the images)"
@@ -97,7 +96,7 @@ def read_labelme(source: Source) -> DetectionFolders:
 
 
 def _read(source: Source, image: DescribedImage) -> DescribedImage:
-    if not is_file(image.file):
+    if not is_data_file(image.file):
         return without_file(image)
     try:
         content = _load(source, image.file)

@@ -7,6 +7,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from nommer.data.image_paths import is_data_file
 from nommer.data.masks import IGNORE, Colour, MaskEncoding
 from nommer.data.parsing import read_text
 from nommer.errors import InputError
@@ -160,7 +161,7 @@ def ade20k_classes(root: Path) -> MaskClasses | None:
         InputError: the file is not understood.
     """
     file = root / "objectInfo150.txt"
-    if not file.is_file():
+    if not is_data_file(file):
         return None
     lines = read_text(file, errors="replace").splitlines()[1:]
     rows = [line.split("\t") for line in lines if line.strip()]

@@ -13,7 +13,13 @@ from nommer.data.formats.folder_names import (
 from nommer.data.formats.labelled import Issue, Split, problem, split_of
 from nommer.data.formats.mask_places import MASK_ENDINGS, Layout, Naming, Part
 from nommer.data.formats.source import Source
-from nommer.data.image_paths import direct_files, holds_images, is_image_name, sub_folders
+from nommer.data.image_paths import (
+    direct_files,
+    holds_images,
+    is_folder,
+    is_image_name,
+    sub_folders,
+)
 from nommer.errors import InputError
 
 LAYOUTS = """accepted layouts for semantic segmentation:
@@ -71,9 +77,7 @@ def _beside_each_other(root: Path, images: Path, masks: Path) -> Layout:
 def _beside(folder: Path, used: set[Path]) -> list[Issue]:
     """Images in `folder`, and folders of images, that belong to no split."""
     stray = [child for child in sub_folders(folder) if child not in used and holds_images(child)]
-    stray += sorted(
-        path for path in folder.iterdir() if is_image_name(path) and path.name[0] != "."
-    )
+    stray += sorted(path for path in direct_files(folder) if is_image_name(path))
     return [problem(str(path), "lies beside the split folders", "left out") for path in stray]
 
 
@@ -213,7 +217,7 @@ def find_lists(root: Path, names: Iterable[str] = _LIST_FOLDERS) -> dict[Split, 
     """`train.txt` and the like, of the first of the folders below `root` that has any."""
     for folder in (root / name for name in names):
         found: dict[Split, Path] = {}
-        for file in sorted(folder.glob("*.[tT][xX][tT]")):
+        for file in _texts_in(folder):
             split = split_of(file.stem)
             if split in found:
                 raise InputError(
@@ -225,6 +229,11 @@ def find_lists(root: Path, names: Iterable[str] = _LIST_FOLDERS) -> dict[Split, 
         if found:
             return found
     return {}
+
+
+def _texts_in(folder: Path) -> list[Path]:
+    files = direct_files(folder) if is_folder(folder) else []
+    return [file for file in files if file.suffix.lower() == ".txt"]
 
 
 def _images_and_masks(folder: Path) -> tuple[Path | None, Path | None]:

@@ -10,10 +10,9 @@ from unicodedata import normalize
 from nommer.data.formats.labelled import HasPath, Issue, Split, no_image, problem, shorten
 from nommer.data.formats.mask_layouts import LAYOUTS
 from nommer.data.formats.mask_places import MASK_ENDINGS, Layout, Naming, Part
-from nommer.data.image_paths import is_image_name, visible_files
+from nommer.data.image_paths import is_image_name, is_there, visible_files
 from nommer.data.parsing import read_text
 from nommer.errors import InputError
-from nommer.files import exists
 from nommer.shown import quote
 
 Key = tuple[str, ...]
@@ -75,7 +74,7 @@ def pair_parts(layout: Layout) -> tuple[dict[Split, tuple[MaskSample, ...]], lis
         if not samples:
             where, hint = (part.listed_in, "") if part.listed_in else (part.images, f"; {LAYOUTS}")
             raise InputError(f"{where}: no images of {quote(split)} here{hint}")
-        if split == "test" and not any(exists(sample.mask) for sample in samples):
+        if split == "test" and not any(is_there(sample.mask) for sample in samples):
             issues += [
                 problem(str(s.path), "no image of this split has a mask", "left out")
                 for s in samples

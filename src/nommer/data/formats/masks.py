@@ -85,7 +85,8 @@ def read_mask_folders(
         InputError: no such layout, names or lists that do not fit, classes that are not understood
             or that `class_names` lack.
     """
-    source = Source.of(place)
+    given = Source.of(place)
+    source = given.inside()
     root = source.root
     check_folder(root, LAYOUTS)
     layout = source.once(find_layout)
@@ -110,7 +111,7 @@ def read_mask_folders(
             f"{CLASS_FILES[0]}, {EXAMPLE}"
         )
     return MaskFolders(
-        root,
+        given.root,
         names,
         splits,
         (*issues, *find_oddities(root, names)),

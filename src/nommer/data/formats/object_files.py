@@ -16,7 +16,7 @@ from nommer.data.formats.labelled import Issue, Split, problem, split_of
 from nommer.data.formats.object_masks import box_of
 from nommer.data.formats.objects import DetectionFolders
 from nommer.data.formats.source import Source
-from nommer.data.image_paths import direct_files, is_image_name, sub_folders
+from nommer.data.image_paths import direct_files, is_folder, is_image_name, sub_folders
 from nommer.data.images import ImageError
 from nommer.data.masks import read_pixels
 from nommer.data.parallel import read_all
@@ -47,9 +47,9 @@ def _of_images(root: Path) -> list[Path]:
     looked_at = folders[:_LOOKED_AT]
     if len(folders) < 2 or any(split_of(folder.name) for folder in folders):
         return []
-    if not all((folder / "images").is_dir() for folder in looked_at):
+    if not all(is_folder(folder / "images") for folder in looked_at):
         return []
-    return folders if any((folder / "masks").is_dir() for folder in looked_at) else []
+    return folders if any(is_folder(folder / "masks") for folder in looked_at) else []
 
 
 def read_object_files(source: Source) -> DetectionFolders:
@@ -73,7 +73,7 @@ def read_object_files(source: Source) -> DetectionFolders:
 def _image(folder: Path, split: Split, issues: list[Issue]) -> DescribedImage | None:
     """The image of a folder; None where it has none, or a "test" image no masks."""
     images, masks = folder / "images", folder / "masks"
-    files = [p for p in direct_files(images) if is_image_name(p)] if images.is_dir() else []
+    files = [p for p in direct_files(images) if is_image_name(p)] if is_folder(images) else []
     if len(files) > 1:
         raise InputError(
             f"{images}: holds {len(files)} images; expected one, with its masks beside"
@@ -81,7 +81,7 @@ def _image(folder: Path, split: Split, issues: list[Issue]) -> DescribedImage | 
     if not files:
         issues.append(problem(folder, "no image in its folder images", "left out"))
         return None
-    if not masks.is_dir():
+    if not is_folder(masks):
         if split == "test":
             issues.append(Issue(str(files[0]), "images without masks", "left out"))
             return None
@@ -93,7 +93,7 @@ def _image(folder: Path, split: Split, issues: list[Issue]) -> DescribedImage | 
 def _read(image: DescribedImage) -> DescribedImage:
     objects, issues = [], list[Issue]()
     size = (0, 0)
-    files = direct_files(image.file) if image.file.is_dir() else []
+    files = direct_files(image.file) if is_folder(image.file) else []
     for path in (path for path in files if is_image_name(path)):
         try:
             pixels = np.asfortranarray(read_pixels(path).values > 0, np.uint8)

@@ -1,11 +1,11 @@
 """Where data lie, and what was found there on the way: files of labels are read and parsed once."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from nommer.data.archives import read_bytes
+from nommer.data.archives import pass_over_wrappers, read_bytes
 from nommer.settings.labels import LabelOptions
 
 P = ParamSpec("P")
@@ -32,6 +32,10 @@ class Source:
         """Return a place as a source."""
         return place if isinstance(place, Source) else cls(place)
 
+    def inside(self) -> "Source":
+        """Return this source, or of an archive that wraps all in folders the innermost of these."""
+        return self.once(_without_wrappers)
+
     def once(
         self, find: Callable[Concatenate["Source", P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
@@ -57,3 +61,8 @@ class Source:
         if keep:
             self._found[file] = content
         return content
+
+
+def _without_wrappers(source: Source) -> Source:
+    root = pass_over_wrappers(source.root)
+    return source if root == source.root else replace(source, root=root, _found={})

@@ -23,11 +23,16 @@ from nommer.data.formats.mask_layouts import find_lists
 from nommer.data.formats.mask_pairs import Key, by_key, read_list
 from nommer.data.formats.objects import Box, DetectionFolders, to_number
 from nommer.data.formats.source import Source
-from nommer.data.image_paths import direct_files, is_image_name, sub_folders, visible_files
+from nommer.data.image_paths import (
+    direct_files,
+    is_data_file,
+    is_image_name,
+    sub_folders,
+    visible_files,
+)
 from nommer.data.parallel import read_all
 from nommer.data.parsing import parse_xml
 from nommer.errors import InputError
-from nommer.files import is_file
 from nommer.shown import quote
 
 LAYOUTS = """\
@@ -91,7 +96,7 @@ def _holds_xml(source: Source, files: Iterable[Path], *, named_so: bool) -> bool
     """Tell if any of the first XML files is one of VOC, or there is any in a folder named so."""
     found = [path for path in files if path.suffix.lower() == ".xml"][:_LOOKED_AT]
     return (named_so and bool(found)) or any(
-        _MARK in source.content(path)[:4096] for path in found if path.is_file()
+        _MARK in source.content(path)[:4096] for path in found if is_data_file(path)
     )
 
 
@@ -205,7 +210,7 @@ def _check_lists(
 
 def _read(source: Source, image: DescribedImage) -> DescribedImage:
     """Read the XML file of an image."""
-    if not is_file(image.file):
+    if not is_data_file(image.file):
         return without_file(image)
     try:
         tree = parse_xml(source.content(image.file, keep=False))

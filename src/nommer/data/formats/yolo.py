@@ -25,10 +25,10 @@ from nommer.data.formats.yolo_description import (
 )
 from nommer.data.formats.yolo_lines import Line, Shapes, parse_lines
 from nommer.data.formats.yolo_places import LabelFiles, Places
+from nommer.data.image_paths import is_there
 from nommer.data.masks import ranges
 from nommer.data.parsing import read_text
 from nommer.errors import InputError
-from nommer.files import exists
 
 LAYOUTS = (
     "  DATA/data.yaml with names, train and val; DATA/images/train/*.jpg and "
@@ -149,7 +149,7 @@ class _Reader:
         """The lines about each image, or why they cannot be read; nothing without a file."""
         found: dict[Path, list[Line] | str] = {}
         for image, file in self.files.items():
-            if not exists(file):
+            if not is_there(file):
                 done = "its image is taken to have no objects"
                 self.issues.append(problem(file, "no such label file", done))
                 continue

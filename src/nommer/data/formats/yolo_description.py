@@ -11,6 +11,7 @@ from nommer.data.formats.class_file import UniqueKeys
 from nommer.data.formats.labelled import Split, shorten
 from nommer.data.formats.objects import to_id
 from nommer.data.formats.source import Source
+from nommer.data.image_paths import direct_files, is_data_file
 from nommer.data.parsing import parse_yaml, read_text
 from nommer.errors import InputError
 from nommer.shown import quote
@@ -32,9 +33,7 @@ def find_description(source: Source) -> Path | None:
         InputError: several, none of which is called so.
     """
     root = source.root
-    files = sorted(
-        path for path in root.iterdir() if path.suffix.lower() in _ENDINGS and path.name[0] != "."
-    )
+    files = sorted(path for path in direct_files(root) if path.suffix.lower() in _ENDINGS)
     found = [path for path in files if _describes(source, path)]
     preferred = [path for path in found if path.stem.lower() == "data"] or found
     if len(preferred) > 1:
@@ -47,7 +46,7 @@ def find_description(source: Source) -> Path | None:
 
 def _find_darknet(source: Source) -> Path | None:
     """Return Darknet's description, of lines such as names = FILE, as CVAT's YOLO 1.1 has it."""
-    files = sorted(path for path in source.root.iterdir() if path.suffix.lower() == _DARKNET)
+    files = sorted(path for path in direct_files(source.root) if path.suffix.lower() == _DARKNET)
     found = [
         path for path in files if {"names", "train"} <= source.once(_read_darknet, path).keys()
     ]
@@ -70,7 +69,7 @@ def read_description(source: Source, path: Path) -> Any:
         return source.once(_load, path)
     content = source.once(_read_darknet, path)
     file = path.parent / Path(content["names"]).name
-    if not file.is_file():
+    if not is_data_file(file):
         raise InputError(
             f"{path}: names the classes in {content['names']}, but {file} is not there; add it"
         )

@@ -7,10 +7,16 @@ from typing import Any
 
 from nommer.data.formats.labelled import Issue, Split, no_image, problem
 from nommer.data.formats.yolo_description import KEYS
-from nommer.data.image_paths import direct_files, is_image_name, visible_files
+from nommer.data.image_paths import (
+    direct_files,
+    is_data_file,
+    is_folder,
+    is_image_name,
+    is_there,
+    visible_files,
+)
 from nommer.data.parsing import read_text
 from nommer.errors import InputError
-from nommer.files import exists, is_dir, is_file
 from nommer.shown import cut
 
 _NO_LABELS = ("classes.txt",)
@@ -42,7 +48,7 @@ class Places:
                 []
                 if place is None
                 else self._listed(place)
-                if is_file(place)
+                if is_data_file(place)
                 else _images_in(place, issues)
             )
             if here:
@@ -85,7 +91,7 @@ class Places:
         plain = [Path(os.path.abspath(path)) for path in tries]  # noqa: PTH100 - links stay what they are
         home = Path(os.path.abspath(self.root))  # noqa: PTH100
         inside = [self.root / path.relative_to(home) for path in plain if path.is_relative_to(home)]
-        return next((path for path in inside if exists(path)), None)
+        return next((path for path in inside if is_there(path)), None)
 
     def _listed(self, file: Path) -> list[Path]:
         """The images that a list names, one a line, relative to the list or to the data."""
@@ -142,7 +148,7 @@ class LabelFiles:
     def _in_folder(self, folder: Path) -> dict[str, Path]:
         """The label files directly in a folder, by their names in lower case."""
         if folder not in self._folders:
-            files = direct_files(folder) if is_dir(folder) else []
+            files = direct_files(folder) if is_folder(folder) else []
             texts = [path for path in files if path.suffix.lower() == ".txt"]
             self._folders[folder] = {path.name.lower(): path for path in texts}
             if folder != self.root:  # where lists and descriptions lie
