@@ -1,8 +1,12 @@
 """`nommer demo`: every verb on real images that come with a dependency."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter
 
+from sklearn.datasets import load_sample_images
+
+from nommer import zoo
 from nommer.data.digits import write_digits
 from nommer.exporting.delivery import ExportResult, export_to_file
 from nommer.inference.judging import EvaluationResult, evaluate_model
@@ -29,6 +33,8 @@ class DemoResult:
     prediction: PredictionResult
     explanation: ExplanationResult
     export: ExportResult
+    photographs: ExplanationResult | None
+    """Two photographs, explained by the default entry of the zoo; None where there is none."""
     seconds: float
     """Duration of the training."""
 
@@ -54,5 +60,14 @@ def run_demo(settings: DemoSettings) -> DemoResult:
         predict_images(PredictCall(run, images)),
         explain_files(ExplainSettings(run, images)),
         export_to_file(ExportSettings(run)),
+        explain_photographs(out / "photographs"),
         seconds,
     )
+
+
+def explain_photographs(out: Path) -> ExplanationResult | None:
+    """Explain the two photographs that come with scikit-learn (a palace, a flower; CC BY 2.0)."""
+    entry = zoo.default_entry()
+    if entry is None:
+        return None
+    return explain_files(ExplainSettings(entry.name, load_sample_images().filenames, out=out))

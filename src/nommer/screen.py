@@ -312,6 +312,8 @@ def show_demo(result: "DemoResult", console: Console) -> int:
         (result.prediction.out / "images", "annotated images"),
     ):
         console.print(f"  {path}  {what}")
+    if result.photographs is not None:
+        console.print(f"  {result.photographs.out}  two photographs, seen by the default network")
     return 0
 
 

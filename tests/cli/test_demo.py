@@ -21,6 +21,8 @@ def test_demo_learns_the_digits_and_says_where_to_look(tmp_path, capsys):
     }
     assert len(json.loads((run / "predict" / "result.json").read_text())) == 10
     assert len(list((run / "explain").glob("*.png"))) == 10
+    photographs = tmp_path / "demo" / "photographs"
+    assert {path.name for path in photographs.glob("*.png")} == {"china.png", "flower.png"}
     for name in (
         "curves.png",
         "confusion_matrix.png",
