@@ -98,10 +98,10 @@ def nominations(page: Page, out: Path) -> dict[str, str]:
     hovered = page.locator(".under").first.inner_text()
     must("Scores:" in hovered, hovered)
     page.get_by_role("button", name="Brush a region").click()
-    point(page, 0.42, 0.35)
+    point(page, 0.36, 0.28)
     page.mouse.down()
-    for step in range(13):
-        point(page, 0.42 + 0.02 * (step % 2) * 8, 0.35 + step * 0.025)
+    for step in range(16):
+        point(page, (0.36, 0.6)[step // 2 % 2], 0.28 + (step + 1) // 2 * 0.045)
     page.mouse.up()
     page.get_by_role("button", name="Force window").click()
     settle(page)

@@ -21,7 +21,7 @@ from nommer.predictions import Failure
 from nommer.predictions.plain import as_plain
 from nommer.settings.forcing import Forcing
 
-TOP = 50
+TOP = 200
 """Classes that a saved page knows the probability of."""
 
 _LATTICE = 4

@@ -16,8 +16,8 @@ from torch import Tensor
 from nommer.backbone.contexts import CONTEXTS
 from nommer.nominations.trace import entropy
 
-CONTEXT_COLOURS = {"convolution": "#0072B2", "window": "#E69F00", "global": "#CC79A7"}
-"""From the Okabe-Ito palette, which people with colour-blind eyes can tell apart."""
+CONTEXT_COLOURS = {"convolution": "#0072B2", "window": "#E69F00", "global": "#882255"}
+"""From the palettes of Okabe and Ito, and Tol; colour-blind eyes see them 32 apart in CIE Lab."""
 
 Span = tuple[float, float]
 """Tokens that an image spans, down and across; the last ones may lie partly on padding."""
