@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 unexport PYTHONDONTWRITEBYTECODE  # where it is set, every process compiles every module anew
 
-.PHONY: quickstart test test-fast check format release-check clean
+.PHONY: quickstart test test-fast check format docs notebooks release-check clean
 
 quickstart: $(VENV)/.installed  ## install, then train, evaluate, predict and explain on real digits
 	$(BIN)/nommer demo --overwrite
@@ -24,6 +24,12 @@ check: $(VENV)/.installed-dev  ## what CI checks besides the tests
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+docs: $(VENV)/.installed-docs  ## the docs site in build/site, without warnings; open build/site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+notebooks: $(VENV)/.installed-docs  ## run docs/notebooks again, in place (minutes)
+	cd docs/notebooks && ../../$(BIN)/jupyter execute --inplace *.ipynb
 
 release-check: $(VENV)/.installed-dev  ## what must hold of the files that are published; RELEASE=--borrow downloads nothing
 	$(BIN)/pip install --quiet '.[release]'
@@ -45,3 +51,7 @@ $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --no-compile --editable '.[dev]'
 	$(BIN)/python -c "import torchvision; torchvision.ops.nms"
 	touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-docs: pyproject.toml | $(VENV)/.installed
+	$(BIN)/pip install --quiet --no-compile --editable '.[docs]'
+	touch $@

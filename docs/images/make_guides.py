@@ -1,0 +1,129 @@
+"""Makes the pictures of docs/guides from what their commands write.
+
+Run the commands of the pages first (`runs/` and `data/` of the working folder), then
+
+python docs/images/make_guides.py docs/images/guides
+"""
+
+import sys
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import onnxruntime
+from PIL import Image
+from PIL.ImageOps import contain
+
+import nommer
+from nommer.models.decisions import Decisions
+
+mpl.use("Agg")
+from matplotlib import pyplot as plt
+
+EXAMPLES = Path("docs/images/examples")
+GAP = 12
+COLOURS = ((236, 236, 232), (38, 65, 94), (244, 162, 89))
+
+
+def beside(pictures: list[Image.Image], height: int) -> Image.Image:
+    """Pictures in a row, at one height."""
+    fitted = [contain(one.convert("RGB"), (4 * height, height)) for one in pictures]
+    width = sum(one.width for one in fitted) + GAP * (len(fitted) - 1)
+    row, left = Image.new("RGB", (width, height), "white"), 0
+    for one in fitted:
+        row.paste(one, (left, 0))
+        left += one.width + GAP
+    return row
+
+
+def answered(model: str, name: str, **options: float) -> Image.Image:
+    """A picture of the examples with the answers of a model."""
+    answer = nommer.load(model).predict(EXAMPLES / name, **options)[0]
+    with Image.open(EXAMPLES / name) as image:
+        return answer.plot(image.convert("RGB"))
+
+
+def coloured(labels: np.ndarray) -> Image.Image:
+    """Classes of pixels in colours."""
+    return Image.fromarray(np.array(COLOURS, np.uint8)[labels]).resize((160, 160), 0)
+
+
+def segmented() -> Image.Image:
+    """Three validation images of the shapes: image, truth, answer."""
+    model, rows = nommer.load("runs/shapes"), []
+    for name in ("000.png", "001.png", "002.png"):
+        image = Image.open(f"data/shapes/images/val/{name}")
+        truth = np.asarray(Image.open(f"data/shapes/masks/val/{name}"))
+        answer = np.asarray(model.predict(image)[0].labels)
+        parts = [image.resize((160, 160), 0), coloured(truth), coloured(answer)]
+        rows.append(beside(parts, 160))
+    sheet = Image.new("RGB", (rows[0].width * 2 + 3 * GAP, rows[0].height), "white")
+    for index, row in enumerate(rows[:2]):
+        sheet.paste(row, (index * (row.width + 3 * GAP), 0))
+    return sheet
+
+
+def bars(target: Path) -> None:
+    """Two starts of the same training, two seeds each; numbers of docs/results.md."""
+    found = {
+        "streets (CamVid), mIoU": ([26.8, 22.5], [35.5, 32.8]),
+        "blood cells (BCCD), AP": ([44.1, 43.8], [50.7, 50.8]),
+    }
+    colours = ("#9fb3c8", "#c2571a")
+    figure, axes = plt.subplots(figsize=(7, 2.6), layout="constrained")
+    for row, (scratch, zoo) in enumerate(found.values()):
+        for offset, values, colour in ((0.2, scratch, "#9fb3c8"), (-0.2, zoo, "#c2571a")):
+            axes.barh(row + offset, np.mean(values), 0.36, color=colour)
+            axes.plot(values, [row + offset] * 2, "o", color="#1a2e44", markersize=4)
+            axes.text(max(values) + 0.8, row + offset, f"{np.mean(values):.1f} %", va="center")
+    axes.set_yticks(range(len(found)), list(found))
+    axes.set_xlim(0, 60)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(["from nothing", "from trained weights"], loc="lower right", frameon=False)
+    for handle, colour in zip(axes.get_legend().legend_handles, colours, strict=True):
+        handle.set(color=colour, linestyle="-", linewidth=6, marker="")
+    figure.savefig(target, dpi=130)
+
+
+def scores(target: Path) -> None:
+    """Scores of the cells in PyTorch and in the exported file."""
+    name = EXAMPLES / "cells.jpg"
+    model = nommer.load("nommer_nano.bccd")
+    session = onnxruntime.InferenceSession("runs/exported/model.onnx")
+    image = np.asarray(Image.open(name).convert("RGB"))[None]
+    outputs = [output.name for output in session.get_outputs()]
+    found = dict(zip(outputs, session.run(outputs, {"images": image}), strict=True))
+    model.decisions = Decisions()
+    ours = np.sort([one["score"] for one in model.predict(name, threshold=0.05)[0].rows()])[::-1]
+    theirs = np.sort(found["scores"])[::-1][: len(ours)]
+    figure, axes = plt.subplots(figsize=(4.6, 3.6), layout="constrained")
+    axes.plot([0, 1], [0, 1], color="#9fb3c8", linewidth=1)
+    axes.scatter(ours[: len(theirs)], theirs, color="#c2571a", s=18)
+    axes.set(xlabel="score in PyTorch", ylabel="score of model.onnx")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(target, dpi=130)
+
+
+def main() -> None:
+    """Make them all; `serve.png` is a photograph of the server's page /docs."""
+    folder = Path(sys.argv[1])
+    default = "nommer_nano64.tiny_imagenet_200"
+    cells = answered("nommer_nano.bccd", "cells.jpg")
+    nuclei = answered("nommer_nano.dsb2018", "nuclei.png").resize(
+        (512, 512), Image.Resampling.LANCZOS
+    )
+    palace, dahlia = answered(default, "palace.jpg"), answered(default, "dahlia.jpg")
+    beside([palace, cells, nuclei], 300).save(folder / "home.jpg", quality=85)
+    beside([palace, dahlia], 400).save(folder / "classify.jpg", quality=85)
+    cells.save(folder / "detect.jpg", quality=88)
+    every = answered("nommer_nano.bccd", "cells.jpg", threshold=0.05)
+    beside([every, cells], 330).save(folder / "trust.jpg", quality=85)
+    segmented().save(folder / "segment.png", optimize=True)
+    with Image.open("runs/why4/palace.png") as explained:
+        explained.convert("RGB").quantize(192).save(folder / "understand.png", optimize=True)
+    bars(folder / "fine_tune.png")
+    scores(folder / "export.png")
+
+
+if __name__ == "__main__":
+    main()
