@@ -104,7 +104,7 @@ def settings_pages() -> Iterator[tuple[str, str]]:
         parts = [f"# {verb}", intro, usage]
         for title, rows in groups(function.settings, ""):
             parts.append(f"## {title}" if title else "## Settings")
-            head = "| setting | takes | by default | |\n|---|---|---|---|"
+            head = "| setting | takes | by default | meaning |\n|---|---|---|---|"
             parts.append("\n".join([head, *rows]))
         yield f"reference/settings/{verb}.md", "\n\n".join(parts)
 
@@ -128,10 +128,13 @@ def groups(settings: type[Any], prefix: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def type_in_words(kind: Any) -> str:
-    """Return a type as people read it."""
+    """Return a type as people read it, without the None of what may be left out."""
     text = kind.__name__ if isinstance(kind, type) and not hasattr(kind, "__args__") else str(kind)
     text = re.sub(r"\b(?:typing|pathlib|collections\.abc|nommer(?:\.\w+)*)\.", "", text)
-    return re.sub(r"Literal\[([^\]]*)\]", r"\1", text)
+    text = re.sub(r"Literal\[([^\]]*)\]", r"\1", text).replace("NoneType", "None")
+    text = re.sub(r"(?:Optional|Union)\[(.*)\]$", r"\1", text)
+    text = re.sub(r" \| None\b|, None$", "", text)
+    return text.replace(" | ", " or ").replace("'", "").replace("<class ", "").replace(">", "")
 
 
 def plain(cell: str) -> str:

@@ -15,7 +15,6 @@ from PIL import Image
 from PIL.ImageOps import contain
 
 import nommer
-from nommer.models.decisions import Decisions
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
@@ -85,21 +84,21 @@ def bars(target: Path) -> None:
     figure.savefig(target, dpi=130)
 
 
-def scores(target: Path) -> None:
-    """Scores of the cells in PyTorch and in the exported file."""
-    name = EXAMPLES / "cells.jpg"
-    model = nommer.load("nommer_nano.bccd")
+def probabilities(target: Path) -> None:
+    """Probabilities of all classes for the example images, in PyTorch and in the exported file."""
+    model = nommer.load("nommer_nano64.tiny_imagenet_200")
     session = onnxruntime.InferenceSession("runs/exported/model.onnx")
-    image = np.asarray(Image.open(name).convert("RGB"))[None]
-    outputs = [output.name for output in session.get_outputs()]
-    found = dict(zip(outputs, session.run(outputs, {"images": image}), strict=True))
-    model.decisions = Decisions()
-    ours = np.sort([one["score"] for one in model.predict(name, threshold=0.05)[0].rows()])[::-1]
-    theirs = np.sort(found["scores"])[::-1][: len(ours)]
-    figure, axes = plt.subplots(figsize=(4.6, 3.6), layout="constrained")
-    axes.plot([0, 1], [0, 1], color="#9fb3c8", linewidth=1)
-    axes.scatter(ours[: len(theirs)], theirs, color="#c2571a", s=18)
-    axes.set(xlabel="score in PyTorch", ylabel="score of model.onnx")
+    figure, axes = plt.subplots(figsize=(4.6, 3.4), layout="constrained")
+    axes.axline((1e-5, 1e-5), (1, 1), color="#9fb3c8", linewidth=1)
+    for name in ("palace.jpg", "dahlia.jpg", "cells.jpg", "nuclei.png"):
+        with Image.open(EXAMPLES / name) as image:
+            pixels = np.asarray(image.convert("RGB"))[None]
+        theirs = session.run(["probabilities"], {"images": pixels})[0][0]
+        ours = np.asarray(model.predict(EXAMPLES / name)[0].probabilities)
+        axes.scatter(ours, theirs, s=7, label=name.partition(".")[0])
+    axes.set(xscale="log", yscale="log", xlabel="PyTorch", ylabel="model.onnx")
+    axes.set(title="probability of 200 classes", xlim=(1e-5, 1), ylim=(1e-5, 1))
+    axes.legend(frameon=False, loc="upper left")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(target, dpi=130)
 
@@ -122,7 +121,7 @@ def main() -> None:
     with Image.open("runs/why4/palace.png") as explained:
         explained.convert("RGB").quantize(192).save(folder / "understand.png", optimize=True)
     bars(folder / "fine_tune.png")
-    scores(folder / "export.png")
+    probabilities(folder / "export.png")
 
 
 if __name__ == "__main__":
