@@ -26,7 +26,7 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff format
 
 docs: $(VENV)/.installed-docs  ## the docs site in build/site, without warnings; open build/site/index.html
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 notebooks: $(VENV)/.installed-docs  ## run docs/notebooks again, in place (minutes)
 	cd docs/notebooks && ../../$(BIN)/jupyter execute --inplace *.ipynb

@@ -119,7 +119,8 @@ def groups(settings: type[Any], prefix: str) -> Iterator[tuple[str, list[str]]]:
         if is_dataclass(one.type):
             inner.append((name, one.type))
             continue
-        cells = [f"`{name}`", f"`{type_in_words(one.type)}`", default_in_words(one, text), text]
+        default, said = default_in_words(one, text), text.partition(" By default ")[0]
+        cells = [f"`{name}`", type_in_words(one.type), default, said]
         rows.append("| " + " | ".join(plain(cell) for cell in cells) + " |")
     if rows:
         yield prefix.removesuffix("."), rows

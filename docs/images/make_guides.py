@@ -106,6 +106,7 @@ def probabilities(target: Path) -> None:
 def main() -> None:
     """Make them all; `serve.png` is a photograph of the server's page /docs."""
     folder = Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
     default = "nommer_nano64.tiny_imagenet_200"
     cells = answered("nommer_nano.bccd", "cells.jpg")
     nuclei = answered("nommer_nano.dsb2018", "nuclei.png").resize(

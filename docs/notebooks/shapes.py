@@ -1,4 +1,4 @@
-"""Draws made data: dark discs and squares on a bright, noisy ground, with a mask for each image.
+"""Draws made data: bluish discs and reddish squares on a bright ground, with their labels.
 
 python docs/notebooks/shapes.py data/shapes              # images/ and masks/, for segmentation
 python docs/notebooks/shapes.py data/shapes --objects    # images/ and COCO's JSON, for detection
@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 NAMES = ("ground", "disc", "square")
+COLOURS = (None, (70, 95, 150), (150, 80, 70))
 SIDE = 64
 
 
@@ -28,7 +29,8 @@ def drawn(generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray, list[
         square = np.maximum(abs(rows - y), abs(columns - x)) <= radius
         inside = square if label == 2 else (rows - y) ** 2 + (columns - x) ** 2 <= radius**2
         mask[inside] = label
-        image[inside] = generator.uniform(40, 150, 3) + generator.normal(0, 12, (inside.sum(), 1))
+        colour = np.array(COLOURS[label]) + generator.uniform(-35, 35, 3)
+        image[inside] = colour + generator.normal(0, 12, (inside.sum(), 1))
         box = [int(x - radius), int(y - radius), 2 * radius + 1, 2 * radius + 1]
         objects.append({"category_id": label, "bbox": box, "area": int(inside.sum()), "iscrowd": 0})
     return image.clip(0, 255).astype(np.uint8), mask, objects
