@@ -4,6 +4,7 @@ if (location.protocol === "file:") {
   window.Worker = class extends EventTarget {
     constructor(address) {
       super();
+      address = new URL(address, location.href).href;
       this.onmessage = null;
       this.waiting = [];
       this.frame = document.createElement("iframe");
@@ -25,7 +26,7 @@ if (location.protocol === "file:") {
         this.dispatchEvent(event);
         if (this.onmessage) this.onmessage(event);
       };
-      load(String(address)).then(() => {
+      load(address).then(() => {
         this.ready = true;
         this.waiting.splice(0).forEach((data) => this.postMessage(data));
       });
