@@ -29,7 +29,7 @@ docs: $(VENV)/.installed-docs  ## the docs site in build/site, without warnings;
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 notebooks: $(VENV)/.installed-docs  ## run docs/notebooks again, in place (minutes)
-	cd docs/notebooks && ../../$(BIN)/jupyter execute --inplace *.ipynb
+	$(BIN)/python tools/run_notebooks.py
 
 release-check: $(VENV)/.installed-dev  ## what must hold of the files that are published; RELEASE=--borrow downloads nothing
 	$(BIN)/pip install --quiet '.[release]'

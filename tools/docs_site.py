@@ -152,19 +152,24 @@ def notebook_pages(notebook: Path) -> Iterator[tuple[str, str | bytes]]:
             parts.append(source)
             continue
         parts.append(f"```python\n{source}\n```")
+        said: list[str] = []
+        shown: list[str] = []
         for output in cell["outputs"]:
             data = output.get("data", {})
             kind = next((k for k in ("image/png", "image/jpeg") if k in data), None)
             html = "".join(data.get("text/html", ""))
             if "data:image/" in html:  # answers, which hold their picture
-                parts.append(html)
+                shown.append(html)
             elif kind:
                 picture = f"{name}_{pictures}.{kind[6:]}"
                 pictures += 1
                 yield picture, base64.b64decode("".join(data[kind]))
-                parts.append(f"![]({posixpath.basename(picture)})")
+                shown.append(f"![]({posixpath.basename(picture)})")
             else:
                 text = "".join(output.get("text", data.get("text/plain", "")))
-                parts.append(f"```text\n{ESCAPES.sub('', text).rstrip()}\n```")
+                said.append(ESCAPES.sub("", text).strip("\n"))
+        if any(said):
+            parts.append("\n".join(["```text", *said, "```"]))
+        parts += shown
     where = f"This page is `docs/{name}.ipynb` as it was run."
     yield f"{name}.md", "\n\n".join([*parts, f"*{where}*"])

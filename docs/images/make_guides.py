@@ -1,6 +1,7 @@
 """Makes the pictures of docs/guides from what their commands write.
 
-Run the commands of the pages first (`runs/` and `data/` of the working folder), then
+Run the commands of the pages first (`runs/` and `data/` of the working folder; that of
+understand.md with `--out runs/why4`), then
 
 python docs/images/make_guides.py docs/images/guides
 """
@@ -48,16 +49,16 @@ def coloured(labels: np.ndarray) -> Image.Image:
 
 
 def segmented() -> Image.Image:
-    """Three validation images of the shapes: image, truth, answer."""
+    """Two validation images of the shapes: image, truth, answer."""
     model, rows = nommer.load("runs/shapes"), []
-    for name in ("000.png", "001.png", "002.png"):
+    for name in ("000.png", "001.png"):
         image = Image.open(f"data/shapes/images/val/{name}")
         truth = np.asarray(Image.open(f"data/shapes/masks/val/{name}"))
         answer = np.asarray(model.predict(image)[0].labels)
         parts = [image.resize((160, 160), 0), coloured(truth), coloured(answer)]
         rows.append(beside(parts, 160))
     sheet = Image.new("RGB", (rows[0].width * 2 + 3 * GAP, rows[0].height), "white")
-    for index, row in enumerate(rows[:2]):
+    for index, row in enumerate(rows):
         sheet.paste(row, (index * (row.width + 3 * GAP), 0))
     return sheet
 
@@ -78,7 +79,13 @@ def bars(target: Path) -> None:
     axes.set_yticks(range(len(found)), list(found))
     axes.set_xlim(0, 60)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(["from nothing", "from trained weights"], loc="lower right", frameon=False)
+    axes.legend(
+        ["from nothing", "from trained weights"],
+        loc="lower center",
+        bbox_to_anchor=(0.4, 1),
+        ncols=2,
+        frameon=False,
+    )
     for handle, colour in zip(axes.get_legend().legend_handles, colours, strict=True):
         handle.set(color=colour, linestyle="-", linewidth=6, marker="")
     figure.savefig(target, dpi=130)
@@ -113,14 +120,15 @@ def main() -> None:
         (512, 512), Image.Resampling.LANCZOS
     )
     palace, dahlia = answered(default, "palace.jpg"), answered(default, "dahlia.jpg")
-    beside([palace, cells, nuclei], 300).save(folder / "home.jpg", quality=85)
+    explained = Image.open("runs/why4/palace.png").convert("RGB")
+    entropy = explained.crop((642, 414, 924, 696))  # of stage 1
+    beside([cells, nuclei, entropy], 300).save(folder / "home.jpg", quality=85)
     beside([palace, dahlia], 400).save(folder / "classify.jpg", quality=85)
     cells.save(folder / "detect.jpg", quality=88)
     every = answered("nommer_nano.bccd", "cells.jpg", threshold=0.05)
     beside([every, cells], 330).save(folder / "trust.jpg", quality=85)
     segmented().save(folder / "segment.png", optimize=True)
-    with Image.open("runs/why4/palace.png") as explained:
-        explained.convert("RGB").quantize(192).save(folder / "understand.png", optimize=True)
+    explained.quantize(192).save(folder / "understand.png", optimize=True)
     bars(folder / "fine_tune.png")
     probabilities(folder / "export.png")
 
