@@ -2,7 +2,7 @@
 
 python tools/run_notebooks.py [NAME ...]      # `make notebooks` runs them all
 
-Warnings and a second form of each picture are left out, so that files stay small.
+Warnings, progress and a second form of each picture are left out, so that files stay small.
 """
 
 import sys
@@ -26,10 +26,17 @@ def main() -> None:
         client.execute(cwd=str(FOLDER))
         for cell in notebook.cells:
             if cell.cell_type == "code":
-                cell.outputs = [tidy(one) for one in cell.outputs if one.get("name") != "stderr"]
+                cell.outputs = [tidy(one) for one in cell.outputs if is_kept(one)]
         notebook.metadata.pop("language_info", None)
         nbformat.write(notebook, path)
         print(f"{path}: {path.stat().st_size:,} bytes")
+
+
+def is_kept(output: Any) -> bool:
+    """Tell outputs from warnings and from the progress of reading."""
+    text = output.get("data", {}).get("text/plain", output.get("text", "-"))
+    progress = text.startswith("reading images") or not text.strip()
+    return output.get("name") != "stderr" and not progress
 
 
 def tidy(output: Any) -> Any:
