@@ -166,8 +166,8 @@ class RCNN(OnBackbone, ObjectNetwork):
             -(-max(sides) // multiple) * multiple for sides in zip(*sizes, strict=True)
         )
         batch = images[0].new_zeros(len(images), images[0].shape[0], height, width)
-        for slot, image, size in zip(batch, images, sizes, strict=True):
-            slot[:, : size[0], : size[1]] = image
+        for index, (image, size) in enumerate(zip(images, sizes, strict=True)):
+            batch[index, :, : size[0], : size[1]] = image  # gradients reach the images so
         return ImageList(batch, sizes)
 
     def feature_maps(self, images: Images) -> dict[str, Tensor]:

@@ -31,6 +31,7 @@ from nommer.errors import InputError, quoted
 from nommer.explorer import explorer_page
 from nommer.serving.access import check_access
 from nommer.serving.answers import as_dict
+from nommer.serving.asked import check_asked
 from nommer.serving.batching import Batcher, Upload, Work, answer_pictures
 from nommer.serving.documentation import EXPLAIN, MODELS, PREDICT, STATE
 from nommer.serving.errors import RefusedError
@@ -184,7 +185,7 @@ async def answer(request: Request, server: Server, *, explaining: bool) -> Respo
     batcher = server.model_called(asked.model)
     told |= {"model": batcher.model.name, "images": len(asked.images)}
     told["bytes"] = sum(len(content) for _, content in asked.images)
-    _check(asked, batcher.model, explaining=explaining)
+    check_asked(asked, batcher.model, explaining=explaining)
     work = partial(_explain, look=asked.look) if explaining else answer_pictures
     try:
         async with asyncio.timeout_at(asyncio.get_running_loop().time() + until - time.monotonic()):
@@ -194,33 +195,6 @@ async def answer(request: Request, server: Server, *, explaining: bool) -> Respo
             504, f"no answer within {server.settings.timeout:g} seconds; send fewer images"
         ) from error
     return _response(server, batcher.model, found, asked.options)
-
-
-def _check(asked: Asked, model: ServedModel, *, explaining: bool) -> None:
-    look = asked.look
-    wanted = (("token", look.tokens), ("force", look.force), ("grids", look.grids))
-    of_page = (*wanted, ("attribution", look.attribution))
-    if not explaining and (given := [name for name, value in of_page if value]):
-        raise RefusedError(422, f"{given[0]}: is for /explain; leave it out")
-    if explaining and not model.explains:
-        _check_unlooked(model, [name for name, value in wanted[:2] if value], look)
-    if look.attribution and model.attribution is None:
-        raise RefusedError(422, f"attribution: there is none for {model.name}; leave it out")
-    try:
-        model.check(asked.options)
-    except InputError as error:
-        raise RefusedError(422, str(error)) from error
-
-
-def _check_unlooked(model: ServedModel, given: Sequence[str], look: Look) -> None:
-    """Refuse to explain without nominations, but for attribution alone."""
-    if look.attribution and not given:
-        return
-    raise RefusedError(
-        422,
-        f"{model.name}: cannot be looked into; serve a run folder or a model folder of a "
-        "network that nominates, or ask for attribution alone",
-    )
 
 
 async def _answers(server: Server, batcher: Batcher, asked: Asked, work: Work) -> list[Any]:
