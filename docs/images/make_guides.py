@@ -1,7 +1,7 @@
 """Makes the pictures of docs/guides from what their commands write.
 
 Run the commands of the pages first (`runs/` and `data/` of the working folder; that of
-understand.md with `--out runs/why4`), then
+understand.md with `--out runs/why5`), then
 
 python docs/images/make_guides.py docs/images/guides
 """
@@ -120,7 +120,7 @@ def main() -> None:
         (512, 512), Image.Resampling.LANCZOS
     )
     palace, dahlia = answered(default, "palace.jpg"), answered(default, "dahlia.jpg")
-    explained = Image.open("runs/why4/palace.png").convert("RGB")
+    explained = Image.open("runs/why5/palace.png").convert("RGB")
     entropy = explained.crop((642, 414, 924, 696))  # of stage 1
     beside([cells, nuclei, entropy], 300).save(folder / "home.jpg", quality=85)
     beside([palace, dahlia], 400).save(folder / "classify.jpg", quality=85)
