@@ -4,10 +4,12 @@ import json
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from PIL import Image
 
+import nommer
 from nommer import InputError, load
 from nommer.backbone.network import NomMer
 from nommer.backbone.variants import VARIANTS
@@ -16,12 +18,18 @@ from nommer.exporting import whole as module
 from nommer.exporting.capture import capture, describe
 from nommer.exporting.export import Captured, write_onnx
 from nommer.exporting.whole import compare_whole, make_whole, write_whole
+from nommer.models.decisions import Decisions
 from nommer.models.detection import Detector
+from nommer.models.familiarity import Familiarity, statistics
 from nommer.models.rcnn import RCNN
+from nommer.models.storage import save_model
 from nommer.models.whole import WholeFile
+from nommer.models.whole_recogniser import WholeRecogniser
+from nommer.serving.answers import as_dict
 from nommer.serving.model import Options, Picture
 from nommer.serving.models import name_and_source, open_models
 from nommer.settings.export import ExportSettings
+from nommer.tasks.classification.familiar_graph import unfamiliar
 from nommer.tasks.registry import task_of
 
 
@@ -46,9 +54,13 @@ def masked():
     for stage in network.roi_heads.stages:
         torch.nn.init.normal_(stage.predictor.cls_score.weight)
     preprocessing = BoxPreprocessing(short_side=80, long_side=160)
-    return Detector(
+    model = Detector(
         network, class_names=("cell", "ring"), category_ids=(3, 7), preprocessing=preprocessing
-    ).eval()
+    )
+    model.decisions = Decisions(
+        threshold=0.4, class_thresholds=(0.3, 0.6), temperatures=(1.5, 0.8), offsets=(0.2, -0.3)
+    )
+    return model.eval()
 
 
 def written(model, folder, *, opset=18):
@@ -60,9 +72,20 @@ def written(model, folder, *, opset=18):
     return folder / "whole.onnx", size
 
 
+def both_served(model, file, folder):
+    """The whole file and the model in PyTorch, as the server has them."""
+    save_model(folder, model, metrics={}, version="0")
+    return open_models([f"whole={file}", f"loaded={folder}"], threads=1, device="cpu").values()
+
+
 @pytest.fixture(scope="module")
-def classifier(tiny_classifier):
-    return tiny_classifier()
+def classifier(tiny_classifier, noisy):
+    """A micro classifier with a temperature, which refuses what is not noisy."""
+    model = tiny_classifier()
+    prepared = [model.preprocessing(noisy((90, 120, 60), seed=n)) for n in range(30)]
+    known = Familiarity.fit(statistics(torch.stack(prepared)), rate=0.05)
+    model.decisions = Decisions(temperatures=(0.4,), familiarity=known)
+    return model
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +103,53 @@ def test_a_classifier_answers_as_before(whole, classifier, pictures):
     assert report.largest_difference < 2e-3  # one of 255 steps in a few pixels
 
 
+def test_the_server_says_of_a_classifier_what_predict_does(whole, classifier, noisy, tmp_path):
+    file, _ = whole
+    images = [noisy((90, 120, 60), seed=3), Image.new("RGB", (64, 40), (250, 250, 0))]
+    answers = []
+    for served in both_served(classifier, file, tmp_path / "model"):
+        pictures = [Picture(str(n), image, Options()) for n, image in enumerate(images)]
+        answers.append([as_dict(*served.answer([one]), one.options) for one in pictures])
+    for one, other, expected in zip(*answers, classifier.predict(images), strict=True):
+        assert one["none_of_these"] == other["none_of_these"] == expected.none_of_these
+        assert [top["class"] for top in one["top"]] == [top["class"] for top in other["top"]]
+        assert one["top"][0]["probability"] == pytest.approx(expected.probability, abs=2e-3)
+    assert [one["none_of_these"] for one in answers[0]] == [False, True]
+
+
+def test_predict_takes_the_file_in_the_place_of_the_model(whole, classifier, pictures, tmp_path):
+    save_model(tmp_path / "model", classifier, metrics={}, version="0")
+    answers = []
+    for number, model in enumerate((whole[0], tmp_path / "model")):
+        out = tmp_path / f"answers {number}"
+        nommer.predict(model, [str(path) for path in pictures], out=out)
+        answers.append(json.loads((out / "result.json").read_text()))
+    for one, other in zip(*answers, strict=True):
+        assert one["image"] == other["image"]
+        assert one["none_of_these"] == other["none_of_these"]
+        pairs = zip(one["top"], other["top"], strict=True)
+        assert all(a["probability"] == pytest.approx(b["probability"], abs=5e-3) for a, b in pairs)
+    with pytest.raises(InputError, match="does nothing"):
+        nommer.predict(whole[0], [str(pictures[0])], out=tmp_path / "x", threshold=0.5)
+
+
+@pytest.mark.parametrize("side", [32, 97])
+def test_what_is_unfamiliar_is_so_in_a_graph(side, unchecked_shapes):
+    torch.manual_seed(0)
+    images = torch.randn(60, 3, side, side) * torch.linspace(0.2, 2, 60).view(-1, 1, 1, 1)
+    with unchecked_shapes():
+        seen = statistics(images)
+        known = Familiarity.fit(seen[20:40], rate=0.05)
+    signature = f"graph (float[batch, 3, {side}, {side}] f_seen_pixels) => (bool[batch] "
+    head = '<ir_version: 8, opset_import: ["" : 18]>'
+    text = f"{head} {signature}none_of_these) {{{unfamiliar(known, side)}}}"
+    content = onnx.parser.parse_model(text).SerializeToString()
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"f_seen_pixels": images.numpy()})
+    assert found.tolist() == known.refused(seen).tolist()
+    assert 0 < found.mean() < 1
+
+
 def test_the_file_is_read_by_older_runtimes_and_tells_of_itself(whole):
     file, _ = whole
     proto = onnx.load(str(file))
@@ -89,7 +159,7 @@ def test_the_file_is_read_by_older_runtimes_and_tells_of_itself(whole):
         load(file)
     description = WholeFile.open(file).description
     assert description.class_names == ("blue", "green", "red")
-    assert description.outputs == ("probabilities", "class_ids")
+    assert description.outputs == ("probabilities", "class_ids", "none_of_these")
 
 
 def test_images_of_one_size_are_a_batch_and_the_server_takes_them(whole, noisy):
@@ -120,12 +190,20 @@ def test_a_file_that_answers_otherwise_is_not_delivered(
 @pytest.mark.slow
 def test_a_segmenter_answers_as_before(tiny_segmenter, pictures, tmp_path, unchecked_shapes):
     model = tiny_segmenter(short_side=64)
+    model.decisions = Decisions(temperatures=(0.5,))
     with unchecked_shapes():
         file = WholeFile.open(written(model, tmp_path)[0], threads=1)
     report = compare_whole(model, file, pictures, None, 0.01)
     assert report.share > 0.99
     (found,) = file.answer([("a", Image.open(pictures[0]).convert("RGB"))])
     assert found.labels.shape == (70, 90)
+    picture = Picture("a", Image.open(pictures[0]).convert("RGB"), Options(pixels=True))
+    answers = [one.answer([picture])[0] for one in both_served(model, file.path, tmp_path / "m")]
+    assert (answers[0].labels == answers[1].labels).mean() > 0.99
+    assert (
+        as_dict(answers[0], picture.options).keys()
+        == as_dict(answers[1], Options(pixels=True)).keys()
+    )
 
 
 @pytest.mark.slow
@@ -144,6 +222,24 @@ def test_a_detector_answers_with_masks_as_before(masked, pictures, tmp_path, unc
     quiet = file.answer([("a", image)], pixels=False)[0]
     assert quiet.masks is None
     assert np.array_equal(quiet.boxes, found.boxes)
+    assert len(file.answer([("a", image)], threshold=1.0)[0].masks) == 0
+    served = list(both_served(masked, file.path, tmp_path / "m"))
+    for options in (Options(), Options(threshold=0.65), Options(most=3, pixels=True)):
+        one, other = (
+            as_dict(*model.answer([Picture("a", image, options)]), options) for model in served
+        )
+        assert one.keys() == other.keys()
+        assert abs(len(one["objects"]) - len(other["objects"])) <= 1
+        tops = [[part["class"] for part in answer["objects"][:2]] for answer in (one, other)]
+        assert tops[0] == tops[1]
+        assert one["objects"][0]["score"] == pytest.approx(other["objects"][0]["score"], abs=5e-3)
+    for least in (None, {"cell": 0.5}):
+        (expected,) = masked.predict([image], threshold=least)
+        (found,) = WholeRecogniser(file).predict_stream([image], threshold=least)
+        assert found.thresholds == expected.thresholds
+        assert abs(len(found) - len(expected)) <= 1
+    with pytest.raises(InputError, match=r"threshold must be 0\.14"):
+        served[0].check(Options(threshold=0.1))
 
 
 @pytest.mark.parametrize(

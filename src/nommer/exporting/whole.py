@@ -30,12 +30,6 @@ from nommer.tasks.whole import WholeExport, WholeParts
 MOST_JUDGED = 1000
 """Labelled images on which both are judged."""
 
-LEFT_OUT = (
-    "of a detector, thresholds and calibrated scores as `decisions` say: scores are the network's",
-    "of a classifier, refusing images that are unlike those that were learned, and thresholds",
-)
-"""What a model may decide beyond its scores, and the file does not."""
-
 
 @dataclass(frozen=True)
 class WholeReport:
@@ -52,7 +46,7 @@ class WholeReport:
     largest_difference: float
     """Of a probability, of answers that are the same; 0 of pixels, whose answers are classes."""
     metric: str | None
-    """The number on labelled images: top1, miou or box_ap; None where nothing is labelled."""
+    """On labelled images: top1, miou, box_ap or mask_ap; None where nothing is labelled."""
     pillow: float | None
     """The metric of the model, on images resized by Pillow."""
     graph: float | None
@@ -112,7 +106,7 @@ def join(network: Any, parts: WholeParts) -> Any:
     opset = next(entry.version for entry in network.opset_import if not entry.domain)
     head = f'<ir_version: {network.ir_version}, opset_import: ["" : {opset}]>'
     before, after = (parser.parse_model(head + text) for text in (parts.prepare, parts.finish))
-    sizes = ["p_image", "p_seen"]
+    sizes = ["p_image", "p_seen", *(["p_seen_pixels"] if parts.prepared else [])]
     joined = compose.merge_models(
         before,
         taken,
@@ -138,7 +132,7 @@ def description(
         "outputs": parts.outputs,
         "background": reading.background,
         "range": reading.range,
-        "left_out": ("decoding images, as `background` and `range` say", *LEFT_OUT),
+        "left_out": ("decoding images, as `background` and `range` say", *whole.left_out(model)),
         **({"decisions": told["decisions"]} if "decisions" in told else {}),
         "precision": told["precision"],
         "nommer_version": told["nommer_version"],
@@ -166,7 +160,7 @@ def compare_whole(
             "nothing is answered in any of the images looked at; give --data with images that show "
             "what the model knows"
         )
-    before, after, judged = _judge(whole, model, file, opened)
+    metric, before, after, judged = _judge(whole, model, file, opened)
     drop = None if before is None or after is None else before - after
     return WholeReport(
         images=len(agreements),
@@ -175,7 +169,7 @@ def compare_whole(
         share=same / answers,
         needed=whole.needed,
         largest_difference=max(one.difference for one in agreements),
-        metric=None if drop is None else whole.measure,
+        metric=metric,
         pillow=before,
         graph=after,
         judged_images=judged,
@@ -187,31 +181,33 @@ def compare_whole(
 
 def _judge(
     whole: WholeExport, model: Recogniser, file: WholeFile, opened: Opened | None
-) -> tuple[float | None, float | None, int]:
-    """Return what both reach on labelled images, and on how many."""
+) -> tuple[str | None, float | None, float | None, int]:
+    """Return what both reach on labelled images, by which number, and on how many."""
     if opened is None:
-        return None, None, 0
+        return None, None, None, 0
     samples = opened.data.samples()
     samples = tuple(samples[index] for index in evenly(len(samples), MOST_JUDGED))
     notice(f"judging both on {len(samples)} labelled images")
-    both = list(_both(model, file, [sample.path for sample in samples], masks=False))
+    both = list(_both(model, file, [sample.path for sample in samples], judged=True))
     if len(both) < len(samples):
-        return None, None, 0
-    before, after = (
+        return None, None, None, 0
+    (metric, before), (_, after) = (
         whole.score(opened.data, samples, answers) for answers in zip(*both, strict=True)
     )
-    return before, after, len(samples)
+    return metric, before, after, len(samples)
 
 
 def _both(
-    model: Any, file: WholeFile, paths: Sequence[Path], *, masks: bool = True
+    model: Any, file: WholeFile, paths: Sequence[Path], *, judged: bool = False
 ) -> Iterator[tuple[Any, Any]]:
-    """Yield the answers of both to every image that can be read."""
+    """Yield the answers of both to every image that can be read, or what is `judged` of them."""
+    whole = whole_of(model)
     for path in paths:
         with suppress(ImageError):
             image = decode(path, model.preprocessing.reading)
-            expected = whole_of(model).expected(model, image)
-            (found,) = file.answer([("image", image)], pixels=masks)
+            expected = (whole.judged if judged else whole.expected)(model, image)
+            threshold = 0.0 if judged and file.description.task == "detection" else None
+            (found,) = file.answer([("image", image)], threshold=threshold)
             if not isinstance(expected, Failure) and not isinstance(found, Failure):
                 yield expected, found
 

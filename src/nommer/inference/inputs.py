@@ -14,7 +14,10 @@ from nommer.data.sources import ImageSource, read_once, sources_of
 from nommer.data.web import is_url
 from nommer.distributed.devices import torch_device
 from nommer.errors import InputError
+from nommer.models.onnx_files import SUFFIX, WHOLE, open_described
 from nommer.models.storage import Model, load
+from nommer.models.whole import WholeFile
+from nommer.models.whole_recogniser import WholeRecogniser
 from nommer.progress import notice
 from nommer.runs.folder import RunFolder
 from nommer.settings.predict import PredictCall
@@ -60,6 +63,16 @@ def data_of_run(run: RunFolder) -> Path:
 def load_to(model: Path | str, device: str) -> Model:
     """The model at `model`, fused for inference, on one device."""
     return fuse(load(model)).to(torch_device(device))
+
+
+def load_to_answer(model: Path | str, device: str) -> Model:
+    """Return the model at `model` as `load_to` does, or a whole file, which answers by itself."""
+    path = Path(model)
+    if path.suffix == SUFFIX and path.is_file():
+        session, told = open_described(path)
+        if told.get(WHOLE):
+            return WholeRecogniser(WholeFile(path, session, told))
+    return load_to(model, device)
 
 
 def or_of_zoo(model: Path | str, images: Sequence[str]) -> tuple[Path | str, Sequence[str]]:

@@ -12,7 +12,7 @@ from nommer.distributed.devices import torch_device
 from nommer.errors import InputError, refuse_given
 from nommer.files import write_json
 from nommer.fonts import legend
-from nommer.inference.inputs import images_to_answer, load_to
+from nommer.inference.inputs import images_to_answer, load_to_answer
 from nommer.inference.precision import autocast, computation_of, precision_for
 from nommer.models.features import refusal
 from nommer.predictions import (
@@ -71,7 +71,7 @@ def predict_images(settings: PredictCall) -> PredictionResult:
     """Answer images, as `nommer.predict` describes."""
     chosen, sources = images_to_answer(settings)
     paths = [one for one in sources if isinstance(one, Path)] if isinstance(sources, list) else []
-    model = load_to(chosen, settings.device)
+    model = load_to_answer(chosen, settings.device)
     task = task_of(model)
     if not task.answers:
         raise InputError(refusal())

@@ -23,7 +23,7 @@ Threshold: TypeAlias = float | str | Mapping[str, float] | None
 _SHOWN = 5
 """Classes whose thresholds are said."""
 
-_EDGE = 1e-7
+EDGE = 1e-7
 """Distance from 0 and 1 that a probability keeps where its logit is taken."""
 
 
@@ -115,7 +115,7 @@ class Decisions:
         if not self.temperatures:
             return scores
         temperatures, offsets = self._scaling(labels.cpu())
-        logits = scores.cpu().double().clamp(_EDGE, 1 - _EDGE).logit()
+        logits = scores.cpu().double().clamp(EDGE, 1 - EDGE).logit()
         return (logits / temperatures + offsets).sigmoid().to(scores)
 
     def calibrated_score(self, score: float, label: int) -> float:
@@ -128,7 +128,7 @@ class Decisions:
         if not self.temperatures:
             return probability
         temperature, offset = self._scaling(torch.tensor([label]))
-        edged = torch.tensor(min(max(probability, _EDGE), 1 - _EDGE), dtype=torch.float64)
+        edged = torch.tensor(min(max(probability, EDGE), 1 - EDGE), dtype=torch.float64)
         return float(((edged.logit() - offset) * temperature).sigmoid()[0])
 
     def _scaling(self, labels: Tensor) -> Tensor:

@@ -41,8 +41,8 @@ def load_exported(path: Path) -> Recogniser:
     session, description = open_described(path)
     if description.get(WHOLE):
         raise InputError(
-            f"{path}: is a whole file, which takes pixels as they are: nommer serve answers with "
-            "it, and docs/export.md has the ten lines that run it; for this verb give the model "
+            f"{path}: is a whole file, which takes pixels as they are: nommer predict and serve "
+            "answer with it, and docs/export.md has the ten lines that run it; else give the model "
             "that it was made from, or a file exported without --whole"
         )
     try:

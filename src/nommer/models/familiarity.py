@@ -19,10 +19,10 @@ from torch import Tensor
 
 from nommer.shapes import Images
 
-_LEVELS = 4
+LEVELS = 4
 """Sizes at which detail is looked at, each half of the one before."""
 
-_DARK, _FLAT, _GREY = 0.02, 0.005, 0.999
+DARK, FLAT, GREY = 0.02, 0.005, 0.999
 """Least contrast and detail that are told apart, and largest correlation of two colours."""
 
 _SHRINKAGE = 0.01
@@ -31,18 +31,18 @@ _SHRINKAGE = 0.01
 _LEAST_SPREAD = 1e-3
 """Least deviation of a statistic."""
 
-NUM_STATISTICS = 6 + 3 * _LEVELS + 3
+NUM_STATISTICS = 6 + 3 * LEVELS + 3
 
 
 def statistics(images: Images) -> Float[Tensor, "images statistics"]:
     """Return statistics of the pixels of prepared images, float64 on the CPU."""
     pixels = images.detach().cpu().double()
-    found = [pixels.mean((2, 3)), (pixels.std((2, 3)) + _DARK).log()]
+    found = [pixels.mean((2, 3)), (pixels.std((2, 3)) + DARK).log()]
     detailed = pixels
-    for _ in range(_LEVELS):
+    for _ in range(LEVELS):
         half = F.avg_pool2d(detailed, 2, ceil_mode=True)
         fine = detailed - F.interpolate(half, size=detailed.shape[-2:])
-        found.append((fine.std((2, 3)) + _FLAT).log())
+        found.append((fine.std((2, 3)) + FLAT).log())
         detailed = half
     return torch.cat([*found, _colours(pixels)], 1)
 
@@ -54,7 +54,7 @@ def _colours(pixels: Tensor) -> Tensor:
     lengths = (products.diagonal(dim1=1, dim2=2) + 1e-3).sqrt()
     found = products / lengths[:, :, None] / lengths[:, None]
     pairs = torch.stack([found[:, 0, 1], found[:, 1, 2], found[:, 0, 2]], 1)
-    return pairs.clamp(-_GREY, _GREY).atanh()
+    return pairs.clamp(-GREY, GREY).atanh()
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ def open_session(path: Path, *, threads: int | None = None) -> Any:
     try:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0
+        options.log_severity_level = 3  # a whole file says that thresholds may be given; so it is
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except (
         Exception

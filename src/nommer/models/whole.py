@@ -22,6 +22,9 @@ WholeTask = Literal["classification", "multi-label classification", "segmentatio
 
 Colour = tuple[int, int, int]
 
+Least = float | Sequence[float] | None
+"""Least score of objects: one, or one per class; None for those of the file."""
+
 Named = tuple[str, Image.Image]
 """The name of an image, and its pixels in RGB."""
 
@@ -38,6 +41,13 @@ OUTPUTS: dict[str, tuple[str, ...]] = {
 
 MASKS = "masks"
 
+NONE_OF_THESE = "none_of_these"
+"""Output of a classifier that knows images unlike those that it learned, (batch,) bool."""
+
+THRESHOLDS = "thresholds"
+"""Input of a detector that may be left out, (classes,) float64: the least score of an answer of
+each class, by default `class_thresholds`."""
+
 NOT_FINITE = "the model's scores are NaN or infinite"
 
 
@@ -52,14 +62,19 @@ class WholeDescription(Settings):
     task: WholeTask
     class_names: tuple[str, ...]
     outputs: tuple[str, ...]
+    class_ids: tuple[str, ...] = ()
+    """Of a classifier, other names of the classes, such as WordNet ids."""
     threshold: float | None = None
     """Of a classifier where an image may have several classes."""
+    class_thresholds: tuple[float, ...] = ()
+    """Least score of an answer of each class, by default: of a detector, and of such a classifier.
+    Empty where none were found."""
     colours: tuple[Colour, ...] = ()
     """Of a segmenter, one RGB colour (0-255) per class."""
     category_ids: tuple[int, ...] = ()
     """Of a detector, one per class."""
     least_score: float = 0.0
-    """Of a detector: less probable objects are not in the answers."""
+    """Of a detector: objects of lower (calibrated) scores are not, or not all, in the answers."""
     most: int | None = None
     """Objects that a detector answers with, at most."""
     largest_pixels: int | None = None
@@ -75,6 +90,9 @@ class WholeDescription(Settings):
     def check(self) -> None:
         """Refuse labels that are not as many as the classes."""
         classes = len(self.class_names)
+        if len(self.class_thresholds) not in (0, classes):
+            found = len(self.class_thresholds)
+            raise InputError(f"{classes} class names, but {found} class_thresholds")
         for name, wanted in (("colours", "segmentation"), ("category_ids", "detection")):
             found = len(getattr(self, name))
             if found != (classes if self.task == wanted else 0):
@@ -135,20 +153,49 @@ class WholeFile:
                 f"{', '.join(self.description.outputs)}; export the model again"
             )
 
+    def check_limits(self, *, threshold: float | None, most: int | None) -> None:
+        """Refuse less sure or more objects than a detector was exported for.
+
+        Raises:
+            InputError: the limit, and what was asked for.
+        """
+        told = self.description
+        if told.task != "detection":
+            return
+        if threshold is not None and threshold < told.least_score:
+            raise InputError(
+                f"threshold must be {told.least_score:g} or more, with which the file was "
+                f"exported, got {threshold:g}"
+            )
+        if most is not None and told.most is not None and most > told.most:
+            raise InputError(
+                f"most must be {told.most} or less, with which the file was exported, got {most}"
+            )
+
     @cached_property
     def has_masks(self) -> bool:
         """Objects have masks."""
         return MASKS in self.description.outputs
 
-    def run(self, pixels: np.ndarray, *, masks: bool = False) -> dict[str, np.ndarray]:
+    def run(
+        self, pixels: np.ndarray, *, masks: bool = False, threshold: Least = None
+    ) -> dict[str, np.ndarray]:
         """Return the outputs for images (batch, height, width, 3) uint8.
+
+        Args:
+            pixels: of one size.
+            masks: of objects, too.
+            threshold: least score of objects; by default those of the file.
 
         Raises:
             InputError: what the file computes fails.
         """
-        names = [*OUTPUTS[self.description.task], *([MASKS] if masks else [])]
+        names = [name for name in self.description.outputs if masks or name != MASKS]
+        given = {IMAGES: pixels}
+        if threshold is not None:
+            given[THRESHOLDS] = np.full(len(self.description.class_names), threshold)
         try:
-            found = self.session.run(names, {IMAGES: pixels}, run_options())
+            found = self.session.run(names, given, run_options())
             return dict(zip(names, found, strict=True))
         except Exception as error:  # whatever a runtime may raise of a file that was changed
             reason = str(error).strip().partition("\n")[0]
@@ -157,9 +204,9 @@ class WholeFile:
             ) from error
 
     def answer(
-        self, images: Sequence[Named], *, pixels: bool = True
+        self, images: Sequence[Named], *, pixels: bool = True, threshold: Least = None
     ) -> list[Classification | Detections | Segmentation | Failure]:
-        """Return the answers to images of one size; `pixels` asks for masks of objects too."""
+        """Return the answers to images of one size; `pixels` asks for masks of objects, too."""
         limit = self.description.largest_pixels
         first = images[0][1]
         if limit is not None and first.width * first.height > limit:
@@ -167,18 +214,33 @@ class WholeFile:
             return [Failure(name, f"{reason} of an exported segmenter") for name, _ in images]
         task = self.description.task
         if task == "detection":
-            return [self._objects(name, image, masks=pixels) for name, image in images]
+            return [self._objects(*one, masks=pixels, threshold=threshold) for one in images]
         found = self.run(np.stack([np.asarray(image) for _, image in images]))
         parts = zip(images, found["probabilities"], found["class_ids"], strict=True)
         if task == "segmentation":
             return [self._labelled(name, shares, ids) for (name, _), shares, ids in parts]
-        return [self._classes(name, shares) for (name, _), shares, _ in parts]
+        refused = found.get(NONE_OF_THESE, np.full(len(images), None, object)).tolist()
+        return [
+            self._classes(name, shares, none)
+            for ((name, _), shares, _), none in zip(parts, refused, strict=True)
+        ]
 
-    def _classes(self, name: str, probabilities: np.ndarray) -> Classification | Failure:
+    def _classes(
+        self, name: str, probabilities: np.ndarray, none: bool | None
+    ) -> Classification | Failure:
         if not np.isfinite(probabilities).all():
             return Failure(name, NOT_FINITE)
         told, values = self.description, tuple(probabilities.tolist())
-        return Classification(name, told.class_names, values, told.threshold)
+        least = told.class_thresholds if told.threshold is not None else ()
+        different = len(set(least)) > 1
+        return Classification(
+            name,
+            told.class_names,
+            values,
+            least[0] if least and not different else told.threshold,
+            class_thresholds=least if different else (),
+            none_of_these=none,
+        )
 
     def _labelled(self, name: str, shares: np.ndarray, ids: np.ndarray) -> Segmentation | Failure:
         if not np.isfinite(shares).all():
@@ -186,20 +248,30 @@ class WholeFile:
         told = self.description
         return Segmentation(name, told.class_names, told.colours, ids.astype(np.uint8))
 
-    def _objects(self, name: str, image: Image.Image, *, masks: bool) -> Detections | Failure:
-        wanted = masks and self.has_masks
-        found: dict[str, Any] = self.run(np.asarray(image)[None], masks=wanted)
+    def _objects(
+        self, name: str, image: Image.Image, *, masks: bool, threshold: Least
+    ) -> Detections | Failure:
+        wanted, told = masks and self.has_masks, self.description
+        found: dict[str, Any] = self.run(np.asarray(image)[None], masks=wanted, threshold=threshold)
         if not all(np.isfinite(found[key]).all() for key in ("boxes", "scores")):
             return Failure(name, NOT_FINITE)
         return Detections(
             name,
-            self.description.class_names,
+            told.class_names,
             (image.height, image.width),
             found["boxes"].astype(np.float64),
             found["scores"].astype(np.float64),
             found["class_ids"].astype(np.int64),
             run_lengths(found[MASKS]) if wanted else None,
+            thresholds=self._thresholds(threshold),
         )
+
+    def _thresholds(self, asked: Least) -> tuple[float, ...] | None:
+        """Return the least score of each class; None where there is none but the network's."""
+        told = self.description
+        if asked is None:
+            return told.class_thresholds or None
+        return tuple(np.full(len(told.class_names), asked).tolist())
 
 
 def _frozen(value: Any) -> Any:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from nommer.errors import InputError
@@ -35,29 +36,20 @@ class WholeModel:
 
     def check(self, options: Options) -> None:
         """Refuse options of other tasks, and what was left out when the file was written."""
-        told = self.file.description
         options.check_known(OPTIONS[self.task], self.task)
-        if self.task != "detection":
-            return
-        if options.threshold is not None and options.threshold < told.least_score:
-            raise InputError(
-                f"threshold must be {told.least_score:g} or more, with which the file was "
-                f"exported, got {options.threshold:g}"
-            )
-        if options.most is not None and told.most is not None and options.most > told.most:
-            raise InputError(
-                f"most must be {told.most} or less, with which the file was exported, got "
-                f"{options.most}"
-            )
+        self.file.check_limits(threshold=options.threshold, most=options.most)
 
     def group(self, picture: Picture) -> Hashable:
         """Return the size: images of different sizes are no tensor."""
-        return picture.image.size, picture.options.pixels
+        options = picture.options
+        return picture.image.size, options.pixels, self.task == "detection" and options.threshold
 
     def answer(self, pictures: Sequence[Picture]) -> list[Answer]:
         """Return the answers to pictures of one group."""
         named = [(picture.name, picture.image) for picture in pictures]
-        answers = self.file.answer(named, pixels=pictures[0].options.pixels)
+        options = pictures[0].options
+        least = options.threshold if self.task == "detection" else None
+        answers = self.file.answer(named, pixels=options.pixels, threshold=least)
         return [limited(answer, one.options) for answer, one in zip(answers, pictures, strict=True)]
 
     def explain(self, picture: Picture, look: Look) -> dict[str, Any]:
@@ -93,8 +85,4 @@ def limited(answer: Answer, options: Options) -> Answer:
     if options.threshold is not None:
         answer = answer.at_least(options.threshold)
     count = options.most
-    if count is None or count >= len(answer):
-        return answer
-    masks = None if answer.masks is None else answer.masks[:count]
-    boxes, scores, labels = answer.boxes[:count], answer.scores[:count], answer.labels[:count]
-    return replace(answer, boxes=boxes, scores=scores, labels=labels, masks=masks)
+    return answer if count is None else answer.take(np.arange(min(count, len(answer))))

@@ -36,6 +36,8 @@ class WholeParts:
     network: tuple[str, ...]
     """Outputs of the network that are taken."""
     outputs: tuple[str, ...]
+    prepared: bool = False
+    """`finish` takes `f_seen_pixels`, all that the network sees, too."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,6 @@ class WholeExport(ABC):
     """Share of the answers that must be the same."""
     images: ClassVar[int] = 64
     """Images on which answers are compared."""
-    measure: ClassVar[str]
-    """The number that is compared where there are labels."""
     any_size: ClassVar[bool] = True
     """The network inside takes images of any size."""
 
@@ -73,17 +73,25 @@ class WholeExport(ABC):
         """Return what the file tells of itself beside task, classes and labels."""
         return {}
 
+    def left_out(self, model: Any) -> tuple[str, ...]:
+        """List what whoever runs the file has to decide beyond its outputs."""
+        return ()
+
     def expected(self, model: Any, image: Image.Image) -> Any:
         """Return the model's answer to a decoded image, which the file is to give too."""
         return model.predict([image])[0]
+
+    def judged(self, model: Any, image: Image.Image) -> Any:
+        """Return the answer that is judged by labels, which may hold more."""
+        return self.expected(model, image)
 
     @abstractmethod
     def compare(self, expected: Any, found: Any) -> Agreement:
         """Compare two answers to an image."""
 
     @abstractmethod
-    def score(self, data: Any, samples: Sequence[Any], answers: Sequence[Any]) -> float:
-        """Return `measure` of the answers to labelled samples."""
+    def score(self, data: Any, samples: Sequence[Any], answers: Sequence[Any]) -> tuple[str, float]:
+        """Return the name and the value of what answers to labelled samples are judged by."""
 
 
 def ints(*values: int) -> str:
@@ -94,6 +102,12 @@ def ints(*values: int) -> str:
 def double(value: float) -> str:
     """Return a scalar constant of 64 bits."""
     return f"Constant<value = double {{{float(value)!r}}}>()"
+
+
+def doubles(values: Sequence[float]) -> str:
+    """Return a one-dimensional constant of 64 bits."""
+    told = ", ".join(repr(float(one)) for one in values)
+    return f"Constant<value = double[{len(values)}] {{{told}}}>()"
 
 
 def floats(values: Sequence[float], shape: str = "") -> str:

@@ -2,15 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
-
-from PIL import Image
 
 from nommer.models.classification import Classifier
 from nommer.models.exported_networks import OUTPUT
-from nommer.models.whole import OUTPUTS
+from nommer.models.whole import NONE_OF_THESE, OUTPUTS
 from nommer.predictions import Classification
+from nommer.tasks.classification.familiar_graph import unfamiliar
 from nommer.tasks.exporting import ImageSize
 from nommer.tasks.whole import (
     SIZES,
@@ -29,7 +27,6 @@ from nommer.tasks.whole import (
 class WholeClassification(WholeExport):
     """Probabilities of the classes, of any number of images of one size."""
 
-    measure = "top1"
     any_size = False
     images = 256
 
@@ -41,9 +38,13 @@ class WholeClassification(WholeExport):
             kind = "Sigmoid"
         temperatures = model.decisions.temperatures or (1.0,)
         offsets = model.decisions.offsets or (0.0,)
+        refuses = _refuses(model)
+        side = model.preprocessing.image_size
+        taken = f", float[batch, 3, {side}, {side}] f_seen_pixels" if refuses else ""
+        given = f", bool[batch] {NONE_OF_THESE}" if refuses else ""
         finish = f"""
-finish (float[batch, {classes}] f_{OUTPUT}, int64[2] f_image, int64[2] f_seen)
-    => (float[batch, {classes}] probabilities, int64[batch] class_ids)
+finish (float[batch, {classes}] f_{OUTPUT}, int64[2] f_image, int64[2] f_seen{taken})
+    => (float[batch, {classes}] probabilities, int64[batch] class_ids{given})
 {{
     f_temperatures = {floats(temperatures, f"[{len(temperatures)}]")}
     f_offsets = {floats(offsets, f"[{len(offsets)}]")}
@@ -51,31 +52,53 @@ finish (float[batch, {classes}] f_{OUTPUT}, int64[2] f_image, int64[2] f_seen)
     f_moved = Add(f_cooled, f_offsets)
     probabilities = {kind}(f_moved)
     class_ids = ArgMax<axis=-1, keepdims=0>(f_moved)
-}}
+{unfamiliar(model.decisions.familiarity, side) if refuses else ""}}}
 """
-        return WholeParts(prepare(model), finish, (OUTPUT,), OUTPUTS[model.task])
+        outputs = (*OUTPUTS[model.task], *([NONE_OF_THESE] if refuses else []))
+        return WholeParts(
+            prepare(model, pixels=refuses), finish, (OUTPUT,), outputs, prepared=refuses
+        )
 
-    def expected(self, model: Classifier, image: Image.Image) -> Any:
-        """Return the answer, also of an image that is unlike those that were learned."""
-        return model.predict([image], refuse=False)[0]
+    def describe(self, model: Classifier) -> dict[str, Any]:
+        """Return the thresholds where an image may have several classes."""
+        several = model.threshold is not None
+        found = model.decisions.thresholds(model.class_names, None) if several else ()
+        return {"class_thresholds": found}
+
+    def left_out(self, model: Classifier) -> tuple[str, ...]:
+        """List the comparison with thresholds, of a model that may answer several classes."""
+        if model.threshold is None:
+            return ()
+        return ("comparing probabilities with `class_thresholds`, or with `threshold` without",)
 
     def compare(self, expected: Classification, found: Classification) -> Agreement:
-        """Compare the classes that are answered, and all probabilities."""
+        """Compare the classes that are answered, or that none is, and all probabilities."""
         pairs = zip(expected.probabilities, found.probabilities, strict=True)
-        same = replace(expected, class_thresholds=()).chosen == found.chosen
+        same = expected.chosen == found.chosen
         return Agreement(int(same), 1, max(abs(one - other) for one, other in pairs))
 
-    def score(self, data: Any, samples: Sequence[Any], answers: Sequence[Classification]) -> float:
-        """Return the share of images whose answer is the true class, or are the true classes."""
+    def score(
+        self, data: Any, samples: Sequence[Any], answers: Sequence[Classification]
+    ) -> tuple[str, float]:
+        """Return the share of images whose answer is the true class, or are the true classes.
+
+        The most probable class is judged also where none is answered.
+        """
         rights = [
-            set(answer.chosen) == {answer.class_names[label] for label in sample.classes}
+            set(answer.chosen or (answer.name,) * (answer.threshold is None))
+            == {answer.class_names[label] for label in sample.classes}
             for sample, answer in zip(samples, answers, strict=True)
         ]
-        return sum(rights) / max(1, len(rights))
+        return "top1", sum(rights) / max(1, len(rights))
 
 
-def prepare(model: Classifier) -> str:
-    """Return `Preprocessing` as a graph."""
+def _refuses(model: Classifier) -> bool:
+    """Tell if an image may be answered by none of the classes, because it looks otherwise."""
+    return model.threshold is None and model.decisions.familiarity is not None
+
+
+def prepare(model: Classifier, *, pixels: bool) -> str:
+    """Return `Preprocessing` as a graph, with what it makes of the `pixels` a second time."""
     told = model.preprocessing
     side = told.image_size
     if told.crop_mode == "squash":
@@ -83,14 +106,16 @@ def prepare(model: Classifier) -> str:
     else:
         scaled = max(side, math.floor(side / (told.crop_pct or 1.0)))
         steps = _limit_aspect() + _scale(told, scaled) + _centre("p_scaled", "p_cropped")
+    given = f", float[batch, 3, {side}, {side}] p_seen_pixels" if pixels else ""
     return f"""
 prepare (uint8[batch, height, width, 3] images)
-    => (float[batch, 3, {side}, {side}] prepared, int64[2] p_image, int64[2] p_seen)
+    => (float[batch, 3, {side}, {side}] prepared, int64[2] p_image, int64[2] p_seen{given})
 {{
     p_zero = {ints(0)}
     p_two = {double(2)}
     p_axes = {ints(2, 3)}
     p_seen = {ints(side, side)}{SIZES}{steps}{normalise(told, "p_cropped", "prepared")}
+{"    p_seen_pixels = Identity(prepared)" if pixels else ""}
 }}
 """
 

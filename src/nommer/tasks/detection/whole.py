@@ -10,9 +10,10 @@ from torchvision.ops import box_iou
 
 from nommer.data.formats.detection import as_coco
 from nommer.errors import InputError
+from nommer.models.decisions import EDGE
 from nommer.models.detection import Detector
 from nommer.models.exported_networks import OBJECTS
-from nommer.models.whole import MASKS, OUTPUTS
+from nommer.models.whole import MASKS, OUTPUTS, THRESHOLDS
 from nommer.predictions import Detections, Failure
 from nommer.tasks.detection.exporting import SAME_PLACE
 from nommer.tasks.detection.graph import CELLS_OF_MASKS
@@ -22,6 +23,8 @@ from nommer.tasks.whole import (
     WholeExport,
     WholeParts,
     check_interpolation,
+    double,
+    doubles,
     floats,
     ints,
     prepare_whole,
@@ -32,7 +35,6 @@ class WholeDetection(WholeExport):
     """The objects in an image, one image at a time."""
 
     needed = 0.97
-    measure = "box_ap"
     images = 16
 
     def parts(self, model: Detector, size: ImageSize) -> WholeParts:
@@ -49,17 +51,20 @@ class WholeDetection(WholeExport):
         outputs = (*OUTPUTS["detection"], *([MASKS] if masks else []))
         network = (*OBJECTS, *([CELLS_OF_MASKS] if masks else []))
         cells = 2 * model.network.protocol.mask_cells
-        return WholeParts(prepare, _finish(cells if masks else 0, threshold), network, outputs)
+        finish = _finish(model, cells if masks else 0, threshold)
+        return WholeParts(prepare, finish, network, outputs)
 
     def describe(self, model: Detector) -> dict[str, Any]:
-        """Return the least score and the most objects that the file answers with."""
-        protocol = model.network.protocol
-        return {"least_score": protocol.threshold, "most": protocol.most}
+        """Return the least scores and the most objects that the file answers with."""
+        protocol, decisions = model.network.protocol, model.decisions
+        labels = range(len(model.class_names))
+        least = max(decisions.calibrated_score(protocol.threshold, label) for label in labels)
+        found = decisions.thresholds(model.class_names, None)
+        return {"least_score": least, "most": protocol.most, "class_thresholds": found}
 
-    def expected(self, model: Detector, image: Image.Image) -> Any:
-        """Return all objects with the network's scores: the file knows no decisions."""
-        size = (image.height, image.width)
-        found = model.detect(model.preprocessing(image), size=size)
+    def judged(self, model: Detector, image: Image.Image) -> Any:
+        """Return all objects, with scores as the network has them."""
+        found = model.find(image)
         return Failure("image", "the scores are NaN or infinite") if found is None else found
 
     def compare(self, expected: Detections, found: Detections) -> Agreement:
@@ -74,8 +79,13 @@ class WholeDetection(WholeExport):
         differences = np.abs(expected.scores - found.scores[at.numpy()])[same]
         return Agreement(int(same.sum()), count, float(differences.max(initial=0.0)))
 
-    def score(self, data: Any, samples: Sequence[Any], answers: Sequence[Detections]) -> float:
-        """Return the average precision of the boxes."""
+    def score(
+        self, data: Any, samples: Sequence[Any], answers: Sequence[Detections]
+    ) -> tuple[str, float]:
+        """Return the average precision of masks where there are any, else of boxes.
+
+        Calibration does not matter, for it changes no order in a class.
+        """
         from nommer.tasks.detection.matching import ImageAnswer  # noqa: PLC0415
         from nommer.tasks.detection.metrics import evaluate_detections  # noqa: PLC0415
 
@@ -84,18 +94,28 @@ class WholeDetection(WholeExport):
             for answer, sample in zip(answers, samples, strict=True)
         ]
         truth = as_coco(data, samples)
-        return evaluate_detections(judged, truth, masks=False, most=100).box_ap
+        masks = answers[0].masks is not None and all(
+            sample.objects.have_masks.all() for sample in samples
+        )
+        report = evaluate_detections(judged, truth, masks=masks, most=100)
+        if report.masks is None:
+            return "box_ap", report.box_ap
+        return "mask_ap", report.masks.numbers["ap"] or 0.0
 
 
-def _finish(cells: int, threshold: float) -> str:
-    """Return boxes at the size of the image; with `cells`, masks as large as it too."""
+def _finish(model: Detector, cells: int, threshold: float) -> str:
+    """Return boxes at the size of the image, as decided; with `cells`, masks as large as it too."""
     taken = f", float[n, {cells}, {cells}] f_{CELLS_OF_MASKS}" if cells else ""
-    given = f", uint8[n, height, width] {MASKS}" if cells else ""
+    given = f", uint8[found, height, width] {MASKS}" if cells else ""
+    classes = len(model.class_names)
+    least = model.decisions.thresholds(model.class_names, None) or (0.0,) * classes
     return f"""
 finish (float[n, 4] f_boxes, float[n] f_scores, int64[n] f_labels{taken},
-        int64[2] f_image, int64[2] f_seen)
-    => (float[n, 4] boxes, float[n] scores, int64[n] class_ids{given})
+        int64[2] f_image, int64[2] f_seen,
+        double[{classes}] {THRESHOLDS} = {{{", ".join(map(repr, map(float, least)))}}})
+    => (float[found, 4] boxes, float[found] scores, int64[found] class_ids{given})
 {{
+{_decide(model)}
     f_image_d = Cast<to=11>(f_image)
     f_seen_d = Cast<to=11>(f_seen)
     f_ratio = Div(f_image_d, f_seen_d)
@@ -103,22 +123,60 @@ finish (float[n, 4] f_boxes, float[n] f_scores, int64[n] f_labels{taken},
     f_ratios = Gather<axis=0>(f_ratio, f_order)
     f_seen_far = Gather<axis=0>(f_seen_d, f_order)
     f_image_far = Gather<axis=0>(f_image_d, f_order)
-    f_exact = Cast<to=11>(f_boxes)
+    f_chosen = Gather<axis=0>(f_boxes, f_kept)
+    f_exact = Cast<to=11>(f_chosen)
     f_inside = Min(f_exact, f_seen_far)
     f_moved = Mul(f_inside, f_ratios)
     f_own = Min(f_moved, f_image_far)
     boxes = Cast<to=1>(f_own)
-    scores = Identity(f_scores)
-    class_ids = Identity(f_labels)
 {_paste(cells, threshold) if cells else ""}}}
 """
+
+
+def _decide(model: Detector) -> str:
+    """Return `decided`: calibrated scores, from the thresholds of their classes on, best first."""
+    return f"""
+    f_exact_scores = Cast<to=11>(f_scores)
+{_calibrate(model) if model.decisions.temperatures else "    f_sure = Identity(f_exact_scores)"}
+    f_count = Shape(f_scores)
+    f_falling, f_by_score = TopK(f_sure, f_count)
+    f_classes = Gather<axis=0>(f_labels, f_by_score)
+    f_wanted = Gather<axis=0>({THRESHOLDS}, f_classes)
+    f_reached = GreaterOrEqual(f_falling, f_wanted)
+    f_kept = Compress<axis=0>(f_by_score, f_reached)
+    class_ids = Compress<axis=0>(f_classes, f_reached)
+    f_found = Compress<axis=0>(f_falling, f_reached)
+    scores = Cast<to=1>(f_found)"""
+
+
+def _calibrate(model: Detector) -> str:
+    """Return `Decisions.calibrated`, in 64 bits as there."""
+    found, classes = model.decisions, len(model.class_names)
+    temperatures = found.temperatures * (classes // len(found.temperatures))
+    offsets = (found.offsets or (0.0,)) * (classes // max(1, len(found.offsets)))
+    return f"""
+    f_edge = {double(EDGE)}
+    f_top = {double(1 - EDGE)}
+    f_all = {double(1)}
+    f_edged = Clip(f_exact_scores, f_edge, f_top)
+    f_against = Sub(f_all, f_edged)
+    f_odds = Div(f_edged, f_against)
+    f_logits = Log(f_odds)
+    f_temperatures = {doubles(temperatures)}
+    f_temperature = Gather<axis=0>(f_temperatures, f_labels)
+    f_cooled = Div(f_logits, f_temperature)
+    f_offsets = {doubles(offsets)}
+    f_offset = Gather<axis=0>(f_offsets, f_labels)
+    f_shifted = Add(f_cooled, f_offset)
+    f_sure = Sigmoid(f_shifted)"""
 
 
 def _paste(cells: int, threshold: float) -> str:
     """Return `paste_mask` of every object: its cells, interpolated along both axes.
 
     Bilinear interpolation with zeros around is a product with triangles on both sides; one object
-    is pasted after the other, so that no tensor of real numbers has all objects and pixels.
+    is pasted after the other, so that no tensor of real numbers has all objects and pixels. A
+    blank one stands behind them, for ONNX Runtime's Scan refuses to go over none.
     """
     return f"""
     f_zero = {ints(0)}
@@ -138,9 +196,14 @@ def _paste(cells: int, threshold: float) -> str:
     f_width_f = Cast<to=1>(f_width)
     f_height_s = Squeeze(f_height_f)
     f_width_s = Squeeze(f_width_f)
+    f_kept_cells = Gather<axis=0>(f_{CELLS_OF_MASKS}, f_kept)
+    f_blank = {floats([0] * cells**2, f"[1, {cells}, {cells}]")}
+    f_unit_box = {floats([0, 0, 1, 1], "[1, 4]")}
+    f_more_cells = Concat<axis=0>(f_kept_cells, f_blank)
+    f_more_boxes = Concat<axis=0>(boxes, f_unit_box)
     f_rows = Range(f_none, f_height_s, f_unit)
     f_columns = Range(f_none, f_width_s, f_unit)
-    {MASKS} = Scan<num_scan_inputs=2, body=paste (float[4] box, float[{cells}, {cells}] mask)
+    f_pasted = Scan<num_scan_inputs=2, body=paste (float[4] box, float[{cells}, {cells}] mask)
         => (uint8[height, width] pasted) {{
 {_triangles("y", "f_rows", "f_one", "f_two", "f_three", "f_four")}
 {_triangles("x", "f_columns", "f_zero", "f_one", "f_two", "f_three")}
@@ -149,7 +212,9 @@ def _paste(cells: int, threshold: float) -> str:
         shares = MatMul(down, x_turned)
         on = GreaterOrEqual(shares, f_least)
         pasted = Cast<to=2>(on)
-    }}>(boxes, f_{CELLS_OF_MASKS})
+    }}>(f_more_boxes, f_more_cells)
+    f_last = {ints(-1)}
+    {MASKS} = Slice(f_pasted, f_zero, f_last, f_zero)
 """
 
 

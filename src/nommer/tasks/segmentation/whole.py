@@ -28,14 +28,14 @@ from nommer.tasks.whole import (
 class WholeSegmentation(WholeExport):
     """The class of every pixel and its probability, of images that are seen whole."""
 
-    measure = "miou"
     images = 16
 
     def parts(self, model: Segmenter, size: ImageSize) -> WholeParts:
         """Return the resizing before the network, and the enlarging behind it."""
         check_interpolation(model.preprocessing)
         prepare = prepare_whole(model.preprocessing, size.smallest or size.usual)
-        finish = _finish(len(model.class_names), model.network.stride)
+        temperatures = model.decisions.temperatures or (1.0,)
+        finish = _finish(len(model.class_names), model.network.stride, temperatures)
         return WholeParts(prepare, finish, (CELLS,), OUTPUTS["segmentation"])
 
     def describe(self, model: Segmenter) -> dict[str, Any]:
@@ -47,7 +47,9 @@ class WholeSegmentation(WholeExport):
         same = int((expected.labels == found.labels).sum())
         return Agreement(same, expected.labels.size, 0.0)
 
-    def score(self, data: Any, samples: Sequence[Any], answers: Sequence[Segmentation]) -> float:
+    def score(
+        self, data: Any, samples: Sequence[Any], answers: Sequence[Segmentation]
+    ) -> tuple[str, float]:
         """Return the mean intersection over union."""
         from nommer.tasks.segmentation.metrics import SegmentationMetrics  # noqa: PLC0415
 
@@ -55,10 +57,10 @@ class WholeSegmentation(WholeExport):
         for sample, answer in zip(samples, answers, strict=True):
             truth = torch.from_numpy(np.asarray(read_mask(sample.mask, data.encoding)))
             metrics.update(torch.from_numpy(answer.labels), truth, torch.zeros(1))
-        return metrics.compute().miou
+        return "miou", metrics.compute().miou
 
 
-def _finish(classes: int, stride: int) -> str:
+def _finish(classes: int, stride: int, temperatures: Sequence[float]) -> str:
     return f"""
 finish (float[batch, {classes}, r, c] f_{CELLS}, int64[2] f_image, int64[2] f_seen)
     => (uint8[batch, height, width] class_ids, float[batch, height, width] probabilities)
@@ -87,7 +89,9 @@ finish (float[batch, {classes}, r, c] f_{CELLS}, int64[2] f_image, int64[2] f_se
 {_enlarge("f_own", 3, "f_wide")}{_enlarge("f_wide", 2, "f_scores")}
     f_ids = ArgMax<axis=1, keepdims=0>(f_scores)
     class_ids = Cast<to=2>(f_ids)
-    f_shares = Softmax<axis=1>(f_scores)
+    f_temperatures = {floats(temperatures, f"[1, {len(temperatures)}, 1, 1]")}
+    f_cooled = Div(f_scores, f_temperatures)
+    f_shares = Softmax<axis=1>(f_cooled)
     probabilities = ReduceMax<keepdims=0>(f_shares, f_one)
 }}
 """

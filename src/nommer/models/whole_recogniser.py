@@ -1,0 +1,117 @@
+"""A whole file in the place of a model for `nommer predict`: it prepares and decides by itself."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from nommer.data.sources import ImageSource, source_name
+from nommer.errors import InputError
+from nommer.models.decisions import Decisions, Threshold, in_words
+from nommer.models.exported import OnnxRuntime
+from nommer.models.exported_networks import ExportedNetwork
+from nommer.models.recogniser import Recogniser, open_source, picture_of
+from nommer.models.whole import WholeFile
+from nommer.predictions import Classification, Detections, Failure, Segmentation, with_picture
+from nommer.settings.inference import Inference
+from nommer.settings.pixel_range import Reading
+
+Answer = Classification | Detections | Segmentation | Failure
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """The preparation that a whole file leaves to others."""
+
+    reading: Reading
+
+
+class WholeNetwork(ExportedNetwork):
+    """The network inside a whole file: it tells of itself, and cannot be asked alone."""
+
+    def __init__(self, file: WholeFile) -> None:
+        told = file.description
+        description = {"class_names": told.class_names, "precision": told.precision}
+        super().__init__(OnnxRuntime(file.session), description, file.path)
+        self.has_masks = file.has_masks
+
+
+class WholeRecogniser(Recogniser):
+    """A whole file that answers streams of images as the model does that it was made from."""
+
+    def __init__(self, file: WholeFile) -> None:
+        told = file.description
+        preparation: Any = Decoding(told.reading)
+        super().__init__(
+            WholeNetwork(file), class_names=told.class_names, preprocessing=preparation
+        )
+        self.file, self.threshold = file, told.threshold
+        self.colours, self.category_ids = told.colours, told.category_ids
+        self.class_ids = told.class_ids
+        self.decisions = Decisions(class_thresholds=told.class_thresholds)
+
+    @property
+    def task(self) -> str:
+        """The task that the file is for."""
+        return self.file.description.task
+
+    def answers_how(self, threshold: Threshold = None, *, refuse: bool = True) -> str:
+        """Return in words from which score on something is answered; nothing where none is set."""
+        least = self.decisions.thresholds(self.class_names, threshold)
+        return f"threshold {in_words(least, self.class_names)}" if least else ""
+
+    def predict_stream(
+        self,
+        sources: Iterable[ImageSource],
+        *,
+        threshold: Threshold = None,
+        most: int | None = None,
+        inference: Inference = Inference(),
+        batch_size: int = 1,
+        refuse: bool = True,
+    ) -> Iterator[Answer]:
+        """Yield the answers to images, one after the other; see `predict_stream` of the models.
+
+        Raises:
+            InputError: what was decided when the file was written.
+        """
+        if inference != Inference():
+            raise InputError(
+                f"{self.file.path}: sees images as it was exported to; leave --inference out, or "
+                "give the model that it was made from"
+            )
+        asked = threshold.values() if isinstance(threshold, Mapping) else (threshold,)
+        for value in asked:
+            number = float(value) if isinstance(value, float | int) else None
+            self.file.check_limits(threshold=number, most=most)
+        least = None
+        if threshold is not None:
+            least = self.decisions.thresholds(self.class_names, threshold)
+        reading = self.preprocessing.reading
+        for source in sources:
+            name, image = source_name(source), open_source(source, reading)
+            if isinstance(image, Failure):
+                yield image
+                continue
+            of_objects = least if self.task == "detection" else None
+            (found,) = self.file.answer([(name, image)], threshold=of_objects)
+            if isinstance(found, Failure):
+                yield found
+                continue
+            limited = _limited(found, least, most, refuse=refuse)
+            yield with_picture(limited, picture_of(source, image, reading))
+
+
+def _limited(found: Any, least: tuple[float, ...] | None, most: int | None, *, refuse: bool) -> Any:
+    """Return an answer by the options of a prediction."""
+    if isinstance(found, Detections) and most is not None:
+        return found.take(np.arange(min(most, len(found))))
+    if not isinstance(found, Classification):
+        return found
+    if not refuse:
+        found = replace(found, none_of_these=None)
+    if not least:
+        return found
+    different = least if len(set(least)) > 1 else ()
+    return replace(found, threshold=least[0], class_thresholds=different)
