@@ -5,6 +5,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
 
 from nommer.data.sources import ImageSource, source_name
 from nommer.errors import InputError
@@ -22,9 +25,25 @@ Answer = Classification | Detections | Segmentation | Failure
 
 @dataclass(frozen=True)
 class Decoding:
-    """The preparation that a whole file leaves to others."""
+    """The preparation that a whole file leaves to others: pixels stay as they are."""
 
     reading: Reading
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """Return an RGB image as float32 (3, H, W), from 0 to 1."""
+        return self.normalise(image)
+
+    def normalise(self, image: Image.Image) -> Tensor:
+        """Return an RGB image as float32 (3, H, W), from 0 to 1."""
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1) / 255
+
+    def denormalise(self, pixels: Any) -> Any:
+        """Return the pixels."""
+        return pixels
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return how files become RGB, as plain values."""
+        return {"background": list(self.reading.background), "range": self.reading.range}
 
 
 class WholeNetwork(ExportedNetwork):
@@ -42,9 +61,10 @@ class WholeRecogniser(Recogniser):
 
     def __init__(self, file: WholeFile) -> None:
         told = file.description
-        preparation: Any = Decoding(told.reading)
         super().__init__(
-            WholeNetwork(file), class_names=told.class_names, preprocessing=preparation
+            WholeNetwork(file),
+            class_names=told.class_names,
+            preprocessing=Decoding(told.reading),
         )
         self.file, self.threshold = file, told.threshold
         self.colours, self.category_ids = told.colours, told.category_ids

@@ -38,7 +38,8 @@ class WholeClassification(WholeExport):
             kind = "Sigmoid"
         temperatures = model.decisions.temperatures or (1.0,)
         offsets = model.decisions.offsets or (0.0,)
-        refuses = _refuses(model)
+        familiarity = model.decisions.familiarity if model.threshold is None else None
+        refuses = familiarity is not None
         side = model.preprocessing.image_size
         taken = f", float[batch, 3, {side}, {side}] f_seen_pixels" if refuses else ""
         given = f", bool[batch] {NONE_OF_THESE}" if refuses else ""
@@ -52,7 +53,7 @@ finish (float[batch, {classes}] f_{OUTPUT}, int64[2] f_image, int64[2] f_seen{ta
     f_moved = Add(f_cooled, f_offsets)
     probabilities = {kind}(f_moved)
     class_ids = ArgMax<axis=-1, keepdims=0>(f_moved)
-{unfamiliar(model.decisions.familiarity, side) if refuses else ""}}}
+{unfamiliar(familiarity, side) if familiarity is not None else ""}}}
 """
         outputs = (*OUTPUTS[model.task], *([NONE_OF_THESE] if refuses else []))
         return WholeParts(
@@ -90,11 +91,6 @@ finish (float[batch, {classes}] f_{OUTPUT}, int64[2] f_image, int64[2] f_seen{ta
             for sample, answer in zip(samples, answers, strict=True)
         ]
         return "top1", sum(rights) / max(1, len(rights))
-
-
-def _refuses(model: Classifier) -> bool:
-    """Tell if an image may be answered by none of the classes, because it looks otherwise."""
-    return model.threshold is None and model.decisions.familiarity is not None
 
 
 def prepare(model: Classifier, *, pixels: bool) -> str:
