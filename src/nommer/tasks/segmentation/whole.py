@@ -75,7 +75,6 @@ finish (float[batch, {classes}, r, c] f_{CELLS}, int64[2] f_image, int64[2] f_se
     f_zero = {ints(0)}
     f_one = {ints(1)}
     f_two = {ints(2)}
-    f_unit = {floats([1])}
     f_half = {double(0.5)}
     f_none = {double(0)}
     f_whole = {double(1)}
