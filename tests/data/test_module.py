@@ -10,7 +10,7 @@ import torch
 
 from nommer.data.formats.masks import read_mask_folders
 from nommer.data.joint_transforms import DensePreprocessing
-from nommer.data.loader import _explain, check_loading_workers
+from nommer.data.loader import _explain, check_loading_workers, dead_workers_told
 from nommer.data.module import Loading
 from nommer.data.segmentation import SegmentationData
 from nommer.errors import InputError
@@ -106,3 +106,12 @@ def test_too_few_open_files_for_workers_are_told_before_they_hang(monkeypatch):
 def test_what_ails_workers_is_told(error, reason):
     told = _explain(error)
     assert (told is None) if reason is None else reason in told
+
+
+def test_a_killed_worker_is_told_wherever_its_error_comes_out():
+    """PyTorch raises it from the handler of a signal, in whatever line runs just then."""
+    told = "a worker that loads images was ended by the system, most likely for want of memory"
+    with pytest.raises(InputError, match=told), dead_workers_told():
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+    with pytest.raises(RuntimeError, match="another"), dead_workers_told():
+        raise RuntimeError("another")

@@ -8,6 +8,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from errno import ENOSPC
 from multiprocessing import get_start_method
 from traceback import walk_tb
@@ -89,6 +90,23 @@ class LateLoader(DataLoader[B]):
             if self.num_workers and (reason := _explain(error)):
                 raise InputError(reason) from error
             raise
+
+
+@contextmanager
+def dead_workers_told() -> Iterator[None]:
+    """Say in one sentence that a worker was killed, wherever the news of it arrives.
+
+    PyTorch raises its error from the handler of a signal, so it may come out of any line.
+
+    Raises:
+        InputError: a worker of a loader was ended.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" in str(error) and (reason := _explain(error)):
+            raise InputError(reason) from error
+        raise
 
 
 def _lay_to_rest(error: BaseException) -> None:

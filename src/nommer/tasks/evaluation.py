@@ -8,6 +8,7 @@ from typing import Any
 import lightning as L
 
 from nommer.acceleration.compile import exact_float32
+from nommer.data.loader import dead_workers_told
 from nommer.data.module import ImageData
 from nommer.distributed.interruption import interruptible
 from nommer.distributed.launch import acting_as
@@ -47,7 +48,7 @@ def evaluate(
         enable_progress_bar=False,
         callbacks=list(callbacks),
     )
-    with acting_as(0), interruptible(trainer), exact_float32():
+    with acting_as(0), interruptible(trainer), exact_float32(), dead_workers_told():
         trainer.validate(module, datamodule=data, verbose=False)
     if module.report is None:
         raise RuntimeError("validation ended without a report")

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import cast
 
 from nommer.acceleration.compile import exact_float32, sound_attention
+from nommer.data.loader import dead_workers_told
 from nommer.distributed.devices import parse_device
 from nommer.distributed.interruption import StopSignals, interruptible
 from nommer.distributed.launch import acting_as, find_launch
@@ -85,7 +86,7 @@ def fit(
     if settings.resume:
         notice(prepared.describe_resumption())
     accelerator, _ = parse_device(settings.device, settings.devices)
-    with rendezvous.group(accelerator, check):
+    with rendezvous.group(accelerator, check), dead_workers_told():
         trainer = callbacks.trainer(launch)
         with callbacks.limit.observed(), interruptible(trainer), exact_float32(), sound_attention():
             trainer.fit(module, datamodule=batches, ckpt_path=prepared.checkpoint)

@@ -309,3 +309,18 @@ def test_what_lies_beside_the_splits_is_listed(write_classes, tmp_path):
     assert [(issue.file, issue.what, issue.done) for issue in issues] == [
         (str(tmp_path / "green"), "lies beside the split folders", "left out")
     ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "file,sp\na.png,train\n",
+        "fil,split\na.png,train\n",
+        "file,split\na.png,trein\n",
+        'file,split\n"a\n',
+    ],
+)
+def test_a_damaged_list_of_splits_is_refused(tmp_path, text):
+    (tmp_path / "split.csv").write_text(text)
+    with pytest.raises(InputError, match=r"split\.csv: is damaged in line 2"):
+        read_split(tmp_path, tmp_path / "split.csv")

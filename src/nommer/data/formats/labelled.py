@@ -227,12 +227,21 @@ def content_of(*parts: str | bytes | None) -> str:
 
 
 def read_split(root: Path, listed: Path) -> dict[Split, set[Path]]:
-    """The files of each split that `split_as_csv` wrote, as paths under `root`."""
+    """The files of each split that `split_as_csv` wrote, as paths under `root`.
+
+    Raises:
+        InputError: a line without a file, or with another split.
+    """
     splits: dict[Split, set[Path]] = defaultdict(set)
     with listed.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
-        for row in csv.DictReader(stream):
-            file = base_of(root) / of_cell(row["file"])
-            splits[row["split"]].add(file)  # type: ignore[index]  # one of Split, as written
+        try:
+            for number, row in enumerate(csv.DictReader(stream), start=2):
+                split, file = row.get("split"), row.get("file")
+                if split not in SPLIT_FOLDERS or not file:
+                    raise InputError(f"{listed}: is damaged in line {number}: expected file, split")
+                splits[split].add(base_of(root) / of_cell(file))
+        except csv.Error as error:
+            raise InputError(f"{listed}: is damaged: {error}") from error
     return splits
 
 
