@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from nommer.quickstart import DemoResult
     from nommer.studies.explaining import ExplanationResult
     from nommer.training.conclusion import TrainingResult
+    from nommer.training.folds import FoldsResult
     from nommer.training.replay import ReplayResult
 
 __all__ = [
@@ -74,15 +75,17 @@ def check(settings: CheckSettings) -> "CheckResult":
 
 
 @verb(TrainCall, needs=("train",))
-def train(call: TrainCall) -> "TrainingResult":
+def train(call: TrainCall) -> "TrainingResult | FoldsResult":
     """Train on labelled images.
 
     The labels say what is learned: classes of images or of pixels, or objects. The result has the
     run folder, the evaluation of the best epoch, and its model.
     """
+    from nommer.training.folds import train_folds
     from nommer.training.train import train_model
 
-    return train_model(call.settings(), call.own_parts())
+    settings, own = call.settings(), call.own_parts()
+    return train_folds(settings, own) if settings.several_runs else train_model(settings, own)
 
 
 @verb(PretrainSettings, needs=("train",))

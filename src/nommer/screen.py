@@ -10,7 +10,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from nommer.predictions import Failure
-from nommer.screen_tables import show_calibration, shown, summary_table
+from nommer.screen_tables import show_calibration, show_folds, shown, summary_table
 
 if TYPE_CHECKING:
     from nommer.benchmarking.results import BenchmarkResult
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from nommer.studies.explaining import ExplanationResult
     from nommer.studies.study import StudyResult
     from nommer.training.conclusion import TrainingResult
+    from nommer.training.folds import FoldsResult
     from nommer.training.replay import ReplayResult
 
 SOME_FAILED = 1
@@ -56,8 +57,12 @@ def show_check(result: "CheckResult", console: Console) -> int:
     return result.code
 
 
-def show_training(result: "TrainingResult", console: Console) -> int:
-    """Print the evaluation of the best epoch and where everything is."""
+def show_training(result: "TrainingResult | FoldsResult", console: Console) -> int:
+    """Print the evaluation of the best epoch, or all folds, and where everything is."""
+    from nommer.training.folds import FoldsResult
+
+    if isinstance(result, FoldsResult):
+        return show_folds(result, console)
     if result.rank > 0:
         return 0
     title = f"validation, best epoch {result.epoch}"

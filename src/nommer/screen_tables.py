@@ -1,10 +1,13 @@
 """What the screens of several verbs have in common: tables of numbers, with their intervals."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from nommer.training.folds import FoldsResult
 
 
 def show_calibration(decided: Mapping[str, Any], console: Console) -> None:
@@ -23,6 +26,27 @@ def show_calibration(decided: Mapping[str, Any], console: Console) -> None:
     console.print(f"probabilities of {told['count']:,} {told['of']}, calibrated: {said}")
     if "refused" in told:
         console.print(f"none of these: {told['refused']:.1%} of the images")
+
+
+def show_folds(result: "FoldsResult", console: Console) -> int:
+    """Print mean and spread over the folds, and where everything is."""
+    if result.rank > 0:
+        return 0
+    columns = ("number", "mean", "spread", "least", "largest")
+    table = Table(*columns, title=f"{len(result.folds)} folds")
+    for row in result.numbers:
+        table.add_row(row["number"].replace("_", " "), *(shown(row[c]) for c in columns[1:]))
+    console.print(table)
+    wrong = sum(bool(doubt.wrong) for doubt in result.doubts)
+    if wrong:
+        console.print(f"labels that are probably wrong: about {wrong:,} of {len(result.doubts):,}")
+    pages = ", doubtful_labels.html, doubtful_labels.csv" if result.doubts else ""
+    console.print(f"folds.csv, out_of_fold.csv, out_of_fold.json{pages} in {result.out}")
+    console.print(
+        f"a model per fold, {result.folds[0].out / 'model'} and so on; for one that learned from "
+        "all images train without --folds"
+    )
+    return 0
 
 
 def summary_table(

@@ -66,9 +66,11 @@ def test_gives_the_numbers_that_training_ended_with(run, trained, tmp_path):
         "per_class.csv",
         "predictions.csv",
         "result.json",
+        "risk_coverage.png",
         "val_predictions.jpg",
     }
-    for name in ("confusion_matrix.png", "calibration.png", "val_predictions.jpg"):
+    pictures = "confusion_matrix.png calibration.png risk_coverage.png val_predictions.jpg"
+    for name in pictures.split():
         with Image.open(tmp_path / "out" / name) as picture:
             assert min(picture.size) > 200
 

@@ -15,11 +15,12 @@ from nommer.errors import InputError
 from nommer.settings.augmentation import Augmentation
 from nommer.settings.classification import ClassificationOptions
 from nommer.settings.detection import DetectionOptions
+from nommer.settings.durations import parse_duration
 from nommer.settings.network import NetworkOptions
 from nommer.settings.optim import Optim
 from nommer.settings.pixels import PixelOptions
 from nommer.settings.segmentation import SegmentationOptions
-from nommer.settings.train import TrainSettings, parse_duration
+from nommer.settings.train import TrainSettings
 from nommer.settings.train_defaults import default_crop, default_image_size
 from nommer.tasks.data import Found
 from nommer.tasks.networks import network_config, resolve_network

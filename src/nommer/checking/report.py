@@ -10,13 +10,14 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from nommer.checking.figures import class_figure, grid
+from nommer.checking.figures import class_figure
 from nommer.data.audit import ImageReport
 from nommer.data.findings import by_kind
 from nommer.data.formats.labelled import Issue, LabelledImages
 from nommer.data.images import ImageError, decode
 from nommer.report import Page
 from nommer.tasks.checking import Facts, TaskCheck
+from nommer.tasks.grid import grid
 from nommer.tasks.task import Task
 
 _SHOWN = 20

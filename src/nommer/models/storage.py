@@ -136,6 +136,8 @@ def read_model(path: str | Path) -> Model:
         if (path / "config.yaml").is_file()
         else "holds no model"
     )
+    if (path / "fold-0").is_dir():
+        found = "holds folds, each with a model of its own: give one, such as fold-0 in it"
     if not path.exists():
         found = "does not exist"
     names = ", ".join(entry.name for entry in entries())

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -122,11 +123,7 @@ class RunFolder:
             InputError: the settings that differ, each with both values; or the files that do.
         """
         started = self.settings() or settings
-        if started.command != settings.command:
-            raise InputError(
-                f"{self.path}: is a run of nommer {started.command}; go on with it by "
-                f"{self.resume_command}"
-            )
+        self._check_command(started, settings)
         before = self._read(self.split) or ""
         changes = changed_files(before, split)
         if changes:
@@ -135,7 +132,28 @@ class RunFolder:
                 f"{self.path}: cannot resume, the data has changed: {shown}; start a new run"
             )
         self._check_classes(classes)
-        free = _FREE_ON_RESUME | (_OF_DATA if tell_contents(before, split) else set())
+        self.check_settings(settings, also_free=_OF_DATA if tell_contents(before, split) else set())
+
+    def _check_command(self, started: TrainSettings, settings: TrainSettings) -> None:
+        if started.command != settings.command:
+            raise InputError(
+                f"{self.path}: is a run of nommer {started.command}; go on with it by "
+                f"{self.resume_command}"
+            )
+
+    def check_settings(
+        self, settings: TrainSettings, *, also_free: AbstractSet[str] = frozenset()
+    ) -> None:
+        """Refuse to go on with other settings than the run was started with.
+
+        Args:
+            settings: now.
+            also_free: more names of settings that may differ.
+
+        Raises:
+            InputError: the settings that differ, each with both values.
+        """
+        started, free = self.settings() or settings, _FREE_ON_RESUME | also_free
         fixed = {name: value for name, value in plain(settings).items() if name not in free}
         differing = list(changed_settings(plain(started), fixed))
         if settings.epochs < started.epochs:

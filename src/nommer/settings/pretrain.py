@@ -63,6 +63,8 @@ class PretrainSettings(TrainSettings):
     compile: ClassVar[bool] = False  # type: ignore[misc]
     freeze: ClassVar[int] = 0  # type: ignore[misc]
     reinit_head: ClassVar[bool] = False  # type: ignore[misc]
+    folds: ClassVar[None] = None  # type: ignore[misc]
+    fold: ClassVar[None] = None  # type: ignore[misc]
     labels: ClassVar[LabelOptions] = LabelOptions()  # type: ignore[misc]
     classification: ClassVar[ClassificationOptions] = ClassificationOptions()  # type: ignore[misc]
     segmentation: ClassVar[SegmentationOptions] = SegmentationOptions()  # type: ignore[misc]

@@ -1,6 +1,5 @@
 """Everything that `nommer train` is told."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
@@ -12,6 +11,8 @@ from nommer.settings.choices import CacheKind, LoggerName, OnBadSample, Precisio
 from nommer.settings.classification import ClassificationOptions
 from nommer.settings.detection import DetectionOptions
 from nommer.settings.distillation import DistillationOptions
+from nommer.settings.durations import parse_duration
+from nommer.settings.folds import check_folds
 from nommer.settings.labels import LabelOptions
 from nommer.settings.network import PEER, NetworkOptions, check_model
 from nommer.settings.optim import Optim
@@ -28,9 +29,6 @@ OWN_DATA = Path("(own datasets)")
 
 LAST_STAGE = 4
 
-_UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
-"""Seconds of the units of a duration."""
-
 _CROPPING = ("crop_pct", "crop_mode")
 """Options of `pixels` that are for tasks which crop."""
 
@@ -45,7 +43,7 @@ class TrainSettings(Settings):
 
     rare: ClassVar[frozenset[str]] = frozenset(
         {"epoch_steps", "nodes", "sync_norms", "accumulate", "checkpoint_minutes", "min_delta"}
-        | {"on_bad_sample"}
+        | {"on_bad_sample", "folds", "fold"}
     )
     """Options that the first screen of the help leaves out."""
     named: ClassVar[bool] = True
@@ -139,6 +137,12 @@ class TrainSettings(Settings):
     MLFLOW_TRACKING_URI."""
     val_fraction: float = 0.2
     """Share of each class held back where the data has no val folder."""
+    folds: int | None = None
+    """Train so many times, each with another part of the training images held back.
+    The runs are fold-0, fold-1, ... in --out; there mean and spread, the answers to the images
+    held back, and labels that are probably wrong. A val folder of the data is not looked at."""
+    fold: int | None = None
+    """Only this one of --folds, counted from 0, as a run of its own."""
     on_bad_sample: OnBadSample = "auto"
     """Treatment of images that cannot be read.
     error refuses any, skip leaves out and lists them, auto leaves out and lists at most 1 %."""
@@ -203,10 +207,16 @@ class TrainSettings(Settings):
         check_model(self.model)
         self._check_teacher()
         self._check_stopping()
+        check_folds(self.folds, self.fold, self.time_limit)
         if self.freeze != "backbone" and not 0 <= self.freeze <= LAST_STAGE:
             raise InputError(
                 f"--freeze must be from 0 to {LAST_STAGE}, or backbone, got {self.freeze}"
             )
+
+    @property
+    def several_runs(self) -> bool:
+        """Every fold is to be trained."""
+        return self.folds is not None and self.fold is None
 
     def _check_teacher(self) -> None:
         if self.teacher is None:
@@ -282,18 +292,3 @@ class TrainSettings(Settings):
     def normalisation(self) -> dict[str, Any]:
         """The options of `pixels` for a task that sees whole images, once they are resolved."""
         return {name: value for name, value in vars(self.pixels).items() if name not in _CROPPING}
-
-
-def parse_duration(text: str) -> float:
-    """Return the seconds of a duration such as "90s", "30m", "8h" or "1d12h30m".
-
-    Raises:
-        InputError: it is none, or nothing.
-    """
-    parts = re.findall(r"(\d+(?:\.\d+)?)([dhms])", text)
-    seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
-    if "".join(number + unit for number, unit in parts) != text or not seconds:
-        raise InputError(
-            f"--time-limit {text!r} is no duration; give one such as 90s, 30m, 8h or 1d12h"
-        )
-    return seconds

@@ -1,7 +1,7 @@
 """A task's data: reading, auditing and batching labelled images."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,6 +65,13 @@ class TaskData(ABC):
     @abstractmethod
     def split(self, data: Any, *, fraction: float, seed: int) -> Data:
         """Hold back a fraction of data without a split of its own as "val"."""
+
+    def classes_in(self, sample: Any) -> Collection[int]:
+        """Return the classes of a sample, by which folds are made alike.
+
+        None where only a look at every pixel would tell them.
+        """
+        return ()
 
     @abstractmethod
     def inspect(self, data: Any) -> list[Any]:

@@ -10,6 +10,7 @@ from nommer.data.sources import ImageSource
 from nommer.errors import InputError
 from nommer.predictions import Failure
 from nommer.progress import track
+from nommer.tasks.doubts import Doubt, doubts_of_images
 from nommer.tasks.labels import LabelWriter
 
 if TYPE_CHECKING:
@@ -56,6 +57,25 @@ class TaskResults(ABC):
         facts: Mapping[str, Any],
     ) -> None:
         """Write tables and plots of an evaluation over `data` into `out`."""
+
+    def held_out(self, evaluation: "Evaluation", model: Any) -> list[dict[str, Any]]:
+        """Return an answer to each image that a fold held back, as plain values.
+
+        Each has its `file`; what else, `doubts` of all folds together must make do with.
+        """
+        return [{"file": str(sample.path)} for sample in evaluation.samples]
+
+    def doubts(self, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[Doubt]:
+        """Return how well the label of each image fits its answer, the worst first.
+
+        Args:
+            rows: what `held_out` returned in every fold.
+            names: of the classes.
+
+        Raises:
+            InputError: the package that estimates it is not installed.
+        """
+        return doubts_of_images(rows)
 
     @abstractmethod
     def save_training_batch(self, data: Any, model: Any, path: Path) -> None:

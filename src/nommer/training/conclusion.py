@@ -18,6 +18,7 @@ from nommer.tasks.deciding import find_decisions, save_decided
 from nommer.tasks.evaluation import Evaluation, evaluate
 from nommer.tasks.module import Report, TaskModule
 from nommer.tasks.resolve import loading_of
+from nommer.training.fold import save_fold
 from nommer.training.last_checkpoint import read_progress
 from nommer.training.preparation import Prepared
 
@@ -77,6 +78,8 @@ def conclude(prepared: Prepared, module: TaskModule) -> Best:
     facts = {"epoch": epoch, "data": str(settings.data), "split": "val"}
     with torch.compiler.set_stance("force_eager"):  # also one whose blocks were compiled to train
         decided = save_decided(task, evaluation, model, held_back, run.path, facts=facts)
+    if settings.fold is not None:
+        save_fold(task, decided.evaluation, model, prepared.settings, epoch)
     score = f"{module.measure_name} {getattr(report, module.measure):.2%}"
     notice(f"best epoch {epoch}: {score} on {report.images} validation images")
     if said := model.decisions.in_words(model.class_names):

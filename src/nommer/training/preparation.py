@@ -7,6 +7,7 @@ from typing import Any
 from nommer.acceleration.compile import check_compiler
 from nommer.acceleration.training import accelerate
 from nommer.data.findings import find_leaks, notice_issues
+from nommer.data.folds import hold_back_fold
 from nommer.data.formats.labelled import split_as_csv
 from nommer.data.formats.own_datasets import read_datasets
 from nommer.data.formats.source import Source
@@ -176,7 +177,11 @@ def audit_data(task: Task, settings: TrainSettings, data: Data) -> Found:
     )
     found = task.data.audit(data, how)
     data = found.data
-    if "val" not in data.splits:
+    if settings.folds is not None and settings.fold is not None:
+        classes = {s.path: task.data.classes_in(s) for s in data.splits["train"]}
+        which: Any = {"folds": settings.folds, "fold": settings.fold, "seed": settings.seed}
+        data = hold_back_fold(data, classes, found.digests, **which)
+    elif "val" not in data.splits:
         data = task.data.split(data, fraction=settings.val_fraction, seed=settings.seed)
     leaks = find_leaks(data, found.digests)
     if leaks:

@@ -10,7 +10,7 @@ import lightning as L
 
 from nommer.distributed.interruption import StopSignals, TimeUp
 from nommer.progress import notice
-from nommer.settings.train import parse_duration
+from nommer.settings.durations import parse_duration
 
 
 class TimeLimit(L.Callback):

@@ -1,5 +1,6 @@
 """Classification: labelled images in whatever format, as batches."""
 
+from collections.abc import Collection
 from typing import Any
 
 from nommer.data.audit import audit, read_images
@@ -27,6 +28,10 @@ class ClassificationSource(TaskData):
     def split(self, data: Any, *, fraction: float, seed: int) -> Data:
         """Hold back a fraction of every class."""
         return split_stratified(data, fraction=fraction, seed=seed)
+
+    def classes_in(self, sample: Any) -> Collection[int]:
+        """Return its classes."""
+        return tuple(sample.classes)
 
     def inspect(self, data: Any) -> list[Any]:
         """Read every image whole."""

@@ -16,6 +16,7 @@ from nommer.models.classification import Classifier
 from nommer.predictions import Classification, Failure
 from nommer.settings.pixel_range import Reading
 from nommer.tasks.classification.labels import FolderLabels
+from nommer.tasks.doubts import Doubt, doubts_of_classes
 from nommer.tasks.labels import LabelWriter
 from nommer.tasks.names import UniqueNames
 from nommer.tasks.results import TaskResults, answered
@@ -56,6 +57,17 @@ class ClassificationResults(TaskResults):
         write_csv(out / "predictions.csv", prediction_rows(evaluation, names))
         plot_confusion(report.confusion, names, out / "confusion_matrix.png")
         plot_grid(prediction_pictures(evaluation, model), out / "val_predictions.jpg")
+
+    def held_out(self, evaluation: "Evaluation", model: Classifier) -> list[dict[str, Any]]:
+        """Return file, true class and calibrated probabilities of each image."""
+        rows = prediction_rows(evaluation, model.class_names)
+        for row, answer in zip(rows, evaluation.answers, strict=True):
+            row["probabilities"] = answer.tolist()
+        return rows
+
+    def doubts(self, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[Doubt]:
+        """Return the images by how well their class fits, the worst first."""
+        return doubts_of_classes(rows, names)
 
     def save_training_batch(
         self, data: "ClassificationData", model: Classifier, path: Path

@@ -1,6 +1,6 @@
 """Detection: images and the objects in them, as batches of images of different sizes."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -31,6 +31,10 @@ class DetectionSource(TaskData):
     def split(self, data: Any, *, fraction: float, seed: int) -> Data:
         """Hold back a fraction of the images."""
         return split_randomly(data, fraction=fraction, seed=seed)
+
+    def classes_in(self, sample: Any) -> Collection[int]:
+        """Return the classes of its objects."""
+        return set(sample.objects.labels.tolist())
 
     def inspect(self, data: Any) -> list[Any]:
         """Read every image whole."""

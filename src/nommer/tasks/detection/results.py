@@ -20,6 +20,7 @@ from nommer.predictions import Detections, Failure
 from nommer.tasks.detection.answers import save_detections
 from nommer.tasks.detection.labels import CocoLabels, VocLabels, YoloLabels
 from nommer.tasks.detection.matching import match
+from nommer.tasks.doubts import quality_of_objects
 from nommer.tasks.labels import LabelWriter
 from nommer.tasks.results import TaskResults, answered
 
@@ -71,6 +72,29 @@ class DetectionResults(TaskResults):
         plot_confusion(report.confusion, with_background, out / "confusion_matrix.png")
         pictures = prediction_pictures(evaluation, rows, model, threshold)
         plot_rows(pictures, out / "val_predictions.jpg")
+
+    def held_out(self, evaluation: "Evaluation", model: Detector) -> list[dict[str, Any]]:
+        """Return a row per image, and how well its objects fit the answer."""
+        threshold = model.decisions.threshold or 0.5
+        answers, classes = evaluation.answers, range(len(model.class_names))
+        labelled = [
+            {"bboxes": one.true_boxes.numpy(), "labels": one.true_labels.numpy()} for one in answers
+        ]
+        boxes = [torch.cat([one.boxes, one.scores[:, None]], 1).numpy() for one in answers]
+        per_class = [
+            [found[(one.labels == label).numpy()] for label in classes]
+            for one, found in zip(answers, boxes, strict=True)
+        ]
+        rows = []
+        told = zip(evaluation.samples, answers, strict=True)
+        for (sample, one), quality in zip(
+            told, quality_of_objects(labelled, per_class), strict=True
+        ):
+            row = image_row(sample, one, threshold) | {"label_quality": quality}
+            row["label"] = f"{row['objects']} objects"
+            row["answer"] = f"{row['missed']} not found, {row['false_alarms']} more"
+            rows.append(row)
+        return rows
 
     def save_training_batch(self, data: "DetectionData", model: Detector, path: Path) -> None:
         """Write a picture of the first training images, augmented, with their objects."""

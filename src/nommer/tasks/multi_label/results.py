@@ -12,6 +12,7 @@ from nommer.files import write_csv, write_json
 from nommer.models.classification import Classifier
 from nommer.predictions import Classification
 from nommer.tasks.classification.results import ClassificationResults
+from nommer.tasks.doubts import Doubt, doubts_of_several
 from nommer.tasks.labels import LabelWriter
 from nommer.tasks.multi_label.labels import TableLabels
 
@@ -58,6 +59,22 @@ class MultiLabelResults(ClassificationResults):
         )
         pictures = prediction_pictures(evaluation, answers, model)
         plot_grid(pictures, out / "val_predictions.jpg", columns=6)
+
+    def held_out(self, evaluation: "Evaluation", model: Classifier) -> list[dict[str, Any]]:
+        """Return file, true classes and calibrated probabilities of each image."""
+        pairs = zip(evaluation.samples, evaluation.answers, strict=True)
+        return [
+            {
+                "file": str(sample.path),
+                "classes": [model.class_names[label] for label in sample.classes],
+                "probabilities": answer.tolist(),
+            }
+            for sample, answer in pairs
+        ]
+
+    def doubts(self, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[Doubt]:
+        """Return the images by how well their classes fit, the worst first."""
+        return doubts_of_several(rows, names)
 
 
 def answers_of(evaluation: "Evaluation", model: Classifier) -> list[Classification]:

@@ -17,6 +17,7 @@ from nommer.files import write_csv, write_json
 from nommer.models.segmentation import Segmenter
 from nommer.predictions import Failure, Segmentation, SegmentationSummary
 from nommer.settings.pixel_range import Reading
+from nommer.tasks.doubts import quality_of_pixels
 from nommer.tasks.labels import LabelWriter
 from nommer.tasks.names import UniqueNames
 from nommer.tasks.results import TaskResults, answered, with_files
@@ -65,6 +66,14 @@ class SegmentationResults(TaskResults):
         plot_confusion(report.confusion, names, out / "confusion_matrix.png", in_percent=True)
         pictures = prediction_pictures(evaluation, model, data.encoding)
         plot_rows(pictures, out / "val_predictions.jpg", legend=legend_of(model))
+
+    def held_out(self, evaluation: "Evaluation", model: Segmenter) -> list[dict[str, Any]]:
+        """Return a row per image, and how well its mask fits the probabilities of some pixels."""
+        rows = image_rows(evaluation)
+        for row, kept in zip(rows, evaluation.evidence, strict=True):
+            row["label_quality"] = quality_of_pixels(kept.logits.softmax(1), kept.truth)
+            row["label"], row["answer"] = "mask", f"mIoU {row['miou'] or 0:.1%}"
+        return rows
 
     def save_training_batch(self, data: "SegmentationData", model: Segmenter, path: Path) -> None:
         """Write a picture of the first crops, augmented, beside their masks."""
