@@ -56,18 +56,18 @@ def rankings(run: Path) -> dict[str, list[str]]:
     adjusted = get_label_quality_scores(
         given, chances, method="self_confidence", adjust_pred_probs=True
     )
-    wrong = find_label_issues(given, chances, n_jobs=1)
+    wrong = find_label_issues(given, chances, n_jobs=1, filter_by="low_self_confidence")
     scores = {
         "least sure answer (1 - maximum softmax)": chances.max(1),
-        "loss of the label": get_label_quality_scores(given, chances, method="self_confidence"),
+        "loss of the label, which is its self-confidence (as it is)": own,
         "normalised margin": margin,
         "self-confidence, adjusted by class": adjusted,
-        "estimated wrong first, then normalised margin": margin - 2 * wrong,
+        "estimated wrong first, then loss of the label": own - 2 * wrong,
     }
     order = {
         name: files[np.argsort(score, kind="stable")].tolist() for name, score in scores.items()
     }
-    print(f"estimated wrong: {int(wrong.sum())} of {len(files)}")
+    print(f"  to look at, by estimate: {int(wrong.sum())} of {len(files)}")
     return order
 
 

@@ -71,6 +71,7 @@ def check(settings: CheckSettings) -> "CheckResult":
         overwrite=settings.overwrite,
         labels=settings.labels,
         alike=alike,
+        looks=settings.looks,
     )
 
 

@@ -39,7 +39,7 @@ def show_folds(result: "FoldsResult", console: Console) -> int:
     console.print(table)
     wrong = sum(bool(doubt.wrong) for doubt in result.doubts)
     if wrong:
-        console.print(f"labels that are probably wrong: about {wrong:,} of {len(result.doubts):,}")
+        console.print(f"labels to look at: {wrong:,} of {len(result.doubts):,}, estimated")
     pages = ", doubtful_labels.html, doubtful_labels.csv" if result.doubts else ""
     console.print(f"folds.csv, out_of_fold.csv, out_of_fold.json{pages} in {result.out}")
     console.print(

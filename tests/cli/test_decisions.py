@@ -1,6 +1,7 @@
 """Decisions through the command line: calibrated copies, refusals, two models compared."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,12 +9,14 @@ import torch
 from PIL import Image
 
 import nommer
+from nommer.errors import InputError
 from nommer.models.decided_objects import decided
 from nommer.models.decisions import Decisions
 from nommer.models.familiarity import Familiarity, statistics
 from nommer.models.saved_decisions import save_decisions
 from nommer.models.storage import load
 from nommer.predictions import Detections
+from nommer.settings.evaluate import EvaluateSettings
 
 
 def read(path):
@@ -33,6 +36,14 @@ def test_two_models_are_compared_on_the_same_images(run, trained, tmp_path):
     assert (tmp_path / "out" / "against" / "result.json").is_file()
     for picture in ("calibration.png", "risk_coverage.png"):
         assert (tmp_path / "out" / picture).is_file()
+
+
+def test_two_models_may_come_as_a_list():
+    settings = EvaluateSettings(["a", "b"], data="data")
+    assert (settings.model, settings.against) == (Path("a"), Path("b"))
+    for model, against in ((["a", "b", "c"], None), (["a", "b"], "c"), (["a"], None)):
+        with pytest.raises(InputError, match="expected one model, or two in a list"):
+            EvaluateSettings(model, against)
 
 
 def test_a_calibrated_copy_has_the_same_weights(run, trained, tmp_path):

@@ -13,8 +13,9 @@ from scipy import ndimage
 import nommer
 from nommer.data.formats.source import Source
 from nommer.models.storage import save_model
-from nommer.predictions import Failure
+from nommer.predictions import Classification, Failure
 from nommer.settings.rcnn import RCNNProtocol
+from nommer.tasks.classification.labels import FolderLabels
 from nommer.tasks.registry import task_for
 
 
@@ -194,3 +195,20 @@ def test_results_are_no_data_and_labels_are_not_overwritten(predicted, classifie
     with pytest.raises(nommer.InputError, match=r"--confidences: is for --as-form yolo"):
         nommer.predict(**options, as_data=found.root / "new", confidences=True)
     assert not (found.root / "again").exists()
+
+
+def test_an_image_that_is_refused_is_no_label_and_is_told(
+    tmp_path, tiny_classifier, images, capsys
+):
+    writer = FolderLabels(tmp_path / "data", tiny_classifier())
+    names = writer.model.class_names
+    chances = (1.0,) + (0.0,) * (len(names) - 1)
+    for name, refused in (("a.png", True), ("deep/a.png", False)):
+        source = images / name
+        writer.add(source, Classification(str(source), names, chances, none_of_these=refused))
+    writer.finish()
+    told = json.loads((tmp_path / "data" / "as_data.json").read_text())
+    assert list(told["images"].values()) == [str(images / "deep/a.png")]
+    assert told["without_answer"] == {str(images / "a.png"): "none of these classes"}
+    said = " ".join(capsys.readouterr().err.split())
+    assert "1 of them as none of these classes (--refuse false keeps these)" in said

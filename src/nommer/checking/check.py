@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from nommer.checking.looks import find_odd_looks
 from nommer.checking.near import Alike, find_near_duplicates
 from nommer.checking.report import write_refusal, write_report
 from nommer.checking.summary import file_facts, image_rows, summarise
@@ -23,6 +24,7 @@ from nommer.data.formats.labelled import SPLIT_FOLDERS, Issue, problem
 from nommer.data.formats.source import Source
 from nommer.data.image_paths import is_folder, is_image_name, visible_files
 from nommer.errors import InputError
+from nommer.extras import require
 from nommer.files import write_csv, write_json
 from nommer.runs.folder import RunFolder
 from nommer.runs.results import check_folder, check_outside
@@ -73,8 +75,14 @@ def check_data(
     overwrite: bool,
     labels: LabelOptions = LabelOptions(),
     alike: Alike | None = None,
+    looks: bool = False,
 ) -> CheckResult:
-    """Check a data set as `nommer.check` describes; near-duplicates where `alike` says how."""
+    """Check a data set as `nommer.check` describes; near-duplicates where `alike` says how.
+
+    With `looks` also images that are dark, too light or blurred, or that look the same.
+    """
+    if looks:
+        require("cleanvision", "data", "check --looks")
     _refuse_inside(root, Path("runs", "check") if out is None else out)
     if out is not None and overwrite:
         check_outside(root, out)
@@ -95,7 +103,7 @@ def check_data(
             root, classes, name, str(error), results_folder(None, "check", out, overwrite=overwrite)
         )
     facts = Facts.of(data, task.data.inspect(data))
-    findings = find_all(task, data, facts, alike)
+    findings = find_all(task, data, facts, alike, looks=looks)
     folder = results_folder(None, "check", out, overwrite=overwrite)
     result = CheckResult(task.name, summarise(task, data, facts, findings), tuple(findings), folder)
     _write(folder, root, result.task, result.summary, findings, image_rows(data, facts))
@@ -192,7 +200,9 @@ def _refuse_inside(root: Path, out: Path) -> None:
         )
 
 
-def find_all(task: Task, data: Data, facts: Facts, alike: Alike | None = None) -> list[Issue]:
+def find_all(
+    task: Task, data: Data, facts: Facts, alike: Alike | None = None, *, looks: bool = False
+) -> list[Issue]:
     """Everything found, the gravest first."""
     check = task.checking
     issues, refusal = audit_issues(task, data, facts.reports)
@@ -208,6 +218,8 @@ def find_all(task: Task, data: Data, facts: Facts, alike: Alike | None = None) -
     findings += [twin.as_finding(data) for twin in find_duplicates(data, digests, targets)]
     if alike is not None:
         findings += find_near_duplicates(data, digests, alike)
+    if looks:
+        findings += find_odd_looks(data, digests)
     findings += find_small(
         {path: image.size for path, image in facts.images.items() if image.size and not image.error}
     )

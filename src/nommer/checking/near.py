@@ -1,14 +1,14 @@
 """Near-duplicates among the images of a data set, by the vectors of a model."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from nommer.data.formats.labelled import Issue, LabelledImages, Severity
-from nommer.embedding.neighbours import NearDuplicate, near_duplicates
+from nommer.embedding.neighbours import near_duplicates
 from nommer.embedding.vectors import Embedder, Place, Vectors
 from nommer.inference.inputs import load_to
 from nommer.predictions import Failure
@@ -46,16 +46,45 @@ def find_near_duplicates(
     }
     once = list({digests[path]: path for path in reversed(splits)}.values())
     vectors = _vectors(once, how)
-    pairs = near_duplicates(vectors, how.near)
     paths = [Path(place.source) for place in vectors.places]
-    crossing = [pair for pair in pairs if splits[paths[pair.first]] != splits[paths[pair.second]]]
-    told = [*crossing, *(pair for pair in pairs if pair not in set(crossing))]
-    issues = [_issue(pair, paths, data, splits) for pair in told[:MOST_PAIRS]]
+    pairs = [
+        AlikePair(paths[pair.first], paths[pair.second], f"cosine {pair.cosine:.3f}")
+        for pair in near_duplicates(vectors, how.near)
+    ]
+    more = f"used as they are; a higher --near than {how.near:g} tells fewer"
+    return tell_pairs(pairs, data, splits, more)
+
+
+class AlikePair(NamedTuple):
+    """Two images that are nearly the same."""
+
+    first: Path
+    second: Path
+    how: str
+    """By which they are told."""
+
+
+def tell_pairs(
+    pairs: Sequence[AlikePair],
+    data: LabelledImages[Any],
+    splits: Mapping[Path, str],
+    more: str = "used as they are",
+) -> list[Issue]:
+    """Return a note for each pair, a problem where it is across splits; of very many, the number.
+
+    Args:
+        pairs: the most alike first.
+        data: the samples.
+        splits: of each image.
+        more: what is done about those that are not told one by one.
+    """
+    crossing = [pair for pair in pairs if splits[pair.first] != splits[pair.second]]
+    told = [*crossing, *(pair for pair in pairs if splits[pair.first] == splits[pair.second])]
+    issues = [_issue(pair, data, splits) for pair in told[:MOST_PAIRS]]
     if len(told) > MOST_PAIRS:
         what = f"{len(told) - MOST_PAIRS} more pairs of images are nearly the same"
         severity: Severity = "problem" if len(crossing) > MOST_PAIRS else "note"
-        done = f"used as they are; a higher --near than {how.near:g} tells fewer"
-        issues.append(Issue(str(data.root), what, done, severity))
+        issues.append(Issue(str(data.root), what, more, severity))
     return issues
 
 
@@ -72,11 +101,9 @@ def _vectors(paths: list[Path], how: Alike) -> Vectors:
     return Vectors(np.array(found, np.float32), tuple(places))
 
 
-def _issue(
-    pair: NearDuplicate, paths: list[Path], data: LabelledImages[Any], splits: Mapping[Path, str]
-) -> Issue:
-    first, second = sorted((paths[pair.first], paths[pair.second]), key=list(splits).index)
+def _issue(pair: AlikePair, data: LabelledImages[Any], splits: Mapping[Path, str]) -> Issue:
+    first, second = sorted((pair.first, pair.second), key=list(splits).index)
     across = splits[first] != splits[second]
     where = f", which is in {splits[first]} and this in {splits[second]}" if across else ""
-    what = f"is nearly the same image as {data.name_of(first)} (cosine {pair.cosine:.3f}){where}"
+    what = f"is nearly the same image as {data.name_of(first)} ({pair.how}){where}"
     return Issue(str(second), what, "used as it is", "problem" if across else "note")

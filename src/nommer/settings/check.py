@@ -26,6 +26,8 @@ class CheckSettings(Settings):
     model: Takes[Path | None, str] = given(None)
     """Model by whose vectors near-duplicates are found: run folder, model folder, or name of the
     zoo."""
+    looks: bool = False
+    """Tell images that are dark, too light, blurred, or look the same; needs the extra [data]."""
     near: float = 0.95
     """Cosine of the vectors of two images from which they are told as near-duplicates."""
     device: str = "auto"

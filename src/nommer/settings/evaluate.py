@@ -1,6 +1,6 @@
 """Everything that `nommer evaluate` is told."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +11,9 @@ from nommer.settings.inference import Inference
 from nommer.settings.labels import LabelOptions
 from nommer.settings.schema import Settings, Takes, given, required
 
+_COMPARED = 2
+"""Models that are compared."""
+
 
 @dataclass(frozen=True)
 class EvaluateSettings(Settings):
@@ -20,7 +23,7 @@ class EvaluateSettings(Settings):
         InputError: a value of another type, or out of range; the message names it.
     """
 
-    model: Takes[Path, str] = required()
+    model: Takes[Path, str | Sequence[str | Path]] = required()
     """Run folder, model folder, exported model.onnx, published checkpoint, or name of the zoo, such
     as nommer_nano."""
     against: Takes[Path | None, str] = given(None)
@@ -61,6 +64,19 @@ class EvaluateSettings(Settings):
     scales, mirrored."""
     labels: Takes[LabelOptions, Mapping[str, Any]] = given(LabelOptions())
     """Labels where data leave them open. By default as the run has them for its own data."""
+
+    def __post_init__(self) -> None:
+        """Take two models as one list, too."""
+        given: Any = self.model
+        if isinstance(given, list | tuple):
+            if len(given) != _COMPARED or self.against is not None:
+                raise InputError(
+                    "model: expected one model, or two in a list and nothing against them, got "
+                    f"{len(given)} in a list{' and one against' * (self.against is not None)}"
+                )
+            object.__setattr__(self, "model", given[0])
+            object.__setattr__(self, "against", given[1])
+        super().__post_init__()
 
     def check(self) -> None:
         """Refuse values out of range."""

@@ -31,7 +31,8 @@ class Doubt:
     answer: str
     """Of the model."""
     wrong: bool | None = None
-    """Among the labels that are estimated to be wrong; None where none of a kind is estimated."""
+    """Among those to look at: of each class as many as confident learning estimates to be wrong,
+    too many where answers are often wrong themselves; None where no number is estimated."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -53,11 +54,13 @@ def doubts_of_classes(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -
     label = {name: number for number, name in enumerate(names)}
     given = np.array([label[row["class"]] for row in rows])
     chances = _normalised(rows)
+    # the margin to the best other class ranks worse where answers are often wrong (results.md)
     quality = require("cleanlab.rank", "data", FEATURE).get_label_quality_scores(
-        given, chances, method="normalized_margin"
+        given, chances, method="self_confidence"
     )
     finder = require("cleanlab.filter", "data", FEATURE)
-    wrong = finder.find_label_issues(given, chances, n_jobs=1)
+    # as many of each class as confident learning estimates, those of the least probability
+    wrong = finder.find_label_issues(given, chances, n_jobs=1, filter_by="low_self_confidence")
     answers = [names[int(best)] for best in chances.argmax(1)]
     columns = zip(rows, quality, answers, wrong, strict=True)
     return _ranked(
@@ -81,7 +84,7 @@ def doubts_of_several(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -
     ).get_label_quality_scores(given, chances)
     found = []
     for row, q, chance in zip(rows, quality, chances, strict=True):
-        answer = ", ".join(names[at] for at in np.flatnonzero(chance >= 0.5)) or "none"
+        answer = ", ".join(names[int(at)] for at in np.flatnonzero(chance >= 0.5)) or "none"
         found.append(Doubt(row["file"], float(q), ", ".join(row["classes"]) or "none", answer))
     return _ranked(found)
 

@@ -21,6 +21,9 @@ from nommer.tasks.names import UniqueNames
 PROVENANCE = "as_data.json"
 """Which image each file of such data is a copy of, and which images have no answer."""
 
+REFUSED = "none of these classes"
+"""Why an image that the model refuses is left out."""
+
 
 class LabelWriter(ABC):
     """Writes answers as they come into a folder of labelled images.
@@ -52,6 +55,7 @@ class LabelWriter(ABC):
         self.names = UniqueNames()
         self.copies: dict[str, str] = {}
         self.without: dict[str, str] = {}
+        self.refused = 0
         folder.mkdir(parents=True, exist_ok=True)
 
     @abstractmethod
@@ -62,9 +66,12 @@ class LabelWriter(ABC):
         """Write what belongs to all answers together."""
 
     def add(self, source: ImageSource, answer: Any) -> None:
-        """Write one answer; an image without one is left out, and listed."""
+        """Write one answer; an image of none, or of none of the classes, is left out and listed."""
         if isinstance(answer, Failure):
             self.without[source_name(source)] = answer.error
+        elif getattr(answer, "none_of_these", None):
+            self.without[source_name(source)] = REFUSED
+            self.refused += 1
         else:
             self.write(source, answer, self.names.of(source))
 
@@ -74,6 +81,8 @@ class LabelWriter(ABC):
         told = {"form": self.form, "images": self.copies, "without_answer": self.without}
         write_json(self.folder / PROVENANCE, told)
         left_out = f", {len(self.without)} images without an answer left out" * bool(self.without)
+        if self.refused:
+            left_out += f", {self.refused} of them as {REFUSED} (--refuse false keeps these)"
         notice(
             f"{len(self.copies)} images and their labels ({self.form}) in {self.folder}{left_out}"
         )

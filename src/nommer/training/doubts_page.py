@@ -28,7 +28,7 @@ def write_doubts(
     """Write the page of the gravest doubts about labels."""
     wrong = sum(bool(doubt.wrong) for doubt in doubts)
     estimated = any(doubt.wrong is not None for doubt in doubts)
-    number = f" About {wrong:,} of {len(doubts):,} are estimated to be wrong." if estimated else ""
+    number = f" {wrong:,} of {len(doubts):,} are worth a look, by estimate." if estimated else ""
     page = Page(
         f"Doubtful labels: {settings.data.name}",
         summary="Labels by how badly they fit the answers of models that did not learn from them, "
@@ -41,7 +41,7 @@ def write_doubts(
     if pictures:
         alt = "; ".join(text.replace("\n", ", ") for _, text in pictures)
         page.figure(grid(pictures), caption="The images that are doubted most.", alt=alt)
-    columns = ["file", "label", "answer", "quality", *(["estimated wrong"] if estimated else [])]
+    columns = ["file", "label", "answer", "quality", *(["look at it"] if estimated else [])]
     rows = [
         [
             *(data.name_of(Path(doubt.file)), doubt.label, doubt.answer, doubt.quality),

@@ -8,7 +8,7 @@ from nommer.tasks.task import Task
 
 MULTI_LABEL = Task(
     name="multi-label classification",
-    data=Later("nommer.tasks.multi_label.data:MultiLabelSource"),
+    data=Later("nommer.tasks.classification.data:ClassificationSource"),
     model=Later("nommer.tasks.multi_label.model:MultiLabelModel"),
     module=Later("nommer.tasks.multi_label.loss:MultiLabelModule", call=False),
     results=Later("nommer.tasks.multi_label.results:MultiLabelResults"),
