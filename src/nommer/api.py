@@ -17,6 +17,7 @@ from nommer.settings.export import ExportSettings
 from nommer.settings.own_parts import TrainCall
 from nommer.settings.predict import PredictCall
 from nommer.settings.pretrain import PretrainSettings
+from nommer.settings.prune import PruneSettings
 from nommer.settings.replay import ReplaySettings
 from nommer.settings.serve import ServeSettings
 from nommer.settings.verbs import verb
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from nommer.exporting.delivery import ExportResult
     from nommer.inference.judging import EvaluationResult
     from nommer.inference.prediction import PredictionResult
+    from nommer.pruning.prune import PruningResult
     from nommer.quickstart import DemoResult
     from nommer.studies.explaining import ExplanationResult
     from nommer.training.conclusion import TrainingResult
@@ -44,6 +46,7 @@ __all__ = [
     "export",
     "predict",
     "pretrain",
+    "prune",
     "replay",
     "serve",
     "train",
@@ -170,6 +173,19 @@ def explain(settings: ExplainSettings) -> "ExplanationResult":
 
     study = study_data(settings)
     return ExplanationResult([], study.out, study)
+
+
+@verb(PruneSettings, needs=("train",))
+def prune(settings: PruneSettings) -> "PruningResult":
+    """Remove contexts that a trained network does not need, and say what that costs and saves.
+
+    Greedily, the least nominated first; every removal is judged by an evaluation on the data. Where
+    one context is left the nominator goes too. The result is a model like any other, with both
+    evaluations, the difference and its interval, multiply-accumulates, time, and parity.
+    """
+    from nommer.pruning.prune import prune_model
+
+    return prune_model(settings)
 
 
 @verb(ExportSettings, needs=("train", "export"))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nommer.inference.judging import EvaluationResult
     from nommer.inference.prediction import Answer, PredictionResult
     from nommer.nominations.explanation import ExplanationSummary
+    from nommer.pruning.prune import PruningResult
     from nommer.quickstart import DemoResult
     from nommer.studies.explaining import ExplanationResult
     from nommer.studies.study import StudyResult
@@ -187,6 +188,21 @@ def show_embedding(result: "EmbeddingResult", console: Console) -> int:
     )
     console.print(f"{written} in {result.out}")
     return SOME_FAILED if result.vectors.failures else 0
+
+
+def show_pruning(result: "PruningResult", console: Console) -> int:
+    """Print what is left, what that changed and gained, and where everything is."""
+    from nommer.pruning.report import summary
+
+    table = Table("block", "contexts kept", title="contexts")
+    for block, left in result.kept.items():
+        table.add_row(block, f"{', '.join(left)} (of {len(result.before[block])})")
+    console.print(table)
+    console.print(summary_table(dict(summary(result)), "pruning"))
+    for row in result.comparison:
+        console.print(row.sentence)
+    console.print(f"{'model/, ' if result.removed else ''}report.md, result.json in {result.out}")
+    return 0
 
 
 def show_explanations(result: "ExplanationResult", console: Console) -> int:

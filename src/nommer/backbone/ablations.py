@@ -103,8 +103,12 @@ TRANSFORMS: dict[str, type[BlockTransform]] = {"dct": BlockTransform, "average":
 # ---- the mixer of a description
 
 
-def build_ablation(config: NomMerConfig, stage: int) -> AblatedContext:
-    """Return the mixer of `stage` (0 or 1) with what `config` ablates."""
+ATTRIBUTES = {"convolution": "convolution", "window": "window", "global": "spectral"}
+"""Names of the contexts in a mixer."""
+
+
+def build_ablation(config: NomMerConfig, stage: int, block: int) -> AblatedContext:
+    """Return the mixer of a block of `stage` (0 or 1) with what `config` ablates."""
     width, heads = config.widths[stage], config.num_heads[stage]
     transform = TRANSFORMS[config.compression]
     size, kept = config.block_sizes[stage], config.kept[stage]
@@ -113,6 +117,6 @@ def build_ablation(config: NomMerConfig, stage: int) -> AblatedContext:
         "window": lambda: WindowContext(width, heads=heads, window_size=config.window_size),
         "global": lambda: SpectralContext(width, heads=heads, transform=transform(size, kept=kept)),
     }
-    attribute = {"global": "spectral"}
-    contexts = {attribute.get(name, name): build[name]() for name in config.contexts}
-    return AblatedContext(contexts, build_nominator(width, config.contexts, config.fusion))
+    names = config.contexts_of(stage, block)
+    contexts = {ATTRIBUTES[name]: build[name]() for name in names}
+    return AblatedContext(contexts, build_nominator(width, names, config.fusion))

@@ -25,7 +25,7 @@ def build_stages(config: NomMerConfig) -> Iterator[Stage]:
     )
     for stage, (width, rates) in enumerate(zip(config.widths, drop_paths, strict=True)):
         downsample = Downsample(width // 2, width) if stage else nn.Identity()
-        blocks = [build_block(config, stage, drop_path=rate) for rate in rates]
+        blocks = [build_block(config, stage, n, drop_path=rate) for n, rate in enumerate(rates)]
         if stage < 2:
             yield Stage(downsample, blocks)
         elif stage == 2:
@@ -37,19 +37,19 @@ def build_stages(config: NomMerConfig) -> Iterator[Stage]:
             yield ClassTokenStage(downsample, blocks, width=width)
 
 
-def build_block(config: NomMerConfig, stage: int, *, drop_path: float) -> Block:
-    """Return a block of `stage` (0 to 3)."""
+def build_block(config: NomMerConfig, stage: int, block: int, *, drop_path: float) -> Block:
+    """Return a block of `stage` (0 to 3), counted from 0 in it."""
     width, ratio = config.widths[stage], config.mlp_ratios[stage]
-    return Block(width, build_mixer(config, stage), mlp_ratio=ratio, drop_path=drop_path)
+    return Block(width, build_mixer(config, stage, block), mlp_ratio=ratio, drop_path=drop_path)
 
 
-def build_mixer(config: NomMerConfig, stage: int) -> nn.Module:
-    """Return the mixer of `stage` (0 to 3): nominated context in 1-2, global attention in 3-4."""
+def build_mixer(config: NomMerConfig, stage: int, block: int = 0) -> nn.Module:
+    """Return the mixer of a block: nominated context in stages 1-2, global attention in 3-4."""
     width, heads = config.widths[stage], config.num_heads[stage]
     if stage >= 2:
         return GlobalAttention(width, heads=heads)
     if config.ablates:
-        return build_ablation(config, stage)
+        return build_ablation(config, stage, block)
     transform = BlockTransform(config.block_sizes[stage])
     return NominatedContext(
         width,

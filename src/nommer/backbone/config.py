@@ -81,6 +81,12 @@ class NomMerConfig:
 
     None for ceil(k / 2) as published, also where just that is given.
     """
+    block_contexts: Sequence[Sequence[str]] | None = None
+    """Contexts of each block of stages 1 and 2 in turn, where blocks differ: some of `contexts`.
+
+    None for all of `contexts` in every block, also where just that is given. A block of a single
+    context has nothing to nominate (`nommer prune`).
+    """
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "img_size", _height_width(self.img_size))
@@ -101,6 +107,7 @@ class NomMerConfig:
         self._check_choices()
         self._check_widths()
         self._check_contexts()
+        self._check_block_contexts()
         self._check_compression()
 
     def _check_choices(self) -> None:
@@ -158,6 +165,23 @@ class NomMerConfig:
                 f"{self.fusion!r}"
             )
 
+    def _check_block_contexts(self) -> None:
+        if self.block_contexts is None:
+            return
+        given = [tuple(names) for names in self.block_contexts]
+        if len(given) != sum(self.depths[:2]) or not all(
+            names and set(names) <= set(self.contexts) and len(set(names)) == len(names)
+            for names in given
+        ):
+            raise ValueError(
+                f"block_contexts must be, for each of the {sum(self.depths[:2])} blocks of stages "
+                f"1 and 2, one or more of {', '.join(self.contexts)}, each once, got "
+                f"{self.block_contexts!r}"
+            )
+        ordered = tuple(tuple(name for name in CONTEXTS if name in names) for names in given)
+        same = all(names == self.contexts for names in ordered)
+        object.__setattr__(self, "block_contexts", None if same else ordered)
+
     def _check_compression(self) -> None:
         if self.compression not in COMPRESSIONS:
             raise ValueError(
@@ -198,17 +222,25 @@ class NomMerConfig:
     @property
     def nominates(self) -> bool:
         """True where contexts are chosen or weighed token by token: several, and not summed."""
-        return len(self.contexts) > 1 and self.fusion != "sum"
+        several = any(len(names) > 1 for names in self.block_contexts or (self.contexts,))
+        return several and self.fusion != "sum"
+
+    def contexts_of(self, stage: int, block: int) -> tuple[str, ...]:
+        """Return the contexts of a block of stage 0 or 1, counted in its stage from 0."""
+        if self.block_contexts is None:
+            return tuple(self.contexts)
+        return tuple(self.block_contexts[block + (self.depths[0] if stage else 0)])
 
     @property
     def ablates(self) -> bool:
         """True where the blocks of stages 1 and 2 are not the published ones."""
-        published = (CONTEXTS, "nomination", "dct", None)
+        published = (CONTEXTS, "nomination", "dct", None, None)
         return published != (
             self.contexts,
             self.fusion,
             self.compression,
             self.kept_coefficients,
+            self.block_contexts,
         )
 
     @property

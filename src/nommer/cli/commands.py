@@ -14,6 +14,7 @@ from nommer.settings.explain import ExplainSettings
 from nommer.settings.export import ExportSettings
 from nommer.settings.predict import PredictSettings
 from nommer.settings.pretrain import PretrainSettings
+from nommer.settings.prune import PruneSettings
 from nommer.settings.replay import ReplaySettings
 from nommer.settings.serve import ServeSettings
 from nommer.settings.train import TrainSettings
@@ -38,6 +39,7 @@ COMMANDS = {
     "predict": Command(PredictSettings, "show_predictions"),
     "embed": Command(EmbedSettings, "show_embedding"),
     "explain": Command(ExplainSettings, "show_explanations"),
+    "prune": Command(PruneSettings, "show_pruning"),
     "export": Command(ExportSettings, "show_export"),
     "serve": Command(ServeSettings, None),
     "benchmark": Command(BenchmarkSettings, "show_benchmark"),

@@ -116,7 +116,10 @@ class AttentionTrace(AbstractContextManager["AttentionTrace"]):
         self._hook(self.network.stem, self._keep_images)
         for stage, name, mixer in mixers(self.network):
             if isinstance(mixer, NominatedContext):
-                self._hook(blocks[name], partial(self._keep_nominated, name))
+                if name in blocks:
+                    self._hook(blocks[name], partial(self._keep_nominated, name))
+                else:  # pruned to a single context
+                    self._hook(mixer, partial(self._keep_only, stage, name))
                 self._hook_contexts(stage, name, mixer)
             else:
                 self._hook(mixer, partial(self._keep_attention, stage, name))
@@ -208,6 +211,10 @@ class AttentionTrace(AbstractContextManager["AttentionTrace"]):
     ) -> None:
         of_contexts = weights[0].detach().float().cpu().unbind(-1)
         self.used[name] = dict(zip(nomination.contexts, of_contexts, strict=True))
+
+    def _keep_only(self, stage: int, name: str, _mixer: nn.Module, _in: Any, out: Tensor) -> None:
+        (context,) = self.network.config.contexts_of(stage, int(name.rpartition(" ")[2]) - 1)
+        self.used[name] = {context: torch.ones(out.shape[1:3])}
 
     def _keep_window(
         self, stage: int, name: str, attention: MultiHeadAttention, inputs: Any, _output: Tensor

@@ -1,0 +1,1 @@
+"""`nommer prune`: contexts that are not needed are taken out of a trained network."""
