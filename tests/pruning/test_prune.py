@@ -64,6 +64,7 @@ def test_a_classifier_is_pruned_and_used(convinced, tiny_classifier, coloured, t
     assert main(["predict", str(out), str(image), "--out", str(tmp_path / "answers")]) == 0
 
 
+@pytest.mark.slow
 def test_what_is_left_is_explained_and_exported(convinced, tiny_classifier, coloured, tmp_path):
     model, image = convinced(tiny_classifier()), str(next(coloured.rglob("*.png")))
     nommer.prune(model, data=coloured, out=tmp_path / "out", workers=0, device="cpu", cost=-1)
