@@ -310,6 +310,7 @@ def main() -> None:
         "--origin", choices=list(ORIGINS), required=True, help="what it was trained on"
     )
     parser.add_argument("--data", type=Path, required=True, help="its folder")
+    parser.add_argument("--tag", help="end of the name, where it is not that of the data")
     parser.add_argument(
         "--beside", action="store_true", help="into zoo/ of the repository, for large weights"
     )
@@ -324,7 +325,7 @@ def main() -> None:
     told = parser.parse_args()
     described = told.run / ("settings.json" if of_script(told.run) else "config.yaml")
     variant = yaml.safe_load(described.read_text())["model"]  # JSON is YAML too
-    name, origin = f"{variant}.{told.origin}", ORIGINS[told.origin]
+    name, origin = f"{variant}.{told.tag or told.origin}", ORIGINS[told.origin]
     with tempfile.TemporaryDirectory() as scratch:
         made = Path(scratch) / name
         halved(told.run, made, told)

@@ -109,11 +109,17 @@ def test_what_nominates_is_recorded_and_explained(ablated, run, coloured, tmp_pa
 
 
 @pytest.mark.parametrize("name", SILENT)
-def test_what_does_not_nominate_is_not_explained(ablated, refused, coloured, tmp_path, name):
+def test_what_does_not_nominate_is_explained_by_attribution_and_not_studied(
+    ablated, run, refused, coloured, tmp_path, name
+):
     out = ablated(name)
     assert not (out / "nominations.csv").exists()
     assert not (out / "nominations.png").exists()
-    message = refused("explain", out, coloured / "val" / "red", "--out", tmp_path / "explained")
+    run("explain", out, coloured / "val" / "red", "--out", tmp_path / "drawn")
+    assert len(list((tmp_path / "drawn").glob("*.png"))) == 3
+    (first, *_) = json.loads((tmp_path / "drawn" / "result.json").read_text())
+    assert "shares" not in first
+    message = refused("explain", out, "--data", coloured, "--out", tmp_path / "explained")
     contexts = ", ".join(ABLATIONS[name][1].get("contexts", CONTEXTS))
     fusion = ABLATIONS[name][1].get("fusion", "nomination")
     assert message.startswith(

@@ -95,18 +95,22 @@ def test_average_precision_of_drawn_images_is_the_evaluators_own():
     drawn = how_often(IMAGES, seed=0, resamples=12)
     drawn[0] = 1
     found = resampled_precision(coco(annotations), results, "bbox", drawn, most=10)
-    for times, value in zip(drawn, found, strict=True):
+    for number, times in enumerate(drawn):
         images = np.repeat(np.arange(IMAGES), times)
         evaluated = average_precision(
             coco(copies(annotations, images), len(images)), copies(results, images), "bbox", most=10
         )
-        assert value == pytest.approx(evaluated.numbers["ap"], abs=1e-9)
-    assert 0.05 < found[0] < 0.95
-    assert np.ptp(found) > 0.05
+        for name, values in found.items():
+            assert values[number] == pytest.approx(evaluated.numbers[name], abs=1e-9), name
+    assert set(found) == {"ap", "ap50", "ap75"}
+    assert 0.05 < found["ap"][0] < 0.95
+    assert np.ptp(found["ap"]) > 0.05
 
 
 def test_average_precision_without_finds_or_objects():
     annotations, results = objects(np.random.default_rng(2))
     drawn = how_often(IMAGES, seed=0, resamples=3)
-    assert (resampled_precision(coco(annotations), [], "bbox", drawn, most=10) == 0).all()
-    assert np.isnan(resampled_precision(coco([]), results, "bbox", drawn, most=10)).all()
+    nothing_found = resampled_precision(coco(annotations), [], "bbox", drawn, most=10)
+    nothing_there = resampled_precision(coco([]), results, "bbox", drawn, most=10)
+    assert all((values == 0).all() for values in nothing_found.values())
+    assert all(np.isnan(values).all() for values in nothing_there.values())

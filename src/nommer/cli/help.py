@@ -119,18 +119,19 @@ def _in_full(settings: type[Any], options: Iterable[Option]) -> Iterator[str]:
 
 def _usage(verb: str, options: Sequence[Option]) -> Iterator[str]:
     needed = [one for one in options if one.required]
-    if not verb or COMMANDS[verb].settings.named:
+    named = not verb or COMMANDS[verb].settings.named
+    if named:
         words = [f"{one.dashed} {one.value}" for one in needed]
     else:
         words = [one.name.upper() for one in needed]
     shown = {name: f"[{name.upper()} ...]" for name in MANY} | {SECOND: f"[{SECOND.upper()}]"}
-    more = [shown[one.name] for one in options if one.name in shown]
+    more = [shown[one.name] for one in options if one.name in shown and not named]
     yield " ".join(["usage: nommer", verb, *words, *more, "[options]"])
 
 
 def _written(verb: str, option: Option) -> str:
     by_place = bool(verb) and not COMMANDS[verb].settings.named
-    if option.name in (*MANY, SECOND) or (option.required and by_place):
+    if by_place and (option.required or option.name in (*MANY, SECOND)):
         return option.name.upper()
     return f"{option.dashed} {option.value}".rstrip()
 

@@ -136,7 +136,8 @@ def build_parser(verb: str) -> Parser:
     parser = Parser(prog=f"nommer {verb}", add_help=False)
     parser.add_argument("--config", action=SettingsFile, help="YAML file, or name of a recipe")
     kind = COMMANDS[verb].settings
-    later = [option for option in options_of(kind) if option.name in (*MANY, SECOND)]
+    by_place = () if kind.named else (*MANY, SECOND)
+    later = [option for option in options_of(kind) if option.name in by_place]
     for option in options_of(kind):
         if option not in later:
             _add(parser, option, positional=option.required and not kind.named)

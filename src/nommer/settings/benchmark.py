@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, get_args
 
 from nommer.errors import InputError, check_minimum
 from nommer.settings.schema import Settings, Takes, given
@@ -39,6 +39,7 @@ class BenchmarkSettings(Settings):
         InputError: a value that is not known or out of range; the message names it.
     """
 
+    named: ClassVar[bool] = True
     models: Words = given("nommer_tiny")
     """Names in timm's registry, ours and others."""
     peers: Words = given("swin_tiny_patch4_window7_224")
