@@ -36,6 +36,7 @@ OPTIONS = [
 RUN_FOLDER = {
     *(
         ".lock",
+        "calibration.png",
         "classes.json",
         "config.yaml",
         "confusion_matrix.png",

@@ -37,6 +37,7 @@ RUN_FOLDER = {
 }
 NUMBERS = ("images", "pixels", "loss", "miou", "mean_accuracy", "pixel_accuracy", "confusion")
 RESULTS = {
+    "calibration.png",
     "confusion_matrix.png",
     "data_issues.jsonl",
     "environment.json",
@@ -187,7 +188,9 @@ class TestTrain:
         )
         run("evaluate", out, "--out", tmp_path / "out", "--workers 0")
         assert result(tmp_path / "out") == result(out)
-        assert "nominates nothing" in refused("explain", out, scenes / "images" / "val")
+        assert "nominates nothing" in refused("explain", out, "--data", scenes)
+        run("explain", out, scenes / "images" / "val", "--out", tmp_path / "drawn")
+        assert list((tmp_path / "drawn").glob("*.png"))
 
     def test_the_backbone_of_a_classifier_is_taken_over(
         self, run, trained, scenes, segment_options, tmp_path
