@@ -334,7 +334,7 @@ def show_demo(result: "DemoResult", console: Console) -> int:
     ):
         console.print(f"  {path}  {what}")
     if result.photographs is not None:
-        console.print(f"  {result.photographs.out}  two photographs, seen by the default network")
+        console.print(f"  {result.photographs.out}  which contexts photographs nominate")
     return 0
 
 
