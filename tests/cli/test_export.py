@@ -82,6 +82,7 @@ def written(exported, monkeypatch):
         return load(path)
 
     monkeypatch.setattr(export, "capture", lambda model, size, *, whole: (None, None, ()))
+    monkeypatch.setattr(export, "Captured", lambda *parts: parts)
     monkeypatch.setitem(export.FORMATS, "onnx", export.Format(".onnx", write))
 
 
@@ -172,12 +173,13 @@ def test_a_file_whose_metadata_were_changed_is_refused(
     assert message in refused(*command)
 
 
-def test_an_exported_model_is_refused_where_a_network_is_needed(
-    exported, coloured, refused, tmp_path
+def test_an_exported_model_is_explained_by_occlusion_and_refused_where_a_network_is_needed(
+    exported, coloured, run, refused, tmp_path
 ):
     file = exported.out / "model.onnx"
     image = next(coloured.rglob("*.png"))
-    assert "is an exported model" in refused("explain", file, image, "--out", tmp_path / "e")
+    run("explain", file, image, "--out", tmp_path / "drawn")
+    assert len(list((tmp_path / "drawn").glob("*.png"))) == 1
     assert "is an exported model" in refused(
         "explain", file, "--data", coloured, "--workers 0 --out", tmp_path / "e"
     )

@@ -14,6 +14,7 @@ pytestmark = pytest.mark.usefixtures("sketched")
 
 RUN_FOLDER = {
     ".lock",
+    "calibration.png",
     "checkpoints/best.ckpt",
     "checkpoints/last.ckpt",
     "classes.json",

@@ -38,6 +38,7 @@ RUN_FOLDER = {
     "per_class.csv",
     "predictions.csv",
     "result.json",
+    "risk_coverage.png",
     "split.csv",
     "train_batch.jpg",
     "val_predictions.jpg",
