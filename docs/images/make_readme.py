@@ -51,6 +51,7 @@ def explained(name: str) -> tuple[Image.Image, str, dict[str, Tensor]]:
 
 
 def main() -> None:
+    """Draw and save."""
     image, told, maps = explained("coffee.jpg")
     panels = [(image, told)]
     panels += [

@@ -23,7 +23,6 @@ from nommer.studies.explaining import ExplanationResult, explain_files
 from nommer.training.conclusion import TrainingResult
 from nommer.training.train import train_model
 
-
 BALANCED = "nommer_nano64.tiny_imagenet_200_balanced"
 """The entry of the zoo that nominates all three contexts."""
 
