@@ -4,13 +4,16 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 unexport PYTHONDONTWRITEBYTECODE  # where it is set, every process compiles every module anew
 
-.PHONY: quickstart test test-fast check format docs notebooks release-check clean
+.PHONY: quickstart test test-long test-fast check format docs notebooks release-check clean
 
 quickstart: $(VENV)/.installed  ## install, then train, evaluate, predict and explain on real digits
 	$(BIN)/nommer demo --overwrite
 
-test: $(VENV)/.installed-dev  ## every test
-	$(BIN)/pytest -n 2 --dist worksteal
+test: $(VENV)/.installed-dev  ## every test but the longest
+	$(BIN)/pytest -n 2 --dist worksteal -m "not long"
+
+test-long: $(VENV)/.installed-dev  ## those: the demo, real data, many processes, large exports
+	$(BIN)/pytest -n 2 --dist worksteal -m long
 
 test-fast: $(VENV)/.installed-dev  ## the tests that take seconds
 	$(BIN)/pytest -n 2 --dist worksteal -m "not slow"

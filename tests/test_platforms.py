@@ -30,6 +30,7 @@ ELSEWHERE = Path(__file__).with_name("elsewhere.py")
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_verbs_work_where_fork_pwrite_memfd_fcntl_and_proc_are_not_there(
     tmp_path, coloured, trained
 ):

@@ -26,6 +26,7 @@ nommer.train(data="photos", out="run", epoch=3)
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_client_is_checked_strictly_by_the_signatures_of_the_package(tmp_path, monkeypatch):
     mypy = pytest.importorskip("mypy.api")
     client = tmp_path / "client.py"

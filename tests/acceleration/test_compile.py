@@ -41,6 +41,7 @@ def test_each_size_is_compiled_once_and_serves_batches_of_any_length(monkeypatch
     "ignore:The .grad attribute of a Tensor:UserWarning"
 )  # torch's own, hidden without pytest
 @pytest.mark.slow
+@pytest.mark.long
 def test_blocks_are_compiled_for_open_sizes(monkeypatch):
     """Grids that are one window, or one block, and large ones are graphs of their own.
 

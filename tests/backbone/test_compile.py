@@ -50,6 +50,7 @@ def test_export_of_a_published_variant(create, draw):
 
 @torch.no_grad()
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_whole_network_is_one_graph_of_the_default_backend(create, draw):
     model, images = create(), draw(1, 3, *PADDED)
     compiled = torch.compile(model, fullgraph=True)

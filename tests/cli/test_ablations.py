@@ -130,6 +130,7 @@ def test_what_does_not_nominate_is_explained_by_attribution_and_not_studied(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["window", "softmax", "average"])
+@pytest.mark.long
 def test_is_exported_with_a_passed_report(ablated, run, tmp_path, name):
     run("export", ablated(name), "--out", tmp_path / "onnx")
     assert json.loads((tmp_path / "onnx" / "parity.json").read_text())["passed"]

@@ -54,6 +54,8 @@ def test_nothing_is_amiss_in_it(camvid):
     assert (audited.class_counts > 0).all()
 
 
+@pytest.mark.long
+@pytest.mark.slow
 def test_a_few_steps_are_better_than_none(run, camvid, tmp_path):
     small = "--model nommer_micro --image-size 96 --epochs 1 --epoch-steps 20 --batch-size 4"
     small += " --workers 0"

@@ -28,6 +28,8 @@ def numbers(folder):
     }
 
 
+@pytest.mark.long
+@pytest.mark.slow
 def test_bccd_trains_evaluates_predicts_and_explains(run, shared_data, tmp_path):
     with tarfile.open(shared_data / "bccd" / "BCCD.tar.gz") as archive:
         archive.extractall(tmp_path, filter="data")
@@ -58,6 +60,8 @@ def test_bccd_trains_evaluates_predicts_and_explains(run, shared_data, tmp_path)
     assert (tmp_path / "explained" / f"{images[0].stem}.png").is_file()
 
 
+@pytest.mark.long
+@pytest.mark.slow
 def test_nuclei_are_learned_with_their_masks(run, shared_data, tmp_path):
     with tarfile.open(next((shared_data / "dsb2018").glob("*.tar"))) as archive:
         archive.extractall(tmp_path / "whole", filter="data")

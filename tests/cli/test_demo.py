@@ -9,6 +9,7 @@ from nommer.cli import main
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_demo_learns_the_digits_and_says_where_to_look(tmp_path, capsys):
     assert main(["demo", "--out", str(tmp_path / "demo")]) == 0
     run, shown = tmp_path / "demo" / "run", capsys.readouterr().out

@@ -291,6 +291,8 @@ def test_evaluate_gives_the_numbers_that_training_ended_with(run, detected, tmp_
 @pytest.mark.filterwarnings(
     "ignore:The .grad attribute of a Tensor:UserWarning"
 )  # torch's own, hidden without pytest
+@pytest.mark.long
+@pytest.mark.slow
 def test_blocks_are_compiled_for_images_of_many_sizes(
     run, refused, detected, coco, whole_graphs, tmp_path
 ):

@@ -146,6 +146,7 @@ def test_training_with_workers_reads_archives_as_training_without(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_see_every_sample_of_shards_once(shell, coloured, train_options, tmp_path):
     """An odd number of images, in shards, on two processes of two workers; as evaluated by one."""
     chosen = shutil.copytree(coloured, tmp_path / "photos")

@@ -211,6 +211,7 @@ def test_a_run_goes_on_exactly(process, coloured, of_timm, train_options, tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_judge_as_one_does(coloured, of_timm, train_options, tmp_path):
     out = tmp_path / "run"
     options = ["--data", coloured, "--out", out, *train_options, *of_timm, "--probe", coloured]

@@ -48,6 +48,7 @@ def result(folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("started", ["torchrun 2", "devices 3"])
+@pytest.mark.long
 def test_evaluation_is_the_same_for_any_number_of_processes(data, run, tmp_path, started):
     kind, number = started.split()
     begin = (

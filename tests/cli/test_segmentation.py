@@ -400,6 +400,7 @@ def test_explain_shows_contexts_per_class(run, segmented, scenes, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_an_exported_segmenter_answers_the_same(run, segmented, scenes, tmp_path):
     run("export", segmented, "--out", tmp_path / "onnx")
     assert json.loads((tmp_path / "onnx" / "parity.json").read_text())["passed"]

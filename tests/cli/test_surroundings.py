@@ -100,6 +100,7 @@ for number in (1, 2):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["devices", "torchrun"])
+@pytest.mark.long
 def test_one_script_trains_twice_on_two_processes(coloured, tmp_path, launcher):
     script, begin = tmp_path / "sweep.py", [sys.executable]
     devices = "devices=2" if launcher == "devices" else ""

@@ -95,6 +95,7 @@ def test_a_run_with_a_teacher_goes_on_exactly(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_learn_from_a_teacher_and_judge_as_one_does(
     coloured, trained, train_options, tmp_path
 ):

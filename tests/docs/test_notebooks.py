@@ -26,6 +26,7 @@ def test_notebook_holds_small_outputs(name):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_notebook_runs(monkeypatch, tmp_path):
     nbclient = pytest.importorskip("nbclient", reason="runs where nommer[docs] is installed")
     nbformat = pytest.importorskip("nbformat")

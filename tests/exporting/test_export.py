@@ -183,6 +183,8 @@ def test_what_cannot_be_read_is_replaced_from_the_whole_range_too(tiny_classifie
     assert looked_at == [*range(0, 100, 10), *range(1, 100, 10)]
 
 
+@pytest.mark.long
+@pytest.mark.slow
 def test_a_program_for_any_size_answers_whole_images(
     tiny_segmenter, pictures, tmp_path, unchecked_shapes
 ):
@@ -238,6 +240,8 @@ def test_a_program_that_answers_otherwise_is_not_delivered(
     assert [path.name for path in tmp_path.iterdir()] == ["parity.json"]
 
 
+@pytest.mark.long
+@pytest.mark.slow
 def test_the_smallest_patches_are_traced_for_any_size(tiny_classifier, unchecked_shapes):
     """Their smallest size is less than the number that makes the traced sides odd."""
     model = tiny_classifier(patch_size=1, window_size=7, block_sizes=(8, 4))

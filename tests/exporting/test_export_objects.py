@@ -57,6 +57,8 @@ def exported(tmp_path_factory, detector, prepared, unchecked_shapes):
     return file, report
 
 
+@pytest.mark.long
+@pytest.mark.slow
 def test_the_report_is_about_objects_in_images_of_several_sizes(exported):
     file, report = exported
     assert report.passed
@@ -78,6 +80,8 @@ def test_masks_are_told_to_stay_behind(detector):
     assert added == {"masks of the objects: the file finds classes and boxes"}
 
 
+@pytest.mark.long
+@pytest.mark.slow
 def test_it_answers_as_the_model_does_at_any_size_and_says_what_it_cannot_do(
     exported, detector, prepared, noisy
 ):

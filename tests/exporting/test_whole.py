@@ -189,6 +189,7 @@ def test_a_file_that_answers_otherwise_is_not_delivered(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_segmenter_answers_as_before(tiny_segmenter, pictures, tmp_path, unchecked_shapes):
     model = tiny_segmenter(short_side=64)
     model.decisions = Decisions(temperatures=(0.5,))
@@ -208,6 +209,7 @@ def test_a_segmenter_answers_as_before(tiny_segmenter, pictures, tmp_path, unche
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_detector_answers_with_masks_as_before(masked, pictures, tmp_path, unchecked_shapes):
     with unchecked_shapes():
         file = WholeFile.open(written(masked, tmp_path)[0], threads=1)
