@@ -52,6 +52,7 @@ def rankings(run: Path) -> dict[str, list[str]]:
     given = np.array([names.index(row["class"]) for row in rows])
     chances = np.array([row["probabilities"] for row in rows])
     chances /= chances.sum(1, keepdims=True)
+    own = get_label_quality_scores(given, chances, method="self_confidence")
     margin = get_label_quality_scores(given, chances, method="normalized_margin")
     adjusted = get_label_quality_scores(
         given, chances, method="self_confidence", adjust_pred_probs=True

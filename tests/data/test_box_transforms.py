@@ -236,7 +236,8 @@ def test_transforms_travel_to_other_processes():
         for function in (transform, pickle.loads(pickle.dumps(transform))):
             with seeded(3):
                 changed, objects = function(image, target)
-            first = (changed, objects) if function is transform else first
+            if function is transform:
+                first = changed, objects
         assert torch.equal(changed, first[0])
         assert torch.equal(objects["boxes"], first[1]["boxes"])
 
