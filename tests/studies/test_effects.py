@@ -22,6 +22,7 @@ from nommer.tasks.detection.matching import ImageAnswer
 from nommer.tasks.detection.studying import ChangedObjects
 from nommer.tasks.evaluation import Evaluation
 from nommer.tasks.networks import network_config
+from nommer.tasks.segmentation.metrics import SegmentationMetrics
 from nommer.tasks.segmentation.studying import ChangedPixels
 from nommer.tasks.studying import Part
 
@@ -55,13 +56,14 @@ def test_changed_classes_are_counted_image_by_image():
 def test_changed_pixels_are_a_share_of_each_image():
     pixels, masks = ChangedPixels(), [torch.zeros(4, 5), torch.ones(2, 2)]
     changes = Comparison(pixels, measure="miou", seed=0)
-    task = SimpleNamespace(model=SimpleNamespace(class_names=("a", "b", "c", "d")))
 
     def look(labels, miou):
-        for index, mask in enumerate(labels):
-            batch = SimpleNamespace(indices=torch.tensor([index]), masks=masks[index][None].long())
-            pixels.on_validation_batch_end(None, task, mask, batch)
-        return changes.compare(evaluated([None] * 2, miou=miou))
+        scores = []
+        for index, (mask, truth) in enumerate(zip(labels, masks, strict=True)):
+            batch = SimpleNamespace(indices=torch.tensor([index]))
+            pixels.on_validation_batch_end(None, None, mask, batch)
+            scores.append(SegmentationMetrics(4).update(mask, truth, torch.zeros(())))
+        return changes.compare(evaluated(scores, miou=miou))
 
     assert look(masks, 1.0) == {"miou": 1.0, "miou_low": 1.0, "miou_high": 1.0}
     other = [mask.clone() for mask in masks]

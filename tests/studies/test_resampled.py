@@ -8,7 +8,7 @@ from nommer.intervals import how_often
 from nommer.tasks.detection.metrics import average_precision
 from nommer.tasks.detection.studying import resampled_precision
 from nommer.tasks.segmentation.metrics import SegmentationMetrics
-from nommer.tasks.segmentation.studying import class_pixels, resampled_miou
+from nommer.tasks.segmentation.studying import resampled_miou
 
 IMAGES, CLASSES = 5, 3
 
@@ -22,7 +22,12 @@ def test_miou_of_drawn_images_is_that_of_evaluating_them():
         2,
     )  # the only image of this class, which is found by mistake elsewhere
     truth[4] = 255  # no pixel of it counts
-    pixels = np.stack([class_pixels(*image, CLASSES) for image in zip(labels, truth, strict=True)])
+    pixels = np.stack(
+        [
+            SegmentationMetrics(CLASSES).update(*image, torch.zeros(())).classes
+            for image in zip(torch.from_numpy(labels), torch.from_numpy(truth), strict=True)
+        ]
+    )
     drawn = how_often(IMAGES, seed=0, resamples=20)
     found = resampled_miou(pixels, drawn)
     for times, value in zip(drawn, found, strict=True):

@@ -10,7 +10,7 @@ from nommer.models.segmentation import Segmenter
 from nommer.tasks.calibration import OneOfAll
 from nommer.tasks.deciding import TaskDeciding
 from nommer.tasks.evaluation import Evaluation
-from nommer.tasks.segmentation.studying import resampled_miou
+from nommer.tasks.segmentation.studying import class_pixels, resampled_miou
 
 
 class SegmentationDeciding(TaskDeciding):
@@ -32,7 +32,7 @@ class SegmentationDeciding(TaskDeciding):
         self, evaluation: Evaluation, model: Segmenter, data: Any, times: np.ndarray
     ) -> Mapping[str, np.ndarray]:
         """Return mIoU and pixel accuracy."""
-        pixels = np.stack([score.classes for score in evaluation.answers])
+        pixels = class_pixels(evaluation)
         right, known = pixels[:, 0].sum(1), pixels[:, 1].sum(1)
         with np.errstate(divide="ignore", invalid="ignore"):
             accuracy = (times @ right) / (times @ known)

@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -21,7 +21,6 @@ from nommer.nominations.regions import (
     distance_group,
 )
 from nommer.tasks.evaluation import Evaluation
-from nommer.tasks.segmentation.loss import SegmentationModule
 from nommer.tasks.studying import (
     BY_BORDERS,
     OBJECTS_AND_BACKGROUND,
@@ -37,7 +36,6 @@ class ChangedPixels(AnswerChange):
     def __init__(self) -> None:
         self.kept: dict[int, bytes] = {}
         self.changed: dict[int, tuple[int, int]] = {}
-        self.pixels: dict[int, np.ndarray] = {}
 
     def on_validation_batch_end(
         self,
@@ -50,8 +48,6 @@ class ChangedPixels(AnswerChange):
     ) -> None:
         """Keep the labels of an image, or compare them with those kept."""
         labels, index = outputs.to(torch.uint8).cpu().numpy(), int(batch.indices[0])
-        truth, model = batch.masks[0].cpu().numpy(), cast("SegmentationModule", pl_module).model
-        self.pixels[index] = class_pixels(labels, truth, len(model.class_names))
         if index not in self.kept:
             self.kept[index] = zlib.compress(labels.tobytes(), 1)
             return
@@ -60,8 +56,7 @@ class ChangedPixels(AnswerChange):
 
     def resampled(self, evaluation: Evaluation, times: np.ndarray) -> Mapping[str, np.ndarray]:
         """Return the mIoU."""
-        pixels = np.stack([self.pixels[index] for index in sorted(self.pixels)])
-        return {"miou": resampled_miou(pixels, times)}
+        return {"miou": resampled_miou(class_pixels(evaluation), times)}
 
     def difference(
         self, first: Evaluation, other: Evaluation
@@ -72,21 +67,12 @@ class ChangedPixels(AnswerChange):
         return {"changed_pixels": shares}
 
 
-def class_pixels(labels: np.ndarray, truth: np.ndarray, num_classes: int) -> np.ndarray:
-    """Return what an image adds to the IoU of each class, (3, classes) int64.
+def class_pixels(evaluation: Evaluation) -> np.ndarray:
+    """Return what each image adds to the IoU of each class, (images, 3, classes) int64.
 
     Pixels found, true, and predicted.
-
-    Args:
-        labels: (H, W) classes predicted.
-        truth: (H, W) true classes; values beyond them are ignored.
-        num_classes: how many there are.
     """
-    known = truth < num_classes
-    found, true, predicted = truth[known & (labels == truth)], truth[known], labels[known]
-    return np.stack(
-        [np.bincount(pixels, minlength=num_classes) for pixels in (found, true, predicted)]
-    )
+    return np.stack([score.classes for score in evaluation.answers])
 
 
 def resampled_miou(pixels: np.ndarray, times: np.ndarray) -> np.ndarray:
