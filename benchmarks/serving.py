@@ -276,7 +276,8 @@ def broken_uploads(body: bytes) -> str:
 
 def hostile_images() -> str:
     """200 damaged image files of all formats."""
-    from fuzz import damage, make_images  # noqa: PLC0415 - its neighbour
+    from fuzz import damage  # noqa: PLC0415 - its neighbour
+    from fuzz_kinds import make_images  # noqa: PLC0415
 
     statuses = Counter()
     with tempfile.TemporaryDirectory() as folder:
