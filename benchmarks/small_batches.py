@@ -36,7 +36,7 @@ class Augmentation:
 
 @dataclass
 class Batch:
-    """What a step sees."""
+    """A batch as a step sees it."""
 
     images: Tensor
     """(B, 3, size, size), from -1 to 1, in channels-last memory."""
@@ -47,9 +47,7 @@ class Batch:
     maps: dict[str, Tensor] = field(default_factory=dict)
     """The teacher's maps (B, channels, side, side), mixed as the images."""
     mixed: tuple[Tensor, Tensor] | None = None
-    """Where the batch is mixed: the order of the partners, and of each image the part (B,) that
-    stayed.
-    """
+    """Of a mixed batch the order of the partners, and of each image the part (B,) that stayed."""
 
 
 class Part:

@@ -18,135 +18,39 @@ Into the run folder go settings.json, metrics.csv, result.json, model/ and last.
 same command goes on (without `--minutes` exactly).
 """
 
-import argparse
 import csv
 import json
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from network_costs import giga_macs
-from small_batches import Augmentation, Batch, Part
+from small_batches import Batch, Part
+from small_settings import Settings, option_parser, settings_of
+from small_students import SIZE, Student, build, loss_of
 from timm.optim import create_optimizer_v2
 from timm.scheduler import CosineLRScheduler
 from timm.utils import ModelEmaV3
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from nommer.backbone.contexts import CONTEXTS
 from nommer.backbone.network import NomMer
 from nommer.backbone.nominator import Nomination, Nominator
-from nommer.backbone.variants import VARIANTS
 from nommer.data.transforms import Preprocessing
 from nommer.files import write_json
 from nommer.models.classification import Classifier
-from nommer.models.networks import build_timm
 from nommer.models.storage import save_model
 from nommer.nominations.balance import balance_loss, equalise_contexts, recorded_scores
 from nommer.nominations.intervention import intervene
 from nommer.nominations.trace import NominationTrace
 from nommer.runs.results import environment
 
-CHANNELS = {"middle": 112, "last": 320}
-REDUCTIONS = {"middle": 8, "last": 16}
-"""Strides of the student's maps that imitate the teacher's."""
-SIZE = 64
 TICKS = 100_000
 """Parts of a training that the schedule knows."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """All that is said of a training."""
-
-    model: str
-    network: dict[str, Any]
-    every: int
-    epochs: int
-    minutes: float
-    batch: int
-    lr: float
-    weight_decay: float
-    warmup: float
-    smoothing: float
-    teacher: str
-    temperature: float
-    share: float
-    feature_weight: float
-    ema: float
-    seed: int
-    small_until: float
-    small_size: int
-    augmentation: Augmentation
-    precision: str = "bf16"
-    balance: float = 0.0
-    decided: float = 0.0
-    equal_contexts: bool = False
-    noise: tuple[float, float] = (1.0, 1.0)
-    init: str = ""
-    fresh_nominators: bool = False
-
-    @property
-    def answers(self) -> bool:
-        """Whether the teacher's answers are learned."""
-        return self.teacher in ("answers", "both")
-
-    @property
-    def maps(self) -> tuple[str, ...]:
-        """Maps of the teacher that are imitated."""
-        return tuple(CHANNELS) if self.teacher in ("features", "both") else ()
-
-    @property
-    def of_teacher(self) -> tuple[str, ...]:
-        """What is read of the teacher."""
-        return self.maps + (("answers",) if self.answers else ())
-
-
-def build(settings: Settings, classes: int) -> nn.Module:
-    """The network, with fresh weights."""
-    if settings.model.startswith("timm:"):
-        return build_timm(
-            settings.model.removeprefix("timm:"), num_classes=classes, options=settings.network
-        )
-    config = replace(
-        VARIANTS[settings.model], num_classes=classes, img_size=SIZE, **settings.network
-    )
-    network = NomMer(config)
-    if settings.equal_contexts:
-        equalise_contexts(network, SIZE)
-    return network
-
-
-class Student(nn.Module):
-    """A network, and the 1x1 convolutions through which its stages imitate a teacher's."""
-
-    def __init__(self, network: nn.Module, maps: tuple[str, ...]) -> None:
-        super().__init__()
-        self.network, self.maps = network, maps
-        strides = {info["reduction"]: place for place, info in enumerate(network.feature_info)}
-        self.stages = {name: strides[REDUCTIONS[name]] for name in maps}
-        widths = [network.feature_info[place]["num_chs"] for place in self.stages.values()]
-        self.projections = nn.ModuleList(
-            nn.Sequential(nn.BatchNorm2d(width), nn.Conv2d(width, CHANNELS[name], 1))
-            for name, width in zip(maps, widths, strict=True)
-        )
-
-    def forward(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Scores of the classes, and what the stages take the teacher's maps to be."""
-        if not self.maps:
-            return self.network(images), {}
-        final, stages = self.network.forward_intermediates(
-            images, indices=list(self.stages.values())
-        )
-        pairs = zip(self.maps, self.projections, stages, strict=True)
-        return self.network.forward_head(final), {
-            name: project(maps) for name, project, maps in pairs
-        }
 
 
 def start_from(run: Path, student: Student, *, fresh: bool) -> None:
@@ -174,37 +78,6 @@ def start_from(run: Path, student: Student, *, fresh: bool) -> None:
     equalise_contexts(student.network, SIZE)
     for name, value in student.network.named_buffers():
         value.copy_(statistics[name])
-
-
-def loss_of(settings: Settings, batch: Batch, scores: Tensor, guesses: dict[str, Tensor]) -> Tensor:
-    """Labels, softened answers and maps, each by its weight."""
-    scores, classes = scores.float(), scores.shape[-1]
-    smooth = batch.targets * (1 - settings.smoothing) + settings.smoothing / classes
-    loss = F.cross_entropy(scores, smooth)
-    if batch.answers is not None:
-        heat = settings.temperature
-        soft = (batch.answers / heat).softmax(-1)
-        if batch.mixed:
-            partners, kept = batch.mixed
-            soft = torch.lerp(soft[partners], soft, kept)
-        distilled = heat**2 * F.kl_div((scores / heat).log_softmax(-1), soft, reduction="batchmean")
-        loss = torch.lerp(loss, distilled, settings.share)
-    for name, guess in guesses.items():
-        wanted = batch.maps[name]
-        if guess.shape[-1] != wanted.shape[-1]:
-            wanted = F.interpolate(wanted, size=guess.shape[-2:], mode="bilinear", antialias=True)
-        loss = loss + settings.feature_weight * imitation(guess.float(), wanted) / len(guesses)
-    return loss
-
-
-def imitation(guess: Tensor, wanted: Tensor) -> Tensor:
-    """1 minus the cosine between the vectors of each place, the teacher's channels brought to one
-    scale.
-    """
-    wanted = (wanted - wanted.mean((0, 2, 3), keepdim=True)) / (
-        wanted.std((0, 2, 3), keepdim=True) + 1e-3
-    )
-    return 1 - F.cosine_similarity(guess, wanted, dim=1).mean()
 
 
 class Training:
@@ -255,11 +128,11 @@ class Training:
         (self.out / "next.pt").replace(self.out / "last.pt")
 
     def autocast(self) -> torch.autocast:
-        """Products in bfloat16, unless in float32."""
+        """Compute products in bfloat16, unless in float32."""
         return torch.autocast("cpu", torch.bfloat16, enabled=self.settings.precision == "bf16")
 
     def progress(self, step: int = 0) -> float:
-        """The part of the training that is over, 0 to 1, at a step of this epoch."""
+        """Return the part of the training that is over, 0 to 1, at a step of this epoch."""
         if self.settings.minutes:
             return min(
                 1.0, (self.wall + time.perf_counter() - self.started) / (60 * self.settings.minutes)
@@ -293,7 +166,7 @@ class Training:
                 module.noise_scale.fill_(start + (end - start) * progress)
 
     def step(self, batch: Batch) -> float:
-        """One step of the optimiser; the loss."""
+        """Take a step of the optimiser; return the loss."""
         recorded = recorded_scores(self.student)
         with (
             recorded as choices,
@@ -312,7 +185,7 @@ class Training:
         return loss.item()
 
     def judge(self) -> tuple[float, float]:
-        """Top-1 and top-5 of the averaged weights."""
+        """Return top-1 and top-5 of the averaged weights."""
         network = self.ema.module.eval()
         hits = torch.zeros(2)
         with torch.inference_mode(), self.autocast(), sdpa_kernel(SDPBackend.MATH):
@@ -324,7 +197,7 @@ class Training:
         return tuple((hits / len(self.val)).tolist())
 
     def nominations(self) -> dict[str, Any]:
-        """Shares of the contexts per block, and top-1 where one context is forced everywhere."""
+        """Return shares of the contexts per block, and top-1 where one is forced everywhere."""
         network = self.ema.module
         with NominationTrace(network) as trace:
             self.judge()
@@ -335,7 +208,7 @@ class Training:
         return found
 
     def run(self, judge_every: int) -> None:
-        """All epochs that are left."""
+        """Train all epochs that are left."""
         self.started = time.perf_counter()
         while self.progress() < 1:
             begun = time.process_time()
@@ -354,7 +227,7 @@ class Training:
         self.finish()
 
     def finish(self) -> None:
-        """Write what came out."""
+        """Write the numbers and the model that came out."""
         network = self.ema.module
         with torch.device("meta"):
             macs = giga_macs(build(self.settings, len(self.train.classes)), SIZE)
@@ -369,8 +242,8 @@ class Training:
         print(self.out.name, found, flush=True)
 
     def write_model(self) -> None:
-        """The averaged weights as `nommer` takes them, with the two files that `make_zoo_entry.py`
-        reads besides.
+        """Write the averaged weights as `nommer` takes them, with the two files that
+        `make_zoo_entry.py` reads besides.
         """
         last, settings = self.rows[-1], self.settings
         classes = json.loads((self.cache / "classes.json").read_text())
@@ -386,85 +259,21 @@ class Training:
 
 
 def write_rows(file: Path, rows: list[dict[str, Any]]) -> None:
-    """Rows as a table."""
+    """Write rows as a table."""
     with file.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, ["epoch", "loss", "seconds", "top1", "top5"])
         writer.writeheader()
         writer.writerows(rows)
 
 
-def options() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Options of the command line."""
-    yield "--model", {"default": "nommer_pico", "help": "a variant, or timm:NAME"}
-    yield (
-        "--network",
-        {"type": json.loads, "default": {}, "help": "fields of NomMerConfig, as JSON"},
-    )
-    yield "--every", {"type": int, "default": 1, "help": "of the classes every so-many-th"}
-    yield "--epochs", {"type": int, "default": 24}
-    yield (
-        "--minutes",
-        {"type": float, "default": 0.0, "help": "by the clock, in the place of --epochs"},
-    )
-    yield "--batch", {"type": int, "default": 64}
-    yield "--lr", {"type": float, "default": 1e-3}
-    yield "--weight-decay", {"type": float, "default": 0.05}
-    yield "--warmup", {"type": float, "default": 0.08, "help": "part of the training"}
-    yield "--smoothing", {"type": float, "default": 0.1, "help": "of the labels"}
-    yield "--teacher", {"choices": ["none", "answers", "features", "both"], "default": "none"}
-    yield "--temperature", {"type": float, "default": 2.0, "help": "of the teacher's answers"}
-    yield "--share", {"type": float, "default": 0.8, "help": "of the teacher's answers in the loss"}
-    yield "--feature-weight", {"type": float, "default": 1.0}
-    yield "--ema", {"type": float, "default": 0.998}
-    yield "--seed", {"type": int, "default": 0}
-    yield (
-        "--small-until",
-        {"type": float, "default": 0.0, "help": "part of the training on smaller images"},
-    )
-    yield "--small-size", {"type": int, "default": 48, "help": "their side"}
-    yield (
-        "--balance",
-        {
-            "type": float,
-            "default": 0.0,
-            "help": "weight of the loss that keeps all contexts in use",
-        },
-    )
-    yield (
-        "--decided",
-        {"type": float, "default": 0.0, "help": "weight of the loss that makes tokens sure"},
-    )
-    yield "--equal-contexts", {"action": "store_true", "help": "contexts of one size at the start"}
-    yield (
-        "--noise",
-        {
-            "type": float,
-            "nargs": 2,
-            "default": (1.0, 1.0),
-            "help": "of the nominations, start and end",
-        },
-    )
-    yield "--init", {"default": "", "help": "a run folder of this script to start from"}
-    yield "--fresh-nominators", {"action": "store_true", "help": "with --init: choose anew"}
-    yield "--precision", {"choices": ["bf16", "32"], "default": "bf16"}
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = option_parser(__doc__)
     parser.add_argument("cache", type=Path)
     parser.add_argument("out", type=Path)
-    for name, option in options():
-        parser.add_argument(name, **option)
-    for name, value in asdict(Augmentation()).items():
-        several = {"nargs": 2} if isinstance(value, tuple) else {}
-        parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=value, **several)
     parser.add_argument("--judge-every", type=int, default=4, help="epochs between validations")
     told = vars(parser.parse_args())
     cache, out, judge_every = (told.pop(name) for name in ("cache", "out", "judge_every"))
-    changes = {name: told.pop(name) for name in asdict(Augmentation())}
-    settings = Settings(**told, augmentation=Augmentation(**changes))
+    settings = settings_of(told)
     torch.set_num_threads(1)
     out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(asdict(settings), indent=1)

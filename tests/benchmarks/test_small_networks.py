@@ -40,7 +40,7 @@ def cache(tmp_path):
 
 
 def trained(small, cache, out, **changes):
-    settings = small.Settings(**OPTIONS | changes, augmentation=small.Augmentation())
+    settings = small.Settings(**OPTIONS | changes)
     out.mkdir(exist_ok=True)
     training = small.Training(settings, cache, out)
     training.run(1)

@@ -1,0 +1,136 @@
+"""The settings of `small_networks.py`, and its options."""
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from small_batches import Augmentation
+
+CHANNELS = {"middle": 112, "last": 320}
+"""Channels of the teacher's maps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """All settings of a training."""
+
+    model: str
+    network: dict[str, Any]
+    every: int
+    epochs: int
+    minutes: float
+    batch: int
+    lr: float
+    weight_decay: float
+    warmup: float
+    smoothing: float
+    teacher: str
+    temperature: float
+    share: float
+    feature_weight: float
+    ema: float
+    seed: int
+    small_until: float
+    small_size: int
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    precision: str = "bf16"
+    balance: float = 0.0
+    decided: float = 0.0
+    equal_contexts: bool = False
+    noise: tuple[float, float] = (1.0, 1.0)
+    init: str = ""
+    fresh_nominators: bool = False
+
+    @property
+    def answers(self) -> bool:
+        """True if the teacher's answers are learned."""
+        return self.teacher in ("answers", "both")
+
+    @property
+    def maps(self) -> tuple[str, ...]:
+        """Names of the teacher's maps that are imitated."""
+        return tuple(CHANNELS) if self.teacher in ("features", "both") else ()
+
+    @property
+    def of_teacher(self) -> tuple[str, ...]:
+        """Names of the teacher's files that are read."""
+        return self.maps + (("answers",) if self.answers else ())
+
+
+def options() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the options of the command line but for those of the augmentation."""
+    yield "--model", {"default": "nommer_pico", "help": "a variant, or timm:NAME"}
+    yield (
+        "--network",
+        {"type": json.loads, "default": {}, "help": "fields of NomMerConfig, as JSON"},
+    )
+    yield "--every", {"type": int, "default": 1, "help": "of the classes every so-many-th"}
+    yield "--epochs", {"type": int, "default": 24}
+    yield (
+        "--minutes",
+        {"type": float, "default": 0.0, "help": "by the clock, in the place of --epochs"},
+    )
+    yield "--batch", {"type": int, "default": 64}
+    yield "--lr", {"type": float, "default": 1e-3}
+    yield "--weight-decay", {"type": float, "default": 0.05}
+    yield "--warmup", {"type": float, "default": 0.08, "help": "part of the training"}
+    yield "--smoothing", {"type": float, "default": 0.1, "help": "of the labels"}
+    yield "--teacher", {"choices": ["none", "answers", "features", "both"], "default": "none"}
+    yield "--temperature", {"type": float, "default": 2.0, "help": "of the teacher's answers"}
+    yield "--share", {"type": float, "default": 0.8, "help": "of the teacher's answers in the loss"}
+    yield "--feature-weight", {"type": float, "default": 1.0}
+    yield "--ema", {"type": float, "default": 0.998}
+    yield "--seed", {"type": int, "default": 0}
+    yield (
+        "--small-until",
+        {"type": float, "default": 0.0, "help": "part of the training on smaller images"},
+    )
+    yield "--small-size", {"type": int, "default": 48, "help": "their side"}
+    yield (
+        "--balance",
+        {
+            "type": float,
+            "default": 0.0,
+            "help": "weight of the loss that keeps all contexts in use",
+        },
+    )
+    yield (
+        "--decided",
+        {"type": float, "default": 0.0, "help": "weight of the loss that makes tokens sure"},
+    )
+    yield "--equal-contexts", {"action": "store_true", "help": "contexts of one size at the start"}
+    yield (
+        "--noise",
+        {
+            "type": float,
+            "nargs": 2,
+            "default": (1.0, 1.0),
+            "help": "of the nominations, start and end",
+        },
+    )
+    yield "--init", {"default": "", "help": "a run folder of this script to start from"}
+    yield "--fresh-nominators", {"action": "store_true", "help": "with --init: choose anew"}
+    yield "--precision", {"choices": ["bf16", "32"], "default": "bf16"}
+
+
+def option_parser(description: str) -> argparse.ArgumentParser:
+    """Return a parser with an option for every setting."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for name, option in options():
+        parser.add_argument(name, **option)
+    for name, value in asdict(Augmentation()).items():
+        several = {"nargs": 2} if isinstance(value, tuple) else {}
+        parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=value, **several)
+    return parser
+
+
+def settings_of(told: dict[str, Any]) -> Settings:
+    """Return the settings that were told by option."""
+    names = asdict(Augmentation())
+    changes = {name: told[name] for name in names}
+    others = {name: value for name, value in told.items() if name not in names}
+    return Settings(**others, augmentation=Augmentation(**changes))
