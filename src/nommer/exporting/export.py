@@ -14,14 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from nommer.checksums import BLANK, stamped
 from nommer.errors import InputError
 from nommer.exporting.capture import capture, describe, without_torchvisions_warning
+from nommer.exporting.metadata import write_described
 from nommer.exporting.parity import compare
 from nommer.files import write_atomically, write_json
 from nommer.models.exported import build_exported, load_exported
 from nommer.models.exported_networks import INPUT
-from nommer.models.onnx_files import CHECKSUM, METADATA
+from nommer.models.onnx_files import METADATA
 from nommer.models.recogniser import Recogniser
 from nommer.settings.export import OPSET
 from nommer.tasks.exporting import ParityReport, Prepared
@@ -108,12 +108,9 @@ def write_onnx(captured: Captured, description: dict[str, Any], path: Path) -> R
         )
     if onnx is None:
         raise RuntimeError("the exporter returned no program")
-    onnx.model.metadata_props[METADATA] = json.dumps(description)
-    onnx.model.metadata_props[CHECKSUM] = BLANK.decode()
     model = onnx.model_proto
     model.ir_version = oldest_ir(model.opset_import)
-    content = stamped(model.SerializeToString())
-    write_atomically(path, lambda stream: stream.write(content))
+    write_described(model, description, path)
     return load_exported(path)
 
 

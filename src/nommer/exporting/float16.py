@@ -1,11 +1,8 @@
 """An exported ONNX model with weights and products in float16: half the size, for GPUs."""
 
-import json
 from pathlib import Path
 
-from nommer.checksums import BLANK, stamped
-from nommer.files import write_atomically
-from nommer.models.onnx_files import CHECKSUM, METADATA
+from nommer.exporting.metadata import description_in, write_described
 
 _EXACT = ("NonMaxSuppression", "Range", "Resize", "RoiAlign", "TopK")
 """Operations that stay in float32: they choose, or runtimes know no other kind."""
@@ -25,12 +22,7 @@ def write_float16(source: Path, target: Path) -> None:
     )
 
     model = onnx.load(str(source))
-    told = next(entry.value for entry in model.metadata_props if entry.key == METADATA)
     halved = convert_float_to_float16(
         model, keep_io_types=True, op_block_list=sorted({*DEFAULT_OP_BLOCK_LIST, *_EXACT})
     )
-    description = json.loads(told) | {"precision": "float16"}
-    props = {METADATA: json.dumps(description), CHECKSUM: BLANK.decode()}
-    onnx.helper.set_model_props(halved, props)
-    content = stamped(halved.SerializeToString())
-    write_atomically(target, lambda stream: stream.write(content))
+    write_described(halved, description_in(model) | {"precision": "float16"}, target)

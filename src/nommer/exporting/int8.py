@@ -5,7 +5,6 @@ channel. The loss of accuracy is measured by the agreement of answers, and where
 evaluation; an export that costs too much is not delivered.
 """
 
-import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -16,10 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nommer.checksums import BLANK, stamped
-from nommer.files import write_atomically
+from nommer.exporting.metadata import description_in, write_described
 from nommer.models.exported_networks import INPUT
-from nommer.models.onnx_files import CHECKSUM, METADATA
 
 _BITS = 8
 
@@ -106,17 +103,8 @@ def quantise(source: Path, target: Path, images: Sequence[Tensor]) -> None:
     finally:
         root.setLevel(before)
         prepared.unlink(missing_ok=True)
-    quantised, told = (
-        onnx.load(str(target)),
-        onnx.load(str(source), load_external_data=False).metadata_props,
-    )
-    description = json.loads(next(entry.value for entry in told if entry.key == METADATA)) | {
-        "precision": "int8"
-    }
-    props = {METADATA: json.dumps(description), CHECKSUM: BLANK.decode()}
-    onnx.helper.set_model_props(quantised, props)
-    content = stamped(quantised.SerializeToString())
-    write_atomically(target, lambda stream: stream.write(content))
+    description = description_in(onnx.load(str(source), load_external_data=False))
+    write_described(onnx.load(str(target)), description | {"precision": "int8"}, target)
 
 
 class _Calibration:

@@ -4,21 +4,20 @@ The answers of the file to images, decoded and not prepared, are compared with t
 where the images are labelled both are judged.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from nommer.checksums import BLANK, stamped
 from nommer.data.images import ImageError, decode
 from nommer.errors import InputError
+from nommer.exporting.metadata import description_in, write_described
 from nommer.exporting.parity import evenly
-from nommer.files import write_atomically, write_json
+from nommer.files import write_json
 from nommer.inference.evaluation import Opened
 from nommer.models.exported_networks import INPUT
-from nommer.models.onnx_files import CHECKSUM, METADATA, WHOLE
+from nommer.models.onnx_files import WHOLE
 from nommer.models.recogniser import Recogniser
 from nommer.models.whole import WholeFile
 from nommer.predictions import Failure
@@ -77,13 +76,9 @@ def write_whole(model: Recogniser, size: ImageSize, source: Path, target: Path) 
     import onnx  # noqa: PLC0415 - slow to import
 
     whole, network = whole_of(model), onnx.load(str(source))
-    told = next(entry.value for entry in network.metadata_props if entry.key == METADATA)
     parts = whole.parts(model, size)
-    joined = join(network, parts)
-    props = {METADATA: json.dumps(description(model, whole, parts, json.loads(told)))}
-    onnx.helper.set_model_props(joined, props | {CHECKSUM: BLANK.decode()})
-    content = stamped(joined.SerializeToString())
-    write_atomically(target, lambda stream: stream.write(content))
+    told = description(model, whole, parts, description_in(network))
+    write_described(join(network, parts), told, target)
 
 
 def whole_of(model: Recogniser) -> WholeExport:
@@ -206,8 +201,7 @@ def _both(
         with suppress(ImageError):
             image = decode(path, model.preprocessing.reading)
             expected = (whole.judged if judged else whole.expected)(model, image)
-            threshold = 0.0 if judged and file.description.task == "detection" else None
-            (found,) = file.answer([("image", image)], threshold=threshold)
+            (found,) = file.answer([("image", image)], threshold=0.0 if judged else None)
             if not isinstance(expected, Failure) and not isinstance(found, Failure):
                 yield expected, found
 
