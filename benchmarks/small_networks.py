@@ -39,7 +39,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from nommer.backbone.contexts import CONTEXTS
 from nommer.backbone.network import NomMer
-from nommer.backbone.nominator import Nomination, Nominator
+from nommer.backbone.nominator import Nominator
 from nommer.data.transforms import Preprocessing
 from nommer.files import write_json
 from nommer.models.classification import Classifier
@@ -48,6 +48,8 @@ from nommer.nominations.balance import balance_loss, equalise_contexts, recorded
 from nommer.nominations.intervention import intervene
 from nommer.nominations.trace import NominationTrace
 from nommer.runs.results import environment
+from nommer.settings.network import NetworkOptions
+from nommer.training.annealing import anneal
 
 TICKS = 100_000
 """Parts of a training that the schedule knows."""
@@ -74,10 +76,7 @@ def start_from(run: Path, student: Student, *, fresh: bool) -> None:
         if isinstance(module, Nominator):
             nn.init.trunc_normal_(module.score.weight, std=0.02)
             nn.init.zeros_(module.score.bias)
-    statistics = {name: value.clone() for name, value in student.network.named_buffers()}
     equalise_contexts(student.network, SIZE)
-    for name, value in student.network.named_buffers():
-        value.copy_(statistics[name])
 
 
 class Training:
@@ -153,17 +152,10 @@ class Training:
             if progress == 1:
                 break
             self.schedule.step_update(int(progress * TICKS))
-            self.set_noise(progress)
+            anneal(self.student, NetworkOptions(noise=self.settings.noise), progress)
             losses.append(self.step(batch))
             self.ema.update(self.student.network, step=self.done * self.steps + len(losses))
         return sum(losses) / max(1, len(losses))
-
-    def set_noise(self, progress: float) -> None:
-        """Scale the noise of the nominations as this part of the training has it."""
-        start, end = self.settings.noise
-        for module in self.student.modules():
-            if isinstance(module, Nomination):
-                module.noise_scale.fill_(start + (end - start) * progress)
 
     def step(self, batch: Batch) -> float:
         """Take a step of the optimiser; return the loss."""

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import nommer
+from nommer.backbone.nominator import Nomination
 
 OPTIONS = {
     "model": "nommer_micro",
@@ -103,7 +104,7 @@ def test_balanced_contexts_are_told_with_what_forcing_one_costs(script, cache, t
     found = json.loads((tmp_path / "balanced" / "result.json").read_text())
     assert all(sum(shares.values()) == pytest.approx(1) for shares in found["shares"].values())
     assert {"top1_convolution", "top1_window", "top1_global"} <= set(found)
-    nominations = [m for m in training.student.modules() if isinstance(m, small.Nomination)]
+    nominations = [m for m in training.student.modules() if isinstance(m, Nomination)]
     assert all(0 <= nomination.noise_scale < 1 for nomination in nominations)
     start = {"init": str(tmp_path / "balanced"), "fresh_nominators": True, "balance": 0.1}
     again = trained(small, cache, tmp_path / "again", **start)

@@ -78,15 +78,17 @@ def equalise_contexts(network: nn.Module, image_size: int) -> None:
 
     The convolution carries its input along, while the last layers of the other two are drawn small:
     at the start they are near zero beside it. Those layers are scaled, block after block, by the
-    outputs in training for eight images of seeded normal noise; nothing else changes.
+    outputs in training for eight images of seeded normal noise; nothing else changes, no statistics
+    of batch norms either.
 
     Args:
-        network: a NomMer with fresh weights and all three contexts.
+        network: a NomMer with all three contexts.
         image_size: side of the images of noise, in pixels.
     """
     if next(network.parameters()).is_meta:
         return  # a network without weights, built to be counted
     was_training = network.training
+    statistics = {name: value.clone() for name, value in network.named_buffers()}
     network.train()  # batch norms as training has them, by the statistics of the batch
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -94,9 +96,8 @@ def equalise_contexts(network: nn.Module, image_size: int) -> None:
         for mixer in network.modules():
             if isinstance(mixer, NominatedContext):
                 _equalise(network, mixer, images)
-    for module in network.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.reset_running_stats()
+    for name, value in network.named_buffers():
+        value.copy_(statistics[name])
     network.train(was_training)
 
 

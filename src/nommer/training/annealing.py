@@ -8,6 +8,7 @@ the network's description does not have them.
 from typing import Any
 
 import lightning as L
+from torch import nn
 
 from nommer.backbone.nominator import Nomination
 from nommer.settings.network import NetworkOptions
@@ -17,17 +18,22 @@ class Annealing(L.Callback):
     """Sets temperature and noise of every nomination before each step, on a straight line."""
 
     def __init__(self, options: NetworkOptions) -> None:
-        self.temperature, self.noise = options.temperature, options.noise
+        self.options = options
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Set what this step has."""
         done = trainer.global_step / max(1, trainer.estimated_stepping_batches - 1)
-        for module in pl_module.modules():
-            if isinstance(module, Nomination):
-                module.temperature.fill_(_between(self.temperature, done))
-                module.noise_scale.fill_(_between(self.noise, done))
+        anneal(pl_module, self.options, done)
+
+
+def anneal(network: nn.Module, options: NetworkOptions, done: float) -> None:
+    """Give every nomination the temperature and noise of a share `done` (0 to 1) of a training."""
+    for module in network.modules():
+        if isinstance(module, Nomination):
+            module.temperature.fill_(_between(options.temperature, done))
+            module.noise_scale.fill_(_between(options.noise, done))
 
 
 def _between(pair: tuple[float, float], done: float) -> float:
