@@ -19,6 +19,7 @@ KEY = "sha256"
 """Entry of a description under which the checksums of files stand, by their names."""
 
 WEIGHTS = "model.safetensors"
+"""File of the weights of a model, beside its description."""
 
 STAMP = b"\x0a\x0dnommer.sha256\x12\x40"
 """Bytes before the checksum in an ONNX file: an entry of the metadata, as protobuf has it."""

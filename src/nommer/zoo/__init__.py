@@ -7,19 +7,19 @@ and `load` in `models` both need the entries, so this room lies below both, and 
 and checksums alone.
 """
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nommer import checksums
 from nommer.errors import InputError
 
 HOMES = (Path(__file__).parent, Path(__file__).parents[3] / "zoo")
 """Where entries lie: in the package, or beside it in the repository."""
 
 MANIFEST = "manifest.json"
-WEIGHTS, DESCRIPTION, CARD = "model.safetensors", "model.json", "card.md"
+WEIGHTS, DESCRIPTION, CARD = checksums.WEIGHTS, "model.json", "card.md"
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,7 @@ class Entry:
 
 def _checksum(file: Path) -> str:
     try:
-        with file.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return checksums.checksum(file)
     except OSError as error:
         raise InputError(
             f"{file}: cannot be read: {error.strerror}; install nommer again"
