@@ -1,16 +1,25 @@
 """Results of the verbs, as the command line prints them."""
 
-from collections.abc import Sequence
 from itertools import groupby
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
 from nommer.predictions import Failure
-from nommer.screen_tables import show_calibration, show_folds, shown, summary_table
+from nommer.screen_explanations import show_explanations
+from nommer.screen_tables import (
+    ERROR,
+    SOME_FAILED,
+    exit_code,
+    show_calibration,
+    show_folds,
+    shown,
+    summary_table,
+    title,
+)
 
 if TYPE_CHECKING:
     from nommer.benchmarking.results import BenchmarkResult
@@ -18,20 +27,15 @@ if TYPE_CHECKING:
     from nommer.embedding.embed import EmbeddingResult
     from nommer.exporting.delivery import ExportResult
     from nommer.inference.judging import EvaluationResult
-    from nommer.inference.prediction import Answer, PredictionResult
-    from nommer.nominations.explanation import ExplanationSummary
+    from nommer.inference.prediction import PredictionResult
     from nommer.pruning.prune import PruningResult
     from nommer.quickstart import DemoResult
-    from nommer.studies.explaining import ExplanationResult
-    from nommer.studies.study import StudyResult
     from nommer.training.conclusion import TrainingResult
     from nommer.training.folds import FoldsResult
     from nommer.training.replay import ReplayResult
 
-SOME_FAILED = 1
 _MOST_ROWS = 25
 _BEFORE = 8
-_ERROR = Text("error", style="red")
 
 
 def show_check(result: "CheckResult", console: Console) -> int:
@@ -130,7 +134,7 @@ def show_evaluation(result: "EvaluationResult", console: Console) -> int:
     rows = sorted(result.per_class, key=lambda row: (row[worst_by] is None, row[worst_by]))
     columns = [name for name in rows[0] if name != "predicted"]
     table = Table(
-        *(_title(name) for name in columns), title=f"classes, lowest {_title(worst_by)} first"
+        *(title(name) for name in columns), title=f"classes, lowest {title(worst_by)} first"
     )
     for row in rows[:_MOST_ROWS]:
         table.add_row(*(shown(row[name]) for name in columns))
@@ -153,16 +157,12 @@ def show_comparison(result: "EvaluationResult", console: Console) -> int:
     return 0
 
 
-def _title(column: str) -> str:
-    return {"iou": "IoU", "f1": "F1", "box_ap": "box AP"}.get(column, column.replace("_", " "))
-
-
 def show_predictions(result: "PredictionResult", console: Console) -> int:
     """Print the most probable classes, those with most pixels, or the surest objects."""
     table = Table("image", "first", "then")
     for prediction in result.predictions:
         if isinstance(prediction, Failure):
-            table.add_row(prediction.source, _ERROR, prediction.error)
+            table.add_row(prediction.source, ERROR, prediction.error)
         else:
             first, *then = prediction.headline() or ["nothing"]
             table.add_row(prediction.source, first, ", ".join(then[:3]))
@@ -203,73 +203,6 @@ def show_pruning(result: "PruningResult", console: Console) -> int:
         console.print(row.sentence)
     console.print(f"{'model/, ' if result.removed else ''}report.md, result.json in {result.out}")
     return 0
-
-
-def show_explanations(result: "ExplanationResult", console: Console) -> int:
-    """Print the share of each context per nominator block, over all images.
-
-    Of a data set also whether it matters.
-    """
-    if result.study is not None:
-        return show_study(result.study, console)
-    explained = [item for item in result.explanations if not isinstance(item, Failure)]
-    for failed in (item for item in result.explanations if isinstance(item, Failure)):
-        console.print(_ERROR, f"{failed.source}: {failed.error}")
-    if explained and explained[0].shares:
-        table = Table(
-            "block",
-            *next(iter(explained[0].shares.values())),
-            title=f"nominated contexts, {len(explained)} images",
-        )
-        for block in explained[0].shares:
-            rows = [item.shares[block] for item in explained]
-            table.add_row(
-                block, *(f"{sum(row[name] for row in rows) / len(rows):.1%}" for name in rows[0])
-            )
-        console.print(table)
-    if explained and not explained[0].shares:
-        console.print("nothing nominates in this network; the pictures show an attribution")
-    console.print(f"a picture per image in {result.out}")
-    if (result.out / "page.html").is_file():
-        console.print(f"to look at and to share: {result.out / 'page.html'}")
-    if (result.out / "tokens").is_dir():
-        console.print(f"what the tokens see in {result.out / 'tokens'}")
-    if (result.out / "sensitivity").is_dir():
-        console.print(
-            f"where the answers hang on what is nominated in {result.out / 'sensitivity'}"
-        )
-    return exit_code(result.explanations)
-
-
-def show_study(result: "StudyResult", console: Console) -> int:
-    """Print shares with their intervals, and the model's number with other nominations."""
-    from nommer.backbone.contexts import CONTEXTS
-    from nommer.studies.effects import ALL_BLOCKS, AS_IT_IS, EVERYWHERE
-
-    table = Table("block", *CONTEXTS, title="nominated contexts, with 95 % intervals over images")
-    for row in result.tables["blocks"]:
-        table.add_row(row["block"], *(_share_with_interval(row, context) for context in CONTEXTS))
-    console.print(table)
-    effects = result.tables["interventions"]
-    measure = result.measure
-    table = Table("blocks", "nominate", _title(measure), "change", title="does it matter?")
-    for row in effects:
-        if row["block"] in (AS_IT_IS, ALL_BLOCKS) and row["part"] == EVERYWHERE:
-            table.add_row(
-                *(shown(row.get(name)) for name in ("block", "intervention", measure, "change"))
-            )
-    console.print(table)
-    for why in dict.fromkeys(result.absent.values()):
-        console.print(
-            f"not there: {', '.join(n for n, w in result.absent.items() if w == why)}: {why}"
-        )
-    console.print(f"report.html, result.json and a CSV file per table in {result.out}")
-    return 0
-
-
-def _share_with_interval(row: dict[str, Any], name: str) -> str:
-    low, high = row[f"{name}_low"], row[f"{name}_high"]
-    return f"{row[name]:.1%}" + ("" if low is None else f" ({low:.1%} to {high:.1%})")
 
 
 def show_export(result: "ExportResult", console: Console) -> int:
@@ -336,8 +269,3 @@ def show_demo(result: "DemoResult", console: Console) -> int:
     if result.photographs is not None:
         console.print(f"  {result.photographs.out}  which contexts photographs nominate")
     return 0
-
-
-def exit_code(results: "Sequence[Answer | ExplanationSummary]") -> int:
-    """Return 0, or 1 when an image failed."""
-    return SOME_FAILED if any(isinstance(result, Failure) for result in results) else 0

@@ -5,9 +5,17 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from nommer.predictions import Failure
 
 if TYPE_CHECKING:
+    from nommer.inference.prediction import Answer
+    from nommer.nominations.explanation import ExplanationSummary
     from nommer.training.folds import FoldsResult
+
+SOME_FAILED = 1
+ERROR = Text("error", style="red")
 
 
 def show_calibration(decided: Mapping[str, Any], console: Console) -> None:
@@ -68,3 +76,13 @@ def shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.1e}" if 0 < abs(value) < 1e-3 else f"{value:.4f}"
     return str(value)
+
+
+def title(column: str) -> str:
+    """Return the name of a column as its heading."""
+    return {"iou": "IoU", "f1": "F1", "box_ap": "box AP"}.get(column, column.replace("_", " "))
+
+
+def exit_code(results: "Sequence[Answer | ExplanationSummary]") -> int:
+    """Return 0, or 1 when an image failed."""
+    return SOME_FAILED if any(isinstance(result, Failure) for result in results) else 0
