@@ -99,7 +99,7 @@ def prepare(kind, *what):
     elif kind == "read":
         from nommer.training import preparation  # noqa: PLC0415
 
-        count_down(preparation, "find_data", 1, kill)
+        count_down(preparation, "read_data", 1, kill)
     elif kind == "loss":
         log_loss, calls = TaskModule.log_loss, iter(range(1, 1_000_000))
         TaskModule.log_loss = lambda *given: (

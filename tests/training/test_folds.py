@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from nommer.data.formats.folders import ClassFolders, Sample
 from nommer.errors import InputError
 from nommer.settings.pretrain import PretrainSettings
 from nommer.settings.train import TrainSettings
+from nommer.tasks.classification.data import ClassificationSource
 from nommer.tasks.doubts import doubts_of_classes, doubts_of_several
 from nommer.training.folds import spread_of
 from tests.run_contents import rows
@@ -136,7 +138,11 @@ def folded(tmp_path_factory, write_classes):
     data = write_classes(tmp_path_factory.mktemp("data") / "all", {"blue": 6, "red": 6})
     shutil.copy(data / "blue" / "blue-0.png", data / "blue" / "copy.png")
     out = tmp_path_factory.mktemp("folds") / "run"
-    return data, out, nommer.train(data, out=out, folds=2, **OPTIONS)
+    audit = ClassificationSource.audit
+    with patch.object(ClassificationSource, "audit", autospec=True, side_effect=audit) as audited:
+        result = nommer.train(data, out=out, folds=2, **OPTIONS)
+    assert audited.call_count == 1, "the data are read once for all folds"
+    return data, out, result
 
 
 @pytest.mark.usefixtures("sketched")

@@ -6,8 +6,6 @@ from typing import Any
 
 from PIL import Image
 
-from nommer.data.formats.own_datasets import read_datasets
-from nommer.data.formats.source import Source
 from nommer.data.images import ImageError
 from nommer.report import Page
 from nommer.settings.own_parts import OwnParts
@@ -17,6 +15,7 @@ from nommer.tasks.doubts import Doubt
 from nommer.tasks.grid import grid
 from nommer.tasks.task import Task
 from nommer.training.own_parts import own_datasets
+from nommer.training.preparation import find_samples
 
 _LEAST, _SHOWN, _LISTED = 8, 40, 200
 """Images that are shown, and rows of the table; the CSV file beside the page has all."""
@@ -36,7 +35,7 @@ def write_doubts(
     )
     shown = min(_SHOWN, max(_LEAST, wrong)) if estimated else _SHOWN
     with own_datasets(own):
-        data = _data(settings, own, task)
+        _, data = find_samples(settings, own)
         pictures = _pictures(data, task, doubts[:shown])
     if pictures:
         alt = "; ".join(text.replace("\n", ", ") for _, text in pictures)
@@ -52,12 +51,6 @@ def write_doubts(
     page.section("Which they are")
     page.table(columns, rows, caption="All of them are in doubtful_labels.csv.")
     page.save(path)
-
-
-def _data(settings: TrainSettings, own: OwnParts, task: Task) -> Data:
-    if own.datasets is not None:
-        return read_datasets(settings.data, own.datasets)[1]
-    return task.data.find(settings, Source(settings.data, settings.classes, settings.labels))
 
 
 def _pictures(data: Data, task: Task, doubts: Sequence[Doubt]) -> list[tuple[Image.Image, str]]:

@@ -8,6 +8,7 @@ of their numbers, one table of answers, and the labels that are probably wrong.
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import cache
 from math import isfinite
 from pathlib import Path
 from statistics import mean, stdev
@@ -27,7 +28,7 @@ from nommer.tasks.doubts import Doubt, can_doubt
 from nommer.tasks.registry import TASKS
 from nommer.training.doubts_page import write_doubts
 from nommer.training.fold import Fold, read_fold
-from nommer.training.preparation import check_first
+from nommer.training.preparation import Read, check_first, read_data
 from nommer.training.train import train_model
 
 
@@ -67,7 +68,8 @@ def train_folds(settings: TrainSettings, own: OwnParts) -> FoldsResult:
     with ExitStack() as until:
         if rank == 0:
             open_folds(settings, until)
-        folds = [train_fold(settings, own, number) for number in range(settings.folds or 0)]
+        read = cache(lambda: read_data(settings, own))  # not before a fold asks
+        folds = [train_fold(settings, own, number, read) for number in range(settings.folds or 0)]
         return conclude_folds(settings, own, folds, rank)
 
 
@@ -121,7 +123,7 @@ def open_folds(settings: TrainSettings, until: ExitStack) -> None:
     RunFolder(out).write_config(settings.with_whole_paths())
 
 
-def train_fold(settings: TrainSettings, own: OwnParts, number: int) -> Fold:
+def train_fold(settings: TrainSettings, own: OwnParts, number: int, read: Read) -> Fold:
     """Train one fold, or go on with it, unless it is finished."""
     run = RunFolder(settings.out / f"fold-{number}")
     if settings.resume and (finished := read_fold(run, settings.epochs)):
@@ -131,7 +133,7 @@ def train_fold(settings: TrainSettings, own: OwnParts, number: int) -> Fold:
     goes_on = settings.resume and run.last.is_file() and run.config.is_file()
     of_run = replace(settings, fold=number, out=run.path, resume=goes_on, overwrite=not goes_on)
     try:
-        train_model(of_run, own)
+        train_model(of_run, own, read)
     except Stopped as stopped:
         whole = RunFolder(settings.out).resume_command
         raise Stopped(stopped.asked, f"{stopped}; with all folds: {whole}") from stopped

@@ -1,5 +1,6 @@
 """Preparation of a run: data are read and audited, settings filled in, the run folder made."""
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -24,9 +25,7 @@ from nommer.runs.changes import changed_settings
 from nommer.runs.folder import RunFolder
 from nommer.runs.lock import locked
 from nommer.runs.results import check_outside, environment, prepare_folder, read_environment
-from nommer.settings.network import PEER
 from nommer.settings.own_parts import OwnParts
-from nommer.settings.pixels import SMALL_IMAGE
 from nommer.settings.train import TrainSettings
 from nommer.settings.train_defaults import default_image_size
 from nommer.tasks.data import Auditing, Data, Found
@@ -39,12 +38,10 @@ from nommer.tasks.teachers import describe_teacher
 from nommer.training.batch_of_one import check_batch_of_one
 from nommer.training.batch_size import with_batch_size
 from nommer.training.freezing import freeze
+from nommer.training.hints import tell_cheaper_stem, tell_long_warmup
 from nommer.training.last_checkpoint import read_progress
 from nommer.training.loggers import check_loggers
 from nommer.training.own_parts import check_workers, record_own_parts, use_transform
-
-SMALL_STRIDE, WORTHWHILE = 2, 48
-"""Of the stem on small images, and the smallest on which twice of it leaves useful grids."""
 
 
 @dataclass(frozen=True)
@@ -145,14 +142,38 @@ def check_first(settings: TrainSettings) -> None:
         check_outside(settings.data, settings.out)
 
 
-def find_first(settings: TrainSettings, own: OwnParts) -> tuple[Task, Found]:
-    """Find task and data, unless the run folder is refused anyway."""
+Read = Callable[[], tuple[Task, Found]]
+"""Gives what `read_data` gives."""
+
+
+def find_first(
+    settings: TrainSettings, own: OwnParts, read: Read | None = None
+) -> tuple[Task, Found]:
+    """Find task and data, unless the run folder is refused anyway.
+
+    Args:
+        settings: of the run.
+        own: its data sets, where people give their own.
+        read: reads and audits the data, for several runs once.
+    """
     RunFolder(settings.out).check(resume=settings.resume, overwrite=settings.overwrite)
+    task, found = read_data(settings, own) if read is None else read()
+    return task, split_data(task, settings, found)
+
+
+def read_data(settings: TrainSettings, own: OwnParts) -> tuple[Task, Found]:
+    """Read and audit the data, which are the same in all folds."""
+    task, data = find_samples(settings, own)
+    return task, audit_data(task, settings, data)
+
+
+def find_samples(settings: TrainSettings, own: OwnParts) -> tuple[Task, Data]:
+    """Return the task and the data of a run, before any image is read."""
     if own.datasets is not None:
         name, data = read_datasets(settings.data, own.datasets)
-        return TASKS[name], audit_data(TASKS[name], settings, data)
+        return TASKS[name], data
     task, source = task_of_run(settings)
-    return task, find_data(task, settings, source)
+    return task, task.data.find(settings, source)
 
 
 def task_of_run(settings: TrainSettings) -> tuple[Task, Source]:
@@ -163,11 +184,12 @@ def task_of_run(settings: TrainSettings) -> tuple[Task, Source]:
 
 def find_data(task: Task, settings: TrainSettings, source: Source) -> Found:
     """Read, audit and if need be split the data; tell what is left out."""
-    return audit_data(task, settings, task.data.find(settings, source))
+    found = audit_data(task, settings, task.data.find(settings, source))
+    return split_data(task, settings, found)
 
 
 def audit_data(task: Task, settings: TrainSettings, data: Data) -> Found:
-    """Audit data and if need be split them; tell what is left out."""
+    """Read every image, and leave out what cannot be learned from."""
     how = Auditing(
         on_bad_sample=settings.on_bad_sample,
         training=True,
@@ -175,7 +197,11 @@ def audit_data(task: Task, settings: TrainSettings, data: Data) -> Found:
         most=settings.detection.protocol.most,
         reading=settings.pixels.reading,
     )
-    found = task.data.audit(data, how)
+    return task.data.audit(data, how)
+
+
+def split_data(task: Task, settings: TrainSettings, found: Found) -> Found:
+    """Hold back a fold, or a part of data without a split; tell what is left out."""
     data = found.data
     if settings.folds is not None and settings.fold is not None:
         classes = {s.path: task.data.classes_in(s) for s in data.splits["train"]}
@@ -213,32 +239,6 @@ def fill_in(task: Task, settings: TrainSettings, found: Found) -> TrainSettings:
             f"{settings.data}: {images} validation images for {processes} processes; each needs one"
         )
     return settings
-
-
-def tell_cheaper_stem(settings: TrainSettings, *, crops: bool) -> None:
-    """Tell of what costs a third on small images and is as good, from scratch (results.md)."""
-    size, options = settings.image_size or 0, settings.network
-    usual = options.patch_size == SMALL_STRIDE and options.stem in (None, "patch")
-    if not crops or settings.pretrained is not None or settings.model.startswith(PEER):
-        return
-    if usual and not settings.resume and WORTHWHILE <= size < SMALL_IMAGE:
-        notice(
-            f"images of {size} x {size} from scratch: the stem's stride is {SMALL_STRIDE}; with "
-            "--network.patch-size 4 an epoch takes a third of the time and was as good, so that "
-            "three times the epochs are the better choice (docs/results.md); nommer_pico64 and "
-            "nommer_nano64 are made for such images"
-        )
-
-
-def tell_long_warmup(settings: TrainSettings) -> None:
-    """Tell of a learning rate that never gets as high as it was asked to."""
-    warmup = settings.optim.warmup_epochs
-    if warmup is not None and warmup >= settings.epochs:
-        notice(
-            f"--optim.warmup-epochs {warmup:g}: the warm-up is as long as the run of "
-            f"{settings.epochs} epochs or longer, so the learning rate never stays at --lr "
-            f"{settings.lr:g}; give fewer"
-        )
 
 
 def open_run(prepared: Prepared, *, until: ExitStack) -> None:

@@ -22,11 +22,25 @@ from nommer.training.callbacks import RunCallbacks
 from nommer.training.conclusion import TrainingResult, conclude, result_of
 from nommer.training.full_disks import explaining_full_disks
 from nommer.training.own_parts import check_own_parts, own_datasets
-from nommer.training.preparation import Prepared, check_first, fill_in, find_first, open_run
+from nommer.training.preparation import (
+    Prepared,
+    Read,
+    check_first,
+    fill_in,
+    find_first,
+    open_run,
+)
 
 
-def train_model(settings: TrainSettings, own: OwnParts | None = None) -> TrainingResult:
+def train_model(
+    settings: TrainSettings, own: OwnParts | None = None, read: Read | None = None
+) -> TrainingResult:
     """Train as `settings` say, with people's own parts; see `nommer.train`.
+
+    Args:
+        settings: of the run.
+        own: people's parts.
+        read: reads and audits the data for several runs once.
 
     Raises:
         InputError: something given does not fit.
@@ -39,14 +53,18 @@ def train_model(settings: TrainSettings, own: OwnParts | None = None) -> Trainin
         console.quiet = console.quiet or launch.rank > 0
         own = own or OwnParts()
         with own_datasets(own):
-            return train_together(settings, own, Rendezvous(launch), stop)
+            return train_together(settings, own, Rendezvous(launch), stop, read)
 
 
 def train_together(
-    settings: TrainSettings, own: OwnParts, rendezvous: Rendezvous, stop: StopSignals
+    settings: TrainSettings,
+    own: OwnParts,
+    rendezvous: Rendezvous,
+    stop: StopSignals,
+    read: Read | None = None,
 ) -> TrainingResult:
     """Prepare in the first process, train in all, evaluate in the first."""
-    task, found = rendezvous.by_the_first(lambda: find_first(settings, own))
+    task, found = rendezvous.by_the_first(lambda: find_first(settings, own, read))
     check_own_parts(own, task, rendezvous.launch)
     prepared = Prepared(task, fill_in(task, settings, found), found, own)
     module = prepared.training_module(prepared.build_model())
