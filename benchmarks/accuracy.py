@@ -37,11 +37,10 @@ from pathlib import Path
 
 import torch
 import yaml
+from accuracy_report import TAUGHT, as_table, describe, draw, is_taught
 from compare_runs import read_run
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from network_costs import giga_macs
-from runs import Run, finish, parse, say, spread
+from runs import Run, finish, parse, say
 from suites import SUITES
 from torch import nn
 
@@ -51,12 +50,9 @@ from nommer.models.networks import build_network
 from nommer.settings.optim import Optim
 from nommer.tasks.optimiser import build_optimizer
 
-TAUGHT = ", taught"
-"""Behind the name of a network that had a teacher."""
-
 
 def collect(runs: Sequence[Run]) -> list[dict]:
-    """Per name what the finished runs have in common and each seed's numbers."""
+    """Return per name what the finished runs have in common and each seed's numbers."""
     rows: dict[str, dict] = {}
     for run in runs:
         if not run.finished:
@@ -135,13 +131,13 @@ def remember(rows: list[dict], written: Path) -> None:
 
 
 def inference(network: nn.Module) -> Callable[[torch.Tensor], object]:
-    """A forward pass."""
+    """Return a forward pass."""
     network.eval()
     return torch.inference_mode()(network.forward)
 
 
 def training(network: nn.Module, classes: int) -> Callable[[torch.Tensor], object]:
-    """A forward and a backward pass and a step of the optimiser."""
+    """Return a forward and a backward pass and a step of the optimiser."""
     network.train()
     optimizer = build_optimizer(Optim(), network, 1e-5)
 
@@ -163,7 +159,7 @@ def images_per_second(
     rounds: int,
     half: bool,
 ) -> float:
-    """Median over `rounds` batches, after three to warm up."""
+    """Return the median over `rounds` batches, after three to warm up."""
     images, seconds = torch.randn(batch, 3, size, size, device=device), []
     clock = time.perf_counter if device == "cuda" else time.process_time
     for _ in range(rounds + 3):
@@ -176,151 +172,11 @@ def images_per_second(
     return batch / statistics.median(seconds[3:])
 
 
-def as_table(rows: list[dict]) -> str:
-    """The rows as Markdown, the best first."""
-    taught = {row["name"].removesuffix(TAUGHT): row for row in rows if is_taught(row)}
-    lines = [
-        "| network | parameters | GMACs | images/s, inference | images/s, training | top-1 | last "
-        "epoch | top-5 |" + (" top-1 with the teacher |" if taught else "")
-    ]
-    lines.append("|" + "---|" * (9 if taught else 8))
-    plain = [row for row in rows if not is_taught(row)]
-    for row in sorted(plain, key=lambda row: -statistics.mean(tops(row))):
-        seeds = list(row["seeds"].values())
-        best, last = spread([s["top1"] for s in seeds]), spread([s["curve"][-1] for s in seeds])
-        top5 = spread([seed["top5"] for seed in seeds]) if seeds[0]["top5"] is not None else "n/a"
-        costs = f"{row['parameters'] / 1e6:.2f} M | {row['giga_macs']:.2f}"
-        speeds = [
-            f"{row[name]:,.0f}" if name in row else ""
-            for name in ("inferred_per_second", "trained_per_second")
-        ]
-        line = (
-            f"| {row['name']} ({len(seeds)}) | {costs} | {' | '.join(speeds)} | {best} | {last} | "
-            f"{top5} |"
-        )
-        if taught:
-            other = tops(taught[row["name"]]) if row["name"] in taught else []
-            line += f" {spread(other)} ({len(other)}) |" if other else "  |"
-        lines.append(line)
-    return "\n".join(lines) + "\n"
-
-
-def is_taught(row: dict) -> bool:
-    """True for a network that had a teacher."""
-    return row["name"].endswith(TAUGHT)
-
-
-def tops(row: dict) -> list[float]:
-    """The top-1 of every seed."""
-    return [seed["top1"] for seed in row["seeds"].values()]
-
-
 def with_and_without(told: argparse.Namespace) -> dict[str, list[str]]:
-    """What is added to a name, and the options that go with it."""
+    """Return the endings that names get, each with its options."""
     if told.teacher is None:
         return {"": []}
     return {"": [], TAUGHT: ["--teacher", *shlex.split(told.teacher)]}
-
-
-def describe(rows: list[dict]) -> str:
-    """Origin of the numbers of the table."""
-    row = rows[0]
-    steps = round(row["steps"] / row["epochs"])
-    packages = ", ".join(
-        f"{name} {row['environment']['packages'][name]}" for name in ("nommer", "torch", "timm")
-    )
-    size = row["image_size"]
-    return (
-        f"{size} x {size}, {row['epochs']} epochs of {steps} steps of {row['batch_size']} images, "
-        f"{row['precision']}, "
-        f"{machines(rows)}, {packages}; in brackets the number of seeds; top-1 and top-5 of the "
-        "best epoch; speed "
-        f"{'on ' + row['measured_on'] if 'measured_on' in row else 'not measured'}."
-    )
-
-
-def machines(rows: list[dict]) -> str:
-    """Where the runs were trained."""
-    return " and ".join(
-        dict.fromkeys(seed["machine"] for row in rows for seed in row["seeds"].values())
-    )
-
-
-def draw(rows: list[dict], out: Path) -> None:
-    """Accuracy against multiply-accumulates, against time of inference, and over the time of
-    training.
-
-    NomMers are stars and whole lines, other networks squares and broken lines; bars are standard
-    deviations over seeds.
-    """
-    figure = Figure(figsize=(16, 5.4), layout="constrained")
-    panels = figure.subplots(1, 3, width_ratios=(1, 1, 1.2))
-    places: list[dict[str, tuple[float, float]]] = [{}, {}]
-    for number, row in enumerate(rows):
-        seeds, ours = list(row["seeds"].values()), "timm:" not in row["arguments"]
-        style = {
-            "color": f"C{number % 10}",
-            "marker": "*" if ours else "s",
-            "markersize": 15 if ours else 6,
-        }
-        tops = [100 * seed["top1"] for seed in seeds]
-        best, deviation = statistics.mean(tops), statistics.stdev(tops) if len(tops) > 1 else None
-        costs = row["giga_macs"], 1000 / row["inferred_per_second"]
-        for panel, cost, of_panel in zip(panels[:2], costs, places, strict=True):
-            panel.errorbar(cost, best, yerr=deviation, capsize=4, **style)
-            of_panel[row["name"]] = (cost, best)
-        curve = [
-            100 * statistics.mean(values)
-            for values in zip(*(seed["curve"] for seed in seeds), strict=False)
-        ]
-        epoch = row["steps"] * row["batch_size"] / row["epochs"] / row["trained_per_second"] / 60
-        minutes = [epoch * (number + 1) for number in range(len(curve))]
-        line = {
-            "linestyle": "-" if ours else "--",
-            "linewidth": 2.5 if ours else 1.2,
-            "markevery": [-1],
-        }
-        panels[2].plot(minutes, curve, label=row["name"], **line, **style)
-    for panel, label, of_panel in zip(
-        panels, ("GMACs per image", "inference, ms per image"), places, strict=False
-    ):
-        panel.set(xlabel=label, ylabel="top-1 of the best epoch, %")
-        panel.margins(y=0.1)
-        panel.set_xlim(
-            0, 1.45 * max(x for x, _ in of_panel.values())
-        )  # names stand to the right of their points
-        write_names(panel, of_panel)
-    panels[2].set(
-        xlabel="minutes of training, validation left out", ylabel="top-1, %", xlim=(0, None)
-    )
-    panels[2].legend(loc="lower right")
-    for panel in panels:
-        panel.grid(visible=True, alpha=0.3)
-    trained = f"{rows[0]['precision']} on {machines(rows)}"
-    figure.suptitle(
-        f"trained in {trained}; times are those of {rows[0]['measured_on']}", fontsize=10
-    )
-    figure.savefig(out, dpi=110)
-
-
-def write_names(panel: Axes, places: dict[str, tuple[float, float]]) -> None:
-    """Write a name beside each point, higher than it where it would lie on the name of another."""
-    width, (low, high) = panel.get_xlim()[1], panel.get_ylim()
-    written: list[tuple[float, float]] = []
-    for name, (x, y) in sorted(places.items(), key=lambda item: item[1][1]):
-        height, gap = y, 0.045 * (high - low)
-        while any(
-            abs(x - left) < 0.35 * width and abs(height - above) < gap for left, above in written
-        ):
-            height += gap / 4
-        written.append((x, height))
-        color, weight = (
-            f"C{list(places).index(name) % 10}",
-            "bold" if name.startswith("nommer") else "normal",
-        )
-        line = {"arrowstyle": "-", "color": color, "alpha": 0.4}
-        where = {"xy": (x, y), "xytext": (x + 0.035 * width, height), "va": "center"}
-        panel.annotate(name, **where, color=color, fontsize=9, fontweight=weight, arrowprops=line)
 
 
 def main() -> None:
