@@ -1,4 +1,4 @@
-"""Which score tells images of other worlds from those that a classifier knows.
+"""Compare scores that tell images of other worlds from those that a classifier knows.
 
     python benchmarks/refusals.py nommer_nano64.tiny_imagenet_200 TINY/val/images \
         CAMVID/val BCCD/JPEGImages DSB2018/images digits

@@ -1,4 +1,4 @@
-"""What must hold of the files that are published, from building them to using them elsewhere.
+"""Check the files that are published, from building them to using them elsewhere.
 
 `make release-check`, or `python tools/release_check.py --borrow`, which takes the packages of
 others from this Python instead of downloading some gigabytes. Ends with code 1 at the first thing

@@ -1,4 +1,4 @@
-"""Runs the notebooks of the docs in place, and keeps of their outputs what is to be read.
+"""Run the notebooks of the docs in place, and keep of their outputs what is to be read.
 
 python tools/run_notebooks.py [NAME ...]      # `make notebooks` runs them all
 

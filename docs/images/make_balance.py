@@ -1,4 +1,4 @@
-"""Makes the picture of nominations without and with a loss that keeps the contexts in balance.
+"""Make the picture of nominations without and with a loss that keeps the contexts in balance.
 
 python docs/images/make_balance.py docs/images/balance.jpg
 """
@@ -23,7 +23,7 @@ MODELS = {"alone": "nommer_nano64.tiny_imagenet_200", "in balance": EXPLAINED}
 
 
 def nominated(model: str, image: Image.Image) -> dict[str, Tensor]:
-    """The context of every token of each block."""
+    """Return the context of every token of each block."""
     network = nommer.load(model)
     with nommer.NominationTrace(network, keep_maps=True) as trace:
         network.predict(image)

@@ -1,4 +1,4 @@
-"""Uses the explorer as a person does, in a real browser, and takes the pictures of its page.
+"""Use the explorer as a person does, in a real browser, and take the pictures of its page.
 
     python docs/images/make_explorer.py OUT [--axe axe.min.js]
         [--models nommer_nano64.tiny_imagenet_200 nommer_nano.dsb2018 nommer_nano.bccd]
@@ -90,7 +90,7 @@ def point(page: Page, across: float, down: float, *, click: bool = False) -> Non
         page.mouse.up()
 
 
-def nominations(page: Page, out: Path) -> dict[str, str]:
+def nominations(page: Page, told: argparse.Namespace) -> dict[str, str]:
     """Drop, hover, force: the first picture."""
     drop(page, EXAMPLES / "flower.jpg")
     before = page.locator(".answers li").first.inner_text()
@@ -110,12 +110,12 @@ def nominations(page: Page, out: Path) -> dict[str, str]:
     settle(page)
     changed = page.locator(".changed").first.inner_text()
     point(page, 0.55, 0.5)
-    page.screenshot(path=out / "explorer_force.png")
+    page.screenshot(path=told.out / "explorer_force.png")
     return {"before": before, "hovered": hovered, "changed": changed}
 
 
-def token(page: Page, out: Path) -> dict[str, str]:
-    """What a token sees: the second picture."""
+def token(page: Page, told: argparse.Namespace) -> dict[str, str]:
+    """Show what a token sees: the second picture."""
     while page.locator("#chips button").count():
         page.locator("#chips button").first.click()
         settle(page)
@@ -123,11 +123,11 @@ def token(page: Page, out: Path) -> dict[str, str]:
     settle(page)
     seen = page.locator(".under").first.inner_text()
     must("sees" in seen, seen)
-    page.screenshot(path=out / "explorer_token.png")
+    page.screenshot(path=told.out / "explorer_token.png")
     return {"token": seen}
 
 
-def keyboard(page: Page) -> dict[str, str]:
+def keyboard(page: Page, _told: argparse.Namespace) -> dict[str, str]:
     """Go on without a mouse."""
     page.locator(".stage canvas").first.focus()
     for key in ("ArrowRight", "ArrowDown", "Enter"):
@@ -138,28 +138,29 @@ def keyboard(page: Page) -> dict[str, str]:
     return {"keyboard": said}
 
 
-def compare(page: Page, out: Path, models: list[str]) -> dict[str, str]:
-    """Two models side by side, opened by a link: the third picture."""
+def compare(page: Page, told: argparse.Namespace) -> dict[str, str]:
+    """Open two models side by side by a link: the third picture."""
     address = re.sub("#.*", "", page.url)
     page.goto("about:blank")
-    link = f"{address}#model={models[1]}&second={models[-1]}&example=cells.jpg&opacity=45"
+    models = f"model={told.models[1]}&second={told.models[-1]}"
+    link = f"{address}#{models}&example=cells.jpg&opacity=45"
     page.goto(link)
     wait_until(page, "photo && panels.length === 2")
     settle(page)
     expect(page.locator("article")).to_have_count(2)
     must(page.locator("#opacity").input_value() == "45", "opacity of the link")
-    page.screenshot(path=out / "explorer_compare.png")
+    page.screenshot(path=told.out / "explorer_compare.png")
     return {"compared": ", ".join(page.locator("article h3").all_inner_texts())}
 
 
-def why(page: Page, out: Path) -> dict[str, str]:
-    """The attribution, as another layer with a legend of its own."""
+def why(page: Page, told: argparse.Namespace) -> dict[str, str]:
+    """Ask for the attribution, another layer with a legend of its own."""
     drop(page, EXAMPLES / "flower.jpg")
     page.get_by_role("button", name="Why").click()
     settle(page)
     legend = page.locator(".legend").first.inner_text()
     must("Attribution by" in legend, legend)
-    page.screenshot(path=out / "explorer_why.png")
+    page.screenshot(path=told.out / "explorer_why.png")
     return {"why": " ".join(legend.split())}
 
 
@@ -200,8 +201,7 @@ def use(page: Page, address: str, told: argparse.Namespace) -> dict[str, object]
     serious: list[str] = []
     began = time.monotonic()
     for step in (nominations, token, keyboard, why, compare):
-        given = {nominations: 1, token: 1, why: 1, compare: 2}.get(step, 0)
-        seen |= step(*(page, told.out, told.models)[: 1 + given])  # type: ignore[operator]
+        seen |= step(page, told)
         serious += check_axe(page, told.axe, step.__name__)
     seen |= {"seconds": round(time.monotonic() - began, 1), "serious": serious, "errors": errors}
     must(not serious, serious)

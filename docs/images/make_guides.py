@@ -1,4 +1,4 @@
-"""Makes the pictures of docs/guides from what their commands write.
+"""Make the pictures of docs/guides from what their commands write.
 
 Run the commands of the pages first (`runs/` and `data/` of the working folder; that of
 understand.md with `--out runs/why5`), then
@@ -12,6 +12,7 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import onnxruntime
+from make_readme import EXAMPLES, answered
 from PIL import Image
 from PIL.ImageOps import contain
 
@@ -20,13 +21,12 @@ import nommer
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
-EXAMPLES = Path("docs/images/examples")
 GAP = 12
 COLOURS = ((236, 236, 232), (38, 65, 94), (244, 162, 89))
 
 
 def beside(pictures: list[Image.Image], height: int) -> Image.Image:
-    """Pictures in a row, at one height."""
+    """Return pictures in a row, at one height."""
     fitted = [contain(one.convert("RGB"), (4 * height, height)) for one in pictures]
     width = sum(one.width for one in fitted) + GAP * (len(fitted) - 1)
     row, left = Image.new("RGB", (width, height), "white"), 0
@@ -36,20 +36,13 @@ def beside(pictures: list[Image.Image], height: int) -> Image.Image:
     return row
 
 
-def answered(model: str, name: str, **options: float) -> Image.Image:
-    """A picture of the examples with the answers of a model."""
-    answer = nommer.load(model).predict(EXAMPLES / name, **options)[0]
-    with Image.open(EXAMPLES / name) as image:
-        return answer.plot(image.convert("RGB"))
-
-
 def coloured(labels: np.ndarray) -> Image.Image:
-    """Classes of pixels in colours."""
+    """Return classes of pixels in colours."""
     return Image.fromarray(np.array(COLOURS, np.uint8)[labels]).resize((160, 160), 0)
 
 
 def segmented() -> Image.Image:
-    """Two validation images of the shapes: image, truth, answer."""
+    """Return two validation images of the shapes: image, truth, answer."""
     model, rows = nommer.load("runs/shapes"), []
     for name in ("000.png", "001.png"):
         image = Image.open(f"data/shapes/images/val/{name}")
@@ -64,15 +57,15 @@ def segmented() -> Image.Image:
 
 
 def bars(target: Path) -> None:
-    """Two starts of the same training, two seeds each; numbers of docs/results.md."""
+    """Draw two starts of the same training, two seeds each; numbers of docs/results.md."""
     found = {
         "streets (CamVid), mIoU": ([26.8, 22.5], [35.5, 32.8]),
         "blood cells (BCCD), AP": ([44.1, 43.8], [50.7, 50.8]),
     }
     colours = ("#9fb3c8", "#c2571a")
     figure, axes = plt.subplots(figsize=(7, 2.6), layout="constrained")
-    for row, (scratch, zoo) in enumerate(found.values()):
-        for offset, values, colour in ((0.2, scratch, "#9fb3c8"), (-0.2, zoo, "#c2571a")):
+    for row, starts in enumerate(found.values()):
+        for offset, values, colour in zip((0.2, -0.2), starts, colours, strict=True):
             axes.barh(row + offset, np.mean(values), 0.36, color=colour)
             axes.plot(values, [row + offset] * 2, "o", color="#1a2e44", markersize=4)
             axes.text(max(values) + 0.8, row + offset, f"{np.mean(values):.1f} %", va="center")
@@ -92,7 +85,7 @@ def bars(target: Path) -> None:
 
 
 def probabilities(target: Path) -> None:
-    """Probabilities of all classes for the example images, in PyTorch and in the exported file."""
+    """Draw probabilities of all classes for the examples, in PyTorch and in the exported file."""
     model = nommer.load("nommer_nano64.tiny_imagenet_200")
     session = onnxruntime.InferenceSession("runs/exported/model.onnx")
     figure, axes = plt.subplots(figsize=(4.6, 3.4), layout="constrained")

@@ -1,4 +1,4 @@
-"""Makes the README's picture: examples with the answers of the zoo, and maps of nominations.
+"""Make the README's picture: examples with the answers of the zoo, and maps of nominations.
 
 python docs/images/make_readme.py docs/images/readme.jpg
 """
@@ -23,22 +23,22 @@ EXPLAINED = "nommer_nano64.tiny_imagenet_200_balanced"
 BLOCKS = ("stage 1 block 1", "stage 2 block 1")
 
 
-def answered(model: str, name: str) -> Image.Image:
-    """An example with the answers of a detector, cut to its middle square."""
-    (answer,) = nommer.load(model).predict(EXAMPLES / name)
+def answered(model: str, name: str, **options: float) -> Image.Image:
+    """Return a picture of the examples with the answers of a model."""
+    (answer,) = nommer.load(model).predict(EXAMPLES / name, **options)
     with Image.open(EXAMPLES / name) as image:
-        return middle(answer.plot(image.convert("RGB")))
+        return answer.plot(image.convert("RGB"))
 
 
 def middle(image: Image.Image) -> Image.Image:
-    """The middle square."""
+    """Return the middle square."""
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     return image.crop((left, top, left + side, top + side))
 
 
 def explained(name: str) -> tuple[Image.Image, str, dict[str, Tensor]]:
-    """A photograph, the answer, and the context of every token of each block."""
+    """Return a photograph, the answer, and the context of every token of each block."""
     model = nommer.load(EXPLAINED)
     with Image.open(EXAMPLES / name) as opened:
         image = middle(opened.convert("RGB"))
@@ -59,8 +59,8 @@ def main() -> None:
         for block, contexts in maps.items()
     ]
     panels += [
-        (answered("nommer_nano.bccd", "cells.jpg"), "blood cells"),
-        (answered("nommer_nano.dsb2018", "nuclei.png"), "nuclei"),
+        (middle(answered("nommer_nano.bccd", "cells.jpg")), "blood cells"),
+        (middle(answered("nommer_nano.dsb2018", "nuclei.png")), "nuclei"),
     ]
     figure, axes = plt.subplots(1, len(panels), figsize=(12, 3.1), layout="constrained")
     for axis, (picture, title) in zip(axes, panels, strict=True):
