@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from nommer.checking.near import AlikePair, tell_pairs
+from nommer.checking.near import AlikePair, splits_of, tell_pairs
 from nommer.data.formats.labelled import Issue, LabelledImages
 from nommer.data.images import ImageError, decode
 from nommer.extras import require
@@ -30,12 +30,7 @@ def find_odd_looks(data: LabelledImages[Any], digests: Mapping[Path, str]) -> li
         data: the samples.
         digests: hash of each file that can be read; files of the same bytes are told elsewhere.
     """
-    splits = {
-        sample.path: split
-        for split, part in data.splits.items()
-        for sample in part
-        if sample.path in digests
-    }
+    splits = splits_of(data, digests)
     hashes = require("imagehash", "data", FEATURE)
     issues, alike = [], defaultdict(list)
     judge = _Judge()

@@ -1,6 +1,6 @@
 """Near-duplicates among the images of a data set, by the vectors of a model."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,12 +38,7 @@ def find_near_duplicates(
         digests: hash of each file that can be read; files of the same bytes are told elsewhere.
         how: by which vectors.
     """
-    splits = {
-        sample.path: split
-        for split, part in data.splits.items()
-        for sample in part
-        if sample.path in digests
-    }
+    splits = splits_of(data, digests)
     once = list({digests[path]: path for path in reversed(splits)}.values())
     vectors = _vectors(once, how)
     paths = [Path(place.source) for place in vectors.places]
@@ -55,6 +50,16 @@ def find_near_duplicates(
     return tell_pairs(pairs, data, splits, more)
 
 
+def splits_of(data: LabelledImages[Any], readable: Container[Path]) -> dict[Path, str]:
+    """Return the split of each image that can be read, in the order of the data."""
+    return {
+        sample.path: split
+        for split, part in data.splits.items()
+        for sample in part
+        if sample.path in readable
+    }
+
+
 class AlikePair(NamedTuple):
     """Two images that are nearly the same."""
 
@@ -62,6 +67,11 @@ class AlikePair(NamedTuple):
     second: Path
     how: str
     """By which they are told."""
+
+    def in_order(self, order: Mapping[Path, int]) -> "AlikePair":
+        """Return the same pair, the image of the lower number first."""
+        first, second = sorted(self[:2], key=order.__getitem__)
+        return AlikePair(first, second, self.how)
 
 
 def tell_pairs(
@@ -80,7 +90,8 @@ def tell_pairs(
     """
     crossing = [pair for pair in pairs if splits[pair.first] != splits[pair.second]]
     told = [*crossing, *(pair for pair in pairs if splits[pair.first] == splits[pair.second])]
-    issues = [_issue(pair, data, splits) for pair in told[:MOST_PAIRS]]
+    order = {path: number for number, path in enumerate(splits)}
+    issues = [_issue(pair.in_order(order), data, splits) for pair in told[:MOST_PAIRS]]
     if len(told) > MOST_PAIRS:
         what = f"{len(told) - MOST_PAIRS} more pairs of images are nearly the same"
         severity: Severity = "problem" if len(crossing) > MOST_PAIRS else "note"
@@ -102,8 +113,8 @@ def _vectors(paths: list[Path], how: Alike) -> Vectors:
 
 
 def _issue(pair: AlikePair, data: LabelledImages[Any], splits: Mapping[Path, str]) -> Issue:
-    first, second = sorted((pair.first, pair.second), key=list(splits).index)
+    first, second, how = pair
     across = splits[first] != splits[second]
     where = f", which is in {splits[first]} and this in {splits[second]}" if across else ""
-    what = f"is nearly the same image as {data.name_of(first)} ({pair.how}){where}"
+    what = f"is nearly the same image as {data.name_of(first)} ({how}){where}"
     return Issue(str(second), what, "used as it is", "problem" if across else "note")
