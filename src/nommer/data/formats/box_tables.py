@@ -19,6 +19,7 @@ from nommer.data.formats.labelled import Issue, Split, problem, shorten, split_o
 from nommer.data.formats.listed import decode_text
 from nommer.data.formats.objects import Box, DetectionFolders, to_id, to_number
 from nommer.data.formats.source import Source
+from nommer.data.formats.table_rows import delimiter_of
 from nommer.data.image_paths import direct_files, is_data_file, is_folder, sub_folders
 from nommer.errors import InputError
 from nommer.shown import quote
@@ -108,10 +109,8 @@ def _is_box_table(source: Source, path: Path) -> bool:
 
 
 def _cells(path: Path, line: str) -> list[str]:
-    delimiter = (
-        "\t" if path.suffix.lower() == ".tsv" else next((s for s in ",;\t" if s in line), ",")
-    )
-    return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
+    reader = csv.reader([line], delimiter=delimiter_of(path, line))
+    return [cell.strip() for cell in next(reader, [])]
 
 
 def holds_boxes(first: Sequence[str]) -> bool:
@@ -208,9 +207,7 @@ def _object(cells: Sequence[str], columns: Columns, number: int) -> NamedObject 
 
 def _rows(source: Source, file: Path) -> list[tuple[int, list[str]]]:
     text = decode_text(file, source.content(file))
-    first = next((line for line in text.splitlines() if line.strip()), "")
-    sign = "\t" if file.suffix.lower() == ".tsv" else next((s for s in ",;\t" if s in first), ",")
-    reader = csv.reader(StringIO(text, newline=""), delimiter=sign)
+    reader = csv.reader(StringIO(text, newline=""), delimiter=delimiter_of(file, text))
     return [
         (reader.line_num, [cell.strip() for cell in row])
         for row in reader

@@ -116,7 +116,7 @@ def _cell_rows(file: Path, text: str) -> Iterator[TableRow]:
     Raises:
         InputError: one of another width than the first, or what is no table.
     """
-    rows = csv.reader(StringIO(text, newline=""), delimiter=_delimiter(file, text), strict=True)
+    rows = csv.reader(StringIO(text, newline=""), delimiter=delimiter_of(file, text), strict=True)
     width = 0
     try:
         for row in rows:
@@ -136,7 +136,7 @@ def _cell_rows(file: Path, text: str) -> Iterator[TableRow]:
         ) from error
 
 
-def _delimiter(file: Path, text: str) -> str:
+def delimiter_of(file: Path, text: str) -> str:
     """Return the tab for a TSV; for a CSV the comma, semicolon or tab of its first line."""
     if file.suffix.lower() == ".tsv":
         return "\t"
