@@ -53,7 +53,6 @@ class Server:
     metrics: Metrics = field(default_factory=Metrics)
     batchers: dict[str, Batcher] = field(default_factory=dict)
     ready: bool = False
-    stopping: bool = False
     decoders: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(_DECODERS, "decode")
     )
@@ -63,6 +62,11 @@ class Server:
         """Limits of a request."""
         told = self.settings
         return Limits(told.max_bytes, told.max_images, told.max_pixels)
+
+    @property
+    def full(self) -> bool:
+        """True where no model has room for another image."""
+        return all(batcher.waiting >= batcher.capacity for batcher in self.batchers.values())
 
     def start(self) -> None:
         """Begin to answer."""
@@ -172,7 +176,7 @@ async def answer(request: Request, server: Server, *, explaining: bool) -> Respo
     check_access(request, server.token)
     until = time.monotonic() + server.settings.timeout
     told = request.state.told
-    if all(batcher.waiting >= batcher.capacity for batcher in server.batchers.values()):
+    if server.full:
         next(iter(server.batchers.values())).check_room()  # before the images are sent
     try:
         async with asyncio.timeout(server.settings.timeout):
@@ -248,8 +252,7 @@ def _add_state(app: FastAPI, server: Server) -> None:
 
     @app.get("/ready", **STATE)
     async def ready() -> Response:
-        full = all(one.waiting >= one.capacity for one in server.batchers.values())
-        state = "full" if full else "ready" if server.ready else "stopping"
+        state = "full" if server.full else "ready" if server.ready else "stopping"
         return JSONResponse({"status": state}, 200 if state == "ready" else 503)
 
     @app.get("/metrics", include_in_schema=False)
