@@ -90,7 +90,7 @@ def describe(model: Recogniser, size: ImageSize, *, precision: str = "float32") 
         "task": model.task,
         "class_names": model.class_names,
         **model.labels(),
-        **({"decisions": told} if (told := model.decisions.to_dict()) else {}),
+        **model.decisions.as_entry(),
         **task.describe(model),
         "outputs": task.outputs,
         "left_out": left_out(model, size),

@@ -76,6 +76,11 @@ class Decisions:
             told["familiarity"] = self.familiarity.to_dict()
         return {name: list(v) if isinstance(v, tuple) else v for name, v in told.items()}
 
+    def as_entry(self) -> dict[str, Any]:
+        """Return what was found as the entry of a description; nothing where nothing was."""
+        told = self.to_dict()
+        return {"decisions": told} if told else {}
+
     def told(self) -> dict[str, Any]:
         """Return what was found as `to_dict` does, without the statistics of images."""
         told = self.to_dict()

@@ -77,7 +77,7 @@ def save_model(folder: Path, model: Model, *, metrics: Mapping[str, Any], versio
         "task": model.task,
         **model.architecture(),
         **model.labels(),
-        **({"decisions": told} if (told := model.decisions.to_dict()) else {}),
+        **model.decisions.as_entry(),
         "class_names": list(model.class_names),
         "preprocessing": model.preprocessing.to_dict(),
         "metrics": dict(metrics),
