@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from nommer.errors import InputError
-from nommer.models.object_masks import encode_pixels
 from nommer.predictions import Classification, Detections, Segmentation
 from nommer.predictions.outlines import outlines
+from nommer.predictions.run_lengths import encode_pixels
 
 BOXES = np.array([[10.0, 5, 30, 15], [0, 0, 4, 3]])
 

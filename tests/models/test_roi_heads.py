@@ -8,8 +8,9 @@ from torch.nn.functional import cross_entropy
 
 import nommer
 from nommer.models.box_stage import Samples
-from nommer.models.object_masks import crop_masks, encode_pixels, paste_mask
+from nommer.models.object_masks import crop_masks, paste_mask
 from nommer.models.roi_pool import RoIPool
+from nommer.predictions.run_lengths import encode_pixels
 from nommer.settings.rcnn import RCNNProtocol
 
 SHAPES = [(64, 64), (48, 40)]

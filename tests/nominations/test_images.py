@@ -13,11 +13,11 @@ from nommer import NominationTrace
 from nommer.backbone.contexts import CONTEXTS
 from nommer.models import segmentation
 from nommer.models.networks import build_timm
-from nommer.models.recogniser import NOT_FINITE
 from nommer.nominations.explanation import Explanation
 from nommer.nominations.images import explain_images
 from nommer.nominations.render import CONTEXT_COLOURS, overlay
 from nommer.predictions import Failure
+from nommer.predictions.failure import NOT_FINITE
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from faster_coco_eval import COCO
 from faster_coco_eval.core import mask as coco_masks
 from PIL import Image
 
-from nommer.models.object_masks import encode_pixels
 from nommer.predictions import Detections, Failure
+from nommer.predictions.run_lengths import encode_pixels
 from nommer.tasks.detection.answers import save_detections
 
 

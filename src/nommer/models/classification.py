@@ -18,13 +18,13 @@ from nommer.models.evaluation_mode import evaluating
 from nommer.models.familiarity import statistics
 from nommer.models.networks import build_network, describe_network
 from nommer.models.recogniser import (
-    NOT_FINITE,
     Recogniser,
     View,
     open_source,
     picture_of,
 )
 from nommer.predictions import Classification, Failure, Picture
+from nommer.predictions.failure import NOT_FINITE
 from nommer.settings.choices import Channels
 from nommer.shapes import Images, Logits
 
@@ -274,13 +274,12 @@ class _Judged:
         """Return the answer; None where the scores are NaN or infinite."""
         if not math.isfinite(sum(self.probabilities)):
             return None
-        different = len(set(self.least)) > 1
-        return Classification(
+        answer = Classification(
             name,
             model.class_names,
             tuple(self.probabilities),
-            self.least[0] if self.least and not different else model.threshold,
+            model.threshold,
             picture,
-            class_thresholds=self.least if different else (),
             none_of_these=self.refused,
         )
+        return answer.by_thresholds(self.least)

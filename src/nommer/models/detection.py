@@ -17,12 +17,13 @@ from nommer.models.decisions import Threshold
 from nommer.models.evaluation_mode import evaluating
 from nommer.models.exported_networks import ExportedObjectNetwork
 from nommer.models.networks import build_network, describe_network
-from nommer.models.object_masks import encode_pixels, paste_mask
+from nommer.models.object_masks import paste_mask
 from nommer.models.rcnn import RCNN, ObjectNetwork
 from nommer.models.rcnn import Image as ImageTensor
 from nommer.models.recogniser import Recogniser, View
 from nommer.models.tiles import Window, in_batches, merge, place, windows_over
 from nommer.predictions import Detections, Failure
+from nommer.predictions.run_lengths import encode_pixels
 from nommer.settings.choices import Channels
 from nommer.settings.inference import Inference
 from nommer.settings.rcnn import RCNNProtocol
@@ -169,14 +170,14 @@ class Detector(Recogniser):
         inference: Inference = Inference(),
     ) -> Iterator[Detections | Failure]:
         """As `predict`, one answer after the other, with one image in memory."""
+        least = self.decisions.thresholds(self.class_names, threshold)
+        floor = floor_of(least, self)
 
         def answer(name: str, image: Image.Image) -> Detections | None:
-            least = self.decisions.thresholds(self.class_names, threshold)
-            floor = floor_of(least, self)
             found = self.find(image, threshold=floor, most=most, inference=inference)
             return decided(found, least, self.decisions, name)
 
-        return self.answer_each(sources, answer)
+        yield from self.answer_each(sources, answer)
 
     def find(
         self,

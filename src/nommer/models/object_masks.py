@@ -5,7 +5,6 @@ import math
 import numpy as np
 import torch
 import torch.nn.functional as F
-from faster_coco_eval.core import mask as coco_masks
 from jaxtyping import Float, Integer, UInt8
 from torch import Tensor
 from torchvision.ops import roi_align
@@ -65,8 +64,3 @@ def paste_mask(
         top, start = int(rows[0]), int(columns[0])
         pixels[top : top + len(rows), start : start + len(columns)] = inside.numpy()
     return pixels
-
-
-def encode_pixels(pixels: np.ndarray) -> bytes:
-    """COCO's compressed run lengths of (H, W) uint8 pixels, 1 where the object is."""
-    return coco_masks.encode(np.asfortranarray(pixels))["counts"]

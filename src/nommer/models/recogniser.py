@@ -19,11 +19,10 @@ from nommer.data.sources import ImageSource, open_any, source_name
 from nommer.models.decisions import Decisions
 from nommer.models.exported_networks import ExportedNetwork
 from nommer.predictions import Failure, Picture, with_picture
+from nommer.predictions.failure import NOT_FINITE
 from nommer.settings.pixel_range import Reading
 
 Answer = TypeVar("Answer")
-
-NOT_FINITE = "the model's scores are NaN or infinite"
 
 
 @runtime_checkable

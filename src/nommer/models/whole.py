@@ -15,6 +15,8 @@ from PIL import Image
 from nommer.errors import InputError, shortened
 from nommer.models.onnx_files import WHOLE, open_described
 from nommer.predictions import Classification, Detections, Failure, Segmentation
+from nommer.predictions.failure import NOT_FINITE
+from nommer.predictions.run_lengths import encode_pixels
 from nommer.settings.pixel_range import PixelRange, Reading, check_range
 from nommer.settings.schema import Settings
 
@@ -47,8 +49,6 @@ NONE_OF_THESE = "none_of_these"
 THRESHOLDS = "thresholds"
 """Input of a detector that may be left out, (classes,) float64: the least score of an answer of
 each class, by default `class_thresholds`."""
-
-NOT_FINITE = "the model's scores are NaN or infinite"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,7 +206,10 @@ class WholeFile:
     def answer(
         self, images: Sequence[Named], *, pixels: bool = True, threshold: Least = None
     ) -> list[Classification | Detections | Segmentation | Failure]:
-        """Return the answers to images of one size; `pixels` asks for masks of objects, too."""
+        """Return the answers to images of one size.
+
+        `pixels` asks for masks of objects, too; `threshold` is of objects alone.
+        """
         limit = self.description.largest_pixels
         first = images[0][1]
         if limit is not None and first.width * first.height > limit:
@@ -231,16 +234,8 @@ class WholeFile:
         if not np.isfinite(probabilities).all():
             return Failure(name, NOT_FINITE)
         told, values = self.description, tuple(probabilities.tolist())
-        least = told.class_thresholds if told.threshold is not None else ()
-        different = len(set(least)) > 1
-        return Classification(
-            name,
-            told.class_names,
-            values,
-            least[0] if least and not different else told.threshold,
-            class_thresholds=least if different else (),
-            none_of_these=none,
-        )
+        answer = Classification(name, told.class_names, values, told.threshold, none_of_these=none)
+        return answer.by_thresholds(told.class_thresholds if told.threshold is not None else ())
 
     def _labelled(self, name: str, shares: np.ndarray, ids: np.ndarray) -> Segmentation | Failure:
         if not np.isfinite(shares).all():
@@ -262,7 +257,7 @@ class WholeFile:
             found["boxes"].astype(np.float64),
             found["scores"].astype(np.float64),
             found["class_ids"].astype(np.int64),
-            run_lengths(found[MASKS]) if wanted else None,
+            tuple(map(encode_pixels, found[MASKS])) if wanted else None,
             thresholds=self._thresholds(threshold),
         )
 
@@ -286,10 +281,3 @@ def run_options() -> Any:
     options = RunOptions()
     options.only_execute_path_to_fetches = True
     return options
-
-
-def run_lengths(masks: np.ndarray) -> tuple[bytes, ...]:
-    """COCO's compressed run lengths of masks (n, H, W) uint8, 1 where an object is."""
-    from faster_coco_eval.core import mask as coco_masks  # noqa: PLC0415 - of masks alone
-
-    return tuple(coco_masks.encode(np.asfortranarray(mask))["counts"] for mask in masks)

@@ -9,14 +9,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from nommer.data.sources import ImageSource, source_name
+from nommer.data.sources import ImageSource
 from nommer.errors import InputError
 from nommer.models.decisions import Decisions, Threshold, in_words
 from nommer.models.exported import OnnxRuntime
 from nommer.models.exported_networks import ExportedNetwork
-from nommer.models.recogniser import Recogniser, open_source, picture_of
+from nommer.models.recogniser import Recogniser
 from nommer.models.whole import WholeFile
-from nommer.predictions import Classification, Detections, Failure, Segmentation, with_picture
+from nommer.predictions import Classification, Detections, Failure, Segmentation
 from nommer.settings.inference import Inference
 from nommer.settings.pixel_range import Reading
 
@@ -108,30 +108,14 @@ class WholeRecogniser(Recogniser):
         least = None
         if threshold is not None:
             least = self.decisions.thresholds(self.class_names, threshold)
-        reading = self.preprocessing.reading
-        for source in sources:
-            name, image = source_name(source), open_source(source, reading)
-            if isinstance(image, Failure):
-                yield image
-                continue
-            of_objects = least if self.task == "detection" else None
-            (found,) = self.file.answer([(name, image)], threshold=of_objects)
-            if isinstance(found, Failure):
-                yield found
-                continue
-            limited = _limited(found, least, most, refuse=refuse)
-            yield with_picture(limited, picture_of(source, image, reading))
 
+        def answer(name: str, image: Image.Image) -> Any:
+            (found,) = self.file.answer([(name, image)], threshold=least)
+            if isinstance(found, Detections):
+                return found if most is None else found.first(most)
+            if not isinstance(found, Classification):
+                return found
+            refused = found.none_of_these if refuse else None
+            return replace(found, none_of_these=refused).by_thresholds(least or ())
 
-def _limited(found: Any, least: tuple[float, ...] | None, most: int | None, *, refuse: bool) -> Any:
-    """Return an answer by the options of a prediction."""
-    if isinstance(found, Detections) and most is not None:
-        return found.take(np.arange(min(most, len(found))))
-    if not isinstance(found, Classification):
-        return found
-    if not refuse:
-        found = replace(found, none_of_these=None)
-    if not least:
-        return found
-    different = least if len(set(least)) > 1 else ()
-    return replace(found, threshold=least[0], class_thresholds=different)
+        yield from self.answer_each(sources, answer)

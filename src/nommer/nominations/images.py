@@ -10,7 +10,7 @@ from PIL import Image
 from nommer.backbone.contexts import CONTEXTS
 from nommer.backbone.network import NomMer
 from nommer.data.sources import ImageSource, source_name
-from nommer.models.recogniser import NOT_FINITE, Recogniser, open_source
+from nommer.models.recogniser import Recogniser, open_source
 from nommer.models.storage import nommer_of
 from nommer.nominations.attention_maps import AttentionTrace
 from nommer.nominations.cells import block_strides, cells_of, pixel_tokens
@@ -19,6 +19,7 @@ from nommer.nominations.receptive import Place
 from nommer.nominations.tokens import Frame, OutsideError, Pixel, explain_tokens
 from nommer.nominations.trace import NominationTrace, shares
 from nommer.predictions import Failure, Parts
+from nommer.predictions.failure import NOT_FINITE
 
 
 def explain_images(

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from nommer.models.recogniser import NOT_FINITE, Recogniser
+from nommer.models.recogniser import Recogniser
 from nommer.nominations.attribution import attribute
 from nommer.nominations.explanation import Explanation
 from nommer.nominations.forcing import blocks_of, explain_forced
@@ -18,6 +18,7 @@ from nommer.nominations.images import explain_image
 from nommer.nominations.tokens import TokenExplanation, describe_view, on_image
 from nommer.nominations.trace import nominates
 from nommer.predictions import Failure
+from nommer.predictions.failure import NOT_FINITE
 from nommer.predictions.plain import as_plain
 from nommer.settings.forcing import Forcing
 

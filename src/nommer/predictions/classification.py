@@ -1,7 +1,7 @@
 """The classes of an image."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,12 @@ class Classification(Answer):
     """The image is unlike those that were learned, so it probably shows none of the classes; None
     where the model cannot tell, or was not asked.
     """
+
+    def by_thresholds(self, least: tuple[float, ...]) -> "Classification":
+        """Return the answer with the least probability of each class; as it is where none is."""
+        if len(set(least)) > 1:
+            return replace(self, class_thresholds=least)
+        return replace(self, threshold=least[0], class_thresholds=()) if least else self
 
     @property
     def chosen(self) -> tuple[str, ...]:

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from faster_coco_eval.core import mask as coco_masks
 
 from nommer.errors import InputError
 from nommer.extras import require
+from nommer.predictions.run_lengths import encode_pixels
 
 if TYPE_CHECKING:
     import supervision as sv
@@ -80,7 +80,7 @@ def from_supervision(
         "boxes": boxes.clip(0, np.array([size[1], size[0]] * 2))[order],
         "scores": scores[order],
         "labels": labels[order],
-        "masks": None if masks is None else tuple(_encode(masks[index]) for index in order),
+        "masks": None if masks is None else tuple(encode_pixels(masks[index]) for index in order),
     }
 
 
@@ -89,7 +89,3 @@ def _names_of(found: "sv.Detections", labels: np.ndarray) -> tuple[str, ...]:
     return tuple(
         str(known.get(label, f"class {label}")) for label in range(max(known, default=-1) + 1)
     )
-
-
-def _encode(mask: np.ndarray) -> bytes:
-    return coco_masks.encode(np.asfortranarray(mask, np.uint8))["counts"]

@@ -72,7 +72,11 @@ class Detections(Answer):
 
     def at_least(self, threshold: float) -> "Detections":
         """Those with this score or more."""
-        return self.take(np.arange(int((self.scores >= threshold).sum())))
+        return self.first(int((self.scores >= threshold).sum()))
+
+    def first(self, most: int) -> "Detections":
+        """The best, so many at most."""
+        return self.take(np.arange(min(most, len(self))))
 
     def take(self, chosen: np.ndarray) -> "Detections":
         """Those at these places, in this order."""

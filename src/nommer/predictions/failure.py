@@ -5,6 +5,8 @@ from typing import Any
 
 from nommer.predictions.answer import Answer
 
+NOT_FINITE = "the model's scores are NaN or infinite"
+
 
 @dataclass(frozen=True)
 class Failure(Answer):

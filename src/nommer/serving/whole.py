@@ -5,7 +5,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from nommer.errors import InputError
@@ -48,8 +47,7 @@ class WholeModel:
         """Return the answers to pictures of one group."""
         named = [(picture.name, picture.image) for picture in pictures]
         options = pictures[0].options
-        least = options.threshold if self.task == "detection" else None
-        answers = self.file.answer(named, pixels=options.pixels, threshold=least)
+        answers = self.file.answer(named, pixels=options.pixels, threshold=options.threshold)
         return [limited(answer, one.options) for answer, one in zip(answers, pictures, strict=True)]
 
     def explain(self, picture: Picture, look: Look) -> dict[str, Any]:
@@ -84,5 +82,4 @@ def limited(answer: Answer, options: Options) -> Answer:
         return answer
     if options.threshold is not None:
         answer = answer.at_least(options.threshold)
-    count = options.most
-    return answer if count is None else answer.take(np.arange(min(count, len(answer))))
+    return answer if options.most is None else answer.first(options.most)

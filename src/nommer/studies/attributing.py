@@ -9,11 +9,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from nommer.figures import save_figure
-from nommer.models.recogniser import NOT_FINITE, Recogniser, open_source
+from nommer.models.recogniser import Recogniser, open_source
 from nommer.nominations.attribution import Attribution, attribute
 from nommer.nominations.explanation import ExplanationSummary
 from nommer.nominations.render import visible
 from nommer.predictions import Failure
+from nommer.predictions.failure import NOT_FINITE
 from nommer.progress import track
 from nommer.tasks.names import unique_names
 

@@ -8,9 +8,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from faster_coco_eval.core import mask as coco_masks
-
 from nommer.data.formats.described import DescribedImage, NamedObject, collect_described
 from nommer.data.formats.labelled import Issue, Split, problem, split_of
 from nommer.data.formats.object_masks import box_of
@@ -21,6 +18,7 @@ from nommer.data.images import ImageError
 from nommer.data.masks import read_pixels
 from nommer.data.parallel import read_all
 from nommer.errors import InputError
+from nommer.predictions.run_lengths import encode_pixels
 
 LAYOUTS = "  DATA/ID/images/*.png and DATA/ID/masks/*.png   (a mask per object; Kaggle's DSB 2018)"
 
@@ -96,7 +94,7 @@ def _read(image: DescribedImage) -> DescribedImage:
     files = direct_files(image.file) if is_folder(image.file) else []
     for path in (path for path in files if is_image_name(path)):
         try:
-            pixels = np.asfortranarray(read_pixels(path).values > 0, np.uint8)
+            pixels = read_pixels(path).values > 0
         except ImageError as error:
             issues.append(problem(path, f"its mask {error.reason}", "dropped"))
             continue
@@ -104,10 +102,9 @@ def _read(image: DescribedImage) -> DescribedImage:
             reason = f"mask {path} is of another size than the others of its image"
             return replace(image, error=reason)
         size = (pixels.shape[1], pixels.shape[0])
-        runs = coco_masks.encode(pixels)
-        runs = {"size": [int(side) for side in runs["size"]], "counts": runs["counts"]}
+        counts = encode_pixels(pixels)
         if pixels.any():
-            box = box_of(runs["counts"], size)
+            box, runs = box_of(counts, size), {"size": list(pixels.shape), "counts": counts}
             objects.append(NamedObject(CLASS_NAME, box, runs, where=path.name))
         else:
             issues.append(problem(path, "its mask covers no pixel", "dropped"))

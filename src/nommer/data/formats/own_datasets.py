@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
-from faster_coco_eval.core import mask as coco_masks
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
@@ -39,6 +38,7 @@ from nommer.data.formats.objects import (
     make_objects,
 )
 from nommer.errors import InputError
+from nommer.predictions.run_lengths import encode_pixels
 from nommer.shown import quote
 
 SPLITS: tuple[Split, ...] = ("train", "val")
@@ -183,8 +183,7 @@ def _objects(item: Item, image_id: int, issues: list[Issue]) -> DetectionSample:
 
 
 def _runs(mask: np.ndarray) -> dict[str, Any]:
-    coded: dict[str, Any] = coco_masks.encode(np.asfortranarray(mask.astype(np.uint8)))
-    return {"size": list(mask.shape), "counts": coded["counts"]}
+    return {"size": list(mask.shape), "counts": encode_pixels(mask)}
 
 
 _MASK_SIDES = 2
