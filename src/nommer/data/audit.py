@@ -216,8 +216,7 @@ def audit(
         reports = read_images([sample.path for sample in samples], reading=reading)
     bad = {sample.path: sample.error for sample in samples if sample.error}
     bad |= {report.path: report.error for report in reports if report.error}
-    kept = leave_out(data, bad, on_bad_sample, verb="read")
-    issues = [problem(str(path), error, "left out") for path, error in bad.items()]
+    kept, issues = leave_out(data, bad, on_bad_sample, verb="read")
     issues += [remark for report in reports for remark in report.remarks]
     issues += find_unused_range(data.root, reports, reading)
     if training:
@@ -237,8 +236,8 @@ def digests_of(reports: Iterable[ImageReport]) -> dict[Path, str]:
 
 def leave_out(
     data: LabelledImages[S], bad: Mapping[Path, str], policy: str, *, verb: str
-) -> dict[Split, tuple[S, ...]]:
-    """The splits without the samples whose image is in `bad`, each with its reason.
+) -> tuple[dict[Split, tuple[S, ...]], list[Issue]]:
+    """The splits without the samples whose image is in `bad`, and a problem for each of those.
 
     Args:
         data: labelled files.
@@ -264,7 +263,7 @@ def leave_out(
                 f"{verb}; "
                 f"first: {first}: {bad[first]}"
             )
-    return kept
+    return kept, [problem(str(path), error, "left out") for path, error in bad.items()]
 
 
 def _too_many(bad: Mapping[Path, str], total: int, policy: str, verb: str) -> str:

@@ -57,21 +57,15 @@ def audit_detection(
         reports = read_images([s.path for s in samples if not s.error], reading=reading)
     by_path = {report.path: report for report in reports}
     bad = {s.path: error for s in samples if (error := s.error or find_error(s, by_path[s.path]))}
-    kept = leave_out(data, bad, on_bad_sample, verb="used")
-    issues = [problem(str(path), error, "left out") for path, error in bad.items()]
+    kept, issues = leave_out(data, bad, on_bad_sample, verb="used")
     issues += [
         remark for path, report in by_path.items() if path not in bad for remark in _remarks(report)
     ]
     issues += find_unused_range(data.root, reports, reading)
-    judged_by_boxes = bool(masks) and not training and not data.has_masks
-    wanted = _wants_masks(data, kept) if masks is None else masks and not judged_by_boxes
-    if judged_by_boxes:
-        what = "no object has a mask, as the model gives them"
-        issues.append(Issue(str(data.root), what, "boxes alone are judged"))
+    wanted, about_masks = _choose_masks(data, kept, masks, training=training)
+    issues += about_masks
     if wanted:
         kept = {split: tuple(_with_masks(part, issues)) for split, part in kept.items()}
-    elif masks is None:
-        issues += _unused_masks(data, kept)
     audited = replace(data, splits=kept, has_masks=wanted)
     issues += [
         Issue(str(s.path), "has no objects", "used, as background alone")
@@ -147,6 +141,23 @@ def _more_than_answers(data: DetectionFolders, answers: int) -> list[Issue]:
     )
     done = "kept; raise --detection.protocol.most for training, --most for predict"
     return [problem(str(data.root), what, done)]
+
+
+def _choose_masks(
+    data: DetectionFolders,
+    kept: dict[Split, tuple[DetectionSample, ...]],
+    asked: bool | None,
+    *,
+    training: bool,
+) -> tuple[bool, list[Issue]]:
+    """Tell if masks are used: by default where most objects have one; and what is told of that."""
+    if asked is None:
+        wanted = _wants_masks(data, kept)
+        return wanted, [] if wanted else _unused_masks(data, kept)
+    if asked and not training and not data.has_masks:
+        what = "no object has a mask, as the model gives them"
+        return False, [Issue(str(data.root), what, "boxes alone are judged")]
+    return asked, []
 
 
 def _wants_masks(data: DetectionFolders, kept: dict[Split, tuple[DetectionSample, ...]]) -> bool:

@@ -88,8 +88,7 @@ def audit_masks(
     reports = read_pairs(data, reading=reading) if reports is None else reports
     images = [report.image for report in reports if report.image]
     bad = {report.path: report.error for report in reports if report.error}
-    kept = leave_out(data, bad, on_bad_sample, verb="used")
-    issues = [problem(str(path), error, "left out") for path, error in bad.items()]
+    kept, issues = leave_out(data, bad, on_bad_sample, verb="used")
     issues += [remark for report in reports for remark in report.remarks]
     issues += find_unused_range(data.root, images, reading)
     empty = {report.path for report in reports if report.is_empty}
@@ -98,12 +97,7 @@ def audit_masks(
         issues += found
     audited = replace(data, splits=kept)
     by_path = {report.path: report.counts for report in reports}
-    counts = _count(by_path, kept.get("train", audited.samples()))
-    if training:
-        _check_learnable(data, counts)
-    evaluated = kept.get("val", ()) if training else audited.samples()
-    if evaluated:
-        _check_evaluable(data, _count(by_path, evaluated), training=training)
+    counts = _check_labels(audited, by_path, training=training)
     issues += _absent_classes(data, counts)
     issues += differing_palettes(data.root, ((report.path, report.palette) for report in reports))
     side = int(median(report.short_side for report in reports if not report.error))
@@ -159,6 +153,19 @@ def _count(counts: dict[Path, np.ndarray], samples: Iterable[MaskSample]) -> np.
     for sample in samples:
         total += counts[sample.path]
     return total
+
+
+def _check_labels(
+    data: MaskFolders, by_path: dict[Path, np.ndarray], *, training: bool
+) -> np.ndarray:
+    """Return the pixels of each label in "train", or in everything; refuse too few classes."""
+    counts = _count(by_path, data.splits.get("train", data.samples()))
+    if training:
+        _check_learnable(data, counts)
+    evaluated = data.splits.get("val", ()) if training else data.samples()
+    if evaluated:
+        _check_evaluable(data, _count(by_path, evaluated), training=training)
+    return counts
 
 
 def _check_learnable(data: MaskFolders, counts: np.ndarray) -> None:

@@ -92,6 +92,26 @@ def collect(
         raise InputError(
             f"{root}: holds {', '.join(sorted(splits))} images but none of train; add some"
         )
+    names = _class_names(root, unique, class_names)
+    numbers = {name: number for number, name in enumerate(names)}
+    parts: dict[Split, list[Sample]] = {}
+    for split in ("train", "val", "test"):
+        if part := [sample_of(e, numbers) for e in unique if e.split == split]:
+            parts[split] = part
+    if "val" not in parts and "test" in parts:
+        parts["val"] = parts.pop("test")
+    told = (*issues, *repeated, *find_oddities(root, names))
+    return ClassFolders(root, names, {split: tuple(part) for split, part in parts.items()}, told)
+
+
+def _class_names(
+    root: Path, unique: Sequence[Entry], class_names: tuple[str, ...] | None
+) -> tuple[str, ...]:
+    """The classes of a model to judge, or those of "train".
+
+    Raises:
+        InputError: fewer than two, or classes that they lack.
+    """
     sound = [entry for entry in unique if not entry.error]
     names = class_names or sort_labels(
         {name for e in sound if e.split == "train" for name in e.classes}
@@ -109,15 +129,7 @@ def collect(
         raise InputError(
             f"{root}: every image is of class {quote(names[0])}; expected at least two classes"
         )
-    numbers = {name: number for number, name in enumerate(names)}
-    parts: dict[Split, list[Sample]] = {}
-    for split in ("train", "val", "test"):
-        if part := [sample_of(e, numbers) for e in unique if e.split == split]:
-            parts[split] = part
-    if "val" not in parts and "test" in parts:
-        parts["val"] = parts.pop("test")
-    told = (*issues, *repeated, *find_oddities(root, names))
-    return ClassFolders(root, names, {split: tuple(part) for split, part in parts.items()}, told)
+    return names
 
 
 def sample_of(entry: Entry, numbers: Mapping[str, int]) -> Sample:
