@@ -82,13 +82,18 @@ def class_thresholds(of_classes: list[tuple[Best, int]], of_all: float) -> tuple
 
 
 class TaskDeciding(ABC):
-    """A task's part in decisions."""
+    """A task's part in decisions.
+
+    What `evidence` returns is handed to whatever else needs it, for it may take long.
+    """
 
     @abstractmethod
     def evidence(self, evaluation: Evaluation, model: Any) -> Evidence:
         """Return the scores of an evaluation before any temperature, with the truth."""
 
-    def thresholds(self, evaluation: Evaluation, model: Any, scaling: Tensor) -> Mapping[str, Any]:
+    def thresholds(
+        self, evidence: Any, evaluation: Evaluation, model: Any, scaling: Tensor
+    ) -> Mapping[str, Any]:
         """Return fields of `Decisions`: thresholds of scores that are scaled so."""
         return {}
 
@@ -100,13 +105,12 @@ class TaskDeciding(ABC):
         """Return what is kept of each answer, by the model's decisions."""
         return evaluation.answers
 
-    def told(self, evaluation: Evaluation, model: Any) -> Mapping[str, Any]:
+    def told(self, evidence: Any, evaluation: Evaluation, model: Any) -> Mapping[str, Any]:
         """Return more that the decisions do to an evaluation, for JSON and the screen."""
         return {}
 
-    def draw(self, evaluation: Evaluation, model: Any, out: Path) -> None:
+    def draw(self, evidence: Any, model: Any, out: Path) -> None:
         """Draw a reliability diagram, before and after."""
-        evidence = self.evidence(evaluation, model)
         if not len(evidence):
             return
         pairs = {"as it is": evidence.answers(NEUTRAL)}
@@ -139,23 +143,21 @@ class Decided:
     """The numbers that have an interval, in every resampled data set."""
 
 
-def decide(task: "Task", evaluation: Evaluation, model: Any, data: Any) -> Decided:
+def decide(
+    part: TaskDeciding, evidence: Evidence, evaluation: Evaluation, model: Any, data: Any
+) -> Decided:
     """Apply a model's decisions to its evaluation, and measure what they do."""
-    part = task.deciding
-    if part is None:
-        return Decided(evaluation, {}, {})
-    kept = part.answers(evaluation, model)
-    evaluation = Evaluation(evaluation.report, evaluation.samples, kept, evaluation.evidence)
+    evaluation = replace(evaluation, answers=part.answers(evaluation, model))
     images = len(evaluation.samples)
     # by the files' order, whatever order classes bring them in: two models are resampled alike
     ranks = np.argsort(np.argsort([str(sample.path) for sample in evaluation.samples]))
     times = how_often(images, seed=SEED, resamples=resamples_for(images))[:, ranks]
     resampled = part.resampled(evaluation, model, data, times)
     intervals = {name: ends(values, images) for name, values in resampled.items()}
-    calibration = before_and_after(part.evidence(evaluation, model), model.decisions)
+    calibration = before_and_after(evidence, model.decisions)
     facts = {
         "decisions": model.decisions.told(),
-        "calibration": {**calibration, **part.told(evaluation, model)},
+        "calibration": {**calibration, **part.told(evidence, evaluation, model)},
         "intervals": {name: list(pair) for name, pair in intervals.items() if None not in pair},
     }
     return Decided(evaluation, facts, resampled)
@@ -171,11 +173,15 @@ def save_decided(
     facts: Mapping[str, Any],
 ) -> Decided:
     """Write an evaluation with what the model's decisions do to it into `out`."""
-    decided = decide(task, evaluation, model, data)
+    part = task.deciding
+    if part is None:
+        task.results.save_evaluation(evaluation, model, data, out, facts=facts)
+        return Decided(evaluation, {}, {})
+    evidence = part.evidence(evaluation, model)
+    decided = decide(part, evidence, evaluation, model, data)
     told = {**facts, **decided.facts}
     task.results.save_evaluation(decided.evaluation, model, data, out, facts=told)
-    if task.deciding is not None:
-        task.deciding.draw(decided.evaluation, model, out)
+    part.draw(evidence, model, out)
     return decided
 
 
@@ -184,12 +190,11 @@ def find_decisions(task: "Task", evaluation: Evaluation, model: Any) -> Decision
     part = task.deciding
     if part is None:
         return Decisions()
-    found = Decisions(
-        images=len(evaluation.samples), **find_scaling(part.evidence(evaluation, model))
-    )
+    evidence = part.evidence(evaluation, model)
+    found = Decisions(images=len(evaluation.samples), **find_scaling(evidence))
     return replace(
         found,
-        **part.thresholds(evaluation, model, scaling_of(found)),
+        **part.thresholds(evidence, evaluation, model, scaling_of(found)),
         **part.refusal(evaluation, model),
     )
 

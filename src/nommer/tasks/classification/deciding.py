@@ -58,10 +58,11 @@ class ClassificationDeciding(TaskDeciding):
         """Return the calibrated probabilities."""
         return tuple(model.probabilities(logits_of(evaluation)))
 
-    def told(self, evaluation: Evaluation, model: Classifier) -> Mapping[str, Any]:
+    def told(
+        self, evidence: OneOfAll, evaluation: Evaluation, model: Classifier
+    ) -> Mapping[str, Any]:
         """Return the risk at some coverages, the area under that curve, and what is refused."""
-        found = self.evidence(evaluation, model)
-        confidence, right = found.answers(scaling_of(model.decisions))
+        confidence, right = evidence.answers(scaling_of(model.decisions))
         risk, area = risk_coverage(confidence.numpy(), right.numpy())
         places = {f"{share:.0%}": max(1, round(share * len(risk))) - 1 for share in COVERAGES}
         told = {
@@ -83,11 +84,10 @@ class ClassificationDeciding(TaskDeciding):
         seen = torch.stack([one.pixels for one in evaluation.evidence])
         return familiarity.refused(seen).numpy()
 
-    def draw(self, evaluation: Evaluation, model: Classifier, out: Path) -> None:
+    def draw(self, evidence: OneOfAll, model: Classifier, out: Path) -> None:
         """Draw a reliability diagram, and risk over coverage."""
-        super().draw(evaluation, model, out)
-        found = self.evidence(evaluation, model)
-        confidence, right = found.answers(scaling_of(model.decisions))
+        super().draw(evidence, model, out)
+        confidence, right = evidence.answers(scaling_of(model.decisions))
         curve, area = risk_coverage(confidence.numpy(), right.numpy())
         plot_risk_coverage(curve, area, out / "risk_coverage.png")
 

@@ -1,22 +1,19 @@
 """Detection: temperatures and thresholds of the objects' scores, and intervals of AP."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from nommer.data.formats.detection import as_coco
+from nommer.models.decisions import EDGE
 from nommer.models.detection import Detector
 from nommer.tasks.calibration import EachByItself, scaling_of
 from nommer.tasks.deciding import TaskDeciding, best_f1, class_thresholds
 from nommer.tasks.detection.matching import matched
-from nommer.tasks.detection.studying import resampled_precision
+from nommer.tasks.detection.studying import resampled_precisions
 from nommer.tasks.evaluation import Evaluation
-
-_EDGE = 1e-7
-"""Distance from 0 and 1 that a score keeps where its logit is taken."""
 
 _MOST_MATCHED, _LEAST_RESAMPLES = 200_000, 20
 """Images times classes that COCO's evaluator draws together for the intervals."""
@@ -28,7 +25,7 @@ class DetectionDeciding(TaskDeciding):
     def evidence(self, evaluation: Evaluation, model: Detector) -> EachByItself:
         """Return every answer with a score of 0.05 or more."""
         scores, found, labels, images = self._answered(evaluation)
-        logits = torch.from_numpy(scores).clamp(_EDGE, 1 - _EDGE).logit()
+        logits = torch.from_numpy(scores).clamp(EDGE, 1 - EDGE).logit()
         return EachByItself(
             logits,
             torch.from_numpy(found),
@@ -45,10 +42,10 @@ class DetectionDeciding(TaskDeciding):
         return *(np.concatenate(column) for column in columns), np.concatenate(numbers)
 
     def thresholds(
-        self, evaluation: Evaluation, model: Detector, scaling: Tensor
+        self, evidence: EachByItself, evaluation: Evaluation, model: Detector, scaling: Tensor
     ) -> Mapping[str, Any]:
         """Return the scores of the best F1, of all classes together and of each."""
-        evidence, wanted = self.evidence(evaluation, model), objects_of(evaluation, model)
+        wanted = objects_of(evaluation, model)
         scores = evidence.answers(scaling)[0].numpy()
         found, labels = evidence.truth.numpy(), evidence.labels.numpy()
         of_all = best_f1(scores, found, int(wanted.sum()))
@@ -63,12 +60,11 @@ class DetectionDeciding(TaskDeciding):
             "class_thresholds": class_thresholds(of_classes, of_all.threshold),
         }
 
-    def told(self, evaluation: Evaluation, model: Detector) -> Mapping[str, Any]:
+    def told(
+        self, evidence: EachByItself, evaluation: Evaluation, model: Detector
+    ) -> Mapping[str, Any]:
         """Return precision, recall and F1 with the thresholds found, and with the lowest one."""
-        evidence, wanted = (
-            self.evidence(evaluation, model),
-            int(objects_of(evaluation, model).sum()),
-        )
+        wanted = int(objects_of(evaluation, model).sum())
         scores = evidence.answers(scaling_of(model.decisions))[0].numpy()
         found, labels = evidence.truth.numpy(), evidence.labels.numpy()
         images = len(evaluation.samples)
@@ -84,19 +80,9 @@ class DetectionDeciding(TaskDeciding):
         self, evaluation: Evaluation, model: Detector, data: Any, times: np.ndarray
     ) -> Mapping[str, np.ndarray]:
         """Return average precision of the boxes, and of the masks where there are any."""
-        truth, network = as_coco(data, evaluation.samples), model.network
-        results = [entry for answer in evaluation.answers for entry in answer.results]
-        kinds: dict[str, Literal["bbox", "segm"]] = {"box": "bbox"}
-        kinds |= {"mask": "segm"} if network.has_masks and data.has_masks else {}
         size = max(1, len(evaluation.samples) * len(model.class_names))
         fewer = times[: max(_LEAST_RESAMPLES, _MOST_MATCHED // size)]
-        return {
-            f"{kind}_{name}": values
-            for kind, coco in kinds.items()
-            for name, values in resampled_precision(
-                truth, results, coco, fewer, most=network.protocol.most
-            ).items()
-        }
+        return resampled_precisions(data, model, evaluation, fewer)
 
 
 def objects_of(evaluation: Evaluation, model: Detector) -> np.ndarray:

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from nommer.data.formats.detection import as_coco
-from nommer.data.formats.objects import DetectionSample, Objects, masks_of
+from nommer.data.formats.objects import DetectionFolders, DetectionSample, Objects, masks_of
+from nommer.models.detection import Detector
 from nommer.models.recogniser import Recogniser
 from nommer.nominations.patterns import Facet
 from nommer.nominations.regions import (
@@ -39,17 +40,8 @@ class ChangedObjects(AnswerChange):
 
     def resampled(self, evaluation: Evaluation, times: np.ndarray) -> Mapping[str, np.ndarray]:
         """Return average precision of the boxes, and of the masks where there are any."""
-        truth, network = as_coco(self.module.truth, evaluation.samples), self.module.model.network
-        results = [entry for answer in evaluation.answers for entry in answer.results]
-        kinds: dict[str, Literal["bbox", "segm"]] = {
-            "box_ap": "bbox",
-            **({"mask_ap": "segm"} if network.has_masks and self.module.truth.has_masks else {}),
-        }
-        most = network.protocol.most
-        return {
-            name: resampled_precision(truth, results, kind, times, most=most)["ap"]
-            for name, kind in kinds.items()
-        }
+        found = resampled_precisions(self.module.truth, self.module.model, evaluation, times)
+        return {name: values for name, values in found.items() if name in ("box_ap", "mask_ap")}
 
     def difference(
         self, first: Evaluation, other: Evaluation
@@ -79,6 +71,25 @@ def _as_truth(before: ImageAnswer, after: ImageAnswer) -> ImageAnswer:
         true_labels=before.labels[known],
         crowd=torch.zeros(int(known.sum()), dtype=torch.bool),
     )
+
+
+def resampled_precisions(
+    data: DetectionFolders, model: Detector, evaluation: Evaluation, times: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Return `resampled_precision` of the boxes, and of the masks where there are any.
+
+    Called "box_ap", "box_ap50", "box_ap75", "mask_ap" and so on.
+    """
+    truth, network = as_coco(data, evaluation.samples), model.network
+    results = [entry for answer in evaluation.answers for entry in answer.results]
+    kinds: dict[str, Literal["bbox", "segm"]] = {"box": "bbox"}
+    kinds |= {"mask": "segm"} if network.has_masks and data.has_masks else {}
+    most = network.protocol.most
+    return {
+        f"{kind}_{name}": values
+        for kind, coco in kinds.items()
+        for name, values in resampled_precision(truth, results, coco, times, most=most).items()
+    }
 
 
 def resampled_precision(

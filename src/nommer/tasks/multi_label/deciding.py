@@ -35,10 +35,9 @@ class MultiLabelDeciding(ClassificationDeciding):
         return found
 
     def thresholds(
-        self, evaluation: Evaluation, model: Classifier, scaling: Tensor
+        self, evidence: EachByItself, evaluation: Evaluation, model: Classifier, scaling: Tensor
     ) -> Mapping[str, Any]:
         """Return the probabilities of the best F1, of all classes together and of each."""
-        evidence = self.evidence(evaluation, model)
         shape = len(evaluation.samples), len(model.class_names)
         probabilities = evidence.answers(scaling)[0].reshape(shape).numpy()
         truth = truth_of(evaluation, model).numpy()
@@ -58,7 +57,7 @@ class MultiLabelDeciding(ClassificationDeciding):
         """Return nothing."""
         return {}
 
-    def told(self, evaluation: Evaluation, model: Classifier) -> Mapping[str, Any]:
+    def told(self, evidence: Any, evaluation: Evaluation, model: Classifier) -> Mapping[str, Any]:
         """Return AUROC, and F1 and exact match with the thresholds found, if any."""
         logits, truth = logits_of(evaluation), truth_of(evaluation, model).numpy()
         once = np.ones((1, len(truth)))
@@ -70,9 +69,9 @@ class MultiLabelDeciding(ClassificationDeciding):
         found = resampled_f1(answered, truth, once)
         return told | {f"{n}_at_found_thresholds": _number(v[0]) for n, v in found.items()}
 
-    def draw(self, evaluation: Evaluation, model: Classifier, out: Path) -> None:
+    def draw(self, evidence: Any, model: Classifier, out: Path) -> None:
         """Draw a reliability diagram."""
-        TaskDeciding.draw(self, evaluation, model, out)
+        TaskDeciding.draw(self, evidence, model, out)
 
     def resampled(
         self, evaluation: Evaluation, model: Classifier, data: Any, times: np.ndarray
@@ -126,7 +125,7 @@ def resampled_precision(scores: np.ndarray, truth: np.ndarray, times: np.ndarray
         with np.errstate(divide="ignore", invalid="ignore"):
             precision = np.where(answers > 0, hits / answers, 0)
             found.append((gained * precision).sum(1) / hits[:, -1])
-    return _mean(np.stack(found))
+    return mean_of_known(np.stack(found).T)
 
 
 def resampled_auroc(scores: np.ndarray, truth: np.ndarray, times: np.ndarray) -> np.ndarray:
@@ -141,7 +140,7 @@ def resampled_auroc(scores: np.ndarray, truth: np.ndarray, times: np.ndarray) ->
         area = (np.diff(wrong) * (hits[:, 1:] + hits[:, :-1]) / 2).sum(1)
         with np.errstate(divide="ignore", invalid="ignore"):
             found.append(area / (hits[:, -1] * wrong[:, -1]))
-    return _mean(np.stack(found))
+    return mean_of_known(np.stack(found).T)
 
 
 def _falling(
@@ -152,13 +151,6 @@ def _falling(
     ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
     counted = times[:, order]
     return (counted * right[order]).cumsum(1)[:, ends], counted.cumsum(1)[:, ends]
-
-
-def _mean(of_classes: np.ndarray) -> np.ndarray:
-    """Return the mean of (classes, resamples) over the classes that have a value."""
-    known = np.isfinite(of_classes)
-    with np.errstate(invalid="ignore"):
-        return np.where(known, of_classes, 0).sum(0) / known.sum(0)
 
 
 def _number(value: float) -> float | None:
