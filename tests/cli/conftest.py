@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,42 @@ def check_same_run():
         assert same(nommer.load(one).state_dict(), nommer.load(other).state_dict())
 
     return check_same_run
+
+
+@pytest.fixture(scope="session")
+def check_best_epoch():
+    """Compare numbers of the result, judged by one process, with those of its epoch in training."""
+
+    def check_best_epoch(run, *names):
+        result = json.loads((run / "result.json").read_text())
+        best = rows(run / "metrics.csv")[result["epoch"] - 1]
+        for name in names:
+            assert result[name] == pytest.approx(float(best[f"val_{name}"]), abs=1e-5), name
+
+    return check_best_epoch
+
+
+@pytest.fixture
+def check_goes_on(process, check_same_run, tmp_path):
+    """Run a verb whole, and killed in a step, by default the last but one, and gone on with.
+
+    Both must leave the same. With `processes` the one of `rank` is killed.
+    """
+
+    def check_goes_on(verb, *options, step=None, processes=1, rank=0):
+        whole, killed = tmp_path / "whole", tmp_path / "killed"
+        done = process(verb, *options, f"--out={whole}", processes=processes)
+        assert done.code == 0, done.err
+        step = step or int(rows(whole / "metrics.csv")[-1]["step"]) - 1
+        given = {"fault": ["step", step], "processes": processes, "rank": rank}
+        died = process(verb, *options, f"--out={killed}", **given)
+        assert died.codes[rank] == -signal.SIGKILL, (step, rank)
+        assert 0 not in died.codes, "the others end with an error"
+        done = process(verb, *options, f"--out={killed}", "--resume", processes=processes)
+        assert done.code == 0, done.err
+        check_same_run(whole, killed)
+
+    return check_goes_on
 
 
 @pytest.fixture(scope="session")

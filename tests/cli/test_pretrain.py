@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 import tarfile
 import zipfile
 
@@ -25,8 +23,6 @@ from tests.sketches import drawn
 
 pytestmark = pytest.mark.usefixtures("sketched")
 
-KILLED = -9
-
 
 @pytest.fixture(scope="module")
 def pretrained(tmp_path_factory, coloured, train_options, of_timm):
@@ -42,14 +38,12 @@ def pretrained(tmp_path_factory, coloured, train_options, of_timm):
     return out
 
 
-def test_a_run_tells_each_epoch_what_has_been_learned(pretrained):
+def test_a_run_tells_each_epoch_what_has_been_learned(pretrained, check_best_epoch):
     first, last = rows(pretrained / "metrics.csv")
     assert float(last["val_similarity"]) > float(first["val_similarity"])
     assert {"val_knn", "val_linear", "val_map_similarity", "val_pooled_similarity"} <= last.keys()
     result = json.loads((pretrained / "result.json").read_text())
-    best = (first, last)[result["epoch"] - 1]
-    for name in ("knn", "linear", "similarity", "loss"):
-        assert result[name] == pytest.approx(float(best[f"val_{name}"]), abs=1e-5)
+    check_best_epoch(pretrained, "knn", "linear", "similarity", "loss")
     likeness = rows(pretrained / "similarity.csv")
     assert np.mean([float(row["loss"]) for row in likeness]) == pytest.approx(result["loss"])
     for picture in ("curves.png", "neighbours.jpg", "train_batch.jpg", "nominations.png"):
@@ -196,31 +190,20 @@ def test_what_cannot_be_is_refused(
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_exactly(process, coloured, of_timm, train_options, tmp_path, check_same_run):
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
+def test_a_run_goes_on_exactly(check_goes_on, coloured, of_timm, train_options):
     random = ["--network.drop-path-rate=0.3", "--augment.mixup=0.5", "--augment.cutmix=0.5"]
     options = ["--data", coloured, *train_options, *of_timm, *random, "--ema=0.9"]
     options += ["--precision=bf16", "--probe", coloured, "--checkpoint-minutes=0"]
-    assert process("pretrain", *options, f"--out={whole}").code == 0
-    steps = int(rows(whole / "metrics.csv")[-1]["step"])
-    died = process("pretrain", *options, f"--out={killed}", fault=["step", steps - 1])
-    assert died.code == KILLED
-    done = process("pretrain", *options, f"--out={killed}", "--resume")
-    assert done.code == 0, done.err
-    check_same_run(whole, killed)
+    check_goes_on("pretrain", *options)
 
 
 @pytest.mark.slow
 @pytest.mark.long
-def test_two_processes_judge_as_one_does(coloured, of_timm, train_options, tmp_path):
+def test_two_processes_judge_as_one_does(
+    shell, check_best_epoch, coloured, of_timm, train_options, tmp_path
+):
     out = tmp_path / "run"
     options = ["--data", coloured, "--out", out, *train_options, *of_timm, "--probe", coloured]
-    command = [sys.executable, "-m", "nommer", "pretrain", *map(str, options)]
-    found = subprocess.run(
-        [*command, "--devices=2", "--batch-size=3"], capture_output=True, text=True, check=False
-    )
+    found = shell("pretrain", *options, "--devices=2", "--batch-size=3")
     assert found.returncode == 0, found.stderr
-    result = json.loads((out / "result.json").read_text())  # judged by one process
-    best = rows(out / "metrics.csv")[result["epoch"] - 1]  # judged by two
-    for name in ("knn", "similarity", "loss"):
-        assert result[name] == pytest.approx(float(best[f"val_{name}"]), abs=1e-5)
+    check_best_epoch(out, "knn", "similarity", "loss")

@@ -10,8 +10,6 @@ import random
 import pytest
 from PIL import ImageDraw
 
-KILLED = -9
-
 RANDOM = ["--network.drop-path-rate=0.3", "--epochs=3", "--checkpoint-minutes=0"]
 """Something random in every step, so that it matters where the run goes on."""
 
@@ -72,19 +70,7 @@ def tasks(coloured, scenes, objects, train_options, segment_options):
 
 
 @pytest.mark.parametrize("task", ["classification", "segmentation", "detection"])
-def test_a_run_killed_at_a_random_step_goes_on_bit_for_bit(
-    process, check_same_run, tasks, task, tmp_path
-):
+def test_a_run_killed_at_a_random_step_goes_on_bit_for_bit(check_goes_on, tasks, task):
     options, steps, processes = tasks[task]
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    done = process("train", *options, f"--out={whole}", processes=processes)
-    assert done.code == 0, done.err
     step, rank = random.randrange(3, steps + 1), random.randrange(processes)
-    died = process(
-        "train", *options, f"--out={killed}", fault=["step", step], processes=processes, rank=rank
-    )
-    assert died.codes[rank] == KILLED, (step, rank)
-    assert 0 not in died.codes, "the others end with an error"
-    done = process("train", *options, f"--out={killed}", "--resume", processes=processes)
-    assert done.code == 0, done.err
-    check_same_run(whole, killed)
+    check_goes_on("train", *options, step=step, processes=processes, rank=rank)

@@ -1,20 +1,14 @@
 """A run learns from a teacher: answers and maps, any task, resumed exactly."""
 
-import json
-import subprocess
-import sys
-
 import pytest
 import torch
 from safetensors import safe_open
 
 import nommer
 from nommer.tasks.classification.loss import ClassificationModule
-from tests.run_contents import checkpoint, rows
+from tests.run_contents import checkpoint
 
 pytestmark = pytest.mark.usefixtures("sketched")
-
-KILLED = -9
 
 
 def test_a_student_of_the_same_classes_imitates_answers_and_maps(
@@ -77,39 +71,26 @@ def test_a_network_of_timm_teaches_its_maps_for_any_classes_and_any_task(
 
 
 @pytest.mark.slow
-def test_a_run_with_a_teacher_goes_on_exactly(
-    process, coloured, trained, train_options, tmp_path, check_same_run
-):
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
+def test_a_run_with_a_teacher_goes_on_exactly(check_goes_on, coloured, trained, train_options):
     random = ["--network.drop-path-rate=0.3", "--augment.mixup=0.5", "--augment.cutmix=0.5"]
     random += ["--ema=0.9", "--precision=bf16"]
     options = ["--data", coloured, *train_options, "--teacher", trained, *random]
     options += ["--checkpoint-minutes=0", "--epochs=3"]
-    assert process("train", *options, f"--out={whole}").code == 0
-    steps = int(rows(whole / "metrics.csv")[-1]["step"])
-    died = process("train", *options, f"--out={killed}", fault=["step", steps - 1])
-    assert died.code == KILLED
-    done = process("train", *options, f"--out={killed}", "--resume")
-    assert done.code == 0, done.err
-    check_same_run(whole, killed)
+    check_goes_on("train", *options)
 
 
 @pytest.mark.slow
 @pytest.mark.long
 def test_two_processes_learn_from_a_teacher_and_judge_as_one_does(
-    coloured, trained, train_options, tmp_path
+    shell, check_best_epoch, coloured, trained, train_options, tmp_path
 ):
     out = tmp_path / "run"
     options = ["--data", coloured, "--out", out, *train_options, "--teacher", trained]
     options += ["--augment.mixup=1", "--ema=0.9", "--devices=2", "--batch-size=2"]
-    command = [sys.executable, "-m", "nommer", "train", *map(str, options)]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = shell("train", *options)
     assert found.returncode == 0, found.stderr
     assert found.stderr.count("soft answers and feature maps") == 1
-    result = json.loads((out / "result.json").read_text())  # judged by one process
-    best = rows(out / "metrics.csv")[result["epoch"] - 1]  # judged by two
-    for name in ("top1", "loss"):
-        assert result[name] == pytest.approx(float(best[f"val_{name}"]), abs=1e-5)
+    check_best_epoch(out, "top1", "loss")
     state = checkpoint(out, "last")["state_dict"]
     assert any(name.startswith("distillation.projections.0.") for name in state)
 
