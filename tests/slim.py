@@ -29,12 +29,17 @@ OURS = ("all", "dev", "release")
 PROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
 
 
+def project() -> dict:
+    """Return the table of the project in pyproject.toml."""
+    return tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]
+
+
 def required(extras: Iterable[str] = ()) -> list[Requirement]:
     """Return what pyproject.toml asks for, with these extras."""
-    project = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]
-    found = [Requirement(line) for line in project["dependencies"]]
+    told = project()
+    found = [Requirement(line) for line in told["dependencies"]]
     for extra in extras:
-        found += [Requirement(line) for line in project["optional-dependencies"][extra]]
+        found += [Requirement(line) for line in told["optional-dependencies"][extra]]
     return found
 
 
@@ -98,8 +103,7 @@ def print_sizes():
     """Print packages and megabytes of the core, and what each extra adds."""
     core = brought()
     print(f"core: {len(core)} packages, {megabytes(core):,.0f} MB")
-    optional = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]
-    extras = [name for name in optional["optional-dependencies"] if name not in OURS]
+    extras = [name for name in project()["optional-dependencies"] if name not in OURS]
     for extra in extras:
         more = brought([extra]) - core
         print(f"{extra}: {len(more)} more, {megabytes(more):,.0f} MB")

@@ -7,9 +7,11 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 
 from nommer.explorer import explorer_page, saved_page, script_hashes
 from nommer.nominations.render import CONTEXT_COLOURS
+from tests.colours import MACHADO, seen
 
 HOSTILE = "</script><script>alert(1)</script><!-- <img src=x onerror=alert(2)> \u2028 & '\""
 
@@ -79,26 +81,7 @@ def test_controls_have_names():
     assert any(attrs.get("aria-live") == "polite" for _, attrs in elements)
 
 
-# Machado, Oliveira and Fernandes, "A Physiologically-based Model for Simulation of Color Vision
-# Deficiency", 2009, table 1, severity 1.0; on linear RGB
-MACHADO = {
-    "all colours": np.eye(3),
-    "protanopia": [
-        [0.152286, 1.052583, -0.204868],
-        [0.114503, 0.786281, 0.099216],
-        [-0.003882, -0.048116, 1.051998],
-    ],
-    "deuteranopia": [
-        [0.367322, 0.860646, -0.227968],
-        [0.280085, 0.672501, 0.047413],
-        [-0.011820, 0.042940, 0.968881],
-    ],
-    "tritanopia": [
-        [1.255528, -0.076749, -0.178779],
-        [-0.078411, 0.930809, 0.147602],
-        [0.004733, 0.691367, 0.303900],
-    ],
-}
+SIGHTS = {"all colours": np.eye(3), **MACHADO}
 TO_XYZ = [
     [0.4124564, 0.3575761, 0.1804375],
     [0.2126729, 0.7151522, 0.0721750],
@@ -109,19 +92,16 @@ WHITE = np.array([0.95047, 1.0, 1.08883])
 
 def lab(colour, matrix):
     """CIE Lab of "#rrggbb" as it is seen."""
-    coded = np.array([int(colour[at : at + 2], 16) for at in (1, 3, 5)]) / 255
-    linear = np.where(coded <= 0.04045, coded / 12.92, ((coded + 0.055) / 1.055) ** 2.4)
-    seen = np.clip(np.array(matrix) @ linear, 0, 1)
-    share = np.array(TO_XYZ) @ seen / WHITE
+    share = np.array(TO_XYZ) @ seen(to_rgb(colour), matrix) / WHITE
     curve = np.where(share > 216 / 24389, np.cbrt(share), (24389 / 27 * share + 16) / 116)
     return np.array([116 * curve[1] - 16, 500 * (curve[0] - curve[1]), 200 * (curve[1] - curve[2])])
 
 
-@pytest.mark.parametrize("sight", MACHADO)
+@pytest.mark.parametrize("sight", SIGHTS)
 def test_everybody_can_tell_the_contexts_apart(sight):
-    seen = {name: lab(colour, MACHADO[sight]) for name, colour in CONTEXT_COLOURS.items()}
-    for first, second in itertools.combinations(seen, 2):
-        distance = np.linalg.norm(seen[first] - seen[second])  # CIE 1976; 2.3 is just noticed
+    places = {name: lab(colour, SIGHTS[sight]) for name, colour in CONTEXT_COLOURS.items()}
+    for first, second in itertools.combinations(places, 2):
+        distance = np.linalg.norm(places[first] - places[second])  # CIE 1976; 2.3 is just noticed
         assert distance > 30, (sight, first, second, distance)
 
 

@@ -13,6 +13,7 @@ from nommer.backbone.contexts import CONTEXTS
 from nommer.nominations.cells import BlockCells
 from nommer.nominations.render import CONTEXT_COLOURS, Regions, nomination_figure, overlay
 from nommer.nominations.trace import entropy
+from tests.colours import MACHADO, seen
 
 
 def drawn(figure):
@@ -139,32 +140,11 @@ def test_cells_lie_where_their_tokens_do_also_where_the_last_are_cut():
 
 
 def seen_by_the_colour_blind(colour, kind):
-    """An sRGB colour as somebody without one kind of cone sees it (Machado and others, 2009,
-    severity 1).
-    """
-    matrix = {
-        "protan": [
-            [0.152286, 1.052583, -0.204868],
-            [0.114503, 0.786281, 0.099216],
-            [-0.003882, -0.048116, 1.051998],
-        ],
-        "deutan": [
-            [0.367322, 0.860646, -0.227968],
-            [0.280085, 0.672501, 0.047413],
-            [-0.011820, 0.042940, 0.968881],
-        ],
-        "tritan": [
-            [1.255528, -0.076749, -0.178779],
-            [-0.078411, 0.930809, 0.147602],
-            [0.004733, 0.691367, 0.303900],
-        ],
-    }[kind]
-    linear = ((np.array(colour) + 0.055) / 1.055) ** 2.4  # of colours that are not nearly black
-    mixed = np.clip(np.array(matrix) @ linear, 0, 1)
-    return 1.055 * mixed ** (1 / 2.4) - 0.055
+    """An sRGB colour as somebody without one kind of cone sees it."""
+    return 1.055 * seen(colour, MACHADO[kind]) ** (1 / 2.4) - 0.055
 
 
-@pytest.mark.parametrize("kind", ["protan", "deutan", "tritan"])
+@pytest.mark.parametrize("kind", MACHADO)
 def test_the_colour_blind_can_tell_the_colours_apart(kind):
     colours = [
         seen_by_the_colour_blind(to_rgb(colour), kind) for colour in CONTEXT_COLOURS.values()

@@ -1,8 +1,6 @@
 """Data of detection and segmentation in archives, read where they lie."""
 
 import json
-import tarfile
-import zipfile
 
 import numpy as np
 import pytest
@@ -12,21 +10,6 @@ from nommer.data.formats.find import find_task
 from nommer.data.formats.source import Source
 from nommer.tasks.data import Auditing
 from nommer.tasks.registry import task_for
-
-
-def pack(folder, archive, wrapper=""):
-    """A zip or tar of a folder's files."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    names = [(path, wrapper + path.relative_to(folder).as_posix()) for path in files]
-    if archive.suffix == ".zip":
-        with zipfile.ZipFile(archive, "w") as out:
-            for path, name in names:
-                out.write(path, name)
-    else:
-        with tarfile.open(archive, "w:gz" if archive.suffix == ".gz" else "w") as out:
-            for path, name in names:
-                out.add(path, name)
-    return archive
 
 
 def found_in(root):
@@ -45,7 +28,9 @@ def found_in(root):
 
 @pytest.mark.parametrize("ending", ["zip", "tar", "tar.gz"])
 @pytest.mark.parametrize("layout", ["coco", "roboflow", "yolo", "yolo polygons", "voc", "maps"])
-def test_objects_are_read_from_archives_as_from_folders(tmp_path, herd, write_herd, layout, ending):
+def test_objects_are_read_from_archives_as_from_folders(
+    tmp_path, pack, herd, write_herd, layout, ending
+):
     folder = write_herd(tmp_path / "data", {"train": herd["train"], "val": herd["val"]}, layout)
     expected = found_in(folder)
     assert expected[0] == "detection"
@@ -99,7 +84,7 @@ def write_labelme(root):
 @pytest.mark.parametrize(
     "write", [write_object_files, write_darknet, write_box_table, write_labelme]
 )
-def test_label_tools_are_read_from_zips(tmp_path, write):
+def test_label_tools_are_read_from_zips(tmp_path, pack, write):
     write(tmp_path / "data")
     expected = found_in(tmp_path / "data")
     assert expected[0] == "detection"
@@ -108,17 +93,19 @@ def test_label_tools_are_read_from_zips(tmp_path, write):
 
 
 @pytest.mark.parametrize("ending", ["zip", "tar"])
-def test_masks_are_read_from_archives_as_from_folders(tmp_path, scenes, ending):
+def test_masks_are_read_from_archives_as_from_folders(tmp_path, pack, scenes, ending):
     expected = found_in(scenes)
     assert expected[0] == "segmentation"
     assert found_in(pack(scenes, tmp_path / f"data.{ending}")) == expected
 
 
 @pytest.mark.parametrize("layout", ["masks", "coco"])
-def test_a_folder_around_everything_is_passed_over(tmp_path, herd, write_herd, scenes, layout):
+def test_a_folder_around_everything_is_passed_over(
+    tmp_path, pack, herd, write_herd, scenes, layout
+):
     folder = scenes if layout == "masks" else write_herd(tmp_path / "data", herd, layout)
     task, names, samples, _ = found_in(folder)
-    packed = pack(folder, tmp_path / "data.zip", "export/of/today/")
+    packed = pack(folder, tmp_path / "data.zip", prefix="export/of/today/")
     inside = found_in(packed)
     assert inside[:2] == (task, names)
     assert {split: len(part) for split, part in inside[2].items()} == {
@@ -129,5 +116,5 @@ def test_a_folder_around_everything_is_passed_over(tmp_path, herd, write_herd, s
     )
 
 
-def test_class_folders_in_archives_stay_class_folders(tmp_path, coloured):
+def test_class_folders_in_archives_stay_class_folders(tmp_path, pack, coloured):
     assert find_task(pack(coloured, tmp_path / "data.zip")) == "classification"
