@@ -18,6 +18,7 @@ from nommer.models.evaluation_mode import evaluating
 from nommer.models.pyramid import NUM_MAPS
 from nommer.models.recogniser import Recogniser, View, open_source
 from nommer.predictions import Failure
+from nommer.predictions.failure import NOT_FINITE
 
 Pool = Literal["mean", "token"]
 
@@ -116,7 +117,7 @@ class Embedder:
         view = self.model.view(image)
         answer = self.model.answer(view, source_name(source))
         if answer is None:
-            return Failure(source_name(source), "the model's scores are NaN or infinite")
+            return Failure(source_name(source), NOT_FINITE)
         maps, names = self._map(view.prepared[None])[0], list(answer.shares)
         labels = torch.from_numpy(answer.labels.astype(np.int64))
         found = []

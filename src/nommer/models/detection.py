@@ -277,24 +277,17 @@ class Detector(Recogniser):
         found = self._found([image], *self._limits(threshold, most))
         if found is None:
             return None
-        scales = torch.tensor(
-            [size[1] / image.shape[-1], size[0] / image.shape[-2]] * 2, dtype=torch.float64
-        )
-        boxes = found[0]["boxes"].cpu().double() * scales
-        return self._as_answer(found[0] | {"boxes": boxes}, size)
+        seen, whole = (image.shape[-2], image.shape[-1]), Window(0, 0, size[1], size[0])
+        return self._as_answer(place(found[0], seen, whole, size), size)
 
     def _as_answer(self, found: dict[str, Tensor], size: tuple[int, int]) -> Detections:
-        """Return objects whose boxes are in pixels of the image, of height and width `size`."""
+        """Return objects that `place` gave, in an image of height and width `size`."""
         boxes = found["boxes"].minimum(torch.tensor([size[1], size[0]] * 2, dtype=torch.float64))
-        masks = None
+        masks, threshold = None, self.network.protocol.mask_threshold
         if self.network.has_masks:
-            pairs, threshold = (
-                zip(found["masks"].cpu(), boxes, strict=True),
-                self.network.protocol.mask_threshold,
-            )
             masks = tuple(
                 encode_pixels(paste_mask(mask, box, size, threshold=threshold))
-                for mask, box in pairs
+                for mask, box in zip(found["masks"], boxes, strict=True)
             )
-        scores, labels = found["scores"].cpu().double().numpy(), found["labels"].cpu().numpy() - 1
+        scores, labels = found["scores"].double().numpy(), found["labels"].numpy() - 1
         return Detections("image", self.class_names, size, boxes.numpy(), scores, labels, masks)

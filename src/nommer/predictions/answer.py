@@ -1,15 +1,13 @@
 """The base of all answers: they are shown in a line, in a notebook, as a table."""
 
-import base64
 from dataclasses import replace
 from html import escape
-from io import BytesIO
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from PIL import Image
 
 from nommer.extras import require
-from nommer.predictions.picture import Picture
+from nommer.predictions.picture import Picture, as_uri
 from nommer.shown import clean
 
 if TYPE_CHECKING:
@@ -108,9 +106,4 @@ def with_picture(answer: Given, picture: Picture) -> Given:
 
 
 def _as_html(picture: Image.Image | None) -> str:
-    if picture is None:
-        return ""
-    shown, stream = picture.convert("RGB"), BytesIO()
-    shown.thumbnail((_SIDE, _SIDE))
-    shown.save(stream, "JPEG", quality=85)
-    return f'<img src="data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}">'
+    return "" if picture is None else f'<img src="{as_uri(picture, _SIDE)}">'

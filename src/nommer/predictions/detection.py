@@ -26,7 +26,6 @@ SURE = 0.5
 _MOST_TEXT = 0.12
 """Share of a picture that names may cover: more would hide it, and are left out."""
 
-
 PART_COLOURS: dict[str, Colour] = {"objects": (230, 60, 60), "background": (200, 200, 200)}
 """Parts of an image with objects, and the colour that stands beside their names."""
 
@@ -116,9 +115,8 @@ class Detections(Answer):
         Of its mask, or of its box where there are no masks.
         """
         if self.masks is not None:
-            return coco_masks.decode({"size": list(self.size), "counts": self.masks[index]}).astype(
-                bool
-            )
+            runs = {"size": list(self.size), "counts": self.masks[index]}
+            return coco_masks.decode(runs).astype(bool)
         left, upper, right, lower = self.boxes[index].round().astype(int)
         pixels = np.zeros(self.size, bool)
         pixels[upper:lower, left:right] = True

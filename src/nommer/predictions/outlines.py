@@ -7,9 +7,6 @@ import numpy as np
 _STEPS = ((0, 1), (1, 0), (0, -1), (-1, 0))
 """Of rows and columns, each a turn to the right of the one before."""
 
-_TURNS = {before: [(before + 2 + turn) % 4 for turn in range(4)] for before in range(-1, 4)}
-"""Steps behind another one, from back and left over straight on to the right."""
-
 
 def outlines(mask: np.ndarray) -> list[np.ndarray]:
     """Return the closed outlines of a mask (H, W), the largest first.
@@ -51,11 +48,7 @@ def _follow(heads: dict[tuple[int, int], list[int]], start: tuple[int, int]) -> 
     while True:
         steps = heads[at]
         # the sharpest turn to the right keeps pixels apart that touch at this corner
-        step = (
-            steps[0]
-            if before is None
-            else min(steps, key=[(before + 1 - s) % 4 for s in range(4)].__getitem__)
-        )
+        step = min(steps, key=lambda one: (before + 1 - one) % 4)
         steps.remove(step)
         if not steps:
             del heads[at]

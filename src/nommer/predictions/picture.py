@@ -1,7 +1,9 @@
 """The way from an answer back to its picture."""
 
+from base64 import b64encode
 from collections import deque
 from collections.abc import Callable
+from io import BytesIO
 from threading import Lock
 from typing import Any
 from weakref import ref
@@ -49,6 +51,19 @@ class Picture:
             return self._open()
         except Exception:  # whatever became of the file; an answer is shown without it
             return None
+
+
+def as_uri(image: Image.Image, side: int) -> str:
+    """Return an image as the address of a JPEG in itself, for pages.
+
+    Args:
+        image: in any mode.
+        side: to which the longer one is shrunk, in pixels.
+    """
+    shown, content = image.convert("RGB"), BytesIO()
+    shown.thumbnail((side, side))
+    shown.save(content, "JPEG", quality=85)
+    return f"data:image/jpeg;base64,{b64encode(content.getvalue()).decode()}"
 
 
 def _gone() -> Picture:

@@ -2,7 +2,7 @@
 
 import copy
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -187,23 +187,23 @@ def measure(
     fused = [fuse(one).to(device) for one in both]
     given = image.to(device)
     some = [str(path) for path in paths[:IMAGES]]
-    calls: dict[tuple[str, int], Any] = {}
-    for index, one in enumerate(fused):
-        calls["network", index] = partial(_run, one, given)
-        calls["answer", index] = partial(_answer, one, some)
-    medians: dict[tuple[str, int], float] = {}
-    for kind in ("network", "answer"):
-        of_kind = {key: call for key, call in calls.items() if key[0] == kind}
-        expected = {key: warm_up(call, device) for key, call in of_kind.items()}
-        times = time_in_turns(of_kind, expected, device, rounds=ROUNDS, seconds=SECONDS, alone=True)
-        medians |= {key: 1000 * statistics.median(found) for key, found in times.items()}
+    network_ms = _medians([partial(_run, one, given) for one in fused], device)
+    answer_ms = _medians([partial(_answer, one, some) for one in fused], device)
     return Cost(
         giga_macs=(giga_macs(model.backbone, side), giga_macs(pruned.backbone, side)),
         parameters=(_parameters(model), _parameters(pruned)),
-        network_ms=(medians["network", 0], medians["network", 1]),
-        answer_ms=(medians["answer", 0] / len(some), medians["answer", 1] / len(some)),
+        network_ms=network_ms,
+        answer_ms=(answer_ms[0] / len(some), answer_ms[1] / len(some)),
         size=side,
     )
+
+
+def _medians(both: Sequence[Callable[[], Any]], device: torch.device) -> tuple[float, float]:
+    """Return the median milliseconds of two calls that take turns."""
+    calls = dict(enumerate(both))
+    expected = {index: warm_up(call, device) for index, call in calls.items()}
+    times = time_in_turns(calls, expected, device, rounds=ROUNDS, seconds=SECONDS, alone=True)
+    return 1000 * statistics.median(times[0]), 1000 * statistics.median(times[1])
 
 
 @torch.inference_mode()

@@ -37,11 +37,16 @@ def contexts_of(network: NomMer) -> dict[str, tuple[str, ...]]:
     }
 
 
-def mixers_of(network: NomMer) -> dict[str, Any]:
-    """Return the mixer of each block of stages 1 and 2, by the names of `contexts_of`."""
+def _blocks_of(network: NomMer) -> dict[str, Any]:
+    """Return each block of stages 1 and 2, by the names of `contexts_of`."""
     stages: Any = network.stages
     blocks = [block for stage in (0, 1) for block in stages[stage].blocks]
-    return {name: block.mixer for name, block in zip(contexts_of(network), blocks, strict=True)}
+    return dict(zip(contexts_of(network), blocks, strict=True))
+
+
+def mixers_of(network: NomMer) -> dict[str, Any]:
+    """Return the mixer of each block of stages 1 and 2, by the names of `contexts_of`."""
+    return {name: block.mixer for name, block in _blocks_of(network).items()}
 
 
 def pruned_model(model: Recogniser, kept: Kept, means: Means) -> Recogniser:
@@ -54,12 +59,10 @@ def pruned_model(model: Recogniser, kept: Kept, means: Means) -> Recogniser:
     """
     pruned = copy.deepcopy(model)
     network: NomMer = pruned.backbone
-    before, mixers = contexts_of(network), mixers_of(network)
-    stages: Any = network.stages
-    blocks = [block for stage in (0, 1) for block in stages[stage].blocks]
-    for name, block in zip(before, blocks, strict=True):
+    before = contexts_of(network)
+    for name, block in _blocks_of(network).items():
         if kept[name] != before[name]:
-            block.mixer = pruned_mixer(mixers[name], kept[name], means.get(name, {}))
+            block.mixer = pruned_mixer(block.mixer, kept[name], means.get(name, {}))
     network.config = pruned_config(network.config, list(kept.values()))
     return pruned.eval()
 
@@ -109,18 +112,15 @@ class ContextMeans:
     def __init__(self, network: NomMer) -> None:
         self._sums: dict[str, list[Tensor]] = {}
         self._tokens: dict[str, int] = {}
-        self._names: dict[str, tuple[str, ...]] = {}
-        self._handles = [
-            mixer.nominator.register_forward_pre_hook(self._hook(name))
+        nominators = {
+            name: mixer.nominator
             for name, mixer in mixers_of(network).items()
-            if self._nominates(name, mixer.nominator)
+            if isinstance(mixer.nominator, Nominator)
+        }
+        self._names = {name: one.nomination.contexts for name, one in nominators.items()}
+        self._handles = [
+            one.register_forward_pre_hook(self._hook(name)) for name, one in nominators.items()
         ]
-
-    def _nominates(self, name: str, nominator: nn.Module) -> bool:
-        if not isinstance(nominator, Nominator):
-            return False
-        self._names[name] = nominator.nomination.contexts
-        return True
 
     def _hook(self, name: str) -> Any:
         def add(_module: nn.Module, contexts: tuple[Tensor, ...]) -> None:

@@ -1,12 +1,8 @@
 """The explorer saved with images in it, as one file."""
 
-import base64
 from collections.abc import Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import Any
-
-from PIL import Image
 
 from nommer.errors import InputError
 from nommer.explorer import saved_page
@@ -16,6 +12,7 @@ from nommer.nominations.attribution import method_of
 from nommer.nominations.page import saved_values
 from nommer.nominations.trace import nominates
 from nommer.predictions import Failure
+from nommer.predictions.picture import as_uri
 from nommer.progress import track
 
 MOST_IMAGES = 50
@@ -46,7 +43,7 @@ def write_page(model: Recogniser, paths: Sequence[Path], out: Path, *, name: str
             continue
         result = saved_values(model, image, path.name)
         if "error" not in result:
-            images.append({"name": path.name, "src": _source(image), "result": result})
+            images.append({"name": path.name, "src": as_uri(image, _SIDE), "result": result})
     told: dict[str, Any] = {
         "name": name,
         "task": model.task,
@@ -56,10 +53,3 @@ def write_page(model: Recogniser, paths: Sequence[Path], out: Path, *, name: str
         "attribution": method_of(model),
     }
     write_text(out, saved_page({"models": [told], "images": images}))
-
-
-def _source(image: Image.Image) -> str:
-    shown, content = image.copy(), BytesIO()
-    shown.thumbnail((_SIDE, _SIDE))
-    shown.save(content, "JPEG", quality=85)
-    return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"

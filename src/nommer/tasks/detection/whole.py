@@ -15,6 +15,7 @@ from nommer.models.detection import Detector
 from nommer.models.exported_networks import OBJECTS
 from nommer.models.whole import MASKS, OUTPUTS, THRESHOLDS
 from nommer.predictions import Detections, Failure
+from nommer.predictions.failure import NOT_FINITE
 from nommer.tasks.detection.exporting import SAME_PLACE
 from nommer.tasks.detection.graph import CELLS_OF_MASKS
 from nommer.tasks.exporting import ImageSize
@@ -65,7 +66,7 @@ class WholeDetection(WholeExport):
     def judged(self, model: Detector, image: Image.Image) -> Any:
         """Return all objects, with scores as the network has them."""
         found = model.find(image)
-        return Failure("image", "the scores are NaN or infinite") if found is None else found
+        return Failure("image", NOT_FINITE) if found is None else found
 
     def compare(self, expected: Detections, found: Detections) -> Agreement:
         """Compare objects one by one: of the same class at the same place, and their scores."""
