@@ -35,7 +35,7 @@ notebooks: $(VENV)/.installed-docs  ## run docs/notebooks again, in place (minut
 	$(BIN)/python tools/run_notebooks.py
 
 release-check: $(VENV)/.installed-dev  ## what must hold of the files that are published; RELEASE=--borrow downloads nothing
-	$(BIN)/pip install --quiet '.[release]'
+	$(BIN)/pip install --quiet --no-compile --editable '.[release]'
 	$(BIN)/python tools/release_check.py $(RELEASE)
 
 clean:

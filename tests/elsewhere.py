@@ -1,16 +1,23 @@
 """A process on a system that lacks what Windows and macOS lack: `python tests/elsewhere.py JOBS`.
 
 Simulated: what is missing there is taken away before this package is imported, and after those of
-others, whose support of systems is their own. Processes are spawned. Each job is a command of
-`nommer`; the exit codes are written as JSON.
+others, whose support of systems is their own; also in the processes that are started, by `spawn` or
+`forkserver`. Below the folder `insensitive` names are found whatever the case of their letters.
+Each job is a command of `nommer`; the exit codes are written as JSON. A job that serves is asked
+for an answer and then stopped by Ctrl-C.
 """
 
+import builtins
 import io
 import json
 import multiprocessing
 import os
 import signal
 import sys
+import threading
+import time
+import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -42,6 +49,46 @@ def hide_folders():
         return call
 
     io.open, os.stat, os.lstat = hidden(io.open), hidden(os.stat), hidden(os.lstat)
+    builtins.open = io.open
+
+
+TAKE_A_PATH = (
+    *("open", "stat", "lstat", "listdir", "scandir", "access", "chmod", "utime", "readlink"),
+    *("mkdir", "rmdir", "remove", "unlink", "rename", "replace", "link", "symlink", "truncate"),
+)
+
+
+def forget_case(folder):
+    """Find what lies below a folder whatever the case of the letters, as macOS and Windows do."""
+    lying, real_lstat = os.listdir, os.lstat
+
+    def exists(path):
+        try:
+            real_lstat(path)
+        except (OSError, ValueError):
+            return False
+        return True
+
+    def found(path):
+        if not isinstance(path, str | Path) or not str(path).startswith(folder) or exists(path):
+            return path
+        way = Path(folder)
+        for part in Path(path).relative_to(folder).parts:
+            names = []
+            with suppress(OSError):  # not there, or no folder
+                names = lying(way)
+            way /= next((name for name in names if name.lower() == part.lower()), part)
+        return str(way)
+
+    def insensitive(function):
+        def call(*arguments, **options):
+            return function(*map(found, arguments), **options)
+
+        return call
+
+    io.open = builtins.open = insensitive(io.open)
+    for name in TAKE_A_PATH:
+        setattr(os, name, insensitive(getattr(os, name)))
 
 
 def take_away():
@@ -53,10 +100,12 @@ def take_away():
     for name in MODULES:
         sys.modules[name] = None
     hide_folders()
+    if folder := os.environ.get("INSENSITIVE"):
+        forget_case(folder)
 
 
-def main(jobs):
-    """Run the jobs; print their exit codes."""
+def move():
+    """Import what belongs to others, then take away."""
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import filelock  # noqa: F401, PLC0415 - it chooses by the system when it is imported
     import lightning.pytorch  # noqa: F401, PLC0415
@@ -64,18 +113,49 @@ def main(jobs):
     import timm  # noqa: F401, PLC0415
     import torch  # noqa: PLC0415
     import torchvision  # noqa: F401, PLC0415
+    import uvicorn  # noqa: F401, PLC0415
     from lightning.pytorch.trainer.connectors import signal_connector  # noqa: PLC0415
 
     signal_connector.signal = SimpleNamespace(**vars(signal))  # it asks which system this is
-
     torch.set_num_threads(1)
-    multiprocessing.set_start_method("spawn", force=True)
     take_away()
+
+
+def ask_and_stop(address, image):
+    """Ask a server of this process for an answer, and stop it by Ctrl-C."""
+    try:
+        for _ in range(600):
+            with suppress(OSError):
+                urllib.request.urlopen(f"{address}/ready").close()
+                break
+            time.sleep(0.1)
+        asked = urllib.request.Request(
+            f"{address}/predict", Path(image).read_bytes(), {"Content-Type": "image/png"}
+        )
+        sys.stdout.write(f"served: {urllib.request.urlopen(asked).read().decode()}\n")
+    finally:
+        signal.raise_signal(signal.SIGINT)
+
+
+def main(jobs, start, image):
+    """Run the jobs; return their exit codes."""
+    multiprocessing.set_start_method(start, force=True)
+    move()
     from nommer.cli import main as nommer  # noqa: PLC0415
 
-    return [nommer(job) for job in jobs]
+    codes = []
+    for job in jobs:
+        if job[0] == "serve":
+            address = f"http://127.0.0.1:{job[job.index('--port') + 1]}"
+            threading.Thread(target=ask_and_stop, args=(address, image), daemon=True).start()
+        codes.append(nommer(job))
+    return codes
 
 
 if __name__ == "__main__":
     given = json.loads(sys.stdin.read())
-    Path(given["codes"]).write_text(json.dumps(main(given["jobs"])), encoding="utf-8")
+    os.environ["INSENSITIVE"] = given.get("insensitive", "")
+    codes = main(given["jobs"], given.get("start", "spawn"), given.get("image"))
+    Path(given["codes"]).write_text(json.dumps(codes), encoding="utf-8")
+elif __name__ == "__mp_main__":  # a process that it started
+    move()

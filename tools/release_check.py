@@ -17,35 +17,50 @@ import venv
 import zipfile
 from email import message_from_bytes
 from pathlib import Path
+from time import perf_counter
 
 HOME = Path(__file__).resolve().parents[1]
 
-SMOKE = """
-import sys
+PHOTOS = """
+from importlib.resources import files
 from pathlib import Path
 from PIL import Image
-import nommer
-from nommer.cli import main
 
-assert "site-packages" in nommer.__file__, nommer.__file__
-for split, count in (("train", 4), ("val", 2)):
-    for name, colour in (("red", (200, 40, 30)), ("blue", (30, 40, 200))):
-        folder = Path("photos", split, name)
-        folder.mkdir(parents=True)
-        for number in range(count):
-            Image.new("RGB", (48, 40), tuple(c + 5 * number for c in colour)).save(
-                folder / f"{number}.png"
-            )
-small = "--model=nommer_micro --epochs=1 --batch-size=4 --image-size=32 --workers=0 --device=cpu"
-assert main(["predict", "photos/val", "--device=cpu"]) == 0  # a model of the zoo
-assert main(["train", "--data=photos", "--out=run", *small.split()]) == 0
-assert main(["evaluate", "run", "--device=cpu"]) == 0
-assert main(["predict", "run", "photos/val", "--device=cpu"]) == 0
-assert len(nommer.load("run").predict(["photos/val/red/0.png"])) == 1
+examples = files("nommer") / "serving" / "pages" / "examples"
+for name in ("flower", "temple"):  # photographs that come with the package, in overlapping parts
+    with (examples / f"{name}.jpg").open("rb") as file:
+        image = Image.open(file).convert("RGB")
+    Path("photos", name).mkdir(parents=True)
+    for part in range(12):
+        left, top = part % 4 * image.width // 8, part // 4 * image.height // 8
+        box = (left, top, left + image.width // 2, top + image.height // 2)
+        image.crop(box).save(Path("photos", name, f"{part}.jpg"))
 """
 
-QUICK_TESTS = ("tests/test_extras.py", "tests/settings", "tests/runs/test_lock.py")
-"""That are run from the unpacked source, without the slow ones."""
+COMMANDS = (
+    "predict photos/flower/0.jpg photos/temple",  # with a model of the zoo
+    "check photos",
+    "train --data photos --out runs/photos --model nommer_micro --image-size 64 --epochs 2",
+    "evaluate runs/photos --data photos",
+    "predict runs/photos photos/temple",
+    "explain runs/photos photos/temple/0.jpg",
+    "demo",
+)
+"""A new user's way, as the README shows it; `demo` needs minutes."""
+
+CLIENT = """
+from pathlib import Path
+
+import nommer
+from nommer import Classifier
+
+out: Path = nommer.train(data="photos", out="runs/photos", epochs=3).out
+model = nommer.load("runs/photos")
+if isinstance(model, Classifier):
+    print(model.predict(["a.jpg"])[0].source)
+nommer.train(data="photos", out="run", epochs="three")
+"""
+"""A program of a user, whose last line is wrong."""
 
 
 def main() -> None:
@@ -58,9 +73,10 @@ def main() -> None:
         folder = Path(work)
         sdist, wheel = build(folder / "dist")
         check_files(sdist, wheel)
-        check_readme(folder)
+        check_readme(wheel, folder)
         python = fresh_python(folder / "venv", wheel, borrow=borrow)
-        smoke(python, folder / "smoke")
+        check_types(python, folder / "client")
+        use(python, folder / "use")
         test_source(sdist, folder / "source")
     print("release check: all holds")
 
@@ -123,9 +139,8 @@ def check_files(sdist: Path, wheel: Path) -> None:
     refuse_difference(wheel.name, names, expected)
     with tarfile.open(sdist) as files:
         packed = {m.name.partition("/")[2] for m in files.getmembers() if m.isfile()}
-    made = {"PKG-INFO", "setup.cfg"} | {n for n in packed if ".egg-info/" in n}
-    left_out = {n for n in tracked() if n.startswith(".") or n.split("/")[0] in ("zoo", "deploy")}
-    refuse_difference(sdist.name, packed - made, tracked() - left_out)
+    hidden = {n for n in tracked() if n.startswith(".")} - {".gitignore"}
+    refuse_difference(sdist.name, packed - {"PKG-INFO"}, tracked() - hidden)
     for field in ("Author", "Summary", "License-Expression", "Keywords", "Requires-Python"):
         if not told[field]:
             sys.exit(f"{wheel.name}: its metadata lack {field}")
@@ -139,16 +154,23 @@ def refuse_difference(name: str, found: set[str], expected: set[str]) -> None:
         sys.exit(f"{name}: lacks {lacking}, and holds {more} besides")
 
 
-def check_readme(folder: Path) -> None:
-    """Render the README as a package index does; tell what is not shown there."""
-    page = folder / "readme.html"
-    run(sys.executable, "-m", "readme_renderer", HOME / "README.md", "-o", page)
-    relative = re.findall(r'(?:src|href)="(?!https?:|#|mailto:)([^"]+)"', page.read_text("utf-8"))
-    print(f"README: renders; {len(relative)} links and pictures lead nowhere on a package index")
+def check_readme(wheel: Path, folder: Path) -> None:
+    """Render the wheel's description as a package index does; refuse what leads nowhere there."""
+    with zipfile.ZipFile(wheel) as files:
+        (metadata,) = (name for name in files.namelist() if name.endswith("dist-info/METADATA"))
+        text = message_from_bytes(files.read(metadata)).get_payload(decode=True)
+    source, page = folder / "description.md", folder / "description.html"
+    source.write_bytes(text)
+    run(sys.executable, "-m", "readme_renderer", source, "-o", page)
+    html = page.read_text("utf-8")
+    lost = re.findall(r'(?:src|href)="(?!https:|#|mailto:)([^"]+)"', html)
+    if lost or re.search(r"<img(?![^>]*\ssrc=)", html):
+        sys.exit(f"README: on a package index these lead nowhere: {lost or 'pictures'}")
+    print(f"README: renders as on a package index, {html.count('<h2')} sections, no dead link")
 
 
 def fresh_python(folder: Path, wheel: Path, *, borrow: bool) -> Path:
-    """Make an environment with the wheel and [train]."""
+    """Make an environment with the wheel and what the demo needs."""
     venv.create(folder, with_pip=True)
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if borrow:
@@ -158,27 +180,49 @@ def fresh_python(folder: Path, wheel: Path, *, borrow: bool) -> Path:
         (Path(own) / "borrowed.pth").write_text(f"{theirs}\n", encoding="utf-8")
         run(python, "-m", "pip", "install", "-q", "--no-deps", "--force-reinstall", wheel)
     else:
-        run(python, "-m", "pip", "install", "-q", f"{wheel}[train]")
+        run(python, "-m", "pip", "install", "-q", f"{wheel}[train,explain,export]")
     print(f"installed into a fresh environment{' with borrowed packages' if borrow else ''}")
     return python
 
 
-def smoke(python: Path, folder: Path) -> None:
-    """Train, evaluate and answer, far from the repository."""
+def check_types(python: Path, folder: Path) -> None:
+    """Prove `py.typed`: the types of the installed package find the one error of a client."""
     folder.mkdir()
-    (folder / "smoke.py").write_text(SMOKE, encoding="utf-8")
-    run(python, "-P", "smoke.py", cwd=folder, OMP_NUM_THREADS="1", PYTHONPATH="")
-    print("predict, train, evaluate: work from the wheel")
+    (folder / "client.py").write_text(CLIENT, encoding="utf-8")
+    strict = ("--strict", "--follow-imports=silent", "--python-executable", str(python))
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", *strict, "client.py"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    errors = [line for line in done.stdout.splitlines() if ": error: " in line]
+    if len(errors) != 1 or 'Argument "epochs" to "train" has incompatible type' not in errors[0]:
+        sys.exit(f"{done.stdout}{done.stderr}\npy.typed: mypy should find one wrong argument")
+    print("py.typed: mypy finds the wrong argument of a client, and nothing else")
+
+
+def use(python: Path, folder: Path) -> None:
+    """Go a new user's way with the installed command, far from the repository."""
+    folder.mkdir()
+    alone = {"OMP_NUM_THREADS": "1", "PYTHONPATH": "", "CUDA_VISIBLE_DEVICES": ""}
+    run(python, "-c", PHOTOS, cwd=folder, **alone)
+    for command in COMMANDS:
+        started = perf_counter()
+        run(python.with_name("nommer"), *command.split(), cwd=folder, **alone)
+        print(f"nommer {command}: {perf_counter() - started:.0f} s")
 
 
 def test_source(sdist: Path, folder: Path) -> None:
-    """Run some of the quick tests in the unpacked source."""
+    """Run the fast tests in the unpacked source."""
     with tarfile.open(sdist) as files:
         files.extractall(folder, filter="data")
     (root,) = folder.iterdir()
-    tests = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-m", "not slow", *QUICK_TESTS]
-    run(*tests, cwd=root, PYTHONPATH=str(root / "src"), OMP_NUM_THREADS="1")
-    print("the unpacked source passes its quick tests")
+    started = perf_counter()
+    tests = ("-m", "pytest", "-q", "-n", "2", "--dist", "worksteal", "-m", "not slow")
+    run(sys.executable, *tests, cwd=root, PYTHONPATH=str(root / "src"))
+    print(f"the unpacked source passes the fast tests: {perf_counter() - started:.0f} s")
 
 
 if __name__ == "__main__":
