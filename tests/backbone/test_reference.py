@@ -6,6 +6,7 @@ Odd grids included.
 import pytest
 import torch
 
+from nommer.backbone.ablations import OverlappingStem
 from nommer.backbone.attention import GlobalAttention
 from nommer.backbone.block import Block
 from nommer.backbone.building import build_mixer
@@ -14,7 +15,7 @@ from nommer.backbone.config import NomMerConfig
 from nommer.backbone.contexts import ConvolutionContext, SpectralContext, WindowContext
 from nommer.backbone.network import NomMer
 from nommer.backbone.nominator import Nomination, gumbel_noise
-from nommer.backbone.stem import Downsample, OverlappingStem, Stem
+from nommer.backbone.stem import Downsample, Stem
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -1,11 +1,12 @@
-"""Ablations of the nominator blocks, to compare with: all that differs from the published network.
+"""Ablations, to compare with: all parts that differ from the published network.
 
-Contexts may be fewer, they may be fused in other ways, and their global one may be compressed in
-another way or to another number of coefficients.
+The stem may overlap. In the nominator blocks contexts may be fewer, they may be fused in other
+ways, and their global one may be compressed in another way or to another number of coefficients.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
+from itertools import pairwise
 from operator import add
 
 import torch
@@ -15,8 +16,34 @@ from torch import Tensor, nn
 from nommer.backbone.compression import BlockTransform
 from nommer.backbone.config import NomMerConfig
 from nommer.backbone.contexts import ConvolutionContext, SpectralContext, WindowContext
+from nommer.backbone.layout import as_grid
 from nommer.backbone.nominator import NominatedContext, Nomination, Nominator, finite
-from nommer.shapes import NominationLogits, NominationWeights, TokenGrid
+from nommer.backbone.stem import whole_patches
+from nommer.shapes import Images, NominationLogits, NominationWeights, TokenGrid
+
+# ---- another stem
+
+
+class OverlappingStem(nn.Module):
+    """Overlapping 3x3 convolutions of stride 2, each with batch norm and ReLU.
+
+    Two for a `patch_size` of 4, the first of half the width; a `patch_size` of 2 or 1 takes a
+    single one of that stride. Images are padded as by `Stem`.
+    """
+
+    def __init__(self, in_chans: int, width: int, *, patch_size: int) -> None:
+        super().__init__()
+        self.patch_size = patch_size
+        widths = [in_chans, width // 2, width] if patch_size == 4 else [in_chans, width]
+        self.steps = nn.Sequential()
+        for before, after in pairwise(widths):
+            conv = nn.Conv2d(before, after, 3, stride=min(patch_size, 2), padding=1, bias=False)
+            self.steps.extend([conv, nn.BatchNorm2d(after), nn.ReLU()])
+
+    def forward(self, images: Images) -> TokenGrid:
+        """Images (B, channels, H, W) to tokens, (B, ceil(H / stride), ceil(W / stride), width)."""
+        return as_grid(self.steps(whole_patches(images, self.patch_size)))
+
 
 # ---- fewer contexts
 

@@ -1,4 +1,4 @@
-"""From a description of the architecture to its stages and their blocks."""
+"""From a description of the architecture to its stem, its stages and their blocks."""
 
 from collections.abc import Iterator
 from typing import cast
@@ -6,7 +6,7 @@ from typing import cast
 from timm.layers import calculate_drop_path_rates
 from torch import nn
 
-from nommer.backbone.ablations import build_ablation
+from nommer.backbone.ablations import OverlappingStem, build_ablation
 from nommer.backbone.attention import GlobalAttention
 from nommer.backbone.block import Block
 from nommer.backbone.compression import BlockTransform
@@ -14,7 +14,13 @@ from nommer.backbone.config import NomMerConfig
 from nommer.backbone.contexts import ConvolutionContext, SpectralContext, WindowContext
 from nommer.backbone.nominator import NominatedContext
 from nommer.backbone.stage import ClassTokenStage, PositionStage, Stage
-from nommer.backbone.stem import Downsample
+from nommer.backbone.stem import Downsample, Stem
+
+
+def build_stem(config: NomMerConfig) -> nn.Module:
+    """Return what makes the first token grid of images."""
+    kind = OverlappingStem if config.stem == "overlapping" else Stem
+    return kind(config.in_chans, config.embed_dim, patch_size=config.patch_size)
 
 
 def build_stages(config: NomMerConfig) -> Iterator[Stage]:

@@ -73,9 +73,9 @@ class NomMerConfig:
     contexts: Sequence[str] = CONTEXTS
     """Contexts of the blocks of stages 1 and 2; a single one leaves nothing to nominate."""
     fusion: str = "nomination"
-    """How they become one: "nomination" of one per token, "softmax" mixture by scores, "sum"."""
+    """Their fusion: "nomination" of one per token, "softmax" mixture by scores, or "sum"."""
     compression: str = "dct"
-    """How the global context compresses its blocks: "dct", "average" (as many coefficients)."""
+    """Compression of blocks for the global context: "dct", "average" (as many coefficients)."""
     kept_coefficients: Sequence[int] | None = None
     """r, the coefficients kept per side of a block in stages 1 and 2, 1 to k.
 

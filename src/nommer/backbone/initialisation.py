@@ -1,4 +1,4 @@
-"""How weights are drawn: as published."""
+"""Initialisation of the weights, as published."""
 
 from torch import nn
 

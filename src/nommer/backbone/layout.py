@@ -2,7 +2,8 @@
 
 A token grid `(B, rows, columns, width)` and channels-last NCHW maps are the same memory, so going
 from one to the other costs nothing. Sides may be open, in what is compiled or exported for images
-of any size; what torch cannot do with open sides is done in another way here, and nowhere else.
+of any size; what torch cannot do with open sides is done in another way here and in `resampling`,
+so that no equation knows of it.
 """
 
 from typing import TYPE_CHECKING

@@ -13,13 +13,12 @@ from einops import rearrange
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
-from nommer.backbone.building import build_stages
+from nommer.backbone.building import build_stages, build_stem
 from nommer.backbone.config import NUM_STAGES, NomMerConfig
 from nommer.backbone.initialisation import init_linear, init_module
 from nommer.backbone.layout import as_maps
 from nommer.backbone.resampling import resample_position
 from nommer.backbone.stage import BlockSequence, PositionStage
-from nommer.backbone.stem import STEMS
 from nommer.shapes import Images, Logits, TokenGrid, TokenLogits, Tokens, TokensOrGrid
 
 
@@ -39,8 +38,7 @@ class NomMer(nn.Module):
         self.num_classes = config.num_classes
         self.num_features = self.head_hidden_size = config.widths[-1]
         self.global_pool = config.global_pool
-        stem = STEMS[config.stem]
-        self.stem = stem(config.in_chans, config.embed_dim, patch_size=config.patch_size)
+        self.stem = build_stem(config)
         self.stages = nn.ModuleList(build_stages(config))
         self.norm: nn.Module = nn.LayerNorm(self.num_features)
         self.head_drop = nn.Dropout(config.drop_rate)

@@ -1,7 +1,5 @@
 """From pixels to the first token grid, and from one stage's grid to the next (section 3.1)."""
 
-from itertools import pairwise
-
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -26,31 +24,6 @@ class Stem(nn.Module):
         """Images (B, channels, H, W) to tokens, (B, ceil(H / stride), ceil(W / stride), width)."""
         patches = whole_patches(images, self.patch_size)
         return as_grid(F.relu(self.norm(self.conv(patches))))
-
-
-class OverlappingStem(nn.Module):
-    """Overlapping 3x3 convolutions of stride 2, each with batch norm and ReLU: not published.
-
-    Two for a `patch_size` of 4, the first of half the width; a `patch_size` of 2 or 1 takes a
-    single one of that stride. Images are padded as by `Stem`.
-    """
-
-    def __init__(self, in_chans: int, width: int, *, patch_size: int) -> None:
-        super().__init__()
-        self.patch_size = patch_size
-        widths = [in_chans, width // 2, width] if patch_size == 4 else [in_chans, width]
-        self.steps = nn.Sequential()
-        for before, after in pairwise(widths):
-            conv = nn.Conv2d(before, after, 3, stride=min(patch_size, 2), padding=1, bias=False)
-            self.steps.extend([conv, nn.BatchNorm2d(after), nn.ReLU()])
-
-    def forward(self, images: Images) -> TokenGrid:
-        """Images (B, channels, H, W) to tokens, (B, ceil(H / stride), ceil(W / stride), width)."""
-        return as_grid(self.steps(whole_patches(images, self.patch_size)))
-
-
-STEMS = {"patch": Stem, "overlapping": OverlappingStem}
-"""The kinds of stem, as `NomMerConfig.stem` names them."""
 
 
 def whole_patches(images: Images, patch_size: int) -> NextMap:
