@@ -13,7 +13,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import pil_to_tensor
 
 import nommer
-from nommer.data.formats.own_datasets import as_image
+from nommer.data.formats.own_targets import as_image
 from nommer.errors import InputError
 from nommer.settings.own_parts import OwnParts
 from nommer.settings.train import OWN_DATA, TrainSettings
