@@ -17,8 +17,6 @@ from nommer.embedding.vectors import Embedder, Place, Vectors
 from nommer.errors import InputError
 from nommer.files import write_json
 from nommer.inference.inputs import load_to, read_list
-from nommer.models.detection import Detector
-from nommer.models.segmentation import Segmenter
 from nommer.predictions import Detections, Failure
 from nommer.progress import notice, track
 from nommer.runs.results_folder import results_folder
@@ -52,7 +50,7 @@ def embed_images(settings: EmbedSettings) -> EmbeddingResult:
     """Embed as `nommer.embed` describes."""
     model = load_to(settings.model, settings.device)
     embedder = Embedder(model, stage=settings.stage, pool=settings.pool)
-    if settings.of == "regions" and not isinstance(model, Segmenter):
+    if settings.of == "regions" and model.finds != "regions":
         raise InputError(f"--of regions: is for segmenters, and the model does {model.task}")
     items = list(_items(settings))
     queries = find_images(read_list(settings.query)) if settings.query else ()
@@ -172,12 +170,12 @@ def _each(
 
 def _found(embedder: Embedder, item: _Item) -> tuple[Place, ...] | Failure:
     """The objects that the model itself finds."""
-    if not isinstance(embedder.model, Detector):
+    if embedder.model.finds != "objects":
         raise InputError(
             "--of objects: the images have no boxes, and the model finds none; give --data with "
             "boxes, or a detector"
         )
-    (answer,) = embedder.model.predict(item.path)
+    (answer,) = embedder.model.answer_together([item.path])
     if not isinstance(answer, Detections):
         return answer
     pairs = zip(answer.boxes.tolist(), answer.labels.tolist(), strict=True)

@@ -112,6 +112,11 @@ class Classifier(Recogniser):
         return (self.class_names, self.class_ids) if self.class_ids else (self.class_names,)
 
     @property
+    def answer_options(self) -> frozenset[str]:
+        """The options of a request that do something."""
+        return Classification.options_for(several=self.threshold is not None)
+
+    @property
     def has_one_answer(self) -> bool:
         """Each image gets one class, unless there is a threshold."""
         return self.threshold is None
@@ -173,6 +178,12 @@ class Classifier(Recogniser):
         sources = sources_of(images, channels=channels, allow_urls=allow_urls)
         options: dict[str, Any] = {"threshold": threshold, "refuse": refuse}
         return list(self.predict_stream(sources, batch_size=batch_size, **options))
+
+    def answer_together(
+        self, sources: Sequence[ImageSource], **asked: Any
+    ) -> list[Classification | Failure]:
+        """Classify images in one batch."""
+        return list(self.predict_stream(sources, batch_size=len(sources), **asked))
 
     def predict_stream(
         self,
@@ -262,7 +273,7 @@ class Classifier(Recogniser):
 
 @dataclass(frozen=True)
 class _Judged:
-    """What is answered of one image."""
+    """The scores of one image, and what they lead to."""
 
     probabilities: list[float]
     refused: bool | None

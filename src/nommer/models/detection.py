@@ -49,6 +49,8 @@ class Detector(Recogniser):
     preprocessing_kind = BoxPreprocessing
     exported_network = ExportedObjectNetwork
     inference_method = "feature_maps"
+    smooth_scores = False  # objects come and go
+    finds = "objects"
 
     network: ObjectNetwork
     preprocessing: BoxPreprocessing
@@ -160,6 +162,11 @@ class Detector(Recogniser):
         sources = sources_of(images, channels=channels, allow_urls=allow_urls)
         answers = self.predict_stream(sources, threshold=threshold, most=most, inference=inference)
         return list(answers)
+
+    @property
+    def answer_options(self) -> frozenset[str]:
+        """The options of a request that do something."""
+        return Detections.options
 
     def predict_stream(
         self,
@@ -277,7 +284,7 @@ class Detector(Recogniser):
         found = self._found([image], *self._limits(threshold, most))
         if found is None:
             return None
-        seen, whole = (image.shape[-2], image.shape[-1]), Window(0, 0, size[1], size[0])
+        seen, whole = (image.shape[-2], image.shape[-1]), Window(0, 0, *size[::-1])
         return self._as_answer(place(found[0], seen, whole, size), size)
 
     def _as_answer(self, found: dict[str, Tensor], size: tuple[int, int]) -> Detections:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 from PIL import Image
@@ -31,7 +31,7 @@ class ImagePreparation(Protocol):
 
     @property
     def reading(self) -> Reading:
-        """How image files become RGB."""
+        """The reading of image files as RGB."""
 
     def normalise(self, image: Image.Image) -> Tensor:
         """Return an RGB image as float32 (3, h, w), at the size that it has."""
@@ -79,9 +79,15 @@ class Recogniser(nn.Module):
     """The dataclass of `preprocessing`."""
     one_size: ClassVar[bool] = False
     """All images have one size when the network sees them."""
+    smooth_scores: ClassVar[bool] = True
+    """The score of an answer changes smoothly with the pixels."""
+    finds: ClassVar[Literal["images", "regions", "objects"]] = "images"
+    """The things that get a class."""
 
     network: Any
     preprocessing: ImagePreparation
+    predict_stream: Callable[..., Iterator[Any]]
+    """From images to answers, one after the other."""
 
     def __init__(
         self, network: nn.Module, *, class_names: Sequence[str], preprocessing: ImagePreparation
@@ -91,7 +97,7 @@ class Recogniser(nn.Module):
         self.class_names = tuple(class_names)
         self.preprocessing = preprocessing
         self.decisions = Decisions()
-        """What the scores lead to, as found on validation images."""
+        """Thresholds and the like, as found on validation images."""
 
     @classmethod
     def build_network(cls, description: Mapping[str, Any]) -> nn.Module:
@@ -132,6 +138,11 @@ class Recogniser(nn.Module):
         return (self.class_names,)
 
     @property
+    def answer_options(self) -> frozenset[str]:
+        """The options of a request that do something, as of `Answer.options`."""
+        return frozenset()
+
+    @property
     def has_one_answer(self) -> bool:
         """Each image gets one answer, whose probability can be followed."""
         return False
@@ -148,9 +159,18 @@ class Recogniser(nn.Module):
         """Return the answer to one image that is seen whole; None where the scores are NaN."""
         raise NotImplementedError
 
+    def answer_together(self, sources: Sequence[ImageSource], **asked: Any) -> list[Any | Failure]:
+        """Return the answers to images, computed together where the network can.
+
+        Args:
+            sources: the images.
+            asked: of `predict_stream`; of `answer_options` all but `top` and `pixels`.
+        """
+        return list(self.predict_stream(sources, **asked))
+
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return next((parameter.device for parameter in self.parameters()), torch.device("cpu"))
 
     @property

@@ -48,6 +48,7 @@ class Segmenter(Recogniser):
     preprocessing_kind = DensePreprocessing
     exported_network = ExportedDenseNetwork
     inference_method = "scores"
+    finds = "regions"
 
     network: DenseNetwork
     preprocessing: DensePreprocessing
@@ -183,6 +184,11 @@ class Segmenter(Recogniser):
         """
         sources = sources_of(images, channels=channels, allow_urls=allow_urls)
         return list(self.predict_stream(sources, inference=inference))
+
+    @property
+    def answer_options(self) -> frozenset[str]:
+        """The options of a request that do something."""
+        return Segmentation.options
 
     def predict_stream(
         self, sources: Iterable[ImageSource], *, inference: Inference = Inference()

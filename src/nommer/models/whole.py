@@ -7,44 +7,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from nommer.errors import InputError, shortened
 from nommer.models.onnx_files import WHOLE, open_described
-from nommer.predictions import Classification, Detections, Failure, Segmentation
-from nommer.predictions.failure import NOT_FINITE
-from nommer.predictions.run_lengths import encode_pixels
+from nommer.models.whole_kinds import KINDS, MASKS, Least, Named, WholeKind, kind_of
+from nommer.predictions import Failure
 from nommer.settings.pixel_range import PixelRange, Reading, check_range
 from nommer.settings.schema import Settings
 
-WholeTask = Literal["classification", "multi-label classification", "segmentation", "detection"]
-
 Colour = tuple[int, int, int]
-
-Least = float | Sequence[float] | None
-"""Least score of objects: one, or one per class; None for those of the file."""
-
-Named = tuple[str, Image.Image]
-"""The name of an image, and its pixels in RGB."""
 
 IMAGES = "images"
 """The input: (batch, height, width, 3) uint8."""
-
-OUTPUTS: dict[str, tuple[str, ...]] = {
-    "classification": ("probabilities", "class_ids"),
-    "multi-label classification": ("probabilities", "class_ids"),
-    "segmentation": ("class_ids", "probabilities"),
-    "detection": ("boxes", "scores", "class_ids"),
-}
-"""Names of the outputs, by task; of a detector with masks these too."""
-
-MASKS = "masks"
-
-NONE_OF_THESE = "none_of_these"
-"""Output of a classifier that knows images unlike those that it learned, (batch,) bool."""
 
 THRESHOLDS = "thresholds"
 """Input of a detector that may be left out, (classes,) float64: the least score of an answer of
@@ -59,7 +36,8 @@ class WholeDescription(Settings):
         InputError: a value of another type, or out of range; the message names it.
     """
 
-    task: WholeTask
+    task: str
+    """One of those in `models.whole_kinds`."""
     class_names: tuple[str, ...]
     outputs: tuple[str, ...]
     class_ids: tuple[str, ...] = ()
@@ -93,14 +71,15 @@ class WholeDescription(Settings):
         if len(self.class_thresholds) not in (0, classes):
             found = len(self.class_thresholds)
             raise InputError(f"{classes} class names, but {found} class_thresholds")
-        for name, wanted in (("colours", "segmentation"), ("category_ids", "detection")):
+        wanted = kind_of(self.task).labels
+        for name in filter(None, (kind.labels for kind in KINDS)):
             found = len(getattr(self, name))
-            if found != (classes if self.task == wanted else 0):
+            if found != (classes if name == wanted else 0):
                 raise InputError(f"{classes} class names, but {found} {name} for {self.task}")
 
     @property
     def reading(self) -> Reading:
-        """How image files become RGB."""
+        """The reading of image files as RGB."""
         return Reading(self.background, self.range)
 
 
@@ -146,31 +125,30 @@ class WholeFile:
                 f"{self.path}: takes {shortened(str(taken), 200)}, expected {IMAGES} (batch, "
                 "height, width, 3) uint8"
             )
-        given, task = [entry.name for entry in self.session.get_outputs()], self.description.task
-        if set(self.description.outputs) - set(given) or set(OUTPUTS[task]) - set(given):
+        given = [entry.name for entry in self.session.get_outputs()]
+        if {*self.description.outputs, *self.kind.outputs} - set(given):
             raise InputError(
                 f"{self.path}: gives {', '.join(given)}, but its metadata name "
                 f"{', '.join(self.description.outputs)}; export the model again"
             )
 
     def check_limits(self, *, threshold: float | None, most: int | None) -> None:
-        """Refuse less sure or more objects than a detector was exported for.
+        """Refuse what was decided when the file was written, as how many objects there are at most.
 
         Raises:
             InputError: the limit, and what was asked for.
         """
-        told = self.description
-        if told.task != "detection":
-            return
-        if threshold is not None and threshold < told.least_score:
-            raise InputError(
-                f"threshold must be {told.least_score:g} or more, with which the file was "
-                f"exported, got {threshold:g}"
-            )
-        if most is not None and told.most is not None and most > told.most:
-            raise InputError(
-                f"most must be {told.most} or less, with which the file was exported, got {most}"
-            )
+        self.kind.check_limits(self.description, threshold=threshold, most=most)
+
+    @property
+    def kind(self) -> WholeKind:
+        """The kind of answers."""
+        return kind_of(self.description.task)
+
+    @property
+    def answer_options(self) -> frozenset[str]:
+        """The options of a request that do something, as of `Answer.options`."""
+        return self.kind.answer_options(self.description)
 
     @cached_property
     def has_masks(self) -> bool:
@@ -205,68 +183,12 @@ class WholeFile:
 
     def answer(
         self, images: Sequence[Named], *, pixels: bool = True, threshold: Least = None
-    ) -> list[Classification | Detections | Segmentation | Failure]:
+    ) -> list[Any | Failure]:
         """Return the answers to images of one size.
 
         `pixels` asks for masks of objects, too; `threshold` is of objects alone.
         """
-        limit = self.description.largest_pixels
-        first = images[0][1]
-        if limit is not None and first.width * first.height > limit:
-            reason = f"{first.width * first.height:,} pixels, over the limit of {limit:,}"
-            return [Failure(name, f"{reason} of an exported segmenter") for name, _ in images]
-        task = self.description.task
-        if task == "detection":
-            return [self._objects(*one, masks=pixels, threshold=threshold) for one in images]
-        found = self.run(np.stack([np.asarray(image) for _, image in images]))
-        parts = zip(images, found["probabilities"], found["class_ids"], strict=True)
-        if task == "segmentation":
-            return [self._labelled(name, shares, ids) for (name, _), shares, ids in parts]
-        refused = found.get(NONE_OF_THESE, np.full(len(images), None, object)).tolist()
-        return [
-            self._classes(name, shares, none)
-            for ((name, _), shares, _), none in zip(parts, refused, strict=True)
-        ]
-
-    def _classes(
-        self, name: str, probabilities: np.ndarray, none: bool | None
-    ) -> Classification | Failure:
-        if not np.isfinite(probabilities).all():
-            return Failure(name, NOT_FINITE)
-        told, values = self.description, tuple(probabilities.tolist())
-        answer = Classification(name, told.class_names, values, told.threshold, none_of_these=none)
-        return answer.by_thresholds(told.class_thresholds if told.threshold is not None else ())
-
-    def _labelled(self, name: str, shares: np.ndarray, ids: np.ndarray) -> Segmentation | Failure:
-        if not np.isfinite(shares).all():
-            return Failure(name, NOT_FINITE)
-        told = self.description
-        return Segmentation(name, told.class_names, told.colours, ids.astype(np.uint8))
-
-    def _objects(
-        self, name: str, image: Image.Image, *, masks: bool, threshold: Least
-    ) -> Detections | Failure:
-        wanted, told = masks and self.has_masks, self.description
-        found: dict[str, Any] = self.run(np.asarray(image)[None], masks=wanted, threshold=threshold)
-        if not all(np.isfinite(found[key]).all() for key in ("boxes", "scores")):
-            return Failure(name, NOT_FINITE)
-        return Detections(
-            name,
-            told.class_names,
-            (image.height, image.width),
-            found["boxes"].astype(np.float64),
-            found["scores"].astype(np.float64),
-            found["class_ids"].astype(np.int64),
-            tuple(map(encode_pixels, found[MASKS])) if wanted else None,
-            thresholds=self._thresholds(threshold),
-        )
-
-    def _thresholds(self, asked: Least) -> tuple[float, ...] | None:
-        """Return the least score of each class; None where there is none but the network's."""
-        told = self.description
-        if asked is None:
-            return told.class_thresholds or None
-        return tuple(np.full(len(told.class_names), asked).tolist())
+        return self.kind.answer(self, images, pixels=pixels, threshold=threshold)
 
 
 def _frozen(value: Any) -> Any:

@@ -37,7 +37,7 @@ _STEPS = 24
 
 @dataclass(frozen=True)
 class Attribution:
-    """How much each cell of what the network sees speaks for an answer."""
+    """A value for each cell of what the network sees: how much it speaks for an answer."""
 
     method: Method
     target: str
@@ -58,7 +58,7 @@ def method_of(model: Recogniser) -> Method:
     """Return the method that a model's answers are attributed by."""
     if model.exported is not None or find_spec("captum") is None:
         return "occlusion"
-    return "gradient x input" if model.task == "detection" else "integrated gradients"
+    return "integrated gradients" if model.smooth_scores else "gradient x input"
 
 
 def attribute(

@@ -28,6 +28,9 @@ Given = TypeVar("Given")
 class Answer:
     """An answer to one image."""
 
+    options: ClassVar[frozenset[str]] = frozenset()
+    """Choices of a request: `top` classes, a `threshold`, the `most` objects, `pixels`.
+    """
     explained_by: ClassVar[tuple[str, ...]] = ()
     """Fields of an explanation that it alone has, by their names."""
 

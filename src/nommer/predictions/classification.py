@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from nommer.extras import require
 from nommer.fonts import lettering_for
 from nommer.predictions.answer import Answer
-from nommer.predictions.drawing import LETTERS, LINE, MARGIN, enlarged
+from nommer.predictions.drawing import LETTERS, LINE, MARGIN, fitted
 from nommer.predictions.parts import Parts
 from nommer.predictions.picture import Picture
 
@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     import supervision as sv
 
 NONE_OF_THESE = "none of these"
-"""How an answer is written that is none of the classes."""
+"""The word for an answer that is none of the classes."""
 
 
 @dataclass(frozen=True, repr=False)
 class Classification(Answer):
     """Class probabilities of one image."""
+
+    options: ClassVar[frozenset[str]] = frozenset({"top"})
 
     source: str
     """The image's path, or "image" for one given in memory."""
@@ -44,6 +46,11 @@ class Classification(Answer):
     """The image is unlike those that were learned, so it probably shows none of the classes; None
     where the model cannot tell, or was not asked.
     """
+
+    @classmethod
+    def options_for(cls, *, several: bool) -> frozenset[str]:
+        """Return `options`, with the threshold where an image may have several classes."""
+        return cls.options | {"threshold"} if several else cls.options
 
     def by_thresholds(self, least: tuple[float, ...]) -> "Classification":
         """Return the answer with the least probability of each class; as it is where none is."""
@@ -143,13 +150,7 @@ class Classification(Answer):
 
     def plot(self, image: Image.Image, count: int = 3) -> Image.Image:
         """The image with its most probable classes written under it."""
-        shown = image.copy()
-        shown.thumbnail((640, 640))
-        shown = (
-            shown
-            if min(shown.size) >= 224
-            else shown.resize(enlarged(shown.size), Image.Resampling.NEAREST)
-        )
+        shown = fitted(image, 640)
         lettering = lettering_for(self._lines(count))
         font, lines = lettering.font(LETTERS), [*map(lettering.shown, self._lines(count))]
         width = max(shown.width, *(math.ceil(font.getlength(line)) + 2 * MARGIN for line in lines))

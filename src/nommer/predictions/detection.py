@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from faster_coco_eval.core import mask as coco_masks
-from PIL import Image, ImageDraw
+from PIL import Image
 
-from nommer.fonts import lettering_for
 from nommer.predictions.answer import Answer, Colour
 from nommer.predictions.conversion import from_supervision, to_supervision
-from nommer.predictions.drawing import LETTERS, LINE, OPACITY, class_colour, enlarged
+from nommer.predictions.drawing import class_colour
+from nommer.predictions.object_pictures import draw_objects
 from nommer.predictions.parts import Parts
 from nommer.predictions.picture import Picture
 
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 SURE = 0.5
 """Least score of objects that count as found, where no data say a better one."""
 
-_MOST_TEXT = 0.12
-"""Share of a picture that names may cover: more would hide it, and are left out."""
-
 PART_COLOURS: dict[str, Colour] = {"objects": (230, 60, 60), "background": (200, 200, 200)}
 """Parts of an image with objects, and the colour that stands beside their names."""
 
@@ -34,6 +31,7 @@ PART_COLOURS: dict[str, Colour] = {"objects": (230, 60, 60), "background": (200,
 class Detections(Answer):
     """The n objects found in one image, the best first."""
 
+    options: ClassVar[frozenset[str]] = frozenset({"threshold", "most", "pixels"})
     explained_by: ClassVar[tuple[str, ...]] = ("shares_inside",)
 
     source: str
@@ -243,35 +241,10 @@ class Detections(Answer):
         Names are left out where there is only one class, and with the scores where they would hide
         the picture.
         """
-        shown = Image.fromarray(self._tinted(np.asarray(image))) if self.masks else image.copy()
-        shown.thumbnail((1280, 1280))
-        shown = (
-            shown
-            if min(shown.size) >= 224
-            else shown.resize(enlarged(shown.size), Image.Resampling.NEAREST)
+        masks = self.masks and [self.mask(index) for index in range(len(self))]
+        return draw_objects(
+            image, self.boxes, masks or (), self._texts(with_scores=with_scores), self._colours()
         )
-        texts = self._texts(with_scores=with_scores)
-        lettering = lettering_for(texts)
-        draw, font, texts = (
-            ImageDraw.Draw(shown),
-            lettering.font(LETTERS),
-            [*map(lettering.shown, texts)],
-        )
-        scales = np.array([shown.width / image.width, shown.height / image.height] * 2)
-        if LINE * sum(map(font.getlength, texts)) > _MOST_TEXT * shown.width * shown.height:
-            texts = [""] * len(self)
-        for index in reversed(range(len(self))):
-            box, text, colour = self.boxes[index] * scales, texts[index], self._colour(index)
-            draw.rectangle(box.tolist(), outline=colour, width=2)
-            if not text:
-                continue
-            left, top = (
-                max(0, min(box[0], shown.width - font.getlength(text))),
-                max(0, box[1] - LINE),
-            )
-            draw.rectangle(draw.textbbox((left, top), text, font=font), fill=colour)
-            draw.text((left, top), text, fill="black", font=font)
-        return shown
 
     def _texts(self, *, with_scores: bool) -> list[str]:
         """Return the text beside each object."""
@@ -281,18 +254,10 @@ class Detections(Answer):
         scores = [f"{score:.0%}" if with_scores else "" for score in self.scores]
         return [" ".join(filter(None, pair)) for pair in zip(names, scores, strict=True)]
 
-    def _tinted(self, pixels: np.ndarray) -> np.ndarray:
-        tinted = pixels.copy()
-        for index in reversed(range(len(self))):
-            inside = self.mask(index)
-            tinted[inside] = (1 - OPACITY) * pixels[inside] + OPACITY * np.array(
-                self._colour(index)
-            )
-        return tinted
-
-    def _colour(self, index: int) -> tuple[int, int, int]:
-        """Of an object's class; where there is only one, its own."""
-        return class_colour(self.labels[index] if len(self.class_names) > 1 else index)
+    def _colours(self) -> list[Colour]:
+        """Return the colour of each object's class; where there is only one, its own."""
+        several = len(self.class_names) > 1
+        return [class_colour(label if several else i) for i, label in enumerate(self.labels)]
 
     def save(self, path: Path, image: Image.Image) -> None:
         """Write the annotated image to `path`."""

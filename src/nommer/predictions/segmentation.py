@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from nommer.fonts import lettering_for
 from nommer.predictions.answer import Answer, Colour
 from nommer.predictions.conversion import to_supervision
-from nommer.predictions.drawing import LETTERS, LINE, MARGIN, OPACITY, enlarged
+from nommer.predictions.drawing import LARGEST, LETTERS, LINE, MARGIN, OPACITY, fitted
 from nommer.predictions.parts import Parts
 from nommer.predictions.picture import Picture
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 class Segmentation(Answer):
     """The class of every pixel of one image."""
 
+    options: ClassVar[frozenset[str]] = frozenset({"pixels"})
     explained_by: ClassVar[tuple[str, ...]] = ("shrunk_from", "shares_per_class")
 
     source: str
@@ -125,13 +126,7 @@ class Segmentation(Answer):
 
     def plot(self, image: Image.Image) -> Image.Image:
         """The overlay, with a legend of the classes that occur and their shares under it."""
-        shown = self.overlay(image)
-        shown.thumbnail((1280, 1280))
-        shown = (
-            shown
-            if min(shown.size) >= 224
-            else shown.resize(enlarged(shown.size), Image.Resampling.NEAREST)
-        )
+        shown = fitted(self.overlay(image), LARGEST)
         lettering = lettering_for(self.shares)
         font = lettering.font(LETTERS)
         entries = [
@@ -168,7 +163,7 @@ def _box_of(mask: np.ndarray) -> tuple[int, int, int, int]:
 
 @dataclass(frozen=True, repr=False)
 class SegmentationSummary(Answer):
-    """How much of an image each class has."""
+    """The share of an image that each class has."""
 
     source: str
     """The image's path, or "image" for one given in memory."""

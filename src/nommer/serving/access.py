@@ -1,4 +1,4 @@
-"""Who may ask: a bearer token from the environment, compared in constant time."""
+"""Access to the server: a bearer token from the environment, compared in constant time."""
 
 import os
 from hmac import compare_digest

@@ -35,7 +35,7 @@ from nommer.serving.asked import check_asked
 from nommer.serving.batching import Batcher, Upload, Work, answer_pictures
 from nommer.serving.documentation import EXPLAIN, MODELS, PREDICT, STATE
 from nommer.serving.errors import RefusedError
-from nommer.serving.model import OPTIONS, Look, Options, Picture, ServedModel
+from nommer.serving.model import Look, Options, Picture, ServedModel
 from nommer.serving.reading import Asked, Limits, inspect, read_request
 from nommer.serving.watching import PAGES, Metrics, Watch
 from nommer.settings.serve import ServeSettings
@@ -266,7 +266,7 @@ def _described(model: ServedModel) -> dict[str, Any]:
         "name": model.name,
         "task": model.task,
         "class_names": list(model.class_names),
-        "options": sorted(OPTIONS[model.task]),
+        "options": sorted(model.answer_options),
         "explains": model.explains,
         "attribution": model.attribution,
         "engine": model.engine,

@@ -2,20 +2,16 @@
 
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import torch
 
-from nommer.data.sources import ImageSource
 from nommer.errors import InputError
 from nommer.inference.inputs import load_to
-from nommer.models.classification import Classifier
-from nommer.models.detection import Detector
 from nommer.models.features import FeatureExtractor, refusal
-from nommer.models.segmentation import Segmenter
 from nommer.predictions import Failure
 from nommer.serving.answers import as_dict
-from nommer.serving.model import OPTIONS, Answer, Look, Options, Picture
+from nommer.serving.model import Answer, Look, Options, Picture
 from nommer.serving.whole import limited
 from nommer.settings.pixel_range import Reading
 
@@ -37,31 +33,28 @@ class LoadedModel:
         self.attribution: str | None = _method(self.model)
 
     @property
+    def answer_options(self) -> frozenset[str]:
+        """The options that do something."""
+        return self.model.answer_options
+
+    @property
     def reading(self) -> Reading:
-        """How image files become RGB."""
+        """The reading of image files as RGB."""
         return self.model.preprocessing.reading
 
     def check(self, options: Options) -> None:
         """Refuse options of other tasks."""
-        options.check_known(OPTIONS[self.task], self.task)
+        options.check_known(self.answer_options, self.task)
 
     def group(self, picture: Picture) -> Hashable:
-        """Return what a detector is asked for; other options are for the answer alone."""
-        options = picture.options
-        return (options.threshold, options.most) if self.task == "detection" else None
+        """Return what a model is asked for; other options are for the answer alone."""
+        return picture.options.threshold, picture.options.most
 
     def answer(self, pictures: Sequence[Picture]) -> list[Answer]:
         """Return the answers to pictures of one group."""
-        model, options = self.model, pictures[0].options
-        sources: list[ImageSource] = [picture.image for picture in pictures]
-        answers: list[Answer]
-        if isinstance(model, Classifier):
-            answers = list(model.predict(sources, batch_size=len(sources)))
-        elif isinstance(model, Detector):
-            found = model.predict(sources, threshold=options.threshold, most=options.most)
-            answers = list(found)
-        else:
-            answers = list(cast("Segmenter", model).predict(sources))
+        options, known = pictures[0].options, self.answer_options
+        asked = {name: getattr(options, name) for name in ("threshold", "most") if name in known}
+        answers = self.model.answer_together([picture.image for picture in pictures], **asked)
         pairs = zip(answers, pictures, strict=True)
         return [limited(replace(answer, source=one.name), one.options) for answer, one in pairs]
 

@@ -67,15 +67,6 @@ class Look:
     """Tell how much each part of the image speaks for the answer, too."""
 
 
-OPTIONS = {
-    "classification": frozenset({"top"}),
-    "multi-label classification": frozenset({"top", "threshold"}),
-    "segmentation": frozenset({"pixels"}),
-    "detection": frozenset({"threshold", "most", "pixels"}),
-}
-"""Options that do something, by task."""
-
-
 class Picture(NamedTuple):
     """A decoded image of a request."""
 
@@ -99,8 +90,12 @@ class ServedModel(Protocol):
     """Method by which answers are attributed to parts of an image; None where there is none."""
 
     @property
+    def answer_options(self) -> frozenset[str]:
+        """The options that do something."""
+
+    @property
     def reading(self) -> Reading:
-        """How image files become RGB."""
+        """The reading of image files as RGB."""
 
     def check(self, options: Options) -> None:
         """Refuse options that the model cannot follow.

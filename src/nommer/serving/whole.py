@@ -12,7 +12,7 @@ from nommer.models.whole import WholeFile
 from nommer.predictions import Classification, Detections, Failure
 from nommer.predictions.occlusion import occlusion, target_of
 from nommer.serving.answers import as_dict
-from nommer.serving.model import OPTIONS, Answer, Look, Options, Picture
+from nommer.serving.model import Answer, Look, Options, Picture
 from nommer.settings.pixel_range import Reading
 
 
@@ -29,19 +29,24 @@ class WholeModel:
         self.class_names = self.file.description.class_names
 
     @property
+    def answer_options(self) -> frozenset[str]:
+        """The options that do something."""
+        return self.file.answer_options
+
+    @property
     def reading(self) -> Reading:
-        """How image files become RGB."""
+        """The reading of image files as RGB."""
         return self.file.description.reading
 
     def check(self, options: Options) -> None:
         """Refuse options of other tasks, and what was left out when the file was written."""
-        options.check_known(OPTIONS[self.task], self.task)
+        options.check_known(self.answer_options, self.task)
         self.file.check_limits(threshold=options.threshold, most=options.most)
 
     def group(self, picture: Picture) -> Hashable:
-        """Return the size: images of different sizes are no tensor."""
+        """Return the size, for images of different sizes are no tensor, and what is asked for."""
         options = picture.options
-        return picture.image.size, options.pixels, self.task == "detection" and options.threshold
+        return picture.image.size, options.pixels, options.threshold
 
     def answer(self, pictures: Sequence[Picture]) -> list[Answer]:
         """Return the answers to pictures of one group."""

@@ -46,6 +46,8 @@ class Task:
     options: frozenset[str] = frozenset()
     """The `OPTION_GROUPS` that do something for this task."""
     largest_default_batch: int = 8
+    takes_loss: bool = True
+    """A loss of scores and targets can stand in the place of its own."""
     answers: bool = True
     """Its models answer images, and labels judge them."""
     has_inference: bool = False

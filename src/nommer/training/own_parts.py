@@ -94,7 +94,7 @@ def check_own_parts(own: OwnParts, task: Task, launch: Launch) -> None:
     crops = "augment" in task.options
     for name, given, possible in (
         ("transform", own.transform is not None, crops),
-        ("loss", own.loss is not None, task.name != "detection"),
+        ("loss", own.loss is not None, task.takes_loss),
     ):
         if given and not possible:
             raise InputError(

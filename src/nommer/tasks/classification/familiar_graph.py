@@ -1,7 +1,7 @@
 """`models.familiarity` as a graph: images that look otherwise than those that were learned."""
 
 from nommer.models.familiarity import DARK, FLAT, GREY, LEVELS, Familiarity
-from nommer.models.whole import NONE_OF_THESE
+from nommer.models.whole_kinds import NONE_OF_THESE
 from nommer.tasks.whole import double, doubles, ints
 
 

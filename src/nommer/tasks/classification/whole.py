@@ -6,7 +6,7 @@ from typing import Any
 
 from nommer.models.classification import Classifier
 from nommer.models.exported_networks import OUTPUT
-from nommer.models.whole import NONE_OF_THESE, OUTPUTS
+from nommer.models.whole_kinds import NONE_OF_THESE, WholeClasses
 from nommer.predictions import Classification
 from nommer.tasks.classification.familiar_graph import unfamiliar
 from nommer.tasks.exporting import ImageSize
@@ -55,7 +55,7 @@ finish (float[batch, {classes}] f_{OUTPUT}, int64[2] f_image, int64[2] f_seen{ta
     class_ids = ArgMax<axis=-1, keepdims=0>(f_moved)
 {unfamiliar(familiarity, side) if familiarity is not None else ""}}}
 """
-        outputs = (*OUTPUTS[model.task], *([NONE_OF_THESE] if refuses else []))
+        outputs = (*WholeClasses.outputs, *([NONE_OF_THESE] if refuses else []))
         return WholeParts(
             prepare(model, pixels=refuses), finish, (OUTPUT,), outputs, prepared=refuses
         )

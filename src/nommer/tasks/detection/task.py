@@ -14,6 +14,7 @@ DETECTION = Task(
     exporting=Later("nommer.tasks.detection.exporting:DetectionExport"),
     studying=Later("nommer.tasks.detection.studying:STUDY", call=False),
     options=frozenset({"detection"}),
+    takes_loss=False,
     largest_default_batch=4,
     has_inference=True,
     synchronise_norms=True,

@@ -13,7 +13,8 @@ from nommer.errors import InputError
 from nommer.models.decisions import EDGE
 from nommer.models.detection import Detector
 from nommer.models.exported_networks import OBJECTS
-from nommer.models.whole import MASKS, OUTPUTS, THRESHOLDS
+from nommer.models.whole import THRESHOLDS
+from nommer.models.whole_kinds import MASKS, WholeObjects
 from nommer.predictions import Detections, Failure
 from nommer.predictions.failure import NOT_FINITE
 from nommer.tasks.detection.exporting import SAME_PLACE
@@ -49,7 +50,7 @@ class WholeDetection(WholeExport):
                 "--whole"
             )
         prepare = prepare_whole(model.preprocessing, size.smallest or size.usual)
-        outputs = (*OUTPUTS["detection"], *([MASKS] if masks else []))
+        outputs = (*WholeObjects.outputs, *([MASKS] if masks else []))
         network = (*OBJECTS, *([CELLS_OF_MASKS] if masks else []))
         cells = 2 * model.network.protocol.mask_cells
         finish = _finish(model, cells if masks else 0, threshold)

@@ -10,7 +10,7 @@ from nommer.data.masks import read_mask
 from nommer.models.exported_networks import CELLS
 from nommer.models.inference import WHOLE_PIXELS
 from nommer.models.segmentation import Segmenter
-from nommer.models.whole import OUTPUTS
+from nommer.models.whole_kinds import WholeRegions
 from nommer.predictions import Segmentation
 from nommer.tasks.exporting import ImageSize
 from nommer.tasks.whole import (
@@ -36,7 +36,7 @@ class WholeSegmentation(WholeExport):
         prepare = prepare_whole(model.preprocessing, size.smallest or size.usual)
         temperatures = model.decisions.temperatures or (1.0,)
         finish = _finish(len(model.class_names), model.network.stride, temperatures)
-        return WholeParts(prepare, finish, (CELLS,), OUTPUTS["segmentation"])
+        return WholeParts(prepare, finish, (CELLS,), WholeRegions.outputs)
 
     def describe(self, model: Segmenter) -> dict[str, Any]:
         """Return the most pixels: larger images are seen in windows, which the file has not."""
