@@ -46,7 +46,7 @@ def make_console(*, stderr: bool = False) -> CleanConsole:
 
 
 console = make_console(stderr=True)
-"""Where progress and notices go; results go to standard output."""
+"""Stream of progress and notices; results go to standard output."""
 
 
 def notice(text: str) -> None:

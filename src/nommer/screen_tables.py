@@ -1,4 +1,4 @@
-"""What the screens of several verbs have in common: tables of numbers, with their intervals."""
+"""Tables of numbers, with their intervals, as the screens of several verbs have them."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any

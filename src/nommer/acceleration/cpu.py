@@ -1,4 +1,4 @@
-"""When the processor's own operators apply: to plain tensors, where nothing looks into them."""
+"""Conditions of the processor's own operators: plain tensors, into which nothing looks."""
 
 import torch
 from torch import Tensor, nn

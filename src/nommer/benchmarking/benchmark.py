@@ -215,7 +215,7 @@ class Bench:
 
 
 def name_failure(error: Exception) -> str:
-    """Why a case could not be measured, in one line."""
+    """Return in one line why a case could not be measured."""
     text = " ".join(str(error).split())
     if (
         isinstance(error, torch.OutOfMemoryError)

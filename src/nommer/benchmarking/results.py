@@ -17,7 +17,7 @@ class Measurement:
     seconds: Spread | None = None
     """Of a call: a batch through the network, or a training step."""
     ratio: Spread | None = None
-    """How many times as fast as the first peer in the same backend, round by round."""
+    """Speed, as a multiple of that of the first peer in the same backend, round by round."""
     memory: int | None = None
     """Bytes held at most: weights and the optimiser's state, and what is added during a call."""
     share: float | None = None

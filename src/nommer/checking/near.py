@@ -20,7 +20,7 @@ MOST_PAIRS = 200
 
 @dataclass(frozen=True)
 class Alike:
-    """How near-duplicates are found."""
+    """Options of the search for near-duplicates."""
 
     model: Path
     near: float

@@ -50,7 +50,7 @@ class Option:
 
     @property
     def value(self) -> str:
-        """How its value is written: "N", "PATH", "auto|32"; nothing for a flag."""
+        """The form of its value: "N", "PATH", "auto|32"; nothing for a flag."""
         return _NAMED.get(self.field.name) or value_in_words(self.kind)
 
     @property

@@ -58,7 +58,7 @@ class ImageReport:
     orientation: int = 1
     """Of the EXIF data; 1 where there is none."""
     error: str | None = None
-    """Why it cannot be used."""
+    """The reason for which it cannot be used."""
     mode: str = ""
     """Of its pixels, as Pillow names them: "RGB", "L", "P", ..."""
     format: str = ""

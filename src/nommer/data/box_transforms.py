@@ -48,7 +48,7 @@ BoxTransform = Callable[[Image.Image, Target], tuple[Tensor, Target]]
 
 @dataclass(frozen=True, kw_only=True)
 class BoxPreprocessing(ResizedWhole):
-    """How an image becomes the input of a detector; travels with the weights.
+    """Preparation of an image as the input of a detector; travels with the weights.
 
     Raises:
         InputError: a value out of range; the message names it.
@@ -142,7 +142,7 @@ class CropWithin(v2.Transform):  # type: ignore[misc]
         self.least, self.largest = least, largest
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        """Where to crop."""
+        """Return the place of the crop."""
         sides = v2.functional.get_size(flat_inputs[0])
         limits = [(min(side, self.least), min(side, self.largest)) for side in sides]
         return _place(sides, [int(torch.randint(low, high + 1, ())) for low, high in limits])

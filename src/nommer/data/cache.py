@@ -45,7 +45,7 @@ _MEMORY_LIMITS = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
 )
-"""Where containers say how much memory they may use, and do."""
+"""Files in which containers say how much memory they may use, and do."""
 
 
 class DecodedCache:
@@ -165,7 +165,7 @@ class CacheFile:
         return sum(sizes) * samples // len(sizes)
 
     def _keep(self, arrays: Sequence[np.ndarray]) -> list[tuple[int, int, int, int]]:
-        """Where each array of a sample lies now, with its height, width and channels.
+        """Return the place of each array of a sample, with its height, width and channels.
 
         Nothing for one without any.
         """

@@ -91,7 +91,7 @@ def audit_detection(
 
 
 def find_error(sample: DetectionSample, image: ImageReport) -> str | None:
-    """Why an image cannot be used.
+    """The reason for which an image cannot be used.
 
     It cannot be read, or its annotations are of an image of another size.
     """

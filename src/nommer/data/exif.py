@@ -1,4 +1,4 @@
-"""Which way up an image is, by its EXIF data, and whether these can be read at all.
+"""The orientation of an image, by its EXIF data, and whether these can be read at all.
 
 Pillow decodes a whole PNG to tell its EXIF data, for they may come after the pixels. Asked of an
 image that is only opened, it would do so in vain where they do not; and of a damaged file it would
@@ -24,7 +24,7 @@ _PNG_SIGNATURE = 8
 """Bytes of a PNG before its first chunk."""
 
 _EXIF_TEXTS = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")
-"""How a PNG's text chunks begin in which Pillow finds an orientation."""
+"""The first bytes of those text chunks of a PNG in which Pillow finds an orientation."""
 
 
 def load_upright(image: Image.Image) -> Image.Image:

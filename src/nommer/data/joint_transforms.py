@@ -28,7 +28,7 @@ _TRIES = 10
 
 @dataclass(frozen=True, kw_only=True)
 class DensePreprocessing(ResizedWhole):
-    """How an image becomes the input of a model that answers for every pixel.
+    """Preparation of an image as the input of a model that answers for every pixel.
 
     Travels with the weights.
 

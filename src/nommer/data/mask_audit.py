@@ -46,7 +46,7 @@ class PairReport:
     counts: np.ndarray = field(default_factory=lambda: np.zeros(IGNORE + 1, np.int64))
     """Pixels of each label, (256,), those to ignore last."""
     error: str | None = None
-    """Why the pair cannot be used."""
+    """The reason for which the pair cannot be used."""
     remarks: tuple[Issue, ...] = ()
     """Oddities of a pair that can be used all the same."""
     image: ImageReport | None = None

@@ -100,7 +100,7 @@ def collate(samples: list[B] | ImageError) -> B | ImageError:
 
 @dataclass(frozen=True, kw_only=True)
 class Loading:
-    """How batches are put together."""
+    """Size, order and workers of batches."""
 
     batch_size: int
     """Images per process and step."""
@@ -114,9 +114,9 @@ class Loading:
     balanced: bool = False
     """A training epoch has as many samples of every class; for samples of one class each."""
     cache: CacheKind = "none"
-    """Where decoded images are kept for the next epochs."""
+    """Place where decoded images are kept for the next epochs."""
     cache_folder: Path = Path()
-    """Where "disk" keeps them."""
+    """The folder in which "disk" keeps them."""
 
 
 class ImageData(L.LightningDataModule, Generic[S, B]):

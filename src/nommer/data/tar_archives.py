@@ -32,7 +32,7 @@ LARGEST_IN_MEMORY = 4 << 30
 
 @dataclass(frozen=True)
 class _Place:
-    """Where the content of a tar's member lies."""
+    """The place of the content of a tar's member."""
 
     start: int
     size: int

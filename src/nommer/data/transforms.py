@@ -51,7 +51,7 @@ class ResizedWhole(Normalisation):
     """A whole image, resized in proportion."""
 
     interpolation: Literal["bicubic", "bilinear", "nearest"] = "bilinear"
-    """How pixels are resampled (antialiased)."""
+    """Resampling of pixels (antialiased)."""
 
     def size(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) at which an image of this height and width is worked on.
@@ -105,7 +105,7 @@ def fit_size(
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing(Cropping, Normalisation):
-    """How an image becomes the input of a model; travels with the weights.
+    """Preparation of an image as the input of a model; travels with the weights.
 
     Raises:
         InputError: a value out of range; the message names it.

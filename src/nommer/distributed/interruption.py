@@ -64,7 +64,7 @@ class StopSignals:
         self.time_up = False
         """The time limit asked, in every process."""
         self.hint = ""
-        """How to go on, for those who are stopped at once."""
+        """Say how to go on, for those who are stopped at once."""
         self._deferred = False
         self._process = os.getpid()
         self._before: dict[int, Any] = {}

@@ -22,7 +22,7 @@ from nommer.tasks.exporting import ImageSize
 from nommer.tasks.registry import task_of
 
 tracing: Any = _config
-"""How torch traces; it has no types."""
+"""The tracer of torch; it has no types."""
 
 
 def capture(

@@ -33,7 +33,7 @@ MAX_DROP = 0.01
 
 @dataclass(frozen=True)
 class ExportResult:
-    """How closely the exported model follows, and where it is."""
+    """An exported model: its place, and its differences from the original."""
 
     report: ParityReport
     """Of the export in float32."""

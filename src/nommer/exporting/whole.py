@@ -32,7 +32,7 @@ MOST_JUDGED = 1000
 
 @dataclass(frozen=True)
 class WholeReport:
-    """How closely a whole file follows the model, from image files on."""
+    """Differences between the answers of a whole file and of the model, from image files on."""
 
     images: int
     answers: int

@@ -163,7 +163,7 @@ def check_task(source: Source, task: Task) -> None:
 
 
 def issues_hint(data: Data) -> str:
-    """How many issues there are and where they are listed; nothing where there are none."""
+    """Say how many issues there are and where they are listed; nothing where there are none."""
     count = len(data.issues)
     return (
         f"; {count} issues, {data.left_out} files left out: see data_issues.jsonl" if count else ""

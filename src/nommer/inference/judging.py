@@ -42,7 +42,7 @@ class EvaluationResult:
     against: "EvaluationResult | None" = None
     """The second model's evaluation, where there is one."""
     comparison: tuple[Difference, ...] = ()
-    """Which one is better, by each of the main numbers; the task's own comes first."""
+    """The better one, by each of the main numbers; the task's own comes first."""
 
     @property
     def intervals(self) -> Mapping[str, list[float]]:

@@ -17,7 +17,7 @@ _AUTOCAST = {"bf16": torch.bfloat16, "16": torch.float16}
 
 @dataclass(frozen=True)
 class Computation:
-    """How answers are computed."""
+    """Device and number format of the computation of answers."""
 
     precision: str
     """Number format of the products: 32, bf16, 16 or int8."""

@@ -41,7 +41,7 @@ class Samples(NamedTuple):
     labels: Integer[Tensor, "samples"]
     """Class of the object that each shows, from 1; 0 for background."""
     matches: Integer[Tensor, "samples"]
-    """Which of the image's objects that is; 0 for background."""
+    """Its index among the image's objects; 0 for background."""
     given: Bool[Tensor, "samples"]
     """True of an object's own box, which is no proposal."""
 

@@ -1,4 +1,4 @@
-"""Whether an image is like those that a classifier learned: what it looks like, not what it shows.
+"""Likeness of an image to those that a classifier learned: in its looks, not in what it shows.
 
 A few statistics of the pixels as the network gets them (means, contrast, detail at four sizes,
 how colours go together), and how far they are from those of the validation images: the Mahalanobis

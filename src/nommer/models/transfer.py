@@ -21,7 +21,7 @@ _COUNTER = "num_batches_tracked"
 
 @dataclass(frozen=True)
 class Taken:
-    """Which weights were taken over, by name."""
+    """The weights that were taken over, by name."""
 
     loaded: list[str]
     """Those that the network has from there."""

@@ -36,7 +36,7 @@ class BlockCells:
     stride: int
     """Pixels per token along one side, of the image as the network sees it."""
     contexts: Sequence[str] = CONTEXTS
-    """That the network has; the others have probability 0."""
+    """Contexts that the network has; the others have probability 0."""
 
     def values(self) -> np.ndarray:
         """(rows * columns, 9): one, and the measures of every token."""

@@ -46,7 +46,7 @@ class Explanation:
     spans: dict[str, Span]
     """Per nominator block how many tokens the image spans, down and across."""
     contexts: tuple[str, ...]
-    """That the network has; the others are never nominated."""
+    """Contexts that the network has; the others are never nominated."""
     image: Image.Image
     """The network's view; of a segmenter at the size of the labels, of a detector as it came."""
     frame: Frame

@@ -1,4 +1,4 @@
-"""What the explorer's page is given of one image: plain values, with grids as base64."""
+"""Plain values of one image for the explorer's page, with grids as base64."""
 
 from base64 import b64encode
 from collections.abc import Sequence

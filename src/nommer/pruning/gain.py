@@ -1,4 +1,4 @@
-"""What pruning gains and must not change: cost, time in turns, and parity on real images."""
+"""Gains of pruning, and what it must not change: cost, time in turns, and parity on real images."""
 
 import copy
 import statistics
@@ -49,7 +49,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Parity:
-    """How closely a pruned network follows the one that it was made of."""
+    """Differences between a pruned network and the one that it was made of."""
 
     images: int
     difference: float
@@ -154,7 +154,7 @@ def _difference(one: Sequence[Tensor], other: Sequence[Tensor]) -> float:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a network costs before and after."""
+    """Costs of a network before and after."""
 
     giga_macs: tuple[float, float]
     """Of the NomMer alone, for the largest of the images that were kept."""

@@ -54,7 +54,7 @@ class PruningResult:
 
 @dataclass(frozen=True)
 class _Seen:
-    """What was found while the model as it is was evaluated."""
+    """Findings of the evaluation of the model as it is."""
 
     evaluation: Evaluation
     judgement: Judgement

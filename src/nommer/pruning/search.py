@@ -1,4 +1,4 @@
-"""Which contexts go: greedily, the least nominated first, each removal judged by evaluating."""
+"""Greedy removal of contexts: the least nominated first, with an evaluation after each."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

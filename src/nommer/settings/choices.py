@@ -6,13 +6,13 @@ Precision: TypeAlias = Literal["auto", "32", "bf16", "16"]
 """Number format of the computation."""
 
 CacheKind: TypeAlias = Literal["none", "ram", "disk"]
-"""Where decoded images are kept."""
+"""Place where decoded images are kept."""
 
 SyncNorms: TypeAlias = Literal["auto", "on", "off"]
 """Batch norms over the batches of all processes."""
 
 LoggerName: TypeAlias = Literal["wandb", "mlflow"]
-"""Where the numbers of a run may go besides `metrics.csv` and TensorBoard."""
+"""Destinations of the numbers of a run besides `metrics.csv` and TensorBoard."""
 
 SplitChoice: TypeAlias = Literal["auto", "train", "val", "test", "all"]
 """A part of labelled images."""

@@ -19,6 +19,6 @@ class ClassificationOptions(Settings):
     class_weights: Literal["none", "balanced"] = "none"
     """Weight of each class in the loss: all 1, or images / (classes * images of the class)."""
     sampling: Literal["shuffled", "balanced"] = "shuffled"
-    """Which images an epoch has: each once; or as many of every class, those of small classes
+    """Images of an epoch: each once; or as many of every class, those of small classes
     several times.
     """

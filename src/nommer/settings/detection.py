@@ -89,7 +89,7 @@ class DetectionOptions(Settings):
     augment: Takes[BoxAugmentation, Mapping[str, Any]] = given(BoxAugmentation())
     """Random changes of images and objects together."""
     protocol: Takes[RCNNProtocol, Mapping[str, Any]] = given(RCNNProtocol())
-    """How proposals and boxes are sampled, matched and chosen."""
+    """Sampling, matching and choice of proposals and boxes."""
 
     def check(self) -> None:
         """Refuse values out of range."""

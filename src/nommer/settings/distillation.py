@@ -10,7 +10,7 @@ from nommer.settings.schema import Settings, Takes, given
 
 @dataclass(frozen=True, kw_only=True)
 class DistillationOptions(Settings):
-    """How the student imitates its teacher.
+    """Imitation of a teacher by the student.
 
     Raises:
         InputError: a value out of range; the message names it.

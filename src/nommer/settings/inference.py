@@ -9,7 +9,7 @@ from nommer.settings.schema import Settings
 
 @dataclass(frozen=True, kw_only=True)
 class Inference(Settings):
-    """How every pixel of an image gets its scores, or its objects are found.
+    """The way over an image, by which every pixel gets its scores, or objects are found.
 
     Raises:
         InputError: a value out of range; the message names it.

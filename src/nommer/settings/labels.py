@@ -1,4 +1,4 @@
-"""How labels are read where data leave it open."""
+"""Reading of labels where data leave it open."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
@@ -24,7 +24,7 @@ FORMATS: tuple[FormatName, ...] = get_args(FormatName)
 
 @dataclass(frozen=True, kw_only=True)
 class LabelOptions(Settings):
-    """How labels are read where data leave it open; recorded in the run.
+    """Reading of labels where data leave it open; recorded in the run.
 
     Raises:
         InputError: a word that is not known; the message names it.
@@ -33,7 +33,7 @@ class LabelOptions(Settings):
     prefix: ClassVar[str] = "labels."
 
     format: FormatName = "auto"
-    """Which labels are read where several lie in one folder; auto says which are passed over.
+    """Format that is read where several lie in one folder; auto says which are passed over.
     folders takes folders for classes whatever they look like.
     """
     crowds: Literal["ignore", "learn"] = "ignore"

@@ -38,7 +38,7 @@ class Optim(Settings):
     warmup_factor: float = 1e-3
     """Learning rate at the very start, in learning rates."""
     schedule: Schedule | None = None
-    """How the learning rate falls, step by step. By default cosine for classification, poly for
+    """Course of the learning rate, step by step. By default cosine for classification, poly for
     segmentation, steps for detection."""
     power: float = 1.0
     """Exponent of the poly schedule; 1 falls on a straight line."""
@@ -49,9 +49,7 @@ class Optim(Settings):
     min_factor: float | None = None
     """Learning rate at the end, in learning rates. By default 0.01 with cosine and 0 with poly."""
     reference_batch: int | None = None
-    """When given, the learning rate holds for this total batch and is scaled in proportion to the
-    real one.
-    """
+    """Total batch that the learning rate is for. With one given it is scaled to the real batch."""
     layer_decay: float | None = None
     """Factor by which the learning rate shrinks from each layer to the one before it."""
     label_smoothing: float | None = None

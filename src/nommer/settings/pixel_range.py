@@ -24,7 +24,7 @@ NAMED_RANGES: dict[str, tuple[float, float]] = {
 
 @dataclass(frozen=True)
 class Reading:
-    """How image files become 8-bit RGB, in training as in prediction."""
+    """The reading of image files as 8-bit RGB, in training as in prediction."""
 
     background: tuple[int, int, int] = (255, 255, 255)
     """Colour (0-255) that shows through transparent pixels."""

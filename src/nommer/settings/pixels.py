@@ -25,7 +25,7 @@ class PixelValues(Settings):
     prefix: ClassVar[str] = ""
 
     interpolation: Literal["bicubic", "bilinear", "nearest"] | None = None
-    """How pixels are resampled (antialiased).
+    """Resampling of pixels (antialiased).
     By default bicubic for classification, bilinear for segmentation and detection."""
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     """Subtracted from each channel, of values in 0 to 1."""
@@ -60,7 +60,7 @@ class PixelValues(Settings):
 
     @property
     def reading(self) -> Reading:
-        """How image files become RGB."""
+        """The reading of image files as RGB."""
         return Reading(self.background, self.range)
 
     def to_dict(self) -> dict[str, Any]:
@@ -93,14 +93,14 @@ class Cropping(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class PixelOptions(Cropping):
-    """How pixels are prepared; what is not given is as the weights of --pretrained have it.
+    """Preparation of pixels; what is not given is as the weights of --pretrained have it.
 
     Raises:
         InputError: a value out of range; the message names it.
     """
 
     interpolation: Literal["bicubic", "bilinear", "nearest"] | None = None
-    """How pixels are resampled (antialiased).
+    """Resampling of pixels (antialiased).
     By default bicubic for classification, bilinear for segmentation and detection."""
     mean: tuple[float, float, float] | None = None
     """Subtracted from each channel, of values in 0 to 1. By default that of --pretrained, or else
@@ -129,5 +129,5 @@ class PixelOptions(Cropping):
 
     @property
     def reading(self) -> Reading:
-        """How image files become RGB."""
+        """The reading of image files as RGB."""
         return self.values.reading

@@ -18,7 +18,7 @@ from nommer.settings.train import TrainSettings
 
 @dataclass(frozen=True, kw_only=True)
 class ImitationOptions(DistillationOptions):
-    """How a network without classes imitates its teacher.
+    """Imitation of a teacher by a network without classes.
 
     Raises:
         InputError: a value out of range; the message names it.
@@ -117,7 +117,7 @@ class PretrainSettings(TrainSettings):
 
     @property
     def places(self) -> tuple[Path, ...]:
-        """Where all the images are."""
+        """The places of all images."""
         return (self.data, *self.more_data)
 
     def with_whole_paths(self) -> "PretrainSettings":

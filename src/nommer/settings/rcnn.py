@@ -24,7 +24,7 @@ class StageProtocol:
 
 @dataclass(frozen=True, kw_only=True)
 class RCNNProtocol(Settings):
-    """How proposals and boxes are sampled, matched, moved and chosen.
+    """Sampling, matching, moving and choice of proposals and boxes.
 
     The defaults are the published numbers.
 

@@ -187,7 +187,7 @@ _COUNTS = {2: "two", 3: "three", 4: "four"}
 
 
 def describe(kind: Any, *, many: bool = False) -> str:
-    """Return a type in words, such as "auto, ddp or fsdp"."""
+    """Return a type in words, such as "auto, 32 or bf16"."""
     origin, kinds = get_origin(kind), get_args(kind)
     if origin is Literal:
         *first, last = (str(one) for one in kinds)

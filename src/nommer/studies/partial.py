@@ -64,7 +64,7 @@ class PartsSeen(L.Callback):
 
     @property
     def why_not(self) -> str:
-        """Why there are no parts."""
+        """Return why there are no parts."""
         if not self._inside:
             return self._regions.absent["part"]
         return TOO_LARGE if self._too_large else NOWHERE

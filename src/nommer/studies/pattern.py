@@ -146,7 +146,7 @@ _NOTHING = {
     "part": "there is no pixel of any class",
     "class": "there is no pixel of any class",
 }
-"""Why a table has no rows."""
+"""The reason for which a table has no rows."""
 
 
 def tables_of(pattern: Pattern) -> dict[str, Rows]:

@@ -45,7 +45,7 @@ _LEAST = 100
 
 @dataclass(frozen=True)
 class Calibration:
-    """How well probabilities fit the truth; all better the lower."""
+    """Measures of how well probabilities fit the truth; all better the lower."""
 
     nll: float
     """Mean negative log-likelihood, in nats."""

@@ -31,7 +31,7 @@ class Auditing:
     masks: bool | None = None
     """Of objects, their masks are wanted; by default where most have one."""
     reading: Reading = Reading()
-    """How image files become RGB."""
+    """The reading of image files as RGB."""
     most: int | None = None
     """Answers that an image of objects gets; by default 100."""
     reports: Sequence[Any] | None = None

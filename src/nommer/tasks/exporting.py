@@ -62,7 +62,7 @@ class ImageSize:
 
 @dataclass(frozen=True)
 class ParityReport:
-    """How closely an exported model follows the one it was made from, on real images."""
+    """Differences between an exported model and the one it was made from, on real images."""
 
     images: int
     batches: tuple[int, ...]
@@ -95,7 +95,7 @@ class ParityReport:
 
 @dataclass(frozen=True, kw_only=True)
 class Quantising:
-    """How a model is exported in 8-bit integers, and what that may lower."""
+    """The export of a model in 8-bit integers, and the measure that it may lower."""
 
     measure: str
     """Number of the report that is compared where there are labels."""
@@ -119,11 +119,11 @@ class TaskExport(ABC):
     coarsest_cells: ClassVar[int] = 1
     """Cells of the backbone's coarsest map that an image has at least, along one side."""
     quantising: ClassVar[Quantising | None] = None
-    """How it is exported in 8-bit integers; None where it is not."""
+    """Its export in 8-bit integers; None where there is none."""
 
     @property
     def whole(self) -> "WholeExport | None":
-        """How it is exported as a whole file; None where it is not."""
+        """Its export as a whole file; None where there is none."""
         return None
 
     def whole_graph(self, model: Any) -> tuple[nn.Module, tuple[str, ...]]:

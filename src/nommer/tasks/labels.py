@@ -19,10 +19,10 @@ from nommer.progress import notice
 from nommer.tasks.names import UniqueNames
 
 PROVENANCE = "as_data.json"
-"""Which image each file of such data is a copy of, and which images have no answer."""
+"""File that tells of which image each file of such data is a copy, and which have no answer."""
 
 REFUSED = "none of these classes"
-"""Why an image that the model refuses is left out."""
+"""Reason for which an image that the model refuses is left out."""
 
 
 class LabelWriter(ABC):

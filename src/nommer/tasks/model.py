@@ -9,7 +9,7 @@ from nommer.tasks.data import Found
 
 
 class TaskModel(ABC):
-    """How a task's model is built."""
+    """The building of a task's model."""
 
     kind: ClassVar[type[Recogniser]]
     """The class of the models, which are saved and loaded by it."""

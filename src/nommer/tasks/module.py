@@ -34,7 +34,7 @@ class Report(Protocol):
 
     @property
     def images(self) -> int:
-        """How many images were evaluated."""
+        """The number of images that were evaluated."""
 
     @property
     def confusion(self) -> Tensor:
@@ -57,7 +57,7 @@ class TaskModule(L.LightningModule):
     measure: ClassVar[str]
     """Number of the report by which epochs are compared; higher is better."""
     measure_name: ClassVar[str]
-    """How people call it."""
+    """Its name for people."""
     curves: ClassVar[Mapping[str, str]]
     """Numbers of the report that are drawn over the epochs, by what people call them."""
 

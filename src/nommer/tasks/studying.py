@@ -43,7 +43,7 @@ BY_BORDERS = (
 
 
 class AnswerChange(L.Callback, ABC):
-    """How the answers of one evaluation differ from those of the first; it looks on at each."""
+    """Differences between the answers of one evaluation and those of the first, batch by batch."""
 
     @abstractmethod
     def resampled(self, evaluation: Evaluation, times: np.ndarray) -> Mapping[str, np.ndarray]:
@@ -73,7 +73,7 @@ class KnownRegions(ABC):
 
     facets: tuple[Facet, ...]
     parts: tuple[Part, ...] = ()
-    """That interventions can be kept to."""
+    """Parts of an image that interventions can be kept to."""
     absent: Mapping[str, str]
     """Facets that cannot be had for this data, and why."""
 

@@ -42,7 +42,7 @@ class WholeParts:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How an answer of a whole file agrees with the model's."""
+    """Agreement of an answer of a whole file with the model's."""
 
     same: int
     """Of `answers`: classes, pixels, or objects of the same class at the same place."""

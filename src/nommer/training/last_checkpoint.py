@@ -33,7 +33,7 @@ _PENDING: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is."""
+    """Progress of a run."""
 
     epochs: int
     """Epochs that are done, with their validation."""

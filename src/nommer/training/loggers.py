@@ -1,4 +1,4 @@
-"""Where the numbers of a run go besides `metrics.csv`: TensorBoard always, others if asked for."""
+"""Loggers of a run besides `metrics.csv`: TensorBoard always, others if asked for."""
 
 import os
 from importlib.metadata import PackageNotFoundError, version

@@ -16,7 +16,7 @@ from nommer import checksums
 from nommer.errors import InputError
 
 HOMES = (Path(__file__).parent, Path(__file__).parents[3] / "zoo")
-"""Where entries lie: in the package, or beside it in the repository."""
+"""Folders of entries: in the package, or beside it in the repository."""
 
 MANIFEST = "manifest.json"
 WEIGHTS, DESCRIPTION, CARD = checksums.WEIGHTS, "model.json", "card.md"
@@ -60,7 +60,7 @@ class Entry:
 
     @property
     def folder(self) -> Path | None:
-        """Where it lies on this machine; None where it is absent."""
+        """Its folder on this machine; None where it is absent."""
         return next(
             (home / self.name for home in HOMES if (home / self.name / DESCRIPTION).is_file()), None
         )

@@ -1,1 +1,1 @@
-"""Where data is found on disk, and what task it is for."""
+"""Data on disk: its layouts, its files of labels, and the task that it is for."""

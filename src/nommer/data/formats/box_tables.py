@@ -50,7 +50,7 @@ _MOST_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Columns:
-    """Where the cells of a row stand."""
+    """The columns of the cells of a row."""
 
     path: int
     name: int

@@ -16,7 +16,7 @@ from nommer.errors import InputError
 from nommer.shown import quote
 
 CLASS_FILES = ("classes.yaml", "classes.yml", "classes.json")
-"""Where the classes are described by default, in the folder of the data."""
+"""Files that describe the classes by default, in the folder of the data."""
 
 EXAMPLE = """such as
   classes:

@@ -1,4 +1,4 @@
-"""Where the annotation files of a COCO data set lie.
+"""The places of the annotation files of a COCO data set.
 
 As COCO itself ships, as Roboflow exports, and in between.
 """

@@ -45,7 +45,7 @@ class DescribedImage:
     size: tuple[int, int] = UNKNOWN_SIZE
     objects: tuple[NamedObject, ...] = ()
     error: str | None = None
-    """Why it cannot be used."""
+    """The reason for which it cannot be used."""
     issues: tuple[Issue, ...] = ()
 
 

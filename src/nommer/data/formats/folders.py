@@ -46,9 +46,9 @@ class Sample:
     path: Path
     label: int
     error: str | None = None
-    """Why its label cannot be used, and is -1."""
+    """The reason for which its label cannot be used, and is -1."""
     labels: tuple[int, ...] | None = None
-    """Where images may have several classes, all of this one's; `label` is then the first of them,
+    """All its classes, where images may have several; `label` is then the first of them,
     -1 without any.
     """
 

@@ -1,4 +1,4 @@
-"""Which image file a data set means by a name, and how large it is."""
+"""The image file that a data set means by a name, and its size."""
 
 import posixpath
 from collections.abc import Sequence
@@ -79,13 +79,13 @@ class ImageFiles:
             )
 
     def missing(self, name: str) -> Path:
-        """Where a file that was not found might be, for messages."""
+        """Return where a file that was not found might be, for messages."""
         parts = PurePosixPath(name.replace("\\", "/")).parts
         return self.root.joinpath(*(part for part in parts if part not in ("/", "..")))
 
     @cache  # noqa: B019 - lives as long as the reading
     def _folders(self, annotations: Path, split: Split) -> tuple[Path, ...]:
-        """Where images may lie, those of one split before those of all."""
+        """Return where images may lie, the places of one split before those of all."""
         own = [annotations.stem, annotations.stem.split("_")[-1], *SPLIT_FOLDERS[split]]
         folders = [annotations.parent, annotations.parent / "images"]
         for name in dict.fromkeys(own):

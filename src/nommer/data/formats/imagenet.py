@@ -39,7 +39,7 @@ _KAGGLE = Path("ILSVRC", "Data", "CLS-LOC")
 
 @dataclass(frozen=True)
 class _Place:
-    """Where the parts of the data set are."""
+    """The places of the parts of the data set."""
 
     root: Path
     splits: dict[Split, Path]
@@ -158,7 +158,7 @@ def _listed(solution: Path, folder: Path, split: Split, issues: list[Issue]) -> 
 
 
 def _rows(solution: Path) -> Iterator[tuple[str, str, str]]:
-    """Where it stands, name of the image file, and WordNet id."""
+    """Return place in the file, name of the image file, and WordNet id of each line."""
     kaggle = solution.suffix == ".csv"
     rows = list(csv.reader(StringIO(read_text(solution)), delimiter="," if kaggle else "\t"))
     for number, row in enumerate(rows, start=1):

@@ -34,7 +34,7 @@ _LOOKED_AT = 3
 
 
 def find_maps(source: Source) -> Layout | None:
-    """Where images and instance maps lie, or None where there are none.
+    """Return where images and instance maps lie, or None where there are none.
 
     They are told from masks of classes by `instances: true` in the class file (the one that was
     named, or else the one in the folder); without one, by 16-bit files in folders called labels.

@@ -102,7 +102,7 @@ def problem(file: Path | str, what: str, done: str) -> Issue:
 
 
 def no_image(path: Path) -> Issue:
-    """That a file among images is not read, by its name's ending."""
+    """Return the issue that a file among images is not read, by its name's ending."""
     if path.suffix.lower() in UNREAD_EXTENSIONS:
         return problem(
             str(path),
@@ -163,7 +163,7 @@ class LabelledImages(ABC, Generic[S]):
 
     @property
     def left_out(self) -> int:
-        """How many files are not used."""
+        """The number of files that are not used."""
         return sum(issue.done.startswith("left out") for issue in self.issues)
 
     def samples(self) -> tuple[S, ...]:

@@ -26,9 +26,9 @@ class Entry:
     label: str
     split: Split = "train"
     error: str | None = None
-    """Why its label cannot be used, and is ""; the audit leaves it out or refuses it."""
+    """The reason for which its label cannot be used, and is "". It is left out or refused."""
     labels: tuple[str, ...] | None = None
-    """Where there may be several, all of them."""
+    """All its labels, where there may be several."""
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Where images and their masks lie: the folder trees that are known, and which split is where."""
+"""The folder trees of images and their masks that are known, and the splits in them."""
 
 from collections.abc import Iterable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Which mask belongs to which image, and which pairs a list of names chooses."""
+"""Pairs of an image and its mask, and the choice of pairs by a list of names."""
 
 import re
 from collections import defaultdict

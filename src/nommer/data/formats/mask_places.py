@@ -1,4 +1,4 @@
-"""Where images and their masks lie: folders by split, and how a mask is named after its image."""
+"""The places of images and their masks: folders by split, and the names of masks."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ The first are of Roboflow, Supervisely, CamVid and others, `_masks` and `_cp_mas
 
 @dataclass(frozen=True)
 class Naming:
-    """How the names of images and masks differ."""
+    """Difference between the names of images and masks."""
 
     image_endings: tuple[str, ...] = ()
     """May stand behind the name that both share."""
@@ -46,7 +46,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Layout:
-    """How a folder of images and masks is laid out."""
+    """The layout of a folder of images and masks."""
 
     parts: dict[Split, Part]
     is_camvid: bool = False

@@ -34,17 +34,17 @@ _DOUBTFUL = (",", " ")
 """Signs that may put classes apart, as in Kaggle's tables, or belong to their names."""
 
 _OBJECT = re.compile(r"\s*\[?\s*\{\s*[\"']")
-"""How an object, or a list of such, begins in JSON."""
+"""The first letters of an object, or a list of such, in JSON."""
 
 _VALUES = {"0": False, "1": True, "0.0": False, "1.0": True}
 
 TableRow = tuple[str, list[str]]
-"""Where it stands, and its cells."""
+"""The place of a row, and its cells."""
 
 
 @dataclass(frozen=True)
 class Tagging:
-    """How a table tells the classes of an image."""
+    """The way in which a table tells the classes of an image."""
 
     read: Callable[[Sequence[str]], tuple[str, ...]]
     """From the cells of a row to the names of its classes."""
@@ -55,7 +55,7 @@ class Tagging:
 def find_tagging(
     file: Path, header: Sequence[str] | None, rows: Sequence[TableRow], columns: Mapping[str, int]
 ) -> Tagging | None:
-    """How a table gives several classes; None for a table of one class per image.
+    """Return the way in which a table gives several classes; None for one of one class per image.
 
     Args:
         file: the table, for messages.

@@ -39,7 +39,7 @@ class RawObject:
     """One object as a data set describes it, not yet looked at."""
 
     where: str
-    """Which it is in its file, for people."""
+    """Its place in its file, for people."""
     label: int
     """Index of its class."""
     box: Box | None = None
@@ -104,7 +104,7 @@ class DetectionSample:
     size: tuple[int, int]
     """Width and height of the upright image in pixels, by the data or else by its header."""
     error: str | None = None
-    """Why it cannot be used, for the audit to tell."""
+    """The reason for which it cannot be used, for the audit to tell."""
     reach: tuple[float, float] = (0.0, 0.0)
     """Largest right and lower end of its boxes before they were clipped, where that is known."""
 
@@ -126,7 +126,7 @@ class DetectionFolders(LabelledImages[DetectionSample]):
     """True where objects have masks; after the audit, where all have and masks are learned."""
 
     def target_of(self, sample: DetectionSample) -> str:
-        """How many objects the image has."""
+        """The number of objects in the image."""
         return str(len(sample.objects))
 
 

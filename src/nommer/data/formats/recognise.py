@@ -1,4 +1,4 @@
-"""Which formats lie in a folder, and which of them is read.
+"""The formats that lie in a folder, and the choice of the one that is read.
 
 Several label tools may have left their files in one folder. All formats are looked for; the first
 is read, and what is passed over is said, unless `labels.format` chooses.

@@ -1,4 +1,4 @@
-"""Where data lie, and what was found there on the way: files of labels are read and parsed once."""
+"""A place of data, and all that was found there: files of labels are read and parsed once."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace

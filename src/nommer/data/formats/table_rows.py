@@ -39,8 +39,8 @@ SPLIT_NAMES = ("split", "subset", "set", "partition")
 
 
 Row = tuple[str, str, str, str | None, tuple[str, ...] | None]
-"""Where it stands, path, label, split where the table tells one, and all labels where there may be
-several.
+"""The place of the row, path, label, split where the table tells one, and all labels where there
+may be several.
 """
 
 
@@ -149,7 +149,7 @@ def _is_header(cells: Sequence[str]) -> bool:
 
 
 def _columns(file: Path, first: Sequence[str]) -> dict[str, int]:
-    """Where path, label and maybe split stand, by the first row.
+    """Return the columns of path, label and maybe split, by the first row.
 
     Raises:
         InputError: a header without one of them or with two, or too few or many columns without a

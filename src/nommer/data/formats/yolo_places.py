@@ -1,4 +1,4 @@
-"""Where YOLO data have their images and the label file of each."""
+"""The places of the images of YOLO data, and of the label file of each."""
 
 import os
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ _NO_LABELS = ("classes.txt",)
 
 @dataclass
 class Places:
-    """Where `data.yaml` says that images are."""
+    """The places of images as `data.yaml` tells them."""
 
     root: Path
     file: Path
@@ -115,7 +115,7 @@ def _images_in(folder: Path, issues: list[Issue]) -> list[Path]:
 
 
 def label_file(image: Path, root: Path) -> Path:
-    """Where the objects of an image are.
+    """Return the label file of an image.
 
     In `labels` in place of the last folder called `images`, or else beside it.
     """

@@ -26,7 +26,7 @@ COVERAGES = (0.25, 0.5, 0.75, 1.0)
 
 
 class ImageEvidence(NamedTuple):
-    """What is kept of an image."""
+    """Facts that are kept of an image."""
 
     logits: Tensor
     """(classes,) of the network."""

@@ -22,7 +22,7 @@ class ClassificationModel(TaskModel):
 
     kind: ClassVar[type[Recogniser]] = Classifier
     label_smoothing: ClassVar[float] = 0.1
-    """Where it is not given."""
+    """Used where none is given."""
 
     def fill_in(self, settings: TrainSettings, found: Found) -> TrainSettings:
         """Fill in the image size by the data, and patch, window, blocks and crop by that."""

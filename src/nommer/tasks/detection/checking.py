@@ -53,7 +53,7 @@ class DetectionCheck(TaskCheck):
         return truth.plot(image), f"{sample.path.name}\n{len(objects)} objects"
 
     def totals(self, data: Any, facts: Facts) -> dict[str, Any]:
-        """How many objects there are, and of what size."""
+        """Return the number of objects and their sizes."""
         single = [s.objects.take(~s.objects.crowd) for s in data.samples()]
         areas = np.concatenate([objects.areas for objects in single] or [np.zeros(0)])
         ignored = sum(int(s.objects.crowd.sum()) for s in data.samples())

@@ -1,4 +1,4 @@
-"""How like a teacher's a student's features are: the loss that it learns by, and the measure.
+"""Likeness of a student's features to a teacher's: the loss that it learns by, and the measure.
 
 Sources: LightlyTrain's distillation (pooled and dense features of a frozen teacher, no labels);
 Li et al., "Locality Guidance" (2022, arXiv 2207.10026), for maps at the same stride.

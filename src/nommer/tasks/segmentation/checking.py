@@ -34,7 +34,7 @@ class SegmentationCheck(TaskCheck):
         ), sample.path.name
 
     def totals(self, data: Any, facts: Facts) -> dict[str, Any]:
-        """How much of the masks says nothing."""
+        """Return the share of the masks that says nothing."""
         labels = self._labels(data.samples(), facts)
         return {"ignored pixels": f"{labels[IGNORE] / max(1, labels.sum()):.1%}"}
 

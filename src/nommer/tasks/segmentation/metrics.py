@@ -50,7 +50,7 @@ class SegmentationReport(HasConfusion):
 
 
 class ImageScore(NamedTuple):
-    """How one image was segmented; None where the truth of no pixel is a class."""
+    """Measures of the segmentation of one image; None where the truth of no pixel is a class."""
 
     pixels: int
     accuracy: float | None
