@@ -64,3 +64,24 @@ def test_a_profile_names_the_parts(script, monkeypatch, capsys, options):
         assert f"| {part} | " in printed
     assert "| the call | " in printed
     assert ("AdamW" in printed) == ("training" in options)
+
+
+def test_speed_from_a_folder_is_told_against_the_fastest_peer(script):
+    seconds = {
+        "predict nommer": [(2.0, 3.0), (9.0, 9.0), (1.0, 2.0)],
+        "predict timm + torchvision": [(4.0, 6.0)],
+        "predict ultralytics": [(5.0, 1.5)],
+        "network": [(0.5, 1.5)],
+    }
+    lines = script("folder_speed").table(seconds, images=100).splitlines()
+    assert lines[2] == "| predict nommer | 2.00 | 3.00 | 50 | 2.00 | 0.50 | 50% |"
+    assert lines[5] == "| network | 0.50 | 1.50 |  |  |  |  |"
+
+
+def test_photographs_are_linked_into_classes_as_often_as_needed(script, tmp_path):
+    (tmp_path / "photos").mkdir()
+    for name in ("a.jpg", "b.jpg", "c.txt"):
+        (tmp_path / "photos" / name).write_bytes(name.encode())
+    made = script("folder_speed").make_photos(tmp_path / "photos", tmp_path / "out", 3)
+    assert [path.read_bytes() for path in made] == [b"a.jpg", b"b.jpg", b"a.jpg"]
+    assert {path.parent.name for path in made} == {"first", "second"}

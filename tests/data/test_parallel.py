@@ -1,13 +1,16 @@
 """Files are read several at a time, in order, whatever reads them and whatever goes wrong."""
 
+import io
 import os
 import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from nommer.data.images import ImageError
-from nommer.data.parallel import FEW, count_readers, read_all
+from nommer.data.parallel import FEW, count_readers, read_all, read_together
 from nommer.errors import InputError
 
 
@@ -53,3 +56,17 @@ def test_an_error_keeps_its_kind_and_its_sentence(number):
     with pytest.raises(ImageError, match=r"a\.png: is cut") as error:
         read_all(read, range(number), what="")
     assert error.value.reason == "is cut"
+
+
+def test_a_batch_is_read_by_threads_in_order_and_streams_by_the_caller():
+    stream = io.BytesIO(b"abcdef")
+    threads = {}
+
+    def read(source):
+        threads[str(source)] = threading.current_thread()
+        return source.read(3) if source is stream else source
+
+    with ThreadPoolExecutor(2) as readers:
+        found = read_together(read, ["a", stream, "b", stream], readers)
+    assert found == ["a", b"abc", "b", b"def"]  # one stream twice, each part once
+    assert threads[str(stream)] is threading.main_thread() is not threads["a"]

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
@@ -52,6 +52,18 @@ def read_all(
         return list(track(_by_processes(read, files, number), total=len(files), what=what))
     with ThreadPoolExecutor(number) as pool:
         return list(track(pool.map(read, files), total=len(files), what=what))
+
+
+def read_together(read: Callable[[T], R], sources: Sequence[T], readers: Executor) -> list[R]:
+    """`read` of each source, in order, by threads, but of streams one after the other.
+
+    Two open streams may share one file, and with it the place where it is read.
+    """
+    waiting = [None if hasattr(one, "read") else readers.submit(read, one) for one in sources]
+    return [
+        read(one) if promise is None else promise.result()
+        for one, promise in zip(sources, waiting, strict=True)
+    ]
 
 
 def count_readers() -> int:

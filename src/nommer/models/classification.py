@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from nommer.data.parallel import count_readers, read_together
 from nommer.data.sources import ImageSource, source_name, sources_of
 from nommer.data.transforms import Preprocessing
 from nommer.errors import InputError, check_minimum
@@ -17,12 +19,7 @@ from nommer.models.decisions import Threshold, in_words
 from nommer.models.evaluation_mode import evaluating
 from nommer.models.familiarity import statistics
 from nommer.models.networks import build_network, describe_network
-from nommer.models.recogniser import (
-    Recogniser,
-    View,
-    open_source,
-    picture_of,
-)
+from nommer.models.recogniser import Recogniser, View, open_source, picture_of
 from nommer.predictions import Classification, Failure, Picture
 from nommer.predictions.failure import NOT_FINITE
 from nommer.settings.choices import Channels
@@ -196,30 +193,36 @@ class Classifier(Recogniser):
         """As `predict`, one answer after the other, with one batch of images in memory."""
         check_minimum("batch-size", batch_size, 1)
         remaining, least = iter(sources), self._least(threshold)
-        while group := list(islice(remaining, batch_size)):
-            yield from self._answer_group(group, least, refuse=refuse)
+        with ThreadPoolExecutor(count_readers()) as readers:
+            while group := list(islice(remaining, batch_size)):
+                read = read_together(self._read, group, readers)
+                yield from self._answer_group(group, read, least, refuse=refuse)
+
+    def _read(self, source: ImageSource) -> tuple[Picture, Tensor] | Failure:
+        """Return the way back to an image, and what the network sees of it."""
+        reading = self.preprocessing.reading
+        image = open_source(source, reading)
+        if isinstance(image, Failure):
+            return image
+        return picture_of(source, image, reading), self.preprocessing(image)
 
     def _answer_group(
-        self, group: Sequence[ImageSource], least: tuple[float, ...], *, refuse: bool
+        self,
+        group: Sequence[ImageSource],
+        read: Sequence[tuple[Picture, Tensor] | Failure],
+        least: tuple[float, ...],
+        *,
+        refuse: bool,
     ) -> Iterator[Classification | Failure]:
         """Answer the images of one batch."""
-        reading = self.preprocessing.reading
-        pictures: list[Picture | Failure] = []
-        prepared: list[Tensor] = []
-        for source in group:
-            image = open_source(source, reading)
-            if isinstance(image, Failure):
-                pictures.append(image)
-                continue
-            pictures.append(picture_of(source, image, reading))
-            prepared.append(self.preprocessing(image))
+        prepared = [one[1] for one in read if not isinstance(one, Failure)]
         answers = iter(self._answers(prepared, least, refuse=refuse))
-        for source, picture in zip(group, pictures, strict=True):
-            if isinstance(picture, Failure):
-                yield picture
+        for source, one in zip(group, read, strict=True):
+            if isinstance(one, Failure):
+                yield one
                 continue
             name = source_name(source)
-            yield next(answers).named(name, self, picture) or Failure(name, NOT_FINITE)
+            yield next(answers).named(name, self, one[0]) or Failure(name, NOT_FINITE)
 
     @torch.inference_mode()
     def _answers(
