@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
@@ -35,6 +36,7 @@ NAMED = re.compile(r"(?<!\[)`((?:src|docs|tests|benchmarks|tools)/[\w./-]+\.\w+)
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
 
+@event_priority(100)  # before the plugin that follows links notes which files there are
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that no file of the docs folder holds."""
     made: dict[str, str | bytes] = {"reference/zoo.md": zoo()}

@@ -16,12 +16,12 @@ COLOURS = (None, (70, 95, 150), (150, 80, 70))
 SIDE = 64
 
 
-def drawn(generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray, list[dict]]:
+def drawn(generator: np.random.Generator, most: int = 4) -> tuple[np.ndarray, np.ndarray, list[dict]]:
     """Return an image (64, 64, 3), its classes (64, 64) and its objects as COCO writes them."""
     rows, columns = np.mgrid[:SIDE, :SIDE]
     mask, objects = np.zeros((SIDE, SIDE), np.uint8), []
     image = generator.normal(205, 12, (SIDE, SIDE, 1)) + generator.normal(0, 6, 3)
-    for column, row in ((16, 16), (48, 16), (16, 48), (48, 48)):
+    for column, row in ((16, 16), (48, 16), (16, 48), (48, 48))[:most]:
         x, y = (centre + generator.integers(-4, 5) for centre in (column, row))
         radius, label = int(generator.integers(6, 12)), int(generator.integers(0, 3))
         if not label:
@@ -36,8 +36,10 @@ def drawn(generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray, list[
     return image.clip(0, 255).astype(np.uint8), mask, objects
 
 
-def write_shapes(folder: Path, *, train: int = 64, val: int = 16, objects: bool = False) -> Path:
-    """Write `train` and `val` images of shapes with their labels into `folder`; return it."""
+def write_shapes(
+    folder: Path, *, train: int = 64, val: int = 16, objects: bool = False, most: int = 4
+) -> Path:
+    """Write `train` and `val` images of at most `most` shapes, with labels, into `folder`."""
     generator = np.random.default_rng(0)
     for split, number in (("train", train), ("val", val)):
         images, masks = folder / "images" / split, folder / "masks" / split
@@ -48,7 +50,7 @@ def write_shapes(folder: Path, *, train: int = 64, val: int = 16, objects: bool 
             "categories": [{"id": 1, "name": "disc"}, {"id": 2, "name": "square"}],
         }
         for index in range(number):
-            image, mask, there = drawn(generator)
+            image, mask, there = drawn(generator, most)
             name = f"{index:03}.png"
             Image.fromarray(image).save(images / name)
             size = {"width": SIDE, "height": SIDE}

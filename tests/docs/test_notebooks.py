@@ -8,6 +8,7 @@ import pytest
 NOTEBOOKS = Path(__file__).parents[2] / "docs" / "notebooks"
 TINY = {
     "classification": 'MODEL, EPOCHS, HELD_BACK = "nommer_micro", 1, 1700',
+    "multi_label": 'MODEL, EPOCHS, IMAGES = "nommer_nano64", 1, 16',
     "segmentation": 'MODEL, EPOCHS, IMAGES = "nommer_micro", 1, 8',
     "detection": 'MODEL, EPOCHS, IMAGES = "nommer_micro", 1, 4',
 }
