@@ -51,8 +51,9 @@ def show_folds(result: "FoldsResult", console: Console) -> int:
     pages = ", doubtful_labels.html, doubtful_labels.csv" if result.doubts else ""
     console.print(f"folds.csv, out_of_fold.csv, out_of_fold.json{pages} in {result.out}")
     console.print(
-        f"a model per fold, {result.folds[0].out / 'model'} and so on; for one that learned from "
-        "all images train without --folds"
+        f"a model per fold, {result.folds[0].out / 'model'} and so on; all of them as one, an "
+        f"ensemble: nommer predict {result.out} IMAGES; for one model that learned from all images "
+        "train without --folds"
     )
     return 0
 

@@ -12,7 +12,7 @@ import nommer
 from nommer.errors import InputError
 from nommer.models.decided_objects import decided
 from nommer.models.decisions import Decisions
-from nommer.models.familiarity import Familiarity, statistics
+from nommer.models.familiarity import Familiarity, appearance, scores_and_features
 from nommer.models.saved_decisions import save_decisions
 from nommer.models.storage import load
 from nommer.predictions import Detections
@@ -57,11 +57,15 @@ def test_a_calibrated_copy_has_the_same_weights(run, trained, tmp_path):
 
 @pytest.fixture
 def refusing(trained, tmp_path):
-    """A copy of the trained model that refuses everything but grey images; a coloured image."""
+    """A copy of the trained model that refuses all but grey images, by features too; a coloured
+    image.
+    """
     model = load(trained)
     grey = torch.zeros(200, 3, 32, 32) + torch.randn(200, 1, 1, 1)
+    with torch.no_grad():
+        seen = appearance(grey, scores_and_features(model.network, grey)[1])
     decisions = Decisions(
-        temperatures=(2.0,), familiarity=Familiarity.fit(statistics(grey), rate=0.05), images=200
+        temperatures=(2.0,), familiarity=Familiarity.fit(seen, rate=0.05), images=200
     )
     save_decisions(trained, tmp_path / "refusing", model, decisions)
     pixels = np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8)

@@ -21,7 +21,7 @@ from nommer.exporting.export import Captured, write_onnx
 from nommer.exporting.whole import compare_whole, make_whole, write_whole
 from nommer.models.decisions import Decisions
 from nommer.models.detection import Detector
-from nommer.models.familiarity import Familiarity, statistics
+from nommer.models.familiarity import Familiarity, appearance, scores_and_features, statistics
 from nommer.models.rcnn import RCNN
 from nommer.models.storage import save_model
 from nommer.models.whole import WholeFile
@@ -81,10 +81,13 @@ def both_served(model, file, folder):
 
 @pytest.fixture(scope="module")
 def classifier(tiny_classifier, noisy):
-    """A micro classifier with a temperature, which refuses what is not noisy."""
+    """A micro classifier with a temperature, which refuses what is not noisy, by features too."""
     model = tiny_classifier()
     prepared = [model.preprocessing(noisy((90, 120, 60), seed=n)) for n in range(30)]
-    known = Familiarity.fit(statistics(torch.stack(prepared)), rate=0.05)
+    images = torch.stack(prepared)
+    with torch.no_grad():
+        seen = appearance(images, scores_and_features(model.network, images)[1])
+    known = Familiarity.fit(seen, rate=0.05)
     model.decisions = Decisions(temperatures=(0.4,), familiarity=known)
     return model
 

@@ -171,8 +171,25 @@ def test_folds_leave_runs_numbers_answers_and_doubts(folded):
     assert "https://" not in page
     for number in (0, 1):
         assert nommer.load(out / f"fold-{number}").class_names == ("blue", "red")
-    with pytest.raises(InputError, match="give one, such as fold-0 in it"):
-        nommer.load(out)
+
+
+@pytest.mark.usefixtures("sketched")
+def test_all_folds_together_are_an_ensemble(folded, tmp_path):
+    data, out, _ = folded
+    images = sorted(data.rglob("*.png"))[:3]
+    answers = nommer.predict(out, images, out=tmp_path / "answers").predictions
+    each = [nommer.load(out / f"fold-{number}").predict(images) for number in (0, 1)]
+    for answer, *parts in zip(answers, *each, strict=True):
+        expected = np.mean([part.probabilities for part in parts], 0)
+        assert answer.probabilities == pytest.approx(expected, abs=1e-5)
+    options = {"workers": 0, "device": "cpu"}
+    with pytest.raises(InputError, match="was learned from by all of them but one"):
+        nommer.evaluate(out, out=tmp_path / "none", **options)
+    judged = nommer.evaluate(out, split="train", out=tmp_path / "judged", **options)
+    assert judged.report.images == 13
+    for verb in (nommer.embed, nommer.export):
+        with pytest.raises(InputError, match=r"is an ensemble of folds.*fold-0"):
+            verb(out, data=data, out=tmp_path / "no")
 
 
 @pytest.mark.usefixtures("sketched")

@@ -17,6 +17,7 @@ from nommer.errors import InputError
 from nommer.models.evaluation_mode import evaluating
 from nommer.models.pyramid import NUM_MAPS
 from nommer.models.recogniser import Recogniser, View, open_source
+from nommer.models.storage import network_of
 from nommer.predictions import Failure
 from nommer.predictions.failure import NOT_FINITE
 
@@ -73,6 +74,7 @@ class Embedder:
                 "nommer embed: an exported model has no stages to take vectors from; give the "
                 "model it was made from"
             )
+        network_of(model, "the model")  # an ensemble has several
         self.model, self.stage, self.pool = model, stage, pool
         prefix = getattr(model.backbone, "num_prefix_tokens", 0)
         if pool == "token" and not prefix:

@@ -41,7 +41,9 @@ def capture(
     if size.smallest is not None:
         module = for_any_size(module)
         open_sides |= {2: Dim("height", min=size.smallest), 3: Dim("width", min=size.smallest)}
-    graph, outputs = task.whole_graph(module) if whole else (task.graph(module), task.outputs)
+    graph, outputs = (
+        task.whole_graph(module) if whole else (task.graph(module), task.outputs_of(module))
+    )
     traced = graph.eval()
     shapes, example = (open_sides,), torch.zeros(2 if 0 in open_sides else 1, 3, *size.traced)
     try:
@@ -92,7 +94,7 @@ def describe(model: Recogniser, size: ImageSize, *, precision: str = "float32") 
         **model.labels(),
         **model.decisions.as_entry(),
         **task.describe(model),
-        "outputs": task.outputs,
+        "outputs": task.outputs_of(model),
         "left_out": left_out(model, size),
         "preprocessing": model.preprocessing.to_dict(),
         "input": {

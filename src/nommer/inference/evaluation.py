@@ -128,6 +128,7 @@ def open_model_and_data(settings: EvaluateSettings) -> Opened:
     check_task(source, task)
     read = read_for(model, task, source)
     name, chosen = choose_split(without_known_issues(read, run), settings.split, run=run)
+    check_unseen(settings, name, root, run)
     data = task.data.audit(chosen, task.data.auditing_for(model, settings.on_bad_sample)).data
     return Opened(model, task, run, root, name, data, precision)
 
@@ -226,6 +227,23 @@ def choose_split(data: Data, split: SplitChoice, *, run: RunFolder) -> tuple[str
             f"{data.root}: has no split {chosen!r}; found {', '.join(splits)}; choose with --split"
         )
     return chosen, replace(data, splits={chosen: splits[chosen]})
+
+
+def check_unseen(settings: EvaluateSettings, split: str, root: Path, run: RunFolder) -> None:
+    """Refuse to judge an ensemble of folds, unasked, by images that its members learned from.
+
+    Raises:
+        InputError: they are those of its training, and there are no others.
+    """
+    trained = run.settings()
+    if trained is None or not trained.several_runs or trained.data.resolve() != root.resolve():
+        return
+    if settings.split == "auto" and split == "all":
+        raise InputError(
+            f"{run.path}: is an ensemble of folds, and each image of {root} was learned from by "
+            "all of them but one; give other images with --data. Its numbers on images that each "
+            "fold held back are in result.json there"
+        )
 
 
 def with_split_of_run(data: Data, run: RunFolder) -> Data:

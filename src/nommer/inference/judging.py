@@ -56,7 +56,7 @@ def evaluate_model(settings: EvaluateSettings) -> EvaluationResult:
         check_compiler()
     opened = open_model_and_data(settings)
     other = None if settings.against is None else open_other(settings, opened)
-    if settings.compile:
+    if settings.compile or settings.calibrate:
         network_of(opened.model, settings.model)  # an exported one is none
     folder = results_folder(settings.model, "evaluate", settings.out, overwrite=settings.overwrite)
     opened.notice()

@@ -17,7 +17,7 @@ from nommer.data.transforms import Preprocessing
 from nommer.errors import InputError, check_minimum
 from nommer.models.decisions import Threshold, in_words
 from nommer.models.evaluation_mode import evaluating
-from nommer.models.familiarity import statistics
+from nommer.models.familiarity import appearance, scores_and_features
 from nommer.models.networks import build_network, describe_network
 from nommer.models.recogniser import Recogniser, View, open_source, picture_of
 from nommer.predictions import Classification, Failure, Picture
@@ -127,9 +127,7 @@ class Classifier(Recogniser):
     @torch.inference_mode()
     def answer(self, view: View, name: str) -> Classification | None:
         """Return the probabilities of the classes; None where they are NaN."""
-        with evaluating(self) as model:
-            logits = model(view.prepared[None].to(self.device, self.dtype))
-        (found,) = self._judged(logits, view.prepared[None], self._least(None), refuse=True)
+        (found,) = self._answers([view.prepared], self._least(None), refuse=True)
         return found.named(name, self)
 
     def probabilities(self, logits: Logits) -> Logits:
@@ -232,18 +230,32 @@ class Classifier(Recogniser):
             return []
         images = torch.stack(prepared)
         with evaluating(self) as model:
-            logits = model(images.to(self.device, self.dtype))
-        return self._judged(logits, images, least, refuse=refuse)
-
-    def _judged(
-        self, logits: Logits, images: Images, least: tuple[float, ...], *, refuse: bool
-    ) -> list["_Judged"]:
-        refused: list[bool | None] = [None] * len(images)
-        familiarity = self.decisions.familiarity
-        if familiarity is not None and refuse and self.threshold is None:
-            refused = familiarity.refused(statistics(images)).tolist()
+            logits, unlike = model.scored(images, refuse=refuse)
+        refused = [None] * len(images) if unlike is None else unlike.tolist()
         probabilities = self.probabilities(logits).cpu().tolist()
         return [_Judged(*pair, least) for pair in zip(probabilities, refused, strict=True)]
+
+    def scored(self, images: Images, *, refuse: bool) -> tuple[Logits, Tensor | None]:
+        """Return class scores (B, classes) of prepared images, and which of them are refused.
+
+        The latter are (B,) bool on the CPU; None where the model does not know or is not asked.
+        """
+        of_members = getattr(self.network, "scored", None)  # an ensemble's
+        if of_members is not None:
+            found: tuple[Logits, Tensor | None] = of_members(images, refuse=refuse)
+            return found
+        seen, familiarity = images.to(self.device, self.dtype), self.decisions.familiarity
+        if familiarity is None or not refuse or self.threshold is not None:
+            return self(seen), None
+        if not familiarity.uses_features:
+            return self(seen), familiarity.refused(appearance(images, None))
+        logits, features = scores_and_features(self.network, seen)
+        if features is None:
+            raise InputError(
+                "decisions: the model is to refuse images by features that its network does not "
+                "tell; export it again, or answer with --refuse false"
+            )
+        return logits, familiarity.refused(appearance(images, features))
 
     def answers_how(self, threshold: Threshold = None, *, refuse: bool = True) -> str:
         """Return in words how it is decided which classes are answered; nothing of the usual."""

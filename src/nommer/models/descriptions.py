@@ -23,6 +23,12 @@ from nommer.settings.rcnn import RCNNProtocol
 LONGEST_NAME, MOST_ENTRIES = 1000, 1_000_000
 """Letters of a text, and entries of a list."""
 
+TRIPPED = (
+    *(ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RecursionError),
+    *(RuntimeError, TypeError, ValueError),
+)
+"""Errors of constructors for values that make no sense together."""
+
 _RANGES: dict[str, tuple[float, float]] = {
     "category_ids": (-(2.0**63), 2.0**63),
     "colours": (0, 255),

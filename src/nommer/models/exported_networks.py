@@ -15,9 +15,10 @@ from nommer.progress import notice
 from nommer.settings.rcnn import RCNNProtocol
 from nommer.shapes import ClassMap, Images, Logits, PixelLogits
 
-INPUT, OUTPUT, CELLS = "images", "logits", "cells"
+INPUT, OUTPUT, CELLS, FEATURES = "images", "logits", "cells", "features"
 """Names in the file. A segmenter has two outputs: class scores per pixel, and those per cell that
-they come from."""
+they come from. A classifier that knows what its images look like gives the features by which it
+does."""
 
 OBJECTS = ("boxes", "scores", "labels")
 """Outputs of a detector: (n, 4) in pixels of the image that it is given, (n,), and (n,) classes
@@ -42,13 +43,14 @@ class ExportedNetwork(nn.Module):
         InputError: what the file computes fails, or is not what its metadata say.
     """
 
-    ranks: ClassVar[Mapping[str, int]] = {OUTPUT: 2}
+    ranks: ClassVar[Mapping[str, int]] = {OUTPUT: 2, FEATURES: 2}
     """Dimensions of each output."""
 
     def __init__(self, runtime: Runtime, description: Mapping[str, Any], path: Path) -> None:
         super().__init__()
         self.runtime, self.path, self._padded = runtime, path, False
         self.num_classes = len(description["class_names"])
+        self.outputs = tuple(description.get("outputs", ()))
         self.precision = str(description["precision"])
         """Number format of its products: float32 or int8."""
 
@@ -90,7 +92,7 @@ class ExportedNetwork(nn.Module):
             ) from error
         for name, output in zip(names, found, strict=True):
             if output.ndim != self.ranks[name] or (
-                name in (OUTPUT, CELLS) and len(output) != len(images)
+                name in (OUTPUT, CELLS, FEATURES) and len(output) != len(images)
             ):
                 raise InputError(
                     f"{self.path}: gives {name} of shape {tuple(output.shape)} for images of shape "

@@ -1,15 +1,17 @@
 """Likeness of an image to those that a classifier learned: in its looks, not in what it shows.
 
 A few statistics of the pixels as the network gets them (means, contrast, detail at four sizes,
-how colours go together), and how far they are from those of the validation images: the Mahalanobis
-distance. Stained cells are far away from photographs; another object, photographed as those that
-were learned, is not. The scores of the network tell the former worse (`docs/results.md`).
+how colours go together), the means of the features of a NomMer's second stage, and how far all that
+is from those of the validation images: the Mahalanobis distance. Stained cells and digits are far
+away from photographs; another object, photographed as those that were learned, is not. The scores
+of the network tell the former worse, and its last features too (`docs/results.md`).
 
 Source: the distance as in Lee et al., "A Simple Unified Framework for Detecting Out-of-Distribution
-Samples", NeurIPS 2018, there of features of the network.
+Samples", NeurIPS 2018, there of each class.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -17,6 +19,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from nommer.backbone.network import NomMer
+from nommer.errors import InputError
+from nommer.models.exported_networks import FEATURES, OUTPUT, ExportedNetwork
 from nommer.shapes import Images
 
 LEVELS = 4
@@ -32,6 +37,35 @@ _LEAST_SPREAD = 1e-3
 """Least deviation of a statistic."""
 
 NUM_STATISTICS = 6 + 3 * LEVELS + 3
+"""Of the pixels."""
+
+STAGES = 2
+"""Stages of a NomMer before the features are taken: early ones tell how an image looks."""
+
+
+def scores_and_features(network: Any, images: Images) -> tuple[Tensor, Tensor | None]:
+    """Return class scores (B, classes), and what the network sees early of images (B, 3, H, W).
+
+    The latter are the means of the features of stage 2 over all places, (B, width); None of a
+    network of timm, of an ensemble, and of a file that does not tell them.
+    """
+    if isinstance(network, ExportedNetwork) and FEATURES in network.outputs:
+        scores, features = network.run_all((OUTPUT, FEATURES), images)
+        return scores, features
+    if not isinstance(network, NomMer):
+        return network(images), None
+    if "forward" in vars(network):  # it is compiled, and faster than what it is made of
+        *_, early = islice(network.stage_outputs(images), STAGES)
+        return network(images), early.mean((1, 2))
+    outputs = list(network.stage_outputs(images))
+    scores = network.forward_head(network.norm(outputs[-1]))
+    return scores, outputs[STAGES - 1].mean((1, 2))
+
+
+def appearance(images: Images, features: Tensor | None) -> Float[Tensor, "images statistics"]:
+    """Return the statistics of prepared images, and their features where they are known."""
+    found = statistics(images)
+    return found if features is None else torch.cat([found, features.detach().cpu().double()], 1)
 
 
 def statistics(images: Images) -> Float[Tensor, "images statistics"]:
@@ -64,7 +98,8 @@ class Familiarity:
     mean: tuple[float, ...]
     """Of every statistic."""
     whitening: tuple[tuple[float, ...], ...]
-    """Makes differences from the mean uncorrelated, of variance 1."""
+    """Makes differences from the mean uncorrelated, of variance 1: the lower triangle of a matrix,
+    row by row."""
     limit: float
     """Distance beyond which an image is refused."""
     rate: float
@@ -88,7 +123,7 @@ class Familiarity:
         mean, whitening = _fit(seen)
         return cls(
             tuple(_rounded(mean)),
-            tuple(tuple(_rounded(row)) for row in whitening),
+            tuple(tuple(_rounded(row[: at + 1])) for at, row in enumerate(whitening)),
             limit=float(f"{held_out.quantile(1 - rate).item():.6g}"),
             rate=rate,
         )
@@ -98,22 +133,42 @@ class Familiarity:
         """Read a checked description.
 
         Raises:
-            ValueError: of other statistics than this version has.
+            ValueError: of fewer statistics than this version has, or a whitening that does not fit.
         """
-        found = cls(
-            tuple(map(float, told["mean"])),
-            tuple(tuple(map(float, row)) for row in told["whitening"]),
-            limit=float(told["limit"]),
-            rate=float(told["rate"]),
-        )
-        if {len(found.mean), len(found.whitening), *map(len, found.whitening)} != {NUM_STATISTICS}:
-            raise ValueError(f"familiarity must be of {NUM_STATISTICS} statistics")
-        return found
+        mean, rows = tuple(map(float, told["mean"])), told["whitening"]
+        if len(mean) < NUM_STATISTICS:
+            raise ValueError(f"familiarity must be of {NUM_STATISTICS} statistics or more")
+        if len(rows) != len(mean) or any(
+            len(row) not in (at + 1, len(mean)) for at, row in enumerate(rows)
+        ):
+            raise ValueError("familiarity must have a row of whitening for each statistic")
+        lower = tuple(tuple(map(float, row[: at + 1])) for at, row in enumerate(rows))
+        return cls(mean, lower, limit=float(told["limit"]), rate=float(told["rate"]))
+
+    @property
+    def uses_features(self) -> bool:
+        """Features of the network are looked at too."""
+        return len(self.mean) > NUM_STATISTICS
+
+    def whitening_matrix(self) -> Tensor:
+        """Return the whitening as a matrix (statistics, statistics), float64."""
+        count = len(self.mean)
+        rows = [[*row, *[0.0] * (count - len(row))] for row in self.whitening]
+        return torch.tensor(rows, dtype=torch.float64)
 
     def distances(self, seen: Tensor) -> Tensor:
-        """Return (n,) distances of images, by their statistics."""
+        """Return (n,) distances of images, by their statistics.
+
+        Raises:
+            InputError: not as many statistics as it was fitted on.
+        """
+        if seen.shape[1] != len(self.mean):
+            raise InputError(
+                f"decisions: familiarity is of {len(self.mean)} numbers, but {seen.shape[1]} are "
+                "known of an image; `nommer evaluate MODEL --data DATA --calibrate` finds it anew"
+            )
         mean = torch.tensor(self.mean, dtype=torch.float64)
-        return _distances(seen, mean, torch.tensor(self.whitening, dtype=torch.float64))
+        return _distances(seen, mean, self.whitening_matrix())
 
     def refused(self, seen: Tensor) -> Tensor:
         """Return (n,) bool: images that are too far away, by their statistics."""
@@ -121,7 +176,7 @@ class Familiarity:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        return asdict(self)
+        return vars(self).copy()
 
 
 def _fit(seen: Tensor) -> tuple[Tensor, Tensor]:

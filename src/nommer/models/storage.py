@@ -10,40 +10,27 @@ from typing import Any, TypeAlias
 
 from safetensors.torch import save
 
-from nommer.backbone.checkpoint import (
-    from_published,
-    is_ours,
-    is_published,
-    published_config,
-    with_published_names,
-)
 from nommer.backbone.network import NomMer
 from nommer.checksums import check_description, check_file, checksum, with_checksums
-from nommer.data.transforms import Preprocessing
 from nommer.errors import InputError, quoted, shortened
 from nommer.files import write_atomically, write_json
-from nommer.models.classification import Classifier
 from nommer.models.decisions import Decisions
-from nommer.models.descriptions import check_description_values, check_shapes
+from nommer.models.descriptions import TRIPPED, check_description_values, check_shapes
+from nommer.models.ensembles import Ensemble, ensemble_of, folds_of
 from nommer.models.exported import load_exported
 from nommer.models.kinds import kind_for
 from nommer.models.networks import as_nominating, check_same_architecture
 from nommer.models.onnx_files import SUFFIX
+from nommer.models.published import load_published
 from nommer.models.pyramid import NUM_MAPS, OnBackbone
 from nommer.models.recogniser import Recogniser
 from nommer.models.simple_pyramid import plain_of
-from nommer.models.weights import load_weights, read_checkpoint, read_safetensors
+from nommer.models.weights import load_weights, read_safetensors
 from nommer.progress import notice
 from nommer.zoo import DESCRIPTION, WEIGHTS, entries, entry_meant_by
 
 FORMAT = 1
 """Version of `model.json`; a reader refuses a newer one."""
-
-_TRIPPED = (
-    *(ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RecursionError),
-    *(RuntimeError, TypeError, ValueError),
-)
-"""Errors of constructors for values that make no sense together."""
 
 _PROGRAM = ".pt2"
 """Ending of programs of `torch.export`."""
@@ -110,6 +97,8 @@ def _withdraw_numbers(path: Path) -> None:
 def load(path: str | Path) -> Model:
     """Load a model: run folder, `model/` folder, exported `.onnx`, checkpoint, or zoo name.
 
+    A folder of folds is the ensemble of their models.
+
     Nothing in the file is executed: weights are safetensors, other people's `.pt` are read as plain
     tensors only, and a `.pt2`, which would be, is refused.
 
@@ -128,16 +117,16 @@ def read_model(path: str | Path) -> Model:
     path = Path(path)
     if folder := folder_of(path):
         return _load_folder(folder)
+    if folds := folds_of(path):
+        return ensemble_of([read_model(one) for one in folds], folds)
     if path.is_file():
         _refuse_program(path)
-        return load_exported(path) if path.suffix == SUFFIX else _load_published(path)
+        return load_exported(path) if path.suffix == SUFFIX else load_published(path)
     found = (
         "has no model/ yet (training has not finished an epoch)"
         if (path / "config.yaml").is_file()
         else "holds no model"
     )
-    if (path / "fold-0").is_dir():
-        found = "holds folds, each with a model of its own: give one, such as fold-0 in it"
     if not path.exists():
         found = "does not exist"
     names = ", ".join(entry.name for entry in entries())
@@ -175,7 +164,7 @@ def _load_folder(folder: Path) -> Model:
         check_description_values(description, kind.preprocessing_kind)
         check_shapes(lambda: _build(kind, description).network, weights)
         model = _build(kind, description)
-    except _TRIPPED as error:
+    except TRIPPED as error:
         raise InputError(
             f"{folder / DESCRIPTION}: does not describe a model: {shortened(str(error), 300)}"
         ) from error
@@ -218,8 +207,13 @@ def network_of(model: Model, source: str | Path) -> Any:
 
     Raises:
         InputError: `source` is an exported model, which holds no network that could be trained or
-            looked into.
+            looked into, or an ensemble, which holds several.
     """
+    if isinstance(model.network, Ensemble):
+        raise InputError(
+            f"{source}: is an ensemble of folds, with a network in each; give one of them, such as "
+            f"{Path(source) / 'fold-0'}"
+        )
     if model.exported is not None:
         raise InputError(
             f"{source}: is an exported model; give the run folder or the model folder it was made "
@@ -264,33 +258,3 @@ def load_backbone(network: OnBackbone, source: Path) -> tuple[list[str], list[st
     return [name for name in names if name in loaded], [
         name for name in names if name not in loaded
     ]
-
-
-def _load_published(path: Path) -> Classifier:
-    weights = read_checkpoint(path)
-    if not (is_ours(weights) or is_published(weights)):
-        raise InputError(_foreign(path))
-    try:
-        published = with_published_names(weights) if is_ours(weights) else weights
-        config, converted = published_config(published), from_published(published)
-        check_shapes(lambda: NomMer(config), converted)
-    except _TRIPPED as error:
-        raise InputError(
-            f"{path}: no complete checkpoint of a NomMer: {shortened(str(error), 300)}"
-        ) from error
-    network = NomMer(config)
-    load_weights(network, converted, path)
-    names = [f"class {index}" for index in range(network.num_classes)]
-    image_size = max(network.config.position_grid) * network.config.reductions[2]
-    return Classifier(
-        network, class_names=names, preprocessing=Preprocessing(image_size=image_size)
-    ).eval()
-
-
-def _foreign(path: Path) -> str:
-    run = path.parents[1] if path.parent.name == "checkpoints" else None
-    hint = "for a nommer model give its folder" if run is None else f"give the run folder, {run}"
-    return (
-        f"{path}: not in the layout of the published NomMer checkpoints; {hint}; weights of a "
-        f"network of timm are for training, with --model timm:NAME --pretrained {path}"
-    )

@@ -111,7 +111,7 @@ class TaskExport(ABC):
     """A task's part in an export."""
 
     outputs: ClassVar[tuple[str, ...]]
-    """Names of what comes out of the file."""
+    """Names of what comes out of the file of any model."""
     parity_images: ClassVar[int]
     """Images on which an exported model is compared."""
     open_batch: ClassVar[bool] = True
@@ -128,7 +128,11 @@ class TaskExport(ABC):
 
     def whole_graph(self, model: Any) -> tuple[nn.Module, tuple[str, ...]]:
         """Return the module that is traced for a whole file, and the names of its outputs."""
-        return self.graph(model), self.outputs
+        return self.graph(model), self.outputs_of(model)
+
+    def outputs_of(self, model: Any) -> tuple[str, ...]:
+        """Return the names of what comes out of the file of a model."""
+        return self.outputs
 
     def image_size(self, model: Any, *, dynamic: bool) -> ImageSize:
         """Return the size of the images that a model is exported for."""

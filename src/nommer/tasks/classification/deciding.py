@@ -10,16 +10,19 @@ from torch import Tensor
 
 from nommer.intervals import mean_of_known
 from nommer.models.classification import Classifier
-from nommer.models.familiarity import NUM_STATISTICS, Familiarity, statistics
-from nommer.shapes import Images, Logits
+from nommer.models.familiarity import NUM_STATISTICS, Familiarity
+from nommer.shapes import Logits
 from nommer.tasks.calibration import OneOfAll, risk_coverage, scaling_of
 from nommer.tasks.classification.metrics import TOP_K
 from nommer.tasks.deciding import FALSE_REFUSALS, TaskDeciding
 from nommer.tasks.evaluation import Evaluation
 from nommer.tasks.plots import plot_risk_coverage
 
-_LEAST_IMAGES = 8 * NUM_STATISTICS
-"""Validation images from which on it is told which images are unlike them."""
+_IMAGES_EACH = 8
+"""Validation images for each number by which it is told which images are unlike them."""
+
+_WIDEST = 512
+"""Features that are stored at most: their whitening has half the square of so many numbers."""
 
 COVERAGES = (0.25, 0.5, 0.75, 1.0)
 """Shares of images at which the risk is told."""
@@ -30,13 +33,13 @@ class ImageEvidence(NamedTuple):
 
     logits: Tensor
     """(classes,) of the network."""
-    pixels: Tensor
-    """(statistics,) of the image as the network sees it."""
+    seen: Tensor
+    """(statistics,) of the image as the network sees it, and what it sees early."""
 
 
-def evidence_of(logits: Logits, images: Images) -> list[ImageEvidence]:
+def evidence_of(logits: Logits, seen: Tensor) -> list[ImageEvidence]:
     """Return what is kept of the images of a batch."""
-    pairs = zip(logits.float().cpu(), statistics(images), strict=True)
+    pairs = zip(logits.float().cpu(), seen, strict=True)
     return [ImageEvidence(*pair) for pair in pairs]
 
 
@@ -48,10 +51,16 @@ class ClassificationDeciding(TaskDeciding):
         return OneOfAll(logits_of(evaluation), labels_of(evaluation), _numbered(evaluation))
 
     def refusal(self, evaluation: Evaluation, model: Classifier) -> Mapping[str, Any]:
-        """Return the statistics of the images, and how far one may be from them."""
-        if len(evaluation.evidence) < _LEAST_IMAGES:
+        """Return the statistics of the images, and how far one may be from them.
+
+        Of few images those of the pixels alone, of fewer none.
+        """
+        images = len(evaluation.evidence)
+        if images < _IMAGES_EACH * NUM_STATISTICS:
             return {}
-        seen = torch.stack([one.pixels for one in evaluation.evidence])
+        seen = torch.stack([one.seen for one in evaluation.evidence])
+        if seen.shape[1] > min(images // _IMAGES_EACH, NUM_STATISTICS + _WIDEST):
+            seen = seen[:, :NUM_STATISTICS]
         return {"familiarity": Familiarity.fit(seen, rate=FALSE_REFUSALS)}
 
     def answers(self, evaluation: Evaluation, model: Classifier) -> tuple[Any, ...]:
@@ -81,8 +90,8 @@ class ClassificationDeciding(TaskDeciding):
         familiarity = model.decisions.familiarity
         if familiarity is None:
             return None
-        seen = torch.stack([one.pixels for one in evaluation.evidence])
-        return familiarity.refused(seen).numpy()
+        seen = torch.stack([one.seen for one in evaluation.evidence])
+        return familiarity.refused(seen[:, : len(familiarity.mean)]).numpy()
 
     def draw(self, evidence: OneOfAll, model: Classifier, out: Path) -> None:
         """Draw a reliability diagram, and risk over coverage."""

@@ -1,12 +1,16 @@
 """`models.familiarity` as a graph: images that look otherwise than those that were learned."""
 
+from nommer.models.exported_networks import FEATURES
 from nommer.models.familiarity import DARK, FLAT, GREY, LEVELS, Familiarity
 from nommer.models.whole_kinds import NONE_OF_THESE
 from nommer.tasks.whole import double, doubles, ints
 
 
 def unfamiliar(familiarity: Familiarity, side: int) -> str:
-    """Return how far images, f_seen_pixels (batch, 3, side, side), are, and if that is too far."""
+    """Return how far images, f_seen_pixels (batch, 3, side, side), are, and if that is too far.
+
+    Where the distance is of features too, they are f_features (batch, width).
+    """
     detailed, sides = "f_exact", side
     details = ""
     for level in range(LEVELS):
@@ -14,14 +18,16 @@ def unfamiliar(familiarity: Familiarity, side: int) -> str:
         detailed, sides = f"f_half_{level}", (sides + 1) // 2
     fine = ", ".join(f"f_fine_{level}_log" for level in range(LEVELS))
     count = len(familiarity.mean)
-    whitening = [row[column] for column in range(count) for row in familiarity.whitening]
+    whitening = familiarity.whitening_matrix().T.flatten().tolist()
+    features = f", f_{FEATURES}_exact" if familiarity.uses_features else ""
+    cast = f"    f_{FEATURES}_exact = Cast<to=11>(f_{FEATURES})\n" if features else ""
     return f"""
     f_sides_axes = {ints(2, 3)}
     f_row = {ints(1)}
     f_exact = Cast<to=11>(f_seen_pixels)
     f_means = ReduceMean<keepdims=0>(f_exact, f_sides_axes)
 {_deviation("f_exact", "f_contrast", side, DARK)}{details}{_colours(side)}
-    f_statistics = Concat<axis=1>(f_means, f_contrast_log, {fine}, f_pairs)
+{cast}    f_statistics = Concat<axis=1>(f_means, f_contrast_log, {fine}, f_pairs{features})
     f_usual = {doubles(familiarity.mean)}
     f_away = Sub(f_statistics, f_usual)
     f_white_flat = {doubles(whitening)}

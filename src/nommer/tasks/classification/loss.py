@@ -12,6 +12,7 @@ from nommer.acceleration.compile import compiled
 from nommer.data.classification import ClassificationBatch
 from nommer.data.transforms import mixing as mixing_of
 from nommer.models.classification import Classifier
+from nommer.models.familiarity import appearance, scores_and_features
 from nommer.settings.inference import Inference
 from nommer.settings.optim import Optim
 from nommer.settings.train import TrainSettings
@@ -97,13 +98,16 @@ class ClassificationModule(TaskModule):
 
     def validation_step(self, batch: ClassificationBatch, batch_idx: int) -> None:
         """Collect scores."""
-        logits = self.model(batch.images)
+        if self.is_judging:
+            logits, features = scores_and_features(self.model.network, batch.images)
+            seen = appearance(batch.images, features)
+            found = evidence_of(logits, seen)
+            self.evidence.update(zip(batch.indices.tolist(), found, strict=True))
+        else:
+            logits = self.model(batch.images)
         self.metrics.update(logits, batch.labels)
         probabilities = self.model.probabilities(logits).cpu()
         self.answers.update(zip(batch.indices.tolist(), probabilities, strict=True))
-        if self.is_judging:
-            found = evidence_of(logits, batch.images)
-            self.evidence.update(zip(batch.indices.tolist(), found, strict=True))
 
     def on_validation_epoch_end(self) -> None:
         """Finish the evaluation and log its numbers."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from nommer.models.classification import Classifier
-from nommer.models.exported_networks import OUTPUT
+from nommer.models.exported_networks import FEATURES, OUTPUT
 from nommer.models.whole_kinds import NONE_OF_THESE, WholeClasses
 from nommer.predictions import Classification
 from nommer.tasks.classification.familiar_graph import unfamiliar
@@ -42,6 +42,8 @@ class WholeClassification(WholeExport):
         refuses = familiarity is not None
         side = model.preprocessing.image_size
         taken = f", float[batch, 3, {side}, {side}] f_seen_pixels" if refuses else ""
+        features = familiarity is not None and familiarity.uses_features
+        taken += f", float[batch, width] f_{FEATURES}" if features else ""
         given = f", bool[batch] {NONE_OF_THESE}" if refuses else ""
         finish = f"""
 finish (float[batch, {classes}] f_{OUTPUT}, int64[2] f_image, int64[2] f_seen{taken})
@@ -57,7 +59,11 @@ finish (float[batch, {classes}] f_{OUTPUT}, int64[2] f_image, int64[2] f_seen{ta
 """
         outputs = (*WholeClasses.outputs, *([NONE_OF_THESE] if refuses else []))
         return WholeParts(
-            prepare(model, pixels=refuses), finish, (OUTPUT,), outputs, prepared=refuses
+            prepare(model, pixels=refuses),
+            finish,
+            (OUTPUT, FEATURES) if features else (OUTPUT,),
+            outputs,
+            prepared=refuses,
         )
 
     def describe(self, model: Classifier) -> dict[str, Any]:
