@@ -206,8 +206,14 @@ class _Reader:
         return raw
 
     def _tell_crowds(self, raw: dict[Path, list[RawObject]]) -> None:
-        """List how many objects are left out as crowds; more than a few were hardly meant so."""
+        """List how many objects are left out as crowds; more than a few were hardly meant so.
+
+        And that all are classes of whole images.
+        """
         objects = [item for items in raw.values() for item in items]
+        if objects and all(item.box is None and not item.segmentation for item in objects):
+            what = "gives classes to whole images, none with a box or a mask"
+            self.tell(what, "no objects; write a table with columns path and label")
         crowds = sum(item.crowd for item in objects)
         if crowds:
             what = f"{crowds} of {len(objects)} objects are marked iscrowd"

@@ -116,4 +116,18 @@ def _load(source: Source, path: Path) -> dict[str, Any]:
             raise InputError(
                 f"{path}: expected lists of images, annotations and categories, as COCO has them"
             )
+    _check_kind(path, content.get("annotations", []))
     return content
+
+
+def _check_kind(path: Path, annotations: list[dict[str, Any]]) -> None:
+    """Refuse annotations that are panoptic segments.
+
+    Raises:
+        InputError: what they are, and what to do.
+    """
+    if any("segments_info" in entry for entry in annotations):
+        raise InputError(
+            f"{path}: holds panoptic segments (segments_info), which are not read: take the file "
+            "of instances, or convert it by panopticapi's panoptic2detection_coco_format.py"
+        )

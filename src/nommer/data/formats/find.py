@@ -21,6 +21,7 @@ from nommer.data.formats.results import refuse_results
 from nommer.data.formats.source import Source
 from nommer.data.formats.unread import find_unread
 from nommer.data.image_paths import (
+    direct_files,
     is_data_file,
     is_folder,
     is_image_name,
@@ -91,12 +92,26 @@ def _refuse_what_is_not_read(source: Source) -> None:
         raise InputError(f"{root}: the data lie one folder deeper; use {below[0]}")
     if (unread := find_unread(root)) is not None:
         raise InputError(f"{root}: {unread}; {LAYOUTS}")
+    for folder in below:
+        if folder_names.kind_of(folder.name) in folder_names.IMAGE_FOLDERS and _holds_classes(
+            folder
+        ):
+            raise InputError(
+                f"{root}: {folder.name} holds folders of images; if these are classes, use {folder}"
+            )
     names = [folder.name for folder in below]
     if names and all(folder_names.kind_of(name) in folder_names.ALL_FOLDERS for name in names):
         raise InputError(
             f"{root}: found the folders {', '.join(names)}, but not one of images beside one of "
             f"masks; {LAYOUTS}"
         )
+
+
+def _holds_classes(folder: Path) -> bool:
+    """Tell if two or more folders of images lie in a folder, and no image beside them."""
+    if any(is_image_name(path) for path in direct_files(folder)):
+        return False
+    return sum(any(map(is_image_name, direct_files(child))) for child in sub_folders(folder)) > 1
 
 
 def _one_or_several(source: Source) -> Task:

@@ -14,7 +14,8 @@ documentation:
 - `segmentationclasscontext`: Pascal-Context as MMSegmentation converts it;
 - `1st_manual`: DRIVE, whose folder `mask` is the field of view;
 - `pngimages`, `pedmasks`: Penn-Fudan, as torchvision's tutorial of detection takes it;
-- `leftimg8bit`, `gtfine`, `gtcoarse`: cityscapesScripts, README.
+- `leftimg8bit`, `gtfine`, `gtcoarse`: cityscapesScripts, README;
+- `data`, `labels`: FiftyOne, "Exporting FiftyOne Datasets".
 """
 
 import re
@@ -31,6 +32,7 @@ IMAGE_FOLDERS = (
     "img_dir",
     "pngimages",
     "leftimg8bit",
+    "data",
 )
 """Folders of images, those that are looked for first before others."""
 

@@ -52,9 +52,12 @@ class ImageFiles:
         """Files by the names that annotation files gave them."""
 
     def find(self, annotations: Path, split: Split, name: str) -> Path | None:
-        """Return the file of this name in the folder that fits the annotation file best."""
-        plain = name.replace("\\", "/")
-        for tail in dict.fromkeys((plain, plain.rpartition("/")[2])):
+        """Return the file of this name in the folder that fits the annotation file best.
+
+        Or that of the end of the name, the longest first.
+        """
+        parts = name.replace("\\", "/").split("/")
+        for tail in ("/".join(parts[start:]) for start in range(len(parts))):
             for folder in self._folders(annotations, split):
                 path = self.files.get(normalize("NFC", str(folder / tail)))
                 if path is not None:
@@ -87,7 +90,7 @@ class ImageFiles:
     def _folders(self, annotations: Path, split: Split) -> tuple[Path, ...]:
         """Return where images may lie, the places of one split before those of all."""
         own = [annotations.stem, annotations.stem.split("_")[-1], *SPLIT_FOLDERS[split]]
-        folders = [annotations.parent, annotations.parent / "images"]
+        folders = [annotations.parent, annotations.parent / "images", annotations.parent / "data"]
         for name in dict.fromkeys(own):
             folders += [self.root / name, self.root / "images" / name, self.root / name / "images"]
         return (*folders, *(self.root / name for name in ("images", "JPEGImages")), self.root)

@@ -40,10 +40,15 @@ class JsonFile:
         return self._parsed
 
 
+def _is_datumaro(content: bytes) -> bool:
+    """Tell if the annotations are those of items, and not of COCO's images."""
+    return b'"items"' in content and b'"images"' not in content
+
+
 def look_into(_: Source, path: Path) -> JsonFile:
     """Return what a file is, for `Source.once`."""
     content = read_bytes(path)
-    if sum(mark in content for mark in _COCO) > 1:
+    if sum(mark in content for mark in _COCO) > 1 and not _is_datumaro(content):
         return JsonFile("coco", content)
     if not all(mark in content for mark in _LABELME):
         return JsonFile("", b"")

@@ -5,6 +5,7 @@ import hashlib
 import io
 import os
 import random
+import re
 import shlex
 from abc import ABC, abstractmethod
 from collections import defaultdict
@@ -30,9 +31,14 @@ SPLIT_FOLDERS: dict[Split, tuple[str, ...]] = {
 """Names of the sub-folders that hold a split, in the order they are looked for."""
 
 
+_YEAR = re.compile(r"(19|20)\d\d$")
+"""Behind the name of a split, as in COCO's train2017."""
+
+
 def split_of(name: str) -> Split | None:
     """The split that a folder or list of this name holds, in whatever case."""
-    return next((split for split, names in SPLIT_FOLDERS.items() if name.lower() in names), None)
+    plain = _YEAR.sub("", name.lower())
+    return next((split for split, names in SPLIT_FOLDERS.items() if plain in names), None)
 
 
 _UNPACK = {

@@ -1,7 +1,7 @@
 """Objects in labelme's JSON: one file per image, beside it or in a folder of its own.
 
-Polygons, circles and rectangles are read; shapes of one label and one `group_id` are one object.
-Points and lines enclose nothing, and are dropped.
+Polygons, circles and rectangles, turned ones too, are read; shapes of one label
+and one `group_id` are one object. Points and lines enclose nothing, and are dropped.
 """
 
 import math
@@ -22,7 +22,7 @@ from nommer.data.formats.described import (
 from nommer.data.formats.folder_names import IMAGE_FOLDERS, kind_of
 from nommer.data.formats.image_files import UNKNOWN_SIZE
 from nommer.data.formats.json_files import look_into
-from nommer.data.formats.labelled import Issue, Split, problem, split_of
+from nommer.data.formats.labelled import Issue, Split, problem, shorten, split_of
 from nommer.data.formats.objects import Box, DetectionFolders, to_id, to_number
 from nommer.data.formats.source import Source
 from nommer.data.image_paths import direct_files, is_data_file, is_image_name, sub_folders
@@ -35,6 +35,8 @@ LAYOUTS = "  DATA/*.jpg and DATA/*.json, or DATA/train/*.json   (labelme; JSON b
 
 _JSON_FOLDERS = ("annotations", "annotation", "labels", "label", "json", "jsons", "ann")
 _LOOKED_AT = 5
+_TURNED = "rotation"
+"""X-AnyLabeling's turned rectangle, by its four corners."""
 _CORNERS = 32
 """Of the polygon that a circle becomes."""
 
@@ -108,7 +110,7 @@ def _read(source: Source, image: DescribedImage) -> DescribedImage:
         )
     width, height = to_id(content.get("imageWidth")), to_id(content.get("imageHeight"))
     size = (width, height) if width and height and min(width, height) > 0 else UNKNOWN_SIZE
-    objects, issues = [], []
+    objects, issues = [], _about_flags(image.file, content)
     for numbers, group in groups:
         item = _object(group, f"shape {', '.join(map(str, numbers))}")
         if isinstance(item, str):
@@ -116,6 +118,16 @@ def _read(source: Source, image: DescribedImage) -> DescribedImage:
         else:
             objects.append(item)
     return replace(image, size=size, objects=tuple(objects), issues=tuple(issues))
+
+
+def _about_flags(file: Path, content: dict[str, Any]) -> list[Issue]:
+    """Tell of flags of a whole image that has no shapes, as labelme classifies images."""
+    flags = content.get("flags")
+    chosen = [name for name in flags if flags[name] is True] if isinstance(flags, dict) else []
+    if not chosen or content["shapes"]:
+        return []
+    what = f"flags {shorten(chosen)} are of the whole image, and not read"
+    return [problem(file, what, "no objects; write a table with columns path and label")]
 
 
 def _load(source: Source, file: Path) -> Any:
@@ -146,7 +158,7 @@ def _object(group: list[dict[str, Any]], where: str) -> NamedObject | str:
             points = [(left, upper), (right, upper), (right, lower), (left, lower)]
         elif kind == "circle" and len(points) == 2:
             points = _circle(*points)
-        elif kind not in ("polygon", "rectangle"):
+        elif kind not in ("polygon", "rectangle", _TURNED):
             return f"{quote(name)} is a {quote(kind)}, which encloses nothing"
         polygons.append([value for point in points for value in point])
     corners = [

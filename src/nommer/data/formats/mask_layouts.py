@@ -35,6 +35,9 @@ LAYOUTS = """accepted layouts for semantic segmentation:
 a mask is named like its image, or with _mask, _label, _labels, _L or _seg behind;
 classes.yaml names the classes"""
 
+_BESIDE = ("_img", "_sat")
+"""Endings of images that lie beside their masks, as Cellpose and DeepGlobe have them."""
+
 _LIST_FOLDERS = ("", "splits", "ImageSets/Segmentation")
 
 
@@ -59,7 +62,8 @@ def _beside_each_other(root: Path, images: Path, masks: Path) -> Layout:
     of_images, of_masks = _by_split(images), _by_split(masks)
     others = _other_masks(root, masks)
     if not of_images:
-        return replace(_flat(root, images, masks), issues=tuple(others))
+        instances = kind_of(masks.name) == "pedmasks"
+        return replace(_flat(root, images, masks), issues=tuple(others), instances=instances)
     parts = {
         split: Part(folder, of_masks[split])
         for split, folder in of_images.items()
@@ -177,7 +181,7 @@ def _side_by_side(root: Path) -> Layout | None:
     folders = folders or ({"train": root} if paired_in(root) else {})
     if not folders:
         return None
-    naming = Naming(("_img",))
+    naming = Naming(_BESIDE)
     parts = {split: Part(folder, folder, naming=naming) for split, folder in folders.items()}
     endings = [paired_in(folder) for folder in folders.values()]
     return Layout(parts, instances=all(ending in ("_masks", "_cp_masks") for ending in endings))
@@ -188,7 +192,9 @@ def paired_in(folder: Path) -> str:
     stems = {path.stem for path in direct_files(folder) if is_image_name(path)}
     for ending in MASK_ENDINGS:
         bases = {stem.removesuffix(ending) for stem in stems if stem.endswith(ending)}
-        own = {base for base in bases if base in stems or f"{base}_img" in stems}
+        own = {
+            base for base in bases if base in stems or {f"{base}{end}" for end in _BESIDE} & stems
+        }
         if own and 3 * len(own) >= len(stems):
             return ending
     return ""

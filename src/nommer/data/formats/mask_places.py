@@ -53,6 +53,6 @@ class Layout:
     is_ade20k: bool = False
     is_cityscapes: bool = False
     instances: bool = False
-    """By the names of its masks, as Cellpose has them."""
+    """By the names of its masks, as Cellpose and Penn-Fudan have them."""
     issues: tuple[Issue, ...] = ()
     """Files that lie there and are not used."""

@@ -11,9 +11,6 @@ from collections.abc import Sequence
 from itertools import combinations, product
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
 from nommer.data.formats.folder_names import (
     ALL_FOLDERS,
     MASK_FOLDERS,
@@ -23,6 +20,7 @@ from nommer.data.formats.folder_names import (
 )
 from nommer.data.formats.labelled import Issue, problem, split_of
 from nommer.data.formats.mask_layouts import paired_in
+from nommer.data.formats.mask_looks import looks_like_mask
 from nommer.data.formats.mask_places import MASK_ENDINGS
 from nommer.data.formats.unread import find_unread, looks_like_yolo
 from nommer.data.image_paths import UNREAD_EXTENSIONS, is_image_name, sub_folders, visible_files
@@ -39,16 +37,6 @@ _SHARED = 0.8
 """Share of names in common from which two folders are compared."""
 _TELLING_NAMES = 10
 """Names in common that are no mere numbering, from which on they cannot be chance."""
-_FEW_VALUES = 32
-_SIDE = 512
-"""Pixels of a side of a JPEG that is looked at."""
-_MOST, _FLAT = 0.9, 0.75
-"""Shares of a JPEG's pixels that the few values have, and that are like their neighbours."""
-_PACKED = np.array([1 << 16, 1 << 8, 1])
-"""Makes one number of a colour."""
-_STEP = 6
-"""Levels that neighbours in an area of one value differ at most, in a JPEG."""
-_GREY_MODES = ("1", "L", "P", "I;16", "I")
 
 _SIDECARS = (".txt", ".xmp", ".thm", ".aae", ".md", ".html", *UNREAD_EXTENSIONS)
 """Files beside images that hold words, or the photograph in another form, but no places."""
@@ -79,6 +67,7 @@ def check_class_folders(root: Path, folder: Path, found: Folders) -> None:
     for name, files in found.items():
         _check_labels_beside(folder / name, files)
         _check_inside(folder / name)
+        _check_kinds_inside(folder / name, files)
     if len(found) <= _MOST_FOLDERS:
         _check_pairs(folder, found)
 
@@ -129,6 +118,17 @@ def _check_inside(folder: Path) -> None:
         )
 
 
+def _check_kinds_inside(folder: Path, files: Sequence[Path]) -> None:
+    """Refuse a class folder that holds a folder of images and one of their masks."""
+    below: Folders = defaultdict(list)
+    for file in files:
+        if file.parent != folder:
+            below[file.relative_to(folder).parts[0]].append(file)
+    if 1 < len(below) <= _MOST_FOLDERS:
+        _check_usual_names(folder, list(below))
+        _check_masks(folder, below)
+
+
 def _check_labels_beside(folder: Path, images: Sequence[Path]) -> None:
     """Refuse images beside which files of the same names hold boxes."""
     for image in images[:_LOOKED_AT]:
@@ -151,10 +151,10 @@ def _holds_labels(file: Path) -> bool:
     return '"shapes"' in text or '"bbox"' in text or '"objects"' in text or '"annotations"' in text
 
 
-def _check_pairs(folder: Path, found: Folders) -> None:
-    """Refuse folders whose files belong to each other, as images and their masks do."""
+def _check_masks(folder: Path, found: Folders) -> None:
+    """Refuse a folder of what looks like masks beside one of what does not."""
     looks = {
-        name: [_looks_like_mask(path) for path in files[:_LOOKED_AT]]
+        name: [looks_like_mask(path) for path in files[:_LOOKED_AT]]
         for name, files in found.items()
     }
     masks = [name for name, flags in looks.items() if flags and all(flags)]
@@ -169,6 +169,11 @@ def _check_pairs(folder: Path, found: Folders) -> None:
             f"as masks are, and {other} does not; call the folders images and masks if they are, "
             f"with masks named like their images; {_ADVICE}"
         )
+
+
+def _check_pairs(folder: Path, found: Folders) -> None:
+    """Refuse folders whose files belong to each other, as images and their masks do."""
+    _check_masks(folder, found)
     for first, second in combinations(sorted(found), 2):
         shared = _shared(found[first], found[second])
         if len(shared) >= 2 and (
@@ -227,40 +232,6 @@ def _size(path: Path) -> tuple[int, int] | None:
             return image.size
     except ImageError:
         return None
-
-
-def _looks_like_mask(path: Path) -> str:
-    """Tell if an image holds but a few values, with more than one.
-
-    "grey" where it is grey or has a palette, "colour" where not, "JPEG" where these are blurred; ""
-    where it holds more.
-    """
-    try:
-        with image_errors(path), open_image(path) as image:
-            if image.format in ("JPEG", "MPO"):
-                return "JPEG" if _is_flat(image) else ""
-            grey = image.mode in _GREY_MODES
-            pixels = np.asarray(image if grey else image.convert("RGB"))
-    except ImageError:
-        return ""
-    kinds = np.unique(pixels if pixels.ndim == 2 else pixels @ _PACKED)
-    if not 1 < len(kinds) <= _FEW_VALUES:
-        return ""
-    return "grey" if grey else "colour"
-
-
-def _is_flat(image: Image.Image) -> bool:
-    """Tell if a JPEG is of flat areas in a few colours that are far from each other."""
-    image.draft("RGB", (_SIDE, _SIDE))
-    pixels = np.asarray(image.convert("RGB"), np.int32)[:_SIDE, :_SIDE]
-    flat = (np.abs(np.diff(pixels, axis=1)).max(axis=2) <= _STEP).mean()
-    bins, counts = np.unique((pixels + 16) // 32 @ _PACKED, return_counts=True)
-    order = np.argsort(counts)[::-1]
-    if len(bins) < 2 or flat < _FLAT:
-        return False
-    few = counts[order[: _FEW_VALUES // 4]].sum() >= _MOST * counts.sum()
-    first, second = (bins[order[place]] // _PACKED % 256 for place in (0, 1))
-    return bool(few and np.abs(first - second).max() > 1)
 
 
 def image_files(folder: Path) -> list[Path]:

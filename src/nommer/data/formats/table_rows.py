@@ -8,6 +8,7 @@ space.
 """
 
 import csv
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
@@ -37,6 +38,9 @@ PATH_NAMES = (
 LABEL_NAMES = ("label", "class", "class_name", "classname", "category", "target")
 SPLIT_NAMES = ("split", "subset", "set", "partition")
 
+_RUNS = ("encodedpixels", "rle", "rle_mask", "encoding", "segmentation", "annotation")
+_RUN = re.compile(r"\d+ \d+( \d+ \d+)*")
+"""Columns and cells of run lengths."""
 
 Row = tuple[str, str, str, str | None, tuple[str, ...] | None]
 """The place of the row, path, label, split where the table tells one, and all labels where there
@@ -94,6 +98,7 @@ def read_table(source: Source, file: Path) -> Table:
     if not rows:
         return Table([], {}, None, frozenset())
     first = rows[0][1]
+    _check_run_lengths(file, first, rows[1:])
     header = first if _is_header(first) else None
     columns, listed = _columns(file, first), rows[1:] if header else rows
     tagging = find_tagging(file, header, listed, columns)
@@ -108,6 +113,16 @@ def read_table(source: Source, file: Path) -> Table:
         and header[columns["label"]].lower() in PLURAL_NAMES
     )
     return Table(listed, columns, tagging, frozenset(["label"] if plural else []))
+
+
+def _check_run_lengths(file: Path, header: Sequence[str], rows: Sequence[TableRow]) -> None:
+    """Refuse a table of masks as Kaggle has them."""
+    for column, name in enumerate(header):
+        if name.lower() in _RUNS and any(_RUN.fullmatch(cells[column]) for _, cells in rows):
+            raise InputError(
+                f"{file}: its column {name} holds run lengths of masks, as Kaggle has them, which "
+                "are not read: write masks as PNG, or convert to COCO"
+            )
 
 
 def _cell_rows(file: Path, text: str) -> Iterator[TableRow]:

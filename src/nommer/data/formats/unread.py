@@ -17,54 +17,63 @@ _MOST_FILES = 60
 _DEPTH, _BREADTH = 3, 20
 """Levels below the data, and folders of a level's folder, that are looked into."""
 
+_TO_COCO = "convert it to COCO"
 _COCO = "export COCO from it"
 _VIA = "export it as COCO there (Annotation, Export)"
-_STUDIO = "export COCO or YOLO there"
+_STUDIO = "export COCO or YOLO there; of choices write a table with columns path and label"
+_CVAT = "export COCO or YOLO there"
+_FIFTYONE = "export a COCODetectionDataset or an ImageClassificationDirectoryTree there"
+_TAGS = "export COCO there; of tags write a table with columns path and label"
 
 _CONTENTS: tuple[tuple[str, tuple[str, ...], tuple[str, ...], str], ...] = (
     ("VIA", (".json",), ('"_via_',), _VIA),
     ("VIA", (".json",), ('"shape_attributes"',), _VIA),
     ("VIA", (".csv",), ("region_shape_attributes",), _VIA),
+    ("VIA", (".csv",), ("spatial_coordinates",), _VIA),
     ("CreateML", (".json",), ('"coordinates"', '"annotations"', '"image'), _COCO),
     ("Label Studio", (".json",), ('"result"', '"from_name"'), _STUDIO),
     ("Label Studio", (".json", ".csv", ".tsv"), ("original_width", "labels"), _STUDIO),
     ("Label Studio", (".csv", ".tsv"), ("rectanglelabels",), _STUDIO),
+    ("Label Studio", (".json",), ('"annotation_id"', '"annotator"'), _STUDIO),
+    ("Label Studio", (".csv", ".tsv"), ("annotation_id", "lead_time"), _STUDIO),
+    ("FiftyOne", (".json",), ('"_cls"',), _FIFTYONE),
+    ("FiftyOne", (".json",), ('"classes"', '"labels"'), _FIFTYONE),
     ("Supervisely", (".json",), ('"classTitle"',), "export COCO there"),
     ("Supervisely", (".json",), ('"projectType"', '"classes"'), "export COCO there"),
     ("Datumaro", (".json",), ('"items"', '"categories"', '"attr'), "convert it to COCO with datum"),
     ("BDD100K", (".json",), ('"box2d"',), "convert it to COCO with bdd100k.label.to_coco"),
     ("VoTT", (".json",), ('"regions"', '"asset"'), "export Pascal VOC there"),
     ("V7 Darwin", (".json",), ('"bounding_box"', '"item"'), "export COCO there"),
+    ("V7 Darwin", (".json",), ('"annotations"', '"slots"'), _TAGS),
     ("V7 Darwin", (".json",), ('"dataset"', '"bounding_box"'), "export COCO there"),
-    ("Scale", (".json",), ('"task_id"', '"response"'), "convert it to COCO"),
-    ("Labelbox", (".json", ".ndjson"), ('"Labeled Data"',), "convert it to COCO"),
-    ("Labelbox", (".json", ".ndjson"), ('"data_row"',), "convert it to COCO"),
+    ("Scale", (".json",), ('"task_id"', '"response"'), _TO_COCO),
+    ("Labelbox", (".json", ".ndjson"), ('"Labeled Data"',), _TO_COCO),
+    ("Labelbox", (".json", ".ndjson"), ('"data_row"',), _TO_COCO),
     ("SuperAnnotate", (".json",), ('"instances"', '"className"'), "export COCO there"),
     ("Encord", (".json",), ('"data_units"',), "export COCO there"),
     ("Hasty", (".json",), ('"label_classes"',), "export COCO there"),
     ("Dataloop", (".json",), ('"annotations"', '"coordinates"', '"label"'), "export COCO there"),
-    ("SageMaker Ground Truth", (".manifest", ".jsonl"), ('"source-ref"',), "convert it to COCO"),
+    ("SageMaker Ground Truth", (".manifest", ".jsonl"), ('"source-ref"',), _TO_COCO),
     ("AutoML", (".csv", ".jsonl"), ("gs://",), "convert it to TensorFlow CSV"),
-    ("CrowdHuman", (".odgt",), ('"gtboxes"',), "convert it to COCO"),
+    ("Azure ML", (".jsonl",), ('"image_url"', '"label"'), "export COCO there"),
+    ("vision chat", (".jsonl",), ('"messages"', '"image_url"'), "export COCO from Roboflow"),
+    ("Global Wheat", (".csv",), ("BoxesString",), _TO_COCO),
+    ("CrowdHuman", (".odgt",), ('"gtboxes"',), _TO_COCO),
     ("PaliGemma", (".jsonl",), ('"suffix"', "<loc"), "export COCO from Roboflow"),
-    (
-        "CVAT",
-        (".xml",),
-        ("<annotations>", "<image "),
-        "export COCO or YOLO there, not CVAT for images",
-    ),
+    ("CVAT", (".xml",), ("<annotations>", "<image "), f"{_CVAT}, not CVAT for images"),
+    ("CVAT", (".xml",), ("<annotations>", "<track "), f"{_CVAT}, not CVAT for video"),
     ("ASAP", (".xml",), ("<ASAP_Annotations",), "write masks as PNG"),
     ("Aperio ImageScope", (".xml",), ("<Annotation ", "<Region"), "write masks as PNG"),
     ("QuPath", (".geojson",), ('"geometry"',), "export masks or GeoJSON as COCO"),
     ("napari", (".csv",), ("shape-type", "vertex-index"), "save labels as masks there"),
-    ("Open Images", (".csv",), ("ImageID", "XMin"), "convert it to COCO"),
+    ("Open Images", (".csv",), ("ImageID", "XMin"), _TO_COCO),
     ("Kaggle run lengths", (".csv",), ("EncodedPixels",), "write masks as PNG, or convert to COCO"),
 )
 """Tool, endings, what stands in the file, and what to do."""
 
 _ENDINGS = {
     "_seg.npy": ("Cellpose", "save masks as PNG or TIFF there: NAME_masks.tif"),
-    "_bbx_gt.txt": ("WIDER FACE", "convert it to COCO"),
+    "_bbx_gt.txt": ("WIDER FACE", _TO_COCO),
     ".tfrecord": ("TensorFlow", "convert the records to COCO, or export TensorFlow CSV"),
     ".record": ("TensorFlow", "convert the records to COCO, or export TensorFlow CSV"),
     ".roi": ("ImageJ", "write masks as PNG"),
@@ -74,7 +83,7 @@ _ENDINGS = {
     ".parquet": ("Parquet", "save the data with the package datasets: save_to_disk"),
 }
 
-_MOT = ("MOT Challenge", "convert it to COCO")
+_MOT = ("MOT Challenge", _TO_COCO)
 
 _FOLDERS = {
     frozenset({"label_2", "image_2"}): ("KITTI", "convert it to COCO or VOC"),
@@ -88,7 +97,9 @@ _YOLO = re.compile(r"\s*\d+(\s+[01]?\.\d+){4,}\s*$")
 
 _NUMBER = r"-?\d+(\.\d+)?"
 _LINES = (
-    ("DOTA", (".txt",), rf"({_NUMBER}\s+){{8}}\S+\s+\d\s*", "convert it to COCO"),
+    ("OIDv4 ToolKit", (".txt",), rf"[A-Za-z][A-Za-z _-]*(\s+{_NUMBER}){{4}}\s*", _TO_COCO),
+    ("YOLO as Keras has it", (".txt",), r"\S+(\s+(\d+,){4}\d+)+\s*", _COCO),
+    ("DOTA", (".txt",), rf"({_NUMBER}\s+){{8}}\S+\s+\d\s*", _TO_COCO),
     ("KITTI", (".txt",), rf"[A-Za-z_]+(\s+{_NUMBER}){{14,15}}\s*", "convert it to COCO or VOC"),
     (
         "MOT Challenge or VisDrone",
@@ -149,7 +160,7 @@ def _unread_file(path: Path) -> str | None:
 def _all_lines(line: str, text: str) -> bool:
     lines = [found for found in text.splitlines()[:20] if found.strip()]
     lines = [found for found in lines if not _UNTOLD.match(found)]
-    return len(lines) > 1 and all(re.fullmatch(line, found) for found in lines)
+    return bool(lines) and all(re.fullmatch(line, found) for found in lines)
 
 
 def looks_like_yolo(text: str) -> bool:

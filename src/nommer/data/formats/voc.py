@@ -80,6 +80,9 @@ def _place_in(source: Source, folder: Path) -> Place | None:
             source, visible_files(by_name[name]), named_so=name != "labels"
         ):
             return Place(images, by_name[name])  # type: ignore[arg-type]  # there are images
+    for child in sub_folders(folder) if images else ():
+        if _holds_xml(source, direct_files(child), named_so=False):
+            return Place(images, child)  # type: ignore[arg-type]  # makesense.ai's labels_NAME
     files = direct_files(folder)
     return (
         Place(folder, folder) if _holds_xml(source, _described_by(files), named_so=False) else None

@@ -85,9 +85,10 @@ class Places:
         bare = value
         while bare.startswith("../"):
             bare = bare[3:]
-        deeper = Path(value).parts[1:]  # CVAT's paths begin with data/, for Darknet's sake
+        deeper = Path(value).parts[1:]  # CVAT's paths begin with data/, as Darknet's do
         tries = [self.root / base / value, self.root / value, self.root / bare]
-        tries += [self.root.joinpath(*deeper)] if deeper and self.file.suffix == ".data" else []
+        written_so = self.file.suffix == ".data" or value.startswith("data/")
+        tries += [self.root.joinpath(*deeper)] if deeper and written_so else []
         plain = [Path(os.path.abspath(path)) for path in tries]  # noqa: PTH100 - links stay what they are
         home = Path(os.path.abspath(self.root))  # noqa: PTH100
         inside = [self.root / path.relative_to(home) for path in plain if path.is_relative_to(home)]
