@@ -16,7 +16,9 @@ COLOURS = (None, (70, 95, 150), (150, 80, 70))
 SIDE = 64
 
 
-def drawn(generator: np.random.Generator, most: int = 4) -> tuple[np.ndarray, np.ndarray, list[dict]]:
+def drawn(
+    generator: np.random.Generator, most: int = 4
+) -> tuple[np.ndarray, np.ndarray, list[dict]]:
     """Return an image (64, 64, 3), its classes (64, 64) and its objects as COCO writes them."""
     rows, columns = np.mgrid[:SIDE, :SIDE]
     mask, objects = np.zeros((SIDE, SIDE), np.uint8), []

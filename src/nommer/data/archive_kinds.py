@@ -28,8 +28,8 @@ class Archive(ABC):
     """The visible files of an archive: their names, sorted, and their content."""
 
     def __init__(self, path: Path, names: list[str]) -> None:
-        self.names = sorted(name for name in names if not _is_hidden(name))
-        self.hidden = [name for name in names if _is_hidden(name)]
+        self.names = sorted(name for name in names if not is_hidden(name))
+        self.hidden = [name for name in names if is_hidden(name)]
         twice = next((name for name, following in pairwise(self.names) if name == following), None)
         if twice is not None:
             raise InputError(f"{path}: holds {twice!r} more than once; keep one, and pack it again")
@@ -164,7 +164,8 @@ def check_size(size: int) -> None:
         raise OSError(f"too large: {size:,} bytes, over the limit of {LARGEST_MEMBER:,}")
 
 
-def _is_hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
+    """Return True for a name that is, or lies in a folder that is, of no use to anybody."""
     return name.startswith((".", "__MACOSX/")) or "/." in name
 
 

@@ -7,7 +7,8 @@
 | PIL image | as the decoder takes it: EXIF turns it, transparency gets the background |
 | NumPy array | (H, W, 3) uint8 in the order RGB, or BGR with `channels="bgr"` |
 | torch tensor | (3, H, W) uint8, or floating point from 0 to 1; same order, any device |
-| address | `https://...`, with `allow_urls=True` alone, up to 64 MiB |
+| address | `https://...` of an image, with `allow_urls=True` alone, up to 64 MiB; an archive, or
+what lies on `hf://`, `s3://` or `gs://`, is brought and stands for its images |
 
 Many images are a list, any other iterable, or an array or tensor of four dimensions; what iterators
 give is taken when its turn comes. Anything else is an `InputError`.
@@ -24,11 +25,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from nommer.data.archives import is_archive_name
 from nommer.data.image_paths import find_images, is_folder
 from nommer.data.images import ImageError, decode, image_errors, to_rgb
+from nommer.data.remote import local
 from nommer.data.web import WebImage, is_url
 from nommer.errors import InputError
 from nommer.files import LARGEST_READ
+from nommer.settings.addresses import address_of, is_address, without_query
 from nommer.settings.choices import Channels
 from nommer.settings.pixel_range import Reading
 
@@ -107,14 +111,25 @@ def _each(images: Iterable[Any], channels: Channels, *, allow_urls: bool) -> Ite
                 f"{position}"
             )
         name = source_name(source) if isinstance(source, str | os.PathLike) else ""
-        if is_url(name) and not allow_urls:
+        if is_web_image(name) and not allow_urls:
             raise InputError(f"{name}: is an address; allow_urls=True (--allow-urls) fetches it")
-        if is_url(name):
+        if is_web_image(name):
             yield WebImage(name)
-        elif name and is_folder(Path(name)):
-            yield from find_images([name])
+        elif is_address(name) or (name and is_folder(Path(name))):
+            yield from find_images([here(name)])
         else:
             yield _in_rgb(source) if channels == "bgr" else source
+
+
+def is_web_image(name: str) -> bool:
+    """Return True for the address of one image, which is no archive that is brought."""
+    archive = is_address(name) and is_archive_name(Path(without_query(address_of(name))))
+    return is_url(name) and not archive
+
+
+def here(name: str) -> str:
+    """Return a name of files; of an address that of the copy on this machine."""
+    return str(local(Path(name))) if is_address(name) else name
 
 
 def _in_rgb(source: Any) -> Any:

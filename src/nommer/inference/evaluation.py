@@ -10,6 +10,7 @@ import lightning as L
 from nommer.data.formats.labelled import Split, read_split
 from nommer.data.formats.source import Source
 from nommer.data.module import Loading
+from nommer.data.remote import where
 from nommer.distributed.devices import one_device
 from nommer.distributed.trainer import quiet_lightning
 from nommer.errors import InputError
@@ -20,6 +21,7 @@ from nommer.models.storage import Model, load
 from nommer.progress import notice
 from nommer.runs.folder import RunFolder, run_of
 from nommer.runs.results import check_outside
+from nommer.settings.addresses import written
 from nommer.settings.choices import Precision, SplitChoice
 from nommer.settings.evaluate import EvaluateSettings
 from nommer.settings.labels import LabelOptions
@@ -76,13 +78,13 @@ class Opened:
     @property
     def facts(self) -> dict[str, str]:
         """The data and their split, for the results."""
-        return {"data": str(self.root), "split": self.split}
+        return {"data": written(self.root), "split": self.split}
 
     def notice(self) -> None:
         """Say what is used."""
         absent = self.task.data.absent_hint(self.data)
         notice(
-            f"{len(self.data.samples())} images of {self.root} "
+            f"{len(self.data.samples())} images of {written(self.root)} "
             f"({self.split}){issues_hint(self.data)}{absent}"
         )
 
@@ -179,7 +181,7 @@ def is_data_of_run(data: Data, run: RunFolder) -> bool:
     if not run.split.is_file():
         return False
     trained = run.settings()
-    if trained is not None and trained.data.resolve() == data.root.resolve():
+    if trained is not None and where(trained.data).resolve() == data.root.resolve():
         return True
     listed = {path for paths in read_split(data.root, run.split).values() for path in paths}
     return listed == {sample.path for sample in data.samples()}
@@ -193,7 +195,7 @@ def without_known_issues(data: Data, run: RunFolder) -> Data:
     if not is_data_of_run(data, run):
         return data
     trained = run.settings()
-    trained_on = replace(data, root=trained.data if trained else data.root)
+    trained_on = replace(data, root=where(trained.data) if trained else data.root)
     left_out = [issue for issue in run.read_issues() if issue.done.startswith("left out")]
     known = {trained_on.name_of(Path(issue.file)): issue for issue in left_out}
     names = {sample.path: data.name_of(sample.path) for sample in data.samples()}

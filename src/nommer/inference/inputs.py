@@ -10,8 +10,8 @@ from nommer.data.formats.classification import is_classification_alone
 from nommer.data.formats.labelled import read_split
 from nommer.data.formats.source import Source
 from nommer.data.image_paths import find_images, is_image_name
-from nommer.data.sources import ImageSource, read_once, sources_of
-from nommer.data.web import is_url
+from nommer.data.remote import local
+from nommer.data.sources import ImageSource, here, is_web_image, read_once, sources_of
 from nommer.distributed.devices import torch_device
 from nommer.errors import InputError
 from nommer.models.onnx_files import SUFFIX, WHOLE, open_described
@@ -29,7 +29,7 @@ from nommer.zoo import CARD, DESCRIPTION, default_entry, find_entry
 def images_to_compare(run: RunFolder, data: Path | None) -> list[Path]:
     """Return the images of the data asked for, or else those that the run wrote down."""
     if data is None and run.split.is_file():
-        listed = read_split(data_of_run(run), run.split)
+        listed = read_split(local(data_of_run(run)), run.split)
         return sorted(path for paths in listed.values() for path in paths)
     root = data or data_of_run(run)
     source = Source(root)
@@ -38,7 +38,7 @@ def images_to_compare(run: RunFolder, data: Path | None) -> list[Path]:
     except InputError:
         if is_classification_alone(source):  # an archive, or a table
             raise
-    return list(find_images([str(root)]))
+    return list(find_images([str(source.root)]))
 
 
 def data_of_run(run: RunFolder) -> Path:
@@ -143,7 +143,10 @@ def images_to_answer(
         return call.model, map(read_once, sources)
     model, named = or_of_zoo(call.model, [str(one) for one in alone])
     found: list[ImageSource] = []
-    for on_the_web, names in groupby(read_list(named), is_url):
+    for on_the_web, names in groupby(read_list(named), is_web_image):
         some = list(names)
-        found += sources_of(some, allow_urls=call.allow_urls) if on_the_web else find_images(some)
+        if on_the_web:
+            found += sources_of(some, allow_urls=call.allow_urls)
+        else:
+            found += find_images([here(name) for name in some])
     return model, found

@@ -27,6 +27,7 @@ from nommer.runs.results import (
     check_folder,
     is_ours,
 )
+from nommer.settings.addresses import written
 from nommer.settings.old_names import in_todays_names
 from nommer.settings.pretrain import PretrainSettings
 from nommer.settings.train import TrainSettings
@@ -269,4 +270,4 @@ def plain(value: Any) -> Any:
         return {name: plain(item) for name, item in value.items()}
     if isinstance(value, tuple | list):
         return [plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
+    return written(value) if isinstance(value, Path) else value

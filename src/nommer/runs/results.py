@@ -21,6 +21,7 @@ from nommer.errors import InputError
 from nommer.files import sync_folder, write_json
 from nommer.runs.lock import LOCK, check_unlocked, telling_what_cannot_be_made
 from nommer.runs.plain import check_plain, read_own
+from nommer.settings.addresses import is_address
 
 ENVIRONMENT = "environment.json"
 """Stands in every folder of results, and tells that this package made it."""
@@ -126,7 +127,7 @@ def check_outside(path: Path, out: Path) -> None:
     Raises:
         InputError: `path` lies in `out`.
     """
-    if path.resolve().is_relative_to(out.resolve()):
+    if not is_address(path) and path.resolve().is_relative_to(out.resolve()):
         raise InputError(
             f"{path}: lies in {out}, which --overwrite would delete; choose another --out"
         )

@@ -17,6 +17,7 @@ FormatName = Literal[
     "labelme",
     "boxes-table",
     "object-files",
+    "metadata",
 ]
 
 FORMATS: tuple[FormatName, ...] = get_args(FormatName)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from nommer.errors import InputError
+from nommer.settings.addresses import whole
 from nommer.settings.augmentation import Augmentation
 from nommer.settings.classification import ClassificationOptions
 from nommer.settings.detection import DetectionOptions
@@ -122,9 +123,9 @@ class PretrainSettings(TrainSettings):
 
     def with_whole_paths(self) -> "PretrainSettings":
         """Return a copy with absolute paths, so that they hold wherever the settings are read."""
-        whole: Any = super().with_whole_paths()
+        here: Any = super().with_whole_paths()
         return replace(
-            whole,
-            more_data=tuple(path.absolute() for path in self.more_data),
-            probe=self.probe and self.probe.absolute(),
+            here,
+            more_data=tuple(whole(path) for path in self.more_data),
+            probe=self.probe and whole(self.probe),
         )

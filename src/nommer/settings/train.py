@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from nommer.errors import InputError, check_minimum, refuse_options
+from nommer.settings.addresses import whole
 from nommer.settings.augmentation import Augmentation
 from nommer.settings.choices import CacheKind, LoggerName, OnBadSample, Precision, SyncNorms
 from nommer.settings.classification import ClassificationOptions
@@ -264,12 +265,9 @@ class TrainSettings(Settings):
         teacher, weights = self.teacher, self.distillation.weights
         if teacher is not None and Path(teacher).exists():
             teacher = str(Path(teacher).absolute())
-        return replace(
-            self,
-            teacher=teacher,
-            distillation=replace(self.distillation, weights=weights and weights.absolute()),
-            **{name: path.absolute() for name, path in paths.items() if path not in kept},
-        )
+        here: dict[str, Any] = {n: whole(path) for n, path in paths.items() if path not in kept}
+        distillation = replace(self.distillation, weights=weights and weights.absolute())
+        return replace(self, teacher=teacher, distillation=distillation, **here)
 
     def for_whole_images(self, task: str) -> "TrainSettings":
         """Return a copy with `pixels` filled in for a task that sees whole images.

@@ -13,6 +13,7 @@ from nommer.acceleration.training import literal
 from nommer.models.storage import Model, load, save_model
 from nommer.progress import notice
 from nommer.runs.checkpoint import open_checkpoint
+from nommer.settings.addresses import written
 from nommer.tasks.data import Data
 from nommer.tasks.deciding import find_decisions, save_decided
 from nommer.tasks.evaluation import Evaluation, evaluate
@@ -75,7 +76,7 @@ def conclude(prepared: Prepared, module: TaskModule) -> Best:
     metrics = {"epoch": epoch, **report.summary()}
     model.decisions = find_decisions(task, evaluation, model)
     save_model(run.model, model.eval(), metrics=metrics, version=version("nommer"))
-    facts = {"epoch": epoch, "data": str(settings.data), "split": "val"}
+    facts = {"epoch": epoch, "data": written(settings.data), "split": "val"}
     with torch.compiler.set_stance("force_eager"):  # also one whose blocks were compiled to train
         decided = save_decided(task, evaluation, model, held_back, run.path, facts=facts)
     if settings.fold is not None:

@@ -22,10 +22,12 @@ from nommer.progress import notice
 from nommer.runs.folder import RunFolder
 from nommer.runs.lock import check_unlocked, locked
 from nommer.runs.results import check_folder, check_outside, empty, prepare_folder, runs_in
+from nommer.settings.addresses import written
 from nommer.settings.own_parts import OwnParts
 from nommer.settings.train import TrainSettings
 from nommer.tasks.doubts import Doubt, can_doubt
 from nommer.tasks.registry import TASKS
+from nommer.training.data_places import with_data_here
 from nommer.training.doubts_page import write_doubts
 from nommer.training.fold import Fold, read_fold
 from nommer.training.preparation import Read, check_first, read_data
@@ -64,6 +66,7 @@ def train_folds(settings: TrainSettings, own: OwnParts) -> FoldsResult:
     """
     rank = find_launch(settings.device, settings.devices, settings.nodes)[0].rank
     check_first(settings)
+    settings = with_data_here(settings)
     check_folds_folder(settings)
     with ExitStack() as until:
         if rank == 0:
@@ -157,7 +160,7 @@ def conclude_folds(
     write_json(settings.out / "out_of_fold.json", {"classes": list(names), "images": rows})
     write_csv(settings.out / "out_of_fold.csv", [in_columns(row, names) for row in rows])
     write_csv(settings.out / "folds.csv", numbers)
-    told = {"task": task.name, "data": str(settings.data), "measure": result.measure}
+    told = {"task": task.name, "data": written(settings.data), "measure": result.measure}
     each = [{"fold": f.number, "epoch": f.epoch, **f.numbers} for f in folds]
     write_json(settings.out / "result.json", {**told, "numbers": numbers, "folds": each})
     if not can_doubt():

@@ -25,6 +25,7 @@ from nommer.runs.changes import changed_settings
 from nommer.runs.folder import RunFolder
 from nommer.runs.lock import locked
 from nommer.runs.results import check_outside, environment, prepare_folder, read_environment
+from nommer.settings.addresses import written
 from nommer.settings.own_parts import OwnParts
 from nommer.settings.train import TrainSettings
 from nommer.settings.train_defaults import default_image_size
@@ -111,7 +112,7 @@ class Prepared:
         size = self.task.model.describe_size(settings)
         return (
             f"{settings.model}: {self.task.data.describe(self.found.data)}{sizes} images of "
-            f"{settings.data}; {size}, {settings.epochs} epochs of "
+            f"{written(settings.data)}; {size}, {settings.epochs} epochs of "
             f"{steps} steps of {total} images{waiting}, {accelerator}, precision "
             f"{settings.precision}, run folder {settings.out}"
         )
@@ -250,19 +251,20 @@ def open_run(prepared: Prepared, *, until: ExitStack) -> None:
     """
     task, settings, found, run = prepared.task, prepared.settings, prepared.found, prepared.run
     until.enter_context(locked(run.path))
-    data, written = found.data, settings.with_whole_paths()
+    data, whole = found.data, settings.with_whole_paths()
     split, classes = split_as_csv(data, found.contents), task.data.describe_classes(data)
     if settings.resume:
-        run.check_resumable(written, split, classes)
+        run.check_resumable(whole, split, classes)
         started = run.settings()
-        if started is not None and started.data != written.data:
-            notice(f"the same files as in {started.data}, by their contents, are in {written.data}")
+        if started is not None and started.data != whole.data:
+            before, now = written(started.data), written(whole.data)
+            notice(f"the same files as in {before}, by their contents, are in {now}")
         run.sweep()
         notice_other_versions(run)
     prepare_folder(
         run.path, resume=settings.resume, overwrite=settings.overwrite, replaced=run.path
     )
-    run.write_config(written)
+    run.write_config(whole)
     record_own_parts(run, prepared.own, resume=settings.resume)
     run.write_issues(data.issues)
     run.write_split(split)

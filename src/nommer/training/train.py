@@ -6,6 +6,7 @@ from typing import cast
 
 from nommer.acceleration.compile import exact_float32, sound_attention
 from nommer.data.loader import dead_workers_told
+from nommer.data.remote import local
 from nommer.distributed.devices import parse_device
 from nommer.distributed.interruption import StopSignals, interruptible
 from nommer.distributed.launch import acting_as, find_launch
@@ -20,6 +21,7 @@ from nommer.settings.train import TrainSettings
 from nommer.tasks.module import TaskModule
 from nommer.training.callbacks import RunCallbacks
 from nommer.training.conclusion import TrainingResult, conclude, result_of
+from nommer.training.data_places import bring_first
 from nommer.training.full_disks import explaining_full_disks
 from nommer.training.own_parts import check_own_parts, own_datasets
 from nommer.training.preparation import (
@@ -64,7 +66,9 @@ def train_together(
     read: Read | None = None,
 ) -> TrainingResult:
     """Prepare in the first process, train in all, evaluate in the first."""
+    settings = rendezvous.by_the_first(lambda: bring_first(settings))
     task, found = rendezvous.by_the_first(lambda: find_first(settings, own, read))
+    local(settings.data)  # on every machine of several
     check_own_parts(own, task, rendezvous.launch)
     prepared = Prepared(task, fill_in(task, settings, found), found, own)
     module = prepared.training_module(prepared.build_model())

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from nommer.data.archives import is_archive_name, pass_over_wrappers
-from nommer.data.formats import folders, hugging_face, imagenet, shards, tables
+from nommer.data.formats import folders, hugging_face, imagenet, metadata, shards, tables
 from nommer.data.formats.folder_names import ALL_FOLDERS
 from nommer.data.formats.folders import ClassFolders
 from nommer.data.formats.labelled import split_of
@@ -72,7 +72,9 @@ def read_classification(
         )
     reader = source.once(find_reader) if options.format == "auto" else None
     if reader is None and not source.once(tables.find_tables):
-        return folders.read_class_folders(root, class_names, options)
+        found = folders.read_class_folders(root, class_names, options)
+        told = [metadata.not_read(file) for _, file in source.once(metadata.find_metadata)]
+        return replace(found, issues=(*found.issues, *told))
     return tables.read_tables(source, class_names) if reader is None else reader(root, class_names)
 
 

@@ -17,6 +17,7 @@ from nommer.data.formats import (
     coco_files,
     instance_maps,
     labelme,
+    metadata,
     object_files,
     voc,
     yolo,
@@ -33,10 +34,9 @@ from nommer.settings.labels import FormatName
 LAYOUTS = "\n".join(
     (
         "accepted layouts for object detection and instance segmentation:",
-        *(
-            part.LAYOUTS
-            for part in (coco_files, yolo, voc, labelme, box_tables, object_files, instance_maps)
-        ),
+        *(part.LAYOUTS for part in (coco_files, yolo, voc, labelme, box_tables, metadata)),
+        object_files.LAYOUTS,
+        instance_maps.LAYOUTS,
     )
 )
 
@@ -49,6 +49,7 @@ _READERS: dict[FormatName, Reader] = {
     "labelme": labelme.read_labelme,
     "boxes-table": box_tables.read_box_table,
     "object-files": object_files.read_object_files,
+    "metadata": metadata.read_objects,
     "instance-maps": instance_maps.read_instance_maps,
 }
 

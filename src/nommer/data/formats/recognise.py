@@ -15,6 +15,7 @@ from nommer.data.formats import (
     instance_maps,
     labelme,
     mask_layouts,
+    metadata,
     object_files,
     voc,
     yolo_description,
@@ -47,6 +48,7 @@ FORMATS: dict[FormatName, Format] = {
     "labelme": Format("detection", labelme.find_places, "labelme's JSON"),
     "boxes-table": Format("detection", box_tables.find_tables, "a table of boxes"),
     "object-files": Format("detection", object_files.find_folders, "a mask file per object"),
+    "metadata": Format("detection", metadata.find_objects, "metadata with objects"),
 }
 """By name, those that are looked for first before others."""
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from nommer.data.archives import pass_over_wrappers, read_bytes
+from nommer.data.remote import local
 from nommer.settings.labels import LabelOptions
 
 P = ParamSpec("P")
@@ -15,6 +16,8 @@ R = TypeVar("R")
 @dataclass(frozen=True, eq=False)
 class Source:
     """A folder, an archive or a table of data, and what is said of it.
+
+    Of an address it is the copy on this machine, which is brought if need be.
 
     A verb makes one. To tell the task and the format, files are looked into; what they hold stays
     here, and goes on to the reader of the format.
@@ -26,6 +29,9 @@ class Source:
     labels: LabelOptions = LabelOptions()
     """Labels where data leave them open, such as their format."""
     _found: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "root", local(self.root))
 
     @classmethod
     def of(cls, place: "Source | Path") -> "Source":

@@ -8,12 +8,15 @@ space.
 """
 
 import csv
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
+from nommer.data.formats import metadata
 from nommer.data.formats.labelled import shorten
 from nommer.data.formats.listed import decode_text
 from nommer.data.formats.multi_label import PLURAL_NAMES, TableRow, Tagging, find_tagging
@@ -22,6 +25,12 @@ from nommer.errors import InputError
 
 TABLES = (".csv", ".tsv")
 """Endings of tables, in lower case."""
+
+
+def is_table(file: Path) -> bool:
+    """Return True for a table, by its name; of rows of JSON only those that are metadata."""
+    return file.suffix.lower() in TABLES or file.name in metadata.NAMES
+
 
 PATH_NAMES = (
     "path",
@@ -37,6 +46,8 @@ PATH_NAMES = (
 )
 LABEL_NAMES = ("label", "class", "class_name", "classname", "category", "target")
 SPLIT_NAMES = ("split", "subset", "set", "partition")
+READ_NAMES = (*PATH_NAMES, *LABEL_NAMES, *PLURAL_NAMES, *SPLIT_NAMES)
+"""All names of columns that are known."""
 
 _RUNS = ("encodedpixels", "rle", "rle_mask", "encoding", "segmentation", "annotation")
 _RUN = re.compile(r"\d+ \d+( \d+ \d+)*")
@@ -94,7 +105,10 @@ def read_table(source: Source, file: Path) -> Table:
     Raises:
         InputError: it is not understood.
     """
-    rows = list(_cell_rows(file, decode_text(file, source.content(file))))
+    if file.suffix.lower() in TABLES:
+        rows = list(_cell_rows(file, decode_text(file, source.content(file))))
+    else:
+        rows = list(_json_rows(file, source.once(metadata.metadata_rows, file)))
     if not rows:
         return Table([], {}, None, frozenset())
     first = rows[0][1]
@@ -123,6 +137,21 @@ def _check_run_lengths(file: Path, header: Sequence[str], rows: Sequence[TableRo
                 f"{file}: its column {name} holds run lengths of masks, as Kaggle has them, which "
                 "are not read: write masks as PNG, or convert to COCO"
             )
+
+
+def _json_rows(file: Path, rows: Sequence[metadata.Row]) -> Iterator[TableRow]:
+    """Rows of JSON as those of a table, with a header; lists are written as JSON."""
+    names = list(dict.fromkeys(name for _, row in rows for name in row))
+    yield f"{file} line 1", names
+    for where, row in rows:
+        cells = [row.get(name) for name in names]
+        yield where, [_as_cell(value).strip() for value in cells]
+
+
+def _as_cell(value: Any) -> str:
+    if value is None or isinstance(value, str):
+        return value or ""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _cell_rows(file: Path, text: str) -> Iterator[TableRow]:

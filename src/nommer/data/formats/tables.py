@@ -7,20 +7,37 @@ Paths are relative to the file that names them, or absolute; they may lead into 
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 from unicodedata import normalize
 
 from nommer.data.archives import read_bytes
 from nommer.data.formats.folders import ClassFolders
-from nommer.data.formats.labelled import SPLIT_FOLDERS, Issue, Split, shorten, split_of
+from nommer.data.formats.labelled import SPLIT_FOLDERS, Issue, Split, problem, shorten, split_of
 from nommer.data.formats.listed import NAME_FILES, Entry, collect, decode_text
+from nommer.data.formats.metadata import NAMES as METADATA
+from nommer.data.formats.metadata import (
+    find_metadata,
+    find_objects,
+    metadata_rows,
+    split_by_folder,
+    unread_columns,
+)
 from nommer.data.formats.source import Source
 from nommer.data.formats.spelling import spelled
-from nommer.data.formats.table_rows import PATH_NAMES, TABLES, Row, Table, read_table
-from nommer.data.image_paths import direct_files, sub_folders
+from nommer.data.formats.table_rows import (
+    PATH_NAMES,
+    READ_NAMES,
+    TABLES,
+    Row,
+    Table,
+    is_table,
+    read_table,
+)
+from nommer.data.image_paths import direct_files, is_image_name, sub_folders, visible_files
 from nommer.errors import InputError
 from nommer.files import exists, is_file
 from nommer.shown import quote
@@ -48,6 +65,8 @@ def find_tables(source: Source) -> dict[Split, Path]:
     root = source.root
     if root.is_file():
         return {"train": root} if root.suffix.lower() in _ENDINGS else {}
+    if root.is_dir() and (described := _metadata(source)):
+        return described
     if not root.is_dir() or any(
         sub_folders(child) for child in sub_folders(root) if split_of(child.name)
     ):
@@ -95,7 +114,8 @@ def read_tables(source: Source, class_names: tuple[str, ...] | None = None) -> C
             "alike"
         )
     in_order = class_names or (_named_in_columns(source) if kinds == {False} else None)
-    data = collect(root, entries, class_names=in_order, issues=_unlabelled(source))
+    told = [*_unlabelled(source), *_untold(source, entries)]
+    data = collect(root, entries, class_names=in_order, issues=told)
     return replace(data, several=kinds == {False})
 
 
@@ -111,7 +131,7 @@ def gives_several(source: Source) -> bool:
 def _tables(source: Source) -> dict[Path, Table]:
     """The tables among the files that are read; lists are none."""
     files = source.once(find_tables).values()
-    return {f: source.once(read_table, f) for f in files if f.suffix.lower() in TABLES}
+    return {f: source.once(read_table, f) for f in files if is_table(f)}
 
 
 def _named_in_columns(source: Source) -> tuple[str, ...] | None:
@@ -152,6 +172,25 @@ def _lists_in_splits(source: Source) -> list[tuple[Split, Path]]:
     return [(split, file) for split, file in files if is_file(file) and _names_files(source, file)]
 
 
+def _metadata(source: Source) -> dict[Split, Path]:
+    """Hugging Face's metadata that tell classes; those of captions leave that to folders."""
+    found = source.once(find_metadata)
+    if not found or source.once(find_objects):
+        return {}
+    for (split, path), (following, other) in pairwise(found):
+        if split == following:
+            raise InputError(f"{path}: there is a {other.name} of {split} images too; keep one")
+    in_classes = any(sub_folders(path.parent) for _, path in found)
+    return {} if in_classes and not _tells_classes(source, found[0][1]) else dict(found)
+
+
+def _tells_classes(source: Source, file: Path) -> bool:
+    try:
+        return bool(source.once(read_table, file).listed)
+    except InputError:
+        return False
+
+
 def _names_files(source: Source, file: Path) -> bool:
     """Tell if the first column is of files, and not of the values in masks."""
     first = source.content(file).decode("utf-8-sig", errors="replace").partition(",")[0]
@@ -178,6 +217,22 @@ def _unlabelled(source: Source) -> list[Issue]:
     return [Issue(str(path), "images without a class", "left out") for _, path in lacking]
 
 
+def _untold(source: Source, entries: Sequence[Entry]) -> list[Issue]:
+    """Columns of metadata that are not read, and images that it is not about."""
+    files = [path for path in source.once(find_tables).values() if path.name in METADATA]
+    tables = _tables(source)
+    issues: list[Issue] = []
+    for file in files:
+        tagging = tables[file].tagging
+        rows = source.once(metadata_rows, file)
+        known = (*READ_NAMES, *(tagging.names if tagging else ()))
+        issues += unread_columns(file, rows, known)
+    listed = {entry.path for entry in entries}
+    images = filter(is_image_name, visible_files(source.root)) if files else ()
+    issues += [problem(p, "no row is about it", "left out") for p in images if p not in listed]
+    return issues
+
+
 def _exists(path: Path) -> bool:
     if exists(path):
         return True
@@ -199,10 +254,9 @@ def _has_labels(source: Source, file: Path) -> bool:
 
 
 def _entries(source: Source, file: Path, split: Split) -> Iterator[Entry]:
-    is_table = file.suffix.lower() in TABLES
-    rows = source.once(read_table, file).rows() if is_table else _list_rows(source, file)
+    rows = source.once(read_table, file).rows() if is_table(file) else _list_rows(source, file)
     for where, path, label, own, labels in rows:
-        chosen = split if own is None else split_of(own)
+        chosen = split_of(own) if own is not None else split_by_folder(file, path, split)
         if chosen is None:
             known = ", ".join(name for names in SPLIT_FOLDERS.values() for name in names)
             raise InputError(f"{where}: split {own!r} is not known; expected one of {known}")

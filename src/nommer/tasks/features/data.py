@@ -25,6 +25,7 @@ from nommer.data.formats.labelled import (
 from nommer.data.formats.source import Source
 from nommer.data.image_paths import UNREAD_EXTENSIONS, is_folder, is_image_name, visible_files
 from nommer.data.module import ImageData, Loading
+from nommer.data.remote import local
 from nommer.errors import InputError
 from nommer.progress import notice
 from nommer.settings.augmentation import Augmentation
@@ -73,7 +74,7 @@ class UnlabelledSource(ClassificationSource):
     def find(self, settings: TrainSettings, source: Source) -> Data:
         """Find the images of all places, and the probe's."""
         assert isinstance(settings, PretrainSettings)  # noqa: S101 - the verb's own
-        found = [read_images_of(place) for place in settings.places]
+        found = [read_images_of(local(place)) for place in settings.places]
         splits: dict[Split, tuple[Sample, ...]] = {}
         for one in found:
             for split, samples in one.splits.items():
