@@ -9,8 +9,8 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from nommer.predictions import Failure
-from nommer.screen_explanations import show_explanations
-from nommer.screen_tables import (
+from nommer.screen.explanations import show_explanations
+from nommer.screen.tables import (
     ERROR,
     SOME_FAILED,
     exit_code,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from nommer.checking.check import CheckResult
     from nommer.embedding.embed import EmbeddingResult
     from nommer.exporting.delivery import ExportResult
-    from nommer.inference.judging import EvaluationResult
+    from nommer.inference.evaluate import EvaluationResult
     from nommer.inference.prediction import PredictionResult
     from nommer.pruning.prune import PruningResult
     from nommer.quickstart import DemoResult

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from nommer.predictions import Failure
-from nommer.screen_tables import ERROR, exit_code, shown, title
+from nommer.screen.tables import ERROR, exit_code, shown, title
 
 if TYPE_CHECKING:
     from nommer.studies.explaining import ExplanationResult
