@@ -14,11 +14,14 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 
 import nommer
 from nommer.data.formats.own_targets import as_image
+from nommer.distributed.launch import Launch
 from nommer.errors import InputError
 from nommer.settings.own_parts import OwnParts
 from nommer.settings.train import OWN_DATA, TrainSettings
-from nommer.training.own_parts import own_datasets
+from nommer.tasks.registry import TASKS
+from nommer.training.own_parts import check_own_parts, own_datasets
 from nommer.training.preparation import find_first
+from tests.run_contents import rows
 
 pytestmark = pytest.mark.usefixtures("sketched")
 
@@ -110,6 +113,38 @@ def test_data_sets_of_ones_own_take_the_place_of_folders(tmp_path, capsys):
         nommer.train(datasets=own("class") | {"train": Made(9, "class")}, **again)
     with pytest.raises(InputError, match=r"datasets given from Python.*give --data"):
         nommer.evaluate(out)
+
+
+@pytest.mark.long
+def test_data_sets_of_ones_own_go_to_the_processes_of_devices(tmp_path):
+    out = tmp_path / "run"
+    given = OPTIONS | {"batch_size": 2, "devices": 2, "workers": 1}
+    result = nommer.train(datasets=own("class"), out=out, **given)
+    assert result.report.images == 4
+    (row,) = rows(out / "metrics.csv")
+    assert int(row["step"]) == 2, "eight images, two per step and process"
+    assert float(row["val_top1"]) == pytest.approx(result.report.top1, abs=1e-5)
+
+
+class Holding(torch.utils.data.Dataset):
+    """A data set around something else."""
+
+    def __init__(self, held):
+        self.held = held
+
+
+def test_what_other_processes_cannot_import_is_refused():
+    def check(part):
+        given = OwnParts(datasets={"train": part}, callbacks=[Counting()])
+        check_own_parts(given, TASKS["classification"], Launch(world_size=2, launcher="nommer"))
+
+    check(Holding(torch.nn.CrossEntropyLoss()))
+    of_script = type("Mine", (), {"__module__": "__main__"})
+    for part in (of_script(), Holding(of_script()), Holding(of_script)):
+        with pytest.raises(InputError, match=r"Mine is defined in the script itself.*torchrun"):
+            check(part)
+    with pytest.raises(InputError, match=r"Holding cannot be given to the processes of --devices"):
+        check(Holding(lambda image: image))
 
 
 @pytest.mark.parametrize(

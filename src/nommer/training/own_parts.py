@@ -2,8 +2,12 @@
 
 import inspect
 import json
+import os
+import pickle
 from contextlib import AbstractContextManager, nullcontext
 from multiprocessing import get_start_method
+from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -102,14 +106,39 @@ def check_own_parts(own: OwnParts, task: Task, launch: Launch) -> None:
                 "training script of one's own, in which everything can be"
             )
     if launch.launcher == "nommer":
-        parts = [*own.callbacks, own.transform, own.loss, *_sets(own)]
-        for part in parts:
-            if _module_of(part) == "__main__":
-                raise InputError(
-                    f"nommer.train: {type(part).__name__} is defined in the script itself, which "
-                    "the processes of --devices cannot import; put it into a module, or start the "
-                    "script by torchrun"
-                )
+        for part in (*own.callbacks, own.transform, own.loss, *_sets(own)):
+            _check_handed_over(part)
+
+
+class _HandingOver(pickle.Pickler):
+    """Refuses all that other processes cannot import."""
+
+    def reducer_override(self, value: Any) -> Any:
+        """Leave to pickle all but classes and functions of the script itself."""
+        named = isinstance(value, type | FunctionType)
+        if named and value.__module__ == "__main__":
+            raise InputError(
+                f"nommer.train: {value.__name__} is defined in the script itself, which the "
+                "processes of --devices cannot import; put it into a module, or start the script "
+                "by torchrun"
+            )
+        return NotImplemented
+
+
+def _check_handed_over(part: Any) -> None:
+    """Refuse a part that the processes of --devices cannot be given.
+
+    Raises:
+        InputError: the part, and what of it cannot be pickled, or imported.
+    """
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            _HandingOver(nowhere).dump(part)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise InputError(
+            f"nommer.train: {type(part).__name__} cannot be given to the processes of --devices "
+            f"({error}); use what can be pickled, or start the script by torchrun"
+        ) from error
 
 
 def _sets(own: OwnParts) -> list[Any]:
