@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nommer.errors import InputError
 from nommer.exporting import int8
+from nommer.exporting.candidate import candidate_in
 from nommer.exporting.float16 import write_float16
 from nommer.exporting.int8 import QuantisationReport
 from nommer.exporting.parity import prepare_some
@@ -47,10 +48,9 @@ def quantise_export(
     Raises:
         InputError: more is lost; then the report stays, but no model.
     """
-    file, candidate = folder / "model.onnx", folder / ".candidate.onnx"
     evaluated = set() if opened is None else {sample.path for sample in opened.data.samples()}
     seen, compared = _choose_images(model, paths, evaluated)
-    try:
+    with candidate_in(folder) as (file, candidate):
         if precision == "int8":
             notice(f"quantising: {len(seen)} images to calibrate on")
             int8.quantise(file, candidate, list(seen.values()))
@@ -62,9 +62,6 @@ def quantise_export(
         if not report.passed:
             file.unlink()
             raise _refusal(report, folder / "quantisation.json")
-        candidate.replace(file)
-    finally:
-        candidate.unlink(missing_ok=True)
     return report
 
 
@@ -144,7 +141,7 @@ def open_labelled(source: Path, data: Path | None) -> Opened | None:
     try:
         return open_model_and_data(_settings(source, data))
     except InputError as error:
-        notice(f"nothing to judge the exported model on ({error}): only answers are compared")
+        notice(f"nothing to evaluate the exported model on ({error}): only answers are compared")
         return None
 
 

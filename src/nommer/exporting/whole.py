@@ -1,7 +1,7 @@
 """A whole file: an exported network with the graphs before and after it, in one ONNX file.
 
 The answers of the file to images, decoded and not prepared, are compared with the model's, and
-where the images are labelled both are judged.
+where the images are labelled both are evaluated.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,6 +12,7 @@ from typing import Any
 
 from nommer.data.images import ImageError, decode
 from nommer.errors import InputError
+from nommer.exporting.candidate import candidate_in
 from nommer.exporting.metadata import description_in, write_described
 from nommer.exporting.parity import evenly
 from nommer.files import write_json
@@ -26,8 +27,8 @@ from nommer.tasks.exporting import ImageSize
 from nommer.tasks.registry import task_of
 from nommer.tasks.whole import WholeExport, WholeParts
 
-MOST_JUDGED = 1000
-"""Labelled images on which both are judged."""
+MOST_EVALUATED = 1000
+"""Labelled images on which both are evaluated."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ def compare_whole(
     opened: Opened | None,
     max_drop: float,
 ) -> WholeReport:
-    """Compare the answers of both to image files, and judge both where there are labels.
+    """Compare the answers of both to image files, and evaluate both where there are labels.
 
     Raises:
         InputError: none of the images can be read.
@@ -155,7 +156,7 @@ def compare_whole(
             "nothing is answered in any of the images looked at; give --data with images that show "
             "what the model knows"
         )
-    metric, before, after, judged = _judge(whole, model, file, opened)
+    metric, before, after, evaluated = _evaluate(whole, model, file, opened)
     drop = None if before is None or after is None else before - after
     return WholeReport(
         images=len(agreements),
@@ -167,23 +168,23 @@ def compare_whole(
         metric=metric,
         pillow=before,
         graph=after,
-        judged_images=judged,
+        judged_images=evaluated,
         drop=drop,
         max_drop=max_drop,
         passed=same >= whole.needed * answers and (drop is None or drop <= max_drop),
     )
 
 
-def _judge(
+def _evaluate(
     whole: WholeExport, model: Recogniser, file: WholeFile, opened: Opened | None
 ) -> tuple[str | None, float | None, float | None, int]:
     """Return what both reach on labelled images, by which number, and on how many."""
     if opened is None:
         return None, None, None, 0
     samples = opened.data.samples()
-    samples = tuple(samples[index] for index in evenly(len(samples), MOST_JUDGED))
-    notice(f"judging both on {len(samples)} labelled images")
-    both = list(_both(model, file, [sample.path for sample in samples], judged=True))
+    samples = tuple(samples[index] for index in evenly(len(samples), MOST_EVALUATED))
+    notice(f"evaluating both on {len(samples)} labelled images")
+    both = list(_both(model, file, [sample.path for sample in samples], scored=True))
     if len(both) < len(samples):
         return None, None, None, 0
     (metric, before), (_, after) = (
@@ -193,15 +194,15 @@ def _judge(
 
 
 def _both(
-    model: Any, file: WholeFile, paths: Sequence[Path], *, judged: bool = False
+    model: Any, file: WholeFile, paths: Sequence[Path], *, scored: bool = False
 ) -> Iterator[tuple[Any, Any]]:
-    """Yield the answers of both to every image that can be read, or what is `judged` of them."""
+    """Yield the answers of both to every image that can be read, or what is `scored` of them."""
     whole = whole_of(model)
     for path in paths:
         with suppress(ImageError):
             image = decode(path, model.preprocessing.reading)
-            expected = (whole.judged if judged else whole.expected)(model, image)
-            (found,) = file.answer([("image", image)], threshold=0.0 if judged else None)
+            expected = (whole.scored if scored else whole.expected)(model, image)
+            (found,) = file.answer([("image", image)], threshold=0.0 if scored else None)
             if not isinstance(expected, Failure) and not isinstance(found, Failure):
                 yield expected, found
 
@@ -220,8 +221,7 @@ def make_whole(
     Raises:
         InputError: the file answers otherwise than the model; then the report stays, but no model.
     """
-    file, candidate = folder / "model.onnx", folder / ".candidate.onnx"
-    try:
+    with candidate_in(folder) as (file, candidate):
         write_whole(model, size, file, candidate)
         opened_file = WholeFile.open(candidate)
         report = compare_whole(model, opened_file, paths, opened, max_drop)
@@ -234,7 +234,4 @@ def make_whole(
                 f"of {report.metric or 'nothing that is labelled'} (allowed {max_drop:g}); no "
                 "model was delivered; export without --whole"
             )
-        candidate.replace(file)
-    finally:
-        candidate.unlink(missing_ok=True)
     return report

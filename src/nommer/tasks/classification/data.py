@@ -53,24 +53,32 @@ class ClassificationSource(TaskData):
         """Return augmented batches, and validation images as they are."""
         return ClassificationData(
             data.splits["train"],
-            data.splits["val"],
+            self.held_back(data),
             preprocessing=model.preprocessing,
             augmentation=settings.augment,
             loading=loading_of(settings),
-            num_classes=len(data.class_names) if data.several else None,
+            num_classes=_num_classes(data),
         )
 
     def evaluation(self, data: Any, model: Classifier, loading: Loading) -> ImageData[Any, Any]:
         """Return batches of all samples."""
-        samples = data.samples()
+        samples = self.evaluated(data)
         return ClassificationData(
             samples,
             samples,
             preprocessing=model.preprocessing,
             augmentation=Augmentation(),
             loading=loading,
-            num_classes=len(data.class_names) if data.several else None,
+            num_classes=_num_classes(data),
         )
+
+    def held_back(self, data: Any) -> tuple[Any, ...]:
+        """Return the samples that a training is evaluated on."""
+        return tuple(data.splits["val"])
+
+    def evaluated(self, data: Any) -> tuple[Any, ...]:
+        """Return the samples of an evaluation."""
+        return tuple(data.samples())
 
     def absent_hint(self, data: Any) -> str:
         """Return a hint at classes of the model that no image is of."""
@@ -81,3 +89,8 @@ class ClassificationSource(TaskData):
             if absent
             else ""
         )
+
+
+def _num_classes(data: Any) -> int | None:
+    """Return how many classes targets are vectors of; None where they are class indices."""
+    return len(data.class_names) or None if data.several else None

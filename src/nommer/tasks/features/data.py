@@ -1,4 +1,4 @@
-"""Images without labels, from wherever they lie, and the probe that judges what is learned."""
+"""Images without labels, from wherever they lie, and the probe that measures what is learned."""
 
 import hashlib
 from collections.abc import Iterator
@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from nommer.data.archives import is_archive_name
-from nommer.data.classification import ClassificationData
 from nommer.data.formats.folder_names import (
     IMAGE_FOLDERS,
     MASK_FOLDERS,
@@ -24,20 +23,17 @@ from nommer.data.formats.labelled import (
 )
 from nommer.data.formats.source import Source
 from nommer.data.image_paths import UNREAD_EXTENSIONS, is_folder, is_image_name, visible_files
-from nommer.data.module import ImageData, Loading
 from nommer.data.remote import local
 from nommer.errors import InputError
 from nommer.progress import notice
-from nommer.settings.augmentation import Augmentation
 from nommer.settings.pretrain import PretrainSettings
 from nommer.settings.train import TrainSettings
 from nommer.tasks.classification.data import ClassificationSource
 from nommer.tasks.data import Auditing, Data, Found
-from nommer.tasks.resolve import loading_of
 
 _ARROW = ".arrow"
 
-_LABELS, _TO_JUDGE_BY = "labels that are images", "images to judge a model by"
+_LABELS, _FOR_TESTS = "labels that are images", "images to evaluate a model on"
 """Reasons to leave an image out."""
 
 PROBE_FRACTION = 0.2
@@ -46,7 +42,7 @@ PROBE_FRACTION = 0.2
 
 @dataclass(frozen=True)
 class UnlabelledImages(ClassFolders):
-    """Images without labels, and those with classes that judge what is learned."""
+    """Images without labels, and those with classes that measure what is learned."""
 
     target: ClassVar[str] = "label"
 
@@ -117,27 +113,13 @@ class UnlabelledSource(ClassificationSource):
         issues = (*found.data.issues, *probe.issues)
         return replace(found, data=replace(found.data, probe=probe, issues=issues))
 
-    def training(self, settings: TrainSettings, data: Any, model: Any) -> ImageData[Any, Any]:
-        """Return augmented batches, and as they are images held back and the probe's."""
-        held_back = (*data.splits["val"], *data.probe_samples)
-        return ClassificationData(
-            data.splits["train"],
-            held_back,
-            preprocessing=model.preprocessing,
-            augmentation=settings.augment,
-            loading=loading_of(settings),
-        )
+    def held_back(self, data: Any) -> tuple[Sample, ...]:
+        """Return the images held back, and the probe's."""
+        return (*data.splits["val"], *data.probe_samples)
 
-    def evaluation(self, data: Any, model: Any, loading: Loading) -> ImageData[Any, Any]:
-        """Return batches of the images held back, and the probe's."""
-        samples = (*data.samples(), *data.probe_samples)
-        return ClassificationData(
-            samples,
-            samples,
-            preprocessing=model.preprocessing,
-            augmentation=Augmentation(),
-            loading=loading,
-        )
+    def evaluated(self, data: Any) -> tuple[Sample, ...]:
+        """Return all images, and the probe's."""
+        return (*data.samples(), *data.probe_samples)
 
     def describe(self, data: Any) -> str:
         """Tell of the probe."""
@@ -177,7 +159,7 @@ def read_images_of(place: Path) -> ClassFolders:
     splits: dict[Split, list[Sample]] = {}
     issues = [no_image(path) for path in files if path.suffix.lower() in UNREAD_EXTENSIONS]
     for path in images:
-        split, reason = _judge(path, place, has_image_folders=has_image_folders)
+        split, reason = _split_of(path, place, has_image_folders=has_image_folders)
         if reason:
             issues.append(Issue(str(path), reason, "left out"))
         else:
@@ -196,7 +178,7 @@ def _files(place: Path) -> Iterator[Path]:
             yield path
 
 
-def _judge(path: Path, place: Path, *, has_image_folders: bool) -> tuple[Split, str]:
+def _split_of(path: Path, place: Path, *, has_image_folders: bool) -> tuple[Split, str]:
     """Return the split of an image, and why it is left out, if it is."""
     found: Split = "train"
     for name in _folders(path, place):
@@ -206,7 +188,7 @@ def _judge(path: Path, place: Path, *, has_image_folders: bool) -> tuple[Split, 
             return found, f"lies in {name}, {_LABELS}"
         whole = kind in ("", *IMAGE_FOLDERS)  # and no class such as "test tube"
         if split == "test" and whole:
-            return found, f"lies in {name}, {_TO_JUDGE_BY}"
+            return found, f"lies in {name}, {_FOR_TESTS}"
         found = split or found if whole else found
     return found, ""
 
@@ -222,7 +204,7 @@ def _kinds(path: Path, place: Path) -> list[str]:
 
 
 def _tell_left_out(issues: tuple[Issue, ...]) -> None:
-    for reason in (_LABELS, _TO_JUDGE_BY):
+    for reason in (_LABELS, _FOR_TESTS):
         count = sum(issue.what.endswith(reason) for issue in issues)
         if count:
             notice(f"not learned from, {reason}: {count}")
