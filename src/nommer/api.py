@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from nommer.checking.check import CheckResult
     from nommer.embedding.embed import EmbeddingResult
     from nommer.exporting.delivery import ExportResult
-    from nommer.inference.judging import EvaluationResult
+    from nommer.inference.evaluate import EvaluationResult
     from nommer.inference.prediction import PredictionResult
     from nommer.pruning.prune import PruningResult
     from nommer.quickstart import DemoResult
@@ -125,7 +125,7 @@ def evaluate(settings: EvaluateSettings) -> "EvaluationResult":
 
     Accuracy, IoU or average precision, and more, per class and in pictures.
     """
-    from nommer.inference.judging import evaluate_model
+    from nommer.inference.evaluate import evaluate_model
 
     return evaluate_model(settings)
 
@@ -179,7 +179,7 @@ def explain(settings: ExplainSettings) -> "ExplanationResult":
 def prune(settings: PruneSettings) -> "PruningResult":
     """Remove contexts that a trained network does not need, and say what that costs and saves.
 
-    Greedily, the least nominated first; every removal is judged by an evaluation on the data. Where
+    Greedily, the least nominated first, with an evaluation on the data after every removal. Where
     one context is left the nominator goes too. The result is a model like any other, with both
     evaluations, the difference and its interval, multiply-accumulates, time, and parity.
     """

@@ -9,7 +9,7 @@ from sklearn.datasets import load_sample_images
 from nommer import zoo
 from nommer.data.digits import write_digits
 from nommer.exporting.delivery import ExportResult, export_to_file
-from nommer.inference.judging import EvaluationResult, evaluate_model
+from nommer.inference.evaluate import EvaluationResult, evaluate_model
 from nommer.inference.prediction import PredictionResult, predict_images
 from nommer.recipes import read_recipe
 from nommer.runs.results import prepare_folder

@@ -44,7 +44,7 @@ def check_same_run():
 
 @pytest.fixture(scope="session")
 def check_best_epoch():
-    """Compare numbers of the result, judged by one process, with those of its epoch in training."""
+    """Compare numbers of the result, of one process, with those of its epoch in training."""
 
     def check_best_epoch(run, *names):
         result = json.loads((run / "result.json").read_text())

@@ -114,7 +114,7 @@ def test_objects_are_answered_from_the_threshold_of_their_class():
     assert answer.scores.tolist() == [0.9, 0.5]
     assert answer.to_dict()["thresholds"] == {"cat": 0.5, "dog": 0.7}
     assert answer.sure() is answer
-    cooled = Decisions(temperatures=(1.0, 0.5), offsets=(0.0, 0.0))
-    moved = decided(found, (), cooled, "a.png")
+    scaled = Decisions(temperatures=(1.0, 0.5), offsets=(0.0, 0.0))
+    moved = decided(found, (), scaled, "a.png")
     assert moved.scores.tolist() == pytest.approx([0.9, 0.6923, 0.5, 0.0122], abs=1e-4)
-    assert decided(None, (), cooled, "a.png") is None
+    assert decided(None, (), scaled, "a.png") is None

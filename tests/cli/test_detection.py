@@ -354,8 +354,8 @@ def test_every_format_goes_through_every_verb(run, tmp_path, name):
     assert set(explained["shares"]) == {"stage 1 block 1", "stage 2 block 1"}
     if name == "COCO with masks":
         boxes = write_yolo(tmp_path / "boxes")
-        run("evaluate", out, "--data", boxes, "--out", tmp_path / "judged", "--workers 0")
-        by_boxes = numbers(tmp_path / "judged")
+        run("evaluate", out, "--data", boxes, "--out", tmp_path / "evaluated", "--workers 0")
+        by_boxes = numbers(tmp_path / "evaluated")
         assert "mask_ap" not in by_boxes, "no object of these data has a mask"
         assert by_boxes["box_ap"] >= 0
 
@@ -365,8 +365,8 @@ def test_an_archive_goes_through_every_verb(run, coco, detected, tmp_path):
     packed = shutil.make_archive(str(tmp_path / "coco"), "zip", coco)
     run("check", packed, code=1)  # captions lie beside, as in the folder
     run("train --data", packed, "--out", tmp_path / "run", *OPTIONS)
-    run("evaluate", detected, "--data", packed, "--out", tmp_path / "judged", "--workers 0")
-    assert numbers(tmp_path / "judged") == numbers(tmp_path / "run") == numbers(detected)
+    run("evaluate", detected, "--data", packed, "--out", tmp_path / "evaluated", "--workers 0")
+    assert numbers(tmp_path / "evaluated") == numbers(tmp_path / "run") == numbers(detected)
     listed = [row["file"] for row in rows(tmp_path / "run" / "split.csv")]
     assert set(listed) == {row["file"] for row in rows(detected / "split.csv")}
 

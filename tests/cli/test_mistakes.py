@@ -313,7 +313,7 @@ def test_a_full_device_says_what_helps(run, trained, tmp_path, monkeypatch):
     def full(*arguments, **options):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
-    monkeypatch.setattr("nommer.inference.judging.evaluate_model", full)
+    monkeypatch.setattr("nommer.inference.evaluate.evaluate_model", full)
     printed = run("evaluate", trained, "--out", tmp_path / "out", code=2)
     assert printed.err.startswith(
         "error: the memory of the device is full; use a smaller --batch-size"

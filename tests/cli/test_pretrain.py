@@ -199,7 +199,7 @@ def test_a_run_goes_on_exactly(check_goes_on, coloured, of_timm, train_options):
 
 @pytest.mark.slow
 @pytest.mark.long
-def test_two_processes_judge_as_one_does(
+def test_two_processes_evaluate_as_one_does(
     shell, check_best_epoch, coloured, of_timm, train_options, tmp_path
 ):
     out = tmp_path / "run"

@@ -19,7 +19,7 @@ from PIL import Image
 import nommer
 from nommer.backbone.contexts import CONTEXTS
 from nommer.cli import main
-from nommer.inference import judging
+from nommer.inference import evaluate
 from nommer.models import inference, segmentation
 from nommer.models.storage import nommer_of, save_model
 from nommer.nominations.faithfulness import sensitivity
@@ -214,7 +214,7 @@ def test_shares_are_those_that_training_wrote_down(studied, trained):
 
 def test_the_judgement_is_that_of_evaluate(studied, run, trained, coloured, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        judging, "fuse", lambda model: model
+        evaluate, "fuse", lambda model: model
     )  # in which `evaluate` rounds in another order
     run("evaluate", trained, "--data", coloured, "--out", tmp_path / "e", OPTIONS)
     evaluated = result(tmp_path / "e")

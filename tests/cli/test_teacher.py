@@ -81,7 +81,7 @@ def test_a_run_with_a_teacher_goes_on_exactly(check_goes_on, coloured, trained, 
 
 @pytest.mark.slow
 @pytest.mark.long
-def test_two_processes_learn_from_a_teacher_and_judge_as_one_does(
+def test_two_processes_learn_from_a_teacher_and_evaluate_as_one_does(
     shell, check_best_epoch, coloured, trained, train_options, tmp_path
 ):
     out = tmp_path / "run"

@@ -270,11 +270,13 @@ def test_more_objects_than_answers_are_told(change):
     assert issue.done == "kept; raise --detection.protocol.most for training, --most for predict"
 
 
-def test_a_model_of_masks_is_judged_by_boxes_where_no_object_has_a_mask(tmp_path, herd, write_herd):
+def test_a_model_of_masks_is_evaluated_by_boxes_where_no_object_has_a_mask(
+    tmp_path, herd, write_herd
+):
     data = read_detection(write_herd(tmp_path, herd, "voc"))
-    judged = audit_detection(data, masks=True, training=False).data
-    assert not judged.has_masks
-    assert sum(len(sample.objects) for sample in judged.samples()) > 0
-    assert [issue.done for issue in judged.issues if "mask" in issue.what] == [
-        "boxes alone are judged"
+    evaluated = audit_detection(data, masks=True, training=False).data
+    assert not evaluated.has_masks
+    assert sum(len(sample.objects) for sample in evaluated.samples()) > 0
+    assert [issue.done for issue in evaluated.issues if "mask" in issue.what] == [
+        "boxes alone are evaluated"
     ]

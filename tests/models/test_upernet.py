@@ -84,7 +84,7 @@ def test_the_tolerant_norm_is_a_batch_norm_elsewhere():
     assert torch.equal(tolerant(maps[:1, :, :1, :1]), plain.eval()(maps[:1, :, :1, :1]))
 
 
-def test_training_and_judging_see_the_same_scores():
+def test_training_and_evaluation_see_the_same_scores():
     network = build().eval()
     images = torch.randn(1, 3, 50, 70)
     with torch.no_grad():

@@ -1,30 +1,30 @@
 """Greedy removal: what is tried in which order, what stays, and when it ends."""
 
-from nommer.pruning.search import Judgement, search
+from nommer.pruning.search import Evaluated, search
 
 ALL = ("convolution", "window", "global")
 
 
-def judge_by(losses, shares):
-    """A judge that takes off `losses[block, context]` points for whatever is gone."""
+def evaluate_by(losses, shares):
+    """An evaluation that takes off `losses[block, context]` points for whatever is gone."""
 
-    def judge(kept):
+    def evaluate(kept):
         lost = sum(loss for (block, name), loss in losses.items() if name not in kept[block])
         left = {
             block: {name: share if name in kept[block] else 0 for name, share in of_block.items()}
             for block, of_block in shares.items()
             if len(kept[block]) > 1
         }
-        return Judgement(0.9 - lost / 100, left)
+        return Evaluated(0.9 - lost / 100, left)
 
-    return judge
+    return evaluate
 
 
 def run(losses, shares, **limits):
     kept = dict.fromkeys(shares, ALL)
-    judge, told = judge_by(losses, shares), []
+    evaluate, told = evaluate_by(losses, shares), []
     left, steps = search(
-        kept, judge(kept), judge, **({"share": 0.01, "cost": 0.2} | limits), told=told.append
+        kept, evaluate(kept), evaluate, **({"share": 0.01, "cost": 0.2} | limits), told=told.append
     )
     assert told == steps
     return left, steps
@@ -62,7 +62,7 @@ def test_losses_add_up_to_the_limit():
     assert left == {"a": ("convolution", "global"), "b": ALL}
 
 
-def test_without_a_cost_only_what_is_rare_is_judged():
+def test_without_a_cost_only_what_is_rare_is_evaluated():
     left, steps = run({}, {"a": of(0.5, 0.004, 0.496)}, cost=-1)
     assert left == {"a": ("convolution", "global")}
     assert len(steps) == 1

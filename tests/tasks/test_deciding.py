@@ -101,9 +101,9 @@ def test_calibrated_scores_have_a_way_back():
 
 def test_top_1_does_not_change_with_temperature():
     logits = torch.randn(50, 4)
-    cooled = Decisions(temperatures=(2.3,)).cooled(logits)
-    assert torch.equal(cooled.argmax(1), logits.argmax(1))
-    assert torch.equal(Decisions().cooled(logits), logits)
+    scaled = Decisions(temperatures=(2.3,)).scaled(logits)
+    assert torch.equal(scaled.argmax(1), logits.argmax(1))
+    assert torch.equal(Decisions().scaled(logits), logits)
 
 
 def test_risk_over_coverage():

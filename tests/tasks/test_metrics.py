@@ -123,7 +123,7 @@ def test_start_anew_after_a_reset(answers):
     assert metrics.compute().summary() == first.summary()
 
 
-def test_judge_half_precision_in_full():
+def test_half_precision_is_evaluated_in_full():
     logits = torch.tensor([[10.0, 10.01, 0, 0, 0, 0], [5.0, 0, 0, 0, 0, 0]])
     report = evaluate(logits.to(torch.bfloat16), torch.tensor([0, 0]), batches=1)
     assert report.loss == pytest.approx(
@@ -216,7 +216,7 @@ class TestSegmentation:
         assert apart.confusion.equal(together.confusion)
         assert apart.loss == pytest.approx(together.loss, rel=1e-6)
 
-    def test_images_without_a_judged_pixel_change_nothing_but_their_number(self, scenes):
+    def test_images_without_an_evaluated_pixel_change_nothing_but_their_number(self, scenes):
         logits, truths = scenes
         empty = torch.full((3, 3), IGNORE)
         report, more = (

@@ -33,14 +33,14 @@ def find_odd_looks(data: LabelledImages[Any], digests: Mapping[Path, str]) -> li
     splits = splits_of(data, digests)
     hashes = require("imagehash", "data", FEATURE)
     issues, alike = [], defaultdict(list)
-    judge = _Judge()
+    measures = _Measures()
     seen: dict[str, Path] = {}
     for path in track(list(splits), total=len(splits), what="looking at images"):
         try:
             image = decode(path)
         except ImageError:
             continue
-        issues += [Issue(str(path), what, "used as it is") for what in judge.faults(image)]
+        issues += [Issue(str(path), what, "used as it is") for what in measures.faults(image)]
         if digests[path] not in seen:
             seen[digests[path]] = path
             alike[str(hashes.phash(image))].append(path)
@@ -48,7 +48,7 @@ def find_odd_looks(data: LabelledImages[Any], digests: Mapping[Path, str]) -> li
     return [*issues, *tell_pairs(pairs, data, splits)]
 
 
-class _Judge:
+class _Measures:
     """The measures of cleanvision with its own limits."""
 
     def __init__(self) -> None:

@@ -156,7 +156,7 @@ def _choose_masks(
         return wanted, [] if wanted else _unused_masks(data, kept)
     if asked and not training and not data.has_masks:
         what = "no object has a mask, as the model gives them"
-        return False, [Issue(str(data.root), what, "boxes alone are judged")]
+        return False, [Issue(str(data.root), what, "boxes alone are evaluated")]
     return asked, []
 
 

@@ -27,7 +27,7 @@ AGAINST = "against"
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """A evaluation, and where it is written."""
+    """An evaluation, and where it is written."""
 
     task: str
     """The task of the model, such as "classification"."""
@@ -60,24 +60,26 @@ def evaluate_model(settings: EvaluateSettings) -> EvaluationResult:
         network_of(opened.model, settings.model)  # an exported one is none
     folder = results_folder(settings.model, "evaluate", settings.out, overwrite=settings.overwrite)
     opened.notice()
-    mine = _judge(opened, settings.model, settings, folder)
+    mine = _evaluate(opened, settings.model, settings, folder)
     if other is None or settings.against is None:
         return mine.result
     beside = folder / AGAINST
     beside.mkdir()
-    its = _judge(other, settings.against, settings, beside)
+    its = _evaluate(other, settings.against, settings, beside)
     compared = compare(mine.decided, its.decided, (settings.model, settings.against), opened.task)
     write_json(folder / "comparison.json", [row.to_dict() for row in compared])
     return replace(mine.result, against=its.result, comparison=compared)
 
 
 @dataclass(frozen=True)
-class _Judged:
+class _Evaluated:
     result: EvaluationResult
     decided: Decided
 
 
-def _judge(opened: Opened, path: Path | str, settings: EvaluateSettings, folder: Path) -> _Judged:
+def _evaluate(
+    opened: Opened, path: Path | str, settings: EvaluateSettings, folder: Path
+) -> _Evaluated:
     """Evaluate one model, and write its results into a folder."""
     RunFolder(folder).write_issues(opened.data.issues)
     own, opened = opened.model, replace(opened, model=fuse(opened.model))
@@ -95,7 +97,7 @@ def _judge(opened: Opened, path: Path | str, settings: EvaluateSettings, folder:
     decided = save_decided(opened.task, evaluation, opened.model, opened.data, folder, facts=facts)
     per_class = evaluation.report.per_class(opened.model.class_names)
     result = EvaluationResult(opened.task.name, evaluation.report, per_class, folder, decided.facts)
-    return _Judged(result, decided)
+    return _Evaluated(result, decided)
 
 
 def open_other(settings: EvaluateSettings, first: Opened) -> Opened:

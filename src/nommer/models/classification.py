@@ -135,7 +135,7 @@ class Classifier(Recogniser):
 
         Or where an image may have several, each for itself.
         """
-        scores = self.decisions.cooled(logits.float())
+        scores = self.decisions.scaled(logits.float())
         return scores.softmax(-1) if self.threshold is None else scores.sigmoid()
 
     def forward(self, images: Images) -> Logits:
@@ -225,7 +225,7 @@ class Classifier(Recogniser):
     @torch.inference_mode()
     def _answers(
         self, prepared: list[Tensor], least: tuple[float, ...], *, refuse: bool
-    ) -> list["_Judged"]:
+    ) -> list["_Scored"]:
         if not prepared:
             return []
         images = torch.stack(prepared)
@@ -233,7 +233,7 @@ class Classifier(Recogniser):
             logits, unlike = model.scored(images, refuse=refuse)
         refused = [None] * len(images) if unlike is None else unlike.tolist()
         probabilities = self.probabilities(logits).cpu().tolist()
-        return [_Judged(*pair, least) for pair in zip(probabilities, refused, strict=True)]
+        return [_Scored(*pair, least) for pair in zip(probabilities, refused, strict=True)]
 
     def scored(self, images: Images, *, refuse: bool) -> tuple[Logits, Tensor | None]:
         """Return class scores (B, classes) of prepared images, and which of them are refused.
@@ -287,7 +287,7 @@ class Classifier(Recogniser):
 
 
 @dataclass(frozen=True)
-class _Judged:
+class _Scored:
     """The scores of one image, and what they lead to."""
 
     probabilities: list[float]

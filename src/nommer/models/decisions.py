@@ -39,7 +39,7 @@ class Decisions:
     """By which scores (logits) are divided before they become probabilities: one, or one per
     class."""
     offsets: tuple[float, ...] = ()
-    """Added to them afterwards, where classes are judged each by itself; as many."""
+    """Added to them afterwards, where classes are decided each by itself; as many."""
     familiarity: Familiarity | None = None
     """By which an image is told to show none of the classes."""
     images: int = 0
@@ -102,7 +102,7 @@ class Decisions:
             said.append(f"a limit beyond which an image is none of the classes ({share} of them)")
         return ", ".join(said)
 
-    def cooled(self, logits: Tensor) -> Tensor:
+    def scaled(self, logits: Tensor) -> Tensor:
         """Return scores (..., classes) divided by the temperatures, with their offsets."""
         if not self.temperatures:
             return logits
@@ -114,7 +114,7 @@ class Decisions:
         """Return scores of answers, (n,) from 0 to 1, as probabilities.
 
         Args:
-            scores: of answers that are judged each by itself.
+            scores: of answers that are decided each by itself.
             labels: (n,) their classes.
         """
         if not self.temperatures:

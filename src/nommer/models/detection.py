@@ -240,11 +240,8 @@ class Detector(Recogniser):
         """Return what the network finds in images of one size; None where scores are NaN."""
         try:
             with evaluating(self) as model:
-                return model.network.detect(
-                    [image.to(self.device, self.dtype) for image in prepared],
-                    threshold=threshold,
-                    most=most,
-                )
+                seen = [image.to(self.device, self.dtype) for image in prepared]
+                return model.network.detect(seen, threshold=threshold, most=most)
         except FloatingPointError:
             return None
 

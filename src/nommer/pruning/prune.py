@@ -19,7 +19,7 @@ from nommer.nominations.trace import NominationTrace, holds_nominations
 from nommer.progress import notice
 from nommer.pruning.gain import Cost, Parity, Seen, compare, measure
 from nommer.pruning.report import report
-from nommer.pruning.search import Judgement, Step, search
+from nommer.pruning.search import Evaluated, Step, search
 from nommer.pruning.surgery import ContextMeans, Kept, Means, contexts_of, pruned_model
 from nommer.runs.folder import RunFolder
 from nommer.runs.results_folder import results_folder
@@ -36,7 +36,7 @@ class PruningResult:
     """Contexts that were removed, and what that changed; the rest is None where nothing was."""
 
     steps: list[Step]
-    """Every removal that was judged, in order."""
+    """Every removal that was evaluated, in order."""
     before: Kept
     """Contexts of each block of stages 1 and 2."""
     kept: Kept
@@ -57,7 +57,7 @@ class _Seen:
     """Findings of the evaluation of the model as it is."""
 
     evaluation: Evaluation
-    judgement: Judgement
+    evaluated: Evaluated
     means: Means
     images: list[Any]
 
@@ -74,12 +74,12 @@ def prune_model(settings: PruneSettings) -> PruningResult:
     before = contexts_of(network)
     first = _look(opened, settings, folder)
 
-    def judge(kept: Kept) -> Judgement:
+    def evaluate(kept: Kept) -> Evaluated:
         model = pruned_model(opened.model, kept, first.means)
-        return _judge(_with(opened, fuse(model)), settings, folder)[1]
+        return _evaluate(_with(opened, fuse(model)), settings, folder)[1]
 
     limits: dict[str, float] = {"share": settings.share, "cost": settings.cost}
-    kept, steps = search(before, first.judgement, judge, told=_tell, **limits)
+    kept, steps = search(before, first.evaluated, evaluate, told=_tell, **limits)
     result = PruningResult(steps, before, kept, folder)
     if result.removed:
         result = _deliver(result, opened, first, settings)
@@ -98,11 +98,13 @@ def _look(opened: Opened, settings: PruneSettings, folder: Path) -> _Seen:
     """Evaluate the model as it is: its nominations, the means of its contexts, its images."""
     fused = _with(opened, fuse(opened.model))
     means, seen = ContextMeans(fused.model.backbone), Seen(fused.model.backbone)
-    evaluation, judgement = _judge(fused, settings, folder)
-    return _Seen(evaluation, judgement, means.close(), seen.close())
+    evaluation, evaluated = _evaluate(fused, settings, folder)
+    return _Seen(evaluation, evaluated, means.close(), seen.close())
 
 
-def _judge(opened: Opened, settings: PruneSettings, folder: Path) -> tuple[Evaluation, Judgement]:
+def _evaluate(
+    opened: Opened, settings: PruneSettings, folder: Path
+) -> tuple[Evaluation, Evaluated]:
     """Evaluate a fused model on all images, and note what it nominates.
 
     Raises:
@@ -119,9 +121,9 @@ def _judge(opened: Opened, settings: PruneSettings, folder: Path) -> tuple[Evalu
     if measured is None:
         raise InputError(
             f"{opened.root}: {opened.task.module.measure_name} cannot be told on these images, so "
-            "no removal can be judged; give others with --data or --split"
+            "no removal can be evaluated; give others with --data or --split"
         )
-    return evaluation, Judgement(measured, shares)
+    return evaluation, Evaluated(measured, shares)
 
 
 def _tell(step: Step) -> None:
@@ -141,7 +143,7 @@ def _deliver(
     parity = compare(opened.model, pruned, result.kept, first.means, first.images)
     save_model(result.out / MODEL, pruned, metrics={}, version=version("nommer"))
     loaded = _with(opened, read_model(result.out / MODEL))
-    evaluation, _ = _judge(_with(opened, fuse(loaded.model)), settings, result.out)
+    evaluation, _ = _evaluate(_with(opened, fuse(loaded.model)), settings, result.out)
     metrics = evaluation.report.summary()
     save_model(result.out / MODEL, loaded.model, metrics=metrics, version=version("nommer"))
     after = _save(loaded, evaluation, result.out, AFTER, settings)

@@ -57,7 +57,7 @@ def report(result: "PruningResult", measure: str) -> str:
     ]
     lines += [
         "",
-        "Removals were chosen and judged on the same images, so the difference is optimistic; "
-        "`nommer evaluate PRUNED MODEL --data OTHERS` judges both on others.",
+        "Removals were chosen and evaluated on the same images, so the difference is optimistic; "
+        "`nommer evaluate PRUNED MODEL --data OTHERS` evaluates both on others.",
     ]
     return "\n".join(lines) + "\n"

@@ -10,8 +10,8 @@ Shares = Mapping[str, Mapping[str, float]]
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """A network as it was judged: its measure, and what it nominates."""
+class Evaluated:
+    """A network as it was evaluated: its measure, and what it nominates."""
 
     measure: float
     """The task's own, 0 to 1."""
@@ -30,7 +30,7 @@ class Removal:
 
 @dataclass(frozen=True)
 class Step:
-    """A removal that was judged."""
+    """A removal that was evaluated."""
 
     removal: Removal
     measure: float
@@ -63,8 +63,8 @@ def candidates(
 
 def search(
     kept: Kept,
-    first: Judgement,
-    judge: Callable[[Kept], Judgement],
+    first: Evaluated,
+    evaluate: Callable[[Kept], Evaluated],
     *,
     share: float,
     cost: float,
@@ -79,7 +79,7 @@ def search(
     Args:
         kept: contexts of each block at the beginning.
         first: the network as it is.
-        judge: evaluates the network with these contexts.
+        evaluate: evaluates the network with these contexts.
         share: 0 to 1.
         cost: points of 100.
         told: is given each step as it is done.
@@ -94,16 +94,16 @@ def search(
             continue
         left = tuple(name for name in kept[removal.block] if name not in removal.contexts)
         without = {**kept, removal.block: left}
-        judged = judge(without)
-        change = 100 * (judged.measure - first.measure)
+        evaluated = evaluate(without)
+        change = 100 * (evaluated.measure - first.measure)
         accepted = rare or -change <= cost
         why = (
             f"nominated by less than {share:.2%}"
             if rare
             else f"{'within' if accepted else 'beyond'} {cost:g} points"
         )
-        steps.append(Step(removal, judged.measure, change, accepted, why))
+        steps.append(Step(removal, evaluated.measure, change, accepted, why))
         told(steps[-1])
         if accepted:
-            kept, now = without, judged
+            kept, now = without, evaluated
     return kept, steps

@@ -1,4 +1,4 @@
-"""Options of a training in folds, judged together."""
+"""Options of a training in folds, evaluated together."""
 
 from nommer.errors import InputError, check_minimum
 

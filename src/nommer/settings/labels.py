@@ -38,11 +38,11 @@ class LabelOptions(Settings):
     folders takes folders for classes whatever they look like.
     """
     crowds: Literal["ignore", "learn"] = "ignore"
-    """Use of COCO objects with iscrowd: ignore leaves them out of learning and judging, as
+    """Use of COCO objects with iscrowd: ignore leaves them out of training and evaluation, as
     COCO does; learn takes them for objects, as CVAT's painted masks are.
     """
     difficult: Literal["ignore", "learn"] = "ignore"
-    """Use of VOC objects marked difficult: ignore leaves them out of learning and judging,
+    """Use of VOC objects marked difficult: ignore leaves them out of training and evaluation,
     as VOC does; learn takes them for objects.
     """
     first_pixel: Literal["auto", "0", "1"] = "auto"

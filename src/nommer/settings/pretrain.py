@@ -91,7 +91,7 @@ class PretrainSettings(TrainSettings):
     augment: Takes[Augmentation, Mapping[str, Any]] = given(Augmentation())
     """Random changes of the training images, which the teacher sees too."""
     val_fraction: float = 0.05
-    """Share of the images held back where there is no val folder, to judge the imitation by."""
+    """Share of the images held back where there is no val folder, to evaluate the imitation on."""
     probe: Takes[Path | None, str] = given(None)
     """Images with classes, to tell each epoch how many are known by their neighbours.
     Anything that train takes for classes. The best epoch is the best by this; without it, the one

@@ -25,7 +25,7 @@ class PruneSettings(Settings):
     nommer_nano."""
     _: KW_ONLY
     data: Takes[Path | None, str] = given(None)
-    """Folder of labelled images, laid out as for training, on which every removal is judged. By
+    """Folder of labelled images, laid out as for training, on which every removal is evaluated. By
     default the run's own data."""
     share: float = 0.01
     """A context that fewer of the tokens of a block nominate, as a part of 1, is removed whatever

@@ -1,9 +1,9 @@
 """Calibration: how well probabilities say how often answers are right, and what mends it.
 
 Scores (logits) are divided by a temperature, which is found on validation images by the least
-negative log-likelihood; scores that are judged each by itself may get an offset too, for every
+negative log-likelihood; scores that decide each by itself may get an offset too, for every
 class its own. Either is kept only where it pays on images that it was not found on: the two halves
-of the images, each judged by what the other one says.
+of the images, each measured with what the other one says.
 
 Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017; Platt, "Probabilistic
 Outputs for Support Vector Machines", 1999 (offset).
@@ -89,7 +89,7 @@ class Evidence(ABC):
         """Return (n,) negative log-likelihoods."""
 
     @abstractmethod
-    def judge(self, scaling: Tensor) -> Calibration:
+    def measure(self, scaling: Tensor) -> Calibration:
         """Return how well the probabilities fit."""
 
     @abstractmethod
@@ -115,7 +115,7 @@ class OneOfAll(Evidence):
         """Return cross-entropies."""
         return F.cross_entropy(self.logits / scaling[0], self.truth, reduction="none")
 
-    def judge(self, scaling: Tensor) -> Calibration:
+    def measure(self, scaling: Tensor) -> Calibration:
         """Return cross-entropy, the error of the top probability, and the Brier score."""
         probabilities = (self.logits / scaling[0]).softmax(-1)
         classes = probabilities.shape[1]
@@ -172,7 +172,7 @@ class EachByItself(Evidence):
             self.scaled(scaling), self.truth.double(), reduction="none"
         )
 
-    def judge(self, scaling: Tensor) -> Calibration:
+    def measure(self, scaling: Tensor) -> Calibration:
         """Return binary cross-entropy, the error of each probability, and the Brier score."""
         probabilities = self.scaled(scaling).sigmoid()
         error = binary_calibration_error(
@@ -252,7 +252,7 @@ def _with_offset(evidence: Evidence) -> Tensor:
 def _per_class(evidence: Evidence) -> Tensor:
     """Return both for each class; those of all classes for one with few examples."""
     if not isinstance(evidence, EachByItself):
-        raise TypeError("only scores that are judged each by itself are scaled by class")
+        raise TypeError("only scores that decide each by itself are scaled by class")
     of_all = _with_offset(evidence)
     found = []
     for label in range(evidence.classes):
@@ -264,14 +264,14 @@ def _per_class(evidence: Evidence) -> Tensor:
 
 
 def before_and_after(evidence: Evidence, decisions: Decisions) -> dict[str, Any]:
-    """Return what is judged, and how well calibrated it is before and after."""
+    """Return what is measured, and how well calibrated it is before and after."""
     if not len(evidence):
         return {"of": evidence.unit, "count": 0}
     numbers = {"before": NEUTRAL, "after": scaling_of(decisions)}
     return {
         "of": evidence.unit,
         "count": len(evidence),
-        **{name: evidence.judge(value).to_dict() for name, value in numbers.items()},
+        **{name: evidence.measure(value).to_dict() for name, value in numbers.items()},
     }
 
 

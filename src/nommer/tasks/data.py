@@ -49,7 +49,7 @@ class TaskData(ABC):
         return False
 
     def find(self, settings: TrainSettings, source: Source) -> Data:
-        """Find what a run is to learn from and to be judged on; `source` is of `settings.data`."""
+        """Find what a run learns from and is evaluated on; `source` is of `settings.data`."""
         return self.read(source)
 
     @abstractmethod

@@ -177,7 +177,7 @@ class TaskModule(L.LightningModule):
             channels_last(self.model)
 
     @property
-    def is_judging(self) -> bool:
+    def is_evaluating(self) -> bool:
         """True in an evaluation, False in the validation of an epoch."""
         return self.trainer.state.fn == TrainerFn.VALIDATING
 

@@ -49,7 +49,7 @@ class Task:
     takes_loss: bool = True
     """A loss of scores and targets can stand in the place of its own."""
     answers: bool = True
-    """Its models answer images, and labels judge them."""
+    """Its models answer images, and are evaluated on labels."""
     has_inference: bool = False
     """There are several ways to go over an image."""
     averages_views: bool = False

@@ -81,8 +81,8 @@ class WholeExport(ABC):
         """Return the model's answer to a decoded image, which the file is to give too."""
         return model.predict([image])[0]
 
-    def judged(self, model: Any, image: Image.Image) -> Any:
-        """Return the answer that is judged by labels, which may hold more."""
+    def scored(self, model: Any, image: Image.Image) -> Any:
+        """Return the answer that is scored by labels, which may hold more."""
         return self.expected(model, image)
 
     @abstractmethod
@@ -91,7 +91,7 @@ class WholeExport(ABC):
 
     @abstractmethod
     def score(self, data: Any, samples: Sequence[Any], answers: Sequence[Any]) -> tuple[str, float]:
-        """Return the name and the value of what answers to labelled samples are judged by."""
+        """Return the name and the value of what answers to labelled samples are scored by."""
 
 
 def ints(*values: int) -> str:

@@ -96,7 +96,7 @@ def test_labels_come_in_the_order_of_a_models_classes(tmp_path, herd, write_herd
         read_detection(root, class_names=("sheep", "cow"))
 
 
-def test_a_test_split_alone_is_judged_on(tmp_path, herd, write_herd):
+def test_a_test_split_alone_is_evaluated_on(tmp_path, herd, write_herd):
     root = write_herd(tmp_path, {"train": herd["train"], "test": herd["test"]}, "voc")
     assert list(read_detection(root).splits) == ["train", "val"]
     only = write_herd(tmp_path / "only", {"test": herd["test"]}, "coco")

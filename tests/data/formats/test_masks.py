@@ -526,7 +526,7 @@ class TestClasses:
             "expected 2" in str(caught.value)
         )
 
-    def test_data_to_judge_need_no_training_images(self, masked):
+    def test_data_to_evaluate_need_no_training_images(self, masked):
         (masked / "images" / "train").rename(masked / "images" / "test")
         (masked / "masks" / "train").rename(masked / "masks" / "test")
         data = read_mask_folders(masked, class_names=("class 0", "class 1", "class 2"))

@@ -123,7 +123,7 @@ def test_what_cannot_be_told_is_refused(table, lines, message):
         read_classification(table(*lines))
 
 
-def test_a_model_to_judge_gives_the_order_and_must_know_the_classes(table):
+def test_a_model_to_evaluate_gives_the_order_and_must_know_the_classes(table):
     root = table("path,dog,cat", *rows("1,1", "0,1"))
     assert labels_of(read_classification(root, ("cat", "bird", "dog"))) == [(0, 2), (0,)]
     with pytest.raises(InputError, match="class dog is not among the model's classes"):

@@ -161,7 +161,7 @@ def test_objects_under_a_pixel_are_told():
     assert len(objects) == 2
     ((what, done),) = issues
     assert "is under a pixel; are these shares of the image's sides?" in what
-    assert done == "judged, but not learned"
+    assert done == "evaluated, but not learned"
 
 
 def test_a_box_that_lacks_is_that_of_the_mask():

@@ -54,8 +54,8 @@ def read_classification(
 
     Args:
         place: folder, archive or table of the data.
-        class_names: the classes of a model to judge: labels come in their order. The data may lack
-            some of them.
+        class_names: the classes of a model to evaluate: labels come in their order. The data may
+            lack some of them.
 
     Raises:
         InputError: no such layout, data that contradict themselves, or classes that `class_names`

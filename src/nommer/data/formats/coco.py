@@ -217,7 +217,9 @@ class _Reader:
         crowds = sum(item.crowd for item in objects)
         if crowds:
             what = f"{crowds} of {len(objects)} objects are marked iscrowd"
-            done = "neither learned nor judged, as COCO does; --labels.crowds learn takes them for "
+            done = (
+                "neither learned nor evaluated, as COCO does; --labels.crowds learn takes them for "
+            )
             done += "single objects, as those that CVAT's brush paints are"
             few = crowds <= _FEW_CROWDS * len(objects)
             self.tell(what, done, "note" if few else "problem")
@@ -262,7 +264,7 @@ def with_distinct_ids(
 ) -> dict[Split, tuple[DetectionSample, ...]]:
     """The samples with image ids that no two share.
 
-    Where splits do, those to be judged on keep theirs.
+    Where splits do, those to be evaluated on keep theirs.
     """
     largest = max((sample.image_id for part in splits.values() for sample in part), default=0)
     numbers, taken = count(largest + 1), set[int]()

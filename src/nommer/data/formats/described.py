@@ -26,7 +26,7 @@ class NamedObject:
     segmentation: Any = None
     """A mask in one of COCO's ways."""
     ignored: bool = False
-    """Neither learned nor judged."""
+    """Neither learned nor evaluated."""
     where: str = ""
     """Place in the file, for people; by default its number."""
 

@@ -82,8 +82,8 @@ def read_detection(
 
     Args:
         place: folder of the data, or a table of boxes.
-        class_names: the classes of a model to judge: labels come in their order. The data may lack
-            some of them, which get category ids of their own.
+        class_names: the classes of a model to evaluate: labels come in their order. The data may
+            lack some of them, which get category ids of their own.
 
     Raises:
         InputError: no such layout, annotations that are not understood, or classes that

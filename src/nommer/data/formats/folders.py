@@ -86,8 +86,8 @@ def read_class_folders(
 
     Args:
         root: folder or archive of the data.
-        class_names: the classes of a model to judge, in its order; the data may lack some of them.
-            By default the classes are the names of the training folders, sorted.
+        class_names: the classes of a model to evaluate, in its order; the data may lack some of
+            them. By default the classes are the names of the training folders, sorted.
         options: whether folders that hardly are classes are taken for such.
 
     Raises:

@@ -40,7 +40,7 @@ def read_hugging_face(root: Path, class_names: tuple[str, ...] | None = None) ->
 
     Args:
         root: the folder that was saved to.
-        class_names: the classes of a model to judge, in its order.
+        class_names: the classes of a model to evaluate, in its order.
 
     Raises:
         InputError: the package `datasets` is not installed, a damaged file, or no column of images,

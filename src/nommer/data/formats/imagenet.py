@@ -62,7 +62,7 @@ def read_imagenet(root: Path, class_names: tuple[str, ...] | None = None) -> Cla
 
     Args:
         root: folder or archive of the data.
-        class_names: the classes of a model to judge, in its order: the names here, or WordNet ids.
+        class_names: the classes of a model to evaluate, in its order: names here, or WordNet ids.
 
     Raises:
         InputError: no training images, a list that does not fit the files, or classes that

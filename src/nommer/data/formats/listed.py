@@ -76,7 +76,7 @@ def collect(
     Args:
         root: the data.
         entries: what they say.
-        class_names: the classes of a model to judge, in its order.
+        class_names: the classes of a model to evaluate, in its order.
         issues: what was found on reading.
 
     Raises:
@@ -107,7 +107,7 @@ def collect(
 def _class_names(
     root: Path, unique: Sequence[Entry], class_names: tuple[str, ...] | None
 ) -> tuple[str, ...]:
-    """The classes of a model to judge, or those of "train".
+    """The classes of a model to evaluate, or those of "train".
 
     Raises:
         InputError: fewer than two, or classes that they lack.

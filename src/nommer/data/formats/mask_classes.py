@@ -148,7 +148,7 @@ CITYSCAPES = MaskClasses(
         IGNORE,
     ),
 )
-"""Cityscapes's 19 classes that are judged, by their ids; the other ids are ignored.
+"""Cityscapes's 19 classes that are evaluated, by their ids; the other ids are ignored.
 
 Source: cityscapesScripts, helpers/labels.py.
 """

@@ -86,7 +86,7 @@ def _beside(folder: Path, used: set[Path]) -> list[Issue]:
 
 
 def _without_masks(unmatched: list[Path], masks: Path) -> list[Issue]:
-    """Folders of test images without masks, which cannot be judged and are left out.
+    """Folders of test images without masks, which cannot be evaluated and are left out.
 
     Raises:
         InputError: a folder of another split is without masks.

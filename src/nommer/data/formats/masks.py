@@ -78,8 +78,8 @@ def read_mask_folders(
         place: folder of the data. Its classes are told by a YAML or JSON file, by default
             `classes.yaml`, `classes.yml` or `classes.json` in it. Without one, they are those of
             the data set whose layout it is, or the values that occur.
-        class_names: the classes of a model to judge: labels come in their order. The data may lack
-            some of them.
+        class_names: the classes of a model to evaluate: labels come in their order. The data may
+            lack some of them.
 
     Raises:
         InputError: no such layout, names or lists that do not fit, classes that are not understood

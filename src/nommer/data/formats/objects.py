@@ -249,7 +249,7 @@ def _check_size(box: Box, tell: Tell) -> None:
     if min(sides) < SMALLEST_LEARNED - ROUNDING:
         tell(
             f"box {as_text(box)} is under a pixel; are these shares of the image's sides?",
-            "judged, but not learned",
+            "evaluated, but not learned",
         )
 
 

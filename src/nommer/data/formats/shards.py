@@ -59,7 +59,7 @@ def read_shards(root: Path, class_names: tuple[str, ...] | None = None) -> Class
 
     Args:
         root: folder of the shards, or a single one.
-        class_names: the classes of a model to judge, in its order.
+        class_names: the classes of a model to evaluate, in its order.
 
     Raises:
         InputError: a damaged shard, a sample without a class, or classes that do not fit.

@@ -88,7 +88,7 @@ def read_tables(source: Source, class_names: tuple[str, ...] | None = None) -> C
 
     Args:
         source: the table, or the folder of the lists.
-        class_names: the classes of a model to judge, in its order.
+        class_names: the classes of a model to evaluate, in its order.
 
     Raises:
         InputError: a table that is not understood, none of whose files is there, or that

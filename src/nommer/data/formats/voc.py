@@ -237,7 +237,7 @@ def _object(entry: ElementTree.Element, *, ignores: bool) -> NamedObject:
 
 
 def _about_difficult(root: Path, images: Sequence[DescribedImage]) -> list[Issue]:
-    """Objects that are left out of learning and judging."""
+    """Objects that are left out of training and evaluation."""
     objects = [item for image in images for item in image.objects]
     ignored = [item for item in objects if item.ignored]
     if not ignored:
@@ -245,7 +245,9 @@ def _about_difficult(root: Path, images: Sequence[DescribedImage]) -> list[Issue
     lost = {item.class_name for item in objects} - {o.class_name for o in objects if not o.ignored}
     what = f"{len(ignored)} objects are marked difficult"
     what += f", all of {shorten(sorted(lost))}" if lost else ""
-    done = "neither learned nor judged, as VOC does; --labels.difficult learn takes them for others"
+    done = (
+        "neither learned nor evaluated, as VOC does; --labels.difficult learn takes them for others"
+    )
     return [problem(root, what, done) if lost else Issue(str(root), what, done)]
 
 

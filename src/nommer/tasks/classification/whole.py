@@ -51,8 +51,8 @@ finish (float[batch, {classes}] f_{OUTPUT}, int64[2] f_image, int64[2] f_seen{ta
 {{
     f_temperatures = {floats(temperatures, f"[{len(temperatures)}]")}
     f_offsets = {floats(offsets, f"[{len(offsets)}]")}
-    f_cooled = Div(f_{OUTPUT}, f_temperatures)
-    f_moved = Add(f_cooled, f_offsets)
+    f_scaled = Div(f_{OUTPUT}, f_temperatures)
+    f_moved = Add(f_scaled, f_offsets)
     probabilities = {kind}(f_moved)
     class_ids = ArgMax<axis=-1, keepdims=0>(f_moved)
 {unfamiliar(familiarity, side) if familiarity is not None else ""}}}
@@ -89,7 +89,7 @@ finish (float[batch, {classes}] f_{OUTPUT}, int64[2] f_image, int64[2] f_seen{ta
     ) -> tuple[str, float]:
         """Return the share of images whose answer is the true class, or are the true classes.
 
-        The most probable class is judged also where none is answered.
+        The most probable class counts also where none is answered.
         """
         rights = [
             set(answer.chosen or (answer.name,) * (answer.threshold is None))

@@ -60,7 +60,7 @@ class DetectionCheck(TaskCheck):
         small, large = (areas < MEDIUM).sum(), (areas >= LARGE).sum()
         return {
             "objects": len(areas),
-            **({"objects neither learned nor judged": ignored} if ignored else {}),
+            **({"objects neither learned nor evaluated": ignored} if ignored else {}),
             "small, medium, large": f"{small:,}, {len(areas) - small - large:,}, {large:,}",
             "objects with masks": sum(int(objects.have_masks.sum()) for objects in single),
             "images without objects": sum(not len(s.objects) for s in data.samples()),

@@ -64,7 +64,7 @@ class WholeDetection(WholeExport):
         found = decisions.thresholds(model.class_names, None)
         return {"least_score": least, "most": protocol.most, "class_thresholds": found}
 
-    def judged(self, model: Detector, image: Image.Image) -> Any:
+    def scored(self, model: Detector, image: Image.Image) -> Any:
         """Return all objects, with scores as the network has them."""
         found = model.find(image)
         return Failure("image", NOT_FINITE) if found is None else found
@@ -91,7 +91,7 @@ class WholeDetection(WholeExport):
         from nommer.tasks.detection.matching import ImageAnswer  # noqa: PLC0415
         from nommer.tasks.detection.metrics import evaluate_detections  # noqa: PLC0415
 
-        judged = [
+        results = [
             ImageAnswer.of(answer, sample, data.category_ids)
             for answer, sample in zip(answers, samples, strict=True)
         ]
@@ -99,7 +99,7 @@ class WholeDetection(WholeExport):
         masks = answers[0].masks is not None and all(
             sample.objects.have_masks.all() for sample in samples
         )
-        report = evaluate_detections(judged, truth, masks=masks, most=100)
+        report = evaluate_detections(results, truth, masks=masks, most=100)
         if report.masks is None:
             return "box_ap", report.box_ap
         return "mask_ap", report.masks.numbers["ap"] or 0.0
@@ -166,10 +166,10 @@ def _calibrate(model: Detector) -> str:
     f_logits = Log(f_odds)
     f_temperatures = {doubles(temperatures)}
     f_temperature = Gather<axis=0>(f_temperatures, f_labels)
-    f_cooled = Div(f_logits, f_temperature)
+    f_scaled = Div(f_logits, f_temperature)
     f_offsets = {doubles(offsets)}
     f_offset = Gather<axis=0>(f_offsets, f_labels)
-    f_shifted = Add(f_cooled, f_offset)
+    f_shifted = Add(f_scaled, f_offset)
     f_sure = Sigmoid(f_shifted)"""
 
 

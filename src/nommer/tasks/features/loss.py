@@ -1,4 +1,4 @@
-"""The Lightning module that learns a teacher's features, and judges what has been learned."""
+"""The Lightning module that learns a teacher's features, and measures what has been learned."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, cast
@@ -82,16 +82,18 @@ class ImitationModule(TaskModule):
     def for_evaluation(
         cls, model: FeatureExtractor, data: Data, inference: Inference
     ) -> TaskModule:
-        """Refuse to judge without the teacher, whose features were imitated.
+        """Refuse to evaluate without the teacher, whose features were imitated.
 
         Raises:
             InputError: always.
         """
-        raise InputError("a model for features is judged in its own run only, beside its teacher")
+        raise InputError(
+            "a model for features is evaluated in its own run only, beside its teacher"
+        )
 
     def concluding(self, model: FeatureExtractor, data: Data) -> TaskModule:
-        """Return the module that judges the best model beside this run's teacher."""
-        judge = type(self)(
+        """Return the module that evaluates the best model beside this run's teacher."""
+        module = type(self)(
             model,
             data=cast("UnlabelledImages", data),
             neighbours=self.neighbours,
@@ -99,8 +101,8 @@ class ImitationModule(TaskModule):
             optim=Optim(),
             lr=1.0,
         )
-        judge.distillation = self.distillation
-        return judge
+        module.distillation = self.distillation
+        return module
 
     def training_step(self, batch: ClassificationBatch, batch_idx: int) -> Tensor:
         """Squared error to the teacher's features of the same images, mixed where asked for."""
@@ -122,9 +124,9 @@ class ImitationModule(TaskModule):
         In float32 in any precision: neighbours are near, and bf16 would draw lots among them.
         """
         with torch.autocast(self.device.type, enabled=False):
-            self._judge(batch)
+            self._measure(batch)
 
-    def _judge(self, batch: ClassificationBatch) -> None:
+    def _measure(self, batch: ClassificationBatch) -> None:
         last, maps = self.model.backbone.forward_intermediates(batch.images)
         held = batch.indices < self.held_back
         if held.any():

@@ -112,7 +112,7 @@ class SegmentationModule(TaskModule):
         """Evaluate one image at its own size, as `predict` answers it; return its labels (H, W)."""
         truth = batch.masks[0]
         labels, losses, index = torch.empty_like(truth), [], int(batch.indices[0])
-        sample = PixelSample(truth, seed=index) if self.is_judging else None
+        sample = PixelSample(truth, seed=index) if self.is_evaluating else None
         for start, scores in self.model.score_bands(
             batch.images, size=(truth.shape[0], truth.shape[1]), inference=self.inference
         ):

@@ -89,8 +89,8 @@ finish (float[batch, {classes}, r, c] f_{CELLS}, int64[2] f_image, int64[2] f_se
     f_ids = ArgMax<axis=1, keepdims=0>(f_scores)
     class_ids = Cast<to=2>(f_ids)
     f_temperatures = {floats(temperatures, f"[1, {len(temperatures)}, 1, 1]")}
-    f_cooled = Div(f_scores, f_temperatures)
-    f_shares = Softmax<axis=1>(f_cooled)
+    f_scaled = Div(f_scores, f_temperatures)
+    f_shares = Softmax<axis=1>(f_scaled)
     probabilities = ReduceMax<keepdims=0>(f_shares, f_one)
 }}
 """
