@@ -19,7 +19,7 @@ CHOSEN = ("as published", "softmax", "sum", "convolution", "window", "global", "
 
 
 def runs_of(name: str, arguments: argparse.Namespace, more: list[str]) -> list[Run]:
-    """One ablation's trainings, one per seed."""
+    """Return one ablation's trainings, one per seed."""
     told = [
         "--data",
         str(arguments.data),

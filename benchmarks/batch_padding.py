@@ -24,7 +24,7 @@ from nommer.data.images import decode
 def answers(
     network: torch.nn.Module, images: list[torch.Tensor], threshold: float
 ) -> dict[str, torch.Tensor]:
-    """Of the first image."""
+    """Return the objects of the first image."""
     with torch.inference_mode():
         return network.detect(images, threshold=threshold, most=100)[0]
 

@@ -24,7 +24,7 @@ DETECTION = ("box_ap", "box_ap50", "box_ap75", "mask_ap", "mask_ap50", "mask_ap7
 
 
 def read_run(run: Path, evaluation: str) -> dict:
-    """The settings, the curve and the evaluation of one run."""
+    """Return the settings, the curve and the evaluation of one run."""
     with (run / "metrics.csv").open(newline="") as stream:
         curve = list(csv.DictReader(stream))
     with (run / evaluation / "per_class.csv").open(newline="") as stream:
@@ -47,7 +47,7 @@ def bars_of(run: dict) -> dict[str, float]:
 
 
 def called(name: str) -> str:
-    """A number of a result as people write it, such as box AP50."""
+    """Return a number of a result as people write it, such as box AP50."""
     return name.replace("_", " ").replace("ap", "AP").replace("miou", "mIoU")
 
 
@@ -57,7 +57,7 @@ def numbers_of(run: dict) -> list[str]:
 
 
 def draw(runs: list[dict], out: Path) -> None:
-    """The validation's main number over the steps, and the bars of all runs side by side."""
+    """Draw the validation's main number over the steps, and the bars of all runs side by side."""
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     curves, axes = figure.subplots(1, 2, width_ratios=(2, 3))
     width, main = 0.8 / len(runs), numbers_of(runs[0])[0]

@@ -13,22 +13,19 @@ Linux.
 
 import argparse
 import json
-import os
 import random
 import shutil
 import signal
 import subprocess
-import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from faulty_processes import Processes
 from made_data import make_data
 from safetensors.torch import load_file
 from same_runs import differences, rows
-
-SERVER = Path(__file__).resolve().parents[1] / "tests" / "faults.py"
 
 COMMON = [
     "--model=nommer_micro",
@@ -54,29 +51,6 @@ OPTIONS = {
         *("--detection.fpn-channels=8", "--detection.box-channels=16"),
     ],
 }
-
-
-class Processes:
-    """Starts `nommer` in fresh processes, with faults."""
-
-    def __init__(self, folder: Path) -> None:
-        self.err = folder / "err.txt"
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        self.server = subprocess.Popen([sys.executable, str(SERVER)], env=environment, **pipes)
-
-    def train(self, *arguments: object, fault: list | None = None) -> tuple[int, str]:
-        """The exit code, negative for a signal, and what was printed."""
-        job = {"arguments": ["train", *map(str, arguments)], "fault": fault, "err": str(self.err)}
-        self.server.stdin.write(f"{json.dumps(job)}\n")
-        self.server.stdin.flush()
-        answer = json.loads(self.server.stdout.readline())
-        return answer["code"], self.err.read_text(errors="replace")
-
-    def end(self) -> None:
-        """No more of them."""
-        self.server.stdin.close()
-        self.server.wait()
 
 
 @dataclass
@@ -128,14 +102,14 @@ class Trial:
         shutil.rmtree(run, ignore_errors=True)
 
     def fail(self, tally: Tally, fault: list, *, expected: set[int]) -> None:
-        """One run that a fault happens to."""
+        """Have a fault happen to a run, and let it go on."""
         run = self.out / "faulty"
         code, said = self.processes.train(*self.options, f"--out={run}", fault=fault)
         self.go_on(run, tally, expected=expected, code=code, said=said)
 
 
 def count_calls(trial: Trial) -> dict[str, int]:
-    """How often a whole run flushes and renames."""
+    """Return how often a whole run flushes and renames."""
     run, counts = trial.out / "counted", {}
     for name in ("fsync", "replace"):
         _, said = trial.processes.train(*trial.options, f"--out={run}", fault=["count", name])
@@ -145,7 +119,7 @@ def count_calls(trial: Trial) -> dict[str, int]:
 
 
 def try_faults(trial: Trial, tallies: dict[str, Tally], chance: random.Random, rounds: int) -> None:
-    """Every kind of fault that needs no rights."""
+    """Have every kind of fault happen that needs no rights."""
 
     def tally(name: str) -> Tally:
         return tallies.setdefault(name, Tally(name))
@@ -179,7 +153,7 @@ def try_faults(trial: Trial, tallies: dict[str, Tally], chance: random.Random, r
 
 
 def mounted(folder: Path, options: str) -> bool:
-    """Return whether a small disk could be mounted there."""
+    """Mount a small disk, and return True where that could be done."""
     folder.mkdir(parents=True, exist_ok=True)
     command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
     return (
@@ -189,7 +163,7 @@ def mounted(folder: Path, options: str) -> bool:
 
 
 def try_disks(trial: Trial, tallies: dict[str, Tally], sizes: list[int]) -> None:
-    """Disks that are full, and one that is made read-only and writable again."""
+    """Train on disks that are full, and on one that is made read-only and writable again."""
     disk = trial.out / "disk"
     for size in sizes:
         if not mounted(disk, f"size={size}k"):
@@ -223,7 +197,7 @@ def try_disks(trial: Trial, tallies: dict[str, Tally], sizes: list[int]) -> None
 
 
 def compare(trial: Trial, chance: random.Random, times: int) -> dict[str, object]:
-    """One run that is killed several times and goes on each time, against the whole one."""
+    """Compare a run that is killed several times and goes on each time with the whole one."""
     run, killed = trial.out / "often", []
     how: list[str] = []
     for _ in range(times):
@@ -285,7 +259,7 @@ def main() -> None:
 
 
 def show(tallies: dict[str, Tally], compared: list[dict[str, object]]) -> None:
-    """Both tables as Markdown."""
+    """Print both tables as Markdown."""
     print("| fault | times | exit codes | afterwards | lost |\n|---|---|---|---|---|")
     for tally in tallies.values():
         codes = ", ".join(f"{code} ({count})" for code, count in sorted(tally.codes.items()))

@@ -56,7 +56,7 @@ def runs_of(told: argparse.Namespace, arguments: Sequence[str]) -> list[Run]:
 
 
 def evaluated(run: Run, told: argparse.Namespace, split: str = "test") -> dict:
-    """The numbers on the test images, or those of another split."""
+    """Return the numbers on the test images, or those of another split."""
     folder = run.out / f"evaluate_{split}"
     if not (folder / "result.json").is_file():
         say(f"{run.out.name}: evaluating on the {split} images")
@@ -72,7 +72,7 @@ def evaluated(run: Run, told: argparse.Namespace, split: str = "test") -> dict:
 
 
 def as_table(runs: Sequence[Run], told: argparse.Namespace) -> str:
-    """Mean and deviation over the seeds of every number, per start."""
+    """Return mean and deviation over the seeds of every number, per start."""
     results: dict[str, list[dict]] = {}
     for run in runs:
         if run.finished:

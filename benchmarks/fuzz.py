@@ -45,7 +45,7 @@ TOKENS = [
 
 
 def damage(content: bytes, rng: np.random.Generator) -> bytes:
-    """A file's content with one or a few faults."""
+    """Return a file's content with one or a few faults."""
     changed = bytearray(content)
     for _ in range(int(rng.integers(1, 4))):
         place, length = int(rng.integers(0, len(changed) + 1)), int(rng.integers(1, 65))

@@ -47,13 +47,13 @@ class Kind:
 
 
 def picture(seed: int, size: tuple[int, int] = (40, 32)) -> Image.Image:
-    """A small picture."""
+    """Return a small picture."""
     rng = np.random.default_rng(seed)
     return Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3)).astype(np.uint8))
 
 
 def make_images(folder: Path) -> None:
-    """Every format, and the modes that are more than RGB."""
+    """Write every format, and the modes that are more than RGB."""
     for ending in ("jpg", "png", "bmp", "gif", "tif", "webp", "ppm", "jp2", "avif"):
         picture(0).save(folder / f"a.{ending}")
     grey = Image.fromarray(np.arange(1280, dtype=np.uint16).reshape(32, 40))
@@ -83,7 +83,7 @@ def read_data(folder: Path, damaged: Path) -> None:
 
 
 def make_yolo(folder: Path) -> None:
-    """Boxes, polygons and a description."""
+    """Write boxes, polygons and a description."""
     for split in ("train", "val"):
         for kind in ("images", "labels"):
             (folder / kind / split).mkdir(parents=True)
@@ -97,7 +97,7 @@ def make_yolo(folder: Path) -> None:
 
 
 def make_coco(folder: Path) -> None:
-    """Boxes, polygons, run lengths."""
+    """Write boxes, polygons and run lengths."""
     (folder / "annotations").mkdir()
     for split in ("train", "val"):
         (folder / split).mkdir()
@@ -117,7 +117,7 @@ def make_coco(folder: Path) -> None:
 
 
 def make_voc(folder: Path) -> None:
-    """A file of XML for each image."""
+    """Write a file of XML for each image."""
     for name in ("JPEGImages", "Annotations", "ImageSets/Main"):
         (folder / name).mkdir(parents=True)
     for number in range(4):
@@ -143,7 +143,7 @@ def make_masks(folder: Path) -> None:
 
 
 def make_table(folder: Path) -> None:
-    """A table of images with classes."""
+    """Write a table of images with classes."""
     rows = ["path,label,split"]
     for number in range(8):
         picture(number).save(folder / f"{number}.png")
@@ -174,7 +174,7 @@ def make_archives(folder: Path) -> None:
 
 
 def read_archives(folder: Path, damaged: Path) -> None:
-    """Every member."""
+    """Read every member."""
     for path in visible_files(damaged):
         try:
             read_bytes(path)
@@ -183,7 +183,7 @@ def read_archives(folder: Path, damaged: Path) -> None:
 
 
 def make_model(folder: Path) -> None:
-    """A small classifier, as a run keeps it."""
+    """Save a small classifier, as a run keeps it."""
     torch.manual_seed(0)
     preprocessing = Preprocessing(image_size=64)
     model = Classifier(
@@ -195,7 +195,7 @@ def make_model(folder: Path) -> None:
 
 
 def read_model(folder: Path, damaged: Path) -> None:
-    """The model, and an answer."""
+    """Load the model, and answer an image."""
     load(folder).predict(np.zeros((40, 40, 3), np.uint8))
 
 
@@ -204,7 +204,7 @@ _READ_AGAIN = (".ckpt", ".safetensors", ".json", ".jsonl", ".yaml", ".csv")
 
 
 def make_run(folder: Path) -> None:
-    """A training of one epoch on a few pictures."""
+    """Train for one epoch on a few pictures."""
     with tempfile.TemporaryDirectory() as place:
         for number in range(8):
             path = Path(place, "train" if number < 6 else "val", "ab"[number % 2], f"{number}.png")

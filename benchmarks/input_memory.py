@@ -20,7 +20,7 @@ from nommer.data.digits import write_digits
 
 
 def tree(process):
-    """A process and all that it started."""
+    """Return a process and all that it started."""
     try:
         children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
     except OSError:
@@ -29,7 +29,7 @@ def tree(process):
 
 
 def megabytes(process):
-    """A process's part of the memory that is no file's.
+    """Return a process's part of the memory that is no file's.
 
     Its own pages, and its share of those that several map.
     """

@@ -35,7 +35,7 @@ COLOURS = {"nommer": "#0072b2", "nommer --cache ram": "#56b4e9"}
 
 
 def torchvision_training(augmentation, preprocessing):
-    """The default random changes, as torchvision names them."""
+    """Return the default random changes, as torchvision names them."""
     strength = augmentation.color_jitter
     return transforms.Compose(
         [
@@ -127,7 +127,7 @@ def variants(samples, preprocessing, folder):
 
 
 def measure(kinds, number, rounds):
-    """Images per second of every variant, in every round."""
+    """Return images per second of every variant, in every round."""
     found = {purpose: {name: [] for name in loads} for purpose, loads in kinds.items()}
     turns = [(purpose, name) for purpose, loads in kinds.items() for name in loads]
     for turn in range(rounds + 1):  # the first warms up
@@ -143,7 +143,7 @@ def measure(kinds, number, rounds):
 
 
 def plot(found, path, title):
-    """A bar per variant, in a panel per purpose.
+    """Draw a bar per variant, in a panel per purpose.
 
     The median of the turns, and the slowest and fastest.
     """

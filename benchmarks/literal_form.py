@@ -45,7 +45,7 @@ def read_reference() -> Any:
 
 
 def relative_rows(positions: tuple[tuple[int, int], ...], side: int) -> Tensor:
-    """Rows of the table of biases for all pairs of positions of a window."""
+    """Return rows of the table of biases for all pairs of positions of a window."""
     with torch.inference_mode(mode=False):  # it is kept for training too
         grid = torch.tensor(positions)
         between = grid[:, None] - grid[None] + side - 1
@@ -83,7 +83,7 @@ class LiteralNetwork(nn.Module):
         )
 
     def grids(self, images: Tensor) -> list[tuple[int, int]]:
-        """Rows and columns of the tokens in every block that nominates."""
+        """Return rows and columns of the tokens in every block that nominates."""
         config: Any = self.network.config
         height, width = images.shape[-2:]
         return [

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 
 
 def draw(seed: int) -> tuple[Image.Image, Image.Image, tuple[int, int, int, int]]:
-    """An image with a disc, its mask, and the disc's box (x, y, width, height)."""
+    """Return an image with a disc, its mask, and the disc's box (x, y, width, height)."""
     noise = np.random.default_rng(seed)
     image = Image.fromarray(noise.integers(80, 160, (40, 48, 3)).astype(np.uint8))
     mask, side = Image.new("L", image.size), 16
@@ -40,7 +40,7 @@ def make_data(root: Path) -> dict[str, Path]:
 
 
 def make_objects(root: Path, split: str, count: int) -> None:
-    """One split of COCO's layout."""
+    """Write one split of COCO's layout."""
     (root / f"{split}2017").mkdir(parents=True)
     (root / "annotations").mkdir(exist_ok=True)
     images, annotations = [], []

@@ -45,7 +45,7 @@ def costs(name: str, **options: Any) -> tuple[int, int, float]:
 
 
 def rows(variant: str | None) -> Iterator[tuple[str, tuple[int, int, float], Any]]:
-    """The lines of the table: a name, its costs, and what the paper says."""
+    """Return the lines of the table: a name, its costs, and what the paper says."""
     if variant is None:
         for name in VARIANTS:
             yield name, costs(name), PUBLISHED.get(name, "")

@@ -33,7 +33,7 @@ def sample_contexts(nomination: Nomination, _: object) -> None:
 
 
 def evaluate(model: nommer.Segmenter, samples: list, encoding, mode: str) -> tuple[float, float]:
-    """mIoU and pixel accuracy over `samples`."""
+    """Return mIoU and pixel accuracy over `samples`."""
     metrics = SegmentationMetrics(len(model.class_names))
     for sample in samples:
         truth = read_mask(sample.mask, encoding)

@@ -67,7 +67,7 @@ def runs_of(told: argparse.Namespace, arguments: Sequence[str]) -> list[tuple[st
 
 
 def results(runs: Sequence[tuple[str, Run]], told: argparse.Namespace) -> dict[str, dict]:
-    """Of every network and start, the main number of each task and seed."""
+    """Return the main number of each task and seed, of every network and start."""
     found: dict[str, dict] = {}
     for task, run in runs:
         if run.finished:
@@ -80,7 +80,7 @@ def results(runs: Sequence[tuple[str, Run]], told: argparse.Namespace) -> dict[s
 
 
 def as_table(found: dict[str, dict], tasks: Sequence[str]) -> str:
-    """Mean and deviation over the seeds, and in brackets how many."""
+    """Return mean and deviation over the seeds, and in brackets how many."""
     what = {"camvid": "CamVid, mIoU", "bccd": "BCCD, box AP", "dsb2018": "DSB2018, box AP"}
     lines = ["| network | " + " | ".join(what[task] for task in tasks) + " |"]
     lines.append("|" + "---|" * (1 + len(tasks)))

@@ -35,7 +35,7 @@ IMAGES = {
 
 
 def backbone(variant: str) -> nn.Module:
-    """The network without a classifier."""
+    """Return the network without a classifier."""
     return timm.create_model(variant, num_classes=0)
 
 
@@ -65,7 +65,7 @@ class Regions(nn.Module):
         self.detector = detector
 
     def forward(self, images: torch.Tensor) -> None:
-        """The image only says on which device."""
+        """Run the heads; the image only says on which device."""
         heads, channels = self.detector.roi_heads, self.detector.fpn_channels
         samples = heads.protocol.roi_samples
         for stage in heads.stages:
@@ -78,7 +78,7 @@ class Regions(nn.Module):
 
 
 def costs(variant: str) -> dict[str, float]:
-    """GMACs of the forward pass of one training image, per recipe."""
+    """Return GMACs of the forward pass of one training image, per recipe."""
     with torch.device("meta"):
         found = {
             "imagenet1k": giga_macs(timm.create_model(variant), 224),

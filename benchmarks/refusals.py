@@ -38,11 +38,11 @@ NEIGHBOURS, KEPT = 10, 0.1
 
 @dataclass(frozen=True)
 class Seen:
-    """What a model makes of images."""
+    """A model's answers to images."""
 
     logits: Tensor
     last: Tensor
-    """What the classifier is given."""
+    """The input of the classifier."""
     early: Tensor
     """Means of the features of stage 2."""
     third: Tensor

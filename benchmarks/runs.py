@@ -38,11 +38,11 @@ class Run:
 
     @property
     def out(self) -> Path:
-        """The run folder."""
+        """Return the run folder."""
         return self.folder / f"{self.name.replace(', ', '-').replace(' ', '_')}-{self.seed}"
 
     def beside(self, ending: str) -> Path:
-        """The file of this ending next to the run folder, whose name may have a dot."""
+        """Return the file of this ending next to the run folder, whose name may have a dot."""
         return self.out.with_name(self.out.name + ending)
 
     @property
@@ -148,7 +148,7 @@ def stop(active: dict[Run, subprocess.Popen]) -> None:
 
 
 def last_word(run: Run) -> str:
-    """The main number of a finished run, or the last thing that another one has said."""
+    """Return the main number of a finished run, or the last thing that another one has said."""
     if run.finished:
         result = json.loads((run.out / "result.json").read_text())
         return ", ".join(
@@ -167,6 +167,6 @@ def say(line: str) -> None:
 
 
 def spread(values: Sequence[float]) -> str:
-    """Mean and, of several, their standard deviation, in percent."""
+    """Return mean and, of several, their standard deviation, in percent."""
     mean = f"{statistics.mean(values):.1%}"
     return f"{mean} ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else mean

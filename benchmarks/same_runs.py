@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 
 def rows(path: Path) -> list[dict[str, str]]:
-    """A table without the time that it took."""
+    """Return a table without the time that it took."""
     with path.open(newline="") as stream:
         return [
             {name: value for name, value in row.items() if name != "seconds"}
@@ -28,7 +28,7 @@ def same(one: object, other: object) -> bool:
 
 
 def differences(one: Path, other: Path) -> list[str]:
-    """In what two finished runs differ: nothing, if all is well."""
+    """Return in what two finished runs differ: nothing, if all is well."""
     found = [
         name
         for name in ("metrics.csv", "nominations.csv")

@@ -78,8 +78,9 @@ class Part:
         return len(self.labels)
 
     def batches(self, size: int, batch: int, augmentation: Augmentation) -> Iterator[Batch]:
-        """One epoch in random order, from torch's own generator; the last, incomplete batch is left
-        out.
+        """Yield one epoch in random order, from torch's own generator.
+
+        The last, incomplete batch is left out.
         """
         for chosen in torch.randperm(len(self)).split(batch):
             if len(chosen) == batch:
@@ -101,7 +102,7 @@ class Part:
         return made
 
     def whole(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """The images as they are, with their labels."""
+        """Yield the images as they are, with their labels."""
         for begin in range(0, len(self), EVALUATION_BATCH):
             images = prepared(self.pixels[begin : begin + EVALUATION_BATCH])
             if size != images.shape[-1]:
@@ -157,8 +158,9 @@ def mix(batch: Batch, augmentation: Augmentation) -> None:
 
 
 def box_mask(side: int, share: float) -> Tensor:
-    """1 where an image stays, 0 in a box of `1 - share` of its area (1, 1, side, side), cut off at
-    the edge.
+    """Return (1, 1, side, side): 1 where an image stays, 0 in a box of `1 - share` of its area.
+
+    The box is cut off at the edge.
     """
     length = int(side * (1 - share) ** 0.5)
     row, column = (int(torch.randint(side, ())) for _ in range(2))

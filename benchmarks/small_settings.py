@@ -2,7 +2,6 @@
 
 import argparse
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -59,49 +58,48 @@ class Settings:
         return self.maps + (("answers",) if self.answers else ())
 
 
-def options() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the options of the command line but for those of the augmentation."""
-    yield "--model", {"default": "nommer_pico", "help": "a variant, or timm:NAME"}
-    yield (
+OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("--model", {"default": "nommer_pico", "help": "a variant, or timm:NAME"}),
+    (
         "--network",
         {"type": json.loads, "default": {}, "help": "fields of NomMerConfig, as JSON"},
-    )
-    yield "--every", {"type": int, "default": 1, "help": "of the classes every so-many-th"}
-    yield "--epochs", {"type": int, "default": 24}
-    yield (
+    ),
+    ("--every", {"type": int, "default": 1, "help": "of the classes every so-many-th"}),
+    ("--epochs", {"type": int, "default": 24}),
+    (
         "--minutes",
         {"type": float, "default": 0.0, "help": "by the clock, in the place of --epochs"},
-    )
-    yield "--batch", {"type": int, "default": 64}
-    yield "--lr", {"type": float, "default": 1e-3}
-    yield "--weight-decay", {"type": float, "default": 0.05}
-    yield "--warmup", {"type": float, "default": 0.08, "help": "part of the training"}
-    yield "--smoothing", {"type": float, "default": 0.1, "help": "of the labels"}
-    yield "--teacher", {"choices": ["none", "answers", "features", "both"], "default": "none"}
-    yield "--temperature", {"type": float, "default": 2.0, "help": "of the teacher's answers"}
-    yield "--share", {"type": float, "default": 0.8, "help": "of the teacher's answers in the loss"}
-    yield "--feature-weight", {"type": float, "default": 1.0}
-    yield "--ema", {"type": float, "default": 0.998}
-    yield "--seed", {"type": int, "default": 0}
-    yield (
+    ),
+    ("--batch", {"type": int, "default": 64}),
+    ("--lr", {"type": float, "default": 1e-3}),
+    ("--weight-decay", {"type": float, "default": 0.05}),
+    ("--warmup", {"type": float, "default": 0.08, "help": "part of the training"}),
+    ("--smoothing", {"type": float, "default": 0.1, "help": "of the labels"}),
+    ("--teacher", {"choices": ["none", "answers", "features", "both"], "default": "none"}),
+    ("--temperature", {"type": float, "default": 2.0, "help": "of the teacher's answers"}),
+    ("--share", {"type": float, "default": 0.8, "help": "of the teacher's answers in the loss"}),
+    ("--feature-weight", {"type": float, "default": 1.0}),
+    ("--ema", {"type": float, "default": 0.998}),
+    ("--seed", {"type": int, "default": 0}),
+    (
         "--small-until",
         {"type": float, "default": 0.0, "help": "part of the training on smaller images"},
-    )
-    yield "--small-size", {"type": int, "default": 48, "help": "their side"}
-    yield (
+    ),
+    ("--small-size", {"type": int, "default": 48, "help": "their side"}),
+    (
         "--balance",
         {
             "type": float,
             "default": 0.0,
             "help": "weight of the loss that keeps all contexts in use",
         },
-    )
-    yield (
+    ),
+    (
         "--decided",
         {"type": float, "default": 0.0, "help": "weight of the loss that makes tokens sure"},
-    )
-    yield "--equal-contexts", {"action": "store_true", "help": "contexts of one size at the start"}
-    yield (
+    ),
+    ("--equal-contexts", {"action": "store_true", "help": "contexts of one size at the start"}),
+    (
         "--noise",
         {
             "type": float,
@@ -109,10 +107,12 @@ def options() -> Iterator[tuple[str, dict[str, Any]]]:
             "default": (1.0, 1.0),
             "help": "of the nominations, start and end",
         },
-    )
-    yield "--init", {"default": "", "help": "a run folder of this script to start from"}
-    yield "--fresh-nominators", {"action": "store_true", "help": "with --init: choose anew"}
-    yield "--precision", {"choices": ["bf16", "32"], "default": "bf16"}
+    ),
+    ("--init", {"default": "", "help": "a run folder of this script to start from"}),
+    ("--fresh-nominators", {"action": "store_true", "help": "with --init: choose anew"}),
+    ("--precision", {"choices": ["bf16", "32"], "default": "bf16"}),
+)
+"""Options of the command line but for those of the augmentation."""
 
 
 def option_parser(description: str) -> argparse.ArgumentParser:
@@ -120,7 +120,7 @@ def option_parser(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    for name, option in options():
+    for name, option in OPTIONS:
         parser.add_argument(name, **option)
     for name, value in asdict(Augmentation()).items():
         several = {"nargs": 2} if isinstance(value, tuple) else {}

@@ -42,7 +42,7 @@ STRIDES = {"middle": -2, "last": -1}
 
 
 def class_ids(source: Path) -> list[str]:
-    """WordNet ids of the classes, ordered."""
+    """Return WordNet ids of the classes, ordered."""
     return sorted((source / "wnids.txt").read_text().split())
 
 
@@ -57,7 +57,7 @@ def write_classes(source: Path, out: Path) -> None:
 
 
 def listed(archive: tarfile.TarFile, part: str) -> dict[str, str]:
-    """The WordNet id of every image of a part, by member of its archive."""
+    """Return the WordNet id of every image of a part, by member of its archive."""
     if part == "train":
         names = (name for name in archive.getnames() if name.endswith(".JPEG"))
         return {name: Path(name).parts[-3] for name in names}
@@ -90,7 +90,7 @@ def decode(source: Path, out: Path, part: str) -> None:
 
 
 def enlarged(images: np.ndarray) -> Tensor:
-    """Images (B, 64, 64, 3) as the teacher sees them: bicubic, mean and deviation 0.5."""
+    """Return images (B, 64, 64, 3) as the teacher sees them: bicubic, mean and deviation 0.5."""
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float()
     pixels = F.interpolate(pixels, size=(TEACHER_SIZE, TEACHER_SIZE), mode="bicubic").clamp(0, 255)
     return (pixels / 127.5 - 1).contiguous(memory_format=torch.channels_last)
@@ -116,16 +116,14 @@ def map_images(network: nn.Module, out: Path) -> None:
 
 
 def head_features(network: nn.Module, last: np.ndarray) -> Tensor:
-    """The 1280 features at every place of maps (B, 4, 4, 320): what the teacher does after its last
-    block.
-    """
+    """Return the teacher's 1280 features at every place of its last maps (B, 4, 4, 320)."""
     maps = torch.from_numpy(last).permute(0, 3, 1, 2).bfloat16()
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
         return network.bn2(network.conv_head(maps)).permute(0, 2, 3, 1)
 
 
 def pooled(network: nn.Module, out: Path) -> Tensor:
-    """The 1280 features of every image of a part, (N, 1280)."""
+    """Return the 1280 features of every image of a part, (N, 1280)."""
     last = np.load(out / "last.npy", mmap_mode="r")
     parts = [
         head_features(network, last[i : i + BATCH]).float().mean((1, 2))
@@ -140,8 +138,9 @@ def accuracy(scores: Tensor, labels: Tensor) -> float:
 
 
 def probe(features: Tensor, labels: Tensor, classes: int, epochs: int = 8) -> nn.Linear:
-    """A linear classifier of features, learned with AdamW and a cosine; the features' scale is
-    folded into it.
+    """Return a linear classifier of features, learned with AdamW and a cosine.
+
+    The features' scale is folded into it.
     """
     torch.manual_seed(0)
     mean, deviation = features.mean(0), features.std(0) + 1e-3

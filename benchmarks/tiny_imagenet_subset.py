@@ -17,7 +17,7 @@ EVERY = 10
 
 
 def class_names(source: Path) -> dict[str, str]:
-    """Of the chosen WordNet ids, the first name each."""
+    """Return the first name of each of the chosen WordNet ids."""
     chosen = sorted((source / "wnids.txt").read_text().split())[::EVERY]
     words = dict(line.split("\t", 1) for line in (source / "words.txt").read_text().splitlines())
     return {wnid: words[wnid].split(",")[0].strip() for wnid in chosen}

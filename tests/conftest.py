@@ -89,7 +89,7 @@ def _no_wait_for_the_disk():
 
 @pytest.fixture(autouse=True)
 def _globals_stay():
-    """What a test, or its fixtures, changed for everybody is an error of that test."""
+    """Fail a test that, or whose fixtures, changed something for everybody."""
 
     def look():
         return {

@@ -29,7 +29,7 @@ ABSENT = {
     ),
     signal: ("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGALRM", "alarm", "SIGQUIT", "SIGTSTP"),
 }
-"""What Windows does not have, and macOS in part; but for what Python's own modules need here."""
+"""Names that Windows lacks, and macOS in part; but for what Python's own modules need here."""
 
 MODULES = ("fcntl", "resource", "termios", "pwd", "grp")
 

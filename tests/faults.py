@@ -47,7 +47,7 @@ def count_down(owner, name, number, act):
 
 
 def count_calls(name, act):
-    """What `act` returns; how often it called a function is printed."""
+    """Return what `act` returns, and print how often it called a function."""
     original, calls = getattr(os, name), []
 
     def counted(*arguments, **options):
@@ -130,7 +130,7 @@ def join(rank, processes, port):
 
 
 def work(job, rank, port):
-    """What a forked process does; returns its exit code."""
+    """Act in a forked process, and return its exit code."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # ends with the process that forked it
     os.setsid()  # as a terminal or a scheduler starts it: signals go to it and its workers
     with Path(job["err"]).open("ab") as err:

@@ -76,7 +76,7 @@ def create():
 
 
 class Recorder:
-    """What the nominators of a model chose, in the order in which they ran.
+    """Return what the nominators of a model chose, in the order in which they ran.
 
     (B, rows, columns, 3) each.
     """

@@ -157,7 +157,7 @@ def convolution_context(grid, weights, *, training):
 
 
 def cosines(v, u, j, i, k):
-    """What pixel (j, i) and coefficient (v, u) of a k x k block have to do with each other."""
+    """Return the weight of pixel (j, i) in coefficient (v, u) of a k x k block."""
     scale = [math.sqrt(0.5) if frequency == 0 else 1.0 for frequency in (v, u)]
     product = math.cos((2 * j + 1) * v * math.pi / (2 * k)) * math.cos(
         (2 * i + 1) * u * math.pi / (2 * k)

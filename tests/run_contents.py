@@ -1,4 +1,4 @@
-"""What runs left behind, read and compared to the last bit."""
+"""Contents of run folders, read and compared to the last bit."""
 
 import torch
 

@@ -44,7 +44,7 @@ POINTS = {
     "before it is renamed": ("replace", 1),
     "before the folder is flushed": ("fsync", 2),
 }
-"""Where a process is killed: instead of the n-th call of this function."""
+"""Places where a process is killed: instead of the n-th call of this function."""
 
 
 @pytest.mark.parametrize(("name", "number"), POINTS.values(), ids=POINTS.keys())

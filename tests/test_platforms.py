@@ -1,4 +1,4 @@
-"""What other systems lack is done without; `tests/elsewhere.py` takes it away."""
+"""Other systems do without what they lack; `tests/elsewhere.py` takes it away."""
 
 import errno
 import importlib

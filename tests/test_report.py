@@ -227,7 +227,7 @@ def browser():
 
 
 def measured(browser, page, width, folder, numbers):
-    """What a script finds in the page on a screen of this width."""
+    """Return what a script finds in the page on a screen of this width."""
     ask = f"""<script>onload = () => {{
       const page = document.querySelector("iframe").contentDocument;
       document.title = {numbers}.join(" ");

@@ -12,7 +12,7 @@ HEIGHT, GAP, DIGIT = 560, 30, "0045"
 
 
 def scaled(path: Path) -> Image.Image:
-    """A picture at the common height."""
+    """Return a picture at the common height."""
     picture = Image.open(path).convert("RGB")
     return picture.resize(
         (round(picture.width * HEIGHT / picture.height), HEIGHT), Image.Resampling.LANCZOS

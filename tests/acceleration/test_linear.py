@@ -29,7 +29,7 @@ def gradients(function, inputs, cotangent):
 
 @pytest.fixture
 def calls(monkeypatch):
-    """How often oneDNN's product was called."""
+    """Return how often oneDNN's product was called."""
     made, product = [], linear_module._product
     monkeypatch.setattr(linear_module, "_product", lambda *args: made.append(1) or product(*args))
     return made

@@ -1,4 +1,4 @@
-"""What helps a training along.
+"""Options that help a training along.
 
 Averaged weights, early stopping, frozen layers, classes of different size.
 """

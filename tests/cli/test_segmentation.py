@@ -212,7 +212,7 @@ class TestTrain:
 
 
 class TestResume:
-    """That it goes on bit for bit after it was killed is in test_resume_steps.py."""
+    """test_resume_steps.py has that it goes on bit for bit after it was killed."""
 
     def test_epochs_are_added(self, run, scenes, segmented, segment_options, tmp_path):
         out = shutil.copytree(segmented, tmp_path / "run")

@@ -77,7 +77,7 @@ TURNS = {
     7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
     8: np.rot90,
 }
-"""What each orientation of a TIFF asks for, by the standard (tag 274)."""
+"""Turns that each orientation of a TIFF asks for, by the standard (tag 274)."""
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "I;16", "I", "F"])

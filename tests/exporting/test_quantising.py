@@ -13,9 +13,7 @@ from nommer.tasks.classification.exporting import ClassificationExport
 
 @pytest.fixture
 def report(tiny_classifier, tmp_path, monkeypatch):
-    """What is told of an export without labels, of so many images, and the numbers of those it was
-    calibrated on.
-    """
+    """Return a function to the report of an export without labels, of so many images."""
     model, calibrated = tiny_classifier(), []
     model.network.precision = "int8"  # as an exported one has it
     monkeypatch.setattr(model, "prepare", lambda path: torch.full((3, 32, 32), float(path.stem)))

@@ -1,4 +1,4 @@
-"""What verbs are given, as what they work with."""
+"""From what verbs are given to what they work with."""
 
 from nommer.inference.inputs import images_to_compare
 from nommer.runs.folder import RunFolder

@@ -9,7 +9,8 @@ import torch
 
 from nommer import InputError
 from nommer.models.decisions import Decisions
-from nommer.models.ensembles import ensemble_of, folds_of, mean_objects
+from nommer.models.ensemble_networks import mean_objects
+from nommer.models.ensembles import ensemble_of, folds_of
 from nommer.models.storage import network_of
 
 NAMES = [Path("a"), Path("b"), Path("c")]

@@ -46,7 +46,7 @@ def write(tmp_path):
 
 
 def refusal(path):
-    """What is said of a file, without its name."""
+    """Return the message about a file, without its name."""
     with pytest.raises(InputError) as caught:
         load_exported(path)
     name, _, said = str(caught.value).partition(": ")
@@ -111,7 +111,7 @@ def test_graphs_of_another_kind_are_refused(write, graph, said):
 
 
 def test_answers_of_another_shape_are_refused(write):
-    """What a graph says of its own outputs is not what it gives."""
+    """A graph tells other outputs than it gives."""
     path = write(json.dumps(TOLD))
     model = load_exported(path)
     for shape in ((2, 3), (3,), (1, 3, 4), ()):

@@ -21,7 +21,7 @@ BOXES, LABELS = [[8, 10, 40, 30], [20, 25, 60, 62], [2, 40, 18, 60]], [1, 2, 1]
 
 
 class _Maps(nn.Module):
-    """What torchvision's detectors take as a backbone."""
+    """A backbone as torchvision's detectors take it."""
 
     def __init__(self, network):
         super().__init__()

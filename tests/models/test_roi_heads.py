@@ -25,7 +25,7 @@ def iou(one, other):
 
 
 def encode(box, wanted, deviations):
-    """How far, in deviations, a box is from the wanted one."""
+    """Return how far, in deviations, a box is from the wanted one."""
     width, height = box[2] - box[0], box[3] - box[1]
     moves = (
         ((wanted[0] + wanted[2]) / 2 - (box[0] + box[2]) / 2) / width,

@@ -198,7 +198,7 @@ UNFIT = [
     (options(stem_width=[[[1]]]), "stem_width must be text, got ["),
     (options(act_layer="x" * 10_000), "act_layer must have 1000 letters at most, got 10000"),
 ]
-"""What does not belong where it stands, and what is said of it."""
+"""Entries that do not belong where they stand, and the message about each."""
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -658,7 +658,7 @@ def test_of_two_kinds_of_weights_it_is_said_which(tmp_path, published, average, 
 
 
 def test_nothing_that_lies_beside_weights_is_made(tmp_path, published):
-    """What it stands for is not even imported."""
+    """Not even the module of its class is imported."""
     torch.save({"model": published[1], "at": Path("/somewhere")}, tmp_path / "a.pth")
     assert read_checkpoint(tmp_path / "a.pth").keys() == published[1].keys()
     trace = tmp_path / "was here"

@@ -19,7 +19,7 @@ def picture(noisy):
 
 
 def part(boxes, scores, window, size, labels=None, seen=None):
-    """What a network would have found in a window."""
+    """Return what a network would have found in a window."""
     found = {
         "boxes": torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
         "scores": torch.tensor(scores),

@@ -79,7 +79,7 @@ def test_connected_regions_of_one_class_have_their_own_size():
 
 
 def inside_of(*boxes, shape=(12, 12)):
-    """Where each box is, as `object_map` asks for it."""
+    """Return the place of each box, as `object_map` asks for it."""
 
     def inside(index):
         left, upper, right, lower = boxes[index]

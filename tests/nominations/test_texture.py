@@ -1,4 +1,4 @@
-"""How lively and how fine an image is in the cells of tokens."""
+"""Contrast and fineness of an image in the cells of tokens."""
 
 import numpy as np
 import pytest

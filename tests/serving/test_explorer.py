@@ -1,4 +1,4 @@
-"""What the explorer asks the server for, and the page in a real browser where there is one."""
+"""Requests of the explorer, and its page in a real browser where there is one."""
 
 import asyncio
 import base64

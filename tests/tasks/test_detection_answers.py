@@ -1,4 +1,4 @@
-"""What a detector finds, on disk."""
+"""Answers of a detector on disk."""
 
 import csv
 import json

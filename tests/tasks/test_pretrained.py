@@ -1,4 +1,4 @@
-"""What a run takes over from the weights that it starts from, besides the weights."""
+"""Facts that a run takes over with the weights that it starts from."""
 
 import json
 from dataclasses import replace

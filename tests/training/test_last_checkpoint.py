@@ -1,4 +1,4 @@
-"""What goes into the checkpoint to go on from, and what a damaged one is answered with."""
+"""The checkpoint to go on from: its content, and the answer to a damaged one."""
 
 import os
 import pickle

@@ -1,4 +1,4 @@
-"""What happens beside the training."""
+"""Records beside the training."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""Which files are COCO's, and of which split each is."""
+"""Files that are COCO's, and the split of each."""
 
 import json
 

@@ -31,7 +31,7 @@ def _hook():
 
 @pytest.fixture
 def opened(tmp_path):
-    """How often each file of labels is opened, from here on."""
+    """Return a count of how often each file of labels is opened from here on."""
     counter = Counter()
     watched.append((str(tmp_path / "data"), counter))
     yield counter

@@ -22,7 +22,7 @@ GUESS = "no box begins at 0 or 1, so the files do not tell how pixels are counte
 
 
 def told(data):
-    """What was found, but for the guess that the boxes of these data leave open."""
+    """Return what was found, but for the guess that the boxes of these data leave open."""
     return [(Path(i.file).name, i.what, i.done) for i in data.issues if i.what != GUESS]
 
 
