@@ -36,7 +36,7 @@ _CREDENTIALS = {
     "hf": "HF_TOKEN, or `hf auth login`",
     "https": "~/.netrc, or a signed address",
 }
-"""How libraries are told who asks, by the kind of address."""
+"""Ways to tell libraries who asks, by the kind of address."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,9 @@ class RemoteFile:
     version: str
     """Its ETag, or what else tells its content; "" where the server says nothing."""
     path: str
-    """What fsspec calls it."""
+    """Its name in fsspec."""
     sha256: str | None = None
-    """Where the server tells it."""
+    """Checksum, where the server tells it."""
 
 
 class RemoteError(Exception):

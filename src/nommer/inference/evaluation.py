@@ -232,7 +232,7 @@ def choose_split(data: Data, split: SplitChoice, *, run: RunFolder) -> tuple[str
 
 
 def check_unseen(settings: EvaluateSettings, split: str, root: Path, run: RunFolder) -> None:
-    """Refuse to judge an ensemble of folds, unasked, by images that its members learned from.
+    """Refuse to evaluate an ensemble of folds, unasked, on images that its members learned from.
 
     Raises:
         InputError: they are those of its training, and there are no others.

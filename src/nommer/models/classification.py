@@ -1,9 +1,7 @@
 """An image classifier: the network, the names of its classes, and how its images are prepared."""
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -16,10 +14,12 @@ from nommer.data.sources import ImageSource, source_name, sources_of
 from nommer.data.transforms import Preprocessing
 from nommer.errors import InputError, check_minimum
 from nommer.models.decisions import Threshold, in_words
+from nommer.models.ensemble_networks import ClassEnsemble
 from nommer.models.evaluation_mode import evaluating
 from nommer.models.familiarity import appearance, scores_and_features
 from nommer.models.networks import build_network, describe_network
 from nommer.models.recogniser import Recogniser, View, open_source, picture_of
+from nommer.models.scored_images import ScoredImage
 from nommer.predictions import Classification, Failure, Picture
 from nommer.predictions.failure import NOT_FINITE
 from nommer.settings.choices import Channels
@@ -46,6 +46,7 @@ class Classifier(Recogniser):
     """
 
     tasks = ("classification", "multi-label classification")
+    ensemble_network = ClassEnsemble
     preprocessing_kind = Preprocessing
     one_size = True
 
@@ -225,7 +226,7 @@ class Classifier(Recogniser):
     @torch.inference_mode()
     def _answers(
         self, prepared: list[Tensor], least: tuple[float, ...], *, refuse: bool
-    ) -> list["_Scored"]:
+    ) -> list[ScoredImage]:
         if not prepared:
             return []
         images = torch.stack(prepared)
@@ -233,17 +234,15 @@ class Classifier(Recogniser):
             logits, unlike = model.scored(images, refuse=refuse)
         refused = [None] * len(images) if unlike is None else unlike.tolist()
         probabilities = self.probabilities(logits).cpu().tolist()
-        return [_Scored(*pair, least) for pair in zip(probabilities, refused, strict=True)]
+        return [ScoredImage(*pair, least) for pair in zip(probabilities, refused, strict=True)]
 
     def scored(self, images: Images, *, refuse: bool) -> tuple[Logits, Tensor | None]:
         """Return class scores (B, classes) of prepared images, and which of them are refused.
 
         The latter are (B,) bool on the CPU; None where the model does not know or is not asked.
         """
-        of_members = getattr(self.network, "scored", None)  # an ensemble's
-        if of_members is not None:
-            found: tuple[Logits, Tensor | None] = of_members(images, refuse=refuse)
-            return found
+        if isinstance(self.network, ClassEnsemble):
+            return self.network.scored(images, refuse=refuse)
         seen, familiarity = images.to(self.device, self.dtype), self.decisions.familiarity
         if familiarity is None or not refuse or self.threshold is not None:
             return self(seen), None
@@ -284,28 +283,3 @@ class Classifier(Recogniser):
             return ()
         usual = (self.threshold,) * len(self.class_names)
         return self.decisions.thresholds(self.class_names, asked) or usual
-
-
-@dataclass(frozen=True)
-class _Scored:
-    """The scores of one image, and what they lead to."""
-
-    probabilities: list[float]
-    refused: bool | None
-    least: tuple[float, ...]
-
-    def named(
-        self, name: str, model: Classifier, picture: Picture | None = None
-    ) -> Classification | None:
-        """Return the answer; None where the scores are NaN or infinite."""
-        if not math.isfinite(sum(self.probabilities)):
-            return None
-        answer = Classification(
-            name,
-            model.class_names,
-            tuple(self.probabilities),
-            model.threshold,
-            picture,
-            none_of_these=self.refused,
-        )
-        return answer.by_thresholds(self.least)

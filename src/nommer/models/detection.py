@@ -14,6 +14,7 @@ from nommer.data.sources import ImageSource, sources_of
 from nommer.errors import InputError
 from nommer.models.decided_objects import decided, floor_of, in_words_of
 from nommer.models.decisions import Threshold
+from nommer.models.ensemble_networks import ObjectEnsemble
 from nommer.models.evaluation_mode import evaluating
 from nommer.models.exported_networks import ExportedObjectNetwork
 from nommer.models.networks import build_network, describe_network
@@ -48,6 +49,7 @@ class Detector(Recogniser):
     tasks = ("detection",)
     preprocessing_kind = BoxPreprocessing
     exported_network = ExportedObjectNetwork
+    ensemble_network = ObjectEnsemble
     inference_method = "feature_maps"
     smooth_scores = False  # objects come and go
     finds = "objects"

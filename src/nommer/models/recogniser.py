@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from nommer.data.images import ImageError, decode
 from nommer.data.sources import ImageSource, open_any, source_name
 from nommer.models.decisions import Decisions
+from nommer.models.ensemble_networks import Ensemble
 from nommer.models.exported_networks import ExportedNetwork
 from nommer.predictions import Failure, Picture, with_picture
 from nommer.predictions.failure import NOT_FINITE
@@ -73,6 +74,8 @@ class Recogniser(nn.Module):
     """The tasks that such models are for, as `model.json` names them."""
     exported_network: ClassVar[type[ExportedNetwork]] = ExportedNetwork
     """The network of such a model that was exported."""
+    ensemble_network: ClassVar[type[Ensemble] | None] = None
+    """The network of several such models as one; None where they answer nothing."""
     inference_method: ClassVar[str] = "forward"
     """Method of the network that answers are computed by."""
     preprocessing_kind: ClassVar[type]

@@ -17,6 +17,7 @@ from nommer.data.joint_transforms import DensePreprocessing
 from nommer.data.masks import IGNORE
 from nommer.data.sources import ImageSource, sources_of
 from nommer.errors import InputError
+from nommer.models.ensemble_networks import PixelEnsemble
 from nommer.models.evaluation_mode import evaluating
 from nommer.models.exported_networks import ExportedDenseNetwork
 from nommer.models.inference import WHOLE_PIXELS, DenseNetwork, score_bands
@@ -47,6 +48,7 @@ class Segmenter(Recogniser):
     tasks = ("segmentation",)
     preprocessing_kind = DensePreprocessing
     exported_network = ExportedDenseNetwork
+    ensemble_network = PixelEnsemble
     inference_method = "scores"
     finds = "regions"
 

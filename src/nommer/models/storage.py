@@ -16,7 +16,8 @@ from nommer.errors import InputError, quoted, shortened
 from nommer.files import write_atomically, write_json
 from nommer.models.decisions import Decisions
 from nommer.models.descriptions import TRIPPED, check_description_values, check_shapes
-from nommer.models.ensembles import Ensemble, ensemble_of, folds_of
+from nommer.models.ensemble_networks import Ensemble
+from nommer.models.ensembles import ensemble_of, folds_of
 from nommer.models.exported import load_exported
 from nommer.models.kinds import kind_for
 from nommer.models.networks import as_nominating, check_same_architecture

@@ -34,7 +34,7 @@ NAMES = ("metadata.csv", "metadata.jsonl")
 FILE_NAME, OBJECTS = "file_name", "objects"
 _CATEGORIES = ("categories", "category", "labels", "label", "class", "classes")
 Row = tuple[str, Mapping[str, Any]]
-"""Where it stands, and its values by column."""
+"""The place of a row, and its values by column."""
 
 
 def find_metadata(source: Source) -> list[tuple[Split, Path]]:

@@ -98,7 +98,7 @@ class ClassificationModule(TaskModule):
 
     def validation_step(self, batch: ClassificationBatch, batch_idx: int) -> None:
         """Collect scores."""
-        if self.is_judging:
+        if self.is_evaluating:
             logits, features = scores_and_features(self.model.network, batch.images)
             seen = appearance(batch.images, features)
             found = evidence_of(logits, seen)
