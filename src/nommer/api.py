@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from nommer.inference.prediction import PredictionResult
     from nommer.pruning.prune import PruningResult
     from nommer.quickstart import DemoResult
+    from nommer.streams.result import StreamResult
     from nommer.studies.explaining import ExplanationResult
     from nommer.training.conclusion import TrainingResult
     from nommer.training.folds import FoldsResult
@@ -131,10 +132,12 @@ def evaluate(settings: EvaluateSettings) -> "EvaluationResult":
 
 
 @verb(PredictCall)
-def predict(settings: PredictCall) -> "PredictionResult":
-    """Answer images.
+def predict(settings: PredictCall) -> "PredictionResult | StreamResult":
+    """Answer images, and the frames of videos and cameras.
 
-    One that cannot be read is answered by an error, the others all the same.
+    One that cannot be read is answered by an error, the others all the same. Videos, cameras and
+    watched folders are answered frame by frame, in bounded memory; what was answered is kept
+    however a call ends.
     """
     from nommer.inference.prediction import predict_images
 

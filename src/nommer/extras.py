@@ -13,6 +13,8 @@ MODULES: dict[str, tuple[str, ...]] = {
     ),
     "explain": ("matplotlib", "scipy", "jinja2"),
     "export": ("onnx", "onnxscript", "onnxruntime"),
+    "video": ("av",),
+    "track": ("trackers", "supervision"),
     "serve": ("fastapi", "uvicorn", "python_multipart", "prometheus_client"),
 }
 """Modules of each extra that verbs import; `explain` does without Captum, and says so."""

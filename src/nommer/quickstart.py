@@ -19,6 +19,7 @@ from nommer.settings.explain import ExplainSettings
 from nommer.settings.export import ExportSettings
 from nommer.settings.predict import PredictCall
 from nommer.settings.train import TrainSettings
+from nommer.streams.result import StreamResult
 from nommer.studies.explaining import ExplanationResult, explain_files
 from nommer.training.conclusion import TrainingResult
 from nommer.training.train import train_model
@@ -33,7 +34,7 @@ class DemoResult:
 
     training: TrainingResult
     evaluation: EvaluationResult
-    prediction: PredictionResult
+    prediction: PredictionResult | StreamResult
     explanation: ExplanationResult
     export: ExportResult
     photographs: ExplanationResult | None

@@ -7,6 +7,7 @@
 | PIL image | as the decoder takes it: EXIF turns it, transparency gets the background |
 | NumPy array | (H, W, 3) uint8 in the order RGB, or BGR with `channels="bgr"` |
 | torch tensor | (3, H, W) uint8, or floating point from 0 to 1; same order, any device |
+| frame of a video | as `data.videos` reads it |
 | address | `https://...` of an image, with `allow_urls=True` alone, up to 64 MiB; an archive, or
 what lies on `hf://`, `s3://` or `gs://`, is brought and stands for its images |
 
@@ -26,6 +27,7 @@ from PIL import Image
 from torch import Tensor
 
 from nommer.data.archives import is_archive_name
+from nommer.data.frames import Frame
 from nommer.data.image_paths import find_images, is_folder
 from nommer.data.images import ImageError, decode, image_errors, to_rgb
 from nommer.data.remote import local
@@ -62,6 +64,7 @@ ImageSource: TypeAlias = (
     | IO[bytes]
     | WebImage
     | ReadOnce
+    | Frame
     | Image.Image
     | np.ndarray
     | Tensor
@@ -141,17 +144,24 @@ def _in_rgb(source: Any) -> Any:
 
 def _is_one(source: Any) -> bool:
     in_bytes: Any = str | os.PathLike | bytes | bytearray | memoryview
-    return isinstance(source, in_bytes | Image.Image | np.ndarray | Tensor) or hasattr(
+    return isinstance(source, in_bytes | Image.Image | np.ndarray | Tensor | Frame) or hasattr(
         source, "read"
     )
 
 
 def source_name(source: Any) -> str:
     """Return the path of an image file, or "image" for one given in memory."""
+    if isinstance(source, Frame):
+        return source.name
     if isinstance(source, str | os.PathLike):
         return os.fspath(source) if isinstance(os.fspath(source), str) else "image"
     name = getattr(source, "name", None) if hasattr(source, "read") else None
     return name if isinstance(name, str) and name else "image"
+
+
+def source_stem(source: Any) -> str:
+    """Return the name of what is made of an image, without an ending."""
+    return source.stem if isinstance(source, Frame) else Path(source_name(source)).stem
 
 
 def open_any(source: Any, reading: Reading = Reading()) -> Image.Image:
@@ -160,6 +170,8 @@ def open_any(source: Any, reading: Reading = Reading()) -> Image.Image:
     Raises:
         ImageError: what cannot be decoded, or is of another kind, shape or type.
     """
+    if isinstance(source, Frame):
+        return source.rgb(reading)
     if isinstance(source, Tensor):
         source = _channels_last(source)
     if isinstance(source, np.ndarray):

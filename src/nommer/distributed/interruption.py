@@ -10,11 +10,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
-
-import lightning as L
+from typing import TYPE_CHECKING, Any
 
 from nommer.progress import notice
+
+if TYPE_CHECKING:
+    import lightning as L
 
 SIGNALS = tuple(
     getattr(signal, name)
@@ -112,7 +113,7 @@ class StopSignals:
 
 
 @contextmanager
-def interruptible(trainer: L.Trainer) -> Iterator[None]:
+def interruptible(trainer: "L.Trainer") -> Iterator[None]:
     """Let a stop be the exception that it is, where Lightning would end the process."""
     handler = signal.getsignal(signal.SIGINT)
     try:

@@ -12,6 +12,7 @@ from nommer.data.formats.source import Source
 from nommer.data.image_paths import find_images, is_image_name
 from nommer.data.remote import local
 from nommer.data.sources import ImageSource, here, is_web_image, read_once, sources_of
+from nommer.data.videos import is_video_name
 from nommer.distributed.devices import torch_device
 from nommer.errors import InputError
 from nommer.models.onnx_files import SUFFIX, WHOLE, open_described
@@ -22,6 +23,7 @@ from nommer.progress import notice
 from nommer.runs.folder import RunFolder
 from nommer.settings.predict import PredictCall
 from nommer.settings.train import OWN_DATA
+from nommer.streams.sources import Group, Streams, groups_of, is_of_stream
 from nommer.tasks.registry import task_for
 from nommer.zoo import CARD, DESCRIPTION, default_entry, find_entry
 
@@ -85,7 +87,7 @@ def or_of_zoo(model: Path | str, images: Sequence[str]) -> tuple[Path | str, Seq
     """
     images = [images] if isinstance(images, str | Path) else list(images)
     alone = not images and not is_model(Path(model))
-    if not (alone or str(model) == "-" or is_image_name(Path(model))):
+    if not (alone or str(model) == "-" or _is_to_answer(Path(model))):
         return model, images
     entry = default_entry()
     if entry is None:
@@ -111,7 +113,11 @@ def is_model(path: Path) -> bool:
     """
     if path.is_dir():
         return any((path / name).exists() for name in ("config.yaml", DESCRIPTION, "model"))
-    return not is_image_name(path) if path.is_file() else find_entry(path) is not None
+    return not _is_to_answer(path) if path.is_file() else find_entry(path) is not None
+
+
+def _is_to_answer(path: Path) -> bool:
+    return is_image_name(path) or is_video_name(path)
 
 
 def read_list(images: Sequence[str]) -> list[str]:
@@ -130,20 +136,27 @@ def read_list(images: Sequence[str]) -> list[str]:
 
 def images_to_answer(
     call: PredictCall,
-) -> tuple[Path | str, Iterable[ImageSource]]:
+) -> tuple[Path | str, Iterable[ImageSource] | Streams]:
     """The model and the images of a prediction: a list of those in files, else an iterator.
+
+    Or where there is a video, a camera or a folder to be watched, or answers are wanted one by one,
+    what they come from.
 
     Raises:
         InputError: no images, or what is none.
     """
-    given = call.images
-    alone = [given] if isinstance(given, str | Path) else given
-    if not (isinstance(alone, list | tuple) and all(isinstance(i, str | Path) for i in alone)):
+    given, named_by = call.images, str | Path | int
+    alone = [given] if isinstance(given, named_by) else given
+    if not (isinstance(alone, list | tuple) and all(isinstance(i, named_by) for i in alone)):
         sources = sources_of(given, channels=call.channels, allow_urls=call.allow_urls)
-        return call.model, map(read_once, sources)
+        once = map(read_once, sources)
+        return call.model, Streams([Group("images", "images", once)]) if call.stream else once
     model, named = or_of_zoo(call.model, [str(one) for one in alone])
+    named = read_list(named)
+    if call.watch or call.stream or any(map(is_of_stream, named)):
+        return model, Streams(groups_of(named, call))
     found: list[ImageSource] = []
-    for on_the_web, names in groupby(read_list(named), is_web_image):
+    for on_the_web, names in groupby(named, is_web_image):
         some = list(names)
         if on_the_web:
             found += sources_of(some, allow_urls=call.allow_urls)

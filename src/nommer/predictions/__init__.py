@@ -1,6 +1,6 @@
 """The models' answers: frozen results that can be shown, saved and turned into plain values."""
 
-from nommer.predictions.answer import Answer, to_pandas, with_picture
+from nommer.predictions.answer import Answer, Moment, to_pandas, with_moment, with_picture
 from nommer.predictions.classification import Classification
 from nommer.predictions.detection import Detections
 from nommer.predictions.drawing import class_colour
@@ -14,11 +14,13 @@ __all__ = [
     "Classification",
     "Detections",
     "Failure",
+    "Moment",
     "Parts",
     "Picture",
     "Segmentation",
     "SegmentationSummary",
     "class_colour",
     "to_pandas",
+    "with_moment",
     "with_picture",
 ]

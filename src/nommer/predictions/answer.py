@@ -1,12 +1,13 @@
 """The base of all answers: they are shown in a line, in a notebook, as a table."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from html import escape
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from PIL import Image
 
 from nommer.extras import require
+from nommer.predictions.drawing import captioned, fitted
 from nommer.predictions.picture import Picture, as_uri
 from nommer.shown import clean
 
@@ -25,6 +26,27 @@ Colour = tuple[int, int, int]
 Given = TypeVar("Given")
 
 
+FRAME_SIDE = 1920
+"""Longest side of an annotated frame of a video, in pixels."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The place of an answer in a video."""
+
+    frame: int
+    """Counted from 0, those that were passed over too."""
+    seconds: float | None
+    """Since the first frame; None where the video has no times."""
+    is_damaged: bool = False
+    """The decoder could read a part of the frame only and made up the rest."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        damaged = {"damaged": True} if self.is_damaged else {}
+        return {"frame": self.frame, "seconds": self.seconds, **damaged}
+
+
 class Answer:
     """An answer to one image."""
 
@@ -36,6 +58,12 @@ class Answer:
 
     source: str
     picture: Picture | None = None
+    moment: Moment | None = None
+
+    @property
+    def of(self) -> dict[str, Any]:
+        """The image, and of a video the frame, as plain values for JSON."""
+        return {"image": self.source, **(self.moment.to_dict() if self.moment else {})}
 
     def headline(self) -> list[str]:
         """Return what is answered in a few words, the most important first."""
@@ -68,6 +96,10 @@ class Answer:
         """Return the answer as rows of a table, each with its image."""
         raise NotImplementedError
 
+    def on_frame(self, image: Image.Image) -> Image.Image:
+        """Return the annotated image for a video, whose size depends on that of `image` alone."""
+        return captioned(fitted(image, FRAME_SIDE), self.headline())
+
     def drawn(self) -> Image.Image | None:
         """Return the picture with the answer drawn in; None where there is no picture any more."""
         image, plot = self.picture and self.picture.open(), getattr(self, "plot", None)
@@ -76,7 +108,8 @@ class Answer:
     def __repr__(self) -> str:
         told = ", ".join(self.headline()) or "nothing"
         short = told if len(told) <= _LONGEST else f"{told[:_LONGEST]}..."
-        return f"<{type(self).__name__} of {self.source}: {short}>"
+        frame = f", frame {self.moment.frame}" if self.moment else ""
+        return f"<{type(self).__name__} of {self.source}{frame}: {short}>"
 
     def _repr_html_(self) -> str:
         """Return the answer with its picture, as notebooks show it."""
@@ -99,6 +132,11 @@ def to_pandas(rows: list[dict[str, Any]]) -> "pd.DataFrame":
         InputError: pandas is not installed.
     """
     return require("pandas", "data", "to_pandas").DataFrame(rows)
+
+
+def with_moment(answer: Given, source: str, moment: Moment | None) -> Given:
+    """Return the answer to a frame of the video `source`, which knows both."""
+    return replace(answer, source=source, moment=moment)  # type: ignore[type-var]
 
 
 def with_picture(answer: Given, picture: Picture) -> Given:

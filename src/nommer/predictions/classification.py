@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from nommer.extras import require
 from nommer.fonts import lettering_for
-from nommer.predictions.answer import Answer
+from nommer.predictions.answer import Answer, Moment
 from nommer.predictions.drawing import LETTERS, LINE, MARGIN, fitted
 from nommer.predictions.parts import Parts
 from nommer.predictions.picture import Picture
@@ -46,6 +46,8 @@ class Classification(Answer):
     """The image is unlike those that were learned, so it probably shows none of the classes; None
     where the model cannot tell, or was not asked.
     """
+    moment: Moment | None = field(default=None, repr=False)
+    """The place in a video."""
 
     @classmethod
     def options_for(cls, *, several: bool) -> frozenset[str]:
@@ -95,7 +97,7 @@ class Classification(Answer):
     def rows(self) -> list[dict[str, Any]]:
         """Return a row per class, the most probable first, with its probability."""
         return [
-            {"image": self.source, "class": name, "probability": probability}
+            {**self.of, "class": name, "probability": probability}
             for name, probability in self.top(len(self.class_names))
         ]
 
@@ -108,10 +110,10 @@ class Classification(Answer):
         if self.threshold is None:
             known = self.none_of_these is not None
             refused = {"none_of_these": self.none_of_these} if known else {}
-            return {"image": self.source, **refused, "top": top}
+            return {**self.of, **refused, "top": top}
         each = dict(zip(self.class_names, self.class_thresholds, strict=False))
         told = {"classes": list(self.chosen), "threshold": each or self.threshold}
-        return {"image": self.source, **told, "top": top}
+        return {**self.of, **told, "top": top}
 
     def to_supervision(self) -> "sv.Classifications":
         """Return the probability of every class as the package supervision has it.

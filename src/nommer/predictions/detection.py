@@ -10,9 +10,9 @@ import numpy as np
 from faster_coco_eval.core import mask as coco_masks
 from PIL import Image
 
-from nommer.predictions.answer import Answer, Colour
+from nommer.predictions.answer import FRAME_SIDE, Answer, Colour, Moment
 from nommer.predictions.conversion import from_supervision, to_supervision
-from nommer.predictions.drawing import class_colour
+from nommer.predictions.drawing import LARGEST, class_colour
 from nommer.predictions.object_pictures import draw_objects
 from nommer.predictions.parts import Parts
 from nommer.predictions.picture import Picture
@@ -55,6 +55,11 @@ class Detections(Answer):
     thresholds: tuple[float, ...] | None = None
     """Least score of an answer of each class; None where no other limit was set than the
     network's own."""
+    moment: Moment | None = field(default=None, repr=False)
+    """The place in a video."""
+    tracks: tuple[int | None, ...] | None = None
+    """Of a video that is tracked, the number that each object keeps from frame to frame; None for
+    one that was seen in this frame first."""
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -81,7 +86,8 @@ class Detections(Answer):
             values[chosen] for values in (self.boxes, self.scores, self.labels)
         )
         masks = None if self.masks is None else tuple(self.masks[i] for i in chosen.tolist())
-        return replace(self, boxes=boxes, scores=scores, labels=labels, masks=masks)
+        tracks = None if self.tracks is None else tuple(self.tracks[i] for i in chosen.tolist())
+        return replace(self, boxes=boxes, scores=scores, labels=labels, masks=masks, tracks=tracks)
 
     def sure(self) -> "Detections":
         """Return those that count as found.
@@ -130,16 +136,18 @@ class Detections(Answer):
             strict=True,
         )
         return [
-            {"image": self.source, "class": self.class_names[label], "score": score}
+            {**self.of, "class": self.class_names[label], "score": score}
             | dict(zip(("left", "upper", "right", "lower"), box, strict=True))
             | {"area": area}
-            for label, score, box, area in numbers
+            | ({} if self.tracks is None else {"track": self.tracks[index]})
+            for index, (label, score, box, area) in enumerate(numbers)
         ]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON.
 
-        The image, its size in pixels, and class, score and box of every object.
+        The image, its size in pixels, and class, score, box and, if tracked, number of every
+        object.
         """
         objects = [
             {"class": self.class_names[label], "score": score, "box": box}
@@ -147,8 +155,10 @@ class Detections(Answer):
                 self.labels, self.scores.tolist(), self.boxes.tolist(), strict=True
             )
         ]
+        for found, track in zip(objects, self.tracks or (), strict=False):
+            found["track"] = track
         return {
-            "image": self.source,
+            **self.of,
             "height": self.size[0],
             "width": self.size[1],
             **({} if self.thresholds is None else {"thresholds": self._named_thresholds()}),
@@ -207,9 +217,12 @@ class Detections(Answer):
             InputError: supervision is not installed.
         """
         masks = None if self.masks is None else [self.mask(index) for index in range(len(self))]
-        return to_supervision(
+        found = to_supervision(
             self.boxes, self.labels, self.class_names, scores=self.scores, masks=masks
         )
+        if self.tracks is not None:  # -1 is how trackers write that an object has no number yet
+            found.tracker_id = np.array([-1 if t is None else t for t in self.tracks], int)
+        return found
 
     @classmethod
     def from_supervision(
@@ -241,9 +254,17 @@ class Detections(Answer):
         Names are left out where there is only one class, and with the scores where they would hide
         the picture.
         """
+        return self._drawn_in(image, LARGEST, with_scores=with_scores)
+
+    def on_frame(self, image: Image.Image) -> Image.Image:
+        """Return the frame with the objects, at its own size."""
+        return self._drawn_in(image, FRAME_SIDE, with_scores=True)
+
+    def _drawn_in(self, image: Image.Image, largest: int, *, with_scores: bool) -> Image.Image:
         masks = self.masks and [self.mask(index) for index in range(len(self))]
+        texts, colours = self._texts(with_scores=with_scores), self._colours()
         return draw_objects(
-            image, self.boxes, masks or (), self._texts(with_scores=with_scores), self._colours()
+            image, self.boxes, masks or (), texts, colours, kept=self._numbers(), largest=largest
         )
 
     def _texts(self, *, with_scores: bool) -> list[str]:
@@ -252,12 +273,22 @@ class Detections(Answer):
             self.class_names[label] if len(self.class_names) > 1 else "" for label in self.labels
         ]
         scores = [f"{score:.0%}" if with_scores else "" for score in self.scores]
-        return [" ".join(filter(None, pair)) for pair in zip(names, scores, strict=True)]
+        parts = zip(self._numbers(), names, scores, strict=True)
+        return [" ".join(filter(None, part)) for part in parts]
+
+    def _numbers(self) -> list[str]:
+        """Return the number of each object's track, empty where there is none."""
+        return ["" if one is None else f"#{one}" for one in self.tracks or [None] * len(self)]
 
     def _colours(self) -> list[Colour]:
-        """Return the colour of each object's class; where there is only one, its own."""
-        several = len(self.class_names) > 1
-        return [class_colour(label if several else i) for i, label in enumerate(self.labels)]
+        """Return the colour of each object's class; where there is only one, its own.
+
+        That of its track where it has one, so that an object keeps its colour through a video.
+        """
+        if len(self.class_names) > 1:
+            return [class_colour(label) for label in self.labels]
+        tracks = self.tracks or [None] * len(self)
+        return [class_colour(i if track is None else track) for i, track in enumerate(tracks)]
 
     def save(self, path: Path, image: Image.Image) -> None:
         """Write the annotated image to `path`."""

@@ -1,8 +1,11 @@
 """Drawing that the pictures of all answers share."""
 
 import colorsys
+from collections.abc import Sequence
 
-from PIL import Image
+from PIL import Image, ImageDraw
+
+from nommer.fonts import lettering_for
 
 MARGIN = 6
 """Around text, in pixels."""
@@ -22,6 +25,33 @@ LARGEST = 1280
 
 _SMALL = 224
 """Shorter side of a picture towards which smaller ones are enlarged, in pixels."""
+
+_LONGEST_LINE = 60
+"""Letters of a line that is laid over a picture."""
+
+
+def captioned(
+    image: Image.Image, lines: Sequence[str], colours: Sequence[tuple[int, int, int]] = ()
+) -> Image.Image:
+    """Write lines into the upper left corner of an image, each behind its colour if it has one."""
+    if not lines:
+        return image
+    lettering = lettering_for(lines)
+    font = lettering.font(LETTERS)
+    texts = [lettering.shown(line)[:_LONGEST_LINE] for line in lines]
+    indent = LINE if colours else 0
+    width = round(max(map(font.getlength, texts))) + 2 * MARGIN + indent
+    height = LINE * len(lines) + MARGIN
+    under = image.crop((0, 0, width, height))
+    image.paste(Image.blend(under, Image.new("RGB", under.size, "white"), 0.75), (0, 0))
+    draw = ImageDraw.Draw(image)
+    for row, text in enumerate(texts):
+        top = MARGIN // 2 + LINE * row
+        if colours:
+            square = (MARGIN, top + 2, MARGIN + LETTERS, top + LETTERS + 2)
+            draw.rectangle(square, fill=colours[row], outline="black")
+        draw.text((MARGIN + indent, top), text, fill="black", font=font)
+    return image
 
 
 def enlarged(size: tuple[int, int], side: int) -> tuple[int, int]:

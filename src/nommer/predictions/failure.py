@@ -1,9 +1,9 @@
 """An image without an answer."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from nommer.predictions.answer import Answer
+from nommer.predictions.answer import Answer, Moment
 
 NOT_FINITE = "the model's scores are NaN or infinite"
 
@@ -14,6 +14,8 @@ class Failure(Answer):
 
     source: str
     error: str
+    moment: Moment | None = field(default=None, repr=False)
+    """The place in a video."""
 
     def headline(self) -> list[str]:
         """Return why there is no answer."""
@@ -25,4 +27,4 @@ class Failure(Answer):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {"image": self.source, "error": self.error}
+        return {**self.of, "error": self.error}

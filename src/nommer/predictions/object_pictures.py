@@ -19,6 +19,9 @@ def draw_objects(
     masks: Sequence[np.ndarray],
     texts: Sequence[str],
     colours: Sequence[Colour],
+    *,
+    kept: Sequence[str] = (),
+    largest: int = LARGEST,
 ) -> Image.Image:
     """Return an RGB image with n objects drawn in, the first on top.
 
@@ -28,13 +31,15 @@ def draw_objects(
         masks: n of (H, W) bool, or none.
         texts: beside the objects, in letters of which there are fonts.
         colours: one per object.
+        kept: what is written of the texts where they would cover too much; by default nothing.
+        largest: longer side of the picture in pixels, at most.
     """
-    shown = fitted(_tinted(image, masks, colours), LARGEST)
+    shown = fitted(_tinted(image, masks, colours), largest)
     lettering = lettering_for(texts)
     draw, font = ImageDraw.Draw(shown), lettering.font(LETTERS)
     written = [lettering.shown(text) for text in texts]
     if LINE * sum(map(font.getlength, written)) > _MOST_TEXT * shown.width * shown.height:
-        written = [""] * len(boxes)
+        written = list(kept) or [""] * len(boxes)
     scales = np.array([shown.width / image.width, shown.height / image.height] * 2)
     for index in reversed(range(len(boxes))):
         box, text, colour = boxes[index] * scales, written[index], colours[index]

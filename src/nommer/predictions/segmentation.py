@@ -9,14 +9,26 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from nommer.fonts import lettering_for
-from nommer.predictions.answer import Answer, Colour
+from nommer.predictions.answer import FRAME_SIDE, Answer, Colour, Moment
 from nommer.predictions.conversion import to_supervision
-from nommer.predictions.drawing import LARGEST, LETTERS, LINE, MARGIN, OPACITY, fitted
+from nommer.predictions.drawing import (
+    LARGEST,
+    LETTERS,
+    LINE,
+    MARGIN,
+    OPACITY,
+    captioned,
+    fitted,
+)
 from nommer.predictions.parts import Parts
 from nommer.predictions.picture import Picture
 
 if TYPE_CHECKING:
     import supervision as sv
+
+
+_ON_FRAME = 6
+"""Classes that a frame of a video names."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -36,6 +48,8 @@ class Segmentation(Answer):
     """(H, W) uint8, at the image's own size."""
     picture: Picture | None = field(default=None, repr=False, compare=False)
     """The way back to the image, for pictures in notebooks."""
+    moment: Moment | None = field(default=None, repr=False)
+    """The place in a video."""
 
     @property
     def shares(self) -> dict[str, float]:
@@ -77,7 +91,7 @@ class Segmentation(Answer):
     def summary(self) -> "SegmentationSummary":
         """The shares without the pixels: what can be kept of very many images."""
         return SegmentationSummary(
-            self.source, self.labels.shape[0], self.labels.shape[1], self.shares
+            self.source, self.labels.shape[0], self.labels.shape[1], self.shares, self.moment
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -150,6 +164,13 @@ class Segmentation(Answer):
             draw.text((left + LINE, top), text, fill="black", font=font)
         return sheet
 
+    def on_frame(self, image: Image.Image) -> Image.Image:
+        """Return the overlay with the largest classes in a corner."""
+        largest = list(self.shares.items())[:_ON_FRAME]
+        lines = [f"{share:.1%}  {name}" for name, share in largest]
+        colours = [self.colours[self.class_names.index(name)] for name, _ in largest]
+        return captioned(fitted(self.overlay(image), FRAME_SIDE), lines, colours)
+
     def save(self, path: Path, image: Image.Image) -> None:
         """Write the overlay with its legend to `path`."""
         self.plot(image).save(path)
@@ -171,6 +192,8 @@ class SegmentationSummary(Answer):
     width: int
     shares: dict[str, float]
     """Share of the pixels that have each class that occurs, the largest first; together 1."""
+    moment: Moment | None = field(default=None, repr=False)
+    """The place in a video."""
 
     def headline(self) -> list[str]:
         """Return the share of every class that occurs, the largest first."""
@@ -178,10 +201,7 @@ class SegmentationSummary(Answer):
 
     def rows(self) -> list[dict[str, Any]]:
         """Return a row per class that occurs, with its share of the pixels, the largest first."""
-        return [
-            {"image": self.source, "class": name, "share": share}
-            for name, share in self.shares.items()
-        ]
+        return [{**self.of, "class": name, "share": share} for name, share in self.shares.items()]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON.
@@ -189,7 +209,7 @@ class SegmentationSummary(Answer):
         The image, its size in pixels and the share of each class that occurs.
         """
         return {
-            "image": self.source,
+            **self.of,
             "height": self.height,
             "width": self.width,
             "shares": self.shares,

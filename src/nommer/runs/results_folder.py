@@ -28,6 +28,7 @@ def results_folder(
     out: Path | str | None,
     *,
     overwrite: bool,
+    resume: bool = False,
     images: Iterable[Path] = (),
 ) -> Path:
     """The folder for results of `verb`.
@@ -44,7 +45,7 @@ def results_folder(
     if out is not None:
         if overwrite:
             check_inputs_outside(model, images, Path(out))
-        prepare_folder(Path(out), overwrite=overwrite)
+        prepare_folder(Path(out), overwrite=overwrite, resume=resume)
         return Path(out)
     run = None if model is None or not model.exists() else run_of(model)
     base = Path("runs") if run is None else run.path if run.config.is_file() else Path()

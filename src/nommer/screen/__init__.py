@@ -16,6 +16,7 @@ from nommer.screen.tables import (
     exit_code,
     show_calibration,
     show_folds,
+    show_stream,
     shown,
     summary_table,
     title,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from nommer.inference.prediction import PredictionResult
     from nommer.pruning.prune import PruningResult
     from nommer.quickstart import DemoResult
+    from nommer.streams.result import StreamResult
     from nommer.training.conclusion import TrainingResult
     from nommer.training.folds import FoldsResult
     from nommer.training.replay import ReplayResult
@@ -157,8 +159,12 @@ def show_comparison(result: "EvaluationResult", console: Console) -> int:
     return 0
 
 
-def show_predictions(result: "PredictionResult", console: Console) -> int:
+def show_predictions(result: "PredictionResult | StreamResult", console: Console) -> int:
     """Print the most probable classes, those with most pixels, or the surest objects."""
+    from nommer.streams.result import StreamResult
+
+    if isinstance(result, StreamResult):
+        return show_stream(result, console)
     table = Table("image", "first", "then")
     for prediction in result.predictions:
         if isinstance(prediction, Failure):

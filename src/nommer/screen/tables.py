@@ -12,6 +12,7 @@ from nommer.predictions import Failure
 if TYPE_CHECKING:
     from nommer.inference.prediction import Answer
     from nommer.nominations.explanation import ExplanationSummary
+    from nommer.streams.result import StreamResult
     from nommer.training.folds import FoldsResult
 
 SOME_FAILED = 1
@@ -56,6 +57,26 @@ def show_folds(result: "FoldsResult", console: Console) -> int:
         "train without --folds"
     )
     return 0
+
+
+def show_stream(result: "StreamResult", console: Console) -> int:
+    """Print what became of each source, how fast, and where the answers are."""
+    table = Table("source", "kind", "answers", "errors", "told")
+    for one in result.counts:
+        before = f" (and {one.earlier:,} before)" if one.earlier else ""
+        told = "; ".join(one.notes)
+        table.add_row(one.source, one.kind, f"{one.answers:,}{before}", f"{one.errors:,}", told)
+    console.print(table)
+    total = sum(result.parts.values()) or 1.0
+    parts = ", ".join(f"{name} {value / total:.0%}" for name, value in result.parts.items())
+    console.print(
+        f"{result.answers:,} answers in {result.seconds:.1f} s, {result.per_second:.1f} per second "
+        f"({parts})"
+    )
+    hidden = ("environment.json", ".lock")
+    written = sorted(path.name for path in result.out.iterdir() if path.name not in hidden)
+    console.print(f"{', '.join(written)} in {result.out}")
+    return SOME_FAILED if result.errors else 0
 
 
 def summary_table(

@@ -28,21 +28,22 @@ class PredictSettings(Settings):
     """Run folder, model folder, exported model.onnx, published checkpoint, or name of the zoo, such
     as nommer_nano. Left out it is the best model of the zoo that is installed."""
     images: Takes[tuple[str, ...], str | Path | Sequence[str | Path]] = given(())
-    """Files, folders (searched deeply) and glob patterns. - reads one per line from standard
-    input."""
+    """Files, folders (searched deeply) and glob patterns; videos, and cameras by number or device
+    path. - reads one per line from standard input."""
     _: KW_ONLY
     top: int | None = None
     """Classes to name per image, most probable first, for classification. By default 5."""
     out: Takes[Path | None, str] = given(None)
     """Folder for result.json, predictions.csv and annotated images.
-    Of a segmenter also the labels of all pixels as PNG, of a detector the objects as COCO and YOLO
-    write them. By default a new one in the run folder."""
+    Of videos, cameras and watched folders it holds answers.jsonl and annotated videos. Of a
+    segmenter also the labels of all pixels as PNG, of a detector the objects as COCO and YOLO write
+    them. By default a new one in the run folder."""
     batch_size: int | None = None
     """Images per step, for classification. By default 32; the others take one at a time."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 or mps."""
     pictures: bool = True
-    """Write the annotated images too."""
+    """Write the annotated images, or videos, too."""
     overwrite: bool = False
     """Delete earlier results in --out."""
     inference: Takes[Inference, Mapping[str, Any]] = given(Inference())
@@ -63,6 +64,17 @@ class PredictSettings(Settings):
     """Number format of the computation. auto is the run's own, and for other models bf16 on a GPU
     that can and 32 elsewhere."""
 
+    stride: int | None = None
+    """Answer every n-th frame of a video or camera. By default every frame."""
+    frames: int | None = None
+    """Frames of a video or camera to answer. By default all of them."""
+    track: bool = False
+    """Number the objects that a detector finds in a video, each the same from frame to frame."""
+    watch: bool = False
+    """Watch the folders named, and answer new images until Ctrl-C."""
+    resume: bool = False
+    """Go on with the videos or watched folders of --out where they were stopped."""
+
     as_data: Takes[Path | None, str] = given(None)
     """New folder for the images with the answers as labels: data that check accepts and train
     takes."""
@@ -76,11 +88,15 @@ class PredictSettings(Settings):
 
     def check(self) -> None:
         """Refuse values out of range."""
-        for name in ("top", "batch_size", "most"):
+        for name in ("top", "batch_size", "most", "stride", "frames"):
             check_minimum(name.replace("_", "-"), getattr(self, name), 1)
         if self.as_data is None and (self.as_form != "auto" or self.confidences):
             name = "--as-form" if self.as_form != "auto" else "--confidences"
             raise InputError(f"{name}: says how answers are written as data; give --as-data FOLDER")
+        if self.resume and (self.overwrite or self.out is None or self.as_data is not None):
+            also = "--overwrite" if self.overwrite else "--as-data"
+            why = f"goes on with a folder, so not with {also}" if self.out else "needs --out"
+            raise InputError(f"--resume: {why}")
         asked = self.threshold
         if isinstance(asked, str) and asked != BEST:
             asked = thresholds_in(Path(asked))
@@ -95,10 +111,12 @@ class PredictCall(PredictSettings):
     """Arguments of `nommer.predict`: those of the command line, and images in memory."""
 
     images: Any = ()
-    """Files, folders (searched deeply) and glob patterns; or bytes, open files, PIL images, arrays,
-    tensors; one, a list or an iterator."""
+    """Files, folders (searched deeply) and glob patterns; videos, and cameras by number or device
+    path; or bytes, open files, PIL images, arrays, tensors; one, a list or an iterator."""
     channels: Channels = "rgb"
     """Order of the colours of arrays and tensors; OpenCV's is bgr."""
+    stream: bool = False
+    """Return at once, and answer one image or frame at a time while the result is iterated."""
 
 
 def thresholds_in(file: Path) -> dict[str, float]:

@@ -4,9 +4,8 @@ import hashlib
 import os
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
-from nommer.data.sources import ImageSource, source_name
+from nommer.data.sources import ImageSource, source_stem
 
 _FORBIDDEN = r'[\x00-\x1f\x7f/\\<>:"|?*]' if os.name == "nt" else r"[\x00-\x1f\x7f/]"
 """Letters that no name of a file has here, or that no terminal should be sent."""
@@ -37,7 +36,7 @@ class UniqueNames:
 
     def of(self, source: ImageSource) -> str:
         """Return the name for the result of this image; "image" for one without a file."""
-        plain = _shorten(Path(source_name(source)).stem)
+        plain = _shorten(source_stem(source))
         name, stem = plain, plain.casefold()
         while name.casefold() in self._taken:
             number = self._next.get(stem, 2)

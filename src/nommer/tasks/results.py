@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from functools import partial
 from itertools import tee
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
     from nommer.tasks.evaluation import Evaluation
 
 Given = TypeVar("Given")
+
+_OF_MODELS = frozenset({"batch_size", "threshold", "refuse", "most", "inference"})
+"""Options of `nommer predict` that are the models' own."""
+
+_BATCH = 32
+"""Images that a classifier sees at once."""
 
 
 class TaskResults(ABC):
@@ -89,6 +96,15 @@ class TaskResults(ABC):
         """
         return ""
 
+    def answering(
+        self, model: Any, settings: Any
+    ) -> Callable[[Iterable[ImageSource]], Iterator[Any | Failure]]:
+        """Return the function that answers images, as the settings of `nommer predict` say."""
+        options = {name: getattr(settings, name) for name in self.answer_options & _OF_MODELS}
+        if "batch_size" in options:
+            options["batch_size"] = settings.batch_size or _BATCH
+        return partial(model.predict_stream, **options)
+
     @abstractmethod
     def save_answers(
         self,
@@ -117,12 +133,14 @@ def answered(
     sources: Iterable[ImageSource],
     answer: Callable[[Iterable[ImageSource]], Iterable[Given]],
     labels: LabelWriter | None,
+    *,
+    total: int | None = None,
 ) -> Iterator[tuple[ImageSource, Given]]:
     """Yield each source with its answer, as they come; only those of one batch are held.
 
     All are written by `labels` too, where answers are to be data.
     """
-    total = len(sources) if isinstance(sources, Sized) else None
+    total = len(sources) if isinstance(sources, Sized) else total
     ahead, behind = tee(sources)
     answers = track(answer(ahead), total=total, what="predicting")
     for source, given in zip(behind, answers, strict=True):

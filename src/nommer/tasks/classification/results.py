@@ -1,7 +1,6 @@
 """Classification: tables and pictures of an evaluation, of training batches and of answers."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -97,13 +96,7 @@ class ClassificationResults(TaskResults):
         labels: LabelWriter | None = None,
     ) -> Sequence[Classification | Failure]:
         """Write tables of the most probable classes, and annotated images."""
-        answer = partial(
-            model.predict_stream,
-            batch_size=settings.batch_size or 32,
-            threshold=settings.threshold,
-            refuse=settings.refuse,
-        )
-        answers = answered(sources, answer, labels)
+        answers = answered(sources, self.answering(model, settings), labels)
         if settings.pictures:
             reading = model.preprocessing.reading
             answers = save_pictures(answers, folder / "images", reading=reading)

@@ -1,7 +1,6 @@
 """Detection: tables and pictures of an evaluation and of training batches."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -42,7 +41,7 @@ class DetectionResults(TaskResults):
         "curves.png, precision_recall.png, confusion_matrix.png, nominations.png, "
         "val_predictions.jpg"
     )
-    answer_options = frozenset({"threshold", "most", "inference"})
+    answer_options = frozenset({"threshold", "most", "inference", "track"})
     label_writers: ClassVar[tuple[type[LabelWriter], ...]] = (CocoLabels, YoloLabels, VocLabels)
 
     def save_evaluation(
@@ -127,9 +126,7 @@ class DetectionResults(TaskResults):
         labels: LabelWriter | None = None,
     ) -> Sequence[Detections | Failure]:
         """Write objects as JSON, CSV, COCO and YOLO have them, and annotated images."""
-        names = ("threshold", "most", "inference")
-        options = {name: getattr(settings, name) for name in names}
-        answers = answered(sources, partial(model.predict_stream, **options), labels)
+        answers = answered(sources, self.answering(model, settings), labels)
         return save_detections(answers, folder, model=model, pictures=settings.pictures)
 
 

@@ -1,7 +1,6 @@
 """Segmentation: tables and pictures of an evaluation, of training batches and of answers."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -99,10 +98,9 @@ class SegmentationResults(TaskResults):
         labels: LabelWriter | None = None,
     ) -> Sequence[SegmentationSummary | Failure]:
         """Write labels of all pixels, overlays, and shares of the classes."""
-        answer = partial(model.predict_stream, inference=settings.inference)
         write_json(folder / "classes.json", describe_labels(model.class_names, model.colours))
         return save_segmentations(
-            answered(sources, answer, labels),
+            answered(sources, self.answering(model, settings), labels),
             folder,
             pictures=settings.pictures,
             reading=model.preprocessing.reading,

@@ -1,0 +1,1 @@
+"""Answers to videos, cameras and watched folders, one after the other: `nommer predict`."""
