@@ -1,11 +1,23 @@
 """The one kind of error that is the user's to mend, and what every option is refused for."""
 
+import os
 import reprlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+TORCHRUN = frozenset({"TORCHELASTIC_RUN_ID", "RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"})
+"""Variables that torchrun sets in the processes that it starts."""
 
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxtuple, _SHORT.maxdict = 2, 5, 5, 3
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
+
+
+def another_tells() -> bool:
+    """Return True in a process of torchrun beside another of its machine, which tells the same."""
+    is_started = os.environ.keys() >= TORCHRUN
+    return is_started and os.environ.get("LOCAL_RANK", "0") != "0"
 
 
 class InputError(ValueError):
@@ -13,6 +25,10 @@ class InputError(ValueError):
 
     One sentence with what was found, what was expected, what to do.
     """
+
+    everywhere: bool | None = None
+    """False where one process of a run has it and others may not; None where nobody knows better,
+    and all have it alike, so one of each machine says it."""
 
 
 def quoted(value: object) -> str:
@@ -26,9 +42,31 @@ def shortened(text: str, most: int = 60) -> str:
     return shown if len(shown) <= most else f"{shown[: most - 3]}..."
 
 
+_WANTS_OF_MEMORY = (
+    "can't allocate memory",  # torch's allocator
+    "std::bad_alloc",
+    "can't start new thread",  # whose stack finds no room
+    "failed to map segment",  # of a library that is loaded
+    "Cannot allocate memory",
+)
+
+
 def is_want_of_memory(error: BaseException) -> bool:
     """Return True for an error that says that the memory of the machine is full."""
-    return isinstance(error, MemoryError) or "can't allocate memory" in str(error)
+    return isinstance(error, MemoryError) or any(said in str(error) for said in _WANTS_OF_MEMORY)
+
+
+@contextmanager
+def of_this_process() -> Iterator[None]:
+    """Let errors that come while this lasts be those of this process alone, if nobody knows better.
+
+    Of errors of all processes of a run only one is shown.
+    """
+    try:
+        yield
+    except InputError as error:
+        error.everywhere = error.everywhere is True
+        raise
 
 
 def check_minimum(option: str, value: float | None, minimum: int) -> None:

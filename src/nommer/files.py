@@ -51,6 +51,11 @@ def exists(path: Path) -> bool:
     return os.path.exists(path)  # noqa: PTH110
 
 
+def real_path(path: Path) -> Path:
+    """Return where a path leads; one through a link to itself stays what it is from there on."""
+    return Path(os.path.realpath(path))  # `Path.resolve` raises for such a link
+
+
 def plain_size(path: Path) -> int:
     """Return the length of a plain file, without opening it.
 

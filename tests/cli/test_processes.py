@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from nommer.cli import main
+from nommer.errors import InputError, of_this_process
 from tests.run_contents import rows
 
 OPTIONS = [
@@ -243,7 +245,7 @@ def test_the_first_process_reads_the_data_for_all_and_its_error_reaches_them(
     ]
     done = process(*command, fault=["read"], processes=2, rank=1)
     assert done.codes == [2, 2], done.err
-    (sentence,) = {line for line in done.err.splitlines() if line.startswith("error: ")}
+    (sentence,) = [line for line in done.err.splitlines() if line.startswith("error: ")]
     assert ("broken.png" if mistake == "data" else "exists and is not empty") in sentence
 
 
@@ -294,3 +296,46 @@ def test_torchrun_says_how_many_processes_there_are(refused, coloured, tmp_path,
         monkeypatch.setenv(name, value)
     sentence = refused("train --data", coloured, "--out", tmp_path / "run", "--devices 3")
     assert "--devices 3: torchrun started 2" in sentence
+
+
+def test_an_error_that_all_processes_have_is_told_by_one_of_each_machine(
+    tmp_path, monkeypatch, capsys
+):
+    started = {"TORCHELASTIC_RUN_ID": "1", "LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "2"}
+    for name, value in started.items():
+        monkeypatch.setenv(name, value)
+    told = []
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        for mistake in ("--sync-norms=perhaps", "--devices=3"):
+            try:
+                code = main(["train", "--data", str(tmp_path), mistake])
+            except SystemExit as ended:
+                code = ended.code
+            assert code == 2
+            told.append(capsys.readouterr().err.count("error: "))
+    assert told == [1, 1, 0, 0]
+    with pytest.raises(InputError) as caught, of_this_process():
+        raise InputError("a file that only this process reads")
+    assert caught.value.everywhere is False
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError("std::bad_alloc"),
+        RuntimeError("can't start new thread"),
+        ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+        OSError(12, "Cannot allocate memory"),
+    ],
+)
+def test_memory_that_cannot_be_had_is_one_sentence(monkeypatch, capsys, error):
+    def fail(_):
+        raise error
+
+    monkeypatch.setattr("nommer.cli.run", fail)
+    assert main(["check", "x"]) == 2
+    assert capsys.readouterr().err.startswith("error: there is not enough memory (--debug")

@@ -25,7 +25,7 @@ from nommer.data.formats.source import Source
 from nommer.data.image_paths import is_folder, is_image_name, visible_files
 from nommer.errors import InputError
 from nommer.extras import require
-from nommer.files import write_csv, write_json
+from nommer.files import real_path, write_csv, write_json
 from nommer.runs.folder import RunFolder
 from nommer.runs.results import check_folder, check_outside
 from nommer.runs.results_folder import results_folder
@@ -108,7 +108,7 @@ def check_data(
     result = CheckResult(task.name, summarise(task, data, facts, findings), tuple(findings), folder)
     _write(folder, root, result.task, result.summary, findings, image_rows(data, facts))
     command = _command(
-        "train", "--data", root, classes=classes, out=Path("runs", root.resolve().stem)
+        "train", "--data", root, classes=classes, out=Path("runs", real_path(root).stem)
     )
     write_report(data, facts, task, result.summary, findings, folder / "report.html", command)
     return result
@@ -194,7 +194,7 @@ def _in_order(data: Data) -> Data:
 
 
 def _refuse_inside(root: Path, out: Path) -> None:
-    if root.is_dir() and out.resolve().is_relative_to(root.resolve()):
+    if root.is_dir() and real_path(out).is_relative_to(real_path(root)):
         raise InputError(
             f"--out {out}: lies in the data, which are never written to; choose another --out"
         )

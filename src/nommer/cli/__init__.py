@@ -19,7 +19,7 @@ from nommer.cli.commands import COMMANDS
 from nommer.cli.completion import ASKED, print_completion
 from nommer.cli.help import ASKING, help_of, overview
 from nommer.cli.parser import USER_ERROR, parse
-from nommer.errors import InputError, is_want_of_memory
+from nommer.errors import InputError, another_tells, is_want_of_memory
 from nommer.shown import clean
 
 STOPPED = 130
@@ -44,7 +44,8 @@ def answer(given: Sequence[str], *, debug: bool) -> int:
     try:
         return run([argument for argument in given if argument != "--debug"])
     except KeyboardInterrupt as stopped:  # `Stopped` tells what is saved, and of which signal
-        sys.stderr.write(f"{stopped}\n" if str(stopped) else "stopped\n")
+        if not another_tells():
+            sys.stderr.write(f"{stopped}\n" if str(stopped) else "stopped\n")
         return int(getattr(stopped, "exit_code", STOPPED))
     except Exception as error:
         told = isinstance(error, InputError | OSError) or is_want_of_memory(error)
@@ -52,7 +53,9 @@ def answer(given: Sequence[str], *, debug: bool) -> int:
             raise
         if debug:
             traceback.print_exc()
-        sys.stderr.write(f"error: {clean(explain_error(error))}\n")
+        shared = isinstance(error, InputError) and error.everywhere is not False
+        if not (shared and another_tells()):
+            sys.stderr.write(f"error: {clean(explain_error(error))}\n")
         return USER_ERROR
 
 

@@ -12,7 +12,7 @@ from jsonargparse import ActionConfigFile, ArgumentParser
 
 from nommer.cli.commands import COMMANDS
 from nommer.cli.options import FILES_ONLY, MANY, SECOND, Option, is_list, options_of
-from nommer.errors import InputError
+from nommer.errors import InputError, another_tells
 from nommer.recipes import recipe_names, recipe_path
 from nommer.settings.old_names import in_todays_names
 from nommer.settings.schema import is_held, too_long
@@ -38,7 +38,8 @@ class Parser(ArgumentParser):
 
     def fail(self, sentence: str) -> NoReturn:
         """Print a sentence and exit with code 2."""
-        sys.stderr.write(f"error: {clean(sentence)}\nsee: {self.prog} --help\n")
+        if not another_tells():
+            sys.stderr.write(f"error: {clean(sentence)}\nsee: {self.prog} --help\n")
         sys.exit(USER_ERROR)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from nommer.data.archives import find_archive, folders_in, open_archive
-from nommer.data.walking import expand, is_passed_over, walk
+from nommer.data.walking import expand, is_folder_entry, is_passed_over, walk
 from nommer.errors import InputError
 from nommer.files import exists, is_dir, is_file
 
@@ -117,7 +117,7 @@ def sub_folders(folder: Path) -> list[Path]:
             return sorted(
                 Path(entry.path)
                 for entry in entries
-                if not is_passed_over(entry.name) and entry.is_dir()
+                if not is_passed_over(entry.name) and is_folder_entry(entry)
             )
     except OSError as error:
         refuse_folder(error)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from glob import glob
 from pathlib import Path
 
-from nommer.files import is_dir
+from nommer.files import is_dir, real_path
 
 _MAGIC = re.compile(r"[*?[]")
 
@@ -66,7 +66,7 @@ def walk(folder: Path, onerror: Callable[[OSError], object]) -> Iterator[Path]:
         if not entries and place != str(folder):
             yield Path(place)
         for entry in entries:
-            if not _is_folder(entry):
+            if not is_folder_entry(entry):
                 yield Path(entry.path)
             elif not entry.is_symlink():
                 waiting.append(entry.path)
@@ -76,11 +76,12 @@ def walk(folder: Path, onerror: Callable[[OSError], object]) -> Iterator[Path]:
 
 def _leads_back(link: Path) -> bool:
     """Return True for a link to a folder that holds it, wherever links on the way there lead."""
-    target = link.resolve()
-    return any(folder.resolve().is_relative_to(target) for folder in link.parents)
+    target = real_path(link)
+    return any(real_path(folder).is_relative_to(target) for folder in link.parents)
 
 
-def _is_folder(entry: "os.DirEntry[str]") -> bool:
+def is_folder_entry(entry: "os.DirEntry[str]") -> bool:
+    """Return True for a folder, or a link to one; False for a link that leads nowhere."""
     try:
         return entry.is_dir()
     except OSError:  # a link to itself

@@ -14,11 +14,8 @@ from lightning.fabric.plugins.environments.cluster_environment import ClusterEnv
 from lightning_utilities.core.rank_zero import rank_zero_only
 
 from nommer.distributed.devices import count_processes
-from nommer.errors import InputError
+from nommer.errors import TORCHRUN, InputError
 from nommer.progress import notice
-
-_TORCHRUN = {"TORCHELASTIC_RUN_ID", "RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"}
-"""Variables that torchrun sets."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,7 @@ def find_launch(device: str, devices: int, nodes: int) -> tuple[Launch, int, int
         InputError: the launcher started other numbers of processes, or several machines are asked
             for and nobody started processes on them.
     """
-    if os.environ.keys() >= _TORCHRUN:
+    if os.environ.keys() >= TORCHRUN:
         return _by_torchrun(devices, nodes)
     per_node = count_processes(device, devices)
     if per_node * nodes == 1:

@@ -14,6 +14,7 @@ from nommer.data.remote import where
 from nommer.distributed.devices import one_device
 from nommer.distributed.trainer import quiet_lightning
 from nommer.errors import InputError
+from nommer.files import real_path
 from nommer.inference.inputs import data_of_run
 from nommer.inference.precision import precision_for
 from nommer.models.features import refusal
@@ -38,7 +39,7 @@ def classes_for(settings: EvaluateSettings, root: Path, run: RunFolder) -> Path 
     The one asked for, or for a run's own data the run's own.
     """
     trained = run.settings()
-    own = trained is not None and trained.data.resolve() == root.resolve()
+    own = trained is not None and real_path(trained.data) == real_path(root)
     return trained.classes if settings.classes is None and trained and own else settings.classes
 
 
@@ -47,7 +48,7 @@ def labels_for(settings: EvaluateSettings, root: Path, run: RunFolder) -> LabelO
     trained = run.settings()
     if settings.labels != LabelOptions() or trained is None:
         return settings.labels
-    return trained.labels if trained.data.resolve() == root.resolve() else settings.labels
+    return trained.labels if real_path(trained.data) == real_path(root) else settings.labels
 
 
 def loading_of(settings: EvaluateSettings, run: RunFolder, largest_batch: int) -> Loading:
@@ -181,7 +182,7 @@ def is_data_of_run(data: Data, run: RunFolder) -> bool:
     if not run.split.is_file():
         return False
     trained = run.settings()
-    if trained is not None and where(trained.data).resolve() == data.root.resolve():
+    if trained is not None and real_path(where(trained.data)) == real_path(data.root):
         return True
     listed = {path for paths in read_split(data.root, run.split).values() for path in paths}
     return listed == {sample.path for sample in data.samples()}
@@ -238,7 +239,7 @@ def check_unseen(settings: EvaluateSettings, split: str, root: Path, run: RunFol
         InputError: they are those of its training, and there are no others.
     """
     trained = run.settings()
-    if trained is None or not trained.several_runs or trained.data.resolve() != root.resolve():
+    if trained is None or not trained.several_runs or real_path(trained.data) != real_path(root):
         return
     if settings.split == "auto" and split == "all":
         raise InputError(

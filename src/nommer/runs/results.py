@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from nommer.errors import InputError
-from nommer.files import sync_folder, write_json
+from nommer.files import real_path, sync_folder, write_json
 from nommer.runs.lock import LOCK, check_unlocked, telling_what_cannot_be_made
 from nommer.runs.plain import check_plain, read_own
 from nommer.settings.addresses import is_address
@@ -127,7 +127,7 @@ def check_outside(path: Path, out: Path) -> None:
     Raises:
         InputError: `path` lies in `out`.
     """
-    if not is_address(path) and path.resolve().is_relative_to(out.resolve()):
+    if not is_address(path) and real_path(path).is_relative_to(real_path(out)):
         raise InputError(
             f"{path}: lies in {out}, which --overwrite would delete; choose another --out"
         )

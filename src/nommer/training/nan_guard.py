@@ -88,7 +88,7 @@ class NaNGuard(L.Callback):
         last = self.run.last
         good = last.is_file()
         saved = f"{last} is the last good checkpoint" if good else "there is no checkpoint yet"
-        raise InputError(
+        error = InputError(
             f"{what} in epoch {trainer.current_epoch + 1}, step {trainer.global_step + 1}, which "
             "was not taken; "
             f"{where} names its samples, and `nommer replay {self.run.path}` shows in which layer "
@@ -96,6 +96,8 @@ class NaNGuard(L.Callback):
             f"{saved}; "
             "lower --lr in a new run, or use --precision 32 if it is 16"
         )
+        error.everywhere = True
+        raise error
 
     def _locate(self, losses: list[float], norm: float) -> tuple[str, Path]:
         """Return which value was not finite, of which process, and where its samples are named.

@@ -23,7 +23,8 @@ def main() -> int:
             with own_datasets(prepared.own):
                 fit(prepared, prepared.training_module(prepared.build_model()), rendezvous, stop)
     except (InputError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
+        if getattr(error, "everywhere", None) is not True:  # else the first says it
+            sys.stderr.write(f"error: {error}\n")
         return 2
     except Stopped as stopped:
         return stopped.exit_code

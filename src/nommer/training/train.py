@@ -14,6 +14,7 @@ from nommer.distributed.rendezvous import Rendezvous
 from nommer.distributed.siblings import Check, no_check, siblings
 from nommer.distributed.surroundings import unchanged_surroundings
 from nommer.distributed.trainer import quiet_lightning
+from nommer.errors import of_this_process
 from nommer.models.storage import Model
 from nommer.progress import console, notice
 from nommer.settings.own_parts import OwnParts
@@ -108,7 +109,7 @@ def fit(
     if settings.resume:
         notice(prepared.describe_resumption())
     accelerator, _ = parse_device(settings.device, settings.devices)
-    with rendezvous.group(accelerator, check), dead_workers_told():
+    with of_this_process(), rendezvous.group(accelerator, check), dead_workers_told():
         trainer = callbacks.trainer(launch)
         with callbacks.limit.observed(), interruptible(trainer), exact_float32(), sound_attention():
             trainer.fit(module, datamodule=batches, ckpt_path=prepared.checkpoint)

@@ -1,13 +1,18 @@
 """Layouts of label tools and data sets as they come: read, or refused with the tool's name."""
 
+import contextlib
 import json
+import shutil
+import socket
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import nommer
 from nommer.data.formats.find import find_task
 from nommer.data.formats.source import Source
+from nommer.data.images import ImageError, decode
 from nommer.errors import InputError
 from nommer.settings.labels import LabelOptions
 from nommer.tasks.registry import task_for
@@ -235,11 +240,71 @@ def test_classes_in_a_folder_called_images_are_pointed_out(tmp_path):
         find_task(tmp_path)
 
 
+def socket_at(path):
+    """A socket, bound by a short name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with socket.socket(socket.AF_UNIX) as opened, contextlib.chdir(path.parent):
+        opened.bind(path.name)
+
+
+def test_sockets_and_links_to_themselves_are_files_that_cannot_be_read(tmp_path):
+    root = write(tmp_path, {**images("cat/{}.png"), **images("dog/{}.png")})
+    socket_at(root / "cat" / "s.png")
+    for folder in (root, root / "cat"):
+        (folder / "loop.png").symlink_to("loop.png")
+    (root / "cat" / "up").symlink_to("..")
+    source = Source(root)
+    task = task_for(source)
+    names = [sample.path.name for sample in task.data.read(source).samples()]
+    assert sorted(names) == ["a.png", "a.png", "b.png", "b.png", "loop.png", "s.png"]
+    with pytest.raises(ImageError, match="is a socket"):
+        decode(root / "cat" / "s.png")
+    with pytest.raises(ImageError, match="symbolic links"):
+        decode(root / "cat" / "loop.png")
+
+
 @pytest.mark.parametrize(
-    ("ending", "told"), [("csv", "metadata.csv alone is read"), ("jsonl", "save_to_disk")]
+    ("files", "odd"),
+    [
+        (
+            {**images("train/{}.jpg"), "train/_annotations.coco.json": coco("a.jpg", "b.jpg")},
+            "train/x.json",
+        ),
+        (
+            {**images("JPEGImages/{}.jpg"), **{f"Annotations/{k}": v for k, v in VOC.items()}},
+            "ImageSets/Main/train.txt",
+        ),
+        (
+            {**images("images/{}.png"), "masks/a.png": mask(1), "masks/b.png": mask(1)},
+            "classes.yaml",
+        ),
+        ({**images("{}.jpg"), **VOC}, "b.json"),
+    ],
+    ids=["COCO", "VOC", "masks", "XML"],
 )
-def test_tables_of_image_folders_are_pointed_out(tmp_path, ending, told):
-    write(tmp_path, {**images("train/{}.jpg"), f"train/metadata.{ending}": "file_name,label\n"})
-    source = Source(tmp_path)
-    with pytest.raises(InputError, match=told):
+def test_sockets_among_labels_are_one_sentence_or_passed_over(tmp_path, files, odd):
+    source = Source(write(tmp_path, files))
+    socket_at(tmp_path / odd)
+    try:
+        told = str(len(task_for(source).data.read(source).samples()))
+    except InputError as error:
+        told = str(error)
+    assert told == "2" or (odd in told and "is a socket" in told)
+
+
+def test_a_place_that_leads_to_itself_is_one_sentence(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(InputError, match="loop: no such folder"):
+        nommer.check(tmp_path / "loop", out=tmp_path / "out")
+
+
+@pytest.mark.parametrize("folder", ["annotations", "masks"])
+def test_archives_beside_folders_are_to_be_unpacked(tmp_path, pack, folder):
+    write(tmp_path / "images", images("{}.jpg"))
+    pack(tmp_path / "images", tmp_path / "images.zip")
+    shutil.rmtree(tmp_path / "images")
+    files = {"masks/a.png": mask(1), "masks/b.png": mask(1)}
+    labels = files if folder == "masks" else {"annotations/train.json": coco("a.jpg", "b.jpg")}
+    source = Source(write(tmp_path, labels))
+    with pytest.raises(InputError, match=r"unzip images\.zip"):
         task_for(source).data.read(source)

@@ -9,7 +9,7 @@ import yaml
 from nommer.data.formats.labelled import shorten
 from nommer.data.formats.mask_classes import MaskClass, MaskClasses
 from nommer.data.formats.source import Source
-from nommer.data.image_paths import is_data_file
+from nommer.data.image_paths import is_folder, is_there
 from nommer.data.masks import IGNORE, LARGEST_VALUE, Colour
 from nommer.data.parsing import parse_json, parse_yaml
 from nommer.errors import InputError
@@ -32,7 +32,8 @@ def find_class_file(root: Path) -> Path | None:
     Raises:
         InputError: there are several.
     """
-    found = [root / name for name in CLASS_FILES if is_data_file(root / name)]
+    found = [root / name for name in CLASS_FILES if is_there(root / name)]
+    found = [path for path in found if not is_folder(path)]  # a pipe is told when it is read
     if len(found) > 1:
         raise InputError(
             f"{root}: holds {' and '.join(path.name for path in found)}; keep one, or choose with "

@@ -13,7 +13,7 @@ from nommer.data.formats.coco_categories import match_labels, read_categories
 from nommer.data.formats.coco_checks import check_boxes
 from nommer.data.formats.coco_files import LAYOUTS, find_files, load_files
 from nommer.data.formats.image_files import UNKNOWN_SIZE, ImageFiles, upright_sizes
-from nommer.data.formats.labelled import Issue, Severity, Split, problem, shorten
+from nommer.data.formats.labelled import Issue, Severity, Split, problem, shorten, unpacking
 from nommer.data.formats.objects import (
     Box,
     DetectionFolders,
@@ -151,9 +151,11 @@ class _Reader:
                 f"{self.path}: {self._lack_of_images()}; correct the file, or remove it"
             )
         if not any(str(path) in images.used for path in listed):
+            command = unpacking(images.root)
             raise InputError(
                 f"{self.path}: none of its {len(listed)} images are in {images.root}; first: "
                 f"{next(iter(listed)).name}"
+                + (f"; if they are in its archives, unpack these: {command}" if command else "")
             )
         return list(listed.values()), ids
 

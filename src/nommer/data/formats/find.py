@@ -15,7 +15,7 @@ from nommer.data.formats import (
     shards,
     tables,
 )
-from nommer.data.formats.labelled import check_folder
+from nommer.data.formats.labelled import check_folder, unpacking
 from nommer.data.formats.recognise import FORMATS, choose_format
 from nommer.data.formats.results import refuse_results
 from nommer.data.formats.source import Source
@@ -101,9 +101,10 @@ def _refuse_what_is_not_read(source: Source) -> None:
             )
     names = [folder.name for folder in below]
     if names and all(folder_names.kind_of(name) in folder_names.ALL_FOLDERS for name in names):
+        command = unpacking(root)
         raise InputError(
             f"{root}: found the folders {', '.join(names)}, but not one of images beside one of "
-            f"masks; {LAYOUTS}"
+            f"masks; {f'unpack the archives there first: {command}' if command else LAYOUTS}"
         )
 
 

@@ -175,8 +175,8 @@ def split_folders(
     found = found or split_archives(root)
     if not found and flat and all(split_of(folder.name) for folder in sub_folders(root)):
         raise InputError(
-            f"{flat[0]}: holds images but no class folders, as the other splits do not either"
-            f"{_of_metadata(flat[0])}; {LAYOUTS}"
+            f"{flat[0]}: holds images but no class folders, as the other splits do not either; "
+            f"{LAYOUTS}"
         )
     if not found:
         return {"train": root}, []
@@ -196,16 +196,6 @@ def split_folders(
     if "val" not in found and "test" in found:
         found["val"] = found.pop("test")
     return found, issues
-
-
-def _of_metadata(folder: Path) -> str:
-    """Say how the table of Hugging Face's ImageFolder is read, where there is one."""
-    tables = [path for path in direct_files(folder) if path.stem.lower() == "metadata"]
-    if not tables:
-        return ""
-    if tables[0].suffix.lower() == ".csv":
-        return f"; {tables[0]} alone is read, if it has columns file_name and label"
-    return f"; load {tables[0].name} with the package datasets, and save_to_disk"
 
 
 def split_archives(root: Path) -> dict[Split, Path]:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from nommer.data.archives import read_bytes
 from nommer.data.formats.source import Source
 from nommer.data.parsing import parse_json
+from nommer.errors import InputError
 
 _COCO = (b'"images"', b'"annotations"', b'"categories"')
 _LABELME = (b'"shapes"', b'"imagePath"')
@@ -46,8 +47,15 @@ def _is_datumaro(content: bytes) -> bool:
 
 
 def look_into(_: Source, path: Path) -> JsonFile:
-    """Return what a file is, for `Source.once`."""
-    content = read_bytes(path)
+    """Return what a file is, for `Source.once`.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        content = read_bytes(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
     if sum(mark in content for mark in _COCO) > 1 and not _is_datumaro(content):
         return JsonFile("coco", content)
     if not all(mark in content for mark in _LABELME):

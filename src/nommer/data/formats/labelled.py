@@ -19,6 +19,7 @@ from nommer.data.archives import find_archive
 from nommer.data.formats.results import refuse_results
 from nommer.data.image_paths import UNREAD_EXTENSIONS, is_folder, sub_folders
 from nommer.errors import InputError
+from nommer.files import is_file
 from nommer.shown import as_cell, cut, of_cell, quote
 
 Split = Literal["train", "val", "test"]
@@ -74,18 +75,23 @@ def check_folder(root: Path, layouts: str) -> None:
         raise InputError(f"{root}: {found}; {layouts}")
     if sub_folders(root) or not root.is_dir():
         return
-    archives = sorted(
-        path for path in root.iterdir() if path.suffix.lower() in _UNPACK and path.is_file()
-    )
-    if archives:
-        commands = " && ".join(
-            f"{_UNPACK[path.suffix.lower()]} {shlex.quote(path.name)}" for path in archives[:5]
-        )
-        more = f" (and {len(archives) - 5} more)" if len(archives) > 5 else ""
+    if command := unpacking(root):
         raise InputError(
-            f"{root}: holds archives and no folders of images; unpack them there first: "
-            f"cd {shlex.quote(str(root))} && {commands}{more}"
+            f"{root}: holds archives and no folders of images; unpack them there first: {command}"
         )
+
+
+def unpacking(root: Path) -> str:
+    """Return the command that unpacks the archives directly in a folder, "" without any."""
+    found = root.iterdir() if root.is_dir() else ()
+    archives = sorted(path for path in found if path.suffix.lower() in _UNPACK and is_file(path))
+    if not archives:
+        return ""
+    commands = " && ".join(
+        f"{_UNPACK[path.suffix.lower()]} {shlex.quote(path.name)}" for path in archives[:5]
+    )
+    more = f" (and {len(archives) - 5} more)" if len(archives) > 5 else ""
+    return f"cd {shlex.quote(str(root))} && {commands}{more}"
 
 
 Severity = Literal["note", "problem", "fatal"]

@@ -66,6 +66,7 @@ def _place_in(source: Source, folder: Path) -> tuple[Path, Path] | None:
 
 def _holds_labelme(source: Source, folder: Path) -> bool:
     files = [path for path in direct_files(folder) if path.suffix.lower() == ".json"]
+    files = list(filter(is_data_file, files))
     return any(source.once(look_into, path).kind == "labelme" for path in files[:_LOOKED_AT])
 
 

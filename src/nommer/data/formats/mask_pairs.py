@@ -190,6 +190,13 @@ def by_key(folder: Path, what: str) -> tuple[dict[Key, Path], list[Issue]]:
     return found, issues
 
 
+def _read_list(file: Path) -> str:
+    try:
+        return read_text(file, errors="surrogateescape")
+    except OSError as error:
+        raise InputError(f"{file}: this list cannot be read: {error.strerror or error}") from error
+
+
 def read_list(
     file: Path, pairs: Mapping[Key, HasPath], folder: Path, issues: list[Issue]
 ) -> list[Key]:
@@ -205,7 +212,7 @@ def read_list(
         by_name[key[-1]].append(key)
     chosen: dict[Key, None] = {}
     unknown = []
-    for line in read_text(file, errors="surrogateescape").splitlines():
+    for line in _read_list(file).splitlines():
         text = normalize("NFC", line.strip())
         if not text:
             continue
