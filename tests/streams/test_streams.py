@@ -12,12 +12,22 @@ import pytest
 from PIL import Image
 
 import nommer
+from nommer.data import cameras
 from nommer.data.sources import open_any
 from nommer.data.videos import VideoReader
 from nommer.errors import InputError
+from nommer.inference import prediction
 from nommer.predictions import Detections, Failure
 from nommer.streams.result import StreamResult
 from tests.videos import quarters, write_video
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    """Calls that are refused leave no folder."""
+    monkeypatch.chdir(tmp_path)
+    yield
+    assert not list(tmp_path.glob("predict*"))
 
 
 def lines_of(out):
@@ -204,7 +214,8 @@ def test_images_come_one_by_one_too(tmp_path, models):
 
 def test_a_camera_is_answered_until_enough(tmp_path, models, monkeypatch):
     source = "testsrc=size=64x48:rate=25"  # FFmpeg's own device, which has no end either
-    monkeypatch.setattr("nommer.data.cameras.camera_address", lambda _: ("lavfi", source))
+    for module in (cameras, prediction):
+        monkeypatch.setattr(module, "camera_address", lambda _: ("lavfi", source))
     result = nommer.predict(models["pixels"], 0, out=tmp_path / "out", frames=4)
     numbers = [line["frame"] for line in lines_of(tmp_path / "out")]
     assert len(numbers) == result.answers == 4

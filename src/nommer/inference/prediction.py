@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nommer.acceleration.compile import exact_float32
 from nommer.data.audit import look_at_range
+from nommer.data.cameras import camera_address
 from nommer.data.sources import ImageSource
 from nommer.data.videos import pyav
 from nommer.distributed.devices import torch_device
@@ -161,5 +162,7 @@ def check_stream_options(settings: PredictCall, sources: Iterable[ImageSource] |
         raise InputError("--resume: is for videos and folders that are watched; leave it out")
     if streams is not None and streams.has_frames:
         pyav("predict of videos")
+        for camera in streams.cameras:
+            camera_address(camera)
     if settings.track:
         check_tracking()

@@ -53,6 +53,11 @@ class Streams:
         return [*videos, *(one for one in folders if isinstance(one, Path))]
 
     @property
+    def cameras(self) -> list[str]:
+        """The numbers or devices of cameras."""
+        return [group.name for group in self.groups if group.kind == "camera"]
+
+    @property
     def has_frames(self) -> bool:
         """There is a video or a camera."""
         return any(group.kind in ("video", "camera") for group in self.groups)
