@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.data.buckets import bucket, s3  # noqa: F401 - fixtures
+
 PAINT = np.array(
     [(200, 40, 30), (40, 190, 50), (30, 40, 200), (200, 190, 40), (120, 30, 160)], np.uint8
 )

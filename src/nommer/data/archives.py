@@ -18,6 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from nommer.data.archive_kinds import Archive, Rows, Zip
+from nommer.data.chunks import INDEX, Chunk, LostError, is_chunk
 from nommer.data.tar_archives import Tar
 from nommer.errors import InputError
 from nommer.files import is_file, read_plain
@@ -25,7 +26,7 @@ from nommer.files import is_file, read_plain
 ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 """Of the names of archives that are read, in lower case."""
 
-_SPELLED = (".zip", ".tar", ".tgz", ".arrow")
+_SPELLED = (".zip", ".tar", ".tgz", ".arrow", ".bin")
 """One of these is in every path that leads into an archive or an Arrow file, in lower case."""
 
 _DAMAGED = (
@@ -88,7 +89,8 @@ def find_archive(path: Path) -> tuple[Path, str] | None:
     ):  # asked of every image, most of which lie in folders
         return None
     for place in (path, *path.parents):
-        if (is_archive_name(place) or place.suffix == ".arrow") and is_file(place):
+        named = is_archive_name(place) or place.suffix == ".arrow"
+        if (named and is_file(place)) or is_chunk(place):
             return place, "" if place == path else path.relative_to(place).as_posix()
     return None
 
@@ -102,7 +104,7 @@ def open_archive(path: Path) -> Archive:
     """
     if path in _mounted:
         return _mounted[path]
-    facts = path.stat()
+    facts = (path.parent / INDEX if is_chunk(path) else path).stat()  # a chunk may be elsewhere
     process = (
         os.getpid() if path.suffix.lower() == ".zip" else 0
     )  # processes that share an open zip move in it under each other
@@ -149,7 +151,11 @@ def folders_in(archive: Archive, folder: str) -> list[str]:
     return sorted(name for name in archive.folders if name and posixpath.dirname(name) == folder)
 
 
-_KINDS: dict[str, Callable[[Path], Archive]] = {".zip": Zip, ".arrow": Rows}
+_KINDS: dict[str, Callable[[Path], Archive]] = {
+    ".zip": Zip,
+    ".arrow": Rows,
+    ".bin": Chunk,
+}
 """By ending; others are tars."""
 
 
@@ -163,6 +169,8 @@ def _open(path: Path, modified: int, size: int, process: int) -> Archive:
 def _archive_errors(path: Path) -> Iterator[None]:
     try:
         yield
+    except LostError:
+        raise
     except PermissionError as error:
         raise InputError(
             f"{path}: no permission to read this archive; change that (chmod +r)"

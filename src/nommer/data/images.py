@@ -15,6 +15,7 @@ from PIL import Image, UnidentifiedImageError
 
 from nommer.data.archives import find_archive, read_bytes
 from nommer.data.bombs import no_bomb_warning
+from nommer.data.chunks import LostError
 from nommer.data.exif import load_upright
 from nommer.data.tiff import check_whole, has_alpha, unused_bands
 from nommer.data.turns import strips, turn
@@ -63,6 +64,8 @@ def image_errors(source: str | Path) -> Iterator[None]:
     """Turn whatever goes wrong inside with the pixels of `source` into an `ImageError`."""
     try:
         yield
+    except LostError:  # a server's fault, for which no image is to be left out
+        raise
     except ImageError as error:
         raise ImageError(source, error.reason) from error
     except Exception as error:

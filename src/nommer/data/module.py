@@ -11,9 +11,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from nommer.data.cache import CacheFile, Decoded, DecodedCache
+from nommer.data.chunks import LostError, chunks_of
 from nommer.data.images import ImageError
 from nommer.data.loader import LateLoader, check_loading_workers, outlive_signals
-from nommer.data.seeding import EpochSampler, ShareSampler, seed_processor, seeded
+from nommer.data.seeding import ChunkSampler, EpochSampler, ShareSampler, seed_processor, seeded
 from nommer.settings.choices import CacheKind
 from nommer.settings.pixel_range import Reading
 
@@ -91,6 +92,8 @@ class ImageDataset(Dataset[B], Generic[S, B]):
                 return [self._seeded(key) for key in keys]
         except ImageError as error:
             return error
+        except LostError as error:
+            return ImageError(error.source, error.reason)
 
 
 def collate(samples: list[B] | ImageError) -> B | ImageError:
@@ -194,7 +197,10 @@ class ImageData(L.LightningDataModule, Generic[S, B]):
 
     def train_sampler(self) -> EpochSampler:
         """This process's order and augmentation seeds, from the first epoch on."""
-        return EpochSampler(len(self.train), **self._sampling())
+        chunks = chunks_of(self.train.samples)
+        if chunks is None:
+            return EpochSampler(len(self.train), **self._sampling())
+        return ChunkSampler(chunks, **self._sampling())
 
     def val_dataloader(self) -> DataLoader[B]:
         """Every validation image once, in order."""

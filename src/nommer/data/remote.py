@@ -28,6 +28,7 @@ from nommer.data.archives import is_archive_name
 from nommer.data.cache import show_bytes
 from nommer.data.image_paths import is_image_name
 from nommer.data.remote_cache import CONTENT, MANIFEST, Copy, cache_folder, check_room
+from nommer.data.remote_chunks import LATER, is_brought_later
 from nommer.data.remote_files import Remote, RemoteError, RemoteFile
 from nommer.errors import InputError
 from nommer.files import write_json
@@ -232,10 +233,15 @@ def _copy_all(remote: Remote, files: Sequence[RemoteFile], copy: Copy, told: str
     with FileLock(f"{copy.folder}.lock"):
         if copy.manifest() is not None:  # another process was first
             return
-        total = sum(file.size for file in files)
+        names = {file.name for file in files}
+        later = [file for file in files if is_brought_later(file.name, names)]
+        now = [file for file in files if file not in later]
+        total = sum(file.size for file in now)
         check_room(copy, total)
-        notice(f"{told}; brought into {copy.folder}")
-        rows = _fetch_all(remote, files, copy.partial / CONTENT / copy.name)
+        limit = f"; {_count(later)} of them in chunks, each when it is read" if later else ""
+        notice(f"{told}{limit}; brought into {copy.folder}")
+        rows = _fetch_all(remote, now, copy.partial / CONTENT / copy.name)
+        rows += [{"name": f.name, "size": f.size, "version": f.version, LATER: True} for f in later]
         if version_of(remote.files()) != copy.version:
             shutil.rmtree(copy.partial)
             raise RemoteError("it was changed while it was brought, so nothing of it is used")

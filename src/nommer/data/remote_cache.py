@@ -90,7 +90,8 @@ class Copy:
         file = self.folder / MANIFEST
         try:
             told: Mapping[str, Any] = parse_json(file.read_bytes())
-            sizes = {one["name"]: one["size"] for one in told["files"]}
+            kept = [one for one in told["files"] if not one.get("chunk")]
+            sizes = {one["name"]: one["size"] for one in kept}
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -134,6 +135,11 @@ def check_room(copy: Copy, total: int) -> None:
             f"{show_bytes(free)} are free in {cache}; make room, or set {FOLDER} to a folder of "
             "another disk"
         )
+
+
+def free_bytes(folder: Path) -> int:
+    """Return the bytes of the disk of a folder that copies may still fill."""
+    return int(_MARGIN * shutil.disk_usage(folder).free)
 
 
 def _bytes_in(folder: Path) -> int:

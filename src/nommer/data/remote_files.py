@@ -107,6 +107,16 @@ class Remote:
             raise RemoteError("there are no files in it; expected a folder of files, or an archive")
         return sorted(visible, key=lambda one: one.name)
 
+    def file(self, name: str) -> RemoteFile:
+        """Ask for one file of a folder.
+
+        Raises:
+            RemoteError: there is none, or the server does not say.
+        """
+        with self._errors():
+            path = f"{self._fs._strip_protocol(self.address)}/{name}"
+            return self._file(name, self._fs.info(path))
+
     def blocks(self, file: RemoteFile, start: int) -> Iterator[tuple[int, bytes]]:
         """Yield the content of a file from a place on: where each piece stands, and the piece.
 

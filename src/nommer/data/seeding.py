@@ -115,6 +115,35 @@ class EpochSampler(Sampler[tuple[int, int]]):
         return derive_seed(self.seed, number, index)
 
 
+class ChunkSampler(EpochSampler):
+    """Each sample once in a pass, those of a few chunks together, so that few need be here at once.
+
+    The chunks come in an order that is drawn anew each pass; of every `TOGETHER` that follow each
+    other the samples are shuffled.
+
+    Args:
+        chunks: which chunk every sample lies in.
+        **options: of `EpochSampler`.
+    """
+
+    def __init__(self, chunks: Sequence[int], **options: Any) -> None:
+        super().__init__(len(chunks), **options)
+        chunk = np.asarray(chunks)
+        self.members = [np.flatnonzero(chunk == number) for number in np.unique(chunk)]
+
+    def _order(self, number: int) -> np.ndarray:
+        """The chunks in turn, and the samples of a few at a time."""
+        random = np.random.default_rng(derive_seed(self.seed, number))
+        turns = random.permutation(len(self.members))
+        starts = range(0, len(turns), TOGETHER)
+        parts = ([self.members[n] for n in turns[start : start + TOGETHER]] for start in starts)
+        return np.concatenate([random.permutation(np.concatenate(part)) for part in parts])
+
+
+TOGETHER = 8
+"""Chunks whose samples are shuffled among each other."""
+
+
 class BalancedSampler(EpochSampler):
     """As many samples of every class in each pass.
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from nommer.data.archives import is_archive_name, pass_over_wrappers
-from nommer.data.formats import folders, hugging_face, imagenet, metadata, shards, tables
+from nommer.data.formats import folders, hugging_face, imagenet, litdata, metadata, shards, tables
 from nommer.data.formats.folder_names import ALL_FOLDERS
 from nommer.data.formats.folders import ClassFolders
 from nommer.data.formats.labelled import split_of
@@ -14,7 +14,9 @@ from nommer.data.image_paths import is_folder, sub_folders
 from nommer.errors import InputError
 from nommer.settings.labels import LabelOptions
 
-LAYOUTS = "\n".join(part.LAYOUTS for part in (folders, tables, imagenet, shards, hugging_face))
+LAYOUTS = "\n".join(
+    part.LAYOUTS for part in (folders, tables, imagenet, shards, litdata, hugging_face)
+)
 
 Reader = Callable[[Path, tuple[str, ...] | None], ClassFolders]
 
@@ -30,6 +32,7 @@ def find_reader(source: Source) -> Reader | None:
     finders: dict[Reader, Callable[[Path], object]] = {
         hugging_face.read_hugging_face: hugging_face.is_hugging_face,
         imagenet.read_imagenet: imagenet.is_imagenet,
+        litdata.read_chunks: litdata.find_chunks,
         shards.read_shards: shards.find_shards,
         _read_archives: _holds_class_folders,
     }
