@@ -11,6 +11,7 @@ from matplotlib.colors import to_rgb
 
 from nommer.explorer import explorer_page, saved_page, script_hashes
 from nommer.nominations.render import CONTEXT_COLOURS
+from nommer.shown import clean
 from tests.colours import MACHADO, seen
 
 HOSTILE = "</script><script>alert(1)</script><!-- <img src=x onerror=alert(2)> \u2028 & '\""
@@ -46,8 +47,13 @@ def test_names_of_the_data_are_never_html():
     plain, hostile = Elements(saved("cell")), Elements(saved(HOSTILE))
     assert [tag for tag, _ in hostile.found] == [tag for tag, _ in plain.found]
     data, script = hostile.scripts
-    assert json.loads(data)["models"][0]["name"] == HOSTILE
+    assert json.loads(data)["models"][0]["name"] == clean(HOSTILE)
     assert script == plain.scripts[1]
+
+
+def test_marks_of_direction_and_escape_sequences_are_written_out_in_a_saved_page():
+    data = Elements(saved("a\u202egnp\x1b[31m")).scripts[0]
+    assert json.loads(data)["models"][0]["class_names"] == ["a\\u202egnp\\x1b[31m"]
 
 
 def test_the_page_puts_text_only():

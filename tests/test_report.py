@@ -103,6 +103,19 @@ def test_names_of_files_that_are_no_utf8_are_shown_escaped(tmp_path):
     assert "caf\\udce9.png" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
+def test_marks_of_direction_and_escape_sequences_are_shown_escaped():
+    page = Page("a\u202egnp.exe", summary="\x1b[31mred")
+    page.section("names")
+    page.table(
+        ["file"],
+        [["b\u2066.png"]],
+        caption="c\x07",
+    )
+    html = page.html()
+    assert all(told in html for told in ("a\\u202egnp", "\\x1b[31mred", "b\\u2066", "c\\x07"))
+    assert not set("\u202e\u2066\x1b\x07") & set(html)
+
+
 def test_screen_readers_find_their_way(page):
     elements = Elements(page)
     assert elements.of("html") == [{"lang": "en"}]

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
+from nommer.shown import cleaned
+
 _EMPTY = '<script type="application/json" id="data">null</script>'
 """Place of the data of a saved page."""
 
@@ -40,7 +42,7 @@ def saved_page(data: Mapping[str, Any]) -> str:
         f"script-src {hashed}; base-uri 'none'; form-action 'none'"
     )
     meta = f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-    told = json.dumps(data, allow_nan=False, separators=(",", ":"))
+    told = json.dumps(cleaned(data), allow_nan=False, separators=(",", ":"))
     for letter in "<>&\u2028\u2029":  # nothing in it may end the element
         told = told.replace(letter, f"\\u{ord(letter):04x}")
     filled = _EMPTY.replace("null", told)

@@ -18,6 +18,7 @@ from PIL import Image
 
 from nommer.figures import figure_as_png, figure_as_svg
 from nommer.files import write_text
+from nommer.shown import clean
 
 _LARGEST_SVG = 600_000
 """Bytes above which a figure, of many points or with large pictures in it, becomes a PNG."""
@@ -201,7 +202,7 @@ class Page:
             opening=self._opening,
             sections=self._sections,
         )
-        return whole.encode(errors="backslashreplace").decode() + "\n"
+        return clean(whole) + "\n"
 
     def save(self, path: Path) -> None:
         """Write the page, or leave the file as it was.

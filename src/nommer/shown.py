@@ -25,6 +25,15 @@ def clean(text: str) -> str:
     return _UNSHOWN.sub(lambda found: _escape(found[0]), text)
 
 
+def cleaned(value: Any) -> Any:
+    """Return nested lists and dictionaries with every text in them as `clean` has it."""
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, dict):
+        return {cleaned(key): cleaned(inner) for key, inner in value.items()}
+    return [cleaned(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
 def _escape(letter: str) -> str:
     code = ord(letter)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

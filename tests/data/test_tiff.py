@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from nommer.data.audit import read_image
+from nommer.data.audit import audit, read_image
+from nommer.data.formats.folders import read_class_folders
 from nommer.data.images import ImageError, decode
 from nommer.settings.pixel_range import Reading
 from tests.data.tiffs import tiff
@@ -155,3 +156,25 @@ def test_a_profile_of_other_colours_is_told_and_not_applied(tmp_path, primaries,
         assert np.array_equal(np.asarray(decode(tmp_path / name)), COLOURS)
     image.save(tmp_path / "y.png", icc_profile=b"no profile" * 100)
     assert not read_image(tmp_path / "y.png", whole=True).remarks
+
+
+@pytest.mark.parametrize(("wide", "told"), [(0, 0), (2, 1), (4, 0)])
+def test_profiles_of_a_part_of_the_images_are_a_problem(tmp_path, wide, told):
+    for number in range(4):
+        folder = tmp_path / ("red", "blue")[number % 2]
+        folder.mkdir(exist_ok=True)
+        profile = {"icc_profile": profile_of(WIDE)} if number < wide else {}
+        Image.fromarray(COLOURS + number).save(folder / f"{number}.png", **profile)
+    issues = audit(read_class_folders(tmp_path)).data.issues
+    problems = [issue.what for issue in issues if issue.severity == "problem"]
+    assert (
+        sum(f"{wide} of 4 images have colours of the profile" in what for what in problems) == told
+    )
+    assert len(problems) == told
+
+
+def test_a_profile_of_inks_is_told(tmp_path):
+    image = Image.fromarray(COLOURS).convert("CMYK")
+    image.save(tmp_path / "x.tif", icc_profile=profile_of({}))
+    (issue,) = read_image(tmp_path / "x.tif", whole=True).remarks
+    assert "made RGB by the plain formula, not by its profile" in issue.done

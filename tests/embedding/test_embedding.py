@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 import nommer
+from nommer.embedding.files import save_vectors
 from nommer.embedding.neighbours import knn_accuracy, near_duplicates, nearest, on_a_map
 from nommer.embedding.vectors import Embedder, Place, Vectors
 from nommer.models.storage import save_model
@@ -189,3 +190,11 @@ def test_check_tells_near_duplicates_by_a_model(saved, photos):
         for finding in told
     )
     assert found.code == 1
+
+
+def test_names_that_are_no_utf8_are_written_as_escapes(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    known = Vectors(np.ones((1, 2), np.float32), (Place("caf\udce9.png", "cat", "val"),))
+    table = parquet.read_table(save_vectors(known, tmp_path, "parquet"))
+    assert table.column("file").to_pylist() == ["caf\\udce9.png"]
+    assert np.load(save_vectors(known, tmp_path, "npz"))["files"].tolist() == ["caf\udce9.png"]

@@ -20,7 +20,7 @@ from nommer.data.formats.labelled import Issue, LabelledImages, S, Split, conten
 from nommer.data.images import ImageError, check_pixels, image_errors, open_image
 from nommer.data.masks import ranges
 from nommer.data.parallel import read_all
-from nommer.data.profiles import wide_profile
+from nommer.data.profiles import about_profile, find_mixed_profiles
 from nommer.data.ranges import all_values, find_unused_range
 from nommer.data.tiff import lost_pages
 from nommer.data.turns import turn
@@ -29,7 +29,6 @@ from nommer.errors import InputError
 from nommer.files import plain_size
 from nommer.progress import notice
 from nommer.settings.pixel_range import Reading
-from nommer.shown import quote
 
 D = TypeVar("D", bound=LabelledImages[Any])
 
@@ -128,9 +127,7 @@ def find_remarks(image: Image.Image, path: Path) -> Iterator[Issue]:
     if lost := lost_pages(image):
         done = f"the first one is used, {ranges(lost)} not"
         yield problem(str(path), f"{len(lost) + 1} frames or pages", done)
-    if (profile := wide_profile(image)) is not None:
-        what = f"colours of the profile {quote(profile)}"
-        yield Issue(str(path), what, "its numbers are taken as those of sRGB")
+    yield from about_profile(image, path)
     if not sound_exif:
         yield Issue(str(path), "damaged EXIF data", "taken as upright")
 
@@ -219,6 +216,7 @@ def audit(
     kept, issues = leave_out(data, bad, on_bad_sample, verb="read")
     issues += [remark for report in reports for remark in report.remarks]
     issues += find_unused_range(data.root, reports, reading)
+    issues += find_mixed_profiles(data.root, len(reports), issues)
     if training:
         _check_every_class(data, kept["train"])
     sides = [min(report.size) for report in reports if report.size]

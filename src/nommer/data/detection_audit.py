@@ -16,6 +16,7 @@ from nommer.data.formats.labelled import Issue, Split, content_of, problem, shor
 from nommer.data.formats.object_checks import SMALLEST_LEARNED
 from nommer.data.formats.object_masks import TOLERANCE
 from nommer.data.formats.objects import ROUNDING, DetectionFolders, DetectionSample
+from nommer.data.profiles import find_mixed_profiles
 from nommer.data.ranges import all_values, find_unused_range
 from nommer.errors import InputError
 from nommer.settings.pixel_range import Reading
@@ -62,6 +63,7 @@ def audit_detection(
         remark for path, report in by_path.items() if path not in bad for remark in _remarks(report)
     ]
     issues += find_unused_range(data.root, reports, reading)
+    issues += find_mixed_profiles(data.root, len(reports), issues)
     wanted, about_masks = _choose_masks(data, kept, masks, training=training)
     issues += about_masks
     if wanted:

@@ -27,6 +27,7 @@ from nommer.data.images import ImageError, image_errors, open_image
 from nommer.data.mask_doubts import differing_palettes, palette_of
 from nommer.data.masks import IGNORE, Colour, MaskEncoding, check_size, pixels_of, to_labels
 from nommer.data.parallel import read_all
+from nommer.data.profiles import find_mixed_profiles
 from nommer.data.ranges import all_values, find_unused_range
 from nommer.data.turns import turn
 from nommer.errors import InputError
@@ -91,6 +92,7 @@ def audit_masks(
     kept, issues = leave_out(data, bad, on_bad_sample, verb="used")
     issues += [remark for report in reports for remark in report.remarks]
     issues += find_unused_range(data.root, images, reading)
+    issues += find_mixed_profiles(data.root, len(images), issues)
     empty = {report.path for report in reports if report.is_empty}
     for split, part in kept.items():
         kept[split], found = _without_empty(part, empty, leave=training and split == "train")

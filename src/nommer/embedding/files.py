@@ -38,12 +38,19 @@ def save_vectors(vectors: Vectors, folder: Path, form: str) -> Path:
         return path
     arrow = require("pyarrow", "data", "--form parquet")
     writer = require("pyarrow.parquet", "data", "--form parquet")
-    columns = {name.removesuffix("s"): values for name, values in columns.items()}
+    columns = {
+        name.removesuffix("s"): list(map(_as_utf8, texts)) for name, texts in columns.items()
+    }
     columns |= {end: boxes[:, index] for index, end in enumerate(_ENDS)}
     flat = arrow.array(vectors.values.reshape(-1))
     columns["vector"] = arrow.FixedSizeListArray.from_arrays(flat, vectors.values.shape[1])
     write_atomically(path, lambda stream: writer.write_table(arrow.table(columns), stream))
     return path
+
+
+def _as_utf8(text: str) -> str:
+    """Return text with what is no UTF-8 in a file's name as an escape; parquet needs UTF-8."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def save_neighbours(
