@@ -10,9 +10,11 @@ import nommer
 from tests.cli.test_detection import write_coco
 from tests.run_contents import rows
 
-OBJECTS = ("--model nommer_micro --epochs 1 --batch-size 2 --workers 0 --device cpu "
-           "--detection.short-side 32 --detection.long-side 48 --detection.fpn-channels 8 "
-           "--detection.box-channels 16").split()  # fmt: skip
+OBJECTS = [
+    *("--model=nommer_micro", "--epochs=1", "--batch-size=2", "--workers=0", "--device=cpu"),
+    *("--detection.short-side=32", "--detection.long-side=48", "--detection.fpn-channels=8"),
+    "--detection.box-channels=16",
+]
 
 
 @pytest.fixture(params=["segmentation", "detection"])
