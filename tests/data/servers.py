@@ -3,7 +3,9 @@ TLS.
 """
 
 import datetime
+import hashlib
 import ipaddress
+import json
 import ssl
 import threading
 from contextlib import contextmanager
@@ -12,6 +14,7 @@ from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
+from urllib.parse import unquote
 
 
 class Proxy(BaseHTTPRequestHandler):
@@ -84,6 +87,50 @@ class Files(SimpleHTTPRequestHandler):
             self.wfile.write(content[begin : begin + (self.limit or len(content))])
 
     do_HEAD = do_GET  # noqa: N815
+
+    def log_message(self, *_):
+        pass
+
+
+class Hub(BaseHTTPRequestHandler):
+    """As much of Hugging Face's hub as lists and reads the data set owner/pets."""
+
+    root = Path()
+    asked: ClassVar[list] = []
+
+    def do_GET(self):
+        path = unquote(self.path.partition("?")[0])
+        self.asked.append((self.path, self.headers.get("Range")))
+        of_repository, tree = "/api/datasets/owner/pets", "/api/datasets/owner/pets/tree/main"
+        if path.startswith(tree):
+            place = self.root / path.removeprefix(tree).strip("/")
+            found = place.rglob("*") if "recursive=true" in self.path else place.iterdir()
+            self.answer(200, json.dumps([self.told(one) for one in sorted(found)]).encode())
+        elif path.startswith(of_repository):
+            self.answer(200, json.dumps({"id": "owner/pets", "sha": "a" * 40}).encode())
+        elif path.startswith("/datasets/owner/pets/resolve/main/"):
+            name = path.removeprefix("/datasets/owner/pets/resolve/main/")
+            begin, _, end = self.headers["Range"].removeprefix("bytes=").partition("-")
+            self.answer(206, (self.root / name).read_bytes()[int(begin) : int(end) + 1])
+        else:
+            self.answer(404, b"{}")
+
+    def told(self, path):
+        if path.is_dir():
+            return {"type": "directory", "oid": "", "size": 0, "path": self.name_of(path)}
+        content = path.read_bytes()
+        name, oid = self.name_of(path), hashlib.sha1(content).hexdigest()
+        return {"type": "file", "oid": oid, "size": len(content), "path": name}
+
+    def name_of(self, path):
+        return path.relative_to(self.root).as_posix()
+
+    def answer(self, status, body):
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
     def log_message(self, *_):
         pass

@@ -16,7 +16,9 @@ from nommer.data.remote_cache import cache_limit
 from nommer.data.sources import sources_of
 from nommer.errors import InputError
 from nommer.settings.addresses import address_of, is_address, pinned, written
-from tests.data.servers import Files, Proxy, certificate, serving
+from nommer.settings.pretrain import PretrainSettings
+from nommer.training.data_places import with_data_here
+from tests.data.servers import Files, Hub, Proxy, certificate, serving
 
 ARCHIVE = "s3://pets/photos.zip"
 
@@ -32,6 +34,25 @@ def refusal(place):
 
 def copies(tmp_path):
     return sorted(path.name for path in (tmp_path / "cache").glob("*/manifest.json"))
+
+
+@pytest.mark.parametrize("place", ["http://a.org/b.zip", "gcs://pets/a", "az://pets/a"])
+def test_addresses_of_other_kinds_are_refused(place):
+    with pytest.raises(InputError, match="is an address of a kind that is not fetched"):
+        local(Path(place))
+
+
+def test_pretraining_means_the_versions_of_all_its_data(bucket):
+    more = ("s3://pets/val/red", "photos")
+    settings = PretrainSettings(data=ARCHIVE, teacher="nommer_nano", more_data=more)
+    here = with_data_here(settings)
+    assert written(here.data) == f"{ARCHIVE}#version={bring(Path(ARCHIVE)).version}"
+    red, photos = here.more_data
+    assert written(red).startswith("s3://pets/val/red#version=")
+    assert photos == Path("photos")
+    Proxy.asked.clear()
+    assert with_data_here(here) == here
+    assert Proxy.asked == []
 
 
 def test_addresses_are_known_as_text_and_as_paths():
@@ -207,6 +228,7 @@ def test_a_missing_package_is_one_sentence(monkeypatch):
         bring(Path(ARCHIVE))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("sketched")
 def test_verbs_read_a_bucket_and_a_run_notices_a_change(bucket, train_options, tmp_path, capsys):
     run = tmp_path / "run"
@@ -289,6 +311,25 @@ def test_what_the_web_does_not_give_is_one_sentence(web):
     assert "access is refused (403)" in told
     (web.folder / "page.html").write_text("<html>")
     assert "is a web page or a file that is no archive" in refusal(f"{web.address}/page.html")
+
+
+@pytest.fixture
+def hub(coloured, tmp_path, monkeypatch):
+    pytest.importorskip("huggingface_hub")
+    monkeypatch.setenv("NOMMER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(Hub, "root", coloured)
+    monkeypatch.setattr(Hub, "asked", [])
+    with serving(Hub) as port:
+        at = {"endpoint": f"http://127.0.0.1:{port}"}
+        monkeypatch.setitem(pytest.importorskip("fsspec.config").conf, "hf", at)
+        yield Hub
+
+
+def test_a_folder_of_the_hub_is_brought_in_its_version(hub, coloured, digest):
+    copy = bring(Path("hf://datasets/owner/pets/val"))
+    assert digest(copy.root) == digest(coloured / "val")
+    assert local(pinned("hf://datasets/owner/pets/val", copy.version)) == copy.root
+    assert "there is nothing of this name (404)" in refusal("hf://datasets/owner/none")
 
 
 def test_the_hub_that_is_not_there_is_one_sentence(monkeypatch, tmp_path):

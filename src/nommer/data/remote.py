@@ -37,6 +37,7 @@ from nommer.settings.addresses import (
     address_of,
     is_address,
     pinned,
+    refuse_other,
     version_in,
     without_query,
     written,
@@ -61,6 +62,7 @@ def local(place: Path) -> Path:
         InputError: what `bring` raises.
     """
     if not is_address(place):
+        refuse_other(place)
         return place
     return where(place) if has_copy(place) else bring(place).root
 

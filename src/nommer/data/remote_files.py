@@ -95,6 +95,7 @@ class Remote:
             RemoteError: the server does not say, or says what makes no sense.
         """
         with self._errors():
+            self._fs.invalidate_cache()  # that of the hub keeps lists whatever is asked
             path = self._fs._strip_protocol(self.address)
             facts = self._fs.info(path)
             if facts["type"] != "directory":

@@ -121,7 +121,10 @@ def _is_to_answer(path: Path) -> bool:
 
 
 def read_list(images: Sequence[str]) -> list[str]:
-    """The images asked for, with those from standard input in the place of "-"."""
+    """The images asked for, with those from standard input in the place of "-".
+
+    In the place of an address, other than that of one image of the web, the copy on this machine.
+    """
     named: list[str] = []
     for image in [images] if isinstance(images, str | Path) else images:
         named += (
@@ -131,7 +134,7 @@ def read_list(images: Sequence[str]) -> list[str]:
         )
     if not named:
         raise InputError("no images given; name files, folders or patterns")
-    return named
+    return [name if is_web_image(name) else here(name) for name in named]
 
 
 def images_to_answer(
@@ -161,5 +164,5 @@ def images_to_answer(
         if on_the_web:
             found += sources_of(some, allow_urls=call.allow_urls)
         else:
-            found += find_images([here(name) for name in some])
+            found += find_images(some)
     return model, found

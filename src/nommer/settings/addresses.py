@@ -16,12 +16,30 @@ SCHEMES = ("hf", "s3", "gs", "https")
 _ADDRESS = re.compile(r"(?P<scheme>hf|s3|gs|https):/{1,2}(?P<rest>[^/].*)", re.S | re.I)
 """With one slash too: that is what a `Path` makes of two."""
 
+_OTHER = re.compile(
+    r"(?P<scheme>http|ftp|sftp|ssh|s3a|s3n|gcs|az|abfs|abfss|wasb|hdfs|file):/+.+", re.S
+)
+
 _PIN = "#version="
 
 
 def is_address(place: str | PurePath | None) -> bool:
     """Return True for an address, whether text or a path made of it."""
     return place is not None and _ADDRESS.fullmatch(_text(place)) is not None
+
+
+def refuse_other(place: str | PurePath) -> None:
+    """Refuse an address of a kind that nothing is brought from; files may be called anything else.
+
+    Raises:
+        InputError: which kinds there are.
+    """
+    found = _OTHER.fullmatch(_text(place))
+    if found is not None:
+        raise InputError(
+            f"{found['scheme']}://: is an address of a kind that is not fetched; expected one of "
+            f"{', '.join(f'{scheme}://' for scheme in SCHEMES)}, or a file or folder"
+        )
 
 
 def address_of(place: str | PurePath) -> str:
