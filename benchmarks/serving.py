@@ -10,11 +10,14 @@ turns on the same machine; the table is printed as Markdown, and all numbers are
 
 import argparse
 import json
+import os
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from serving_faults import faults
@@ -123,6 +126,30 @@ def print_row(row: dict) -> None:
     print(f"| {row['server']} | {row['clients']} | {numbers} | {row['errors']} |", flush=True)
 
 
+def start(options, folder: Path) -> dict:
+    """Return wall and processor seconds until a server is ready, beside those of its imports alone.
+
+    In turns; the median of each.
+    """
+    bare = [sys.executable, "-c", "import onnxruntime, fastapi, uvicorn"]
+    found = {"serve": [], "imports alone": []}
+    for _ in range(options.start):
+        command = serve(options.model, threads=options.threads)
+        with running(command, folder / "start.log", options.threads) as (process, ready):
+            found["serve"].append((ready, seconds_of(process)))
+        began, before = time.monotonic(), os.times()
+        subprocess.run(bare, check=True)  # noqa: S603 - as made here
+        wall, after = time.monotonic() - began, os.times()
+        used = sum(after[2:4]) - sum(before[2:4])
+        found["imports alone"].append((wall, used))
+    medians = {}
+    for name, values in found.items():
+        wall, used = (statistics.median(kind) for kind in zip(*values, strict=True))
+        medians[name] = {"wall": wall, "processor": used}
+        print(f"| {name} | {wall:.2f} s | {used:.2f} s of processor time |", flush=True)
+    return medians
+
+
 def soak(options, folder: Path, bodies: int) -> list[float]:
     """Return the MiB in memory, every tenth of the time under load."""
     command = serve(options.model, threads=options.threads)
@@ -145,6 +172,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--peers", nargs="*", default=["mobilenetv2_100"])
     parser.add_argument("--soak", type=float, default=0, help="seconds")
+    parser.add_argument("--start", type=int, default=0, help="times to start a server")
     parser.add_argument("--faults", action="store_true")
     parser.add_argument("--schemathesis", help="the program")
     parser.add_argument("--out", type=Path, default=Path("serving.json"))
@@ -159,6 +187,8 @@ def main() -> None:
         for number, file in enumerate(files, 1):
             (folder / f"{number}.body").write_bytes(form(file.read_bytes()))
         body = form(files[0].read_bytes())
+        if options.start:
+            found["start"] = start(options, folder)
         if options.clients:
             print("| server | clients | images/s | p50 ms | p95 ms | p99 ms | errors |")
             print("|---|---|---|---|---|---|---|")

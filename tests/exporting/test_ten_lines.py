@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -26,15 +27,36 @@ def test_python(strongest, tmp_path, noisy):
     assert json.loads(done.stdout) == ["green"]
 
 
+def written_pixels(image, folder):
+    """The arguments PIXELS WIDTH HEIGHT of an image, whose RGB values lie row by row in a file."""
+    (folder / "pixels").write_bytes(image.tobytes())
+    return ["pixels", *(str(side) for side in image.size)]
+
+
 def test_javascript(strongest, tmp_path, noisy):
     modules = os.environ.get("NOMMER_NODE_MODULES", "")
     if not shutil.which("node") or not (Path(modules or "-") / "onnxruntime-web").is_dir():
         pytest.skip("needs node, and NOMMER_NODE_MODULES: a node_modules with onnxruntime-web")
-    image = noisy((60, 200, 60))
-    (tmp_path / "pixels").write_bytes(image.tobytes())
+    given = written_pixels(noisy((60, 200, 60)), tmp_path)
     (tmp_path / "run.mjs").write_text(lines_of("javascript"))
     (tmp_path / "node_modules").symlink_to(modules)
-    sides = [str(side) for side in image.size]
-    command = ["node", "run.mjs", str(strongest), "pixels", *sides]
+    command = ["node", "run.mjs", str(strongest), *given]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
     assert json.loads(done.stdout) == [1]
+
+
+def test_cpp(strongest, tmp_path, noisy):
+    headers = Path(os.environ.get("NOMMER_ORT_HEADERS", "/usr/include/onnxruntime"))
+    if not shutil.which("g++") or not (headers / "onnxruntime_cxx_api.h").is_file():
+        pytest.skip("needs g++, and NOMMER_ORT_HEADERS: the headers of Debian's libonnxruntime-dev")
+    library = tmp_path / "libonnxruntime.so.1"  # as programs look for what the package brings
+    folder = Path(find_spec("onnxruntime").origin).parent
+    library.symlink_to(next(folder.glob("capi/libonnxruntime.so.*")))
+    (tmp_path / "run.cpp").write_text(lines_of("cpp"))
+    compiler = ["g++", "-std=c++17", "-Wall", "-Werror", "-isystem", str(headers), "run.cpp"]
+    linked = [str(library), f"-Wl,-rpath,{tmp_path}", "-o", "run"]
+    subprocess.run([*compiler, *linked], check=True, cwd=tmp_path)
+    given = written_pixels(noisy((60, 200, 60)), tmp_path)
+    command = ["./run", str(strongest), *given]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.split() == ["1"]
