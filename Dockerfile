@@ -12,7 +12,8 @@ COPY src src
 RUN /venv/bin/pip install --no-cache-dir --no-deps . && rm -rf /venv/lib/python3*/site-packages/pip
 
 FROM debian:trixie-slim
-RUN apt-get update && apt-get install -y --no-install-recommends python3 && rm -rf /var/lib/apt/lists/*
+RUN apt-get update && apt-get install -y --no-install-recommends python3 \
+    && apt-get clean && rm -rf /var/lib/apt/lists/*
 COPY --from=build /venv /venv
 RUN useradd --uid 10001 --create-home nommer
 USER 10001

@@ -45,7 +45,7 @@ class Judged:
         (found,) = self.file.answer([("image", image)])
         self.seconds.append(process_time() - began)
         self.agreements.append(whole.compare(expected, found))
-        (found,) = self.file.answer([("image", image)], threshold=0.0)
+        (found,) = self.file.answer([("image", image)], least=whole.all_scores)
         self.answers.append(found)
 
     def row(self, first: "Judged", measure: str, before: float, after: float) -> str:

@@ -119,6 +119,9 @@ def test_the_server_says_of_a_classifier_what_predict_does(whole, classifier, no
         assert [top["class"] for top in one["top"]] == [top["class"] for top in other["top"]]
         assert one["top"][0]["probability"] == pytest.approx(expected.probability, abs=2e-3)
     assert [one["none_of_these"] for one in answers[0]] == [False, True]
+    for served in both_served(classifier, file, tmp_path / "again"):
+        (answer,) = served.answer([Picture("1", images[1], Options(refuse=False))])
+        assert answer.none_of_these is None
 
 
 def test_predict_takes_the_file_in_the_place_of_the_model(whole, classifier, pictures, tmp_path):
@@ -235,9 +238,10 @@ def test_a_detector_answers_with_masks_as_before(masked, pictures, tmp_path, unc
     quiet = file.answer([("a", image)], pixels=False)[0]
     assert quiet.masks is None
     assert np.array_equal(quiet.boxes, found.boxes)
-    assert len(file.answer([("a", image)], threshold=1.0)[0].masks) == 0
+    assert len(file.answer([("a", image)], least=1.0)[0].masks) == 0
     served = list(both_served(masked, file.path, tmp_path / "m"))
-    for options in (Options(), Options(threshold=0.65), Options(most=3, pixels=True)):
+    by_class = Options(threshold=(("cell", 0.65), ("ring", 0.5)))
+    for options in (Options(), Options(threshold=0.65), by_class, Options(most=3, pixels=True)):
         one, other = (
             as_dict(*model.answer([Picture("a", image, options)]), options) for model in served
         )
@@ -253,6 +257,9 @@ def test_a_detector_answers_with_masks_as_before(masked, pictures, tmp_path, unc
         assert abs(len(found) - len(expected)) <= 1
     with pytest.raises(InputError, match=r"threshold must be 0\.14"):
         served[0].check(Options(threshold=0.1))
+    for model in served:
+        with pytest.raises(InputError, match="has no class 'dog'"):
+            model.check(Options(threshold=(("dog", 0.5),)))
 
 
 @pytest.mark.parametrize(

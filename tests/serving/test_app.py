@@ -9,6 +9,8 @@ import time
 import pytest
 
 from nommer import load
+from nommer.serving.errors import RefusedError
+from nommer.serving.reading import options_of
 from nommer.serving.watching import JsonLines
 
 
@@ -254,7 +256,7 @@ def test_models_metrics_pages_and_headers(talk, photo):
 
     found = talk(ask)
     (told,) = found["/models"].json()["models"]
-    assert (told["name"], told["explains"], told["options"]) == ("colours", True, ["top"])
+    assert (told["name"], told["explains"], told["options"]) == ("colours", True, ["refuse", "top"])
     metrics = found["/metrics"].text
     assert 'nommer_images_total{model="colours",outcome="failed"} 1.0' in metrics
     assert 'nommer_requests_total{route="/predict",status="200"} 1.0' in metrics
@@ -288,3 +290,15 @@ def test_a_log_line_is_json_without_contents():
     line = JsonLines().format(record)
     assert "\n" not in line
     assert json.loads(line)["event"] == "request"
+
+
+def test_a_threshold_is_given_in_the_ways_of_predict():
+    for given in ({"cell": 0.5, "ring": 1}, '{"cell": 0.5, "ring": 1}'):
+        assert options_of({"threshold": given}).asked == {"cell": 0.5, "ring": 1.0}
+    assert options_of({"threshold": "best"}).asked == "best"
+    assert options_of({"threshold": "0.25"}).asked == 0.25
+    for wrong in ("much", {"cell": "much"}, {"cell": 1.5}, "{", "nan", True):
+        with pytest.raises(RefusedError) as refused:
+            options_of({"threshold": wrong})
+        assert refused.value.status == 422
+        assert refused.value.sentence.startswith("threshold")

@@ -202,7 +202,7 @@ def _both(
         with suppress(ImageError):
             image = decode(path, model.preprocessing.reading)
             expected = (whole.scored if scored else whole.expected)(model, image)
-            (found,) = file.answer([("image", image)], threshold=0.0 if scored else None)
+            (found,) = file.answer([("image", image)], least=whole.all_scores if scored else None)
             if not isinstance(expected, Failure) and not isinstance(found, Failure):
                 yield expected, found
 

@@ -13,13 +13,13 @@ from nommer.data.parallel import count_readers, read_together
 from nommer.data.sources import ImageSource, source_name, sources_of
 from nommer.data.transforms import Preprocessing
 from nommer.errors import InputError, check_minimum
-from nommer.models.decisions import Threshold, in_words
 from nommer.models.ensemble_networks import ClassEnsemble
 from nommer.models.evaluation_mode import evaluating
 from nommer.models.familiarity import appearance, scores_and_features
 from nommer.models.networks import build_network, describe_network
 from nommer.models.recogniser import Recogniser, View, open_source, picture_of
 from nommer.models.scored_images import ScoredImage
+from nommer.models.thresholds import Threshold, in_words
 from nommer.predictions import Classification, Failure, Picture
 from nommer.predictions.failure import NOT_FINITE
 from nommer.settings.choices import Channels

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from nommer.models.decisions import Decisions, in_words
+from nommer.models.decisions import Decisions
+from nommer.models.thresholds import in_words
 from nommer.predictions import Detections
 
 if TYPE_CHECKING:

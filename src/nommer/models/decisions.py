@@ -8,20 +8,14 @@ Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from nommer.errors import InputError, shortened
+from nommer.errors import InputError
 from nommer.models.familiarity import Familiarity
-from nommer.settings.predict import BEST
-
-Threshold: TypeAlias = float | str | Mapping[str, float] | None
-"""As people give it: one for all classes, "best" for those found, or one per class by name."""
-
-_SHOWN = 5
-"""Classes whose thresholds are said."""
+from nommer.models.thresholds import Threshold, in_words, least_scores
 
 EDGE = 1e-7
 """Distance from 0 and 1 that a probability keeps where its logit is taken."""
@@ -143,61 +137,8 @@ class Decisions:
         return each[:, labels] if each.shape[1] > 1 else each.expand(2, len(labels))
 
     def thresholds(self, class_names: tuple[str, ...], asked: Threshold) -> tuple[float, ...]:
-        """Return the least score of an answer of each class.
-
-        None asks for the best where they are known. Empty where nothing is asked for or known.
-
-        Raises:
-            InputError: a name that is none of a class, or the best where they are not known.
-        """
-        if isinstance(asked, Mapping):
-            return _named(asked, class_names, self.thresholds(class_names, None))
-        if isinstance(asked, float | int):
-            if not 0 <= asked <= 1:
-                raise InputError(f"threshold must be from 0 to 1, got {asked}")
-            return (float(asked),) * len(class_names)
-        if asked not in (None, BEST):
-            raise InputError(
-                f"threshold must be a number, {BEST!r} or one per class, got {asked!r}"
-            )
-        if self.class_thresholds:
-            return self.class_thresholds
-        if self.threshold is not None:
-            return (self.threshold,) * len(class_names)
-        if asked is not None:
-            raise InputError(
-                "--threshold best: this model tells none, for it is from before they were found in "
-                "training; `nommer evaluate MODEL --data DATA --calibrate` finds them, or give a "
-                "number"
-            )
-        return ()
-
-
-def _named(
-    asked: Mapping[str, float], class_names: tuple[str, ...], others: tuple[float, ...]
-) -> tuple[float, ...]:
-    unknown = [name for name in asked if name not in class_names]
-    if unknown:
-        raise InputError(
-            f"--threshold: the model has no class {unknown[0]!r}; it has "
-            f"{shortened(', '.join(class_names), 200)}"
-        )
-    missing = [name for name in class_names if name not in asked]
-    if missing and not others:
-        raise InputError(
-            f"--threshold: names no threshold for {missing[0]!r}, and the model tells none; name "
-            "all classes"
-        )
-    return tuple(
-        float(asked[name]) if name in asked else others[label]
-        for label, name in enumerate(class_names)
-    )
-
-
-def in_words(thresholds: tuple[float, ...], class_names: tuple[str, ...]) -> str:
-    """Return thresholds as people say them: one number, or the first few by name."""
-    if len(set(thresholds)) == 1:
-        return f"{thresholds[0]:.3g}"
-    pairs = [f"{n} {v:.2f}" for n, v in zip(class_names, thresholds, strict=True)]
-    more = f" and {len(pairs) - _SHOWN} more" if len(pairs) > _SHOWN else ""
-    return f"{', '.join(pairs[:_SHOWN])}{more}"
+        """Return the least score of an answer of each class; see `least_scores`."""
+        found = self.class_thresholds
+        if not found and self.threshold is not None:
+            found = (self.threshold,) * len(class_names)
+        return least_scores(class_names, asked, found)

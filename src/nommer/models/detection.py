@@ -13,7 +13,6 @@ from nommer.data.box_transforms import BoxPreprocessing, Target
 from nommer.data.sources import ImageSource, sources_of
 from nommer.errors import InputError
 from nommer.models.decided_objects import decided, floor_of, in_words_of
-from nommer.models.decisions import Threshold
 from nommer.models.ensemble_networks import ObjectEnsemble
 from nommer.models.evaluation_mode import evaluating
 from nommer.models.exported_networks import ExportedObjectNetwork
@@ -22,6 +21,7 @@ from nommer.models.object_masks import paste_mask
 from nommer.models.rcnn import RCNN, ObjectNetwork
 from nommer.models.rcnn import Image as ImageTensor
 from nommer.models.recogniser import Recogniser, View
+from nommer.models.thresholds import Threshold
 from nommer.models.tiles import Window, in_batches, merge, place, windows_over
 from nommer.predictions import Detections, Failure
 from nommer.predictions.run_lengths import encode_pixels

@@ -13,8 +13,9 @@ import numpy as np
 
 from nommer.errors import InputError, shortened
 from nommer.models.onnx_files import WHOLE, open_described
+from nommer.models.thresholds import Threshold, least_scores
 from nommer.models.whole_kinds import KINDS, MASKS, Least, Named, WholeKind, kind_of
-from nommer.predictions import Failure
+from nommer.predictions import Detections, Failure
 from nommer.settings.pixel_range import PixelRange, Reading, check_range
 from nommer.settings.schema import Settings
 
@@ -132,6 +133,20 @@ class WholeFile:
                 f"{', '.join(self.description.outputs)}; export the model again"
             )
 
+    def least(self, asked: Threshold) -> tuple[float, ...] | None:
+        """Return the least score of an answer of each class; None for those of the file.
+
+        Raises:
+            InputError: less than a detector was exported for, or no such class.
+        """
+        if asked is None:
+            return None
+        for value in asked.values() if isinstance(asked, Mapping) else (asked,):
+            if isinstance(value, float | int):
+                self.check_limits(threshold=float(value), most=None)
+        told = self.description
+        return least_scores(told.class_names, asked, told.class_thresholds)
+
     def check_limits(self, *, threshold: float | None, most: int | None) -> None:
         """Refuse what was decided when the file was written, as how many objects there are at most.
 
@@ -156,22 +171,22 @@ class WholeFile:
         return MASKS in self.description.outputs
 
     def run(
-        self, pixels: np.ndarray, *, masks: bool = False, threshold: Least = None
+        self, pixels: np.ndarray, *, masks: bool = False, least: Least = None
     ) -> dict[str, np.ndarray]:
         """Return the outputs for images (batch, height, width, 3) uint8.
 
         Args:
             pixels: of one size.
             masks: of objects, too.
-            threshold: least score of objects; by default those of the file.
+            least: score of objects; by default those of the file.
 
         Raises:
             InputError: what the file computes fails.
         """
         names = [name for name in self.description.outputs if masks or name != MASKS]
         given = {IMAGES: pixels}
-        if threshold is not None:
-            given[THRESHOLDS] = np.full(len(self.description.class_names), threshold)
+        if least is not None:
+            given[THRESHOLDS] = np.full(len(self.description.class_names), least)
         try:
             found = self.session.run(names, given, run_options())
             return dict(zip(names, found, strict=True))
@@ -182,13 +197,25 @@ class WholeFile:
             ) from error
 
     def answer(
-        self, images: Sequence[Named], *, pixels: bool = True, threshold: Least = None
+        self,
+        images: Sequence[Named],
+        *,
+        pixels: bool = True,
+        least: Least = None,
+        most: int | None = None,
+        refuse: bool = True,
     ) -> list[Any | Failure]:
         """Return the answers to images of one size.
 
-        `pixels` asks for masks of objects, too; `threshold` is of objects alone.
+        Args:
+            images: their names and pixels.
+            pixels: of objects answer with masks, too.
+            least: score of objects, or of classes of which there are several; see `least`.
+            most: objects, at most.
+            refuse: answer none of the classes of a classifier where the file says so.
         """
-        return self.kind.answer(self, images, pixels=pixels, threshold=threshold)
+        answers = self.kind.answer(self, images, pixels=pixels, least=least, refuse=refuse)
+        return [one.first(most) if isinstance(one, Detections) else one for one in answers]
 
 
 def _frozen(value: Any) -> Any:

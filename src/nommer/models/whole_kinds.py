@@ -53,7 +53,7 @@ class WholeKind(ABC):
 
     @abstractmethod
     def answer(
-        self, file: "WholeFile", images: Sequence[Named], *, pixels: bool, threshold: Least
+        self, file: "WholeFile", images: Sequence[Named], *, pixels: bool, least: Least, refuse: bool
     ) -> list[Any | Failure]:
         """Return the answers to images of one size; see `WholeFile.answer`."""
 
@@ -69,23 +69,24 @@ class WholeClasses(WholeKind):
         return Classification.options_for(several=told.threshold is not None)
 
     def answer(
-        self, file: "WholeFile", images: Sequence[Named], *, pixels: bool, threshold: Least
+        self, file: "WholeFile", images: Sequence[Named], *, pixels: bool, least: Least, refuse: bool
     ) -> list[Classification | Failure]:
         """Return the classes of images."""
         found, told = file.run(stacked(images)), file.description
-        refused = found.get(NONE_OF_THESE, np.full(len(images), None, object)).tolist()
+        unknown = np.full(len(images), None, object)
+        refused = (found.get(NONE_OF_THESE, unknown) if refuse else unknown).tolist()
         parts = zip(images, found["probabilities"], refused, strict=True)
-        return [_classes(told, name, shares, none) for (name, _), shares, none in parts]
+        return [_classes(told, name, shares, none, least) for (name, _), shares, none in parts]
 
 
 def _classes(
-    told: "WholeDescription", name: str, probabilities: np.ndarray, none: bool | None
+    told: "WholeDescription", name: str, probabilities: np.ndarray, none: bool | None, least: Least
 ) -> Classification | Failure:
     if not np.isfinite(probabilities).all():
         return Failure(name, NOT_FINITE)
     values = tuple(probabilities.tolist())
     answer = Classification(name, told.class_names, values, told.threshold, none_of_these=none)
-    return answer.by_thresholds(told.class_thresholds if told.threshold is not None else ())
+    return answer if told.threshold is None else answer.by_thresholds(_thresholds(told, least))
 
 
 class WholeRegions(WholeKind):
@@ -100,7 +101,7 @@ class WholeRegions(WholeKind):
         return Segmentation.options
 
     def answer(
-        self, file: "WholeFile", images: Sequence[Named], *, pixels: bool, threshold: Least
+        self, file: "WholeFile", images: Sequence[Named], *, pixels: bool, least: Least, refuse: bool
     ) -> list[Segmentation | Failure]:
         """Return the classes of pixels; a `Failure` of images that are too large for the file."""
         told, (_, first) = file.description, images[0]
@@ -144,17 +145,17 @@ class WholeObjects(WholeKind):
             )
 
     def answer(
-        self, file: "WholeFile", images: Sequence[Named], *, pixels: bool, threshold: Least
+        self, file: "WholeFile", images: Sequence[Named], *, pixels: bool, least: Least, refuse: bool
     ) -> list[Detections | Failure]:
         """Return the objects in each image."""
-        return [_objects(file, *one, masks=pixels, threshold=threshold) for one in images]
+        return [_objects(file, *one, masks=pixels, least=least) for one in images]
 
 
 def _objects(
-    file: "WholeFile", name: str, image: Image.Image, *, masks: bool, threshold: Least
+    file: "WholeFile", name: str, image: Image.Image, *, masks: bool, least: Least
 ) -> Detections | Failure:
     wanted, told = masks and file.has_masks, file.description
-    found = file.run(stacked([(name, image)]), masks=wanted, threshold=threshold)
+    found = file.run(stacked([(name, image)]), masks=wanted, least=least)
     if not all(np.isfinite(found[key]).all() for key in ("boxes", "scores")):
         return Failure(name, NOT_FINITE)
     return Detections(
@@ -165,15 +166,15 @@ def _objects(
         found["scores"].astype(np.float64),
         found["class_ids"].astype(np.int64),
         tuple(map(encode_pixels, found[MASKS])) if wanted else None,
-        thresholds=_thresholds(told, threshold),
+        thresholds=_thresholds(told, least) or None,
     )
 
 
-def _thresholds(told: "WholeDescription", asked: Least) -> tuple[float, ...] | None:
-    """Return the least score of each class; None where there is none but the network's."""
-    if asked is None:
-        return told.class_thresholds or None
-    return tuple(np.full(len(told.class_names), asked).tolist())
+def _thresholds(told: "WholeDescription", least: Least) -> tuple[float, ...]:
+    """Return the least score of each class; empty where there is none but the network's."""
+    if least is None:
+        return told.class_thresholds
+    return tuple(np.full(len(told.class_names), least).tolist())
 
 
 def stacked(images: Sequence[Named]) -> np.ndarray:

@@ -1,7 +1,7 @@
 """A whole file in the place of a model for `nommer predict`: it prepares and decides by itself."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,11 @@ from torch import Tensor
 
 from nommer.data.sources import ImageSource
 from nommer.errors import InputError
-from nommer.models.decisions import Decisions, Threshold, in_words
+from nommer.models.decisions import Decisions
 from nommer.models.exported import OnnxRuntime
 from nommer.models.exported_networks import ExportedNetwork
 from nommer.models.recogniser import Recogniser
+from nommer.models.thresholds import Threshold, in_words
 from nommer.models.whole import WholeFile
 from nommer.predictions import Classification, Detections, Failure, Segmentation
 from nommer.settings.inference import Inference
@@ -101,21 +102,10 @@ class WholeRecogniser(Recogniser):
                 f"{self.file.path}: sees images as it was exported to; leave --inference out, or "
                 "give the model that it was made from"
             )
-        asked = threshold.values() if isinstance(threshold, Mapping) else (threshold,)
-        for value in asked:
-            number = float(value) if isinstance(value, float | int) else None
-            self.file.check_limits(threshold=number, most=most)
-        least = None
-        if threshold is not None:
-            least = self.decisions.thresholds(self.class_names, threshold)
+        self.file.check_limits(threshold=None, most=most)
+        least = self.file.least(threshold)
 
         def answer(name: str, image: Image.Image) -> Any:
-            (found,) = self.file.answer([(name, image)], threshold=least)
-            if isinstance(found, Detections):
-                return found if most is None else found.first(most)
-            if not isinstance(found, Classification):
-                return found
-            refused = found.none_of_these if refuse else None
-            return replace(found, none_of_these=refused).by_thresholds(least or ())
+            return self.file.answer([(name, image)], least=least, most=most, refuse=refuse)[0]
 
         yield from self.answer_each(sources, answer)

@@ -51,8 +51,11 @@ class Classification(Answer):
 
     @classmethod
     def options_for(cls, *, several: bool) -> frozenset[str]:
-        """Return `options`, with the threshold where an image may have several classes."""
-        return cls.options | {"threshold"} if several else cls.options
+        """Return `options`, with the threshold where an image may have several classes.
+
+        Elsewhere with the wish for a class in any case.
+        """
+        return cls.options | {"threshold" if several else "refuse"}
 
     def by_thresholds(self, least: tuple[float, ...]) -> "Classification":
         """Return the answer with the least probability of each class; as it is where none is."""

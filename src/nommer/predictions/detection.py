@@ -76,8 +76,10 @@ class Detections(Answer):
         """Those with this score or more."""
         return self.first(int((self.scores >= threshold).sum()))
 
-    def first(self, most: int) -> "Detections":
-        """The best, so many at most."""
+    def first(self, most: int | None) -> "Detections":
+        """The best, so many at most; all where nothing is said."""
+        if most is None:
+            return self
         return self.take(np.arange(min(most, len(self))))
 
     def take(self, chosen: np.ndarray) -> "Detections":

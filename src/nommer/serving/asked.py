@@ -26,7 +26,7 @@ def check_asked(asked: Asked, model: ServedModel, *, explaining: bool) -> None:
     try:
         model.check(asked.options)
     except InputError as error:
-        raise RefusedError(422, str(error)) from error
+        raise RefusedError(422, str(error).removeprefix("--")) from error
 
 
 def _check_unlooked(model: ServedModel, given: Sequence[str], look: Look) -> None:

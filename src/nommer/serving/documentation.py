@@ -2,16 +2,22 @@
 
 from typing import Any
 
+_SHARE: dict[str, Any] = {"type": "number", "minimum": 0, "maximum": 1}
+
 _OPTIONS: dict[str, Any] = {
     "model": {"type": "string", "description": "Name of a model; by default the first."},
     "top": {"type": "integer", "minimum": 1, "maximum": 100_000, "description": "Classes named."},
     "threshold": {
-        "type": "number",
-        "minimum": 0,
-        "maximum": 1,
-        "description": "Least score of an object, or of one of several classes.",
+        "anyOf": [
+            _SHARE,
+            {"type": "string", "enum": ["best"]},
+            {"type": "object", "additionalProperties": _SHARE},
+        ],
+        "description": "Least score of an object, or of one of several classes: a number, best, "
+        "or one per class by name; in forms a JSON text.",
     },
     "most": {"type": "integer", "minimum": 1, "maximum": 100_000, "description": "Objects named."},
+    "refuse": {"type": "boolean", "description": "Answer none of these for unlike images."},
     "pixels": {"type": "boolean", "description": "Masks of objects, labels of pixels, too."},
 }
 

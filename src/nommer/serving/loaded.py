@@ -12,7 +12,6 @@ from nommer.models.features import FeatureExtractor, refusal
 from nommer.predictions import Failure
 from nommer.serving.answers import as_dict
 from nommer.serving.model import Answer, Look, Options, Picture
-from nommer.serving.whole import limited
 from nommer.settings.pixel_range import Reading
 
 
@@ -43,20 +42,23 @@ class LoadedModel:
         return self.model.preprocessing.reading
 
     def check(self, options: Options) -> None:
-        """Refuse options of other tasks."""
+        """Refuse options of other tasks, and classes that the model does not have."""
         options.check_known(self.answer_options, self.task)
+        self.model.decisions.thresholds(self.class_names, options.asked)
 
     def group(self, picture: Picture) -> Hashable:
         """Return what a model is asked for; other options are for the answer alone."""
-        return picture.options.threshold, picture.options.most
+        options = picture.options
+        return options.threshold, options.most, options.refuse
 
     def answer(self, pictures: Sequence[Picture]) -> list[Answer]:
         """Return the answers to pictures of one group."""
         options, known = pictures[0].options, self.answer_options
-        asked = {name: getattr(options, name) for name in ("threshold", "most") if name in known}
+        given = {"threshold": options.asked, "most": options.most, "refuse": options.refuse}
+        asked = {name: value for name, value in given.items() if name in known}
         answers = self.model.answer_together([picture.image for picture in pictures], **asked)
         pairs = zip(answers, pictures, strict=True)
-        return [limited(replace(answer, source=one.name), one.options) for answer, one in pairs]
+        return [replace(answer, source=one.name) for answer, one in pairs]
 
     def explain(self, picture: Picture, look: Look) -> dict[str, Any]:
         """Return answer and attribution; nominations with the maps as nested lists of indices."""

@@ -27,10 +27,13 @@ class Options:
 
     top: int | None = None
     """Classes to name per image, for classification."""
-    threshold: float | None = None
-    """Least score of an answer, 0 to 1: of a detector, or of classes of which there are several."""
+    threshold: float | str | tuple[tuple[str, float], ...] | None = None
+    """Least score of an answer, 0 to 1: of a detector, or of classes of which there are several. A
+    number, best, or one per class with its name."""
     most: int | None = None
     """Objects per image, of a detector."""
+    refuse: bool = True
+    """Answer none of these where an image is unlike those that a classifier learned, if known."""
     pixels: bool = False
     """Answer with masks of objects, or the class of every pixel, too."""
 
@@ -39,8 +42,14 @@ class Options:
             value = getattr(self, name)
             if value is not None and not 1 <= value <= MOST:
                 raise InputError(f"{name} must be from 1 to {MOST}, got {value}")
-        if self.threshold is not None and not 0 <= self.threshold <= 1:
-            raise InputError(f"threshold must be from 0 to 1, got {self.threshold}")
+        for value in self.asked.values() if isinstance(self.asked, dict) else (self.asked,):
+            if isinstance(value, float) and not 0 <= value <= 1:
+                raise InputError(f"threshold must be from 0 to 1, got {value}")
+
+    @property
+    def asked(self) -> float | str | dict[str, float] | None:
+        """The threshold as models take it."""
+        return dict(self.threshold) if isinstance(self.threshold, tuple) else self.threshold
 
     def check_known(self, known: frozenset[str], task: str) -> None:
         """Refuse what would change nothing for a task.
@@ -49,7 +58,7 @@ class Options:
             InputError: an option that is given and not among the `known`.
         """
         for one in fields(self):
-            if getattr(self, one.name) not in (None, False) and one.name not in known:
+            if getattr(self, one.name) != one.default and one.name not in known:
                 raise InputError(f"{one.name}: does nothing for {task}; leave it out")
 
 

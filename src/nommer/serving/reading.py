@@ -18,6 +18,7 @@ from nommer.serving.batching import Upload
 from nommer.serving.errors import RefusedError
 from nommer.serving.model import Look, Options
 from nommer.settings.forcing import Forcing
+from nommer.settings.predict import BEST
 
 _FIELDS = 32
 """Fields of a form beside images, at most."""
@@ -235,7 +236,13 @@ def options_of(values: Mapping[str, Any]) -> Options:
             raise RefusedError(
                 422, f"{shortened(str(name))}: no such option; there are model, {', '.join(known)}"
             )
-    readers: dict[str, Any] = {"top": _whole, "most": _whole, "threshold": _number, "pixels": _flag}
+    readers: dict[str, Any] = {
+        "top": _whole,
+        "most": _whole,
+        "threshold": _threshold,
+        "refuse": _flag,
+        "pixels": _flag,
+    }
     try:
         return Options(
             **{
@@ -259,7 +266,21 @@ def _number(name: str, value: Any) -> float:
     try:
         return float("nan" if isinstance(value, bool) else value)
     except (TypeError, ValueError, OverflowError) as error:
-        raise RefusedError(422, f"{name} must be a number, got {quoted(value)}") from error
+        raise RefusedError(
+            422, f"{shortened(name)} must be a number, got {quoted(value)}"
+        ) from error
+
+
+def _threshold(name: str, value: Any) -> float | str | tuple[tuple[str, float], ...]:
+    """Return a number, best, or pairs of a class and its number, of JSON or in a text."""
+    if isinstance(value, str) and value.lstrip()[:1] == "{":
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError) as error:
+            raise RefusedError(422, f"{name} is no JSON: {shortened(str(error))}") from error
+    if isinstance(value, Mapping):
+        return tuple((one, _number(f"{name} of {one}", told)) for one, told in value.items())
+    return BEST if value == BEST else _number(name, value)
 
 
 def _flag(name: str, value: Any) -> bool:

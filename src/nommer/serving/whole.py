@@ -1,7 +1,6 @@
 """A whole ONNX file behind the server; loads no PyTorch."""
 
 from collections.abc import Hashable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -9,7 +8,7 @@ from PIL import Image
 
 from nommer.errors import InputError
 from nommer.models.whole import WholeFile
-from nommer.predictions import Classification, Detections, Failure
+from nommer.predictions import Failure
 from nommer.predictions.occlusion import occlusion, target_of
 from nommer.serving.answers import as_dict
 from nommer.serving.model import Answer, Look, Options, Picture
@@ -41,19 +40,26 @@ class WholeModel:
     def check(self, options: Options) -> None:
         """Refuse options of other tasks, and what was left out when the file was written."""
         options.check_known(self.answer_options, self.task)
-        self.file.check_limits(threshold=options.threshold, most=options.most)
+        self.file.check_limits(threshold=None, most=options.most)
+        self.file.least(options.asked)
 
     def group(self, picture: Picture) -> Hashable:
         """Return the size, for images of different sizes are no tensor, and what is asked for."""
         options = picture.options
-        return picture.image.size, options.pixels, options.threshold
+        asked = options.threshold, options.most, options.refuse, options.pixels
+        return picture.image.size, asked
 
     def answer(self, pictures: Sequence[Picture]) -> list[Answer]:
         """Return the answers to pictures of one group."""
         named = [(picture.name, picture.image) for picture in pictures]
         options = pictures[0].options
-        answers = self.file.answer(named, pixels=options.pixels, threshold=options.threshold)
-        return [limited(answer, one.options) for answer, one in zip(answers, pictures, strict=True)]
+        return self.file.answer(
+            named,
+            pixels=options.pixels,
+            least=self.file.least(options.asked),
+            most=options.most,
+            refuse=options.refuse,
+        )
 
     def explain(self, picture: Picture, look: Look) -> dict[str, Any]:
         """Return the answer and its attribution, by hiding parts of the image."""
@@ -77,14 +83,3 @@ class WholeModel:
     def describe(self) -> dict[str, Any]:
         """Return precision and masks."""
         return {"precision": self.file.description.precision, "masks": self.file.has_masks}
-
-
-def limited(answer: Answer, options: Options) -> Answer:
-    """Return an answer with the threshold and the number of objects that are asked for."""
-    if isinstance(answer, Classification) and options.threshold is not None:
-        return replace(answer, threshold=options.threshold, class_thresholds=())
-    if not isinstance(answer, Detections):
-        return answer
-    if options.threshold is not None:
-        answer = answer.at_least(options.threshold)
-    return answer if options.most is None else answer.first(options.most)

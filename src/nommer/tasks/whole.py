@@ -58,6 +58,9 @@ class WholeExport(ABC):
     """Share of the answers that must be the same."""
     images: ClassVar[int] = 64
     """Images on which answers are compared."""
+    all_scores: ClassVar[float | None] = None
+    """Least score with which a file answers with all that can be judged; None where it always does
+    so."""
     any_size: ClassVar[bool] = True
     """The network inside takes images of any size."""
 

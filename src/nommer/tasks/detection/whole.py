@@ -38,6 +38,7 @@ class WholeDetection(WholeExport):
 
     needed = 0.97
     images = 16
+    all_scores = 0.0
 
     def parts(self, model: Detector, size: ImageSize) -> WholeParts:
         """Return the resizing before the network, and the way back behind it."""
