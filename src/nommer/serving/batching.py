@@ -122,10 +122,11 @@ class Batcher:
         """
         if self.waiting + images > self.capacity:
             seconds = max(1, math.ceil(self.waiting * self.seconds))
+            when = f"{seconds} second{'s' * (seconds > 1)}"
             raise RefusedError(
                 429,
                 f"{self.waiting} images are waiting, and {self.capacity} is the most; come again "
-                f"in {seconds} seconds",
+                f"in {when}",
                 {"Retry-After": str(seconds)},
             )
 
