@@ -89,7 +89,7 @@ def main() -> None:
     for sample in samples:
         image = decode(sample.path, model.preprocessing.reading)
         expected = whole.expected(model, image)
-        answers.append(whole.judged(model, image))
+        answers.append(whole.scored(model, image))
         for one in files:
             one.answer(whole, image, expected)
     measure, before = whole.score(data, samples, answers)

@@ -26,6 +26,8 @@ from nommer.models.rcnn import RCNN
 from nommer.models.storage import save_model
 from nommer.models.whole import WholeFile
 from nommer.models.whole_recogniser import WholeRecogniser
+from nommer.predictions import Failure
+from nommer.predictions.failure import NOT_FINITE
 from nommer.serving.answers import as_dict
 from nommer.serving.model import Look, Options, Picture
 from nommer.serving.models import name_and_source, open_models
@@ -193,6 +195,19 @@ def test_a_file_that_answers_otherwise_is_not_delivered(
         make_whole(tiny_classifier(seed=5), size, pictures, tmp_path, opened=None, max_drop=0.01)
     assert [path.name for path in tmp_path.iterdir()] == ["whole.json"]
     assert not json.loads((tmp_path / "whole.json").read_text())["passed"]
+
+
+def test_rounded_numbers_may_answer_otherwise_as_far_as_it_is_allowed(
+    whole, tiny_classifier, pictures, monkeypatch
+):
+    file, other = WholeFile.open(whole[0], threads=1), tiny_classifier(seed=5)
+    file.description = replace(file.description, precision="int8")
+    reports = [compare_whole(other, file, pictures, None, drop) for drop in (0.01, 1.0)]
+    assert [(report.needed, report.passed) for report in reports] == [(0.99, False), (0, True)]
+    nothing = [Failure("image", NOT_FINITE)]
+    monkeypatch.setattr(file, "answer", lambda images, **asked: nothing)
+    with pytest.raises(InputError, match="NaN or infinite, in the whole file in int8"):
+        compare_whole(other, file, pictures, None, 1.0)
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ from nommer.models.onnx_files import WHOLE
 from nommer.models.recogniser import Recogniser
 from nommer.models.whole import WholeFile
 from nommer.predictions import Failure
+from nommer.predictions.failure import NOT_FINITE
 from nommer.progress import notice
 from nommer.tasks.exporting import ImageSize
 from nommer.tasks.registry import task_of
@@ -162,12 +163,13 @@ def compare_whole(
         )
     metric, before, after, evaluated = _evaluate(whole, model, file, opened)
     drop = None if before is None or after is None else before - after
+    needed = _needed(whole, file, max_drop, labelled=drop is not None)
     return WholeReport(
         images=len(agreements),
         answers=answers,
         same=same,
         share=same / answers,
-        needed=whole.needed,
+        needed=needed,
         largest_difference=max(one.difference for one in agreements),
         metric=metric,
         pillow=before,
@@ -175,8 +177,18 @@ def compare_whole(
         judged_images=evaluated,
         drop=drop,
         max_drop=max_drop,
-        passed=same >= whole.needed * answers and (drop is None or drop <= max_drop),
+        passed=same >= needed * answers and (drop is None or drop <= max_drop),
     )
+
+
+def _needed(whole: WholeExport, file: WholeFile, max_drop: float, *, labelled: bool) -> float:
+    """Return the share of the answers that must be the same.
+
+    Rounded numbers give other answers where the model is unsure; there labels tell what that costs.
+    """
+    if file.description.precision == "float32":
+        return whole.needed
+    return 0.0 if labelled else min(whole.needed, 1 - max_drop)
 
 
 def _evaluate(
@@ -200,15 +212,27 @@ def _evaluate(
 def _both(
     model: Any, file: WholeFile, paths: Sequence[Path], *, scored: bool = False
 ) -> Iterator[tuple[Any, Any]]:
-    """Yield the answers of both to every image that can be read, or what is `scored` of them."""
+    """Yield the answers of both to every image that can be read, or what is `scored` of them.
+
+    Raises:
+        InputError: scores of the file that are NaN or infinite where the model's are not.
+    """
     whole = whole_of(model)
     for path in paths:
         with suppress(ImageError):
             image = decode(path, model.preprocessing.reading)
             expected = (whole.scored if scored else whole.expected)(model, image)
             (found,) = file.answer([("image", image)], least=whole.all_scores if scored else None)
-            if not isinstance(expected, Failure) and not isinstance(found, Failure):
+            if isinstance(expected, Failure):
+                continue
+            if not isinstance(found, Failure):
                 yield expected, found
+            elif found.error == NOT_FINITE:
+                raise InputError(
+                    f"{path}: {found.error}, in the whole file in "
+                    f"{file.description.precision} and not in the model; no model was delivered; "
+                    "export it with --precision float32"
+                )
 
 
 def make_whole(
@@ -236,6 +260,12 @@ def make_whole(
                 f"{folder / 'whole.json'}: the whole file gives the same answer in "
                 f"{report.share:.2%} (needed {report.needed:.0%}) and loses {report.drop or 0:.4f} "
                 f"of {report.metric or 'nothing that is labelled'} (allowed {max_drop:g}); no "
-                "model was delivered; export without --whole"
+                f"model was delivered; {_way_out(opened_file)}"
             )
     return report
+
+
+def _way_out(file: WholeFile) -> str:
+    if file.description.precision == "float32":
+        return "export without --whole"
+    return "allow more with --max-drop, or export it with --precision float32"

@@ -53,7 +53,13 @@ class WholeKind(ABC):
 
     @abstractmethod
     def answer(
-        self, file: "WholeFile", images: Sequence[Named], *, pixels: bool, least: Least, refuse: bool
+        self,
+        file: "WholeFile",
+        images: Sequence[Named],
+        *,
+        pixels: bool,
+        least: Least,
+        refuse: bool,
     ) -> list[Any | Failure]:
         """Return the answers to images of one size; see `WholeFile.answer`."""
 
@@ -69,7 +75,13 @@ class WholeClasses(WholeKind):
         return Classification.options_for(several=told.threshold is not None)
 
     def answer(
-        self, file: "WholeFile", images: Sequence[Named], *, pixels: bool, least: Least, refuse: bool
+        self,
+        file: "WholeFile",
+        images: Sequence[Named],
+        *,
+        pixels: bool,
+        least: Least,
+        refuse: bool,
     ) -> list[Classification | Failure]:
         """Return the classes of images."""
         found, told = file.run(stacked(images)), file.description
@@ -101,7 +113,13 @@ class WholeRegions(WholeKind):
         return Segmentation.options
 
     def answer(
-        self, file: "WholeFile", images: Sequence[Named], *, pixels: bool, least: Least, refuse: bool
+        self,
+        file: "WholeFile",
+        images: Sequence[Named],
+        *,
+        pixels: bool,
+        least: Least,
+        refuse: bool,
     ) -> list[Segmentation | Failure]:
         """Return the classes of pixels; a `Failure` of images that are too large for the file."""
         told, (_, first) = file.description, images[0]
@@ -145,7 +163,13 @@ class WholeObjects(WholeKind):
             )
 
     def answer(
-        self, file: "WholeFile", images: Sequence[Named], *, pixels: bool, least: Least, refuse: bool
+        self,
+        file: "WholeFile",
+        images: Sequence[Named],
+        *,
+        pixels: bool,
+        least: Least,
+        refuse: bool,
     ) -> list[Detections | Failure]:
         """Return the objects in each image."""
         return [_objects(file, *one, masks=pixels, least=least) for one in images]

@@ -26,7 +26,7 @@ def unfamiliar(familiarity: Familiarity, side: int) -> str:
     f_row = {ints(1)}
     f_exact = Cast<to=11>(f_seen_pixels)
     f_means = ReduceMean<keepdims=0>(f_exact, f_sides_axes)
-{_deviation("f_exact", "f_contrast", side, DARK)}{details}{_colours(side)}
+{_deviation("f_exact", "f_contrast", side, DARK)}{details}{_colours()}
 {cast}    f_statistics = Concat<axis=1>(f_means, f_contrast_log, {fine}, f_pairs{features})
     f_usual = {doubles(familiarity.mean)}
     f_away = Sub(f_statistics, f_usual)
@@ -86,24 +86,22 @@ def _detail(source: str, half: str, fine: str, side: int) -> str:
 {_deviation(f"{fine}_rest", fine, side, FLAT)}"""
 
 
-def _colours(side: int) -> str:
-    """Return how red and green, green and blue, red and blue go together, (batch, 3)."""
+def _colours() -> str:
+    """Return how red and green, green and blue, red and blue go together, (batch, 3).
+
+    By sums of products, for ONNX Runtime 1.17 joins a product of matrices with the transposition
+    before it to an operation that it does not know in 64 bits.
+    """
     return f"""
-    f_flat_shape = {ints(0, 3, side * side)}
-    f_flat = Reshape(f_contrast_around, f_flat_shape)
-    f_turned = Transpose<perm=[0, 2, 1]>(f_flat)
-    f_products = MatMul(f_flat, f_turned)
-    f_nine = {ints(0, 9)}
-    f_listed = Reshape(f_products, f_nine)
-    f_own = {ints(0, 4, 8)}
-    f_powers = Gather<axis=1>(f_listed, f_own)
     f_little = {double(1e-3)}
-    f_powers_more = Add(f_powers, f_little)
+    f_powers_more = Add(f_contrast_sum, f_little)
     f_lengths = Sqrt(f_powers_more)
-    f_across = {ints(1, 5, 2)}
     f_one_of = {ints(0, 1, 0)}
     f_other_of = {ints(1, 2, 2)}
-    f_together = Gather<axis=1>(f_listed, f_across)
+    f_these = Gather<axis=1>(f_contrast_around, f_one_of)
+    f_those = Gather<axis=1>(f_contrast_around, f_other_of)
+    f_products = Mul(f_these, f_those)
+    f_together = ReduceSum<keepdims=0>(f_products, f_sides_axes)
     f_first = Gather<axis=1>(f_lengths, f_one_of)
     f_second = Gather<axis=1>(f_lengths, f_other_of)
     f_by_first = Div(f_together, f_first)
