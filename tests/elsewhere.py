@@ -53,32 +53,74 @@ def hide_folders():
 
 
 TAKE_A_PATH = (
-    *("open", "stat", "lstat", "listdir", "scandir", "access", "chmod", "utime", "readlink"),
+    *("open", "stat", "lstat", "listdir", "access", "chmod", "utime", "readlink"),
     *("mkdir", "rmdir", "remove", "unlink", "rename", "replace", "link", "symlink", "truncate"),
 )
 
 
-def forget_case(folder):
-    """Find what lies below a folder whatever the case of the letters, as macOS and Windows do."""
-    lying, real_lstat = os.listdir, os.lstat
+REAL = SimpleNamespace(listdir=os.listdir, lstat=os.lstat, scandir=os.scandir)
 
-    def exists(path):
-        try:
-            real_lstat(path)
-        except (OSError, ValueError):
-            return False
-        return True
 
-    def found(path):
-        if not isinstance(path, str | Path) or not str(path).startswith(folder) or exists(path):
-            return path
-        way = Path(folder)
-        for part in Path(path).relative_to(folder).parts:
-            names = []
-            with suppress(OSError):  # not there, or no folder
-                names = lying(way)
-            way /= next((name for name in names if name.lower() == part.lower()), part)
-        return str(way)
+def inside(path):
+    """Tell paths below the folder where the case of letters does not matter."""
+    folder = os.environ.get("INSENSITIVE")
+    return bool(folder) and isinstance(path, str | Path) and str(path).startswith(folder)
+
+
+def found(path):
+    """Return the path of what lies there, whatever the case of its letters."""
+    if not inside(path):
+        return path
+    with suppress(OSError, ValueError):
+        REAL.lstat(path)
+        return path
+    way = Path(os.environ["INSENSITIVE"])
+    for part in Path(path).relative_to(way).parts:
+        names = []
+        with suppress(OSError):  # not there, or no folder
+            names = REAL.listdir(way)
+        way /= next((name for name in names if name.lower() == part.lower()), part)
+    return str(way)
+
+
+class Entry:
+    """A file of a folder, with the path by which the folder was asked for."""
+
+    def __init__(self, entry, folder):
+        self._entry, self.path = entry, os.path.join(folder, entry.name)  # noqa: PTH118
+
+    def __getattr__(self, name):
+        return getattr(self._entry, name)
+
+    def __fspath__(self):
+        return self.path
+
+
+class Scan:
+    """As `os.scandir`."""
+
+    def __init__(self, path="."):
+        self._entries, self._folder = REAL.scandir(found(path)), path if inside(path) else None
+
+    def __next__(self):
+        entry = next(self._entries)
+        return Entry(entry, self._folder) if self._folder else entry
+
+    def __iter__(self):
+        return self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        self._entries.close()
+
+
+def forget_case():
+    """Find files whatever the case of their letters, as macOS and Windows do."""
 
     def insensitive(function):
         def call(*arguments, **options):
@@ -87,6 +129,7 @@ def forget_case(folder):
         return call
 
     io.open = builtins.open = insensitive(io.open)
+    os.scandir = Scan
     for name in TAKE_A_PATH:
         setattr(os, name, insensitive(getattr(os, name)))
 
@@ -100,8 +143,7 @@ def take_away():
     for name in MODULES:
         sys.modules[name] = None
     hide_folders()
-    if folder := os.environ.get("INSENSITIVE"):
-        forget_case(folder)
+    forget_case()
 
 
 def move():
