@@ -54,7 +54,7 @@ def hide_folders():
 
 TAKE_A_PATH = (
     *("open", "stat", "lstat", "listdir", "access", "chmod", "utime", "readlink"),
-    *("mkdir", "rmdir", "remove", "unlink", "rename", "replace", "link", "symlink", "truncate"),
+    *("mkdir", "rmdir", "chdir", "remove", "unlink", "rename", "replace", "link", "symlink"),
 )
 
 
@@ -150,15 +150,17 @@ def move():
     """Import what belongs to others, then take away."""
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import filelock  # noqa: F401, PLC0415 - it chooses by the system when it is imported
-    import lightning.pytorch  # noqa: F401, PLC0415
-    import onnxruntime  # noqa: F401, PLC0415
-    import timm  # noqa: F401, PLC0415
     import torch  # noqa: PLC0415
     import torchvision  # noqa: F401, PLC0415
-    import uvicorn  # noqa: F401, PLC0415
-    from lightning.pytorch.trainer.connectors import signal_connector  # noqa: PLC0415
 
-    signal_connector.signal = SimpleNamespace(**vars(signal))  # it asks which system this is
+    if __name__ == "__main__":  # workers load images alone
+        import lightning.pytorch  # noqa: F401, PLC0415
+        import onnxruntime  # noqa: F401, PLC0415
+        import timm  # noqa: F401, PLC0415
+        import uvicorn  # noqa: F401, PLC0415
+        from lightning.pytorch.trainer.connectors import signal_connector  # noqa: PLC0415
+
+        signal_connector.signal = SimpleNamespace(**vars(signal))  # it asks which system this is
     torch.set_num_threads(1)
     take_away()
 

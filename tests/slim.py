@@ -23,7 +23,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-OURS = ("all", "dev", "release")
+OURS = ("all", "dev", "docs", "release")
 """Extras that are not for users, or hold others."""
 
 PROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from multiprocessing.reduction import ForkingPickler
@@ -25,43 +26,65 @@ from nommer.runs import lock, plain
 from nommer.runs.lock import check_unlocked, locked
 from nommer.tasks import names
 from nommer.tasks.registry import TASKS
+from tests.faults import free_port
 
 ELSEWHERE = Path(__file__).with_name("elsewhere.py")
 
 
-@pytest.mark.slow
-@pytest.mark.long
-def test_the_verbs_work_where_fork_pwrite_memfd_fcntl_and_proc_are_not_there(
-    tmp_path, coloured, trained
-):
+def jobs_elsewhere(root, data, port):
+    """Every verb, on a micro network; the data are named in capital letters."""
+    run, image = str(root / "ram"), str(data / "VAL" / "red" / "RED-0.png")
+    data = str(data).replace(data.name, data.name.upper())
     small = ["--model=nommer_micro", "--epochs=1", "--batch-size=6", "--image-size=32"]
-    small += ["--workers=0", "--device=cpu", "--data", str(coloured)]
-    run, image = str(tmp_path / "ram"), str(coloured / "val" / "red" / "red-0.png")
-    jobs = {
-        "check": ["check", str(coloured), "--out", str(tmp_path / "check")],
+    small += ["--workers=0", "--device=cpu", "--data", data]
+    return {
+        "check": ["check", data, "--out", str(root / "check")],
         "ram": ["train", "--out", run, "--cache=ram", *small],
-        "resumed": ["train", f"--config={run}/config.yaml", "--out", run, "--resume=true",
+        "resumed": ["train", f"--config={root}/RAM/config.yaml", "--out", run, "--resume=true",
                     "--epochs=2"],
-        "disk": ["train", "--out", str(tmp_path / "disk"), "--cache=disk", *small],
-        "auto": ["train", "--out", str(tmp_path / "auto"), *small, "--batch-size=auto"],
+        "disk": ["train", "--out", str(root / "disk"), "--cache=disk", *small, "--workers=1"],
+        "auto": ["train", "--out", str(root / "auto"), *small, "--batch-size=auto"],
         "evaluate": ["evaluate", run, "--device=cpu"],
         "predict": ["predict", run, image, "--device=cpu"],
         "explain": ["explain", run, image, "--device=cpu"],
-        "benchmark": ["benchmark", "nommer_micro", "--peers=resnet18", "--sizes=32", "--rounds=3",
-                      "--batches=1", "--seconds=0.1", "--out", str(tmp_path / "benchmark"),
-                      "--device=cpu"],
+        "export": ["export", run, "--out", str(root / "export")],
+        "embed": ["embed", run, "--data", data, "--out", str(root / "embed"), "--device=cpu"],
+        "prune": ["prune", run, "--data", data, "--out", str(root / "pruned"), "--workers=0",
+                  "--device=cpu"],
+        "pretrain": ["pretrain", "--teacher", run, "--out", str(root / "pretrained"), *small],
+        "benchmark": ["benchmark", "--models=nommer_micro", "--peers=resnet18", "--sizes=32",
+                      "--rounds=3", "--batches=1", "--seconds=0.1", "--device=cpu",
+                      "--out", str(root / "benchmark")],
+        "serve": ["serve", run, "--port", str(port), "--device=cpu"],
     }  # fmt: skip
-    given = {"jobs": list(jobs.values()), "codes": str(tmp_path / "codes.json")}
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.parametrize("start", ["spawn", "forkserver"])
+def test_the_verbs_work_where_much_is_not_there(tmp_path, coloured, start):
+    """Without fork, pwrite, memfd_create, fcntl, /proc, some signals, and case-sensitive names."""
+    data = tmp_path / "coloured"
+    shutil.copytree(coloured, data)
+    jobs = jobs_elsewhere(tmp_path, data, free_port())
+    given = {
+        "jobs": list(jobs.values()),
+        "codes": str(tmp_path / "codes.json"),
+        "start": start,
+        "insensitive": str(tmp_path),
+        "image": str(data / "val" / "red" / "red-0.png"),
+    }
     done = subprocess.run(
         [sys.executable, ELSEWHERE], input=json.dumps(given), capture_output=True, text=True,
         check=False, env=os.environ | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     codes = json.loads((tmp_path / "codes.json").read_text())
-    expected = dict.fromkeys(jobs, 0) | {"auto": 2}
+    expected = dict.fromkeys(jobs, 0) | {"auto": 2, "serve": 0}
     assert dict(zip(jobs, codes, strict=True)) == expected, done.stderr
     assert "this system has no files in memory" in done.stderr
     assert "--batch-size auto: measures memory of cuda, and of the CPU under Linux" in done.stderr
+    assert 'served: {"' in done.stdout
     with (tmp_path / "ram" / "metrics.csv").open() as stream:
         assert len(stream.readlines()) == 3
 
