@@ -49,11 +49,15 @@ _WANTS_OF_MEMORY = (
     "failed to map segment",  # of a library that is loaded
     "Cannot allocate memory",
 )
+_OF_ONEDNN = "could not create a primitive"
+"""All that oneDNN says of it."""
 
 
 def is_want_of_memory(error: BaseException) -> bool:
     """Return True for an error that says that the memory of the machine is full."""
-    return isinstance(error, MemoryError) or any(said in str(error) for said in _WANTS_OF_MEMORY)
+    said = str(error)
+    known = said == _OF_ONEDNN or any(words in said for words in _WANTS_OF_MEMORY)
+    return known or isinstance(error, MemoryError)
 
 
 @contextmanager

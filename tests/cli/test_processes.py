@@ -327,6 +327,7 @@ def test_an_error_that_all_processes_have_is_told_by_one_of_each_machine(
         MemoryError(),
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
         RuntimeError("std::bad_alloc"),
+        RuntimeError("could not create a primitive"),
         RuntimeError("can't start new thread"),
         ImportError("libtorch_cpu.so: failed to map segment from shared object"),
         OSError(12, "Cannot allocate memory"),
@@ -339,3 +340,13 @@ def test_memory_that_cannot_be_had_is_one_sentence(monkeypatch, capsys, error):
     monkeypatch.setattr("nommer.cli.run", fail)
     assert main(["check", "x"]) == 2
     assert capsys.readouterr().err.startswith("error: there is not enough memory (--debug")
+
+
+def test_a_low_limit_of_addresses_is_told(monkeypatch, capsys):
+    resource = pytest.importorskip("resource")
+    told = []
+    for limit in (3 << 30, resource.RLIM_INFINITY):
+        monkeypatch.setattr(resource, "getrlimit", lambda _, limit=limit: (limit, limit))
+        assert main(["check", "nowhere"]) == 2
+        told.append("addresses are limited to 3.0 GiB (ulimit -v)" in capsys.readouterr().err)
+    assert told == [True, False]

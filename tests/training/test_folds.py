@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 
 import nommer
+from nommer.checksums import with_checksums
 from nommer.data.folds import fold_numbers, hold_back_fold, strata_of
 from nommer.data.formats.folders import ClassFolders, Sample
 from nommer.errors import InputError
+from nommer.runs.folder import RunFolder
 from nommer.settings.pretrain import PretrainSettings
 from nommer.settings.train import TrainSettings
 from nommer.tasks.classification.data import ClassificationSource
 from nommer.tasks.doubts import doubts_of_classes, doubts_of_several
+from nommer.training.fold import FOLD, read_fold
 from nommer.training.folds import spread_of
 from tests.run_contents import rows
 
@@ -227,3 +230,26 @@ def test_a_folder_with_folds_is_refused_in_one_sentence(folded):
         nommer.train(data, out=out, folds=3, resume=True, **OPTIONS)
     with pytest.raises(InputError, match="which may not be deleted"):
         nommer.train(data, out=out, overwrite=True, **OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, None),
+        ({"numbers": {"top1": 0.9}}, "is damaged or was changed"),
+        ({"sha256": {}}, "is damaged: it lacks images"),
+    ],
+)
+def test_what_a_fold_left_is_read_as_it_was_written(tmp_path, changes, message):
+    told = {"task": "classification", "fold": 0, "epochs": 2, "epoch": 1, "measure": "top1"}
+    told |= {"numbers": {"top1": 0.5}, "class_names": ["a", "b"], "images": []}
+    told = with_checksums(told, FOLD, {}) | changes
+    if "sha256" in changes:  # one from before there were checksums
+        del told["sha256"], told["images"]
+    (tmp_path / FOLD).write_text(json.dumps(told))
+    if message is None:
+        assert read_fold(RunFolder(tmp_path), 2).numbers == {"top1": 0.5}
+        assert read_fold(RunFolder(tmp_path), 3) is None
+        return
+    with pytest.raises(InputError, match=message):
+        read_fold(RunFolder(tmp_path), 2)

@@ -24,6 +24,9 @@ from nommer.shown import clean
 
 STOPPED = 130
 
+_ADDRESSES = 8 << 30
+"""Bytes of addresses from which on no verb was seen to fail for want of them; it uses far less."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code.
@@ -92,13 +95,28 @@ def run(arguments: Sequence[str]) -> int:
 
 def call(verb: str, arguments: Sequence[str]) -> int:
     """Call a verb with the settings that its arguments name, and show the result."""
-    result = getattr(api, verb)(**parse(arguments))
+    given = parse(arguments)
+    tell_limit_of_addresses()
+    result = getattr(api, verb)(**given)
     shown = COMMANDS[verb].show
     if shown is None:
         return 0
     console = import_module("nommer.progress").make_console()
     show = getattr(import_module("nommer.screen"), shown)
     return int(show(result, console))  # names of files and classes are no markup
+
+
+def tell_limit_of_addresses() -> None:
+    """Say that `ulimit -v` is low, under which C++ may end the process before anything is said."""
+    if sys.platform == "win32":
+        return
+    resource = import_module("resource")
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if 0 < limit < _ADDRESSES and not another_tells():
+        sys.stderr.write(
+            f"addresses are limited to {limit / 2**30:.1f} GiB (ulimit -v), under which PyTorch "
+            "may end without a word: limit memory by a container or a cgroup instead\n"
+        )
 
 
 def refuse_verb(verb: str) -> int:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nommer.checksums import check_description, with_checksums
+from nommer.errors import InputError
 from nommer.files import write_json
 from nommer.models.storage import Model
 from nommer.runs.folder import RunFolder
@@ -51,14 +53,22 @@ def save_fold(
         "class_names": list(model.class_names),
         "images": task.results.held_out(evaluation, model),
     }
-    write_json(settings.out / FOLD, told)
+    write_json(settings.out / FOLD, with_checksums(told, FOLD, {}))
 
 
 def read_fold(run: RunFolder, epochs: int) -> Fold | None:
-    """Return what `save_fold` wrote; None where the run is not finished with these epochs."""
-    told = run.read_json(run.path / FOLD)
+    """Return what `save_fold` wrote; None where the run is not finished with these epochs.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    file = run.path / FOLD
+    told = run.read_json(file)
+    check_description(told, file)
     if told.get("epochs") != epochs:
         return None
+    if lacking := {"fold", *Fold.__annotations__.keys() - {"number", "out"}} - told.keys():
+        raise InputError(f"{file}: is damaged: it lacks {', '.join(sorted(lacking))}; delete it")
     return Fold(
         number=told["fold"],
         out=run.path,
