@@ -18,6 +18,7 @@ from nommer.data.box_transforms import BoxPreprocessing
 from nommer.exporting import whole as module
 from nommer.exporting.capture import capture, describe
 from nommer.exporting.export import Captured, write_onnx
+from nommer.exporting.float16 import write_float16
 from nommer.exporting.whole import compare_whole, make_whole, write_whole
 from nommer.models.decisions import Decisions
 from nommer.models.detection import Detector
@@ -195,6 +196,17 @@ def test_a_file_that_answers_otherwise_is_not_delivered(
         make_whole(tiny_classifier(seed=5), size, pictures, tmp_path, opened=None, max_drop=0.01)
     assert [path.name for path in tmp_path.iterdir()] == ["whole.json"]
     assert not json.loads((tmp_path / "whole.json").read_text())["passed"]
+
+
+def test_in_float16_it_answers_as_before(whole, classifier, pictures, tmp_path):
+    (file, size), network = whole, tmp_path / "model.onnx"
+    write_float16(file.parent / "model.onnx", network)
+    write_whole(classifier, size, network, tmp_path / "whole.onnx")
+    halved = WholeFile.open(tmp_path / "whole.onnx", threads=1)
+    assert halved.description.precision == "float16"
+    report = compare_whole(classifier, halved, pictures, None, 0.01)
+    assert (report.images, report.same) == (4, 4)
+    assert [entry.domain for entry in onnx.load(str(halved.path)).opset_import] == [""]
 
 
 def test_rounded_numbers_may_answer_otherwise_as_far_as_it_is_allowed(

@@ -20,9 +20,11 @@ def write_float16(source: Path, target: Path) -> None:
         DEFAULT_OP_BLOCK_LIST,
         convert_float_to_float16,
     )
+    from onnxruntime.transformers.onnx_model import OnnxModel  # noqa: PLC0415
 
     model = onnx.load(str(source))
     halved = convert_float_to_float16(
         model, keep_io_types=True, op_block_list=sorted({*DEFAULT_OP_BLOCK_LIST, *_EXACT})
     )
+    OnnxModel.graph_topological_sort(halved.graph)  # its casts stand at the end
     write_described(halved, description_in(model) | {"precision": "float16"}, target)

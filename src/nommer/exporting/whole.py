@@ -113,11 +113,7 @@ def join(network: Any, parts: WholeParts) -> Any:
     )
     handed = [(f"net/{name}", f"f_{name}") for name in parts.network]
     handed += [(name, name.replace("p_", "f_")) for name in sizes]
-    whole = compose.merge_models(joined, after, io_map=handed, outputs=list(parts.outputs))
-    opsets = {entry.domain: entry for entry in whole.opset_import}  # which merging repeats
-    del whole.opset_import[:]
-    whole.opset_import.extend(opsets.values())
-    return whole
+    return compose.merge_models(joined, after, io_map=handed, outputs=list(parts.outputs))
 
 
 def description(
