@@ -173,9 +173,10 @@ def ask_and_stop(address, image):
                 urllib.request.urlopen(f"{address}/ready").close()
                 break
             time.sleep(0.1)
-        asked = urllib.request.Request(
-            f"{address}/predict", Path(image).read_bytes(), {"Content-Type": "image/png"}
-        )
+        head = b'--x\r\nContent-Disposition: form-data; name="images"; filename="a.png"\r\n\r\n'
+        body = head + Path(image).read_bytes() + b"\r\n--x--\r\n"
+        kind = {"Content-Type": "multipart/form-data; boundary=x"}
+        asked = urllib.request.Request(f"{address}/predict", body, kind)
         sys.stdout.write(f"served: {urllib.request.urlopen(asked).read().decode()}\n")
     finally:
         signal.raise_signal(signal.SIGINT)
