@@ -68,7 +68,8 @@ def show_stream(result: "StreamResult", console: Console) -> int:
         table.add_row(one.source, one.kind, f"{one.answers:,}{before}", f"{one.errors:,}", told)
     console.print(table)
     total = sum(result.parts.values()) or 1.0
-    parts = ", ".join(f"{name} {value / total:.0%}" for name, value in result.parts.items())
+    shares = {name: value / total for name, value in result.parts.items() if value}
+    parts = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
     console.print(
         f"{result.answers:,} answers in {result.seconds:.1f} s, {result.per_second:.1f} per second "
         f"({parts})"

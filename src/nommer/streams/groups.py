@@ -25,8 +25,8 @@ from nommer.tasks.results import answered
 
 Item = TypeVar("Item")
 
-PARTS = ("decoding", "network", "drawing", "encoding", "writing")
-"""What the time of a stream goes into; of a camera or a folder, decoding is waiting too."""
+PARTS = ("waiting", "decoding", "network", "drawing", "encoding", "writing")
+"""What the time of a stream goes into; waiting is for a camera, or a folder that is watched."""
 
 _BATCH, _BATCH_PIXELS = 32, 1 << 26
 """Frames that a classifier sees at once, and their pixels."""
@@ -116,7 +116,7 @@ class Session:
         left = self.settings.frames
         frames = islice(reader, None if left is None else max(0, left - begun.before))
         with closing(VideoWriter(path, rate)) as video:
-            for frame, given in self._pairs(frames, self._batch_size(group, reader), reader.frames):
+            for frame, given in self._pairs(frames, group, reader):
                 answer = with_moment(given, group.name, frame.moment)
                 if tracker is not None and isinstance(answer, Detections):
                     answer = tracker.numbered(answer)
@@ -148,7 +148,7 @@ class Session:
             )
         else:
             sources = (one for one in group.images if source_name(one) not in known)
-        for source, answer in self._pairs(sources, self._batch_size(group), None):
+        for source, answer in self._pairs(sources, group):
             also: dict[str, Any] = {}
             if watched is not None:
                 also["stamp"] = watched.given[source_name(source)]
@@ -159,7 +159,7 @@ class Session:
             self._write(source, answer, **also)
             yield answer
 
-    def _batch_size(self, group: Group, reader: Any = None) -> int | None:
+    def _batch_size(self, group: Group, reader: Any) -> int | None:
         """Return how many images a classifier sees at once; one where others are waited for."""
         if self.settings.batch_size is not None or group.kind == "images":
             return self.settings.batch_size
@@ -168,25 +168,27 @@ class Session:
         return max(1, min(_BATCH, _BATCH_PIXELS // reader.pixels))
 
     def _pairs(
-        self, sources: Iterable[Any], batch_size: int | None, total: int | None
+        self, sources: Iterable[Any], group: Group, reader: Any = None
     ) -> Iterator[tuple[Any, Any]]:
         """Yield each source with its answer; time is kept of what is read and what is computed."""
-        answer = self.how.answer(replace(self.settings, batch_size=batch_size))
-        pairs = answered(self._read(sources), answer, None, total=total)
+        part = "waiting" if group.is_live else "decoding"
+        size = self._batch_size(group, reader)
+        answer = self.how.answer(replace(self.settings, batch_size=size))
+        total = None if reader is None else reader.frames
+        pairs = answered(self._read(sources, part), answer, None, total=total)
         while True:
-            began, read = perf_counter(), self.parts["decoding"]
+            began, read = perf_counter(), self.parts[part]
             with self.how.context():
                 pair = next(pairs, None)
-            read = self.parts["decoding"] - read
-            self.parts["network"] += perf_counter() - began - read
+            self.parts["network"] += perf_counter() - began - (self.parts[part] - read)
             if pair is None:
                 return
             yield pair
 
-    def _read(self, sources: Iterable[Item]) -> Iterator[Item]:
+    def _read(self, sources: Iterable[Item], part: str) -> Iterator[Item]:
         remaining = iter(sources)
         while not self.asked_to_stop():
-            with self._timed("decoding"):
+            with self._timed(part):
                 source = next(remaining, None)
             if source is None:
                 return

@@ -56,8 +56,9 @@ class StreamResult:
 
     @property
     def per_second(self) -> float:
-        """Frames or images answered per second."""
-        return self.answers / self.seconds if self.seconds else 0.0
+        """Frames or images answered per second, the waiting for them left out."""
+        busy = self.seconds - self.parts["waiting"]
+        return self.answers / busy if busy > 0 else 0.0
 
     def __repr__(self) -> str:
         without = f", {self.errors} of them errors" if self.errors else ""
