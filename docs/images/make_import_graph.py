@@ -4,8 +4,8 @@
 
 Rooms are the folders and modules right below `nommer`. They stand in the layers that import-linter
 holds (`pyproject.toml`): an arrow may only point down. An arrow that longer ways imply is not drawn
-(the transitive reduction), nor are those to the two lowest layers, small tools that every room may
-use. Counts of rooms, arrows and lines are printed.
+(the transitive reduction), nor are those to the layers below the settings, small tools that every
+room may use. Counts of rooms, arrows and lines are printed.
 """
 
 import sys
@@ -54,23 +54,38 @@ def count_lines(room: str) -> int:
     return sum(file.read_text(encoding="utf-8").count("\n") for file in files)
 
 
-def draw(axes: Axes, layers: list[list[str]], arrows: list[tuple[str, str]]) -> None:
-    """Draw rooms in their layers, and the arrows between them."""
-    places = {
-        room: ((column + 0.5) / len(layer), -row)
-        for row, layer in enumerate(layers)
-        for column, room in enumerate(layer)
-    }
-    for start, end in arrows:
-        far = places[start][1] - places[end][1] > 1
-        style = {"arrowstyle": "-|>", "color": "tab:blue", "shrinkA": 16, "shrinkB": 16}
-        style["connectionstyle"] = f"arc3,rad={0.25 if far else 0}"
-        axes.annotate("", places[end], places[start], arrowprops=style)
+def places_of(layers: list[list[str]]) -> dict[str, tuple[float, float]]:
+    """Return where each room stands; those alone in their layer stand left and right in turn."""
+    places = {}
+    for row, layer in enumerate(layers):
+        alone = 0.5 + (0.07 if row % 2 else -0.07) * (len(layer) == 1)
+        for column, room in enumerate(layer):
+            places[room] = (alone if len(layer) == 1 else (column + 0.5) / len(layer), -float(row))
+    return places
+
+
+def draw(
+    axes: Axes, layers: list[list[str]], tools: list[str], arrows: list[tuple[str, str]]
+) -> None:
+    """Draw rooms in their layers with the arrows between them, and the tools in a line below."""
+    places = places_of(layers)
+    boxes = {}
     for room, (x, y) in places.items():
         text = f"{room}\n{count_lines(room):,} lines"
         box = {"boxstyle": "round,pad=0.4", "facecolor": "white", "edgecolor": "black"}
-        axes.text(x, y, text, ha="center", va="center", fontsize=9, bbox=box)
-    axes.set(xlim=(0, 1), ylim=(-len(layers) + 0.5, 0.5))
+        found = axes.text(x, y, text, ha="center", va="center", fontsize=9, bbox=box, zorder=2)
+        boxes[room] = found.get_bbox_patch()
+    for start, end in arrows:
+        (x, y), (to_x, to_y) = places[start], places[end]
+        bend = 0 if y - to_y <= 1 else 0.12 if x + to_x < 1 else -0.12
+        style = {"arrowstyle": "-|>", "color": "tab:blue", "alpha": 0.8}
+        ends = {"patchA": boxes[start], "patchB": boxes[end], "shrinkA": 0, "shrinkB": 0}
+        style |= ends | {"connectionstyle": f"arc3,rad={bend}"}
+        axes.annotate("", places[end], places[start], arrowprops=style, zorder=1)
+    lines = sum(map(count_lines, tools))
+    below = f"tools that every room may use ({lines:,} lines): {', '.join(sorted(tools))}"
+    axes.text(0.5, -len(layers), below, ha="center", va="center", fontsize=9, wrap=True)
+    axes.set(xlim=(0, 1), ylim=(-len(layers) - 0.5, 0.5))
     axes.axis("off")
 
 
@@ -78,11 +93,12 @@ def main() -> None:
     """Draw the picture named on the command line."""
     layers, arrows = read_layers(), find_arrows()
     rooms = [room for layer in layers for room in layer]
-    tools = {room for layer in layers[-2:] for room in layer}
-    graph = nx.DiGraph(arrow for arrow in arrows if set(arrow) <= set(rooms) - tools)
+    at = next(row for row, layer in enumerate(layers) if "settings" in layer)
+    tools = [room for layer in layers[at + 1 :] for room in layer]
+    graph = nx.DiGraph(arrow for arrow in arrows if set(arrow) <= set(rooms) - set(tools))
     drawn = list(nx.transitive_reduction(graph).edges)  # fails where rooms import in a circle
-    figure = Figure(figsize=(10, 10), layout="constrained")
-    draw(figure.subplots(), layers, drawn)
+    figure = Figure(figsize=(10, 9), layout="constrained")
+    draw(figure.subplots(), layers[: at + 1], tools, drawn)
     figure.savefig(sys.argv[1], dpi=80)
     lines = sum(count_lines(room) for room in rooms)
     sys.stdout.write(

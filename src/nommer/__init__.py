@@ -37,35 +37,6 @@ if TYPE_CHECKING:
     from nommer.models.storage import load
     from nommer.nominations.trace import NominationTrace
 
-_VERBS = (
-    "benchmark",
-    "check",
-    "demo",
-    "embed",
-    "evaluate",
-    "explain",
-    "export",
-    "predict",
-    "pretrain",
-    "prune",
-    "replay",
-    "serve",
-    "train",
-)
-
-_LAZY = dict.fromkeys(_VERBS, "nommer.api") | {
-    "Classifier": "nommer.models.classification",
-    "Detector": "nommer.models.detection",
-    "NomMer": "nommer.backbone.network",
-    "NomMerConfig": "nommer.backbone.config",
-    "NominationTrace": "nommer.nominations.trace",
-    "Segmenter": "nommer.models.segmentation",
-    "accelerate": "nommer.acceleration.training",
-    "fuse": "nommer.acceleration.fuse",
-    "load": "nommer.models.storage",
-}
-"""The module of each public name that is imported when it is used."""
-
 __all__ = [
     "Classifier",
     "Detector",
@@ -92,6 +63,19 @@ __all__ = [
     "train",
 ]
 
+_LAZY = dict.fromkeys(__all__, "nommer.api") | {
+    "Classifier": "nommer.models.classification",
+    "Detector": "nommer.models.detection",
+    "NomMer": "nommer.backbone.network",
+    "NomMerConfig": "nommer.backbone.config",
+    "NominationTrace": "nommer.nominations.trace",
+    "Segmenter": "nommer.models.segmentation",
+    "accelerate": "nommer.acceleration.training",
+    "fuse": "nommer.acceleration.fuse",
+    "load": "nommer.models.storage",
+}
+"""The module of each public name that is imported when it is used: of the verbs `nommer.api`."""
+
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
@@ -101,7 +85,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(globals().keys() | _LAZY.keys())
+    return sorted({name for name in globals() if name.startswith("__")} | set(__all__))
 
 
 register_with_timm()

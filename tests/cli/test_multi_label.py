@@ -42,7 +42,7 @@ def table(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def trained_on_several(tmp_path_factory, table):
+def multi_label_run(tmp_path_factory, table):
     out = tmp_path_factory.mktemp("run") / "run"
     options = "--model nommer_micro --epochs 3 --batch-size 8 --workers 0 --device cpu --lr 2e-3"
     assert main(["train", "--data", str(table), "--out", str(out), *options.split()]) == 0
@@ -50,11 +50,11 @@ def trained_on_several(tmp_path_factory, table):
 
 
 def test_a_teacher_of_the_same_classes_gives_soft_answers(
-    run, table, trained_on_several, of_timm, tmp_path
+    run, table, multi_label_run, of_timm, tmp_path
 ):
     options = "--model nommer_micro --epochs 1 --batch-size 8 --workers 0 --device cpu"
     given = ["train --data", table, options, "--out", tmp_path / "run"]
-    told = run(*given, "--teacher", trained_on_several)
+    told = run(*given, "--teacher", multi_label_run)
     assert "its soft answers and feature maps at strides 2, 4, 8, 16 are imitated" in told.err
     told = run(*given, "--overwrite", *of_timm)
     assert "its feature maps at strides 2, 4, 8, 16 are imitated, not its answers" in told.err
@@ -66,9 +66,9 @@ def truth_and_probabilities(run):
     return truth, np.array([[float(row[f"p({name})"]) for name in CLASSES] for row in found])
 
 
-def test_the_evaluation_is_scikit_learns(trained_on_several):
-    truth, scores = truth_and_probabilities(trained_on_several)
-    result = read(trained_on_several / "result.json")
+def test_the_evaluation_is_scikit_learns(multi_label_run):
+    truth, scores = truth_and_probabilities(multi_label_run)
+    result = read(multi_label_run / "result.json")
     assert result["images"] == len(truth) == 16
     expected = [average_precision_score(truth[:, label], scores[:, label]) for label in range(3)]
     assert [row["ap"] for row in result["per_class"]] == pytest.approx(expected, abs=1e-4)
@@ -86,22 +86,22 @@ def test_the_evaluation_is_scikit_learns(trained_on_several):
     assert [row["images"] for row in result["per_class"]] == truth.sum(0).tolist()
 
 
-def test_the_best_epoch_is_that_of_the_highest_map(trained_on_several):
-    metrics = rows(trained_on_several / "metrics.csv")
+def test_the_best_epoch_is_that_of_the_highest_map(multi_label_run):
+    metrics = rows(multi_label_run / "metrics.csv")
     best = max(metrics, key=lambda row: float(row["val_mean_ap"]))
-    assert read(trained_on_several / "result.json")["epoch"] == int(best["epoch"])
+    assert read(multi_label_run / "result.json")["epoch"] == int(best["epoch"])
     for name in ("precision_recall.png", "val_predictions.jpg", "train_batch.jpg", "curves.png"):
-        assert (trained_on_several / name).is_file()
-    described = read(trained_on_several / "model" / "model.json")
+        assert (multi_label_run / name).is_file()
+    described = read(multi_label_run / "model" / "model.json")
     assert (described["task"], described["threshold"]) == ("multi-label classification", 0.5)
 
 
-def test_evaluate_gives_the_same_numbers(run, trained_on_several, tmp_path):
-    printed = run("evaluate", trained_on_several, "--workers 0 --out", tmp_path / "evaluated")
+def test_evaluate_gives_the_same_numbers(run, multi_label_run, tmp_path):
+    printed = run("evaluate", multi_label_run, "--workers 0 --out", tmp_path / "evaluated")
     assert "mean ap" in printed.out
     evaluated, result = (
         read(tmp_path / "evaluated" / "result.json"),
-        read(trained_on_several / "result.json"),
+        read(multi_label_run / "result.json"),
     )
     assert {
         name: evaluated[name] for name in evaluated if name not in ("model", "precision", "runtime")
@@ -111,30 +111,30 @@ def test_evaluate_gives_the_same_numbers(run, trained_on_several, tmp_path):
 
 
 def test_predictions_answer_all_classes_that_reach_the_threshold(
-    run, trained_on_several, table, tmp_path
+    run, multi_label_run, table, tmp_path
 ):
     images = table.parent / "3*.png"
-    run("predict", trained_on_several, images, "--threshold 0.3 --out", tmp_path / "answers")
+    run("predict", multi_label_run, images, "--threshold 0.3 --out", tmp_path / "answers")
     for answer in read(tmp_path / "answers" / "result.json"):
         above = {item["class"] for item in answer["top"] if item["probability"] >= 0.3}
         assert set(answer["classes"]) == above
         assert answer["threshold"] == 0.3
     for row in rows(tmp_path / "answers" / "predictions.csv"):
         assert row["answered"] == str(float(row["probability"]) >= 0.3)
-    (prediction,) = nommer.load(trained_on_several).predict(str(table.parent / "0.png"))
-    found = nommer.load(trained_on_several).decisions
+    (prediction,) = nommer.load(multi_label_run).predict(str(table.parent / "0.png"))
+    found = nommer.load(multi_label_run).decisions
     assert prediction.threshold == found.threshold  # of the best F1 on the validation images
     assert 0 <= min(prediction.probabilities) <= max(prediction.probabilities) <= 1
 
 
-def test_an_exported_model_is_evaluated_the_same(run, trained_on_several, tmp_path):
-    run("export", trained_on_several, "--out", tmp_path / "exported")
-    model, data = tmp_path / "exported" / "model.onnx", read_data(trained_on_several)
+def test_an_exported_model_is_evaluated_the_same(run, multi_label_run, tmp_path):
+    run("export", multi_label_run, "--out", tmp_path / "exported")
+    model, data = tmp_path / "exported" / "model.onnx", read_data(multi_label_run)
     out = ("--out", tmp_path / "evaluated")
     run("evaluate", model, "--data", data, "--workers 0 --split val", *out)
     evaluated, result = (
         read(tmp_path / "evaluated" / "result.json"),
-        read(trained_on_several / "result.json"),
+        read(multi_label_run / "result.json"),
     )
     assert evaluated["mean_ap"] == pytest.approx(result["mean_ap"], abs=1e-4)
     assert evaluated["threshold"] == 0.5
@@ -153,14 +153,14 @@ def test_check_counts_every_class_of_an_image(run, table, tmp_path):
 
 
 def test_images_are_explained_and_a_study_is_refused(
-    run, refused, trained_on_several, table, tmp_path
+    run, refused, multi_label_run, table, tmp_path
 ):
-    run("explain", trained_on_several, table.parent / "0.png", "--out", tmp_path / "explained")
+    run("explain", multi_label_run, table.parent / "0.png", "--out", tmp_path / "explained")
     assert "multi-label" in refused(
-        "explain", trained_on_several, "--data", table, "--out", tmp_path / "study"
+        "explain", multi_label_run, "--data", table, "--out", tmp_path / "study"
     )
     sentence = refused(
-        "explain", trained_on_several, table.parent / "0.png", "--sensitivity --out", tmp_path / "s"
+        "explain", multi_label_run, table.parent / "0.png", "--sensitivity --out", tmp_path / "s"
     )
     assert "multi-label classification" in sentence
 
@@ -176,8 +176,8 @@ def test_what_needs_one_class_per_image_is_refused(refused, table, tmp_path, opt
     assert message in refused("train --data", table, "--out", tmp_path / "run", option)
 
 
-def test_a_model_and_data_of_another_kind_do_not_go_together(refused, trained_on_several, coloured):
-    sentence = refused("evaluate", trained_on_several, "--data", coloured)
+def test_a_model_and_data_of_another_kind_do_not_go_together(refused, multi_label_run, coloured):
+    sentence = refused("evaluate", multi_label_run, "--data", coloured)
     assert (
         "is laid out for classification, but the model does multi-label classification" in sentence
     )

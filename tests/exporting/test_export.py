@@ -20,7 +20,7 @@ from nommer.models.segmentation import Segmenter
 from nommer.models.storage import network_of, save_model
 from nommer.predictions import Failure
 from nommer.settings.inference import Inference
-from nommer.tasks.exporting import ImageSize
+from nommer.tasks.image_size import ImageSize
 from nommer.tasks.registry import TASKS, task_of
 
 DENSE_BATCHES = TASKS["segmentation"].exporting.batches

@@ -16,7 +16,7 @@ from nommer.exporting.export import export_model
 from nommer.exporting.parity import compare
 from nommer.models.detection import Detector
 from nommer.models.rcnn import RCNN
-from nommer.tasks.exporting import ImageSize
+from nommer.tasks.image_size import ImageSize
 from nommer.tasks.registry import task_of
 
 

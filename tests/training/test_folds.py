@@ -17,7 +17,7 @@ from nommer.runs.folder import RunFolder
 from nommer.settings.pretrain import PretrainSettings
 from nommer.settings.train import TrainSettings
 from nommer.tasks.classification.data import ClassificationSource
-from nommer.tasks.doubts import doubts_of_classes, doubts_of_several
+from nommer.tasks.doubts import doubts_of_classes, doubts_of_multi_label
 from nommer.training.fold import FOLD, read_fold
 from nommer.training.folds import spread_of
 from tests.run_contents import rows
@@ -132,7 +132,7 @@ def test_a_swapped_label_is_doubted_most_and_estimated_to_be_wrong():
 def test_a_class_that_an_image_lacks_or_has_too_much_is_doubted_most():
     answers = [{"file": f"{at}", "classes": ["a"], "probabilities": [0.9, 0.1]} for at in range(8)]
     answers[3]["probabilities"] = [0.9, 0.95]
-    first = doubts_of_several(answers, ["a", "b"])[0]
+    first = doubts_of_multi_label(answers, ["a", "b"])[0]
     assert (first.file, first.label, first.answer) == ("3", "a", "a, b")
 
 

@@ -19,12 +19,12 @@ from nommer.data.audit import (
 )
 from nommer.data.exif import FIRST_SIDEWAYS
 from nommer.data.formats.labelled import Issue, content_of, problem, shorten
+from nommer.data.formats.mask_doubts import differing_palettes, palette_of
 from nommer.data.formats.mask_pairs import MaskSample
 from nommer.data.formats.mask_places import MASK_ENDINGS
 from nommer.data.formats.masks import BINARY_HINT, MaskFolders
 from nommer.data.image_paths import is_there
 from nommer.data.images import ImageError, image_errors, open_image
-from nommer.data.mask_doubts import differing_palettes, palette_of
 from nommer.data.masks import IGNORE, Colour, MaskEncoding, check_size, pixels_of, to_labels
 from nommer.data.parallel import read_all
 from nommer.data.profiles import find_mixed_profiles

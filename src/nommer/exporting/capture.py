@@ -18,7 +18,7 @@ from nommer.errors import InputError
 from nommer.exporting.any_size import for_any_size
 from nommer.models.onnx_files import FORMAT
 from nommer.models.recogniser import Recogniser
-from nommer.tasks.exporting import ImageSize
+from nommer.tasks.image_size import ImageSize
 from nommer.tasks.registry import task_of
 
 tracing: Any = _config

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from nommer.errors import InputError
 from nommer.models.recogniser import Recogniser
-from nommer.tasks.exporting import ImageSize, ParityReport, Prepared
+from nommer.tasks.exporting import ParityReport, Prepared
+from nommer.tasks.image_size import ImageSize
 from nommer.tasks.registry import task_of
 
 

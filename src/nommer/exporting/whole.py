@@ -24,7 +24,7 @@ from nommer.models.whole import WholeFile
 from nommer.predictions import Failure
 from nommer.predictions.failure import NOT_FINITE
 from nommer.progress import notice
-from nommer.tasks.exporting import ImageSize
+from nommer.tasks.image_size import ImageSize
 from nommer.tasks.registry import task_of
 from nommer.tasks.whole import WholeExport, WholeParts
 

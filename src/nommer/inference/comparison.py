@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nommer.intervals import ends
-from nommer.tasks.deciding import Decided
+from nommer.tasks.decided import Decided
 from nommer.tasks.task import Task
 
 

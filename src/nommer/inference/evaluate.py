@@ -18,7 +18,7 @@ from nommer.progress import notice
 from nommer.runs.folder import RunFolder
 from nommer.runs.results_folder import results_folder
 from nommer.settings.evaluate import EvaluateSettings
-from nommer.tasks.deciding import Decided, find_decisions, save_decided
+from nommer.tasks.decided import Decided, find_decisions, save_decided
 from nommer.tasks.module import Report
 
 AGAINST = "against"

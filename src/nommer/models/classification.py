@@ -112,7 +112,7 @@ class Classifier(Recogniser):
     @property
     def answer_options(self) -> frozenset[str]:
         """The options of a request that do something."""
-        return Classification.options_for(several=self.threshold is not None)
+        return Classification.options_for(multi_label=self.threshold is not None)
 
     @property
     def has_one_answer(self) -> bool:
@@ -129,7 +129,7 @@ class Classifier(Recogniser):
     def answer(self, view: View, name: str) -> Classification | None:
         """Return the probabilities of the classes; None where they are NaN."""
         (found,) = self._answers([view.prepared], self._least(None), refuse=True)
-        return found.named(name, self)
+        return found.named(name, self.class_names, self.threshold)
 
     def probabilities(self, logits: Logits) -> Logits:
         """Probabilities of the classes, calibrated where a temperature is known: together 1.
@@ -221,7 +221,8 @@ class Classifier(Recogniser):
                 yield one
                 continue
             name = source_name(source)
-            yield next(answers).named(name, self, one[0]) or Failure(name, NOT_FINITE)
+            answer = next(answers).named(name, self.class_names, self.threshold, one[0])
+            yield answer or Failure(name, NOT_FINITE)
 
     @torch.inference_mode()
     def _answers(

@@ -1,17 +1,14 @@
 """Objects by a detector's decisions: calibrated scores, from the thresholds of their classes on."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from nommer.models.decisions import Decisions
 from nommer.models.thresholds import in_words
+from nommer.models.recogniser import Recogniser
 from nommer.predictions import Detections
-
-if TYPE_CHECKING:
-    from nommer.models.detection import Detector
 
 _STEP = 1e-6
 """Difference of scores that rounding cannot make."""
@@ -39,7 +36,7 @@ def decided(
     return replace(found, source=name, scores=scores, thresholds=least or None).take(order)
 
 
-def floor_of(least: tuple[float, ...], model: "Detector") -> float | None:
+def floor_of(least: tuple[float, ...], model: Recogniser) -> float | None:
     """Return the score of the network from which on something may be answered; None for its own."""
     if not least:
         return None
@@ -49,7 +46,7 @@ def floor_of(least: tuple[float, ...], model: "Detector") -> float | None:
     return below if below >= model.network.protocol.threshold else lowest
 
 
-def in_words_of(least: tuple[float, ...], model: "Detector", *, given: bool) -> str:
+def in_words_of(least: tuple[float, ...], model: Recogniser, *, given: bool) -> str:
     """Return in words from which score on objects are answered."""
     if not least:
         return (

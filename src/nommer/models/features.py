@@ -21,6 +21,7 @@ class FeatureExtractor(Recogniser):
     tasks = ("features",)
     preprocessing_kind = Preprocessing
     one_size = True
+    has_answers = False
 
     preprocessing: Preprocessing
 

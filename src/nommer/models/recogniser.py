@@ -82,6 +82,8 @@ class Recogniser(nn.Module):
     """The dataclass of `preprocessing`."""
     one_size: ClassVar[bool] = False
     """All images have one size when the network sees them."""
+    has_answers: ClassVar[bool] = True
+    """It answers images."""
     smooth_scores: ClassVar[bool] = True
     """The score of an answer changes smoothly with the pixels."""
     finds: ClassVar[Literal["images", "regions", "objects"]] = "images"

@@ -2,12 +2,8 @@
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from nommer.predictions import Classification, Picture
-
-if TYPE_CHECKING:
-    from nommer.models.classification import Classifier
 
 
 @dataclass(frozen=True)
@@ -21,16 +17,20 @@ class ScoredImage:
     """Probability from which each class is answered; nothing where each image has one."""
 
     def named(
-        self, name: str, model: "Classifier", picture: Picture | None = None
+        self,
+        name: str,
+        class_names: tuple[str, ...],
+        threshold: float | None,
+        picture: Picture | None = None,
     ) -> Classification | None:
-        """Return the answer; None where the scores are NaN or infinite."""
+        """Return the answer to the image of a name; None where the scores are NaN or infinite."""
         if not math.isfinite(sum(self.probabilities)):
             return None
         answer = Classification(
             name,
-            model.class_names,
+            class_names,
             tuple(self.probabilities),
-            model.threshold,
+            threshold,
             picture,
             none_of_these=self.refused,
         )

@@ -4,7 +4,6 @@
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,9 @@ import numpy as np
 from nommer.errors import InputError, shortened
 from nommer.models.onnx_files import WHOLE, open_described
 from nommer.models.thresholds import Threshold, least_scores
-from nommer.models.whole_kinds import KINDS, MASKS, Least, Named, WholeKind, kind_of
+from nommer.models.whole_description import WholeDescription
+from nommer.models.whole_kinds import MASKS, Least, Named, WholeKind, check_labels, kind_of
 from nommer.predictions import Detections, Failure
-from nommer.settings.pixel_range import PixelRange, Reading, check_range
-from nommer.settings.schema import Settings
-
-Colour = tuple[int, int, int]
 
 IMAGES = "images"
 """The input: (batch, height, width, 3) uint8."""
@@ -27,61 +23,6 @@ IMAGES = "images"
 THRESHOLDS = "thresholds"
 """Input of a detector that may be left out, (classes,) float64: the least score of an answer of
 each class, by default `class_thresholds`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class WholeDescription(Settings):
-    """Facts that the metadata of a whole file tell.
-
-    Raises:
-        InputError: a value of another type, or out of range; the message names it.
-    """
-
-    task: str
-    """One of those in `models.whole_kinds`."""
-    class_names: tuple[str, ...]
-    outputs: tuple[str, ...]
-    class_ids: tuple[str, ...] = ()
-    """Of a classifier, other names of the classes, such as WordNet ids."""
-    threshold: float | None = None
-    """Of a classifier where an image may have several classes."""
-    class_thresholds: tuple[float, ...] = ()
-    """Least score of an answer of each class, by default: of a detector, and of such a classifier.
-    Empty where none were found."""
-    colours: tuple[Colour, ...] = ()
-    """Of a segmenter, one RGB colour (0-255) per class."""
-    category_ids: tuple[int, ...] = ()
-    """Of a detector, one per class."""
-    least_score: float = 0.0
-    """Of a detector: objects of lower (calibrated) scores are not, or not all, in the answers."""
-    most: int | None = None
-    """Objects that a detector answers with, at most."""
-    largest_pixels: int | None = None
-    """Pixels of an image, at most."""
-    background: Colour = (255, 255, 255)
-    range: PixelRange = None
-    precision: str = "float32"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "range", check_range(self.range))
-        super().__post_init__()
-
-    def check(self) -> None:
-        """Refuse labels that are not as many as the classes."""
-        classes = len(self.class_names)
-        if len(self.class_thresholds) not in (0, classes):
-            found = len(self.class_thresholds)
-            raise InputError(f"{classes} class names, but {found} class_thresholds")
-        wanted = kind_of(self.task).labels
-        for name in filter(None, (kind.labels for kind in KINDS)):
-            found = len(getattr(self, name))
-            if found != (classes if name == wanted else 0):
-                raise InputError(f"{classes} class names, but {found} {name} for {self.task}")
-
-    @property
-    def reading(self) -> Reading:
-        """The reading of image files as RGB."""
-        return Reading(self.background, self.range)
 
 
 class WholeFile:
@@ -105,6 +46,7 @@ class WholeFile:
             self.description: WholeDescription = WholeDescription.from_mapping(
                 {name: _frozen(value) for name, value in told.items() if name in names}, "metadata"
             )
+            check_labels(self.description)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
         self._check_graph()

@@ -2,18 +2,16 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from PIL import Image
 
 from nommer.errors import InputError, quoted
+from nommer.models.whole_description import WholeDescription
 from nommer.predictions import Classification, Detections, Failure, Segmentation
 from nommer.predictions.failure import NOT_FINITE
 from nommer.predictions.run_lengths import encode_pixels
-
-if TYPE_CHECKING:
-    from nommer.models.whole import WholeDescription, WholeFile
 
 Least = float | Sequence[float] | None
 """Least score of objects: one, or one per class; None for those of the file."""
@@ -28,6 +26,22 @@ NONE_OF_THESE = "none_of_these"
 """Output of a classifier that knows images unlike those that it learned, (batch,) bool."""
 
 
+@runtime_checkable
+class OpenFile(Protocol):
+    """An open file, see `WholeFile`."""
+
+    description: WholeDescription
+
+    @property
+    def has_masks(self) -> bool:
+        """Objects have masks."""
+
+    def run(
+        self, pixels: np.ndarray, *, masks: bool = False, threshold: Least = None
+    ) -> dict[str, Any]:
+        """Return the outputs for images (batch, height, width, 3) uint8."""
+
+
 class WholeKind(ABC):
     """The answers of files for some tasks."""
 
@@ -39,11 +53,11 @@ class WholeKind(ABC):
     """Field of the metadata with a value per class, which is empty in files of other kinds."""
 
     @abstractmethod
-    def answer_options(self, told: "WholeDescription") -> frozenset[str]:
+    def answer_options(self, told: WholeDescription) -> frozenset[str]:
         """Return the options of a request that do something; see `Answer.options`."""
 
     def check_limits(  # noqa: B027 - most kinds have no limits
-        self, told: "WholeDescription", *, threshold: float | None, most: int | None
+        self, told: WholeDescription, *, threshold: float | None, most: int | None
     ) -> None:
         """Refuse what was decided when the file was written.
 
@@ -54,7 +68,7 @@ class WholeKind(ABC):
     @abstractmethod
     def answer(
         self,
-        file: "WholeFile",
+        file: OpenFile,
         images: Sequence[Named],
         *,
         pixels: bool,
@@ -70,13 +84,13 @@ class WholeClasses(WholeKind):
     tasks = ("classification", "multi-label classification")
     outputs = ("probabilities", "class_ids")
 
-    def answer_options(self, told: "WholeDescription") -> frozenset[str]:
+    def answer_options(self, told: WholeDescription) -> frozenset[str]:
         """Return the number of classes that are told, and of several the threshold."""
-        return Classification.options_for(several=told.threshold is not None)
+        return Classification.options_for(multi_label=told.threshold is not None)
 
     def answer(
         self,
-        file: "WholeFile",
+        file: OpenFile,
         images: Sequence[Named],
         *,
         pixels: bool,
@@ -92,7 +106,7 @@ class WholeClasses(WholeKind):
 
 
 def _classes(
-    told: "WholeDescription", name: str, probabilities: np.ndarray, none: bool | None, least: Least
+    told: WholeDescription, name: str, probabilities: np.ndarray, none: bool | None, least: Least
 ) -> Classification | Failure:
     if not np.isfinite(probabilities).all():
         return Failure(name, NOT_FINITE)
@@ -108,13 +122,13 @@ class WholeRegions(WholeKind):
     outputs = ("class_ids", "probabilities")
     labels = "colours"
 
-    def answer_options(self, told: "WholeDescription") -> frozenset[str]:
+    def answer_options(self, told: WholeDescription) -> frozenset[str]:
         """Return the wish for the class of every pixel."""
         return Segmentation.options
 
     def answer(
         self,
-        file: "WholeFile",
+        file: OpenFile,
         images: Sequence[Named],
         *,
         pixels: bool,
@@ -144,12 +158,12 @@ class WholeObjects(WholeKind):
     outputs = ("boxes", "scores", "class_ids")
     labels = "category_ids"
 
-    def answer_options(self, told: "WholeDescription") -> frozenset[str]:
+    def answer_options(self, told: WholeDescription) -> frozenset[str]:
         """Return the threshold, the number of objects, and the wish for masks."""
         return Detections.options
 
     def check_limits(
-        self, told: "WholeDescription", *, threshold: float | None, most: int | None
+        self, told: WholeDescription, *, threshold: float | None, most: int | None
     ) -> None:
         """Refuse less sure or more objects than the file was exported for."""
         if threshold is not None and threshold < told.least_score:
@@ -164,7 +178,7 @@ class WholeObjects(WholeKind):
 
     def answer(
         self,
-        file: "WholeFile",
+        file: OpenFile,
         images: Sequence[Named],
         *,
         pixels: bool,
@@ -176,7 +190,7 @@ class WholeObjects(WholeKind):
 
 
 def _objects(
-    file: "WholeFile", name: str, image: Image.Image, *, masks: bool, least: Least
+    file: OpenFile, name: str, image: Image.Image, *, masks: bool, least: Least
 ) -> Detections | Failure:
     wanted, told = masks and file.has_masks, file.description
     found = file.run(stacked([(name, image)]), masks=wanted, least=least)
@@ -194,7 +208,7 @@ def _objects(
     )
 
 
-def _thresholds(told: "WholeDescription", least: Least) -> tuple[float, ...]:
+def _thresholds(told: WholeDescription, least: Least) -> tuple[float, ...]:
     """Return the least score of each class; empty where there is none but the network's."""
     if least is None:
         return told.class_thresholds
@@ -220,3 +234,16 @@ def kind_of(task: str) -> WholeKind:
             return kind
     known = ", ".join(name for kind in KINDS for name in kind.tasks)
     raise InputError(f"task must be one of {known}, got {quoted(task)}")
+
+
+def check_labels(told: WholeDescription) -> None:
+    """Refuse labels of other tasks, and others than one per class.
+
+    Raises:
+        InputError: the labels, and how many there are.
+    """
+    classes, wanted = len(told.class_names), kind_of(told.task).labels
+    for name in filter(None, (kind.labels for kind in KINDS)):
+        found = len(getattr(told, name))
+        if found != (classes if name == wanted else 0):
+            raise InputError(f"{classes} class names, but {found} {name} for {told.task}")

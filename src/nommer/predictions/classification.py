@@ -50,12 +50,12 @@ class Classification(Answer):
     """The place in a video."""
 
     @classmethod
-    def options_for(cls, *, several: bool) -> frozenset[str]:
+    def options_for(cls, *, multi_label: bool) -> frozenset[str]:
         """Return `options`, with the threshold where an image may have several classes.
 
         Elsewhere with the wish for a class in any case.
         """
-        return cls.options | {"threshold" if several else "refuse"}
+        return cls.options | {"threshold" if multi_label else "refuse"}
 
     def by_thresholds(self, least: tuple[float, ...]) -> "Classification":
         """Return the answer with the least probability of each class; as it is where none is."""

@@ -10,46 +10,25 @@ from nommer.acceleration.fuse import fuse
 from nommer.distributed.devices import torch_device
 from nommer.errors import InputError
 from nommer.files import write_json, write_text
-from nommer.inference.comparison import Difference
 from nommer.inference.comparison import compare as compare_numbers
 from nommer.inference.evaluation import Opened, open_model_and_data
 from nommer.inference.precision import computation_of
 from nommer.models.storage import Model, nommer_of, read_model, save_model
 from nommer.nominations.trace import NominationTrace, holds_nominations
 from nommer.progress import notice
-from nommer.pruning.gain import Cost, Parity, Seen, compare, measure
+from nommer.pruning.gain import Seen, compare, measure
 from nommer.pruning.report import report
+from nommer.pruning.result import PruningResult
 from nommer.pruning.search import Evaluated, Step, search
 from nommer.pruning.surgery import ContextMeans, Kept, Means, contexts_of, pruned_model
 from nommer.runs.folder import RunFolder
 from nommer.runs.results_folder import results_folder
 from nommer.settings.prune import PruneSettings
-from nommer.tasks.deciding import Decided, save_decided
+from nommer.tasks.decided import Decided, save_decided
 from nommer.tasks.evaluation import Evaluation
 
 MODEL, BEFORE, AFTER = "model", "before", "after"
 """Folders inside the results: the pruned model, and both evaluations."""
-
-
-@dataclass(frozen=True)
-class PruningResult:
-    """Contexts that were removed, and what that changed; the rest is None where nothing was."""
-
-    steps: list[Step]
-    """Every removal that was evaluated, in order."""
-    before: Kept
-    """Contexts of each block of stages 1 and 2."""
-    kept: Kept
-    out: Path
-    comparison: tuple[Difference, ...] = ()
-    """The pruned model's numbers less the model's, the task's own measure first."""
-    cost: Cost | None = None
-    parity: Parity | None = None
-
-    @property
-    def removed(self) -> int:
-        """Contexts that are gone, over all blocks."""
-        return sum(len(self.before[block]) - len(left) for block, left in self.kept.items())
 
 
 @dataclass(frozen=True)

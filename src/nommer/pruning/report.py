@@ -1,12 +1,9 @@
 """`report.md` of `nommer prune`: removals, what they changed, and what was gained."""
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from nommer.pruning.prune import PruningResult
+from nommer.pruning.result import PruningResult
 
 
-def summary(result: "PruningResult") -> dict[str, str]:
+def summary(result: PruningResult) -> dict[str, str]:
     """Return what was gained and lost, in words, for the screen and the report."""
     blocks = sum(len(left) == 1 < len(result.before[name]) for name, left in result.kept.items())
     said = {"contexts removed": str(result.removed), "nominators removed": str(blocks)}
@@ -32,7 +29,7 @@ def summary(result: "PruningResult") -> dict[str, str]:
     return said
 
 
-def report(result: "PruningResult", measure: str) -> str:
+def report(result: PruningResult, measure: str) -> str:
     """Return the report in Markdown.
 
     Args:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from nommer.exporting.delivery import ExportResult
     from nommer.inference.evaluate import EvaluationResult
     from nommer.inference.prediction import PredictionResult
-    from nommer.pruning.prune import PruningResult
+    from nommer.pruning.result import PruningResult
     from nommer.quickstart import DemoResult
     from nommer.streams.result import StreamResult
     from nommer.training.conclusion import TrainingResult

@@ -8,7 +8,7 @@ import torch
 
 from nommer.errors import InputError
 from nommer.inference.inputs import load_to
-from nommer.models.features import FeatureExtractor, refusal
+from nommer.models.features import refusal
 from nommer.predictions import Failure
 from nommer.serving.answers import as_dict
 from nommer.serving.model import Answer, Look, Options, Picture
@@ -23,7 +23,7 @@ class LoadedModel:
             torch.set_num_threads(threads)
         self.name, self.model = name, load_to(source, device)
         self.task = str(self.model.task)
-        if self.task in FeatureExtractor.tasks:
+        if not self.model.has_answers:
             raise InputError(f"{source}: {refusal()}")
         self.class_names = self.model.class_names
         exported = self.model.exported

@@ -21,7 +21,7 @@ from nommer.studies.partial import PartialIntervention, PartsSeen
 from nommer.studies.pattern import Rows
 from nommer.tasks.data import Data
 from nommer.tasks.evaluation import Evaluation
-from nommer.tasks.studying import AnswerChange, Part, study_of
+from nommer.tasks.studying import AnswerChange, Part
 
 ALL_BLOCKS = "all blocks"
 AS_IT_IS = "as it is"
@@ -138,7 +138,7 @@ def measure_effects(
         out: a folder that nothing is written to.
         seed: of chance, and of the intervals.
     """
-    study = study_of(opened.task)
+    study = opened.task.study()
     changes, seen = study.changes(), PartsSeen(opened.model, study.regions(opened.model))
     table = Comparison(changes, measure=opened.task.module.measure, seed=seed)
     as_it_is = opened.evaluate(data, settings, out, callbacks=[changes, seen])

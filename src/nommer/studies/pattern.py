@@ -24,7 +24,7 @@ from nommer.progress import track
 from nommer.runs.folder import RunFolder
 from nommer.settings.evaluate import EvaluateSettings
 from nommer.tasks.evaluation import Evaluation
-from nommer.tasks.studying import KnownRegions, study_of
+from nommer.tasks.studying import KnownRegions
 
 Rows = list[dict[str, Any]]
 """A table: one dictionary per row, the same keys in all."""
@@ -125,7 +125,7 @@ def observe(
     opened: Opened, settings: EvaluateSettings, out: Path, *, seed: int
 ) -> tuple[ObservedPattern, Evaluation]:
     """Evaluate a model on all of its data, as `evaluate` does, and look on."""
-    regions = study_of(opened.task).regions(opened.model)
+    regions = opened.task.study().regions(opened.model)
     observer = PatternObserver(opened.model, regions, len(opened.data.samples()), seed=seed)
     evaluation = opened.evaluate(opened.data, settings, out, callbacks=[observer])
     tables, absent = tables_of(observer.pattern), dict(observer.regions.absent)

@@ -27,7 +27,6 @@ from nommer.studies.pattern import Rows, observe
 from nommer.studies.report import save_report
 from nommer.tasks.data import Data
 from nommer.tasks.module import Report
-from nommer.tasks.studying import study_of
 
 MOST_IMAGES = 200
 """Images on which interventions are evaluated, by default."""
@@ -54,7 +53,7 @@ def study_data(settings: ExplainSettings) -> StudyResult:
     opened = open_model_and_data(settings.evaluation())
     path = settings.model
     nommer_of(opened.model, path)
-    study_of(opened.task)
+    opened.task.study()
     if not holds_nominations(opened.model):
         raise InputError(
             f"{path}: this network has no nominator, so there are no nominations to study"
@@ -123,7 +122,7 @@ def _write(
     found = Found(
         result.tables,
         result.absent,
-        study_of(opened.task).wording,
+        opened.task.study().wording,
         facts,
         command=_command(),
         explanations=examples,

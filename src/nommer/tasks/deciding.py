@@ -7,39 +7,25 @@ interval of its numbers.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
 
-from nommer.intervals import RESAMPLES, ends, how_often
-from nommer.models.decisions import Decisions
 from nommer.tasks.calibration import (
     NEUTRAL,
     Evidence,
-    before_and_after,
-    find_scaling,
     scaling_of,
 )
 from nommer.tasks.evaluation import Evaluation
 from nommer.tasks.plots import plot_calibration
-
-if TYPE_CHECKING:
-    from nommer.tasks.task import Task
 
 FALSE_REFUSALS = 0.05
 """Share of the validation images that are refused, though they show a class."""
 
 _LEAST_FOUND = 10
 """Objects, or images, of a class from which on it gets a threshold of its own."""
-
-_AT_MOST, _AT_LEAST = 10_000_000, 100
-"""Draws behind the intervals of an evaluation, and resamples of very many images."""
-
-SEED = 0
-"""Of the intervals of evaluations."""
 
 
 class Best(NamedTuple):
@@ -130,75 +116,3 @@ class TaskDeciding(ABC):
             data: that it was evaluated on.
             times: (resamples, images) int64: how often each data set holds each image.
         """
-
-
-@dataclass(frozen=True)
-class Decided:
-    """An evaluation with decisions, intervals and calibration."""
-
-    evaluation: Evaluation
-    facts: dict[str, Any]
-    """For the results: "decisions", "calibration" and "intervals"."""
-    resampled: Mapping[str, np.ndarray]
-    """The numbers that have an interval, in every resampled data set."""
-
-
-def decide(
-    part: TaskDeciding, evidence: Evidence, evaluation: Evaluation, model: Any, data: Any
-) -> Decided:
-    """Apply a model's decisions to its evaluation, and measure what they do."""
-    evaluation = replace(evaluation, answers=part.answers(evaluation, model))
-    images = len(evaluation.samples)
-    # by the files' order, whatever order classes bring them in: two models are resampled alike
-    ranks = np.argsort(np.argsort([str(sample.path) for sample in evaluation.samples]))
-    times = how_often(images, seed=SEED, resamples=resamples_for(images))[:, ranks]
-    resampled = part.resampled(evaluation, model, data, times)
-    intervals = {name: ends(values, images) for name, values in resampled.items()}
-    calibration = before_and_after(evidence, model.decisions)
-    facts = {
-        "decisions": model.decisions.told(),
-        "calibration": {**calibration, **part.told(evidence, evaluation, model)},
-        "intervals": {name: list(pair) for name, pair in intervals.items() if None not in pair},
-    }
-    return Decided(evaluation, facts, resampled)
-
-
-def save_decided(
-    task: "Task",
-    evaluation: Evaluation,
-    model: Any,
-    data: Any,
-    out: Path,
-    *,
-    facts: Mapping[str, Any],
-) -> Decided:
-    """Write an evaluation with what the model's decisions do to it into `out`."""
-    part = task.deciding
-    if part is None:
-        task.results.save_evaluation(evaluation, model, data, out, facts=facts)
-        return Decided(evaluation, {}, {})
-    evidence = part.evidence(evaluation, model)
-    decided = decide(part, evidence, evaluation, model, data)
-    told = {**facts, **decided.facts}
-    task.results.save_evaluation(decided.evaluation, model, data, out, facts=told)
-    part.draw(evidence, model, out)
-    return decided
-
-
-def find_decisions(task: "Task", evaluation: Evaluation, model: Any) -> Decisions:
-    """Find a model's decisions on the images of an evaluation."""
-    part = task.deciding
-    if part is None:
-        return Decisions()
-    evidence = part.evidence(evaluation, model)
-    found = Decisions(images=len(evaluation.samples), **find_scaling(evidence))
-    return replace(
-        found,
-        **part.thresholds(evidence, evaluation, model, scaling_of(found)),
-        **part.refusal(evaluation, model),
-    )
-
-
-def resamples_for(images: int) -> int:
-    """Return how many data sets are drawn: fewer of many images, whose intervals are narrow."""
-    return max(_AT_LEAST, min(RESAMPLES, _AT_MOST // max(1, images)))

@@ -69,7 +69,7 @@ def doubts_of_classes(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -
     )
 
 
-def doubts_of_several(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[Doubt]:
+def doubts_of_multi_label(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[Doubt]:
     """Return a doubt for each image of any number of classes, the gravest first.
 
     Args:

@@ -13,6 +13,7 @@ from torchvision.transforms.v2.functional import center_crop
 from nommer.backbone.network import NomMer
 from nommer.models.recogniser import Recogniser
 from nommer.shapes import Images
+from nommer.tasks.image_size import ImageSize
 
 if TYPE_CHECKING:
     from nommer.tasks.whole import WholeExport
@@ -20,44 +21,8 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-4
 """Largest difference of a class score, relative to the largest score of the image (at least 1)."""
 
-_ODD = 17
-"""By which the sides that are traced differ from twice the smallest."""
-
 Prepared = Images | list[Tensor]
 """Prepared images: (N, 3, height, width), of a detector (3, h, w) each."""
-
-
-@dataclass(frozen=True)
-class ImageSize:
-    """The images that an exported model takes: (batch, 3, height, width), any number of them."""
-
-    usual: int
-    """Side of the images that it was made for; the only one where the size is fixed."""
-    smallest: int | None = None
-    """Least height and width where any larger one will do; None where the size is fixed."""
-
-    @property
-    def examples(self) -> tuple[tuple[int, int], ...]:
-        """Heights and widths at which the exported model is compared."""
-        if self.smallest is None:
-            return ((self.usual, self.usual),)
-        low = max(self.smallest, 3 * self.usual // 4)
-        return (
-            (max(self.usual, self.smallest),) * 2,
-            (low + 1, low + low // 2),
-            (2 * low + 3, low),
-        )
-
-    @property
-    def traced(self) -> tuple[int, int]:
-        """Height and width at which the model is traced.
-
-        Where they are open, sides that nothing divides.
-        """
-        if self.smallest is None:
-            return self.usual, self.usual
-        low = max(self.smallest, _ODD)
-        return 2 * low - _ODD, 2 * low + _ODD
 
 
 @dataclass(frozen=True)

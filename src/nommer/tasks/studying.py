@@ -3,19 +3,15 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import lightning as L
 import numpy as np
 
-from nommer.errors import InputError
 from nommer.models.recogniser import Recogniser
 from nommer.nominations.patterns import Facet
 from nommer.nominations.regions import DISTANCES, PARTS
 from nommer.tasks.evaluation import Evaluation
-
-if TYPE_CHECKING:
-    from nommer.tasks.task import Task
 
 FACETS = ("class", "part", "distance", "size")
 """Ways to divide an image by what is known of it; a data set may have all, or only the first."""
@@ -110,16 +106,3 @@ class Study:
     regions: type[KnownRegions]
     wording: Mapping[str, str]
     """Of the report: "class_of", "objects", "borders" and "what"."""
-
-
-def study_of(task: "Task") -> Study:
-    """Return a task's part in a study.
-
-    Raises:
-        InputError: data sets of this task are not studied.
-    """
-    if task.studying is None:
-        raise InputError(
-            f"--data: a study is not made of {task.name}; explain single images instead"
-        )
-    return task.studying

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from nommer.data.ranges import resolve_range
-from nommer.errors import refuse_options
+from nommer.errors import InputError, refuse_options
 from nommer.tasks.parts import Part
 
 if TYPE_CHECKING:
@@ -56,6 +56,18 @@ class Task:
     """Among them, scales and mirrored images."""
     synchronise_norms: bool = False
     """Batch norms see the batches of all processes together."""
+
+    def study(self) -> "Study":
+        """Return the part in studies of data sets.
+
+        Raises:
+            InputError: data sets of this task are not studied.
+        """
+        if self.studying is None:
+            raise InputError(
+                f"--data: a study is not made of {self.name}; explain single images instead"
+            )
+        return self.studying
 
     def check_inference(self, inference: "Inference") -> None:
         """Refuse ways over an image that this task does not have.

@@ -20,7 +20,7 @@ from nommer.settings.network import PEER
 from nommer.settings.pretrain import ImitationOptions
 from nommer.settings.train import TrainSettings
 from nommer.tasks.distillation import Distillation, Teacher
-from nommer.tasks.features.likeness import Imitation
+from nommer.tasks.likeness import Imitation
 from nommer.tasks.pretrained_settings import config_beside
 
 OPTION = "--distillation.weights"

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from PIL import Image
 
 from nommer.errors import InputError
-from nommer.tasks.exporting import ImageSize
+from nommer.tasks.image_size import ImageSize
 
 FIRST_OPSET = 18
 

@@ -15,7 +15,7 @@ from nommer.progress import notice
 from nommer.runs.checkpoint import open_checkpoint
 from nommer.settings.addresses import written
 from nommer.tasks.data import Data
-from nommer.tasks.deciding import find_decisions, save_decided
+from nommer.tasks.decided import find_decisions, save_decided
 from nommer.tasks.evaluation import Evaluation, evaluate
 from nommer.tasks.module import Report, TaskModule
 from nommer.tasks.resolve import loading_of

@@ -39,7 +39,7 @@ def test_one_column_with_all_classes_of_an_image(table, sign, heading):
     root = table(heading, *rows(f"dog{sign}cat", "cat", f"cat{sign} bird"))
     assert find_task(root) == "multi-label classification"
     data = read_classification(root)
-    assert data.several
+    assert data.multi_label
     assert data.class_names == ("bird", "cat", "dog")
     assert labels_of(data) == [(1, 2), (1,), (0, 1)]
     assert [data.target_of(sample) for sample in data.samples()] == ["cat;dog", "cat", "bird;cat"]
@@ -92,7 +92,7 @@ def test_one_class_per_image_stays_what_it_was(table):
         extra = ",1,0" if "rainy" in heading else ""
         root = table(heading, *rows(*(f"{name}{extra}" for name in "aab")))
         assert find_task(root) == "classification"
-        assert not read_classification(root).several
+        assert not read_classification(root).multi_label
 
 
 @pytest.mark.parametrize(
@@ -134,5 +134,5 @@ def test_the_split_holds_back_a_part_of_every_kind(table):
     data = read_classification(table("path,labels", *rows("a", "a;b", "b", "b;c", "c", "")))
     split = split_stratified(data, fraction=0.5, seed=0)
     assert sum(map(len, split.splits.values())) == 6
-    assert split.several
+    assert split.multi_label
     assert split.splits["val"]

@@ -55,12 +55,12 @@ def find_task(place: Source | Path) -> Task:
     if source.labels.format == "folders":
         return "classification"
     if source.labels.format == "table" or classification.is_classification_alone(source):
-        return _one_or_several(source)
+        return _one_or_multi_label(source)
     check_folder(root, LAYOUTS)
     if (chosen := source.once(choose_format)) is not None:
         return FORMATS[chosen[0]].task
     if source.once(tables.find_tables):
-        return _one_or_several(source)
+        return _one_or_multi_label(source)
     _refuse_what_is_not_read(source)
     below = sub_folders(root)
     if any(is_image_name(path) for folder in below for path in visible_files(folder)):
@@ -115,6 +115,6 @@ def _holds_classes(folder: Path) -> bool:
     return sum(any(map(is_image_name, direct_files(child))) for child in sub_folders(folder)) > 1
 
 
-def _one_or_several(source: Source) -> Task:
+def _one_or_multi_label(source: Source) -> Task:
     """The task of tables and lists, by what they hold."""
-    return "multi-label classification" if tables.gives_several(source) else "classification"
+    return "multi-label classification" if tables.is_multi_label(source) else "classification"

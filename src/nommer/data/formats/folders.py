@@ -66,7 +66,7 @@ class ClassFolders(LabelledImages[Sample]):
 
     class_ids: tuple[str, ...] = ()
     """Ids of the classes in the data where these are not their names, as WordNet ids."""
-    several: bool = False
+    multi_label: bool = False
     """True where an image may have several classes, or none."""
 
     def target_of(self, sample: Sample) -> str:

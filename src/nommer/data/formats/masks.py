@@ -21,6 +21,7 @@ from nommer.data.formats.mask_classes import (
     ade20k_classes,
     numbered_classes,
 )
+from nommer.data.formats.mask_doubts import are_instances
 from nommer.data.formats.mask_layouts import LAYOUTS, find_layout
 from nommer.data.formats.mask_pairs import MaskSample, pair_parts
 from nommer.data.formats.mask_places import Layout
@@ -28,7 +29,6 @@ from nommer.data.formats.oddities import find_oddities
 from nommer.data.formats.recognise import choose_format, passed_over
 from nommer.data.formats.source import Source
 from nommer.data.images import ImageError
-from nommer.data.mask_doubts import are_instances
 from nommer.data.masks import IGNORE, Colour, MaskEncoding, MaskPixels, read_pixels, unpack
 from nommer.data.parallel import read_all
 from nommer.errors import InputError

@@ -142,7 +142,7 @@ class ClassIndices(TargetKind):
         self, place: Path, names: tuple[str, ...], splits: Splits, issues: tuple[Issue, ...]
     ) -> ClassFolders:
         """Return images of one class each."""
-        return ClassFolders(place, names, splits, issues, several=False)
+        return ClassFolders(place, names, splits, issues, multi_label=False)
 
 
 class ClassVectors(TargetKind):
@@ -167,7 +167,7 @@ class ClassVectors(TargetKind):
         self, place: Path, names: tuple[str, ...], splits: Splits, issues: tuple[Issue, ...]
     ) -> ClassFolders:
         """Return images of several classes each."""
-        return ClassFolders(place, names, splits, issues, several=True)
+        return ClassFolders(place, names, splits, issues, multi_label=True)
 
 
 class Masks(TargetKind):

@@ -116,10 +116,10 @@ def read_tables(source: Source, class_names: tuple[str, ...] | None = None) -> C
     in_order = class_names or (_named_in_columns(source) if kinds == {False} else None)
     told = [*_unlabelled(source), *_untold(source, entries)]
     data = collect(root, entries, class_names=in_order, issues=told)
-    return replace(data, several=kinds == {False})
+    return replace(data, multi_label=kinds == {False})
 
 
-def gives_several(source: Source) -> bool:
+def is_multi_label(source: Source) -> bool:
     """Tell if the table, or the lists, of the data may give an image several classes.
 
     Raises:

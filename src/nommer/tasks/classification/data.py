@@ -93,4 +93,4 @@ class ClassificationSource(TaskData):
 
 def _num_classes(data: Any) -> int | None:
     """Return how many classes targets are vectors of; None where they are class indices."""
-    return len(data.class_names) or None if data.several else None
+    return len(data.class_names) or None if data.multi_label else None

@@ -12,12 +12,12 @@ from nommer.models.familiarity import scores_and_features
 from nommer.shapes import Images
 from nommer.tasks.exporting import (
     TOLERANCE,
-    ImageSize,
     ParityReport,
     Prepared,
     Quantising,
     ScoresExport,
 )
+from nommer.tasks.image_size import ImageSize
 from nommer.tasks.whole import WholeExport
 
 
@@ -53,7 +53,7 @@ class ClassificationExport(ScoresExport):
     @property
     def whole(self) -> WholeExport:
         """Return the parts around the network."""
-        from nommer.tasks.classification.whole import WholeClassification  # noqa: PLC0415 - which imports this
+        from nommer.tasks.classification.whole import WholeClassification  # noqa: PLC0415 - for whole files alone
 
         return WholeClassification()
 

@@ -9,7 +9,7 @@ from nommer.models.exported_networks import FEATURES, OUTPUT
 from nommer.models.whole_kinds import NONE_OF_THESE, WholeClasses
 from nommer.predictions import Classification
 from nommer.tasks.classification.familiar_graph import unfamiliar
-from nommer.tasks.exporting import ImageSize
+from nommer.tasks.image_size import ImageSize
 from nommer.tasks.whole import (
     SIZES,
     Agreement,

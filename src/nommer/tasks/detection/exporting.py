@@ -13,21 +13,19 @@ from nommer.errors import InputError
 from nommer.models.detection import Detector
 from nommer.models.exported_networks import OBJECTS
 from nommer.tasks.detection.graph import CELLS_OF_MASKS, ObjectsOfOne
+from nommer.tasks.detection.matching import SAME_PLACE
 from nommer.tasks.exporting import (
     TOLERANCE,
-    ImageSize,
     ParityReport,
     Prepared,
     Quantising,
     TaskExport,
 )
+from nommer.tasks.image_size import ImageSize
 from nommer.tasks.whole import WholeExport
 
 OBJECT_SCALES = (1, 0.8, 1.25)
 """Times their own size at which a detector is compared on the images."""
-
-SAME_PLACE = 0.9
-"""IoU above which two boxes of the same class are one object's."""
 
 ODD_OBJECTS = 1e-2
 """Share of the objects that may be missing or added: where boxes overlap by exactly as much as
@@ -46,7 +44,7 @@ class DetectionExport(TaskExport):
     @property
     def whole(self) -> WholeExport:
         """Return the parts around the network."""
-        from nommer.tasks.detection.whole import WholeDetection  # noqa: PLC0415 - which imports this
+        from nommer.tasks.detection.whole import WholeDetection  # noqa: PLC0415 - for whole files alone
 
         return WholeDetection()
 

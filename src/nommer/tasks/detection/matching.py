@@ -12,6 +12,9 @@ from torchvision.ops import box_iou
 from nommer.data.formats.objects import DetectionSample
 from nommer.predictions import Detections
 
+SAME_PLACE = 0.9
+"""IoU above which two boxes of the same class are one object's."""
+
 MATCH_IOU = 0.5
 """Intersection over union from which on a detection counts as a find, where one limit is needed."""
 

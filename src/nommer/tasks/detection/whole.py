@@ -17,9 +17,9 @@ from nommer.models.whole import THRESHOLDS
 from nommer.models.whole_kinds import MASKS, WholeObjects
 from nommer.predictions import Detections, Failure
 from nommer.predictions.failure import NOT_FINITE
-from nommer.tasks.detection.exporting import SAME_PLACE
 from nommer.tasks.detection.graph import CELLS_OF_MASKS
-from nommer.tasks.exporting import ImageSize
+from nommer.tasks.detection.matching import SAME_PLACE
+from nommer.tasks.image_size import ImageSize
 from nommer.tasks.whole import (
     Agreement,
     WholeExport,

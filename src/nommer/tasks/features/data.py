@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from nommer.data.archives import is_archive_name
+from nommer.data.formats.find import find_task
 from nommer.data.formats.folder_names import (
     IMAGE_FOLDERS,
     MASK_FOLDERS,
@@ -82,17 +83,15 @@ class UnlabelledSource(ClassificationSource):
         issues = tuple(issue for one in found for issue in one.issues)
         _tell_left_out(issues)
         probe = None if settings.probe is None else self._probe(settings)
-        return UnlabelledImages(settings.data, (), splits, issues, several=True, probe=probe)
+        return UnlabelledImages(settings.data, (), splits, issues, multi_label=True, probe=probe)
 
     def _probe(self, settings: PretrainSettings) -> ClassFolders:
-        from nommer.tasks.registry import task_for  # noqa: PLC0415 - which knows this task too
-
         root: Any = settings.probe
         source = Source(root)
-        task = task_for(source)
-        if task.name != "classification":
+        task = find_task(source)
+        if task != "classification":
             raise InputError(
-                f"--probe {root}: holds data for {task.name}; expected images of one class each"
+                f"--probe {root}: holds data for {task}; expected images of one class each"
             )
         probe: Any = super().read(source)
         return probe
@@ -167,7 +166,7 @@ def read_images_of(place: Path) -> ClassFolders:
     if not splits:
         raise InputError(f"{place}: no images that could be learned from, {len(files)} other files")
     parts = {split: tuple(samples) for split, samples in splits.items()}
-    return ClassFolders(place, (), parts, tuple(issues), several=True)
+    return ClassFolders(place, (), parts, tuple(issues), multi_label=True)
 
 
 def _files(place: Path) -> Iterator[Path]:

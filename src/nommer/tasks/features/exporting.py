@@ -4,7 +4,8 @@ from typing import Any, NoReturn
 
 from nommer.errors import InputError
 from nommer.models.features import refusal
-from nommer.tasks.exporting import ImageSize, ScoresExport
+from nommer.tasks.exporting import ScoresExport
+from nommer.tasks.image_size import ImageSize
 
 
 class ImitationExport(ScoresExport):

@@ -18,9 +18,9 @@ from nommer.settings.train import TrainSettings
 from nommer.tasks.data import Data, Found
 from nommer.tasks.distillation import pool
 from nommer.tasks.features.data import UnlabelledImages
-from nommer.tasks.features.likeness import Imitation, Likeness
 from nommer.tasks.features.metrics import ImitationReport
 from nommer.tasks.features.probe import linear_accuracy, neighbours_accuracy
+from nommer.tasks.likeness import Imitation, Likeness
 from nommer.tasks.module import TaskModule
 
 _CURVES = {"similarity": "similarity", "maps": "map_similarity", "pooled": "pooled_similarity"}

@@ -12,7 +12,7 @@ from nommer.files import write_csv, write_json
 from nommer.models.classification import Classifier
 from nommer.predictions import Classification
 from nommer.tasks.classification.results import ClassificationResults
-from nommer.tasks.doubts import Doubt, doubts_of_several
+from nommer.tasks.doubts import Doubt, doubts_of_multi_label
 from nommer.tasks.labels import LabelWriter
 from nommer.tasks.multi_label.labels import TableLabels
 
@@ -74,7 +74,7 @@ class MultiLabelResults(ClassificationResults):
 
     def doubts(self, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[Doubt]:
         """Return the images by how well their classes fit, the worst first."""
-        return doubts_of_several(rows, names)
+        return doubts_of_multi_label(rows, names)
 
 
 def answers_of(evaluation: "Evaluation", model: Classifier) -> list[Classification]:

@@ -8,7 +8,8 @@ from nommer.models.exported_networks import CELLS, OUTPUT
 from nommer.models.segmentation import Segmenter
 from nommer.models.upernet import enlarge
 from nommer.shapes import ClassMap, Images, PixelLogits
-from nommer.tasks.exporting import ImageSize, Quantising, ScoresExport
+from nommer.tasks.exporting import Quantising, ScoresExport
+from nommer.tasks.image_size import ImageSize
 from nommer.tasks.whole import WholeExport
 
 ODD_PIXELS = 1e-3
@@ -28,7 +29,7 @@ class SegmentationExport(ScoresExport):
     @property
     def whole(self) -> WholeExport:
         """Return the parts around the network."""
-        from nommer.tasks.segmentation.whole import WholeSegmentation  # noqa: PLC0415 - which imports this
+        from nommer.tasks.segmentation.whole import WholeSegmentation  # noqa: PLC0415 - for whole files alone
 
         return WholeSegmentation()
 

@@ -12,7 +12,7 @@ from nommer.models.inference import WHOLE_PIXELS
 from nommer.models.segmentation import Segmenter
 from nommer.models.whole_kinds import WholeRegions
 from nommer.predictions import Segmentation
-from nommer.tasks.exporting import ImageSize
+from nommer.tasks.image_size import ImageSize
 from nommer.tasks.whole import (
     Agreement,
     WholeExport,
