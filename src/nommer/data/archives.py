@@ -18,7 +18,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from nommer.data.archive_kinds import Archive, Rows, Zip
-from nommer.data.chunks import INDEX, Chunk, LostError, is_chunk
+from nommer.data.chunks import INDEX, Chunk, is_chunk
+from nommer.data.lost import LostError
 from nommer.data.tar_archives import Tar
 from nommer.errors import InputError
 from nommer.files import is_file, read_plain

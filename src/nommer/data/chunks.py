@@ -22,6 +22,7 @@ from threading import RLock
 from typing import Any
 
 from nommer.data.archive_kinds import Archive, check_size, row_name
+from nommer.data.lost import LostError
 from nommer.errors import InputError
 from nommer.extras import require
 from nommer.files import is_file
@@ -37,17 +38,6 @@ _SAFE = (*_IMAGES, *_CLASSES, "bool", "float", "json")
 """Formats of fields that LitData reads without executing anything."""
 
 _CLASS_NAMES = ("label", "labels", "class", "cls", "target")
-
-
-class LostError(InputError):
-    """A chunk that cannot be brought: no fault of its images."""
-
-    def __init__(self, source: str, reason: str) -> None:
-        super().__init__(f"{source}: {reason}")
-        self.source, self.reason = source, reason
-
-    def __reduce__(self) -> tuple[type["LostError"], tuple[str, str]]:
-        return type(self), (self.source, self.reason)
 
 
 def is_chunk(path: Path) -> bool:
@@ -74,7 +64,7 @@ class Fields:
 
 @dataclass(frozen=True)
 class Index:
-    """What `index.json` tells."""
+    """The facts of `index.json`."""
 
     chunks: tuple[tuple[str, int], ...]
     """Name and number of samples of each."""

@@ -15,8 +15,8 @@ from PIL import Image, UnidentifiedImageError
 
 from nommer.data.archives import find_archive, read_bytes
 from nommer.data.bombs import no_bomb_warning
-from nommer.data.chunks import LostError
 from nommer.data.exif import load_upright
+from nommer.data.lost import LostError
 from nommer.data.tiff import check_whole, has_alpha, unused_bands
 from nommer.data.turns import strips, turn
 from nommer.data.wide import RangeError, Values, WideImage, is_wide, is_wide_colour

@@ -11,9 +11,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from nommer.data.cache import CacheFile, Decoded, DecodedCache
-from nommer.data.chunks import LostError, chunks_of
+from nommer.data.chunks import chunks_of
 from nommer.data.images import ImageError
 from nommer.data.loader import LateLoader, check_loading_workers, outlive_signals
+from nommer.data.lost import LostError
 from nommer.data.seeding import ChunkSampler, EpochSampler, ShareSampler, seed_processor, seeded
 from nommer.settings.choices import CacheKind
 from nommer.settings.pixel_range import Reading

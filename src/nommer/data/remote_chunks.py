@@ -15,7 +15,7 @@ from typing import Any
 from filelock import FileLock
 
 from nommer.data.cache import show_bytes
-from nommer.data.chunks import LostError
+from nommer.data.lost import LostError
 from nommer.data.parsing import parse_json
 from nommer.data.remote_cache import CONTENT, LIMIT, MANIFEST, cache_limit, free_bytes
 from nommer.data.remote_files import Remote, RemoteError

@@ -83,7 +83,7 @@ class VideoReader:
     stride: int = 1
     first: int = 0
     notes: list[str] = field(default_factory=list)
-    """What was lost, in sentences; complete once all frames are read."""
+    """Losses, in sentences; complete once all frames are read."""
     read: int = 0
     """Frames that were decoded or failed, those passed over too."""
 

@@ -26,7 +26,7 @@ from nommer.tasks.results import answered
 Item = TypeVar("Item")
 
 PARTS = ("waiting", "decoding", "network", "drawing", "encoding", "writing")
-"""What the time of a stream goes into; waiting is for a camera, or a folder that is watched."""
+"""Parts of the time of a stream; waiting is for a camera, or a folder that is watched."""
 
 _BATCH, _BATCH_PIXELS = 32, 1 << 26
 """Frames that a classifier sees at once, and their pixels."""
@@ -34,7 +34,7 @@ _BATCH, _BATCH_PIXELS = 32, 1 << 26
 
 @dataclass
 class Counts:
-    """What became of one source."""
+    """Counts of the answers to one source."""
 
     source: str
     kind: str
@@ -48,7 +48,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class Answering:
-    """How images are answered."""
+    """A model, and the way in which it answers images."""
 
     model: Any
     answer: Callable[[PredictCall], Callable[[Iterable[ImageSource]], Iterator[Any]]]
@@ -215,7 +215,7 @@ class Session:
 
 @dataclass(frozen=True)
 class _Begun:
-    """How far earlier sessions came with a video."""
+    """The answers of earlier sessions to a video."""
 
     lines: int
     next_line: int

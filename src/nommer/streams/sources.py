@@ -1,4 +1,4 @@
-"""What a stream of answers comes from: videos, cameras, watched folders, and images among them."""
+"""Sources of a stream of answers: videos, cameras, watched folders, and images among them."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass

@@ -50,7 +50,7 @@ def read_chunks(root: Path, class_names: tuple[str, ...] | None = None) -> Class
 
     Args:
         root: the folder of the chunks, or of the splits.
-        class_names: the classes of a model to judge, in its order.
+        class_names: the classes of a model to evaluate, in its order.
 
     Raises:
         InputError: a damaged index or chunk, or samples of another kind.
