@@ -10,7 +10,7 @@ import pytest
 
 from nommer import load
 from nommer.serving.errors import RefusedError
-from nommer.serving.reading import options_of
+from nommer.serving.request_options import options_of
 from nommer.serving.watching import JsonLines
 
 

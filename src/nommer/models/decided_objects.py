@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from nommer.models.decisions import Decisions
-from nommer.models.thresholds import in_words
 from nommer.models.recogniser import Recogniser
+from nommer.models.thresholds import in_words
 from nommer.predictions import Detections
 
 _STEP = 1e-6

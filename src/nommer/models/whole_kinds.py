@@ -37,7 +37,7 @@ class OpenFile(Protocol):
         """Objects have masks."""
 
     def run(
-        self, pixels: np.ndarray, *, masks: bool = False, threshold: Least = None
+        self, pixels: np.ndarray, *, masks: bool = False, least: Least = None
     ) -> dict[str, Any]:
         """Return the outputs for images (batch, height, width, 3) uint8."""
 

@@ -59,8 +59,8 @@ class WholeExport(ABC):
     images: ClassVar[int] = 64
     """Images on which answers are compared."""
     all_scores: ClassVar[float | None] = None
-    """Least score with which a file answers with all that can be judged; None where it always does
-    so."""
+    """Least score with which a file answers with all that can be evaluated; None where it always
+    does."""
     any_size: ClassVar[bool] = True
     """The network inside takes images of any size."""
 
