@@ -110,6 +110,7 @@ def test_every_sample_comes_once_and_few_chunks_are_read_at_a_time(processes):
     assert rest == [index for index, _ in samplers[0]][20:]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("sketched")
 def test_chunks_elsewhere_give_the_same_run_in_the_room_of_a_few(
     pets, chunks, train_options, tmp_path, monkeypatch

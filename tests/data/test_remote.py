@@ -1,6 +1,7 @@
 """Data behind addresses: real servers on loopback, and what happens when they fail."""
 
 import hashlib
+import importlib
 import json
 import ssl
 import sys
@@ -139,6 +140,10 @@ def test_without_credentials_it_is_said(bucket, monkeypatch):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
     assert "no credentials were found" in refusal(ARCHIVE)
+    public = {"Bucket": "pets", "Key": "photos.zip", "ACL": "public-read"}
+    bucket.client.put_object_acl(**public)
+    monkeypatch.setitem(importlib.import_module("fsspec.config").conf, "s3", {"anon": "true"})
+    assert bring(Path(ARCHIVE)).root.read_bytes() == bucket.packed.read_bytes()
 
 
 def test_a_server_that_dies_leaves_nothing_that_is_used_and_is_gone_on_with(

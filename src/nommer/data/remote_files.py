@@ -4,6 +4,7 @@ Libraries find credentials where they always do (environment, profiles, ~/.netrc
 passes through here.
 """
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -83,6 +84,7 @@ class Remote:
         feature = f"{without_query(address)}"
         fsspec = require("fsspec", EXTRA, feature)
         require(_PACKAGES[self.scheme], EXTRA, feature)
+        logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it logs what it raises, at length
         with self._errors():
             self._fs = fsspec.filesystem(
                 self.scheme, skip_instance_cache=True, use_listings_cache=False, **self._options()

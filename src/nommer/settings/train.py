@@ -55,6 +55,7 @@ class TrainSettings(Settings):
 
     data: Takes[Path, str] = required()
     """Labelled images: a folder, an archive, a table or a data set on disk.
+    Or the address of a folder or an archive (s3://, gs://, hf://, https://), brought to this disk.
 
     For classification a folder with train/CLASS/ and val/CLASS/ (val may be called valid,
     validation or test), or with CLASS/ alone, which is then split; an archive of these, a table of
