@@ -192,6 +192,18 @@ def test_check_tells_near_duplicates_by_a_model(saved, photos):
     assert found.code == 1
 
 
+def test_images_that_the_model_cannot_take_are_told(saved, photos, monkeypatch):
+    def refuse(_, paths):
+        return ((path, Failure(str(path), "integers from 16256 to 18176")) for path in paths)
+
+    monkeypatch.setattr(Embedder, "of_images", refuse)
+    found = nommer.check(photos, model=saved / "model", out=saved / "refused")
+    told = [finding for finding in found.findings if "cannot be compared by" in finding.what]
+    assert [finding.severity for finding in told] == ["problem"]
+    assert "16256 to 18176" in told[0].what
+    assert found.code == 1
+
+
 def test_names_that_are_no_utf8_are_written_as_escapes(tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
     known = Vectors(np.ones((1, 2), np.float32), (Place("caf\udce9.png", "cat", "val"),))

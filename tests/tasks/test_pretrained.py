@@ -129,7 +129,12 @@ def test_a_models_own_pixels_are_taken_over(tmp_path, tiny_classifier, capsys):
     assert "pixels as the weights" not in capsys.readouterr().err, "they are the usual ones"
 
 
-DARK = {"mean": (0.3, 0.3, 0.3), "std": (0.05, 0.05, 0.05), "background": (0, 0, 0)}
+DARK = {
+    "mean": (0.3, 0.3, 0.3),
+    "std": (0.05, 0.05, 0.05),
+    "background": (0, 0, 0),
+    "range": "12bit",
+}
 
 
 @pytest.fixture

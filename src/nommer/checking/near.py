@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nommer.data.formats.labelled import Issue, LabelledImages, Severity
+from nommer.data.formats.labelled import Issue, LabelledImages, Severity, problem
 from nommer.embedding.neighbours import near_duplicates
 from nommer.embedding.vectors import Embedder, Place, Vectors
 from nommer.inference.inputs import load_to
 from nommer.predictions import Failure
-from nommer.progress import notice, track
+from nommer.progress import track
 
 MOST_PAIRS = 200
 """Pairs that are told one by one."""
@@ -33,6 +33,8 @@ def find_near_duplicates(
 ) -> list[Issue]:
     """Return a note for each pair of images that are nearly the same, a problem across splits.
 
+    And a problem where the model cannot take some of the images.
+
     Args:
         data: the samples.
         digests: hash of each file that can be read; files of the same bytes are told elsewhere.
@@ -41,13 +43,22 @@ def find_near_duplicates(
     splits = splits_of(data, digests)
     once = list({digests[path]: path for path in reversed(splits)}.values())
     vectors = _vectors(once, how)
+    failed = [
+        problem(
+            data.root,
+            f"{len(vectors.failures)} of {len(once)} images cannot be compared by {how.model}, the "
+            f"first {first.source}: {first.error}",
+            "not looked at for near-duplicates",
+        )
+        for first in vectors.failures[:1]
+    ]
     paths = [Path(place.source) for place in vectors.places]
     pairs = [
         AlikePair(paths[pair.first], paths[pair.second], f"cosine {pair.cosine:.3f}")
         for pair in near_duplicates(vectors, how.near)
     ]
     more = f"used as they are; a higher --near than {how.near:g} tells fewer"
-    return tell_pairs(pairs, data, splits, more)
+    return failed + tell_pairs(pairs, data, splits, more)
 
 
 def splits_of(data: LabelledImages[Any], readable: Container[Path]) -> dict[Path, str]:
@@ -101,15 +112,15 @@ def tell_pairs(
 
 def _vectors(paths: list[Path], how: Alike) -> Vectors:
     embedder = Embedder(load_to(how.model, how.device))
-    found, places = [], []
+    found, places, failures = [], [], []
     answers = track(embedder.of_images(paths), total=len(paths), what="looking for near-duplicates")
     for path, (_, vector) in zip(paths, answers, strict=True):
         if isinstance(vector, Failure):
-            notice(f"{path}: {vector.error}")
+            failures.append(vector)
         else:
             found.append(vector)
             places.append(Place(str(path)))
-    return Vectors(np.array(found, np.float32), tuple(places))
+    return Vectors(np.array(found, np.float32), tuple(places), tuple(failures))
 
 
 def _issue(pair: AlikePair, data: LabelledImages[Any], splits: Mapping[Path, str]) -> Issue:

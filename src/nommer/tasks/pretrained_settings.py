@@ -26,7 +26,7 @@ from nommer.tasks.pretrained import is_timms
 _SIZES = ("patch_size", "stem", "window_size", "block_sizes")
 """Options of a NomMer that are as the weights have them, where they are not given."""
 
-_PIXELS = ("mean", "std", "background")
+_PIXELS = ("mean", "std", "background", "range")
 """Options of pixels that are as the weights have them, in every task."""
 
 _CROPS = ("interpolation", "crop_pct", "crop_mode")
