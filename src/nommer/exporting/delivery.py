@@ -61,7 +61,7 @@ def export_to_file(settings: ExportSettings) -> ExportResult:
     if settings.out is not None and settings.overwrite:
         check_inputs_outside(settings.model, paths, settings.out)
     images = parity_images(model, paths)
-    if said := task.notice(model, dynamic=settings.dynamic_size):
+    if not settings.whole and (said := task.notice(model, dynamic=settings.dynamic_size)):
         notice(said)
     with delivery(settings) as (out, folder):
         report = export_model(

@@ -4,6 +4,7 @@ import ast
 import inspect
 import re
 from dataclasses import MISSING, Field, fields
+from functools import cache
 from typing import Any
 
 
@@ -11,10 +12,15 @@ def texts_of(settings: type[Any]) -> dict[str, str]:
     """Return the docstring of each field of a dataclass, inherited ones too, in one line each."""
     found: dict[str, str] = {}
     for base in reversed(settings.__mro__[:-1]):
-        body = ast.parse(inspect.getsource(base).lstrip()).body[0]
-        if isinstance(body, ast.ClassDef):
-            found |= _texts_in(body)
+        found |= _own_texts_of(base)
     return {one.name: found.get(one.name, "") for one in fields(settings)}
+
+
+@cache
+def _own_texts_of(settings: type[Any]) -> dict[str, str]:
+    """Return the docstrings of a class's own fields; many share a base, which is read once."""
+    body = ast.parse(inspect.getsource(settings).lstrip()).body[0]
+    return _texts_in(body) if isinstance(body, ast.ClassDef) else {}
 
 
 def _texts_in(body: ast.ClassDef) -> dict[str, str]:

@@ -42,7 +42,8 @@ class ExportSettings(Settings):
     answers with probabilities and class ids, or with boxes, scores, class ids and masks in pixels
     of the image. The answers are compared on image files."""
     opset: int | None = None
-    """Opset of ONNX, 18 to 23. By default 20, which ONNX Runtime reads from 1.17 on."""
+    """Opset of ONNX, 18 to 23. By default 20, which ONNX Runtime reads from 1.17 on.
+    OpenCV's dnn reads none of these networks."""
     precision: ExportPrecision = "float32"
     """float32, float16, or int8 (both onnx only): 8-bit integers, calibrated on --data.
     The loss of accuracy is measured."""
