@@ -187,6 +187,13 @@ def test_broken_videos_are_errors_among_the_others(tmp_path, models, clip, run):
     assert [line["frame"] for line in lines if "error" in line and "frame" in line] == [2]
     assert len(seconds_in(tmp_path / "out" / "videos" / "spoiled.mp4")) == 5
     assert (tmp_path / "out" / "images" / "image.jpg").exists()
+    (tmp_path / "cut.mkv").write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
+    printed = run(
+        "predict", models["classes"], tmp_path / "cut.mkv", "--out", tmp_path / "2", code=1
+    )
+    assert "its header tells of" in printed.err
+    with pytest.raises(InputError, match="images in memory have no names"):
+        nommer.predict(models["classes"], [Image.fromarray(quarters())], out="x", resume=True)
 
 
 def test_frames_are_labelled_data_too(tmp_path, models, clip):

@@ -152,6 +152,8 @@ def images_to_answer(
     alone = [given] if isinstance(given, named_by) else given
     if not (isinstance(alone, list | tuple) and all(isinstance(i, named_by) for i in alone)):
         sources = sources_of(given, channels=call.channels, allow_urls=call.allow_urls)
+        if call.resume:
+            raise InputError("resume: images in memory have no names to tell which were answered")
         once = map(read_once, sources)
         return call.model, Streams([Group("images", "images", once)]) if call.stream else once
     model, named = or_of_zoo(call.model, [str(one) for one in alone])

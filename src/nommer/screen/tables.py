@@ -60,7 +60,10 @@ def show_folds(result: "FoldsResult", console: Console) -> int:
 
 
 def show_stream(result: "StreamResult", console: Console) -> int:
-    """Print what became of each source, how fast, and where the answers are."""
+    """Print what became of each source, how fast, and where the answers are.
+
+    The exit code is 1 also where a video was cut off or damaged.
+    """
     table = Table("source", "kind", "answers", "errors", "told")
     for one in result.counts:
         before = f" (and {one.earlier:,} before)" if one.earlier else ""
@@ -70,14 +73,12 @@ def show_stream(result: "StreamResult", console: Console) -> int:
     total = sum(result.parts.values()) or 1.0
     shares = {name: value / total for name, value in result.parts.items() if value}
     parts = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
-    console.print(
-        f"{result.answers:,} answers in {result.seconds:.1f} s, {result.per_second:.1f} per second "
-        f"({parts})"
-    )
+    speed = f", {result.per_second:.1f} per second ({parts})" if parts else ""
+    console.print(f"{result.answers:,} answers in {result.seconds:.1f} s{speed}")
     hidden = ("environment.json", ".lock")
     written = sorted(path.name for path in result.out.iterdir() if path.name not in hidden)
     console.print(f"{', '.join(written)} in {result.out}")
-    return SOME_FAILED if result.errors else 0
+    return SOME_FAILED if result.errors or any(one.notes for one in result.counts) else 0
 
 
 def summary_table(
