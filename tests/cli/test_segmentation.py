@@ -15,6 +15,7 @@ pytestmark = pytest.mark.usefixtures("sketched")
 RUN_FOLDER = {
     ".lock",
     "calibration.png",
+    "risk_coverage.png",
     "checkpoints/best.ckpt",
     "checkpoints/last.ckpt",
     "classes.json",
@@ -39,6 +40,7 @@ RUN_FOLDER = {
 NUMBERS = ("images", "pixels", "loss", "miou", "mean_accuracy", "pixel_accuracy", "confusion")
 RESULTS = {
     "calibration.png",
+    "risk_coverage.png",
     "confusion_matrix.png",
     "data_issues.jsonl",
     "environment.json",

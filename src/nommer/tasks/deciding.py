@@ -16,13 +16,17 @@ from torch import Tensor
 from nommer.tasks.calibration import (
     NEUTRAL,
     Evidence,
+    risk_coverage,
     scaling_of,
 )
 from nommer.tasks.evaluation import Evaluation
-from nommer.tasks.plots import plot_calibration
+from nommer.tasks.plots import plot_calibration, plot_risk_coverage
 
 FALSE_REFUSALS = 0.05
 """Share of the validation images that are refused, though they show a class."""
+
+COVERAGES = (0.25, 0.5, 0.75, 1.0)
+"""Shares of images, or of pixels, at which the risk is told."""
 
 _LEAST_FOUND = 10
 """Objects, or images, of a class from which on it gets a threshold of its own."""
@@ -116,3 +120,28 @@ class TaskDeciding(ABC):
             data: that it was evaluated on.
             times: (resamples, images) int64: how often each data set holds each image.
         """
+
+
+class OneAnswerDeciding(TaskDeciding):
+    """Of tasks in which an image, or a pixel, gets one class: how far the surest are right."""
+
+    def told(self, evidence: Any, evaluation: Evaluation, model: Any) -> Mapping[str, Any]:
+        """Return the risk at some coverages, and the area under that curve."""
+        if not len(evidence):
+            return {}
+        risk, area = _risks(evidence, model)
+        places = {f"{share:.0%}": max(1, round(share * len(risk))) - 1 for share in COVERAGES}
+        risks = {name: float(risk[at]) for name, at in places.items()}
+        return {"risk_at_coverage": risks, "aurc": area}
+
+    def draw(self, evidence: Any, model: Any, out: Path) -> None:
+        """Draw a reliability diagram, and risk over coverage."""
+        super().draw(evidence, model, out)
+        if len(evidence):
+            picture, (risk, area) = out / "risk_coverage.png", _risks(evidence, model)
+            plot_risk_coverage(risk, area, picture, unit=evidence.unit)
+
+
+def _risks(evidence: Any, model: Any) -> tuple[np.ndarray, float]:
+    confidence, right = evidence.answers(scaling_of(model.decisions))
+    return risk_coverage(confidence.numpy(), right.numpy())

@@ -144,19 +144,20 @@ def plot_calibration(
     save_figure(figure, path)
 
 
-def plot_risk_coverage(risk: np.ndarray, area: float, path: Path) -> None:
+def plot_risk_coverage(risk: np.ndarray, area: float, path: Path, *, unit: str) -> None:
     """Draw the share of mistakes among the surest answers, over how many these are.
 
     Args:
         risk: (n,) among the surest 1, 2, ..., n.
         area: its mean.
         path: of the picture.
+        unit: what is answered, in the plural.
     """
     figure = Figure(figsize=(5.2, 3.8), layout="constrained")
     axes = figure.subplots()
     axes.plot(np.arange(1, len(risk) + 1) / len(risk), risk, label=f"area (AURC) {area:.3f}")
     axes.axhline(risk[-1], color="grey", linestyle="--", linewidth=1, label="by chance")
-    axes.set(xlabel="share of images answered, the surest first", ylabel="share of mistakes")
+    axes.set(xlabel=f"share of {unit} answered, the surest first", ylabel="share of mistakes")
     axes.set(xlim=(0, 1), ylim=(0, None), title="risk over coverage")
     axes.grid(visible=True, alpha=0.3)
     axes.legend()

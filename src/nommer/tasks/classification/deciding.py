@@ -1,7 +1,6 @@
 """Classification: temperature, refusal, and what both do to an evaluation."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,20 +11,16 @@ from nommer.intervals import mean_of_known
 from nommer.models.classification import Classifier
 from nommer.models.familiarity import NUM_STATISTICS, Familiarity
 from nommer.shapes import Logits
-from nommer.tasks.calibration import OneOfAll, risk_coverage, scaling_of
+from nommer.tasks.calibration import OneOfAll, scaling_of
 from nommer.tasks.classification.metrics import TOP_K
-from nommer.tasks.deciding import FALSE_REFUSALS, TaskDeciding
+from nommer.tasks.deciding import FALSE_REFUSALS, OneAnswerDeciding
 from nommer.tasks.evaluation import Evaluation
-from nommer.tasks.plots import plot_risk_coverage
 
 _IMAGES_EACH = 8
 """Validation images for each number by which it is told which images are unlike them."""
 
 _WIDEST = 512
 """Features that are stored at most: their whitening has half the square of so many numbers."""
-
-COVERAGES = (0.25, 0.5, 0.75, 1.0)
-"""Shares of images at which the risk is told."""
 
 
 class ImageEvidence(NamedTuple):
@@ -43,7 +38,7 @@ def evidence_of(logits: Logits, seen: Tensor) -> list[ImageEvidence]:
     return [ImageEvidence(*pair) for pair in pairs]
 
 
-class ClassificationDeciding(TaskDeciding):
+class ClassificationDeciding(OneAnswerDeciding):
     """One temperature, and a limit to refuse by."""
 
     def evidence(self, evaluation: Evaluation, model: Classifier) -> OneOfAll:
@@ -71,19 +66,14 @@ class ClassificationDeciding(TaskDeciding):
         self, evidence: OneOfAll, evaluation: Evaluation, model: Classifier
     ) -> Mapping[str, Any]:
         """Return the risk at some coverages, the area under that curve, and what is refused."""
-        confidence, right = evidence.answers(scaling_of(model.decisions))
-        risk, area = risk_coverage(confidence.numpy(), right.numpy())
-        places = {f"{share:.0%}": max(1, round(share * len(risk))) - 1 for share in COVERAGES}
-        told = {
-            "risk_at_coverage": {name: float(risk[at]) for name, at in places.items()},
-            "aurc": area,
-        }
+        told = super().told(evidence, evaluation, model)
+        right = evidence.answers(scaling_of(model.decisions))[1]
         refused = self.refused(evaluation, model)
         if refused is None:
             return told
         kept = right.numpy()[~refused]
         answered = float(kept.mean()) if len(kept) else None
-        return told | {"refused": float(refused.mean()), "top1_of_the_others": answered}
+        return {**told, "refused": float(refused.mean()), "top1_of_the_others": answered}
 
     def refused(self, evaluation: Evaluation, model: Classifier) -> np.ndarray | None:
         """Return which images are refused, (images,) bool; None where none can be."""
@@ -92,13 +82,6 @@ class ClassificationDeciding(TaskDeciding):
             return None
         seen = torch.stack([one.seen for one in evaluation.evidence])
         return familiarity.refused(seen[:, : len(familiarity.mean)]).numpy()
-
-    def draw(self, evidence: OneOfAll, model: Classifier, out: Path) -> None:
-        """Draw a reliability diagram, and risk over coverage."""
-        super().draw(evidence, model, out)
-        confidence, right = evidence.answers(scaling_of(model.decisions))
-        curve, area = risk_coverage(confidence.numpy(), right.numpy())
-        plot_risk_coverage(curve, area, out / "risk_coverage.png")
 
     def resampled(
         self, evaluation: Evaluation, model: Classifier, data: Any, times: np.ndarray

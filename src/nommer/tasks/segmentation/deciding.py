@@ -8,12 +8,12 @@ import torch
 
 from nommer.models.segmentation import Segmenter
 from nommer.tasks.calibration import OneOfAll
-from nommer.tasks.deciding import TaskDeciding
+from nommer.tasks.deciding import OneAnswerDeciding
 from nommer.tasks.evaluation import Evaluation
 from nommer.tasks.segmentation.studying import class_pixels, resampled_miou
 
 
-class SegmentationDeciding(TaskDeciding):
+class SegmentationDeciding(OneAnswerDeciding):
     """One temperature for all pixels, which changes no label."""
 
     def evidence(self, evaluation: Evaluation, model: Segmenter) -> OneOfAll:
