@@ -1,6 +1,7 @@
 """A task's part in a whole file: the graphs before and after the network, and how answers compare.
 
-The graphs are in ONNX's own text form (`onnx.parser`), of any opset from 18 on, the first whose
+The graphs are in ONNX's own text form (`onnx.parser`), in which each line is an operator: tracing
+would have bound them to torch's operations. They are of any opset from 18 on, the first whose
 Resize antialiases. On 8-bit pixels ONNX Runtime's does so in fixed point as Pillow's, so that both
 differ by one of 255 steps at most. Names begin with p before the network and with f behind it.
 """
