@@ -121,7 +121,7 @@ def killed_after(number, *arguments, out, **options):
 @pytest.mark.parametrize("track", [False, True])
 def test_what_was_killed_goes_on_at_the_next_frame(tmp_path, models, clip, track):
     killed, whole = tmp_path / "killed", tmp_path / "whole"
-    options = {"track": track, "threshold": 0.0}
+    options = {"track": track, "threshold": 0.0, "most": 4}
     killed_after(5, models["objects"], [clip], out=killed, **options)
     assert len(lines_of(killed)) == 5
     with (killed / "answers.jsonl").open("a") as lines:
@@ -199,7 +199,7 @@ def test_broken_videos_are_errors_among_the_others(tmp_path, models, clip, run):
 def test_frames_are_labelled_data_too(tmp_path, models, clip):
     data = tmp_path / "data"
     nommer.predict(
-        models["objects"], clip, out=tmp_path / "out", as_data=data, threshold=0.0, stride=4
+        models["objects"], clip, out=tmp_path / "out", as_data=data, threshold=0.0, most=3, stride=4
     )
     told = json.loads((data / "as_data.json").read_text())
     assert list(told["images"].values()) == [f"{clip}, frame 0", f"{clip}, frame 4"]
