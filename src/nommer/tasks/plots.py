@@ -281,13 +281,8 @@ def plot_precision_recall(
     for label in occurring[:_MOST_CURVES]:
         axes.plot(recall, precision[:, label], linewidth=1, label=names[label])
     if occurring:
-        axes.plot(
-            recall,
-            precision[:, occurring].mean(1),
-            color="black",
-            linewidth=2,
-            label="mean of the classes",
-        )
+        mean = precision[:, occurring].mean(1)
+        axes.plot(recall, mean, color="black", linewidth=2, label="mean of the classes")
         axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1))
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title=title)
     axes.grid(visible=True, alpha=0.3)
@@ -295,6 +290,6 @@ def plot_precision_recall(
 
 
 def _as_rgb(colour: tuple[int, int, int]) -> tuple[float, float, float]:
-    """A colour of 0 to 255 as matplotlib takes it."""
+    """Return a colour of 0 to 255 as matplotlib takes it."""
     red, green, blue = colour
     return red / 255, green / 255, blue / 255
