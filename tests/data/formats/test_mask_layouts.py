@@ -47,7 +47,6 @@ def told(data):
         ("img_dir", "ann_dir"),
         ("JPEGImages", "SegmentationClassAug"),
         ("JPEGImages", "SegmentationClassPNG"),
-        ("PNGImages", "PedMasks"),
         ("images", "ground-truth"),
     ],
 )
