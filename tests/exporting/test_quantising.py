@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from nommer.errors import InputError
 from nommer.exporting import int8, quantising
 from nommer.tasks.classification.exporting import ClassificationExport
 
@@ -48,6 +49,16 @@ def test_without_labels_answers_are_compared_on_other_images_where_there_are_as_
         seen,
     )
     assert calibrated == [number * count // min(4, count) for number in range(min(4, count))]
+
+
+def test_images_without_labels_are_said_so_without_the_layouts(monkeypatch, capsys):
+    def refuse(_settings):
+        raise InputError("photos: found no folders of images; accepted layouts are\n  DATA/CLASS")
+
+    monkeypatch.setattr(quantising, "open_model_and_data", refuse)
+    assert quantising.open_labelled(Path("run"), Path("photos")) is None
+    told = "on (photos: found no folders of images): only answers are compared\n"
+    assert capsys.readouterr().err.endswith(told)
 
 
 @pytest.mark.parametrize(("vnni", "bits"), [(True, 8), (False, 7)])

@@ -141,7 +141,8 @@ def open_labelled(source: Path, data: Path | None) -> Opened | None:
     try:
         return open_model_and_data(_settings(source, data))
     except InputError as error:
-        notice(f"nothing to evaluate the exported model on ({error}): only answers are compared")
+        reason = str(error).partition("; accepted ")[0]  # without the layouts: images will do here
+        notice(f"nothing to evaluate the exported model on ({reason}): only answers are compared")
         return None
 
 
