@@ -10,6 +10,7 @@ from PIL import Image
 
 from nommer.data.formats.classification import read_classification
 from nommer.data.formats.find import find_task
+from nommer.data.formats.masks import read_mask_folders
 from nommer.data.formats.source import Source
 from nommer.data.formats.unread import find_unread
 from nommer.errors import InputError
@@ -304,3 +305,22 @@ def test_a_pipe_among_data_is_not_waited_for(tmp_path):
     for name in ("x.csv", "x.json", "train.txt", "first/first 0.xml", "first/x.txt"):
         os.mkfifo(tmp_path / name)
     assert read_classification(tmp_path).class_names == ("first", "second")
+
+
+@pytest.mark.parametrize(
+    ("names", "tool"),
+    [
+        (("bounding_box_train/0001_c1s1_1_0.png", "query/0001_c2s1_2_0.png"), "Market-1501"),
+        (("bounding_box_mine/0001_c1s1_1_0.png",), "Market-1501"),
+        (("a0.png", "task-1-annotation-3-by-1-tag-Cell-0.png"), "Label Studio's brush"),
+        (("images/a.png", "brush/task-1-annotation-3-by-1-tag-A b-0.png"), "Label Studio's brush"),
+        (("images/a.png", "masks/task-1-annotation-3-by-1-tag-a-0.png"), "Label Studio's brush"),
+        (("images/ADE/training/urban/street/ADE_train_1_seg.png",), "ADE20K in full"),
+        (("training/urban/ADE_train_1.png", "training/urban/ADE_train_1_parts_1.png"), "ADE20K"),
+    ],
+)
+def test_tools_that_are_known_by_their_images_names_are_told(tmp_path, names, tool):
+    for name in names:
+        save(tmp_path / name)
+    with pytest.raises(InputError, match=tool):
+        read_mask_folders(tmp_path) if (tmp_path / "masks").is_dir() else find_task(tmp_path)

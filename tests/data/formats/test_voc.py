@@ -253,3 +253,31 @@ def test_bccd_has_the_objects_that_it_says(shared_data, tmp_path):
         ),
         ("BloodImage_00343.xml", "object 4 (RBC): box [181, 329, 181, 329] has no area", "dropped"),
     ]
+
+
+LABELME = """<annotation><imagesize><nrows>32</nrows><ncols>40</ncols></imagesize>
+<object><name>dog</name><deleted>0</deleted><polygon><pt><x>5</x><y>6</y></pt>
+<pt><x>20</x><y>6</y></pt><pt><x>20</x><y>30.5</y></pt><username/></polygon></object>
+<object><name>dog</name><deleted>1</deleted><polygon><pt><x>1</x><y>1</y></pt>
+<pt><x>9</x><y>1</y></pt><pt><x>9</x><y>9</y></pt></polygon></object>
+<object><name>sheep</name><type>bounding_box</type><polygon><pt><x>0</x><y>1</y></pt>
+<pt><x>9</x><y>1</y></pt><pt><x>9</x><y>8</y></pt><pt><x>0</x><y>8</y></pt></polygon></object>
+<object><name>sheep</name><segm><mask>a.png</mask></segm></object>
+<object><name>sheep</name><polygon><pt><x>1</x><y>1</y></pt></polygon></object>
+</annotation>"""
+
+
+def test_polygons_of_labelme_3_are_read_whatever_pixels_count_from(root):
+    rewrite(root, LABELME)
+    data = read_voc(Source(root, labels=LabelOptions(first_pixel="1")))
+    objects = data.splits["train"][0].objects
+    assert objects.boxes.tolist() == [[5, 6, 20, 30.5], [0, 1, 9, 8]]
+    assert [bool(mask) for mask in objects.masks] == [True, False]
+    assert told(data) == [
+        (
+            "train0.xml",
+            "object 4 is painted in LabelMe, whose files of masks are not read",
+            "dropped",
+        ),
+        ("train0.xml", "object 5 has 1 points, which enclose nothing", "dropped"),
+    ]

@@ -29,6 +29,8 @@ class NamedObject:
     """Neither learned nor evaluated."""
     where: str = ""
     """Place in the file, for people; by default its number."""
+    between_pixels: bool = False
+    """Its coordinates are of edges already, whatever VOC's files count from."""
 
     @property
     def class_name(self) -> str:

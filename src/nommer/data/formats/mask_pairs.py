@@ -10,6 +10,7 @@ from unicodedata import normalize
 from nommer.data.formats.labelled import HasPath, Issue, Split, no_image, problem, shorten
 from nommer.data.formats.mask_layouts import LAYOUTS
 from nommer.data.formats.mask_places import MASK_ENDINGS, Layout, Naming, Part
+from nommer.data.formats.unread import told_by_name
 from nommer.data.image_paths import is_image_name, is_there, visible_files
 from nommer.data.parsing import read_text
 from nommer.errors import InputError
@@ -99,6 +100,8 @@ def _check_names(
             f"{part.masks}: no masks in this folder, for the images in {part.images}; {LAYOUTS}"
         )
     if not any(sample.mask in masks for sample in samples):
+        if (unread := told_by_name(min(masks))) is not None:
+            raise InputError(f"{part.masks}: {unread}")
         raise InputError(
             f"{part.masks}: the names of the masks, such as {min(masks).name}, do not match those "
             "of the images of "

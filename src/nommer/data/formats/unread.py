@@ -93,6 +93,30 @@ _FOLDERS = {
     frozenset({"images", "labeltxt"}): ("DOTA", "convert it to COCO; boxes are not turned here"),
 }
 
+_MARKET = ("Market-1501", "sort the images into train/PERSON and val/PERSON to learn classes")
+_MARKET_FOLDER = "bounding_box_"
+"""The beginning of Market-1501's folders, behind which CVAT puts the subset's name."""
+
+_IMAGES = (
+    (
+        "Label Studio's brush",
+        r"task-\d+-annotation-\d+-by-.*-tag-.*-\d+\.(png|npy)",
+        "join those of a task to one mask of classes, named like its image",
+    ),
+    (
+        "ADE20K in full",
+        r"ADE_.*_(seg|parts_\d+)\.png",
+        "use ADEChallengeData2016, or write masks of class numbers as PNG",
+    ),
+)
+"""Tool, name of an image that it writes, and what to do."""
+
+_ENDS = 20
+"""Files that are looked at by name, at both ends of a folder's list."""
+
+_DEEP = 5
+"""Levels more at which the first folder's images are looked at by name."""
+
 _YOLO = re.compile(r"\s*\d+(\s+[01]?\.\d+){4,}\s*$")
 
 _NUMBER = r"-?\d+(\.\d+)?"
@@ -134,7 +158,33 @@ def find_unread(root: Path) -> str | None:
         for known, (tool, advice) in _FOLDERS.items():
             if known <= names:
                 return _sentence(tool, " and ".join(sorted(known)), advice)
+        market = [name for name in sorted(names) if name.startswith(_MARKET_FOLDER)]
+        if market:
+            return _sentence(_MARKET[0], market[0], _MARKET[1])
+    if (unread := _unread_image(folders)) is not None:
+        return unread
     return next(filter(None, map(_unread_file, _looked_at(folders))), None)
+
+
+def _unread_image(folders: Sequence[Path]) -> str | None:
+    """A sentence about images whose names tell that they are labels."""
+    last = folders[-1:]
+    for _ in range(_DEEP):
+        last = [*last, *sub_folders(last[-1])[:1]]
+    for folder in (*folders, *last[1:]):
+        files = direct_files(folder)
+        told = map(told_by_name, (*files[:_ENDS], *files[-_ENDS:]))
+        if (sentence := next(filter(None, told), None)) is not None:
+            return sentence
+    return None
+
+
+def told_by_name(path: Path) -> str | None:
+    """Return a sentence about a mask that a tool called by names of its own, else None."""
+    for tool, name, advice in _IMAGES:
+        if re.fullmatch(name, path.name):
+            return _sentence(tool, path.name, advice)
+    return None
 
 
 def _unread_file(path: Path) -> str | None:

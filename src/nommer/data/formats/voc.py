@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from xml.etree import ElementTree
 
 from nommer.data.formats.described import (
     DescribedImage,
@@ -23,6 +22,7 @@ from nommer.data.formats.mask_layouts import find_lists
 from nommer.data.formats.mask_pairs import Key, by_key, read_list
 from nommer.data.formats.objects import Box, DetectionFolders, to_number
 from nommer.data.formats.source import Source
+from nommer.data.formats.voc_objects import read_objects
 from nommer.data.image_paths import (
     direct_files,
     is_data_file,
@@ -41,7 +41,6 @@ LAYOUTS = """\
 
 _ANNOTATIONS = ("annotations", "annotation", "xml", "xmls", "labels", "label", "ann")
 _LIST_FOLDERS = ("ImageSets/Main", "ImageSets", "")
-_CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _MARK = b"<annotation"
 _LOOKED_AT = 20
 """XML files of a folder that are looked into."""
@@ -222,18 +221,9 @@ def _read(source: Source, image: DescribedImage) -> DescribedImage:
     except (OSError, ValueError, OverflowError) as error:
         return replace(image, error=f"its annotation {image.file} cannot be read: {error}")
     ignores = source.labels.difficult == "ignore"
-    objects = tuple(_object(entry, ignores=ignores) for entry in tree.iter("object"))
+    objects, issues = read_objects(tree, image.file, ignores=ignores)
     size = (width, height) if min(width, height) > 0 else UNKNOWN_SIZE
-    return replace(image, size=size, objects=objects)
-
-
-def _object(entry: ElementTree.Element, *, ignores: bool) -> NamedObject:
-    left, upper, right, lower = (
-        to_number((entry.findtext(f"bndbox/{name}") or "").strip()) for name in _CORNERS
-    )
-    difficult = (entry.findtext("difficult") or "").strip() == "1"
-    name = entry.findtext("name") or ""
-    return NamedObject(name, (left, upper, right, lower), ignored=difficult and ignores)
+    return replace(image, size=size, objects=objects, issues=issues)
 
 
 def _about_difficult(root: Path, images: Sequence[DescribedImage]) -> list[Issue]:
@@ -257,7 +247,7 @@ def _origin(
     """Return the number of the first pixel: as told, or else as most boxes at the border say."""
     if first_pixel != "auto":
         return int(first_pixel)
-    boxes = [(image.file, item.box) for image in images for item in image.objects if item.box]
+    boxes = [(image.file, item.box) for image in images for item in image.objects if _counts(item)]
     sound = [(file, box) for file, box in boxes if min(box[2:]) > 0]
     zero = sorted({file for file, box in sound if min(box[:2]) == 0})
     one = {file for file, box in sound if min(box[:2]) == 1}
@@ -282,10 +272,17 @@ def _origin(
 def _moved(image: DescribedImage, origin: int) -> DescribedImage:
     """With corners of the first and the last pixel as the ends of boxes."""
     objects = tuple(
-        replace(item, box=(*_from_origin(item.box, origin), *item.box[2:])) if item.box else item
+        replace(item, box=(*_from_origin(item.box, origin), *item.box[2:]))
+        if _counts(item)
+        else item
         for item in image.objects
     )
     return replace(image, objects=objects)
+
+
+def _counts(item: NamedObject) -> bool:
+    """Tell if an object has a box of first and last pixels."""
+    return item.box is not None and not item.between_pixels
 
 
 def _from_origin(box: Box, origin: int) -> tuple[float, float]:
