@@ -354,8 +354,8 @@ def test_every_format_goes_through_every_verb(run, tmp_path, name):
     assert set(explained["shares"]) == {"stage 1 block 1", "stage 2 block 1"}
     if name == "COCO with masks":
         boxes = write_yolo(tmp_path / "boxes")
-        run("evaluate", out, "--data", boxes, "--out", tmp_path / "evaluated", "--workers 0")
-        by_boxes = numbers(tmp_path / "evaluated")
+        run("evaluate", out, "--data", boxes, "--out", tmp_path / "by_boxes", "--workers 0")
+        by_boxes = numbers(tmp_path / "by_boxes")
         assert "mask_ap" not in by_boxes, "no object of these data has a mask"
         assert by_boxes["box_ap"] >= 0
 

@@ -160,7 +160,7 @@ def test_the_defaults_are_those_of_python(run):
 
 @pytest.mark.parametrize("verb", COMMANDS)
 def test_the_arguments_of_python_are_the_options(verb):
-    own = {"train": set(vars(OwnParts())), "predict": {"channels"}}.get(verb, set())
+    own = {"train": set(vars(OwnParts())), "predict": {"channels", "stream"}}.get(verb, set())
     names = {one.name for one in fields(COMMANDS[verb].settings)}
     assert set(inspect.signature(getattr(nommer, verb)).parameters) == names | own
 
