@@ -1,10 +1,11 @@
 """Use the explorer as a person does, in a real browser, and take the pictures of its page.
 
-    python docs/images/make_explorer.py OUT [--axe axe.min.js]
+    python docs/images/make_explorer.py OUT [--axe axe.min.js] [--nuclei PHOTOGRAPH]
         [--models nommer_nano64.tiny_imagenet_200 nommer_nano.dsb2018 nommer_nano.bccd]
 
 Needs Playwright (`pip install playwright`) and Debian's Chromium at /usr/bin/chromium. `axe.min.js`
 is of npm's axe-core; with it the page must have no finding that axe calls serious or critical.
+With a photograph of DSB2018 the second model, a detector with masks, is shown on it.
 """
 
 import argparse
@@ -153,6 +154,22 @@ def compare(page: Page, told: argparse.Namespace) -> dict[str, str]:
     return {"compared": ", ".join(page.locator("article h3").all_inner_texts())}
 
 
+def masks(page: Page, told: argparse.Namespace) -> dict[str, str]:
+    """Force a context in a block of a detector with masks: the fourth picture."""
+    if told.nuclei is None:
+        return {}
+    address = re.sub("#.*", "", page.url)
+    page.goto("about:blank")
+    page.goto(f"{address}#model={told.models[1]}")
+    settle(page)
+    drop(page, told.nuclei)
+    page.locator("#where").select_option("stage 1 block 1")
+    page.get_by_role("button", name="Force global").click()
+    settle(page)
+    page.screenshot(path=told.out / "explorer_masks.png")
+    return {"masks": page.locator(".changed").first.inner_text()}
+
+
 def why(page: Page, told: argparse.Namespace) -> dict[str, str]:
     """Ask for the attribution, another layer with a legend of its own."""
     drop(page, EXAMPLES / "flower.jpg")
@@ -169,6 +186,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--axe", type=Path)
+    parser.add_argument("--nuclei", type=Path)
     zoo = ["nommer_nano64.tiny_imagenet_200", "nommer_nano.dsb2018", "nommer_nano.bccd"]
     parser.add_argument("--models", nargs="+", default=zoo)
     told = parser.parse_args()
@@ -200,7 +218,7 @@ def use(page: Page, address: str, told: argparse.Namespace) -> dict[str, object]
     seen: dict[str, object] = {}
     serious: list[str] = []
     began = time.monotonic()
-    for step in (nominations, token, keyboard, why, compare):
+    for step in (nominations, token, keyboard, why, compare, masks):
         seen |= step(page, told)
         serious += check_axe(page, told.axe, step.__name__)
     seen |= {"seconds": round(time.monotonic() - began, 1), "serious": serious, "errors": errors}

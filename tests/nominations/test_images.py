@@ -14,10 +14,13 @@ from nommer.backbone.contexts import CONTEXTS
 from nommer.models import segmentation
 from nommer.models.networks import build_timm
 from nommer.nominations.explanation import Explanation
+from nommer.nominations.forcing import explain_forced
 from nommer.nominations.images import explain_images
+from nommer.nominations.page import forced_values
 from nommer.nominations.render import CONTEXT_COLOURS, overlay
 from nommer.predictions import Failure
 from nommer.predictions.failure import NOT_FINITE
+from nommer.settings.forcing import Forcing
 
 
 @pytest.fixture
@@ -147,6 +150,15 @@ def test_shares_per_class_are_those_counted_pixel_by_pixel(tiny_segmenter, noisy
         assert list(found) == list(explanation.prediction.shares), "the largest class first"
         for name, shares in expected.items():
             assert found[name] == pytest.approx(shares)
+
+
+def test_what_is_forced_tells_the_contexts_in_each_class(tiny_segmenter, noisy):
+    image = noisy((120, 90, 60), size=(50, 40))
+    forced = explain_forced(tiny_segmenter(), image, [Forcing("global")], name="a")
+    told = forced_values(forced)
+    assert told["shares_per_class"] == forced.shares_per_class
+    for classes in told["shares_per_class"].values():
+        assert all(shares["global"] == 1 for shares in classes.values())
 
 
 def test_a_segmenters_explanation_as_json(tiny_segmenter, noisy):

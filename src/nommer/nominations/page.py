@@ -86,9 +86,14 @@ def _bytes(values: Tensor) -> str:
 
 
 def forced_values(explanation: Explanation) -> dict[str, Any]:
-    """Return the maps under contexts that are forced, and their shares."""
+    """Return the maps under contexts that are forced, and their shares, in each part too."""
     maps = {block: map_.tolist() for block, map_ in explanation.maps.items()}
-    return {"maps": maps, "shares": explanation.shares}
+    parts = {
+        "shares_per_class": explanation.shares_per_class,
+        "shares_inside": explanation.shares_inside,
+    }
+    told = {name: shares for name, shares in parts.items() if shares}
+    return {"maps": maps, "shares": explanation.shares} | told
 
 
 def lattice(image: Image.Image, explanation: Explanation) -> list[tuple[int, int]]:
