@@ -247,7 +247,7 @@ def _origin(
     """Return the number of the first pixel: as told, or else as most boxes at the border say."""
     if first_pixel != "auto":
         return int(first_pixel)
-    boxes = [(image.file, item.box) for image in images for item in image.objects if _counts(item)]
+    boxes = [(image.file, box) for image in images for o in image.objects if (box := _counted(o))]
     sound = [(file, box) for file, box in boxes if min(box[2:]) > 0]
     zero = sorted({file for file, box in sound if min(box[:2]) == 0})
     one = {file for file, box in sound if min(box[:2]) == 1}
@@ -272,17 +272,17 @@ def _origin(
 def _moved(image: DescribedImage, origin: int) -> DescribedImage:
     """With corners of the first and the last pixel as the ends of boxes."""
     objects = tuple(
-        replace(item, box=(*_from_origin(item.box, origin), *item.box[2:]))
-        if _counts(item)
+        replace(item, box=(*_from_origin(box, origin), *box[2:]))
+        if (box := _counted(item))
         else item
         for item in image.objects
     )
     return replace(image, objects=objects)
 
 
-def _counts(item: NamedObject) -> bool:
-    """Tell if an object has a box of first and last pixels."""
-    return item.box is not None and not item.between_pixels
+def _counted(item: NamedObject) -> Box | None:
+    """Return an object's box, where it is of first and last pixels."""
+    return None if item.between_pixels else item.box
 
 
 def _from_origin(box: Box, origin: int) -> tuple[float, float]:
