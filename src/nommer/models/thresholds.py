@@ -43,9 +43,10 @@ def least_scores(
     return found
 
 
-def _checked(asked: float) -> float:
+def _checked(asked: float, name: str = "") -> float:
     if not 0 <= asked <= 1:
-        raise InputError(f"threshold must be from 0 to 1, got {asked}")
+        of = f" of {shortened(name)}" if name else ""
+        raise InputError(f"threshold{of} must be from 0 to 1, got {asked}")
     return float(asked)
 
 
@@ -65,7 +66,7 @@ def _named(
             "all classes"
         )
     return tuple(
-        float(asked[name]) if name in asked else others[label]
+        _checked(asked[name], name) if name in asked else others[label]
         for label, name in enumerate(class_names)
     )
 

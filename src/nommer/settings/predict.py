@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from nommer.errors import InputError, check_minimum
+from nommer.errors import InputError, check_minimum, shortened
 from nommer.settings.choices import AsForm, Channels, Precision
 from nommer.settings.inference import Inference
 from nommer.settings.schema import Settings, Takes, given, is_held, required
@@ -101,9 +101,10 @@ class PredictSettings(Settings):
         if isinstance(asked, str) and asked != BEST:
             asked = thresholds_in(Path(asked))
             object.__setattr__(self, "threshold", asked)
-        for value in asked.values() if isinstance(asked, dict) else [asked]:
+        for name, value in asked.items() if isinstance(asked, dict) else [("", asked)]:
             if isinstance(value, int | float) and not 0 <= value <= 1:
-                raise InputError(f"--threshold must be from 0 to 1, got {value}")
+                of = f" of {shortened(name)}" if name else ""
+                raise InputError(f"--threshold{of} must be from 0 to 1, got {value}")
 
 
 @dataclass(frozen=True)
