@@ -186,7 +186,7 @@ def test_thresholds_as_people_give_them():
     with pytest.raises(InputError, match="names no threshold for 'cat'"):
         Decisions().thresholds(NAMES, {"dog": 0.5})
     with pytest.raises(InputError, match="threshold of dog must be from 0 to 1, got 9"):
-        decisions.thresholds(NAMES, {"dog": 9})
+        decisions.thresholds(NAMES, {"dog": 9.0})
 
 
 def test_thresholds_in_a_file(tmp_path):
