@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import time
 
 import pytest
@@ -11,7 +12,7 @@ from rich.text import Text
 
 from nommer.files import as_csv
 from nommer.progress import CleanConsole
-from nommer.shown import as_cell, clean, cut, of_cell, quote
+from nommer.shown import as_cell, clean, cut, escaped_json, of_cell, quote
 
 HOSTILE = "a\x1b[31mred\x1b]0;title\x07\x9b2J\u202egnp.exe\u2066x\u200f\x00\x7f\ud800\u2028"
 
@@ -86,3 +87,11 @@ def test_numbers_and_other_text_stay_what_they_are(cell):
 
 def test_a_table_without_rows_has_a_heading():
     assert as_csv([], ("image", "class")) == "image,class\n"
+
+
+def test_json_for_terminals_holds_the_same_values():
+    value = {"a\u202eb": ["\x1b[31m", "\U000e0001", "über 中文"]}
+    text = escaped_json(json.dumps(value, ensure_ascii=False))
+    assert json.loads(text) == value
+    assert "\u202e" not in text
+    assert "über 中文" in text

@@ -4,6 +4,7 @@ Names of files and classes, and whatever stands in a file, may hold escape seque
 turn the direction of text, and words that spreadsheets take for formulas.
 """
 
+import json
 import re
 from reprlib import Repr
 from typing import Any
@@ -32,6 +33,11 @@ def cleaned(value: Any) -> Any:
     if isinstance(value, dict):
         return {cleaned(key): cleaned(inner) for key, inner in value.items()}
     return [cleaned(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def escaped_json(text: str) -> str:
+    """Return JSON of the same values, in which what `clean` changes is written as an escape."""
+    return _UNSHOWN.sub(lambda found: json.dumps(found[0])[1:-1], text)
 
 
 def _escape(letter: str) -> str:

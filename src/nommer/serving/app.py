@@ -39,6 +39,7 @@ from nommer.serving.model import Look, Options, Picture, ServedModel
 from nommer.serving.reading import Asked, Limits, inspect, read_request
 from nommer.serving.watching import PAGES, Metrics, Watch
 from nommer.settings.serve import ServeSettings
+from nommer.shown import escaped_json
 
 _DECODERS = 2
 
@@ -171,6 +172,14 @@ def _add_answers(app: FastAPI, server: Server) -> None:
         return await answer(request, server, explaining=True)
 
 
+class Answer(JSONResponse):
+    """JSON with names of strangers, which a terminal may show as it comes."""
+
+    def render(self, content: Any) -> bytes:
+        """Return the bytes, without marks that turn the direction of text."""
+        return escaped_json(bytes(super().render(content)).decode()).encode()
+
+
 async def answer(request: Request, server: Server, *, explaining: bool) -> Response:
     """Answer a request with images, or refuse it; never later than its time."""
     check_access(request, server.token)
@@ -236,7 +245,7 @@ def _response(
     images.labels(model.name, "failed").inc(failed)
     images.labels(model.name, "answered").inc(len(results) - failed)
     body = {"model": model.name, "task": model.task, "results": results}
-    return JSONResponse(body, 422 if failed == len(results) else 200)
+    return Answer(body, 422 if failed == len(results) else 200)
 
 
 def _add_state(app: FastAPI, server: Server) -> None:
@@ -244,7 +253,7 @@ def _add_state(app: FastAPI, server: Server) -> None:
     async def models(request: Request) -> Response:
         check_access(request, server.token)
         told = [_described(model) for model in server.models.values()]
-        return JSONResponse({"models": told})
+        return Answer({"models": told})
 
     @app.get("/health", **STATE)
     async def health() -> Response:
