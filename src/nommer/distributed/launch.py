@@ -57,7 +57,7 @@ def find_launch(device: str, devices: int, nodes: int) -> tuple[Launch, int, int
     if int(os.environ.get("SLURM_NTASKS", "1")) > 1:
         notice(
             f"this SLURM job has several tasks but srun did not start this process; it starts the "
-            f"other {per_node - 1} processes of --devices {per_node} itself"
+            f"other processes of --devices {per_node} itself"
         )
     return Launch(world_size=per_node, launcher="nommer"), devices, nodes
 
