@@ -22,6 +22,7 @@ def test_killed_within_an_epoch_it_goes_on_exactly(check_goes_on, chunks, train_
     check_goes_on("train", *options(chunks, train_options, workers=1))
 
 
+@pytest.mark.slow
 @pytest.mark.long
 def test_several_processes_go_on_exactly(check_goes_on, chunks, train_options):
     given = [*options(chunks, train_options, workers=0), "--batch-size=3"]

@@ -115,6 +115,7 @@ def test_data_sets_of_ones_own_take_the_place_of_folders(tmp_path, capsys):
         nommer.evaluate(out)
 
 
+@pytest.mark.slow
 @pytest.mark.long
 def test_data_sets_of_ones_own_go_to_the_processes_of_devices(tmp_path):
     out = tmp_path / "run"
