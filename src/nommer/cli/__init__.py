@@ -108,9 +108,10 @@ def call(verb: str, arguments: Sequence[str]) -> int:
 
 def tell_limit_of_addresses() -> None:
     """Say that `ulimit -v` is low, under which C++ may end the process before anything is said."""
-    if sys.platform == "win32":
+    try:
+        resource = import_module("resource")
+    except ImportError:  # Windows
         return
-    resource = import_module("resource")
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     if 0 < limit < _ADDRESSES and not another_tells():
         sys.stderr.write(
