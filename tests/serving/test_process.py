@@ -3,11 +3,15 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 
 import httpx
+
+from nommer.serving.server import listen
+from nommer.settings.serve import ServeSettings
 
 _SERVE = """
 import sys
@@ -45,3 +49,11 @@ def test_a_whole_file_is_served_without_torch_and_the_end_is_graceful(strongest,
     assert told[-1].startswith("LOADED")
     assert told[-1].endswith("[]")
     assert int(told[-1].split()[1]) < 1500
+
+
+def test_answers_are_sent_at_once():
+    """Nagle's algorithm would hold back the end of each for 40 ms."""
+    with listen(ServeSettings(models=("nommer_nano",), port=0)) as listening:
+        listening.listen()
+        with socket.create_connection(listening.getsockname()), listening.accept()[0] as taken:
+            assert taken.proto == socket.IPPROTO_TCP, "what asyncio looks for to set TCP_NODELAY"
