@@ -67,19 +67,12 @@ def make_photos(photos: Path, out: Path, number: int) -> list[Path]:
 def make_model(out: Path) -> None:
     """Save one network as a model of nommer, and its weights for the plain script."""
     torch.manual_seed(0)
-    network = timm.create_model("resnet18", num_classes=CLASSES).eval()
+    network = build_timm("resnet18", num_classes=CLASSES, options={})
     names = ["first", "second", *(f"class {n}" for n in range(2, CLASSES))]
     preprocessing = Preprocessing(image_size=SIZE)
-    model = Classifier(build(network), class_names=names, preprocessing=preprocessing)
+    model = Classifier(network, class_names=names, preprocessing=preprocessing)
     save_model(out / "model", model, metrics={}, version=version("nommer"))
     torch.save(network.state_dict(), out / "resnet18.pt")
-
-
-def build(plain: torch.nn.Module) -> torch.nn.Module:
-    """Return the network as nommer builds it from timm, with the weights of the plain one."""
-    network = build_timm("resnet18", num_classes=CLASSES, options={})
-    network.load_state_dict(plain.state_dict())
-    return network
 
 
 def commands(told: argparse.Namespace, photos: Path) -> dict[str, list[str]]:

@@ -83,6 +83,16 @@ def check_minimum(option: str, value: float | None, minimum: int) -> None:
         raise InputError(f"--{option} must be {minimum} or more, got {value}")
 
 
+def check_share(name: str, value: float | None) -> None:
+    """Refuse a number that is not from 0 to 1; None stands for a default and passes.
+
+    Raises:
+        InputError: the option or argument, what was found, what is expected.
+    """
+    if value is not None and not 0 <= value <= 1:
+        raise InputError(f"{name} must be from 0 to 1, got {value}")
+
+
 def refuse_given(task: str, **options: Any) -> None:
     """Refuse what is not None: it would change nothing for this task.
 

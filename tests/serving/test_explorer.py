@@ -19,6 +19,7 @@ from nommer.nominations.intervention import intervene
 from nommer.predictions.run_lengths import encode_pixels
 from nommer.serving.app import Server, create_app
 from nommer.settings.serve import ServeSettings
+from nommer.shown import clean
 
 CHROMIUM = Path("/usr/bin/chromium")
 
@@ -167,6 +168,8 @@ def page_of_a_mask(photo):
     return saved_page({"models": [model], "images": [image]})
 
 
+LETTERS = (*range(0xD800), *range(0xE000, 0x10000), *range(0xE0000, 0xE0100))
+SHOWN = "codes => codes.map(code => clean(String.fromCodePoint(code)))"
 HOSTILE = "make('p', 'a\\u202eb\\u001b').textContent"
 
 
@@ -196,6 +199,7 @@ def test_a_browser_drops_points_and_forces(address, photo, tmp_path):
         page.locator("#chips button").click()
         page.locator(".changed").wait_for(state="detached")
         assert page.evaluate(HOSTILE) == "a\\u202eb\\x1b", "marks of direction are written out"
+        assert page.evaluate(SHOWN, LETTERS) == [clean(chr(code)) for code in LETTERS]
         page.route("**/explain", lambda route: route.abort())
         page.get_by_role("button", name="Force global").click()
         page.get_by_text("The server does not answer").last.wait_for()

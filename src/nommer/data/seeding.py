@@ -115,21 +115,26 @@ class EpochSampler(Sampler[tuple[int, int]]):
         return derive_seed(self.seed, number, index)
 
 
-class ChunkSampler(EpochSampler):
-    """Each sample once in a pass, those of a few chunks together, so that few need be here at once.
-
-    The chunks come in an order that is drawn anew each pass; of every `TOGETHER` that follow each
-    other the samples are shuffled.
+class GroupedSampler(EpochSampler):
+    """Samples that belong to groups, by which their order is drawn.
 
     Args:
-        chunks: which chunk every sample lies in.
+        groups: number of the group of every sample.
         **options: of `EpochSampler`.
     """
 
-    def __init__(self, chunks: Sequence[int], **options: Any) -> None:
-        super().__init__(len(chunks), **options)
-        chunk = np.asarray(chunks)
-        self.members = [np.flatnonzero(chunk == number) for number in np.unique(chunk)]
+    def __init__(self, groups: Sequence[int], **options: Any) -> None:
+        super().__init__(len(groups), **options)
+        numbers = np.asarray(groups)
+        self.members = [np.flatnonzero(numbers == number) for number in np.unique(numbers)]
+
+
+class ChunkSampler(GroupedSampler):
+    """Each sample once in a pass, those of a few chunks together, so that few need be here at once.
+
+    The chunks come in an order that is drawn anew each pass; of every `TOGETHER` that follow each
+    other the samples are shuffled. Groups are the chunks in which the samples lie.
+    """
 
     def _order(self, number: int) -> np.ndarray:
         """The chunks in turn, and the samples of a few at a time."""
@@ -144,23 +149,15 @@ TOGETHER = 8
 """Chunks whose samples are shuffled among each other."""
 
 
-class BalancedSampler(EpochSampler):
+class BalancedSampler(GroupedSampler):
     """As many samples of every class in each pass.
 
     Those of small classes several times, of large ones other each time.
 
     Classes take turns, in an order that is drawn anew each round; within a class its samples do,
     each once before any comes again. A sample that comes again is changed at random in another way.
-
-    Args:
-        labels: class of every sample.
-        **options: of `EpochSampler`.
+    Groups are the classes.
     """
-
-    def __init__(self, labels: Sequence[int], **options: Any) -> None:
-        super().__init__(len(labels), **options)
-        classes = np.asarray(labels)
-        self.members = [np.flatnonzero(classes == label) for label in np.unique(classes)]
 
     def _order(self, number: int) -> np.ndarray:
         """The classes in turn, and in each its samples in turn."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nommer.data.box_transforms import BoxPreprocessing, Target
 from nommer.data.sources import ImageSource, sources_of
-from nommer.errors import InputError
+from nommer.errors import InputError, check_share
 from nommer.models.decided_objects import decided, floor_of, in_words_of
 from nommer.models.ensemble_networks import ObjectEnsemble
 from nommer.models.evaluation_mode import evaluating
@@ -256,8 +256,7 @@ class Detector(Recogniser):
         protocol = self.network.protocol
         threshold = protocol.threshold if threshold is None else threshold
         most = protocol.most if most is None else most
-        if not 0 <= threshold <= 1:
-            raise InputError(f"threshold must be from 0 to 1, got {threshold}")
+        check_share("threshold", threshold)
         if most < 1:
             raise InputError(f"most must be 1 or more, got {most}")
         return threshold, most

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TypeAlias
 
 from nommer.errors import InputError, shortened
-from nommer.settings.predict import BEST
+from nommer.settings.predict import BEST, check_thresholds
 
 Threshold: TypeAlias = float | str | Mapping[str, float] | None
 """As people give it: one for all classes, "best" for those found, or one per class by name."""
@@ -28,10 +28,11 @@ def least_scores(
     Raises:
         InputError: a name that is none of a class, or the best where they are not known.
     """
+    check_thresholds("threshold", asked)
     if isinstance(asked, Mapping):
         return _named(asked, class_names, found)
     if isinstance(asked, float | int):
-        return (_checked(asked),) * len(class_names)
+        return (float(asked),) * len(class_names)
     if asked not in (None, BEST):
         raise InputError(f"threshold must be a number, {BEST!r} or one per class, got {asked!r}")
     if not found and asked is not None:
@@ -41,13 +42,6 @@ def least_scores(
             "number"
         )
     return found
-
-
-def _checked(asked: float, name: str = "") -> float:
-    if not 0 <= asked <= 1:
-        of = f" of {shortened(name)}" if name else ""
-        raise InputError(f"threshold{of} must be from 0 to 1, got {asked}")
-    return float(asked)
 
 
 def _named(
@@ -66,7 +60,7 @@ def _named(
             "all classes"
         )
     return tuple(
-        _checked(asked[name], name) if name in asked else others[label]
+        float(asked[name]) if name in asked else others[label]
         for label, name in enumerate(class_names)
     )
 

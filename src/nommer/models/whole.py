@@ -14,7 +14,7 @@ from nommer.errors import InputError, shortened
 from nommer.models.onnx_files import WHOLE, open_described
 from nommer.models.thresholds import Threshold, least_scores
 from nommer.models.whole_description import WholeDescription
-from nommer.models.whole_kinds import MASKS, Least, Named, WholeKind, check_labels, kind_of
+from nommer.models.whole_kinds import MASKS, Least, Named, Wanted, WholeKind, check_labels, kind_of
 from nommer.predictions import Detections, Failure
 
 IMAGES = "images"
@@ -156,7 +156,8 @@ class WholeFile:
             most: objects, at most.
             refuse: answer none of the classes of a classifier where the file says so.
         """
-        answers = self.kind.answer(self, images, pixels=pixels, least=least, refuse=refuse)
+        wanted = Wanted(pixels=pixels, least=least, refuse=refuse)
+        answers = self.kind.answer(self, images, wanted)
         return [one.first(most) if isinstance(one, Detections) else one for one in answers]
 
 

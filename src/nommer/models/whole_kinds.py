@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
@@ -18,6 +19,16 @@ Least = float | Sequence[float] | None
 
 Named = tuple[str, Image.Image]
 """The name of an image, and its pixels in RGB."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """The wishes of who asks, see `WholeFile.answer`."""
+
+    pixels: bool
+    least: Least
+    refuse: bool
+
 
 MASKS = "masks"
 """Output of a detector of objects with masks."""
@@ -70,10 +81,7 @@ class WholeKind(ABC):
         self,
         file: OpenFile,
         images: Sequence[Named],
-        *,
-        pixels: bool,
-        least: Least,
-        refuse: bool,
+        wanted: Wanted,
     ) -> list[Any | Failure]:
         """Return the answers to images of one size; see `WholeFile.answer`."""
 
@@ -92,17 +100,16 @@ class WholeClasses(WholeKind):
         self,
         file: OpenFile,
         images: Sequence[Named],
-        *,
-        pixels: bool,
-        least: Least,
-        refuse: bool,
+        wanted: Wanted,
     ) -> list[Classification | Failure]:
         """Return the classes of images."""
         found, told = file.run(stacked(images)), file.description
         unknown = np.full(len(images), None, object)
-        refused = (found.get(NONE_OF_THESE, unknown) if refuse else unknown).tolist()
+        refused = (found.get(NONE_OF_THESE, unknown) if wanted.refuse else unknown).tolist()
         parts = zip(images, found["probabilities"], refused, strict=True)
-        return [_classes(told, name, shares, none, least) for (name, _), shares, none in parts]
+        return [
+            _classes(told, name, shares, none, wanted.least) for (name, _), shares, none in parts
+        ]
 
 
 def _classes(
@@ -130,10 +137,7 @@ class WholeRegions(WholeKind):
         self,
         file: OpenFile,
         images: Sequence[Named],
-        *,
-        pixels: bool,
-        least: Least,
-        refuse: bool,
+        wanted: Wanted,
     ) -> list[Segmentation | Failure]:
         """Return the classes of pixels; a `Failure` of images that are too large for the file."""
         told, (_, first) = file.description, images[0]
@@ -180,13 +184,10 @@ class WholeObjects(WholeKind):
         self,
         file: OpenFile,
         images: Sequence[Named],
-        *,
-        pixels: bool,
-        least: Least,
-        refuse: bool,
+        wanted: Wanted,
     ) -> list[Detections | Failure]:
         """Return the objects in each image."""
-        return [_objects(file, *one, masks=pixels, least=least) for one in images]
+        return [_objects(file, *one, masks=wanted.pixels, least=wanted.least) for one in images]
 
 
 def _objects(

@@ -10,6 +10,7 @@ from nommer.errors import InputError
 from nommer.predictions import Classification, Detections, Failure, Segmentation
 from nommer.settings.forcing import Forcing
 from nommer.settings.pixel_range import Reading
+from nommer.settings.predict import check_thresholds
 
 Answer = Classification | Detections | Segmentation | Failure
 
@@ -42,9 +43,7 @@ class Options:
             value = getattr(self, name)
             if value is not None and not 1 <= value <= MOST:
                 raise InputError(f"{name} must be from 1 to {MOST}, got {value}")
-        for value in self.asked.values() if isinstance(self.asked, dict) else (self.asked,):
-            if isinstance(value, float) and not 0 <= value <= 1:
-                raise InputError(f"threshold must be from 0 to 1, got {value}")
+        check_thresholds("threshold", self.asked)
 
     @property
     def asked(self) -> float | str | dict[str, float] | None:

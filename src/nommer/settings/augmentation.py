@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from nommer.errors import InputError
+from nommer.errors import InputError, check_share
 from nommer.settings.schema import Settings
 
 
@@ -49,8 +49,7 @@ class Augmentation(Settings):
                 f"augment.ratio must be two numbers with 0 < low <= high, got {self.ratio}"
             )
         for name in ("hflip", "vflip", "random_erasing", "mixup_prob", "mixup_switch_prob"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"augment.{name} must be from 0 to 1, got {getattr(self, name)}")
+            check_share(f"augment.{name}", getattr(self, name))
         for name in ("color_jitter", "mixup", "cutmix"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"augment.{name} must be 0 or more, got {getattr(self, name)}")

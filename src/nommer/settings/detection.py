@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
-from nommer.errors import InputError
+from nommer.errors import InputError, check_share
 from nommer.settings.rcnn import RCNNProtocol
 from nommer.settings.schema import Settings, Takes, given
 
@@ -47,10 +47,7 @@ class BoxAugmentation(Settings):
                 f"{self.short_sides}"
             )
         for name in ("hflip", "vflip"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(
-                    f"detection.augment.{name} must be from 0 to 1, got {getattr(self, name)}"
-                )
+            check_share(f"detection.augment.{name}", getattr(self, name))
         if self.scale_jitter is not None and not 0 < self.scale_jitter[0] <= self.scale_jitter[1]:
             raise InputError(
                 "detection.augment.scale_jitter must be two numbers with 0 < low <= high, got "

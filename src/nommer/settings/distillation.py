@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from nommer.errors import InputError
+from nommer.errors import InputError, check_share
 from nommer.settings.schema import Settings, Takes, given
 
 
@@ -37,8 +37,7 @@ class DistillationOptions(Settings):
         """Refuse values out of range."""
         if not self.temperature > 0:
             raise InputError(f"distillation.temperature must be above 0, got {self.temperature}")
-        if not 0 <= self.share <= 1:
-            raise InputError(f"distillation.share must be from 0 to 1, got {self.share}")
+        check_share("distillation.share", self.share)
         if not self.feature_weight >= 0:
             raise InputError(
                 f"distillation.feature_weight must be 0 or more, got {self.feature_weight}"

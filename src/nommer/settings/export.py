@@ -4,7 +4,7 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from nommer.errors import InputError
+from nommer.errors import InputError, check_share
 from nommer.settings.schema import Settings, Takes, given, required
 
 FormatName: TypeAlias = Literal["onnx", "torch_export"]
@@ -83,5 +83,4 @@ class ExportSettings(Settings):
             )
         if self.max_drop is not None and self.precision == "float32" and not self.whole:
             raise InputError("--max-drop is for --precision int8 or float16 and --whole only")
-        if self.max_drop is not None and not 0 <= self.max_drop <= 1:
-            raise InputError(f"--max-drop must be from 0 to 1, got {self.max_drop}")
+        check_share("--max-drop", self.max_drop)

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from nommer.errors import InputError, check_minimum, shortened
+from nommer.errors import InputError, check_minimum, check_share, shortened
 from nommer.settings.choices import AsForm, Channels, Precision
 from nommer.settings.inference import Inference
 from nommer.settings.schema import Settings, Takes, given, is_held, required
@@ -101,10 +101,7 @@ class PredictSettings(Settings):
         if isinstance(asked, str) and asked != BEST:
             asked = thresholds_in(Path(asked))
             object.__setattr__(self, "threshold", asked)
-        for name, value in asked.items() if isinstance(asked, dict) else [("", asked)]:
-            if isinstance(value, int | float) and not 0 <= value <= 1:
-                of = f" of {shortened(name)}" if name else ""
-                raise InputError(f"--threshold{of} must be from 0 to 1, got {value}")
+        check_thresholds("--threshold", asked)
 
 
 @dataclass(frozen=True)
@@ -118,6 +115,18 @@ class PredictCall(PredictSettings):
     """Order of the colours of arrays and tensors; OpenCV's is bgr."""
     stream: bool = False
     """Return at once, and answer one image or frame at a time while the result is iterated."""
+
+
+def check_thresholds(name: str, asked: object) -> None:
+    """Refuse least scores that are not from 0 to 1: one number, or numbers by class.
+
+    Raises:
+        InputError: the option or argument, the class, and what was found.
+    """
+    scores = asked.items() if isinstance(asked, Mapping) else [("", asked)]
+    for label, score in scores:
+        if isinstance(score, int | float):
+            check_share(f"{name} of {shortened(label)}" if label else name, score)
 
 
 def thresholds_in(file: Path) -> dict[str, float]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
-from nommer.errors import InputError
+from nommer.errors import InputError, check_share
 from nommer.settings.schema import Settings, Takes, given
 
 
@@ -45,10 +45,7 @@ class JointAugmentation(Settings):
                 f"{self.max_class_share}"
             )
         for name in ("hflip", "vflip"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(
-                    f"segmentation.augment.{name} must be from 0 to 1, got {getattr(self, name)}"
-                )
+            check_share(f"segmentation.augment.{name}", getattr(self, name))
 
 
 @dataclass(frozen=True, kw_only=True)

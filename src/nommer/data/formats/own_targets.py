@@ -29,8 +29,6 @@ from nommer.shown import quote
 IMAGE, MASK = ".ppm", "-mask.pgm"
 """Ends of the names of images and of masks."""
 
-_MASK_DIMENSIONS = 2
-
 Splits = dict[Split, tuple[Any, ...]]
 """Samples by split."""
 
@@ -96,10 +94,14 @@ class TargetKind(ABC):
     task: ClassVar[str]
     expected: ClassVar[str]
     """Such a target, in words."""
+    dimensions: ClassVar[int]
+    """Of the numbers that it consists of."""
 
-    @abstractmethod
     def fits(self, target: Any) -> bool:
         """Tell if a target is, by its form, of this kind."""
+        if isinstance(target, dict) or np.ndim(target) != self.dimensions:
+            return False
+        return bool(np.issubdtype(np.asarray(target).dtype, np.number))
 
     @abstractmethod
     def sample(self, item: Item, image_id: int, issues: list[Issue]) -> Any:
@@ -116,21 +118,26 @@ class TargetKind(ABC):
         """Return all samples as labelled images."""
 
 
-def _has_numbers(target: Any, dimensions: int) -> bool:
-    if isinstance(target, dict) or np.ndim(target) != dimensions:
-        return False
-    return bool(np.issubdtype(np.asarray(target).dtype, np.number))
+class Classes(TargetKind):
+    """Classes of whole images."""
+
+    multi_label: ClassVar[bool]
+    """Any number of them for each."""
+
+    def labelled(
+        self, place: Path, names: tuple[str, ...], splits: Splits, issues: tuple[Issue, ...]
+    ) -> ClassFolders:
+        """Return images with their classes."""
+        return ClassFolders(place, names, splits, issues, multi_label=self.multi_label)
 
 
-class ClassIndices(TargetKind):
+class ClassIndices(Classes):
     """A class for each image."""
 
     task = "classification"
     expected = "a class index"
-
-    def fits(self, target: Any) -> bool:
-        """Tell if a target is a number."""
-        return _has_numbers(target, 0)
+    dimensions = 0
+    multi_label = False
 
     def sample(self, item: Item, image_id: int, issues: list[Issue]) -> Sample:
         """Return an image with its class."""
@@ -138,22 +145,14 @@ class ClassIndices(TargetKind):
             item.refuse("one class, as the first")
         return Sample(item.path, item.label(item.target))
 
-    def labelled(
-        self, place: Path, names: tuple[str, ...], splits: Splits, issues: tuple[Issue, ...]
-    ) -> ClassFolders:
-        """Return images of one class each."""
-        return ClassFolders(place, names, splits, issues, multi_label=False)
 
-
-class ClassVectors(TargetKind):
+class ClassVectors(Classes):
     """Any number of classes for each image."""
 
     task = "multi-label classification"
     expected = "a vector of 0 and 1"
-
-    def fits(self, target: Any) -> bool:
-        """Tell if a target is a vector."""
-        return _has_numbers(target, 1)
+    dimensions = 1
+    multi_label = True
 
     def sample(self, item: Item, image_id: int, issues: list[Issue]) -> Sample:
         """Return an image with its classes."""
@@ -163,26 +162,17 @@ class ClassVectors(TargetKind):
         labels = tuple(np.flatnonzero(values).tolist())
         return Sample(item.path, labels[0] if labels else -1, None, labels)
 
-    def labelled(
-        self, place: Path, names: tuple[str, ...], splits: Splits, issues: tuple[Issue, ...]
-    ) -> ClassFolders:
-        """Return images of several classes each."""
-        return ClassFolders(place, names, splits, issues, multi_label=True)
-
 
 class Masks(TargetKind):
     """A class for each pixel."""
 
     task = "segmentation"
     expected = "a mask (H, W)"
-
-    def fits(self, target: Any) -> bool:
-        """Tell if a target has rows and columns."""
-        return _has_numbers(target, _MASK_DIMENSIONS)
+    dimensions = 2
 
     def sample(self, item: Item, image_id: int, issues: list[Issue]) -> MaskSample:
         """Return an image with the file that stands for its mask."""
-        if np.ndim(item.target) != _MASK_DIMENSIONS:
+        if np.ndim(item.target) != self.dimensions:
             item.refuse("a mask (H, W), as the first")
         return MaskSample(item.path, item.path.with_name(f"{item.number:06}{MASK}"))
 
