@@ -15,8 +15,8 @@ test: $(VENV)/.installed-dev  ## every test but the longest
 test-long: $(VENV)/.installed-dev  ## those: the demo, real data, many processes, large exports
 	$(BIN)/pytest -n 2 --dist worksteal -m long
 
-test-fast: $(VENV)/.installed-dev  ## the tests that take seconds
-	$(BIN)/pytest -n 2 --dist worksteal -m "not slow"
+test-fast: $(VENV)/.installed-dev  ## a few files of every room, without real data and long processes
+	$(BIN)/pytest -n 2 --dist worksteal -m "not slow" @tests/fast.txt
 
 check: $(VENV)/.installed-dev  ## what CI checks besides the tests
 	$(BIN)/ruff check

@@ -5,10 +5,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
+from rich.console import Console
 
 import nommer
+from nommer import screen
 from nommer.errors import InputError
 from nommer.extras import MODULES, require
 from nommer.models.storage import save_model
@@ -86,7 +89,7 @@ def test_models_of_every_kind_answer_with_the_packages_of_the_core_alone(
 NEEDS = {
     "benchmark": {"train"},
     "check": {"train"},
-    "demo": {"train", "explain", "export"},
+    "demo": {"train", "explain"},
     "embed": {"train"},
     "evaluate": {"train"},
     "explain": {"explain"},
@@ -187,3 +190,31 @@ PARTS = {
     "checking": TaskCheck,
     "exporting": TaskExport,
 }
+
+
+@pytest.fixture
+def demo_without_exporting(monkeypatch, tmp_path):
+    """Return the result of a demo whose other verbs answer at once, where no ONNX is installed."""
+    from nommer import quickstart  # noqa: PLC0415 - scikit-learn takes seconds
+
+    take_away(monkeypatch, "export")
+    digits = tmp_path / "digits"
+    for digit in range(10):
+        (digits / "val" / str(digit)).mkdir(parents=True)
+        (digits / "val" / str(digit) / "0.png").touch()
+    done = Mock(out=tmp_path / "run")
+    done.report.summary.return_value = {"top1": 1.0}
+    monkeypatch.setattr(quickstart, "write_digits", lambda _out: digits)
+    for name in ("train_model", "evaluate_model", "predict_images", "explain_files"):
+        monkeypatch.setattr(quickstart, name, lambda _settings: done)
+    return nommer.demo(out=tmp_path / "demo")
+
+
+def test_the_demo_exports_nothing_where_the_packages_lack(
+    demo_without_exporting, monkeypatch, capsys
+):
+    assert demo_without_exporting.export is None
+    for name in ("show_evaluation", "show_predictions", "show_explanations"):
+        monkeypatch.setattr(screen, name, lambda _result, _console: 0)
+    assert screen.show_demo(demo_without_exporting, Console()) == 0
+    assert "nothing is exported: pip install 'nommer[export]'\n" in capsys.readouterr().out

@@ -4,6 +4,7 @@ python tools/install_sizes.py [WHEEL]           # core, [train] and [all]; build
 python tools/install_sizes.py --only core --first torch torchvision --index-url ADDRESS
 
 Each environment is made, measured, tried and removed again: some gigabytes and minutes each.
+Seconds are by the clock, processor seconds beside them, and of the first import the latter alone.
 `--first` installs that before, so that the rest finds it there, as the route without a GPU does.
 `--system` uses what the system's Python has, such as PyTorch of a Linux distribution.
 """
@@ -33,13 +34,16 @@ def main() -> None:
     parser.add_argument("--index-url", help="where those of --first come from")
     parser.add_argument("--system", action="store_true", help="see the system's packages")
     parser.add_argument("--python", default=sys.executable, help="whose version is tried")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave the environments there")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="nommer-installs-") as work:
         wheel = given.wheel or build(Path(work))
-        print("| | packages | MB | PyTorch | NVIDIA, Triton | s | first import, s |")
-        print("|---|---|---|---|---|---|---|")
+        print("| | packages | MB | PyTorch | NVIDIA, Triton | s | processor s | first import, s |")
+        print("|---|---|---|---|---|---|---|---|")
         for extra in given.only:
-            print(measure(extra, wheel.resolve(), Path(work, extra), given), flush=True)
+            print(
+                measure(extra, wheel.resolve(), Path(given.keep or work, extra), given), flush=True
+            )
 
 
 def build(folder: Path) -> Path:
@@ -55,25 +59,32 @@ def measure(extra: str, wheel: Path, folder: Path, given: argparse.Namespace) ->
     quiet(given.python, "-m", "venv", *flags, folder)
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     pip = (python, "-m", "pip", "install", "-q", "--no-compile")
-    began = perf_counter()
+    began, before = perf_counter(), processor()
     if given.first:
         index = ["--index-url", given.index_url] if given.index_url else []
         quiet(*pip, *index, *given.first)
     quiet(*pip, str(wheel) if extra == "core" else f"{wheel}[{extra}]")
-    installed = perf_counter() - began
+    installed, computed = perf_counter() - began, processor() - before
     (packages,) = folder.glob("[Ll]ib/**/site-packages")
     sizes = {entry.name: size(entry) for entry in packages.iterdir() if entry.name != "__pycache__"}
-    began = perf_counter()
+    before = processor()
     quiet(python, "-c", CORE if extra == "core" else f"{CORE}; {LEARNS}")
-    imported = perf_counter() - began
+    imported = processor() - before
     of_torch, of_nvidia = (
         sum(s for name, s in sizes.items() if re.match(pattern, name))
         for pattern in (r"torch(gen)?$", r"nvidia|triton|cuda")
     )
     count = sum(name.endswith(".dist-info") for name in sizes)
-    numbers = (count, sum(sizes.values()), of_torch, of_nvidia, installed, imported)
-    rmtree(folder)
+    numbers = (count, sum(sizes.values()), of_torch, of_nvidia, installed, computed, imported)
+    if not given.keep:
+        rmtree(folder)
     return f"| {extra} | " + " | ".join(f"{number:,.0f}" for number in numbers) + " |"
+
+
+def processor() -> float:
+    """Return the processor seconds of all processes that were run and have ended."""
+    told = os.times()
+    return told.children_user + told.children_system
 
 
 def size(path: Path) -> float:

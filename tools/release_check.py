@@ -48,6 +48,9 @@ COMMANDS = (
 )
 """A new user's way, as the README shows it; the demo is shortened."""
 
+FAST = ("@tests/fast.txt",)
+"""The files of `make test-fast`."""
+
 MADE_PAGES = ("docs/project/", "docs/reference/settings/", "docs/reference/zoo.md")
 """Pages that only the site has; `make docs` follows links to them."""
 
@@ -230,7 +233,7 @@ def test_source(sdist: Path, folder: Path) -> None:
         files.extractall(folder, filter="data")
     (root,) = folder.iterdir()
     started = perf_counter()
-    tests = ("-m", "pytest", "-q", "-n", "2", "--dist", "worksteal", "-m", "not slow")
+    tests = ("-m", "pytest", "-q", "-n", "2", "--dist", "worksteal", "-m", "not slow", *FAST)
     run(sys.executable, *tests, cwd=root, PYTHONPATH=str(root / "src"))
     print(f"the unpacked source passes the fast tests: {perf_counter() - started:.0f} s")
 

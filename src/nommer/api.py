@@ -227,11 +227,12 @@ def benchmark(settings: BenchmarkSettings) -> "BenchmarkResult":
     return run_benchmark(settings)
 
 
-@verb(DemoSettings, needs=("train", "explain", "export"))
+@verb(DemoSettings, needs=("train", "explain"))
 def demo(settings: DemoSettings) -> "DemoResult":
     """Train, evaluate, predict, explain and export on 1,797 scans of handwritten digits.
 
-    They come with scikit-learn; nothing is downloaded.
+    They come with scikit-learn; nothing is downloaded. Without the extra `export` nothing is
+    exported, which is said at the end.
     """
     from nommer.quickstart import run_demo
 

@@ -20,6 +20,11 @@ MODULES: dict[str, tuple[str, ...]] = {
 """Modules of each extra that verbs import; `explain` does without Captum, and says so."""
 
 
+def lacking(extra: str) -> list[str]:
+    """Return the modules of an extra of `MODULES` that are not installed; imports nothing."""
+    return [module for module in MODULES[extra] if find_spec(module) is None]
+
+
 def check_installed(feature: str, extras: tuple[str, ...]) -> None:
     """Refuse a feature whose extras are not installed, before anything is done; imports nothing.
 
@@ -30,7 +35,7 @@ def check_installed(feature: str, extras: tuple[str, ...]) -> None:
     Raises:
         InputError: the sentence names feature, packages and command.
     """
-    absent = {extra: [m for m in MODULES[extra] if find_spec(m) is None] for extra in extras}
+    absent = {extra: lacking(extra) for extra in extras}
     packages = list(dict.fromkeys(module for modules in absent.values() for module in modules))
     if packages:
         missing = ",".join(extra for extra, modules in absent.items() if modules)

@@ -9,6 +9,7 @@ from sklearn.datasets import load_sample_images
 from nommer import zoo
 from nommer.data.digits import write_digits
 from nommer.exporting.delivery import ExportResult, export_to_file
+from nommer.extras import lacking
 from nommer.inference.evaluate import EvaluationResult, evaluate_model
 from nommer.inference.prediction import PredictionResult, predict_images
 from nommer.recipes import read_recipe
@@ -36,7 +37,8 @@ class DemoResult:
     evaluation: EvaluationResult
     prediction: PredictionResult | StreamResult
     explanation: ExplanationResult
-    export: ExportResult
+    export: ExportResult | None
+    """None where the packages of the extra `export` are not installed."""
     photographs: ExplanationResult | None
     """Two photographs, explained by an entry of the zoo; None where there is none."""
     seconds: float
@@ -63,7 +65,7 @@ def run_demo(settings: DemoSettings) -> DemoResult:
         evaluate_model(EvaluateSettings(run)),
         predict_images(PredictCall(run, images)),
         explain_files(ExplainSettings(run, images)),
-        export_to_file(ExportSettings(run)),
+        None if lacking("export") else export_to_file(ExportSettings(run)),
         explain_photographs(out / "photographs"),
         seconds,
     )

@@ -258,7 +258,10 @@ def show_demo(result: "DemoResult", console: Console) -> int:
     show_evaluation(result.evaluation, console)
     show_predictions(result.prediction, console)
     show_explanations(result.explanation, console)
-    show_export(result.export, console)
+    if result.export is None:
+        console.print("nothing is exported: pip install 'nommer[export]'", markup=False)
+    else:
+        show_export(result.export, console)
     top1 = result.training.report.summary()["top1"]
     console.print(
         f"\ntrained in {result.seconds:.0f} s; top-1 {top1:.2%} of 360 held back digits; see"
