@@ -92,8 +92,13 @@ class Training:
         if settings.init:
             start_from(Path(settings.init), self.student, fresh=settings.fresh_nominators)
         self.ema = ModelEmaV3(network, decay=settings.ema, use_warmup=True, foreach=True)
+        fused = {"fused": True} if settings.optimizer == "adamw" else {}
         self.optimizer = create_optimizer_v2(
-            self.student, "adamw", lr=settings.lr, weight_decay=settings.weight_decay, fused=True
+            self.student,
+            settings.optimizer,
+            lr=settings.lr,
+            weight_decay=settings.weight_decay,
+            **fused,
         )
         self.steps = len(self.train) // settings.batch
         self.schedule = CosineLRScheduler(

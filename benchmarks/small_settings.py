@@ -41,6 +41,8 @@ class Settings:
     noise: tuple[float, float] = (1.0, 1.0)
     init: str = ""
     fresh_nominators: bool = False
+    optimizer: str = "adamw"
+    labels: float = 1.0
 
     @property
     def answers(self) -> bool:
@@ -72,9 +74,11 @@ OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ),
     ("--batch", {"type": int, "default": 64}),
     ("--lr", {"type": float, "default": 1e-3}),
+    ("--optimizer", {"default": "adamw", "help": "of timm"}),
     ("--weight-decay", {"type": float, "default": 0.05}),
     ("--warmup", {"type": float, "default": 0.08, "help": "part of the training"}),
     ("--smoothing", {"type": float, "default": 0.1, "help": "of the labels"}),
+    ("--labels", {"type": float, "default": 1.0, "help": "weight of labels and answers; 0 for maps alone"}),
     ("--teacher", {"choices": ["none", "answers", "features", "both"], "default": "none"}),
     ("--temperature", {"type": float, "default": 2.0, "help": "of the teacher's answers"}),
     ("--share", {"type": float, "default": 0.8, "help": "of the teacher's answers in the loss"}),

@@ -73,6 +73,7 @@ def loss_of(settings: Settings, batch: Batch, scores: Tensor, guesses: dict[str,
             soft = torch.lerp(soft[partners], soft, kept)
         distilled = heat**2 * F.kl_div((scores / heat).log_softmax(-1), soft, reduction="batchmean")
         loss = torch.lerp(loss, distilled, settings.share)
+    loss = settings.labels * loss
     for name, guess in guesses.items():
         wanted = batch.maps[name]
         if guess.shape[-1] != wanted.shape[-1]:

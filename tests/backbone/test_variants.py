@@ -22,6 +22,7 @@ PARAMETERS = {
     "nommer_nano": 3_569_808,
     "nommer_pico64": 1_394_816,
     "nommer_nano64": 2_402_496,
+    "nommer_mini64": 2_514_496,
 }
 GMACS = {"nommer_tiny": 5.4, "nommer_small": 10.1, "nommer_base": 17.6, "nommer_nano": 0.93}
 
@@ -61,7 +62,8 @@ def test_multiply_adds_at_224_are_as_published(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"), [("nommer_pico64", 0.0289), ("nommer_nano64", 0.0536)]
+    ("name", "expected"),
+    [("nommer_pico64", 0.0289), ("nommer_nano64", 0.0536), ("nommer_mini64", 0.0630)],
 )
 def test_multiply_adds_at_64_are_as_the_family_says(name, expected):
     model = on_meta(name, num_classes=20).eval()

@@ -57,8 +57,8 @@ TRAIN_MISTAKES = {
     "network of timm": (
         "--model resnet50",
         "--model 'resnet50' is not known; choose from nommer_tiny, nommer_small, nommer_base, "
-        "nommer_micro, nommer_pico, nommer_nano, nommer_pico64, nommer_nano64, or timm:NAME for "
-        "one of timm; did you mean timm:resnet50?",
+        "nommer_micro, nommer_pico, nommer_nano, nommer_pico64, nommer_nano64, nommer_mini64, or "
+        "timm:NAME for one of timm; did you mean timm:resnet50?",
     ),
     "nearly a variant": ("--model nommer_nan", "did you mean nommer_nano?"),
     "no such option": ("--learning-rate 1", "unrecognized arguments: --learning-rate 1"),

@@ -182,3 +182,9 @@ def nommer_pico64(pretrained: bool = False, **kwargs: Any) -> nn.Module:
 def nommer_nano64(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """Ours for images of 64 x 64 pixels: 0.054 GMACs there."""
     return create_nommer("nommer_nano64", pretrained, **kwargs)
+
+
+@register_model
+def nommer_mini64(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """Ours for images of 64 x 64 pixels, with full convolutions: 0.063 GMACs there."""
+    return create_nommer("nommer_mini64", pretrained, **kwargs)

@@ -20,6 +20,7 @@ VARIANTS = (
     "nommer_nano",
     "nommer_pico64",
     "nommer_nano64",
+    "nommer_mini64",
 )
 """Names of the family, as `backbone.variants` describes them."""
 
