@@ -8,16 +8,20 @@ that does not hold.
 import argparse
 import os
 import re
+import shlex
 import site
+import socket
 import subprocess
 import sys
 import tarfile
 import tempfile
 import venv
 import zipfile
+from contextlib import suppress
 from email import message_from_bytes
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, sleep
+from urllib.request import urlopen
 
 HOME = Path(__file__).resolve().parents[1]
 
@@ -27,26 +31,29 @@ from pathlib import Path
 from PIL import Image
 
 examples = files("nommer") / "serving" / "pages" / "examples"
-for name in ("flower", "temple"):  # photographs that come with the package, in overlapping parts
-    with (examples / f"{name}.jpg").open("rb") as file:
+for source, name in (("flower", "cat"), ("temple", "dog")):  # photographs of the package, in parts
+    with (examples / f"{source}.jpg").open("rb") as file:
         image = Image.open(file).convert("RGB")
-    Path("photos", name).mkdir(parents=True)
     for part in range(12):
         left, top = part % 4 * image.width // 8, part // 4 * image.height // 8
-        box = (left, top, left + image.width // 2, top + image.height // 2)
-        image.crop(box).save(Path("photos", name, f"{part}.jpg"))
+        crop = image.crop((left, top, left + image.width // 2, top + image.height // 2))
+        for path in (f"photos/{name}/{part}.jpg", f"pile/{name}{part}.jpg", f"more/{part}.png"):
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            crop.save(path)
+    Path("holiday").mkdir(exist_ok=True)
+    image.save(f"holiday/{name}.jpg")
 """
+"""Makes the folders that the README's commands name."""
 
-COMMANDS = (
-    "predict photos/flower/0.jpg photos/temple",  # with a model of the zoo
-    "check photos",
-    "train --data photos --out runs/photos --model nommer_micro --image-size 64 --epochs 2",
-    "evaluate runs/photos --data photos",
-    "predict runs/photos photos/temple",
-    "explain runs/photos photos/temple/0.jpg",
-    "demo --epochs 2",
-)
-"""A new user's way, as the README shows it; the demo is shortened."""
+SHORT = {
+    "train": "--model nommer_micro --image-size 64 --epochs 2",
+    "pretrain": "--model nommer_micro --image-size 64 --epochs 1 --out runs/pile",
+    "benchmark": "--models nommer_micro --peers resnet10t --sizes 64 --batches 1 --rounds 3",
+}
+"""What the README's commands are shortened by."""
+
+TEACHER = "nommer_nano64.tiny_imagenet_200"
+"""Stands for the README's MODEL."""
 
 FAST = ("@tests/fast.txt",)
 """The files of `make test-fast`."""
@@ -179,7 +186,7 @@ def check_readme(wheel: Path, folder: Path) -> None:
 
 
 def fresh_python(folder: Path, wheel: Path, *, borrow: bool) -> Path:
-    """Make an environment with the wheel and what the demo needs."""
+    """Make an environment with the wheel and what the README's commands need."""
     venv.create(folder, with_pip=True)
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     began = perf_counter()
@@ -190,7 +197,7 @@ def fresh_python(folder: Path, wheel: Path, *, borrow: bool) -> Path:
         (Path(own) / "borrowed.pth").write_text(f"{theirs}\n", encoding="utf-8")
         run(python, "-m", "pip", "install", "-q", "--no-deps", "--force-reinstall", wheel)
     else:
-        run(python, "-m", "pip", "install", "-q", f"{wheel}[train,explain,export]")
+        run(python, "-m", "pip", "install", "-q", f"{wheel}[train,explain,export,serve]")
     took = f"{perf_counter() - began:.0f} s"
     print(
         f"installed into a fresh environment{' with borrowed packages' if borrow else ''}: {took}"
@@ -216,15 +223,56 @@ def check_types(python: Path, folder: Path) -> None:
     print("py.typed: mypy finds the wrong argument of a client, and nothing else")
 
 
+def readme_commands() -> list[str]:
+    """Return the README's calls of nommer, each once, without its comment."""
+    blocks = re.findall(r"^```\n(.*?)^```", (HOME / "README.md").read_text("utf-8"), re.S | re.M)
+    lines = [line.partition("#")[0].strip() for block in blocks for line in block.splitlines()]
+    calls = (line.removeprefix("nommer ") for line in lines if line.startswith("nommer "))
+    return list(dict.fromkeys(calls))
+
+
 def use(python: Path, folder: Path) -> None:
     """Go a new user's way with the installed command, far from the repository."""
     folder.mkdir()
     alone = {"OMP_NUM_THREADS": "1", "PYTHONPATH": "", "CUDA_VISIBLE_DEVICES": ""}
     run(python, "-c", PHOTOS, cwd=folder, **alone)
-    for command in COMMANDS:
+    nommer = python.with_name("nommer")
+    for command in ("predict holiday/cat.jpg", *readme_commands(), "demo --epochs 2"):
+        verb, *arguments = shlex.split(command.replace("MODEL", TEACHER))
+        given = [verb, *arguments, *SHORT.get(verb, "").split()]
         started = perf_counter()
-        run(python.with_name("nommer"), *command.split(), cwd=folder, **alone)
-        print(f"nommer {command}: {perf_counter() - started:.0f} s")
+        if verb == "serve":
+            serve(nommer, given, folder, alone)
+        else:
+            run(nommer, *given, cwd=folder, **alone)
+        print(f"nommer {' '.join(given)}: {perf_counter() - started:.0f} s", flush=True)
+
+
+def serve(nommer: Path, arguments: list[str], folder: Path, environment: dict[str, str]) -> None:
+    """Start the server, wait until it is ready, and let it end by itself."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    with (
+        (folder / "served.txt").open("w+") as said,
+        subprocess.Popen(
+            [nommer, *arguments, "--port", port],
+            cwd=folder,
+            env=os.environ | environment,
+            stdout=said,
+            stderr=said,
+        ) as server,
+    ):
+        for _ in range(600):
+            with suppress(OSError), urlopen(f"http://127.0.0.1:{port}/ready"):
+                break
+            if server.poll() is not None:
+                break
+            sleep(0.5)
+        else:
+            said.write("never ready\n")
+        server.terminate()
+    if server.returncode:
+        sys.exit(f"{(folder / 'served.txt').read_text()}\nfailed: nommer {' '.join(arguments)}")
 
 
 def test_source(sdist: Path, folder: Path) -> None:
