@@ -181,3 +181,35 @@ def test_a_model_and_data_of_another_kind_do_not_go_together(refused, multi_labe
     assert (
         "is laid out for classification, but the model does multi-label classification" in sentence
     )
+
+
+def test_folds_as_one_answer_their_mean_by_thresholds_of_all_folds(run, table, tmp_path):
+    out = tmp_path / "folds"
+    options = "--folds 2 --model nommer_micro --epochs 2 --batch-size 8 --workers 0 --device cpu"
+    run("train", "--data", table, "--out", out, options, "--lr 2e-3")
+    held_out = read(out / "out_of_fold.json")
+    assert len(held_out["images"]) == 24  # of train, each once
+    truth = np.array([[name in row["classes"] for name in CLASSES] for row in held_out["images"]])
+    answered = np.array([row["probabilities"] for row in held_out["images"]])
+    told = read(out / "result.json")["decisions"]
+    assert told["images"] == 24
+    best = max(f1_score(truth.ravel(), answered.ravel() >= t) for t in np.unique(answered))
+    assert f1_score(truth.ravel(), answered.ravel() >= told["threshold"]) == pytest.approx(best)
+
+    together, image = nommer.load(out), str(table.parent / "30.png")
+    assert together.decisions.class_thresholds == tuple(told["class_thresholds"])
+    each = [nommer.load(out / f"fold-{fold}").predict(image)[0] for fold in range(2)]
+    (answer,) = together.predict(image)
+    mean = np.mean([one.probabilities for one in each], 0)
+    assert answer.probabilities == pytest.approx(mean, abs=1e-5)
+    above = mean >= told["class_thresholds"]
+    assert answer.chosen == tuple(n for n, a in zip(CLASSES, above, strict=True) if a)
+
+    printed = run("evaluate", out, out / "fold-0", "--data", table, "--out", tmp_path / "judged")
+    assert "mean ap" in printed.out
+    judged = read(tmp_path / "judged" / "result.json")
+    low, high = judged["calibration"]["intervals"]["macro_f1_at_found_thresholds"]
+    assert low <= judged["calibration"]["macro_f1_at_found_thresholds"] <= high
+    (out / "result.json").write_text(json.dumps({"folds": [{"fold": 0}], "decisions": {"a": 1}}))
+    with pytest.raises(nommer.InputError, match="damaged decisions"):
+        nommer.load(out)

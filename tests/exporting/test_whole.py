@@ -209,6 +209,20 @@ def test_in_float16_it_answers_as_before(whole, classifier, pictures, tmp_path):
     assert [entry.domain for entry in onnx.load(str(halved.path)).opset_import] == [""]
 
 
+def test_rounded_numbers_may_not_refuse_other_images(whole, classifier, pictures, monkeypatch):
+    file, known = WholeFile.open(whole[0], threads=1), classifier.decisions
+    file.description = replace(file.description, precision="int8")
+    report = compare_whole(classifier, file, pictures, None, 0.01)
+    assert (report.same_refusals, report.passed) == (1.0, True)
+    nothing_refused = replace(known, familiarity=replace(known.familiarity, limit=1e9))
+    monkeypatch.setattr(classifier, "decisions", nothing_refused)
+    monkeypatch.setattr(module, "_evaluate", lambda *_: ("top1", 0.5, 0.5, 4))
+    report = compare_whole(classifier, file, pictures, None, 0.01)
+    assert report.drop == report.needed == 0
+    assert report.same_refusals < 1
+    assert not report.passed
+
+
 def test_rounded_numbers_may_answer_otherwise_as_far_as_it_is_allowed(
     whole, tiny_classifier, pictures, monkeypatch
 ):
@@ -216,6 +230,7 @@ def test_rounded_numbers_may_answer_otherwise_as_far_as_it_is_allowed(
     file.description = replace(file.description, precision="int8")
     reports = [compare_whole(other, file, pictures, None, drop) for drop in (0.01, 1.0)]
     assert [(report.needed, report.passed) for report in reports] == [(0.99, False), (0, True)]
+    assert [report.same_refusals for report in reports] == [None, None]
     nothing = [Failure("image", NOT_FINITE)]
     monkeypatch.setattr(file, "answer", lambda images, **asked: nothing)
     with pytest.raises(InputError, match="NaN or infinite, in the whole file in int8"):

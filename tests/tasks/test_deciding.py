@@ -1,18 +1,23 @@
 """Decisions: thresholds, calibration, refusal and intervals, found and applied."""
 
+import io
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 from torchmetrics.functional.classification import binary_calibration_error
 
 from nommer.errors import InputError
+from nommer.intervals import how_often
 from nommer.models.decisions import Decisions
 from nommer.models.descriptions import check_description_values
 from nommer.models.familiarity import NUM_STATISTICS, Familiarity, statistics
+from nommer.screen.tables import show_calibration
 from nommer.settings.predict import PredictSettings
 from nommer.tasks.calibration import (
     NEUTRAL,
@@ -24,11 +29,18 @@ from nommer.tasks.calibration import (
     scaling_of,
 )
 from nommer.tasks.deciding import Best, best_f1, class_thresholds
+from nommer.tasks.detection.deciding import DetectionDeciding
 from nommer.tasks.multi_label.deciding import (
     resampled_auroc,
     resampled_f1,
     resampled_precision,
 )
+from nommer.tasks.resampled_calibration import (
+    calibration_intervals,
+    resampled_calibration,
+    resampled_risks,
+)
+from nommer.tasks.resampled_calibration import resampled_f1 as resampled_f1_of_answers
 
 NAMES = ("cat", "dog", "hen")
 
@@ -110,6 +122,64 @@ def test_risk_over_coverage():
     risk, area = risk_coverage(np.array([0.9, 0.8, 0.7, 0.1]), np.array([1, 1, 0, 0], bool))
     assert risk == pytest.approx([0, 0, 1 / 3, 1 / 2])
     assert area == pytest.approx(np.mean([0, 0, 1 / 3, 1 / 2]))
+
+
+def test_resampled_numbers_are_those_of_the_repeated_images():
+    evidence, scaling = each_by_itself(600), torch.tensor([[1.3], [-0.4]], dtype=torch.float64)
+    times = how_often(100, seed=0, resamples=3)
+    found = resampled_calibration(evidence, scaling, times)
+    risks, areas = resampled_risks(evidence, scaling, times, (0.5, 1.0))
+    answered, wanted = evidence.answers(scaling)[0].numpy() >= 0.4, np.full(100, 4)
+    counted = resampled_f1_of_answers(answered, evidence, wanted, times)
+    for at, drawn in enumerate(times):
+        chosen = torch.arange(600).repeat_interleave(torch.from_numpy(drawn)[evidence.images])
+        repeated = evidence.take(chosen)
+        for name, value in repeated.measure(scaling).to_dict().items():
+            assert found[name][at] == pytest.approx(value, abs=1e-6)
+        confidence, right = (part.numpy() for part in repeated.answers(scaling))
+        risk, area = risk_coverage(confidence, right)
+        assert areas[at] == pytest.approx(area, abs=1e-3)  # equal answers stand together
+        assert risks[at] == pytest.approx([risk[len(risk) // 2 - 1], risk[-1]], abs=5e-3)
+        finds = (right & (confidence >= 0.4)).sum()
+        f1 = 2 * finds / ((confidence >= 0.4).sum() + 4 * drawn.sum())
+        assert counted["f1"][at] == pytest.approx(f1)
+
+
+def test_calibration_has_intervals_before_and_after_and_of_the_difference():
+    evidence = each_by_itself(600)
+    scaling, times = scaling_of(Decisions(**find_scaling(evidence))), how_often(100, seed=0)
+    found = calibration_intervals(evidence, NEUTRAL, scaling, times)
+    for when, value in (("before", NEUTRAL), ("after", scaling)):
+        low, high = found[when]["nll"]
+        assert low < evidence.measure(value).nll < high
+    assert found["difference"]["nll"][1] < 0
+
+
+def test_objects_are_told_by_the_thresholds_and_without_them():
+    evidence, times = each_by_itself(600), how_often(100, seed=0)
+    decisions = Decisions(**find_scaling(evidence), threshold=0.4, class_thresholds=(0.3, 0.4, 0.5))
+    model = SimpleNamespace(decisions=decisions, class_names=NAMES)
+    of_image = SimpleNamespace(crowd=torch.zeros(4, dtype=torch.bool))
+    evaluation = SimpleNamespace(answers=[of_image] * 100)
+    told = DetectionDeciding().told(evidence, evaluation, model, times)
+    found = int(evidence.truth.sum())
+    everything = told["all_answers"]
+    assert everything["answers_per_image"] == 6
+    assert everything["f1"] == pytest.approx(2 * found / (600 + 400))
+    assert (evidence.logits >= 0).sum() == told["own_scores_from_half"]["answers_per_image"] * 100
+    for way in ("all_answers", "own_scores_from_half", "found_thresholds"):
+        for name, (low, high) in told[way]["intervals"].items():
+            assert low < told[way][name] < high
+    best = told["found_thresholds"]["f1"]
+    for other in ("all_answers", "own_scores_from_half"):
+        low, high = told["intervals"][f"f1_gained_over_{other}"]
+        assert low < best - told[other]["f1"] < high
+    numbers = before_and_after(evidence, decisions)
+    console = Console(width=200, file=io.StringIO())
+    show_calibration({"calibration": {**numbers, **told}}, console)
+    said = console.file.getvalue()
+    assert f"F1 at IoU 0.5: {best:.3f} [" in said
+    assert "of the network's own scores from 0.5 on" in said
 
 
 def photographs(count, seed):

@@ -73,9 +73,11 @@ def largest_part(mask):
     return max(parts, key=np.sum)
 
 
-@pytest.mark.parametrize("form", ["coco", "yolo", "voc"])
-def test_objects_come_back_as_they_were_answered(predicted, detector, form):
-    found = predicted(detector, as_form=form, most=6)
+@pytest.mark.parametrize(
+    ("form", "scored"), [("coco", False), ("yolo", False), ("yolo", True), ("voc", False)]
+)
+def test_objects_come_back_as_they_were_answered(predicted, detector, form, scored):
+    found = predicted(detector, as_form=form, confidences=scored, most=6)
     assert found.checked.task == "detection"
     assert not [finding for finding in found.checked.findings if finding.done == "dropped"]
     by_name = {"coco": [3, 7], "yolo": [3, 7], "voc": [1, 2]}
@@ -101,19 +103,15 @@ def test_boxes_alone_and_confidences_in_yolo(predicted, tiny_detector):
     plain = predicted(model, as_form="yolo", most=6)
     for source, answer in plain.answers.items():
         assert np.allclose(plain.samples[source].objects.boxes, answer.boxes, atol=1e-3)
-    with_scores = nommer.predict(
-        plain.root / "model",
-        list(plain.answers),
-        out=plain.root / "scores",
-        as_data=plain.root / "scored",
-        as_form="yolo",
-        confidences=True,
-        most=6,
+    scored = predicted(model, as_form="yolo", confidences=True, most=6)
+    lines = (scored.root / "data" / "labels" / "train" / "a.txt").read_text().splitlines()
+    (first,) = (
+        one for source, one in scored.answers.items() if scored.samples[source].path.stem == "a"
     )
-    lines = (plain.root / "scored" / "labels" / "train" / "a.txt").read_text().splitlines()
-    first = with_scores.predictions[0]
     assert [float(line.split()[-1]) for line in lines] == pytest.approx(first.scores, abs=1e-6)
     assert {int(line.split()[0]) for line in lines} <= {3, 7}
+    for source, answer in scored.answers.items():
+        assert np.allclose(scored.samples[source].objects.boxes, answer.boxes, atol=1e-3)
 
 
 def test_scores_stay_in_coco(predicted, detector):

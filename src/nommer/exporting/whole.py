@@ -46,6 +46,10 @@ class WholeReport:
     """Least share with which a file is delivered."""
     largest_difference: float
     """Of a probability, of answers that are the same; 0 of pixels, whose answers are classes."""
+    same_refusals: float | None
+    """Share of the images that both refuse, as none of the classes, or both answer; `needed` of a
+    file in float32, of another one as much as `max_drop` allows. None of a model that refuses
+    nothing."""
     metric: str | None
     """On labelled images: top1, miou, box_ap or mask_ap; None where nothing is labelled."""
     pillow: float | None
@@ -160,6 +164,8 @@ def compare_whole(
     metric, before, after, evaluated = _evaluate(whole, model, file, opened)
     drop = None if before is None or after is None else before - after
     needed = _needed(whole, file, max_drop, labelled=drop is not None)
+    refusals = [one.refusal for one in agreements if one.refusal is not None]
+    agreed = sum(refusals) / len(refusals) if refusals else None
     return WholeReport(
         images=len(agreements),
         answers=answers,
@@ -167,13 +173,16 @@ def compare_whole(
         share=same / answers,
         needed=needed,
         largest_difference=max(one.difference for one in agreements),
+        same_refusals=agreed,
         metric=metric,
         pillow=before,
         graph=after,
         judged_images=evaluated,
         drop=drop,
         max_drop=max_drop,
-        passed=same >= needed * answers and (drop is None or drop <= max_drop),
+        passed=same >= needed * answers
+        and (drop is None or drop <= max_drop)
+        and (agreed is None or agreed >= min(whole.needed, 1 - max_drop)),
     )
 
 
@@ -252,13 +261,22 @@ def make_whole(
         write_json(folder / "whole.json", report.to_dict())
         if not report.passed:
             file.unlink()
-            raise InputError(
-                f"{folder / 'whole.json'}: the whole file gives the same answer in "
-                f"{report.share:.2%} (needed {report.needed:.0%}) and loses {report.drop or 0:.4f} "
-                f"of {report.metric or 'nothing that is labelled'} (allowed {max_drop:g}); no "
-                f"model was delivered; {_way_out(opened_file)}"
-            )
+            raise _refusal(report, opened_file, folder / "whole.json")
     return report
+
+
+def _refusal(report: WholeReport, file: WholeFile, told: Path) -> InputError:
+    refusals = (
+        ""
+        if report.same_refusals is None
+        else f", refuses the same images (none of these) in {report.same_refusals:.2%}"
+    )
+    return InputError(
+        f"{told}: the whole file gives the same answer in {report.share:.2%} (needed "
+        f"{report.needed:.0%}){refusals} and loses {report.drop or 0:.4f} of "
+        f"{report.metric or 'nothing that is labelled'} (allowed {report.max_drop:g}); no model "
+        f"was delivered; {_way_out(file)}"
+    )
 
 
 def _way_out(file: WholeFile) -> str:

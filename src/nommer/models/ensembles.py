@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 from nommer.errors import InputError
 from nommer.models.decisions import Decisions
@@ -23,13 +24,35 @@ def folds_of(folder: Path) -> list[Path]:
     if not (folder / "fold-0").is_dir():
         return []
     try:
-        told = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-        return [folder / f"fold-{one['fold']}" for one in told["folds"]]
+        return [folder / f"fold-{one['fold']}" for one in _told(folder)["folds"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{folder}: is a training in folds that has not finished; go on with it by --resume, "
             "or give one of its folds, such as fold-0 in it"
         ) from error
+
+
+def with_thresholds_of(folder: Path, together: Recogniser) -> Recogniser:
+    """Give an ensemble the thresholds that were found on the answers of all its folds, if any.
+
+    Raises:
+        InputError: they are damaged.
+    """
+    told = {**_told(folder), "class_names": together.class_names}
+    if "decisions" in told:
+        try:
+            together.decisions = Decisions.of(told)
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"{folder / 'result.json'}: damaged decisions ({error}); delete it, and go on with "
+                "the folds by --resume, which writes it again"
+            ) from error
+    return together
+
+
+def _told(folder: Path) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    return told
 
 
 def ensemble_of(members: Sequence[Recogniser], names: Sequence[Path]) -> Recogniser:

@@ -17,7 +17,7 @@ from nommer.files import write_atomically, write_json
 from nommer.models.decisions import Decisions
 from nommer.models.descriptions import TRIPPED, check_description_values, check_shapes
 from nommer.models.ensemble_networks import Ensemble
-from nommer.models.ensembles import ensemble_of, folds_of
+from nommer.models.ensembles import ensemble_of, folds_of, with_thresholds_of
 from nommer.models.exported import load_exported
 from nommer.models.kinds import kind_for
 from nommer.models.networks import as_nominating, check_same_architecture
@@ -119,7 +119,7 @@ def read_model(path: str | Path) -> Model:
     if folder := folder_of(path):
         return _load_folder(folder)
     if folds := folds_of(path):
-        return ensemble_of([read_model(one) for one in folds], folds)
+        return with_thresholds_of(path, ensemble_of([read_model(one) for one in folds], folds))
     if path.is_file():
         _refuse_program(path)
         return load_exported(path) if path.suffix == SUFFIX else load_published(path)

@@ -20,21 +20,43 @@ ERROR = Text("error", style="red")
 
 
 def show_calibration(decided: Mapping[str, Any], console: Console) -> None:
-    """Print how well probabilities fit, before and after, in a line."""
+    """Print how well probabilities fit, before and after, and what the thresholds do."""
     told = decided.get("calibration", {})
     if "after" not in told:
         return
     before, after = told["before"], told["after"]
+    ranges = told.get("intervals", {})
     names = {"ece": "calibration error", "nll": "log-likelihood lost", "brier": "Brier score"}
-    if before == after:
-        said = ", ".join(f"{word} {after[name]:.4f}" for name, word in names.items())
-        console.print(f"probabilities of {told['count']:,} {told['of']} as they are: {said}")
-        return
-    pairs = names.items()
-    said = ", ".join(f"{word} {before[n]:.4f} -> {after[n]:.4f}" for n, word in pairs)
-    console.print(f"probabilities of {told['count']:,} {told['of']}, calibrated: {said}")
+    of = f"probabilities of {told['count']:,} {told['of']}"
+    said = {n: f"{word} {after[n]:.4f}" for n, word in names.items()}
+    if before != after:
+        of += ", calibrated"
+        said = {n: f"{word} {before[n]:.4f} -> {after[n]:.4f}" for n, word in names.items()}
+    parts = [f"{text}{_between(ranges.get('after', {}).get(n))}" for n, text in said.items()]
+    console.print(f"{of}: {', '.join(parts)}", markup=False)
     if "refused" in told:
         console.print(f"none of these: {told['refused']:.1%} of the images")
+    if "found_thresholds" in told:
+        console.print(f"F1 at IoU 0.5: {_in_ways(told)}", markup=False)
+
+
+def _in_ways(told: Mapping[str, Any]) -> str:
+    """Return F1 with the thresholds found, and without."""
+    ways = {
+        "found_thresholds": "by the thresholds",
+        "own_scores_from_half": "of the network's own scores from 0.5 on",
+        "all_answers": "of all answers",
+    }
+    return ", ".join(
+        f"{told[way]['f1']:.3f}{_between(told[way].get('intervals', {}).get('f1'))} {words}"
+        for way, words in ways.items()
+        if told.get(way, {}).get("f1") is not None
+    )
+
+
+def _between(ends: Sequence[float] | None) -> str:
+    """Return the 95 % interval as it stands behind a number; nothing where there is none."""
+    return "" if ends is None else f" [{ends[0]:.3f}, {ends[1]:.3f}]"
 
 
 def show_folds(result: "FoldsResult", console: Console) -> int:

@@ -82,7 +82,7 @@ class PredictSettings(Settings):
     """Form of --as-data; auto is coco for objects, folders for classes, table where an image may
     have several, masks for pixels."""
     confidences: bool = False
-    """Write scores behind YOLO's lines, for other programs; check drops such lines."""
+    """Write scores behind YOLO's lines; confidences in data.yaml tells check and train so."""
     allow_urls: bool = False
     """Fetch images that are named by https addresses, each of up to 64 MiB."""
 

@@ -19,10 +19,7 @@ import torch
 import torch.nn.functional as F
 from scipy.optimize import minimize, minimize_scalar
 from torch import Tensor
-from torchmetrics.functional.classification import (
-    binary_calibration_error,
-    multiclass_calibration_error,
-)
+from torchmetrics.functional.classification import binary_calibration_error
 
 from nommer.models.decisions import Decisions
 
@@ -89,12 +86,21 @@ class Evidence(ABC):
         """Return (n,) negative log-likelihoods."""
 
     @abstractmethod
-    def measure(self, scaling: Tensor) -> Calibration:
-        """Return how well the probabilities fit."""
+    def squares(self, scaling: Tensor) -> Tensor:
+        """Return (n,) squared distances of the probabilities from the truth, over all classes."""
 
     @abstractmethod
     def answers(self, scaling: Tensor) -> tuple[Tensor, Tensor]:
         """Return the probability of every answer (n,), and whether it is right, (n,) bool."""
+
+    def measure(self, scaling: Tensor) -> Calibration:
+        """Return how well the probabilities fit."""
+        sure, right = self.answers(scaling)
+        error = binary_calibration_error(
+            sure.float(), right.long(), n_bins=BINS, validate_args=False
+        )
+        losses, squares = self.losses(scaling), self.squares(scaling)
+        return Calibration(losses.mean().item(), error.item(), squares.mean().item())
 
 
 class OneOfAll(Evidence):
@@ -115,15 +121,11 @@ class OneOfAll(Evidence):
         """Return cross-entropies."""
         return F.cross_entropy(self.logits / scaling[0], self.truth, reduction="none")
 
-    def measure(self, scaling: Tensor) -> Calibration:
-        """Return cross-entropy, the error of the top probability, and the Brier score."""
+    def squares(self, scaling: Tensor) -> Tensor:
+        """Return the Brier score of each."""
         probabilities = (self.logits / scaling[0]).softmax(-1)
-        classes = probabilities.shape[1]
-        squares = (probabilities - F.one_hot(self.truth, classes)).square().sum(1)
-        error = multiclass_calibration_error(
-            probabilities.float(), self.truth, classes, n_bins=BINS, validate_args=False
-        )
-        return Calibration(self.losses(scaling).mean().item(), error.item(), squares.mean().item())
+        truth = F.one_hot(self.truth, probabilities.shape[1])
+        return (probabilities - truth).square().sum(1)
 
     def answers(self, scaling: Tensor) -> tuple[Tensor, Tensor]:
         """Return the top probabilities."""
@@ -172,14 +174,9 @@ class EachByItself(Evidence):
             self.scaled(scaling), self.truth.double(), reduction="none"
         )
 
-    def measure(self, scaling: Tensor) -> Calibration:
-        """Return binary cross-entropy, the error of each probability, and the Brier score."""
-        probabilities = self.scaled(scaling).sigmoid()
-        error = binary_calibration_error(
-            probabilities.float(), self.truth.long(), n_bins=BINS, validate_args=False
-        )
-        squares = (probabilities - self.truth.double()).square()
-        return Calibration(self.losses(scaling).mean().item(), error.item(), squares.mean().item())
+    def squares(self, scaling: Tensor) -> Tensor:
+        """Return the Brier score of each."""
+        return (self.scaled(scaling).sigmoid() - self.truth.double()).square()
 
     def answers(self, scaling: Tensor) -> tuple[Tensor, Tensor]:
         """Return every probability."""

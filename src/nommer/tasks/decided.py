@@ -7,11 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from nommer.intervals import RESAMPLES, ends, how_often
+from nommer.intervals import RESAMPLES, how_often
 from nommer.models.decisions import Decisions
-from nommer.tasks.calibration import Evidence, before_and_after, find_scaling, scaling_of
+from nommer.tasks.calibration import (
+    NEUTRAL,
+    Evidence,
+    before_and_after,
+    find_scaling,
+    scaling_of,
+)
 from nommer.tasks.deciding import TaskDeciding
 from nommer.tasks.evaluation import Evaluation
+from nommer.tasks.resampled_calibration import calibration_intervals, intervals_of
 from nommer.tasks.task import Task
 
 _AT_MOST, _AT_LEAST = 10_000_000, 100
@@ -42,14 +49,27 @@ def decide(
     ranks = np.argsort(np.argsort([str(sample.path) for sample in evaluation.samples]))
     times = how_often(images, seed=SEED, resamples=resamples_for(images))[:, ranks]
     resampled = part.resampled(evaluation, model, data, times)
-    intervals = {name: ends(values, images) for name, values in resampled.items()}
-    calibration = before_and_after(evidence, model.decisions)
     facts = {
         "decisions": model.decisions.told(),
-        "calibration": {**calibration, **part.told(evidence, evaluation, model)},
-        "intervals": {name: list(pair) for name, pair in intervals.items() if None not in pair},
+        "calibration": _calibration(part, evidence, evaluation, model, times),
+        "intervals": intervals_of(resampled, images),
     }
     return Decided(evaluation, facts, resampled)
+
+
+def _calibration(
+    part: TaskDeciding, evidence: Evidence, evaluation: Evaluation, model: Any, times: np.ndarray
+) -> dict[str, Any]:
+    """Return what the decisions do to an evaluation, with the intervals of these numbers."""
+    told = {
+        **before_and_after(evidence, model.decisions),
+        **part.told(evidence, evaluation, model, times),
+    }
+    if not len(evidence):
+        return told
+    scaling = scaling_of(model.decisions)
+    ranges = calibration_intervals(evidence, NEUTRAL, scaling, times)
+    return told | {"intervals": {**ranges, **told.get("intervals", {})}}
 
 
 def save_decided(

@@ -6,7 +6,7 @@ interval of its numbers.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from nommer.tasks.calibration import (
 )
 from nommer.tasks.evaluation import Evaluation
 from nommer.tasks.plots import plot_calibration, plot_risk_coverage
+from nommer.tasks.resampled_calibration import intervals_of, resampled_risks
 
 FALSE_REFUSALS = 0.05
 """Share of the validation images that are refused, though they show a class."""
@@ -91,12 +92,30 @@ class TaskDeciding(ABC):
         """Return fields of `Decisions`: when an image is refused."""
         return {}
 
+    def of_folds(
+        self, rows: Sequence[Mapping[str, Any]], names: Sequence[str]
+    ) -> Mapping[str, Any]:
+        """Return fields of `Decisions` for all folds as one, by their answers out of fold.
+
+        Where nothing is returned the folds' own thresholds are averaged.
+
+        Args:
+            rows: what `TaskResults.held_out` tells of every image, of all folds.
+            names: the classes.
+        """
+        return {}
+
     def answers(self, evaluation: Evaluation, model: Any) -> tuple[Any, ...]:
         """Return what is kept of each answer, by the model's decisions."""
         return evaluation.answers
 
-    def told(self, evidence: Any, evaluation: Evaluation, model: Any) -> Mapping[str, Any]:
-        """Return more that the decisions do to an evaluation, for JSON and the screen."""
+    def told(
+        self, evidence: Any, evaluation: Evaluation, model: Any, times: np.ndarray
+    ) -> Mapping[str, Any]:
+        """Return more that the decisions do to an evaluation, for JSON and the screen.
+
+        Under "intervals" those of these numbers; for the arguments see `resampled`.
+        """
         return {}
 
     def draw(self, evidence: Any, model: Any, out: Path) -> None:
@@ -125,23 +144,39 @@ class TaskDeciding(ABC):
 class OneAnswerDeciding(TaskDeciding):
     """Of tasks in which an image, or a pixel, gets one class: how far the surest are right."""
 
-    def told(self, evidence: Any, evaluation: Evaluation, model: Any) -> Mapping[str, Any]:
-        """Return the risk at some coverages, and the area under that curve."""
+    def told(
+        self, evidence: Any, evaluation: Evaluation, model: Any, times: np.ndarray
+    ) -> Mapping[str, Any]:
+        """Return the risk at some coverages, and the area under that curve.
+
+        The area before calibration, too, for a temperature may change which answers are surest.
+        """
         if not len(evidence):
             return {}
-        risk, area = _risks(evidence, model)
-        places = {f"{share:.0%}": max(1, round(share * len(risk))) - 1 for share in COVERAGES}
-        risks = {name: float(risk[at]) for name, at in places.items()}
-        return {"risk_at_coverage": risks, "aurc": area}
+        scaling, names = scaling_of(model.decisions), [f"{share:.0%}" for share in COVERAGES]
+        risk, area = _risks(evidence, scaling)
+        places = [max(1, round(share * len(risk))) - 1 for share in COVERAGES]
+        drawn, areas = resampled_risks(evidence, scaling, times, COVERAGES)
+        at_coverage = dict(zip(names, drawn.T, strict=True))
+        return {
+            "risk_at_coverage": {n: float(risk[at]) for n, at in zip(names, places, strict=True)},
+            "aurc": area,
+            "aurc_before": _risks(evidence, NEUTRAL)[1],
+            "intervals": {
+                "risk_at_coverage": intervals_of(at_coverage, times.shape[1]),
+                **intervals_of({"aurc": areas}, times.shape[1]),
+            },
+        }
 
     def draw(self, evidence: Any, model: Any, out: Path) -> None:
         """Draw a reliability diagram, and risk over coverage."""
         super().draw(evidence, model, out)
         if len(evidence):
-            picture, (risk, area) = out / "risk_coverage.png", _risks(evidence, model)
+            picture = out / "risk_coverage.png"
+            risk, area = _risks(evidence, scaling_of(model.decisions))
             plot_risk_coverage(risk, area, picture, unit=evidence.unit)
 
 
-def _risks(evidence: Any, model: Any) -> tuple[np.ndarray, float]:
-    confidence, right = evidence.answers(scaling_of(model.decisions))
+def _risks(evidence: Any, scaling: Tensor) -> tuple[np.ndarray, float]:
+    confidence, right = evidence.answers(scaling)
     return risk_coverage(confidence.numpy(), right.numpy())

@@ -50,6 +50,8 @@ class Agreement:
     answers: int
     difference: float
     """Largest of a probability, of answers that are the same."""
+    refusal: bool | None = None
+    """Both refuse the image, or both answer it; None of a model that refuses nothing."""
 
 
 class WholeExport(ABC):

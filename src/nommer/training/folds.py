@@ -18,6 +18,7 @@ from nommer.distributed.interruption import Stopped
 from nommer.distributed.launch import find_launch
 from nommer.errors import InputError
 from nommer.files import write_csv, write_json
+from nommer.models.decisions import Decisions
 from nommer.progress import notice
 from nommer.runs.folder import RunFolder
 from nommer.runs.lock import check_unlocked, locked
@@ -160,8 +161,11 @@ def conclude_folds(
     write_json(settings.out / "out_of_fold.json", {"classes": list(names), "images": rows})
     write_csv(settings.out / "out_of_fold.csv", [in_columns(row, names) for row in rows])
     write_csv(settings.out / "folds.csv", numbers)
-    told = {"task": task.name, "data": written(settings.data), "measure": result.measure}
+    told: dict[str, Any] = {"task": task.name, "data": written(settings.data)}
+    told["measure"] = result.measure
     each = [{"fold": f.number, "epoch": f.epoch, **f.numbers} for f in folds]
+    if task.deciding and (thresholds := task.deciding.of_folds(rows, names)):
+        told["decisions"] = Decisions(images=len(rows), **thresholds).to_dict()
     write_json(settings.out / "result.json", {**told, "numbers": numbers, "folds": each})
     if not can_doubt():
         notice(

@@ -23,7 +23,7 @@ from nommer.data.formats.yolo_description import (
     read_description,
     read_names,
 )
-from nommer.data.formats.yolo_lines import Line, Shapes, parse_lines
+from nommer.data.formats.yolo_lines import Line, Shapes, parse_lines, without_score
 from nommer.data.formats.yolo_places import LabelFiles, Places
 from nommer.data.image_paths import is_there
 from nommer.data.masks import ranges
@@ -78,6 +78,10 @@ class _Reader:
         if self.has_key_points:
             what = "kpt_shape: objects have key points"
             self.issues.append(Issue(str(places.file), what, "their boxes alone are used"))
+        self.has_confidences = places.content.get("confidences") is True
+        if self.has_confidences:
+            what = "confidences: a line ends with the score of an answer"
+            self.issues.append(Issue(str(places.file), what, "the scores are left out"))
         self.splits: dict[Path, Split] = {}
         """Of the images so far."""
         self.files: dict[Path, Path] = {}
@@ -154,7 +158,8 @@ class _Reader:
                 self.issues.append(problem(file, "no such label file", done))
                 continue
             try:
-                found[image] = parse_lines(read_text(file))
+                lines = parse_lines(read_text(file))
+                found[image] = list(map(without_score, lines)) if self.has_confidences else lines
             except (OSError, ValueError) as caught:
                 found[image] = f"its labels {file} cannot be read: {caught}"
         return found

@@ -2,12 +2,13 @@
 
 Other things are written behind the class too: a confidence and a track number by those who save
 predictions, key points by those who learn poses. No number tells which it is, so what may be
-either is refused, by looking at all lines of the data.
+either is refused, by looking at all lines of the data; `confidences: true` in `data.yaml`, as
+`predict --as-data` writes it, tells that a score ends every line.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nommer.data.formats.objects import to_number
 
@@ -39,6 +40,17 @@ def parse_lines(text: str) -> list[Line]:
             category, *values = line.split()
             lines.append(Line(number, category, tuple(map(to_number, values))))
     return lines
+
+
+def without_score(line: Line) -> Line:
+    """Return a line without the score that stands behind its box or polygon, if there is one.
+
+    Boxes have four numbers and polygons pairs, so an odd number of them has a score, 0 to 1; where
+    it is no share, the line stays as it is, and is refused as others are.
+    """
+    if len(line.values) % 2 and 0 <= line.values[-1] <= 1:
+        return replace(line, values=line.values[:-1])
+    return line
 
 
 class Shapes:

@@ -15,6 +15,7 @@ from nommer.tasks.calibration import OneOfAll, scaling_of
 from nommer.tasks.classification.metrics import TOP_K
 from nommer.tasks.deciding import FALSE_REFUSALS, OneAnswerDeciding
 from nommer.tasks.evaluation import Evaluation
+from nommer.tasks.resampled_calibration import intervals_of
 
 _IMAGES_EACH = 8
 """Validation images for each number by which it is told which images are unlike them."""
@@ -63,17 +64,26 @@ class ClassificationDeciding(OneAnswerDeciding):
         return tuple(model.probabilities(logits_of(evaluation)))
 
     def told(
-        self, evidence: OneOfAll, evaluation: Evaluation, model: Classifier
+        self, evidence: OneOfAll, evaluation: Evaluation, model: Classifier, times: np.ndarray
     ) -> Mapping[str, Any]:
         """Return the risk at some coverages, the area under that curve, and what is refused."""
-        told = super().told(evidence, evaluation, model)
-        right = evidence.answers(scaling_of(model.decisions))[1]
+        told = super().told(evidence, evaluation, model, times)
+        right = evidence.answers(scaling_of(model.decisions))[1].numpy()
         refused = self.refused(evaluation, model)
         if refused is None:
             return told
-        kept = right.numpy()[~refused]
-        answered = float(kept.mean()) if len(kept) else None
-        return {**told, "refused": float(refused.mean()), "top1_of_the_others": answered}
+        kept, counts = right[~refused], times.astype(np.float64)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            resampled = {
+                "refused": counts @ refused / counts.sum(1),
+                "top1_of_the_others": counts @ (right & ~refused) / (counts @ ~refused),
+            }
+        return {
+            **told,
+            "refused": float(refused.mean()),
+            "top1_of_the_others": float(kept.mean()) if len(kept) else None,
+            "intervals": told["intervals"] | intervals_of(resampled, len(refused)),
+        }
 
     def refused(self, evaluation: Evaluation, model: Classifier) -> np.ndarray | None:
         """Return which images are refused, (images,) bool; None where none can be."""

@@ -81,8 +81,10 @@ finish (float[batch, {classes}] f_{OUTPUT}, int64[2] f_image, int64[2] f_seen{ta
     def compare(self, expected: Classification, found: Classification) -> Agreement:
         """Compare the classes that are answered, or that none is, and all probabilities."""
         pairs = zip(expected.probabilities, found.probabilities, strict=True)
-        same = expected.chosen == found.chosen
-        return Agreement(int(same), 1, max(abs(one - other) for one, other in pairs))
+        same, differences = expected.chosen == found.chosen, [abs(a - b) for a, b in pairs]
+        knows = expected.none_of_these is not None
+        refusal = expected.none_of_these == found.none_of_these if knows else None
+        return Agreement(int(same), 1, max(differences), refusal)
 
     def score(
         self, data: Any, samples: Sequence[Any], answers: Sequence[Classification]

@@ -9,11 +9,15 @@ from torch import Tensor
 
 from nommer.models.decisions import EDGE
 from nommer.models.detection import Detector
-from nommer.tasks.calibration import EachByItself, scaling_of
+from nommer.tasks.calibration import NEUTRAL, EachByItself, scaling_of
 from nommer.tasks.deciding import TaskDeciding, best_f1, class_thresholds
 from nommer.tasks.detection.matching import matched
 from nommer.tasks.detection.studying import resampled_precisions
 from nommer.tasks.evaluation import Evaluation
+from nommer.tasks.resampled_calibration import intervals_of, resampled_f1
+
+_HALF = 0.5
+"""Score from which on a detector without thresholds is usually believed."""
 
 _MOST_MATCHED, _LEAST_RESAMPLES = 200_000, 20
 """Images times classes that COCO's evaluator draws together for the intervals."""
@@ -61,19 +65,31 @@ class DetectionDeciding(TaskDeciding):
         }
 
     def told(
-        self, evidence: EachByItself, evaluation: Evaluation, model: Detector
+        self, evidence: EachByItself, evaluation: Evaluation, model: Detector, times: np.ndarray
     ) -> Mapping[str, Any]:
-        """Return precision, recall and F1 with the thresholds found, and with the lowest one."""
-        wanted = int(objects_of(evaluation, model).sum())
-        scores = evidence.answers(scaling_of(model.decisions))[0].numpy()
-        found, labels = evidence.truth.numpy(), evidence.labels.numpy()
-        images = len(evaluation.samples)
-        everything = np.ones(len(scores), bool)
-        told = {"all_answers": _counted(everything, found, wanted, images)}
+        """Return precision, recall and F1 with the thresholds found.
+
+        And beside them those of all answers, and of the network's own scores from 0.5 on.
+        """
         least = model.decisions.thresholds(model.class_names, None)
+        own = evidence.answers(NEUTRAL)[0].numpy()
+        ways = {"all_answers": np.ones(len(own), bool), "own_scores_from_half": own >= _HALF}
         if least:
-            answered = scores >= np.array(least)[labels]
-            told["found_thresholds"] = _counted(answered, found, wanted, images)
+            scores = evidence.answers(scaling_of(model.decisions))[0].numpy()
+            ways["found_thresholds"] = scores >= np.array(least)[evidence.labels.numpy()]
+        wanted = wanted_of_images(evaluation)
+        drawn = {name: resampled_f1(way, evidence, wanted, times) for name, way in ways.items()}
+        told: dict[str, Any] = {
+            name: {
+                **_counted(way, evidence.truth.numpy(), wanted),
+                "intervals": intervals_of(drawn[name], len(wanted)),
+            }
+            for name, way in ways.items()
+        }
+        if least:
+            best = drawn.pop("found_thresholds")["f1"]
+            gained = {f"f1_gained_over_{name}": best - one["f1"] for name, one in drawn.items()}
+            told["intervals"] = intervals_of(gained, len(wanted))
         return told
 
     def resampled(
@@ -93,13 +109,18 @@ def objects_of(evaluation: Evaluation, model: Detector) -> np.ndarray:
     )
 
 
+def wanted_of_images(evaluation: Evaluation) -> np.ndarray:
+    """Return (images,) objects that there are to find in each, without crowds."""
+    return np.array([int((~answer.crowd).sum()) for answer in evaluation.answers])
+
+
 def _counted(
-    answered: np.ndarray, found: np.ndarray, wanted: int, images: int
+    answered: np.ndarray, found: np.ndarray, wanted: np.ndarray
 ) -> dict[str, float | None]:
-    finds, answers = int((answered & found).sum()), int(answered.sum())
+    finds, answers, sought = int((answered & found).sum()), int(answered.sum()), int(wanted.sum())
     return {
-        "answers_per_image": answers / max(1, images),
+        "answers_per_image": answers / max(1, len(wanted)),
         "precision": finds / answers if answers else None,
-        "recall": finds / wanted if wanted else None,
-        "f1": 2 * finds / (answers + wanted) if answers + wanted else None,
+        "recall": finds / sought if sought else None,
+        "f1": 2 * finds / (answers + sought) if answers + sought else None,
     }

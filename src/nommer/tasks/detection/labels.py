@@ -75,7 +75,8 @@ class YoloLabels(LabelWriter):
     """`data.yaml`, `images/train/` and `labels/train/`: a line per object, the data's numbers.
 
     A line has a box, or of a mask the polygon around its largest part; with `confidences` the score
-    behind it, as other programs take it and `check` does not.
+    behind it, as other programs write it, and `confidences: true` in `data.yaml`, by which `check`
+    and `train` know that it is one.
     """
 
     form = "yolo"
@@ -112,7 +113,8 @@ class YoloLabels(LabelWriter):
     def conclude(self) -> None:
         """Describe the classes, and tell what YOLO cannot."""
         names = dict(zip(self.model.category_ids, self.model.class_names, strict=True))
-        described = {"train": "images/train", "names": dict(sorted(names.items()))}
+        described: dict[str, Any] = {"train": "images/train", "names": dict(sorted(names.items()))}
+        described |= {"confidences": True} if self.confidences else {}
         text = yaml.safe_dump(described, allow_unicode=True, sort_keys=False)
         write_text(self.folder / "data.yaml", text)
         if self.simplified:

@@ -1,6 +1,6 @@
 """Multi-label classification: temperatures and thresholds of the classes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from nommer.tasks.classification.deciding import ClassificationDeciding, logits_
 from nommer.tasks.deciding import TaskDeciding, best_f1, class_thresholds
 from nommer.tasks.evaluation import Evaluation
 from nommer.tasks.multi_label.model import THRESHOLD
+from nommer.tasks.resampled_calibration import intervals_of
 
 
 class MultiLabelDeciding(ClassificationDeciding):
@@ -40,24 +41,23 @@ class MultiLabelDeciding(ClassificationDeciding):
         """Return the probabilities of the best F1, of all classes together and of each."""
         shape = len(evaluation.samples), len(model.class_names)
         probabilities = evidence.answers(scaling)[0].reshape(shape).numpy()
-        truth = truth_of(evaluation, model).numpy()
-        of_all = best_f1(probabilities.ravel(), truth.ravel(), int(truth.sum()))
-        if of_all.threshold is None:
-            return {}
-        columns = zip(probabilities.T, truth.T, strict=True)
-        of_classes = [
-            (best_f1(p, right, int(right.sum())), int(right.sum())) for p, right in columns
-        ]
-        return {
-            "threshold": of_all.threshold,
-            "class_thresholds": class_thresholds(of_classes, of_all.threshold),
-        }
+        return thresholds_of(probabilities, truth_of(evaluation, model).numpy())
+
+    def of_folds(
+        self, rows: Sequence[Mapping[str, Any]], names: Sequence[str]
+    ) -> Mapping[str, Any]:
+        """Return the thresholds of the answers of all folds to what each held back."""
+        probabilities = np.array([row["probabilities"] for row in rows], np.float64)
+        truth = np.array([[name in row["classes"] for name in names] for row in rows])
+        return thresholds_of(probabilities, truth)
 
     def refusal(self, evaluation: Evaluation, model: Classifier) -> Mapping[str, Any]:
         """Return nothing."""
         return {}
 
-    def told(self, evidence: Any, evaluation: Evaluation, model: Classifier) -> Mapping[str, Any]:
+    def told(
+        self, evidence: Any, evaluation: Evaluation, model: Classifier, times: np.ndarray
+    ) -> Mapping[str, Any]:
         """Return AUROC, and F1 and exact match with the thresholds found, if any."""
         logits, truth = logits_of(evaluation), truth_of(evaluation, model).numpy()
         once = np.ones((1, len(truth)))
@@ -66,8 +66,12 @@ class MultiLabelDeciding(ClassificationDeciding):
         if not least:
             return told
         answered = model.probabilities(logits).double().numpy() >= np.array(least)
-        found = resampled_f1(answered, truth, once)
-        return told | {f"{n}_at_found_thresholds": _number(v[0]) for n, v in found.items()}
+        found, resampled = (
+            {f"{n}_at_found_thresholds": v for n, v in resampled_f1(answered, truth, of).items()}
+            for of in (once, times.astype(np.float64))
+        )
+        told |= {name: _number(values[0]) for name, values in found.items()}
+        return told | {"intervals": intervals_of(resampled, len(truth))}
 
     def draw(self, evidence: Any, model: Classifier, out: Path) -> None:
         """Draw a reliability diagram."""
@@ -84,6 +88,24 @@ class MultiLabelDeciding(ClassificationDeciding):
             "mean_ap": resampled_precision(own, truth, counts),
             **resampled_f1(own >= least, truth, counts),
         }
+
+
+def thresholds_of(probabilities: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
+    """Return fields of `Decisions`: the probabilities of the best F1, of all classes and of each.
+
+    Args:
+        probabilities: (images, classes).
+        truth: (images, classes) bool.
+    """
+    of_all = best_f1(probabilities.ravel(), truth.ravel(), int(truth.sum()))
+    if of_all.threshold is None:
+        return {}
+    columns = zip(probabilities.T, truth.T, strict=True)
+    of_classes = [(best_f1(p, right, int(right.sum())), int(right.sum())) for p, right in columns]
+    return {
+        "threshold": of_all.threshold,
+        "class_thresholds": class_thresholds(of_classes, of_all.threshold),
+    }
 
 
 def truth_of(evaluation: Evaluation, model: Classifier) -> Tensor:
