@@ -79,7 +79,7 @@ def check_minimum(option: str, value: float | None, minimum: int) -> None:
     Raises:
         InputError: the option, what was found, what is expected.
     """
-    if value is not None and value < minimum:
+    if value is not None and not value >= minimum:  # which NaN is not
         raise InputError(f"--{option} must be {minimum} or more, got {value}")
 
 

@@ -170,8 +170,10 @@ def test_numbers_too_long_for_a_computer_are_refused(refused, coloured, tmp_path
     assert len(told) < 300
     option = f"--{yaml.partition(':')[0]}"
     if option == "--lr":
-        told = refused(*train, f"--lr={'9' * 400}")
-        assert told == "--lr is a number of more than 300 digits"
+        told = refused(*train, f"--val-fraction={'9' * 400}")
+        assert told == "--val-fraction is a number of more than 300 digits"
+        told = refused(*train, f"--lr={'9' * 400}")  # which may be none, too
+        assert told == "--lr: a number is too large. Got value: 9999... (400 digits)"
 
 
 def test_numbers_too_long_are_refused_from_python_too(tmp_path):

@@ -93,14 +93,22 @@ class Files(SimpleHTTPRequestHandler):
 
 
 class Hub(BaseHTTPRequestHandler):
-    """As much of Hugging Face's hub as lists and reads the data set owner/pets."""
+    """As much of Hugging Face's hub as lists and reads the data set owner/pets, and model files.
+
+    `models` has a folder for the name of every model, such as timm/resnet18.a1_in1k.
+    """
 
     root = Path()
+    models: ClassVar[dict] = {}
     asked: ClassVar[list] = []
 
     def do_GET(self):
         path = unquote(self.path.partition("?")[0])
         self.asked.append((self.path, self.headers.get("Range")))
+        name, _, file = path.strip("/").partition("/resolve/main/")
+        if name in self.models:
+            self.give(Path(self.models[name]) / file)
+            return
         of_repository, tree = "/api/datasets/owner/pets", "/api/datasets/owner/pets/tree/main"
         if path.startswith(tree):
             place = self.root / path.removeprefix(tree).strip("/")
@@ -113,7 +121,18 @@ class Hub(BaseHTTPRequestHandler):
             begin, _, end = self.headers["Range"].removeprefix("bytes=").partition("-")
             self.answer(206, (self.root / name).read_bytes()[int(begin) : int(end) + 1])
         else:
-            self.answer(404, b"{}")
+            self.answer(404, b"{}", {"X-Error-Code": "RepoNotFound"})
+
+    def give(self, file):
+        """Answer with a file of a model, or that it has none, as the hub does."""
+        body = file.read_bytes() if file.is_file() else b""
+        etag = hashlib.sha256(body).hexdigest()
+        more = {"ETag": f'"{etag}"', "X-Repo-Commit": "b" * 40}
+        self.answer(200, body, more) if body else self.answer(
+            404, b"", {**more, "X-Error-Code": "EntryNotFound"}
+        )
+
+    do_HEAD = do_GET  # noqa: N815 - names of the library
 
     def told(self, path):
         if path.is_dir():
@@ -125,12 +144,14 @@ class Hub(BaseHTTPRequestHandler):
     def name_of(self, path):
         return path.relative_to(self.root).as_posix()
 
-    def answer(self, status, body):
+    def answer(self, status, body, more=()):
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
+        headers = {"Content-Type": "application/json", "Content-Length": len(body), **dict(more)}
+        for name, value in headers.items():
+            self.send_header(name, str(value))
         self.end_headers()
-        self.wfile.write(body)
+        if self.command == "GET":
+            self.wfile.write(body)
 
     def log_message(self, *_):
         pass

@@ -14,6 +14,7 @@ from nommer.tasks.distillation import (
     pair_maps,
     soft_answer_loss,
 )
+from nommer.tasks.teachers import find_columns
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -123,3 +124,11 @@ def test_maps_of_an_enlarged_image_are_paired_by_their_stride_on_the_students():
 def test_values_out_of_range_are_refused(options, message):
     with pytest.raises(InputError, match=message):
         DistillationOptions(**options)
+
+
+def test_a_teacher_knows_classes_by_their_names_or_by_their_ids(tiny_classifier):
+    teacher = tiny_classifier(("blue", "green", "red"))
+    teacher.class_ids = ("n1", "n2", "n3")
+    assert find_columns(teacher, tiny_classifier(("red", "blue"))) == [2, 0]
+    assert find_columns(teacher, tiny_classifier(("n3", "n1"))) == [2, 0]
+    assert find_columns(teacher, tiny_classifier(("n3", "blue"))) is None

@@ -44,12 +44,32 @@ def fetch_weights(
     try:
         network: Any = timm.create_model(name, pretrained=True)
     except Exception as error:  # whatever the hub and the network raise
-        reason = shortened(str(error).strip().partition("\n")[0], 200)
         raise InputError(
-            f"{option} timm: the weights of {name} cannot be had from timm's hub: {reason}; "
-            f"give a file of them with {option} FILE, or leave it out"
+            f"{option} timm: the weights of {name} cannot be had from timm's hub: "
+            f"{_why_not_had(error)}; give a file of them with {option} FILE, or leave it out"
         ) from error
     return dict(network.state_dict()), network.pretrained_cfg
+
+
+_REASONS = {
+    "OfflineModeIsEnabled": "HF_HUB_OFFLINE forbids to ask it, and they are not in the cache",
+    "ConnectError": "it does not answer, and they are not in the cache",
+    "TimeoutException": "it does not answer in time, and they are not in the cache",
+    "RepositoryNotFoundError": "it has none, or none for everybody (404)",
+    "RemoteEntryNotFoundError": "it has no such file (404)",
+}
+"""Words for errors of huggingface_hub and its HTTP client, by their class, the cause first."""
+
+
+def _why_not_had(error: BaseException) -> str:
+    """Return in words why the hub did not give weights; of other errors the first line."""
+    cause: BaseException | None = error
+    while cause is not None:
+        for kind in type(cause).__mro__:
+            if kind.__name__ in _REASONS:
+                return _REASONS[kind.__name__]
+        cause = cause.__cause__
+    return shortened(str(error).strip().partition("\n")[0].rstrip("."), 200)
 
 
 def take_over(

@@ -27,7 +27,11 @@ VARIANTS = (
 PEER = "timm:"
 """Beginning of the name of a network of timm, where it takes the place of a variant."""
 
-_TINY_IMAGE = 48
+AUTO, USUAL = "auto", "nommer_nano"
+"""Of a training: the network that fits its weights or images, and where none does better."""
+
+TINY_IMAGE = 48
+"""Below this size, in pixels, a stem of stride 4 leaves no useful grid."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +136,7 @@ class NetworkOptions(Settings):
         if image_size >= SMALL_IMAGE:
             defaults: tuple[Literal[1, 2, 4], int, tuple[int, int]] = (4, 7, (8, 4))
         else:
-            defaults = (2, 8, (8, 4)) if image_size >= _TINY_IMAGE else (2, 4, (4, 4))
+            defaults = (2, 8, (8, 4)) if image_size >= TINY_IMAGE else (2, 4, (4, 4))
         return replace(
             self,
             patch_size=self.patch_size or defaults[0],

@@ -15,11 +15,12 @@ from nommer.settings.distillation import DistillationOptions
 from nommer.settings.durations import parse_duration
 from nommer.settings.folds import check_folds
 from nommer.settings.labels import LabelOptions
-from nommer.settings.network import PEER, NetworkOptions, check_model
+from nommer.settings.network import AUTO, PEER, NetworkOptions, check_model
 from nommer.settings.optim import Optim
 from nommer.settings.pixels import PixelOptions
 from nommer.settings.schema import Settings, Takes, given, required
 from nommer.settings.segmentation import SegmentationOptions
+from nommer.settings.train_defaults import USUAL_LR
 from nommer.zoo import entry_meant_by
 
 TIMM = "timm"
@@ -64,10 +65,11 @@ class TrainSettings(Settings):
     train/masks, images/ and masks/ with lists or alone, or as ADE20K, CamVid or VOC have them. For
     detection COCO, YOLO or VOC data, or maps of instances."""
     _: KW_ONLY
-    model: str = "nommer_nano"
+    model: str = AUTO
     """Variant of the network, or timm:NAME for one of timm.
-    Variants are nommer_tiny, nommer_small, nommer_base, nommer_nano, nommer_pico and nommer_micro.
-    A network of timm starts from weights with --pretrained timm or a file of them."""
+    Variants are nommer_tiny, nommer_small, nommer_base, nommer_nano, nommer_pico, nommer_micro,
+    nommer_nano64 and nommer_pico64. auto is that of --pretrained; else nommer_nano, from scratch
+    for classes of images of 48 to 159 pixels nommer_nano64."""
     out: Takes[Path, str] = given(Path("runs/train"))
     """Run folder, made by this command."""
     classes: Takes[Path | None, str] = given(None)
@@ -86,8 +88,10 @@ class TrainSettings(Settings):
     """Side of the square input in pixels.
     32 or more. For segmentation it is the side of the crops. Smaller images keep their own size. By
     default 224, segmentation 512."""
-    lr: float = 1e-3
-    """Learning rate at its highest."""
+    lr: float | None = None
+    """Learning rate at its highest.
+    Small images are those for which auto is nommer_nano64. By default 1e-3, with small images 2e-3.
+    """
     device: str = "auto"
     """auto, cpu, cuda, mps, or chosen ones as in cuda:0,1."""
     devices: int = 1
@@ -189,7 +193,7 @@ class TrainSettings(Settings):
         self._check_counts()
         if self.time_limit is not None:
             parse_duration(self.time_limit)
-        if not self.lr > 0:
+        if self.lr is not None and not self.lr > 0:
             raise InputError(f"--lr must be above 0, got {self.lr}")
         if self.pretrained == Path(TIMM) and not self.model.startswith(("timm:", "timm/")):
             raise InputError(
@@ -198,15 +202,13 @@ class TrainSettings(Settings):
             )
         if self.reinit_head and self.pretrained is None:
             raise InputError("--reinit-head: does nothing without --pretrained; leave it out")
-        if not self.checkpoint_minutes >= 0:
-            raise InputError(
-                f"--checkpoint-minutes must be 0 or more, got {self.checkpoint_minutes}"
-            )
+        check_minimum("checkpoint-minutes", self.checkpoint_minutes, 0)
         if not 0 < self.val_fraction < 1:
             raise InputError(f"--val-fraction must be above 0 and below 1, got {self.val_fraction}")
         if self.model.startswith("timm/"):  # as others write it
             object.__setattr__(self, "model", PEER + self.model.removeprefix("timm/"))
-        check_model(self.model)
+        if self.model != AUTO:
+            check_model(self.model)
         self._check_teacher()
         self._check_stopping()
         check_folds(self.folds, self.fold, self.time_limit)
@@ -226,9 +228,8 @@ class TrainSettings(Settings):
         elif self.compile:
             raise InputError("--compile: does not go with --teacher; leave one of both out")
         if self.compile and self.network.balances:
-            raise InputError(
-                "--compile: does not go with --network.balance and decided; leave one of both out"
-            )
+            other = "--network.balance and decided"
+            raise InputError(f"--compile: does not go with {other}; leave one of both out")
 
     def _check_stopping(self) -> None:
         if self.ema is not None and not 0 < self.ema < 1:
@@ -250,6 +251,11 @@ class TrainSettings(Settings):
         """Return a copy that starts from nothing: other weights follow."""
         given: dict[str, Any] = {"reinit_head": False} if self.reinit_head else {}
         return replace(self, pretrained=None, **given)
+
+    @property
+    def learning_rate(self) -> float:
+        """`lr`, once it is resolved."""
+        return self.lr or USUAL_LR
 
     @property
     def images_per_step(self) -> int:

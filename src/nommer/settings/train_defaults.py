@@ -4,6 +4,7 @@ import os
 
 from nommer.settings.pixels import SMALL_IMAGE
 
+USUAL_LR = 1e-3
 LARGEST_DEFAULT_CROP = 512
 
 

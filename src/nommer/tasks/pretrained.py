@@ -142,7 +142,7 @@ def _why_new(model: Model, class_names: tuple[str, ...], *, reinit_head: bool) -
         return "--reinit-head"
     if model.task not in Classifier.tasks:
         return f"it is a model for {model.task}"
-    if model.class_names == class_names:
+    if class_names in model.names_in_data:
         return ""
     there, here = (shorten(names, 5) for names in (model.class_names, class_names))
     return (

@@ -6,6 +6,7 @@ from nommer.data.module import Loading
 from nommer.data.transforms import check_policy
 from nommer.distributed.devices import parse_device, processes_of, resolve_precision
 from nommer.errors import InputError
+from nommer.settings.network import AUTO, USUAL
 from nommer.settings.train import TrainSettings
 from nommer.settings.train_defaults import default_workers
 from nommer.tasks.optimiser import check_optimiser
@@ -35,6 +36,8 @@ def resolve(settings: TrainSettings, *, train_images: int, largest_batch: int) -
     accelerator, _ = parse_device(settings.device, settings.devices)
     return replace(
         settings,
+        model=USUAL if settings.model == AUTO else settings.model,  # in people's own loops
+        lr=settings.learning_rate,
         batch_size=_batch_size(settings, train_images, largest_batch, processes),
         workers=default_workers() if settings.workers is None else settings.workers,
         precision=resolve_precision(settings.precision, accelerator),

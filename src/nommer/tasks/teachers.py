@@ -18,7 +18,7 @@ from nommer.progress import notice
 from nommer.settings.distillation import DistillationOptions
 from nommer.settings.network import PEER
 from nommer.settings.pretrain import ImitationOptions
-from nommer.settings.train import TrainSettings
+from nommer.settings.train import TIMM, TrainSettings
 from nommer.tasks.distillation import Distillation, Teacher
 from nommer.tasks.likeness import Imitation
 from nommer.tasks.pretrained_settings import config_beside
@@ -123,21 +123,22 @@ def load_teacher(
 def _of_timm(name: str, file: Path | None) -> tuple[Any, dict[str, Any]]:
     """Return a network of timm with its own weights or those in a file, and their config."""
     network: Any = build_timm(name.partition(".")[0], num_classes=0)
+    told = TIMM
     if file is None:
         weights, config = fetch_weights(name, option=OPTION)
     else:
         beside = config_beside(file.parent / CONFIG)
         weights, config = read_checkpoint(file), {**network.pretrained_cfg, **beside}
-        if beside:
-            pixels = ", ".join(f"{name} {config[name]}" for name in ("mean", "std"))
-            notice(f"the teacher's pixels as {file.parent / CONFIG} has them: {pixels}")
+        told = str(file.parent / CONFIG) if beside else told
+    pixels = ", ".join(f"{name} {list(config[name])}" for name in ("mean", "std"))
+    notice(f"the teacher's pixels as {told} has them: {pixels}")
     source = str(file or f"{PEER}{name}")
     take_over(network, weights, source, option=OPTION, of="--teacher")
     return network, dict(config)
 
 
 def find_columns(teacher: Recogniser, student: Recogniser) -> Sequence[int] | None:
-    """Return the place of each of the student's classes in the teacher's scores.
+    """Return the place of each of the student's classes in the teacher's scores, by name or id.
 
     None where they are not scores of whole images, or the teacher does not know them all.
     """
@@ -145,10 +146,12 @@ def find_columns(teacher: Recogniser, student: Recogniser) -> Sequence[int] | No
         return None
     if student.backbone is not student.network:
         return None
-    places = {name: place for place, name in enumerate(teacher.class_names)}
-    if not all(name in places for name in student.class_names):
-        return None
-    return [places[name] for name in student.class_names]
+    for names in teacher.names_in_data:
+        places = {name: place for place, name in enumerate(names)}
+        for own in student.names_in_data:
+            if all(name in places for name in own):
+                return [places[name] for name in own]
+    return None
 
 
 def describe_teacher(

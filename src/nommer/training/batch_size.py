@@ -82,12 +82,12 @@ def trial(task: Task, settings: TrainSettings, found: Found) -> Callable[[int], 
     fresh = replace(settings, pretrained=None, reinit_head=False)
     model = accelerate(task.model.build(fresh, found.data), torch_device(settings.device))
     freeze(model.network, settings.freeze)
-    module = task.training_module(settings, model, lr=settings.lr, found=found)
+    module = task.training_module(settings, model, lr=settings.learning_rate, found=found)
     data = task.data.training(settings, found.data, model)
     device = torch_device(settings.device)
     module.to(device).train()
     network: Any = model.network
-    optimizer = build_optimizer(settings.optim, network, settings.lr)
+    optimizer = build_optimizer(settings.optim, network, settings.learning_rate)
 
     def step(images: int) -> None:
         loaded = data.train.__getitems__(

@@ -29,6 +29,7 @@ from nommer.settings.train import TrainSettings
 from nommer.tasks.doubts import Doubt, can_doubt
 from nommer.tasks.registry import TASKS
 from nommer.training.data_places import with_data_here
+from nommer.training.default_network import as_started
 from nommer.training.doubts_page import write_doubts
 from nommer.training.fold import Fold, read_fold
 from nommer.training.preparation import Read, check_first, read_data
@@ -67,7 +68,7 @@ def train_folds(settings: TrainSettings, own: OwnParts) -> FoldsResult:
     """
     rank = find_launch(settings.device, settings.devices, settings.nodes)[0].rank
     check_first(settings)
-    settings = with_data_here(settings)
+    settings = as_started(with_data_here(settings))
     check_folds_folder(settings)
     with ExitStack() as until:
         if rank == 0:

@@ -1,12 +1,12 @@
 """Hints at settings that fit, and could be better."""
 
 from nommer.progress import notice
-from nommer.settings.network import PEER
+from nommer.settings.network import PEER, TINY_IMAGE
 from nommer.settings.pixels import SMALL_IMAGE
 from nommer.settings.train import TrainSettings
 
-SMALL_STRIDE, WORTHWHILE = 2, 48
-"""Of the stem on small images, and the smallest on which twice of it leaves useful grids."""
+SMALL_STRIDE = 2
+"""Of the stem on small images."""
 
 
 def tell_cheaper_stem(settings: TrainSettings, *, crops: bool) -> None:
@@ -15,12 +15,12 @@ def tell_cheaper_stem(settings: TrainSettings, *, crops: bool) -> None:
     usual = options.patch_size == SMALL_STRIDE and options.stem in (None, "patch")
     if not crops or settings.pretrained is not None or settings.model.startswith(PEER):
         return
-    if usual and not settings.resume and WORTHWHILE <= size < SMALL_IMAGE:
+    if usual and not settings.resume and TINY_IMAGE <= size < SMALL_IMAGE:
         notice(
             f"images of {size} x {size} from scratch: the stem's stride is {SMALL_STRIDE}; with "
             "--network.patch-size 4 an epoch takes a third of the time and was as good, so that "
-            "three times the epochs are the better choice (docs/results.md); nommer_pico64 and "
-            "nommer_nano64 are made for such images"
+            "three times the epochs are the better choice (docs/results.md); nommer_nano64 is made "
+            "for such images"
         )
 
 
@@ -31,5 +31,5 @@ def tell_long_warmup(settings: TrainSettings) -> None:
         notice(
             f"--optim.warmup-epochs {warmup:g}: the warm-up is as long as the run of "
             f"{settings.epochs} epochs or longer, so the learning rate never stays at --lr "
-            f"{settings.lr:g}; give fewer"
+            f"{settings.learning_rate:g}; give fewer"
         )

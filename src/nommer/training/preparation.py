@@ -38,6 +38,7 @@ from nommer.tasks.task import Task
 from nommer.tasks.teachers import describe_teacher
 from nommer.training.batch_of_one import check_batch_of_one
 from nommer.training.batch_size import with_batch_size
+from nommer.training.default_network import with_network
 from nommer.training.freezing import freeze
 from nommer.training.hints import tell_cheaper_stem, tell_long_warmup
 from nommer.training.last_checkpoint import read_progress
@@ -90,7 +91,7 @@ class Prepared:
         """Return the model with its losses and its optimiser."""
         settings = self.settings
         images = settings.images_per_step * processes_of(settings) * settings.accumulate
-        lr = settings.optim.scaled_lr(settings.lr, images)
+        lr = settings.optim.scaled_lr(settings.learning_rate, images)
         module = self.task.training_module(settings, model, lr=lr, found=self.found)
         if module.distillation is not None:
             notice(describe_teacher(settings, module.distillation, model))
@@ -228,6 +229,7 @@ def fill_in(task: Task, settings: TrainSettings, found: Found) -> TrainSettings:
     """
     image_size = settings.image_size or default_image_size(found.short_side)
     crops = "augment" in task.options
+    settings = with_network(settings, image_size=image_size, crops=crops)
     settings = like_pretrained(settings, image_size=image_size, crops=crops)
     settings = with_batch_size(task, settings, found, RunFolder(settings.out))
     settings = task.resolve(settings, found)

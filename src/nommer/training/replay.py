@@ -89,7 +89,7 @@ def rebuild(settings: TrainSettings, bad_step: BadStep) -> tuple[TaskModule, Ima
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         tensor.data.copy_(state[name])
     data = task.data.training(settings, found.data, model)
-    module = task.training_module(settings, model, lr=settings.lr, found=found)
+    module = task.training_module(settings, model, lr=settings.learning_rate, found=found)
     if module.distillation is not None:
         module.distillation.load_state_dict(
             {

@@ -72,9 +72,9 @@ What may be done with these weights depends on both.
 
 ## Recipe
 
-Batches of {settings.images_per_step}, learning rate {settings.lr:g}, seed {settings.seed},
-precision {settings.precision}; nommer {version("nommer")}, torch {version("torch")}, timm
-{version("timm")}. All settings: config.yaml of the run.
+Batches of {settings.images_per_step}, learning rate {settings.learning_rate:g},
+seed {settings.seed}, precision {settings.precision}; nommer {version("nommer")},
+torch {version("torch")}, timm {version("timm")}. All settings: config.yaml of the run.
 """
 
 
