@@ -77,6 +77,26 @@ def test_gradients_autocast_and_export_take_the_plain_layer():
     assert all("mkldnn" not in str(node.target) for node in program.graph.nodes)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("given", [torch.float32, torch.bfloat16], ids=str)
+def test_under_autocast_packed_layers_are_the_plain_ones(given):
+    torch.manual_seed(6)
+    linear, conv = nn.Linear(16, 16), nn.Conv2d(16, 16, 3, padding=1, groups=2)
+    maps = torch.randn(2, 16, 6, 7).contiguous(memory_format=torch.channels_last).to(given)
+    grid = maps.permute(0, 2, 3, 1)
+    layers = (linear, pack(linear), grid), (conv, pack(conv), maps)
+    for layer, packed, x in layers:
+        before = packed(x.float())
+        for residual in (None, x.float(), x.bfloat16()):
+            with torch.autocast("cpu", torch.bfloat16):
+                found, expected = packed(x, residual), layer(x)
+            expected = expected if residual is None else expected + residual
+            close(found.bfloat16(), expected.bfloat16())
+            assert found.dtype == expected.dtype
+            assert packed._packed[-1] == torch.bfloat16
+        assert torch.equal(packed(x.float()), before)
+
+
 @pytest.mark.filterwarnings("ignore:`torch.jit.script`:FutureWarning")  # of torch's own code
 @torch.no_grad()
 def test_what_looks_into_the_computation_finds_the_plain_layer():

@@ -8,16 +8,20 @@ _PLAIN = (Tensor, nn.Parameter)
 
 
 def at_work_on_cpu(*tensors: Tensor) -> bool:
-    """Tell plain tensors of one dtype on the CPU, outside of compilers, transforms and autocast.
+    """Tell plain tensors of one dtype on the CPU, outside of compilers, transforms and autocast."""
+    same = len({tensor.dtype for tensor in tensors}) == 1
+    return same and not torch.is_autocast_enabled("cpu") and plain_on_cpu(*tensors)
 
-    All of those look into what is computed and know torch's own operators best. So do forward
+
+def plain_on_cpu(*tensors: Tensor) -> bool:
+    """Tell plain tensors on the CPU, outside of compilers and transforms.
+
+    Those look into what is computed and know torch's own operators best. So do forward
     differentiation, and modes called in the place of every operator, such as one that counts work.
     """
     if torch.compiler.is_compiling() or _looked_into():
         return False
-    if any(type(tensor) not in _PLAIN or tensor.device.type != "cpu" for tensor in tensors):
-        return False
-    return len({tensor.dtype for tensor in tensors}) == 1 and not torch.is_autocast_enabled("cpu")
+    return all(type(tensor) in _PLAIN and tensor.device.type == "cpu" for tensor in tensors)
 
 
 def _looked_into() -> bool:

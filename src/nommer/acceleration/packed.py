@@ -4,8 +4,9 @@ torch's own layers bring float32 weights into that order again at every call, or
 a library that is slower on many processors; and they write what an activation or an addition then
 reads again. Here oneDNN packs the weights once and does the activation or the addition on the way
 out, through the same operators that torch.compile uses (`torch.ops.mkldnn`); in what torch.compile
-makes, each layer is one operator (`custom_op`). Where they do not apply (another device or dtype,
-autocast, gradients, an export, a count of operations) each layer is the plain one that it is made
+makes, each layer is one operator (`custom_op`). Under autocast the weight is cast once, when it is
+packed, where autocast would cast it at every call. Where they do not apply (another device or
+dtype, gradients, an export, a count of operations) each layer is the plain one that it is made
 from: its literal twin, with which the tests compare it.
 """
 
@@ -15,12 +16,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nommer.acceleration.cpu import at_work_on_cpu, wants_gradient
+from nommer.acceleration.cpu import at_work_on_cpu, plain_on_cpu, wants_gradient
 from nommer.acceleration.custom_op import packed_layer, register
 
 Activation = Literal["none", "relu", "gelu"]
 
 _ACTIVATIONS = {"none": lambda x: x, "relu": F.relu, "gelu": F.gelu}
+_AUTOCAST = (torch.float32, torch.bfloat16)
+"""What autocast brings to its own dtype; it leaves float64 as it is."""
 _OPERATORS = torch.ops.mkldnn
 _HAS_BF16 = torch._C._has_mkldnn and _OPERATORS._is_mkldnn_bf16_supported()
 
@@ -37,7 +40,8 @@ class _Packed(nn.Module):
 
     weight: Tensor
     bias: Tensor | None
-    _packed: Tensor | None = None
+    _packed: tuple[Tensor, Tensor | None, torch.dtype] | None = None
+    """Weight and bias as they are computed with, and their dtype."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,6 +49,8 @@ class _Packed(nn.Module):
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """Compute the layer, and add a `residual` of the shape that comes out."""
+        if self.autocasts(x):
+            return self.compute(x.to(torch.get_autocast_dtype("cpu")), residual)
         if not self.applies(x):
             return self.plain(x, residual)
         if torch.compiler.is_compiling():
@@ -63,11 +69,20 @@ class _Packed(nn.Module):
             and not torch.is_autocast_enabled("cpu")
         )
 
-    def packed(self, x: Tensor) -> Tensor:
-        """Return the packed weight, which is made for the first `x`."""
-        if self._packed is None:
-            self._packed = self._pack(x)
-        return self._packed
+    def autocasts(self, x: Tensor) -> bool:
+        """Tell whether packed weights apply to `x` in the dtype that autocast brings it to."""
+        if not torch.is_autocast_enabled("cpu") or wants_gradient(x, self.weight):
+            return False
+        cast = x.dtype in _AUTOCAST and self.weight.dtype in _AUTOCAST
+        return cast and _packs(torch.get_autocast_dtype("cpu")) and plain_on_cpu(x, self.weight)
+
+    def packed(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return packed weight and bias in the dtype of `x`, made for the first one of it."""
+        if self._packed is None or self._packed[-1] != x.dtype:
+            bias = None if self.bias is None else self.bias.detach().to(x.dtype)
+            self._packed = self._pack(self.weight.detach().to(x.dtype), x), bias, x.dtype
+        weight, bias, _ = self._packed
+        return weight, bias
 
     def plain(self, x: Tensor, residual: Tensor | None) -> Tensor:
         """Compute as `compute` does, by torch's own operators: its literal twin."""
@@ -81,7 +96,7 @@ class _Packed(nn.Module):
         """Return a tensor of the shape and layout that comes out."""
         raise NotImplementedError
 
-    def _pack(self, x: Tensor) -> Tensor:
+    def _pack(self, weight: Tensor, x: Tensor) -> Tensor:
         raise NotImplementedError
 
     def _apply(self, fn: Any, recurse: bool = True) -> "_Packed":
@@ -116,17 +131,18 @@ class PackedLinear(_Packed):
 
     def compute(self, x: Tensor, residual: Tensor | None) -> Tensor:
         """As `plain`."""
-        packed = self.packed(x)
-        if residual is not None:
-            return _OPERATORS._linear_pointwise.binary(x, residual, packed, self.bias, "add")
-        return _OPERATORS._linear_pointwise(x, packed, self.bias, self.activation, [], "none")
+        packed, bias = self.packed(x)
+        if residual is not None and residual.dtype == x.dtype:
+            return _OPERATORS._linear_pointwise.binary(x, residual, packed, bias, "add")
+        out = _OPERATORS._linear_pointwise(x, packed, bias, self.activation, [], "none")
+        return out if residual is None else out + residual
 
     def shaped(self, x: Tensor) -> Tensor:
         """(..., out_features)."""
         return x.new_empty(*x.shape[:-1], self.out_features)
 
-    def _pack(self, x: Tensor) -> Tensor:
-        return _OPERATORS._reorder_linear_weight(self.weight.detach().contiguous())
+    def _pack(self, weight: Tensor, x: Tensor) -> Tensor:
+        return _OPERATORS._reorder_linear_weight(weight.contiguous())
 
 
 class PackedConv2d(_Packed):
@@ -147,20 +163,19 @@ class PackedConv2d(_Packed):
 
     def compute(self, x: Tensor, residual: Tensor | None) -> Tensor:
         """As `plain`."""
-        packed, where = self.packed(x), (self.padding, self.stride, self.dilation, self.groups)
+        packed, bias = self.packed(x)
+        where = (self.padding, self.stride, self.dilation, self.groups)
         if residual is None:
             return _OPERATORS._convolution_pointwise(
-                x, packed, self.bias, *where, self.activation, [], ""
+                x, packed, bias, *where, self.activation, [], ""
             )
-        if x.dtype != torch.float32 and self.groups > 1:  # add_relu is not there for it
-            out = (
-                _OPERATORS._convolution_pointwise(x, packed, self.bias, *where, "none", [], "")
-                + residual
-            )
-            return _ACTIVATIONS[self.activation](out)
+        grouped = x.dtype != torch.float32 and self.groups > 1  # add_relu is not there for it
+        if grouped or residual.dtype != x.dtype:
+            out = _OPERATORS._convolution_pointwise(x, packed, bias, *where, "none", [], "")
+            return _ACTIVATIONS[self.activation](out + residual)
         then = None if self.activation == "none" else self.activation
         return _OPERATORS._convolution_pointwise.binary(
-            x, residual, packed, self.bias, *where, "add", 1.0, then, [], ""
+            x, residual, packed, bias, *where, "add", 1.0, then, [], ""
         )
 
     def shaped(self, x: Tensor) -> Tensor:
@@ -168,8 +183,7 @@ class PackedConv2d(_Packed):
         weight = x.new_empty(self.weight.shape)
         return F.conv2d(x, weight, None, self.stride, self.padding, self.dilation, self.groups)
 
-    def _pack(self, x: Tensor) -> Tensor:
-        weight = self.weight.detach()
+    def _pack(self, weight: Tensor, x: Tensor) -> Tensor:
         where = (self.padding, self.stride, self.dilation, self.groups)
         return _OPERATORS._reorder_convolution_weight(weight, *where, list(x.shape))
 

@@ -1,6 +1,7 @@
 """A NomMer for training: modules become faster ones that compute the same.
 
 - linear layers by oneDNN on the CPU (`linear`);
+- attention in bfloat16 on the CPU by products that have a fast backward pass (`attention`);
 - on GPUs, block DCT and grouped convolution as one matrix per group (`spectral`);
 - scores padded for a GPU's matrix products (`nominator`).
 """
@@ -9,9 +10,11 @@ from typing import TypeVar
 
 from torch import nn
 
+from nommer.acceleration.attention import Bfloat16Attention, Bfloat16GlobalAttention
 from nommer.acceleration.linear import OneDNNLinear
 from nommer.acceleration.nominator import PaddedNominator
 from nommer.acceleration.spectral import MultipliedSpectralContext
+from nommer.backbone.attention import GlobalAttention, MultiHeadAttention
 from nommer.backbone.contexts import SpectralContext
 from nommer.backbone.network import NomMer
 from nommer.backbone.nominator import Nominator
@@ -20,6 +23,8 @@ Model = TypeVar("Model", bound=nn.Module)
 
 FASTER: dict[type[nn.Module], type[nn.Module]] = {
     nn.Linear: OneDNNLinear,
+    MultiHeadAttention: Bfloat16Attention,
+    GlobalAttention: Bfloat16GlobalAttention,
     SpectralContext: MultipliedSpectralContext,
     Nominator: PaddedNominator,
 }

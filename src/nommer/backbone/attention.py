@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from nommer.shapes import Tokens, TokensOrGrid
 
+Heads = Float[Tensor, "batch heads tokens head_dim"]
 ScoreBias = Float[Tensor, "#batch #heads #tokens #tokens"]
 
 
@@ -33,9 +34,13 @@ class MultiHeadAttention(nn.Module):
             rearrange(part, "b n (h d) -> b h n d", h=self.heads)
             for part in self.qkv(tokens).chunk(3, dim=-1)
         )
-        bias = None if bias is None else bias.to(query.dtype)
-        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        attended = self.attend(query, key, value, bias)
         return self.proj(rearrange(attended, "b h n d -> b n (h d)"))
+
+    def attend(self, query: Heads, key: Heads, value: Heads, bias: ScoreBias | None) -> Heads:
+        """Return `softmax(Q K^T head_dim^-0.5 + bias) V` of every head, (B, heads, N, head_dim)."""
+        bias = None if bias is None else bias.to(query.dtype)
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
 
 
 class GlobalAttention(MultiHeadAttention):

@@ -1,0 +1,173 @@
+"""Time other ways to write a NomMer for ONNX Runtime beside the way it is exported.
+
+    python benchmarks/onnx_forms.py --model nommer_tiny --batch 4 --rounds 9
+
+- windows: queries, keys and values of the grid, each cut into windows and heads by one
+  transposition, and one back, in the place of six;
+- split: besides, a linear layer each for queries, keys and values, so that nothing is split;
+- pointwise: 1x1 convolutions as linear layers, so that only the half as wide grid between them is
+  transposed for the 3x3 one;
+- selected: the nominated context by its number, without a one-hot;
+- all: the last three.
+
+The forms take turns, in another order in each round, on one thread; seconds are the processor's of
+this process. A ratio is the median of those within a round: below 1 the form is faster. The peer is
+exported as `nommer benchmark` does it.
+"""
+
+import argparse
+import copy
+import random
+import statistics
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import onnx
+import onnxruntime
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from nommer.acceleration.fuse import FusedConvolutionContext, FusedNominator, FusedWindowContext
+from nommer.backbone.attention import GlobalAttention, MultiHeadAttention
+from nommer.backbone.layout import as_grid, as_maps, crop_grid, pad_grid
+from nommer.benchmarking.cases import Case
+from nommer.benchmarking.models import Networks, write_onnx
+
+
+def parts_of(layer: nn.Linear, x: Tensor) -> list[Tensor]:
+    """Return queries, keys and values, of a linear layer each."""
+    biases = (None,) * 3 if layer.bias is None else layer.bias.chunk(3)
+    return [F.linear(x, w, b) for w, b in zip(layer.weight.chunk(3), biases, strict=True)]
+
+
+class SplitAttention(GlobalAttention):
+    """Attention over all tokens, its first layer split into three."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        heads = [
+            rearrange(part, "b n (h d) -> b h n d", h=self.heads)
+            for part in parts_of(self.qkv, x.flatten(1, -2))
+        ]
+        attended = F.scaled_dot_product_attention(*heads)
+        return self.proj(rearrange(attended, "b h n d -> b n (h d)")).view_as(x)
+
+
+class Windows(FusedWindowContext):
+    """The window context, windows and heads cut by one transposition."""
+
+    def parts(self, attention: MultiHeadAttention, padded: Tensor) -> list[Tensor]:
+        return list(attention.qkv(padded).chunk(3, -1))
+
+    def forward(self, grid: Tensor) -> Tensor:
+        side, attention = self.window_size, self.attention
+        padded = pad_grid(grid, side, "constant")
+        down, across = padded.shape[1] // side, padded.shape[2] // side
+        cut, heads = "b (h y) (w x) (n d) -> (b h w) n (y x) d", attention.heads
+        parts = self.parts(attention, padded)
+        query, key, value = (rearrange(part, cut, y=side, x=side, n=heads) for part in parts)
+        bias = self.score_bias(grid, padded)
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        joined = "(b h w) n (y x) d -> b (h y) (w x) (n d)"
+        joined = rearrange(attended, joined, h=down, w=across, y=side)
+        return attention.proj(crop_grid(joined, *grid.shape[1:3]))
+
+
+class SplitWindows(Windows):
+    """Besides, a linear layer each for queries, keys and values."""
+
+    def parts(self, attention: MultiHeadAttention, padded: Tensor) -> list[Tensor]:
+        return parts_of(attention.qkv, padded)
+
+
+class Pointwise(FusedConvolutionContext):
+    """The convolutional context, 1x1 convolutions as linear layers."""
+
+    def forward(self, grid: Tensor) -> Tensor:
+        first, last = self.conv1, self.conv3
+        hidden = F.relu(F.linear(grid, first.weight.flatten(1), first.bias))
+        hidden = as_grid(self.conv2(as_maps(hidden)))
+        return F.relu(F.linear(hidden, last.weight.flatten(1), last.bias) + grid)
+
+
+class Selected(FusedNominator):
+    """The nominator that selects by number."""
+
+    def forward(self, *contexts: Tensor) -> Tensor:
+        best = self.score(sum(contexts)).argmax(-1, keepdim=True)
+        *before, chosen = contexts
+        for index, context in reversed(list(enumerate(before))):
+            chosen = torch.where(best == index, context, chosen)
+        return chosen
+
+
+SPLIT = {FusedWindowContext: SplitWindows, GlobalAttention: SplitAttention}
+POINTWISE = {FusedConvolutionContext: Pointwise}
+SELECTED = {FusedNominator: Selected}
+FORMS: dict[str, dict[type, type]] = {
+    "as exported": {},
+    "windows": {FusedWindowContext: Windows},
+    "split": SPLIT,
+    "pointwise": POINTWISE,
+    "selected": SELECTED,
+    "all": SPLIT | POINTWISE | SELECTED,
+}
+
+
+def session_of(
+    network: nn.Module, images: Tensor, classes: dict[type, type]
+) -> tuple[onnxruntime.InferenceSession, Counter[str]]:
+    """Return the network in ONNX Runtime, and its operators after the optimisation there."""
+    network = copy.deepcopy(network)
+    for module in network.modules():
+        module.__class__ = classes.get(type(module), type(module))
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, 3
+    with tempfile.TemporaryDirectory() as folder:
+        optimised = Path(folder) / "optimised.onnx"
+        options.optimized_model_filepath = str(optimised)
+        file = write_onnx(network, images, Path(folder))
+        session = onnxruntime.InferenceSession(file, options)
+        nodes = onnx.load(optimised, load_external_data=False).graph.node
+    return session, Counter(node.op_type for node in nodes)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", default="nommer_tiny")
+    parser.add_argument("--peer", default="swin_tiny_patch4_window7_224")
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=9)
+    told = parser.parse_args()
+    torch.set_num_threads(1)
+    networks, images = Networks("cpu"), torch.randn(told.batch, 3, told.size, told.size)
+    ours, peer = (
+        networks.inference(Case(name, "onnxruntime", "inference", "32", told.size, told.batch))
+        for name in (told.model, told.peer)
+    )
+    found = {name: session_of(ours, images, classes) for name, classes in FORMS.items()}
+    found[told.peer] = session_of(peer, images, {})
+    seconds: dict[str, list[float]] = {name: [] for name in found}
+    for _ in range(told.rounds + 1):
+        for name in random.sample(list(found), len(found)):
+            session, start = found[name][0], time.process_time()
+            session.run(None, {session.get_inputs()[0].name: images.numpy()})
+            seconds[name].append(time.process_time() - start)
+    print("| form | operators | transpositions | ms | as exported 1 (quartiles) |")
+    print("|---|---|---|---|---|")
+    for name, (_, nodes) in found.items():
+        pairs = zip(seconds[name][1:], seconds["as exported"][1:], strict=True)
+        low, middle, high = statistics.quantiles([one / plain for one, plain in pairs], n=4)
+        cells = [name, nodes.total(), nodes["Transpose"]]
+        cells += [f"{1000 * statistics.median(seconds[name][1:]):.0f}"]
+        print(f"| {' | '.join(map(str, cells))} | {middle:.3f} ({low:.3f} to {high:.3f}) |")
+
+
+if __name__ == "__main__":
+    main()
