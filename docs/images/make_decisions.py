@@ -25,16 +25,17 @@ GAP, HEIGHT = 12, 360
 SHEET = """<meta charset="utf-8"><style>
 body { font: 15px/1.4 sans-serif; margin: 16px; width: 820px; color: #1a2e44 }
 pre { background: #f3f4f2; padding: 8px 12px; margin: 10px 0 4px; border-left: 4px solid #9fb3c8 }
-output { display: block; margin: 0 16px } figure { margin: 0 } img { max-height: 250px }
+output { display: block; margin: 0 16px } output pre { background: none; border: 0; padding: 0 }
+pre { white-space: pre-wrap } figure { margin: 0 } img { max-height: 250px }
 figcaption { font-size: 13px } table { border-collapse: collapse; font-size: 13px }
 td, th { padding: 2px 10px; text-align: right }
 </style>"""
 
 PAGES = (
-    ("notebook.html", "notebook.jpg", (870, 560)),
-    ("vectors/report.html", "vectors.jpg", (1000, 1500)),
+    ("notebook.html", "notebook.jpg", (0, 870, 640)),
+    ("vectors/report.html", "vectors.jpg", (560, 760, 980)),
 )
-"""Pages in `runs`, their pictures, and the columns and rows of pixels that these show."""
+"""Pages in `runs`, their pictures, and what these show: pixels above it, columns and rows."""
 
 CELLS = (
     "import nommer\n"
@@ -66,7 +67,7 @@ def as_data(target: Path) -> None:
     """Put an answer's picture beside the labels that were read back from what was written."""
     data = Path("data/cells_answered")
     name = min(path.name for path in (data / "images").rglob("*.jpg"))
-    (answered,) = Path("runs/cells_answered").rglob(name)
+    answered = Path("runs/cells_answered/images", name).with_suffix(".png")
     with Image.open(answered) as opened:
         pair = [opened.convert("RGB"), labels_read_back(data, name)]
     pair = [one.resize((one.width * HEIGHT // one.height, HEIGHT)) for one in pair]
@@ -76,11 +77,13 @@ def as_data(target: Path) -> None:
     sheet.save(target, quality=82)
 
 
-def photograph(page: Page, address: str, target: Path, *, crop: tuple[int, int]) -> None:
-    """Save the upper part of a page, in so many columns and rows of pixels."""
-    page.set_viewport_size({"width": crop[0], "height": crop[1]})
+def photograph(page: Page, address: str, target: Path, *, crop: tuple[int, int, int]) -> None:
+    """Save a part of a page: from so many pixels on, in so many columns and rows of them."""
+    above, columns, rows = crop
+    page.set_viewport_size({"width": columns, "height": above + rows})
     page.goto(address)
-    page.screenshot(path=str(target.with_suffix(".png")))
+    clip = {"x": 0, "y": above, "width": columns, "height": rows}
+    page.screenshot(path=str(target.with_suffix(".png")), clip=clip)
     with Image.open(target.with_suffix(".png")) as opened:
         opened.convert("RGB").save(target, quality=80)
     target.with_suffix(".png").unlink()
@@ -94,6 +97,8 @@ def executed(target: Path) -> None:
     for cell in notebook.cells:
         parts.append(f"<pre>{escape(cell.source)}</pre>")
         for output in cell.outputs:
+            if output.get("name") == "stderr":  # warnings of other packages
+                continue
             shown = output.get("data", {})
             plain = escape(output.get("text") or shown.get("text/plain", ""))
             parts.append(f"<output>{shown.get('text/html') or f'<code>{plain}</code>'}</output>")
@@ -112,8 +117,8 @@ def main() -> None:
             Path(name).absolute().as_uri()
             for name in ("runs/notebook.html", "runs/vectors/report.html")
         )
-        photograph(page, notebook, folder / "notebook.jpg", crop=(870, 560))
-        photograph(page, vectors, folder / "vectors.jpg", crop=(1000, 1500))
+        photograph(page, notebook, folder / "notebook.jpg", crop=(0, 870, 640))
+        photograph(page, vectors, folder / "vectors.jpg", crop=(490, 760, 980))
         browser.close()
 
 

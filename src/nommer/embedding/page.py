@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 from PIL import Image, ImageOps
 
@@ -20,7 +21,8 @@ _SIDE = 112
 _ROWS = 24
 """Vectors whose neighbours are shown."""
 
-_MOST_COLOURS = 20
+_FEW_COLOURS, _MOST_COLOURS = 10, 20
+"""Classes up to which one set of colours is told apart well, and another one at all."""
 
 
 def write_page(
@@ -83,10 +85,11 @@ def _map(vectors: Vectors, method: str) -> Figure:
     axes = figure.add_subplot()
     names = names_of(vectors)
     coloured = names if len(names) <= _MOST_COLOURS else [""]
-    for name in coloured:
+    palette = colormaps["tab20" if len(coloured) > _FEW_COLOURS else "tab10"]
+    for name, colour in zip(coloured, palette(np.arange(len(coloured))), strict=True):
         inside = np.array([len(coloured) == 1 or label == name for label in labels], bool)
         x, y = places[inside].T
-        axes.scatter(x, y, s=9, label=name or None, alpha=0.8)
+        axes.scatter(x, y, s=9, label=name or None, alpha=0.8, color=colour)
     if len(coloured) > 1:
         axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     axes.set_xticks([])
