@@ -78,7 +78,10 @@ OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--weight-decay", {"type": float, "default": 0.05}),
     ("--warmup", {"type": float, "default": 0.08, "help": "part of the training"}),
     ("--smoothing", {"type": float, "default": 0.1, "help": "of the labels"}),
-    ("--labels", {"type": float, "default": 1.0, "help": "weight of labels and answers; 0 for maps alone"}),
+    (
+        "--labels",
+        {"type": float, "default": 1.0, "help": "weight of labels and answers; 0 for maps alone"},
+    ),
     ("--teacher", {"choices": ["none", "answers", "features", "both"], "default": "none"}),
     ("--temperature", {"type": float, "default": 2.0, "help": "of the teacher's answers"}),
     ("--share", {"type": float, "default": 0.8, "help": "of the teacher's answers in the loss"}),
