@@ -68,8 +68,10 @@ def test_a_model_without_its_file_is_one_sentence(hub, monkeypatch, tmp_path):
     assert refusal() == "it has no such file (404)"
 
 
-def test_a_hub_that_does_not_answer_is_one_sentence(monkeypatch, tmp_path):
+def test_a_hub_that_does_not_answer_is_one_sentence(monkeypatch, tmp_path, capsys, caplog):
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda _: None)  # between tries
     point_at(monkeypatch, "http://127.0.0.1:9", tmp_path)
     assert refusal() == "it does not answer, and they are not in the cache"
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     assert refusal() == "HF_HUB_OFFLINE forbids to ask it, and they are not in the cache"
+    assert "etry" not in capsys.readouterr().err + caplog.text

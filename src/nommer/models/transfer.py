@@ -1,7 +1,9 @@
 """Weights of a network of timm, wherever they come from, taken over by name."""
 
+import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from nommer.errors import InputError, shortened
 from nommer.models.networks import build_network, describe_network
 from nommer.models.simple_pyramid import plain_of
 from nommer.models.weights import refuse_values
+from nommer.progress import notice
 
 _COUNTER = "num_batches_tracked"
 """Entries that old checkpoints lack, and that nothing depends on."""
@@ -41,14 +44,28 @@ def fetch_weights(
     Raises:
         InputError: there are none, or they cannot be fetched.
     """
+    notice(f"asking timm's hub, or its cache, for the weights of {name}")
     try:
-        network: Any = timm.create_model(name, pretrained=True)
+        with _without_retries_told():
+            network: Any = timm.create_model(name, pretrained=True)
     except Exception as error:  # whatever the hub and the network raise
         raise InputError(
             f"{option} timm: the weights of {name} cannot be had from timm's hub: "
             f"{_why_not_had(error)}; give a file of them with {option} FILE, or leave it out"
         ) from error
     return dict(network.state_dict()), network.pretrained_cfg
+
+
+@contextmanager
+def _without_retries_told() -> Iterator[None]:
+    """Keep the hub's client from telling each of its dozen retries."""
+    client = logging.getLogger("huggingface_hub")
+    before = client.level
+    client.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        client.setLevel(before)
 
 
 _REASONS = {
