@@ -71,7 +71,7 @@ def cases_of(lite0: Path) -> dict[str, dict]:
     """Return the options of `nommer.train`, by what the network starts from and learns from."""
     teaches = {
         "teacher": "timm:efficientnet_lite0",
-        "distillation": {"weights": str(lite0 / "model.safetensors"), "image_size": 96},
+        "distillation": {"weights": str(lite0 / "model.safetensors"), "image_size": 128},
     }
     zoos = {"model": "nommer_nano64", "pretrained": zoo.default_entry().name}
     lite = {"model": "timm:efficientnet_lite0", "pretrained": str(lite0 / "model.safetensors")}
