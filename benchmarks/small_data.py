@@ -23,10 +23,12 @@ LEARNED, JUDGED = 200, 100
 """Training images and test images per class."""
 
 CASES = {
-    "nommer_nano, stem stride 2": ("--model nommer_nano --lr 1e-3", 3),
-    "nommer_nano64": ("--model nommer_nano64 --lr 2e-3", 10),
-    "nommer_pico64": ("--model nommer_pico64 --lr 2e-3", 14),
-    "nommer_nano64, learning rate 1e-3": ("--model nommer_nano64 --lr 1e-3", 10),
+    "nommer_nano, stem stride 2": ("--model nommer_nano --optim.name adamw --lr 1e-3", 3),
+    "nommer_nano64": ("--model nommer_nano64 --optim.name adamw --lr 2e-3", 10),
+    "nommer_pico64": ("--model nommer_pico64 --optim.name adamw --lr 2e-3", 14),
+    "nommer_nano64, learning rate 1e-3": ("--model nommer_nano64 --optim.name adamw --lr 1e-3", 10),
+    "nommer_nano64, Muon": ("--model nommer_nano64 --lr 2e-3 --optim.name muon", 9),
+    "nommer_mini64, Muon": ("--model nommer_mini64 --lr 2e-3 --optim.name muon", 8),
 }
 """Options of `nommer train`, and epochs."""
 

@@ -7,20 +7,23 @@ import torch
 
 from nommer.runs.folder import RunFolder
 from nommer.settings.network import NetworkOptions
+from nommer.settings.optim import Optim
 from nommer.settings.pretrain import PretrainSettings
 from nommer.settings.train import TrainSettings
 from nommer.tasks.networks import build_network, resolve_network
 from nommer.training.batch_of_one import check_batch_of_one
 from nommer.training.default_network import as_started, with_network
 
-SMALL, USUAL = ("nommer_nano64", 2e-3), ("nommer_nano", 1e-3)
+SMALL, USUAL = ("nommer_mini64", "muon", 2e-3), ("nommer_nano", "adamw", 1e-3)
 
 
 def chosen(size=64, *, crops=True, **given):
     settings = TrainSettings("data", **given)
     filled = with_network(settings, image_size=size, crops=crops)
-    assert replace(filled, model=settings.model, lr=settings.lr) == settings
-    return filled.model, filled.lr
+    same = replace(filled, model=settings.model, lr=settings.lr, optim=settings.optim)
+    assert same == settings
+    assert replace(filled.optim, name=settings.optim.name) == settings.optim
+    return filled.model, filled.optim.name, filled.lr
 
 
 @pytest.mark.parametrize(("size", "expected"), [(48, SMALL), (159, SMALL), (47, USUAL)])
@@ -28,9 +31,9 @@ def test_small_images_from_scratch_get_a_network_made_for_them(size, expected, c
     assert chosen(size) == expected
     said = " ".join(capsys.readouterr().err.split())
     if expected == SMALL:
-        assert f"images of {size} x {size} pixels from scratch: nommer_nano64 and a" in said
-        assert "a learning rate of 0.002" in said
-        assert "--model nommer_nano is what larger ones get" in said
+        assert f"images of {size} x {size} pixels from scratch: nommer_mini64, the" in said
+        assert "the optimiser muon, a learning rate of 0.002" in said
+        assert "larger ones get --model nommer_nano --optim.name adamw --lr 0.001" in said
     else:
         assert not said
 
@@ -43,42 +46,51 @@ def test_others_get_the_usual_without_a_word(capsys):
     assert chosen(network=coefficients) == USUAL, "they are more than smaller blocks have"
     pretraining = PretrainSettings("data", teacher="nommer_nano")
     filled = with_network(pretraining, image_size=64, crops=True)
-    assert (filled.model, filled.lr) == USUAL
+    assert (filled.model, filled.optim.name, filled.lr) == USUAL
     assert not capsys.readouterr().err
 
 
 def test_weights_bring_their_network(tmp_path, capsys):
-    assert chosen(pretrained="nommer_nano64.tiny_imagenet_200") == ("nommer_nano64", 1e-3)
+    assert chosen(pretrained="nommer_nano64.tiny_imagenet_200") == (
+        "nommer_nano64",
+        "adamw",
+        1e-3,
+    )
     assert "--pretrained nommer_nano64.tiny_imagenet_200: nommer_nano64" in " ".join(
         capsys.readouterr().err.split()
     )
     run = RunFolder(tmp_path)
     run.write_config(TrainSettings("data", model="timm:resnet18", lr=1.0))
-    assert chosen(pretrained=tmp_path) == ("timm:resnet18", 1e-3)
+    assert chosen(pretrained=tmp_path) == ("timm:resnet18", "adamw", 1e-3)
     assert chosen(pretrained=tmp_path, model="nommer_nano") == USUAL
     assert chosen(pretrained=tmp_path / "none") == USUAL
 
 
 def test_each_option_that_is_given_wins_by_itself(capsys):
-    assert chosen(lr=5e-4) == ("nommer_nano64", 5e-4)
+    assert chosen(lr=5e-4) == ("nommer_mini64", "muon", 5e-4)
     assert "learning rate" not in capsys.readouterr().err
     assert chosen(model="nommer_nano") == USUAL
-    assert chosen(model="timm:resnet18") == ("timm:resnet18", 1e-3)
-    assert chosen(model="nommer_pico64", lr=1e-3) == ("nommer_pico64", 1e-3)
+    assert chosen(model="timm:resnet18") == ("timm:resnet18", "adamw", 1e-3)
+    adamw = Optim(name="adamw")
+    assert chosen(model="nommer_pico64", lr=1e-3, optim=adamw) == ("nommer_pico64", "adamw", 1e-3)
     assert not capsys.readouterr().err
-    assert chosen(model="nommer_pico64") == ("nommer_pico64", 2e-3)
-    assert "--lr 0.001 is what larger ones get" in " ".join(capsys.readouterr().err.split())
+    assert chosen(optim=adamw) == ("nommer_mini64", "adamw", 2e-3)
+    assert "muon" not in capsys.readouterr().err
+    assert chosen(model="nommer_pico64", lr=1e-3) == ("nommer_pico64", "muon", 1e-3)
+    assert chosen(model="nommer_pico64", optim=adamw) == ("nommer_pico64", "adamw", 2e-3)
+    assert "larger ones get --lr 0.001" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_run_goes_on_as_it_was_started_whatever_the_default_is_now(tmp_path, capsys):
     run = RunFolder(tmp_path)
-    run.write_config(TrainSettings("data", model="nommer_nano", lr=1e-3))
+    adamw = Optim(name="adamw")
+    run.write_config(TrainSettings("data", model="nommer_nano", lr=1e-3, optim=adamw))
     going_on = TrainSettings("data", out=tmp_path, resume=True)
     assert as_started(going_on).model == "nommer_nano"
     filled = with_network(going_on, image_size=64, crops=True)
-    assert (filled.model, filled.lr) == USUAL
+    assert (filled.model, filled.optim.name, filled.lr) == USUAL
     assert not capsys.readouterr().err
-    other = replace(going_on, model="nommer_micro", lr=0.1)
+    other = replace(going_on, model="nommer_micro", lr=0.1, optim=Optim(name="sgd"))
     assert as_started(other) == other, "what differs is refused, not changed"
 
 

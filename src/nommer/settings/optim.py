@@ -19,8 +19,9 @@ class Optim(Settings):
 
     prefix: ClassVar[str] = "optim."
 
-    name: str = "adamw"
-    """timm's name of the optimiser."""
+    name: str | None = None
+    """timm's name of the optimiser. By default adamw; muon for the small images for which --model
+    auto is nommer_mini64."""
     weight_decay: float = 0.05
     """Not applied to biases, norms, embeddings and bias tables."""
     betas: tuple[float, float] = (0.9, 0.999)
@@ -88,6 +89,11 @@ class Optim(Settings):
             )
         if self.reference_batch is not None and self.reference_batch < 1:
             raise InputError(f"optim.reference_batch must be 1 or more, got {self.reference_batch}")
+
+    @property
+    def algorithm(self) -> str:
+        """`name`, or the usual one."""
+        return self.name or "adamw"
 
     def resolved(self, *, schedule: Schedule, label_smoothing: float) -> "Optim":
         """Return a copy with what is not given filled in, as it is usual for a task."""

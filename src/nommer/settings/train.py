@@ -68,8 +68,8 @@ class TrainSettings(Settings):
     model: str = AUTO
     """Variant of the network, or timm:NAME for one of timm.
     Variants are nommer_tiny, nommer_small, nommer_base, nommer_nano, nommer_pico, nommer_micro,
-    nommer_nano64 and nommer_pico64. auto is that of --pretrained; else nommer_nano, from scratch
-    for classes of images of 48 to 159 pixels nommer_nano64."""
+    nommer_mini64, nommer_nano64 and nommer_pico64. auto is that of --pretrained; else nommer_nano,
+    from scratch for classes of images of 48 to 159 pixels nommer_mini64."""
     out: Takes[Path, str] = given(Path("runs/train"))
     """Run folder, made by this command."""
     classes: Takes[Path | None, str] = given(None)
@@ -90,7 +90,7 @@ class TrainSettings(Settings):
     default 224, segmentation 512."""
     lr: float | None = None
     """Learning rate at its highest.
-    Small images are those for which auto is nommer_nano64. By default 1e-3, with small images 2e-3.
+    Small images are those for which auto is nommer_mini64. By default 1e-3, with small images 2e-3.
     """
     device: str = "auto"
     """auto, cpu, cuda, mps, or chosen ones as in cuda:0,1."""

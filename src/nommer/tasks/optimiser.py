@@ -28,11 +28,11 @@ def check_optimiser(optim: Optim) -> None:
         known = _info(optim)
     except ValueError:
         raise InputError(
-            f"optim.name {optim.name!r} is no optimiser of timm; adamw is the usual one"
+            f"optim.name {optim.algorithm!r} is no optimiser of timm; adamw is the usual one"
         ) from None
     if known.second_order:
         raise InputError(
-            f"optim.name {optim.name!r} needs second derivatives, which training does not "
+            f"optim.name {optim.algorithm!r} needs second derivatives, which training does not "
             "compute; adamw is the usual one"
         )
     if known.has_betas and known.num_betas != 2 and optim.betas != Optim.betas:
@@ -44,7 +44,7 @@ def check_optimiser(optim: Optim) -> None:
 
 def _info(optim: Optim) -> OptimInfo:
     """Return timm's facts about the optimiser; "lookahead_" may stand before its name."""
-    return get_optimizer_info(optim.name.lower().split("_")[-1])
+    return get_optimizer_info(optim.algorithm.lower().split("_")[-1])
 
 
 def build_optimizer(
@@ -62,7 +62,7 @@ def build_optimizer(
     options |= {"fused": True} if fused and known.opt_class in _HAVE_FUSED else {}
     return create_optimizer_v2(
         network,
-        optim.name,
+        optim.algorithm,
         lr=lr,
         weight_decay=optim.weight_decay,
         layer_decay=optim.layer_decay,

@@ -38,6 +38,7 @@ def resolve(settings: TrainSettings, *, train_images: int, largest_batch: int) -
         settings,
         model=USUAL if settings.model == AUTO else settings.model,  # in people's own loops
         lr=settings.learning_rate,
+        optim=replace(settings.optim, name=settings.optim.algorithm),
         batch_size=_batch_size(settings, train_images, largest_batch, processes),
         workers=default_workers() if settings.workers is None else settings.workers,
         precision=resolve_precision(settings.precision, accelerator),

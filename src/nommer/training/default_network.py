@@ -1,4 +1,4 @@
-"""The network and the learning rate of a training that names none."""
+"""The network, the optimiser and the learning rate of a training that names none."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,14 +11,14 @@ from nommer.settings.train import TrainSettings
 from nommer.settings.train_defaults import USUAL_LR
 from nommer.zoo import entry_meant_by
 
-OF_SMALL_IMAGES = ("nommer_nano64", "nommer_pico64")
+OF_SMALL_IMAGES = ("nommer_mini64", "nommer_nano64", "nommer_pico64")
 """Made for images of 64 x 64 pixels (docs/results.md); the first is the default for such."""
-SMALL_LR = 2e-3
-"""Their learning rate from scratch, in batches of 64."""
+SMALL_LR, SMALL_OPTIMISER = 2e-3, "muon"
+"""Their learning rate from scratch, in batches of 64, and the optimiser that it is for."""
 
 
 def with_network(settings: TrainSettings, *, image_size: int, crops: bool) -> TrainSettings:
-    """Settings with a network and a learning rate; on resuming as the run has them.
+    """Settings with a network, an optimiser and a learning rate; on resuming as the run has them.
 
     Args:
         settings: of the run.
@@ -34,7 +34,13 @@ def with_network(settings: TrainSettings, *, image_size: int, crops: bool) -> Tr
     elif model == AUTO:  # coefficients that are given are of the published blocks
         model = OF_SMALL_IMAGES[0] if small and not settings.network.kept_coefficients else USUAL
     fits = small and model in OF_SMALL_IMAGES
-    filled = replace(settings, model=model, lr=settings.lr or (SMALL_LR if fits else USUAL_LR))
+    optim, lr = settings.optim, settings.lr
+    filled = replace(
+        settings,
+        model=model,
+        lr=lr or (SMALL_LR if fits else USUAL_LR),
+        optim=replace(optim, name=optim.name or (SMALL_OPTIMISER if fits else optim.algorithm)),
+    )
     if fits:
         _tell(settings, filled, image_size)
     return filled
@@ -46,7 +52,8 @@ def as_started(settings: TrainSettings) -> TrainSettings:
     if started is None:
         return settings
     model = started.model if settings.model == AUTO else settings.model
-    return replace(settings, model=model, lr=settings.lr or started.lr)
+    optim = replace(settings.optim, name=settings.optim.name or started.optim.name)
+    return replace(settings, model=model, lr=settings.lr or started.lr, optim=optim)
 
 
 def _network_of(weights: Path) -> str:
@@ -61,14 +68,17 @@ def _network_of(weights: Path) -> str:
 
 def _tell(given: TrainSettings, filled: TrainSettings, size: int) -> None:
     """Say what was chosen for small images, and what gives the usual."""
-    chosen, usual = [], ""
+    chosen, usual = [], []
     if given.model == AUTO:
-        chosen, usual = [filled.model], f"--model {USUAL}"
+        chosen, usual = [filled.model], [f"--model {USUAL}"]
+    if given.optim.name is None:
+        chosen.append(f"the optimiser {filled.optim.name}")
+        usual.append(f"--optim.name {given.optim.algorithm}")
     if given.lr is None:
         chosen.append(f"a learning rate of {filled.lr:g}")
-        usual = usual or f"--lr {USUAL_LR:g}"
+        usual.append(f"--lr {USUAL_LR:g}")
     if chosen:
         notice(
-            f"images of {size} x {size} pixels from scratch: {' and '.join(chosen)}, made for "
-            f"small images (docs/results.md); {usual} is what larger ones get"
+            f"images of {size} x {size} pixels from scratch: {', '.join(chosen)}, made for small "
+            f"images (docs/results.md); larger ones get {' '.join(usual)}"
         )

@@ -19,7 +19,7 @@ def tell_cheaper_stem(settings: TrainSettings, *, crops: bool) -> None:
         notice(
             f"images of {size} x {size} from scratch: the stem's stride is {SMALL_STRIDE}; with "
             "--network.patch-size 4 an epoch takes a third of the time and was as good, so that "
-            "three times the epochs are the better choice (docs/results.md); nommer_nano64 is made "
+            "three times the epochs are the better choice (docs/results.md); nommer_mini64 is made "
             "for such images"
         )
 
