@@ -76,7 +76,7 @@ def cases_of(lite0: Path) -> dict[str, dict]:
     zoos = {"model": "nommer_nano64", "pretrained": zoo.default_entry().name}
     lite = {"model": "timm:efficientnet_lite0", "pretrained": str(lite0 / "model.safetensors")}
     return {
-        "nothing (nommer_nano64)": {},
+        "nothing (nommer_mini64)": {},
         "the zoo's default entry (nommer_nano64)": zoos,
         "weights of ImageNet (efficientnet_lite0)": lite,
         "the same, tiles enlarged to 128 x 128": lite | {"image_size": 128},

@@ -409,9 +409,10 @@ def test_small_images_get_a_network_of_their_own_unless_one_is_named(
     options = [one for one in train_options if not one.startswith(("--model", "--image-size"))]
     options += ["--image-size=48", f"--out={tmp_path / 'run'}", f"--data={coloured}"]
     said = run("train", *options).err
-    assert "images of 48 x 48 pixels from scratch: nommer_nano64 and a learning rate of" in said
+    assert "images of 48 x 48 pixels from scratch: nommer_mini64, the optimiser muon, a" in said
     written = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
-    assert (written["model"], written["lr"]) == ("nommer_nano64", 2e-3)
+    chosen = (written["model"], written["optim"]["name"], written["lr"])
+    assert chosen == ("nommer_mini64", "muon", 2e-3)
     said = run("train", *options, "--resume --epochs=3").err
-    assert "nommer_nano64: 3 classes" in said
+    assert "nommer_mini64: 3 classes" in said
     assert "from scratch" not in said
