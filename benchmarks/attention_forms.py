@@ -13,15 +13,16 @@ the processor's, medians of the rounds. `error` is of what comes out, against fl
 """
 
 import argparse
-import random
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from turns import in_turns
 
 from nommer.acceleration.attention import _attend_short as products
 
@@ -55,7 +56,7 @@ def float32(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> T
 FORMS: dict[str, Form] = {"fused": fused, "math": math, "float32": float32, "products": products}
 
 
-def seconds_of(
+def computed(
     attend: Form, tokens: Tensor, heads: int, bias: Tensor | None, mode: str
 ) -> tuple[float, Tensor]:
     """Return a call's seconds, in training with its backward pass, and its value."""
@@ -68,6 +69,13 @@ def seconds_of(
     if mode == "training":
         out.backward(torch.ones_like(out))
     return time.process_time() - start, out.detach().float()
+
+
+def measured(form: str, errors: dict[str, float], exact: Tensor, given: tuple) -> float:
+    """Return a call's seconds, and note in `errors` how far it is from the exact value."""
+    spent, out = computed(FORMS[form], *given)
+    errors[form] = ((out - exact).norm() / exact.norm()).item()
+    return spent
 
 
 def main() -> None:
@@ -85,15 +93,14 @@ def main() -> None:
         given = torch.randn(sequences, tokens, 3 * heads * width)
         given = given.to(torch.bfloat16 if told.precision == "bf16" else torch.float32)
         bias = torch.randn(1, heads, tokens, tokens) if biased else None
-        _, exact = seconds_of(fused, given.float(), heads, bias, "inference")
-        times: dict[str, list[float]] = {form: [] for form in FORMS}
-        errors = {}
-        for _ in range(told.rounds + 1):
-            for form in random.sample(list(FORMS), len(FORMS)):
-                spent, out = seconds_of(FORMS[form], given, heads, bias, told.mode)
-                times[form].append(spent)
-                errors[form] = ((out - exact).norm() / exact.norm()).item()
-        middle = {form: 1000 * statistics.median(spent[1:]) for form, spent in times.items()}
+        _, exact = computed(fused, given.float(), heads, bias, "inference")
+        errors: dict[str, float] = {}
+        forms = {
+            form: partial(measured, form, errors, exact, (given, heads, bias, told.mode))
+            for form in FORMS
+        }
+        times = in_turns(forms, told.rounds)
+        middle = {form: 1000 * statistics.median(spent) for form, spent in times.items()}
         for form, spent in middle.items():
             ratio = spent / middle["fused"]
             print(

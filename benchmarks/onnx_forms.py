@@ -17,11 +17,10 @@ exported as `nommer benchmark` does it.
 
 import argparse
 import copy
-import random
 import statistics
 import tempfile
-import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import onnx
@@ -30,6 +29,7 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
+from turns import in_turns, seconds_of
 
 from nommer.acceleration.fuse import FusedConvolutionContext, FusedNominator, FusedWindowContext
 from nommer.backbone.attention import GlobalAttention, MultiHeadAttention
@@ -153,19 +153,18 @@ def main() -> None:
     )
     found = {name: session_of(ours, images, classes) for name, classes in FORMS.items()}
     found[told.peer] = session_of(peer, images, {})
-    seconds: dict[str, list[float]] = {name: [] for name in found}
-    for _ in range(told.rounds + 1):
-        for name in random.sample(list(found), len(found)):
-            session, start = found[name][0], time.process_time()
-            session.run(None, {session.get_inputs()[0].name: images.numpy()})
-            seconds[name].append(time.process_time() - start)
+    runs = {
+        name: partial(session.run, None, {session.get_inputs()[0].name: images.numpy()})
+        for name, (session, _) in found.items()
+    }
+    seconds = in_turns({name: partial(seconds_of, run) for name, run in runs.items()}, told.rounds)
     print("| form | operators | transpositions | ms | as exported 1 (quartiles) |")
     print("|---|---|---|---|---|")
     for name, (_, nodes) in found.items():
-        pairs = zip(seconds[name][1:], seconds["as exported"][1:], strict=True)
+        pairs = zip(seconds[name], seconds["as exported"], strict=True)
         low, middle, high = statistics.quantiles([one / plain for one, plain in pairs], n=4)
         cells = [name, nodes.total(), nodes["Transpose"]]
-        cells += [f"{1000 * statistics.median(seconds[name][1:]):.0f}"]
+        cells += [f"{1000 * statistics.median(seconds[name]):.0f}"]
         print(f"| {' | '.join(map(str, cells))} | {middle:.3f} ({low:.3f} to {high:.3f}) |")
 
 

@@ -13,9 +13,7 @@ those within a round: below 1 the form is faster than the plain network. bf16 is
 
 import argparse
 import copy
-import random
 import statistics
-import time
 from collections.abc import Callable
 from functools import partial
 
@@ -23,6 +21,7 @@ import timm
 import torch
 import torch.nn.functional as F
 from torch import nn
+from turns import in_turns, seconds_of
 
 import nommer  # noqa: F401  registers the models
 from nommer.acceleration.fuse import fuse
@@ -68,17 +67,6 @@ def make_step(
     return train if mode == "training" else infer
 
 
-def measure(steps: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
-    """Return the seconds of every form in every round but the first, which warms up."""
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(rounds + 1):
-        for name in random.sample(list(steps), len(steps)):
-            start = time.process_time()
-            steps[name]()
-            seconds[name].append(time.process_time() - start)
-    return {name: times[1:] for name, times in seconds.items()}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -102,7 +90,9 @@ def main() -> None:
         for name, form in forms(network, options.mode).items()
     }
     print("| form | ms | against plain (quartiles) |\n|---|---|---|")
-    seconds = measure(steps, options.rounds)
+    seconds = in_turns(
+        {name: partial(seconds_of, step) for name, step in steps.items()}, options.rounds
+    )
     for name, times in seconds.items():
         ratios = [one / plain for one, plain in zip(times, seconds["plain"], strict=True)]
         low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")

@@ -3,7 +3,6 @@
 import json
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -73,20 +72,14 @@ def test_what_is_computed_in_parts_is_what_the_whole_gives(
         assert shares["global"] <= 2 / 3
 
 
-def test_gates_are_distilled_and_judged(script, network, tmp_path, capsys):
+def test_gates_are_distilled_and_judged(script, network, image_cache, tmp_path, capsys):
     model = Classifier(
         network, class_names=list("abcde"), preprocessing=Preprocessing(image_size=64)
     )
     save_model(tmp_path / "model", model, metrics={}, version="0")
-    draw = np.random.default_rng(0)
-    for part in ("train", "val"):
-        folder = tmp_path / "cache" / part
-        folder.mkdir(parents=True)
-        np.save(folder / "images.npy", draw.integers(0, 256, (20, 64, 64, 3), np.uint8))
-        np.save(folder / "labels.npy", np.arange(20) % 5)
     gate, out = script("gate"), tmp_path / "out"
     sizes = ["--images", "20", "--judged", "20", "--rounds", "2", "--batches", "1"]
-    cache = ["--cache", str(tmp_path / "cache"), "--model", str(tmp_path / "model")]
+    cache = ["--cache", str(image_cache), "--model", str(tmp_path / "model")]
     gate.main([str(out), *cache, *sizes])
     found = json.loads((out / "result.json").read_text())
     assert json.loads(capsys.readouterr().out)["gated"] == found["gated"]
