@@ -3,17 +3,18 @@
     python benchmarks/teacher_weights.py data/lite0
     nommer pretrain --data PHOTOS --teacher timm:efficientnet_lite0 \\
         --distillation.weights data/lite0/model.safetensors --distillation.image-size 128 \\
-        --model nommer_nano64 --image-size 64 --out runs/start
+        --model nommer_mini64 --image-size 64 --out runs/start
     python benchmarks/pretraining.py DATA runs/pretraining --seeds 0 1 2 \\
-        --start nommer_nano64=runs/start -- --epochs 4 --epoch-steps 80
+        --start nommer_mini64=runs/start -- --epochs 4 --epoch-steps 80
 
 DATA holds the folders camvid, bccd and dsb2018, as the recipes of these names want them; --tasks
-chooses among them. Every model of --models is trained from scratch by the recipe, and besides from
-each model folder of --start; --start timm:resnet18=RUN lets a peer be pretrained too. All have the
-same data, steps and seeds, and a NomMer from scratch has the stem, windows and blocks of its start.
-What stands after -- goes to every `nommer train`. The best epoch on the validation images is judged
-on the test images, of dsb2018, which has none, on the validation images. Runs that are finished are
-not trained again, others go on; OUT/table.md gets the table, OUT/results.json its numbers.
+chooses among them. Every model of --models is trained from scratch by the recipe; every MODEL=RUN
+of --start besides from that model folder or entry of the zoo, peers too (--start
+timm:resnet18=RUN). All have the same data, steps and seeds, and a NomMer from scratch has the stem,
+windows and blocks of its start. What stands after -- goes to every `nommer train`. The best epoch
+on the validation images is judged on the test images, of dsb2018, which has none, on the validation
+images. Runs that are finished are not trained again, others go on; OUT/table.md gets the table,
+OUT/results.json its numbers.
 """
 
 import argparse
@@ -32,38 +33,47 @@ RECIPES = {
     "dsb2018": "dsb2018_nommer_nano",
 }
 WITHOUT_TEST = {"dsb2018"}
-MODELS = ("nommer_nano64", "timm:resnet10t", "timm:resnet18", "timm:convnext_atto")
+MODELS = ("nommer_mini64", "timm:resnet10t", "timm:resnet18", "timm:convnext_atto")
 
 
-def starts_of(told: argparse.Namespace) -> dict[str, str]:
-    """Model folders by the model that starts from them.
+def starts_of(told: argparse.Namespace) -> list[tuple[str, str]]:
+    """Models, each with a model folder to start from.
 
     Raises:
-        SystemExit: one that is not written so, or of a model that is not trained.
+        SystemExit: one that is not written so.
     """
-    found = dict(one.split("=", 1) for one in told.start if "=" in one)
-    if len(found) < len(told.start) or not found.keys() <= set(told.models):
-        sys.exit(f"--start {' '.join(told.start)}: expected MODEL=RUN, with a model of --models")
+    found = [tuple(one.split("=", 1)) for one in told.start]
+    if any(len(pair) != 2 or not all(pair) for pair in found):
+        sys.exit(f"--start {' '.join(told.start)}: expected MODEL=RUN")
+    return found
+
+
+def of_task(
+    task: str, told: argparse.Namespace, arguments: Sequence[str]
+) -> dict[str, tuple[str, ...]]:
+    """Arguments of a task's trainings by name: from scratch, and from each start."""
+    starts = starts_of(told)
+    same = {model: sizes_of(run) for model, run in starts if not model.startswith("timm:")}
+    common = ["--data", str(told.data / task), "--config", RECIPES[task]]
+    found = {}
+    for model in told.models:
+        name = f"{task} {model.removeprefix('timm:')}"
+        found[name] = (*common, "--model", model, *same.get(model, []), *arguments)
+    for model, run in starts:
+        name = f"{task} {model.removeprefix('timm:')} from {Path(run).name}"
+        taken = ["--model", model, *same.get(model, []), "--pretrained", run]
+        found[name] = (*common, *taken, *arguments)
     return found
 
 
 def runs_of(told: argparse.Namespace, arguments: Sequence[str]) -> list[tuple[str, Run]]:
-    """Per task, model and seed a training from scratch, and one from each start."""
-    starts, found = starts_of(told), []
-    for seed in told.seeds:
-        for task in told.tasks:
-            for model in told.models:
-                common = ["--data", str(told.data / task), "--config", RECIPES[task]]
-                common += ["--model", model]
-                start = starts.get(model)
-                if start is not None and not model.startswith("timm:"):
-                    common += sizes_of(start)
-                name = f"{task} {model.removeprefix('timm:')}"
-                found.append((task, Run(name, seed, told.out, (*common, *arguments))))
-                if start is not None:
-                    taken = (*common, "--pretrained", start, *arguments)
-                    found.append((task, Run(f"{name} pretrained", seed, told.out, taken)))
-    return found
+    """All trainings, each with its task; those of a seed before those of the next."""
+    return [
+        (task, Run(name, seed, told.out, whole))
+        for seed in told.seeds
+        for task in told.tasks
+        for name, whole in of_task(task, told, arguments).items()
+    ]
 
 
 def results(runs: Sequence[tuple[str, Run]], told: argparse.Namespace) -> dict[str, dict]:
@@ -100,8 +110,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--tasks", nargs="+", choices=list(RECIPES), default=list(RECIPES))
-    parser.add_argument("--models", nargs="+", default=list(MODELS))
-    parser.add_argument("--start", nargs="+", default=[], help="MODEL=RUN, for each that has one")
+    parser.add_argument("--models", nargs="*", default=list(MODELS), help="from scratch")
+    parser.add_argument("--start", nargs="+", default=[], help="MODEL=RUN, any number")
     parser.add_argument("--device", default="auto", help="for the test images")
     parser.add_argument("--workers", type=int, help="for the test images")
     told, more = parse(parser)

@@ -128,15 +128,13 @@ def test_tasks_are_trained_from_scratch_from_a_start_and_by_peers(
     monkeypatch.setattr(sys, "argv", ["pretraining.py", *map(str, told)])
     pretraining.main()
     scratch, start = trained
-    assert (
-        start.arguments[: len(scratch.arguments) - len(small.split())]
-        == scratch.arguments[: len(scratch.arguments) - len(small.split())]
-    )
+    shared = len(scratch.arguments) - len(small.split())
+    assert start.arguments[:shared] == scratch.arguments[:shared]
     table = capsys.readouterr().out.splitlines()
     assert "| network | CamVid, mIoU |" in table
-    assert any(line.startswith("| nommer_micro pretrained | ") for line in table)
+    assert any(line.startswith("| nommer_micro from start | ") for line in table)
     with pytest.raises(SystemExit, match="expected MODEL=RUN"):
-        pretraining.starts_of(SimpleNamespace(start=["nommer_micro"], models=["nommer_micro"]))
+        pretraining.starts_of(SimpleNamespace(start=["nommer_micro"]))
 
 
 def test_nothing_is_trained_with_no_jobs(script, tmp_path):
