@@ -6,8 +6,8 @@
 TINY is the folder with val.tar.gz, whose annotations have a box of the object of every image.
 `nommer explain` reads photographs in class folders, without boxes; this gives the tables that it
 makes of boxed objects (`nommer.nominations.patterns`), and top-1 where one context is nominated
-everywhere, of the first images of every class. Brackets are 95 % intervals over images, those of
-changes paired.
+everywhere, of the first images of every class that the model knows (--of-class). Brackets are 95 %
+intervals over images, those of changes paired.
 """
 
 import argparse
@@ -146,9 +146,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--of-class", type=int, default=5, help="images of each class")
     told = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    images = boxed_images(told.source / "val.tar.gz", told.of_class)
+    boxed = boxed_images(told.source / "val.tar.gz", told.of_class)
     for name in told.models:
         model = nommer.fuse(nommer.load(name))
+        images = [one for one in boxed if one.wnid in model.class_ids]
         tell_forced(name, model, images)
         print(f"\n| model | block | where | {' | '.join(CONTEXTS)} |\n|---|---|---|---|---|---|")
         tell_pattern(name, observe(model, images))
