@@ -121,6 +121,28 @@ def test_images_come_from_folders_archives_and_shards_and_the_rest_is_listed(
     assert not settings.keys() & {"freeze", "labels", "detection", "classes", "compile"}
 
 
+def test_splits_that_lists_tell_are_left_out_and_held_back(
+    run, coloured, of_timm, train_options, tmp_path
+):
+    data = tmp_path / "voc"
+    (data / "JPEGImages").mkdir(parents=True)
+    (data / "ImageSets" / "Main").mkdir(parents=True)
+    for number, path in enumerate(sorted(coloured.rglob("*.png"))[:8]):
+        shutil.copy(path, data / "JPEGImages" / f"{number}.png")
+    for split, names in {"train": "0\n1\n", "val": "2\n3\n", "test": "4\n5\n6\n"}.items():
+        (data / "ImageSets" / "Main" / f"{split}.txt").write_text(names)
+    given = ["--data", coloured / "train", "--more-data", data, "--out", tmp_path / "run"]
+    told = run("pretrain", *given, *train_options, *of_timm, "--epochs=1").err
+    count = len(list((coloured / "train").rglob("*.png")))
+    assert f"no labels, {count + 3} train, 2 val images" in told  # 7.png is in no list
+    assert "not learned from, images to evaluate a model on: 3" in told
+    assert f"held back, for {data}/ImageSets/Main/val.txt names them: 2 images" in told
+    lines = (tmp_path / "run" / "data_issues.jsonl").read_text().splitlines()
+    what = "is named in ImageSets/Main/test.txt, images to evaluate a model on"
+    found = [issue["file"] for issue in map(json.loads, lines) if issue["what"] == what]
+    assert found == [f"{data}/JPEGImages/{number}.png" for number in (4, 5, 6)]
+
+
 def test_a_finished_run_goes_on_by_its_own_verb_and_settings(
     run, refused, pretrained, coloured, train_options, tmp_path
 ):

@@ -1,6 +1,7 @@
 """Images without labels, from wherever they lie, and the probe that measures what is learned."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from nommer.data.formats.labelled import (
     split_randomly,
 )
 from nommer.data.formats.source import Source
+from nommer.data.formats.split_lists import splits_listed
 from nommer.data.image_paths import UNREAD_EXTENSIONS, is_folder, is_image_name, visible_files
 from nommer.data.remote import local
 from nommer.errors import InputError
@@ -151,14 +153,9 @@ def read_images_of(place: Path) -> ClassFolders:
             "or a folder of shards"
         )
     files = list(_files(place))
-    images = [path for path in files if is_image_name(path)]
-    has_image_folders = any(
-        kind in IMAGE_FOLDERS for path in images for kind in _kinds(path, place)
-    )
-    splits: dict[Split, list[Sample]] = {}
     issues = [no_image(path) for path in files if path.suffix.lower() in UNREAD_EXTENSIONS]
-    for path in images:
-        split, reason = _split_of(path, place, has_image_folders=has_image_folders)
+    splits: dict[Split, list[Sample]] = {}
+    for path, (split, reason) in _splits_told(place, files).items():
         if reason:
             issues.append(Issue(str(path), reason, "left out"))
         else:
@@ -177,6 +174,27 @@ def _files(place: Path) -> Iterator[Path]:
             yield path
 
 
+def _splits_told(place: Path, files: list[Path]) -> dict[Path, tuple[Split, str]]:
+    """Return the split of every image, by its folders or by files that list it as val or test.
+
+    With why it is left out, if it is.
+    """
+    images = [path for path in files if is_image_name(path)]
+    beside = any(kind in IMAGE_FOLDERS for path in images for kind in _kinds(path, place))
+    told = {path: _split_of(path, place, has_image_folders=beside) for path in images}
+    seen = {path: split for path, (split, reason) in told.items() if not reason.endswith(_LABELS)}
+    held_back: Counter[Path] = Counter()
+    for path, (split, file) in splits_listed(place, files, seen).items():
+        if split == "val" and seen[path] == "train":
+            told[path] = split, ""
+            held_back[file] += 1
+        elif split == "test" and seen[path] != "test":
+            told[path] = split, f"is named in {file.relative_to(place)}, {_FOR_TESTS}"
+    for file, count in held_back.items():
+        notice(f"held back, for {file} names them: {count} images")
+    return told
+
+
 def _split_of(path: Path, place: Path, *, has_image_folders: bool) -> tuple[Split, str]:
     """Return the split of an image, and why it is left out, if it is."""
     found: Split = "train"
@@ -187,7 +205,7 @@ def _split_of(path: Path, place: Path, *, has_image_folders: bool) -> tuple[Spli
             return found, f"lies in {name}, {_LABELS}"
         whole = kind in ("", *IMAGE_FOLDERS)  # and no class such as "test tube"
         if split == "test" and whole:
-            return found, f"lies in {name}, {_FOR_TESTS}"
+            return split, f"lies in {name}, {_FOR_TESTS}"
         found = split or found if whole else found
     return found, ""
 
