@@ -85,3 +85,12 @@ def test_photographs_are_linked_into_classes_as_often_as_needed(script, tmp_path
     made = script("folder_speed").make_photos(tmp_path / "photos", tmp_path / "out", 3)
     assert [path.read_bytes() for path in made] == [b"a.jpg", b"b.jpg", b"a.jpg"]
     assert {path.parent.name for path in made} == {"first", "second"}
+
+
+def test_products_apart_and_as_one_are_the_same(script):
+    forms = script("shared_products").FORMS
+    torch.manual_seed(0)
+    given = torch.randn(2, 14, 14, 8), torch.randn(24, 8), torch.randn(4, 8)
+    expected = forms.pop("apart")(*given)
+    for form in forms.values():
+        torch.testing.assert_close(form(*given), expected)
