@@ -67,6 +67,8 @@ def main() -> None:
     found = zoo.find_entry(told.name)
     if found is None or found.folder is None:
         parser.error(f"{told.name}: is no entry that is here")
+    if found.knows_no_classes:
+        parser.error(f"{told.name}: knows no classes, so it has no decisions to calibrate")
     entry, before = found.folder, checksum(found.folder / zoo.DESCRIPTION)
     if told.calibrated is None:
         calibrate(entry, data=told.data, device=told.device, workers=told.workers)

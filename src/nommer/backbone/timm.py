@@ -129,7 +129,7 @@ def _of_zoo_entry(variant: str, options: dict[str, Any]) -> dict[str, Any]:
     if tag is not None and not isinstance(tag, str):
         return options
     entry = find_entry(f"{variant}.{tag}" if tag else variant)
-    if entry is None or entry.task != "classification":
+    if entry is None or not entry.classifies:
         return options
     architecture = entry.description()["architecture"]
     trained = {name: value for name, value in architecture.items() if name not in _OF_TRAINING}

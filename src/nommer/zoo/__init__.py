@@ -1,8 +1,9 @@
 """The model zoo: trained models of the package, or beside it in the repository (`zoo/`).
 
 An entry is a folder called VARIANT.DATA with weights in half precision, their description and a
-card: a classifier, or a detector on such a network. `manifest.json` lists all entries with the
-checksums of their files; no downloads. Loaded weights are float32. timm's registry in `backbone`
+card: a classifier, a detector on such a network, or a network without classes to start from, which
+has learned from images alone. `manifest.json` lists all entries with the checksums of their files;
+no downloads. Loaded weights are float32. timm's registry in `backbone`
 and `load` in `models` both need the entries, so this room lies below both, and knows names, folders
 and checksums alone.
 """
@@ -27,18 +28,23 @@ class Entry:
     """A trained model of the zoo."""
 
     name: str
-    """Variant and data, as in "nommer_nano.tiny_imagenet_200"."""
+    """Variant and data, as in "nommer_nano.tiny_imagenet_200"; "nommer_mini64.label_free" has seen
+    no labels.
+    """
     task: str
-    """Its task, as `model.json` has it: "classification" or "detection"."""
+    """Its task, as `model.json` has it: "classification", "detection", or "features" of a network
+    without classes.
+    """
     sha256: dict[str, str]
     """Checksums of its files by name."""
     size: int
     """Bytes of its weights."""
     measure: str
-    """Name of the measure of `score`, as people call it: "top-1", "box AP"."""
+    """Name of the measure of `score`, as people call it: "top-1", "box AP", "kNN top-1"."""
     score: float
     """Its main number on images that it was not trained on; of a classifier the part that it
-    answers rightly.
+    answers rightly, of a network without classes the part that the nearest neighbours of its
+    features do.
     """
     terms: str
     """On what terms its weights may be used."""
@@ -50,13 +56,18 @@ class Entry:
 
     @property
     def tag(self) -> str:
-        """Name of the data that it was trained on."""
+        """Name of the data that it was trained on, or of how it was trained."""
         return self.name.partition(".")[2]
 
     @property
     def classifies(self) -> bool:
         """True for a classifier, which timm and a bare variant ask for."""
         return self.task == "classification"
+
+    @property
+    def knows_no_classes(self) -> bool:
+        """True for a network without classes, to start a training from."""
+        return self.task == "features"
 
     @property
     def folder(self) -> Path | None:
@@ -106,7 +117,7 @@ def _checksum(file: Path) -> str:
 def entries() -> list[Entry]:
     """All entries, also those that are absent here.
 
-    The classifiers first, of each task the best first.
+    The classifiers first, networks without classes last, of each task the best first.
 
     Raises:
         InputError: the manifest cannot be read.
@@ -143,11 +154,16 @@ def classifiers() -> list[Entry]:
 def find_entry(name: str | Path) -> Entry | None:
     """The entry of this name, or the best classifier of that variant that is here.
 
-    None where there is none.
+    Of a variant without a classifier its network without classes; None where there is none.
     """
     known = entries()
     named = [entry for entry in known if entry.name == str(name)]
-    found = named or [entry for entry in known if entry.classifies and entry.variant == str(name)]
+    of_variant = [entry for entry in known if entry.variant == str(name)]
+    found = (
+        named
+        or [entry for entry in of_variant if entry.classifies]
+        or [entry for entry in of_variant if entry.knows_no_classes]
+    )
     return next((entry for entry in found if entry.folder), found[0] if found else None)
 
 
