@@ -65,8 +65,7 @@ class Networks:
             self._built, self._size = {}, size
         if (name,) not in self._built:
             network = self.builders[name](size) if name in self.builders else build(name, size)
-            if self.device.type == "cuda":
-                channels_last(network)
+            channels_last(network)
             self._built[name,] = network.to(self.device)
         return self._built[name,]
 
@@ -80,8 +79,7 @@ class Networks:
         plain = self.plain(case.model, case.size)
         if key not in self._built:
             network = fuse(plain) if key[1] and hasattr(plain, "config") else plain
-            if self.device.type == "cuda":
-                channels_last(network)
+            channels_last(network)
             if key[2]:
                 network = copy.deepcopy(network).to(dtype_of(case.precision))
             self._built[key] = network

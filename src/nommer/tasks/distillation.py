@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from nommer.acceleration.compile import channels_last
 from nommer.errors import InputError
 from nommer.settings.distillation import DistillationOptions
 from nommer.shapes import FeatureMap, Images, Logits
@@ -68,6 +69,7 @@ class Teacher(nn.Module):
         super().__init__()
         self.pools = pools
         self.network: Any = network.eval().requires_grad_(False)
+        channels_last(self.network)
         self.image_size = image_size
         means, stds = torch.tensor(mean), torch.tensor(std)
         student_means, student_stds = torch.tensor(student_mean), torch.tensor(student_std)
