@@ -94,3 +94,11 @@ def test_products_apart_and_as_one_are_the_same(script):
     expected = forms.pop("apart")(*given)
     for form in forms.values():
         torch.testing.assert_close(form(*given), expected)
+
+
+def test_both_layouts_are_timed(script, monkeypatch, capsys):
+    options = ["--models", "nommer_micro", "test_resnet", "--batch", "2", "--rounds", "2"]
+    for mode in ("training", "inference"):
+        monkeypatch.setattr(sys, "argv", ["channels_last.py", *options, "--mode", mode])
+        script("channels_last").main()
+    assert capsys.readouterr().out.count("| test_resnet | ") == 2

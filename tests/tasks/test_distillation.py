@@ -50,6 +50,11 @@ def test_a_teacher_sees_what_the_student_sees_in_its_own_normalisation():
     assert [tuple(m.shape[1:]) for m in knowledge.maps[1:3]] == [(64, 16, 16), (128, 8, 8)]
 
 
+def test_a_teacher_s_maps_are_channels_last():
+    maps = make_teacher()(torch.rand(2, 3, 64, 64)).maps
+    assert all(one.is_contiguous(memory_format=torch.channels_last) for one in maps)
+
+
 def test_a_teacher_never_learns_and_never_leaves_evaluation_mode():
     teacher = make_teacher().train()
     before = {name: value.clone() for name, value in teacher.state_dict().items()}
