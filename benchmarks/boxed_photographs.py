@@ -7,7 +7,9 @@ TINY is the folder with val.tar.gz, whose annotations have a box of the object o
 `nommer explain` reads photographs in class folders, without boxes; this gives the tables that it
 makes of boxed objects (`nommer.nominations.patterns`), and top-1 where one context is nominated
 everywhere, of the first images of every class that the model knows (--of-class). Brackets are 95 %
-intervals over images, those of changes paired.
+intervals over images, those of changes paired. Before them stands how many tokens nominate what
+most tokens at their place do in all images, beside what the most nominated context has: where the
+two differ, nominations follow the place in the image.
 """
 
 import argparse
@@ -21,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 import nommer
@@ -112,6 +115,22 @@ def observe(model: Any, images: Sequence[Boxed]) -> Pattern:
     return pattern
 
 
+@torch.inference_mode()
+def tell_places(model: Any, images: Sequence[Boxed]) -> None:
+    """Print how far the place of a token alone tells its nomination, per block."""
+    counts: dict[str, torch.Tensor] = {}
+    for _, given in batches(model, images):
+        with NominationTrace(model, keep_maps=True) as trace:
+            model.backbone(given)
+        for block in trace.blocks:
+            found = F.one_hot(trace.maps(block).long(), len(CONTEXTS)).sum(0)
+            counts[block] = counts.get(block, 0) + found
+    for block, at_place in counts.items():
+        by_place = at_place.amax(-1).sum() / at_place.sum()
+        overall = at_place.sum((0, 1)).amax() / at_place.sum()
+        print(f"  {block}: {by_place:.1%} as most at their place, {overall:.1%} as most of all")
+
+
 def share(row: dict[str, Any], name: str) -> str:
     """Write a share with its interval, in per cent."""
     low, high = row[f"{name}_low"], row[f"{name}_high"]
@@ -151,6 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         model = nommer.fuse(nommer.load(name))
         images = [one for one in boxed if one.wnid in model.class_ids]
         tell_forced(name, model, images)
+        tell_places(model, images)
         print(f"\n| model | block | where | {' | '.join(CONTEXTS)} |\n|---|---|---|---|---|---|")
         tell_pattern(name, observe(model, images))
         print(flush=True)

@@ -55,11 +55,11 @@ def main() -> None:
     rows = [panels(name, models) for name in PHOTOGRAPHS]
     size = (1.72 * len(rows[0]), 5.6)
     figure, axes = plt.subplots(len(rows), len(rows[0]), figsize=size, layout="constrained")
-    for row, found in zip(axes, rows, strict=True):
+    for row, found in zip(axes.tolist(), rows, strict=True):
         for axis, (title, picture) in zip(row, found, strict=True):
             axis.imshow(picture)
             axis.set_axis_off()
-            if row is axes[0]:
+            if found is rows[0]:
                 axis.set_title(title, fontsize=9)
     handles = [Patch(color=colour, label=name) for name, colour in CONTEXT_COLOURS.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
