@@ -33,7 +33,7 @@ def channels_last(model: nn.Module) -> None:
     """Lay the weights of convolutions out with the channels last, as token grids are.
 
     Values and names stay. Convolutions then take and give token grids as they are, and GPUs use the
-    kernels that are made for them; on CPUs networks of convolutions train and answer in 0.6 to 1.0
+    kernels that are made for them; on CPUs networks of convolutions train and teach in 0.6 to 1.05
     of the time (`docs/performance.md`). Other weights of four dimensions are no convolution kernels
     and keep their layout.
     """
