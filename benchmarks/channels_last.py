@@ -18,7 +18,7 @@ from functools import partial
 import timm
 import torch
 from torch import Tensor, nn
-from turns import in_turns, seconds_of
+from turns import in_turns, ratio, seconds_of
 
 import nommer
 from nommer.acceleration.compile import channels_last
@@ -75,13 +75,8 @@ def main() -> None:
     print("| network | as built, ms | channels last, ms | ratio (quartiles) |\n|---|---|---|---|")
     for name in told.models:
         times = compared(name, told)
-        ratios = [
-            last / first
-            for last, first in zip(times["channels last"], times["as built"], strict=True)
-        ]
-        low, middle, high = statistics.quantiles(ratios, n=4)
         first, last = (1000 * statistics.median(spent) for spent in times.values())
-        shown = f"{middle:.2f} ({low:.2f} to {high:.2f})"
+        shown = ratio(times["channels last"], times["as built"])
         print(f"| {name} | {first:.1f} | {last:.1f} | {shown} |", flush=True)
 
 

@@ -21,7 +21,7 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from turns import in_turns, seconds_of
+from turns import in_turns, ratio, seconds_of
 
 from nommer.backbone.contexts.window import split_into_windows
 
@@ -82,10 +82,8 @@ def main() -> None:
         }
         times = in_turns(forms, told.rounds)
         for form, spent in times.items():
-            ratios = [mine / apart for mine, apart in zip(spent, times["apart"], strict=True)]
-            low, middle, high = statistics.quantiles(ratios, n=4)
             milliseconds = 1000 * statistics.median(spent)
-            shown = f"{middle:.2f} ({low:.2f} to {high:.2f})"
+            shown = ratio(spent, times["apart"])
             print(f"| {name} | {form} | {milliseconds:.2f} | {shown} |", flush=True)
 
 

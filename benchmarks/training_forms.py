@@ -21,7 +21,7 @@ import timm
 import torch
 import torch.nn.functional as F
 from torch import nn
-from turns import in_turns, seconds_of
+from turns import in_turns, ratio, seconds_of
 
 import nommer  # noqa: F401  registers the models
 from nommer.acceleration.fuse import fuse
@@ -94,10 +94,9 @@ def main() -> None:
         {name: partial(seconds_of, step) for name, step in steps.items()}, options.rounds
     )
     for name, times in seconds.items():
-        ratios = [one / plain for one, plain in zip(times, seconds["plain"], strict=True)]
-        low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")
         milliseconds = 1000 * statistics.median(times)
-        print(f"| {name} | {milliseconds:.0f} | {middle:.3f} ({low:.3f} to {high:.3f}) |")
+        shown = ratio(times, seconds["plain"], digits=3)
+        print(f"| {name} | {milliseconds:.0f} | {shown} |")
 
 
 if __name__ == "__main__":

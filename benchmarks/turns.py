@@ -1,8 +1,9 @@
 """Measure forms of one thing in turns, so that other work on the machine falls on all of them."""
 
 import random
+import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 
 def in_turns(forms: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
@@ -22,3 +23,10 @@ def seconds_of(call: Callable[[], object]) -> float:
     start = time.process_time()
     call()
     return time.process_time() - start
+
+
+def ratio(times: Sequence[float], against: Sequence[float], *, digits: int = 2) -> str:
+    """Write the median of the ratios within a round, with their quartiles."""
+    ratios = [one / other for one, other in zip(times, against, strict=True)]
+    low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")
+    return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
