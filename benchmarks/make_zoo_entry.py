@@ -7,12 +7,11 @@
 
 RUN is one of `nommer train`, or of `small_networks.py`; for label_free one of `nommer pretrain`,
 whose network knows no classes: it is judged by the nearest neighbours of its features, and nothing
-of it is calibrated. Its model is evaluated as it was trained
-and in half precision, both computed in float32; the entry is written only if its main number
-differs by --bound at most. It goes into the package (`src/nommer/zoo/`), with --beside into `zoo/`
-of the repository, for large weights, and its checksums into the manifest. Its thresholds and its
-calibration are found on the "val" part of the data, as `calibrate_zoo_entry.py` does. An entry is
-made once, so this is a script and no verb.
+of it is calibrated. Its model is evaluated as it was trained and in half precision, both computed
+in float32; the entry is written only if its main number differs by --bound at most. It goes into
+the package (`src/nommer/zoo/`), with --beside into `zoo/` of the repository, for large weights, and
+its checksums into the manifest. Its thresholds and its calibration are found on the "val" part of
+the data, as `calibrate_zoo_entry.py` does. An entry is made once, so this is a script and no verb.
 """
 
 import argparse

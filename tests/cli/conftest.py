@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import timm
 import torch
 
 import nommer
+from nommer import zoo
 from nommer.cli import main
 from tests.run_contents import checkpoint, rows, same
 
@@ -21,6 +23,21 @@ from tests.run_contents import checkpoint, rows, same
 def split(arguments):
     """Text is split at spaces, paths stay whole: `run("train --epochs 1 --data", path)`."""
     return [part for a in arguments for part in (a.split() if isinstance(a, str) else [str(a)])]
+
+
+@pytest.fixture
+def of_made(made, monkeypatch, tmp_path):
+    """The zoo that `made` is, in the place of the package's, which a test may change."""
+    home = shutil.copytree(made.home, tmp_path / "zoo")
+    monkeypatch.setattr(zoo, "HOMES", (home, tmp_path / "beside"))
+    return SimpleNamespace(run=made.run, home=home, entry=home / made.entry.name, data=made.data)
+
+
+@pytest.fixture
+def image(tmp_path, noisy):
+    path = tmp_path / "my photo.jpg"
+    noisy((200, 40, 30)).save(path)
+    return path
 
 
 @pytest.fixture(scope="session")

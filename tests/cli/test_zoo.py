@@ -54,21 +54,6 @@ def made(tmp_path_factory, tiny_imagenet, train_options, script):
     return SimpleNamespace(run=run, home=home, entry=home / NAME, data=tiny_imagenet)
 
 
-@pytest.fixture
-def of_made(made, monkeypatch, tmp_path):
-    """The made zoo in the place of the package's, which a test may change."""
-    home = shutil.copytree(made.home, tmp_path / "zoo")
-    monkeypatch.setattr(zoo, "HOMES", (home, tmp_path / "beside"))
-    return SimpleNamespace(run=made.run, home=home, entry=home / NAME, data=made.data)
-
-
-@pytest.fixture
-def image(tmp_path, noisy):
-    path = tmp_path / "my photo.jpg"
-    noisy((200, 40, 30)).save(path)
-    return path
-
-
 def test_an_entry_is_half_the_size_and_says_what_it_is(made):
     whole, half = load_file(made.run / "model" / zoo.WEIGHTS), load_file(made.entry / zoo.WEIGHTS)
     assert {value.dtype for value in half.values() if value.ndim > 1} == {torch.float16}
