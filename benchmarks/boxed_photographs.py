@@ -6,10 +6,11 @@
 TINY is the folder with val.tar.gz, whose annotations have a box of the object of every image.
 `nommer explain` reads photographs in class folders, without boxes; this gives the tables that it
 makes of boxed objects (`nommer.nominations.patterns`), and top-1 where one context is nominated
-everywhere, of the first images of every class that the model knows (--of-class). Brackets are 95 %
-intervals over images, those of changes paired. Before them stands how many tokens nominate what
-most tokens at their place do in all images, beside what the most nominated context has: where the
-two differ, nominations follow the place in the image.
+everywhere, and where each is drawn by its scores as in training, of the first images of every class
+that the model knows (--of-class). Brackets are 95 % intervals over images, those of changes paired.
+Before them stands how many tokens nominate what most tokens at their place do in all images, beside
+what the most nominated context has: where the two differ, nominations follow the place in the
+image.
 """
 
 import argparse
@@ -149,7 +150,7 @@ def tell_pattern(model: str, pattern: Pattern) -> None:
 def tell_forced(name: str, model: Any, images: Sequence[Boxed]) -> None:
     as_it_is = right(model, images)
     print(f"{name}: top-1 of {len(images)} images {as_it_is.mean():.1%}; forced")
-    for context in CONTEXTS:
+    for context in (*CONTEXTS, "sampled"):
         with intervene(model, context):
             forced = right(model, images)
         mean, low, high = (100 * part for part in mean_with_interval(forced - as_it_is, seed=0))

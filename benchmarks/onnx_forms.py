@@ -2,13 +2,11 @@
 
     python benchmarks/onnx_forms.py --model nommer_tiny --batch 4 --rounds 9
 
-- windows: queries, keys and values of the grid, each cut into windows and heads by one
-  transposition, and one back, in the place of six;
-- split: besides, a linear layer each for queries, keys and values, so that nothing is split;
+- fused: as `nommer.fuse` computes, attention not split (`nommer.acceleration.split_attention`);
 - pointwise: 1x1 convolutions as linear layers, so that only the half as wide grid between them is
   transposed for the 3x3 one;
 - selected: the nominated context by its number, without a one-hot;
-- all: the last three.
+- both: the last two.
 
 The forms take turns, in another order in each round, on one thread; seconds are the processor's of
 this process. A ratio is the median of those within a round: below 1 the form is faster. The peer is
@@ -27,60 +25,14 @@ import onnx
 import onnxruntime
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 from turns import in_turns, ratio, seconds_of
 
-from nommer.acceleration.fuse import FusedConvolutionContext, FusedNominator, FusedWindowContext
-from nommer.backbone.attention import GlobalAttention, MultiHeadAttention
-from nommer.backbone.layout import as_grid, as_maps, crop_grid, pad_grid
+from nommer.acceleration.fuse import FusedConvolutionContext, FusedNominator
+from nommer.acceleration.split_attention import split_attention
+from nommer.backbone.layout import as_grid, as_maps
 from nommer.benchmarking.cases import Case
 from nommer.benchmarking.models import Networks, write_onnx
-
-
-def parts_of(layer: nn.Linear, x: Tensor) -> list[Tensor]:
-    """Return queries, keys and values, of a linear layer each."""
-    biases = (None,) * 3 if layer.bias is None else layer.bias.chunk(3)
-    return [F.linear(x, w, b) for w, b in zip(layer.weight.chunk(3), biases, strict=True)]
-
-
-class SplitAttention(GlobalAttention):
-    """Attention over all tokens, its first layer split into three."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        heads = [
-            rearrange(part, "b n (h d) -> b h n d", h=self.heads)
-            for part in parts_of(self.qkv, x.flatten(1, -2))
-        ]
-        attended = F.scaled_dot_product_attention(*heads)
-        return self.proj(rearrange(attended, "b h n d -> b n (h d)")).view_as(x)
-
-
-class Windows(FusedWindowContext):
-    """The window context, windows and heads cut by one transposition."""
-
-    def parts(self, attention: MultiHeadAttention, padded: Tensor) -> list[Tensor]:
-        return list(attention.qkv(padded).chunk(3, -1))
-
-    def forward(self, grid: Tensor) -> Tensor:
-        side, attention = self.window_size, self.attention
-        padded = pad_grid(grid, side, "constant")
-        down, across = padded.shape[1] // side, padded.shape[2] // side
-        cut, heads = "b (h y) (w x) (n d) -> (b h w) n (y x) d", attention.heads
-        parts = self.parts(attention, padded)
-        query, key, value = (rearrange(part, cut, y=side, x=side, n=heads) for part in parts)
-        bias = self.score_bias(grid, padded)
-        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-        joined = "(b h w) n (y x) d -> b (h y) (w x) (n d)"
-        joined = rearrange(attended, joined, h=down, w=across, y=side)
-        return attention.proj(crop_grid(joined, *grid.shape[1:3]))
-
-
-class SplitWindows(Windows):
-    """Besides, a linear layer each for queries, keys and values."""
-
-    def parts(self, attention: MultiHeadAttention, padded: Tensor) -> list[Tensor]:
-        return parts_of(attention.qkv, padded)
 
 
 class Pointwise(FusedConvolutionContext):
@@ -104,16 +56,13 @@ class Selected(FusedNominator):
         return chosen
 
 
-SPLIT = {FusedWindowContext: SplitWindows, GlobalAttention: SplitAttention}
 POINTWISE = {FusedConvolutionContext: Pointwise}
 SELECTED = {FusedNominator: Selected}
 FORMS: dict[str, dict[type, type]] = {
     "as exported": {},
-    "windows": {FusedWindowContext: Windows},
-    "split": SPLIT,
     "pointwise": POINTWISE,
     "selected": SELECTED,
-    "all": SPLIT | POINTWISE | SELECTED,
+    "both": POINTWISE | SELECTED,
 }
 
 
@@ -121,7 +70,6 @@ def session_of(
     network: nn.Module, images: Tensor, classes: dict[type, type]
 ) -> tuple[onnxruntime.InferenceSession, Counter[str]]:
     """Return the network in ONNX Runtime, and its operators after the optimisation there."""
-    network = copy.deepcopy(network)
     for module in network.modules():
         module.__class__ = classes.get(type(module), type(module))
     options = onnxruntime.SessionOptions()
@@ -151,7 +99,11 @@ def main() -> None:
         networks.inference(Case(name, "onnxruntime", "inference", "32", told.size, told.batch))
         for name in (told.model, told.peer)
     )
-    found = {name: session_of(ours, images, classes) for name, classes in FORMS.items()}
+    found = {
+        name: session_of(split_attention(copy.deepcopy(ours)), images, classes)
+        for name, classes in FORMS.items()
+    }
+    found["fused"] = session_of(ours, images, {})
     found[told.peer] = session_of(peer, images, {})
     runs = {
         name: partial(session.run, None, {session.get_inputs()[0].name: images.numpy()})

@@ -88,6 +88,14 @@ def test_the_model_itself_stays_as_it_was(network):
     assert not any(parameter.requires_grad for parameter in fused.parameters())
 
 
+def test_a_model_may_be_fused_itself(network):
+    network, images = copy.deepcopy(network).float(), torch.randn(2, 3, 64, 64)
+    expected = fuse(network)(images)
+    fused = fuse(network, inplace=True)
+    assert fused is network
+    assert torch.equal(fused(images), expected)
+
+
 def test_a_hook_on_the_nomination_forces_a_context_in_the_fused_network_too(network):
     fused = fuse(network)
     forced = torch.tensor([0.0, 0.0, 1.0])

@@ -55,6 +55,28 @@ def test_a_calibrated_copy_has_the_same_weights(run, trained, tmp_path):
     run("evaluate", trained, trained, "--calibrate", code=2)
 
 
+def test_looks_of_images_are_measured_where_some_are_refused(
+    run, trained, refusing, monkeypatch, tmp_path
+):
+    measured = []
+
+    def counted(images, features):
+        measured.append(len(images))
+        return appearance(images, features)
+
+    monkeypatch.setattr("nommer.tasks.classification.loss.appearance", counted)
+    data = Path(read(trained / "result.json")["data"])
+    for model, options, wanted in (
+        (trained, "", False),
+        (trained, "--calibrate", True),
+        (refusing[0], "", True),
+    ):
+        measured.clear()
+        out = tmp_path / "out"
+        run("evaluate", model, "--data", data, options, "--out", out, "--overwrite --workers 0")
+        assert sum(measured) == (read(out / "result.json")["images"] if wanted else 0)
+
+
 @pytest.fixture
 def refusing(trained, tmp_path):
     """A copy of the trained model that refuses all but grey images, by features too; a coloured

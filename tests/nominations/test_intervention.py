@@ -74,6 +74,14 @@ def test_afterwards_the_model_is_as_it_was(model, images, kind):
     assert not torch.equal(inside, before)
 
 
+def test_sampled_contexts_are_as_frequent_as_they_are_probable(model, images):
+    first = BLOCKS[0]  # those after it see other tokens
+    with intervene(model, "sampled", blocks=[first]), NominationTrace(model) as trace:
+        model(images)
+    probable = trace.statistics()[first].probabilities
+    assert trace.shares()[first] == pytest.approx(probable, abs=0.05)
+
+
 def test_hooks_are_gone_after_an_exception(model, images):
     with intervene(model, "mean"):
         assert hooks(model) == 2

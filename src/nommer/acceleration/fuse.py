@@ -38,14 +38,18 @@ from nommer.shapes import Images, TokenGrid, TokensOrGrid
 Model = TypeVar("Model", bound=nn.Module)
 
 
-def fuse(model: Model) -> Model:
+def fuse(model: Model, *, inplace: bool = False) -> Model:
     """Return a fused copy of `model`, anything that contains a NomMer, in evaluation mode.
 
     The copy gives the same outputs up to rounding (about 1e-6 relative in float32) and nominates
     the same contexts but for ties within rounding. It is for inference: its parameters take no
     gradients.
+
+    Args:
+        model: a model or a network.
+        inplace: fuse the model itself, which is lost.
     """
-    fused = literal(copy.deepcopy(model)).eval()
+    fused = literal(model if inplace else copy.deepcopy(model)).eval()
     for parent in list(fused.modules()):
         for name, child in list(parent.named_children()):
             if type(child) in _FUSED:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from nommer.acceleration.compile import channels_last, compile_blocks
 from nommer.acceleration.fuse import fuse
+from nommer.acceleration.split_attention import split_attention
 from nommer.acceleration.training import accelerate
 from nommer.benchmarking.cases import Case
 from nommer.errors import InputError
@@ -176,6 +177,7 @@ def num_bytes(network: nn.Module) -> int:
 
 def _onnxruntime(network: nn.Module, images: Tensor) -> Step:
     """Run an ONNX file of the network in ONNX Runtime, with as many threads as torch has."""
+    network = split_attention(copy.deepcopy(network))
     with TemporaryDirectory(prefix="nommer-") as folder:
         session = open_session(
             write_onnx(network, images, Path(folder)), threads=torch.get_num_threads()

@@ -88,6 +88,7 @@ def open_image(path: str | Path, content: bytes | None = None) -> Image.Image:
         content = read_bytes(Path(path))
     elif content is None:
         plain_size(Path(path))  # a pipe would be waited for
+    Image.preinit()  # at the first format that is not there, Pillow would import all it knows
     with no_bomb_warning():
         return Image.open(path if content is None else BytesIO(content), formats=FORMATS)
 

@@ -14,6 +14,7 @@ from torch.export import Dim, ExportedProgram
 from torch.fx.experimental import _config
 
 from nommer.acceleration.fuse import fuse
+from nommer.acceleration.split_attention import split_attention
 from nommer.errors import InputError
 from nommer.exporting.any_size import for_any_size
 from nommer.models.onnx_files import FORMAT
@@ -36,7 +37,7 @@ def capture(
         InputError: the network cannot be traced so that the size of the images stays open.
     """
     task = task_of(model).exporting
-    module = fuse(model)
+    module = split_attention(fuse(model))
     open_sides = {0: Dim("batch", min=1)} if task.open_batch else {}
     if size.smallest is not None:
         module = for_any_size(module)

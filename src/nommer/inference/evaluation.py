@@ -98,9 +98,11 @@ class Opened:
         callbacks: Sequence[L.Callback] = (),
     ) -> Evaluation:
         """Evaluate the model on `data`, all of the opened data or a part of it."""
+        module = self.task.module.for_evaluation(self.model, data, settings.inference)
+        module.finds_decisions = settings.calibrate
         with quiet_lightning():
             return evaluate(
-                self.task.module.for_evaluation(self.model, data, settings.inference),
+                module,
                 self.task.data.evaluation(
                     data,
                     self.model,

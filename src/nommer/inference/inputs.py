@@ -64,7 +64,7 @@ def data_of_run(run: RunFolder) -> Path:
 
 def load_to(model: Path | str, device: str) -> Model:
     """The model at `model`, fused for inference, on one device."""
-    return fuse(load(model)).to(torch_device(device))
+    return fuse(load(model), inplace=True).to(torch_device(device))
 
 
 def load_to_answer(model: Path | str, device: str) -> Model:

@@ -138,6 +138,8 @@ def _check(name: str, value: Any, kind: Any) -> None:
     """Refuse a value that is not of this kind; a kind is a type, a dataclass or a dictionary."""
     if isinstance(kind, dict):
         _check_named(name, value, kind)
+    elif kind in _SCALARS:
+        _SCALARS[kind](name, value)
     elif is_dataclass(kind) and isinstance(kind, type):
         hints = get_type_hints(kind)
         _check_named(name, value, {field.name: hints[field.name] for field in fields(kind)})
@@ -150,10 +152,8 @@ def _check(name: str, value: Any, kind: Any) -> None:
         for key, item in value.items():
             _check_text(name, key)
             _check(key, item, get_args(kind)[1])
-    elif get_origin(kind) is not None:
-        _check_list(name, value, get_origin(kind), get_args(kind))
     else:
-        _SCALARS[kind](name, value)
+        _check_list(name, value, get_origin(kind), get_args(kind))
 
 
 def _check_named(name: str, value: Any, kinds: Mapping[str, Any]) -> None:

@@ -43,10 +43,22 @@ def _second(logits: Tensor, _generator: torch.Generator) -> Tensor:
     return one_hot_maximum(logits.masked_fill(one_hot_maximum(logits) > 0, -torch.inf))
 
 
-_BY_RULE: dict[str, Replacement] = {"mean": _mean, "chance": _chance, "second": _second}
+def _sampled(logits: Tensor, generator: torch.Generator) -> Tensor:
+    likely = logits.float().softmax(-1).cpu().flatten(0, -2)
+    drawn = torch.multinomial(likely, 1, generator=generator).view(logits.shape[:-1])
+    return F.one_hot(drawn, logits.shape[-1]).to(logits)
+
+
+_BY_RULE: dict[str, Replacement] = {
+    "mean": _mean,
+    "chance": _chance,
+    "second": _second,
+    "sampled": _sampled,
+}
 
 KINDS = (*CONTEXTS, *_BY_RULE)
-"""Interventions: one context everywhere; the mean of all, one by chance, the second best."""
+"""Interventions: one context everywhere; the mean of all, one by chance, the second best, and one
+drawn by its score, as in training."""
 
 
 @contextmanager
@@ -70,12 +82,13 @@ def intervene(
             uncompiled).
         kind: one of `KINDS`: "convolution", "window", "global" forces that context; "mean" weighs
             all contexts alike; "chance" draws one per token, all alike likely; "second" takes the
-            one with the second best score (without the noise of training).
+            one with the second best score (without the noise of training); "sampled" draws one per
+            token, each as likely as the softmax of its scores says: so a training of noise 1 draws.
         blocks: names of the blocks to change, as of `nominator_blocks`; all by default.
         region: where to change, bool (H, W) in pixels or (rows, columns) in cells, or one per image
             (B, H, W); resampled to the grid of each block (nearest). Everywhere by default.
-        seed: of "chance". Each block draws from a generator of its own, which goes on from batch to
-            batch.
+        seed: of "chance" and "sampled". Each block draws from a generator of its own, which goes on
+            from batch to batch.
 
     Raises:
         ValueError: an unknown kind or block (the message lists those known), a context that this

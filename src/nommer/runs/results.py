@@ -11,6 +11,7 @@ import shutil
 import sys
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -164,6 +165,7 @@ def environment() -> dict[str, Any]:
     }
 
 
+@cache
 def versions() -> dict[str, str]:
     """The versions of the packages that results depend on, of those that are installed."""
     found = {}

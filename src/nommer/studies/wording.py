@@ -93,7 +93,7 @@ KIND_NAMES = {
     "mean": "the mean of all contexts",
     "chance": "a context by chance",
 }
-KIND_NAMES |= {"second": "the second choice"}
+KIND_NAMES |= {"second": "the second choice", "sampled": "drawn by the scores, as in training"}
 
 SHARES = """\
 A filled mark is the share of all tokens that nominate a context, a hollow one its mean

@@ -69,6 +69,8 @@ class TaskModule(L.LightningModule):
         self.answers: dict[int, Any] = {}
         self.evidence: dict[int, Any] = {}
         """Outside of training, what decisions are found by, of each sample."""
+        self.finds_decisions = False
+        """Decisions are to be found on the images of this evaluation."""
         self.watch_gradient: Callable[[Tensor], None] | None = None
         """Shown the norm of the gradient before it was clipped, after which the weights change."""
         self.compiled: Callable[..., Any] | None = None

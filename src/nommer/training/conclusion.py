@@ -92,6 +92,7 @@ def _evaluate(prepared: Prepared, module: TaskModule, data: Data) -> Evaluation:
     """Evaluate on one device, as `nommer evaluate` does."""
     settings = prepared.settings
     loading = replace(loading_of(settings), epoch_steps=None, cache="none")
+    module.finds_decisions = True
     return evaluate(
         module,
         prepared.task.data.evaluation(data, module.model, loading),

@@ -29,13 +29,15 @@ class ImageEvidence(NamedTuple):
 
     logits: Tensor
     """(classes,) of the network."""
-    seen: Tensor
-    """(statistics,) of the image as the network sees it, and what it sees early."""
+    seen: Tensor | None
+    """(statistics,) of the image as the network sees it, and what it sees early; None where nothing
+    is refused by them, now or later.
+    """
 
 
-def evidence_of(logits: Logits, seen: Tensor) -> list[ImageEvidence]:
+def evidence_of(logits: Logits, seen: Tensor | None) -> list[ImageEvidence]:
     """Return what is kept of the images of a batch."""
-    pairs = zip(logits.float().cpu(), seen, strict=True)
+    pairs = zip(logits.float().cpu(), [None] * len(logits) if seen is None else seen, strict=True)
     return [ImageEvidence(*pair) for pair in pairs]
 
 
@@ -54,7 +56,7 @@ class ClassificationDeciding(OneAnswerDeciding):
         images = len(evaluation.evidence)
         if images < _IMAGES_EACH * NUM_STATISTICS:
             return {}
-        seen = torch.stack([one.seen for one in evaluation.evidence])
+        seen = looks_of(evaluation)
         if seen.shape[1] > min(images // _IMAGES_EACH, NUM_STATISTICS + _WIDEST):
             seen = seen[:, :NUM_STATISTICS]
         return {"familiarity": Familiarity.fit(seen, rate=FALSE_REFUSALS)}
@@ -90,7 +92,7 @@ class ClassificationDeciding(OneAnswerDeciding):
         familiarity = model.decisions.familiarity
         if familiarity is None:
             return None
-        seen = torch.stack([one.seen for one in evaluation.evidence])
+        seen = looks_of(evaluation)
         return familiarity.refused(seen[:, : len(familiarity.mean)]).numpy()
 
     def resampled(
@@ -124,6 +126,11 @@ class ClassificationDeciding(OneAnswerDeciding):
 def logits_of(evaluation: Evaluation) -> Tensor:
     """Return (images, classes) scores of the network."""
     return torch.stack([one.logits for one in evaluation.evidence])
+
+
+def looks_of(evaluation: Evaluation) -> Tensor:
+    """Return (images, statistics) of the looks of images, by which some are refused."""
+    return torch.stack([one.seen for one in evaluation.evidence])
 
 
 def labels_of(evaluation: Evaluation) -> Tensor:

@@ -16,6 +16,7 @@ from nommer.models.familiarity import appearance, scores_and_features
 from nommer.settings.inference import Inference
 from nommer.settings.optim import Optim
 from nommer.settings.train import TrainSettings
+from nommer.shapes import Images, Logits
 from nommer.tasks.classification.deciding import evidence_of
 from nommer.tasks.classification.metrics import ClassificationMetrics
 from nommer.tasks.data import Data, Found
@@ -99,8 +100,7 @@ class ClassificationModule(TaskModule):
     def validation_step(self, batch: ClassificationBatch, batch_idx: int) -> None:
         """Collect scores."""
         if self.is_evaluating:
-            logits, features = scores_and_features(self.model.network, batch.images)
-            seen = appearance(batch.images, features)
+            logits, seen = self._scores_and_looks(batch.images)
             found = evidence_of(logits, seen)
             self.evidence.update(zip(batch.indices.tolist(), found, strict=True))
         else:
@@ -108,6 +108,16 @@ class ClassificationModule(TaskModule):
         self.metrics.update(logits, batch.labels)
         probabilities = self.model.probabilities(logits).cpu()
         self.answers.update(zip(batch.indices.tolist(), probabilities, strict=True))
+
+    def _scores_and_looks(self, images: Images) -> tuple[Logits, Tensor | None]:
+        """Return the scores, and the looks of images by which a model refuses some.
+
+        None where none are to be refused, now or later.
+        """
+        if not self.finds_decisions and self.model.decisions.familiarity is None:
+            return self.model(images), None
+        logits, features = scores_and_features(self.model.network, images)
+        return logits, appearance(images, features)
 
     def on_validation_epoch_end(self) -> None:
         """Finish the evaluation and log its numbers."""
