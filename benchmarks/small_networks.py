@@ -173,8 +173,12 @@ class Training:
             scores, guesses = self.student(batch.images)
         loss = loss_of(self.settings, batch, scores, guesses)
         if self.settings.balance or self.settings.decided:
-            weights = {"balance": self.settings.balance, "decided": self.settings.decided}
-            loss = loss + balance_loss(choices, **weights)
+            loss = loss + balance_loss(
+                choices,
+                balance=self.settings.balance,
+                decided=self.settings.decided,
+                places=self.settings.balance_places,
+            )
         self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.student.parameters(), 5.0)

@@ -37,6 +37,7 @@ class Settings:
     precision: str = "bf16"
     balance: float = 0.0
     decided: float = 0.0
+    balance_places: bool = False
     equal_contexts: bool = False
     noise: tuple[float, float] = (1.0, 1.0)
     init: str = ""
@@ -104,6 +105,10 @@ OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     (
         "--decided",
         {"type": float, "default": 0.0, "help": "weight of the loss that makes tokens sure"},
+    ),
+    (
+        "--balance-places",
+        {"action": "store_true", "help": "in balance at every place, over the images of a batch"},
     ),
     ("--equal-contexts", {"action": "store_true", "help": "contexts of one size at the start"}),
     (

@@ -40,6 +40,16 @@ def test_decided_is_0_where_every_token_is_sure_and_1_where_none_is():
     )
 
 
+def test_with_places_contexts_that_are_dealt_out_by_place_are_out_of_balance():
+    by_place = scores(50, 50, 50).expand(4, -1, -1, -1)  # the same in every image
+    assert balance_loss([by_place], balance=1.0, decided=0.0).item() == pytest.approx(0)
+    loss = balance_loss([by_place], balance=1.0, decided=0.0, places=True)
+    assert loss.item() == pytest.approx(1)
+    by_image = scores(1, 1, 1).view(3, 1, 1, 3).expand(-1, 5, 5, -1)
+    loss = balance_loss([by_image], balance=1.0, decided=1.0, places=True)
+    assert loss.item() == pytest.approx(0)
+
+
 def test_of_several_blocks_it_is_the_mean():
     both = [scores(90, 0, 0), scores(30, 30, 30)]
     assert balance_loss(both, balance=1.0, decided=0.0).item() == pytest.approx(0.5)

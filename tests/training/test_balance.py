@@ -15,10 +15,16 @@ def test_balance_does_not_go_with_compile(tmp_path):
         TrainSettings(tmp_path, compile=True, network=NetworkOptions(balance=0.1))
 
 
+def test_balance_at_places_needs_a_balance():
+    with pytest.raises(InputError, match=r"balance-places: .* give --network.balance too"):
+        NetworkOptions(balance_places=True).check()
+
+
 def test_a_run_with_balanced_nominations_tells_their_loss(
     coloured, trained, train_options, tmp_path
 ):
     aids = ["--network.balance=3", "--network.decided=1", "--network.equal-contexts=true"]
+    aids.append("--network.balance-places=true")
     out = tmp_path / "run"
     told = ["train", "--data", str(coloured), "--out", str(out), *train_options, "--epochs=1"]
     assert main(told + aids) == 0

@@ -20,24 +20,28 @@ from nommer.backbone.nominator import NominatedContext, Nomination
 from nommer.shapes import Images
 
 
-def balance_loss(scores: Sequence[Tensor], *, balance: float, decided: float) -> Float[Tensor, ""]:
+def balance_loss(
+    scores: Sequence[Tensor], *, balance: float, decided: float, places: bool = False
+) -> Float[Tensor, ""]:
     """Return `balance * (1 - H(mean p)) + decided * mean H(p)`, the mean over the blocks.
 
     p is the softmax of a token's scores without noise, H the entropy over the log of the number of
     contexts. The first term is 0 where the tokens of the batch choose all contexts equally often,
     the second where every token is sure. With equal weights it is a constant minus the mutual
-    information between token and context.
+    information between token and context. With `places` the mean is taken over the images at every
+    place of the grid, and the first term over places: the information that the place does not tell.
 
     Args:
         scores: of each block, (B, rows, columns, contexts).
         balance: weight of the first term.
         decided: weight of the second term.
+        places: keep the balance at every place, over the images of the batch.
     """
     losses = []
     for logits in scores:
-        logs = logits.float().flatten(0, -2).log_softmax(-1)
-        overall = logs.exp().mean(0)
-        used = -(overall * overall.clamp_min(1e-9).log()).sum()
+        logs = logits.float().log_softmax(-1)
+        overall = logs.exp().mean(0 if places else (0, 1, 2))
+        used = -(overall * overall.clamp_min(1e-9).log()).sum(-1).mean()
         open_choices = -(logs.exp() * logs).sum(-1).mean()
         loss = balance * (math.log(logs.shape[-1]) - used) + decided * open_choices
         losses.append(loss / math.log(logs.shape[-1]))

@@ -97,6 +97,9 @@ class NetworkOptions(Settings):
     """
     balance: float = 0.0
     """Weight of a loss that keeps all contexts in use over a batch. 0 as published."""
+    balance_places: bool = False
+    """Keep the balance at every place of the grid over the images of a batch, of one size and many:
+    over the whole batch alone, contexts may be dealt out by place. False as published."""
     decided: float = 0.0
     """Weight of a loss that makes tokens sure of their context. 0 as published."""
     equal_contexts: bool = False
@@ -116,6 +119,10 @@ class NetworkOptions(Settings):
         for name in ("balance", "decided"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise InputError(f"--network.{name} must be 0 or more, got {getattr(self, name)}")
+        if self.balance_places and not self.balance:
+            raise InputError(
+                "--network.balance-places: says how the balance is kept; give --network.balance too"
+            )
         for name, least in {"temperature": "above 0", "noise": "0 or more"}.items():
             pair = getattr(self, name)
             if not min(pair) >= 0 or (name == "temperature" and min(pair) == 0):

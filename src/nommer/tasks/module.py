@@ -85,7 +85,7 @@ class TaskModule(L.LightningModule):
         """A loss of scores and targets in the place of the task's own, where people give one."""
         self.distillation: Distillation | None = None
         """The losses of imitating a teacher, where there is one."""
-        self.balance: dict[str, float] | None = None
+        self.balance: dict[str, Any] | None = None
         """Weights of the loss of the nominations' balance, where it was asked for."""
 
     @classmethod

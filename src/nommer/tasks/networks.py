@@ -20,6 +20,7 @@ _NOT_ARCHITECTURE = {
     "temperature",
     "noise",
     "balance",
+    "balance_places",
     "decided",
     "equal_contexts",
     "grad_checkpointing",

@@ -95,7 +95,11 @@ class Task:
         module.distillation = build_distillation(settings, model)
         network = settings.network
         if network.balances:
-            module.balance = {"balance": network.balance, "decided": network.decided}
+            module.balance = {
+                "balance": network.balance,
+                "decided": network.decided,
+                "places": network.balance_places,
+            }
         return module
 
     def resolve(self, settings: "TrainSettings", found: "Found") -> "TrainSettings":
