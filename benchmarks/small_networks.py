@@ -39,12 +39,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from nommer.backbone.contexts import CONTEXTS
 from nommer.backbone.network import NomMer
-from nommer.backbone.nominator import Nominator
 from nommer.data.transforms import Preprocessing
 from nommer.files import write_json
 from nommer.models.classification import Classifier
 from nommer.models.storage import save_model
-from nommer.nominations.balance import balance_loss, equalise_contexts, recorded_scores
+from nommer.nominations.balance import balance_loss, draw_nominators, recorded_scores
 from nommer.nominations.intervention import intervene
 from nommer.nominations.trace import NominationTrace
 from nommer.runs.results import environment
@@ -58,9 +57,7 @@ TICKS = 100_000
 def start_from(run: Path, student: Student, *, fresh: bool) -> None:
     """Take over the averaged weights of a run, and the convolutions that imitate its teacher.
 
-    With `fresh`, the scores of the nominators are as at the start, and the window and global
-    contexts as large as the convolution's, so that a network that sends all tokens one way can
-    learn to choose again.
+    With `fresh` it chooses contexts anew.
     """
     saved = torch.load(run / "last.pt", weights_only=True)
     averaged = {
@@ -70,13 +67,8 @@ def start_from(run: Path, student: Student, *, fresh: bool) -> None:
     }
     student.load_state_dict(saved["student"])
     student.network.load_state_dict(averaged)
-    if not fresh:
-        return
-    for module in student.network.modules():
-        if isinstance(module, Nominator):
-            nn.init.trunc_normal_(module.score.weight, std=0.02)
-            nn.init.zeros_(module.score.bias)
-    equalise_contexts(student.network, SIZE)
+    if fresh:
+        draw_nominators(student.network, SIZE)
 
 
 class Training:

@@ -7,9 +7,14 @@ import torch
 
 from nommer import InputError
 from nommer.backbone.network import NomMer
-from nommer.backbone.nominator import NominatedContext
+from nommer.backbone.nominator import NominatedContext, Nominator
 from nommer.backbone.variants import VARIANTS
-from nommer.nominations.balance import balance_loss, equalise_contexts, recorded_scores
+from nommer.nominations.balance import (
+    balance_loss,
+    draw_nominators,
+    equalise_contexts,
+    recorded_scores,
+)
 from nommer.settings.network import NetworkOptions
 from nommer.tasks.networks import resolve_network
 
@@ -81,6 +86,16 @@ def test_the_loss_of_a_forward_pass_reaches_every_nominator_and_leaves_no_hooks(
     assert all(mixer.nominator.score.weight.grad.abs().sum() > 0 for mixer in mixers)
     assert len(scores) == len(mixers)
     assert not any(mixer.nominator.nomination._forward_pre_hooks for mixer in mixers)
+
+
+def test_nominators_drawn_anew_are_unsure_again(network):
+    for module in network.modules():
+        if isinstance(module, Nominator):
+            module.score.bias.data = torch.tensor([15.0, 0.0, 0.0])
+    draw_nominators(network, 32)
+    with recorded_scores(network) as scores:
+        network(torch.randn(2, 3, 32, 32))
+    assert max(logits.abs().max().item() for logits in scores) < 5
 
 
 def test_equal_contexts_have_outputs_of_one_size_and_change_nothing_else(network):

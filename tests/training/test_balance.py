@@ -20,6 +20,18 @@ def test_balance_at_places_needs_a_balance():
         NetworkOptions(balance_places=True).check()
 
 
+def test_nominators_are_fresh_where_the_others_have_learned(
+    coloured, trained, train_options, tmp_path, capsys
+):
+    out = tmp_path / "run"
+    told = ["train", "--data", str(coloured), "--out", str(out), *train_options, "--epochs=1"]
+    fresh = "--network.fresh-nominators=true"
+    assert main([*told, fresh]) == 2
+    assert "without --pretrained all are fresh" in capsys.readouterr().err
+    assert main([*told, fresh, "--pretrained", str(trained)]) == 0
+    assert "the nominators are fresh, and the contexts scaled" in capsys.readouterr().err
+
+
 def test_a_run_with_balanced_nominations_tells_their_loss(
     coloured, trained, train_options, tmp_path
 ):

@@ -1,4 +1,4 @@
-"""Training aids that keep all contexts in use: a balance loss, and contexts of equal size.
+"""Training aids that keep all contexts in use: a balance loss, contexts of equal size.
 
 Networks that route tokens tend to send all of them one way (routing collapse): what is chosen
 learns, what is not chosen does not. Sources of the cures: the load-balancing losses of mixtures of
@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from nommer.backbone.contexts import SpectralContext, WindowContext
-from nommer.backbone.nominator import NominatedContext, Nomination
+from nommer.backbone.nominator import NominatedContext, Nomination, Nominator
 from nommer.shapes import Images
 
 
@@ -61,6 +61,20 @@ def recorded_scores(network: nn.Module) -> Iterator[list[Tensor]]:
             if isinstance(module, Nomination):
                 hooks.callback(module.register_forward_pre_hook(record).remove)
         yield scores
+
+
+@torch.no_grad()
+def draw_nominators(network: nn.Module, image_size: int) -> None:
+    """Draw the scores of all nominators anew, and bring the contexts to outputs of one size.
+
+    A network that has learned to send all tokens one way can so learn to choose again: its scores
+    lie so far apart that they have no gradient. For the arguments see `equalise_contexts`.
+    """
+    for module in network.modules():
+        if isinstance(module, Nominator):
+            nn.init.trunc_normal_(module.score.weight, std=0.02)
+            nn.init.zeros_(module.score.bias)
+    equalise_contexts(network, image_size)
 
 
 @contextmanager

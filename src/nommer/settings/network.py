@@ -102,6 +102,9 @@ class NetworkOptions(Settings):
     over the whole batch alone, contexts may be dealt out by place. False as published."""
     decided: float = 0.0
     """Weight of a loss that makes tokens sure of their context. 0 as published."""
+    fresh_nominators: bool = False
+    """With --pretrained, draw the scores by which tokens nominate anew, and scale the contexts to
+    outputs of one size: so a network that sends all tokens one way can learn to choose."""
     equal_contexts: bool = False
     """Scale fresh contexts to outputs of one size; as published, the convolution's is larger."""
     grad_checkpointing: bool = False

@@ -22,6 +22,7 @@ _NOT_ARCHITECTURE = {
     "balance",
     "balance_places",
     "decided",
+    "fresh_nominators",
     "equal_contexts",
     "grad_checkpointing",
     "timm",
@@ -57,12 +58,13 @@ def resolve_network(options: NetworkOptions, model: str, image_size: int) -> Net
         raise InputError(
             "--network.temperature and noise: do nothing where nothing is nominated; leave them out"
         )
-    if (options.balances or options.equal_contexts) and (
+    aided = options.balances or options.equal_contexts or options.fresh_nominators
+    if aided and (
         options.fusion == "sum" or len(options.contexts) < 3 or options.compression != "dct"
     ):
         raise InputError(
-            "--network.balance, decided and equal-contexts: are for networks with all three "
-            "contexts as published; leave them out"
+            "--network.balance, decided, equal-contexts and fresh-nominators: are for networks "
+            "with all three contexts as published; leave them out"
         )
     variant, taken = VARIANTS[model], dict(_OF_VARIANT)
     if variant.image_sides != NomMerConfig().image_sides:
