@@ -135,12 +135,20 @@ class Training:
             )
         return (self.done + step / self.steps) / self.settings.epochs
 
+    @property
+    def choosing_from(self) -> int:
+        """Epochs before contexts are chosen anew and kept in balance."""
+        return round(self.settings.choose_from * self.settings.epochs)
+
     def epoch(self) -> float:
         """Train for an epoch, or what is left of the time; its random numbers come from the seed
         and its own number.
         """
         torch.manual_seed(self.settings.seed * 1000 + self.done)
         self.student.train()
+        if self.settings.choose_from and self.done == self.choosing_from:
+            draw_nominators(self.student.network, SIZE)
+            self.ema.set(self.student.network)
         small = self.progress() < self.settings.small_until
         size = self.settings.small_size if small else SIZE
         losses = []
@@ -164,7 +172,8 @@ class Training:
         ):  # a tenth faster for sequences so short
             scores, guesses = self.student(batch.images)
         loss = loss_of(self.settings, batch, scores, guesses)
-        if self.settings.balance or self.settings.decided:
+        balanced = self.settings.balance or self.settings.decided
+        if balanced and self.done >= self.choosing_from:
             loss = loss + balance_loss(
                 choices,
                 balance=self.settings.balance,

@@ -38,6 +38,7 @@ class Settings:
     balance: float = 0.0
     decided: float = 0.0
     balance_places: bool = False
+    choose_from: float = 0.0
     equal_contexts: bool = False
     noise: tuple[float, float] = (1.0, 1.0)
     init: str = ""
@@ -109,6 +110,14 @@ OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     (
         "--balance-places",
         {"action": "store_true", "help": "in balance at every place, over the images of a batch"},
+    ),
+    (
+        "--choose-from",
+        {
+            "type": float,
+            "default": 0.0,
+            "help": "part of the epochs without --balance, before contexts are chosen anew",
+        },
     ),
     ("--equal-contexts", {"action": "store_true", "help": "contexts of one size at the start"}),
     (

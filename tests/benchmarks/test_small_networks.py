@@ -106,3 +106,5 @@ def test_balanced_contexts_are_told_with_what_forcing_one_costs(script, cache, t
     start = {"init": str(tmp_path / "balanced"), "fresh_nominators": True, "balance": 0.1}
     again = trained(small, cache, tmp_path / "again", **start)
     assert again.done == 2
+    later = trained(small, cache, tmp_path / "later", balance=1.0, choose_from=0.5)
+    assert later.choosing_from == 1
