@@ -20,16 +20,26 @@ def test_balance_at_places_needs_a_balance():
         NetworkOptions(balance_places=True).check()
 
 
-def test_nominators_are_fresh_where_the_others_have_learned(
-    coloured, trained, train_options, tmp_path, capsys
+def test_contexts_are_chosen_anew_where_half_of_the_training_is_over(
+    coloured, train_options, tmp_path, capsys, monkeypatch
 ):
+    drawn = []
+    monkeypatch.setattr(
+        "nommer.training.choosing.draw_nominators", lambda *given: drawn.append(given)
+    )
     out = tmp_path / "run"
-    told = ["train", "--data", str(coloured), "--out", str(out), *train_options, "--epochs=1"]
-    fresh = "--network.fresh-nominators=true"
-    assert main([*told, fresh]) == 2
-    assert "without --pretrained all are fresh" in capsys.readouterr().err
-    assert main([*told, fresh, "--pretrained", str(trained)]) == 0
-    assert "the nominators are fresh, and the contexts scaled" in capsys.readouterr().err
+    told = ["train", "--data", str(coloured), "--out", str(out), *train_options, "--epochs=4"]
+    aids = ["--network.balance=1", "--network.decided=2", "--network.choose-from=0.5", "--ema=0.9"]
+    assert main(told + aids) == 0
+    assert [size for _, size in drawn] == [32]
+    assert "epoch 3: from here contexts are chosen anew" in capsys.readouterr().err
+    losses = [float(row["train_loss"]) for row in rows(out / "metrics.csv")]
+    assert min(losses[2:]) > max(losses[:2]) + 0.5
+
+
+def test_the_choice_begins_within_the_training():
+    with pytest.raises(InputError, match="choose-from must be from 0 to below 1, got 1"):
+        NetworkOptions(choose_from=1).check()
 
 
 def test_a_run_with_balanced_nominations_tells_their_loss(

@@ -103,14 +103,15 @@ def equalise_contexts(network: nn.Module, image_size: int) -> None:
         network: a NomMer with all three contexts.
         image_size: side of the images of noise, in pixels.
     """
-    if next(network.parameters()).is_meta:
+    device = next(network.parameters()).device
+    if device.type == "meta":
         return  # a network without weights, built to be counted
     was_training = network.training
     statistics = {name: value.clone() for name, value in network.named_buffers()}
     network.train()  # batch norms as training has them, by the statistics of the batch
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        images = torch.randn(8, 3, image_size, image_size)
+        images = torch.randn(8, 3, image_size, image_size).to(device)
         for mixer in network.modules():
             if isinstance(mixer, NominatedContext):
                 _equalise(network, mixer, images)

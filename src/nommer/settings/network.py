@@ -102,9 +102,11 @@ class NetworkOptions(Settings):
     over the whole batch alone, contexts may be dealt out by place. False as published."""
     decided: float = 0.0
     """Weight of a loss that makes tokens sure of their context. 0 as published."""
-    fresh_nominators: bool = False
-    """With --pretrained, draw the scores by which tokens nominate anew, and scale the contexts to
-    outputs of one size: so a network that sends all tokens one way can learn to choose."""
+    choose_from: float | None = None
+    """Part of the epochs, 0 to 1, after which the scores by which tokens nominate are drawn anew,
+    the contexts scaled to outputs of one size, and balance and decided begin: a network that has
+    learned something learns to choose. As published, that is from the start, and once.
+    """
     equal_contexts: bool = False
     """Scale fresh contexts to outputs of one size; as published, the convolution's is larger."""
     grad_checkpointing: bool = False
@@ -122,6 +124,10 @@ class NetworkOptions(Settings):
         for name in ("balance", "decided"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise InputError(f"--network.{name} must be 0 or more, got {getattr(self, name)}")
+        if self.choose_from is not None and not 0 <= self.choose_from < 1:
+            raise InputError(
+                f"--network.choose-from must be from 0 to below 1, got {self.choose_from}"
+            )
         if self.balance_places and not self.balance:
             raise InputError(
                 "--network.balance-places: says how the balance is kept; give --network.balance too"

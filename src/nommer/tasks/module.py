@@ -87,6 +87,8 @@ class TaskModule(L.LightningModule):
         """The losses of imitating a teacher, where there is one."""
         self.balance: dict[str, Any] | None = None
         """Weights of the loss of the nominations' balance, where it was asked for."""
+        self.choose_from = 0
+        """Epochs before that loss begins."""
 
     @classmethod
     def kind_for(cls, settings: TrainSettings) -> "type[TaskModule]":
@@ -141,7 +143,11 @@ class TaskModule(L.LightningModule):
 
     def nominating(self) -> AbstractContextManager[Sequence[Tensor]]:
         """Record the scores of the nominations in a training step, if their balance is wanted."""
-        return nullcontext(()) if self.balance is None else recorded_scores(self.model)
+        return recorded_scores(self.model) if self._balances else nullcontext(())
+
+    @property
+    def _balances(self) -> bool:
+        return self.balance is not None and self.current_epoch >= self.choose_from
 
     def aided(
         self, loss: Tensor, seen: Seen, logits: Tensor | None = None, *, multi_label: bool = False
@@ -156,7 +162,9 @@ class TaskModule(L.LightningModule):
 
     def balanced(self, loss: Tensor, scores: Sequence[Tensor]) -> Tensor:
         """Return the loss with that of the nominations' balance, if it is wanted."""
-        return loss if self.balance is None else loss + balance_loss(scores, **self.balance)
+        if self.balance is None or not self._balances:
+            return loss
+        return loss + balance_loss(scores, **self.balance)
 
     def log_loss(self, loss: Tensor, images: int) -> Tensor:
         """Add the training loss of a batch to the epoch's mean.

@@ -22,7 +22,7 @@ _NOT_ARCHITECTURE = {
     "balance",
     "balance_places",
     "decided",
-    "fresh_nominators",
+    "choose_from",
     "equal_contexts",
     "grad_checkpointing",
     "timm",
@@ -58,12 +58,12 @@ def resolve_network(options: NetworkOptions, model: str, image_size: int) -> Net
         raise InputError(
             "--network.temperature and noise: do nothing where nothing is nominated; leave them out"
         )
-    aided = options.balances or options.equal_contexts or options.fresh_nominators
+    aided = options.balances or options.equal_contexts or options.choose_from is not None
     if aided and (
         options.fusion == "sum" or len(options.contexts) < 3 or options.compression != "dct"
     ):
         raise InputError(
-            "--network.balance, decided, equal-contexts and fresh-nominators: are for networks "
+            "--network.balance, decided, equal-contexts and choose-from: are for networks "
             "with all three contexts as published; leave them out"
         )
     variant, taken = VARIANTS[model], dict(_OF_VARIANT)

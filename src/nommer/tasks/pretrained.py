@@ -20,7 +20,6 @@ from nommer.models.simple_pyramid import plain_of
 from nommer.models.storage import Model, load, load_backbone, network_of
 from nommer.models.transfer import Taken, fetch_weights, take_over
 from nommer.models.weights import load_weights, read_checkpoint
-from nommer.nominations.balance import draw_nominators
 from nommer.progress import notice
 from nommer.settings.network import PEER
 from nommer.settings.train import TIMM, TrainSettings
@@ -47,7 +46,6 @@ def start_classifier(network: Any, class_names: tuple[str, ...], settings: Train
         _tell_taken(_take_timms(network, settings), settings.pretrained, "the classifier is new")
         return
     _transfer(network, class_names, settings.pretrained, reinit_head=settings.reinit_head)
-    _choose_anew(network, settings)
 
 
 def start_backbone(network: Any, settings: TrainSettings) -> None:
@@ -64,13 +62,6 @@ def start_backbone(network: Any, settings: TrainSettings) -> None:
         _tell_taken(taken, settings.pretrained, "the heads are new")
         return
     tell_loaded(*load_backbone(network, settings.pretrained), settings.pretrained)
-    _choose_anew(network.backbone, settings)
-
-
-def _choose_anew(network: Any, settings: TrainSettings) -> None:
-    if settings.network.fresh_nominators:
-        draw_nominators(network, max(network.config.image_sides))
-        notice("the nominators are fresh, and the contexts scaled to one size")
 
 
 def tell_loaded(loaded: Sequence[str], left: Sequence[str], source: Path) -> None:

@@ -32,10 +32,6 @@ def resolve(settings: TrainSettings, *, train_images: int, largest_batch: int) -
         raise InputError(
             "--freeze: without --pretrained the frozen layers would stay random; give both"
         )
-    if settings.network.fresh_nominators and settings.pretrained is None:
-        raise InputError(
-            "--network.fresh-nominators: without --pretrained all are fresh; give both, or neither"
-        )
     processes = processes_of(settings)
     accelerator, _ = parse_device(settings.device, settings.devices)
     return replace(

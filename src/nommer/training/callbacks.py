@@ -13,6 +13,7 @@ from nommer.progress import on_terminal
 from nommer.runs.checkpoint import MovableCheckpoint
 from nommer.runs.folder import plain
 from nommer.training.annealing import Annealing
+from nommer.training.choosing import LateChoice
 from nommer.training.early_stopping import RememberedEarlyStopping
 from nommer.training.ema import AveragedWeights
 from nommer.training.freezing import FrozenLayers
@@ -71,7 +72,7 @@ class RunCallbacks:
             self.history,
             BestModel(run, averaged),
             NaNGuard(run, scaled=settings.precision == "16"),
-            *self.of_options(),
+            *self.of_options(averaged),
             self.limit,
             waiting,
             ProgressBar(waiting) if self.on_terminal else EpochLines(waiting),
@@ -79,11 +80,13 @@ class RunCallbacks:
             *self.checkpoints(),
         ]
 
-    def of_options(self) -> list[L.Callback]:
+    def of_options(self, averaged: AveragedWeights | None) -> list[L.Callback]:
         """Return the callbacks that were asked for."""
         settings, chosen = self.prepared.settings, list[L.Callback]()
         if settings.network.anneals:
             chosen.append(Annealing(settings.network))
+        if settings.network.choose_from is not None:
+            chosen.append(LateChoice(settings.seed, averaged))
         if settings.freeze:
             chosen.append(FrozenLayers())
         if settings.patience is not None:

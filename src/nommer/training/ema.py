@@ -43,6 +43,10 @@ class AveragedWeights(L.Callback):
                 pl_module.model, decay=self.decay, use_warmup=True
             ).requires_grad_(False)
 
+    def start_anew(self, model: nn.Module) -> None:
+        """Forget the average so far: from now on it is that of what follows."""
+        cast("Any", self.average).set(model)
+
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Follow the model to its device."""
         self.model.to(pl_module.device)
