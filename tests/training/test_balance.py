@@ -1,5 +1,7 @@
 """A run whose nominations have a loss of their own."""
 
+import signal
+
 import pytest
 
 from nommer import InputError
@@ -7,7 +9,8 @@ from nommer.cli import main
 from nommer.runs.folder import RunFolder
 from nommer.settings.network import NetworkOptions
 from nommer.settings.train import TrainSettings
-from tests.run_contents import rows
+from nommer.training.ema import AveragedWeights
+from tests.run_contents import checkpoint, rows, same
 
 
 def test_balance_does_not_go_with_compile(tmp_path):
@@ -35,6 +38,29 @@ def test_contexts_are_chosen_anew_where_half_of_the_training_is_over(
     assert "epoch 3: from here contexts are chosen anew" in capsys.readouterr().err
     losses = [float(row["train_loss"]) for row in rows(out / "metrics.csv")]
     assert min(losses[2:]) > max(losses[:2]) + 0.5
+
+
+def test_a_late_choice_goes_on_bit_for_bit_within_its_first_epoch(
+    coloured, train_options, tmp_path
+):
+    aids = ["--network.balance=1", "--network.choose-from=0.4", "--ema=0.9", "--epochs=3"]
+    told = ["train", "--data", str(coloured), *train_options, *aids]
+    whole, out = tmp_path / "whole", tmp_path / "run"
+    assert main([*told, f"--out={whole}"]) == 0
+    update = AveragedWeights.on_train_batch_end
+
+    def stop(self, trainer, *others):
+        update(self, trainer, *others)
+        if trainer.global_step == 4:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(AveragedWeights, "on_train_batch_end", stop)
+        assert main([*told, f"--out={out}"]) == 130
+    assert main([*told, "--resume", f"--out={out}"]) == 0
+    assert rows(out / "metrics.csv") == rows(whole / "metrics.csv")
+    one, other = checkpoint(whole, "last"), checkpoint(out, "last")
+    assert same(one["current_model_state"], other["current_model_state"])
 
 
 def test_the_choice_begins_within_the_training():
