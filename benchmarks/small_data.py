@@ -29,6 +29,11 @@ CASES = {
     "nommer_nano64, learning rate 1e-3": ("--model nommer_nano64 --optim.name adamw --lr 1e-3", 10),
     "nommer_nano64, Muon": ("--model nommer_nano64 --lr 2e-3 --optim.name muon", 9),
     "nommer_mini64, Muon": ("--model nommer_mini64 --lr 2e-3 --optim.name muon", 8),
+    "nommer_mini64, Muon, late choice": (
+        "--model nommer_mini64 --lr 2e-3 --optim.name muon --network.choose-from 0.5 "
+        "--network.balance 1 --network.decided 0.5",
+        8,
+    ),
 }
 """Options of `nommer train`, and epochs."""
 
