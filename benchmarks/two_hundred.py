@@ -82,6 +82,9 @@ def cases_of(lite0: Path) -> dict[str, dict]:
         "the same, tiles enlarged to 128 x 128": lite | {"image_size": 128},
         "nothing, with the teacher": teaches,
         "the zoo's default entry, with the teacher": zoos | teaches,
+        "nothing, contexts chosen late": {
+            "network": {"choose_from": 0.5, "balance": 1.0, "decided": 0.5}
+        },
     }
 
 

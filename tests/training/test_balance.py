@@ -66,6 +66,8 @@ def test_a_late_choice_goes_on_bit_for_bit_within_its_first_epoch(
 def test_the_choice_begins_within_the_training():
     with pytest.raises(InputError, match="choose-from must be from 0 to below 1, got 1"):
         NetworkOptions(choose_from=1).check()
+    with pytest.raises(InputError, match=r"choose-from: .* give --network.balance too"):
+        NetworkOptions(choose_from=0.5).check()
 
 
 def test_a_run_with_balanced_nominations_tells_their_loss(

@@ -2,8 +2,8 @@
 
 Queries, keys and values come from a linear layer each, so that no large tensor is split, and
 windows and heads are cut by one transposition in the place of two. In ONNX Runtime on a CPU
-`nommer_tiny` then takes 0.96 of the time (`benchmarks/onnx_forms.py`); the numbers are the same up
-to rounding.
+`nommer_tiny` then takes 0.96 to 0.99 of the time (`docs/performance.md`); the numbers are the same
+up to rounding.
 """
 
 from typing import TypeVar

@@ -128,6 +128,10 @@ class NetworkOptions(Settings):
             raise InputError(
                 f"--network.choose-from must be from 0 to below 1, got {self.choose_from}"
             )
+        if self.choose_from is not None and not self.balances:
+            raise InputError(
+                "--network.choose-from: says when the balance begins; give --network.balance too"
+            )
         if self.balance_places and not self.balance:
             raise InputError(
                 "--network.balance-places: says how the balance is kept; give --network.balance too"

@@ -87,8 +87,8 @@ class TaskModule(L.LightningModule):
         """The losses of imitating a teacher, where there is one."""
         self.balance: dict[str, Any] | None = None
         """Weights of the loss of the nominations' balance, where it was asked for."""
-        self.choose_from = 0
-        """Epochs before that loss begins."""
+        self.is_choosing = True
+        """That loss is at work."""
 
     @classmethod
     def kind_for(cls, settings: TrainSettings) -> "type[TaskModule]":
@@ -147,7 +147,7 @@ class TaskModule(L.LightningModule):
 
     @property
     def _balances(self) -> bool:
-        return self.balance is not None and self.current_epoch >= self.choose_from
+        return self.balance is not None and self.is_choosing
 
     def aided(
         self, loss: Tensor, seen: Seen, logits: Tensor | None = None, *, multi_label: bool = False

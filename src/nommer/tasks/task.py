@@ -100,7 +100,6 @@ class Task:
                 "decided": network.decided,
                 "places": network.balance_places,
             }
-        module.choose_from = round((network.choose_from or 0) * settings.epochs)
         return module
 
     def resolve(self, settings: "TrainSettings", found: "Found") -> "TrainSettings":

@@ -85,8 +85,9 @@ class RunCallbacks:
         settings, chosen = self.prepared.settings, list[L.Callback]()
         if settings.network.anneals:
             chosen.append(Annealing(settings.network))
-        if settings.network.choose_from is not None:
-            chosen.append(LateChoice(settings.seed, averaged))
+        part = settings.network.choose_from
+        if part is not None:
+            chosen.append(LateChoice(part, settings.seed, averaged))
         if settings.freeze:
             chosen.append(FrozenLayers())
         if settings.patience is not None:
