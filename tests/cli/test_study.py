@@ -41,7 +41,7 @@ EVERYWHERE = {
     "interventions",
 }
 EVERYWHERE |= {"tokens"}
-KINDS = {"convolution", "window", "global", "mean", "chance", "second"}
+KINDS = {"convolution", "window", "global", "mean", "chance", "second", "sampled"}
 
 
 def table(folder, name):
