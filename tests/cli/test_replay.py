@@ -66,7 +66,10 @@ def test_replay_shows_in_which_layer_it_begins(run, burst):
     }
 
 
-def test_the_losses_of_the_replay_are_those_of_the_run(run, burst, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "aids", ["", "--network.balance 1 --network.decided 1 --network.choose-from 0.5 --epochs 4"]
+)
+def test_the_losses_of_the_replay_are_those_of_the_run(run, burst, tmp_path, monkeypatch, aids):
     """The same images with the same random changes and the same noise.
 
     Of a step that is finite, to the last bit.
@@ -81,7 +84,15 @@ def test_the_losses_of_the_replay_are_those_of_the_run(run, burst, tmp_path, mon
 
     monkeypatch.setattr(NaNGuard, "check", refuse)
     out = tmp_path / "run"
-    run("train --config", burst / "config.yaml", "--overwrite --lr 0.01 --out", out, code=MISTAKE)
+    run(
+        "train --config",
+        burst / "config.yaml",
+        "--overwrite --lr 0.01",
+        aids,
+        "--out",
+        out,
+        code=MISTAKE,
+    )
     run("replay", out, "--device cpu")
     with (out / "nonfinite" / "layers.csv").open(newline="") as stream:
         losses = [row for row in csv.DictReader(stream) if row["where"] == "loss"]

@@ -131,6 +131,7 @@ class NaNGuard(L.Callback):
             "rank": trainer.global_rank,
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
             "gradient_norm": str(norm),
+            "is_choosing": task.is_choosing,
             "batches": [
                 {"batch": number, "loss": str(loss), "samples": samples_of(trainer, number)}
                 for number, loss in zip(numbers, losses, strict=True)

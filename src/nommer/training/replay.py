@@ -112,6 +112,7 @@ def replay_batches(
 ) -> None:
     """Do the batches of one process's step, and their gradients, while `trace` looks on."""
     task.to(device).train()
+    task.is_choosing = step.get("is_choosing", True)  # older versions did not write it
     for module in frozen_modules(task):
         module.eval()
     for name, parameter in task.model.named_parameters():
