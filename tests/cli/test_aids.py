@@ -4,7 +4,6 @@ Averaged weights, early stopping, frozen layers, classes of different size.
 """
 
 import json
-import signal
 from importlib.util import find_spec
 
 import pytest
@@ -22,7 +21,7 @@ from nommer.tasks.classification.loss import ClassificationModule, balanced_weig
 from nommer.training import batch_size
 from nommer.training.ema import AveragedWeights
 from nommer.training.time_limit import TimeLimit
-from tests.run_contents import checkpoint, rows, same
+from tests.run_contents import checkpoint, interrupted, rows, same
 
 pytestmark = pytest.mark.usefixtures("sketched")
 
@@ -125,15 +124,8 @@ def test_frozen_layers_stay_as_they_were_and_the_others_learn(aided, trained):
 
 def test_a_run_with_all_of_them_goes_on_bit_for_bit_within_an_epoch(aided, options, tmp_path, run):
     whole, _ = aided
-    out, update = tmp_path / "run", AveragedWeights.on_train_batch_end
-
-    def stop(self, trainer, *others):
-        update(self, trainer, *others)
-        if trainer.global_step == 4:
-            signal.raise_signal(signal.SIGINT)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(AveragedWeights, "on_train_batch_end", stop)
+    out = tmp_path / "run"
+    with interrupted(step=4):
         assert main([*options, f"--out={out}"]) == STOPPED
     run(*options, "--resume --out", out)
     assert rows(out / "metrics.csv") == rows(whole / "metrics.csv")

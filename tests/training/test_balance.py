@@ -1,7 +1,5 @@
 """A run whose nominations have a loss of their own."""
 
-import signal
-
 import pytest
 
 from nommer import InputError
@@ -9,8 +7,7 @@ from nommer.cli import main
 from nommer.runs.folder import RunFolder
 from nommer.settings.network import NetworkOptions
 from nommer.settings.train import TrainSettings
-from nommer.training.ema import AveragedWeights
-from tests.run_contents import checkpoint, rows, same
+from tests.run_contents import checkpoint, interrupted, rows, same
 
 
 def test_balance_does_not_go_with_compile(tmp_path):
@@ -47,15 +44,7 @@ def test_a_late_choice_goes_on_bit_for_bit_within_its_first_epoch(
     told = ["train", "--data", str(coloured), *train_options, *aids]
     whole, out = tmp_path / "whole", tmp_path / "run"
     assert main([*told, f"--out={whole}"]) == 0
-    update = AveragedWeights.on_train_batch_end
-
-    def stop(self, trainer, *others):
-        update(self, trainer, *others)
-        if trainer.global_step == 4:
-            signal.raise_signal(signal.SIGINT)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(AveragedWeights, "on_train_batch_end", stop)
+    with interrupted(step=4):
         assert main([*told, f"--out={out}"]) == 130
     assert main([*told, "--resume", f"--out={out}"]) == 0
     assert rows(out / "metrics.csv") == rows(whole / "metrics.csv")

@@ -25,6 +25,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from nommer.acceleration.nominator import PaddedNominator, padded_linear
 from nommer.acceleration.packed import PackedConv2d, PackedLinear, can_pack, pack
+from nommer.acceleration.replacing import replace_modules
 from nommer.acceleration.spectral import squeezing_kernels, widen_blocks, widening_kernels
 from nommer.acceleration.training import literal
 from nommer.backbone.block import Block, Mlp
@@ -50,17 +51,13 @@ def fuse(model: Model, *, inplace: bool = False) -> Model:
         inplace: fuse the model itself, which is lost.
     """
     fused = literal(model if inplace else copy.deepcopy(model)).eval()
-    for parent in list(fused.modules()):
-        for name, child in list(parent.named_children()):
-            if type(child) in _FUSED:
-                setattr(parent, name, _FUSED[type(child)](child))
+    replace_modules(
+        fused, lambda child: _FUSED[type(child)](child) if type(child) in _FUSED else child
+    )
     for module in fused.modules():
         if isinstance(module, nn.Sequential):
             _fold_sequence(module)
-    for parent in list(fused.modules()):
-        for name, child in list(parent.named_children()):
-            if can_pack(child):
-                setattr(parent, name, pack(child))
+    replace_modules(fused, lambda child: pack(child) if can_pack(child) else child)
     return fused.eval().requires_grad_(requires_grad=False)
 
 

@@ -10,9 +10,10 @@ from typing import TypeVar
 
 import torch.nn.functional as F
 from einops import rearrange
-from torch import Tensor, nn
+from torch import nn
 
 from nommer.acceleration.fuse import FusedWindowContext
+from nommer.acceleration.replacing import replace_modules
 from nommer.backbone.attention import GlobalAttention, MultiHeadAttention
 from nommer.backbone.layout import crop_grid, pad_grid
 from nommer.shapes import TokenGrid, TokensOrGrid
@@ -22,10 +23,9 @@ Model = TypeVar("Model", bound=nn.Module)
 
 def split_attention(model: Model) -> Model:
     """Change the attention of a fused `model`, and return it."""
-    for parent in list(model.modules()):
-        for name, child in list(parent.named_children()):
-            if type(child) in _SPLIT:
-                setattr(parent, name, _SPLIT[type(child)](child))
+    replace_modules(
+        model, lambda child: _SPLIT[type(child)](child) if type(child) in _SPLIT else child
+    )
     return model.eval()
 
 
@@ -67,7 +67,7 @@ class SplitWindowContext(FusedWindowContext):
             rearrange(layer(padded), cut, y=side, x=side, n=self.heads)
             for layer in self.projections
         )
-        bias: Tensor = self.score_bias(grid, padded)
+        bias = self.score_bias(grid, padded)
         attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
         joined = "(b h w) n (y x) d -> b (h y) (w x) (n d)"
         whole = rearrange(attended, joined, h=down, w=across, y=side)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
+from nommer.acceleration.replacing import replace_modules
 from nommer.backbone.resampling import pooling_weights, resample
 from nommer.shapes import FeatureMap, NextMap
 
@@ -18,10 +19,9 @@ Model = TypeVar("Model", bound=nn.Module)
 def for_any_size(model: Model) -> Model:
     """A copy of `model` that computes the same and can be exported for images of any size."""
     copied = copy.deepcopy(model)
-    for parent in list(copied.modules()):
-        for name, child in list(parent.named_children()):
-            if type(child) is nn.AdaptiveAvgPool2d:
-                setattr(parent, name, OpenPool(child))
+    replace_modules(
+        copied, lambda child: OpenPool(child) if type(child) is nn.AdaptiveAvgPool2d else child
+    )
     return copied.eval()
 
 
