@@ -1,5 +1,8 @@
 """A run whose nominations have a loss of their own."""
 
+import json
+from itertools import count
+
 import pytest
 
 from nommer import InputError
@@ -35,6 +38,24 @@ def test_contexts_are_chosen_anew_where_half_of_the_training_is_over(
     assert "epoch 3: from here contexts are chosen anew" in capsys.readouterr().err
     losses = [float(row["train_loss"]) for row in rows(out / "metrics.csv")]
     assert min(losses[2:]) > max(losses[:2]) + 0.5
+
+
+def test_the_best_epoch_is_one_of_after_the_choice(coloured, train_options, tmp_path, monkeypatch):
+    for place in ("nommer.training.records", "nommer.runs.checkpoint"):
+        worse = ((-epoch, 0) for epoch in count())
+        monkeypatch.setattr(f"{place}.rank_of_epoch", lambda *_, worse=worse: next(worse))
+    out = tmp_path / "run"
+    told = ["train", "--data", str(coloured), "--out", str(out), *train_options, "--epochs=4"]
+    assert main([*told, "--network.balance=1", "--network.choose-from=0.5"]) == 0
+    assert json.loads((out / "result.json").read_text())["epoch"] == 3
+
+
+def test_patience_begins_with_the_choice(coloured, train_options, tmp_path):
+    out = tmp_path / "run"
+    told = ["train", "--data", str(coloured), "--out", str(out), *train_options, "--epochs=6"]
+    told += ["--patience=1", "--min-delta=0.999"]  # nothing is better by so much
+    assert main([*told, "--network.balance=1", "--network.choose-from=0.5"]) == 0
+    assert len(rows(out / "metrics.csv")) == 5
 
 
 def test_a_late_choice_goes_on_bit_for_bit_within_its_first_epoch(

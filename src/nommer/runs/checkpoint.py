@@ -70,6 +70,10 @@ class MovableCheckpoint(ModelCheckpoint):
             enable_version_counter=False,
             **options,
         )
+        self.compare_anew()
+
+    def compare_anew(self) -> None:
+        """Forget the best epoch so far: the next one is the best."""
         self.best_rank = -math.inf, -math.inf
 
     def check_monitor_top_k(self, trainer: L.Trainer, current: Tensor | None = None) -> bool:

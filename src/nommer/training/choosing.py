@@ -4,7 +4,7 @@ From scratch, a loss for balance finds that contexts may be dealt out by place; 
 learned something chooses by what it sees (`docs/working-pattern.md`).
 """
 
-from typing import Any, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import lightning as L
 import torch
@@ -15,8 +15,18 @@ from nommer.tasks.module import TaskModule
 from nommer.training.ema import AveragedWeights
 
 
+@runtime_checkable
+class ComparesEpochs(Protocol):
+    """A callback that remembers the best epoch so far."""
+
+    def compare_anew(self) -> None:
+        """Forget the best epoch so far: the next one is the best."""
+
+
 class LateChoice(L.Callback):
     """Draws the nominators anew once, from where on contexts are kept in balance.
+
+    The best epoch is one of those after it, since a network of before has chosen nothing.
 
     Args:
         part: of the epochs, before that, 0 to 1.
@@ -44,6 +54,9 @@ class LateChoice(L.Callback):
             draw_nominators(model.backbone, max(model.backbone.config.image_sides))
         if self.averaged is not None:
             self.averaged.start_anew(model)
+        for callback in cast("Any", trainer).callbacks:
+            if isinstance(callback, ComparesEpochs):
+                callback.compare_anew()
         self.is_drawn = module.is_choosing = True
         if trainer.is_global_zero:
             notice(f"epoch {trainer.current_epoch + 1}: from here contexts are chosen anew")

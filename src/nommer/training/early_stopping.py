@@ -1,9 +1,13 @@
 """Early stopping with patience, Lightning's, which a resumed run remembers."""
 
+from typing import cast
+
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import EarlyStopping
 
 from nommer.progress import notice
+from nommer.tasks.module import TaskModule
 
 
 class RememberedEarlyStopping(EarlyStopping):
@@ -38,8 +42,14 @@ class RememberedEarlyStopping(EarlyStopping):
                 "train"
             )
 
+    def compare_anew(self) -> None:
+        """Forget the best epoch so far: the next one is the best."""
+        self.wait_count, self.best_score = 0, torch.tensor(-torch.inf)
+
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Stop, and say so."""
+        """Stop, and say so; not before contexts are chosen, where that begins late."""
+        if not cast("TaskModule", pl_module).is_choosing:
+            return
         super().on_train_epoch_end(trainer, pl_module)
         if self.wait_count >= self.patience:
             notice(f"stopped early: {self.patience} epochs after the best model so far")

@@ -135,7 +135,7 @@ class BestModel(L.Callback):
 
     def __init__(self, run: RunFolder, averaged: AveragedWeights | None = None) -> None:
         self.run, self.averaged = run, averaged
-        self.best = -math.inf, -math.inf
+        self.compare_anew()
 
     def state_dict(self) -> dict[str, Any]:
         """The rank of the best epoch so far."""
@@ -145,6 +145,10 @@ class BestModel(L.Callback):
         """Take over the rank of the best epoch of the run that is resumed."""
         best = state_dict["best"]
         self.best = tuple(best) if isinstance(best, list) else (best, math.inf)  # of older runs
+
+    def compare_anew(self) -> None:
+        """Forget the best epoch so far: the next one is the best."""
+        self.best = -math.inf, -math.inf
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the model of a better epoch with its numbers."""
