@@ -22,16 +22,26 @@ import nommer
 LEARNED, JUDGED = 200, 100
 """Training images and test images per class."""
 
+PUBLISHED = " --network.noise [1,1] --network.balance 0"
+MINI = "--model nommer_mini64 --lr 2e-3 --optim.name muon"
 CASES = {
     "nommer_nano, stem stride 2": ("--model nommer_nano --optim.name adamw --lr 1e-3", 3),
-    "nommer_nano64": ("--model nommer_nano64 --optim.name adamw --lr 2e-3", 10),
-    "nommer_pico64": ("--model nommer_pico64 --optim.name adamw --lr 2e-3", 14),
-    "nommer_nano64, learning rate 1e-3": ("--model nommer_nano64 --optim.name adamw --lr 1e-3", 10),
-    "nommer_nano64, Muon": ("--model nommer_nano64 --lr 2e-3 --optim.name muon", 9),
-    "nommer_mini64, Muon": ("--model nommer_mini64 --lr 2e-3 --optim.name muon", 8),
+    "nommer_nano64": ("--model nommer_nano64 --optim.name adamw --lr 2e-3" + PUBLISHED, 10),
+    "nommer_pico64": ("--model nommer_pico64 --optim.name adamw --lr 2e-3" + PUBLISHED, 14),
+    "nommer_nano64, learning rate 1e-3": (
+        "--model nommer_nano64 --optim.name adamw --lr 1e-3" + PUBLISHED,
+        10,
+    ),
+    "nommer_nano64, Muon": ("--model nommer_nano64 --lr 2e-3 --optim.name muon" + PUBLISHED, 9),
+    "nommer_mini64, Muon": (MINI + PUBLISHED, 8),
+    "nommer_mini64, Muon, little noise": (
+        MINI + " --network.noise [0.1,0.1] --network.balance 0",
+        8,
+    ),
+    "nommer_mini64, Muon, little noise and light balance (the default)": (MINI, 8),
     "nommer_mini64, Muon, late choice": (
-        "--model nommer_mini64 --lr 2e-3 --optim.name muon --network.choose-from 0.5 "
-        "--network.balance 1 --network.decided 0.5",
+        MINI + " --network.noise [1,1] --network.choose-from 0.5 --network.balance 1 "
+        "--network.decided 0.5",
         8,
     ),
 }

@@ -75,6 +75,7 @@ def cases_of(lite0: Path) -> dict[str, dict]:
     }
     zoos = {"model": "nommer_nano64", "pretrained": zoo.default_entry().name}
     lite = {"model": "timm:efficientnet_lite0", "pretrained": str(lite0 / "model.safetensors")}
+    published = {"network": {"noise": (1.0, 1.0), "balance": 0.0}}
     return {
         "nothing (nommer_mini64)": {},
         "the zoo's default entry (nommer_nano64)": zoos,
@@ -85,6 +86,8 @@ def cases_of(lite0: Path) -> dict[str, dict]:
         "nothing, contexts chosen late": {
             "network": {"choose_from": 0.5, "balance": 1.0, "decided": 0.5}
         },
+        "nothing, contexts nominated as published": published,
+        "nothing, with the teacher, contexts nominated as published": teaches | published,
     }
 
 

@@ -104,13 +104,19 @@ def refuse_given(task: str, **options: Any) -> None:
             raise InputError(f"--{name.replace('_', '-')}: does nothing for {task}; leave it out")
 
 
-def refuse_options(name: str, options: Any, task: str) -> None:
+def refuse_options(name: str, options: Any, task: str, *, unset: Any = None) -> None:
     """Refuse options of another task, which would change nothing.
+
+    Args:
+        name: of all of them together.
+        options: as given.
+        task: the other one, in words.
+        unset: the options as they are where none is given; by default their defaults.
 
     Raises:
         InputError: any of them is not as it is by default.
     """
-    unset = type(options)()
+    unset = unset or type(options)()
     given = [field for field in vars(options) if getattr(options, field) != getattr(unset, field)]
     if given:
         raise InputError(

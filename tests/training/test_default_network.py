@@ -20,8 +20,8 @@ SMALL, USUAL = ("nommer_mini64", "muon", 2e-3), ("nommer_nano", "adamw", 1e-3)
 def chosen(size=64, *, crops=True, **given):
     settings = TrainSettings("data", **given)
     filled = with_network(settings, image_size=size, crops=crops)
-    same = replace(filled, model=settings.model, lr=settings.lr, optim=settings.optim)
-    assert same == settings
+    given_or_not = {name: getattr(settings, name) for name in ("model", "lr", "optim", "network")}
+    assert replace(filled, **given_or_not) == settings
     assert replace(filled.optim, name=settings.optim.name) == settings.optim
     return filled.model, filled.optim.name, filled.lr
 
@@ -72,8 +72,10 @@ def test_each_option_that_is_given_wins_by_itself(capsys):
     assert chosen(model="nommer_nano") == USUAL
     assert chosen(model="timm:resnet18") == ("timm:resnet18", "adamw", 1e-3)
     adamw = Optim(name="adamw")
-    assert chosen(model="nommer_pico64", lr=1e-3, optim=adamw) == ("nommer_pico64", "adamw", 1e-3)
     assert not capsys.readouterr().err
+    assert chosen(model="nommer_pico64", lr=1e-3, optim=adamw) == ("nommer_pico64", "adamw", 1e-3)
+    said = " ".join(capsys.readouterr().err.split())
+    assert not any(word in said for word in ("--model", "optimiser", "learning rate"))
     assert chosen(optim=adamw) == ("nommer_mini64", "adamw", 2e-3)
     assert "muon" not in capsys.readouterr().err
     assert chosen(model="nommer_pico64", lr=1e-3) == ("nommer_pico64", "muon", 1e-3)
@@ -92,6 +94,41 @@ def test_a_run_goes_on_as_it_was_started_whatever_the_default_is_now(tmp_path, c
     assert not capsys.readouterr().err
     other = replace(going_on, model="nommer_micro", lr=0.1, optim=Optim(name="sgd"))
     assert as_started(other) == other, "what differs is refused, not changed"
+
+
+def nominating(size=64, **given):
+    network = with_network(TrainSettings("data", **given), image_size=size, crops=True).network
+    return network.noise, network.balance
+
+
+def test_small_images_from_scratch_are_to_use_all_contexts(capsys):
+    assert nominating() == ((0.1, 0.1), 0.1)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "little noise and a light balance where contexts are nominated" in said
+    assert "--network.noise [1,1] --network.balance 0" in said
+    assert nominating(network=NetworkOptions(balance=0.0)) == ((0.1, 0.1), 0.0)
+    assert nominating(network=NetworkOptions(noise=(1, 1), balance=0.0)) == ((1, 1), 0.0)
+    assert nominating(compile=True) == ((0.1, 0.1), 0.0), "it does not go with --compile"
+
+
+def test_other_trainings_nominate_as_published():
+    assert nominating(224) == (None, None)
+    assert nominating(pretrained="nommer_nano64.tiny_imagenet_200") == (None, None)
+    assert nominating(network=NetworkOptions(fusion="sum")) == (None, None)
+    late = NetworkOptions(choose_from=0.5, balance=1)
+    assert nominating(network=late) == (None, 1)
+    resolved = resolve_network(NetworkOptions(), "nommer_mini64", 64)
+    assert (resolved.noise, resolved.balance) == ((1, 1), 0)
+    peer = resolve_network(
+        resolve_network(NetworkOptions(), "timm:resnet18", 64), "timm:resnet18", 64
+    )
+    assert (peer.noise, peer.balance) == ((1, 1), 0), "older runs have these too"
+
+
+def test_noise_and_balance_stay_as_a_run_was_started(tmp_path):
+    run, published = RunFolder(tmp_path), NetworkOptions().as_published
+    run.write_config(TrainSettings("data", model="nommer_mini64", lr=1e-3, network=published))
+    assert nominating(out=tmp_path, resume=True) == ((1, 1), 0)
 
 
 @pytest.mark.parametrize("size", [48, 50, 81, 96, 127, 159])

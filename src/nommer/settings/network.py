@@ -33,6 +33,9 @@ AUTO, USUAL = "auto", "nommer_nano"
 TINY_IMAGE = 48
 """Below this size, in pixels, a stem of stride 4 leaves no useful grid."""
 
+PUBLISHED_NOISE = 1.0, 1.0
+"""Scale of the nomination's noise at the start and at the end of training, as published."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkOptions(Settings):
@@ -91,12 +94,14 @@ class NetworkOptions(Settings):
     """Temperature of the nomination's softmax at the start and at the end of training. 1 and 1 as
     published.
     """
-    noise: tuple[float, float] = (1.0, 1.0)
-    """Scale of the nomination's noise at the start and at the end of training. 1 and 1 as
-    published.
+    noise: tuple[float, float] | None = None
+    """Scale of the nomination's noise at the start and at the end of training. By default 1 and 1
+    as published; 0.1 and 0.1 where a variant made for small images learns from scratch.
     """
-    balance: float = 0.0
-    """Weight of a loss that keeps all contexts in use over a batch. 0 as published."""
+    balance: float | None = None
+    """Weight of a loss that keeps all contexts in use over a batch. By default 0 as published; 0.1
+    where a variant made for small images learns from scratch.
+    """
     balance_places: bool = False
     """Keep the balance at every place of the grid over the images of a batch, of one size and many:
     over the whole batch alone, contexts may be dealt out by place. False as published."""
@@ -122,8 +127,9 @@ class NetworkOptions(Settings):
                 f"--network.position-scale must be 0 or more, got {self.position_scale}"
             )
         for name in ("balance", "decided"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise InputError(f"--network.{name} must be 0 or more, got {getattr(self, name)}")
+            weight = getattr(self, name) or 0
+            if not 0 <= weight < float("inf"):
+                raise InputError(f"--network.{name} must be 0 or more, got {weight}")
         if self.choose_from is not None and not 0 <= self.choose_from < 1:
             raise InputError(
                 f"--network.choose-from must be from 0 to below 1, got {self.choose_from}"
@@ -137,19 +143,31 @@ class NetworkOptions(Settings):
                 "--network.balance-places: says how the balance is kept; give --network.balance too"
             )
         for name, least in {"temperature": "above 0", "noise": "0 or more"}.items():
-            pair = getattr(self, name)
+            pair = getattr(self, name) or PUBLISHED_NOISE
             if not min(pair) >= 0 or (name == "temperature" and min(pair) == 0):
                 raise InputError(f"--network.{name} must be two numbers {least}, got {pair}")
 
     @property
     def anneals(self) -> bool:
         """True where the nomination differs from the published one at any time of the training."""
-        return (self.temperature, self.noise) != ((1.0, 1.0), (1.0, 1.0))
+        return (self.temperature, self.noise or PUBLISHED_NOISE) != ((1.0, 1.0), PUBLISHED_NOISE)
 
     @property
     def balances(self) -> bool:
         """True where the nominations have a loss of their own."""
-        return self.balance > 0 or self.decided > 0
+        return (self.balance or 0) > 0 or self.decided > 0
+
+    @property
+    def nominates_all(self) -> bool:
+        """True where one of three contexts is nominated, as published."""
+        published = NetworkOptions()
+        parts = ("contexts", "fusion", "compression")
+        return all(getattr(self, part) == getattr(published, part) for part in parts)
+
+    @property
+    def as_published(self) -> "NetworkOptions":
+        """A copy in which noise and balance are as published where they are not given."""
+        return replace(self, noise=self.noise or PUBLISHED_NOISE, balance=self.balance or 0.0)
 
     def for_image_size(self, image_size: int) -> "NetworkOptions":
         """Return a copy with sizes filled in so that small images keep a useful grid."""

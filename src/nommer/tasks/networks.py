@@ -46,11 +46,13 @@ def resolve_network(options: NetworkOptions, model: str, image_size: int) -> Net
     Raises:
         InputError: options of the one kind of network that are given for the other.
     """
+    options = options.as_published
     if model.startswith(PEER):
         refuse_options(
             "network",
             replace(options, grad_checkpointing=False, timm=None),
             f"a network of timm ({model})",
+            unset=NetworkOptions().as_published,
         )
         return options
     refuse_given(f"{model}, only for a network of timm", **{"network.timm": options.timm})

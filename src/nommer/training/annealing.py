@@ -11,7 +11,7 @@ import lightning as L
 from torch import nn
 
 from nommer.backbone.nominator import Nomination
-from nommer.settings.network import NetworkOptions
+from nommer.settings.network import PUBLISHED_NOISE, NetworkOptions
 
 
 class Annealing(L.Callback):
@@ -33,7 +33,7 @@ def anneal(network: nn.Module, options: NetworkOptions, done: float) -> None:
     for module in network.modules():
         if isinstance(module, Nomination):
             module.temperature.fill_(_between(options.temperature, done))
-            module.noise_scale.fill_(_between(options.noise, done))
+            module.noise_scale.fill_(_between(options.noise or PUBLISHED_NOISE, done))
 
 
 def _between(pair: tuple[float, float], done: float) -> float:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from nommer.progress import notice
 from nommer.runs.folder import RunFolder, run_of
-from nommer.settings.network import AUTO, TINY_IMAGE, USUAL
+from nommer.settings.network import AUTO, TINY_IMAGE, USUAL, NetworkOptions
 from nommer.settings.pixels import SMALL_IMAGE
 from nommer.settings.train import TrainSettings
 from nommer.settings.train_defaults import USUAL_LR
@@ -15,6 +15,8 @@ OF_SMALL_IMAGES = ("nommer_mini64", "nommer_nano64", "nommer_pico64")
 """Made for images of 64 x 64 pixels (docs/results.md); the first is the default for such."""
 SMALL_LR, SMALL_OPTIMISER = 2e-3, "muon"
 """Their learning rate from scratch, in batches of 64, and the optimiser that it is for."""
+SMALL_NOISE, SMALL_BALANCE = (0.1, 0.1), 0.1
+"""With these they use all three contexts from scratch, at no cost (docs/working-pattern.md)."""
 
 
 def with_network(settings: TrainSettings, *, image_size: int, crops: bool) -> TrainSettings:
@@ -40,6 +42,7 @@ def with_network(settings: TrainSettings, *, image_size: int, crops: bool) -> Tr
         model=model,
         lr=lr or (SMALL_LR if fits else USUAL_LR),
         optim=replace(optim, name=optim.name or (SMALL_OPTIMISER if fits else optim.algorithm)),
+        network=_nominating(settings) if fits else settings.network,
     )
     if fits:
         _tell(settings, filled, image_size)
@@ -53,7 +56,26 @@ def as_started(settings: TrainSettings) -> TrainSettings:
         return settings
     model = started.model if settings.model == AUTO else settings.model
     optim = replace(settings.optim, name=settings.optim.name or started.optim.name)
-    return replace(settings, model=model, lr=settings.lr or started.lr, optim=optim)
+    network = settings.network
+    for name in ("noise", "balance"):
+        if getattr(network, name) is None:
+            network = replace(network, **{name: getattr(started.network, name)})
+    return replace(
+        settings, model=model, lr=settings.lr or started.lr, optim=optim, network=network
+    )
+
+
+def _nominating(settings: TrainSettings) -> NetworkOptions:
+    """Return options with which all three contexts are used, unless others are given."""
+    network = settings.network
+    if not network.nominates_all or network.choose_from is not None:
+        return network
+    balance = 0.0 if settings.compile else SMALL_BALANCE  # they exclude each other
+    return replace(
+        network,
+        noise=network.noise or SMALL_NOISE,
+        balance=balance if network.balance is None else network.balance,
+    )
 
 
 def _network_of(weights: Path) -> str:
@@ -77,6 +99,9 @@ def _tell(given: TrainSettings, filled: TrainSettings, size: int) -> None:
     if given.lr is None:
         chosen.append(f"a learning rate of {filled.lr:g}")
         usual.append(f"--lr {USUAL_LR:g}")
+    if filled.network != given.network:
+        chosen.append("little noise and a light balance where contexts are nominated")
+        usual.append("--network.noise [1,1] --network.balance 0")
     if chosen:
         notice(
             f"images of {size} x {size} pixels from scratch: {', '.join(chosen)}, made for small "
