@@ -11,10 +11,7 @@ from nommer.errors import InputError
 from nommer.settings.pixels import SMALL_IMAGE
 from nommer.settings.schema import Settings
 
-VARIANTS = (
-    "nommer_tiny",
-    "nommer_small",
-    "nommer_base",
+OWN = (
     "nommer_micro",
     "nommer_pico",
     "nommer_nano",
@@ -22,7 +19,10 @@ VARIANTS = (
     "nommer_nano64",
     "nommer_mini64",
 )
-"""Names of the family, as `backbone.variants` describes them."""
+"""Names of our own small variants."""
+
+VARIANTS = ("nommer_tiny", "nommer_small", "nommer_base", *OWN)
+"""Names of the family, as `backbone.variants` describes them; the published sizes first."""
 
 PEER = "timm:"
 """Beginning of the name of a network of timm, where it takes the place of a variant."""
@@ -96,11 +96,11 @@ class NetworkOptions(Settings):
     """
     noise: tuple[float, float] | None = None
     """Scale of the nomination's noise at the start and at the end of training. By default 1 and 1
-    as published; 0.1 and 0.1 where a variant made for small images learns from scratch.
+    as published; 0.1 and 0.1 where one of our own small variants is trained from scratch.
     """
     balance: float | None = None
     """Weight of a loss that keeps all contexts in use over a batch. By default 0 as published; 0.1
-    where a variant made for small images learns from scratch.
+    where one of our own small variants is trained from scratch.
     """
     balance_places: bool = False
     """Keep the balance at every place of the grid over the images of a batch, of one size and many:

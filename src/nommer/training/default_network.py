@@ -1,11 +1,11 @@
-"""The network, the optimiser and the learning rate of a training that names none."""
+"""The network, the optimiser, the learning rate and the noise of a training that names none."""
 
 from dataclasses import replace
 from pathlib import Path
 
 from nommer.progress import notice
 from nommer.runs.folder import RunFolder, run_of
-from nommer.settings.network import AUTO, TINY_IMAGE, USUAL, NetworkOptions
+from nommer.settings.network import AUTO, OWN, TINY_IMAGE, USUAL, NetworkOptions
 from nommer.settings.pixels import SMALL_IMAGE
 from nommer.settings.train import TrainSettings
 from nommer.settings.train_defaults import USUAL_LR
@@ -15,12 +15,14 @@ OF_SMALL_IMAGES = ("nommer_mini64", "nommer_nano64", "nommer_pico64")
 """Made for images of 64 x 64 pixels (docs/results.md); the first is the default for such."""
 SMALL_LR, SMALL_OPTIMISER = 2e-3, "muon"
 """Their learning rate from scratch, in batches of 64, and the optimiser that it is for."""
-SMALL_NOISE, SMALL_BALANCE = (0.1, 0.1), 0.1
-"""With these they use all three contexts from scratch, at no cost (docs/working-pattern.md)."""
+LITTLE_NOISE, LIGHT_BALANCE = (0.1, 0.1), 0.1
+"""With these our own variants use all three contexts from scratch (docs/working-pattern.md)."""
 
 
 def with_network(settings: TrainSettings, *, image_size: int, crops: bool) -> TrainSettings:
-    """Settings with a network, an optimiser and a learning rate; on resuming as the run has them.
+    """Settings with a network, how it nominates, an optimiser and a learning rate.
+
+    On resuming they are as the run has them.
 
     Args:
         settings: of the run.
@@ -42,7 +44,7 @@ def with_network(settings: TrainSettings, *, image_size: int, crops: bool) -> Tr
         model=model,
         lr=lr or (SMALL_LR if fits else USUAL_LR),
         optim=replace(optim, name=optim.name or (SMALL_OPTIMISER if fits else optim.algorithm)),
-        network=_nominating(settings) if fits else settings.network,
+        network=_nominating(settings) if scratch and model in OWN else settings.network,
     )
     if fits:
         _tell(settings, filled, image_size)
@@ -70,10 +72,10 @@ def _nominating(settings: TrainSettings) -> NetworkOptions:
     network = settings.network
     if not network.nominates_all or network.choose_from is not None:
         return network
-    balance = 0.0 if settings.compile else SMALL_BALANCE  # they exclude each other
+    balance = 0.0 if settings.compile else LIGHT_BALANCE  # they exclude each other
     return replace(
         network,
-        noise=network.noise or SMALL_NOISE,
+        noise=network.noise or LITTLE_NOISE,
         balance=balance if network.balance is None else network.balance,
     )
 
@@ -99,9 +101,6 @@ def _tell(given: TrainSettings, filled: TrainSettings, size: int) -> None:
     if given.lr is None:
         chosen.append(f"a learning rate of {filled.lr:g}")
         usual.append(f"--lr {USUAL_LR:g}")
-    if filled.network != given.network:
-        chosen.append("little noise and a light balance where contexts are nominated")
-        usual.append("--network.noise [1,1] --network.balance 0")
     if chosen:
         notice(
             f"images of {size} x {size} pixels from scratch: {', '.join(chosen)}, made for small "
