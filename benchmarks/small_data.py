@@ -25,7 +25,10 @@ LEARNED, JUDGED = 200, 100
 PUBLISHED = " --network.noise [1,1] --network.balance 0"
 MINI = "--model nommer_mini64 --lr 2e-3 --optim.name muon"
 CASES = {
-    "nommer_nano, stem stride 2": ("--model nommer_nano --optim.name adamw --lr 1e-3", 3),
+    "nommer_nano, stem stride 2": (
+        "--model nommer_nano --optim.name adamw --lr 1e-3" + PUBLISHED,
+        3,
+    ),
     "nommer_nano64": ("--model nommer_nano64 --optim.name adamw --lr 2e-3" + PUBLISHED, 10),
     "nommer_pico64": ("--model nommer_pico64 --optim.name adamw --lr 2e-3" + PUBLISHED, 14),
     "nommer_nano64, learning rate 1e-3": (
