@@ -72,12 +72,12 @@ def _nominating(settings: TrainSettings) -> NetworkOptions:
     network = settings.network
     if not network.nominates_all or network.choose_from is not None:
         return network
-    balance = 0.0 if settings.compile else LIGHT_BALANCE  # they exclude each other
-    return replace(
-        network,
-        noise=network.noise or LITTLE_NOISE,
-        balance=balance if network.balance is None else network.balance,
-    )
+    balance = network.balance
+    if balance is None and settings.compile:
+        notice("--compile: does not go with the loss that keeps contexts in balance, left out")
+        balance = 0.0
+    balance = LIGHT_BALANCE if balance is None else balance
+    return replace(network, noise=network.noise or LITTLE_NOISE, balance=balance)
 
 
 def _network_of(weights: Path) -> str:
