@@ -15,9 +15,9 @@ import sys
 from network_costs import ABLATIONS, costs
 from runs import Run, finish, parse, spread
 
-LITTLE_NOISE = "little noise, light balance"
+LESS_NOISE = "less noise, light balance"
 NOMINATING = {"--network.noise": "[1, 1]", "--network.balance": "0"}
-"""As published, in all rows but that of little noise, which has the defaults of our variants."""
+"""As published, in all rows but that of less noise, which has the defaults of our variants."""
 CHOSEN = ("as published", "softmax", "sum", "convolution", "window", "global", "average pooling")
 
 
@@ -33,7 +33,7 @@ def runs_of(name: str, arguments: argparse.Namespace, more: list[str]) -> list[R
     ]
     told += ["--batch-size", str(arguments.batch_size), "--lr", str(arguments.lr), "--workers", "1"]
     told += ["--image-size", str(arguments.image_size)] if arguments.image_size else []
-    if name != LITTLE_NOISE:
+    if name != LESS_NOISE:
         told += [word for option in NOMINATING.items() for word in option]
     for option, value in ABLATIONS.get(name, {}).items():
         told += [f"--network.{option}", json.dumps(value) if isinstance(value, list) else value]
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--image-size", type=int)
     parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--only", nargs="+", choices=[LITTLE_NOISE, *ABLATIONS], default=CHOSEN)
+    parser.add_argument("--only", nargs="+", choices=[LESS_NOISE, *ABLATIONS], default=CHOSEN)
     arguments, more = parse(parser)
     runs = {name: runs_of(name, arguments, more) for name in arguments.only}
     every = [run for of_name in runs.values() for run in of_name]

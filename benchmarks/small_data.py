@@ -37,11 +37,7 @@ CASES = {
     ),
     "nommer_nano64, Muon": ("--model nommer_nano64 --lr 2e-3 --optim.name muon" + PUBLISHED, 9),
     "nommer_mini64, Muon": (MINI + PUBLISHED, 8),
-    "nommer_mini64, Muon, little noise": (
-        MINI + " --network.noise [0.1,0.1] --network.balance 0",
-        8,
-    ),
-    "nommer_mini64, Muon, little noise and light balance (the default)": (MINI, 8),
+    "nommer_mini64, Muon, less noise and a light balance (the default)": (MINI, 8),
     "nommer_mini64, Muon, late choice": (
         MINI + " --network.noise [1,1] --network.choose-from 0.5 --network.balance 1 "
         "--network.decided 0.5",

@@ -101,11 +101,11 @@ def nominating(size=64, **given):
 
 @pytest.mark.parametrize("model", ["auto", "nommer_micro", "nommer_pico64"])
 def test_our_own_variants_are_to_use_all_contexts_from_scratch(model, capsys):
-    assert nominating(model=model) == nominating(224, model=model) == ((0.1, 0.1), 0.1)
+    assert nominating(model=model) == nominating(224, model=model) == ((0.3, 0.3), 0.1)
     balance, both = NetworkOptions(balance=0.0), NetworkOptions(noise=(1, 1), balance=0.0)
-    assert nominating(model=model, network=balance) == ((0.1, 0.1), 0.0)
+    assert nominating(model=model, network=balance) == ((0.3, 0.3), 0.0)
     assert nominating(model=model, network=both) == ((1, 1), 0.0)
-    assert nominating(model=model, compile=True) == ((0.1, 0.1), 0.0)
+    assert nominating(model=model, compile=True) == ((0.3, 0.3), 0.0)
     assert "--compile: does not go with the loss" in capsys.readouterr().err
 
 

@@ -96,7 +96,7 @@ class NetworkOptions(Settings):
     """
     noise: tuple[float, float] | None = None
     """Scale of the nomination's noise at the start and at the end of training. By default 1 and 1
-    as published; 0.1 and 0.1 where one of our own small variants is trained from scratch.
+    as published; 0.3 and 0.3 where one of our own small variants is trained from scratch.
     """
     balance: float | None = None
     """Weight of a loss that keeps all contexts in use over a batch. By default 0 as published; 0.1

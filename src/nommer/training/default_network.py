@@ -15,7 +15,7 @@ OF_SMALL_IMAGES = ("nommer_mini64", "nommer_nano64", "nommer_pico64")
 """Made for images of 64 x 64 pixels (docs/results.md); the first is the default for such."""
 SMALL_LR, SMALL_OPTIMISER = 2e-3, "muon"
 """Their learning rate from scratch, in batches of 64, and the optimiser that it is for."""
-LITTLE_NOISE, LIGHT_BALANCE = (0.1, 0.1), 0.1
+LESS_NOISE, LIGHT_BALANCE = (0.3, 0.3), 0.1
 """With these our own variants use all three contexts from scratch (docs/working-pattern.md)."""
 
 
@@ -77,7 +77,7 @@ def _nominating(settings: TrainSettings) -> NetworkOptions:
         notice("--compile: does not go with the loss that keeps contexts in balance, left out")
         balance = 0.0
     balance = LIGHT_BALANCE if balance is None else balance
-    return replace(network, noise=network.noise or LITTLE_NOISE, balance=balance)
+    return replace(network, noise=network.noise or LESS_NOISE, balance=balance)
 
 
 def _network_of(weights: Path) -> str:
