@@ -156,6 +156,20 @@ def test_compiled_layers_give_the_very_numbers_at_several_sizes_and_with_new_wei
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("options", [{"stride": 4}, {"padding": 1, "groups": 4}])
+def test_a_compiler_is_told_the_layout_that_comes_out(layout, options):
+    """Else what it makes of a stem, which gets images as they are, refuses its own numbers."""
+    layer = pack(nn.Conv2d(8, 12, 4 if "stride" in options else 3, **options))
+    x = torch.randn(2, 8, 16, 16).contiguous(memory_format=layout)
+    found = layer(x)
+    for told in (layer.shaped(x), layer.shaped(x.to("meta"))):
+        assert (told.shape, told.stride()) == (found.shape, found.stride())
+    residual = torch.randn_like(found).contiguous(memory_format=layout)
+    assert layer(x, residual).stride() == found.stride()
+
+
+@torch.no_grad()
 def test_an_export_holds_plain_layers():
     layer, x = pack(nn.Linear(8, 4), "gelu"), torch.randn(2, 8)
     program = torch.export.export(layer, (x,))
