@@ -181,8 +181,8 @@ class PackedConv2d(_Packed):
     def shaped(self, x: Tensor) -> Tensor:
         """(B, out_channels, ...) with the channels last, as oneDNN gives it whatever `x` is."""
         weight = x.new_empty(self.weight.shape)
-        where = (self.stride, self.padding, self.dilation, self.groups)
-        return F.conv2d(x, weight, None, *where).contiguous(memory_format=torch.channels_last)
+        out = F.conv2d(x, weight, None, self.stride, self.padding, self.dilation, self.groups)
+        return out.contiguous(memory_format=torch.channels_last)
 
     def _pack(self, weight: Tensor, x: Tensor) -> Tensor:
         where = (self.padding, self.stride, self.dilation, self.groups)
