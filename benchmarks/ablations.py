@@ -13,11 +13,11 @@ import statistics
 import sys
 
 from network_costs import ABLATIONS, costs
-from runs import Run, finish, parse, spread
+from runs import AS_PUBLISHED, Run, finish, parse, spread
 
 LESS_NOISE = "less noise, light balance"
-NOMINATING = {"--network.noise": "[1, 1]", "--network.balance": "0"}
-"""As published, in all rows but that of less noise, which has the defaults of our variants."""
+"""The row with the defaults of our own variants; all others nominate as published."""
+KINDS = {LESS_NOISE: {}, **ABLATIONS}
 CHOSEN = ("as published", "softmax", "sum", "convolution", "window", "global", "average pooling")
 
 
@@ -33,9 +33,8 @@ def runs_of(name: str, arguments: argparse.Namespace, more: list[str]) -> list[R
     ]
     told += ["--batch-size", str(arguments.batch_size), "--lr", str(arguments.lr), "--workers", "1"]
     told += ["--image-size", str(arguments.image_size)] if arguments.image_size else []
-    if name != LESS_NOISE:
-        told += [word for option in NOMINATING.items() for word in option]
-    for option, value in ABLATIONS.get(name, {}).items():
+    told += () if name == LESS_NOISE else AS_PUBLISHED.split()
+    for option, value in KINDS[name].items():
         told += [f"--network.{option}", json.dumps(value) if isinstance(value, list) else value]
     return [Run(name, seed, arguments.out, (*told, *more)) for seed in arguments.seeds]
 
@@ -47,7 +46,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--image-size", type=int)
     parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--only", nargs="+", choices=[LESS_NOISE, *ABLATIONS], default=CHOSEN)
+    parser.add_argument("--only", nargs="+", choices=list(KINDS), default=CHOSEN)
     arguments, more = parse(parser)
     runs = {name: runs_of(name, arguments, more) for name in arguments.only}
     every = [run for of_name in runs.values() for run in of_name]
@@ -56,7 +55,7 @@ def main() -> None:
     table = []
     for name, of_name in runs.items():
         found = [json.loads((run.out / "result.json").read_text()) for run in of_name]
-        parameters, head, macs = costs(arguments.model, **ABLATIONS.get(name, {}))
+        parameters, head, macs = costs(arguments.model, **KINDS[name])
         top1, loss = (
             spread([one["top1"] for one in found]),
             statistics.mean(one["loss"] for one in found),

@@ -21,6 +21,9 @@ from pathlib import Path
 FREE = ("--device", "--workers", "--cache")
 """Options that may differ between the parts of a run."""
 
+AS_PUBLISHED = "--network.noise [1,1] --network.balance 0"
+"""Options with which our own variants nominate as the published sizes do."""
+
 MEASURES = {"top1": "top-1", "miou": "mIoU", "box_ap": "box AP"}
 """The main number of a result, per task, and what people call it."""
 

@@ -15,14 +15,14 @@ import shutil
 import tarfile
 from pathlib import Path
 
-from runs import Run, finish, parse, say
+from runs import AS_PUBLISHED, Run, finish, parse, say
 
 import nommer
 
 LEARNED, JUDGED = 200, 100
 """Training images and test images per class."""
 
-PUBLISHED = " --network.noise [1,1] --network.balance 0"
+PUBLISHED = f" {AS_PUBLISHED}"
 MINI = "--model nommer_mini64 --lr 2e-3 --optim.name muon"
 CASES = {
     "nommer_nano, stem stride 2": (
@@ -39,8 +39,7 @@ CASES = {
     "nommer_mini64, Muon": (MINI + PUBLISHED, 8),
     "nommer_mini64, Muon, less noise and a light balance (the default)": (MINI, 8),
     "nommer_mini64, Muon, late choice": (
-        MINI + " --network.noise [1,1] --network.choose-from 0.5 --network.balance 1 "
-        "--network.decided 0.5",
+        MINI + " --network.choose-from 0.5 --network.balance 1 --network.decided 0.5",
         8,
     ),
 }
