@@ -1,7 +1,7 @@
 """Nominations that start late: a network learns first, and then to choose among its contexts.
 
-From scratch, a loss for balance finds that contexts may be dealt out by place; a network that has
-learned something chooses by what it sees (`docs/working-pattern.md`).
+From scratch, a heavy loss for balance finds that contexts may be dealt out by place; a network that
+has learned something chooses by what it sees (`docs/working-pattern.md`).
 """
 
 from typing import Any, Protocol, cast, runtime_checkable
